@@ -7,16 +7,20 @@
 //! - [`ffi`]: the C boundary
 //! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
 //! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
+//! - journal, cache: the calls of a process that may be killed; the rows that are in memory
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], [`error`]: plain code
 //!   without I/O
 
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+#[allow(unsafe_code)] // in prefetch.rs only, which tests/layers.rs makes sure of
+mod cache;
 pub mod embedding;
 pub mod error;
 pub mod ffi;
 pub mod initializer;
+mod journal;
 pub mod memory;
 pub mod optimizer;
 pub mod params;

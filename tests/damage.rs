@@ -15,13 +15,18 @@ use damo::storage::Storage;
 
 const KEYS: i64 = 2000;
 
-/// A closed storage with rows in table files and one later call in the log.
+/// A closed storage with rows in table files.
 fn stored(dir: &Path) {
     let storage = open(dir);
     let embedding = sgd(&storage, 4, 0.5, &[]);
     let keys: Vec<i64> = (0..KEYS).collect();
     embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
     storage.flush().unwrap();
+}
+
+/// The files of the journal, oldest first.
+fn journal_files(dir: &Path) -> Vec<PathBuf> {
+    files(&dir.join("journal"), ".journal")
 }
 
 fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
@@ -83,7 +88,7 @@ fn flipped_bytes_are_errors_or_harmless_but_never_other_rows() {
 }
 
 #[test]
-fn a_flipped_log_is_an_error_and_a_torn_end_is_not() {
+fn a_flipped_journal_is_an_error_and_a_torn_end_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     let embedding = sgd(&storage, 4, 0.5, &[]);
@@ -91,67 +96,81 @@ fn a_flipped_log_is_an_error_and_a_torn_end_is_not() {
     for _ in 0..4 {
         embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
     }
-    // The files as a killed process would leave them: four calls in the log.
-    let log = files(dir.path(), ".log").pop().unwrap();
-    let bytes = fs::read(&log).unwrap();
-    let with_log = |content: &[u8]| {
+    // The files as a killed process would leave them: four calls in the journal.
+    let journal = journal_files(dir.path()).pop().unwrap();
+    let bytes = fs::read(&journal).unwrap();
+    let with_journal = |content: &[u8]| {
         let copy = tempfile::tempdir().unwrap();
         copy_files(dir.path(), copy.path());
-        fs::write(copy.path().join(log.file_name().unwrap()), content).unwrap();
+        fs::write(copy.path().join("journal").join(journal.file_name().unwrap()), content).unwrap();
         (read_all(copy.path()), copy)
     };
-    assert_eq!(with_log(&bytes).0.unwrap(), vec![-1.0; 4 * keys.len()]);
-    for part in 0..24 {
-        // Up to three quarters: the last call may be cut off, the first three may not go missing.
+    assert_eq!(with_journal(&bytes).0.unwrap(), vec![-1.0; 4 * keys.len()]);
+    for part in 0..64 {
+        let at = if part < 32 { part * 7 } else { bytes.len() * part / 64 };
         let mut damaged = bytes.clone();
-        damaged[bytes.len() * part / 32] ^= 0x55;
-        let error = with_log(&damaged).0.expect_err("a flipped byte in the middle of the log went unnoticed");
+        damaged[at] ^= 0x55;
+        let (outcome, copy) = with_journal(&damaged);
+        let error = outcome.expect_err("a flipped byte in the journal went unnoticed");
         assert_eq!(error.status(), Status::Corruption, "{error}");
+        assert!(error.message().contains("journal"), "{error}");
+        // Nothing was lost by trying: with the right bytes it opens.
+        fs::write(copy.path().join("journal").join(journal.file_name().unwrap()), &bytes).unwrap();
+        assert_eq!(read_all(copy.path()).unwrap(), vec![-1.0; 4 * keys.len()], "byte {at}");
     }
-    let (weights, _copy) = with_log(&bytes[..bytes.len() - 100]);
-    assert_eq!(
-        weights.unwrap(),
-        vec![-0.5; 4 * keys.len()],
-        "a torn last call is as if it had not been made"
-    );
+    let call = KEYS as usize * (8 + 4 * 4) + 64;
+    for cut in [1, 100, call - 64, call - 63, call - 1] {
+        let (weights, _copy) = with_journal(&bytes[..bytes.len() - cut]);
+        assert_eq!(
+            weights.unwrap(),
+            vec![-0.5; 4 * keys.len()],
+            "a torn last call is as if it had not been made"
+        );
+    }
+    // As losing power may leave it: the length is right, what was not written yet is zero.
+    let mut lost = bytes.clone();
+    lost[bytes.len() - 2000..].fill(0);
+    assert_eq!(with_journal(&lost).0.unwrap(), vec![-0.5; 4 * keys.len()]);
 }
 
 #[test]
-fn a_hole_in_the_middle_of_the_history_is_an_error() {
+fn a_missing_part_of_the_journal_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     let embedding = sgd(&storage, 4, 0.5, &[]);
     let keys: Vec<i64> = (0..KEYS).collect();
     embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
-    let older = files(dir.path(), ".log").pop().unwrap();
-    // Rows fill a memtable until the log changes; the step's family still needs the older log.
-    while files(dir.path(), ".log").pop().unwrap() == older {
-        embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
-    }
-    for keep in [Some(0.5), None] {
+    // A segment that begins after the first call, as after a rotation.
+    let first = journal_files(dir.path()).pop().unwrap();
+    for (what, words) in [("deleted", "has no files"), ("renumbered", "a file of the journal is missing")] {
         let copy = tempfile::tempdir().unwrap();
         copy_files(dir.path(), copy.path());
-        let log = copy.path().join(older.file_name().unwrap());
-        if !log.exists() {
-            println!("SKIPPED: the older log was already let go of");
-            return;
+        let file = copy.path().join("journal").join(first.file_name().unwrap());
+        match what {
+            "deleted" => fs::remove_file(&file).unwrap(),
+            _ => fs::rename(&file, file.with_file_name("00000000000000000007.journal")).unwrap(),
         }
-        match keep {
-            Some(part) => {
-                let bytes = fs::read(&log).unwrap();
-                fs::write(&log, &bytes[..(bytes.len() as f64 * part) as usize]).unwrap();
-            }
-            None => fs::remove_file(&log).unwrap(),
-        }
-        let error = read_all(copy.path()).expect_err("calls in the middle went missing unnoticed");
+        let error = read_all(copy.path()).expect_err("calls went missing unnoticed");
         assert_eq!(error.status(), Status::Corruption, "{error}");
+        assert!(error.message().contains(words), "{error}");
     }
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(dir.path(), copy.path());
+    fs::write(copy.path().join("journal/notes.txt"), "mine").unwrap();
+    let error = read_all(copy.path()).unwrap_err();
+    assert!(error.message().contains("notes.txt' is not a file of the journal"), "{error}");
 }
 
 fn copy_files(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_files(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
     }
 }
 
@@ -181,11 +200,11 @@ fn a_row_of_another_length_is_corruption_that_names_the_row() {
     {
         // Key 7 of group 0, as docs/formats.md describes it.
         let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
-        db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [1, 0, 0]).unwrap();
+        db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();
     }
     let error = read_all(dir.path()).unwrap_err();
     assert_eq!(error.status(), Status::Corruption);
-    assert!(error.message().contains("group 0 key 7: the stored row has 3 bytes; 36 are needed"), "{error}");
+    assert!(error.message().contains("group 0 key 7: the stored row has 3 bytes; 24 are needed"), "{error}");
     // The other rows are still there.
     let storage = open(dir.path());
     assert_eq!(peek(&sgd(&storage, 4, 0.5, &[]), &[6]).0, [0.5; 4]);
@@ -197,7 +216,8 @@ fn a_damaged_group_record_and_a_later_format_are_refused() {
         ("group:00000", "{\"dim\":", Status::Corruption, "the record of group '00000' is damaged"),
         ("group:70000", "{\"dim\":1}", Status::Corruption, "group '70000'"),
         ("step:00000", "12", Status::Corruption, "global step is not 8 bytes"),
-        ("format", "damo 2", Status::NotSupported, "its format is 'damo 2'; this damo reads 'damo 1'"),
+        ("format", "damo 3", Status::NotSupported, "its format is 'damo 3'; this damo reads 'damo 2'"),
+        ("journal", "{", Status::Corruption, "the record of the journal is damaged"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path());

@@ -4,8 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 8] =
-    ["ffi", "embedding", "storage", "optimizer", "initializer", "scheduler", "params", "memory"];
+const LAYERS: [&str; 10] = [
+    "ffi",
+    "embedding",
+    "storage",
+    "journal",
+    "cache",
+    "optimizer",
+    "initializer",
+    "scheduler",
+    "params",
+    "memory",
+];
 /// At the bottom: used by all, uses none.
 const ERROR: &str = "error";
 
@@ -61,16 +71,20 @@ fn layers_look_down_only() {
 }
 
 #[test]
-fn rocksdb_is_named_in_one_file() {
+fn rocksdb_is_named_in_one_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/rocks");
     for source in sources() {
         let names_it = source.text.contains("rust_rocksdb");
-        assert_eq!(names_it, source.path.ends_with("storage/rocks.rs"), "{}", source.path.display());
+        assert_eq!(names_it, source.path.starts_with(&folder), "{}", source.path.display());
     }
 }
 
 #[test]
-fn unsafe_code_lives_at_the_boundary() {
-    for source in sources().iter().filter(|source| source.layer != "ffi" && source.layer != "lib") {
+fn unsafe_code_lives_at_the_boundary_and_in_prefetches() {
+    let allowed = |source: &&Source| {
+        source.layer == "ffi" || source.layer == "lib" || source.path.ends_with("cache/prefetch.rs")
+    };
+    for source in sources().iter().filter(|source| !allowed(source)) {
         let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
         assert!(!code.clone().any(|line| line.contains("unsafe")), "{}", source.path.display());
     }

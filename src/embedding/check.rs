@@ -9,13 +9,13 @@ impl Embedding {
     /// # Errors
     /// `INVALID_ARGUMENT` naming both lengths.
     pub fn check_floats(&self, argument: &str, given: usize, keys: usize) -> Result<()> {
-        let expected = keys.checked_mul(self.dim);
+        let expected = keys.checked_mul(self.dim());
         if expected == Some(given) {
             return Ok(());
         }
         Err(Error::invalid(format!(
             "{argument}_len is {given} and keys_len is {keys}; {keys} keys x dim {} = {} floats are needed",
-            self.dim,
+            self.dim(),
             expected.map_or("too many".to_owned(), |floats| floats.to_string())
         )))
     }
@@ -29,7 +29,7 @@ impl Embedding {
         accepted: impl Fn(f32) -> bool + Copy,
         words: &str,
     ) -> Result<()> {
-        for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(self.dim)).enumerate() {
+        for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(self.dim())).enumerate() {
             if !all(row, accepted) && Some(*key) != self.options.padding_key {
                 let column = row.iter().position(|float| !accepted(*float)).unwrap_or(0);
                 return Err(Error::invalid(format!(
@@ -44,6 +44,6 @@ impl Embedding {
 }
 
 /// True when all floats are accepted: a fold without early exit, which vectorises.
-pub(super) fn all(floats: &[f32], accepted: impl Fn(f32) -> bool) -> bool {
+fn all(floats: &[f32], accepted: impl Fn(f32) -> bool) -> bool {
     floats.iter().fold(true, |all, float| all & accepted(*float))
 }

@@ -1,30 +1,30 @@
 //! One group of a storage with its optimizer and initializer: what a trainer calls.
 //!
-//! For now every call goes straight to the storage's rows; how rows are gathered and stepped is in `rows`, the
-//! one place that a cache and a journal will replace. Knows nothing of C.
+//! What a call's arguments mean and which are refused is here; what happens to the rows is in `storage::table`. Knows
+//! nothing of C.
 
 mod apply_gradients;
 mod check;
-mod dedup;
 mod delete;
 mod insert;
 mod lookup;
 mod options;
 mod peek;
+mod prefetch;
 mod record;
-mod rows;
 mod step;
 
 use std::sync::Arc;
 
-pub use options::{Duplicates, EmbeddingOptions};
-pub use record::Record;
+pub use options::EmbeddingOptions;
+
+pub use crate::storage::{Duplicates, Record};
 
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::storage::{Group, GroupConfig, Named, Storage};
+use crate::storage::{Group, Storage, Table};
 
 /// The widest row: a mebibyte of weights is no embedding, it is a wrong argument.
 pub const MAX_DIM: usize = 1 << 18;
@@ -34,12 +34,9 @@ pub const MAX_GROUP: u32 = u16::MAX as u32;
 
 /// An open group. Safe to use from any number of threads; keeps its storage open.
 pub struct Embedding {
+    /// Before `storage`, which closes when it is the last.
+    table: Arc<Table>,
     storage: Storage,
-    optimizer: Arc<Optimizer>,
-    initializer: Arc<Initializer>,
-    dim: usize,
-    row_len: usize,
-    group: Arc<Group>,
     options: EmbeddingOptions,
 }
 
@@ -66,29 +63,22 @@ impl Embedding {
             )));
         };
         let options = EmbeddingOptions::read(options)?;
-        let config = GroupConfig {
-            dim,
-            optimizer: named(optimizer.name(), optimizer.params()),
-            scheduler: optimizer.scheduler().map(|scheduler| named(scheduler.name(), scheduler.params())),
-            initializer: named(initializer.name(), initializer.params()),
-        };
-        let group = storage.open_group(group, config)?;
-        let row_len = optimizer.row_len(dim);
-        Ok(Embedding { storage, optimizer, initializer, dim, row_len, group, options })
+        let table = Arc::new(Table::open(&storage, group, dim, optimizer, initializer)?);
+        Ok(Embedding { table, storage, options })
     }
 
     /// Weights of a row.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.table.dim()
     }
 
     /// Floats of a row: its weights and the optimizer's state.
     pub fn row_len(&self) -> usize {
-        self.row_len
+        self.table.row_len()
     }
 
     pub fn group(&self) -> &Group {
-        &self.group
+        self.table.group()
     }
 
     pub fn storage(&self) -> &Storage {
@@ -101,17 +91,13 @@ impl Embedding {
     /// `POISONED` when a panic came before; otherwise it panics.
     pub fn panic_for_test(&self) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        let _guard = self.group.begin_write()?;
+        let _guard = self.table.group().begin_write()?;
         crate::error::panic_for_test()
     }
 }
 
 impl std::fmt::Debug for Embedding {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Embedding(group {}, dim {}, {:?})", self.group.id(), self.dim, self.optimizer)
+        write!(formatter, "Embedding({:?}, dim {}, {:?})", self.group(), self.dim(), self.table.optimizer())
     }
-}
-
-fn named(name: &str, params: &Params) -> Named {
-    Named { name: name.to_owned(), params: params.clone() }
 }

@@ -2,17 +2,7 @@
 
 use crate::error::Result;
 use crate::params::Params;
-
-/// What apply_gradients does with a key that is given more than once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duplicates {
-    /// One step per occurrence, in order.
-    Sequential,
-    /// One step with the sum of its gradients, as PyTorch's sparse optimizers and FBGEMM do.
-    Sum,
-    /// One step with the mean of its gradients.
-    Mean,
-}
+use crate::storage::Duplicates;
 
 /// The options with their defaults filled in.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use super::Embedding;
-use super::dedup::Dedup;
-use super::rows::Weights;
 use crate::error::{Error, Result};
 
 impl Embedding {
@@ -25,15 +23,9 @@ impl Embedding {
                 keys.len()
             )));
         }
-        let dedup = Dedup::new(keys, self.options.padding_key)?;
-        let distinct = Weights::read(self, &dedup.keys)?;
-        distinct.scatter(&dedup, weights);
-        if let Some(found) = found {
-            for (slot, found) in dedup.slots().zip(found) {
-                *found = u8::from(slot.is_some_and(|slot| distinct.found(slot)));
-            }
-        }
-        self.storage.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        let core = self.storage.core();
+        self.table.peek(core, keys, self.options.padding_key, weights, found)?;
+        core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Embedding;
 use crate::error::{Error, Result};
-use crate::storage::RowBatch;
 
 impl Embedding {
     /// apply_gradients calls so far, over all openings, or what the step was last set to.
@@ -11,7 +10,7 @@ impl Embedding {
     /// `FORKED`.
     pub fn step(&self) -> Result<i64> {
         let _call = self.storage.begin_call()?;
-        Ok(self.group.step())
+        Ok(self.table.group().step())
     }
 
     /// Sets the global step and stores it.
@@ -23,6 +22,6 @@ impl Embedding {
         if step < 0 {
             return Err(Error::invalid(format!("step is {step}; a number >= 0 is needed")));
         }
-        self.group.begin_write()?.commit(&self.storage, RowBatch::new(), step)
+        self.table.set_step(self.storage.core(), step)
     }
 }

@@ -47,6 +47,11 @@ impl Drop for Call {
     }
 }
 
+/// True once the process is ending: long work should stop.
+pub(super) fn is_exiting() -> bool {
+    EXITING.load(Ordering::SeqCst)
+}
+
 /// Makes RocksDB register its exit handlers, so that a handler registered afterwards runs before them.
 pub fn load_rocksdb() {
     rocks::load();

@@ -1,4 +1,4 @@
-//! The registry of groups: what each was opened with, its global step, and who may write it.
+//! The registry of groups: what each was opened with, its global step, its resident rows, and who may write it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+use super::Core;
 use super::rocks::{Batch, Rocks};
-use super::{RowBatch, Storage};
+use crate::cache::{Budget, GroupCache};
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
 
@@ -30,12 +31,28 @@ pub struct GroupConfig {
     pub initializer: Named,
 }
 
+impl GroupConfig {
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Parameters that JSON cannot hold.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::invalid(format!("the group cannot be described: {error}")))
+    }
+}
+
 /// One feature type of an open storage, shared by every embedding that opened it.
+///
+/// Locks are taken in the order write, load, a shard's.
 pub struct Group {
     id: u16,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
+    /// Its resident rows, once it has been opened.
+    cache: Mutex<Option<Arc<GroupCache>>>,
     write: Mutex<()>,
+    load: Mutex<()>,
     poisoned: AtomicBool,
 }
 
@@ -60,36 +77,67 @@ impl Group {
         self.step.load(Ordering::Acquire)
     }
 
+    /// The resident rows, if the group has been opened.
+    pub(super) fn cache(&self) -> Option<Arc<GroupCache>> {
+        self.cache.lock().clone()
+    }
+
+    /// Makes room for resident rows, unless an opening before this one has.
+    pub(super) fn open_cache(
+        &self,
+        row_len: usize,
+        rocks: &Rocks,
+        budget: &Arc<Budget>,
+    ) -> Result<Arc<GroupCache>> {
+        let mut cache = self.cache.lock();
+        if let Some(cache) = &*cache {
+            debug_assert_eq!(cache.row_len(), row_len);
+            return Ok(Arc::clone(cache));
+        }
+        let is_complete = !rocks.has_rows(self.id)?;
+        let new = Arc::new(GroupCache::new(row_len, is_complete, budget)?);
+        *cache = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Waits for the right to bring rows into memory.
+    pub(super) fn begin_load(&self) -> MutexGuard<'_, ()> {
+        self.load.lock()
+    }
+
     /// Waits for the right to write.
     ///
     /// # Errors
     /// `POISONED` after a panic in an earlier write.
     pub fn begin_write(&self) -> Result<WriteGuard<'_>> {
         let lock = self.write.lock();
+        self.check_not_poisoned()?;
+        Ok(WriteGuard { group: self, _lock: lock })
+    }
+
+    pub(super) fn check_not_poisoned(&self) -> Result<()> {
         if !self.poisoned.load(Ordering::Acquire) {
-            return Ok(WriteGuard { group: self, _lock: lock });
+            return Ok(());
         }
         Err(Error::new(
             Status::Poisoned,
             format!(
-                "group {} refuses writes since an earlier call panicked (a bug in damo); what was stored before is \
-                 intact and readable: free every handle of this storage and open it again",
+                "group {} refuses writes since an earlier call panicked (a bug in damo); free every handle of this \
+                 storage and open it again: it then has every call that returned before",
                 self.id
             ),
         ))
     }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
 }
 
 impl WriteGuard<'_> {
-    /// Writes the batch together with the group's global step.
-    ///
-    /// # Errors
-    /// `IO` or `CORRUPTION`; then neither rows nor step have changed in this process (docs/durability.md).
-    pub fn commit(&self, storage: &Storage, mut batch: RowBatch, step: i64) -> Result<()> {
-        batch.set_step(self.group.id, step);
-        storage.write(batch)?;
+    /// Sets the group's global step.
+    pub(super) fn set_step(&self, step: i64) {
         self.group.step.store(step, Ordering::Release);
-        Ok(())
     }
 }
 
@@ -107,14 +155,13 @@ impl fmt::Debug for Group {
     }
 }
 
-impl Storage {
+impl Core {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
     /// `ALREADY_EXISTS` when the group has another dim or optimizer; both are named.
-    pub fn open_group(&self, id: u16, config: GroupConfig) -> Result<Arc<Group>> {
-        let _call = self.begin_call()?;
-        let mut groups = self.core.groups.lock();
+    pub(super) fn open_group(&self, id: u16, config: GroupConfig) -> Result<Arc<Group>> {
+        let mut groups = self.groups.lock();
         let Some(group) = groups.get(&id) else {
             let group = Arc::new(new_group(id, config, 0));
             self.save_config(&group)?;
@@ -133,21 +180,14 @@ impl Storage {
         Ok(Arc::clone(group))
     }
 
-    /// Every registered group, by id.
-    pub fn groups(&self) -> Vec<Arc<Group>> {
-        self.core.groups.lock().values().cloned().collect()
-    }
-
     fn save_config(&self, group: &Group) -> Result<()> {
         self.write_config(group.id, &group.config.lock())
     }
 
     fn write_config(&self, id: u16, config: &GroupConfig) -> Result<()> {
-        let json = serde_json::to_vec(config)
-            .map_err(|error| Error::invalid(format!("group {id} cannot be described: {error}")))?;
         let mut batch = Batch::default();
-        batch.put_meta(config_key(id), json);
-        self.core.rocks.write(batch)
+        batch.put_meta(config_key(id), config.to_json()?);
+        self.rocks.write(batch, self.syncs())
     }
 }
 
@@ -187,7 +227,9 @@ fn new_group(id: u16, config: GroupConfig, step: i64) -> Group {
         id,
         config: Mutex::new(config),
         step: AtomicI64::new(step),
+        cache: Mutex::new(None),
         write: Mutex::new(()),
+        load: Mutex::new(()),
         poisoned: AtomicBool::new(false),
     }
 }

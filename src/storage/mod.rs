@@ -1,51 +1,59 @@
-//! The directory that holds everything: rows, groups and their steps.
+//! The directory that holds everything: rows, groups and their steps; in memory what is used, in the journal what has
+//! changed, on disk all of it.
 //!
-//! Knows bytes and files; knows nothing of lookups, gradients or C. Only `rocks` names RocksDB.
+//! Knows nothing of C. Only `rocks` names RocksDB. `table` has what an embedding does with its rows; `writer` brings
+//! changed rows to disk behind everybody's back; `replay` makes the calls of a killed process again.
 
 mod call;
+mod compact;
+mod core;
 mod directory;
 mod flush;
 mod group;
 mod key;
 mod open;
 mod options;
+mod pool;
+mod prefetch;
+mod readers;
+mod replay;
 mod rocks;
+mod round;
 mod row;
-mod rows;
 mod stat;
+mod table;
+mod writer;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 pub use call::{Call, load_rocksdb, process_is_exiting};
+pub use core::{Core, Counters};
 pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use group::{Group, GroupConfig, Named, WriteGuard};
 pub use options::{Durability, StorageOptions};
-pub use row::RowHeader;
-pub use rows::RowBatch;
-pub use stat::Counters;
+pub use table::{Duplicates, Record, Table};
 
 use crate::error::{Error, Result, Status};
 use directory::Directory;
-use rocks::Rocks;
+use prefetch::Prefetcher;
+use writer::WriterThread;
 
 /// An open storage. Clones share it; it closes when the last clone and the last embedding are gone.
 #[derive(Clone)]
 pub struct Storage {
-    core: Arc<Core>,
+    handle: Arc<Handle>,
 }
 
-struct Core {
-    /// Behind an Arc so that a forked child can leak it instead of closing its parent's database.
-    rocks: Arc<Rocks>,
-    /// After `rocks`, so that the directory is given back once the database is closed.
-    dir: Directory,
+struct Handle {
+    core: Arc<Core>,
+    prefetcher: Prefetcher,
+    writer: Option<WriterThread>,
     pid: u32,
-    groups: Mutex<BTreeMap<u16, Arc<Group>>>,
-    counters: Counters,
+    /// Given back once the database is closed: dropped after `core`.
+    dir: Directory,
     /// Closing is a call too. Last, so that it ends when everything else is gone.
     closing: Option<Call>,
 }
@@ -53,12 +61,17 @@ struct Core {
 impl Storage {
     /// The directory, absolute and without symbolic links.
     pub fn dir(&self) -> &Path {
-        self.core.dir.path()
+        self.handle.dir.path()
     }
 
-    /// What has happened since the storage was opened.
-    pub fn counters(&self) -> &Counters {
-        &self.core.counters
+    /// What tables work on.
+    pub fn core(&self) -> &Core {
+        &self.handle.core
+    }
+
+    /// Every registered group, by id.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.handle.core.groups()
     }
 
     /// Every call starts here, before any lock, and keeps what it gets until it returns. Refuses to go on where RocksDB
@@ -68,7 +81,7 @@ impl Storage {
     /// `FORKED`, `EXITING`.
     pub fn begin_call(&self) -> Result<Call> {
         let pid = std::process::id();
-        if pid == self.core.pid {
+        if pid == self.handle.pid {
             return Call::begin();
         }
         Err(Error::new(
@@ -77,28 +90,39 @@ impl Storage {
                 "the storage '{}' was opened by process {} and this is its forked child {pid}; \
                  open storages after forking, or use them in the parent only",
                 self.dir().display(),
-                self.core.pid
+                self.handle.pid
             ),
         ))
     }
 }
 
 /// Databases that must not be closed, kept where leak checkers find them.
-static ABANDONED: Mutex<Vec<Arc<Rocks>>> = Mutex::new(Vec::new());
+static ABANDONED: Mutex<Vec<Arc<Core>>> = Mutex::new(Vec::new());
 
-impl Drop for Core {
+impl Drop for Handle {
     fn drop(&mut self) {
         let own = self.pid == std::process::id();
         self.closing = if own { Call::begin().ok() } else { None };
         if self.closing.is_some() {
-            // Rows that no log backs (durability "checkpoint") are saved by closing. An error cannot be told
-            // from here; callers who need to know call flush first.
-            let _ = self.rocks.flush();
-        } else if let Some(mut abandoned) = ABANDONED.try_lock() {
-            abandoned.push(Arc::clone(&self.rocks));
+            self.prefetcher.stop();
+            if let Some(writer) = self.writer.take() {
+                writer.stop();
+            }
+            // An error cannot be told from here; callers who need to know call flush first. What the journal has
+            // is not lost: the next opening makes those calls again.
+            let _ = self.core.close();
+            return;
+        }
+        // Threads that are not there in a forked child, and that the end of the process will not wait for.
+        self.prefetcher.abandon();
+        if let Some(writer) = self.writer.take() {
+            std::mem::forget(writer);
+        }
+        if let Some(mut abandoned) = ABANDONED.try_lock() {
+            abandoned.push(Arc::clone(&self.core));
         } else {
             // In a forked child the lock may be held for ever.
-            std::mem::forget(Arc::clone(&self.rocks));
+            std::mem::forget(Arc::clone(&self.core));
         }
     }
 }

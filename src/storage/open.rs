@@ -1,19 +1,26 @@
 //! Opening a directory: what is refused, and what a new one is given.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, foreign};
+use super::pool::Pool;
+use super::prefetch::Prefetcher;
+use super::readers::Readers;
+use super::replay::{self, JournalRecord};
 use super::rocks::{Batch, FORMAT, Found, Rocks};
-use super::{Call, Core, Counters, Storage, StorageOptions, group, rocks};
+use super::writer::{Writer, WriterThread};
+use super::{Call, Core, Counters, Handle, Storage, StorageOptions, group, rocks, round};
+use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
 
 /// What the document `format` says in a directory of this release.
-const FORMAT_VERSION: &[u8] = b"damo 1";
+const FORMAT_VERSION: &[u8] = b"damo 2";
 
 impl Storage {
     /// Opens `dir`, creating it and its parents when they are not there.
@@ -37,18 +44,47 @@ impl Storage {
         let in_dir = |error| name_directory(error, dir);
         check_threads(&options).map_err(in_dir)?;
         let rocks = open_rocks(&directory, &options).map_err(in_dir)?;
-        let groups = group::load_all(&rocks).map_err(in_dir)?;
-        Ok(Storage {
-            core: Arc::new(Core {
-                rocks: Arc::new(rocks),
-                dir: directory,
+        let core = Arc::new(make_core(&directory, rocks, options).map_err(in_dir)?);
+        let prefetcher = Prefetcher::new(&core);
+        let writer = Some(WriterThread::start(&core).map_err(in_dir)?);
+        // From here on dropping closes it in order.
+        let storage = Storage {
+            handle: Arc::new(Handle {
+                core: Arc::clone(&core),
+                prefetcher,
+                writer,
                 pid: std::process::id(),
-                groups: Mutex::new(groups),
-                counters: Counters::default(),
+                dir: directory,
                 closing: None,
             }),
-        })
+        };
+        let record = JournalRecord::read(&core.rocks).map_err(in_dir)?;
+        let last = replay::replay(&core, record).map_err(in_dir)?;
+        replay::start_journal(&core, last).map_err(in_dir)?;
+        core.is_open.store(true, Ordering::Release);
+        Ok(storage)
     }
+}
+
+fn make_core(directory: &Directory, rocks: Rocks, options: StorageOptions) -> Result<Core> {
+    round::prepare_folder(directory.path())?;
+    let groups = group::load_all(&rocks)?;
+    let row_bytes = options.cache_bytes - rocks::block_cache_bytes(options.cache_bytes);
+    Ok(Core {
+        rocks: Arc::new(rocks),
+        dir: directory.path().to_owned(),
+        groups: Mutex::new(groups),
+        counters: Counters::default(),
+        budget: Arc::new(Budget::new(row_bytes)),
+        pool: Pool::new(options.threads)?,
+        readers: Readers::default(),
+        writer: Writer::default(),
+        journal: OnceLock::new(),
+        last_number: AtomicU64::new(0),
+        is_open: AtomicBool::new(false),
+        stepping: RwLock::new(()),
+        options,
+    })
 }
 
 fn check_ttl(ttl_seconds: i64) -> Result<()> {
@@ -112,7 +148,7 @@ fn open_rocks(directory: &Directory, options: &StorageOptions) -> Result<Rocks> 
         None => {
             let mut batch = Batch::default();
             batch.put_meta(FORMAT.to_owned(), FORMAT_VERSION.to_vec());
-            rocks.write(batch)?;
+            rocks.write(batch, true)?;
         }
     }
     Ok(rocks)

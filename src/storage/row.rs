@@ -1,15 +1,14 @@
-//! The bytes of a row's value: a 20-byte header, then the row's floats, all little-endian.
+//! The bytes of a row's value on disk: a header of 7 to 21 bytes, then the row's floats, all little-endian.
 //!
 //! ```text
-//! 0   u8   version (1)
-//! 1   u8   flags (0)
-//! 2   u48  update_time, ms since 1970
-//! 8   u48  update_num, gradients applied
-//! 14  u48  journal, number of the last change (0: none)
-//! 20  f32  weights[dim], then the optimizer's state
+//! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: version (1)
+//! 1       u48  update_time, ms since 1970
+//! 7       n    update_num, gradients applied
+//! 7+n     j    journal, number of the last change (0: none)
+//! 7+n+j   f32  weights[dim], then the optimizer's state
 //! ```
 //!
-//! 48 bits hold 8,900 years of milliseconds and 2.8e14 gradients; full words would cost 6 bytes a row more.
+//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a header then.
 
 use crate::error::{Error, Result};
 
@@ -20,26 +19,32 @@ pub struct RowHeader {
     pub update_time: u64,
     /// Gradients applied so far.
     pub update_num: u64,
+    /// The number in the journal of the last change.
+    pub journal: u64,
 }
 
-const HEADER_LEN: usize = 20;
+const FIXED_LEN: usize = 7;
+const MAX_HEADER_LEN: usize = 21;
 const VERSION: u8 = 1;
 const MAX_U48: u64 = (1 << 48) - 1;
+const MAX_U56: u64 = (1 << 56) - 1;
 
-/// Bytes of a stored row.
-pub(crate) fn bytes(row_len: usize) -> usize {
-    HEADER_LEN + 4 * row_len
+/// Bytes of a stored row, at most.
+pub(crate) fn max_bytes(row_len: usize) -> usize {
+    MAX_HEADER_LEN + 4 * row_len
 }
 
 /// Replaces the content of `value` by the row.
 pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
+    let (update_num, journal) = (header.update_num.min(MAX_U56), header.journal.min(MAX_U56));
+    let (num_len, journal_len) = (bytes_needed(update_num), bytes_needed(journal));
     value.clear();
-    value.reserve(bytes(floats.len()));
-    value.extend_from_slice(&[VERSION, 0]);
-    for field in [header.update_time, header.update_num, 0] {
-        value.extend_from_slice(&field.min(MAX_U48).to_le_bytes()[..6]);
-    }
-    value.extend(floats.iter().flat_map(|float| float.to_le_bytes()));
+    value.reserve(max_bytes(floats.len()));
+    value.push(VERSION << 6 | (journal_len as u8) << 3 | num_len as u8);
+    value.extend_from_slice(&header.update_time.min(MAX_U48).to_le_bytes()[..6]);
+    value.extend_from_slice(&update_num.to_le_bytes()[..num_len]);
+    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+    value.extend_from_slice(bytemuck::cast_slice(floats));
 }
 
 /// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights.
@@ -47,30 +52,40 @@ pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
 /// # Errors
 /// Bytes that `encode` did not write, or another number of floats than `row_len`.
 pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<RowHeader> {
-    let expected = bytes(row_len);
+    let damaged = |what: String| Err(Error::corruption(what));
+    let Some((&control, rest)) = value.split_first() else {
+        return damaged("the stored row is empty".to_owned());
+    };
+    if control >> 6 != VERSION {
+        return damaged(format!(
+            "the stored row has version {}; this damo knows version {VERSION}",
+            control >> 6
+        ));
+    }
+    let (num_len, journal_len) = ((control & 7) as usize, (control >> 3 & 7) as usize);
+    let expected = FIXED_LEN + num_len + journal_len + 4 * row_len;
     if value.len() != expected {
-        return Err(Error::corruption(format!(
+        return damaged(format!(
             "the stored row has {} bytes; {expected} are needed for its {row_len} floats",
             value.len()
-        )));
+        ));
     }
-    let (header, body) = value.split_at(HEADER_LEN);
-    if header[0] != VERSION || header[1] != 0 {
-        return Err(Error::corruption(format!(
-            "the stored row has version {} and flags {}; this damo knows version {VERSION}, flags 0",
-            header[0], header[1]
-        )));
-    }
-    for (float, bytes) in floats.iter_mut().zip(body.as_chunks::<4>().0) {
-        *float = f32::from_le_bytes(*bytes);
-    }
-    Ok(RowHeader { update_time: read_u48(header, 2), update_num: read_u48(header, 8) })
+    let (time, rest) = rest.split_at(6);
+    let (num, rest) = rest.split_at(num_len);
+    let (journal, body) = rest.split_at(journal_len);
+    let body = &body[..4 * floats.len()];
+    bytemuck::cast_slice_mut(floats).copy_from_slice(body);
+    Ok(RowHeader { update_time: number(time), update_num: number(num), journal: number(journal) })
 }
 
-fn read_u48(header: &[u8], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..6].copy_from_slice(&header[at..at + 6]);
-    u64::from_le_bytes(bytes)
+fn bytes_needed(number: u64) -> usize {
+    (64 - number.leading_zeros() as usize).div_ceil(8)
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let mut whole = [0; 8];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(whole)
 }
 
 #[cfg(test)]
@@ -79,31 +94,33 @@ mod tests {
 
     #[test]
     fn rows_come_back_as_they_were_written() {
-        let header = RowHeader { update_time: 1_795_000_000_000, update_num: 7 };
         let floats = [1.5, -0.0, f32::MIN_POSITIVE];
-        let mut value = vec![9; 3];
-        encode(&mut value, header, &floats);
-        assert_eq!(value.len(), HEADER_LEN + 12);
-        assert_eq!(value[..2], [1, 0]);
-        assert_eq!(value[8..14], [7, 0, 0, 0, 0, 0]);
-        assert_eq!(value[20..24], [0, 0, 0xc0, 0x3f]);
-        let mut back = [0.0; 3];
-        assert_eq!(decode(&value, 3, &mut back), Ok(header));
-        assert_eq!(back.map(f32::to_bits), floats.map(f32::to_bits));
-        let mut weight = [0.0; 1];
-        assert_eq!(decode(&value, 3, &mut weight), Ok(header));
-        assert_eq!(weight, [1.5]);
+        for (update_num, journal, header_len) in [(0, 0, 7), (7, 0, 8), (7, 300, 10), (MAX_U56, MAX_U56, 21)]
+        {
+            let header = RowHeader { update_time: 1_795_000_000_000, update_num, journal };
+            let mut value = vec![9; 3];
+            encode(&mut value, header, &floats);
+            assert_eq!(value.len(), header_len + 12);
+            assert_eq!(value[1..7], 1_795_000_000_000u64.to_le_bytes()[..6]);
+            assert_eq!(value[header_len..header_len + 4], [0, 0, 0xc0, 0x3f]);
+            let mut back = [0.0; 3];
+            assert_eq!(decode(&value, 3, &mut back), Ok(header));
+            assert_eq!(back.map(f32::to_bits), floats.map(f32::to_bits));
+            let mut weight = [0.0; 1];
+            assert_eq!(decode(&value, 3, &mut weight), Ok(header));
+            assert_eq!(weight, [1.5]);
+        }
     }
 
     #[test]
     fn truncated_foreign_and_newer_rows_are_corruption() {
         let mut value = Vec::new();
-        encode(&mut value, RowHeader::default(), &[1.0; 4]);
+        encode(&mut value, RowHeader { update_time: 1, update_num: 2, journal: 3 }, &[1.0; 4]);
         for len in 0..value.len() {
             assert!(decode(&value[..len], 4, &mut [0.0; 4]).is_err(), "{len} bytes");
         }
         assert!(decode(&value, 3, &mut [0.0; 3]).is_err());
-        value[0] = 2;
+        value[0] += 1 << 6;
         let error = decode(&value, 4, &mut [0.0; 4]).unwrap_err();
         assert!(error.message().contains("version 2"), "{error}");
     }

@@ -1,33 +1,34 @@
 //! Statistics by name.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Storage;
+use super::{Core, Storage};
+use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::params::quoted;
 
-/// What has happened since the storage was opened.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Keys asked for by lookup and peek.
-    pub rows_read: AtomicU64,
-    /// Rows that did not exist and were made.
-    pub rows_created: AtomicU64,
-    /// Optimizer steps taken.
-    pub rows_updated: AtomicU64,
-}
+type Read = fn(&Core) -> Result<u64>;
 
-type Read = fn(&Storage) -> Result<u64>;
-
-const STATS: [(&str, Read); 7] = [
-    ("groups", |storage| Ok(storage.core.groups.lock().len() as u64)),
-    ("rows_estimate", |storage| storage.core.rocks.estimated_rows()),
-    ("rows_read", |storage| Ok(storage.core.counters.rows_read.load(Ordering::Relaxed))),
-    ("rows_created", |storage| Ok(storage.core.counters.rows_created.load(Ordering::Relaxed))),
-    ("rows_updated", |storage| Ok(storage.core.counters.rows_updated.load(Ordering::Relaxed))),
-    ("bytes_in_memory", |storage| storage.core.rocks.bytes_in_memory()),
-    ("bytes_on_disk", bytes_on_disk),
+const STATS: [(&str, Read); 17] = [
+    ("groups", |core| Ok(core.groups.lock().len() as u64)),
+    ("rows_estimate", |core| core.rocks.estimated_rows()),
+    ("rows_in_memory", |core| Ok(over_caches(core, |cache| cache.rows() as u64))),
+    ("dirty_rows", |core| Ok(core.dirty().0)),
+    ("rows_read", |core| count(&core.counters.rows_read)),
+    ("rows_created", |core| count(&core.counters.rows_created)),
+    ("rows_updated", |core| count(&core.counters.rows_updated)),
+    ("rows_loaded", |core| count(&core.counters.rows_loaded)),
+    ("rows_written", |core| count(&core.counters.rows_written)),
+    ("expired_rows", |_| Ok(0)),
+    ("cache_hits", |core| count(&core.counters.cache_hits)),
+    ("cache_misses", |core| count(&core.counters.cache_misses)),
+    ("evictions", |core| Ok(over_caches(core, GroupCache::evictions))),
+    ("waited_us", |core| count(&core.counters.waited_us)),
+    ("bytes_in_memory", |core| Ok(core.budget.used() as u64 + core.rocks.bytes_in_memory()?)),
+    ("bytes_on_disk", |core| bytes_on_disk(&core.dir)),
+    ("journal_bytes", |core| Ok(core.journal().map_or(0, |journal| journal.bytes()))),
 ];
 
 impl Storage {
@@ -43,7 +44,7 @@ impl Storage {
     pub fn stat(&self, name: &str) -> Result<u64> {
         let _call = self.begin_call()?;
         match STATS.iter().find(|(known, _)| *known == name) {
-            Some((_, read)) => read(self),
+            Some((_, read)) => read(self.core()),
             None => Err(Error::invalid(format!(
                 "name '{name}' is not a statistic; known are {}",
                 quoted(&Storage::stat_names())
@@ -52,10 +53,26 @@ impl Storage {
     }
 }
 
-/// The sizes of the directory's files. RocksDB removes files at any time, so one that vanishes counts nothing.
-fn bytes_on_disk(storage: &Storage) -> Result<u64> {
-    let entries = fs::read_dir(storage.dir()).map_err(|error| {
-        Error::io(format!("data_dir '{}' cannot be read: {error}", storage.dir().display()))
-    })?;
-    Ok(entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum())
+fn count(counter: &AtomicU64) -> Result<u64> {
+    Ok(counter.load(Ordering::Relaxed))
+}
+
+fn over_caches(core: &Core, of: fn(&GroupCache) -> u64) -> u64 {
+    core.groups().iter().filter_map(|group| group.cache()).map(|cache| of(&cache)).sum()
+}
+
+/// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that vanishes counts
+/// nothing.
+fn bytes_on_disk(dir: &Path) -> Result<u64> {
+    let entries = fs::read_dir(dir)
+        .map_err(|error| Error::io(format!("data_dir '{}' cannot be read: {error}", dir.display())))?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok().map(|metadata| (entry.path(), metadata)))
+        .map(
+            |(path, metadata)| {
+                if metadata.is_dir() { bytes_on_disk(&path).unwrap_or(0) } else { metadata.len() }
+            },
+        )
+        .sum())
 }

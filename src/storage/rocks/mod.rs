@@ -1,19 +1,22 @@
-//! The only file that names RocksDB. Everything above speaks of rows and of a few named documents.
+//! The only folder that names RocksDB. Everything above speaks of rows and of a few named documents.
 //!
-//! Rows live in the default column family; what describes them (format, groups, steps) in the family `damo`,
-//! under readable keys. A [`Batch`] changes both at once or not at all.
+//! Rows live in the default column family, and come there as whole sorted files; what describes them (format,
+//! groups, steps) in the family `damo`, under readable keys.
+
+mod options;
 
 use std::path::Path;
 
 use rust_rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    DEFAULT_COLUMN_FAMILY_NAME, Error as RocksError, ErrorKind, FlushOptions, IteratorMode, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
+    Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
+    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
 };
 
-use super::key::KEY_LEN;
-use super::options::{Durability, StorageOptions};
+use super::key::{self, KEY_LEN};
+use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
+pub(super) use options::{background_threads, block_cache_bytes};
 
 const META: &str = "damo";
 
@@ -22,23 +25,24 @@ const META: &str = "damo";
 const MULTI_GET_KEYS: usize = 1024;
 const MULTI_GET_BYTES: usize = 4 << 20;
 
-/// More background threads than this help nobody, and RocksDB aborts the process when one cannot be made.
-const MAX_BACKGROUND_THREADS: usize = 16;
-
 /// An open database.
 pub(super) struct Rocks {
     db: DB,
     cache: Cache,
     /// Kept here, because the crate's own defaults are thread-locals, which are gone while a thread ends.
     read_options: ReadOptions,
-    write_options: WriteOptions,
+    row_options: Options,
 }
 
-/// Changes that happen together.
+/// Documents that are written together.
 #[derive(Default)]
 pub(super) struct Batch {
-    rows: WriteBatch,
     meta: Vec<(String, Vec<u8>)>,
+}
+
+/// A file of rows that is being written, by ascending keys.
+pub(super) struct TableWriter<'a> {
+    writer: SstFileWriter<'a>,
 }
 
 /// What a directory's database is.
@@ -63,7 +67,7 @@ impl Rocks {
             return Ok(Found::Damo);
         }
         let mut options = Options::default();
-        bound_files(&mut options);
+        options::bound_files(&mut options);
         let db =
             DB::open_cf_for_read_only(&options, dir, &families, false).map_err(|error| translate(&error))?;
         if let Some(meta) = db.cf_handle(META) {
@@ -78,21 +82,18 @@ impl Rocks {
     }
 
     pub(super) fn open(dir: &Path, options: &StorageOptions) -> Result<Rocks> {
-        let cache = Cache::new_lru_cache(options.cache_bytes);
-        let rows = row_options(&cache);
+        let cache = options::block_cache(options.cache_bytes);
+        let row_options = options::rows(&cache, options);
         let families = [
-            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, rows),
-            ColumnFamilyDescriptor::new(META, meta_options(&cache)),
+            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
+            ColumnFamilyDescriptor::new(META, options::meta(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&database_options(options), dir, families)
+        let db = DB::open_cf_descriptors(&options::database(options), dir, families)
             .map_err(|error| translate(&error))?;
-        let mut write_options = WriteOptions::default();
-        match options.durability {
-            Durability::Process => {}
-            Durability::Power => write_options.set_sync(true),
-            Durability::Checkpoint => write_options.disable_wal(true),
-        }
-        Ok(Rocks { db, cache, read_options: ReadOptions::default(), write_options })
+        let mut read_options = ReadOptions::default();
+        // Rows go into the cache of rows; their blocks would only push filters and indexes out.
+        read_options.fill_cache(false);
+        Ok(Rocks { db, cache, read_options, row_options })
     }
 
     /// Reads rows of `row_bytes` by ascending keys and hands each to `visit` with its position: None when it is not
@@ -141,13 +142,58 @@ impl Rocks {
         }
     }
 
-    pub(super) fn write(&self, batch: Batch) -> Result<()> {
-        let Batch { mut rows, meta } = batch;
-        let family = self.meta()?;
-        for (key, value) in meta {
-            rows.put_cf(family, key, value);
+    /// Whether a group has any row.
+    pub(super) fn has_rows(&self, group: u16) -> Result<bool> {
+        let start = key::encode(group, i64::MIN);
+        match self.db.iterator(IteratorMode::From(&start, Direction::Forward)).next() {
+            None => Ok(false),
+            Some(entry) => {
+                entry.map(|(key, _)| key.starts_with(&start[..2])).map_err(|error| translate(&error))
+            }
         }
-        self.db.write_opt(&rows, &self.write_options).map_err(|error| translate(&error))
+    }
+
+    /// Writes documents; with `sync` they are there after losing power, too.
+    pub(super) fn write(&self, batch: Batch, sync: bool) -> Result<()> {
+        let mut documents = WriteBatch::default();
+        let family = self.meta()?;
+        for (key, value) in batch.meta {
+            documents.put_cf(family, key, value);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(&documents, &options).map_err(|error| translate(&error))
+    }
+
+    /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
+    pub(super) fn begin_table(&self, path: &Path) -> Result<TableWriter<'_>> {
+        let mut writer = SstFileWriter::create(&self.row_options);
+        writer.open(path).map_err(|error| translate(&error))?;
+        Ok(TableWriter { writer })
+    }
+
+    /// Makes the rows of a finished file the newest of their keys, all at once and durably; the file is gone from
+    /// `path` then.
+    pub(super) fn ingest(&self, path: &Path) -> Result<()> {
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        // Nobody reads through snapshots while rows are written.
+        options.set_snapshot_consistency(false);
+        self.db.ingest_external_file_opts(&options, vec![path]).map_err(|error| translate(&error))
+    }
+
+    /// Files of rows that have not been merged yet.
+    pub(super) fn unmerged_files(&self) -> Result<u64> {
+        self.number("rocksdb.num-files-at-level0")
+    }
+
+    /// Merges all rows into one sorted run.
+    pub(super) fn compact(&self) -> Result<()> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(rust_rocksdb::BottommostLevelCompaction::Force);
+        self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        // The call itself reports nothing; what stopped it also stops writes.
+        self.flush()
     }
 
     /// Puts everything written so far on disk, whatever the durability.
@@ -190,83 +236,24 @@ impl Rocks {
 }
 
 impl Batch {
-    pub(super) fn put_row(&mut self, key: [u8; KEY_LEN], value: &[u8]) {
-        self.rows.put(key, value);
-    }
-
-    pub(super) fn delete_row(&mut self, key: [u8; KEY_LEN]) {
-        self.rows.delete(key);
-    }
-
     pub(super) fn put_meta(&mut self, key: String, value: Vec<u8>) {
         self.meta.push((key, value));
     }
 }
 
-/// Background threads that opening with these options makes: those that compact, one that flushes, one that keeps time.
-pub(super) fn background_threads(options: &StorageOptions) -> usize {
-    compacting_threads(options) + 2
-}
+impl TableWriter<'_> {
+    pub(super) fn put(&mut self, key: [u8; KEY_LEN], value: &[u8]) -> Result<()> {
+        self.writer.put(key, value).map_err(|error| translate(&error))
+    }
 
-fn compacting_threads(options: &StorageOptions) -> usize {
-    options.threads.min(MAX_BACKGROUND_THREADS)
-}
+    pub(super) fn delete(&mut self, key: [u8; KEY_LEN]) -> Result<()> {
+        self.writer.delete(key).map_err(|error| translate(&error))
+    }
 
-fn bound_files(options: &mut Options) {
-    // By default RocksDB keeps every table file open, and a large table has more files than the 1024 that processes
-    // are commonly allowed. Fewer, larger files, and a bound.
-    options.set_max_open_files(512);
-    // By default it opens them with 16 threads, whose failure to start would abort the process.
-    options.set_max_file_opening_threads(1);
-}
-
-fn database_options(options: &StorageOptions) -> Options {
-    let mut database = Options::default();
-    database.create_if_missing(true);
-    database.create_missing_column_families(true);
-    database.increase_parallelism(compacting_threads(options) as i32);
-    // A torn last record is what a killed process leaves; damage anywhere else is an error, not a shorter history.
-    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // A log that is missing or cut short before the last one would otherwise leave a hole in the history.
-    database.set_track_and_verify_wals(true);
-    // Logs are kept until every family has flushed past them; opening replays them.
-    database.set_max_total_wal_size(256 << 20);
-    // Without a log, rows and steps must still reach the disk together.
-    database.set_atomic_flush(options.durability == Durability::Checkpoint);
-    bound_files(&mut database);
-    // RocksDB's own LOG files: kept short, they are for post-mortems.
-    database.set_keep_log_file_num(4);
-    database.set_max_log_file_size(4 << 20);
-    database
-}
-
-/// A few small documents: they share the rows' cache, and a small memtable lets go of old logs soon.
-fn meta_options(cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    table.set_format_version(6);
-    let mut meta = Options::default();
-    meta.set_block_based_table_factory(&table);
-    meta.set_write_buffer_size(1 << 20);
-    meta
-}
-
-fn row_options(cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    // Written down, so that a newer RocksDB does not change what older ones can read.
-    table.set_format_version(6);
-    // Indexes and filters count against the cache, so that memory does not grow with the table.
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    // Most lookups of new ids find nothing: ten bits a key answer 99 % of those without a read.
-    table.set_bloom_filter(10.0, false);
-    let mut rows = Options::default();
-    rows.set_block_based_table_factory(&table);
-    rows.set_target_file_size_base(256 << 20);
-    // Trained floats hardly compress; headers, keys and untouched state do, and lz4 costs next to nothing.
-    rows.set_compression_type(DBCompressionType::Lz4);
-    rows
+    /// Ends the file and syncs it.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.writer.finish().map_err(|error| translate(&error))
+    }
 }
 
 /// Makes RocksDB's environment, whose exit handlers are registered then. Starts no thread.

@@ -1,0 +1,138 @@
+//! Resident rows: a group's rows in shards, each an index and a slab behind a lock, within a budget that all groups
+//! share. Knows nothing of files.
+//!
+//! A row that differs from the disk's is dirty and stays until the writer has written it; any other may be evicted,
+//! by a clock that passes a row over as often as it was used lately, three times at most. A row comes in without
+//! uses, so that a scan does not push out what is used again and again.
+
+mod budget;
+mod hash;
+mod partition;
+mod prefetch;
+mod shard;
+mod slab;
+mod slot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+pub(crate) use budget::Budget;
+pub(crate) use hash::{hash, shard_of};
+pub(crate) use partition::Partition;
+pub(crate) use shard::{Full, Shard};
+pub(crate) use slot::ABSENT;
+
+use crate::error::Result;
+use crate::memory::room_for;
+use shard::{GroupCounts, ShardCounts};
+
+/// More shards than this would make a batch's share of each too small to be worth a lock.
+const MAX_SHARDS: usize = 64;
+const SHARD_BYTES: usize = 1 << 20;
+const MIN_CHUNK_BYTES: usize = 4 << 10;
+const MAX_CHUNK_BYTES: usize = 256 << 10;
+
+/// The resident rows of one group.
+pub(crate) struct GroupCache {
+    row_len: usize,
+    shards: Vec<Cell>,
+    counts: Arc<GroupCounts>,
+}
+
+/// On cache lines of its own, so that threads in neighbouring shards do not slow each other down.
+#[repr(align(128))]
+struct Cell {
+    shard: Mutex<Shard>,
+    counts: Arc<ShardCounts>,
+}
+
+impl GroupCache {
+    /// `is_complete` says that the disk has no row of this group.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(crate) fn new(row_len: usize, is_complete: bool, budget: &Arc<Budget>) -> Result<GroupCache> {
+        budget.add_group();
+        let counts = Arc::new(GroupCounts {
+            bytes: AtomicUsize::new(0),
+            is_complete: AtomicBool::new(is_complete),
+            evictions: AtomicU64::new(0),
+        });
+        let shard_count = (budget.total() / SHARD_BYTES).next_power_of_two().clamp(1, MAX_SHARDS);
+        let chunk_bytes = (budget.total() / shard_count / 16).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES);
+        let mut shards = room_for(shard_count)?;
+        shards.extend((0..shard_count).map(|_| {
+            let shard_counts = Arc::new(ShardCounts::default());
+            let (budget, group) = (Arc::clone(budget), Arc::clone(&counts));
+            let shard = Shard::new(row_len, chunk_bytes, budget, group, Arc::clone(&shard_counts));
+            Cell { shard: Mutex::new(shard), counts: shard_counts }
+        }));
+        Ok(GroupCache { row_len, shards, counts })
+    }
+
+    pub(crate) fn row_len(&self) -> usize {
+        self.row_len
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.shards[shard].shard.lock()
+    }
+
+    /// Locks the shard that a key belongs to.
+    pub(crate) fn lock_for(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        self.lock(shard_of(hash, self.shards.len()))
+    }
+
+    /// True while a key that is not resident has no row on disk either.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.counts.is_complete.load(Ordering::Acquire)
+    }
+
+    /// Bytes of memory in use.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counts.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.counts.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Resident rows, rows known to be absent among them.
+    pub(crate) fn rows(&self) -> usize {
+        self.shards.iter().map(|cell| cell.counts.rows.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Rows that the disk does not have as they are.
+    pub(crate) fn dirty_rows(&self) -> usize {
+        self.shards.iter().map(|cell| cell.counts.dirty.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn dirty_in(&self, shard: usize) -> usize {
+        self.shards[shard].counts.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Gives chunks back until `wanted` bytes are free or no shard can; returns how many bytes came free.
+    pub(crate) fn give_back(&self, wanted: usize) -> usize {
+        let before = self.bytes();
+        let mut given = 0;
+        let mut progress = true;
+        while given < wanted && progress {
+            progress = false;
+            for shard in 0..self.shards.len() {
+                if given >= wanted {
+                    break;
+                }
+                progress |= self.lock(shard).give_back();
+                given = before.saturating_sub(self.bytes());
+            }
+        }
+        given
+    }
+}

@@ -1,0 +1,29 @@
+//! Hints to the processor that memory will be needed: a batch knows its rows long before it uses them.
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// Fetches the cache line that holds a value.
+#[inline(always)]
+pub(super) fn prefetch<T>(value: &T) {
+    let address = std::ptr::from_ref(value).cast::<i8>();
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address);
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; `prfm` has no operand but the address and changes neither memory nor flags.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
+/// Fetches the first cache lines of a row; the processor's own prefetcher follows.
+#[inline(always)]
+pub(super) fn prefetch_floats(floats: &[f32], lines: usize) {
+    floats.chunks(LINE).take(lines).for_each(|line| prefetch(&line[0]));
+}

@@ -1,0 +1,348 @@
+//! A part of a group's resident rows behind one lock: an index from key to slot, and the rows in a slab.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+
+use super::budget::Budget;
+use super::hash::hash;
+use super::prefetch::{prefetch, prefetch_floats};
+use super::slab::Slab;
+use super::slot::{ABSENT, DIRTY, PINNED, Slot, USED, WRITING};
+use crate::error::{Error, Result, Status};
+
+/// What the shards of a group tell without being locked.
+pub(super) struct GroupCounts {
+    pub(super) bytes: AtomicUsize,
+    /// True while no row of the group is on disk only: a key that is not resident then has no row.
+    pub(super) is_complete: AtomicBool,
+    pub(super) evictions: AtomicU64,
+}
+
+/// What one shard tells without being locked; written by whoever holds the lock.
+#[derive(Default)]
+pub(super) struct ShardCounts {
+    pub(super) rows: AtomicUsize,
+    pub(super) dirty: AtomicUsize,
+}
+
+/// What to do when there is neither a free slot nor budget nor a row that may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Say so.
+    Refuse,
+    /// Grow anyway.
+    Grow,
+}
+
+/// Slots that the clock looks at for one eviction before it gives up.
+const CLOCK_STEPS: usize = 1024;
+
+pub(crate) struct Shard {
+    index: HashTable<u32>,
+    slab: Slab,
+    free: Vec<u32>,
+    hand: usize,
+    budget: Arc<Budget>,
+    group: Arc<GroupCounts>,
+    counts: Arc<ShardCounts>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        row_len: usize,
+        chunk_bytes: usize,
+        budget: Arc<Budget>,
+        group: Arc<GroupCounts>,
+        counts: Arc<ShardCounts>,
+    ) -> Shard {
+        let slab = Slab::new(row_len, chunk_bytes);
+        Shard { index: HashTable::new(), slab, free: Vec::new(), hand: 0, budget, group, counts }
+    }
+
+    /// The slot of a resident key.
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, key: i64) -> Option<u32> {
+        self.index.find(hash, |&slot| self.slab.slot(slot).key == key).copied()
+    }
+
+    /// Asks for what [`Shard::find`] and a use of the row's first `lines` cache lines will read.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
+        if let Some(&slot) = self.index.iter_hash(hash).next() {
+            self.prefetch_slot(slot, lines);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_slot(&self, slot: u32, lines: usize) {
+        prefetch(self.slab.slot(slot));
+        prefetch_floats(self.slab.row(slot), lines);
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(&self, slot: u32) -> &Slot {
+        self.slab.slot(slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn touch(&mut self, slot: u32) {
+        self.slab.slot_mut(slot).touch();
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, slot: u32) -> &[f32] {
+        self.slab.row(slot)
+    }
+
+    #[inline(always)]
+    pub(crate) fn both_mut(&mut self, slot: u32) -> (&mut Slot, &mut [f32]) {
+        self.slab.both_mut(slot)
+    }
+
+    /// Notes that the disk no longer has what the row is.
+    #[inline(always)]
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        let slot = self.slab.slot_mut(slot);
+        if !slot.has(DIRTY) {
+            slot.set(DIRTY);
+            add(&self.counts.dirty, 1);
+        }
+    }
+
+    /// Keeps the row where it is until [`Shard::unpin`].
+    #[inline(always)]
+    pub(crate) fn pin(&mut self, slot: u32) {
+        self.slab.slot_mut(slot).set(PINNED);
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpin(&mut self, slot: u32) {
+        self.slab.slot_mut(slot).clear(PINNED);
+    }
+
+    /// Says that the row exists, or that it does not.
+    #[inline(always)]
+    pub(crate) fn set_absent(&mut self, slot: u32, absent: bool) {
+        let slot = self.slab.slot_mut(slot);
+        if absent {
+            slot.set(ABSENT);
+        } else {
+            slot.clear(ABSENT);
+        }
+    }
+
+    /// A slot for a key that is not resident; the caller fills it in. None when the shard is full of rows that
+    /// cannot go now.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(crate) fn insert(&mut self, hash: u64, key: i64, full: Full) -> Result<Option<u32>> {
+        debug_assert!(self.find(hash, key).is_none());
+        let Some(place) = self.claim(full)? else { return Ok(None) };
+        if let Err(error) = self.reserve_index() {
+            self.free.push(place);
+            return Err(error);
+        }
+        let slab = &self.slab;
+        self.index.insert_unique(hash, place, |&slot| super::hash::hash(slab.slot(slot).key));
+        let slot = self.slab.slot_mut(place);
+        *slot = Slot::default();
+        slot.key = key;
+        slot.set(USED);
+        add(&self.counts.rows, 1);
+        Ok(Some(place))
+    }
+
+    fn claim(&mut self, full: Full) -> Result<Option<u32>> {
+        if self.free.is_empty() {
+            let bytes = self.slab.chunk_bytes();
+            let take = |shard: &Shard| shard.budget.take(bytes, shard.group.bytes.load(Ordering::Relaxed));
+            if take(self) {
+                self.grow()?;
+            } else if let Some(victim) = self.evict() {
+                return Ok(Some(victim));
+            } else if self.budget.take_reserve(bytes) {
+                self.grow()?;
+            } else if full == Full::Grow {
+                self.budget.take_anyway(bytes);
+                self.grow()?;
+            }
+        }
+        Ok(self.free.pop())
+    }
+
+    /// Adds a chunk whose bytes have been taken from the budget.
+    fn grow(&mut self) -> Result<()> {
+        let bytes = self.slab.chunk_bytes();
+        let (first, rows) = (self.slab.len(), self.slab.rows_a_chunk());
+        let no_room = |why| Error::new(Status::OutOfMemory, why);
+        let grown = u32::try_from(first + rows)
+            .map_err(|_| no_room("a shard of the cache holds 2^32 rows already"))
+            .and_then(|end| {
+                self.free.try_reserve(rows).map_err(|_| no_room("no memory for the cache's free slots"))?;
+                self.slab.grow()?;
+                self.free.extend((first as u32..end).rev());
+                Ok(())
+            });
+        if let Err(error) = grown {
+            self.budget.give_back(bytes);
+            return Err(error);
+        }
+        self.group.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserve_index(&mut self) -> Result<()> {
+        if self.index.len() < self.index.capacity() {
+            return Ok(());
+        }
+        let before = self.index.allocation_size();
+        let slab = &self.slab;
+        let grown = self.index.try_reserve(1, |&slot| hash(slab.slot(slot).key));
+        grown.map_err(|_| Error::new(Status::OutOfMemory, "no memory for the cache's index"))?;
+        let more = self.index.allocation_size() - before;
+        self.budget.take_anyway(more);
+        self.group.bytes.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Advances the clock to a row that may go and whose uses are spent, and takes it out.
+    fn evict(&mut self) -> Option<u32> {
+        let len = self.slab.len();
+        for _ in 0..CLOCK_STEPS.min(4 * len) {
+            self.hand = if self.hand + 1 < len { self.hand + 1 } else { 0 };
+            let place = self.hand as u32;
+            let slot = self.slab.slot_mut(place);
+            if slot.has(USED) && slot.pass() && slot.may_be_evicted() {
+                self.take_out(place);
+                self.group.evictions.fetch_add(1, Ordering::Relaxed);
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Forgets a row that may be evicted; its slot is the caller's.
+    fn take_out(&mut self, place: u32) {
+        let slot = self.slab.slot_mut(place);
+        if !slot.has(ABSENT) {
+            self.group.is_complete.store(false, Ordering::Release);
+        }
+        let hash = hash(slot.key);
+        *slot = Slot::default();
+        if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == place) {
+            entry.remove();
+        }
+        add(&self.counts.rows, usize::MAX);
+    }
+
+    /// Gives the last chunk back, its hot rows moved to where cold ones were. False when that cannot be done now.
+    pub(super) fn give_back(&mut self) -> bool {
+        let len = self.slab.len();
+        if len == 0 {
+            return false;
+        }
+        let start = len - self.slab.rows_a_chunk();
+        self.free.retain(|&slot| (slot as usize) < start);
+        let mut emptied = Vec::new();
+        let mut possible = true;
+        for place in start as u32..len as u32 {
+            let slot = *self.slab.slot(place);
+            if !slot.has(USED) {
+                emptied.push(place);
+                continue;
+            }
+            if slot.has(PINNED) {
+                possible = false;
+                continue;
+            }
+            // The clock may pick a slot of this very chunk; then that row is gone and the next pick is asked for.
+            let target =
+                if slot.is_cold() && slot.may_be_evicted() { None } else { self.target_below(start) };
+            if !self.slab.slot(place).has(USED) {
+                emptied.push(place);
+                if let Some(target) = target {
+                    self.free.push(target);
+                }
+            } else if let Some(target) = target {
+                self.slab.copy(place, target);
+                if let Some(entry) = self.index.find_mut(hash(slot.key), |&slot| slot == place) {
+                    *entry = target;
+                }
+                *self.slab.slot_mut(place) = Slot::default();
+                emptied.push(place);
+            } else if slot.may_be_evicted() {
+                self.take_out(place);
+                self.group.evictions.fetch_add(1, Ordering::Relaxed);
+                emptied.push(place);
+            } else {
+                possible = false;
+            }
+        }
+        if !possible {
+            self.free.extend(emptied);
+            return false;
+        }
+        let bytes = self.slab.chunk_bytes();
+        self.slab.shrink();
+        self.budget.give_back(bytes);
+        self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// A slot before `end` that a row can be moved to.
+    fn target_below(&mut self, end: usize) -> Option<u32> {
+        if let Some(free) = self.free.pop() {
+            return Some(free);
+        }
+        let victim = self.evict()?;
+        ((victim as usize) < end).then_some(victim)
+    }
+
+    /// Adds the keys of the rows that the disk should get: all that differ, or those among them that nobody uses.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<i64>) -> Result<()> {
+        let dirty = self.counts.dirty.load(Ordering::Relaxed);
+        keys.try_reserve(dirty)
+            .map_err(|_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write"))?;
+        let wanted = |slot: &&Slot| slot.has(DIRTY) && !(only_cold && !slot.is_cold());
+        keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
+        Ok(())
+    }
+
+    /// A dirty row on its way to the disk: from now on it is being written, and changes make it dirty anew.
+    pub(crate) fn begin_write(&mut self, hash: u64, key: i64) -> Option<(Slot, &[f32])> {
+        let place = self.find(hash, key)?;
+        let slot = self.slab.slot_mut(place);
+        if !slot.has(DIRTY) {
+            return None;
+        }
+        slot.clear(DIRTY);
+        slot.set(WRITING);
+        add(&self.counts.dirty, usize::MAX);
+        Some((*slot, self.slab.row(place)))
+    }
+
+    /// The disk has the row as it was at [`Shard::begin_write`], or has not.
+    pub(crate) fn end_write(&mut self, hash: u64, key: i64, written: bool) {
+        let Some(place) = self.find(hash, key) else { return };
+        let slot = self.slab.slot_mut(place);
+        if !slot.has(WRITING) {
+            return;
+        }
+        slot.clear(WRITING);
+        if !written {
+            self.mark_dirty(place);
+        }
+    }
+}
+
+/// Adds to a counter that only the holder of the shard's lock writes.
+#[inline(always)]
+fn add(counter: &AtomicUsize, more: usize) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}

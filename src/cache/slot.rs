@@ -1,0 +1,120 @@
+//! What a resident row has beside its floats: 32 bytes.
+
+/// A number below 2^48 in six bytes, so that a slot is half a cache line.
+#[derive(Clone, Copy, Default)]
+struct U48([u16; 3]);
+
+const MAX_U48: u64 = (1 << 48) - 1;
+
+impl U48 {
+    fn new(value: u64) -> U48 {
+        let value = value.min(MAX_U48);
+        U48([value as u16, (value >> 16) as u16, (value >> 32) as u16])
+    }
+
+    fn get(self) -> u64 {
+        let [low, middle, high] = self.0.map(u64::from);
+        low | middle << 16 | high << 32
+    }
+}
+
+/// Holds a row; a slot without it is free.
+pub(crate) const USED: u8 = 1;
+/// Differs from what the disk has.
+pub(crate) const DIRTY: u8 = 2;
+/// Is in a file that the disk does not count yet.
+pub(crate) const WRITING: u8 = 4;
+/// Belongs to a call under way: stays where it is.
+pub(crate) const PINNED: u8 = 8;
+/// Known not to exist: deleted (then also dirty until the disk knows), or looked for on disk in vain.
+pub(crate) const ABSENT: u8 = 16;
+
+/// None of these may be evicted.
+const KEPT: u8 = DIRTY | WRITING | PINNED;
+
+/// How often a row must be passed over by the clock before it goes, at most.
+const MAX_USES: u8 = 3;
+
+/// The header of a resident row.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Slot {
+    pub(crate) key: i64,
+    /// Gradients applied.
+    pub(crate) updates: u64,
+    time: U48,
+    journal: U48,
+    flags: u8,
+    uses: u8,
+}
+
+const _: () = assert!(size_of::<Slot>() == 32);
+
+impl Slot {
+    /// Milliseconds since 1970 of the last write.
+    pub(crate) fn time(&self) -> u64 {
+        self.time.get()
+    }
+
+    /// The number in the journal of the last change.
+    pub(crate) fn journal(&self) -> u64 {
+        self.journal.get()
+    }
+
+    /// Notes a write.
+    #[inline(always)]
+    pub(crate) fn stamp(&mut self, time: u64, journal: u64) {
+        self.time = U48::new(time);
+        self.journal = U48::new(journal);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&mut self, flag: u8) {
+        self.flags |= flag;
+    }
+
+    #[inline(always)]
+    pub(super) fn clear(&mut self, flag: u8) {
+        self.flags &= !flag;
+    }
+
+    pub(super) fn may_be_evicted(&self) -> bool {
+        self.flags & (KEPT | USED) == USED
+    }
+
+    /// Counts a use; writes nothing once the count is full, so that reading hot rows leaves their cache lines clean.
+    #[inline(always)]
+    pub(crate) fn touch(&mut self) {
+        if self.uses < MAX_USES {
+            self.uses += 1;
+        }
+    }
+
+    /// The clock passes: true when the row has no uses left.
+    pub(super) fn pass(&mut self) -> bool {
+        let cold = self.uses == 0;
+        self.uses = self.uses.saturating_sub(1);
+        cold
+    }
+
+    pub(super) fn is_cold(&self) -> bool {
+        self.uses == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_bytes_hold_48_bits_and_saturate() {
+        for value in [0, 1, 0xffff, 0x1_0000, 1_795_000_000_000, MAX_U48] {
+            assert_eq!(U48::new(value).get(), value);
+        }
+        assert_eq!(U48::new(u64::MAX).get(), MAX_U48);
+    }
+}

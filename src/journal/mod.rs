@@ -1,0 +1,253 @@
+//! The journal: every call that changes rows, as it was made, so that a killed process loses none of them.
+//!
+//! A call's record is appended before its rows change. Each call has a number, each row the number of its last
+//! change; at the next opening the calls that a row on disk has not seen are made again. Once all rows that the calls
+//! of a segment changed are on disk, the segment is dropped. Knows files and bytes; nothing of rows.
+
+mod read;
+mod record;
+mod segment;
+
+use std::fs::{self, File};
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+pub(crate) use read::{Replay, read_all};
+pub(crate) use record::{Head, Kind};
+
+use crate::error::{Error, Result};
+use record::{checksum, encode_head};
+use segment::{Segment, failed};
+
+/// A segment is closed beyond this many bytes. Small enough to be dropped soon, large enough for few files.
+const SEGMENT_BYTES: u64 = 128 << 20;
+
+/// An open journal, appended to by any number of threads.
+pub(crate) struct Journal {
+    dir: PathBuf,
+    /// Makes each call durable against losing power.
+    sync: bool,
+    state: Mutex<State>,
+    /// The last number known to be on disk; held while syncing, so that callers share one fsync.
+    synced: Mutex<u64>,
+    /// Bytes of all segments.
+    bytes: AtomicU64,
+    /// The last call's number.
+    last: AtomicU64,
+}
+
+struct State {
+    current: Segment,
+    /// Segments that are complete, oldest first: the number of the last call, the path, the bytes.
+    closed: Vec<(u64, PathBuf, u64)>,
+    /// What has been announced: group and description.
+    configs: Vec<(u16, Vec<u8>)>,
+    /// Set when what is on disk is in doubt; then nothing is appended any more.
+    failed: Option<Error>,
+}
+
+impl Journal {
+    /// Starts a journal in `dir`, which is empty, for calls after `last`.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn start(dir: &Path, last: u64, sync: bool) -> Result<Journal> {
+        let current = Segment::create(dir, last + 1, true)?;
+        let bytes = AtomicU64::new(current.len);
+        let state = State { current, closed: Vec::new(), configs: Vec::new(), failed: None };
+        Ok(Journal {
+            dir: dir.to_owned(),
+            sync,
+            state: Mutex::new(state),
+            synced: Mutex::new(last),
+            bytes,
+            last: AtomicU64::new(last),
+        })
+    }
+
+    /// Makes a configuration known, so that records may refer to it by the number that this returns.
+    pub(crate) fn announce(&self, group: u16, description: Vec<u8>) -> u32 {
+        let mut state = self.state.lock();
+        let config = (group, description);
+        let known = state.configs.iter().position(|known| *known == config);
+        known.unwrap_or_else(|| {
+            state.configs.push(config);
+            state.configs.len() - 1
+        }) as u32
+    }
+
+    /// Appends a call and returns its number. Once this returns the call survives what the durability says.
+    ///
+    /// # Errors
+    /// `IO`. The call is then not in the journal, unless syncing failed; after that nothing is appended any more.
+    pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<u64> {
+        let payload_sum = checksum(payload);
+        let number = self.state.lock().append(self, head, payload, payload_sum)?;
+        if self.sync {
+            self.sync_through(number)?;
+        }
+        Ok(number)
+    }
+
+    fn sync_through(&self, number: u64) -> Result<()> {
+        let mut synced = self.synced.lock();
+        if *synced >= number {
+            return Ok(());
+        }
+        let (file, path, last) = {
+            let state = self.state.lock();
+            if let Some(error) = &state.failed {
+                return Err(error.clone());
+            }
+            let file = state.current.file.try_clone();
+            (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
+        };
+        // Segments that were closed since are synced already.
+        match file.and_then(|file| file.sync_data()) {
+            Ok(()) => {
+                *synced = last;
+                Ok(())
+            }
+            Err(error) => {
+                let error = failed("synced", &path, &error);
+                self.state.lock().failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The number of the last call.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Closes the current segment and returns the number of the last call in it.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn rotate(&self) -> Result<u64> {
+        let mut state = self.state.lock();
+        if state.current.len > record::SEGMENT_HEADER_LEN as u64 {
+            state.rotate(self)?;
+        }
+        Ok(self.last())
+    }
+
+    /// Deletes the closed segments with no call after `number`.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn drop_through(&self, number: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= number) {
+            fs::remove_file(path).map_err(|error| failed("deleted", path, &error))?;
+            self.bytes.fetch_sub(*bytes, Ordering::Relaxed);
+            state.closed.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Deletes everything: every row is on disk.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.drop_through(u64::MAX)?;
+        let state = self.state.lock();
+        let path = &state.current.path;
+        fs::remove_file(path).map_err(|error| failed("deleted", path, &error))
+    }
+}
+
+impl State {
+    fn append(
+        &mut self,
+        journal: &Journal,
+        head: &Head,
+        payload: &[IoSlice<'_>],
+        payload_sum: (u32, u64),
+    ) -> Result<u64> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.current.len >= SEGMENT_BYTES {
+            self.rotate(journal)?;
+        }
+        let number = journal.last() + 1;
+        let config_is_new = !self.current.configs.contains(&head.config);
+        let (group, description) = self.configs.get(head.config as usize).cloned().unwrap_or_default();
+        debug_assert_eq!(group, head.group);
+        let config_pieces = [IoSlice::new(&description)];
+        let config_head = Head { kind: Kind::Config, ..*head };
+        let config_bytes = encode_head(&config_head, number, checksum(&config_pieces));
+        let record_bytes = encode_head(head, number, payload_sum);
+        let mut pieces = Vec::with_capacity(payload.len() + 3);
+        if config_is_new {
+            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(&description)]);
+        }
+        pieces.push(IoSlice::new(&record_bytes));
+        pieces.extend_from_slice(payload);
+        let before = self.current.len;
+        if let Err((error, in_doubt)) = self.current.append(&mut pieces) {
+            if in_doubt {
+                self.failed = Some(error.clone());
+            }
+            return Err(error);
+        }
+        if config_is_new {
+            self.current.configs.push(head.config);
+        }
+        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
+        journal.last.store(number, Ordering::Release);
+        Ok(number)
+    }
+
+    fn rotate(&mut self, journal: &Journal) -> Result<()> {
+        let last = journal.last();
+        if journal.sync {
+            self.current.file.sync_data().map_err(|error| {
+                let error = failed("synced", &self.current.path, &error);
+                self.failed = Some(error.clone());
+                error
+            })?;
+        }
+        let next = Segment::create(&journal.dir, last + 1, journal.sync)?;
+        journal.bytes.fetch_add(next.len, Ordering::Relaxed);
+        let closed = std::mem::replace(&mut self.current, next);
+        self.closed.push((last, closed.path, closed.len));
+        Ok(())
+    }
+}
+
+/// Makes the journal's directory.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("made", dir, &error)),
+        _ => dir
+            .parent()
+            .map_or(Ok(()), |parent| File::open(parent).and_then(|parent| parent.sync_all()))
+            .map_err(|error| failed("made", dir, &error)),
+    }
+}
+
+/// Deletes the segments that a replay has read.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn delete_all(dir: &Path) -> Result<()> {
+    for (_, path) in segment::list(dir)? {
+        fs::remove_file(&path).map_err(|error| failed("deleted", &path, &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The bytes of a journal's segments: a header, then records, all numbers little-endian.
+//!
+//! ```text
+//! segment   0   8 bytes  "damojrnl"
+//!           8   u32      version (1)
+//!           12  u32      CRC-32 of bytes 0..12 and 16..24
+//!           16  u64      number of its first call
+//!
+//! record    0   u32      CRC-32 of bytes 4..64
+//!           4   u32      CRC-32 of the payload
+//!           8   u64      bytes of the payload
+//!           16  u64      number of the call: one more than the call's before; for a configuration that of the next
+//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step
+//!           28  u32      group
+//!           32  u32      configuration that the call was made with
+//!           36  u32      0
+//!           40  i64      the group's global step after the call
+//!           48  u64      time, ms since 1970
+//!           56  f64      learning rate
+//!           64  payload  gradients: keys (i64 each), then dim floats a key, in the order of the steps;
+//!                        insert: keys, then dim weights a key; delete: keys; configuration: JSON; set_step: nothing
+//! ```
+
+use std::io::IoSlice;
+
+use crc32fast::Hasher;
+
+#[cfg(target_endian = "big")]
+compile_error!("the journal and the tables are little-endian, as their writers are");
+
+pub(super) const SEGMENT_HEADER_LEN: usize = 24;
+pub(super) const RECORD_HEADER_LEN: usize = 64;
+const MAGIC: &[u8; 8] = b"damojrnl";
+const VERSION: u32 = 1;
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Config = 1,
+    Gradients = 2,
+    Insert = 3,
+    Delete = 4,
+    SetStep = 5,
+}
+
+const KINDS: [Kind; 5] = [Kind::Config, Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep];
+
+/// What a record has beside its payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) kind: Kind,
+    pub(crate) group: u16,
+    /// As the journal named it when it was announced.
+    pub(crate) config: u32,
+    /// The group's global step after the call.
+    pub(crate) step: i64,
+    /// Milliseconds since 1970.
+    pub(crate) time: u64,
+    pub(crate) rate: f64,
+}
+
+/// A header that was read back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadHead {
+    pub(super) head: Head,
+    pub(super) number: u64,
+    pub(super) payload_len: u64,
+    pub(super) payload_crc: u32,
+}
+
+pub(super) fn segment_header(first: u64) -> [u8; SEGMENT_HEADER_LEN] {
+    let mut bytes = [0; SEGMENT_HEADER_LEN];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[16..24].copy_from_slice(&first.to_le_bytes());
+    let crc = segment_crc(&bytes);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn segment_crc(bytes: &[u8; SEGMENT_HEADER_LEN]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&bytes[..12]);
+    hasher.update(&bytes[16..]);
+    hasher.finalize()
+}
+
+/// The number of the segment's first call, or what is wrong.
+pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<u64, String> {
+    let version = u32::from_le_bytes(part(bytes, 8));
+    match &bytes[..8] == MAGIC {
+        false => Err("it does not begin as a journal does".to_owned()),
+        true if segment_crc(bytes) != u32::from_le_bytes(part(bytes, 12)) => {
+            Err("the checksum of its header does not fit".to_owned())
+        }
+        true if version != VERSION => Err(format!("its version is {version}; this damo reads {VERSION}")),
+        true => Ok(u64::from_le_bytes(part(bytes, 16))),
+    }
+}
+
+/// The checksum and length of a payload in pieces.
+pub(super) fn checksum(payload: &[IoSlice<'_>]) -> (u32, u64) {
+    let mut hasher = Hasher::new();
+    let mut len = 0;
+    for piece in payload {
+        hasher.update(piece);
+        len += piece.len() as u64;
+    }
+    (hasher.finalize(), len)
+}
+
+pub(super) fn encode_head(
+    head: &Head,
+    number: u64,
+    (payload_crc, payload_len): (u32, u64),
+) -> [u8; RECORD_HEADER_LEN] {
+    let mut bytes = [0; RECORD_HEADER_LEN];
+    bytes[4..8].copy_from_slice(&payload_crc.to_le_bytes());
+    bytes[8..16].copy_from_slice(&payload_len.to_le_bytes());
+    bytes[16..24].copy_from_slice(&number.to_le_bytes());
+    bytes[24..28].copy_from_slice(&(head.kind as u32).to_le_bytes());
+    bytes[28..32].copy_from_slice(&u32::from(head.group).to_le_bytes());
+    bytes[32..36].copy_from_slice(&head.config.to_le_bytes());
+    bytes[40..48].copy_from_slice(&head.step.to_le_bytes());
+    bytes[48..56].copy_from_slice(&head.time.to_le_bytes());
+    bytes[56..64].copy_from_slice(&head.rate.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// None when the bytes are not a header.
+pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Option<ReadHead> {
+    if crc32fast::hash(&bytes[4..]) != u32::from_le_bytes(part(bytes, 0)) {
+        return None;
+    }
+    let kind = u32::from_le_bytes(part(bytes, 24));
+    let head = Head {
+        kind: *KINDS.iter().find(|known| **known as u32 == kind)?,
+        group: u16::try_from(u32::from_le_bytes(part(bytes, 28))).ok()?,
+        config: u32::from_le_bytes(part(bytes, 32)),
+        step: i64::from_le_bytes(part(bytes, 40)),
+        time: u64::from_le_bytes(part(bytes, 48)),
+        rate: f64::from_le_bytes(part(bytes, 56)),
+    };
+    Some(ReadHead {
+        head,
+        number: u64::from_le_bytes(part(bytes, 16)),
+        payload_len: u64::from_le_bytes(part(bytes, 8)),
+        payload_crc: u32::from_le_bytes(part(bytes, 4)),
+    })
+}
+
+fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[at..at + N]);
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_come_back_and_flipped_ones_do_not() {
+        let head = Head {
+            kind: Kind::Insert,
+            group: 65535,
+            config: 7,
+            step: -1,
+            time: 1_795_000_000_000,
+            rate: 0.1,
+        };
+        let bytes = encode_head(&head, 42, (5, 6));
+        let read = decode_head(&bytes).unwrap();
+        assert_eq!((read.head, read.number, read.payload_crc, read.payload_len), (head, 42, 5, 6));
+        for byte in 0..RECORD_HEADER_LEN {
+            let mut damaged = bytes;
+            damaged[byte] ^= 0x10;
+            assert!(decode_head(&damaged).is_none(), "byte {byte}");
+        }
+    }
+}

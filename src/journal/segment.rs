@@ -1,0 +1,107 @@
+//! A file of the journal: made, appended to, named after the number of its first call.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::path::{Path, PathBuf};
+
+use super::record::{SEGMENT_HEADER_LEN, segment_header};
+use crate::error::{Error, Result};
+
+/// A file that is written.
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// Bytes of whole records and the header.
+    pub(super) len: u64,
+    /// Configurations that are in it, by number.
+    pub(super) configs: Vec<u32>,
+}
+
+const SUFFIX: &str = ".journal";
+
+impl Segment {
+    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too.
+    ///
+    /// # Errors
+    /// `IO`. Then there is no such file.
+    pub(super) fn create(dir: &Path, first: u64, sync: bool) -> Result<Segment> {
+        let path = dir.join(format!("{first:020}{SUFFIX}"));
+        let make = || -> io::Result<File> {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            file.write_all(&segment_header(first))?;
+            if sync {
+                file.sync_all()?;
+                File::open(dir)?.sync_all()?;
+            }
+            Ok(file)
+        };
+        match make() {
+            Ok(file) => Ok(Segment { path, file, len: SEGMENT_HEADER_LEN as u64, configs: Vec::new() }),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = fs::remove_file(&path);
+                }
+                Err(failed("made", &path, &error))
+            }
+        }
+    }
+
+    /// Appends all of the pieces or nothing.
+    ///
+    /// # Errors
+    /// `IO`; the flag says that the file could not be brought back to what it was.
+    pub(super) fn append(&mut self, pieces: &mut [IoSlice<'_>]) -> std::result::Result<(), (Error, bool)> {
+        let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let Err(error) = write_all_vectored(&mut self.file, pieces) else {
+            self.len += len;
+            return Ok(());
+        };
+        let error = failed("written", &self.path, &error);
+        let restored = self.file.set_len(self.len).and_then(|()| {
+            use std::io::{Seek, SeekFrom};
+            self.file.seek(SeekFrom::Start(self.len))
+        });
+        Err((error, restored.is_err()))
+    }
+}
+
+/// Every segment of a directory: the number of its first call and its path, in order.
+///
+/// # Errors
+/// `IO`; `CORRUPTION` for a file that is none of ours.
+pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let unreadable = |error: io::Error| failed("read", dir, &error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
+        let number = number.ok_or_else(|| {
+            Error::corruption(format!("'{}' is not a file of the journal; move it away", path.display()))
+        })?;
+        found.push((number, path));
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
+}
+
+/// As `Write::write_all`, of many pieces at once.
+fn write_all_vectored(file: &mut File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    /// POSIX lets a system take as few as 16 pieces; Linux takes 1024.
+    const PIECES: usize = 1024;
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let some = pieces.len().min(PIECES);
+        match file.write_vectored(&pieces[..some]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

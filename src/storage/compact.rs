@@ -1,0 +1,20 @@
+//! Compact: everything on disk merged into one sorted run.
+
+use super::Storage;
+use crate::error::Result;
+
+impl Storage {
+    /// Writes what has changed, then merges all rows into one sorted run: what was overwritten or deleted no longer
+    /// takes space, and a row is found with one read. Callers go on meanwhile.
+    ///
+    /// # Errors
+    /// `IO` when the disk refuses; nothing that was stored before is lost.
+    pub fn compact(&self) -> Result<()> {
+        self.flush()?;
+        let _call = self.begin_call()?;
+        self.core()
+            .rocks
+            .compact()
+            .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
+    }
+}

@@ -1,0 +1,130 @@
+//! What the parts of an open storage share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::group::Group;
+use super::options::{Durability, StorageOptions};
+use super::pool::Pool;
+use super::readers::Readers;
+use super::rocks::Rocks;
+use super::round::{Round, Scope};
+use super::writer::Writer;
+use crate::cache::Budget;
+use crate::error::Result;
+use crate::journal::Journal;
+
+/// The inside of an open storage.
+pub struct Core {
+    /// Behind an Arc for the reader threads.
+    pub(super) rocks: Arc<Rocks>,
+    pub(super) dir: PathBuf,
+    pub(super) options: StorageOptions,
+    pub(super) groups: Mutex<BTreeMap<u16, Arc<Group>>>,
+    pub(super) counters: Counters,
+    pub(super) budget: Arc<Budget>,
+    pub(super) pool: Pool,
+    pub(super) readers: Readers,
+    pub(super) writer: Writer,
+    /// Set once the calls of an earlier process have been replayed, unless the durability is "checkpoint".
+    pub(super) journal: OnceLock<Journal>,
+    /// The number of the last call of earlier openings, for rows that change without a journal.
+    pub(super) last_number: AtomicU64,
+    /// Set once opening has succeeded: before that, closing must leave the directory as it was.
+    pub(super) is_open: AtomicBool,
+    /// Held for reading from a call's record in the journal to its last row.
+    pub(super) stepping: RwLock<()>,
+}
+
+/// What has happened since the storage was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Keys asked for by lookup and peek.
+    pub rows_read: AtomicU64,
+    /// Rows that did not exist and were made.
+    pub rows_created: AtomicU64,
+    /// Optimizer steps taken.
+    pub rows_updated: AtomicU64,
+    /// Keys of lookup and peek that were in memory.
+    pub cache_hits: AtomicU64,
+    /// Keys of lookup and peek that were not.
+    pub cache_misses: AtomicU64,
+    /// Keys looked for on disk.
+    pub rows_loaded: AtomicU64,
+    /// Rows written to disk behind the callers' backs.
+    pub rows_written: AtomicU64,
+    /// Microseconds that calls have waited for the writer.
+    pub waited_us: AtomicU64,
+}
+
+impl Core {
+    /// What has happened since the storage was opened.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.get()
+    }
+
+    /// The time that rows written now get: milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// Whether what a call writes must be there after losing power.
+    pub(super) fn syncs(&self) -> bool {
+        self.options.durability == Durability::Power
+    }
+
+    /// Every registered group, by id.
+    pub(super) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().values().cloned().collect()
+    }
+
+    /// Takes memory back from groups that have more than their share, for those that had less.
+    pub(super) fn give_back_excess(&self) {
+        let excess = self.budget.excess();
+        if excess == 0 {
+            return;
+        }
+        let mut caches: Vec<_> = self.groups().iter().filter_map(|group| group.cache()).collect();
+        caches.sort_by_key(|cache| std::cmp::Reverse(cache.bytes()));
+        let mut left = excess;
+        for cache in caches {
+            if left == 0 || cache.bytes() <= self.budget.fair_share() && self.budget.excess() == 0 {
+                break;
+            }
+            left = left.saturating_sub(cache.give_back(left));
+        }
+    }
+
+    /// Dirty rows of all groups, and the bytes of their floats and headers.
+    pub(super) fn dirty(&self) -> (u64, usize) {
+        let caches = self.groups().into_iter().filter_map(|group| group.cache());
+        caches.fold((0, 0), |(rows, bytes), cache| {
+            let dirty = cache.dirty_rows();
+            (rows + dirty as u64, bytes + dirty * (4 * cache.row_len() + 32))
+        })
+    }
+
+    /// Brings everything to disk for good; the journal is then empty.
+    pub(super) fn close(&self) -> Result<()> {
+        self.readers.stop();
+        let is_poisoned = self.groups().iter().any(|group| group.is_poisoned());
+        if is_poisoned || !self.is_open.load(Ordering::Acquire) {
+            // What a panic left in memory is in doubt, the journal is not: the next opening starts from that.
+            return Ok(());
+        }
+        Round::new(self, Scope::All).run()?;
+        if let Some(journal) = self.journal() {
+            journal.finish()?;
+        }
+        self.write_journal_record(false)
+    }
+}

@@ -1,0 +1,131 @@
+//! Prefetch: rows that will be needed are brought into memory while the caller does something else.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Call, Core, Table};
+use crate::error::{Error, Result};
+use crate::memory::room_for;
+
+/// Keys that wait at most; a caller who asks for more is not waiting for them, and is told nothing.
+const MAX_WAITING: usize = 16 << 20;
+/// Keys that are loaded at a time, so that a caller who misses waits for no more than those.
+const PIECE: usize = 4096;
+
+/// The thread, made when it is first needed, and what it has to do.
+pub(super) struct Prefetcher {
+    core: Arc<Core>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    batches: VecDeque<(Arc<Table>, Vec<i64>)>,
+    waiting: usize,
+    stopping: bool,
+}
+
+impl Prefetcher {
+    pub(super) fn new(core: &Arc<Core>) -> Prefetcher {
+        Prefetcher { core: Arc::clone(core), shared: Arc::default(), thread: Mutex::new(None) }
+    }
+
+    /// Queues keys; when too many wait already, these are forgotten.
+    ///
+    /// # Errors
+    /// `IO` when the thread cannot be made; `OUT_OF_MEMORY`.
+    pub(super) fn add(&self, table: &Arc<Table>, keys: &[i64]) -> Result<()> {
+        let mut copy = room_for(keys.len())?;
+        copy.extend_from_slice(keys);
+        {
+            let mut queue = self.shared.queue.lock();
+            if queue.waiting + copy.len() > MAX_WAITING {
+                return Ok(());
+            }
+            queue.waiting += copy.len();
+            queue.batches.push_back((Arc::clone(table), copy));
+        }
+        self.shared.ready.notify_one();
+        let mut thread = self.thread.lock();
+        if thread.is_none() {
+            let (core, shared) = (Arc::clone(&self.core), Arc::clone(&self.shared));
+            let started = thread::Builder::new()
+                .name("damo-prefetch".to_owned())
+                .spawn(move || shared.work(&core))
+                .map_err(|error| Error::io(format!("the prefetching thread cannot be made here: {error}")))?;
+            *thread = Some(started);
+        }
+        Ok(())
+    }
+
+    /// Ends the thread; what is still queued is forgotten.
+    pub(super) fn stop(&self) {
+        {
+            let mut queue = self.shared.queue.lock();
+            queue.stopping = true;
+            queue.batches.clear();
+        }
+        self.shared.ready.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            drop(thread.join());
+        }
+    }
+
+    /// Leaves the thread alone, which may not be there any more.
+    pub(super) fn abandon(&self) {
+        if let Some(mut thread) = self.thread.try_lock() {
+            std::mem::forget(thread.take());
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, core: &Core) {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.stopping {
+                return;
+            }
+            let Some((table, mut keys)) = queue.batches.pop_front() else {
+                self.ready.wait(&mut queue);
+                continue;
+            };
+            queue.waiting -= keys.len();
+            drop(queue);
+            // Neighbours on disk are read together.
+            keys.sort_unstable();
+            keys.dedup();
+            for piece in keys.chunks(PIECE) {
+                let Ok(_call) = Call::begin() else { return };
+                if self.queue.lock().stopping {
+                    return;
+                }
+                // It was a hint: what is wrong comes out when the rows are used.
+                let _ = catch_unwind(AssertUnwindSafe(|| table.bring_in(core, piece)));
+            }
+            queue = self.queue.lock();
+        }
+    }
+}
+
+impl super::Storage {
+    /// Brings the rows of `keys` into memory in the background; those without a row are remembered as such.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; `IO` when the thread cannot be made. Nothing is said of what happens later.
+    pub fn prefetch(&self, table: &Arc<Table>, keys: &[i64]) -> Result<()> {
+        let _call = self.begin_call()?;
+        self.handle.prefetcher.add(table, keys)
+    }
+}

@@ -1,0 +1,169 @@
+//! Opening after a crash: the calls that the journal has and the rows on disk have not are made again, exactly once.
+//!
+//! A row on disk carries the number of the last call that changed it; a call is made on the rows that have a smaller
+//! one. Each segment says which optimizers and initializers its calls were made with, so nobody needs to open the groups
+//! first.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::group::{GroupConfig, Named};
+use super::rocks::{Batch, Rocks};
+use super::table::{Duplicates, Source, Table};
+use super::{Core, Durability};
+use crate::error::{Error, Result};
+use crate::initializer::Initializer;
+use crate::journal::{self, Head, Journal, Kind, Replay};
+use crate::optimizer::Optimizer;
+
+/// The folder of the journal's files.
+pub(super) const FOLDER: &str = "journal";
+
+/// The document that says how far the journal has become rows.
+const RECORD: &str = "journal";
+
+/// What the document says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalRecord {
+    /// The calls up to this number are on disk.
+    through: u64,
+    /// There must be a journal: the storage was not closed.
+    active: bool,
+}
+
+impl JournalRecord {
+    pub(super) fn read(rocks: &Rocks) -> Result<JournalRecord> {
+        match rocks.read_meta(RECORD)? {
+            None => Ok(JournalRecord::default()),
+            Some(json) => serde_json::from_slice(&json)
+                .map_err(|error| Error::corruption(format!("the record of the journal is damaged: {error}"))),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
+        let json = serde_json::to_vec(&JournalRecord { through, active })
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let mut batch = Batch::default();
+        batch.put_meta(RECORD.to_owned(), json);
+        self.rocks.write(batch, true)
+    }
+
+    /// Says that all calls so far are on disk, and whether more are to be expected.
+    pub(super) fn write_journal_record(&self, active: bool) -> Result<()> {
+        let through = self.journal().map_or(self.last_number.load(Ordering::Relaxed), Journal::last);
+        self.write_journal_record_through(through, active)
+    }
+
+    fn journal_dir(&self) -> PathBuf {
+        self.dir.join(FOLDER)
+    }
+}
+
+/// Makes the calls that the journal of an earlier process has again, and brings them to disk; returns the number of
+/// the last one.
+///
+/// # Errors
+/// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
+pub(super) fn replay(core: &Core, record: JournalRecord) -> Result<u64> {
+    let dir = core.journal_dir();
+    journal::make_dir(&dir)?;
+    let mut tables = Tables { core, by_config: HashMap::new(), calls: 0 };
+    let files = std::fs::read_dir(&dir).map(Iterator::count).unwrap_or(0);
+    if record.active && files == 0 {
+        return Err(Error::corruption(format!(
+            "the storage was not closed, and its journal '{}' has no files; restore them from a copy",
+            dir.display()
+        )));
+    }
+    let last = journal::read_all(&dir, record.through, &mut tables)?;
+    if tables.calls > 0 {
+        core.writer.write_all()?;
+    }
+    Ok(last)
+}
+
+/// Ends the journal of an earlier process, all of which is on disk, and begins this one's.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
+    let dir = core.journal_dir();
+    core.last_number.store(last, Ordering::Relaxed);
+    core.write_journal_record_through(last, false)?;
+    journal::delete_all(&dir)?;
+    if core.options.durability == Durability::Checkpoint {
+        return Ok(());
+    }
+    let journal = Journal::start(&dir, last, core.syncs())?;
+    core.write_journal_record_through(last, true)?;
+    // Opening happens once.
+    let _ = core.journal.set(journal);
+    Ok(())
+}
+
+/// The groups of a segment's calls, opened as they were then.
+struct Tables<'a> {
+    core: &'a Core,
+    by_config: HashMap<u32, Table>,
+    calls: u64,
+}
+
+impl Replay for Tables<'_> {
+    fn segment(&mut self) {
+        self.by_config.clear();
+    }
+
+    fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
+        let damaged = |error: String| {
+            Error::corruption(format!("the journal's record of group {group} is damaged: {error}"))
+        };
+        let description: GroupConfig =
+            serde_json::from_slice(description).map_err(|error| damaged(error.to_string()))?;
+        let known = self.core.groups.lock().get(&group).cloned();
+        let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
+        // The rate of each call is in the journal, so the schedule is not needed.
+        let Named { name, params } = &description.optimizer;
+        let optimizer = Optimizer::new(name, params, None)?;
+        let Named { name, params } = &description.initializer;
+        let initializer = Initializer::new(name, params)?;
+        let (optimizer, initializer) = (Arc::new(optimizer), Arc::new(initializer));
+        let table = Table::new(self.core, group, description.dim, optimizer, initializer, config)?;
+        self.by_config.insert(config, table);
+        Ok(())
+    }
+
+    fn floats_a_key(&self, head: &Head) -> Result<usize> {
+        self.table(head).map(Table::dim)
+    }
+
+    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        let table = self.table(head)?;
+        let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
+        match head.kind {
+            Kind::Gradients => table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?,
+            Kind::Insert => table.insert_from(self.core, keys, floats, source)?,
+            Kind::Delete => table.delete_from(self.core, keys, source)?,
+            Kind::SetStep | Kind::Config => {}
+        }
+        table.group().begin_write()?.set_step(head.step);
+        self.calls += 1;
+        Ok(())
+    }
+}
+
+impl Tables<'_> {
+    fn table(&self, head: &Head) -> Result<&Table> {
+        self.by_config.get(&head.config).ok_or_else(|| {
+            Error::corruption(format!(
+                "the journal has a call of group {} without its configuration",
+                head.group
+            ))
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! A round of the writer: changed rows, sorted by key, become files of the table.
+//!
+//! A row is copied while its shard is locked, a moment each, so that callers are never in the way for long. While it
+//! is in a file that the table does not count yet it cannot be evicted; if it changes meanwhile it is dirty anew.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::call::is_exiting;
+use super::group::step_key;
+use super::rocks::{Batch, TableWriter};
+use super::row::{self, RowHeader};
+use super::{Core, key};
+use crate::cache::{ABSENT, GroupCache, hash};
+use crate::error::{Error, Result, Status};
+
+/// Which rows are written; later ones include what earlier ones do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// Rows that nobody uses, so that they can be evicted; all that have changed when those are few.
+    Cold,
+    /// Every row that has changed, so that any can be evicted.
+    Pressed,
+    /// That, and all that the journal's calls have changed, so that it can be dropped.
+    All,
+}
+
+/// Rows a file, at most: then they can be evicted, and the list of their keys takes 4 MiB.
+const FILE_ROWS: usize = 512 << 10;
+/// Files that wait to be merged, at which the writer waits: every one makes misses slower.
+const MAX_UNMERGED_FILES: u64 = 40;
+/// The folder for files that are not part of the table yet.
+pub(super) const FOLDER: &str = "incoming";
+
+pub(super) struct Round<'a> {
+    core: &'a Core,
+    scope: Scope,
+    /// What the current file holds.
+    pending: Vec<Pending>,
+    file: Option<(PathBuf, TableWriter<'a>)>,
+    rows: usize,
+    value: Vec<u8>,
+}
+
+/// Rows of one group in the file that is being written.
+struct Pending {
+    cache: Arc<GroupCache>,
+    keys: Vec<i64>,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(core: &'a Core, scope: Scope) -> Round<'a> {
+        Round { core, scope, pending: Vec::new(), file: None, rows: 0, value: Vec::new() }
+    }
+
+    /// Writes what the scope says. In a scope of `All` every change of every call that returned before is on disk
+    /// afterwards, and the journal's part that had it is gone.
+    ///
+    /// # Errors
+    /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that did not get to disk are still dirty.
+    pub(super) fn run(mut self) -> Result<()> {
+        let through = match (self.scope, self.core.journal()) {
+            (Scope::All, Some(journal)) => Some(journal.rotate()?),
+            _ => None,
+        };
+        // Calls that are in the closed part of the journal may still be changing rows.
+        drop(self.core.stepping.write());
+        self.wait_for_merges()?;
+        let written = self.write_rows();
+        if let Err(error) = written {
+            self.abandon();
+            return Err(error);
+        }
+        if self.scope == Scope::All {
+            self.write_documents(through)?;
+        }
+        Ok(())
+    }
+
+    fn write_rows(&mut self) -> Result<()> {
+        let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
+        for group in self.core.groups() {
+            let Some(cache) = group.cache() else { continue };
+            let mut keys = Vec::new();
+            for shard in 0..cache.shard_count() {
+                if cache.dirty_in(shard) > 0 {
+                    cache.lock(shard).dirty_keys(only_cold, &mut keys)?;
+                }
+                let is_last = shard + 1 == cache.shard_count();
+                let is_full = self.rows + keys.len() >= FILE_ROWS;
+                if (is_last || is_full) && !keys.is_empty() {
+                    self.add(&cache, group.id(), std::mem::take(&mut keys))?;
+                }
+                // The group goes on in another file, since keys ascend in each.
+                if is_full {
+                    self.finish_file()?;
+                }
+            }
+        }
+        self.finish_file()
+    }
+
+    /// Whether writing the rows that nobody uses makes enough room.
+    fn cold_rows_are_many(&self) -> bool {
+        // Looked at in a sample, one shard a group.
+        let (mut cold, mut dirty) = (Vec::new(), 0);
+        for cache in self.core.groups().iter().filter_map(|group| group.cache()) {
+            dirty += cache.dirty_in(0);
+            if cache.lock(0).dirty_keys(true, &mut cold).is_err() {
+                return false;
+            }
+        }
+        cold.len() * 4 >= dirty
+    }
+
+    /// Adds rows of one group to the current file.
+    fn add(&mut self, cache: &Arc<GroupCache>, group: u16, mut keys: Vec<i64>) -> Result<()> {
+        keys.sort_unstable();
+        if self.file.is_none() {
+            let folder = self.core.dir.join(FOLDER);
+            // One round at a time, so one name is enough.
+            let path = folder.join("rows.sst");
+            let _ = std::fs::remove_file(&path);
+            let writer = self.core.rocks.begin_table(&path)?;
+            self.file = Some((path, writer));
+        }
+        self.pending.push(Pending { cache: Arc::clone(cache), keys });
+        let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else { return Ok(()) };
+        for (index, &key) in pending.keys.iter().enumerate() {
+            if index % 1024 == 0 && is_exiting() {
+                return Err(Error::new(
+                    Status::Exiting,
+                    "the process is ending, and nothing is written any more",
+                ));
+            }
+            let hash = hash(key);
+            let absent = {
+                let mut shard = cache.lock_for(hash);
+                let Some((slot, floats)) = shard.begin_write(hash, key) else { continue };
+                let absent = slot.has(ABSENT);
+                if !absent {
+                    let header = RowHeader {
+                        update_time: slot.time(),
+                        update_num: slot.updates,
+                        journal: slot.journal(),
+                    };
+                    row::encode(&mut self.value, header, floats);
+                }
+                absent
+            };
+            let key = key::encode(group, key);
+            if absent {
+                writer.delete(key)?
+            } else {
+                writer.put(key, &self.value)?
+            }
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the current file part of the table; its rows may be evicted from then on.
+    fn finish_file(&mut self) -> Result<()> {
+        let Some((path, writer)) = self.file.take() else { return Ok(()) };
+        if self.rows > 0 {
+            writer.finish()?;
+            self.core.rocks.ingest(&path)?;
+        }
+        let _ = std::fs::remove_file(&path);
+        self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
+        self.rows = 0;
+        self.end_writes(true);
+        Ok(())
+    }
+
+    /// After a failure: rows that are in no file of the table are dirty as before.
+    fn abandon(&mut self) {
+        self.end_writes(false);
+        if let Some((path, writer)) = self.file.take() {
+            drop(writer);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn end_writes(&mut self, written: bool) {
+        for Pending { cache, keys } in self.pending.drain(..) {
+            for key in keys {
+                let hash = hash(key);
+                cache.lock_for(hash).end_write(hash, key, written);
+            }
+        }
+    }
+
+    /// Steps, and how far the journal is on disk; then its part up to there can go.
+    fn write_documents(&self, through: Option<u64>) -> Result<()> {
+        let mut batch = Batch::default();
+        for group in self.core.groups() {
+            batch.put_meta(step_key(group.id()), group.step().to_le_bytes().to_vec());
+        }
+        self.core.rocks.write(batch, true)?;
+        if let (Some(through), Some(journal)) = (through, self.core.journal()) {
+            self.core.write_journal_record_through(through, true)?;
+            journal.drop_through(through)?;
+        }
+        Ok(())
+    }
+
+    /// Waits while merging is far behind.
+    fn wait_for_merges(&self) -> Result<()> {
+        while self.core.rocks.unmerged_files()? > MAX_UNMERGED_FILES && !is_exiting() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+/// Makes the folder, and empties it of what a killed process has left.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn prepare_folder(dir: &Path) -> Result<()> {
+    let folder = dir.join(FOLDER);
+    let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", folder.display()));
+    match std::fs::create_dir(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    for entry in std::fs::read_dir(&folder).map_err(failed)? {
+        std::fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Apply gradients: one optimizer step for each gradient, or for each key's sum or mean of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::change::{Change, Stamp};
+use super::part::{Duplicates, Merge, Part, SKIP};
+use super::{Source, Table, lines};
+use crate::cache::Shard;
+use crate::error::{Error, Result};
+use crate::journal::Kind;
+use crate::storage::Core;
+
+/// Steps whose rows are asked for ahead of their use.
+const AHEAD: usize = 8;
+
+impl Table {
+    /// Steps rows with `gradients`, `dim` floats a key; keys without a row get one first. The group's global step
+    /// rises by one. All rows and the step change together or not at all.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing
+    /// has changed then.
+    pub fn apply_gradients(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        gradients: &[f32],
+        padding: Option<i64>,
+        duplicates: Duplicates,
+    ) -> Result<()> {
+        self.apply(core, keys, gradients, padding, duplicates, Source::Call)
+    }
+
+    pub(in crate::storage) fn apply(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        gradients: &[f32],
+        padding: Option<i64>,
+        duplicates: Duplicates,
+        source: Source,
+    ) -> Result<()> {
+        let mut parts = self.parts(core, keys, gradients, padding, Merge::Gradients(duplicates))?;
+        let guard = self.group.begin_write()?;
+        let change = match source {
+            Source::Replay { rate, step, .. } => Change { kind: Kind::Gradients, source, rate, step },
+            Source::Call => {
+                let step = self.group.step();
+                let next = step.checked_add(1).ok_or_else(|| {
+                    let group = self.group.id();
+                    Error::invalid(format!("the global step of group {group} is {step} and cannot rise"))
+                })?;
+                Change { kind: Kind::Gradients, source, rate: self.optimizer.rate(step)?, step: next }
+            }
+        };
+        let (created, updated) = (AtomicU64::new(0), AtomicU64::new(0));
+        self.change(core, &guard, &mut parts, change, |shard, part, stamp| {
+            let (part_created, part_updated) = self.step_part(shard, part, stamp, change.rate);
+            created.fetch_add(part_created, Ordering::Relaxed);
+            updated.fetch_add(part_updated, Ordering::Relaxed);
+        })?;
+        drop(guard);
+        self.keep_buffers(parts);
+        core.counters.rows_created.fetch_add(created.into_inner(), Ordering::Relaxed);
+        core.counters.rows_updated.fetch_add(updated.into_inner(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Steps the rows of one shard; returns how many were made and how many steps were taken.
+    fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp, rate: f64) -> (u64, u64) {
+        let steps = part.floats.len() / self.dim;
+        let slot_of = |step: usize| {
+            let index = if part.steps.is_empty() { step } else { part.steps[step] as usize };
+            part.slots[index]
+        };
+        let row_lines = lines(self.row_len);
+        (0..steps.min(AHEAD)).map(slot_of).filter(|slot| *slot != SKIP).for_each(|slot| {
+            shard.prefetch_slot(slot, row_lines);
+        });
+        let (mut created, mut updated) = (0, 0);
+        for (step, gradient) in part.floats.chunks_exact(self.dim).enumerate() {
+            if step + AHEAD < steps {
+                let later = slot_of(step + AHEAD);
+                if later != SKIP {
+                    shard.prefetch_slot(later, row_lines);
+                }
+            }
+            let place = slot_of(step);
+            if place == SKIP {
+                continue;
+            }
+            created += u64::from(self.ensure_row(shard, place, stamp));
+            let (slot, row) = shard.both_mut(place);
+            slot.updates += 1;
+            slot.stamp(stamp.time, stamp.number);
+            let updates = slot.updates;
+            self.optimizer.step(row, gradient, rate, updates);
+            shard.mark_dirty(place);
+            updated += 1;
+        }
+        (created, updated)
+    }
+}

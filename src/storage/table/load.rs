@@ -1,0 +1,261 @@
+//! Load: brings rows that are not resident into memory.
+//!
+//! Only here do rows come in, one call at a time for a group. So between finding that a row is not resident, reading it
+//! from disk and putting it into its shard, nobody else can have brought it in, changed it, and had it written back and
+//! evicted again, which would make what was read a lost update.
+
+use std::sync::atomic::Ordering;
+
+use super::{Source, Table};
+use crate::cache::{ABSENT, Full, Partition, Shard, hash};
+use crate::error::Result;
+use crate::memory::{filled, room_for};
+use crate::storage::Core;
+use crate::storage::readers::ReadBatch;
+
+/// What becomes of a key that has no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It gets one: lookup.
+    Create,
+    /// It is noted as absent, and like every row of this call kept in memory: for a call that will change it.
+    Pin,
+    /// It is noted as absent: prefetch.
+    Note,
+    /// Nothing: peek.
+    Skip,
+}
+
+/// What was loaded, by the position of each key.
+pub(super) struct Loaded {
+    /// `dim` floats a key, zeros for one without a row; empty when they were not asked for.
+    pub(super) weights: Vec<f32>,
+    pub(super) found: Vec<bool>,
+}
+
+/// The work in one shard.
+struct Task<'a> {
+    shard: usize,
+    keys: &'a [i64],
+    positions: &'a [u32],
+    /// Indexes into `keys` of what is not resident yet.
+    todo: Vec<u32>,
+    /// Weights of what has been found, in the order of `done`.
+    weights: Vec<f32>,
+    /// Positions of what has been found.
+    done: Vec<u32>,
+    created: u64,
+}
+
+/// What all shards' work has in common.
+#[derive(Clone, Copy)]
+struct Terms {
+    absent: Absent,
+    wants_weights: bool,
+    now: u64,
+    full: Full,
+}
+
+impl Table {
+    /// Brings the rows of ascending distinct `keys` into memory.
+    ///
+    /// # Errors
+    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Rows that were pinned stay so.
+    pub(super) fn load(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        absent: Absent,
+        wants_weights: bool,
+    ) -> Result<Loaded> {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b));
+        let partition = Partition::new(keys, None, self.cache.shard_count())?;
+        let mut tasks = self.tasks(&partition, wants_weights)?;
+        let mut terms = Terms { absent, wants_weights, now: core.now_ms(), full: Full::Refuse };
+        let lock = self.group.begin_load();
+        if absent == Absent::Create {
+            self.group.check_not_poisoned()?;
+        }
+        core.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
+        let (batch, places) = self.read(core, keys, &tasks)?;
+        let mut waits = 0;
+        loop {
+            core.pool
+                .each(keys.len(), &mut tasks, |task| self.install(task, batch.as_ref(), &places, terms))?;
+            if tasks.iter().all(|task| task.todo.is_empty()) {
+                break;
+            }
+            // Every row of some shard is waiting to be written, or in use by this very call.
+            core.writer.wait_for_room()?;
+            waits += 1;
+            if waits == MAX_WAITS {
+                terms.full = Full::Grow;
+            }
+        }
+        drop(lock);
+        let created = tasks.iter().map(|task| task.created).sum();
+        core.counters.rows_created.fetch_add(created, Ordering::Relaxed);
+        core.give_back_excess();
+        self.collect(keys.len(), &tasks, wants_weights)
+    }
+
+    /// Brings rows into memory that will be needed.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
+    pub(in crate::storage) fn bring_in(&self, core: &Core, keys: &[i64]) -> Result<()> {
+        self.load(core, keys, Absent::Note, false).map(drop)
+    }
+
+    fn tasks<'a>(&self, partition: &'a Partition, wants_weights: bool) -> Result<Vec<Task<'a>>> {
+        let mut tasks = room_for(self.cache.shard_count())?;
+        for shard in 0..self.cache.shard_count() {
+            let (keys, positions) = partition.shard(shard);
+            if keys.is_empty() {
+                continue;
+            }
+            let weights = room_for(if wants_weights { keys.len() * self.dim } else { 0 })?;
+            let (todo, done) = (room_for(keys.len())?, room_for(keys.len())?);
+            tasks.push(Task { shard, keys, positions, todo, weights, done, created: 0 });
+        }
+        Ok(tasks)
+    }
+
+    /// Deals with what has become resident since the caller looked.
+    fn find_resident(&self, task: &mut Task<'_>, terms: Terms) -> Result<()> {
+        let mut shard = self.cache.lock(task.shard);
+        for index in 0..task.keys.len() {
+            let key = task.keys[index];
+            match shard.find(hash(key), key) {
+                Some(place) => self.settle(&mut shard, place, index, task, terms),
+                None => task.todo.push(index as u32),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does with a resident row, or the note that there is none, what the call wants.
+    fn settle(&self, shard: &mut Shard, place: u32, index: usize, task: &mut Task<'_>, terms: Terms) {
+        if terms.absent == Absent::Pin {
+            shard.pin(place);
+        }
+        if shard.slot(place).has(ABSENT) {
+            if terms.absent != Absent::Create {
+                return;
+            }
+            self.make_row(shard, place, terms.now);
+            task.created += 1;
+        }
+        task.done.push(task.positions[index]);
+        if terms.wants_weights {
+            task.weights.extend_from_slice(&shard.row(place)[..self.dim]);
+        }
+    }
+
+    /// Turns an absent row into a fresh one.
+    pub(super) fn make_row(&self, shard: &mut Shard, place: u32, now: u64) {
+        let (slot, row) = shard.both_mut(place);
+        let (key, journal) = (slot.key, slot.journal());
+        slot.updates = 0;
+        slot.stamp(now, journal);
+        self.fill_first(key, row);
+        shard.set_absent(place, false);
+        shard.mark_dirty(place);
+    }
+
+    /// Reads what is not resident from disk; `places` says where in the batch each key's row is.
+    fn read(&self, core: &Core, keys: &[i64], tasks: &[Task<'_>]) -> Result<(Option<ReadBatch>, Vec<u32>)> {
+        let count = tasks.iter().map(|task| task.todo.len()).sum();
+        if count == 0 || self.cache.is_complete() {
+            return Ok((None, Vec::new()));
+        }
+        let mut wanted: Vec<u32> = room_for(count)?;
+        for task in tasks {
+            wanted.extend(task.todo.iter().map(|&index| task.positions[index as usize]));
+        }
+        wanted.sort_unstable();
+        let mut places = filled(0u32, keys.len())?;
+        let mut wanted_keys = room_for(count)?;
+        for (place, &position) in wanted.iter().enumerate() {
+            places[position as usize] = place as u32;
+            wanted_keys.push(keys[position as usize]);
+        }
+        let batch = core.readers.read(&core.rocks, self.group.id(), &wanted_keys, self.row_len)?;
+        core.counters.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
+        Ok((Some(batch), places))
+    }
+
+    /// Puts what was read, and what turned out to be absent, into the shard, as far as it takes it.
+    fn install(
+        &self,
+        task: &mut Task<'_>,
+        batch: Option<&ReadBatch>,
+        places: &[u32],
+        terms: Terms,
+    ) -> Result<()> {
+        if task.todo.is_empty() {
+            return Ok(());
+        }
+        let mut shard = self.cache.lock(task.shard);
+        let todo = std::mem::take(&mut task.todo);
+        for (done, &index) in todo.iter().enumerate() {
+            let key = task.keys[index as usize];
+            let row =
+                batch.and_then(|batch| batch.row(places[task.positions[index as usize] as usize] as usize));
+            if row.is_none() && terms.absent == Absent::Skip {
+                continue;
+            }
+            let Some(place) = shard.insert(hash(key), key, terms.full)? else {
+                // Here and not resident: the next round goes on from this key.
+                task.todo = todo[done..].to_vec();
+                return Ok(());
+            };
+            match row {
+                Some((header, floats)) => {
+                    let (slot, row) = shard.both_mut(place);
+                    slot.updates = header.update_num;
+                    slot.stamp(header.update_time, header.journal);
+                    row.copy_from_slice(floats);
+                }
+                None => shard.set_absent(place, true),
+            }
+            self.settle(&mut shard, place, index as usize, task, terms);
+        }
+        Ok(())
+    }
+
+    fn collect(&self, count: usize, tasks: &[Task<'_>], wants_weights: bool) -> Result<Loaded> {
+        let mut found = filled(false, count)?;
+        let mut weights = filled(0.0f32, if wants_weights { count * self.dim } else { 0 })?;
+        for task in tasks {
+            for (index, &position) in task.done.iter().enumerate() {
+                let position = position as usize;
+                found[position] = true;
+                if wants_weights {
+                    weights[position * self.dim..(position + 1) * self.dim]
+                        .copy_from_slice(&task.weights[index * self.dim..(index + 1) * self.dim]);
+                }
+            }
+        }
+        Ok(Loaded { weights, found })
+    }
+
+    /// Lets go of rows that a call had pinned, after it has failed.
+    pub(super) fn unpin<'a>(&self, keys: impl Iterator<Item = &'a i64>) {
+        for &key in keys {
+            let mut shard = self.cache.lock_for(hash(key));
+            if let Some(place) = shard.find(hash(key), key) {
+                shard.unpin(place);
+            }
+        }
+    }
+
+    /// True when a row in memory has seen this change already.
+    pub(super) fn has_seen(source: Source, journal: u64) -> bool {
+        matches!(source, Source::Replay { number, .. } if journal >= number)
+    }
+}
+
+/// Rounds of writing that a call waits for before it takes memory beyond the budget: then everything that can be
+/// written has been, and what is left is what the call itself needs.
+const MAX_WAITS: u32 = 2;

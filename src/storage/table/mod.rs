@@ -1,0 +1,140 @@
+//! The rows of one group as an embedding uses them: in memory while they are used, on disk otherwise.
+//!
+//! Every call first brings the rows it needs into memory (`load`); a call that changes rows then appends itself to
+//! the journal and changes them (`change`). Reading calls lock a shard at a time and nothing else. Calls that change rows
+//! hold the group's write lock, so that the journal's order is the order in which rows changed.
+
+mod apply_gradients;
+mod change;
+mod delete;
+mod insert;
+mod load;
+mod lookup;
+mod part;
+mod peek;
+mod record;
+mod set_step;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use part::Duplicates;
+pub use record::Record;
+
+use super::group::{Group, GroupConfig};
+use super::{Core, Storage};
+use crate::cache::GroupCache;
+use crate::error::Result;
+use crate::initializer::Initializer;
+use crate::optimizer::Optimizer;
+use crate::storage::Named;
+use part::Part;
+
+/// An open group with the optimizer and initializer of one embedding.
+pub struct Table {
+    group: Arc<Group>,
+    cache: Arc<GroupCache>,
+    optimizer: Arc<Optimizer>,
+    initializer: Arc<Initializer>,
+    dim: usize,
+    row_len: usize,
+    /// What the journal calls this configuration.
+    config: u32,
+    /// Buffers of earlier calls, to be used again.
+    spare: Mutex<Vec<Vec<Part>>>,
+}
+
+/// A change is on record: where, and since when.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// A caller's; it gets the next number of the journal, and the present time.
+    Call,
+    /// Read from the journal, with what it was recorded with; rows that have seen it are left alone.
+    Replay { number: u64, time: u64, rate: f64, step: i64 },
+}
+
+impl Table {
+    /// Opens a group, registering it when it is new.
+    ///
+    /// # Errors
+    /// `ALREADY_EXISTS` when the group has another dim or optimizer; `IO`; `OUT_OF_MEMORY`.
+    pub fn open(
+        storage: &Storage,
+        group: u16,
+        dim: usize,
+        optimizer: Arc<Optimizer>,
+        initializer: Arc<Initializer>,
+    ) -> Result<Table> {
+        let _call = storage.begin_call()?;
+        let config = config(dim, &optimizer, &initializer);
+        let core = storage.core();
+        let group = core.open_group(group, config.clone())?;
+        let number = match core.journal() {
+            Some(journal) => journal.announce(group.id(), config.to_json()?),
+            None => 0,
+        };
+        Table::new(core, group, dim, optimizer, initializer, number)
+    }
+
+    /// As [`Table::open`], of a group that is registered.
+    pub(super) fn new(
+        core: &Core,
+        group: Arc<Group>,
+        dim: usize,
+        optimizer: Arc<Optimizer>,
+        initializer: Arc<Initializer>,
+        config: u32,
+    ) -> Result<Table> {
+        let row_len = optimizer.row_len(dim);
+        let cache = group.open_cache(row_len, &core.rocks, &core.budget)?;
+        let spare = Mutex::new(Vec::new());
+        Ok(Table { group, cache, optimizer, initializer, dim, row_len, config, spare })
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Weights of a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Floats of a row: its weights and the optimizer's state.
+    pub fn row_len(&self) -> usize {
+        self.row_len
+    }
+
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Cache lines of a row's weights.
+    fn weight_lines(&self) -> usize {
+        lines(self.dim)
+    }
+
+    /// Writes what a row is before anybody has trained it.
+    fn fill_first(&self, key: i64, row: &mut [f32]) {
+        let (weights, state) = row.split_at_mut(self.dim);
+        self.initializer.fill(self.group.id(), key, weights);
+        state.fill(0.0);
+    }
+}
+
+/// Cache lines of so many floats, as far as it helps to ask for them ahead: the processor goes on by itself.
+fn lines(floats: usize) -> usize {
+    floats.div_ceil(16).min(8)
+}
+
+fn config(dim: usize, optimizer: &Optimizer, initializer: &Initializer) -> GroupConfig {
+    let named =
+        |name: &str, params: &crate::params::Params| Named { name: name.to_owned(), params: params.clone() };
+    GroupConfig {
+        dim,
+        optimizer: named(optimizer.name(), optimizer.params()),
+        scheduler: optimizer.scheduler().map(|scheduler| named(scheduler.name(), scheduler.params())),
+        initializer: named(initializer.name(), initializer.params()),
+    }
+}
