@@ -8,7 +8,9 @@
 //!
 //! Source: `torch.optim.Adagrad`, whose `lr_decay` is eta; Duchi, Hazan and Singer 2011. State: n.
 
+use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
@@ -19,25 +21,38 @@ struct Adagrad {
     epsilon: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Adagrad {
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Adagrad {
         lambda: weight_decay(reader, 0.0)? as f32,
         eta: reader.float(&["eta"], 0.0, FloatRange::NOT_NEGATIVE)?,
         epsilon: reader.float(&["epsilon"], 1e-10, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
     }))
 }
 
-impl Rule for Adagrad {
+impl Algorithm for Adagrad {
     fn state_len(&self, dim: usize) -> usize {
         dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         let rate = (rate / (1.0 + (t - 1) as f64 * self.eta)) as f32;
-        for ((w, n), g) in weights.iter_mut().zip(state).zip(gradient) {
-            let g = g + self.lambda * *w;
-            *n += g * g;
-            *w -= quotient(rate * g, n.sqrt() + self.epsilon);
-        }
+        stepper.step_each(row, gradient, Step { rate, lambda: self.lambda, epsilon: self.epsilon });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    rate: f32,
+    lambda: f32,
+    epsilon: f32,
+}
+
+impl Formula<2> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, n]: [V; 2], g: V) -> [V; 2] {
+        let g = g + w * self.lambda;
+        let n = n + g * g;
+        [w - quotient(g * self.rate, n.sqrt() + self.epsilon), n]
     }
 }

@@ -10,7 +10,9 @@
 //! Source: `torch.optim.Adam`; Kingma and Ba 2015. `t` counts the row's own updates, so a row that appears late
 //! is corrected as a first step is. State: m, v.
 
-use super::moments::Moments;
+use super::lanes::{Formula, Lanes};
+use super::moments::{Moments, MomentsStep};
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::Reader;
@@ -20,21 +22,31 @@ struct Adam {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Adam { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Adam { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
 }
 
-impl Rule for Adam {
+impl Algorithm for Adam {
     fn state_len(&self, dim: usize) -> usize {
         2 * dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
-        let corrections = self.moments.corrections(rate, t);
-        let (m, v) = state.split_at_mut(weights.len());
-        for (((w, m), v), g) in weights.iter_mut().zip(m).zip(v).zip(gradient) {
-            self.moments.update(m, v, g + self.lambda * *w);
-            *w += self.moments.descent(*m, *v, corrections);
-        }
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
+        stepper.step_each(row, gradient, Step { moments: self.moments.step(rate, t), lambda: self.lambda });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    moments: MomentsStep,
+    lambda: f32,
+}
+
+impl Formula<3> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, m, v]: [V; 3], g: V) -> [V; 3] {
+        let (m, v) = self.moments.update(m, v, g + w * self.lambda);
+        [w + self.moments.descent(m, v), m, v]
     }
 }

@@ -9,7 +9,9 @@
 //!
 //! Source: `torch.optim.AdamW`; Loshchilov and Hutter 2019. State: m, v.
 
-use super::moments::Moments;
+use super::lanes::{Formula, Lanes};
+use super::moments::{Moments, MomentsStep};
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::Reader;
@@ -19,22 +21,32 @@ struct Adamw {
     lambda: f64,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Adamw { moments: Moments::read(reader)?, lambda: weight_decay(reader, 1e-2)? }))
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Adamw { moments: Moments::read(reader)?, lambda: weight_decay(reader, 1e-2)? }))
 }
 
-impl Rule for Adamw {
+impl Algorithm for Adamw {
     fn state_len(&self, dim: usize) -> usize {
         2 * dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
-        let corrections = self.moments.corrections(rate, t);
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         let keep = (1.0 - rate * self.lambda) as f32;
-        let (m, v) = state.split_at_mut(weights.len());
-        for (((w, m), v), g) in weights.iter_mut().zip(m).zip(v).zip(gradient) {
-            self.moments.update(m, v, *g);
-            *w = *w * keep + self.moments.descent(*m, *v, corrections);
-        }
+        stepper.step_each(row, gradient, Step { moments: self.moments.step(rate, t), keep });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    moments: MomentsStep,
+    keep: f32,
+}
+
+impl Formula<3> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, m, v]: [V; 3], g: V) -> [V; 3] {
+        let (m, v) = self.moments.update(m, v, g);
+        [w * self.keep + self.moments.descent(m, v), m, v]
     }
 }

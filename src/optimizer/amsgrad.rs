@@ -10,7 +10,9 @@
 //!
 //! Source: `torch.optim.Adam(amsgrad=True)`; Reddi, Kale and Kumar 2018. State: m, v, v_max.
 
-use super::moments::Moments;
+use super::lanes::{Formula, Lanes};
+use super::moments::{Moments, MomentsStep};
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::Reader;
@@ -20,23 +22,32 @@ struct Amsgrad {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Amsgrad { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Amsgrad { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
 }
 
-impl Rule for Amsgrad {
+impl Algorithm for Amsgrad {
     fn state_len(&self, dim: usize) -> usize {
         3 * dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
-        let corrections = self.moments.corrections(rate, t);
-        let (m, rest) = state.split_at_mut(weights.len());
-        let (v, v_max) = rest.split_at_mut(weights.len());
-        for ((((w, m), v), v_max), g) in weights.iter_mut().zip(m).zip(v).zip(v_max).zip(gradient) {
-            self.moments.update(m, v, g + self.lambda * *w);
-            *v_max = if *v > *v_max { *v } else { *v_max };
-            *w += self.moments.descent(*m, *v_max, corrections);
-        }
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
+        stepper.step_each(row, gradient, Step { moments: self.moments.step(rate, t), lambda: self.lambda });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    moments: MomentsStep,
+    lambda: f32,
+}
+
+impl Formula<4> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, m, v, v_max]: [V; 4], g: V) -> [V; 4] {
+        let (m, v) = self.moments.update(m, v, g + w * self.lambda);
+        let v_max = V::select(v.gt(v_max), v, v_max);
+        [w + self.moments.descent(m, v_max), m, v, v_max]
     }
 }

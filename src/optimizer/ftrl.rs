@@ -28,7 +28,9 @@
 //! of a warmup) leaves the row as it is.
 
 use super::Rule;
+use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
+use super::simd::{Algorithm, Path, Stepper};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
@@ -41,45 +43,58 @@ struct Ftrl {
     lambda2: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Ftrl {
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Ftrl {
         beta: reader.float(&["beta"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
         lambda1: reader.float(&["lambda1"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
         lambda2: reader.float(&["lambda2"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
     }))
 }
 
-impl Rule for Ftrl {
+impl Algorithm for Ftrl {
     fn state_len(&self, dim: usize) -> usize {
         2 * dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
         let alpha = rate as f32;
         if alpha < SMALLEST_RATE {
             return;
         }
-        let (z, n) = state.split_at_mut(weights.len());
-        for (((w, z), n), g) in weights.iter_mut().zip(z).zip(n).zip(gradient) {
-            let root = n.sqrt();
-            *n += g * g;
-            let new_root = n.sqrt();
-            let curvature = (self.beta + new_root) / alpha + self.lambda2;
+        let Ftrl { beta, lambda1, lambda2 } = *self;
+        stepper.step_each(row, gradient, Step { alpha, beta, lambda1, lambda2 });
+    }
+}
 
-            // A fresh weight, which z does not know of yet, or a zero, for which it makes no difference: sigma of
-            // algorithm 1, written so that the roots do not cancel, nor overflow where n does.
-            let sigma = g * quotient(*g, alpha * (new_root + root));
-            let is_solution = (z.abs() > self.lambda1) & (*w != 0.0);
-            let kept = if is_solution { self.lambda1.copysign(*z) - *w * curvature } else { *z - sigma * *w };
-            let next = kept + g;
-            let same_side = is_solution & (next.is_sign_negative() == z.is_sign_negative());
-            *z = next;
+#[derive(Clone, Copy)]
+struct Step {
+    alpha: f32,
+    beta: f32,
+    lambda1: f32,
+    lambda2: f32,
+}
 
-            let shrunk = next.abs() - self.lambda1;
-            let solution = quotient(-shrunk.copysign(next), curvature);
-            let moved = *w - quotient(*g, curvature);
-            let weight = if same_side { moved } else { solution };
-            *w = if shrunk > 0.0 { weight } else { 0.0 };
-        }
+impl Formula<3> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, z, n]: [V; 3], g: V) -> [V; 3] {
+        let root = n.sqrt();
+        let n = n + g * g;
+        let new_root = n.sqrt();
+        let curvature = (new_root + self.beta) / self.alpha + self.lambda2;
+
+        // A fresh weight, which z does not know of yet, or a zero, for which it makes no difference: sigma of
+        // algorithm 1, written so that the roots do not cancel, nor overflow where n does.
+        let sigma = g * quotient(g, (new_root + root) * self.alpha);
+        let (zero, lambda1) = (V::splat(0.0), V::splat(self.lambda1));
+        let is_solution = z.abs().gt(lambda1) & w.ne(zero);
+        let kept = V::select(is_solution, lambda1.copysign(z) - w * curvature, z - sigma * w);
+        let next = kept + g;
+        let same_side = is_solution & next.same_sign(z);
+
+        let shrunk = next.abs() - lambda1;
+        let ratio = quotient(V::select(same_side, g, -shrunk.copysign(next)), curvature);
+        let weight = V::select(same_side, w - ratio, ratio);
+        [V::select(shrunk.gt(zero), weight, zero), next, n]
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! Source: Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, algorithm 2. State: m.
 
+use super::lanes::{Formula, Lanes};
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
@@ -18,33 +20,54 @@ struct Lion {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Lion {
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Lion {
         beta1: reader.float(&["beta1"], 0.9, FloatRange::DECAY)?,
         beta2: reader.float(&["beta2"], 0.99, FloatRange::DECAY)?,
         lambda: weight_decay(reader, 1e-2)? as f32,
     }))
 }
 
-/// Unlike `f32::signum`, 0 for both zeros.
-#[inline(always)]
-fn sign(x: f32) -> f32 {
-    f32::from(x > 0.0) - f32::from(x < 0.0)
-}
-
-impl Rule for Lion {
+impl Algorithm for Lion {
     fn state_len(&self, dim: usize) -> usize {
         dim
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
-        let rate = rate as f32;
-        let (keep1, take1) = (self.beta1 as f32, (1.0 - self.beta1) as f32);
-        let (keep2, take2) = (self.beta2 as f32, (1.0 - self.beta2) as f32);
-        for ((w, m), g) in weights.iter_mut().zip(state).zip(gradient) {
-            let c = keep1 * *m + take1 * g;
-            *w -= rate * (sign(c) + self.lambda * *w);
-            *m = keep2 * *m + take2 * g;
-        }
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
+        let step = Step {
+            rate: rate as f32,
+            keep1: self.beta1 as f32,
+            take1: (1.0 - self.beta1) as f32,
+            keep2: self.beta2 as f32,
+            take2: (1.0 - self.beta2) as f32,
+            lambda: self.lambda,
+        };
+        stepper.step_each(row, gradient, step);
     }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    rate: f32,
+    keep1: f32,
+    take1: f32,
+    keep2: f32,
+    take2: f32,
+    lambda: f32,
+}
+
+impl Formula<2> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w, m]: [V; 2], g: V) -> [V; 2] {
+        let c = m * self.keep1 + g * self.take1;
+        [w - (sign(c) + w * self.lambda) * self.rate, m * self.keep2 + g * self.take2]
+    }
+}
+
+/// Unlike `f32::signum`, 0 for both zeros.
+#[inline(always)]
+fn sign<V: Lanes>(x: V) -> V {
+    let (zero, one) = (V::splat(0.0), V::splat(1.0));
+    V::select(x.gt(zero), one, zero) - V::select(zero.gt(x), one, zero)
 }

@@ -10,28 +10,32 @@ mod adagrad;
 mod adam;
 mod adamw;
 mod amsgrad;
+mod bias;
 mod ftrl;
+mod lanes;
 mod lion;
 mod moments;
 mod rowwise_adagrad;
 mod sgd;
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::simd::Path;
 use crate::error::{Error, Result};
 use crate::params::{FloatRange, Params, Reader, quoted};
 use crate::scheduler::Scheduler;
 
-/// One algorithm. Slices have the lengths that `state_len` and the row's dim say; loops zip them, so the
-/// compiler sees equal lengths, drops bounds checks and vectorises.
-pub(crate) trait Rule: Send + Sync {
+/// One algorithm, compiled for instructions that this CPU has.
+trait Rule: Send + Sync {
     /// Floats of state beside `dim` weights. A fresh row's state is all zeros.
     fn state_len(&self, dim: usize) -> usize;
 
-    /// Applies one gradient. `rate` is the scheduled learning rate; `t` >= 1 counts the row's own updates,
-    /// this one included.
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, t: u64);
+    /// As [`Optimizer::step`].
+    fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
 }
 
 /// Gradients beyond this are refused as infinite ones are: their squares would leave float32, and a row whose state has
@@ -47,8 +51,15 @@ pub fn is_gradient(float: f32) -> bool {
     float.abs() <= MAX_GRADIENT
 }
 
+/// [`is_gradient`] of all, as fast as they can be read.
+pub fn are_gradients(floats: &[f32]) -> bool {
+    // Few are done before a path is chosen.
+    let path = if floats.len() < 64 { Path::Baseline } else { Path::fastest() };
+    path.are_gradients(floats)
+}
+
 /// What a rule's file hands over: the rule and its default learning rate.
-type Build = fn(&mut Reader<'_>) -> Result<Box<dyn Rule>>;
+type Build = fn(&mut Reader<'_>, Path) -> Result<Box<dyn Rule>>;
 
 struct Entry {
     name: &'static str,
@@ -94,6 +105,10 @@ impl Optimizer {
     /// # Errors
     /// An unknown name; a parameter that the optimizer does not have or cannot accept.
     pub fn new(name: &str, params: &Params, scheduler: Option<Arc<Scheduler>>) -> Result<Optimizer> {
+        Optimizer::on(Path::fastest(), name, params, scheduler)
+    }
+
+    fn on(path: Path, name: &str, params: &Params, scheduler: Option<Arc<Scheduler>>) -> Result<Optimizer> {
         let Some(entry) = OPTIMIZERS.iter().find(|entry| entry.name == name) else {
             return Err(Error::invalid(format!(
                 "name '{name}' is not an optimizer; known are {}",
@@ -102,7 +117,7 @@ impl Optimizer {
         };
         let mut reader = params.reader(format!("optimizer '{name}'"));
         let rate = reader.float(entry.rate_names, entry.default_rate, FloatRange::FLOAT32_NOT_NEGATIVE)?;
-        let rule = (entry.build)(&mut reader)?;
+        let rule = (entry.build)(&mut reader, path)?;
         reader.finish()?;
         Ok(Optimizer {
             name: entry.name,
@@ -175,8 +190,7 @@ impl Optimizer {
     /// weights; `t` >= 1 counts the row's own updates, this one included.
     pub fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         debug_assert_eq!(row.len(), self.row_len(gradient.len()));
-        let (weights, state) = row.split_at_mut(gradient.len());
-        self.rule.step(weights, state, gradient, rate, t);
+        self.rule.step(row, gradient, rate, t);
     }
 }
 

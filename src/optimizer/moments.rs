@@ -2,61 +2,89 @@
 //!
 //! Source: Kingma and Ba 2015, in the arrangement of `torch.optim.Adam`.
 
+use super::bias::Correction;
+use super::lanes::Lanes;
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
-/// `beta1`, `beta2`, `epsilon` and the arithmetic on them.
-#[derive(Clone, Copy)]
+/// `beta1`, `beta2`, `epsilon` and what follows from them for every row.
 pub(super) struct Moments {
-    beta1: f64,
-    beta2: f64,
-    pub(super) epsilon: f32,
+    /// 1 - beta1^t
+    correction1: Correction<f64>,
+    /// sqrt(1 - beta2^t)
+    root_correction2: Correction<f32>,
+    averages: Averages,
 }
 
-/// The scalars of one step: they depend on the row's own update count, not on the weights.
+/// beta1, 1 - beta1, beta2, 1 - beta2 and epsilon.
 #[derive(Clone, Copy)]
-pub(super) struct Corrections {
-    /// rate / (1 - beta1^t)
-    pub(super) step_size: f32,
+struct Averages {
+    keep1: f32,
+    take1: f32,
+    keep2: f32,
+    take2: f32,
+    epsilon: f32,
+}
+
+/// The scalars of one row's step and the arithmetic on them.
+#[derive(Clone, Copy)]
+pub(super) struct MomentsStep {
+    averages: Averages,
+    /// -rate / (1 - beta1^t)
+    step_size: f32,
     /// sqrt(1 - beta2^t)
-    pub(super) root: f32,
+    root: f32,
 }
 
 impl Moments {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Moments> {
+        let beta1 = reader.float(&["beta1"], 0.9, FloatRange::DECAY)?;
+        let beta2 = reader.float(&["beta2"], 0.999, FloatRange::DECAY)?;
+        let epsilon = reader.float(&["epsilon"], 1e-8, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32;
         Ok(Moments {
-            beta1: reader.float(&["beta1"], 0.9, FloatRange::DECAY)?,
-            beta2: reader.float(&["beta2"], 0.999, FloatRange::DECAY)?,
-            epsilon: reader.float(&["epsilon"], 1e-8, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
+            // 1 - x rounds to 1 in float64 for x <= 2^-54, and its root in float32 for x < 2^-24.
+            correction1: Correction::new(beta1, 55, |correction| correction),
+            root_correction2: Correction::new(beta2, 26, |correction| correction.sqrt() as f32),
+            averages: Averages {
+                keep1: beta1 as f32,
+                take1: (1.0 - beta1) as f32,
+                keep2: beta2 as f32,
+                take2: (1.0 - beta2) as f32,
+                epsilon,
+            },
         })
     }
 
-    pub(super) fn corrections(&self, rate: f64, t: u64) -> Corrections {
-        let t = t as f64;
-        Corrections {
-            step_size: (rate / (1.0 - self.beta1.powf(t))) as f32,
-            root: (1.0 - self.beta2.powf(t)).sqrt() as f32,
+    /// For a row's own update `t`.
+    #[inline(always)]
+    pub(super) fn step(&self, rate: f64, t: u64) -> MomentsStep {
+        MomentsStep {
+            averages: self.averages,
+            step_size: -(rate / self.correction1.at(t)) as f32,
+            root: self.root_correction2.at(t),
         }
     }
+}
 
-    /// Takes one gradient into both averages.
+impl MomentsStep {
+    /// Both averages with one more gradient in them.
     #[inline(always)]
-    pub(super) fn update(&self, m: &mut f32, v: &mut f32, g: f32) {
-        *m = self.beta1 as f32 * *m + (1.0 - self.beta1) as f32 * g;
-        *v = self.beta2 as f32 * *v + (1.0 - self.beta2) as f32 * g * g;
+    pub(super) fn update<V: Lanes>(self, m: V, v: V, g: V) -> (V, V) {
+        let Averages { keep1, take1, keep2, take2, .. } = self.averages;
+        (m * keep1 + g * take1, v * keep2 + g * take2 * g)
     }
 
     /// The step `-rate m^ / (sqrt(v^) + epsilon)`, to be added to the weight.
     #[inline(always)]
-    pub(super) fn descent(&self, m: f32, v: f32, corrections: Corrections) -> f32 {
-        let denominator = v.sqrt() / corrections.root + self.epsilon;
-        quotient(-corrections.step_size * m, denominator)
+    pub(super) fn descent<V: Lanes>(self, m: V, v: V) -> V {
+        quotient(m * self.step_size, v.sqrt() / self.root + self.averages.epsilon)
     }
 }
 
 /// `numerator / denominator`, and 0 for 0 / 0: with epsilon = 0 a weight that has never had a gradient has
 /// neither, and must stay where it is rather than become NaN.
 #[inline(always)]
-pub(super) fn quotient(numerator: f32, denominator: f32) -> f32 {
-    if denominator == 0.0 { 0.0 } else { numerator / denominator }
+pub(super) fn quotient<V: Lanes>(numerator: V, denominator: V) -> V {
+    let zero = V::splat(0.0);
+    V::select(denominator.ne(zero), numerator / denominator, zero)
 }

@@ -8,7 +8,9 @@
 //!
 //! Source: FBGEMM's `EXACT_ROWWISE_ADAGRAD`; Mudigere et al. 2022. State: m, one float.
 
+use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
@@ -18,8 +20,8 @@ struct RowwiseAdagrad {
     epsilon: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(RowwiseAdagrad {
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(RowwiseAdagrad {
         lambda: weight_decay(reader, 0.0)? as f32,
         epsilon: reader.float(&["epsilon"], 1e-8, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
     }))
@@ -28,15 +30,17 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
 /// Sums are kept in this many independent lanes, so that the compiler may vectorise them.
 const LANES: usize = 8;
 
-impl Rule for RowwiseAdagrad {
+impl Algorithm for RowwiseAdagrad {
     fn state_len(&self, _dim: usize) -> usize {
         1
     }
 
-    fn step(&self, weights: &mut [f32], state: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
+        let (weights, state) = row.split_at_mut(gradient.len());
         let Some(m) = state.first_mut() else { return };
         let square = |w: &f32, g: &f32| {
-            let g = g + self.lambda * w;
+            let g = g + w * self.lambda;
             g * g
         };
         let mut lanes = [0.0f32; LANES];
@@ -47,16 +51,31 @@ impl Rule for RowwiseAdagrad {
                 *lane += square(w, g);
             }
         }
-        for ((lane, w), g) in lanes.iter_mut().zip(rest_w).zip(rest_g) {
-            *lane += square(w, g);
+        let mut sum = 0.0;
+        // The rest belongs to the first lanes. It is added here and not to the array: a vector that has been stored in
+        // part and is loaded at once stalls the CPU.
+        let mut rest = rest_w.iter().zip(rest_g);
+        for lane in lanes {
+            sum += rest.next().map_or(lane, |(w, g)| lane + square(w, g));
         }
-        *m += lanes.iter().sum::<f32>() / gradient.len() as f32;
+        *m += sum / gradient.len() as f32;
 
-        let rate = rate as f32;
         let denominator = m.sqrt() + self.epsilon;
-        for (w, g) in weights.iter_mut().zip(gradient) {
-            let g = g + self.lambda * *w;
-            *w -= quotient(rate * g, denominator);
-        }
+        stepper.step_each(weights, gradient, Step { rate: rate as f32, lambda: self.lambda, denominator });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    rate: f32,
+    lambda: f32,
+    denominator: f32,
+}
+
+impl Formula<1> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w]: [V; 1], g: V) -> [V; 1] {
+        let g = g + w * self.lambda;
+        [w - quotient(g * self.rate, V::splat(self.denominator))]
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Source: `torch.optim.SGD` without momentum. No state.
 
+use super::lanes::{Formula, Lanes};
+use super::simd::{Algorithm, Path, Stepper};
 use super::{Rule, weight_decay};
 use crate::error::Result;
 use crate::params::Reader;
@@ -15,20 +17,31 @@ struct Sgd {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Rule>> {
-    Ok(Box::new(Sgd { lambda: weight_decay(reader, 0.0)? as f32 }))
+pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+    Ok(path.rule(Sgd { lambda: weight_decay(reader, 0.0)? as f32 }))
 }
 
-impl Rule for Sgd {
+impl Algorithm for Sgd {
     fn state_len(&self, _dim: usize) -> usize {
         0
     }
 
-    fn step(&self, weights: &mut [f32], _state: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
-        let rate = rate as f32;
-        for (w, g) in weights.iter_mut().zip(gradient) {
-            let g = g + self.lambda * *w;
-            *w -= rate * g;
-        }
+    #[inline(always)]
+    fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
+        stepper.step_each(row, gradient, Step { rate: rate as f32, lambda: self.lambda });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Step {
+    rate: f32,
+    lambda: f32,
+}
+
+impl Formula<1> for Step {
+    #[inline(always)]
+    fn next<V: Lanes>(self, [w]: [V; 1], g: V) -> [V; 1] {
+        let g = g + w * self.lambda;
+        [w - g * self.rate]
     }
 }
