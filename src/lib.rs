@@ -14,7 +14,6 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-#[allow(unsafe_code)] // in prefetch.rs only, which tests/layers.rs makes sure of
 mod cache;
 pub mod embedding;
 pub mod error;

@@ -7,6 +7,7 @@
 
 mod budget;
 mod hash;
+mod memory;
 mod partition;
 mod prefetch;
 mod shard;
@@ -16,23 +17,27 @@ mod slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use budget::Budget;
 pub(crate) use hash::{hash, shard_of};
 pub(crate) use partition::Partition;
+pub(crate) use prefetch::prefetch_floats;
 pub(crate) use shard::{Full, Shard};
 pub(crate) use slot::ABSENT;
 
 use crate::error::Result;
 use crate::memory::room_for;
+use memory::HUGE_PAGE;
 use shard::{GroupCounts, ShardCounts};
 
-/// More shards than this would make a batch's share of each too small to be worth a lock.
+/// So many that the index of each stays in a processor's own cache while a batch goes through it, and that two threads
+/// seldom want the same; no more, so that a batch's share of each is worth a lock.
 const MAX_SHARDS: usize = 64;
+/// Less than this is not divided.
 const SHARD_BYTES: usize = 1 << 20;
-const MIN_CHUNK_BYTES: usize = 4 << 10;
-const MAX_CHUNK_BYTES: usize = 256 << 10;
+/// The first chunks of a shard; most groups have few rows.
+const SMALL_CHUNK_BYTES: usize = 4 << 10;
 
 /// The resident rows of one group.
 pub(crate) struct GroupCache {
@@ -44,7 +49,7 @@ pub(crate) struct GroupCache {
 /// On cache lines of its own, so that threads in neighbouring shards do not slow each other down.
 #[repr(align(128))]
 struct Cell {
-    shard: Mutex<Shard>,
+    shard: RwLock<Shard>,
     counts: Arc<ShardCounts>,
 }
 
@@ -60,14 +65,16 @@ impl GroupCache {
             is_complete: AtomicBool::new(is_complete),
             evictions: AtomicU64::new(0),
         });
-        let shard_count = (budget.total() / SHARD_BYTES).next_power_of_two().clamp(1, MAX_SHARDS);
-        let chunk_bytes = (budget.total() / shard_count / 16).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES);
+        let shard_count = (budget.total() / SHARD_BYTES).max(1).next_power_of_two().min(MAX_SHARDS);
+        // A shard should not take more than an eighth of what it may have in one go.
+        let large_chunk = (budget.total() / shard_count / 8).clamp(SMALL_CHUNK_BYTES, HUGE_PAGE);
+        let chunks = (SMALL_CHUNK_BYTES, large_chunk);
         let mut shards = room_for(shard_count)?;
         shards.extend((0..shard_count).map(|_| {
             let shard_counts = Arc::new(ShardCounts::default());
             let (budget, group) = (Arc::clone(budget), Arc::clone(&counts));
-            let shard = Shard::new(row_len, chunk_bytes, budget, group, Arc::clone(&shard_counts));
-            Cell { shard: Mutex::new(shard), counts: shard_counts }
+            let shard = Shard::new(row_len, chunks, budget, group, Arc::clone(&shard_counts));
+            Cell { shard: RwLock::new(shard), counts: shard_counts }
         }));
         Ok(GroupCache { row_len, shards, counts })
     }
@@ -81,13 +88,23 @@ impl GroupCache {
     }
 
     #[inline(always)]
-    pub(crate) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        self.shards[shard].shard.lock()
+    pub(crate) fn lock(&self, shard: usize) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[shard].shard.write()
     }
 
     /// Locks the shard that a key belongs to.
-    pub(crate) fn lock_for(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    pub(crate) fn lock_for(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
         self.lock(shard_of(hash, self.shards.len()))
+    }
+
+    /// Locks the shard that a key belongs to for reading.
+    pub(crate) fn read_for(&self, hash: u64) -> RwLockReadGuard<'_, Shard> {
+        self.shards[shard_of(hash, self.shards.len())].shard.read()
+    }
+
+    /// Locks a shard for reading.
+    pub(crate) fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
+        self.shards[shard].shard.read()
     }
 
     /// True while a key that is not resident has no row on disk either.

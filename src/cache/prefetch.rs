@@ -1,4 +1,5 @@
 //! Hints to the processor that memory will be needed: a batch knows its rows long before it uses them.
+#![allow(unsafe_code)]
 
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -24,6 +25,6 @@ pub(super) fn prefetch<T>(value: &T) {
 
 /// Fetches the first cache lines of a row; the processor's own prefetcher follows.
 #[inline(always)]
-pub(super) fn prefetch_floats(floats: &[f32], lines: usize) {
+pub(crate) fn prefetch_floats(floats: &[f32], lines: usize) {
     floats.chunks(LINE).take(lines).for_each(|line| prefetch(&line[0]));
 }

@@ -43,7 +43,7 @@ pub(crate) struct Shard {
     index: HashTable<u32>,
     slab: Slab,
     free: Vec<u32>,
-    hand: usize,
+    hand: u32,
     budget: Arc<Budget>,
     group: Arc<GroupCounts>,
     counts: Arc<ShardCounts>,
@@ -52,12 +52,12 @@ pub(crate) struct Shard {
 impl Shard {
     pub(super) fn new(
         row_len: usize,
-        chunk_bytes: usize,
+        (small_chunk, large_chunk): (usize, usize),
         budget: Arc<Budget>,
         group: Arc<GroupCounts>,
         counts: Arc<ShardCounts>,
     ) -> Shard {
-        let slab = Slab::new(row_len, chunk_bytes);
+        let slab = Slab::new(row_len, small_chunk, large_chunk);
         Shard { index: HashTable::new(), slab, free: Vec::new(), hand: 0, budget, group, counts }
     }
 
@@ -77,8 +77,9 @@ impl Shard {
 
     #[inline(always)]
     pub(crate) fn prefetch_slot(&self, slot: u32, lines: usize) {
-        prefetch(self.slab.slot(slot));
-        prefetch_floats(self.slab.row(slot), lines);
+        let (slot, row) = self.slab.both(slot);
+        prefetch(slot);
+        prefetch_floats(row, lines);
     }
 
     #[inline(always)]
@@ -87,13 +88,13 @@ impl Shard {
     }
 
     #[inline(always)]
-    pub(crate) fn touch(&mut self, slot: u32) {
-        self.slab.slot_mut(slot).touch();
+    pub(crate) fn row(&self, slot: u32) -> &[f32] {
+        self.slab.both(slot).1
     }
 
     #[inline(always)]
-    pub(crate) fn row(&self, slot: u32) -> &[f32] {
-        self.slab.row(slot)
+    pub(crate) fn both(&self, slot: u32) -> (&Slot, &[f32]) {
+        self.slab.both(slot)
     }
 
     #[inline(always)]
@@ -157,7 +158,7 @@ impl Shard {
 
     fn claim(&mut self, full: Full) -> Result<Option<u32>> {
         if self.free.is_empty() {
-            let bytes = self.slab.chunk_bytes();
+            let bytes = self.slab.bytes_of(self.slab.rows_of_next());
             let take = |shard: &Shard| shard.budget.take(bytes, shard.group.bytes.load(Ordering::Relaxed));
             if take(self) {
                 self.grow()?;
@@ -175,21 +176,20 @@ impl Shard {
 
     /// Adds a chunk whose bytes have been taken from the budget.
     fn grow(&mut self) -> Result<()> {
-        let bytes = self.slab.chunk_bytes();
-        let (first, rows) = (self.slab.len(), self.slab.rows_a_chunk());
+        let rows = self.slab.rows_of_next();
+        let bytes = self.slab.bytes_of(rows);
         let no_room = |why| Error::new(Status::OutOfMemory, why);
-        let grown = u32::try_from(first + rows)
-            .map_err(|_| no_room("a shard of the cache holds 2^32 rows already"))
-            .and_then(|end| {
+        let grown = u32::try_from(self.slab.end())
+            .map_err(|_| no_room("a shard of the cache has no numbers for more rows"))
+            .and_then(|_| {
                 self.free.try_reserve(rows).map_err(|_| no_room("no memory for the cache's free slots"))?;
-                self.slab.grow()?;
-                self.free.extend((first as u32..end).rev());
-                Ok(())
+                self.slab.grow()
             });
         if let Err(error) = grown {
             self.budget.give_back(bytes);
             return Err(error);
         }
+        self.free.extend(self.slab.last_chunk().rev());
         self.group.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -212,8 +212,8 @@ impl Shard {
     fn evict(&mut self) -> Option<u32> {
         let len = self.slab.len();
         for _ in 0..CLOCK_STEPS.min(4 * len) {
-            self.hand = if self.hand + 1 < len { self.hand + 1 } else { 0 };
-            let place = self.hand as u32;
+            self.hand = self.slab.after(self.hand);
+            let place = self.hand;
             let slot = self.slab.slot_mut(place);
             if slot.has(USED) && slot.pass() && slot.may_be_evicted() {
                 self.take_out(place);
@@ -240,16 +240,15 @@ impl Shard {
 
     /// Gives the last chunk back, its hot rows moved to where cold ones were. False when that cannot be done now.
     pub(super) fn give_back(&mut self) -> bool {
-        let len = self.slab.len();
-        if len == 0 {
+        if self.slab.len() == 0 {
             return false;
         }
-        let start = len - self.slab.rows_a_chunk();
-        self.free.retain(|&slot| (slot as usize) < start);
+        let last = self.slab.last_chunk();
+        self.free.retain(|slot| *slot < last.start);
         let mut emptied = Vec::new();
         let mut possible = true;
-        for place in start as u32..len as u32 {
-            let slot = *self.slab.slot(place);
+        for place in last.clone() {
+            let slot = self.slab.slot(place).copy();
             if !slot.has(USED) {
                 emptied.push(place);
                 continue;
@@ -260,7 +259,7 @@ impl Shard {
             }
             // The clock may pick a slot of this very chunk; then that row is gone and the next pick is asked for.
             let target =
-                if slot.is_cold() && slot.may_be_evicted() { None } else { self.target_below(start) };
+                if slot.is_cold() && slot.may_be_evicted() { None } else { self.target_below(last.start) };
             if !self.slab.slot(place).has(USED) {
                 emptied.push(place);
                 if let Some(target) = target {
@@ -285,20 +284,23 @@ impl Shard {
             self.free.extend(emptied);
             return false;
         }
-        let bytes = self.slab.chunk_bytes();
+        let bytes = self.slab.bytes_of(self.slab.rows_of_last());
         self.slab.shrink();
+        if self.hand >= last.start {
+            self.hand = 0;
+        }
         self.budget.give_back(bytes);
         self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
         true
     }
 
     /// A slot before `end` that a row can be moved to.
-    fn target_below(&mut self, end: usize) -> Option<u32> {
+    fn target_below(&mut self, end: u32) -> Option<u32> {
         if let Some(free) = self.free.pop() {
             return Some(free);
         }
         let victim = self.evict()?;
-        ((victim as usize) < end).then_some(victim)
+        (victim < end).then_some(victim)
     }
 
     /// Adds the keys of the rows that the disk should get: all that differ, or those among them that nobody uses.
@@ -315,7 +317,7 @@ impl Shard {
     }
 
     /// A dirty row on its way to the disk: from now on it is being written, and changes make it dirty anew.
-    pub(crate) fn begin_write(&mut self, hash: u64, key: i64) -> Option<(Slot, &[f32])> {
+    pub(crate) fn begin_write(&mut self, hash: u64, key: i64) -> Option<(&Slot, &[f32])> {
         let place = self.find(hash, key)?;
         let slot = self.slab.slot_mut(place);
         if !slot.has(DIRTY) {
@@ -324,7 +326,7 @@ impl Shard {
         slot.clear(DIRTY);
         slot.set(WRITING);
         add(&self.counts.dirty, usize::MAX);
-        Some((*slot, self.slab.row(place)))
+        Some(self.slab.both(place))
     }
 
     /// The disk has the row as it was at [`Shard::begin_write`], or has not.

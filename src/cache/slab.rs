@@ -1,46 +1,79 @@
 //! Rows in chunks: headers densely together, so that the clock and the writer scan them fast, floats behind one another.
 //!
-//! Chunks never move, so growing copies nothing, and only the last ones are given back.
+//! Chunks never move, so growing copies nothing, and only the last ones are given back. The first ones are small and
+//! double, since most groups are; after that each fills a huge page. A slot's number is its chunk's and, in the lower
+//! bits, its row's.
 
+use super::memory::Memory;
 use super::slot::Slot;
 use crate::error::Result;
-use crate::memory::{filled, room_for};
-
-/// Floats of a cache line.
-const LINE: usize = 16;
+use crate::memory::room_for;
 
 pub(super) struct Slab {
     row_len: usize,
-    /// log2 of the rows a chunk.
+    /// Rows of the first chunk, and of large ones.
+    small: usize,
+    large: usize,
+    /// Bits of a slot's number that are its row's.
     shift: u32,
-    chunks: Vec<Chunk>,
-}
-
-struct Chunk {
-    slots: Vec<Slot>,
-    floats: Vec<f32>,
-    /// Floats to skip, so that the first row begins a cache line.
-    start: usize,
+    chunks: Vec<Memory>,
+    /// Slots, used or not.
+    len: usize,
 }
 
 impl Slab {
-    /// Chunks hold as many rows as fit into `chunk_bytes`, at least one.
-    pub(super) fn new(row_len: usize, chunk_bytes: usize) -> Slab {
-        let rows = (chunk_bytes / row_bytes(row_len)).max(1);
-        Slab { row_len, shift: rows.ilog2(), chunks: Vec::new() }
+    /// Chunks hold as many rows as fit into these bytes, at least one.
+    pub(super) fn new(row_len: usize, small_bytes: usize, large_bytes: usize) -> Slab {
+        let rows = |bytes: usize| (bytes / row_bytes(row_len)).max(1);
+        let (small, large) = (rows(small_bytes), rows(large_bytes));
+        let shift = large.next_power_of_two().ilog2();
+        Slab { row_len, small, large, shift, chunks: Vec::new(), len: 0 }
     }
 
-    pub(super) fn rows_a_chunk(&self) -> usize {
-        1 << self.shift
+    /// Rows of a chunk.
+    fn rows_of(&self, chunk: usize) -> usize {
+        let doubled = self.small.checked_shl(chunk as u32).unwrap_or(usize::MAX);
+        if chunk < 32 { doubled.min(self.large) } else { self.large }
     }
 
-    pub(super) fn chunk_bytes(&self) -> usize {
-        self.rows_a_chunk() * row_bytes(self.row_len)
+    pub(super) fn rows_of_next(&self) -> usize {
+        self.rows_of(self.chunks.len())
+    }
+
+    pub(super) fn rows_of_last(&self) -> usize {
+        self.rows_of(self.chunks.len().saturating_sub(1))
+    }
+
+    pub(super) fn bytes_of(&self, rows: usize) -> usize {
+        rows * row_bytes(self.row_len)
+    }
+
+    /// The numbers of the slots of the last chunk.
+    pub(super) fn last_chunk(&self) -> std::ops::Range<u32> {
+        let start = (self.chunks.len().saturating_sub(1) << self.shift) as u32;
+        start..start + self.rows_of_last() as u32
+    }
+
+    /// The first number that no slot has.
+    pub(super) fn end(&self) -> usize {
+        self.chunks.len() << self.shift
+    }
+
+    /// The slot after `slot`, and after the last the first.
+    pub(super) fn after(&self, slot: u32) -> u32 {
+        let (chunk, row) = self.place(slot);
+        if row + 1 < self.rows_of(chunk) {
+            slot + 1
+        } else if chunk + 1 < self.chunks.len() {
+            ((chunk + 1) << self.shift) as u32
+        } else {
+            0
+        }
     }
 
     /// Slots, used or not.
     pub(super) fn len(&self) -> usize {
-        self.chunks.len() << self.shift
+        self.len
     }
 
     /// Adds a chunk of free slots.
@@ -48,25 +81,26 @@ impl Slab {
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn grow(&mut self) -> Result<()> {
-        let rows = self.rows_a_chunk();
-        let slots = filled(Slot::default(), rows)?;
-        let floats = filled(0.0f32, rows * self.row_len + LINE)?;
-        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>());
-        let start = if start < LINE { start } else { 0 };
+        let rows = self.rows_of_next();
         if self.chunks.len() == self.chunks.capacity() {
-            let mut chunks = room_for(2 * self.chunks.len() + 4)?;
+            let mut chunks = room_for(2 * self.chunks.len() + 8)?;
             chunks.append(&mut self.chunks);
             self.chunks = chunks;
         }
-        self.chunks.push(Chunk { slots, floats, start });
+        self.chunks.push(Memory::new(rows, rows * self.row_len)?);
+        self.len += rows;
         Ok(())
     }
 
     /// Gives the last chunk back; the caller has made sure that nothing is in it.
     pub(super) fn shrink(&mut self) {
-        self.chunks.pop();
+        let rows = self.rows_of_last();
+        if self.chunks.pop().is_some() {
+            self.len -= rows;
+        }
     }
 
+    /// The chunk of a slot, and the row in it.
     #[inline(always)]
     fn place(&self, slot: u32) -> (usize, usize) {
         ((slot >> self.shift) as usize, (slot & ((1 << self.shift) - 1)) as usize)
@@ -75,57 +109,83 @@ impl Slab {
     #[inline(always)]
     pub(super) fn slot(&self, slot: u32) -> &Slot {
         let (chunk, row) = self.place(slot);
-        &self.chunks[chunk].slots[row]
+        &self.chunks[chunk].slots()[row]
     }
 
     #[inline(always)]
     pub(super) fn slot_mut(&mut self, slot: u32) -> &mut Slot {
         let (chunk, row) = self.place(slot);
-        &mut self.chunks[chunk].slots[row]
+        &mut self.chunks[chunk].both_mut().0[row]
     }
 
     #[inline(always)]
-    pub(super) fn row(&self, slot: u32) -> &[f32] {
+    pub(super) fn both(&self, slot: u32) -> (&Slot, &[f32]) {
         let (chunk, row) = self.place(slot);
         let chunk = &self.chunks[chunk];
-        let start = chunk.start + row * self.row_len;
-        &chunk.floats[start..start + self.row_len]
+        let start = row * self.row_len;
+        (&chunk.slots()[row], &chunk.floats()[start..start + self.row_len])
     }
 
     #[inline(always)]
     pub(super) fn both_mut(&mut self, slot: u32) -> (&mut Slot, &mut [f32]) {
         let (chunk, row) = self.place(slot);
-        let chunk = &mut self.chunks[chunk];
-        let start = chunk.start + row * self.row_len;
-        (&mut chunk.slots[row], &mut chunk.floats[start..start + self.row_len])
+        let (slots, floats) = self.chunks[chunk].both_mut();
+        let start = row * self.row_len;
+        (&mut slots[row], &mut floats[start..start + self.row_len])
     }
 
-    /// Copies a row with its header to another slot.
+    /// Copies a row with its header to a slot of another chunk.
     pub(super) fn copy(&mut self, from: u32, to: u32) {
-        let (from_chunk, from_row) = self.place(from);
-        let (to_chunk, to_row) = self.place(to);
-        let (from_start, to_start) = (
-            self.chunks[from_chunk].start + from_row * self.row_len,
-            self.chunks[to_chunk].start + to_row * self.row_len,
-        );
+        let ((from_chunk, from_row), (to_chunk, to_row)) = (self.place(from), self.place(to));
         let len = self.row_len;
-        let header = self.chunks[from_chunk].slots[from_row];
-        self.chunks[to_chunk].slots[to_row] = header;
         if let Ok([from, to]) = self.chunks.get_disjoint_mut([from_chunk, to_chunk]) {
-            to.floats[to_start..to_start + len].copy_from_slice(&from.floats[from_start..from_start + len]);
-        } else {
-            let floats = &mut self.chunks[from_chunk].floats;
-            floats.copy_within(from_start..from_start + len, to_start);
+            let (slots, floats) = to.both_mut();
+            slots[to_row] = from.slots()[from_row].copy();
+            floats[to_row * len..(to_row + 1) * len]
+                .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
         }
     }
 
     /// Every header in order of slots, from the first.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.chunks.iter().flat_map(|chunk| &chunk.slots)
+        self.chunks.iter().flat_map(|chunk| chunk.slots())
     }
 }
 
 /// Bytes of a resident row.
-pub(super) fn row_bytes(row_len: usize) -> usize {
+fn row_bytes(row_len: usize) -> usize {
     size_of::<Slot>() + row_len * size_of::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_a_place_of_its_own() {
+        let mut slab = Slab::new(2, 160, 1000);
+        assert_eq!((slab.small, slab.large, slab.shift), (4, 25, 5));
+        for _ in 0..6 {
+            let (before, rows) = (slab.len(), slab.rows_of_next());
+            slab.grow().unwrap();
+            assert_eq!(slab.len(), before + rows);
+            assert_eq!(slab.last_chunk().len(), rows);
+        }
+        assert_eq!(slab.len(), 4 + 8 + 16 + 3 * 25);
+        let mut slot = 0;
+        for number in 1..=slab.len() as i64 {
+            let (header, row) = slab.both_mut(slot);
+            assert_eq!((header.key, row[1]), (0, 0.0), "slot {slot} is somebody else's too");
+            header.key = number;
+            row.fill(1.0);
+            slot = slab.after(slot);
+        }
+        assert_eq!(slot, 0);
+        let keys: Vec<i64> = slab.slots().map(|slot| slot.key).collect();
+        assert_eq!(keys, (1..=slab.len() as i64).collect::<Vec<_>>());
+        slab.copy(slab.last_chunk().start + 24, 0);
+        assert_eq!(slab.slot(0).key, 103);
+        slab.shrink();
+        assert_eq!((slab.len(), slab.end()), (78, 5 << 5));
+    }
 }

@@ -1,5 +1,7 @@
 //! What a resident row has beside its floats: 32 bytes.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 /// A number below 2^48 in six bytes, so that a slot is half a cache line.
 #[derive(Clone, Copy, Default)]
 struct U48([u16; 3]);
@@ -35,8 +37,8 @@ const KEPT: u8 = DIRTY | WRITING | PINNED;
 /// How often a row must be passed over by the clock before it goes, at most.
 const MAX_USES: u8 = 3;
 
-/// The header of a resident row.
-#[derive(Clone, Copy, Default)]
+/// The header of a resident row. All zeros is a free slot.
+#[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) key: i64,
     /// Gradients applied.
@@ -44,7 +46,8 @@ pub(crate) struct Slot {
     time: U48,
     journal: U48,
     flags: u8,
-    uses: u8,
+    /// Counted by readers, who share the shard.
+    uses: AtomicU8,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32);
@@ -88,21 +91,36 @@ impl Slot {
 
     /// Counts a use; writes nothing once the count is full, so that reading hot rows leaves their cache lines clean.
     #[inline(always)]
-    pub(crate) fn touch(&mut self) {
-        if self.uses < MAX_USES {
-            self.uses += 1;
+    pub(crate) fn touch(&self) {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses < MAX_USES {
+            // Two at once may count as one, which does no harm.
+            self.uses.store(uses + 1, Ordering::Relaxed);
         }
     }
 
     /// The clock passes: true when the row has no uses left.
     pub(super) fn pass(&mut self) -> bool {
-        let cold = self.uses == 0;
-        self.uses = self.uses.saturating_sub(1);
+        let uses = self.uses.get_mut();
+        let cold = *uses == 0;
+        *uses = uses.saturating_sub(1);
         cold
     }
 
+    pub(super) fn copy(&self) -> Slot {
+        let uses = AtomicU8::new(self.uses.load(Ordering::Relaxed));
+        Slot {
+            key: self.key,
+            updates: self.updates,
+            time: self.time,
+            journal: self.journal,
+            flags: self.flags,
+            uses,
+        }
+    }
+
     pub(super) fn is_cold(&self) -> bool {
-        self.uses == 0
+        self.uses.load(Ordering::Relaxed) == 0
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -85,6 +85,17 @@ impl Core {
     /// Every registered group, by id.
     pub(super) fn groups(&self) -> Vec<Arc<Group>> {
         self.groups.lock().values().cloned().collect()
+    }
+
+    /// Waits until rows can be evicted again.
+    ///
+    /// # Errors
+    /// What keeps the writer from writing.
+    pub(super) fn wait_for_room(&self) -> Result<()> {
+        let started = Instant::now();
+        let outcome = self.writer.wait_for_room();
+        self.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        outcome
     }
 
     /// Takes memory back from groups that have more than their share, for those that had less.

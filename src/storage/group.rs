@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::rocks::{Batch, Rocks};
-use crate::cache::{Budget, GroupCache};
+use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
 
@@ -83,19 +83,14 @@ impl Group {
     }
 
     /// Makes room for resident rows, unless an opening before this one has.
-    pub(super) fn open_cache(
-        &self,
-        row_len: usize,
-        rocks: &Rocks,
-        budget: &Arc<Budget>,
-    ) -> Result<Arc<GroupCache>> {
+    pub(super) fn open_cache(&self, row_len: usize, core: &Core) -> Result<Arc<GroupCache>> {
         let mut cache = self.cache.lock();
         if let Some(cache) = &*cache {
             debug_assert_eq!(cache.row_len(), row_len);
             return Ok(Arc::clone(cache));
         }
-        let is_complete = !rocks.has_rows(self.id)?;
-        let new = Arc::new(GroupCache::new(row_len, is_complete, budget)?);
+        let is_complete = !core.rocks.has_rows(self.id)?;
+        let new = Arc::new(GroupCache::new(row_len, is_complete, &core.budget)?);
         *cache = Some(Arc::clone(&new));
         Ok(new)
     }

@@ -168,7 +168,10 @@ impl Writer {
     pub(super) fn wait_for_journal(&self, core: &Core) -> Result<()> {
         let Some(journal) = core.journal() else { return Ok(()) };
         while journal.bytes() > 2 * journal_limit(core) {
-            self.round(Scope::All)?;
+            let started = Instant::now();
+            let outcome = self.round(Scope::All);
+            core.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+            outcome?;
         }
         Ok(())
     }

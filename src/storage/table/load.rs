@@ -1,8 +1,12 @@
 //! Load: brings rows that are not resident into memory.
 //!
-//! Only here do rows come in, one call at a time for a group. So between finding that a row is not resident, reading it
-//! from disk and putting it into its shard, nobody else can have brought it in, changed it, and had it written back and
-//! evicted again, which would make what was read a lost update.
+//! Rows come from disk only here, one call at a time for a group. So between finding that a row is not resident, reading
+//! it and putting it into its shard, nobody else can have brought it in, changed it, and had it written back and evicted
+//! again, which would make what was read a lost update.
+//!
+//! While a group is complete, that is while no row of it is on disk only, lookups make rows without this (`make_missing`),
+//! looking at the flag with the shard locked. It falls once and for all, so a load that began before looks again at
+//! everything that it has not put into a shard by then.
 
 use std::sync::atomic::Ordering;
 
@@ -54,6 +58,8 @@ struct Terms {
     wants_weights: bool,
     now: u64,
     full: Full,
+    /// The group was complete before anything was looked for.
+    is_complete: bool,
 }
 
 impl Table {
@@ -71,22 +77,27 @@ impl Table {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, None, self.cache.shard_count())?;
         let mut tasks = self.tasks(&partition, wants_weights)?;
-        let mut terms = Terms { absent, wants_weights, now: core.now_ms(), full: Full::Refuse };
+        let mut terms =
+            Terms { absent, wants_weights, now: core.now_ms(), full: Full::Refuse, is_complete: false };
         let lock = self.group.begin_load();
         if absent == Absent::Create {
             self.group.check_not_poisoned()?;
         }
-        core.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
-        let (batch, places) = self.read(core, keys, &tasks)?;
         let mut waits = 0;
         loop {
+            terms.is_complete = self.cache.is_complete();
+            core.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
+            let (batch, places) = self.read(core, keys, &tasks, terms)?;
             core.pool
                 .each(keys.len(), &mut tasks, |task| self.install(task, batch.as_ref(), &places, terms))?;
             if tasks.iter().all(|task| task.todo.is_empty()) {
                 break;
             }
+            if terms.is_complete && !self.cache.is_complete() {
+                continue;
+            }
             // Every row of some shard is waiting to be written, or in use by this very call.
-            core.writer.wait_for_room()?;
+            core.wait_for_room()?;
             waits += 1;
             if waits == MAX_WAITS {
                 terms.full = Full::Grow;
@@ -115,22 +126,26 @@ impl Table {
                 continue;
             }
             let weights = room_for(if wants_weights { keys.len() * self.dim } else { 0 })?;
-            let (todo, done) = (room_for(keys.len())?, room_for(keys.len())?);
+            let (mut todo, done) = (room_for(keys.len())?, room_for(keys.len())?);
+            todo.extend(0..keys.len() as u32);
             tasks.push(Task { shard, keys, positions, todo, weights, done, created: 0 });
         }
         Ok(tasks)
     }
 
-    /// Deals with what has become resident since the caller looked.
+    /// Deals with what has become resident since it was looked for.
     fn find_resident(&self, task: &mut Task<'_>, terms: Terms) -> Result<()> {
         let mut shard = self.cache.lock(task.shard);
-        for index in 0..task.keys.len() {
-            let key = task.keys[index];
-            match shard.find(hash(key), key) {
-                Some(place) => self.settle(&mut shard, place, index, task, terms),
-                None => task.todo.push(index as u32),
+        let mut todo = std::mem::take(&mut task.todo);
+        todo.retain(|&index| {
+            let key = task.keys[index as usize];
+            let place = shard.find(hash(key), key);
+            if let Some(place) = place {
+                self.settle(&mut shard, place, index as usize, task, terms);
             }
-        }
+            place.is_none()
+        });
+        task.todo = todo;
         Ok(())
     }
 
@@ -164,9 +179,15 @@ impl Table {
     }
 
     /// Reads what is not resident from disk; `places` says where in the batch each key's row is.
-    fn read(&self, core: &Core, keys: &[i64], tasks: &[Task<'_>]) -> Result<(Option<ReadBatch>, Vec<u32>)> {
+    fn read(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        tasks: &[Task<'_>],
+        terms: Terms,
+    ) -> Result<(Option<ReadBatch>, Vec<u32>)> {
         let count = tasks.iter().map(|task| task.todo.len()).sum();
-        if count == 0 || self.cache.is_complete() {
+        if count == 0 || terms.is_complete {
             return Ok((None, Vec::new()));
         }
         let mut wanted: Vec<u32> = room_for(count)?;
@@ -205,8 +226,22 @@ impl Table {
             if row.is_none() && terms.absent == Absent::Skip {
                 continue;
             }
+            let mut place = None;
+            if terms.is_complete {
+                // A lookup may have made the row meanwhile; or the group is not complete any more, and it may have come
+                // and gone.
+                place = shard.find(hash(key), key);
+                if place.is_none() && !self.cache.is_complete() {
+                    task.todo = todo[done..].to_vec();
+                    return Ok(());
+                }
+            }
+            if let Some(place) = place {
+                self.settle(&mut shard, place, index as usize, task, terms);
+                continue;
+            }
             let Some(place) = shard.insert(hash(key), key, terms.full)? else {
-                // Here and not resident: the next round goes on from this key.
+                // The next round goes on from this key.
                 task.todo = todo[done..].to_vec();
                 return Ok(());
             };

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Table;
 use super::load::{Absent, Loaded};
-use crate::cache::{ABSENT, Partition, hash};
+use crate::cache::{ABSENT, Full, Partition, Shard, hash};
 use crate::error::Result;
 use crate::memory::room_for;
 use crate::storage::Core;
@@ -21,6 +21,9 @@ struct Slice<'a> {
     start: usize,
     /// Keys that are not resident, with their positions in the batch.
     missing: Vec<(i64, usize)>,
+    /// Occurrences that were not resident and have been dealt with, and rows made for them.
+    misses: usize,
+    created: u64,
 }
 
 impl Table {
@@ -29,14 +32,15 @@ impl Table {
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may then be partly written.
     pub fn lookup(&self, core: &Core, keys: &[i64], padding: Option<i64>, weights: &mut [f32]) -> Result<()> {
-        let missing = self.read_resident(core, keys, padding, weights, None)?;
+        let missing = self.read_resident(core, keys, padding, weights, None, Absent::Create)?;
         if missing.is_empty() {
             return Ok(());
         }
         self.read_missing(core, &missing, Absent::Create, weights, None)
     }
 
-    /// Copies the weights of resident rows; returns the keys and positions of the others, by ascending key.
+    /// Copies the weights of resident rows, and of those that can be made without looking at the disk; returns the keys
+    /// and positions of the others, by ascending key.
     pub(super) fn read_resident(
         &self,
         core: &Core,
@@ -44,6 +48,7 @@ impl Table {
         padding: Option<i64>,
         weights: &mut [f32],
         found: Option<&mut [u8]>,
+        absent: Absent,
     ) -> Result<Vec<(i64, usize)>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -54,67 +59,146 @@ impl Table {
         let parts = keys.chunks(slice_len).zip(weights.chunks_mut(slice_len * self.dim));
         for (index, (keys, weights)) in parts.enumerate() {
             let found = found.as_mut().and_then(Iterator::next);
-            slices.push(Slice { keys, weights, found, start: index * slice_len, missing: Vec::new() });
+            let start = index * slice_len;
+            slices.push(Slice { keys, weights, found, start, missing: Vec::new(), misses: 0, created: 0 });
         }
-        core.pool.each(keys.len(), &mut slices, |slice| self.read_slice(padding, slice))?;
+        let now = (absent == Absent::Create).then(|| core.now_ms());
+        core.pool.each(keys.len(), &mut slices, |slice| self.read_slice(padding, now, slice))?;
         let count = slices.iter().map(|slice| slice.missing.len()).sum();
+        let misses = slices.iter().map(|slice| slice.misses).sum::<usize>() + count;
+        let created = slices.iter().map(|slice| slice.created).sum();
         let mut missing = room_for(count)?;
         slices.iter_mut().for_each(|slice| missing.append(&mut slice.missing));
         missing.sort_unstable();
-        core.counters.cache_misses.fetch_add(count as u64, Ordering::Relaxed);
-        core.counters.cache_hits.fetch_add((keys.len() - count) as u64, Ordering::Relaxed);
+        core.counters.cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
+        core.counters.cache_hits.fetch_add((keys.len() - misses) as u64, Ordering::Relaxed);
+        core.counters.rows_created.fetch_add(created, Ordering::Relaxed);
         Ok(missing)
     }
 
-    fn read_slice(&self, padding: Option<i64>, slice: &mut Slice<'_>) -> Result<()> {
+    /// Reads a part of a batch shard by shard, so that the index of each stays near while it is used. With `now` rows
+    /// are made for keys that have none.
+    fn read_slice(&self, padding: Option<i64>, now: Option<u64>, slice: &mut Slice<'_>) -> Result<()> {
         let shards = self.cache.shard_count();
-        let partition = Partition::new(slice.keys, padding, shards)?;
-        if partition.len() < slice.keys.len() {
-            for (index, key) in slice.keys.iter().enumerate() {
-                if Some(*key) == padding {
-                    slice.weights[index * self.dim..(index + 1) * self.dim].fill(0.0);
-                    if let Some(found) = &mut slice.found {
-                        found[index] = 0;
-                    }
-                }
+        // Few keys: sorting them by shard costs more than a lock for each.
+        if slice.keys.len() <= shards / 2 {
+            for index in 0..slice.keys.len() {
+                let hash = hash(slice.keys[index]);
+                self.read_key(&self.cache.read_for(hash), hash, index, padding, slice)?;
             }
+            return Ok(());
         }
+        let partition = Partition::new(slice.keys, None, shards)?;
         // Threads begin in different shards, so that they do not wait for each other.
-        let first = slice.start * shards / (slice.start + slice.keys.len()).max(1);
-        for shard in (0..shards).map(|shard| (first + shard) % shards) {
-            let (keys, positions) = partition.shard(shard);
-            if !keys.is_empty() {
-                self.read_shard(shard, keys, positions, slice)?;
+        let first = slice.start * shards / (slice.start + slice.keys.len());
+        for number in (0..shards).map(|shard| (first + shard) % shards) {
+            let (keys, positions) = partition.shard(number);
+            if keys.is_empty() {
+                continue;
+            }
+            let shard = self.cache.read(number);
+            let prefetch = |key: &i64| shard.prefetch(hash(*key), self.weight_lines());
+            let missing_before = slice.missing.len();
+            keys.iter().take(AHEAD).for_each(prefetch);
+            for (index, (key, position)) in keys.iter().zip(positions).enumerate() {
+                if let Some(later) = keys.get(index + AHEAD) {
+                    prefetch(later);
+                }
+                self.read_key(&shard, hash(*key), *position as usize, padding, slice)?;
+            }
+            drop(shard);
+            if let Some(now) = now
+                && slice.missing.len() > missing_before
+            {
+                self.make_missing(number, missing_before, now, slice)?;
             }
         }
         Ok(())
     }
 
-    fn read_shard(&self, shard: usize, keys: &[i64], positions: &[u32], slice: &mut Slice<'_>) -> Result<()> {
-        let (dim, lines) = (self.dim, self.weight_lines());
-        let mut shard = self.cache.lock(shard);
-        keys.iter().take(AHEAD).for_each(|key| shard.prefetch(hash(*key), lines));
-        for (index, (&key, &position)) in keys.iter().zip(positions).enumerate() {
-            if let Some(later) = keys.get(index + AHEAD) {
-                shard.prefetch(hash(*later), lines);
-            }
-            let position = position as usize;
-            match shard.find(hash(key), key) {
-                Some(place) if !shard.slot(place).has(ABSENT) => {
-                    shard.touch(place);
-                    let weights = &mut slice.weights[position * dim..(position + 1) * dim];
-                    weights.copy_from_slice(&shard.row(place)[..dim]);
-                    if let Some(found) = &mut slice.found {
-                        found[position] = 1;
-                    }
+    /// Makes rows for the keys of a shard that were not resident, if there is nothing on disk to look for.
+    fn make_missing(
+        &self,
+        number: usize,
+        missing_before: usize,
+        now: u64,
+        slice: &mut Slice<'_>,
+    ) -> Result<()> {
+        if !self.cache.is_complete() {
+            return Ok(());
+        }
+        self.group.check_not_poisoned()?;
+        let mut shard = self.cache.lock(number);
+        // A row can only have been evicted from this shard by whoever had it locked, and that is seen here.
+        if !self.cache.is_complete() {
+            return Ok(());
+        }
+        let missing = slice.missing.split_off(missing_before);
+        for (key, position) in missing {
+            let hash = hash(key);
+            let place = match shard.find(hash, key) {
+                Some(place) => place,
+                // Inserting may evict a row, and then the next key may be on disk.
+                None if !self.cache.is_complete() => {
+                    slice.missing.push((key, position));
+                    continue;
                 }
-                _ => {
-                    if slice.missing.is_empty() {
-                        slice.missing = room_for(slice.keys.len())?;
+                None => match shard.insert(hash, key, Full::Refuse)? {
+                    Some(place) => {
+                        shard.set_absent(place, true);
+                        place
                     }
-                    slice.missing.push((key, slice.start + position));
-                }
+                    None => {
+                        slice.missing.push((key, position));
+                        continue;
+                    }
+                },
+            };
+            if shard.slot(place).has(ABSENT) {
+                self.make_row(&mut shard, place, now);
+                slice.created += 1;
             }
+            let index = position - slice.start;
+            slice.weights[index * self.dim..(index + 1) * self.dim]
+                .copy_from_slice(&shard.row(place)[..self.dim]);
+            slice.misses += 1;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn read_key(
+        &self,
+        shard: &Shard,
+        hash: u64,
+        index: usize,
+        padding: Option<i64>,
+        slice: &mut Slice<'_>,
+    ) -> Result<()> {
+        let key = slice.keys[index];
+        let weights = &mut slice.weights[index * self.dim..(index + 1) * self.dim];
+        let is_padding = Some(key) == padding;
+        let resident = shard.find(hash, key).map(|place| shard.both(place));
+        let has_row = match resident {
+            _ if is_padding => {
+                weights.fill(0.0);
+                false
+            }
+            Some((slot, row)) if !slot.has(ABSENT) => {
+                slot.touch();
+                weights.copy_from_slice(&row[..self.dim]);
+                true
+            }
+            _ => {
+                if slice.missing.is_empty() {
+                    slice.missing = room_for(slice.keys.len())?;
+                }
+                slice.missing.push((key, slice.start + index));
+                return Ok(());
+            }
+        };
+        if let Some(found) = &mut slice.found {
+            found[index] = u8::from(has_row);
         }
         Ok(())
     }

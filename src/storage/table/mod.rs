@@ -87,7 +87,7 @@ impl Table {
         config: u32,
     ) -> Result<Table> {
         let row_len = optimizer.row_len(dim);
-        let cache = group.open_cache(row_len, &core.rocks, &core.budget)?;
+        let cache = group.open_cache(row_len, core)?;
         let spare = Mutex::new(Vec::new());
         Ok(Table { group, cache, optimizer, initializer, dim, row_len, config, spare })
     }

@@ -3,9 +3,9 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::cache::hash;
+use crate::cache::{hash, prefetch_floats};
 use crate::error::{Error, Status};
-use crate::optimizer::{MAX_GRADIENT, is_gradient};
+use crate::optimizer::{MAX_GRADIENT, are_gradients};
 
 /// What apply_gradients does with a key that is given more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub(super) enum Merge {
     /// There are none: delete.
     Keys,
 }
+
+/// Floats that are asked for ahead of their use, in keys.
+const AHEAD: usize = 12;
 
 /// A slot that is to be left alone.
 pub(super) const SKIP: u32 = u32::MAX;
@@ -88,7 +91,13 @@ impl Part {
         self.reserve(keys.len(), dim, merge)?;
         let sequential = merge == Merge::Gradients(Duplicates::Sequential);
         let mut valid = true;
-        for (&key, &position) in keys.iter().zip(positions) {
+        for (index, (&key, &position)) in keys.iter().zip(positions).enumerate() {
+            if let Some(&later) = positions.get(index + AHEAD)
+                && merge != Merge::Keys
+            {
+                let start = later as usize * dim;
+                prefetch_floats(&floats[start..start + dim], 4);
+            }
             let (slot, is_new) = self.slot(key);
             let position = position as usize;
             let given = match merge {
@@ -96,7 +105,7 @@ impl Part {
                 _ => &floats[position * dim..(position + 1) * dim],
             };
             if merge != Merge::Last {
-                valid &= given.iter().fold(true, |all, float| all & is_gradient(*float));
+                valid &= are_gradients(given);
             }
             if sequential {
                 self.steps.push(slot as u32);
@@ -179,11 +188,11 @@ impl Part {
 
     /// Gradients that are small enough can still add up to one that is not.
     fn check_sums(&self, dim: usize) -> std::result::Result<(), Refused> {
-        let is_sum = |sum: &[f32]| sum.iter().fold(true, |all, float| all & is_gradient(*float));
-        match self.floats.chunks_exact(dim).position(|sum| !is_sum(sum)) {
-            None => Ok(()),
-            Some(slot) => Err(Refused::Sum(self.keys[slot])),
+        if are_gradients(&self.floats) {
+            return Ok(());
         }
+        let slot = self.floats.chunks_exact(dim).position(|sum| !are_gradients(sum));
+        Err(Refused::Sum(slot.map_or(0, |slot| self.keys[slot])))
     }
 }
 

@@ -30,7 +30,7 @@ impl Table {
         let hash = hash(key);
         // A row that was brought in may be gone again at once when the cache is small and others use it.
         for _ in 0..1000 {
-            let shard = self.cache.lock_for(hash);
+            let shard = self.cache.read_for(hash);
             if let Some(place) = shard.find(hash, key) {
                 let slot = shard.slot(place);
                 if slot.has(ABSENT) {

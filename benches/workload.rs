@@ -1,0 +1,264 @@
+//! The reference workload and its variants, without a statistics harness: for profilers, and for looking at a change.
+//! `benches/compare` measures the same through the C ABI, beside other systems.
+//!
+//! ```text
+//! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf] [name=value ...]
+//! ```
+//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim, dir, prefetch (0 or 1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use damo::embedding::Embedding;
+use damo::initializer::Initializer;
+use damo::optimizer::Optimizer;
+use damo::params::Params;
+use damo::storage::Storage;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Zipf};
+
+struct Settings(HashMap<String, String>);
+
+impl Settings {
+    fn text(&self, name: &str, default: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_else(|| default.to_owned())
+    }
+
+    fn number(&self, name: &str, default: usize) -> usize {
+        self.0.get(name).map_or(default, |value| value.parse().expect("a number"))
+    }
+}
+
+fn main() {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let what = if words.first().is_some_and(|word| !word.contains('=')) {
+        words.remove(0)
+    } else {
+        "reference".to_owned()
+    };
+    let pairs = words.iter().map(|word| word.split_once('=').expect("name=value"));
+    let settings = Settings(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+    match what.as_str() {
+        "reference" => reference(&settings),
+        "lookup" => resident(&settings, false),
+        "adam" => resident(&settings, true),
+        "uniform" | "zipf" => larger_than_memory(&settings, what == "zipf"),
+        _ => panic!("{what} is none of reference, lookup, adam, uniform, zipf"),
+    }
+}
+
+struct Opened {
+    storage: Storage,
+    embedding: Arc<Embedding>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+fn open(settings: &Settings, cache_bytes: usize) -> Opened {
+    let scratch = settings.0.get("dir").is_none().then(|| tempfile::tempdir().expect("a directory"));
+    let dir =
+        settings.0.get("dir").map_or_else(|| scratch.as_ref().expect("made").path().to_owned(), Into::into);
+    let options = Params::new()
+        .with("cache_bytes", settings.number("cache_bytes", cache_bytes) as i64)
+        .and_then(|params| params.with("durability", settings.text("durability", "process").as_str()))
+        .and_then(|params| params.with("threads", settings.number("threads", 2) as i64))
+        .expect("options");
+    let storage = Storage::open(dir, 0, &options).expect("a storage");
+    let adam = Optimizer::new("adam", &Params::new(), None).expect("adam");
+    let normal = Initializer::new("random_normal", &Params::new().with("stddev", 0.01).expect("a bag"))
+        .expect("normal");
+    let options = Params::new().with("duplicates", "sum").expect("a bag");
+    let dim = settings.number("dim", 16);
+    let embedding =
+        Embedding::new(storage.clone(), adam.into(), normal.into(), dim, 0, &options).expect("an embedding");
+    Opened { storage, embedding: Arc::new(embedding), _dir: scratch }
+}
+
+fn zipf_batch(random: &mut ChaCha8Rng, ids: usize, len: usize) -> Vec<i64> {
+    let zipf = Zipf::new(ids as f64, 1.05).expect("zipf");
+    (0..len).map(|_| scattered(zipf.sample(random) as u64)).collect()
+}
+
+/// Ids as they come: anywhere in 64 bits.
+fn scattered(id: u64) -> i64 {
+    (id.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i64
+}
+
+fn gradients(len: usize) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    (0..len).map(|_| random.random_range(-0.01..0.01)).collect()
+}
+
+#[derive(Default)]
+struct Calls {
+    longest: Duration,
+    total: Duration,
+    lookups: Duration,
+    count: u32,
+}
+
+impl Calls {
+    fn time(&mut self, is_lookup: bool, call: impl FnOnce()) {
+        let started = Instant::now();
+        call();
+        let took = started.elapsed();
+        self.longest = self.longest.max(took);
+        self.total += took;
+        self.lookups += if is_lookup { took } else { Duration::ZERO };
+        self.count += 1;
+    }
+}
+
+fn peak_rss_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("0");
+    line.chars().filter(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap_or(0) / 1024
+}
+
+fn stats(opened: &Opened) {
+    let stat = |name: &str| opened.storage.stat(name).expect("a stat");
+    let names = [
+        "rows_in_memory",
+        "dirty_rows",
+        "rows_created",
+        "rows_loaded",
+        "rows_written",
+        "cache_hits",
+        "cache_misses",
+        "evictions",
+        "waited_us",
+        "bytes_in_memory",
+        "bytes_on_disk",
+        "journal_bytes",
+    ];
+    println!("  {}", names.map(|name| format!("{name} {}", stat(name))).join(", "));
+    println!("  peak RSS {} MiB", peak_rss_mb());
+}
+
+fn reference(settings: &Settings) {
+    let (batch, dim) = (settings.number("batch", 4096 * 26), settings.number("dim", 16));
+    let opened = open(settings, 4 << 30);
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let ids = settings.number("ids", 10_000_000);
+    let batches: Vec<_> = (0..40).map(|_| zipf_batch(&mut random, ids, batch)).collect();
+    let gradients = gradients(batch * dim);
+    let mut weights = vec![0.0; batch * dim];
+    let until = Instant::now() + Duration::from_secs(settings.number("seconds", 0) as u64);
+    for pass in 0.. {
+        let mut calls = Calls::default();
+        for keys in &batches {
+            calls.time(true, || opened.embedding.lookup(keys, &mut weights).expect("lookup"));
+            calls.time(false, || opened.embedding.apply_gradients(keys, &gradients).expect("apply"));
+        }
+        println!(
+            "pass {pass}: {:.1} steps/s (lookup {:.1} ms, apply {:.1} ms), longest call {:.1} ms",
+            40.0 / calls.total.as_secs_f64(),
+            calls.lookups.as_secs_f64() * 25.0,
+            (calls.total - calls.lookups).as_secs_f64() * 25.0,
+            calls.longest.as_secs_f64() * 1e3
+        );
+        if Instant::now() > until && pass > 0 {
+            break;
+        }
+    }
+    stats(&opened);
+}
+
+fn resident(settings: &Settings, apply: bool) {
+    let (batch, dim) = (settings.number("batch", 100_000), settings.number("dim", 16));
+    let rows = settings.number("rows", 1_000_000);
+    let opened = open(settings, 4 << 30);
+    let all: Vec<i64> = (0..rows as u64).map(scattered).collect();
+    let mut weights = vec![0.0; batch * dim];
+    for keys in all.chunks(batch) {
+        opened.embedding.lookup(keys, &mut weights[..keys.len() * dim]).expect("lookup");
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let batches: Vec<Vec<i64>> =
+        (0..10).map(|_| (0..batch).map(|_| all[random.random_range(0..rows)]).collect()).collect();
+    let gradients = gradients(batch * dim);
+    let seconds = Duration::from_secs(settings.number("seconds", 5) as u64);
+    let mut calls = Calls::default();
+    while calls.total < seconds {
+        for keys in &batches {
+            calls.time(!apply, || match apply {
+                true => opened.embedding.apply_gradients(keys, &gradients).expect("apply"),
+                false => opened.embedding.lookup(keys, &mut weights).expect("lookup"),
+            });
+        }
+    }
+    println!(
+        "{:.2} M rows/s, longest call {:.1} ms",
+        calls.count as f64 * batch as f64 / calls.total.as_secs_f64() / 1e6,
+        calls.longest.as_secs_f64() * 1e3
+    );
+    stats(&opened);
+}
+
+fn larger_than_memory(settings: &Settings, zipf: bool) {
+    let (batch, dim) = (settings.number("batch", 4096 * 26), settings.number("dim", 16));
+    let rows = settings.number("rows", 10_000_000);
+    let opened = open(settings, rows * (12 * dim + 32) / 10);
+    let gradients = gradients(batch * dim);
+    let mut weights = vec![0.0; batch * dim];
+    let first = opened.embedding.record(scattered(rows as u64)).is_err();
+    if first {
+        let started = Instant::now();
+        let all: Vec<i64> = (1..=rows as u64).map(scattered).collect();
+        for keys in all.chunks(batch) {
+            opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
+        }
+        opened.storage.flush().expect("flush");
+        println!("made {rows} rows in {:.1} s", started.elapsed().as_secs_f64());
+        stats(&opened);
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let seconds = settings.number("seconds", 20);
+    let prefetch = settings.number("prefetch", 0) == 1;
+    let mut next: Option<Vec<i64>> = None;
+    let make = |random: &mut ChaCha8Rng| match zipf {
+        true => zipf_batch(random, rows, batch),
+        false => (0..batch).map(|_| scattered(random.random_range(1..=rows as u64))).collect(),
+    };
+    let started = Instant::now();
+    let mut second = 0;
+    let (mut all, mut calls) = (Calls::default(), Calls::default());
+    while started.elapsed().as_secs_f64() < seconds as f64 {
+        let keys = next.take().unwrap_or_else(|| make(&mut random));
+        if prefetch {
+            let following = make(&mut random);
+            opened.embedding.prefetch(&following).expect("prefetch");
+            next = Some(following);
+        }
+        let before = calls.total;
+        calls.time(true, || opened.embedding.lookup(&keys, &mut weights).expect("lookup"));
+        if zipf {
+            calls.time(false, || opened.embedding.apply_gradients(&keys, &gradients).expect("apply"));
+        } else {
+            calls.count += 1;
+        }
+        all.total += calls.total - before;
+        all.longest = all.longest.max(calls.longest);
+        all.count += 2;
+        if started.elapsed().as_secs() / 2 != second {
+            second = started.elapsed().as_secs() / 2;
+            println!(
+                "{:.1} steps/s, {:.0} k rows/s (lookup {:.1} ms of {:.1}), longest call {:.1} ms",
+                f64::from(calls.count / 2) / calls.total.as_secs_f64(),
+                f64::from(calls.count / 2) * batch as f64 / calls.total.as_secs_f64() / 1e3,
+                calls.lookups.as_secs_f64() * 2e3 / f64::from(calls.count),
+                calls.total.as_secs_f64() * 2e3 / f64::from(calls.count),
+                calls.longest.as_secs_f64() * 1e3
+            );
+            calls = Calls::default();
+        }
+    }
+    println!(
+        "sustained: {:.1} steps/s, {:.0} k rows/s, longest call {:.1} ms",
+        f64::from(all.count / 2) / all.total.as_secs_f64(),
+        f64::from(all.count / 2) * batch as f64 / all.total.as_secs_f64() / 1e3,
+        all.longest.as_secs_f64() * 1e3
+    );
+    stats(&opened);
+}

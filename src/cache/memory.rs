@@ -1,0 +1,127 @@
+//! Memory for a chunk of rows: headers and floats in one piece that begins a cache line, and a huge page when it is as
+//! large, since random rows of a large table otherwise cost a walk through the page table each.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
+use super::slot::Slot;
+use crate::error::{Error, Result, Status};
+
+/// What x86-64 and most aarch64 systems call huge.
+pub(super) const HUGE_PAGE: usize = 2 << 20;
+const LINE: usize = 64;
+
+/// `rows` headers, then `floats` floats, all zero at first.
+pub(super) struct Memory {
+    start: NonNull<u8>,
+    layout: Layout,
+    rows: usize,
+    floats: usize,
+}
+
+// SAFETY: a Memory owns its allocation as a Vec would, and hands out references only by borrowing itself.
+unsafe impl Send for Memory {}
+// SAFETY: as above; shared access only reads, but for the atomic in Slot.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn new(rows: usize, floats: usize) -> Result<Memory> {
+        let bytes =
+            rows.saturating_mul(size_of::<Slot>()).saturating_add(floats.saturating_mul(size_of::<f32>()));
+        // Whole huge pages come from the system, since an allocator would write the zeros, and that into small ones.
+        let (size, align) =
+            if is_huge(bytes) { (bytes.next_multiple_of(HUGE_PAGE), HUGE_PAGE) } else { (bytes, LINE) };
+        let layout = Layout::from_size_align(size.max(1), align).map_err(|_| refused(bytes))?;
+        let start = if is_huge(bytes) {
+            huge_pages(size)
+        } else {
+            // SAFETY: the layout's size is not zero.
+            NonNull::new(unsafe { alloc_zeroed(layout) })
+        };
+        let start = start.ok_or_else(|| refused(bytes))?;
+        Ok(Memory { start, layout, rows, floats })
+    }
+
+    #[inline(always)]
+    pub(super) fn slots(&self) -> &[Slot] {
+        // SAFETY: the allocation holds `rows` slots from its start, aligned to a cache line; zeros are a valid Slot,
+        // and whatever was written since is one too.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.rows) }
+    }
+
+    #[inline(always)]
+    pub(super) fn floats(&self) -> &[f32] {
+        // SAFETY: `floats` floats follow the slots, whose size is a multiple of a float's; any bits are a float.
+        unsafe { std::slice::from_raw_parts(self.after_slots(), self.floats) }
+    }
+
+    #[inline(always)]
+    pub(super) fn both_mut(&mut self) -> (&mut [Slot], &mut [f32]) {
+        // SAFETY: as in `slots` and `floats`; the two parts do not overlap, and `self` is borrowed for both.
+        unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.rows),
+                std::slice::from_raw_parts_mut(self.after_slots(), self.floats),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn after_slots(&self) -> *mut f32 {
+        // SAFETY: within the allocation, which is as large as all slots and floats.
+        unsafe { self.start.as_ptr().add(self.rows * size_of::<Slot>()).cast() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.layout.align() == HUGE_PAGE {
+            // SAFETY: mapped with this size in `huge_pages`, and nothing borrows it any more. Slots own nothing.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.layout.size()) };
+        } else {
+            // SAFETY: allocated with this very layout in `new`; as above.
+            unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        }
+    }
+}
+
+fn is_huge(bytes: usize) -> bool {
+    cfg!(target_os = "linux") && bytes >= HUGE_PAGE - HUGE_PAGE / 16
+}
+
+/// Zeroed memory of a size that is a multiple of a huge page, and begins one.
+fn huge_pages(size: usize) -> Option<NonNull<u8>> {
+    let mapped = size.checked_add(HUGE_PAGE)?;
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping of anonymous memory wherever the system likes; it touches no memory of ours.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED {
+        return None;
+    }
+    let address = address.cast::<u8>();
+    let before = address.align_offset(HUGE_PAGE);
+    if before > HUGE_PAGE {
+        return None;
+    }
+    // SAFETY: the mapping is one huge page larger than `size`, so what is unmapped before and behind lies within it.
+    unsafe {
+        let start = address.add(before);
+        if before > 0 {
+            libc::munmap(address.cast(), before);
+        }
+        if before < HUGE_PAGE {
+            libc::munmap(start.add(size).cast(), HUGE_PAGE - before);
+        }
+        #[cfg(target_os = "linux")]
+        // Advice; where the system has no huge pages it fails, which does no harm.
+        libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+        NonNull::new(start)
+    }
+}
+
+fn refused(bytes: usize) -> Error {
+    Error::new(Status::OutOfMemory, format!("{bytes} bytes of memory for rows cannot be had"))
+}
