@@ -4,7 +4,8 @@
 //! ```text
 //! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf] [name=value ...]
 //! ```
-//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim, dir, prefetch (0 or 1).
+//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim, dir, prefetch and
+//! compact (0 or 1).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ struct Opened {
 }
 
 fn open(settings: &Settings, cache_bytes: usize) -> Opened {
-    let scratch = settings.0.get("dir").is_none().then(|| tempfile::tempdir().expect("a directory"));
+    let scratch = (!settings.0.contains_key("dir")).then(|| tempfile::tempdir().expect("a directory"));
     let dir =
         settings.0.get("dir").map_or_else(|| scratch.as_ref().expect("made").path().to_owned(), Into::into);
     let options = Params::new()
@@ -211,6 +212,10 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         }
         opened.storage.flush().expect("flush");
         println!("made {rows} rows in {:.1} s", started.elapsed().as_secs_f64());
+        stats(&opened);
+    }
+    if settings.number("compact", 0) == 1 {
+        opened.storage.compact().expect("compact");
         stats(&opened);
     }
     let mut random = ChaCha8Rng::seed_from_u64(11);

@@ -27,9 +27,9 @@
  * and C's streams, but static destructors and exit handlers from before the parent's first storage do not run in it, nor
  * are C++ streams flushed that are not synchronised with C's; elsewhere it must end with _exit.
  *
- * Input and output errors. After DAMO_STATUS_IO from a call that writes, nothing of it can be read in this process, and
- * the storage refuses further writes. Whether the call is on disk is known once the storage is opened again:
- * damo_embedding_step tells.
+ * Input and output errors. After DAMO_STATUS_IO a call has changed nothing, and can be tried again once there is room.
+ * Only with durability "power" a failed fsync leaves it open whether the call is on disk: the storage then refuses further
+ * writes, and damo_embedding_step tells once it is opened again.
  */
 
 #ifndef DAMO_H
@@ -395,11 +395,15 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  *
  * ttl_seconds must be 0 (rows never expire) in this release. options may be NULL; names (defaults):
  *
- *     cache_bytes   memory for RocksDB's block cache, indexes and filters, at least 1 MiB (1 GiB)
+ *     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
+ *                   library stays within it and a constant (docs/performance.md), however large the table; while a
+ *                   call runs it needs memory for its own keys and gradients beside it, and when the rows of one
+ *                   call are more than the cache holds, for those
  *     durability    "process": a call that returned survives whatever kills the process (the default);
  *                   "power": and the machine losing power;
- *                   "checkpoint": only what damo_storage_flush or closing has written survives; the fastest
- *     threads       for work inside the library (the number of cores)
+ *                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
+ *     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
+ *                   that prefetches, up to 64 that wait for the disk, and RocksDB's
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
  * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
@@ -412,24 +416,44 @@ damo_storage *damo_storage_new(const char *data_dir,
                                const damo_params *options);
 
 /**
- * Returns once every change of every call that returned before is on disk, whatever the durability.
+ * Returns once every change of every call that returned before is on disk, whatever the durability. Other calls go on
+ * meanwhile.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (what was stored before stays readable);
- * FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
+ * flushing can be tried again); OUT_OF_MEMORY; FORKED.
  */
 damo_status damo_storage_flush(const damo_storage *storage);
+
+/**
+ * Writes what has changed, then merges everything on disk into one sorted run: what was overwritten or deleted no longer
+ * takes space, and reading a row that is not in memory takes one read. Takes as long as reading and writing the table;
+ * other calls go on meanwhile. It is done in parts by itself while the table changes, so nobody needs to call this.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; OUT_OF_MEMORY; FORKED.
+ */
+damo_status damo_storage_compact(const damo_storage *storage);
 
 /**
  * Writes one statistic to *value. Names:
  *
  *     groups            groups registered
- *     rows_estimate     rows stored, all groups: RocksDB's estimate, which counts a row again each time it is
- *                       written until it is compacted, so a hundred times too many in the midst of training
- *     rows_read         keys asked for by lookup and peek since opening
- *     rows_created      rows made by lookup and apply_gradients since opening
- *     rows_updated      optimizer steps taken since opening
- *     bytes_in_memory   held by the storage for rows, indexes and filters
+ *     rows_estimate     rows on disk, all groups: RocksDB's estimate, which counts a row again each time it is
+ *                       written until it is merged (damo_storage_compact makes it exact)
+ *     rows_in_memory    rows in the cache; keys that are known to have no row count, too
+ *     dirty_rows        those of them that the disk does not have as they are
+ *     rows_read         keys asked for by lookup and peek since opening; the following ones are since opening, too
+ *     rows_created      rows made by lookup and apply_gradients
+ *     rows_updated      optimizer steps taken
+ *     rows_loaded       keys looked for on disk
+ *     rows_written      rows written to disk in the background
+ *     expired_rows      rows whose time to live was over; 0 in this release
+ *     cache_hits        keys of lookup and peek that were in memory
+ *     cache_misses      keys of lookup and peek that were not: read from disk or created
+ *     evictions         rows that left the cache for others
+ *     waited_us         microseconds that calls waited for the background writer
+ *     bytes_in_memory   held for rows, indexes and filters
  *     bytes_on_disk     sizes of the directory's files
+ *     journal_bytes     of these the journal, which a killed process needs at its next opening
  *
  * Errors: INVALID_ARGUMENT for a NULL handle, name or value, and an unknown name (the known ones are listed); IO;
  * FORKED.
@@ -509,6 +533,19 @@ damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
                                            size_t keys_len,
                                            const float *gradients,
                                            size_t gradients_len);
+
+/**
+ * Brings the rows of keys into memory in the background and returns at once: for a trainer that knows its next batch.
+ * It creates no row and changes none; keys is copied. Rows stay until they are evicted, so ask for a batch ahead, not for
+ * the table. It is a hint: when 16 million keys are waiting already these are left out, and what goes wrong while reading
+ * comes out when the rows are used.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; OUT_OF_MEMORY; IO when the background
+ * thread cannot be made; FORKED.
+ */
+damo_status damo_embedding_prefetch(const damo_embedding *embedding,
+                                    const int64_t *keys,
+                                    size_t keys_len);
 
 /**
  * Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state zero. A row that

@@ -263,6 +263,7 @@ class storage {
       : handle_(damo_storage_new(detail::c_string(data_dir), ttl_seconds, options.get())) {}
 
   void flush() const { detail::check(damo_storage_flush(get())); }
+  void compact() const { detail::check(damo_storage_compact(get())); }
 
   std::uint64_t stat(const std::string& name) const {
     std::uint64_t value = 0;
@@ -324,6 +325,11 @@ class embedding {
   void apply_gradients(span<const std::int64_t> keys, span<const float> gradients) const {
     detail::check(damo_embedding_apply_gradients(get(), keys.data(), keys.size(), gradients.data(),
                                                  gradients.size()));
+  }
+
+  // Brings rows into memory in the background, for a trainer that knows its next batch; returns at once.
+  void prefetch(span<const std::int64_t> keys) const {
+    detail::check(damo_embedding_prefetch(get(), keys.data(), keys.size()));
   }
 
   // Stores pretrained weights as fresh rows, replacing what is there.

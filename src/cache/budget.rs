@@ -5,26 +5,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in use against bytes allowed.
 pub(crate) struct Budget {
-    /// What rows may take while there is room to evict.
-    total: usize,
-    /// What they may take beyond, while every row that could go waits to be written.
-    reserve: usize,
+    /// What rows, and whatever else the budget is lent to, may take.
+    bytes: usize,
+    /// What something else than rows takes of it.
+    lent: AtomicUsize,
     used: AtomicUsize,
     groups: AtomicUsize,
 }
 
 /// The part of the budget that is kept for when nothing can be evicted at once.
 const RESERVE_PART: usize = 8;
+/// At least so much of the budget is left for rows.
+const SMALLEST_PART: usize = 4;
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Budget {
-        let reserve = bytes / RESERVE_PART;
-        Budget { total: bytes - reserve, reserve, used: AtomicUsize::new(0), groups: AtomicUsize::new(0) }
+        Budget { bytes, lent: AtomicUsize::new(0), used: AtomicUsize::new(0), groups: AtomicUsize::new(0) }
     }
 
-    /// Bytes that rows may take without the reserve.
+    /// Says what something else than rows takes of the budget.
+    pub(crate) fn lend(&self, bytes: u64) {
+        self.lent.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// What rows may take, the reserve included.
+    fn bytes(&self) -> usize {
+        self.bytes.saturating_sub(self.lent.load(Ordering::Relaxed)).max(self.bytes / SMALLEST_PART)
+    }
+
+    /// Bytes that rows may take while there is room to evict.
     pub(crate) fn total(&self) -> usize {
-        self.total
+        let bytes = self.bytes();
+        bytes - bytes / RESERVE_PART
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -37,13 +49,13 @@ impl Budget {
 
     /// What every group may have, whatever the others do.
     pub(crate) fn fair_share(&self) -> usize {
-        self.total / self.groups.load(Ordering::Relaxed).max(1)
+        self.total() / self.groups.load(Ordering::Relaxed).max(1)
     }
 
     /// Takes `bytes` for a group that has `held` already, if it may.
     pub(super) fn take(&self, bytes: usize, held: usize) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if used + bytes <= self.total || held + bytes <= self.fair_share() {
+        if used + bytes <= self.total() || held + bytes <= self.fair_share() {
             return true;
         }
         self.give_back(bytes);
@@ -53,7 +65,7 @@ impl Budget {
     /// Takes `bytes` from the reserve.
     pub(super) fn take_reserve(&self, bytes: usize) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if used + bytes <= self.total + self.reserve {
+        if used + bytes <= self.bytes() {
             return true;
         }
         self.give_back(bytes);
@@ -71,11 +83,12 @@ impl Budget {
 
     /// Bytes that should be given back.
     pub(crate) fn excess(&self) -> usize {
-        self.used().saturating_sub(self.total)
+        self.used().saturating_sub(self.total())
     }
 
     /// True when new rows will soon need evictions.
     pub(crate) fn is_nearly_full(&self) -> bool {
-        self.used() >= self.total - self.total / 8
+        let total = self.total();
+        self.used() >= total - total / 8
     }
 }

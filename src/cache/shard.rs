@@ -311,7 +311,7 @@ impl Shard {
         let dirty = self.counts.dirty.load(Ordering::Relaxed);
         keys.try_reserve(dirty)
             .map_err(|_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write"))?;
-        let wanted = |slot: &&Slot| slot.has(DIRTY) && !(only_cold && !slot.is_cold());
+        let wanted = |slot: &&Slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold);
         keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
         Ok(())
     }

@@ -153,6 +153,28 @@ pub unsafe extern "C" fn damo_embedding_apply_gradients(
     })
 }
 
+/// Brings the rows of keys into memory in the background and returns at once: for a trainer that knows its next batch.
+/// It creates no row and changes none; keys is copied. Rows stay until they are evicted, so ask for a batch ahead, not for
+/// the table. It is a hint: when 16 million keys are waiting already these are left out, and what goes wrong while reading
+/// comes out when the rows are used.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; OUT_OF_MEMORY; IO when the background
+/// thread cannot be made; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_embedding_prefetch(
+    embedding: *const damo_embedding,
+    keys: *const i64,
+    keys_len: usize,
+) -> damo_status {
+    guard::status("damo_embedding_prefetch", || {
+        // SAFETY: the contract of `arguments`.
+        let (embedding, keys) = unsafe {
+            (arguments::handle(embedding, "embedding")?, arguments::slice(keys, keys_len, "keys")?)
+        };
+        embedding.inner.prefetch(keys)
+    })
+}
+
 /// Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state zero. A row that
 /// exists is replaced; of a key given twice the last counts. For pretrained tables.
 ///

@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::thread;
+
+use parking_lot::Mutex;
 
 use super::last_error;
 use crate::error::{Error, Result, Status};
@@ -13,6 +16,9 @@ thread_local! {
     /// Where the last caught panic happened, and its words.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
+
+/// As `PANIC`, of the library's own threads: what they were doing for a call comes out in that call.
+static PANIC_ELSEWHERE: Mutex<String> = Mutex::new(String::new());
 
 /// Runs the body of a function that returns a status.
 pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {
@@ -58,7 +64,10 @@ fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = match outcome {
         Ok(result) => result,
         Err(payload) => {
-            let what = PANIC.try_with(|panic| panic.take()).unwrap_or_default();
+            let mut what = PANIC.try_with(|panic| panic.take()).unwrap_or_default();
+            if what.is_empty() {
+                what = PANIC_ELSEWHERE.lock().clone();
+            }
             // Dropping a payload runs its own code, which may panic again; that payload is then leaked.
             if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 std::mem::forget(second);
@@ -76,13 +85,19 @@ fn silence_caught_panics() {
     INSTALL.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+            let is_guarded = DEPTH.try_with(Cell::get).unwrap_or(0) > 0;
+            let is_ours = thread::current().name().is_some_and(|name| name.starts_with("damo-"));
+            if !is_guarded && !is_ours {
                 return previous(info);
             }
             let words = info.payload_as_str().unwrap_or("panicked");
             let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
             let text = format!("{words}{}", place.unwrap_or_default());
-            let _ = PANIC.try_with(|panic| panic.replace(text));
+            if is_guarded {
+                let _ = PANIC.try_with(|panic| panic.replace(text));
+            } else {
+                *PANIC_ELSEWHERE.lock() = text;
+            }
         }));
     });
 }

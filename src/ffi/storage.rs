@@ -18,11 +18,15 @@ pub struct damo_storage {
 ///
 /// ttl_seconds must be 0 (rows never expire) in this release. options may be NULL; names (defaults):
 ///
-///     cache_bytes   memory for RocksDB's block cache, indexes and filters, at least 1 MiB (1 GiB)
+///     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
+///                   library stays within it and a constant (docs/performance.md), however large the table; while a
+///                   call runs it needs memory for its own keys and gradients beside it, and when the rows of one
+///                   call are more than the cache holds, for those
 ///     durability    "process": a call that returned survives whatever kills the process (the default);
 ///                   "power": and the machine losing power;
-///                   "checkpoint": only what damo_storage_flush or closing has written survives; the fastest
-///     threads       for work inside the library (the number of cores)
+///                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
+///     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
+///                   that prefetches, up to 64 that wait for the disk, and RocksDB's
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
 /// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
@@ -46,10 +50,11 @@ pub unsafe extern "C" fn damo_storage_new(
     })
 }
 
-/// Returns once every change of every call that returned before is on disk, whatever the durability.
+/// Returns once every change of every call that returned before is on disk, whatever the durability. Other calls go on
+/// meanwhile.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (what was stored before stays readable);
-/// FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
+/// flushing can be tried again); OUT_OF_MEMORY; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> damo_status {
     guard::status("damo_storage_flush", || {
@@ -58,16 +63,39 @@ pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> dam
     })
 }
 
+/// Writes what has changed, then merges everything on disk into one sorted run: what was overwritten or deleted no longer
+/// takes space, and reading a row that is not in memory takes one read. Takes as long as reading and writing the table;
+/// other calls go on meanwhile. It is done in parts by itself while the table changes, so nobody needs to call this.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; OUT_OF_MEMORY; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> damo_status {
+    guard::status("damo_storage_compact", || {
+        // SAFETY: the contract of `arguments`.
+        unsafe { arguments::handle(storage, "storage") }?.inner.compact()
+    })
+}
+
 /// Writes one statistic to *value. Names:
 ///
 ///     groups            groups registered
-///     rows_estimate     rows stored, all groups: RocksDB's estimate, which counts a row again each time it is
-///                       written until it is compacted, so a hundred times too many in the midst of training
-///     rows_read         keys asked for by lookup and peek since opening
-///     rows_created      rows made by lookup and apply_gradients since opening
-///     rows_updated      optimizer steps taken since opening
-///     bytes_in_memory   held by the storage for rows, indexes and filters
+///     rows_estimate     rows on disk, all groups: RocksDB's estimate, which counts a row again each time it is
+///                       written until it is merged (damo_storage_compact makes it exact)
+///     rows_in_memory    rows in the cache; keys that are known to have no row count, too
+///     dirty_rows        those of them that the disk does not have as they are
+///     rows_read         keys asked for by lookup and peek since opening; the following ones are since opening, too
+///     rows_created      rows made by lookup and apply_gradients
+///     rows_updated      optimizer steps taken
+///     rows_loaded       keys looked for on disk
+///     rows_written      rows written to disk in the background
+///     expired_rows      rows whose time to live was over; 0 in this release
+///     cache_hits        keys of lookup and peek that were in memory
+///     cache_misses      keys of lookup and peek that were not: read from disk or created
+///     evictions         rows that left the cache for others
+///     waited_us         microseconds that calls waited for the background writer
+///     bytes_in_memory   held for rows, indexes and filters
 ///     bytes_on_disk     sizes of the directory's files
+///     journal_bytes     of these the journal, which a killed process needs at its next opening
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle, name or value, and an unknown name (the known ones are listed); IO;
 /// FORKED.

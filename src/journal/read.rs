@@ -2,7 +2,7 @@
 //! that is not as it was written is an error.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::record::{
@@ -145,7 +145,7 @@ impl Payload {
 
 /// The next record, or None at a torn end.
 fn read_record(
-    reader: &mut impl Read,
+    reader: &mut impl BufRead,
     position: &Position<'_>,
     is_last: bool,
     payload: &mut Payload,

@@ -69,13 +69,14 @@ impl Storage {
 fn make_core(directory: &Directory, rocks: Rocks, options: StorageOptions) -> Result<Core> {
     round::prepare_folder(directory.path())?;
     let groups = group::load_all(&rocks)?;
-    let row_bytes = options.cache_bytes - rocks::block_cache_bytes(options.cache_bytes);
+    let budget = Budget::new(options.cache_bytes);
+    budget.lend(rocks.metadata_bytes()?);
     Ok(Core {
         rocks: Arc::new(rocks),
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
         counters: Counters::default(),
-        budget: Arc::new(Budget::new(row_bytes)),
+        budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
         readers: Readers::default(),
         writer: Writer::default(),

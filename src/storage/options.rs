@@ -17,7 +17,7 @@ pub enum Durability {
 /// The options with their defaults filled in.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageOptions {
-    /// Memory for what RocksDB keeps of its tables, in bytes.
+    /// Memory for rows and for the indexes and filters of the tables, in bytes.
     pub cache_bytes: usize,
     pub durability: Durability,
     /// Threads for work inside the library.
@@ -27,7 +27,7 @@ pub struct StorageOptions {
 const DURABILITIES: [(&str, Durability); 3] =
     [("process", Durability::Process), ("power", Durability::Power), ("checkpoint", Durability::Checkpoint)];
 const DEFAULT_CACHE_BYTES: i64 = 1 << 30;
-const MIN_CACHE_BYTES: i64 = 1 << 20;
+const MIN_CACHE_BYTES: i64 = 64 << 10;
 const MAX_THREADS: i64 = 1024;
 
 impl StorageOptions {

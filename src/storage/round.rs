@@ -170,6 +170,7 @@ impl<'a> Round<'a> {
             self.core.rocks.ingest(&path)?;
         }
         let _ = std::fs::remove_file(&path);
+        self.core.budget.lend(self.core.rocks.metadata_bytes()?);
         self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         self.rows = 0;
         self.end_writes(true);

@@ -1,5 +1,5 @@
 /* A disk that takes no more: the call fails with IO, nothing of it is written, what was stored stays readable, and
- * once there is room the directory opens with every acknowledged call. A file size limit stands in for the disk. */
+ * once there is room the storage goes on with every acknowledged call. A file size limit stands in for the disk. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <signal.h>
@@ -62,18 +62,27 @@ int main(int argc, char **argv) {
   /* still refused, still readable, whatever is called */
   CHECK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM) == DAMO_STATUS_IO);
   CHECK(damo_embedding_insert(embedding, keys, KEYS, gradients, KEYS * DIM) == DAMO_STATUS_IO);
-  CHECK(damo_embedding_set_step(embedding, 0) == DAMO_STATUS_IO);
   check_rows(embedding, done);
+  /* the rows themselves do not get to disk either, which is told and loses nothing */
+  limit.rlim_cur = 20 << 10;
+  CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  CHECK(damo_storage_flush(storage) == DAMO_STATUS_IO);
+  CHECK_SAYS("damo_storage_flush");
+  check_rows(embedding, done);
+  /* once there is room it goes on */
+  CHECK(setrlimit(RLIMIT_FSIZE, &unlimited) == 0);
+  CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM));
+  check_rows(embedding, done + 1);
+  CHECK_OK(damo_storage_flush(storage));
   damo_embedding_free(embedding);
   damo_storage_free(storage);
 
-  CHECK(setrlimit(RLIMIT_FSIZE, &unlimited) == 0);
   storage = damo_storage_new(argv[1], 0, NULL);
   CHECK(storage != NULL);
   embedding = open_embedding(storage, sgd, zeros);
-  check_rows(embedding, done);
-  CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM));
   check_rows(embedding, done + 1);
+  CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM));
+  check_rows(embedding, done + 2);
   damo_embedding_free(embedding);
   damo_storage_free(storage);
   damo_optimizer_free(sgd);

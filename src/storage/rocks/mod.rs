@@ -16,7 +16,8 @@ use rust_rocksdb::{
 use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
-pub(super) use options::{background_threads, block_cache_bytes};
+pub(super) use options::background_threads;
+use options::{METADATA_PART, Metadata};
 
 const META: &str = "damo";
 
@@ -29,9 +30,10 @@ const MULTI_GET_BYTES: usize = 4 << 20;
 pub(super) struct Rocks {
     db: DB,
     cache: Cache,
+    metadata: Metadata,
     /// Kept here, because the crate's own defaults are thread-locals, which are gone while a thread ends.
     read_options: ReadOptions,
-    row_options: Options,
+    new_table_options: Options,
 }
 
 /// Documents that are written together.
@@ -82,8 +84,18 @@ impl Rocks {
     }
 
     pub(super) fn open(dir: &Path, options: &StorageOptions) -> Result<Rocks> {
-        let cache = options::block_cache(options.cache_bytes);
-        let row_options = options::rows(&cache, options);
+        let rocks = Rocks::open_with(dir, options, Metadata::Held)?;
+        let room = options.cache_bytes / METADATA_PART;
+        if rocks.metadata_bytes()? <= room as u64 {
+            return Ok(rocks);
+        }
+        drop(rocks);
+        Rocks::open_with(dir, options, Metadata::Cached(room))
+    }
+
+    fn open_with(dir: &Path, options: &StorageOptions, metadata: Metadata) -> Result<Rocks> {
+        let cache = options::block_cache(metadata);
+        let row_options = options::rows(&cache, metadata, options);
         let families = [
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(META, options::meta(&cache)),
@@ -93,7 +105,18 @@ impl Rocks {
         let mut read_options = ReadOptions::default();
         // Rows go into the cache of rows; their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
-        Ok(Rocks { db, cache, read_options, row_options })
+        Ok(Rocks { db, cache, metadata, read_options, new_table_options: options::new_tables(row_options) })
+    }
+
+    /// Bytes of memory that indexes and filters take, or may take.
+    pub(super) fn metadata_bytes(&self) -> Result<u64> {
+        match self.metadata {
+            Metadata::Cached(bytes) => Ok(bytes as u64),
+            Metadata::Held => Ok(options::metadata_bytes(
+                self.estimated_rows()?,
+                self.number("rocksdb.total-sst-files-size")?,
+            )),
+        }
     }
 
     /// Reads rows of `row_bytes` by ascending keys and hands each to `visit` with its position: None when it is not
@@ -167,7 +190,7 @@ impl Rocks {
 
     /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
     pub(super) fn begin_table(&self, path: &Path) -> Result<TableWriter<'_>> {
-        let mut writer = SstFileWriter::create(&self.row_options);
+        let mut writer = SstFileWriter::create(&self.new_table_options);
         writer.open(path).map_err(|error| translate(&error))?;
         Ok(TableWriter { writer })
     }

@@ -19,15 +19,32 @@ fn compacting_threads(options: &StorageOptions) -> usize {
     options.threads.min(MAX_BACKGROUND_THREADS)
 }
 
-/// The part of `cache_bytes` that filters and indexes get: they take about 2.5 bytes a row, so that for rows of 200
-/// bytes a table of ten times the cache has them all in memory.
-pub(in crate::storage) fn block_cache_bytes(cache_bytes: usize) -> usize {
-    cache_bytes / 8
+/// Where the indexes and filters of the tables are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metadata {
+    /// All of them in memory, outside any cache: a miss then costs no lookups in a cache, of which there would be two for
+    /// each file.
+    Held,
+    /// As much as a cache of this many bytes holds, for tables whose indexes and filters are too large for memory.
+    Cached(usize),
 }
 
-pub(super) fn block_cache(cache_bytes: usize) -> Cache {
-    // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each other in an LRU cache.
-    Cache::new_hyper_clock_cache(block_cache_bytes(cache_bytes), 0)
+/// The part of `cache_bytes` that may be held; beyond that, it is the part that they are cached in.
+pub(super) const METADATA_PART: usize = 4;
+
+/// Bytes of indexes and filters for so many rows in so many bytes of tables: ten bits a row, and for each block the key
+/// and the place.
+pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
+    rows + rows / 4 + table_bytes / 150
+}
+
+/// The cache of the documents, and of what else is not held in memory.
+pub(super) fn block_cache(metadata: Metadata) -> Cache {
+    match metadata {
+        Metadata::Held => Cache::new_lru_cache(256 << 10),
+        // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each other in an LRU cache.
+        Metadata::Cached(bytes) => Cache::new_hyper_clock_cache(bytes, 0),
+    }
 }
 
 pub(super) fn bound_files(options: &mut Options) {
@@ -70,20 +87,24 @@ pub(super) fn meta(cache: &Cache) -> Options {
     meta
 }
 
-pub(super) fn rows(cache: &Cache, options: &StorageOptions) -> Options {
+pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &StorageOptions) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
     // Written down, so that a newer RocksDB does not change what older ones can read.
     table.set_format_version(6);
     // A row is read alone; a larger block would be read, checked and thrown away for it.
     table.set_block_size(4 << 10);
-    // Indexes and filters count against the cache, so that memory does not grow with the table; in partitions, so that
-    // what is not used can go, and only the small index of partitions is always there.
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-    table.set_partition_filters(true);
-    table.set_pin_top_level_index_and_filter(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    match metadata {
+        // Rows are cached as rows, so blocks need not be.
+        Metadata::Held => table.disable_cache(),
+        Metadata::Cached(_) => {
+            table.set_block_cache(cache);
+            table.set_cache_index_and_filter_blocks(true);
+            // In partitions, so that what is not used can go, and only the small index of partitions is always there.
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
+            table.set_pin_top_level_index_and_filter(true);
+        }
+    }
     // Most lookups of new ids find nothing: ten bits a key answer 99 % of those without a read.
     table.set_bloom_filter(10.0, false);
     let mut rows = Options::default();
@@ -97,8 +118,8 @@ pub(super) fn rows(cache: &Cache, options: &StorageOptions) -> Options {
     universal.set_min_merge_width(4);
     universal.set_max_size_amplification_percent(200);
     rows.set_universal_compaction_options(&universal);
-    // Filters answer for a file in a tenth of a microsecond, so a dozen files cost a miss less than the disk does.
-    rows.set_level_zero_file_num_compaction_trigger(12);
+    // Every file that is not merged yet costs a miss a look at its filter; merging sooner costs more writing.
+    rows.set_level_zero_file_num_compaction_trigger(8);
     rows.set_max_subcompactions(compacting_threads(options).min(4) as u32);
     // Files come whole; RocksDB's own brakes are for memtables. The writer looks after the number of files itself.
     rows.set_level_zero_slowdown_writes_trigger(1 << 20);
@@ -109,5 +130,12 @@ pub(super) fn rows(cache: &Cache, options: &StorageOptions) -> Options {
     // zeros, for which lz4 costs next to nothing.
     rows.set_compression_type(DBCompressionType::None);
     rows.set_bottommost_compression_type(DBCompressionType::Lz4);
+    rows
+}
+
+/// The options of files that the writer makes.
+pub(super) fn new_tables(mut rows: Options) -> Options {
+    // A file writer takes the bottommost level's compression if there is one, and these files are the topmost.
+    rows.set_bottommost_compression_type(DBCompressionType::None);
     rows
 }

@@ -88,19 +88,22 @@ impl Table {
             terms.is_complete = self.cache.is_complete();
             core.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
             let (batch, places) = self.read(core, keys, &tasks, terms)?;
-            core.pool
-                .each(keys.len(), &mut tasks, |task| self.install(task, batch.as_ref(), &places, terms))?;
+            loop {
+                let batch = batch.as_ref();
+                core.pool.each(keys.len(), &mut tasks, |task| self.install(task, batch, &places, terms))?;
+                let is_done = tasks.iter().all(|task| task.todo.is_empty());
+                if is_done || terms.is_complete && !self.cache.is_complete() {
+                    break;
+                }
+                // Every row of some shard is waiting to be written, or in use by this very call.
+                core.wait_for_room()?;
+                waits += 1;
+                if waits == MAX_WAITS {
+                    terms.full = Full::Grow;
+                }
+            }
             if tasks.iter().all(|task| task.todo.is_empty()) {
                 break;
-            }
-            if terms.is_complete && !self.cache.is_complete() {
-                continue;
-            }
-            // Every row of some shard is waiting to be written, or in use by this very call.
-            core.wait_for_room()?;
-            waits += 1;
-            if waits == MAX_WAITS {
-                terms.full = Full::Grow;
             }
         }
         drop(lock);
