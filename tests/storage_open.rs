@@ -198,7 +198,7 @@ fn options_are_checked_before_anything_is_created() {
     for (key, value, words) in [
         ("durability", text("fast"), "one of 'process', 'power', 'checkpoint'"),
         ("durability", int(1), "one of 'process'"),
-        ("cache_bytes", int(1000), "1048576"),
+        ("cache_bytes", int(1000), "65536"),
         ("cache_bytes", float(1e9), "an int"),
         ("threads", int(0), "an int from 1 to 1024"),
         ("cachebytes", int(1 << 30), "valid names are 'cache_bytes', 'durability', 'threads'"),
