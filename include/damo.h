@@ -420,7 +420,7 @@ damo_storage *damo_storage_new(const char *data_dir,
  * meanwhile.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
- * flushing can be tried again); OUT_OF_MEMORY; FORKED.
+ * flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.
  */
 damo_status damo_storage_flush(const damo_storage *storage);
 
@@ -429,7 +429,7 @@ damo_status damo_storage_flush(const damo_storage *storage);
  * takes space, and reading a row that is not in memory takes one read. Takes as long as reading and writing the table;
  * other calls go on meanwhile. It is done in parts by itself while the table changes, so nobody needs to call this.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; OUT_OF_MEMORY; FORKED.
+ * Errors: as damo_storage_flush.
  */
 damo_status damo_storage_compact(const damo_storage *storage);
 

@@ -54,7 +54,7 @@ pub unsafe extern "C" fn damo_storage_new(
 /// meanwhile.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
-/// flushing can be tried again); OUT_OF_MEMORY; FORKED.
+/// flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> damo_status {
     guard::status("damo_storage_flush", || {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> dam
 /// takes space, and reading a row that is not in memory takes one read. Takes as long as reading and writing the table;
 /// other calls go on meanwhile. It is done in parts by itself while the table changes, so nobody needs to call this.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; OUT_OF_MEMORY; FORKED.
+/// Errors: as damo_storage_flush.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> damo_status {
     guard::status("damo_storage_compact", || {

@@ -133,9 +133,8 @@ impl Core {
             return Ok(());
         }
         Round::new(self, Scope::All).run()?;
-        if let Some(journal) = self.journal() {
-            journal.finish()?;
-        }
-        self.write_journal_record(false)
+        // In this order: a journal that is there and not needed does no harm, one that is missing does.
+        self.write_journal_record(false)?;
+        self.journal().map_or(Ok(()), Journal::finish)
     }
 }

@@ -203,7 +203,8 @@ fn synchronise_parent(path: &Path) -> std::io::Result<()> {
 
 /// Files of a database that has lived.
 fn is_table_or_log(name: &str) -> bool {
-    name.ends_with(".sst")
+    name == "journal"
+        || name.ends_with(".sst")
         || name.ends_with(".log")
         || name.starts_with("OPTIONS-")
         || (name.starts_with("MANIFEST-") && name != FIRST_MANIFEST)

@@ -69,21 +69,19 @@ impl<'a> Round<'a> {
         // Calls that are in the closed part of the journal may still be changing rows.
         drop(self.core.stepping.write());
         self.wait_for_merges()?;
-        let written = self.write_rows();
-        if let Err(error) = written {
-            self.abandon();
-            return Err(error);
+        self.write_rows()?;
+        if self.scope != Scope::All {
+            return Ok(());
         }
-        if self.scope == Scope::All {
-            self.write_documents(through)?;
-        }
-        Ok(())
+        // What a panic left of a group is not written, and the journal, which has all of it, is kept.
+        self.core.groups().iter().try_for_each(|group| group.check_not_poisoned())?;
+        self.write_documents(through)
     }
 
     fn write_rows(&mut self) -> Result<()> {
         let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
         for group in self.core.groups() {
-            let Some(cache) = group.cache() else { continue };
+            let Some(cache) = group.cache().filter(|_| !group.is_poisoned()) else { continue };
             let mut keys = Vec::new();
             for shard in 0..cache.shard_count() {
                 if cache.dirty_in(shard) > 0 {
@@ -177,15 +175,6 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// After a failure: rows that are in no file of the table are dirty as before.
-    fn abandon(&mut self) {
-        self.end_writes(false);
-        if let Some((path, writer)) = self.file.take() {
-            drop(writer);
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
     fn end_writes(&mut self, written: bool) {
         for Pending { cache, keys } in self.pending.drain(..) {
             for key in keys {
@@ -215,6 +204,17 @@ impl<'a> Round<'a> {
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+}
+
+impl Drop for Round<'_> {
+    /// After a failure: rows that are in no file of the table are dirty as before.
+    fn drop(&mut self) {
+        self.end_writes(false);
+        if let Some((path, writer)) = self.file.take() {
+            drop(writer);
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
