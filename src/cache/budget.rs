@@ -14,7 +14,7 @@ pub(crate) struct Budget {
 }
 
 /// The part of the budget that is kept for when nothing can be evicted at once.
-const RESERVE_PART: usize = 8;
+const RESERVE_PART: usize = 16;
 /// At least so much of the budget is left for rows.
 const SMALLEST_PART: usize = 4;
 
