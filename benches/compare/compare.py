@@ -1,0 +1,171 @@
+"""Runs the scenarios and writes the table, the raw results and the plots. Started by benches/compare/run."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import plots
+import report
+import scenarios
+from session import Session
+
+ALIASES = {"torch": "torch_sparse_adam"}
+SYSTEMS = ("damo", *scenarios.PEERS)
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benches/compare/run", description="damo and what a user would pick instead, same workload, same run.")
+    parser.add_argument("--only", type=names, default=list(scenarios.NAMES), metavar="NAME,...",
+                        help="scenarios: " + ", ".join(scenarios.NAMES))
+    parser.add_argument("--systems", type=names, default=list(SYSTEMS), metavar="NAME,...",
+                        help="systems: damo, torch, damo_embedding, tfra")
+    parser.add_argument("--quick", action="store_true",
+                        help="small tables and 3 seconds each: tries the harness, its figures mean nothing")
+    parser.add_argument("--seconds", type=float, metavar="N", help="measure every phase this long (default: its own)")
+    parser.add_argument("--keys", choices=("dense", "mixed"), default="dense",
+                        help="ids 0..n-1, or spread over int64 (PyTorch always gets dense ones)")
+    parser.add_argument("--table-rows", type=int, metavar="N",
+                        help="rows of the table that is ten times the cache (20 million; quick: 1 million)")
+    parser.add_argument("--max-rows", type=int, metavar="N",
+                        help="where growth ends (100 million; quick: 3 million)")
+    parser.add_argument("--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR",
+                        help="where tables are put while they are measured, tens of GB (default: $TMPDIR or /tmp)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="where table, raw results and plots go (default: a folder in cargo's target directory)")
+    chosen = parser.parse_args()
+    chosen.systems = [ALIASES.get(name, name) for name in chosen.systems]
+    for kind, known in (("only", scenarios.NAMES), ("systems", SYSTEMS)):
+        for name in getattr(chosen, kind):
+            if name not in known:
+                parser.error(f"--{kind}: there is no '{name}'; known are {', '.join(known)}")
+    if chosen.seconds is not None and chosen.seconds <= 0:
+        parser.error("--seconds must be above 0")
+    return chosen
+
+
+def interpreters() -> tuple[dict[str, str], dict[str, str]]:
+    """Which Python runs which system: benches/compare/run says so in the environment."""
+    own = {"damo": sys.executable}
+    reasons = {}
+    for system in scenarios.PEERS:
+        python = os.environ.get(f"DAMO_COMPARE_PYTHON_{system}")
+        if python:
+            own[system] = python
+        else:
+            reasons[system] = os.environ.get(f"DAMO_COMPARE_ABSENT_{system}", "not installed")
+    return own, reasons
+
+
+def first_line(path: str, prefix: str) -> str:
+    try:
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(prefix):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return "unknown"
+
+
+def output_of(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine(session: Session, library: str) -> dict[str, object]:
+    """What the figures depend on besides the systems."""
+    commit = output_of("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    built = datetime.datetime.fromtimestamp(Path(library).stat().st_mtime, datetime.timezone.utc)
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
+        "cpu": first_line("/proc/cpuinfo", "model name"),
+        "cores": os.cpu_count(),
+        "memory": first_line("/proc/meminfo", "MemTotal"),
+        "kernel": platform.release(),
+        "file_system": output_of("stat", "-f", "-c", "%T", str(session.directory)),
+        "disk_free_gb": round(session.free_bytes() / 1e9, 1),
+        "load_at_start": os.getloadavg()[0],
+        "checkout": commit,
+        "library_built": built.isoformat(timespec="minutes"),
+    }
+
+
+def write(session: Session, about: dict[str, object], output: Path, command: str) -> str:
+    """Writes everything; returns the Markdown."""
+    output.mkdir(parents=True, exist_ok=True)
+    about = {**about, "load_at_end": os.getloadavg()[0]}
+    parts = [f"`{command}`", "", *(f"- {key.replace('_', ' ')}: {value}" for key, value in about.items())]
+    for peer, reason in session.reasons.items():
+        if peer in session.systems:
+            parts.append(f"- absent: {report.LABELS[peer]}: {reason}")
+    parts += [f"- {remark}" for remark in report.remarks(session)]
+    if session.quick:
+        parts += ["", "**A quick run: small tables, short phases. It shows that the harness works and nothing else.**"]
+    aims = report.aims(session)
+    parts += ["", report.table(session)] + (["", aims] if aims else [])
+    if plots.compared(session, output / "compare.png"):
+        parts += ["", "![side by side](compare.png)"]
+    if plots.growth(session, output / "growth.png"):
+        parts += ["", "![growth](growth.png)"]
+    text = "\n".join(parts) + "\n"
+    (output / "compare.md").write_text(text)
+    (output / "compare.json").write_text(json.dumps({"machine": about, "measurements": session.raw()}, indent=1))
+    return text
+
+
+def main() -> int:
+    chosen = arguments()
+    library = chosen.damo_library or os.environ["DAMO_LIBRARY"]
+    if not Path(library).is_file():
+        sys.exit(f"benches/compare: there is no library {library}")
+    output = chosen.output or Path(os.environ["DAMO_COMPARE_OUTPUT"])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+    base = chosen.data_dir or Path(tempfile.gettempdir())
+    base.mkdir(parents=True, exist_ok=True)
+    found, reasons = interpreters()
+    directory = Path(tempfile.mkdtemp(prefix="damo-compare-", dir=base))
+    session = Session(
+        directory=directory, library=str(Path(library).resolve()), interpreters=found, reasons=reasons,
+        systems=chosen.systems, quick=chosen.quick, seconds_given=chosen.seconds, mixed=chosen.keys == "mixed",
+        table_rows=chosen.table_rows or (1_000_000 if chosen.quick else 20_000_000),
+        max_rows=chosen.max_rows or (3_000_000 if chosen.quick else 100_000_000))
+    command = "benches/compare/run " + os.environ.get("DAMO_COMPARE_ARGUMENTS", "")
+    try:
+        about = machine(session, library)
+        try:
+            scenarios.run(session, chosen.only)
+        finally:
+            # What was measured before a failure or an interruption is worth keeping.
+            session.stop()
+            if session.measurements:
+                print(write(session, about, output, command.strip()))
+    finally:
+        session.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    print(f"benches/compare: wrote compare.md, compare.json and plots to {output}", file=sys.stderr)
+    checks = [m.result[name]["passed"] for m in session.measurements if m.ok
+              for name in ("self_check", "self_check_frequent", "reopened") if name in m.result]
+    return 0 if all(checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""One run of the comparison: starts a process for each measurement, keeps what came out, cleans up."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workload import BATCH, write_zipf_batches
+
+HERE = Path(__file__).resolve().parent
+SEED = 2024
+# Left free on the disk whatever is measured.
+RESERVE = 2 << 30
+
+
+class Absent(Exception):
+    """Why something could not be measured."""
+
+
+@dataclass
+class Measurement:
+    scenario: str
+    system: str
+    variant: str
+    task: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    absent: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.absent
+
+
+@dataclass
+class Session:
+    directory: Path
+    library: str
+    # System name -> interpreter that can import it, or why there is none.
+    interpreters: dict[str, str]
+    reasons: dict[str, str]
+    systems: list[str]
+    quick: bool = False
+    seconds_given: float | None = None
+    mixed: bool = False
+    table_rows: int = 10_000_000
+    max_rows: int = 100_000_000
+    measurements: list[Measurement] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    _worker: subprocess.Popen[bytes] | None = None
+
+    def seconds(self, usual: float) -> float:
+        """How long to measure: --seconds, otherwise the scenario's own."""
+        if self.seconds_given is not None:
+            return self.seconds_given
+        return min(usual, 3) if self.quick else usual
+
+    def say(self, text: str) -> None:
+        elapsed = int(time.monotonic() - self.started)
+        print(f"[{elapsed // 60:3d}:{elapsed % 60:02d}] {text}", file=sys.stderr, flush=True)
+
+    def zipf_batches(self, ids: int, count: int) -> str:
+        """The file with these batches; made when it is asked for first."""
+        path = self.directory / f"zipf-{ids}-{count}.u32"
+        if not path.exists():
+            if not self.has_space(4 * BATCH * count):
+                raise Absent("no space on the disk for the keys")
+            self.say(f"drawing {count} batches of {BATCH} keys, Zipf over {ids / 1e6:g} M ids")
+            write_zipf_batches(path, ids, count, SEED)
+        return str(path)
+
+    def forget_batches(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.directory).free
+
+    def has_space(self, need: int) -> bool:
+        return self.free_bytes() >= need + RESERVE
+
+    def measure(self, scenario: str, system: str, variant: str, task: dict[str, Any], disk_bytes: int,
+                keep: bool = False, limit: float = 1800) -> Measurement | None:
+        """Runs a task; its table is removed afterwards unless keep. None when the system was not asked for.
+
+        A task that takes longer than `limit` seconds, preparations and all, is stopped and reported as absent.
+        """
+        if system not in self.systems:
+            return None
+        task = {"directory": str(self.directory / "run"), "mixed": self.mixed, **task, "system": system}
+        if system == "torch_sparse_adam":
+            task["mixed"] = False  # an array knows no other ids
+        if system == "damo":
+            task["options"] = {"library": self.library, **task["options"]}
+        measurement = Measurement(scenario, system, variant, task)
+        self.measurements.append(measurement)
+        self.say(f"{scenario}: {system} {variant}".rstrip())
+        try:
+            if system not in self.interpreters:
+                raise Absent(self.reasons.get(system, "not installed"))
+            if not self.has_space(disk_bytes):
+                raise Absent(f"needs up to {disk_bytes / 1e9:.0f} GB of disk, {self.free_bytes() / 1e9:.0f} GB are free")
+            measurement.result = self._run(system, task, limit)
+            measurement.absent = measurement.result.pop("absent", "")
+        except Absent as reason:
+            measurement.absent = str(reason)
+        finally:
+            if not keep:
+                shutil.rmtree(task["directory"], ignore_errors=True)
+        self._tell(measurement)
+        return measurement
+
+    def _run(self, system: str, task: dict[str, Any], limit: float) -> dict[str, Any]:
+        task_file, result_file = self.directory / "task.json", self.directory / "result.json"
+        log_file = self.directory / "worker.log"
+        task_file.write_text(json.dumps(task))
+        result_file.unlink(missing_ok=True)
+        # What a system prints goes to a log; the worker's own progress starts with spaces and is shown.
+        with log_file.open("wb") as log:
+            self._worker = subprocess.Popen(
+                [self.interpreters[system], str(HERE / "worker.py"), str(task_file), str(result_file)],
+                stdout=log, stderr=subprocess.PIPE, preexec_fn=end_with_parent)
+            overdue = threading.Timer(limit, self._worker.kill)
+            overdue.start()
+            tail: list[str] = []
+            for line in self._worker.stderr:
+                text = line.decode(errors="replace").rstrip()
+                if text.startswith("      "):
+                    print(text, file=sys.stderr, flush=True)
+                elif text:
+                    tail = [*tail[-19:], text]
+            code = self._worker.wait()
+            stopped = not overdue.is_alive()
+            overdue.cancel()
+            self._worker = None
+        if stopped and code != 0:
+            raise Absent(f"stopped after {limit:.0f} s")
+        if code != 0 or not result_file.exists():
+            last = tail[-1] if tail else "no message"
+            raise Absent(f"failed ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}): {last}")
+        return json.loads(result_file.read_text())
+
+    def _tell(self, measurement: Measurement) -> None:
+        if not measurement.ok:
+            self.say(f"   absent: {measurement.absent}")
+            return
+        for phase in ("first_pass", "following", "build", "lookup", "apply"):
+            found = measurement.result.get(phase)
+            if found and found["steps"]:
+                self.say(f"   {phase}: {found['steps_per_second']:.2f} calls or steps/s, "
+                         f"{found['rows_per_second'] / 1e6:.3f} M rows/s, longest {found['longest_call_ms']:.0f} ms")
+        for check in ("self_check", "self_check_frequent", "reopened"):
+            found = measurement.result.get(check)
+            if found and not found["passed"]:
+                self.say(f"   {check} FAILED: {found}")
+
+    def record(self, scenario: str, system: str, variant: str, result: dict[str, Any]) -> None:
+        self.measurements.append(Measurement(scenario, system, variant, result=result))
+
+    def absent(self, scenario: str, system: str, variant: str, reason: str) -> None:
+        self.measurements.append(Measurement(scenario, system, variant, absent=reason))
+        self._tell(self.measurements[-1])
+
+    def find(self, scenario: str, system: str, variant: str | None = None) -> Measurement | None:
+        for measurement in self.measurements:
+            if measurement.ok and (measurement.scenario, measurement.system) == (scenario, system) and \
+                    variant in (None, measurement.variant):
+                return measurement
+        return None
+
+    def raw(self) -> list[dict[str, Any]]:
+        return [asdict(measurement) for measurement in self.measurements]
+
+    def stop(self) -> None:
+        """Ends the worker, if one runs."""
+        if self._worker is not None and self._worker.poll() is None:
+            self._worker.kill()
+            self._worker.wait()
+
+
+def end_with_parent() -> None:
+    """A worker must not outlive the comparison, however that ends."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

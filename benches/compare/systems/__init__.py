@@ -1,0 +1,84 @@
+"""What is compared. Every system looks the same to worker.py; imports happen in the process that measures it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+INITIAL_STDDEV = 0.01
+
+
+@dataclass
+class Setup:
+    """How to open a system."""
+
+    directory: Path
+    dim: int = 16
+    ids: int = 10_000_000
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class System:
+    """A table of embeddings with adam. weights and gradients are rows x dim float32, keys int64, all C-contiguous."""
+
+    # Whether adam's bias correction counts the updates of a "row" or of the whole table ("global").
+    adam_step = "row"
+    # Whether adam adds epsilon to the root of the bias-"corrected" second moment, as Kingma and Ba's algorithm 1 does, or
+    # of the "raw" one, as in the faster form of their section 2: a difference for small gradients in early steps.
+    adam_epsilon = "corrected"
+    # What a key given twice in a batch means for the optimizer: "sum" (one step) or "sequential" (one each).
+    duplicates = "sum"
+    # Steps of the whole table that were taken before the first one that is measured.
+    adam_steps_before = 0
+    notes = ""
+
+    def __init__(self, setup: Setup) -> None:
+        raise NotImplementedError
+
+    def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def step(self, timer: Any, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
+        """One training step, each call of the library timed."""
+        timer.call("lookup", self.lookup, keys, weights)
+        timer.call("apply", self.apply, keys, gradients)
+
+    def initial(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        """Fills weights with what these rows start from, for the self-check."""
+        self.lookup(keys, weights)
+
+    def current(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        """Fills weights with what these rows are now, for the self-check."""
+        self.lookup(keys, weights)
+
+    def fill(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        """Makes these rows, with any weights."""
+        self.lookup(keys, weights)
+
+    def prefetch(self, keys: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Brings everything to disk, where there is such a thing."""
+
+    def compact(self) -> bool:
+        """Compacts what is on disk; False when there is no such call."""
+        return False
+
+    def statistics(self) -> dict[str, int]:
+        return {}
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
+def open_system(name: str, setup: Setup) -> System:
+    return importlib.import_module(f"systems.{name}").open(setup)

@@ -1,0 +1,101 @@
+"""damo, through its C ABI."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import time
+
+import numpy as np
+
+from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+from systems.damo_abi import Library
+
+
+class Damo(System):
+    """Options: library, cache_bytes, durability ("checkpoint"), duplicates ("sum")."""
+
+    def __init__(self, setup: Setup) -> None:
+        options = setup.options
+        self.duplicates = options.get("duplicates", "sum")
+        self._library = library = Library(options["library"])
+        self._dim = setup.dim
+        self.notes = "damo " + library.version().decode()
+
+        storage_options = {"durability": options.get("durability", "checkpoint")}
+        if "cache_bytes" in options:
+            storage_options["cache_bytes"] = options["cache_bytes"]
+        bags = [
+            library.params(storage_options),
+            library.params({"learning_rate": LEARNING_RATE, "beta1": BETA1, "beta2": BETA2, "epsilon": EPSILON}),
+            library.params({"stddev": INITIAL_STDDEV}),
+            library.params({"duplicates": self.duplicates}),
+        ]
+        before = time.perf_counter()
+        self._storage = library.handle(library.storage_new(str(setup.directory).encode(), 0, bags[0]))
+        self.open_seconds = time.perf_counter() - before
+        optimizer = library.handle(library.optimizer_new(b"adam", bags[1], None))
+        initializer = library.handle(library.initializer_new(b"random_normal", bags[2]))
+        self._embedding = library.handle(
+            library.embedding_new(self._storage, optimizer, initializer, setup.dim, 0, bags[3])
+        )
+        library.optimizer_free(optimizer)
+        library.initializer_free(initializer)
+        for bag in bags:
+            library.params_free(bag)
+
+    def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        check(self._library, self._library.embedding_lookup(
+            self._embedding, keys.ctypes.data, keys.size, weights.ctypes.data, weights.size))
+
+    def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
+        check(self._library, self._library.embedding_apply_gradients(
+            self._embedding, keys.ctypes.data, keys.size, gradients.ctypes.data, gradients.size))
+
+    @property
+    def has_prefetch(self) -> bool:
+        return self._library.embedding_prefetch is not None
+
+    def prefetch(self, keys: np.ndarray) -> None:
+        check(self._library, self._library.embedding_prefetch(self._embedding, keys.ctypes.data, keys.size))
+
+    def flush(self) -> None:
+        self._library.check(self._library.storage_flush(self._storage))
+
+    def compact(self) -> bool:
+        if self._library.storage_compact is None:
+            return False
+        self._library.check(self._library.storage_compact(self._storage))
+        return True
+
+    def statistics(self) -> dict[str, int]:
+        """Every statistic the library knows: an unknown name makes it list them."""
+        value = ctypes.c_uint64()
+        self._library.storage_stat(self._storage, b"?", ctypes.byref(value))
+        found = {}
+        for name in re.findall(r"'([a-z_]+)'", self._library.message()):
+            if self._library.storage_stat(self._storage, name.encode(), ctypes.byref(value)) == 0:
+                found[name] = value.value
+        return found
+
+    def call_overhead_microseconds(self) -> float:
+        """What a lookup of no keys takes: ctypes, and the way in and out of the library."""
+        keys, weights = np.empty(0, np.int64), np.empty((0, self._dim), np.float32)
+        rounds = 2000
+        before = time.perf_counter()
+        for _ in range(rounds):
+            self.lookup(keys, weights)
+        return (time.perf_counter() - before) / rounds * 1e6
+
+    def close(self) -> None:
+        self._library.embedding_free(self._embedding)
+        self._library.storage_free(self._storage)
+
+
+def check(library: Library, status: int) -> None:
+    if status != 0:
+        raise RuntimeError(library.message())
+
+
+def open(setup: Setup) -> System:
+    return Damo(setup)

@@ -1,0 +1,73 @@
+"""tensorflow-recommenders-addons: a dynamic embedding in memory (cuckoo hash table) with TensorFlow's adam.
+
+One tf.function does the step, as its users write it: unique ids, lookup, gather, gradient, optimizer. Rows are made
+when first seen; adam's step is counted for the whole table; nothing is kept on disk.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from tensorflow_recommenders_addons import dynamic_embedding
+
+from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+
+
+class Tfra(System):
+    adam_step = "global"
+    adam_epsilon = "raw"
+
+    def __init__(self, setup: Setup) -> None:
+        self.notes = f"tensorflow {tf.__version__}"
+        table = self._table = dynamic_embedding.get_variable(
+            "embedding", key_dtype=tf.int64, value_dtype=tf.float32, dim=setup.dim,
+            initializer=tf.random_normal_initializer(0.0, INITIAL_STDDEV), init_size=1 << 20)
+        optimizer = dynamic_embedding.DynamicEmbeddingOptimizer(
+            tf_keras.optimizers.legacy.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, setup.dim], tf.float32)])
+        def step(keys, gradients):
+            with tf.GradientTape() as tape:
+                distinct, positions = tf.unique(keys)
+                rows = dynamic_embedding.embedding_lookup(table, distinct, name="rows")
+                trainable = table.get_trainable_by_name("rows")
+                output = tf.gather(rows, positions)
+            gradient = tape.gradient(output, [trainable], output_gradients=gradients)
+            optimizer.apply_gradients(zip(gradient, [trainable]))
+            return output
+
+        self._step = step
+        # Tracing and slot tables are made here, not in the first timed step. No gradient: the row stays as it is,
+        # but adam's global step is then 1.
+        step(np.array([-1], np.int64), np.zeros((1, setup.dim), np.float32)).numpy()
+        self.adam_steps_before = 1
+
+    def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        self._table.lookup(tf.constant(keys)).numpy()
+
+    def initial(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        # A lookup of a missing key gives another random row each time; these rows are put in.
+        weights[:] = np.random.default_rng(3).normal(0, INITIAL_STDDEV, weights.shape)
+        self._table.upsert(tf.constant(keys), tf.constant(weights))
+
+    def fill(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        self._table.upsert(tf.constant(keys), tf.constant(weights))  # a lookup makes no rows
+
+    def current(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        weights[:] = self._table.lookup(tf.constant(keys)).numpy()
+
+    def step(self, timer, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
+        timer.call("step", self._run, tf.constant(keys), tf.constant(gradients))
+
+    def _run(self, keys: tf.Tensor, gradients: tf.Tensor) -> None:
+        self._step(keys, gradients).numpy()
+
+
+def open(setup: Setup) -> System:
+    return Tfra(setup)

@@ -1,0 +1,57 @@
+"""PyTorch: nn.Embedding(sparse=True) with SparseAdam, on the CPU.
+
+The table is an array of all ids, made before the first step. SparseAdam sums the gradients of a key that is given
+twice, keeps the moments of touched rows only, and counts steps for the whole table.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+
+
+class TorchSparseAdam(System):
+    adam_step = "global"
+    adam_epsilon = "raw"
+
+    def __init__(self, setup: Setup) -> None:
+        # Some builds start with one thread.
+        torch.set_num_threads(os.cpu_count() or 1)
+        torch.manual_seed(0)
+        self._embedding = torch.nn.Embedding(setup.ids, setup.dim, sparse=True)
+        torch.nn.init.normal_(self._embedding.weight, std=INITIAL_STDDEV)
+        self._optimizer = torch.optim.SparseAdam(
+            self._embedding.parameters(), lr=LEARNING_RATE, betas=(BETA1, BETA2), eps=EPSILON
+        )
+        self.notes = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+    def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        # The rows stay a tensor, as in training; nothing is copied to weights.
+        with torch.no_grad():
+            self._embedding(torch.from_numpy(keys))
+
+    def initial(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        with torch.no_grad():
+            weights[:] = self._embedding(torch.from_numpy(keys)).numpy()
+
+    current = initial
+
+    def step(self, timer, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
+        timer.call("lookup", self._forward, torch.from_numpy(keys))
+        timer.call("apply", self._backward, torch.from_numpy(gradients))
+
+    def _forward(self, keys: torch.Tensor) -> None:
+        self._output = self._embedding(keys)
+
+    def _backward(self, gradients: torch.Tensor) -> None:
+        self._output.backward(gradients)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+def open(setup: Setup) -> System:
+    return TorchSparseAdam(setup)
