@@ -98,20 +98,22 @@ impl Core {
         outcome
     }
 
-    /// Takes memory back from groups that have more than their share, for those that had less.
+    /// Takes memory back from groups that have more than their share, for those that had less. No group is left with
+    /// less than its share: while the others' rows wait to be written, it would have none at all.
     pub(super) fn give_back_excess(&self) {
-        let excess = self.budget.excess();
-        if excess == 0 {
+        let mut left = self.budget.excess();
+        if left == 0 {
             return;
         }
+        let share = self.budget.fair_share();
         let mut caches: Vec<_> = self.groups().iter().filter_map(|group| group.cache()).collect();
         caches.sort_by_key(|cache| std::cmp::Reverse(cache.bytes()));
-        let mut left = excess;
         for cache in caches {
-            if left == 0 || cache.bytes() <= self.budget.fair_share() && self.budget.excess() == 0 {
+            let wanted = left.min(cache.bytes().saturating_sub(share));
+            if wanted == 0 {
                 break;
             }
-            left = left.saturating_sub(cache.give_back(left));
+            left = left.saturating_sub(cache.give_back(wanted));
         }
     }
 

@@ -134,7 +134,9 @@ impl Table {
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
-        self.load(core, &missing_keys, Absent::Pin, false)?;
+        let loaded = self.load(core, &missing_keys, Absent::Pin, false);
+        core.give_back_excess();
+        loaded?;
         core.pool.each(keys, parts, |part| {
             if part.slots.contains(&NOT_RESIDENT) {
                 part.slots.clear();

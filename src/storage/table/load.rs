@@ -63,7 +63,8 @@ struct Terms {
 }
 
 impl Table {
-    /// Brings the rows of ascending distinct `keys` into memory.
+    /// Brings the rows of ascending distinct `keys` into memory. Once the caller has done with them what it wants, it
+    /// calls [`Core::give_back_excess`]; before that, it could lose them again.
     ///
     /// # Errors
     /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Rows that were pinned stay so.
@@ -109,7 +110,6 @@ impl Table {
         drop(lock);
         let created = tasks.iter().map(|task| task.created).sum();
         core.counters.rows_created.fetch_add(created, Ordering::Relaxed);
-        core.give_back_excess();
         self.collect(keys.len(), &tasks, wants_weights)
     }
 
@@ -118,7 +118,9 @@ impl Table {
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub(in crate::storage) fn bring_in(&self, core: &Core, keys: &[i64]) -> Result<()> {
-        self.load(core, keys, Absent::Note, false).map(drop)
+        let outcome = self.load(core, keys, Absent::Note, false).map(drop);
+        core.give_back_excess();
+        outcome
     }
 
     fn tasks<'a>(&self, partition: &'a Partition, wants_weights: bool) -> Result<Vec<Task<'a>>> {

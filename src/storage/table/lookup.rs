@@ -215,7 +215,9 @@ impl Table {
         let mut keys = room_for(missing.len())?;
         keys.extend(missing.iter().map(|(key, _)| *key));
         keys.dedup();
-        let Loaded { weights: loaded, found: has_row } = self.load(core, &keys, absent, true)?;
+        let loaded = self.load(core, &keys, absent, true);
+        core.give_back_excess();
+        let Loaded { weights: loaded, found: has_row } = loaded?;
         let mut row = 0;
         for (key, position) in missing {
             if keys[row] != *key {

@@ -27,6 +27,12 @@ impl Table {
     /// # Errors
     /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, core: &Core, key: i64) -> Result<Record> {
+        let record = self.read_record(core, key);
+        core.give_back_excess();
+        record
+    }
+
+    fn read_record(&self, core: &Core, key: i64) -> Result<Record> {
         let hash = hash(key);
         // A row that was brought in may be gone again at once when the cache is small and others use it.
         for _ in 0..1000 {
