@@ -120,7 +120,7 @@ impl Table {
     /// Finds and pins every row, loading what is not resident.
     fn prepare(&self, core: &Core, parts: &mut [Part], keys: usize, source: Source) -> Result<()> {
         core.pool.each(keys, parts, |part| {
-            self.locate(part, source, true);
+            self.locate(part, source);
             Ok(())
         })?;
         let missing = |part: &&Part| part.slots.contains(&NOT_RESIDENT);
@@ -139,14 +139,14 @@ impl Table {
         loaded?;
         core.pool.each(keys, parts, |part| {
             if part.slots.contains(&NOT_RESIDENT) {
-                part.slots.clear();
-                self.locate(part, source, false);
+                self.locate_loaded(part, source);
             }
             Ok(())
         })
     }
 
-    fn locate(&self, part: &mut Part, source: Source, pin: bool) {
+    /// Finds and pins the rows that are resident; those that have seen the call need not stay.
+    fn locate(&self, part: &mut Part, source: Source) {
         let mut shard = self.cache.lock(part.shard);
         part.keys.iter().take(AHEAD).for_each(|key| shard.prefetch(hash(*key), 0));
         for (index, &key) in part.keys.iter().enumerate() {
@@ -155,17 +155,33 @@ impl Table {
             }
             part.slots.push(match shard.find(hash(key), key) {
                 None => NOT_RESIDENT,
-                Some(place) if Table::has_seen(source, shard.slot(place).journal()) => {
-                    shard.unpin(place);
-                    SKIP
-                }
+                Some(place) if Table::has_seen(source, shard.slot(place).journal()) => SKIP,
                 Some(place) => {
-                    if pin {
-                        shard.pin(place);
-                    }
+                    shard.pin(place);
                     place
                 }
             });
+        }
+    }
+
+    /// Finds the rows that have been loaded, and pinned, since [`Table::locate`]. The others are where they were, or
+    /// are to be left alone, and these may have been evicted meanwhile.
+    fn locate_loaded(&self, part: &mut Part, source: Source) {
+        let mut shard = self.cache.lock(part.shard);
+        for index in 0..part.keys.len() {
+            if part.slots.get(index + AHEAD) == Some(&NOT_RESIDENT) {
+                shard.prefetch(hash(part.keys[index + AHEAD]), 0);
+            }
+            if part.slots[index] != NOT_RESIDENT {
+                continue;
+            }
+            let key = part.keys[index];
+            let Some(place) = shard.find(hash(key), key) else { continue };
+            part.slots[index] = place;
+            if Table::has_seen(source, shard.slot(place).journal()) {
+                shard.unpin(place);
+                part.slots[index] = SKIP;
+            }
         }
     }
 
