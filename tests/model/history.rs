@@ -1,0 +1,107 @@
+//! Histories: the calls of a seed. The n-th call does not depend on those before it, so that a process that is started
+//! in the middle makes the same.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::reference::PADDING;
+
+/// A group and how often its embeddings are opened: once for each way to treat duplicates.
+pub struct Spec {
+    pub group: u16,
+    pub dim: usize,
+    pub optimizer: &'static str,
+    pub duplicates: &'static [&'static str],
+}
+
+/// More than a megabyte of rows, so that the smallest cache holds one in twenty.
+pub const SPECS: [Spec; 4] = [
+    Spec { group: 0, dim: 1, optimizer: "sgd", duplicates: &["sequential", "sum"] },
+    Spec { group: 1, dim: 16, optimizer: "adam", duplicates: &["sum", "mean", "sequential"] },
+    Spec { group: 300, dim: 24, optimizer: "rowwise_adagrad", duplicates: &["mean"] },
+    Spec { group: 65535, dim: 8, optimizer: "ftrl", duplicates: &["sequential", "sum"] },
+];
+const KEYS: i64 = 2500;
+/// Calls with more than 4096 keys are divided among threads.
+const LARGE: std::ops::Range<usize> = 4200..5500;
+
+impl Spec {
+    /// Every key that a history may use.
+    pub fn all_keys(&self) -> impl Iterator<Item = i64> {
+        (-KEYS / 10..KEYS).chain([i64::MIN, i64::MAX])
+    }
+}
+
+pub struct Call {
+    pub group: usize,
+    pub face: usize,
+    /// The learning rate is set to this before.
+    pub rate: f64,
+    pub action: Action,
+}
+
+pub enum Action {
+    Lookup(Vec<i64>),
+    Peek(Vec<i64>),
+    Apply(Vec<i64>, Vec<f32>),
+    /// Gradients with a NaN among them.
+    Refused(Vec<i64>, Vec<f32>),
+    Insert(Vec<i64>, Vec<f32>),
+    Delete(Vec<i64>),
+    SetStep(i64),
+    Prefetch(Vec<i64>),
+    Flush,
+    Compact,
+}
+
+pub fn call(seed: u64, index: u64) -> Call {
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let group = random.random_range(0..SPECS.len());
+    let spec = &SPECS[group];
+    let face = random.random_range(0..spec.duplicates.len());
+    let rate = f64::from(random.random_range(1..20)) / 256.0;
+    let action = action(&mut random, spec.dim);
+    Call { group, face, rate, action }
+}
+
+fn action(random: &mut ChaCha8Rng, dim: usize) -> Action {
+    let count = match random.random_range(0..15) {
+        0 => random.random_range(LARGE),
+        1 => random.random_range(0..3),
+        _ => random.random_range(3..300),
+    };
+    let mut keys: Vec<i64> = (0..count).map(|_| key(random)).collect();
+    let mut floats: Vec<f32> =
+        (0..count * dim).map(|_| random.random_range(-100..=100) as f32 / 64.0).collect();
+    match random.random_range(0..100) {
+        0..22 => Action::Lookup(keys),
+        22..32 => Action::Peek(keys),
+        32..40 => Action::Prefetch(keys),
+        40..43 => match keys.iter().position(|key| *key != PADDING) {
+            Some(bad) => {
+                floats[(bad + 1) * dim - 1] = f32::NAN;
+                Action::Refused(keys, floats)
+            }
+            None => Action::Peek(keys),
+        },
+        43..50 => {
+            keys.iter_mut().filter(|key| **key == PADDING).for_each(|key| *key += 1);
+            Action::Insert(keys, floats)
+        }
+        50..57 => Action::Delete(keys),
+        57..60 => Action::SetStep(random.random_range(0..1000)),
+        60..63 => Action::Flush,
+        63 => Action::Compact,
+        _ => Action::Apply(keys, floats),
+    }
+}
+
+/// Half of the keys are few, so that calls meet the same rows; the ends of the range are among them.
+fn key(random: &mut ChaCha8Rng) -> i64 {
+    match random.random_range(0..100) {
+        0 => i64::MIN,
+        1 => i64::MAX,
+        2..50 => random.random_range(-20..100),
+        _ => random.random_range(-KEYS / 10..KEYS),
+    }
+}

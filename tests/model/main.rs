@@ -1,0 +1,25 @@
+//! Random calls against a plain in-memory reference: every answer and every row agree, while most rows are not in
+//! memory, over re-openings (`random`) and over kills at any moment (`kills`).
+//!
+//! A history is a function of its seed, which is printed. DAMO_MODEL_SEED runs another, DAMO_MODEL_CALLS a longer one
+//! of `random`, DAMO_KILLS more kills of each durability.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod history;
+mod kills;
+mod random;
+mod reference;
+
+const DEFAULT_SEED: u64 = 20_261_121;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    let seed = setting("DAMO_MODEL_SEED", DEFAULT_SEED);
+    println!("DAMO_MODEL_SEED={seed}");
+    seed
+}

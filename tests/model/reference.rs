@@ -1,0 +1,270 @@
+//! The reference: rows in maps, one plain loop a call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use damo::embedding::{Embedding, Record};
+use damo::error::Status;
+use damo::initializer::Initializer;
+use damo::optimizer::Optimizer;
+use damo::scheduler::Scheduler;
+use damo::storage::Storage;
+
+use crate::common::{float, initializer, int, params, text};
+use crate::history::{Action, Call, Spec};
+
+pub const PADDING: i64 = 3;
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub data: Vec<f32>,
+    pub updates: u64,
+    /// A lookup made it, and since then there was neither a gradient nor a flush: a kill may take it away.
+    pub fleeting: bool,
+}
+
+/// One embedding of a group; a group may have several at once.
+#[derive(Clone)]
+pub struct Face {
+    pub optimizer: Arc<Optimizer>,
+    pub duplicates: &'static str,
+}
+
+/// What a group should be.
+#[derive(Clone)]
+pub struct Reference {
+    pub spec: &'static Spec,
+    pub initializer: Arc<Initializer>,
+    pub faces: Vec<Face>,
+    pub rows: HashMap<i64, Row>,
+    pub step: i64,
+}
+
+/// All groups, without rows.
+pub fn references(specs: &'static [Spec]) -> Vec<Reference> {
+    let reference = |spec: &'static Spec| Reference {
+        spec,
+        initializer: initializer("random_normal", &[("seed", int(spec.group.into()))]),
+        faces: spec.faces(0),
+        rows: HashMap::new(),
+        step: 0,
+    };
+    specs.iter().map(reference).collect()
+}
+
+impl Spec {
+    /// The embeddings of a session; every other session has other hyper-parameters.
+    pub fn faces(&self, session: u64) -> Vec<Face> {
+        let name = match (self.optimizer, session % 2) {
+            ("adam", 1) => ("beta1", 0.8),
+            ("ftrl", 1) => ("lambda1", 0.01),
+            ("sgd" | "rowwise_adagrad", 1) => ("lambda", 0.01),
+            _ => ("learning_rate", 0.05),
+        };
+        let face = |(index, &duplicates): (usize, &&'static str)| {
+            let decay = [("decay_steps", int(50)), ("decay_rate", float(0.9))];
+            let scheduler = Scheduler::new("exponential_decay", &params(&decay)).unwrap();
+            let scheduler = (index == 1).then(|| Arc::new(scheduler));
+            let bag = params(&[(name.0, float(name.1))]);
+            let optimizer = Arc::new(Optimizer::new(self.optimizer, &bag, scheduler).unwrap());
+            Face { optimizer, duplicates }
+        };
+        self.duplicates.iter().enumerate().map(face).collect()
+    }
+}
+
+impl Reference {
+    fn fresh(&self, key: i64) -> Row {
+        let mut data = vec![0.0; self.row_len()];
+        self.initializer.fill(self.spec.group, key, &mut data[..self.spec.dim]);
+        Row { data, updates: 0, fleeting: true }
+    }
+
+    fn row_len(&self) -> usize {
+        self.faces[0].optimizer.row_len(self.spec.dim)
+    }
+
+    pub fn lookup(&mut self, keys: &[i64]) -> Vec<f32> {
+        let dim = self.spec.dim;
+        let mut weights = Vec::with_capacity(keys.len() * dim);
+        for &key in keys {
+            if key == PADDING {
+                weights.extend(std::iter::repeat_n(0.0, dim));
+                continue;
+            }
+            if !self.rows.contains_key(&key) {
+                self.rows.insert(key, self.fresh(key));
+            }
+            weights.extend_from_slice(&self.rows[&key].data[..dim]);
+        }
+        weights
+    }
+
+    pub fn peek(&self, keys: &[i64]) -> (Vec<f32>, Vec<u8>) {
+        let zeros = vec![0.0; self.spec.dim];
+        let row = |key: &i64| self.rows.get(key).map_or(&zeros[..], |row| &row.data[..self.spec.dim]);
+        let weights = keys.iter().flat_map(|key| row(key).to_vec()).collect();
+        (weights, keys.iter().map(|key| u8::from(self.rows.contains_key(key))).collect())
+    }
+
+    fn apply(&mut self, face: usize, keys: &[i64], gradients: &[f32]) {
+        let face = self.faces[face].clone();
+        let mut steps: Vec<(i64, Vec<f32>, u32)> = Vec::new();
+        let mut seen: HashMap<i64, usize> = HashMap::new();
+        for (&key, gradient) in keys.iter().zip(gradients.chunks_exact(self.spec.dim)) {
+            if key == PADDING {
+                continue;
+            }
+            let index = *seen.entry(key).or_insert(steps.len());
+            if index == steps.len() || face.duplicates == "sequential" {
+                steps.push((key, gradient.to_vec(), 1));
+            } else {
+                steps[index].1.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+                steps[index].2 += 1;
+            }
+        }
+        let rate = face.optimizer.rate(self.step).unwrap();
+        for (key, mut gradient, count) in steps {
+            if face.duplicates == "mean" {
+                gradient.iter_mut().for_each(|g| *g /= count as f32);
+            }
+            let fresh = self.fresh(key);
+            let row = self.rows.entry(key).or_insert(fresh);
+            row.updates += 1;
+            row.fleeting = false;
+            face.optimizer.step(&mut row.data, &gradient, rate, row.updates);
+        }
+        self.step += 1;
+    }
+
+    fn insert(&mut self, keys: &[i64], weights: &[f32]) {
+        for (key, weights) in keys.iter().zip(weights.chunks_exact(self.spec.dim)) {
+            let mut data = weights.to_vec();
+            data.resize(self.row_len(), 0.0);
+            self.rows.insert(*key, Row { data, updates: 0, fleeting: false });
+        }
+    }
+
+    /// Whether a group read back is this one; after a kill rows may be missing that were fleeting.
+    pub fn compare(&self, read: &ReadGroup, after_kill: bool) -> Result<(), String> {
+        let group = self.spec.group;
+        if self.step != read.step {
+            return Err(format!("group {group} has step {}, not {}", read.step, self.step));
+        }
+        for key in self.spec.all_keys() {
+            let fits = match (self.rows.get(&key), read.rows.get(&key)) {
+                (None, None) => true,
+                (Some(row), None) => row.fleeting && after_kill,
+                (None, Some(_)) => false,
+                (Some(row), Some(record)) => {
+                    row.updates == record.update_num && bits(&row.data) == bits(&record.data)
+                }
+            };
+            if !fits {
+                let (row, record) = (self.rows.get(&key), read.rows.get(&key));
+                return Err(format!("group {group} key {key} should be {row:?} and is {record:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn bits(floats: &[f32]) -> Vec<u32> {
+    floats.iter().map(|float| float.to_bits()).collect()
+}
+
+/// Does to the reference what a call that returned did.
+pub fn model(references: &mut [Reference], call: &Call) {
+    let reference = &mut references[call.group];
+    reference.faces[call.face].optimizer.set_learning_rate(call.rate).unwrap();
+    match &call.action {
+        Action::Lookup(keys) => drop(reference.lookup(keys)),
+        Action::Apply(keys, gradients) => reference.apply(call.face, keys, gradients),
+        Action::Insert(keys, weights) => reference.insert(keys, weights),
+        Action::Delete(keys) => keys.iter().for_each(|key| drop(reference.rows.remove(key))),
+        Action::SetStep(step) => reference.step = *step,
+        Action::Flush | Action::Compact => {
+            let rows = references.iter_mut().flat_map(|reference| reference.rows.values_mut());
+            rows.for_each(|row| row.fleeting = false);
+        }
+        Action::Peek(_) | Action::Prefetch(_) | Action::Refused(..) => {}
+    }
+}
+
+/// How a storage is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    pub durability: &'static str,
+    pub cache_bytes: i64,
+    pub threads: i64,
+}
+
+/// An open storage with all embeddings of each group.
+pub struct Engine {
+    pub storage: Storage,
+    pub groups: Vec<Vec<Embedding>>,
+}
+
+impl Engine {
+    pub fn open(dir: &Path, opening: Opening, references: &[Reference]) -> Engine {
+        let options = [
+            ("durability", text(opening.durability)),
+            ("cache_bytes", int(opening.cache_bytes)),
+            ("threads", int(opening.threads)),
+        ];
+        let storage = Storage::open(dir, 0, &params(&options)).unwrap();
+        let embedding = |reference: &Reference, face: &Face| {
+            let options = params(&[("duplicates", text(face.duplicates)), ("padding_key", int(PADDING))]);
+            let (optimizer, initializer) = (face.optimizer.clone(), reference.initializer.clone());
+            let (dim, group) = (reference.spec.dim, reference.spec.group.into());
+            Embedding::new(storage.clone(), optimizer, initializer, dim, group, &options).unwrap()
+        };
+        let groups =
+            references.iter().map(|group| group.faces.iter().map(|face| embedding(group, face)).collect());
+        Engine { groups: groups.collect(), storage }
+    }
+
+    /// Makes a call whose answer nobody looks at.
+    pub fn make(&self, call: &Call) {
+        let embedding = &self.groups[call.group][call.face];
+        match &call.action {
+            Action::Lookup(keys) => drop(crate::common::lookup(embedding, keys)),
+            Action::Peek(keys) => drop(crate::common::peek(embedding, keys)),
+            Action::Apply(keys, gradients) => embedding.apply_gradients(keys, gradients).unwrap(),
+            Action::Refused(keys, gradients) => {
+                embedding.apply_gradients(keys, gradients).unwrap_err();
+            }
+            Action::Insert(keys, weights) => embedding.insert(keys, weights).unwrap(),
+            Action::Delete(keys) => embedding.delete(keys).unwrap(),
+            Action::SetStep(step) => embedding.set_step(*step).unwrap(),
+            Action::Prefetch(keys) => embedding.prefetch(keys).unwrap(),
+            Action::Flush => self.storage.flush().unwrap(),
+            Action::Compact => self.storage.compact().unwrap(),
+        }
+    }
+
+    /// Reads everything back.
+    pub fn read(&self, references: &[Reference]) -> Vec<ReadGroup> {
+        let read = |(embeddings, reference): (&Vec<Embedding>, &Reference)| {
+            let record = |key| match embeddings[0].record(key) {
+                Ok(record) => Some((key, record)),
+                Err(error) if error.status() == Status::NotFound => None,
+                Err(error) => panic!("group {} key {key}: {error}", reference.spec.group),
+            };
+            let rows = reference.spec.all_keys().filter_map(record).collect();
+            ReadGroup { rows, step: embeddings[0].step().unwrap() }
+        };
+        self.groups.iter().zip(references).map(read).collect()
+    }
+
+    pub fn stat(&self, name: &str) -> u64 {
+        self.storage.stat(name).unwrap()
+    }
+}
+
+/// A group as the storage has it.
+pub struct ReadGroup {
+    pub rows: BTreeMap<i64, Record>,
+    pub step: i64,
+}
