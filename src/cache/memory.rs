@@ -89,7 +89,7 @@ impl Drop for Memory {
 }
 
 fn is_huge(bytes: usize) -> bool {
-    cfg!(target_os = "linux") && bytes >= HUGE_PAGE - HUGE_PAGE / 16
+    cfg!(target_os = "linux") && bytes.next_multiple_of(HUGE_PAGE) - bytes <= bytes / 16
 }
 
 /// Zeroed memory of a size that is a multiple of a huge page, and begins one.

@@ -18,8 +18,9 @@ pub struct damo_embedding {
 /// optimizer and initializer can be freed before it.
 ///
 /// dim is the number of weights a row (1..262144), group a number in 0..65535. A group keeps its dim and its
-/// optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. options may
-/// be NULL; names (defaults):
+/// optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. Embeddings that
+/// have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
+/// after a crash, made with the other's. options may be NULL; names (defaults):
 ///
 ///     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
 ///                   "sequential": one step per occurrence, in order (the default);

@@ -11,6 +11,7 @@ mod segment;
 use std::fs::{self, File};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -102,11 +103,11 @@ impl Journal {
             if let Some(error) = &state.failed {
                 return Err(error.clone());
             }
-            let file = state.current.file.try_clone();
+            let file = Arc::clone(&state.current.file);
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
         };
         // Segments that were closed since are synced already.
-        match file.and_then(|file| file.sync_data()) {
+        match file.sync_data() {
             Ok(()) => {
                 *synced = last;
                 Ok(())
@@ -148,7 +149,12 @@ impl Journal {
     pub(crate) fn drop_through(&self, number: u64) -> Result<()> {
         let mut state = self.state.lock();
         while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= number) {
-            fs::remove_file(path).map_err(|error| failed("deleted", path, &error))?;
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("deleted", path, &error));
+                }
+                _ => {}
+            }
             self.bytes.fetch_sub(*bytes, Ordering::Relaxed);
             state.closed.remove(0);
         }

@@ -1,8 +1,9 @@
 //! Reading a journal back: every record in order; the torn end that a killed process leaves is dropped, anything else
-//! that is not as it was written is an error.
+//! that is not as it was written is an error. After the machine has stopped, any part of what was not synced may be
+//! missing, so then the journal ends where it first is not whole.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::record::{
@@ -28,14 +29,20 @@ pub(crate) trait Replay {
 }
 
 /// Reads the journal in `dir`, of which the calls through `through` are on disk already, and returns the number of
-/// its last call.
+/// its last call. `machine_stopped` says that the system was started anew since it was written.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` naming the file and the byte.
-pub(crate) fn read_all(dir: &Path, through: u64, replay: &mut impl Replay) -> Result<u64> {
+pub(crate) fn read_all(
+    dir: &Path,
+    through: u64,
+    machine_stopped: bool,
+    replay: &mut impl Replay,
+) -> Result<u64> {
     let segments = list(dir)?;
     let mut last = match segments.first() {
         None => return Ok(through),
+        Some((first, _)) if *first > through + 1 && machine_stopped => return Ok(through),
         Some((first, path)) if *first > through + 1 => {
             let path = path.display();
             return Err(Error::corruption(format!(
@@ -47,6 +54,9 @@ pub(crate) fn read_all(dir: &Path, through: u64, replay: &mut impl Replay) -> Re
     };
     let count = segments.len();
     for (index, (first, path)) in segments.iter().enumerate() {
+        if *first != last + 1 && machine_stopped {
+            break;
+        }
         if *first != last + 1 {
             return Err(Error::corruption(format!(
                 "the journal '{}' begins with call {first}, and the file before it ends with call {last}; a file is \
@@ -54,9 +64,19 @@ pub(crate) fn read_all(dir: &Path, through: u64, replay: &mut impl Replay) -> Re
                 path.display()
             )));
         }
-        last = read_segment(path, *first, index + 1 == count, replay)?;
+        let is_last = index + 1 == count;
+        last = read_segment(path, *first, through, Tolerance { is_last, machine_stopped }, replay)?;
     }
     Ok(last.max(through))
+}
+
+/// What may be wrong with a segment.
+#[derive(Clone, Copy)]
+struct Tolerance {
+    /// Its end may be torn.
+    is_last: bool,
+    /// Anything may.
+    machine_stopped: bool,
 }
 
 /// A place in a segment, for messages.
@@ -64,9 +84,20 @@ struct Position<'a> {
     path: &'a Path,
     at: u64,
     len: u64,
+    tolerance: Tolerance,
 }
 
 impl Position<'_> {
+    /// What is here is not whole, as a killed process leaves the end of the last file.
+    fn torn<T>(&self, what: &str) -> Result<Option<T>> {
+        if self.tolerance.is_last { Ok(None) } else { self.not_whole(what) }
+    }
+
+    /// What is here is not whole in a way that only a stopped machine leaves.
+    fn not_whole<T>(&self, what: &str) -> Result<Option<T>> {
+        if self.tolerance.machine_stopped { Ok(None) } else { Err(self.damaged(what)) }
+    }
+
     fn damaged(&self, what: &str) -> Error {
         Error::corruption(format!(
             "the journal '{}' is damaged at byte {}: {what}",
@@ -76,30 +107,42 @@ impl Position<'_> {
     }
 }
 
-fn read_segment(path: &Path, first: u64, is_last: bool, replay: &mut impl Replay) -> Result<u64> {
+fn read_segment(
+    path: &Path,
+    first: u64,
+    through: u64,
+    tolerance: Tolerance,
+    replay: &mut impl Replay,
+) -> Result<u64> {
     let unreadable = |error: std::io::Error| failed("read", path, &error);
     let file = File::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut position = Position { path, at: 0, len };
+    let mut position = Position { path, at: 0, len, tolerance };
     replay.segment();
+    let before = first - 1;
     // The file is made before its header is written, and a process may be killed in between.
     if len < SEGMENT_HEADER_LEN as u64 {
-        return if is_last { Ok(first - 1) } else { Err(position.damaged("it is cut off")) };
+        return position.torn::<()>("it is cut off").map(|_| before);
     }
     let mut header = [0; SEGMENT_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
     match read_segment_header(&header) {
         Ok(number) if number == first => {}
-        Ok(number) => return Err(position.damaged(&format!("its first call is {number}, not {first}"))),
-        Err(_) if is_last && header.iter().all(|byte| *byte == 0) => return Ok(first - 1),
-        Err(what) => return Err(position.damaged(&what)),
+        Ok(number) => {
+            let what = format!("its first call is {number}, not {first}");
+            return position.not_whole::<()>(&what).map(|_| before);
+        }
+        Err(what) if header.iter().all(|byte| *byte == 0) => {
+            return position.torn::<()>(&what).map(|_| before);
+        }
+        Err(what) => return position.not_whole::<()>(&what).map(|_| before),
     }
     position.at = SEGMENT_HEADER_LEN as u64;
-    let mut last = first - 1;
+    let mut last = before;
     let mut payload = Payload::default();
     while position.at < len {
-        let Some(read) = read_record(&mut reader, &position, is_last, &mut payload)? else { break };
+        let Some(read) = read_record(&mut reader, &position, &mut payload)? else { break };
         let head = &read.head;
         if read.number != last + 1 {
             return Err(position.damaged(&format!("call {} follows call {last}", read.number)));
@@ -113,7 +156,9 @@ fn read_segment(path: &Path, first: u64, is_last: bool, replay: &mut impl Replay
                 _ => 0,
             };
             let (keys, floats) = payload.split(floats_a_key).ok_or_else(wrong_len)?;
-            replay.call(read.number, head, keys, floats)?;
+            if read.number > through {
+                replay.call(read.number, head, keys, floats)?;
+            }
             last = read.number;
         }
         position.at += RECORD_HEADER_LEN as u64 + read.payload_len;
@@ -145,31 +190,27 @@ impl Payload {
 
 /// The next record, or None at a torn end.
 fn read_record(
-    reader: &mut impl BufRead,
+    reader: &mut impl Read,
     position: &Position<'_>,
-    is_last: bool,
     payload: &mut Payload,
 ) -> Result<Option<ReadHead>> {
     let unreadable = |error: std::io::Error| failed("read", position.path, &error);
     let left = position.len - position.at;
-    let torn = |what: &str| if is_last { Ok(None) } else { Err(position.damaged(what)) };
     if left < RECORD_HEADER_LEN as u64 {
-        return torn("a record is cut off");
+        return position.torn("a record is cut off");
     }
     let mut header = [0; RECORD_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
     let Some(read) = decode_head(&header) else {
-        // Losing power can leave a file longer than what was written into it: zeros to the end.
-        let rest_is_zero = header.iter().all(|byte| *byte == 0)
-            && reader.bytes().all(|byte| byte.is_ok_and(|byte| byte == 0));
-        return if rest_is_zero {
-            torn("a record is missing")
+        // Losing power can leave a file longer than what was written into it.
+        return if header.iter().all(|byte| *byte == 0) {
+            position.torn("a record is missing")
         } else {
-            Err(position.damaged("the checksum of a record does not fit"))
+            position.not_whole("the checksum of a record does not fit")
         };
     };
     if left - (RECORD_HEADER_LEN as u64) < read.payload_len {
-        return torn("a record is cut off");
+        return position.torn("a record is cut off");
     }
     payload.len = read.payload_len as usize;
     let words = payload.len.div_ceil(8);
@@ -184,9 +225,9 @@ fn read_record(
         let at_end = left == RECORD_HEADER_LEN as u64 + read.payload_len;
         let has_hole = bytes.chunks(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0));
         return if at_end && has_hole {
-            torn("a record has a hole")
+            position.torn("a record has a hole")
         } else {
-            Err(position.damaged("the checksum of a payload does not fit"))
+            position.not_whole("the checksum of a payload does not fit")
         };
     }
     Ok(Some(read))

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::record::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
@@ -10,7 +11,8 @@ use crate::error::{Error, Result};
 /// A file that is written.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    /// Shared with whoever is syncing it.
+    pub(super) file: Arc<File>,
     /// Bytes of whole records and the header.
     pub(super) len: u64,
     /// Configurations that are in it, by number.
@@ -36,7 +38,12 @@ impl Segment {
             Ok(file)
         };
         match make() {
-            Ok(file) => Ok(Segment { path, file, len: SEGMENT_HEADER_LEN as u64, configs: Vec::new() }),
+            Ok(file) => Ok(Segment {
+                path,
+                file: Arc::new(file),
+                len: SEGMENT_HEADER_LEN as u64,
+                configs: Vec::new(),
+            }),
             Err(error) => {
                 if error.kind() != io::ErrorKind::AlreadyExists {
                     let _ = fs::remove_file(&path);
@@ -52,14 +59,14 @@ impl Segment {
     /// `IO`; the flag says that the file could not be brought back to what it was.
     pub(super) fn append(&mut self, pieces: &mut [IoSlice<'_>]) -> std::result::Result<(), (Error, bool)> {
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let Err(error) = write_all_vectored(&mut self.file, pieces) else {
+        let Err(error) = write_all_vectored(&self.file, pieces) else {
             self.len += len;
             return Ok(());
         };
         let error = failed("written", &self.path, &error);
         let restored = self.file.set_len(self.len).and_then(|()| {
             use std::io::{Seek, SeekFrom};
-            self.file.seek(SeekFrom::Start(self.len))
+            (&*self.file).seek(SeekFrom::Start(self.len))
         });
         Err((error, restored.is_err()))
     }
@@ -90,7 +97,7 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
 }
 
 /// As `Write::write_all`, of many pieces at once.
-fn write_all_vectored(file: &mut File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
     /// POSIX lets a system take as few as 16 pieces; Linux takes 1024.
     const PIECES: usize = 1024;
     IoSlice::advance_slices(&mut pieces, 0);

@@ -13,8 +13,10 @@ use crate::memory::room_for;
 
 /// Keys that wait at most; a caller who asks for more is not waiting for them, and is told nothing.
 const MAX_WAITING: usize = 16 << 20;
-/// Keys that are loaded at a time, so that a caller who misses waits for no more than those.
+/// Keys that are loaded at a time, and floats of their rows, so that a caller who misses waits for no more than those, and
+/// memory holds no more beside the cache.
 const PIECE: usize = 4096;
+const PIECE_FLOATS: usize = 1 << 20;
 
 /// The thread, made when it is first needed, and what it has to do.
 pub(super) struct Prefetcher {
@@ -106,7 +108,7 @@ impl Shared {
             // Neighbours on disk are read together.
             keys.sort_unstable();
             keys.dedup();
-            for piece in keys.chunks(PIECE) {
+            for piece in keys.chunks((PIECE_FLOATS / table.row_len()).clamp(1, PIECE)) {
                 let Ok(_call) = Call::begin() else { return };
                 if self.queue.lock().stopping {
                     return;

@@ -27,12 +27,20 @@ pub(super) const FOLDER: &str = "journal";
 const RECORD: &str = "journal";
 
 /// What the document says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct JournalRecord {
     /// The calls up to this number are on disk.
     through: u64,
     /// There must be a journal: the storage was not closed.
     active: bool,
+    /// Which start of the system the journal is from, where that can be told.
+    boot: String,
+}
+
+/// Changes each time the system is started; empty where it cannot be told.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or(String::new(), |id| id.trim().to_owned())
 }
 
 impl JournalRecord {
@@ -47,7 +55,7 @@ impl JournalRecord {
 
 impl Core {
     pub(super) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
-        let json = serde_json::to_vec(&JournalRecord { through, active })
+        let json = serde_json::to_vec(&JournalRecord { through, active, boot: boot() })
             .map_err(|error| Error::invalid(error.to_string()))?;
         let mut batch = Batch::default();
         batch.put_meta(RECORD.to_owned(), json);
@@ -75,18 +83,25 @@ pub(super) fn replay(core: &Core, record: JournalRecord) -> Result<u64> {
     journal::make_dir(&dir)?;
     let mut tables = Tables { core, by_config: HashMap::new(), calls: 0 };
     let files = std::fs::read_dir(&dir).map(Iterator::count).unwrap_or(0);
-    if record.active && files == 0 {
+    // Then what was not synced may be missing.
+    let machine_stopped = record.active && record.boot != boot();
+    if record.active && files == 0 && !machine_stopped {
         return Err(Error::corruption(format!(
             "the storage was not closed, and its journal '{}' has no files; restore them from a copy",
             dir.display()
         )));
     }
-    let last = journal::read_all(&dir, record.through, &mut tables)?;
+    let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables)?;
     if tables.calls > 0 {
         core.writer.write_all()?;
     }
-    Ok(last)
+    // Losing power may have taken calls from the end of the journal whose rows were on disk already: their numbers must
+    // not be given again, or a later replay would take those rows for having seen other calls.
+    Ok(if record.active { last + MAX_LOST_CALLS } else { last })
 }
+
+/// More calls than can be in a journal that the system has not written yet.
+const MAX_LOST_CALLS: u64 = 1 << 24;
 
 /// Ends the journal of an earlier process, all of which is on disk, and begins this one's.
 ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::call::is_exiting;
 use super::group::step_key;
@@ -34,6 +34,9 @@ const FILE_ROWS: usize = 512 << 10;
 const MAX_UNMERGED_FILES: u64 = 40;
 /// The folder for files that are not part of the table yet.
 pub(super) const FOLDER: &str = "incoming";
+
+/// How long the number of files that wait to be merged may stay as it is.
+const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Round<'a> {
     core: &'a Core,
@@ -198,9 +201,28 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Waits while merging is far behind.
+    /// Waits while merging is far behind, as long as it gets on.
     fn wait_for_merges(&self) -> Result<()> {
-        while self.core.rocks.unmerged_files()? > MAX_UNMERGED_FILES && !is_exiting() {
+        let stuck_at = &self.core.writer.merging_stuck_at;
+        let (mut fewest, mut since) = (u64::MAX, Instant::now());
+        while !is_exiting() {
+            let files = self.core.rocks.unmerged_files()?;
+            if files <= MAX_UNMERGED_FILES {
+                stuck_at.store(u64::MAX, Ordering::Relaxed);
+                break;
+            }
+            if files < fewest {
+                (fewest, since) = (files, Instant::now());
+            }
+            // Merging may be impossible: a full disk, a damaged table. Then slow misses are better than no answer. That it
+            // did not get on is remembered, so that not every round waits.
+            if files >= stuck_at.load(Ordering::Relaxed) {
+                break;
+            }
+            if since.elapsed() > MERGE_PATIENCE {
+                stuck_at.store(files, Ordering::Relaxed);
+                break;
+            }
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())

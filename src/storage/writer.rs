@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -26,13 +26,26 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long a call waits for a round before it looks again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-#[derive(Default)]
 pub(super) struct Writer {
     state: Mutex<State>,
     wake: Condvar,
     done: Condvar,
     /// True while the writer sleeps until rows change.
     asleep: AtomicBool,
+    /// So many unmerged files there were when merging did not get on; u64::MAX while it does.
+    pub(super) merging_stuck_at: AtomicU64,
+}
+
+impl Default for Writer {
+    fn default() -> Writer {
+        Writer {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+            asleep: AtomicBool::new(false),
+            merging_stuck_at: AtomicU64::new(u64::MAX),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -78,13 +91,16 @@ impl Writer {
             let Some(scope) = self.next(core) else { return };
             // The end of the process waits for a round under way, and none begins after that.
             let Ok(call) = Call::begin() else { return };
-            let outcome = catch_unwind(AssertUnwindSafe(|| Round::new(core, scope).run()));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                let outcome = Round::new(core, scope).run();
+                core.give_back_excess();
+                outcome
+            }));
             drop(call);
             let failure = match outcome {
                 Ok(outcome) => outcome.err(),
                 Err(_) => Some(Error::new(Status::Panic, "a bug in damo: the writer panicked")),
             };
-            core.give_back_excess();
             let mut state = self.state.lock();
             state.finished = state.begun;
             state.failure = failure;

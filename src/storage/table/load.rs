@@ -237,7 +237,7 @@ impl Table {
                 // and gone.
                 place = shard.find(hash(key), key);
                 if place.is_none() && !self.cache.is_complete() {
-                    task.todo = todo[done..].to_vec();
+                    task.todo = rest_of(todo, done);
                     return Ok(());
                 }
             }
@@ -247,7 +247,7 @@ impl Table {
             }
             let Some(place) = shard.insert(hash(key), key, terms.full)? else {
                 // The next round goes on from this key.
-                task.todo = todo[done..].to_vec();
+                task.todo = rest_of(todo, done);
                 return Ok(());
             };
             match row {
@@ -294,6 +294,12 @@ impl Table {
     pub(super) fn has_seen(source: Source, journal: u64) -> bool {
         matches!(source, Source::Replay { number, .. } if journal >= number)
     }
+}
+
+/// What is left from an index on, in the same memory.
+fn rest_of(mut todo: Vec<u32>, from: usize) -> Vec<u32> {
+    todo.drain(..from);
+    todo
 }
 
 /// Rounds of writing that a call waits for before it takes memory beyond the budget: then everything that can be
