@@ -348,3 +348,6 @@ impl Shard {
 fn add(counter: &AtomicUsize, more: usize) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests;
