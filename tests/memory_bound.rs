@@ -20,7 +20,7 @@ const DIM: usize = 16;
 const ROW_BYTES: u64 = 4 * 3 * DIM as u64 + 32;
 const BATCH: usize = 10_000;
 
-/// What the process may take beside `cache_bytes` and what it took before the storage was opened. Measured 29 to 40 MiB
+/// What the process may take beside `cache_bytes` and what it took before the storage was opened. Measured 28 to 38 MiB
 /// with a cache of 16 MiB. Of that 8 MiB are there for any storage: RocksDB, threads, buffers of calls. The rest is for
 /// merging tables: while a table is written its filter is made from eight bytes a row, and indexes and filters are in
 /// memory for what is merged and for what becomes of it; and what the allocator keeps for each thread.
