@@ -87,11 +87,11 @@ impl Core {
         self.groups.lock().values().cloned().collect()
     }
 
-    /// Waits until rows can be evicted again.
+    /// Waits until more rows can be evicted; true when every row that was dirty has been written.
     ///
     /// # Errors
     /// What keeps the writer from writing.
-    pub(super) fn wait_for_room(&self) -> Result<()> {
+    pub(super) fn wait_for_room(&self) -> Result<bool> {
         let started = Instant::now();
         let outcome = self.writer.wait_for_room();
         self.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);

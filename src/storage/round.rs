@@ -28,7 +28,8 @@ pub(super) enum Scope {
     All,
 }
 
-/// Rows a file, at most: then they can be evicted, and the list of their keys takes 4 MiB.
+/// Rows a file, at most: then they can be evicted. More of them would let callers who wait for that wait longer, fewer make
+/// more files to merge; the list of their keys takes 4 MiB.
 const FILE_ROWS: usize = 512 << 10;
 /// Files that wait to be merged, at which the writer waits: every one makes misses slower.
 const MAX_UNMERGED_FILES: u64 = 40;
@@ -175,6 +176,7 @@ impl<'a> Round<'a> {
         self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         self.rows = 0;
         self.end_writes(true);
+        self.core.writer.file_is_done();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::round::{Round, Scope};
 use super::{Call, Core};
@@ -55,6 +55,8 @@ struct State {
     wanted: Option<Scope>,
     begun: u64,
     finished: u64,
+    /// Files that have become part of the table, over all rounds.
+    files: u64,
     /// How the last round ended.
     failure: Option<Error>,
 }
@@ -169,12 +171,40 @@ impl Writer {
         self.round(Scope::All)
     }
 
-    /// Waits until a round that began after this was called is over, because no row can be evicted.
+    /// Waits until more rows can be evicted: until the next file of a round is done, which has some shards' rows, or a
+    /// round that began after this was called is over, which is told by true.
     ///
     /// # Errors
     /// What the round failed with.
-    pub(super) fn wait_for_room(&self) -> Result<()> {
-        self.round(Scope::Pressed)
+    pub(super) fn wait_for_room(&self) -> Result<bool> {
+        let mut state = self.state.lock();
+        let (round, files) = (state.begun + 1, state.files);
+        state.wanted = state.wanted.max(Some(Scope::Pressed));
+        self.wake.notify_all();
+        while state.finished < round && state.files == files && !state.stopping {
+            self.wait(&mut state)?;
+        }
+        match &state.failure {
+            Some(error) if state.files == files => Err(error.clone()),
+            _ => Ok(state.finished >= round),
+        }
+    }
+
+    /// To be called when the rows of a file may be evicted.
+    pub(super) fn file_is_done(&self) {
+        self.state.lock().files += 1;
+        self.done.notify_all();
+    }
+
+    fn wait(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {
+        self.done.wait_for(state, PATIENCE);
+        if super::call::is_exiting() {
+            return Err(Error::new(
+                Status::Exiting,
+                "the process is ending, and nothing is written any more",
+            ));
+        }
+        Ok(())
     }
 
     /// Waits while the journal is twice as large as it should be.
@@ -198,13 +228,7 @@ impl Writer {
         state.wanted = state.wanted.max(Some(scope));
         self.wake.notify_all();
         while state.finished < round && !state.stopping {
-            self.done.wait_for(&mut state, PATIENCE);
-            if super::call::is_exiting() {
-                return Err(Error::new(
-                    Status::Exiting,
-                    "the process is ending, and nothing is written any more",
-                ));
-            }
+            self.wait(&mut state)?;
         }
         match &state.failure {
             Some(error) => Err(error.clone()),

@@ -97,9 +97,8 @@ impl Table {
                     break;
                 }
                 // Every row of some shard is waiting to be written, or in use by this very call.
-                core.wait_for_room()?;
-                waits += 1;
-                if waits == MAX_WAITS {
+                waits += u32::from(core.wait_for_room()?);
+                if waits >= MAX_WAITS {
                     terms.full = Full::Grow;
                 }
             }
