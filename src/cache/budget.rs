@@ -99,33 +99,33 @@ mod tests {
 
     #[test]
     fn a_group_may_grow_to_its_share_and_to_what_others_leave() {
-        let budget = Budget::new(800);
+        let budget = Budget::new(1600);
         budget.add_group();
         budget.add_group();
-        assert_eq!((budget.total(), budget.fair_share()), (700, 350));
-        assert!(budget.take(600, 0) && !budget.is_nearly_full());
-        assert!(!budget.take(101, 600));
-        assert_eq!(budget.used(), 600, "what was refused is not in use");
-        assert!(budget.take(350, 0), "the other group's share");
-        assert_eq!(budget.excess(), 250);
-        assert!(!budget.take(1, 350) && !budget.take_reserve(1));
+        assert_eq!((budget.total(), budget.fair_share()), (1500, 750));
+        assert!(budget.take(1200, 0) && !budget.is_nearly_full());
+        assert!(!budget.take(301, 1200));
+        assert_eq!(budget.used(), 1200, "what was refused is not in use");
+        assert!(budget.take(750, 0), "the other group's share");
+        assert_eq!(budget.excess(), 450);
+        assert!(!budget.take(1, 750) && !budget.take_reserve(1));
         budget.take_anyway(50);
-        budget.give_back(250);
-        assert_eq!((budget.used(), budget.excess()), (750, 50));
-        assert!(!budget.take(1, 600) && budget.take_reserve(50) && !budget.take_reserve(1));
-        budget.give_back(800);
+        budget.give_back(450);
+        assert_eq!((budget.used(), budget.excess()), (1550, 50));
+        assert!(!budget.take(1, 1200) && budget.take_reserve(50) && !budget.take_reserve(1));
+        budget.give_back(1600);
         assert_eq!((budget.used(), budget.excess()), (0, 0));
     }
 
     #[test]
     fn what_is_lent_is_not_for_rows_but_a_part_is_always_theirs() {
-        let budget = Budget::new(800);
+        let budget = Budget::new(1600);
         budget.add_group();
-        budget.lend(400);
-        assert_eq!(budget.total(), 350);
+        budget.lend(800);
+        assert_eq!(budget.total(), 750);
         budget.lend(u64::MAX);
-        assert_eq!(budget.total(), 175);
-        assert!(budget.take(160, 0) && budget.is_nearly_full());
+        assert_eq!(budget.total(), 375);
+        assert!(budget.take(340, 0) && budget.is_nearly_full());
         budget.lend(0);
         assert!(!budget.is_nearly_full());
     }
