@@ -214,11 +214,19 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
     if first {
         let started = Instant::now();
         let all: Vec<i64> = (1..=rows as u64).map(scattered).collect();
+        let mut calls = Calls::default();
         for keys in all.chunks(batch) {
-            opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
+            calls.time(false, || {
+                opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
+            });
         }
         opened.storage.flush().expect("flush");
-        println!("made {rows} rows in {:.1} s", started.elapsed().as_secs_f64());
+        println!(
+            "made {rows} rows in {:.1} s, {:.1} us of processor a row, longest call {:.1} ms",
+            started.elapsed().as_secs_f64(),
+            cpu_seconds() * 1e6 / rows as f64,
+            calls.longest.as_secs_f64() * 1e3
+        );
         stats(&opened);
     }
     if settings.number("compact", 0) == 1 {

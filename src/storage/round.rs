@@ -46,6 +46,9 @@ pub(super) struct Round<'a> {
     pending: Vec<Pending>,
     file: Option<(PathBuf, TableWriter<'a>)>,
     rows: usize,
+    /// Memory of the rows in `pending`.
+    bytes: usize,
+    began: Instant,
     value: Vec<u8>,
 }
 
@@ -57,7 +60,16 @@ struct Pending {
 
 impl<'a> Round<'a> {
     pub(super) fn new(core: &'a Core, scope: Scope) -> Round<'a> {
-        Round { core, scope, pending: Vec::new(), file: None, rows: 0, value: Vec::new() }
+        Round {
+            core,
+            scope,
+            pending: Vec::new(),
+            file: None,
+            rows: 0,
+            bytes: 0,
+            began: Instant::now(),
+            value: Vec::new(),
+        }
     }
 
     /// Writes what the scope says. In a scope of `All` every change of every call that returned before is on disk
@@ -128,7 +140,11 @@ impl<'a> Round<'a> {
             let _ = std::fs::remove_file(&path);
             let writer = self.core.rocks.begin_table(&path)?;
             self.file = Some((path, writer));
+            self.began = Instant::now();
         }
+        let bytes = keys.len() * (4 * cache.row_len() + 32);
+        self.bytes += bytes;
+        self.core.writer.note_writing(bytes);
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
         let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else { return Ok(()) };
         for (index, &key) in pending.keys.iter().enumerate() {
@@ -174,9 +190,9 @@ impl<'a> Round<'a> {
         let _ = std::fs::remove_file(&path);
         self.core.budget.lend(self.core.rocks.metadata_bytes()?);
         self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
-        self.rows = 0;
+        let rows = std::mem::take(&mut self.rows);
         self.end_writes(true);
-        self.core.writer.file_is_done();
+        self.core.writer.file_is_done(rows, self.began.elapsed());
         Ok(())
     }
 
@@ -187,6 +203,7 @@ impl<'a> Round<'a> {
                 cache.lock_for(hash).end_write(hash, key, written);
             }
         }
+        self.core.writer.note_written(std::mem::take(&mut self.bytes));
     }
 
     /// Steps, and how far the journal is on disk; then its part up to there can go.

@@ -2,11 +2,12 @@
 //! for it when they are faster.
 //!
 //! It starts a round when the journal has grown enough that replaying it would take seconds, when so much of the
-//! cache is dirty that rows could soon not be evicted, and when somebody asks.
+//! cache is dirty that rows could soon not be evicted, and when somebody asks. Callers that bring in rows faster than it
+//! writes are slowed down a little at a time, so that none has to wait for a whole round.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,11 @@ const MIN_JOURNAL: u64 = 64 << 20;
 const PERIOD: Duration = Duration::from_millis(10);
 /// How long it rests after a failed round before it tries again unasked.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// A cache that has grown by this part of the budget since the last round is growing.
+const GROWTH_PART: usize = 16;
+/// What a call is slowed down by at most, and what is not worth a sleep.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 /// How long a call waits for a round before it looks again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -32,6 +38,12 @@ pub(super) struct Writer {
     done: Condvar,
     /// True while the writer sleeps until rows change.
     asleep: AtomicBool,
+    /// What a row has lately taken to write, nanoseconds.
+    nanoseconds_a_row: AtomicU64,
+    /// Bytes of rows that are in a file which the table does not count yet.
+    writing_bytes: AtomicUsize,
+    /// Memory that rows took when the last round ended.
+    used_then: AtomicUsize,
     /// So many unmerged files there were when merging did not get on; u64::MAX while it does.
     pub(super) merging_stuck_at: AtomicU64,
 }
@@ -43,6 +55,9 @@ impl Default for Writer {
             wake: Condvar::new(),
             done: Condvar::new(),
             asleep: AtomicBool::new(false),
+            nanoseconds_a_row: AtomicU64::new(0),
+            writing_bytes: AtomicUsize::new(0),
+            used_then: AtomicUsize::new(0),
             merging_stuck_at: AtomicU64::new(u64::MAX),
         }
     }
@@ -99,6 +114,7 @@ impl Writer {
                 outcome
             }));
             drop(call);
+            self.used_then.store(core.budget.used(), Ordering::Relaxed);
             let failure = match outcome {
                 Ok(outcome) => outcome.err(),
                 Err(_) => Some(Error::new(Status::Panic, "a bug in damo: the writer panicked")),
@@ -147,13 +163,42 @@ impl Writer {
         if core.journal().is_some_and(|journal| journal.bytes() >= journal_limit(core)) {
             return Some(Scope::All);
         }
-        if core.budget.is_nearly_full() {
-            let (_, dirty) = core.dirty();
-            if dirty > core.budget.total() / 2 {
-                return Some(Scope::Cold);
-            }
+        // A cache that is still growing has its first rounds before it is full: all of it may be dirty by then.
+        let total = core.budget.total();
+        let is_growing = core.budget.used() > self.used_then.load(Ordering::Relaxed) + total / GROWTH_PART;
+        let enough = if core.budget.is_nearly_full() { total / 2 } else { total / 4 };
+        if (is_growing || core.budget.is_nearly_full()) && core.dirty().1 > enough {
+            return Some(Scope::Cold);
         }
         None
+    }
+
+    /// To be called when a call brings `rows` into memory that may need the place of others: when those that cannot be
+    /// evicted become many, it pauses for as long as so many rows take to write, or a part or multiple of that.
+    pub(super) fn pace(&self, core: &Core, rows: usize) {
+        let cost = self.nanoseconds_a_row.load(Ordering::Relaxed);
+        if cost == 0 || rows == 0 {
+            return;
+        }
+        let total = core.budget.total().max(1);
+        let (_, dirty) = core.dirty();
+        let held = (dirty + self.writing_bytes.load(Ordering::Relaxed)) as f64 / total as f64;
+        // Nothing up to 5/8 (the writer begins at one half); as fast as it writes at 3/4; a third of that when none is left.
+        let pressure = ((held - 0.625) * 8.0).max(0.0);
+        let pause = Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
+        if pause >= SHORTEST_PAUSE {
+            thread::sleep(pause);
+            core.counters.waited_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// To be called when rows are on their way into a file, and with the opposite sign when they are there.
+    pub(super) fn note_writing(&self, bytes: usize) {
+        self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_written(&self, bytes: usize) {
+        self.writing_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// To be called after rows have changed.
@@ -190,8 +235,15 @@ impl Writer {
         }
     }
 
-    /// To be called when the rows of a file may be evicted.
-    pub(super) fn file_is_done(&self) {
+    /// To be called when the rows of a file, which took so long, may be evicted.
+    pub(super) fn file_is_done(&self, rows: usize, took: Duration) {
+        // Small files say little.
+        if rows >= 1024 {
+            let (before, now) =
+                (self.nanoseconds_a_row.load(Ordering::Relaxed), took.as_nanos() as u64 / rows as u64);
+            let average = if before == 0 { now } else { (3 * before + now) / 4 };
+            self.nanoseconds_a_row.store(average.clamp(1, 100_000), Ordering::Relaxed);
+        }
         self.state.lock().files += 1;
         self.done.notify_all();
     }

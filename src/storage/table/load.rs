@@ -80,6 +80,9 @@ impl Table {
         let mut tasks = self.tasks(&partition, wants_weights)?;
         let mut terms =
             Terms { absent, wants_weights, now: core.now_ms(), full: Full::Refuse, is_complete: false };
+        if matches!(absent, Absent::Create | Absent::Pin) {
+            core.writer.pace(core, keys.len());
+        }
         let lock = self.group.begin_load();
         if absent == Absent::Create {
             self.group.check_not_poisoned()?;

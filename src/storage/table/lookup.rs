@@ -73,6 +73,7 @@ impl Table {
         core.counters.cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
         core.counters.cache_hits.fetch_add((keys.len() - misses) as u64, Ordering::Relaxed);
         core.counters.rows_created.fetch_add(created, Ordering::Relaxed);
+        core.writer.pace(core, created as usize);
         Ok(missing)
     }
 
