@@ -23,7 +23,7 @@ pub(crate) use budget::Budget;
 pub(crate) use hash::{hash, shard_of};
 pub(crate) use partition::Partition;
 pub(crate) use prefetch::prefetch_floats;
-pub(crate) use shard::{Full, Shard};
+pub(crate) use shard::{CutRow, Full, Kept, Shard};
 pub(crate) use slot::ABSENT;
 
 use crate::error::Result;
@@ -64,6 +64,7 @@ impl GroupCache {
             bytes: AtomicUsize::new(0),
             is_complete: AtomicBool::new(is_complete),
             evictions: AtomicU64::new(0),
+            kept_bytes: AtomicUsize::new(0),
         });
         let shard_count = (budget.total() / SHARD_BYTES).max(1).next_power_of_two().min(MAX_SHARDS);
         // A shard should not take more than an eighth of what it may have in one go.
@@ -115,6 +116,17 @@ impl GroupCache {
     /// Bytes of memory in use.
     pub(crate) fn bytes(&self) -> usize {
         self.counts.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of rows that are kept as they were at a cut.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.counts.kept_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets every row, changed or not. Nobody else may be using the group.
+    pub(crate) fn clear(&self, is_complete: bool) {
+        (0..self.shards.len()).for_each(|shard| self.lock(shard).clear());
+        self.counts.is_complete.store(is_complete, Ordering::Release);
     }
 
     pub(crate) fn evictions(&self) -> u64 {

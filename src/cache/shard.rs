@@ -9,8 +9,10 @@ use super::budget::Budget;
 use super::hash::hash;
 use super::prefetch::{prefetch, prefetch_floats};
 use super::slab::Slab;
-use super::slot::{ABSENT, DIRTY, PINNED, Slot, USED, WRITING};
+use super::slot::{ABSENT, DIRTY, EPOCH, PINNED, Slot, USED, WRITING};
 use crate::error::{Error, Result, Status};
+
+pub(crate) use cut::{CutRow, Kept};
 
 /// What the shards of a group tell without being locked.
 pub(super) struct GroupCounts {
@@ -18,6 +20,8 @@ pub(super) struct GroupCounts {
     /// True while no row of the group is on disk only: a key that is not resident then has no row.
     pub(super) is_complete: AtomicBool,
     pub(super) evictions: AtomicU64,
+    /// Copies of rows as they were at a cut.
+    pub(super) kept_bytes: AtomicUsize,
 }
 
 /// What one shard tells without being locked; written by whoever holds the lock.
@@ -44,6 +48,7 @@ pub(crate) struct Shard {
     slab: Slab,
     free: Vec<u32>,
     hand: u32,
+    cut: cut::Cut,
     budget: Arc<Budget>,
     group: Arc<GroupCounts>,
     counts: Arc<ShardCounts>,
@@ -58,7 +63,8 @@ impl Shard {
         counts: Arc<ShardCounts>,
     ) -> Shard {
         let slab = Slab::new(row_len, small_chunk, large_chunk);
-        Shard { index: HashTable::new(), slab, free: Vec::new(), hand: 0, budget, group, counts }
+        let (index, cut) = (HashTable::new(), cut::Cut::default());
+        Shard { index, slab, free: Vec::new(), hand: 0, cut, budget, group, counts }
     }
 
     /// The slot of a resident key.
@@ -105,9 +111,11 @@ impl Shard {
     /// Notes that the disk no longer has what the row is.
     #[inline(always)]
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        let epoch = self.cut.epoch;
         let slot = self.slab.slot_mut(slot);
         if !slot.has(DIRTY) {
             slot.set(DIRTY);
+            slot.set_to(EPOCH, epoch);
             add(&self.counts.dirty, 1);
         }
     }
@@ -238,6 +246,19 @@ impl Shard {
         add(&self.counts.rows, usize::MAX);
     }
 
+    /// Forgets every row, changed or not.
+    pub(super) fn clear(&mut self) {
+        let bytes = self.slab.bytes_of(self.slab.len()) + self.index.allocation_size();
+        self.end_cut(true);
+        self.index = HashTable::new();
+        self.slab.clear();
+        (self.free, self.hand) = (Vec::new(), 0);
+        self.counts.rows.store(0, Ordering::Relaxed);
+        self.counts.dirty.store(0, Ordering::Relaxed);
+        self.budget.give_back(bytes);
+        self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Gives the last chunk back, its hot rows moved to where cold ones were. False when that cannot be done now.
     pub(super) fn give_back(&mut self) -> bool {
         if self.slab.len() == 0 {
@@ -349,5 +370,6 @@ fn add(counter: &AtomicUsize, more: usize) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
+mod cut;
 #[cfg(test)]
 mod tests;

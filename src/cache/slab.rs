@@ -150,6 +150,16 @@ impl Slab {
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.chunks.iter().flat_map(|chunk| chunk.slots())
     }
+
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.chunks.iter_mut().flat_map(|chunk| chunk.both_mut().0)
+    }
+
+    /// Gives all chunks back.
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+        self.len = 0;
+    }
 }
 
 /// Bytes of a resident row.

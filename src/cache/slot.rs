@@ -30,6 +30,8 @@ pub(crate) const WRITING: u8 = 4;
 pub(crate) const PINNED: u8 = 8;
 /// Known not to exist: deleted (then also dirty until the disk knows), or looked for on disk in vain.
 pub(crate) const ABSENT: u8 = 16;
+/// On which side of the latest cut a dirty row became so; what it means is turned round with each cut.
+pub(super) const EPOCH: u8 = 32;
 
 /// None of these may be evicted.
 const KEPT: u8 = DIRTY | WRITING | PINNED;
@@ -63,6 +65,12 @@ impl Slot {
         self.journal.get()
     }
 
+    /// Whether there is a row that is not older than `cutoff`.
+    #[inline(always)]
+    pub(crate) fn is_row(&self, cutoff: u64) -> bool {
+        !self.has(ABSENT) && self.time() >= cutoff
+    }
+
     /// Notes a write.
     #[inline(always)]
     pub(crate) fn stamp(&mut self, time: u64, journal: u64) {
@@ -78,6 +86,11 @@ impl Slot {
     #[inline(always)]
     pub(super) fn set(&mut self, flag: u8) {
         self.flags |= flag;
+    }
+
+    #[inline(always)]
+    pub(super) fn set_to(&mut self, flag: u8, on: bool) {
+        self.flags = if on { self.flags | flag } else { self.flags & !flag };
     }
 
     #[inline(always)]

@@ -69,6 +69,22 @@ impl Journal {
         })
     }
 
+    /// Starts over after `last`, in a directory that was emptied; configurations keep their numbers.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn restart(&self, last: u64) -> Result<()> {
+        let mut synced = self.synced.lock();
+        let mut state = self.state.lock();
+        state.current = Segment::create(&self.dir, last + 1, true)?;
+        state.closed.clear();
+        state.failed = None;
+        *synced = last;
+        self.bytes.store(state.current.len, Ordering::Relaxed);
+        self.last.store(last, Ordering::Release);
+        Ok(())
+    }
+
     /// Makes a configuration known, so that records may refer to it by the number that this returns.
     pub(crate) fn announce(&self, group: u16, description: Vec<u8>) -> u32 {
         let mut state = self.state.lock();
@@ -245,6 +261,29 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
             .map_or(Ok(()), |parent| File::open(parent).and_then(|parent| parent.sync_all()))
             .map_err(|error| failed("made", dir, &error)),
     }
+}
+
+/// Writes a journal without calls after `last`, in a directory of its own.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn write_empty(dir: &Path, last: u64) -> Result<()> {
+    make_dir(dir)?;
+    Segment::create(dir, last + 1, true).map(drop)
+}
+
+/// Whether a journal has no call.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
+    for (_, path) in segment::list(dir)? {
+        let found = fs::metadata(&path).map_err(|error| failed("read", &path, &error))?;
+        if found.len() > record::SEGMENT_HEADER_LEN as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Deletes the segments that a replay has read.

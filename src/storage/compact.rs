@@ -12,9 +12,7 @@ impl Storage {
     pub fn compact(&self) -> Result<()> {
         self.flush()?;
         let _call = self.begin_call()?;
-        self.core()
-            .rocks
-            .compact()
-            .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
+        let compacted = self.core().rocks().and_then(|rocks| rocks.compact());
+        compacted.map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::expiry::Expiry;
+use super::exports::Exports;
 use super::group::Group;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
@@ -16,13 +18,13 @@ use super::rocks::Rocks;
 use super::round::{Round, Scope};
 use super::writer::Writer;
 use crate::cache::Budget;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Journal;
 
 /// The inside of an open storage.
 pub struct Core {
-    /// Behind an Arc for the reader threads.
-    pub(super) rocks: Arc<Rocks>,
+    /// Behind an Arc for the threads that read; None once loading a checkpoint has failed after the point of no return.
+    pub(super) rocks: RwLock<Option<Arc<Rocks>>>,
     pub(super) dir: PathBuf,
     pub(super) options: StorageOptions,
     pub(super) groups: Mutex<BTreeMap<u16, Arc<Group>>>,
@@ -39,6 +41,20 @@ pub struct Core {
     pub(super) is_open: AtomicBool,
     /// Held for reading from a call's record in the journal to its last row.
     pub(super) stepping: RwLock<()>,
+    /// Held for reading by every call; for writing while a checkpoint takes the place of everything.
+    pub(super) contents: RwLock<()>,
+    /// Held while changed rows are brought to disk.
+    pub(super) rounds: Mutex<()>,
+    /// Shared with RocksDB's threads.
+    pub(super) expiry: Arc<Expiry>,
+    /// The number of the latest cut: no row that a lookup makes from then on has a smaller one.
+    pub(super) cut_number: AtomicU64,
+    /// While a cut is brought to disk.
+    pub(super) cut_is_open: AtomicBool,
+    /// Dumps that increments may follow.
+    pub(super) exports: Mutex<Exports>,
+    /// How far numbers have been set aside, where no journal keeps count.
+    pub(super) reserved_numbers: Mutex<u64>,
 }
 
 /// What has happened since the storage was opened.
@@ -62,6 +78,24 @@ pub struct Counters {
     pub waited_us: AtomicU64,
 }
 
+/// When a call looks at rows: what has expired by then is not there.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    /// Milliseconds since 1970.
+    pub(super) now: u64,
+    /// Rows that were last updated before this have expired.
+    pub(super) cutoff: u64,
+    pub(super) core: &'a Core,
+}
+
+impl Moment<'_> {
+    /// What a row that is made now is numbered with. To be asked with the row's shard locked: what is made after a cut
+    /// has passed the shard is then not older than the cut.
+    pub(super) fn number(&self) -> u64 {
+        self.core.cut_number.load(Ordering::Acquire)
+    }
+}
+
 impl Core {
     /// What has happened since the storage was opened.
     pub fn counters(&self) -> &Counters {
@@ -72,9 +106,32 @@ impl Core {
         self.journal.get()
     }
 
-    /// The time that rows written now get: milliseconds since 1970.
-    pub fn now_ms(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    /// The database.
+    ///
+    /// # Errors
+    /// `IO` when it was lost while loading a checkpoint.
+    pub(super) fn rocks(&self) -> Result<Arc<Rocks>> {
+        self.rocks.read().clone().ok_or_else(|| {
+            Error::io(format!(
+                "the checkpoint that was loaded into '{}' could not be opened there; free every handle of this \
+                 storage and open it again",
+                self.dir.display()
+            ))
+        })
+    }
+
+    /// This moment.
+    pub(super) fn moment(&self) -> Moment<'_> {
+        self.moment_at(self.expiry.now_ms())
+    }
+
+    pub(super) fn moment_at(&self, now: u64) -> Moment<'_> {
+        Moment { now, cutoff: self.expiry.cutoff_at(now), core: self }
+    }
+
+    /// Bytes of rows that are kept as they were at a cut.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.groups().iter().filter_map(|group| group.cache()).map(|cache| cache.kept_bytes()).sum()
     }
 
     /// Whether what a call writes must be there after losing power.
@@ -134,7 +191,8 @@ impl Core {
             // What a panic left in memory is in doubt, the journal is not: the next opening starts from that.
             return Ok(());
         }
-        Round::new(self, Scope::All).run()?;
+        let rocks = self.rocks()?;
+        Round::new(self, &rocks, Scope::All).run()?;
         // In this order: a journal that is there and not needed does no harm, one that is missing does.
         self.write_journal_record(false)?;
         self.journal().map_or(Ok(()), Journal::finish)

@@ -89,7 +89,7 @@ impl Group {
             debug_assert_eq!(cache.row_len(), row_len);
             return Ok(Arc::clone(cache));
         }
-        let is_complete = !core.rocks.has_rows(self.id)?;
+        let is_complete = !core.rocks()?.has_rows(self.id)?;
         let new = Arc::new(GroupCache::new(row_len, is_complete, &core.budget)?);
         *cache = Some(Arc::clone(&new));
         Ok(new)
@@ -122,6 +122,12 @@ impl Group {
                 self.id
             ),
         ))
+    }
+
+    /// The rows that were there are gone, and others have taken their place.
+    pub(super) fn begin_anew(&self, step: i64) {
+        self.step.store(step, Ordering::Release);
+        self.poisoned.store(false, Ordering::Release);
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
@@ -179,10 +185,10 @@ impl Core {
         self.write_config(group.id, &group.config.lock())
     }
 
-    fn write_config(&self, id: u16, config: &GroupConfig) -> Result<()> {
+    pub(super) fn write_config(&self, id: u16, config: &GroupConfig) -> Result<()> {
         let mut batch = Batch::default();
         batch.put_meta(config_key(id), config.to_json()?);
-        self.rocks.write(batch, self.syncs())
+        self.rocks()?.write(batch, self.syncs())
     }
 }
 
@@ -229,7 +235,7 @@ fn new_group(id: u16, config: GroupConfig, step: i64) -> Group {
     }
 }
 
-fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
+pub(super) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
         Err(Error::new(
             Status::AlreadyExists,

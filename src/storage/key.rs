@@ -3,6 +3,8 @@
 //! Big-endian with the key's sign bit flipped, so that RocksDB's plain bytewise order is (group, key) ascending:
 //! groups are contiguous, scans come in order, and any RocksDB tool can open the table.
 
+use crate::error::{Error, Result};
+
 /// Group (u16) and key (i64).
 pub(crate) const KEY_LEN: usize = 10;
 
@@ -11,6 +13,20 @@ pub(crate) fn encode(group: u16, key: i64) -> [u8; KEY_LEN] {
     bytes[..2].copy_from_slice(&group.to_be_bytes());
     bytes[2..].copy_from_slice(&((key as u64) ^ SIGN).to_be_bytes());
     bytes
+}
+
+/// The group and the key of a row.
+///
+/// # Errors
+/// `CORRUPTION` for anything that [`encode`] did not make.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(u16, i64)> {
+    let Some((group, key)) = bytes.split_first_chunk::<2>() else { return Err(strange(bytes)) };
+    let key = <[u8; 8]>::try_from(key).map_err(|_| strange(bytes))?;
+    Ok((u16::from_be_bytes(*group), (u64::from_be_bytes(key) ^ SIGN) as i64))
+}
+
+fn strange(bytes: &[u8]) -> Error {
+    Error::corruption(format!("a stored key has {} bytes; {KEY_LEN} are needed", bytes.len()))
 }
 
 const SIGN: u64 = 1 << 63;
@@ -35,5 +51,8 @@ mod tests {
         }
         let bytes: Vec<_> = pairs.iter().map(|&(group, key)| encode(group, key)).collect();
         assert!(bytes.is_sorted());
+        let back: Vec<_> = bytes.iter().map(|bytes| decode(bytes).unwrap()).collect();
+        assert_eq!(back, pairs);
+        assert!(decode(&bytes[0][..9]).is_err() && decode(&[]).is_err());
     }
 }

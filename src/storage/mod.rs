@@ -5,21 +5,31 @@
 //! changed rows to disk behind everybody's back; `replay` makes the calls of a killed process again.
 
 mod call;
+mod checkpoint;
 mod compact;
 mod core;
+mod cut;
 mod directory;
+mod expiry;
+mod exports;
+mod filters;
 mod flush;
 mod group;
+mod iterate;
 mod key;
+mod load_from_checkpoint;
 mod open;
 mod options;
 mod pool;
 mod prefetch;
 mod readers;
 mod replay;
+mod restore;
 mod rocks;
 mod round;
 mod row;
+mod scan;
+mod select;
 mod stat;
 mod table;
 mod writer;
@@ -27,12 +37,13 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLockReadGuard};
 
 pub use call::{Call, load_rocksdb, process_is_exiting};
 pub use core::{Core, Counters};
 pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use group::{Group, GroupConfig, Named, WriteGuard};
+pub use iterate::{Rows, Verified};
 pub use options::{Durability, StorageOptions};
 pub use table::{Duplicates, Record, Table};
 
@@ -79,10 +90,18 @@ impl Storage {
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
-    pub fn begin_call(&self) -> Result<Call> {
+    pub fn begin_call(&self) -> Result<StorageCall<'_>> {
+        self.check_process()?;
+        let call = Call::begin()?;
+        Ok(StorageCall { _contents: self.core().contents.read(), _call: call })
+    }
+
+    /// # Errors
+    /// `FORKED`.
+    fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.handle.pid {
-            return Call::begin();
+            return Ok(());
         }
         Err(Error::new(
             Status::Forked,
@@ -94,6 +113,12 @@ impl Storage {
             ),
         ))
     }
+}
+
+/// A call on a storage: neither the process nor a checkpoint that is loaded gets in between.
+pub struct StorageCall<'a> {
+    _contents: RwLockReadGuard<'a, ()>,
+    _call: Call,
 }
 
 /// Databases that must not be closed, kept where leak checkers find them.

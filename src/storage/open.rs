@@ -8,13 +8,17 @@ use std::thread;
 use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, foreign};
+use super::expiry::Expiry;
+use super::exports::Exports;
 use super::pool::Pool;
 use super::prefetch::Prefetcher;
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
 use super::rocks::{Batch, FORMAT, Found, Rocks};
 use super::writer::{Writer, WriterThread};
-use super::{Call, Core, Counters, Handle, Storage, StorageOptions, group, rocks, round};
+use super::{
+    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, group, restore, rocks, round,
+};
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
@@ -25,26 +29,26 @@ const FORMAT_VERSION: &[u8] = b"damo 2";
 impl Storage {
     /// Opens `dir`, creating it and its parents when they are not there.
     ///
-    /// `ttl_seconds` must be 0 (rows never expire) in this release.
+    /// A row that has not been updated for `ttl_seconds` is gone; 0 is for ever.
     ///
     /// # Errors
     /// - `INVALID_ARGUMENT`: the path is a file, or a directory with other contents; an option is wrong
     /// - `BUSY`: another handle, here or in another process, has it open
     /// - `IO`: it cannot be created, read or written
     /// - `CORRUPTION`: its files are damaged
-    /// - `NOT_SUPPORTED`: a time to live, or a format of a later release
+    /// - `NOT_SUPPORTED`: a format of a later release
     /// - `FORKED`: this process was forked from one that had opened a storage
     /// - `EXITING`: the process is ending
     pub fn open(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
         let dir = dir.as_ref();
         let _call = Call::begin()?;
         let options = StorageOptions::read(options)?;
-        check_ttl(ttl_seconds)?;
+        let expiry = Arc::new(Expiry::new(ttl_seconds)?);
         let directory = Directory::take(dir)?;
         let in_dir = |error| name_directory(error, dir);
         check_threads(&options).map_err(in_dir)?;
-        let rocks = open_rocks(&directory, &options).map_err(in_dir)?;
-        let core = Arc::new(make_core(&directory, rocks, options).map_err(in_dir)?);
+        let rocks = open_rocks(&directory, &options, &expiry).map_err(in_dir)?;
+        let core = Arc::new(make_core(&directory, rocks, options, expiry).map_err(in_dir)?);
         let prefetcher = Prefetcher::new(&core);
         let writer = Some(WriterThread::start(&core).map_err(in_dir)?);
         // From here on dropping closes it in order.
@@ -58,7 +62,7 @@ impl Storage {
                 closing: None,
             }),
         };
-        let record = JournalRecord::read(&core.rocks).map_err(in_dir)?;
+        let record = core.rocks().and_then(|rocks| JournalRecord::read(&rocks)).map_err(in_dir)?;
         let last = replay::replay(&core, record).map_err(in_dir)?;
         replay::start_journal(&core, last).map_err(in_dir)?;
         core.is_open.store(true, Ordering::Release);
@@ -66,13 +70,19 @@ impl Storage {
     }
 }
 
-fn make_core(directory: &Directory, rocks: Rocks, options: StorageOptions) -> Result<Core> {
+fn make_core(
+    directory: &Directory,
+    rocks: Rocks,
+    options: StorageOptions,
+    expiry: Arc<Expiry>,
+) -> Result<Core> {
     round::prepare_folder(directory.path())?;
     let groups = group::load_all(&rocks)?;
     let budget = Budget::new(options.cache_bytes);
     budget.lend(rocks.metadata_bytes()?);
     Ok(Core {
-        rocks: Arc::new(rocks),
+        exports: Mutex::new(Exports::read(&rocks, &expiry)?),
+        rocks: RwLock::new(Some(Arc::new(rocks))),
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
         counters: Counters::default(),
@@ -84,21 +94,14 @@ fn make_core(directory: &Directory, rocks: Rocks, options: StorageOptions) -> Re
         last_number: AtomicU64::new(0),
         is_open: AtomicBool::new(false),
         stepping: RwLock::new(()),
+        contents: RwLock::new(()),
+        rounds: Mutex::new(()),
+        expiry,
+        cut_number: AtomicU64::new(0),
+        cut_is_open: AtomicBool::new(false),
+        reserved_numbers: Mutex::new(0),
         options,
     })
-}
-
-fn check_ttl(ttl_seconds: i64) -> Result<()> {
-    match ttl_seconds {
-        0 => Ok(()),
-        1.. => Err(Error::new(
-            Status::NotSupported,
-            format!(
-                "ttl_seconds is {ttl_seconds}; this release does not expire rows yet, 0 (never) is needed"
-            ),
-        )),
-        _ => Err(Error::invalid(format!("ttl_seconds is {ttl_seconds}; 0 (never) is needed"))),
-    }
 }
 
 /// Makes sure that as many threads can be made as RocksDB will make: it aborts the process when one cannot.
@@ -127,7 +130,8 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-fn open_rocks(directory: &Directory, options: &StorageOptions) -> Result<Rocks> {
+fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+    restore::finish(directory.path())?;
     let has_database = directory.has_database()?;
     directory.touch_rocksdb();
     if has_database {
@@ -139,20 +143,38 @@ fn open_rocks(directory: &Directory, options: &StorageOptions) -> Result<Rocks> 
             }
         }
     }
-    let rocks = Rocks::open(directory.path(), options)?;
-    match rocks.read_meta(FORMAT)? {
-        Some(format) if format == FORMAT_VERSION => {}
-        Some(format) => return Err(other_format(&format)),
-        None if !rocks.is_empty()? => {
-            return Err(foreign("it holds a RocksDB database without a record of damo's format"));
-        }
-        None => {
-            let mut batch = Batch::default();
-            batch.put_meta(FORMAT.to_owned(), FORMAT_VERSION.to_vec());
-            rocks.write(batch, true)?;
-        }
+    let rocks = open_here(directory.path(), options, expiry)?;
+    if rocks.read_meta(FORMAT)?.is_none() && rocks.is_empty()? {
+        let mut batch = Batch::default();
+        batch.put_meta(FORMAT.to_owned(), FORMAT_VERSION.to_vec());
+        rocks.write(batch, true)?;
     }
-    Ok(rocks)
+    check_format(&rocks)?;
+    // Files change from now on, and a checkpoint's list of them would say that they are damaged.
+    match std::fs::remove_file(directory.path().join(checkpoint::LIST)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("{}: {error}", checkpoint::LIST)))
+        }
+        _ => Ok(rocks),
+    }
+}
+
+/// Refuses a database that this release does not read.
+///
+/// # Errors
+/// `NOT_SUPPORTED`, `INVALID_ARGUMENT`.
+pub(super) fn check_format(rocks: &Rocks) -> Result<()> {
+    match rocks.read_meta(FORMAT)? {
+        Some(format) if format == FORMAT_VERSION => Ok(()),
+        Some(format) => Err(other_format(&format)),
+        None => Err(foreign("it holds a RocksDB database without a record of damo's format")),
+    }
+}
+
+/// Opens the database of a storage.
+pub(super) fn open_here(dir: &Path, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+    let expiry = Arc::clone(expiry);
+    Rocks::open(dir, options, move |value| expiry.fate(value))
 }
 
 fn other_format(format: &[u8]) -> Error {

@@ -110,6 +110,7 @@ impl Shared {
             keys.dedup();
             for piece in keys.chunks((PIECE_FLOATS / table.row_len()).clamp(1, PIECE)) {
                 let Ok(_call) = Call::begin() else { return };
+                let _contents = core.contents.read();
                 if self.queue.lock().stopping {
                     return;
                 }

@@ -175,7 +175,7 @@ fn read_part(rocks: &Rocks, group: u16, keys: &[i64], row_len: usize) -> Result<
             let floats = &mut floats[index * row_len..(index + 1) * row_len];
             let header = row::decode(value, row_len, floats)
                 .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
-            headers[index] = Some(header);
+            headers[index] = header;
         }
         Ok(())
     })?;

@@ -23,6 +23,9 @@ use crate::optimizer::Optimizer;
 /// The folder of the journal's files.
 pub(super) const FOLDER: &str = "journal";
 
+/// Numbers that are set aside at a time where no journal counts.
+const RESERVED_AT_ONCE: u64 = 1 << 20;
+
 /// The document that says how far the journal has become rows.
 const RECORD: &str = "journal";
 
@@ -35,6 +38,12 @@ pub(super) struct JournalRecord {
     active: bool,
     /// Which start of the system the journal is from, where that can be told.
     boot: String,
+    /// Numbers up to this one may have been given.
+    #[serde(default)]
+    reserved: u64,
+    /// The time to live of the process whose calls may have to be made again.
+    #[serde(default)]
+    ttl_ms: u64,
 }
 
 /// Changes each time the system is started; empty where it cannot be told.
@@ -44,6 +53,17 @@ fn boot() -> String {
 }
 
 impl JournalRecord {
+    /// There must be a journal.
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// No row has a larger number.
+    pub(super) fn last_possible(&self) -> u64 {
+        let last = self.through.max(self.reserved);
+        if self.active { last + MAX_LOST_CALLS } else { last }
+    }
+
     pub(super) fn read(rocks: &Rocks) -> Result<JournalRecord> {
         match rocks.read_meta(RECORD)? {
             None => Ok(JournalRecord::default()),
@@ -55,17 +75,46 @@ impl JournalRecord {
 
 impl Core {
     pub(super) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
-        let json = serde_json::to_vec(&JournalRecord { through, active, boot: boot() })
-            .map_err(|error| Error::invalid(error.to_string()))?;
+        let reserved = through.max(*self.reserved_numbers.lock());
+        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms: self.expiry.ttl_ms() };
+        self.write_record(&record)
+    }
+
+    fn write_record(&self, record: &JournalRecord) -> Result<()> {
+        let json = serde_json::to_vec(record).map_err(|error| Error::invalid(error.to_string()))?;
         let mut batch = Batch::default();
         batch.put_meta(RECORD.to_owned(), json);
-        self.rocks.write(batch, true)
+        self.rocks()?.write(batch, true)
     }
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
     pub(super) fn write_journal_record(&self, active: bool) -> Result<()> {
-        let through = self.journal().map_or(self.last_number.load(Ordering::Relaxed), Journal::last);
+        let through = self.last_number();
+        // Everything is on disk, so no number beyond it is.
+        *self.reserved_numbers.lock() = through;
         self.write_journal_record_through(through, active)
+    }
+
+    /// The number of the last call.
+    pub(super) fn last_number(&self) -> u64 {
+        self.journal().map_or(self.last_number.load(Ordering::Acquire), Journal::last)
+    }
+
+    /// The number of a call that no journal gets. Rows carry it, and it must not be given again after a crash.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn next_number(&self) -> Result<u64> {
+        let mut reserved = self.reserved_numbers.lock();
+        let number = self.last_number.load(Ordering::Acquire) + 1;
+        if number > *reserved {
+            let mut record = JournalRecord::read(&*self.rocks()?)?;
+            record.reserved = number + RESERVED_AT_ONCE;
+            self.write_record(&record)?;
+            *reserved = record.reserved;
+        }
+        self.last_number.store(number, Ordering::Release);
+        Ok(number)
     }
 
     fn journal_dir(&self) -> PathBuf {
@@ -91,7 +140,12 @@ pub(super) fn replay(core: &Core, record: JournalRecord) -> Result<u64> {
             dir.display()
         )));
     }
-    let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables)?;
+    // What had expired when a call was made is decided as it was then.
+    let ttl_ms = core.expiry.ttl_ms();
+    core.expiry.set_ttl_ms(if record.active { record.ttl_ms } else { ttl_ms });
+    let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables);
+    core.expiry.set_ttl_ms(ttl_ms);
+    let last = last?.max(record.reserved);
     if tables.calls > 0 {
         core.writer.write_all()?;
     }
@@ -109,11 +163,17 @@ const MAX_LOST_CALLS: u64 = 1 << 24;
 /// `IO`.
 pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
     let dir = core.journal_dir();
-    core.last_number.store(last, Ordering::Relaxed);
+    core.last_number.store(last, Ordering::Release);
+    core.cut_number.store(last, Ordering::Release);
+    *core.reserved_numbers.lock() = last;
     core.write_journal_record_through(last, false)?;
     journal::delete_all(&dir)?;
     if core.options.durability == Durability::Checkpoint {
         return Ok(());
+    }
+    if let Some(journal) = core.journal() {
+        journal.restart(last)?;
+        return core.write_journal_record_through(last, true);
     }
     let journal = Journal::start(&dir, last, core.syncs())?;
     core.write_journal_record_through(last, true)?;

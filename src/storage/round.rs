@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::call::is_exiting;
 use super::group::step_key;
-use super::rocks::{Batch, TableWriter};
+use super::rocks::{Batch, Rocks, TableWriter};
 use super::row::{self, RowHeader};
 use super::{Core, key};
-use crate::cache::{ABSENT, GroupCache, hash};
+use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Shard, hash};
 use crate::error::{Error, Result, Status};
 
 /// Which rows are written; later ones include what earlier ones do.
@@ -26,6 +26,8 @@ pub(super) enum Scope {
     Pressed,
     /// That, and all that the journal's calls have changed, so that it can be dropped.
     All,
+    /// Everything as it is at one moment, and nothing that is later: afterwards the disk has that (`cut.rs`).
+    Cut,
 }
 
 /// Rows a file, at most: then they can be evicted. More of them would let callers who wait for that wait longer, fewer make
@@ -41,6 +43,7 @@ const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Round<'a> {
     core: &'a Core,
+    rocks: &'a Rocks,
     scope: Scope,
     /// What the current file holds.
     pending: Vec<Pending>,
@@ -59,9 +62,10 @@ struct Pending {
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(core: &'a Core, scope: Scope) -> Round<'a> {
+    pub(super) fn new(core: &'a Core, rocks: &'a Rocks, scope: Scope) -> Round<'a> {
         Round {
             core,
+            rocks,
             scope,
             pending: Vec::new(),
             file: None,
@@ -80,27 +84,30 @@ impl<'a> Round<'a> {
     pub(super) fn run(mut self) -> Result<()> {
         let through = match (self.scope, self.core.journal()) {
             (Scope::All, Some(journal)) => Some(journal.rotate()?),
+            (Scope::All, None) => Some(self.core.last_number.load(Ordering::Acquire)),
             _ => None,
         };
         // Calls that are in the closed part of the journal may still be changing rows.
         drop(self.core.stepping.write());
         self.wait_for_merges()?;
         self.write_rows()?;
-        if self.scope != Scope::All {
-            return Ok(());
-        }
+        let Some(through) = through else { return Ok(()) };
         // What a panic left of a group is not written, and the journal, which has all of it, is kept.
-        self.core.groups().iter().try_for_each(|group| group.check_not_poisoned())?;
-        self.write_documents(through)
+        let groups = self.core.groups();
+        groups.iter().try_for_each(|group| group.check_not_poisoned())?;
+        let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
+        self.write_documents(through, &steps)
     }
 
-    fn write_rows(&mut self) -> Result<()> {
+    pub(super) fn write_rows(&mut self) -> Result<()> {
         let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
         for group in self.core.groups() {
             let Some(cache) = group.cache().filter(|_| !group.is_poisoned()) else { continue };
             let mut keys = Vec::new();
             for shard in 0..cache.shard_count() {
-                if cache.dirty_in(shard) > 0 {
+                if self.scope == Scope::Cut {
+                    cache.lock(shard).cut_keys(&mut keys)?;
+                } else if cache.dirty_in(shard) > 0 {
                     cache.lock(shard).dirty_keys(only_cold, &mut keys)?;
                 }
                 let is_last = shard + 1 == cache.shard_count();
@@ -138,7 +145,7 @@ impl<'a> Round<'a> {
             // One round at a time, so one name is enough.
             let path = folder.join("rows.sst");
             let _ = std::fs::remove_file(&path);
-            let writer = self.core.rocks.begin_table(&path)?;
+            let writer = self.rocks.begin_table(&path)?;
             self.file = Some((path, writer));
             self.began = Instant::now();
         }
@@ -146,6 +153,7 @@ impl<'a> Round<'a> {
         self.bytes += bytes;
         self.core.writer.note_writing(bytes);
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
+        let keeps_graves = self.core.expiry.keeps_graves();
         let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else { return Ok(()) };
         for (index, &key) in pending.keys.iter().enumerate() {
             if index % 1024 == 0 && is_exiting() {
@@ -155,25 +163,15 @@ impl<'a> Round<'a> {
                 ));
             }
             let hash = hash(key);
-            let absent = {
+            let encoded = {
                 let mut shard = cache.lock_for(hash);
-                let Some((slot, floats)) = shard.begin_write(hash, key) else { continue };
-                let absent = slot.has(ABSENT);
-                if !absent {
-                    let header = RowHeader {
-                        update_time: slot.time(),
-                        update_num: slot.updates,
-                        journal: slot.journal(),
-                    };
-                    row::encode(&mut self.value, header, floats);
-                }
-                absent
+                encode(&mut shard, (hash, key), self.scope, keeps_graves, &mut self.value)?
             };
             let key = key::encode(group, key);
-            if absent {
-                writer.delete(key)?
-            } else {
-                writer.put(key, &self.value)?
+            match encoded {
+                Encoded::Nothing => continue,
+                Encoded::Row => writer.put(key, &self.value)?,
+                Encoded::Deletion => writer.delete(key)?,
             }
             self.rows += 1;
         }
@@ -185,10 +183,10 @@ impl<'a> Round<'a> {
         let Some((path, writer)) = self.file.take() else { return Ok(()) };
         if self.rows > 0 {
             writer.finish()?;
-            self.core.rocks.ingest(&path)?;
+            self.rocks.ingest(&path)?;
         }
         let _ = std::fs::remove_file(&path);
-        self.core.budget.lend(self.core.rocks.metadata_bytes()?);
+        self.core.budget.lend(self.rocks.metadata_bytes()?);
         self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         let rows = std::mem::take(&mut self.rows);
         self.end_writes(true);
@@ -206,26 +204,24 @@ impl<'a> Round<'a> {
         self.core.writer.note_written(std::mem::take(&mut self.bytes));
     }
 
-    /// Steps, and how far the journal is on disk; then its part up to there can go.
-    fn write_documents(&self, through: Option<u64>) -> Result<()> {
+    /// Steps, and up to which call everything is on disk; then the journal up to there can go.
+    pub(super) fn write_documents(&self, through: u64, steps: &[(u16, i64)]) -> Result<()> {
         let mut batch = Batch::default();
-        for group in self.core.groups() {
-            batch.put_meta(step_key(group.id()), group.step().to_le_bytes().to_vec());
+        for (group, step) in steps {
+            batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());
         }
-        self.core.rocks.write(batch, true)?;
-        if let (Some(through), Some(journal)) = (through, self.core.journal()) {
-            self.core.write_journal_record_through(through, true)?;
-            journal.drop_through(through)?;
-        }
-        Ok(())
+        self.rocks.write(batch, true)?;
+        let journal = self.core.journal();
+        self.core.write_journal_record_through(through, journal.is_some())?;
+        journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }
 
     /// Waits while merging is far behind, as long as it gets on.
-    fn wait_for_merges(&self) -> Result<()> {
+    pub(super) fn wait_for_merges(&self) -> Result<()> {
         let stuck_at = &self.core.writer.merging_stuck_at;
         let (mut fewest, mut since) = (u64::MAX, Instant::now());
         while !is_exiting() {
-            let files = self.core.rocks.unmerged_files()?;
+            let files = self.rocks.unmerged_files()?;
             if files <= MAX_UNMERGED_FILES {
                 stuck_at.store(u64::MAX, Ordering::Relaxed);
                 break;
@@ -246,6 +242,48 @@ impl<'a> Round<'a> {
         }
         Ok(())
     }
+}
+
+/// What became of a row on its way into a file.
+enum Encoded {
+    Row,
+    Deletion,
+    /// It is on disk already.
+    Nothing,
+}
+
+/// Takes a row, whose shard is locked, for the file.
+fn encode(
+    shard: &mut Shard,
+    (hash, key): (u64, i64),
+    scope: Scope,
+    keeps_graves: bool,
+    value: &mut Vec<u8>,
+) -> Result<Encoded> {
+    let row = match scope {
+        Scope::Cut => shard.begin_cut_write(hash, key)?,
+        _ => shard.begin_write(hash, key).map(|(slot, floats)| CutRow::InPlace(slot, floats)),
+    };
+    let (absent, header, floats) = match &row {
+        None => return Ok(Encoded::Nothing),
+        Some(CutRow::InPlace(slot, floats)) => {
+            let (update_time, update_num, journal) = (slot.time(), slot.updates, slot.journal());
+            (slot.has(ABSENT), RowHeader { update_time, update_num, journal }, *floats)
+        }
+        Some(CutRow::Kept(Kept { absent, time, updates, journal, floats })) => {
+            let header = RowHeader { update_time: *time, update_num: *updates, journal: *journal };
+            (*absent, header, floats.as_slice())
+        }
+    };
+    if !absent {
+        row::encode(value, header, floats);
+        return Ok(Encoded::Row);
+    }
+    if !keeps_graves {
+        return Ok(Encoded::Deletion);
+    }
+    row::encode_deleted(value, header.update_time, header.journal);
+    Ok(Encoded::Row)
 }
 
 impl Drop for Round<'_> {

@@ -1,14 +1,26 @@
-//! The bytes of a row's value on disk: a header of 7 to 21 bytes, then the row's floats, all little-endian.
+//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian; or the grave of one.
 //!
 //! ```text
-//! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: version (1)
+//! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: 1, a row
 //! 1       u48  update_time, ms since 1970
 //! 7       n    update_num, gradients applied
 //! 7+n     j    journal, number of the last change (0: none)
 //! 7+n+j   f32  weights[dim], then the optimizer's state
+//!
+//! 0       u8   bits 0-2: 0, deleted; bits 3-5: j; bits 6-7: 2, a grave
+//! 1       u48  when
+//! 7       j    number of the call
+//!
+//! 0       u8   bits 0-2: 1, expired and merged away; bits 6-7: 2, a grave
+//! 1       u32  the day that was found: days since 1970
 //! ```
 //!
-//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a header then.
+//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a header then. Graves are
+//! there for increments, as long as there is a dump that one may follow.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
@@ -23,9 +35,22 @@ pub struct RowHeader {
     pub journal: u64,
 }
 
+/// What is stored under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored<'a> {
+    /// A row, and the bytes of its floats.
+    Row(RowHeader, &'a [u8]),
+    /// The grave of a row that a call deleted.
+    Deleted { time: u64, journal: u64 },
+    /// The grave of a row that had expired when it was merged on that day.
+    Expired { day: u64 },
+}
+
 const FIXED_LEN: usize = 7;
 const MAX_HEADER_LEN: usize = 21;
-const VERSION: u8 = 1;
+const ROW: u8 = 1;
+const GRAVE: u8 = 2;
+const EXPIRED: u8 = GRAVE << 6 | 1;
 const MAX_U48: u64 = (1 << 48) - 1;
 const MAX_U56: u64 = (1 << 56) - 1;
 
@@ -40,42 +65,85 @@ pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
     let (num_len, journal_len) = (bytes_needed(update_num), bytes_needed(journal));
     value.clear();
     value.reserve(max_bytes(floats.len()));
-    value.push(VERSION << 6 | (journal_len as u8) << 3 | num_len as u8);
+    value.push(ROW << 6 | (journal_len as u8) << 3 | num_len as u8);
     value.extend_from_slice(&header.update_time.min(MAX_U48).to_le_bytes()[..6]);
     value.extend_from_slice(&update_num.to_le_bytes()[..num_len]);
     value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
     value.extend_from_slice(bytemuck::cast_slice(floats));
 }
 
-/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights.
+/// Replaces the content of `value` by the grave of a deleted row.
+pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, journal: u64) {
+    let journal = journal.min(MAX_U56);
+    let journal_len = bytes_needed(journal);
+    value.clear();
+    value.push(GRAVE << 6 | (journal_len as u8) << 3);
+    value.extend_from_slice(&time.min(MAX_U48).to_le_bytes()[..6]);
+    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+}
+
+/// The grave of a row that expired. RocksDB's filters want bytes that live for ever, so there is one a day.
+pub(crate) fn expired_on(day: u64) -> &'static [u8] {
+    static DAYS: Mutex<BTreeMap<u64, &'static [u8]>> = Mutex::new(BTreeMap::new());
+    let mut days = DAYS.lock();
+    days.entry(day).or_insert_with(|| {
+        let day = u32::try_from(day).unwrap_or(u32::MAX).to_le_bytes();
+        Box::leak(Box::new([EXPIRED, day[0], day[1], day[2], day[3]]))
+    })
+}
+
+/// Tells what is stored.
 ///
 /// # Errors
-/// Bytes that `encode` did not write, or another number of floats than `row_len`.
-pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<RowHeader> {
+/// Bytes that this file did not write.
+pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
     let damaged = |what: String| Err(Error::corruption(what));
+    let too_short = || damaged(format!("the stored row has {} bytes, less than its header", value.len()));
     let Some((&control, rest)) = value.split_first() else {
         return damaged("the stored row is empty".to_owned());
     };
-    if control >> 6 != VERSION {
-        return damaged(format!(
-            "the stored row has version {}; this damo knows version {VERSION}",
-            control >> 6
-        ));
-    }
     let (num_len, journal_len) = ((control & 7) as usize, (control >> 3 & 7) as usize);
-    let expected = FIXED_LEN + num_len + journal_len + 4 * row_len;
-    if value.len() != expected {
-        return damaged(format!(
-            "the stored row has {} bytes; {expected} are needed for its {row_len} floats",
-            value.len()
-        ));
+    match control >> 6 {
+        ROW if value.len() >= FIXED_LEN + num_len + journal_len => {
+            let (time, rest) = rest.split_at(6);
+            let (num, rest) = rest.split_at(num_len);
+            let (journal, body) = rest.split_at(journal_len);
+            let (update_time, update_num, journal) = (number(time), number(num), number(journal));
+            Ok(Stored::Row(RowHeader { update_time, update_num, journal }, body))
+        }
+        GRAVE if control == EXPIRED && value.len() == 5 => Ok(Stored::Expired { day: number(rest) }),
+        GRAVE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
+            let (time, journal) = rest.split_at(6);
+            Ok(Stored::Deleted { time: number(time), journal: number(journal) })
+        }
+        ROW | GRAVE => too_short(),
+        version => damaged(format!(
+            "the stored row has version {version}; this damo knows versions {ROW} and {GRAVE}"
+        )),
     }
-    let (time, rest) = rest.split_at(6);
-    let (num, rest) = rest.split_at(num_len);
-    let (journal, body) = rest.split_at(journal_len);
+}
+
+/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights. None for a grave.
+///
+/// # Errors
+/// Bytes that `encode` did not write, or another number of floats than `row_len`.
+pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Option<RowHeader>> {
+    let Stored::Row(header, body) = parse(value)? else { return Ok(None) };
+    if body.len() != 4 * row_len {
+        return Err(wrong_length(body, row_len));
+    }
     let body = &body[..4 * floats.len()];
     bytemuck::cast_slice_mut(floats).copy_from_slice(body);
-    Ok(RowHeader { update_time: number(time), update_num: number(num), journal: number(journal) })
+    Ok(Some(header))
+}
+
+/// What is wrong with a row whose floats are of another number than its group's.
+pub(crate) fn wrong_length(body: &[u8], row_len: usize) -> Error {
+    Error::corruption(format!(
+        "the stored row has {} bytes of floats; {} are needed for its {row_len}",
+        body.len(),
+        4 * row_len
+    ))
 }
 
 fn bytes_needed(number: u64) -> usize {
@@ -104,10 +172,10 @@ mod tests {
             assert_eq!(value[1..7], 1_795_000_000_000u64.to_le_bytes()[..6]);
             assert_eq!(value[header_len..header_len + 4], [0, 0, 0xc0, 0x3f]);
             let mut back = [0.0; 3];
-            assert_eq!(decode(&value, 3, &mut back), Ok(header));
+            assert_eq!(decode(&value, 3, &mut back), Ok(Some(header)));
             assert_eq!(back.map(f32::to_bits), floats.map(f32::to_bits));
             let mut weight = [0.0; 1];
-            assert_eq!(decode(&value, 3, &mut weight), Ok(header));
+            assert_eq!(decode(&value, 3, &mut weight), Ok(Some(header)));
             assert_eq!(weight, [1.5]);
         }
     }
@@ -120,8 +188,22 @@ mod tests {
             assert!(decode(&value[..len], 4, &mut [0.0; 4]).is_err(), "{len} bytes");
         }
         assert!(decode(&value, 3, &mut [0.0; 3]).is_err());
-        value[0] += 1 << 6;
+        value[0] = 3 << 6;
         let error = decode(&value, 4, &mut [0.0; 4]).unwrap_err();
-        assert!(error.message().contains("version 2"), "{error}");
+        assert!(error.message().contains("version 3"), "{error}");
+    }
+
+    #[test]
+    fn graves_are_told_from_rows() {
+        let mut value = Vec::new();
+        encode_deleted(&mut value, 1_795_000_000_000, 300);
+        assert_eq!(value.len(), 9);
+        assert_eq!(parse(&value), Ok(Stored::Deleted { time: 1_795_000_000_000, journal: 300 }));
+        assert_eq!(decode(&value, 4, &mut [0.0; 4]), Ok(None));
+        assert!((0..value.len()).all(|len| parse(&value[..len]).is_err()));
+        let expired = expired_on(20_000);
+        assert_eq!(parse(expired), Ok(Stored::Expired { day: 20_000 }));
+        assert_eq!(expired.as_ptr(), expired_on(20_000).as_ptr(), "one a day");
+        assert!((0..expired.len()).all(|len| parse(&expired[..len]).is_err()));
     }
 }

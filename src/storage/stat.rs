@@ -13,7 +13,7 @@ type Read = fn(&Core) -> Result<u64>;
 
 const STATS: [(&str, Read); 17] = [
     ("groups", |core| Ok(core.groups.lock().len() as u64)),
-    ("rows_estimate", |core| core.rocks.estimated_rows()),
+    ("rows_estimate", |core| core.rocks()?.estimated_rows()),
     ("rows_in_memory", |core| Ok(over_caches(core, |cache| cache.rows() as u64))),
     ("dirty_rows", |core| Ok(core.dirty().0)),
     ("rows_read", |core| count(&core.counters.rows_read)),
@@ -21,12 +21,12 @@ const STATS: [(&str, Read); 17] = [
     ("rows_updated", |core| count(&core.counters.rows_updated)),
     ("rows_loaded", |core| count(&core.counters.rows_loaded)),
     ("rows_written", |core| count(&core.counters.rows_written)),
-    ("expired_rows", |_| Ok(0)),
+    ("expired_rows", |core| Ok(core.expiry.expired())),
     ("cache_hits", |core| count(&core.counters.cache_hits)),
     ("cache_misses", |core| count(&core.counters.cache_misses)),
     ("evictions", |core| Ok(over_caches(core, GroupCache::evictions))),
     ("waited_us", |core| count(&core.counters.waited_us)),
-    ("bytes_in_memory", |core| Ok(core.budget.used() as u64 + core.rocks.bytes_in_memory()?)),
+    ("bytes_in_memory", |core| Ok(core.budget.used() as u64 + core.rocks()?.bytes_in_memory()?)),
     ("bytes_on_disk", |core| bytes_on_disk(&core.dir)),
     ("journal_bytes", |core| Ok(core.journal().map_or(0, |journal| journal.bytes()))),
 ];

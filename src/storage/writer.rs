@@ -109,7 +109,9 @@ impl Writer {
             // The end of the process waits for a round under way, and none begins after that.
             let Ok(call) = Call::begin() else { return };
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let outcome = Round::new(core, scope).run();
+                let _rounds = core.rounds.lock();
+                let rocks = core.rocks()?;
+                let outcome = Round::new(core, &rocks, scope).run();
                 core.give_back_excess();
                 outcome
             }));
@@ -246,6 +248,14 @@ impl Writer {
         }
         self.state.lock().files += 1;
         self.done.notify_all();
+    }
+
+    /// Waits until the next file is done, or a while.
+    ///
+    /// # Errors
+    /// `EXITING`.
+    pub(super) fn wait_for_file(&self) -> Result<()> {
+        self.wait(&mut self.state.lock())
     }
 
     fn wait(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {

@@ -47,6 +47,7 @@ impl Checked {
             bytes: AtomicUsize::new(0),
             is_complete: AtomicBool::new(true),
             evictions: AtomicU64::new(0),
+            kept_bytes: AtomicUsize::new(0),
         };
         let shard = Shard::new(ROW_LEN, CHUNKS, budget, Arc::new(group), Arc::default());
         Checked { shard, rows: HashMap::new(), evictions: 0, lost_rows: false, next_float: 1.0 }

@@ -3,16 +3,19 @@
 //! Rows live in the default column family, and come there as whole sorted files; what describes them (format,
 //! groups, steps) in the family `damo`, under readable keys.
 
+mod checkpoint;
 mod options;
+mod snapshot;
 
 use std::path::Path;
 
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
     Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
+    ReadOptions, SstFileWriter, WriteBatch, WriteOptions, compaction_filter::Decision,
 };
 
+use super::expiry::Fate;
 use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
@@ -83,19 +86,34 @@ impl Rocks {
         Ok(if empty { Found::Damo } else { Found::ForeignRocksDb })
     }
 
-    pub(super) fn open(dir: &Path, options: &StorageOptions) -> Result<Rocks> {
-        let rocks = Rocks::open_with(dir, options, Metadata::Held)?;
+    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged.
+    pub(super) fn open(
+        dir: &Path,
+        options: &StorageOptions,
+        fate: impl Fn(&[u8]) -> Fate + Clone + Send + Sync + 'static,
+    ) -> Result<Rocks> {
+        let rocks = Rocks::open_with(dir, options, Metadata::Held, fate.clone())?;
         let room = options.cache_bytes / METADATA_PART;
         if rocks.metadata_bytes()? <= room as u64 {
             return Ok(rocks);
         }
         drop(rocks);
-        Rocks::open_with(dir, options, Metadata::Cached(room))
+        Rocks::open_with(dir, options, Metadata::Cached(room), fate)
     }
 
-    fn open_with(dir: &Path, options: &StorageOptions, metadata: Metadata) -> Result<Rocks> {
+    fn open_with(
+        dir: &Path,
+        options: &StorageOptions,
+        metadata: Metadata,
+        fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static,
+    ) -> Result<Rocks> {
         let cache = options::block_cache(metadata);
-        let row_options = options::rows(&cache, metadata, options);
+        let mut row_options = options::rows(&cache, metadata, options);
+        row_options.set_compaction_filter("damo.expiry", move |_, _, value| match fate(value) {
+            Fate::Stay => Decision::Keep,
+            Fate::Go => Decision::Remove,
+            Fate::Leave(bytes) => Decision::Change(bytes),
+        });
         let families = [
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(META, options::meta(&cache)),
@@ -200,8 +218,6 @@ impl Rocks {
     pub(super) fn ingest(&self, path: &Path) -> Result<()> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        // Nobody reads through snapshots while rows are written.
-        options.set_snapshot_consistency(false);
         self.db.ingest_external_file_opts(&options, vec![path]).map_err(|error| translate(&error))
     }
 
@@ -217,6 +233,11 @@ impl Rocks {
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
         // The call itself reports nothing; what stopped it also stops writes.
         self.flush()
+    }
+
+    /// Reads every file and compares its checksums.
+    pub(super) fn verify_checksums(&self) -> Result<()> {
+        self.db.verify_checksum_opt(&self.read_options).map_err(|error| translate(&error))
     }
 
     /// Puts everything written so far on disk, whatever the durability.

@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// Steps the rows of one shard; returns how many were made and how many steps were taken.
-    fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp, rate: f64) -> (u64, u64) {
+    fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp<'_>, rate: f64) -> (u64, u64) {
         let steps = part.floats.len() / self.dim;
         let slot_of = |step: usize| {
             let index = if part.steps.is_empty() { step } else { part.steps[step] as usize };
@@ -89,6 +89,7 @@ impl Table {
             if place == SKIP {
                 continue;
             }
+            shard.before_change(place);
             created += u64::from(self.ensure_row(shard, place, stamp));
             let (slot, row) = shard.both_mut(place);
             slot.updates += 1;

@@ -2,16 +2,16 @@
 //! and then, when nothing can fail any more, the rows change.
 
 use std::io::IoSlice;
-use std::sync::atomic::Ordering;
 
 use super::load::Absent;
 use super::part::{Merge, NOT_RESIDENT, Part, SKIP};
 use super::{Source, Table};
-use crate::cache::{ABSENT, Partition, Shard, hash};
+use crate::cache::{Partition, Shard, hash};
 use crate::error::Result;
 use crate::journal::{Head, Kind};
 use crate::memory::room_for;
 use crate::storage::Core;
+use crate::storage::core::Moment;
 use crate::storage::group::WriteGuard;
 
 /// A call that changes rows.
@@ -26,9 +26,10 @@ pub(super) struct Change {
 
 /// What a changed row is stamped with.
 #[derive(Clone, Copy)]
-pub(super) struct Stamp {
+pub(super) struct Stamp<'a> {
     pub(super) time: u64,
     pub(super) number: u64,
+    pub(super) moment: Moment<'a>,
 }
 
 /// Keys whose rows are asked for ahead of their use.
@@ -90,11 +91,12 @@ impl Table {
         guard: &WriteGuard<'_>,
         parts: &mut [Part],
         change: Change,
-        work: impl Fn(&mut Shard, &Part, Stamp) + Sync + Send,
+        work: impl Fn(&mut Shard, &Part, Stamp<'_>) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
         let prepared =
             self.prepare(core, parts, keys, change.source).and_then(|()| core.writer.wait_for_journal(core));
+        let prepared = prepared.and_then(|()| core.wait_for_kept());
         // From the journal to the last row, so that the writer can wait for calls that are in the journal.
         let stepping = core.stepping.read();
         let stamp = prepared.and_then(|()| self.put_on_record(core, parts, change));
@@ -186,12 +188,15 @@ impl Table {
     }
 
     /// Appends the call to the journal, if there is one.
-    fn put_on_record(&self, core: &Core, parts: &[Part], change: Change) -> Result<Stamp> {
-        let time = core.now_ms();
+    fn put_on_record<'a>(&self, core: &'a Core, parts: &[Part], change: Change) -> Result<Stamp<'a>> {
+        let moment = core.moment();
+        let time = moment.now;
         let journal = match (change.source, core.journal()) {
-            (Source::Replay { number, time, .. }, _) => return Ok(Stamp { time, number }),
+            (Source::Replay { number, time, .. }, _) => {
+                return Ok(Stamp { time, number, moment: core.moment_at(time) });
+            }
             (Source::Call, None) => {
-                return Ok(Stamp { time, number: core.last_number.load(Ordering::Relaxed) });
+                return Ok(Stamp { time, number: core.next_number()?, moment });
             }
             (Source::Call, Some(journal)) => journal,
         };
@@ -202,15 +207,15 @@ impl Table {
         payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
         // An empty piece would look like the end of a short write.
         payload.retain(|piece| !piece.is_empty());
-        Ok(Stamp { time, number: journal.append(&head, &payload)? })
+        Ok(Stamp { time, number: journal.append(&head, &payload)?, moment })
     }
 
     /// Makes the row of a key that had none, in the midst of a change.
-    pub(super) fn ensure_row(&self, shard: &mut Shard, place: u32, stamp: Stamp) -> bool {
-        let absent = shard.slot(place).has(ABSENT);
-        if absent {
-            self.make_row(shard, place, stamp.time);
+    pub(super) fn ensure_row(&self, shard: &mut Shard, place: u32, stamp: Stamp<'_>) -> bool {
+        let is_row = shard.slot(place).is_row(stamp.moment.cutoff);
+        if !is_row {
+            self.make_row(shard, place, stamp.moment);
         }
-        absent
+        !is_row
     }
 }

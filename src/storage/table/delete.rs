@@ -25,6 +25,7 @@ impl Table {
             for &place in part.slots.iter().filter(|place| **place != SKIP) {
                 // A row that is not there stays so; any other is gone once the disk knows.
                 if !shard.slot(place).has(ABSENT) {
+                    shard.before_change(place);
                     shard.both_mut(place).0.stamp(stamp.time, stamp.number);
                     shard.set_absent(place, true);
                     shard.mark_dirty(place);

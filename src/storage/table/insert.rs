@@ -32,6 +32,7 @@ impl Table {
                 if place == SKIP {
                     continue;
                 }
+                shard.before_change(place);
                 let (slot, row) = shard.both_mut(place);
                 slot.updates = 0;
                 slot.stamp(stamp.time, stamp.number);

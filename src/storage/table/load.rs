@@ -15,6 +15,7 @@ use crate::cache::{ABSENT, Full, Partition, Shard, hash};
 use crate::error::Result;
 use crate::memory::{filled, room_for};
 use crate::storage::Core;
+use crate::storage::core::Moment;
 use crate::storage::readers::ReadBatch;
 
 /// What becomes of a key that has no row.
@@ -53,10 +54,10 @@ struct Task<'a> {
 
 /// What all shards' work has in common.
 #[derive(Clone, Copy)]
-struct Terms {
+struct Terms<'a> {
     absent: Absent,
     wants_weights: bool,
-    now: u64,
+    moment: Moment<'a>,
     full: Full,
     /// The group was complete before anything was looked for.
     is_complete: bool,
@@ -79,7 +80,7 @@ impl Table {
         let partition = Partition::new(keys, None, self.cache.shard_count())?;
         let mut tasks = self.tasks(&partition, wants_weights)?;
         let mut terms =
-            Terms { absent, wants_weights, now: core.now_ms(), full: Full::Refuse, is_complete: false };
+            Terms { absent, wants_weights, moment: core.moment(), full: Full::Refuse, is_complete: false };
         if matches!(absent, Absent::Create | Absent::Pin) {
             core.writer.pace(core, keys.len());
         }
@@ -141,7 +142,7 @@ impl Table {
     }
 
     /// Deals with what has become resident since it was looked for.
-    fn find_resident(&self, task: &mut Task<'_>, terms: Terms) -> Result<()> {
+    fn find_resident(&self, task: &mut Task<'_>, terms: Terms<'_>) -> Result<()> {
         let mut shard = self.cache.lock(task.shard);
         let mut todo = std::mem::take(&mut task.todo);
         todo.retain(|&index| {
@@ -157,15 +158,15 @@ impl Table {
     }
 
     /// Does with a resident row, or the note that there is none, what the call wants.
-    fn settle(&self, shard: &mut Shard, place: u32, index: usize, task: &mut Task<'_>, terms: Terms) {
+    fn settle(&self, shard: &mut Shard, place: u32, index: usize, task: &mut Task<'_>, terms: Terms<'_>) {
         if terms.absent == Absent::Pin {
             shard.pin(place);
         }
-        if shard.slot(place).has(ABSENT) {
+        if !shard.slot(place).is_row(terms.moment.cutoff) {
             if terms.absent != Absent::Create {
                 return;
             }
-            self.make_row(shard, place, terms.now);
+            self.make_row(shard, place, terms.moment);
             task.created += 1;
         }
         task.done.push(task.positions[index]);
@@ -174,12 +175,14 @@ impl Table {
         }
     }
 
-    /// Turns an absent row into a fresh one.
-    pub(super) fn make_row(&self, shard: &mut Shard, place: u32, now: u64) {
+    /// Turns an absent or expired row into a fresh one.
+    pub(super) fn make_row(&self, shard: &mut Shard, place: u32, moment: Moment<'_>) {
+        shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
-        let (key, journal) = (slot.key, slot.journal());
+        let (key, journal) = (slot.key, slot.journal().max(moment.number()));
+        moment.core.expiry.count_expired(u64::from(!slot.has(ABSENT)));
         slot.updates = 0;
-        slot.stamp(now, journal);
+        slot.stamp(moment.now, journal);
         self.fill_first(key, row);
         shard.set_absent(place, false);
         shard.mark_dirty(place);
@@ -191,7 +194,7 @@ impl Table {
         core: &Core,
         keys: &[i64],
         tasks: &[Task<'_>],
-        terms: Terms,
+        terms: Terms<'_>,
     ) -> Result<(Option<ReadBatch>, Vec<u32>)> {
         let count = tasks.iter().map(|task| task.todo.len()).sum();
         if count == 0 || terms.is_complete {
@@ -208,7 +211,7 @@ impl Table {
             places[position as usize] = place as u32;
             wanted_keys.push(keys[position as usize]);
         }
-        let batch = core.readers.read(&core.rocks, self.group.id(), &wanted_keys, self.row_len)?;
+        let batch = core.readers.read(&core.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
         core.counters.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
         Ok((Some(batch), places))
     }
@@ -219,7 +222,7 @@ impl Table {
         task: &mut Task<'_>,
         batch: Option<&ReadBatch>,
         places: &[u32],
-        terms: Terms,
+        terms: Terms<'_>,
     ) -> Result<()> {
         if task.todo.is_empty() {
             return Ok(());
@@ -230,7 +233,8 @@ impl Table {
             let key = task.keys[index as usize];
             let row =
                 batch.and_then(|batch| batch.row(places[task.positions[index as usize] as usize] as usize));
-            if row.is_none() && terms.absent == Absent::Skip {
+            let is_row = row.is_some_and(|(header, _)| header.update_time >= terms.moment.cutoff);
+            if !is_row && terms.absent == Absent::Skip {
                 continue;
             }
             let mut place = None;

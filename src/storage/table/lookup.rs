@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::Table;
 use super::load::{Absent, Loaded};
-use crate::cache::{ABSENT, Full, Partition, Shard, hash};
+use crate::cache::{Full, Partition, Shard, hash};
 use crate::error::Result;
 use crate::memory::room_for;
 use crate::storage::Core;
+use crate::storage::core::Moment;
 
 /// Keys whose rows are asked for ahead of their use.
 const AHEAD: usize = 16;
@@ -62,8 +63,9 @@ impl Table {
             let start = index * slice_len;
             slices.push(Slice { keys, weights, found, start, missing: Vec::new(), misses: 0, created: 0 });
         }
-        let now = (absent == Absent::Create).then(|| core.now_ms());
-        core.pool.each(keys.len(), &mut slices, |slice| self.read_slice(padding, now, slice))?;
+        let moment = core.moment();
+        let creates = absent == Absent::Create;
+        core.pool.each(keys.len(), &mut slices, |slice| self.read_slice(padding, moment, creates, slice))?;
         let count = slices.iter().map(|slice| slice.missing.len()).sum();
         let misses = slices.iter().map(|slice| slice.misses).sum::<usize>() + count;
         let created = slices.iter().map(|slice| slice.created).sum();
@@ -77,15 +79,22 @@ impl Table {
         Ok(missing)
     }
 
-    /// Reads a part of a batch shard by shard, so that the index of each stays near while it is used. With `now` rows
-    /// are made for keys that have none.
-    fn read_slice(&self, padding: Option<i64>, now: Option<u64>, slice: &mut Slice<'_>) -> Result<()> {
+    /// Reads a part of a batch shard by shard, so that the index of each stays near while it is used. If it `creates`,
+    /// rows are made for keys that have none.
+    fn read_slice(
+        &self,
+        padding: Option<i64>,
+        moment: Moment<'_>,
+        creates: bool,
+        slice: &mut Slice<'_>,
+    ) -> Result<()> {
+        let cutoff = moment.cutoff;
         let shards = self.cache.shard_count();
         // Few keys: sorting them by shard costs more than a lock for each.
         if slice.keys.len() <= shards / 2 {
             for index in 0..slice.keys.len() {
                 let hash = hash(slice.keys[index]);
-                self.read_key(&self.cache.read_for(hash), hash, index, padding, slice)?;
+                self.read_key(&self.cache.read_for(hash), hash, index, padding, cutoff, slice)?;
             }
             return Ok(());
         }
@@ -105,13 +114,11 @@ impl Table {
                 if let Some(later) = keys.get(index + AHEAD) {
                     prefetch(later);
                 }
-                self.read_key(&shard, hash(*key), *position as usize, padding, slice)?;
+                self.read_key(&shard, hash(*key), *position as usize, padding, cutoff, slice)?;
             }
             drop(shard);
-            if let Some(now) = now
-                && slice.missing.len() > missing_before
-            {
-                self.make_missing(number, missing_before, now, slice)?;
+            if creates && slice.missing.len() > missing_before {
+                self.make_missing(number, missing_before, moment, slice)?;
             }
         }
         Ok(())
@@ -122,7 +129,7 @@ impl Table {
         &self,
         number: usize,
         missing_before: usize,
-        now: u64,
+        moment: Moment<'_>,
         slice: &mut Slice<'_>,
     ) -> Result<()> {
         if !self.cache.is_complete() {
@@ -155,8 +162,8 @@ impl Table {
                     }
                 },
             };
-            if shard.slot(place).has(ABSENT) {
-                self.make_row(&mut shard, place, now);
+            if !shard.slot(place).is_row(moment.cutoff) {
+                self.make_row(&mut shard, place, moment);
                 slice.created += 1;
             }
             let index = position - slice.start;
@@ -174,6 +181,7 @@ impl Table {
         hash: u64,
         index: usize,
         padding: Option<i64>,
+        cutoff: u64,
         slice: &mut Slice<'_>,
     ) -> Result<()> {
         let key = slice.keys[index];
@@ -185,7 +193,7 @@ impl Table {
                 weights.fill(0.0);
                 false
             }
-            Some((slot, row)) if !slot.has(ABSENT) => {
+            Some((slot, row)) if slot.is_row(cutoff) => {
                 slot.touch();
                 weights.copy_from_slice(&row[..self.dim]);
                 true

@@ -2,7 +2,7 @@
 
 use super::Table;
 use super::load::Absent;
-use crate::cache::{ABSENT, hash};
+use crate::cache::hash;
 use crate::error::{Error, Result, Status};
 use crate::memory::room_for;
 use crate::storage::Core;
@@ -39,7 +39,7 @@ impl Table {
             let shard = self.cache.read_for(hash);
             if let Some(place) = shard.find(hash, key) {
                 let slot = shard.slot(place);
-                if slot.has(ABSENT) {
+                if !slot.is_row(core.moment().cutoff) {
                     return Err(self.not_found(key));
                 }
                 let mut data = room_for(self.row_len)?;

@@ -1,0 +1,185 @@
+//! Expiry: a row that has not been updated for the time to live is gone, for every call at once; merging gives its space back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::row::{self, Stored};
+use crate::error::{Error, Result};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The clock, the time to live, and what increments still need to know of rows that are gone.
+pub(super) struct Expiry {
+    /// Milliseconds; 0 is for ever.
+    ttl_ms: AtomicU64,
+    /// What a test has set the clock to; 0 for the system's.
+    set_now: AtomicU64,
+    expired: AtomicU64,
+    /// The number and the time of the oldest dump that an increment may follow; u64::MAX when there is none.
+    oldest_number: AtomicU64,
+    oldest_time: AtomicU64,
+}
+
+/// What becomes of a row when it is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stay,
+    Go,
+    /// These bytes take its place, for increments.
+    Leave(&'static [u8]),
+}
+
+impl Expiry {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a time that is negative, or longer than a clock can tell.
+    pub(super) fn new(ttl_seconds: i64) -> Result<Expiry> {
+        let expiry = Expiry {
+            ttl_ms: AtomicU64::new(0),
+            set_now: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            oldest_number: AtomicU64::new(u64::MAX),
+            oldest_time: AtomicU64::new(u64::MAX),
+        };
+        let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
+        let ttl_ms = ttl_ms.ok_or_else(|| {
+            Error::invalid(format!(
+                "ttl_seconds is {ttl_seconds}; 0 (never expire) or a number of seconds up to {} is needed",
+                u64::MAX / 1000
+            ))
+        })?;
+        expiry.set_ttl_ms(ttl_ms);
+        Ok(expiry)
+    }
+
+    pub(super) fn ttl_ms(&self) -> u64 {
+        self.ttl_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ttl_ms(&self, ttl_ms: u64) {
+        self.ttl_ms.store(ttl_ms, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        match self.set_now.load(Ordering::Relaxed) {
+            0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            set => set,
+        }
+    }
+
+    /// For tests: the time from now on; 0 for the system's.
+    pub(super) fn set_now_ms(&self, now: u64) {
+        self.set_now.store(now, Ordering::Relaxed);
+    }
+
+    /// Rows whose last update is before this are gone at the time `now`; 0 when none are.
+    pub(super) fn cutoff_at(&self, now: u64) -> u64 {
+        match self.ttl_ms() {
+            0 => 0,
+            ttl_ms => now.saturating_add(1).saturating_sub(ttl_ms),
+        }
+    }
+
+    /// Rows that were found to be expired and made anew, or dropped in merging.
+    pub(super) fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_expired(&self, rows: u64) {
+        if rows > 0 {
+            self.expired.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+
+    /// Says which dump is the oldest that an increment may follow.
+    pub(super) fn set_oldest_export(&self, oldest: Option<(u64, u64)>) {
+        let (number, time) = oldest.unwrap_or((u64::MAX, u64::MAX));
+        self.oldest_number.store(number, Ordering::Relaxed);
+        self.oldest_time.store(time, Ordering::Relaxed);
+    }
+
+    /// Whether increments need to know of rows that go.
+    pub(super) fn keeps_graves(&self) -> bool {
+        self.oldest_number.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    /// What merging does with a stored row. Called by RocksDB's threads: it must not panic.
+    pub(super) fn fate(&self, value: &[u8]) -> Fate {
+        let now = self.now_ms();
+        match row::parse(value) {
+            Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
+                self.count_expired(1);
+                match self.keeps_graves() {
+                    true => Fate::Leave(row::expired_on(now / DAY_MS)),
+                    false => Fate::Go,
+                }
+            }
+            Ok(Stored::Deleted { journal, .. }) if journal < self.oldest_number.load(Ordering::Relaxed) => {
+                Fate::Go
+            }
+            Ok(Stored::Expired { day }) if day < self.oldest_time.load(Ordering::Relaxed) / DAY_MS => {
+                Fate::Go
+            }
+            // Damage comes out when it is read.
+            _ => Fate::Stay,
+        }
+    }
+}
+
+impl super::Storage {
+    /// Sets the clock by which rows expire, in milliseconds since 1970; 0 for the system's. For tests.
+    ///
+    /// # Errors
+    /// `FORKED`, `EXITING`.
+    pub fn set_clock_for_test(&self, now_ms: u64) -> Result<()> {
+        let _call = self.begin_call()?;
+        self.core().expiry.set_now_ms(now_ms);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::row::RowHeader;
+
+    fn stored(update_time: u64) -> Vec<u8> {
+        let mut value = Vec::new();
+        row::encode(&mut value, RowHeader { update_time, update_num: 1, journal: 7 }, &[1.0]);
+        value
+    }
+
+    #[test]
+    fn a_row_goes_when_its_time_is_over_and_not_before() {
+        let expiry = Expiry::new(10).unwrap();
+        expiry.set_now_ms(100_000);
+        assert_eq!(expiry.cutoff_at(100_000), 90_001);
+        assert_eq!(expiry.fate(&stored(90_001)), Fate::Stay);
+        assert_eq!((expiry.fate(&stored(90_000)), expiry.expired()), (Fate::Go, 1));
+        expiry.set_ttl_ms(0);
+        assert_eq!(expiry.fate(&stored(0)), Fate::Stay);
+        assert_eq!(expiry.fate(b"damaged"), Fate::Stay);
+    }
+
+    #[test]
+    fn what_increments_need_stays_as_long_as_they_do() {
+        let expiry = Expiry::new(10).unwrap();
+        expiry.set_now_ms(3 * DAY_MS);
+        expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
+        let Fate::Leave(grave) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
+        assert_eq!(expiry.fate(grave), Fate::Stay);
+        let mut deleted = Vec::new();
+        row::encode_deleted(&mut deleted, 1, 6);
+        assert_eq!(expiry.fate(&deleted), Fate::Stay);
+        expiry.set_oldest_export(Some((7, 4 * DAY_MS)));
+        assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
+        expiry.set_oldest_export(None);
+        assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
+    }
+
+    #[test]
+    fn times_to_live_that_make_no_sense_are_refused() {
+        assert!(Expiry::new(-1).is_err() && Expiry::new(i64::MAX).is_err());
+        assert_eq!(Expiry::new(0).unwrap().cutoff_at(u64::MAX - 1), 0);
+    }
+}

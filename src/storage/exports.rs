@@ -1,0 +1,128 @@
+//! The dumps that an increment may follow. While there is one, rows that are deleted or expire leave graves, so that the increment
+//! can say that they are gone; how long a dump is remembered bounds how long graves stay.
+
+use serde::{Deserialize, Serialize};
+
+use super::Core;
+use super::expiry::Expiry;
+use super::rocks::{Batch, Rocks};
+use crate::error::{Error, Result, Status};
+
+/// A dump, and which rows it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Export {
+    /// The last call that it has.
+    pub(super) number: u64,
+    /// Milliseconds since 1970.
+    pub(super) time: u64,
+    /// It has no rows that were last updated before this.
+    pub(super) cutoff: u64,
+    /// Its only group, or all.
+    pub(super) group: Option<u16>,
+    /// It has no rows with fewer updates.
+    pub(super) min_count: u64,
+}
+
+/// Oldest first.
+#[derive(Default)]
+pub(super) struct Exports(Vec<Export>);
+
+const RECORD: &str = "exports";
+/// So many dumps are remembered, and so long.
+const MAX_EXPORTS: usize = 256;
+const MAX_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+impl Exports {
+    pub(super) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
+        let exports = match rocks.read_meta(RECORD)? {
+            None => Exports::default(),
+            Some(json) => Exports(serde_json::from_slice(&json).map_err(|error| {
+                Error::corruption(format!("the record of the dumps is damaged: {error}"))
+            })?),
+        };
+        exports.tell(expiry);
+        Ok(exports)
+    }
+
+    fn tell(&self, expiry: &Expiry) {
+        let number = self.0.iter().map(|export| export.number).min();
+        let time = self.0.iter().map(|export| export.time).min();
+        expiry.set_oldest_export(number.zip(time));
+    }
+
+    /// The dump that an increment `since` a number follows.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none with these conditions.
+    pub(super) fn find(&self, since: u64, group: Option<u16>, min_count: u64) -> Result<Export> {
+        let same = |export: &&Export| {
+            export.number == since && export.group == group && export.min_count == min_count
+        };
+        self.0.iter().find(same).copied().ok_or_else(|| {
+            let numbers: Vec<_> = self.0.iter().rev().take(8).map(|export| export.number.to_string()).collect();
+            let known = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+            Error::new(
+                Status::NotFound,
+                format!(
+                    "since is {since}, and no table dump with the same group and min_count is remembered by that number \
+                     (the latest are: {known}; {MAX_EXPORTS} are remembered, for 30 days, and none from before a \
+                     checkpoint was loaded); make a full dump, without since"
+                ),
+            )
+        })
+    }
+}
+
+impl Core {
+    /// From now on rows leave graves, until [`Core::remember_export`] has said which are needed.
+    pub(super) fn hold_graves(&self) {
+        self.expiry.set_oldest_export(Some((0, 0)));
+    }
+
+    /// Says again which graves are needed, after [`Core::hold_graves`].
+    pub(super) fn release_graves(&self) {
+        self.exports.lock().tell(&self.expiry);
+    }
+
+    /// Remembers a dump for increments.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn remember_export(&self, rocks: &Rocks, export: Export) -> Result<()> {
+        let mut exports = self.exports.lock();
+        let mut list = exports.0.clone();
+        let same = |other: &Export| {
+            (other.number, other.group, other.min_count) == (export.number, export.group, export.min_count)
+        };
+        // Of two dumps of one number an increment follows the earlier: it names more rows as gone, which does no harm.
+        if !list.iter().any(same) {
+            list.push(export);
+        }
+        list.retain(|other| other.time + MAX_AGE_MS >= export.time);
+        let excess = list.len().saturating_sub(MAX_EXPORTS);
+        list.drain(..excess);
+        write(rocks, &list)?;
+        exports.0 = list;
+        exports.tell(&self.expiry);
+        Ok(())
+    }
+
+    /// Forgets all dumps: what is stored now did not come from what they had.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn forget_exports(&self, rocks: &Rocks) -> Result<()> {
+        let mut exports = self.exports.lock();
+        write(rocks, &[])?;
+        exports.0.clear();
+        exports.tell(&self.expiry);
+        Ok(())
+    }
+}
+
+fn write(rocks: &Rocks, list: &[Export]) -> Result<()> {
+    let json = serde_json::to_vec(list).map_err(|error| Error::invalid(error.to_string()))?;
+    let mut batch = Batch::default();
+    batch.put_meta(RECORD.to_owned(), json);
+    rocks.write(batch, true)
+}

@@ -1,0 +1,118 @@
+//! Iterate: every row of one moment with everything that is kept of it; and what only needs to look at them.
+
+use super::scan::{Page, Scan, Terms};
+use super::select::Select;
+use super::table::Record;
+use super::{Group, Storage};
+use crate::error::Result;
+
+/// The rows of one moment, one after the other.
+pub struct Rows {
+    scan: Scan,
+    page: Page,
+    next: usize,
+    /// Weights of a row of the page's group.
+    dim: usize,
+    storage: Storage,
+}
+
+/// What verification has found to be in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    pub rows: u64,
+    pub groups: u64,
+}
+
+impl Storage {
+    /// Every row of a group, or of all, as they are now, in order of group and key; what is changed later is not seen. Callers go
+    /// on meanwhile, and what is deleted meanwhile takes space until the last of these is dropped.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a group that is not registered; `IO`.
+    pub fn rows(&self, group: Option<u16>) -> Result<Rows> {
+        self.check_group(group)?;
+        let scan = self.scan(Terms { group, weights_only: false }, |_, _, cut| Ok(Select::all(cut)))?;
+        Ok(Rows { scan, page: Page::default(), next: 0, dim: 0, storage: self.clone() })
+    }
+
+    /// How many rows a group, or all of them, has now. Reads them all.
+    ///
+    /// # Errors
+    /// As [`Storage::rows`] and [`Rows::next`].
+    pub fn row_count(&self, group: Option<u16>) -> Result<u64> {
+        self.check_group(group)?;
+        let mut scan = self.scan(Terms { group, weights_only: true }, |_, _, cut| Ok(Select::all(cut)))?;
+        let mut rows = 0;
+        while let Some(page) = scan.next()? {
+            rows += page.keys.len() as u64;
+        }
+        Ok(rows)
+    }
+
+    /// Reads everything on disk and says whether it is what was written: every checksum, and every row.
+    ///
+    /// # Errors
+    /// `CORRUPTION` naming the file or the row; `IO`.
+    pub fn verify(&self) -> Result<Verified> {
+        let in_dir =
+            |error: crate::error::Error| error.within(&format!("data_dir '{}'", self.dir().display()));
+        {
+            let _call = self.begin_call()?;
+            self.core().rocks().and_then(|rocks| rocks.verify_checksums()).map_err(in_dir)?;
+        }
+        let rows = self.row_count(None).map_err(in_dir)?;
+        Ok(Verified { rows, groups: self.groups().len() as u64 })
+    }
+
+    /// # Errors
+    /// `NOT_FOUND`, naming the groups there are.
+    pub(super) fn check_group(&self, group: Option<u16>) -> Result<()> {
+        let Some(group) = group else { return Ok(()) };
+        self.core().find_group(group).map(drop)
+    }
+}
+
+impl Rows {
+    /// The next row; None at the end.
+    ///
+    /// # Errors
+    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`.
+    pub fn next_row(&mut self) -> Result<Option<Record>> {
+        self.storage.check_process()?;
+        if self.next == self.page.keys.len() {
+            let Some(page) = self.scan.next()? else { return Ok(None) };
+            self.dim = self.storage.core().find_group(page.group)?.config().dim;
+            (self.page, self.next) = (page, 0);
+        }
+        let (page, index) = (&self.page, self.next);
+        self.next += 1;
+        let row_len = page.floats.len() / page.keys.len();
+        let header = page.headers[index];
+        Ok(Some(Record {
+            group: page.group,
+            key: page.keys[index],
+            update_time: header.update_time,
+            update_num: header.update_num,
+            dim: self.dim,
+            data: page.floats[index * row_len..(index + 1) * row_len].to_vec(),
+        }))
+    }
+}
+
+impl super::Core {
+    /// A registered group.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, naming those there are.
+    pub(super) fn find_group(&self, id: u16) -> Result<std::sync::Arc<Group>> {
+        let groups = self.groups.lock();
+        groups.get(&id).cloned().ok_or_else(|| {
+            let known: Vec<String> = groups.keys().take(20).map(u16::to_string).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            crate::error::Error::new(
+                crate::error::Status::NotFound,
+                format!("group {id} is not registered; registered are: {known}"),
+            )
+        })
+    }
+}

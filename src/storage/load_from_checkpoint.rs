@@ -1,0 +1,146 @@
+//! Load from checkpoint: everything that is stored is replaced by what a checkpoint has.
+//!
+//! The checkpoint is read through before anything is touched. Then all calls wait while its files take the place of the
+//! storage's (`restore`) and what is in memory is forgotten. Handles stay as they are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::checkpoint::{List, failed};
+use super::directory::Directory;
+use super::group::{self, Group};
+use super::open::{check_format, open_here};
+use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
+use super::rocks::Rocks;
+use super::{Core, Storage, restore, scan};
+use crate::error::{Error, Result, Status};
+use crate::journal;
+
+impl Storage {
+    /// Replaces everything that is stored by the content of the checkpoint at `path`, or of a storage that was closed. Embeddings
+    /// that are open go on with the groups of the checkpoint; a group that it does not have is empty.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; `CORRUPTION` when it is damaged or not whole; `NOT_SUPPORTED` for another format; `BUSY` while it is open,
+    /// and while a dump or an iterator is under way here; `ALREADY_EXISTS` when a group that is open here has another dim or
+    /// optimizer there; `IO`. What was stored is as it was then, unless the message says that opening it again is needed.
+    pub fn load_from_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let named = |error: Error| error.within(&format!("path '{}'", path.display()));
+        drop(self.begin_call()?);
+        // A call on the process, but not on the storage, whose calls it waits for.
+        let _call = super::Call::begin()?;
+        let core = self.core();
+        match path.metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(named(Error::invalid("is a file; a checkpoint is a directory"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(named(Error::new(Status::NotFound, "does not exist")));
+            }
+            Err(error) => return Err(failed(path, &error)),
+        }
+        // Nobody may change it meanwhile.
+        let checkpoint = Directory::take(path)?;
+        core.check_checkpoint(checkpoint.path()).map_err(named)?;
+        restore::stage(checkpoint.path(), &core.dir).map_err(named)?;
+        let loaded = core.replace_contents();
+        if loaded.is_err() {
+            restore::abandon(&core.dir);
+        }
+        loaded.map_err(named)?;
+        core.restore_filters(checkpoint.path()).map_err(named)
+    }
+}
+
+impl Core {
+    /// Reads a checkpoint through.
+    fn check_checkpoint(&self, dir: &Path) -> Result<()> {
+        List::check(dir)?;
+        if !dir.join("CURRENT").exists() {
+            return Err(Error::corruption(
+                "it is not a checkpoint of damo, or not a whole one: it has no CURRENT",
+            ));
+        }
+        let rocks = Rocks::open_read_only(dir, &self.options)?;
+        check_format(&rocks)?;
+        let record = JournalRecord::read(&rocks)?;
+        let journal_dir = dir.join(JOURNAL);
+        if record.is_active() && !journal::is_empty(&journal_dir)? {
+            return Err(Error::new(
+                Status::NotSupported,
+                "it is a storage that was not closed; open it as one, and close it, first",
+            ));
+        }
+        let groups = group::load_all(&rocks)?;
+        self.check_groups(&groups)?;
+        rocks.verify_checksums()?;
+        scan::check_rows(&rocks, &groups)
+    }
+
+    /// Refuses groups that embeddings are open for and that are different there.
+    fn check_groups(&self, theirs: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
+        for ours in self.groups().iter().filter(|group| group.cache().is_some()) {
+            if let Some(theirs) = theirs.get(&ours.id()) {
+                group::check_same_rows(ours.id(), &theirs.config(), &ours.config())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_contents(&self) -> Result<()> {
+        // From here on no call is under way.
+        let _contents = self.contents.write();
+        let _rounds = self.rounds.lock();
+        let last = self.last_number();
+        {
+            let mut place = self.rocks.write();
+            let Some(rocks) = place.take() else { return self.rocks().map(drop) };
+            match Arc::try_unwrap(rocks) {
+                Ok(rocks) => drop(rocks),
+                Err(rocks) => {
+                    *place = Some(rocks);
+                    return Err(Error::new(
+                        Status::Busy,
+                        "a dump or an iterator of this storage is under way; wait for it, or free it, first",
+                    ));
+                }
+            }
+        }
+        let replaced = restore::commit(&self.dir);
+        if replaced.is_err() && restore::is_committed(&self.dir) {
+            return replaced;
+        }
+        // After an error before the point of no return this opens what was there.
+        let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry)?);
+        *self.rocks.write() = Some(Arc::clone(&rocks));
+        replaced?;
+        self.forget_memory(&rocks, last)
+    }
+
+    /// Makes memory agree with a database that is another one than before. Numbers only rise.
+    fn forget_memory(&self, rocks: &Rocks, last: u64) -> Result<()> {
+        let record = JournalRecord::read(rocks)?;
+        start_journal(self, last.max(record.last_possible()))?;
+        let theirs = group::load_all(rocks)?;
+        let mut groups = self.groups.lock();
+        let ours = std::mem::take(&mut *groups);
+        *groups = theirs;
+        for (id, group) in ours {
+            let Some(cache) = group.cache() else { continue };
+            let step = groups.get(&id).map_or(0, |theirs| theirs.step());
+            cache.clear(!rocks.has_rows(id)?);
+            group.begin_anew(step);
+            groups.insert(id, group);
+        }
+        drop(groups);
+        for group in self.groups().iter().filter(|group| group.cache().is_some()) {
+            self.write_config(group.id(), &group.config())?;
+        }
+        self.forget_exports(rocks)?;
+        self.budget.lend(rocks.metadata_bytes()?);
+        self.cut_number.store(self.last_number(), Ordering::Release);
+        Ok(())
+    }
+}

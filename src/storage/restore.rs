@@ -1,0 +1,236 @@
+//! Putting the files of a checkpoint in the place of a storage's, so that at any moment either is there whole.
+//!
+//! 1. `.damo-restoring.new` is filled with links to, or copies of, the checkpoint's files, and synced;
+//! 2. it becomes `.damo-restoring`: from here on the checkpoint counts, whatever happens;
+//! 3. the storage's own files are deleted;
+//! 4. it becomes `.damo-restored`, and its files move to their places.
+//!
+//! Opening does what is left to do, or removes what did not get to 2. Knows files, not what is in them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use super::checkpoint::{failed, list_files, remove, sync_dir};
+use super::replay::FOLDER as JOURNAL;
+use crate::error::Result;
+
+const FILLING: &str = ".damo-restoring.new";
+const COMPLETE: &str = ".damo-restoring";
+const MOVING: &str = ".damo-restored";
+
+/// Prepares what [`commit`] puts in place.
+///
+/// # Errors
+/// `IO`. The storage is as it was.
+pub(super) fn stage(checkpoint: &Path, dir: &Path) -> Result<()> {
+    let staged = dir.join(FILLING);
+    let fill = || -> io::Result<()> {
+        remove(&staged)?;
+        fs::create_dir(&staged)?;
+        fs::create_dir(staged.join(JOURNAL))?;
+        let mut files = Vec::new();
+        list_files(checkpoint, "", &mut files)?;
+        for (name, _) in files.iter().filter(|(name, _)| is_content(name)) {
+            link_or_copy(&checkpoint.join(name), &staged.join(name))?;
+        }
+        sync_dir(&staged.join(JOURNAL))?;
+        sync_dir(&staged)
+    };
+    fill().map_err(|error| {
+        let _ = remove(&staged);
+        failed(&staged, &error)
+    })
+}
+
+/// Gives up what [`stage`] has prepared.
+pub(super) fn abandon(dir: &Path) {
+    let _ = remove(&dir.join(FILLING));
+}
+
+/// Puts the staged files in place of the storage's. The database must be closed.
+///
+/// # Errors
+/// `IO`. The next opening goes on with it, or the storage is as it was.
+pub(super) fn commit(dir: &Path) -> Result<()> {
+    let begin = || -> io::Result<()> {
+        fs::rename(dir.join(FILLING), dir.join(COMPLETE))?;
+        sync_dir(dir)
+    };
+    begin().map_err(|error| failed(dir, &error))?;
+    finish(dir)
+}
+
+/// Whether [`commit`] has got to where there is no way back.
+pub(super) fn is_committed(dir: &Path) -> bool {
+    dir.join(COMPLETE).exists() || dir.join(MOVING).exists()
+}
+
+/// Does what a killed process has left to do. To be called before the database is opened.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn finish(dir: &Path) -> Result<()> {
+    let work = || -> io::Result<()> {
+        remove(&dir.join(FILLING))?;
+        let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
+        if complete.is_dir() {
+            for name in content_of(dir)? {
+                fs::remove_file(dir.join(name))?;
+            }
+            sync_dir(dir)?;
+            fs::rename(&complete, &moving)?;
+            sync_dir(dir)?;
+        }
+        if moving.is_dir() {
+            fs::create_dir_all(dir.join(JOURNAL))?;
+            for name in content_of(&moving)? {
+                fs::rename(moving.join(&name), dir.join(&name))?;
+            }
+            sync_dir(&dir.join(JOURNAL))?;
+            sync_dir(dir)?;
+            remove(&moving)?;
+            sync_dir(dir)?;
+        }
+        Ok(())
+    };
+    work().map_err(|error| failed(dir, &error))
+}
+
+/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people, and the journal's.
+fn is_content(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((folder, _)) => folder == JOURNAL,
+        None => {
+            name == "CURRENT"
+                || [".sst", ".log", ".blob"].iter().any(|suffix| name.ends_with(suffix))
+                || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
+        }
+    }
+}
+
+fn content_of(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in ["", JOURNAL] {
+        let entries = match fs::read_dir(dir.join(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if is_content(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Files of rows never change, so a link will do; others may be written to.
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let never_changes = from.extension().is_some_and(|extension| extension == "sst");
+    if never_changes && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    fn read(dir: &Path) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        list_files(dir, "", &mut files).unwrap();
+        files.sort();
+        files
+            .into_iter()
+            .map(|(name, _)| (name.clone(), fs::read_to_string(dir.join(name)).unwrap()))
+            .collect()
+    }
+
+    const OLD: [(&str, &str); 6] = [
+        ("000009.sst", "old"),
+        ("000011.sst", "old"),
+        ("CURRENT", "old"),
+        ("LOCK", ""),
+        ("LOG", "old"),
+        ("journal/5.journal", "old"),
+    ];
+    const NEW: [(&str, &str); 4] =
+        [("000009.sst", "new"), ("CURRENT", "new"), ("MANIFEST-000001", "new"), ("journal/9.journal", "new")];
+
+    fn expected() -> Vec<(String, String)> {
+        let mut files: Vec<_> = NEW
+            .iter()
+            .chain(&[("LOCK", ""), ("LOG", "old")])
+            .map(|(a, b)| (a.to_string(), b.to_string()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_checkpoint_takes_the_place_of_what_was_there() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
+        write(&dir, &OLD);
+        write(&checkpoint, &NEW);
+        stage(&checkpoint, &dir).unwrap();
+        commit(&dir).unwrap();
+        assert_eq!(read(&dir), expected());
+        assert_eq!(read(&checkpoint).len(), NEW.len(), "the checkpoint is as it was");
+    }
+
+    #[test]
+    fn killed_at_any_point_it_is_the_one_or_the_other() {
+        let scratch = tempfile::tempdir().unwrap();
+        let checkpoint = scratch.path().join("checkpoint");
+        write(&checkpoint, &NEW);
+        // Before the point of no return.
+        let dir = scratch.path().join("before");
+        write(&dir, &OLD);
+        let before = read(&dir);
+        stage(&checkpoint, &dir).unwrap();
+        finish(&dir).unwrap();
+        assert_eq!(read(&dir), before);
+        // After it: with any number of old files deleted, and any number of new ones moved.
+        for deleted in 0..=4 {
+            let dir = scratch.path().join(format!("deleted{deleted}"));
+            write(&dir, &OLD);
+            stage(&checkpoint, &dir).unwrap();
+            fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+            for name in content_of(&dir).unwrap().into_iter().take(deleted) {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+            assert!(is_committed(&dir));
+            finish(&dir).unwrap();
+            assert_eq!(read(&dir), expected());
+        }
+        for moved in 0..=4 {
+            let dir = scratch.path().join(format!("moved{moved}"));
+            write(&dir, &OLD);
+            stage(&checkpoint, &dir).unwrap();
+            fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+            for name in content_of(&dir).unwrap() {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+            fs::rename(dir.join(COMPLETE), dir.join(MOVING)).unwrap();
+            for name in content_of(&dir.join(MOVING)).unwrap().into_iter().take(moved) {
+                fs::rename(dir.join(MOVING).join(&name), dir.join(&name)).unwrap();
+            }
+            finish(&dir).unwrap();
+            assert_eq!(read(&dir), expected());
+        }
+    }
+}

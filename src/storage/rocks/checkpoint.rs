@@ -1,0 +1,37 @@
+//! RocksDB's own checkpoints: a directory with hard links to the files of this moment.
+
+use std::path::Path;
+
+use rust_rocksdb::checkpoint::Checkpoint;
+use rust_rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
+
+use super::{META, Metadata, Rocks, options, translate};
+use crate::error::Result;
+use crate::storage::options::StorageOptions;
+
+impl Rocks {
+    /// Makes `path`, which is not there, a directory with everything that is stored now; on another file system by copying.
+    pub(in crate::storage) fn checkpoint(&self, path: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(|error| translate(&error))?;
+        checkpoint.create_checkpoint(path).map_err(|error| translate(&error))
+    }
+
+    /// Opens a database that stays as it is.
+    pub(in crate::storage) fn open_read_only(dir: &Path, options: &StorageOptions) -> Result<Rocks> {
+        let metadata = Metadata::Cached(8 << 20);
+        let cache = options::block_cache(metadata);
+        let row_options = options::rows(&cache, metadata, options);
+        let families = [
+            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
+            ColumnFamilyDescriptor::new(META, options::meta(&cache)),
+        ];
+        let mut database = options::database(options);
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
+            .map_err(|error| translate(&error))?;
+        let mut read_options = ReadOptions::default();
+        read_options.fill_cache(false);
+        Ok(Rocks { db, cache, metadata, read_options, new_table_options: options::new_tables(row_options) })
+    }
+}
