@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::budget::Budget;
 use super::hash::hash;
-use super::prefetch::{prefetch, prefetch_floats};
+use crate::prefetch::{prefetch, prefetch_floats};
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, PINNED, Slot, USED, WRITING};
 use crate::error::{Error, Result, Status};
