@@ -22,7 +22,7 @@ const LAYERS: [&str; 12] = [
 /// At the bottom: used by all, uses none.
 const ERROR: &str = "error";
 /// Beside the boundary: SIMD kernels, the memory of the cache, and mapped files.
-const UNSAFE_FILES: [&str; 4] = ["optimizer/x86.rs", "prefetch.rs", "cache/memory.rs", "table/map.rs"];
+const UNSAFE_FILES: [&str; 4] = ["optimizer/x86.rs", "prefetch.rs", "cache/memory.rs", "table/system.rs"];
 
 struct Source {
     layer: String,

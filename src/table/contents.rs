@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::format::{Entry, Header, read_head};
-use super::map::Map;
 use super::rows::Rows;
+use super::system::Map;
 use super::values::ValueType;
 use super::verify::verify;
 use super::writer::key_of;

@@ -3,6 +3,8 @@
 /// A number of 42 bits; slots are taken in its order. The 22 bits that are left of 64 hold a row's place while an index
 /// is built.
 pub(super) const HASH_BITS: u32 = 42;
+/// The first bits of a hash, by which many rows are divided.
+pub(super) const PART_BITS: u32 = 9;
 
 /// The finalizer of MurmurHash3, of which the upper 42 bits are kept.
 #[inline(always)]
@@ -27,9 +29,15 @@ impl Shape {
         Shape { homes, row_bits: u64::BITS - rows.leading_zeros() }
     }
 
-    /// Half as many slots again as rows: docs/design.md.
+    /// Half as many slots again as rows: docs/design.md. Of many rows a multiple of the parts, so that none straddles two.
     pub(super) fn homes_for(rows: u64) -> u64 {
-        rows + rows.div_ceil(2)
+        let homes = rows + rows.div_ceil(2);
+        if Shape::is_divided(rows) { homes.next_multiple_of(1 << PART_BITS) } else { homes }
+    }
+
+    /// Whether the rows are divided into parts while the index is built.
+    pub(super) fn is_divided(rows: u64) -> bool {
+        rows >= 1 << 16
     }
 
     /// The slot at which a hash is looked for first; grows with the hash.

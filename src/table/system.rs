@@ -1,4 +1,5 @@
-//! A file as memory: read-only, shared with every process that has it mapped.
+//! What needs the system itself: a file as memory, read-only and shared with every process that has it mapped; and asking
+//! for what was written to go to the disk.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -34,4 +35,25 @@ impl Deref for Map {
     fn deref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Asks the system to bring these bytes to the disk now and not when it has to: the disk then works while the rest is being
+/// made. Does not wait, and promises nothing.
+pub(super) fn begin_writing_back(file: &File, start: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as `file` is; the call touches no memory of ours. An error is as if it
+        // had not been made.
+        unsafe {
+            libc::sync_file_range(
+                file.as_raw_fd(),
+                start as libc::off64_t,
+                len as libc::off64_t,
+                libc::SYNC_FILE_RANGE_WRITE,
+            )
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, start, len);
 }
