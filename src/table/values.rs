@@ -10,7 +10,8 @@ pub enum ValueType {
     Float32,
     /// Rounded to the nearest half, ties to even. What would overflow becomes the largest half, 65504, with its sign.
     Float16,
-    /// `bias + scale * byte`, with a scale and a bias for each row: as FBGEMM's row-wise 8 bits.
+    /// `bias + scale * byte`, with a scale and a bias for each row: as FBGEMM's row-wise 8 bits. What is beyond 1.7e38
+    /// becomes that, and all of a row with a NaN or an infinity becomes NaN.
     Int8,
 }
 
@@ -116,6 +117,8 @@ fn float_of(ordered: i32) -> f32 {
     f32::from_bits((ordered ^ ((ordered >> 31) & i32::MAX)) as u32)
 }
 
+/// What is larger in size is stored as this by `Int8`: the range of a row must be a float, or reading it would overflow.
+const LARGEST_INT8: f32 = 1.7e38;
 /// The scales between which the arithmetic of a row stays within the normal floats.
 const PLAIN_SCALES: std::ops::Range<f32> = 1e-30..1e30;
 
@@ -129,6 +132,8 @@ impl Values for Int8 {
         });
         let is_finite = bounds.0 > ordered(f32::NEG_INFINITY) && bounds.1 < ordered(f32::INFINITY);
         let (low, high) = (float_of(bounds.0), float_of(bounds.1));
+        let is_saturated = is_finite && low.abs().max(high.abs()) > LARGEST_INT8;
+        let (low, high) = (low.max(-LARGEST_INT8), high.min(LARGEST_INT8));
         let scale = ((f64::from(high) - f64::from(low)) / 255.0) as f32;
         let (scale, bias) = if is_finite { (scale, low) } else { (0.0, f32::NAN) };
         let Some((head, bytes)) = bytes.split_first_chunk_mut::<8>() else { return 0 };
@@ -140,13 +145,14 @@ impl Values for Int8 {
             for (byte, weight) in bytes.iter_mut().zip(weights) {
                 *byte = ((*weight - low) * inverse + 0.5).min(255.0) as i32 as u8;
             }
-        } else {
-            let inverse = if is_finite && scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-            for (byte, weight) in bytes.iter_mut().zip(weights) {
-                *byte = ((f64::from(*weight) - f64::from(low)) * inverse + 0.5) as u8;
-            }
+            return 0;
         }
-        0
+        let inverse = if is_finite && scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
+        for (byte, weight) in bytes.iter_mut().zip(weights) {
+            *byte = ((f64::from(*weight) - f64::from(low)) * inverse + 0.5) as u8;
+        }
+        let saturated = weights.iter().filter(|weight| is_saturated && weight.abs() > LARGEST_INT8).count();
+        saturated as u64
     }
 
     #[inline(always)]

@@ -31,7 +31,7 @@ pub struct Summary {
     pub removed: u64,
     /// Of the file.
     pub bytes: u64,
-    /// Weights beyond 65504, the largest float16, that were stored as that.
+    /// Weights that were too large for the type and were stored as the largest it has: 65504 of float16, 1.7e38 of int8.
     pub saturated: u64,
 }
 
