@@ -368,6 +368,61 @@ class embedding {
   std::size_t row_len_;
 };
 
+// A serving table: a dump in the format "table", read without a storage.
+class table {
+ public:
+  explicit table(const std::string& path) : handle_(damo_table_open(detail::c_string(path))) {}
+
+  // Writes to path what base becomes with the changes in increment; see damo_table_merge.
+  static void merge(const std::string& base, const std::string& increment, const std::string& path) {
+    detail::check(
+        damo_table_merge(detail::c_string(base), detail::c_string(increment), detail::c_string(path)));
+  }
+
+  // Weights of keys, dim floats a key; keys without a row read as zeros.
+  void lookup(std::uint32_t group, span<const std::int64_t> keys, span<float> weights) const {
+    detail::check(damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
+  }
+  // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
+  void lookup(std::uint32_t group, span<const std::int64_t> keys, span<float> weights,
+              span<std::uint8_t> found) const {
+    if (found.size() != keys.size()) {
+      throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                  "damo::table::lookup: found has " + std::to_string(found.size()) + " bytes and keys has " +
+                      std::to_string(keys.size()) + " keys; one byte a key is needed");
+    }
+    detail::check(
+        damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
+  }
+  std::vector<float> lookup(std::uint32_t group, span<const std::int64_t> keys) const {
+    std::vector<float> weights(keys.size() * dim(group));
+    lookup(group, keys, weights);
+    return weights;
+  }
+
+  std::size_t dim(std::uint32_t group) const {
+    std::size_t dim = 0;
+    detail::check(damo_table_dim(get(), group, &dim));
+    return dim;
+  }
+  std::uint64_t rows(std::uint32_t group) const {
+    std::uint64_t rows = 0;
+    detail::check(damo_table_rows(get(), group, &rows));
+    return rows;
+  }
+  // Where in the life of its storage the table was taken.
+  std::uint64_t number() const {
+    std::uint64_t number = 0;
+    detail::check(damo_table_number(get(), &number));
+    return number;
+  }
+
+  const damo_table* get() const { return handle_.get(); }
+
+ private:
+  detail::handle<damo_table, damo_table_free> handle_;
+};
+
 }  // namespace damo
 
 #endif  // DAMO_HPP

@@ -39,13 +39,15 @@ pub enum damo_status {
     OutOfMemory = 11,
     /// The process is ending: the call came from a destructor or handler that runs after damo's own.
     Exiting = 12,
+    /// The caller's progress function said so.
+    Cancelled = 13,
 }
 
 /// The name Rust code uses for [`damo_status`].
 pub use damo_status as Status;
 
 impl Status {
-    const ALL: [(Status, &'static CStr); 13] = [
+    const ALL: [(Status, &'static CStr); 14] = [
         (Status::Ok, c"OK"),
         (Status::InvalidArgument, c"INVALID_ARGUMENT"),
         (Status::NotFound, c"NOT_FOUND"),
@@ -59,6 +61,7 @@ impl Status {
         (Status::Forked, c"FORKED"),
         (Status::OutOfMemory, c"OUT_OF_MEMORY"),
         (Status::Exiting, c"EXITING"),
+        (Status::Cancelled, c"CANCELLED"),
     ];
 
     /// The status with this number, if there is one.

@@ -8,7 +8,8 @@
 //! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
 //! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
 //! - journal, cache: the calls of a process that may be killed; the rows that are in memory
-//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], [`error`]: plain code
+//! - [`table`]: the files of a dump and serving from them; needs no storage
+//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
 //!   without I/O
 
 #![deny(unsafe_code)]
@@ -23,5 +24,7 @@ mod journal;
 pub mod memory;
 pub mod optimizer;
 pub mod params;
+mod prefetch;
 pub mod scheduler;
 pub mod storage;
+pub mod table;

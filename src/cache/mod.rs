@@ -9,7 +9,6 @@ mod budget;
 mod hash;
 mod memory;
 mod partition;
-mod prefetch;
 mod shard;
 mod slab;
 mod slot;
@@ -22,7 +21,6 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use budget::Budget;
 pub(crate) use hash::{hash, shard_of};
 pub(crate) use partition::Partition;
-pub(crate) use prefetch::prefetch_floats;
 pub(crate) use shard::{CutRow, Full, Kept, Shard};
 pub(crate) use slot::ABSENT;
 

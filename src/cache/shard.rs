@@ -7,10 +7,10 @@ use hashbrown::HashTable;
 
 use super::budget::Budget;
 use super::hash::hash;
-use super::prefetch::{prefetch, prefetch_floats};
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, EPOCH, PINNED, Slot, USED, WRITING};
 use crate::error::{Error, Result, Status};
+use crate::prefetch::{prefetch, prefetch_floats};
 
 pub(crate) use cut::{CutRow, Kept};
 

@@ -24,6 +24,7 @@ mod optimizer;
 mod params;
 mod scheduler;
 mod storage;
+mod table;
 mod test_panic;
 mod version;
 
@@ -34,6 +35,7 @@ pub use optimizer::*;
 pub use params::*;
 pub use scheduler::*;
 pub use storage::*;
+pub use table::*;
 pub use test_panic::*;
 pub use version::*;
 
@@ -45,4 +47,5 @@ const _: () = {
     usable_from_many_threads::<damo_optimizer>();
     usable_from_many_threads::<damo_storage>();
     usable_from_many_threads::<damo_embedding>();
+    usable_from_many_threads::<damo_table>();
 };

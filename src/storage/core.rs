@@ -120,6 +120,11 @@ impl Core {
         })
     }
 
+    /// The time that rows written now get: milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.expiry.now_ms()
+    }
+
     /// This moment.
     pub(super) fn moment(&self) -> Moment<'_> {
         self.moment_at(self.expiry.now_ms())

@@ -14,7 +14,7 @@ use crate::cache::GroupCache;
 use crate::error::Result;
 
 /// A moment that the disk has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cut {
     /// The number of the last call in it.
     pub(super) number: u64,

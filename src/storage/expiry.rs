@@ -1,6 +1,6 @@
 //! Expiry: a row that has not been updated for the time to live is gone, for every call at once; merging gives its space back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::row::{self, Stored};
@@ -18,6 +18,17 @@ pub(super) struct Expiry {
     /// The number and the time of the oldest dump that an increment may follow; u64::MAX when there is none.
     oldest_number: AtomicU64,
     oldest_time: AtomicU64,
+    /// Dumps that are about to be remembered.
+    holds: AtomicUsize,
+}
+
+/// While there is one, rows that go leave graves, and graves stay.
+pub(super) struct GraveHold<'a>(&'a Expiry);
+
+impl Drop for GraveHold<'_> {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What becomes of a row when it is merged.
@@ -39,6 +50,7 @@ impl Expiry {
             expired: AtomicU64::new(0),
             oldest_number: AtomicU64::new(u64::MAX),
             oldest_time: AtomicU64::new(u64::MAX),
+            holds: AtomicUsize::new(0),
         };
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
@@ -100,7 +112,17 @@ impl Expiry {
 
     /// Whether increments need to know of rows that go.
     pub(super) fn keeps_graves(&self) -> bool {
-        self.oldest_number.load(Ordering::Relaxed) != u64::MAX
+        self.oldest_number.load(Ordering::Relaxed) != u64::MAX || self.is_held()
+    }
+
+    /// Keeps graves for a dump that begins.
+    pub(super) fn hold_graves(&self) -> GraveHold<'_> {
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        GraveHold(self)
+    }
+
+    fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Acquire) > 0
     }
 
     /// What merging does with a stored row. Called by RocksDB's threads: it must not panic.
@@ -114,6 +136,7 @@ impl Expiry {
                     false => Fate::Go,
                 }
             }
+            Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
             Ok(Stored::Deleted { journal, .. }) if journal < self.oldest_number.load(Ordering::Relaxed) => {
                 Fate::Go
             }

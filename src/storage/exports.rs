@@ -74,16 +74,6 @@ impl Exports {
 }
 
 impl Core {
-    /// From now on rows leave graves, until [`Core::remember_export`] has said which are needed.
-    pub(super) fn hold_graves(&self) {
-        self.expiry.set_oldest_export(Some((0, 0)));
-    }
-
-    /// Says again which graves are needed, after [`Core::hold_graves`].
-    pub(super) fn release_graves(&self) {
-        self.exports.lock().tell(&self.expiry);
-    }
-
     /// Remembers a dump for increments.
     ///
     /// # Errors

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::cut::Cut;
 use super::row::{self, RowHeader, Stored};
 use super::select::{Choice, Select};
 use super::{Call, Core, Storage, key};
@@ -35,7 +36,11 @@ pub(super) struct Page {
 
 /// A scan that is under way.
 pub(super) struct Scan {
+    cut: Cut,
+    groups: Vec<(u16, usize)>,
     pages: Option<Receiver<Result<Page>>>,
+    /// Pages that can be filled again.
+    empty: Sender<Page>,
     thread: Option<JoinHandle<()>>,
     /// Keeps the database open until the thread has ended.
     _storage: Storage,
@@ -56,13 +61,18 @@ impl Storage {
     pub(super) fn scan(
         &self,
         terms: Terms,
-        select: impl FnOnce(&Core, &super::rocks::Rocks, super::cut::Cut) -> Result<Select> + Send + 'static,
+        select: impl FnOnce(&Core, &super::rocks::Rocks, Cut) -> Result<Select> + Send + 'static,
     ) -> Result<Scan> {
         drop(self.begin_call()?);
         let core = Arc::clone(&self.handle.core);
         let (sender, pages) = sync_channel(WAITING_PAGES);
+        let (empty, empties) = channel();
+        let (begin, begun) = sync_channel(1);
         let work = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| read(&core, &terms, select, &sender)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                read(&core, &terms, select, &begin, &Pages { full: &sender, empty: &empties })
+            }));
+            drop(begin);
             // Before the last word: who gets it may close the database, and must then be the last to hold it.
             drop(core);
             let outcome = outcome.unwrap_or_else(|_| {
@@ -76,11 +86,52 @@ impl Storage {
             .name("damo-scan".to_owned())
             .spawn(work)
             .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
-        Ok(Scan { pages: Some(pages), thread: Some(thread), _storage: self.clone() })
+        let (pages, thread, storage) = (Some(pages), Some(thread), self.clone());
+        match begun.recv() {
+            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, _storage: storage }),
+            Err(_) => {
+                let (cut, groups) = (Cut::default(), Vec::new());
+                let mut scan = Scan { cut, groups, pages, empty, thread, _storage: storage };
+                let silent = || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
+                scan.next().and_then(|_| Err(silent()))
+            }
+        }
+    }
+}
+
+/// Where full pages go, and empty ones come from.
+struct Pages<'a> {
+    full: &'a SyncSender<Result<Page>>,
+    empty: &'a Receiver<Page>,
+}
+
+impl Pages<'_> {
+    fn next(&self) -> Page {
+        let mut page = self.empty.try_recv().unwrap_or_default();
+        page.keys.clear();
+        page.removed.clear();
+        page.headers.clear();
+        page.floats.clear();
+        page
     }
 }
 
 impl Scan {
+    /// The moment.
+    pub(super) fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// The groups that there were, or the one that is read, each with its dim.
+    pub(super) fn groups(&self) -> &[(u16, usize)] {
+        &self.groups
+    }
+
+    /// Takes a page back, for its memory.
+    pub(super) fn give_back(&self, page: Page) {
+        let _ = self.empty.send(page);
+    }
+
     /// The next page; None at the end.
     ///
     /// # Errors
@@ -106,17 +157,23 @@ impl Drop for Scan {
 fn read(
     core: &Core,
     terms: &Terms,
-    select: impl FnOnce(&Core, &super::rocks::Rocks, super::cut::Cut) -> Result<Select>,
-    sender: &SyncSender<Result<Page>>,
+    select: impl FnOnce(&Core, &super::rocks::Rocks, Cut) -> Result<Select>,
+    begin: &SyncSender<(Cut, Vec<(u16, usize)>)>,
+    pages: &Pages<'_>,
 ) -> Result<()> {
     let mut call = Some(Call::begin()?);
     let contents = core.contents.read();
     let rocks = core.rocks()?;
-    let (snapshot, select) =
-        core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?)))?;
+    let (snapshot, select, cut) =
+        core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;
     let shapes = shapes(core, terms.weights_only)?;
+    let wanted = core.groups().into_iter().filter(|group| terms.group.is_none_or(|id| id == group.id()));
+    let groups = wanted.map(|group| (group.id(), group.config().dim)).collect();
     drop(contents);
-    let mut page = Page::default();
+    if begin.send((cut, groups)).is_err() {
+        return Ok(());
+    }
+    let mut page = pages.next();
     let mut shape: Option<(u16, Shape)> = None;
     snapshot.scan(terms.group, |key, value| {
         let (group, key) = key::decode(key)?;
@@ -143,7 +200,7 @@ fn read(
         if !page.keys.is_empty() && (page.group != group || is_full) {
             // While it waits it is in no call, so that the process can end.
             call = None;
-            if sender.send(Ok(std::mem::take(&mut page))).is_err() {
+            if pages.full.send(Ok(std::mem::replace(&mut page, pages.next()))).is_err() {
                 return Ok(false);
             }
             call = Some(Call::begin()?);
@@ -161,7 +218,7 @@ fn read(
     })?;
     drop(call);
     if !page.keys.is_empty() {
-        let _ = sender.send(Ok(page));
+        let _ = pages.full.send(Ok(page));
     }
     Ok(())
 }

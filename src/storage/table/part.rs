@@ -3,9 +3,10 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::cache::{hash, prefetch_floats};
+use crate::cache::hash;
 use crate::error::{Error, Status};
 use crate::optimizer::{MAX_GRADIENT, are_gradients};
+use crate::prefetch::prefetch_floats;
 
 /// What apply_gradients does with a key that is given more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

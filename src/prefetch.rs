@@ -1,12 +1,14 @@
-//! Hints to the processor that memory will be needed: a batch knows its rows long before it uses them.
+//! Hints to the processor that memory will be needed: a batch knows its rows long before it uses them. Knows nothing of
+//! what is there.
 #![allow(unsafe_code)]
 
 /// Floats of a cache line.
 const LINE: usize = 16;
+const LINE_BYTES: usize = 64;
 
 /// Fetches the cache line that holds a value.
 #[inline(always)]
-pub(super) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: &T) {
     let address = std::ptr::from_ref(value).cast::<i8>();
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the address.
@@ -27,4 +29,15 @@ pub(super) fn prefetch<T>(value: &T) {
 #[inline(always)]
 pub(crate) fn prefetch_floats(floats: &[f32], lines: usize) {
     floats.chunks(LINE).take(lines).for_each(|line| prefetch(&line[0]));
+}
+
+/// As [`prefetch_floats`], of bytes that may begin and end anywhere in a line.
+#[inline(always)]
+pub(crate) fn prefetch_bytes(bytes: &[u8], lines: usize) {
+    bytes.iter().step_by(LINE_BYTES).take(lines).for_each(prefetch);
+    if bytes.len() < lines * LINE_BYTES
+        && let Some(last) = bytes.last()
+    {
+        prefetch(last);
+    }
 }

@@ -1,0 +1,125 @@
+//! A file of either kind, mapped and verified: what is in it, in key order. Lookups are `lookup`'s.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::format::{Entry, Header, read_head};
+use super::rows::Rows;
+use super::system::Map;
+use super::values::ValueType;
+use super::verify::verify;
+use super::writer::key_of;
+use crate::error::{Error, Result, Status};
+
+/// A table or an increment.
+pub struct Contents {
+    map: Map,
+    path: PathBuf,
+    header: Header,
+    entries: Vec<Entry>,
+}
+
+/// One group of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    pub group: u16,
+    pub dim: usize,
+    pub rows: u64,
+    /// Keys that an increment removes.
+    pub removed: u64,
+}
+
+impl Contents {
+    /// Maps the file and reads all of it once, to compare it with its checksums.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a directory and for what is no table; `NOT_SUPPORTED` for one of a later
+    /// version; `CORRUPTION` saying what is damaged; `IO`, `OUT_OF_MEMORY`.
+    pub fn open(path: &Path) -> Result<Contents> {
+        let unreadable = |error: std::io::Error| {
+            let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
+            Error::new(status, format!("'{}' cannot be read: {error}", path.display()))
+        };
+        if path.as_os_str().is_empty() {
+            return Err(Error::invalid("path is empty; the path of a table is needed"));
+        }
+        // Opening a pipe would wait for somebody who writes to it.
+        let found = fs::metadata(path).map_err(unreadable)?;
+        if !found.is_file() {
+            let what = if found.is_dir() { "a directory" } else { "no regular file" };
+            return Err(Error::invalid(format!("'{}' is {what}; a table is a file", path.display())));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let map = Map::new(&file).map_err(unreadable)?;
+        let within = |error: Error| error.within(&format!("'{}'", path.display()));
+        let (header, entries) = read_head(&map).map_err(within)?;
+        verify(&map, &header, &entries).map_err(within)?;
+        Ok(Contents { map, path: path.to_owned(), header, entries })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn value_type(&self) -> ValueType {
+        self.header.value_type
+    }
+
+    pub fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// Of an increment: the number that it continues.
+    pub fn since(&self) -> Option<u64> {
+        self.header.since
+    }
+
+    /// Every group, ascending.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = GroupInfo> {
+        self.entries.iter().map(|entry| GroupInfo {
+            group: entry.group,
+            dim: entry.dim,
+            rows: entry.rows,
+            removed: if self.header.since.is_some() { entry.more } else { 0 },
+        })
+    }
+
+    /// The rows of a group in key order; none of a group that is not there.
+    pub fn rows(&self, group: u16) -> Rows<'_> {
+        let entry = self.entry(group);
+        let (bytes, dim) = entry.map_or((&[][..], 1), |entry| (self.row_bytes(entry), entry.dim));
+        Rows::new(bytes, self.header.value_type, dim)
+    }
+
+    /// The keys that an increment removes from a group, ascending.
+    pub fn removed(&self, group: u16) -> impl ExactSizeIterator<Item = i64> + Clone {
+        let is_increment = self.header.since.is_some();
+        let entry = self.entry(group).filter(|_| is_increment);
+        let bytes = entry.map_or(&[][..], |entry| self.part(entry.more_offset, entry.more * 8));
+        bytes.chunks_exact(8).map(key_of)
+    }
+
+    pub(super) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    pub(super) fn entry(&self, group: u16) -> Option<&Entry> {
+        let place = self.entries.binary_search_by_key(&group, |entry| entry.group).ok()?;
+        self.entries.get(place)
+    }
+
+    pub(super) fn row_bytes(&self, entry: &Entry) -> &[u8] {
+        self.part(entry.rows_offset, entry.rows * entry.stride(self.header.value_type) as u64)
+    }
+
+    /// The index with what fills up its last cache line: empty slots.
+    pub(super) fn slot_bytes(&self, entry: &Entry) -> &[u8] {
+        self.part(entry.more_offset, (entry.more * 4).next_multiple_of(super::format::ALIGN))
+    }
+
+    /// Sections are within the file: `read_head` has seen to it.
+    fn part(&self, offset: u64, len: u64) -> &[u8] {
+        self.map.get(offset as usize..(offset + len) as usize).unwrap_or_default()
+    }
+}

@@ -1,0 +1,155 @@
+//! A file that appears under its name only when it is whole: written beside it, synchronised, renamed.
+//!
+//! The temporary file `.<name>.partial` goes when the writer is dropped. One that a killed process has left is taken over
+//! by the next writer of the same name; a lock on it tells the two cases apart.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result, Status};
+
+pub(super) struct NewFile {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    /// As the caller wrote it, for messages.
+    shown: PathBuf,
+    is_finished: bool,
+    pid: u32,
+}
+
+impl NewFile {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a path that cannot be a file's, `BUSY` when it is being written already, `IO`.
+    pub(super) fn create(path: &Path) -> Result<NewFile> {
+        let target = check_path(path)?;
+        let temporary = beside(&target, "partial");
+        let uncreatable =
+            |error: io::Error| Error::io(format!("'{}' cannot be created: {error}", path.display()));
+        // Its owner may take it away between opening and locking; nobody does that for long.
+        for _ in 0..100 {
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&temporary)
+                .map_err(uncreatable)?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Err(busy(path)),
+                // A file system without locks: then it is for callers to write a file once at a time.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+            }
+            if is_file_at(&file, &temporary) {
+                let created = NewFile {
+                    file,
+                    temporary,
+                    target,
+                    shown: path.to_owned(),
+                    is_finished: false,
+                    pid: std::process::id(),
+                };
+                created.file.set_len(0).map_err(uncreatable)?;
+                return Ok(created);
+            }
+        }
+        Err(busy(path))
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// A file without a name in the same folder, which is gone when it is closed, even if the process is killed.
+    pub(super) fn scratch(&self) -> Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = beside(&self.target, &format!("scratch-{}-{number}", self.pid));
+        let created = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = created.map_err(|error| self.failed("index file be made", &error))?;
+        fs::remove_file(&path).map_err(|error| self.failed("index file be made", &error))?;
+        Ok(file)
+    }
+
+    pub(super) fn failed(&self, what: &str, error: &io::Error) -> Error {
+        Error::io(format!("'{}' cannot {what}: {error}", self.shown.display()))
+    }
+
+    /// Everything is written: makes it last and gives it its name.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.file.sync_all().map_err(|error| self.failed("be written", &error))?;
+        fs::rename(&self.temporary, &self.target).map_err(|error| self.failed("get its name", &error))?;
+        self.is_finished = true;
+        let folder = self.target.parent().map(File::open);
+        match folder {
+            Some(Ok(folder)) => folder.sync_all().map_err(|error| self.failed("be made to last", &error)),
+            // A folder that may be written but not read cannot be synchronised by this user.
+            Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => {
+                Err(self.failed("be made to last", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // A forked child's copy of it owns nothing.
+        if !self.is_finished && self.pid == std::process::id() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Whether the path still leads to this open file.
+fn is_file_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+/// `.<name>.<suffix>` in the same folder.
+fn beside(target: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(suffix);
+    target.with_file_name(name)
+}
+
+/// The path, absolute, so that a chdir meanwhile does no harm.
+fn check_path(path: &Path) -> Result<PathBuf> {
+    let shown = path.display();
+    let invalid = |what: &str| Error::invalid(format!("path '{shown}' {what}; the path of a file is needed"));
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid("path is empty; the path of a file is needed"));
+    }
+    if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(invalid("has no file name"));
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => return Err(invalid("is a directory")),
+        // Renaming over a device would replace it.
+        Ok(found) if !found.is_file() && !found.is_symlink() => {
+            return Err(invalid("is a device, pipe or socket"));
+        }
+        _ => {}
+    }
+    std::path::absolute(path).map_err(|error| Error::io(format!("path '{shown}': {error}")))
+}
+
+fn busy(path: &Path) -> Error {
+    Error::new(
+        Status::Busy,
+        format!("'{}' is being written, here or in another process; wait for it to end", path.display()),
+    )
+}

@@ -1,0 +1,233 @@
+//! The head of a table file: a header of 64 bytes, and 64 bytes for each group. docs/formats.md has every byte.
+//!
+//! Knows nothing of what is in the sections; what it has read is safe to use: sections lie one after the other within the
+//! file, and counts are such that they fit.
+
+use super::values::ValueType;
+use crate::error::{Error, Result, Status};
+
+pub(super) const MAGIC: [u8; 8] = *b"damotabl";
+pub(super) const VERSION: u32 = 1;
+/// Bytes of the header, and of a group's entry behind it.
+pub(super) const UNIT: usize = 64;
+/// Sections begin at multiples of this, a cache line.
+pub(super) const ALIGN: u64 = 64;
+/// The bytes that every version will keep as they are: magic, version and their checksum.
+pub(super) const PREFIX: usize = 16;
+/// A row's number and a tag share 32 bits.
+pub(super) const MAX_ROWS: u64 = (1 << 31) - 1;
+pub(super) const MAX_DIM: usize = 1 << 18;
+
+/// What a table or an increment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) value_type: ValueType,
+    pub(super) number: u64,
+    /// Of an increment: the number of the table that it continues.
+    pub(super) since: Option<u64>,
+}
+
+/// One group's sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) group: u16,
+    pub(super) dim: usize,
+    pub(super) rows: u64,
+    pub(super) rows_offset: u64,
+    pub(super) rows_crc: u32,
+    /// Behind the rows: in a table the index, in an increment the keys removed.
+    pub(super) more_offset: u64,
+    pub(super) more_crc: u32,
+    /// Elements there: slots of 4 bytes or keys of 8.
+    pub(super) more: u64,
+    /// Slots that hashes map to; 0 in an increment.
+    pub(super) homes: u64,
+}
+
+impl Entry {
+    pub(super) fn stride(&self, value_type: ValueType) -> usize {
+        8 + value_type.bytes(self.dim)
+    }
+}
+
+/// Bytes of the header and the entries.
+pub(super) fn head_bytes(groups: usize) -> usize {
+    UNIT * (1 + groups)
+}
+
+pub(super) fn aligned(bytes: u64) -> Option<u64> {
+    bytes.checked_next_multiple_of(ALIGN)
+}
+
+/// Bytes of an element of the section behind the rows.
+pub(super) fn more_size(since: Option<u64>) -> u64 {
+    if since.is_none() { 4 } else { 8 }
+}
+
+pub(super) fn write_head(header: &Header, entries: &[Entry], file_bytes: u64) -> Vec<u8> {
+    let mut head = Vec::with_capacity(head_bytes(entries.len()));
+    head.extend(MAGIC);
+    head.extend(VERSION.to_le_bytes());
+    head.extend(crc32fast::hash(&head).to_le_bytes());
+    head.extend([0; 4]);
+    head.extend(header.value_type.code().to_le_bytes());
+    head.extend((entries.len() as u32).to_le_bytes());
+    head.extend(u32::from(header.since.is_some()).to_le_bytes());
+    head.extend(header.number.to_le_bytes());
+    head.extend(header.since.unwrap_or(0).to_le_bytes());
+    head.extend(file_bytes.to_le_bytes());
+    head.extend([0; 8]);
+    for entry in entries {
+        head.extend(u32::from(entry.group).to_le_bytes());
+        head.extend((entry.dim as u32).to_le_bytes());
+        head.extend(entry.rows.to_le_bytes());
+        head.extend(entry.rows_offset.to_le_bytes());
+        head.extend(entry.rows_crc.to_le_bytes());
+        head.extend(entry.more_crc.to_le_bytes());
+        head.extend(entry.more_offset.to_le_bytes());
+        head.extend(entry.more.to_le_bytes());
+        head.extend(entry.homes.to_le_bytes());
+        head.extend([0; 8]);
+    }
+    let crc = head.get(20..).map_or(0, crc32fast::hash);
+    if let Some(place) = head.get_mut(16..20) {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
+    head
+}
+
+/// Reads and checks everything but the sections' contents. `file` is the whole file.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for what is no table, `NOT_SUPPORTED` for one of a later version, `CORRUPTION`.
+pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
+    check_prefix(file)?;
+    let units = file.as_chunks::<UNIT>().0;
+    let Some((first, units)) = units.split_first() else {
+        return Err(truncated(file.len(), "a header has 64"));
+    };
+    let [_, _, word2, word3, number, since, file_bytes, reserved] = words(first);
+    let (crc, value_type) = halves(word2);
+    let (groups, kind) = halves(word3);
+    if file_bytes != file.len() as u64 {
+        return Err(truncated(file.len(), &format!("its header says {file_bytes}")));
+    }
+    let Some(units) = units.get(..groups as usize) else {
+        return Err(Error::corruption(format!(
+            "its header says that there are {groups} groups, and it is too short for that"
+        )));
+    };
+    if file.get(20..head_bytes(units.len())).map(crc32fast::hash) != Some(crc) {
+        return Err(Error::corruption("the checksum of its header is wrong: some bytes of it have changed"));
+    }
+    // With the right checksum this is what a writer wrote; what follows is for writers that are not ours.
+    let value_type =
+        ValueType::from_code(value_type).ok_or_else(|| wrong("value_type", value_type.into()))?;
+    let since = match kind {
+        0 if since == 0 => None,
+        1 if since <= number => Some(since),
+        0 | 1 => return Err(wrong("since", since)),
+        _ => return Err(wrong("kind", kind.into())),
+    };
+    if reserved != 0 {
+        return Err(wrong("reserved field", reserved));
+    }
+    let header = Header { value_type, number, since };
+    let mut entries: Vec<Entry> = crate::memory::room_for(units.len())?;
+    let mut end = head_bytes(units.len()) as u64;
+    for unit in units {
+        let entry = read_entry(unit, &header, end)?;
+        if entries.last().is_some_and(|last| last.group >= entry.group) {
+            return Err(wrong("order of groups", entry.group.into()));
+        }
+        end = end_of(&entry, &header).unwrap_or(u64::MAX);
+        entries.push(entry);
+    }
+    if end != file_bytes {
+        return Err(wrong("end of the sections", end));
+    }
+    Ok((header, entries))
+}
+
+/// The entry of sections that begin at `start`.
+fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
+    let [word0, rows, rows_offset, crcs, more_offset, more, homes, reserved] = words(unit);
+    let (group, dim) = halves(word0);
+    let (rows_crc, more_crc) = halves(crcs);
+    let group = u16::try_from(group).map_err(|_| wrong("group", group.into()))?;
+    let dim = dim as usize;
+    if !(1..=MAX_DIM).contains(&dim) {
+        return Err(wrong("dim", dim as u64));
+    }
+    let entry = Entry { group, dim, rows, rows_offset, rows_crc, more_offset, more_crc, more, homes };
+    if rows > MAX_ROWS {
+        return Err(wrong("number of rows", rows));
+    }
+    if rows_offset != start || Some(more_offset) != rows_end(&entry, header.value_type) {
+        return Err(wrong("offset of a section", rows_offset));
+    }
+    let fits = if header.since.is_none() {
+        homes <= more && (rows == 0) == (homes == 0) && rows <= more
+    } else {
+        homes == 0
+    };
+    if !fits {
+        return Err(wrong("number of slots", homes));
+    }
+    if reserved != 0 {
+        return Err(wrong("reserved field", reserved));
+    }
+    Ok(entry)
+}
+
+fn rows_end(entry: &Entry, value_type: ValueType) -> Option<u64> {
+    entry.rows_offset.checked_add(aligned(entry.rows.checked_mul(entry.stride(value_type) as u64)?)?)
+}
+
+fn end_of(entry: &Entry, header: &Header) -> Option<u64> {
+    entry.more_offset.checked_add(aligned(entry.more.checked_mul(more_size(header.since))?)?)
+}
+
+fn check_prefix(file: &[u8]) -> Result<()> {
+    if file.is_empty() {
+        return Err(Error::corruption("it is empty"));
+    }
+    if !file.starts_with(file.get(..MAGIC.len()).map_or(&MAGIC[..file.len().min(MAGIC.len())], |_| &MAGIC)) {
+        return Err(Error::invalid(
+            "it does not begin as a table does; a file from a dump in the format 'table' is needed",
+        ));
+    }
+    let Some(prefix) = file.first_chunk::<PREFIX>() else {
+        return Err(truncated(file.len(), "a header has 64"));
+    };
+    let (version, crc) = halves(u64::from_le_bytes(*prefix.last_chunk().unwrap_or(&[0; 8])));
+    if crc32fast::hash(&prefix[..12]) != crc {
+        return Err(Error::corruption("its first 16 bytes have changed: their checksum is wrong"));
+    }
+    if version != VERSION {
+        return Err(Error::new(
+            Status::NotSupported,
+            format!("it has version {version} of the format; this release reads version {VERSION}"),
+        ));
+    }
+    Ok(())
+}
+
+fn words(unit: &[u8; UNIT]) -> [u64; 8] {
+    let mut words = [0; 8];
+    words.iter_mut().zip(unit.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+    words
+}
+
+/// The first and the second number of four bytes.
+fn halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+fn truncated(len: usize, expected: &str) -> Error {
+    Error::corruption(format!("it is truncated or was added to: it has {len} bytes and {expected}"))
+}
+
+fn wrong(what: &str, value: u64) -> Error {
+    Error::corruption(format!("its header is not one that damo writes: {what} {value}"))
+}

@@ -1,0 +1,165 @@
+//! Finding rows by key: a batch goes through in stages, so that its memory is on the way before it is used.
+
+use super::Table;
+use super::format::Entry;
+use super::hash::{Shape, hash};
+use super::values::{Float16, Float32, Int8, ValueType, Values};
+use super::writer::key_of;
+use crate::error::{Error, Result, Status};
+use crate::prefetch::{prefetch, prefetch_bytes};
+
+/// Keys between one stage and the next.
+const AHEAD: usize = 16;
+/// More than two stages that are on the way; a power of two.
+const RING: usize = 4 * AHEAD;
+/// Cache lines of a row to ask for; the processor's own prefetcher follows.
+const LINES: usize = 4;
+
+/// One group as lookups use it.
+struct View<'a> {
+    rows: &'a [u8],
+    slots: &'a [u32],
+    shape: Shape,
+    stride: usize,
+}
+
+impl Table {
+    /// Writes the weights of keys, dim floats a key, and whether each was found; what was not reads as zeros.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a group that is not there; `INVALID_ARGUMENT` for lengths that do not fit.
+    pub fn lookup(
+        &self,
+        group: u32,
+        keys: &[i64],
+        weights: &mut [f32],
+        found: Option<&mut [u8]>,
+    ) -> Result<()> {
+        let entry = self.entry(group)?;
+        check_weights(entry, keys.len(), weights.len())?;
+        if let Some(found) = found.as_ref().filter(|found| found.len() != keys.len()) {
+            return Err(Error::invalid(format!(
+                "found has {} bytes and keys_len is {}; one byte a key is needed",
+                found.len(),
+                keys.len()
+            )));
+        }
+        let bytes = self.contents.slot_bytes(entry);
+        let view = View {
+            rows: self.contents.row_bytes(entry),
+            slots: bytemuck::try_cast_slice(bytes)
+                .map_err(|error| Error::corruption(format!("the index of group {group}: {error}")))?,
+            shape: Shape::new(entry.rows, entry.homes),
+            stride: entry.stride(self.contents.value_type()),
+        };
+        let found = found.unwrap_or_default();
+        match self.contents.value_type() {
+            ValueType::Float32 => view.read::<Float32>(keys, entry.dim, weights, found),
+            ValueType::Float16 => view.read::<Float16>(keys, entry.dim, weights, found),
+            ValueType::Int8 => view.read::<Int8>(keys, entry.dim, weights, found),
+        }
+        Ok(())
+    }
+
+    /// Refuses a buffer that does not hold dim floats a key.
+    ///
+    /// # Errors
+    /// As [`Table::lookup`].
+    pub fn check_weights(&self, group: u32, keys_len: usize, weights_len: usize) -> Result<()> {
+        check_weights(self.entry(group)?, keys_len, weights_len)
+    }
+
+    pub(super) fn entry(&self, group: u32) -> Result<&Entry> {
+        let entry = u16::try_from(group).ok().and_then(|group| self.contents.entry(group));
+        entry.ok_or_else(|| {
+            let groups = super::list_groups(self.contents.groups().map(|info| info.group));
+            Error::new(
+                Status::NotFound,
+                format!("group is {group}; the table '{}' has {groups}", self.contents.path().display()),
+            )
+        })
+    }
+}
+
+impl View<'_> {
+    /// `found` is empty or has a byte for each key.
+    fn read<V: Values>(&self, keys: &[i64], dim: usize, weights: &mut [f32], found: &mut [u8]) {
+        // What is known of a key on its way: its hash, then the slot where its row may be, from which the search goes on.
+        let (mut hashes, mut places) = ([0_u64; RING], [0_usize; RING]);
+        let mut found = found.iter_mut();
+        let mut weights = weights.chunks_exact_mut(dim);
+        for step in 0..keys.len() + 2 * AHEAD {
+            if let Some(key) = keys.get(step) {
+                let hash = hash(*key);
+                hashes[step % RING] = hash;
+                if let Some(slot) = self.slots.get(self.shape.home(hash) as usize) {
+                    prefetch(slot);
+                }
+            }
+            let Some(step) = step.checked_sub(AHEAD) else { continue };
+            if step < keys.len() {
+                let hash = hashes[step % RING];
+                let place = self.candidate(self.shape.home(hash) as usize, hash);
+                places[step % RING] = place;
+                prefetch_bytes(self.row_at(place).unwrap_or_default(), LINES);
+            }
+            let Some(step) = step.checked_sub(AHEAD) else { continue };
+            let (Some(key), Some(weights)) = (keys.get(step), weights.next()) else { return };
+            let row = self.row_of(*key, hashes[step % RING], places[step % RING]);
+            match row {
+                Some(values) => V::decode(values, weights),
+                None => weights.fill(0.0),
+            }
+            if let Some(found) = found.next() {
+                *found = u8::from(row.is_some());
+            }
+        }
+    }
+
+    /// The first slot from `place` on that is empty or may hold this hash's row.
+    #[inline(always)]
+    fn candidate(&self, mut place: usize, hash: u64) -> usize {
+        while let Some(slot) = self.slots.get(place) {
+            let slot = u32::from_le(*slot);
+            if slot == 0 || self.shape.may_hold(slot, hash) {
+                break;
+            }
+            place += 1;
+        }
+        place
+    }
+
+    /// The row that a slot leads to, if it is not empty.
+    #[inline(always)]
+    fn row_at(&self, place: usize) -> Option<&[u8]> {
+        let row = self.shape.row_after(u32::from_le(*self.slots.get(place)?)).checked_sub(1)?;
+        let start = row as usize * self.stride;
+        self.rows.get(start..start + self.stride)
+    }
+
+    /// The weights of a key, beginning with the candidate at `place`.
+    #[inline(always)]
+    fn row_of(&self, key: i64, hash: u64, mut place: usize) -> Option<&[u8]> {
+        loop {
+            let row = self.row_at(place)?;
+            if key_of(row) == key {
+                return row.get(8..);
+            }
+            place = self.candidate(place + 1, hash);
+        }
+    }
+}
+
+fn check_weights(entry: &Entry, keys_len: usize, weights_len: usize) -> Result<()> {
+    let expected = keys_len.checked_mul(entry.dim);
+    if expected == Some(weights_len) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "weights_len is {weights_len} and keys_len is {keys_len}; {keys_len} keys x dim {} of group {} = {} floats are \
+         needed",
+        entry.dim,
+        entry.group,
+        expected.map_or("too many".to_owned(), |floats| floats.to_string())
+    )))
+}

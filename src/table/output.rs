@@ -1,0 +1,234 @@
+//! Bytes on their way into a new file: gathered in a buffer, summed up section by section, and written by a thread beside
+//! the one that makes them, which also asks the system to begin with the disk's part at once.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::{io, mem};
+
+use super::file::NewFile;
+use super::format::ALIGN;
+use super::system::begin_writing_back;
+use crate::error::{Error, Result};
+use crate::memory::filled;
+
+/// What stays in a processor's second-level cache between encoding, summing and copying.
+const BUFFER: usize = 1 << 20;
+/// Buffers on their way to the file, beside the one that is being filled.
+const AHEAD: usize = 4;
+/// The system gets so much to write back at once.
+const PIECE: u64 = 16 << 20;
+
+pub(super) struct Output {
+    file: NewFile,
+    buffer: Vec<u8>,
+    used: usize,
+    /// Bytes of the buffer that the checksum has seen.
+    summed: usize,
+    crc: crc32fast::Hasher,
+    /// Where in the file the buffer begins.
+    start: u64,
+    /// There from the first full buffer on.
+    worker: Option<Worker>,
+    /// What once went wrong: the file then cannot be finished.
+    broken: Option<Error>,
+}
+
+impl Output {
+    /// Leaves `head` bytes at the beginning, to be written last. `piece` is the most that room is asked for at once.
+    ///
+    /// # Errors
+    /// As `NewFile::create`; `OUT_OF_MEMORY`.
+    pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<Output> {
+        let file = NewFile::create(path)?;
+        let buffer = filled(0, BUFFER.max(piece))?;
+        let (crc, start) = (crc32fast::Hasher::new(), head as u64);
+        Ok(Output { file, buffer, used: 0, summed: 0, crc, start, worker: None, broken: None })
+    }
+
+    pub(super) fn file(&self) -> &NewFile {
+        &self.file
+    }
+
+    /// Bytes of the file so far.
+    pub(super) fn position(&self) -> u64 {
+        self.start + self.used as u64
+    }
+
+    /// Room for at least `bytes`, of which [`Output::advance`] tells how much was used.
+    ///
+    /// # Errors
+    /// `IO`, of this or of an earlier write; the same again ever after, since the file is then not what it should be.
+    #[inline]
+    pub(super) fn room(&mut self, bytes: usize) -> Result<&mut [u8]> {
+        if self.buffer.len() - self.used < bytes {
+            self.flush()?;
+        }
+        Ok(self.buffer.get_mut(self.used..).unwrap_or_default())
+    }
+
+    #[inline]
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+
+    /// # Errors
+    /// As [`Output::room`].
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.room(1)?;
+            let len = room.len().min(bytes.len());
+            let (now, later) = bytes.split_at(len);
+            if let Some(place) = room.get_mut(..len) {
+                place.copy_from_slice(now);
+            }
+            self.advance(len);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Fills up the section with zeros and returns its checksum.
+    ///
+    /// # Errors
+    /// As [`Output::room`].
+    pub(super) fn end_section(&mut self) -> Result<u32> {
+        let padding = self.position().next_multiple_of(ALIGN) - self.position();
+        self.write(&[0; ALIGN as usize][..padding as usize])?;
+        self.sum_up();
+        Ok(mem::take(&mut self.crc).finalize())
+    }
+
+    /// Writes the head and gives the file its name.
+    ///
+    /// # Errors
+    /// As [`Output::room`].
+    pub(super) fn finish(mut self, head: &[u8]) -> Result<()> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let failed = |error: io::Error| self.file.failed("be written", &error);
+        if let Some(worker) = self.worker.take() {
+            worker.finish().map_err(failed)?;
+        }
+        let rest = self.buffer.get(..self.used).unwrap_or_default();
+        self.file.file().write_all_at(rest, self.start).map_err(failed)?;
+        self.file.file().write_all_at(head, 0).map_err(failed)?;
+        self.file.finish()
+    }
+
+    fn sum_up(&mut self) {
+        self.crc.update(self.buffer.get(self.summed..self.used).unwrap_or_default());
+        self.summed = self.used;
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.sum_up();
+        let result = self.pass_on();
+        self.broken = result.as_ref().err().cloned();
+        result
+    }
+
+    /// Gives the buffer away and takes an empty one.
+    fn pass_on(&mut self) -> Result<()> {
+        let failed = |error: io::Error| self.file.failed("be written", &error);
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            None => {
+                let file = self.file.file().try_clone().map_err(failed)?;
+                self.worker.insert(Worker::new(file, self.buffer.len())?.map_err(failed)?)
+            }
+        };
+        let empty = worker.empty().map_err(failed)?;
+        let full = Full { bytes: mem::replace(&mut self.buffer, empty), len: self.used, start: self.start };
+        worker.write(full);
+        self.start += self.used as u64;
+        (self.used, self.summed) = (0, 0);
+        Ok(())
+    }
+}
+
+/// A buffer to be written.
+struct Full {
+    bytes: Vec<u8>,
+    len: usize,
+    start: u64,
+}
+
+/// The thread that writes. It ends when nothing can come any more, or when something went wrong.
+struct Worker {
+    full: Option<SyncSender<Full>>,
+    empty: Receiver<Vec<u8>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Worker {
+    fn new(file: File, buffer: usize) -> Result<io::Result<Worker>> {
+        let (full, to_write) = sync_channel(AHEAD);
+        let (written, empty) = sync_channel(AHEAD + 1);
+        for _ in 0..AHEAD {
+            // There is room, and a receiver.
+            let _ = written.send(filled(0, buffer)?);
+        }
+        let body = move || write_all(&file, &to_write, &written);
+        let thread = thread::Builder::new().name("damo-dump".to_owned()).spawn(body);
+        Ok(thread.map(|thread| Worker { full: Some(full), empty, thread: Some(thread) }))
+    }
+
+    /// Waits for a buffer that has been written.
+    fn empty(&mut self) -> io::Result<Vec<u8>> {
+        match self.empty.recv() {
+            Ok(buffer) => Ok(buffer),
+            // It has ended, and why is what counts.
+            Err(_) => Err(self.join().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// What is not taken any more comes out with the next buffer, or at the end.
+    fn write(&mut self, full: Full) {
+        if let Some(sender) = &self.full {
+            let _ = sender.send(full);
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        self.full = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(payload)) => std::panic::resume_unwind(payload),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The file is taken away next; nobody must be writing to it then. A panic has been told of already.
+        self.full = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn write_all(file: &File, to_write: &Receiver<Full>, written: &SyncSender<Vec<u8>>) -> io::Result<()> {
+    let mut handed_over = None;
+    while let Ok(Full { bytes, len, start }) = to_write.recv() {
+        file.write_all_at(bytes.get(..len).unwrap_or_default(), start)?;
+        let (from, end) = (*handed_over.get_or_insert(start), start + len as u64);
+        if end - from >= PIECE {
+            begin_writing_back(file, from, end - from);
+            handed_over = Some(end);
+        }
+        // Nobody needs one any more when the last was given.
+        let _ = written.send(bytes);
+    }
+    Ok(())
+}
