@@ -53,6 +53,11 @@
 #define DAMO_ABI_VERSION 1
 
 /**
+ * As a group: all groups.
+ */
+#define DAMO_ALL_GROUPS UINT32_MAX
+
+/**
  * What became of a call. Numbers are explicit and never reused.
  *
  * A new number may be added in any release: treat one you do not know as an error.
@@ -110,6 +115,10 @@ typedef enum {
    * The process is ending: the call came from a destructor or handler that runs after damo's own.
    */
   DAMO_STATUS_EXITING = 12,
+  /**
+   * The caller's progress function said so.
+   */
+  DAMO_STATUS_CANCELLED = 13,
 } damo_status;
 
 /**
@@ -136,6 +145,14 @@ typedef struct damo_embedding damo_embedding;
  * May be used by many threads at once.
  */
 typedef struct damo_initializer damo_initializer;
+
+/**
+ * Every row of a group, or of all, as they were when it was made, in order of group and key.
+ *
+ * Keeps its storage open; while there is one, what is deleted and overwritten takes space, and no checkpoint can be
+ * loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
+ */
+typedef struct damo_iterator damo_iterator;
 
 /**
  * How a gradient changes a row: dim weights followed by the optimizer's state.
@@ -193,6 +210,21 @@ typedef struct damo_scheduler damo_scheduler;
  * them before the process exits. May be used by many threads at once.
  */
 typedef struct damo_storage damo_storage;
+
+/**
+ * A table that damo_storage_dump wrote in the format "table", open for lookups.
+ *
+ * Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
+ * is forked may go on using it.
+ */
+typedef struct damo_table damo_table;
+
+/**
+ * Told now and then how far a long call is: rows so far, of about so many. Called on the thread that made the call, with the user
+ * pointer that was given there. Return true to go on; false ends the call with CANCELLED, and what it was making is
+ * removed. Must not throw, and must not free the handle that the call is on.
+ */
+typedef bool (*damo_progress)(void *user, uint64_t rows, uint64_t rows_estimate);
 
 #ifdef __cplusplus
 extern "C" {
@@ -393,7 +425,11 @@ void damo_optimizer_free(damo_optimizer *optimizer);
 /**
  * Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
  *
- * ttl_seconds must be 0 (rows never expire) in this release. options may be NULL; names (defaults):
+ * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup makes a fresh one, and the
+ * space comes back as files are merged. 0 is never. It is that of this opening; rows that a shorter one had hidden, and that
+ * are not merged yet, are there again under a longer one.
+ *
+ * options may be NULL; names (defaults):
  *
  *     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
  *                   library stays within it and a constant (docs/performance.md), however large the table; while a
@@ -407,8 +443,7 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
  * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
- * cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a ttl_seconds above 0 and
- * for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
+ * cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
  * OUT_OF_MEMORY.
  */
 damo_storage *damo_storage_new(const char *data_dir,
@@ -446,7 +481,7 @@ damo_status damo_storage_compact(const damo_storage *storage);
  *     rows_updated      optimizer steps taken
  *     rows_loaded       keys looked for on disk
  *     rows_written      rows written to disk in the background
- *     expired_rows      rows whose time to live was over; 0 in this release
+ *     expired_rows      rows whose time to live was over, and that were made anew or merged away
  *     cache_hits        keys of lookup and peek that were in memory
  *     cache_misses      keys of lookup and peek that were not: read from disk or created
  *     evictions         rows that left the cache for others
@@ -610,6 +645,209 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
 void damo_embedding_free(damo_embedding *embedding);
 
 /**
+ * Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
+ * changed later is not seen; other calls go on.
+ *
+ * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle and a group above 65535; NOT_FOUND for a
+ * group that is not registered (those that are are named); IO, OUT_OF_MEMORY, POISONED, FORKED.
+ */
+damo_iterator *damo_iterator_new(const damo_storage *storage,
+                                 uint32_t group);
+
+/**
+ * Goes to the next row: *found becomes true, and the record is written in the order of the row's own description; at the end
+ * *found becomes false and nothing else is written. Pointers may be NULL, except found, for what is not wanted.
+ *
+ * update_time is milliseconds since 1970, update_num the gradients applied so far, dim the number of weights. *data
+ * becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
+ * iterator's, and there until its next use or its end.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_iterator_next(const damo_iterator *iterator,
+                               bool *found,
+                               uint32_t *group,
+                               int64_t *key,
+                               int64_t *update_time,
+                               int64_t *update_num,
+                               size_t *dim,
+                               const float **data,
+                               size_t *data_len);
+
+/**
+ * Frees an iterator. NULL is a no-op.
+ */
+void damo_iterator_free(damo_iterator *iterator);
+
+/**
+ * Counts the rows that group, or all groups with DAMO_ALL_GROUPS, has now, and writes their number to *rows. Reads them all; for
+ * a quick estimate see damo_storage_stat. Other calls go on meanwhile.
+ *
+ * Errors: as damo_iterator_new; CORRUPTION naming the row.
+ */
+damo_status damo_storage_row_count(const damo_storage *storage,
+                                   uint32_t group,
+                                   uint64_t *rows);
+
+/**
+ * Reads everything that is stored, and compares every checksum and the form of every row. *rows, which may be NULL, becomes the
+ * number of rows. Other calls go on meanwhile.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle; CORRUPTION naming the file or the row that is damaged; IO, OUT_OF_MEMORY,
+ * POISONED, FORKED.
+ */
+damo_status damo_storage_verify(const damo_storage *storage,
+                                uint64_t *rows);
+
+/**
+ * Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
+ * optimizer state, groups, global steps, and the filters of embeddings that are open (in the folder filters). It has every
+ * call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
+ * large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
+ * under its name only when it is whole.
+ *
+ * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
+ * POISONED, FORKED. There is no such directory then.
+ */
+damo_status damo_storage_checkpoint(const damo_storage *storage,
+                                    const char *path);
+
+/**
+ * Replaces everything that is stored by what the checkpoint at path has, or a storage that was closed. The checkpoint stays as
+ * it is. Embeddings that are open go on with its groups; a group of theirs that it does not have is empty then. It is read
+ * through and compared with its checksums first; then calls wait for a moment.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
+ * not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
+ * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim
+ * or optimizer there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+ * is to be opened again, the checkpoint has taken its place, and opening finishes that.
+ */
+damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
+                                              const char *path);
+
+/**
+ * Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
+ * file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
+ * both formats. condition may be NULL; names (defaults):
+ *
+ *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
+ *                    "table": what damo_table_open maps into memory
+ *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
+ *     min_count      leave out rows that were updated fewer times (0)
+ *     group          only this group (all)
+ *     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
+ *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
+ *     since          table: an increment, with only what has changed since the table dump that had this number, and
+ *                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
+ *                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
+ * place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is
+ * remembered; IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED. What was at path is as it was then.
+ */
+damo_status damo_storage_dump(const damo_storage *storage,
+                              const char *path,
+                              const damo_params *condition);
+
+/**
+ * As damo_storage_dump, and tells how far it is and what it has done.
+ *
+ * progress may be NULL. Each of number, rows and removed may be NULL, otherwise it becomes, on success: what the
+ * next increment has as since (damo_table_number of the file); rows in the file; keys that an increment says are
+ * gone.
+ *
+ * Errors: as damo_storage_dump; CANCELLED when progress returns false.
+ */
+damo_status damo_storage_dump_with_progress(const damo_storage *storage,
+                                            const char *path,
+                                            const damo_params *condition,
+                                            damo_progress progress,
+                                            void *user,
+                                            uint64_t *number,
+                                            uint64_t *rows,
+                                            uint64_t *removed);
+
+/**
+ * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
+ * GB a second, once it is in memory). Free the handle with damo_table_free.
+ *
+ * The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
+ * Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+ *
+ * Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
+ * directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
+ * is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
+ * OUT_OF_MEMORY.
+ */
+damo_table *damo_table_open(const char *path);
+
+/**
+ * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+ *
+ * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
+ * not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+ */
+damo_status damo_table_lookup(const damo_table *table,
+                              uint32_t group,
+                              const int64_t *keys,
+                              size_t keys_len,
+                              float *weights,
+                              size_t weights_len,
+                              uint8_t *found);
+
+/**
+ * Writes the number of weights a row of the group has to *dim.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
+ * has).
+ */
+damo_status damo_table_dim(const damo_table *table,
+                           uint32_t group,
+                           size_t *dim);
+
+/**
+ * Writes the number of rows of the group to *rows.
+ *
+ * Errors: as damo_table_dim.
+ */
+damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
+
+/**
+ * Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
+ * this number can be merged into it.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or number.
+ */
+damo_status damo_table_number(const damo_table *table,
+                              uint64_t *number);
+
+/**
+ * Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
+ * storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
+ * base open keep what they have opened.
+ *
+ * base is a table and increment the changes since its number: several increments are merged one after the other, in
+ * order. Needs some tens of MB of memory, however large the files.
+ *
+ * Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
+ * increment has the changes since another number (both are named), when value types or dims differ, and for a path that
+ * cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+ */
+damo_status damo_table_merge(const char *base,
+                             const char *increment,
+                             const char *path);
+
+/**
+ * Frees a table. NULL is a no-op.
+ */
+void damo_table_free(damo_table *table);
+
+/**
  * Fails on purpose, as a bug in damo would: for testing a program's own error handling.
  *
  * Returns PANIC. Given an embedding, the panic happens while its group is being written, so that the group then
@@ -617,6 +855,15 @@ void damo_embedding_free(damo_embedding *embedding);
  * only panics. In a forked child an embedding returns FORKED.
  */
 damo_status damo_test_panic(const damo_embedding *embedding);
+
+/**
+ * Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
+ * until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
+ */
+damo_status damo_test_set_clock(const damo_storage *storage,
+                                int64_t time_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

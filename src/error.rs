@@ -148,6 +148,6 @@ mod tests {
             assert_eq!(status.name(), *name);
         }
         assert_eq!(Status::from_code(-1), None);
-        assert_eq!(Status::from_code(13), None);
+        assert_eq!(Status::from_code(14), None);
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::params::Params;
 
-/// Element types for which any bytes are a value.
+/// Element types that may be written through a pointer; of those that are read any bytes are a value.
 pub(super) trait Plain: Copy {}
 impl Plain for i64 {}
 impl Plain for f32 {}
@@ -19,6 +19,8 @@ impl Plain for u8 {}
 impl Plain for u64 {}
 impl Plain for usize {}
 impl Plain for f64 {}
+impl Plain for u32 {}
+impl Plain for *const f32 {}
 
 /// A handle that must not be NULL.
 ///

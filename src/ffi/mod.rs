@@ -15,27 +15,35 @@
 #![deny(clippy::indexing_slicing)]
 
 mod arguments;
+mod checkpoint;
+mod dump;
 mod embedding;
 mod exit;
 mod guard;
 mod initializer;
+mod iterator;
 mod last_error;
 mod optimizer;
 mod params;
 mod scheduler;
 mod storage;
 mod table;
+mod test_clock;
 mod test_panic;
 mod version;
 
+pub use checkpoint::*;
+pub use dump::*;
 pub use embedding::*;
 pub use initializer::*;
+pub use iterator::*;
 pub use last_error::*;
 pub use optimizer::*;
 pub use params::*;
 pub use scheduler::*;
 pub use storage::*;
 pub use table::*;
+pub use test_clock::*;
 pub use test_panic::*;
 pub use version::*;
 
@@ -47,5 +55,6 @@ const _: () = {
     usable_from_many_threads::<damo_optimizer>();
     usable_from_many_threads::<damo_storage>();
     usable_from_many_threads::<damo_embedding>();
+    usable_from_many_threads::<damo_iterator>();
     usable_from_many_threads::<damo_table>();
 };

@@ -16,7 +16,11 @@ pub struct damo_storage {
 
 /// Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
 ///
-/// ttl_seconds must be 0 (rows never expire) in this release. options may be NULL; names (defaults):
+/// A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup makes a fresh one, and the
+/// space comes back as files are merged. 0 is never. It is that of this opening; rows that a shorter one had hidden, and that
+/// are not merged yet, are there again under a longer one.
+///
+/// options may be NULL; names (defaults):
 ///
 ///     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
 ///                   library stays within it and a constant (docs/performance.md), however large the table; while a
@@ -30,8 +34,7 @@ pub struct damo_storage {
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
 /// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
-/// cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a ttl_seconds above 0 and
-/// for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
+/// cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
 /// OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_new(
@@ -88,7 +91,7 @@ pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> d
 ///     rows_updated      optimizer steps taken
 ///     rows_loaded       keys looked for on disk
 ///     rows_written      rows written to disk in the background
-///     expired_rows      rows whose time to live was over; 0 in this release
+///     expired_rows      rows whose time to live was over, and that were made anew or merged away
 ///     cache_hits        keys of lookup and peek that were in memory
 ///     cache_misses      keys of lookup and peek that were not: read from disk or created
 ///     evictions         rows that left the cache for others

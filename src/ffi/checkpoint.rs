@@ -1,0 +1,51 @@
+//! Checkpoints of a storage: everything, to go on from.
+
+use std::ffi::c_char;
+
+use super::{arguments, damo_storage, guard};
+use crate::error::damo_status;
+
+/// Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
+/// optimizer state, groups, global steps, and the filters of embeddings that are open (in the folder filters). It has every
+/// call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
+/// large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
+/// under its name only when it is whole.
+///
+/// damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
+/// POISONED, FORKED. There is no such directory then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_checkpoint(
+    storage: *const damo_storage,
+    path: *const c_char,
+) -> damo_status {
+    guard::status("damo_storage_checkpoint", || {
+        // SAFETY: the contract of `arguments`.
+        let (storage, path) =
+            unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
+        storage.inner.checkpoint(path)
+    })
+}
+
+/// Replaces everything that is stored by what the checkpoint at path has, or a storage that was closed. The checkpoint stays as
+/// it is. Embeddings that are open go on with its groups; a group of theirs that it does not have is empty then. It is read
+/// through and compared with its checksums first; then calls wait for a moment.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
+/// not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
+/// while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim
+/// or optimizer there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+/// is to be opened again, the checkpoint has taken its place, and opening finishes that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_load_from_checkpoint(
+    storage: *const damo_storage,
+    path: *const c_char,
+) -> damo_status {
+    guard::status("damo_storage_load_from_checkpoint", || {
+        // SAFETY: the contract of `arguments`.
+        let (storage, path) =
+            unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
+        storage.inner.load_from_checkpoint(path)
+    })
+}

@@ -1,0 +1,19 @@
+//! Another time, so that tests of what expires need not wait.
+
+use super::{arguments, damo_storage, guard};
+use crate::error::{Error, damo_status};
+
+/// Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
+/// until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_test_set_clock(storage: *const damo_storage, time_ms: i64) -> damo_status {
+    guard::status("damo_test_set_clock", || {
+        // SAFETY: the contract of `arguments`.
+        let storage = unsafe { arguments::handle(storage, "storage") }?;
+        let time_ms = u64::try_from(time_ms)
+            .map_err(|_| Error::invalid(format!("time_ms is {time_ms}; a number >= 0 is needed")))?;
+        storage.inner.set_clock_for_test(time_ms)
+    })
+}
