@@ -8,6 +8,7 @@
 //! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
 //! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
 //! - journal, cache: the calls of a process that may be killed; the rows that are in memory
+//! - [`filter`]: a counting Bloom filter in a file of its own
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], [`error`]: plain code
 //!   without I/O
 
@@ -18,6 +19,7 @@ mod cache;
 pub mod embedding;
 pub mod error;
 pub mod ffi;
+pub mod filter;
 pub mod initializer;
 mod journal;
 pub mod memory;

@@ -17,6 +17,7 @@
 mod arguments;
 mod embedding;
 mod exit;
+mod filter;
 mod guard;
 mod initializer;
 mod last_error;
@@ -28,6 +29,7 @@ mod test_panic;
 mod version;
 
 pub use embedding::*;
+pub use filter::*;
 pub use initializer::*;
 pub use last_error::*;
 pub use optimizer::*;
@@ -43,6 +45,7 @@ const _: () = {
     usable_from_many_threads::<damo_initializer>();
     usable_from_many_threads::<damo_scheduler>();
     usable_from_many_threads::<damo_optimizer>();
+    usable_from_many_threads::<damo_filter>();
     usable_from_many_threads::<damo_storage>();
     usable_from_many_threads::<damo_embedding>();
 };

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::filters::Filters;
 use super::group::Group;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
@@ -27,6 +28,7 @@ pub struct Core {
     pub(super) options: StorageOptions,
     pub(super) groups: Mutex<BTreeMap<u16, Arc<Group>>>,
     pub(super) counters: Counters,
+    pub(super) filters: Filters,
     pub(super) budget: Arc<Budget>,
     pub(super) pool: Pool,
     pub(super) readers: Readers,

@@ -8,6 +8,7 @@ use std::thread;
 use parking_lot::{Mutex, RwLock};
 
 use super::directory::{Directory, foreign};
+use super::filters::Filters;
 use super::pool::Pool;
 use super::prefetch::Prefetcher;
 use super::readers::Readers;
@@ -76,6 +77,7 @@ fn make_core(directory: &Directory, rocks: Rocks, options: StorageOptions) -> Re
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
         counters: Counters::default(),
+        filters: Filters::default(),
         budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
         readers: Readers::default(),
