@@ -25,7 +25,8 @@
  * opened a storage every call on a storage or embedding returns DAMO_STATUS_FORKED, opening one too; freeing inherited
  * handles is safe and leaves the parent's files alone. With glibc such a child may exit in any way and keeps its exit code
  * and C's streams, but static destructors and exit handlers from before the parent's first storage do not run in it, nor
- * are C++ streams flushed that are not synchronised with C's; elsewhere it must end with _exit.
+ * are C++ streams flushed that are not synchronised with C's; elsewhere it must end with _exit. A filter is its process's
+ * too: in children every call on it returns DAMO_STATUS_FORKED, but children may open filters of their own.
  *
  * Input and output errors. After DAMO_STATUS_IO a call has changed nothing, and can be tried again once there is room.
  * Only with durability "power" a failed fsync leaves it open whether the call is on disk: the storage then refuses further
@@ -80,7 +81,7 @@ typedef enum {
    */
   DAMO_STATUS_ALREADY_EXISTS = 3,
   /**
-   * Another storage handle, here or in another process, holds the directory.
+   * Another handle, here or in another process, holds the directory or the file.
    */
   DAMO_STATUS_BUSY = 4,
   /**
@@ -104,7 +105,7 @@ typedef enum {
    */
   DAMO_STATUS_PANIC = 9,
   /**
-   * The storage was opened before this process was forked from the one that owns it.
+   * The storage or filter was opened before this process was forked from the one that owns it.
    */
   DAMO_STATUS_FORKED = 10,
   /**
@@ -128,6 +129,17 @@ typedef enum {
  * calls on the same key follow each other in an unspecified order.
  */
 typedef struct damo_embedding damo_embedding;
+
+/**
+ * A counting Bloom filter in a file: how often each key has been seen, for damo_embedding_set_filter or for use by
+ * itself.
+ *
+ * It is told in a few bytes a key (below), at the price of a small share of keys that pass for seen too early, and never too
+ * late. Counts are in the file, mapped into memory: they survive whatever kills the process, and with damo_filter_sync
+ * the machine losing power. One handle at a time, of all processes, has a file. May be used by many threads at once: no
+ * addition is lost.
+ */
+typedef struct damo_filter damo_filter;
 
 /**
  * The weights of a row that nobody has trained yet: a pure function of (seed, group, key).
@@ -423,6 +435,84 @@ damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double
 void damo_optimizer_free(damo_optimizer *optimizer);
 
 /**
+ * Opens a filter, making its file when there is none. Free the handle with damo_filter_free. Parameters (defaults):
+ *
+ *     path       the file; the folder must be there. While a file is being made, <path>.damo-new is there, too
+ *     capacity   keys that may be counted, 1..2^40 (2^28). Beyond it nothing fails, but more keys pass for seen
+ *     count      how often a key must have been added for damo_filter_check to say so, 1..15 (15)
+ *     fpr        the share of keys that may pass for seen though they were never added, when capacity keys have been
+ *                added count times, 1e-6..0.5 (1e-3)
+ *     reload     true: a file that is there is opened; false: it is replaced by a fresh one, whatever it is (true)
+ *
+ * A key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4 and 25.7 for 1e-6: 2.3 GB for the
+ * defaults. The disk's room is taken at once, so that a disk that is full later does no harm, and memory as keys are
+ * added; it is the system's page cache and does not count towards cache_bytes. Do not cut off a file that is open: the
+ * system ends the process for that, as it does when the disk cannot read a page of it.
+ *
+ * Returns NULL and sets the last error: INVALID_ARGUMENT when a parameter is wrong, the path is no file or not a
+ * filter's, or the filter there has another capacity, count or fpr; BUSY when another handle, here or in another
+ * process, has the file; CORRUPTION when it is damaged, cut off or empty; NOT_SUPPORTED for a format of a later release;
+ * IO when it cannot be created or read, or the disk has no room; OUT_OF_MEMORY. A file that is refused stays as it is.
+ */
+damo_filter *damo_filter_new(const damo_params *params);
+
+/**
+ * Adds num to how often key of group has been seen. Counting ends at the parameter count.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle and a group above 65535; FORKED.
+ */
+damo_status damo_filter_add(const damo_filter *filter, uint32_t group, int64_t key, uint32_t num);
+
+/**
+ * Adds num to each of keys; one that is given twice is added twice. Several times as fast as one call a key.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length and a group above 65535; FORKED. Nothing was
+ * added then.
+ */
+damo_status damo_filter_add_batch(const damo_filter *filter,
+                                  uint32_t group,
+                                  const int64_t *keys,
+                                  size_t keys_len,
+                                  uint32_t num);
+
+/**
+ * Writes to *admitted whether key of group has been seen often enough: true once it was added count times, always; for
+ * a key that was not, true with a probability of fpr at most.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or admitted, and a group above 65535; FORKED. Nothing is written then.
+ */
+damo_status damo_filter_check(const damo_filter *filter,
+                              uint32_t group,
+                              int64_t key,
+                              bool *admitted);
+
+/**
+ * As damo_filter_check for each of keys: admitted has one byte a key, admitted_len of them, which become 1 or 0.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, an admitted_len that is
+ * not keys_len, and a group above 65535; FORKED. Nothing is written then.
+ */
+damo_status damo_filter_check_batch(const damo_filter *filter,
+                                    uint32_t group,
+                                    const int64_t *keys,
+                                    size_t keys_len,
+                                    uint8_t *admitted,
+                                    size_t admitted_len);
+
+/**
+ * Returns once every addition that returned before is on disk, for the machine losing power. The system writes
+ * by itself too, within a minute or so; damo_storage_flush does it for the filters of the storage's embeddings.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; FORKED.
+ */
+damo_status damo_filter_sync(const damo_filter *filter);
+
+/**
+ * Frees a filter. NULL is a no-op. Its file is let go of once no embedding has it any more.
+ */
+void damo_filter_free(damo_filter *filter);
+
+/**
  * Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
  *
  * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup makes a fresh one, and the
@@ -451,8 +541,8 @@ damo_storage *damo_storage_new(const char *data_dir,
                                const damo_params *options);
 
 /**
- * Returns once every change of every call that returned before is on disk, whatever the durability. Other calls go on
- * meanwhile.
+ * Returns once every change of every call that returned before is on disk, whatever the durability, and what the filters
+ * of the storage's embeddings have counted. Other calls go on meanwhile.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
  * flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.
@@ -529,7 +619,8 @@ damo_embedding *damo_embedding_new(const damo_storage *storage,
 
 /**
  * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key seen for the first time gets
- * a row; a key given twice gives the same row twice; the padding key reads as zeros.
+ * a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter
+ * (damo_embedding_set_filter) only keys that were seen often enough get rows.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len
  * that is not keys_len x dim; POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. weights may then be partly written.
@@ -638,6 +729,26 @@ damo_status damo_embedding_step(const damo_embedding *embedding,
  * Errors: INVALID_ARGUMENT for a NULL handle and a negative step; POISONED, IO, FORKED.
  */
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
+
+/**
+ * Attaches a filter, in place of the one that is attached; NULL attaches none. The embedding keeps what it needs, so
+ * the handle can be freed. A filter may serve many embeddings, of any group; keys of different groups are different keys.
+ *
+ * From then on damo_embedding_lookup counts every occurrence of a key, but not of the padding key, and then makes rows for
+ * those that have been counted often enough (the filter's parameter count; the occurrence that completes it is enough).
+ * All other keys read as their initial values and take no row and no disk. damo_embedding_apply_gradients drops their
+ * gradients, which must be valid nevertheless, and the global step rises as ever. A key that has a row is as without a
+ * filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
+ * record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
+ *
+ * Which filter an embedding has is not stored: attach it each time the group is opened.
+ *
+ * May be called while other threads use the embedding: calls under way may still use the filter before.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL embedding; FORKED.
+ */
+damo_status damo_embedding_set_filter(const damo_embedding *embedding,
+                                      const damo_filter *filter);
 
 /**
  * Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.

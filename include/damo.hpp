@@ -257,6 +257,39 @@ class optimizer {
   detail::handle<damo_optimizer, damo_optimizer_free> handle_;
 };
 
+// A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
+class filter {
+ public:
+  explicit filter(const params& p) : handle_(damo_filter_new(p.get())) {}
+
+  void add(std::uint32_t group, std::int64_t key, std::uint32_t num = 1) const {
+    detail::check(damo_filter_add(get(), group, key, num));
+  }
+  void add(std::uint32_t group, span<const std::int64_t> keys, std::uint32_t num = 1) const {
+    detail::check(damo_filter_add_batch(get(), group, keys.data(), keys.size(), num));
+  }
+
+  // True once the key was added as often as the parameter count says.
+  bool check(std::uint32_t group, std::int64_t key) const {
+    bool admitted = false;
+    detail::check(damo_filter_check(get(), group, key, &admitted));
+    return admitted;
+  }
+  // admitted, one byte a key, becomes 1 or 0.
+  void check(std::uint32_t group, span<const std::int64_t> keys, span<std::uint8_t> admitted) const {
+    detail::check(
+        damo_filter_check_batch(get(), group, keys.data(), keys.size(), admitted.data(), admitted.size()));
+  }
+
+  // Returns once what was added would survive the machine losing power.
+  void sync() const { detail::check(damo_filter_sync(get())); }
+
+  const damo_filter* get() const { return handle_.get(); }
+
+ private:
+  detail::handle<damo_filter, damo_filter_free> handle_;
+};
+
 class storage {
  public:
   explicit storage(const std::string& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
@@ -351,6 +384,10 @@ class embedding {
                                         row.data.size()));
     return row;
   }
+
+  // Only keys that were looked up often enough get rows from now on; nullptr: all do.
+  void set_filter(const filter& f) const { detail::check(damo_embedding_set_filter(get(), f.get())); }
+  void set_filter(std::nullptr_t) const { detail::check(damo_embedding_set_filter(get(), nullptr)); }
 
   // The group's global step: apply_gradients calls so far.
   std::int64_t step() const {

@@ -21,7 +21,7 @@ pub enum damo_status {
     NotFound = 2,
     /// What was to be made exists already, and differs.
     AlreadyExists = 3,
-    /// Another storage handle, here or in another process, holds the directory.
+    /// Another handle, here or in another process, holds the directory or the file.
     Busy = 4,
     /// The operating system refused: a full disk, a missing permission, a failed read.
     Io = 5,
@@ -33,7 +33,7 @@ pub enum damo_status {
     Poisoned = 8,
     /// A bug in damo: the call panicked and was stopped at the C boundary.
     Panic = 9,
-    /// The storage was opened before this process was forked from the one that owns it.
+    /// The storage or filter was opened before this process was forked from the one that owns it.
     Forked = 10,
     /// There is no memory for what the call needs; nothing was done.
     OutOfMemory = 11,

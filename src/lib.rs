@@ -9,6 +9,7 @@
 //! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
 //! - journal, cache: the calls of a process that may be killed; the rows that are in memory
 //! - [`table`]: the files of a dump and serving from them; needs no storage
+//! - [`filter`]: a counting Bloom filter in a file of its own
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
 //!   without I/O
 
@@ -19,6 +20,7 @@ mod cache;
 pub mod embedding;
 pub mod error;
 pub mod ffi;
+pub mod filter;
 pub mod initializer;
 mod journal;
 pub mod memory;

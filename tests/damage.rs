@@ -204,7 +204,10 @@ fn a_row_of_another_length_is_corruption_that_names_the_row() {
     }
     let error = read_all(dir.path()).unwrap_err();
     assert_eq!(error.status(), Status::Corruption);
-    assert!(error.message().contains("group 0 key 7: the stored row has 3 bytes, less than its header"), "{error}");
+    assert!(
+        error.message().contains("group 0 key 7: the stored row has 3 bytes, less than its header"),
+        "{error}"
+    );
     // The other rows are still there.
     let storage = open(dir.path());
     assert_eq!(peek(&sgd(&storage, 4, 0.5, &[]), &[6]).0, [0.5; 4]);

@@ -22,8 +22,9 @@ fn generate() -> String {
     ["error.rs", "ffi/version.rs", "ffi/last_error.rs"]
         .iter()
         .chain(&["ffi/params.rs", "ffi/initializer.rs", "ffi/scheduler.rs", "ffi/optimizer.rs"])
-        .chain(&["ffi/storage.rs", "ffi/embedding.rs", "ffi/iterator.rs", "ffi/checkpoint.rs"])
-        .chain(&["ffi/dump.rs", "ffi/table.rs", "ffi/test_panic.rs", "ffi/test_clock.rs"])
+        .chain(&["ffi/filter.rs", "ffi/storage.rs", "ffi/embedding.rs", "ffi/iterator.rs"])
+        .chain(&["ffi/checkpoint.rs", "ffi/dump.rs", "ffi/table.rs"])
+        .chain(&["ffi/test_panic.rs", "ffi/test_clock.rs"])
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
             builder.with_src(root.join("src").join(file))
         })

@@ -208,7 +208,6 @@ fn options_are_checked_before_anything_is_created() {
         assert!(!path.exists());
     }
     failure(Storage::open(&path, -1, &Params::new()), Status::InvalidArgument);
-    failure(Storage::open(&path, 1, &Params::new()), Status::NotSupported);
     failure(Storage::open("", 0, &Params::new()), Status::InvalidArgument);
     assert!(!path.exists());
 }

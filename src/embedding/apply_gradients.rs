@@ -7,7 +7,8 @@ use crate::optimizer::{GRADIENT_WORDS, is_gradient};
 impl Embedding {
     /// Steps the optimizer: `gradients` has `dim` floats a key in key order. A key that has no row gets one first;
     /// a key given twice is treated as the option `duplicates` says; padding is dropped. The group's global step
-    /// rises by one a call, also for an empty one. All rows and the step change together or not at all.
+    /// rises by one a call, also for an empty one. All rows and the step change together or not at all. With a filter the
+    /// gradients of keys that are neither admitted nor have a row are dropped.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length and for a gradient that is NaN, infinite or beyond 1e18, naming its key;
@@ -17,7 +18,10 @@ impl Embedding {
         self.check_floats("gradients", gradients.len(), keys.len())?;
         let (core, options) = (self.storage.core(), &self.options);
         let (padding, duplicates) = (options.padding_key, options.duplicates);
-        let outcome = self.table.apply_gradients(core, keys, gradients, padding, duplicates);
+        let outcome = match self.admission.filter() {
+            None => self.table.apply_gradients(core, keys, gradients, padding, duplicates),
+            Some(filter) => self.apply_admitted_gradients(&filter, keys, gradients),
+        };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // It is known that something is wrong; now it is looked up what, so that the message says where.
             self.check_each("gradient", keys, gradients, is_gradient, GRADIENT_WORDS)?;

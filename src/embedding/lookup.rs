@@ -7,7 +7,8 @@ use crate::error::Result;
 
 impl Embedding {
     /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order. A key seen for the first time
-    /// gets a row; a key given twice gives the same row twice; the padding key reads as zeros.
+    /// gets a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter only
+    /// admitted keys get rows, see [`Embedding::set_filter`].
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when `weights` does not hold `keys.len() * dim` floats; `POISONED`, `OUT_OF_MEMORY`, `IO`,
@@ -16,7 +17,10 @@ impl Embedding {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         let core = self.storage.core();
-        self.table.lookup(core, keys, self.options.padding_key, weights)?;
+        match self.admission.filter() {
+            None => self.table.lookup(core, keys, self.options.padding_key, weights)?,
+            Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
+        }
         core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! What a call's arguments mean and which are refused is here; what happens to the rows is in `storage::table`. Knows
 //! nothing of C.
 
+mod admission;
 mod apply_gradients;
 mod check;
 mod delete;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub use options::EmbeddingOptions;
 
 pub use crate::storage::{Duplicates, Record};
+
+use admission::Admission;
 
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -38,6 +41,7 @@ pub struct Embedding {
     table: Arc<Table>,
     storage: Storage,
     options: EmbeddingOptions,
+    admission: Admission,
 }
 
 impl Embedding {
@@ -64,7 +68,7 @@ impl Embedding {
         };
         let options = EmbeddingOptions::read(options)?;
         let table = Arc::new(Table::open(&storage, group, dim, optimizer, initializer)?);
-        Ok(Embedding { table, storage, options })
+        Ok(Embedding { table, storage, options, admission: Admission::default() })
     }
 
     /// Weights of a row.

@@ -31,6 +31,15 @@ pub(super) unsafe fn handle<'a, T>(pointer: *const T, name: &str) -> Result<&'a 
     unsafe { pointer.as_ref() }.ok_or_else(|| null(name, "a handle"))
 }
 
+/// A handle that may be NULL.
+///
+/// # Safety
+/// `pointer` is NULL or a live handle.
+pub(super) unsafe fn optional_handle<'a, T>(pointer: *const T) -> Option<&'a T> {
+    // SAFETY: the caller's promise.
+    unsafe { pointer.as_ref() }
+}
+
 /// As [`handle`], for the handle that its caller may change: one thread at a time uses it.
 ///
 /// # Safety

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{arguments, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
+use super::{arguments, damo_filter, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
 use crate::embedding::Embedding;
 use crate::error::{Error, damo_status};
 
@@ -55,7 +55,8 @@ pub unsafe extern "C" fn damo_embedding_new(
 }
 
 /// Writes the weights of keys into weights: keys_len x dim floats, in key order. A key seen for the first time gets
-/// a row; a key given twice gives the same row twice; the padding key reads as zeros.
+/// a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter
+/// (damo_embedding_set_filter) only keys that were seen often enough get rows.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len
 /// that is not keys_len x dim; POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. weights may then be partly written.
@@ -297,6 +298,34 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
     guard::status("damo_embedding_set_step", || {
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(embedding, "embedding") }?.inner.set_step(step)
+    })
+}
+
+/// Attaches a filter, in place of the one that is attached; NULL attaches none. The embedding keeps what it needs, so
+/// the handle can be freed. A filter may serve many embeddings, of any group; keys of different groups are different keys.
+///
+/// From then on damo_embedding_lookup counts every occurrence of a key, but not of the padding key, and then makes rows for
+/// those that have been counted often enough (the filter's parameter count; the occurrence that completes it is enough).
+/// All other keys read as their initial values and take no row and no disk. damo_embedding_apply_gradients drops their
+/// gradients, which must be valid nevertheless, and the global step rises as ever. A key that has a row is as without a
+/// filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
+/// record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
+///
+/// Which filter an embedding has is not stored: attach it each time the group is opened.
+///
+/// May be called while other threads use the embedding: calls under way may still use the filter before.
+///
+/// Errors: INVALID_ARGUMENT for a NULL embedding; FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_embedding_set_filter(
+    embedding: *const damo_embedding,
+    filter: *const damo_filter,
+) -> damo_status {
+    guard::status("damo_embedding_set_filter", || {
+        // SAFETY: the contract of `arguments`.
+        let (embedding, filter) =
+            unsafe { (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter)) };
+        embedding.inner.set_filter(filter.map(|filter| Arc::clone(&filter.inner)))
     })
 }
 

@@ -53,8 +53,8 @@ pub unsafe extern "C" fn damo_storage_new(
     })
 }
 
-/// Returns once every change of every call that returned before is on disk, whatever the durability. Other calls go on
-/// meanwhile.
+/// Returns once every change of every call that returned before is on disk, whatever the durability, and what the filters
+/// of the storage's embeddings have counted. Other calls go on meanwhile.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
 /// flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.

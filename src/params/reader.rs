@@ -82,6 +82,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A string without a default, and not empty.
+    pub fn required_text(&mut self, name: &'static str, words: &str) -> Result<&'a str> {
+        match self.take(&[name])? {
+            None => Err(self.missing(name, words)),
+            Some((_, Value::Str(text))) if !text.is_empty() => Ok(text),
+            Some((name, value)) => Err(self.refused(name, value, words)),
+        }
+    }
+
     /// One of a list of words, returned as its position in the list.
     pub fn choice(&mut self, name: &'static str, default: usize, words: &[&str]) -> Result<usize> {
         match self.take(&[name])? {

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::expiry::Expiry;
 use super::exports::Exports;
+use super::filters::Filters;
 use super::group::Group;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
@@ -29,6 +30,7 @@ pub struct Core {
     pub(super) options: StorageOptions,
     pub(super) groups: Mutex<BTreeMap<u16, Arc<Group>>>,
     pub(super) counters: Counters,
+    pub(super) filters: Filters,
     pub(super) budget: Arc<Budget>,
     pub(super) pool: Pool,
     pub(super) readers: Readers,

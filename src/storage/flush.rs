@@ -4,16 +4,17 @@ use super::Storage;
 use crate::error::Result;
 
 impl Storage {
-    /// Returns once every change of every call that returned before is on disk (fsync included). Other calls go on
-    /// meanwhile.
+    /// Returns once every change of every call that returned before is on disk (fsync included), and what filters of
+    /// its embeddings have counted. Other calls go on meanwhile.
     ///
     /// # Errors
     /// `IO` when the disk refuses; nothing that was stored before is lost.
     pub fn flush(&self) -> Result<()> {
         let _call = self.begin_call()?;
-        self.core()
-            .writer
+        let core = self.core();
+        core.writer
             .write_all()
+            .and_then(|()| core.filters.sync())
             .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
     }
 }

@@ -45,12 +45,11 @@ impl Storage {
         let checkpoint = Directory::take(path)?;
         core.check_checkpoint(checkpoint.path()).map_err(named)?;
         restore::stage(checkpoint.path(), &core.dir).map_err(named)?;
-        let loaded = core.replace_contents();
+        let loaded = core.replace_contents(checkpoint.path());
         if loaded.is_err() {
             restore::abandon(&core.dir);
         }
-        loaded.map_err(named)?;
-        core.restore_filters(checkpoint.path()).map_err(named)
+        loaded.map_err(named)
     }
 }
 
@@ -75,6 +74,7 @@ impl Core {
         }
         let groups = group::load_all(&rocks)?;
         self.check_groups(&groups)?;
+        self.check_filters(dir)?;
         rocks.verify_checksums()?;
         scan::check_rows(&rocks, &groups)
     }
@@ -89,7 +89,7 @@ impl Core {
         Ok(())
     }
 
-    fn replace_contents(&self) -> Result<()> {
+    fn replace_contents(&self, checkpoint: &Path) -> Result<()> {
         // From here on no call is under way.
         let _contents = self.contents.write();
         let _rounds = self.rounds.lock();
@@ -116,7 +116,8 @@ impl Core {
         let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry)?);
         *self.rocks.write() = Some(Arc::clone(&rocks));
         replaced?;
-        self.forget_memory(&rocks, last)
+        self.forget_memory(&rocks, last)?;
+        self.restore_filters(checkpoint)
     }
 
     /// Makes memory agree with a database that is another one than before. Numbers only rise.

@@ -44,6 +44,7 @@ pub use call::{Call, load_rocksdb, process_is_exiting};
 pub use core::{Core, Counters};
 pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use dump::{DumpFormat, DumpOptions, Dumped};
+pub use filters::Filters;
 pub use group::{Group, GroupConfig, Named, WriteGuard};
 pub use iterate::{Rows, Verified};
 pub use options::{Durability, StorageOptions};

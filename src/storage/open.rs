@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::directory::{Directory, foreign};
 use super::expiry::Expiry;
 use super::exports::Exports;
+use super::filters::Filters;
 use super::pool::Pool;
 use super::prefetch::Prefetcher;
 use super::readers::Readers;
@@ -86,6 +87,7 @@ fn make_core(
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
         counters: Counters::default(),
+        filters: Filters::default(),
         budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
         readers: Readers::default(),

@@ -116,11 +116,40 @@ void an_embedding_trains(const std::string& dir) {
   again.flush();
 }
 
+void a_filter_admits(const std::string& scratch) {
+  const std::string path = scratch + "/filter";
+  damo::embedding embedding = open(scratch + "/admitted", 3);
+  {
+    const damo::filter filter({{"path", path}, {"capacity", 1000}, {"count", 2}});
+    filter.add(3, 4);
+    CHECK(!filter.check(3, 4));
+    filter.add(3, {4, 5});
+    std::vector<std::uint8_t> admitted(2);
+    filter.check(3, {4, 5}, admitted);
+    CHECK((admitted == std::vector<std::uint8_t>{1, 0}));
+    filter.add(3, 6, 15);
+    CHECK(filter.check(3, 6) && !filter.check(4, 6));
+    filter.sync();
+    embedding.set_filter(filter);
+  }
+  throws(DAMO_STATUS_BUSY, path.c_str(), [&] { damo::filter({{"path", path}, {"capacity", 1000}, {"count", 2}}); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "'path'", [] { damo::filter(damo::params{}); });
+  CHECK((embedding.lookup({4, 7}) == std::vector<float>{1, 1, 1, 1}));
+  embedding.apply_gradients({4, 7}, {2, 2, 2, 2});
+  CHECK((embedding.lookup({4, 7, 7}) == std::vector<float>{0, 0, 1, 1, 1, 1}));  // 7 for the third time
+  CHECK(embedding.record(7).update_num == 0);
+  embedding.set_filter(nullptr);
+  CHECK((embedding.lookup({8}) == std::vector<float>{1, 1}) && embedding.record(8).update_num == 0);
+  const damo::filter again({{"path", path}, {"capacity", 1000}, {"count", 2}});
+  CHECK(again.check(3, 7) && !again.check(3, 8));
+}
+
 int main(int argc, char** argv) {
   CHECK(argc == 2);
   CHECK(std::string(damo::version()) == damo_version());
   params_carry_every_type();
   leaves_answer();
   an_embedding_trains(std::string(argv[1]) + "/storage");
+  a_filter_admits(argv[1]);
   return 0;
 }

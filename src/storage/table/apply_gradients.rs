@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
-use super::part::{Duplicates, Merge, Part, SKIP};
+use super::load::Absent;
+use super::part::{Duplicates, Merge, Part, Refused, SKIP};
 use super::{Source, Table, lines};
 use crate::cache::Shard;
 use crate::error::{Error, Result};
 use crate::journal::Kind;
+use crate::memory::room_for;
+use crate::optimizer::are_gradients;
 use crate::storage::Core;
+use crate::storage::group::WriteGuard;
 
 /// Steps whose rows are asked for ahead of their use.
 const AHEAD: usize = 8;
@@ -40,8 +44,57 @@ impl Table {
         duplicates: Duplicates,
         source: Source,
     ) -> Result<()> {
-        let mut parts = self.parts(core, keys, gradients, padding, Merge::Gradients(duplicates))?;
+        let parts = self.parts(core, keys, gradients, padding, Merge::Gradients(duplicates))?;
         let guard = self.group.begin_write()?;
+        self.apply_parts(core, guard, parts, source)
+    }
+
+    /// As [`Table::apply_gradients`], without the gradients of keys that are neither `admitted` (one byte a key, 0 for
+    /// those that are not) nor have a row.
+    ///
+    /// # Errors
+    /// As [`Table::apply_gradients`].
+    pub fn apply_admitted_gradients(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        gradients: &[f32],
+        padding: Option<i64>,
+        duplicates: Duplicates,
+        admitted: &[u8],
+    ) -> Result<()> {
+        let mut held_back = room_for(keys.len())?;
+        let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
+        held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
+        held_back.sort_unstable();
+        held_back.dedup();
+        // From here on nobody deletes a row that is about to be found, which would then be made again.
+        let guard = self.group.begin_write()?;
+        let found = self.load(core, &held_back, Absent::Skip, false).map(|loaded| loaded.found);
+        core.give_back_excess();
+        let mut has_row = found?.into_iter();
+        held_back.retain(|_| has_row.next() != Some(true));
+        let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(gradients.len())?);
+        for (key, gradient) in keys.iter().zip(gradients.chunks_exact(self.dim)) {
+            if held_back.binary_search(key).is_err() {
+                kept_keys.push(*key);
+                kept.extend_from_slice(gradient);
+            } else if !are_gradients(gradient) {
+                // Dropping it would hide what is wrong with the model.
+                return Err(Refused::Float.into());
+            }
+        }
+        let parts = self.parts(core, &kept_keys, &kept, padding, Merge::Gradients(duplicates))?;
+        self.apply_parts(core, guard, parts, Source::Call)
+    }
+
+    fn apply_parts(
+        &self,
+        core: &Core,
+        guard: WriteGuard<'_>,
+        mut parts: Vec<Part>,
+        source: Source,
+    ) -> Result<()> {
         let change = match source {
             Source::Replay { rate, step, .. } => Change { kind: Kind::Gradients, source, rate, step },
             Source::Call => {

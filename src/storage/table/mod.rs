@@ -110,6 +110,11 @@ impl Table {
         &self.optimizer
     }
 
+    /// Writes the weights of a row before anybody has trained it, `dim` floats.
+    pub fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
+        self.initializer.fill(self.group.id(), key, weights);
+    }
+
     /// Cache lines of a row's weights.
     fn weight_lines(&self) -> usize {
         lines(self.dim)
@@ -118,7 +123,7 @@ impl Table {
     /// Writes what a row is before anybody has trained it.
     fn fill_first(&self, key: i64, row: &mut [f32]) {
         let (weights, state) = row.split_at_mut(self.dim);
-        self.initializer.fill(self.group.id(), key, weights);
+        self.fill_first_weights(key, weights);
         state.fill(0.0);
     }
 }

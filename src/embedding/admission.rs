@@ -1,0 +1,124 @@
+//! Admission: with a filter, a key gets a row once it has been looked up often enough. Until then it reads as its initial
+//! weights and costs no row, no disk and no step of the optimizer.
+//!
+//! A key that has a row is treated as admitted whatever the filter says, so that a filter which is attached to a trained
+//! table hides nothing. Whether it has one is found out as peek does it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+
+use super::Embedding;
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::memory::{filled, room_for};
+
+/// The filter of an embedding, if it has one.
+#[derive(Default)]
+pub(super) struct Admission {
+    filter: RwLock<Option<Arc<Filter>>>,
+    /// Whether there is one, so that embeddings without do not share a lock for that.
+    is_there: AtomicBool,
+}
+
+impl Admission {
+    #[inline]
+    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
+        if self.is_there.load(Ordering::Acquire) { self.filter.read().clone() } else { None }
+    }
+}
+
+impl Embedding {
+    /// Attaches `filter`, in place of the one before, or none. From then on
+    ///
+    /// - a lookup counts every occurrence of a key but the padding key, and then makes rows for the keys that were counted
+    ///   often enough; the others read as their initial weights;
+    /// - apply_gradients drops the gradients of keys that were not and have no row;
+    /// - all other calls are as before: insert makes rows, peek and prefetch count nothing.
+    ///
+    /// Calls that are under way may use the filter that was there when they began.
+    ///
+    /// # Errors
+    /// `FORKED`.
+    pub fn set_filter(&self, filter: Option<Arc<Filter>>) -> Result<()> {
+        let _call = self.storage.begin_call()?;
+        let filters = self.storage.core().filters();
+        let group = self.table.group().id();
+        let mut slot = self.admission.filter.write();
+        if let Some(filter) = &filter {
+            filters.register(group, filter);
+        }
+        let before = std::mem::replace(&mut *slot, filter);
+        self.admission.is_there.store(slot.is_some(), Ordering::Release);
+        if let Some(before) = &before {
+            filters.unregister(group, before);
+        }
+        // Another embedding's lookups need not wait for a file to be closed.
+        drop(slot);
+        Ok(())
+    }
+
+    /// The filter that is attached.
+    pub fn filter(&self) -> Option<Arc<Filter>> {
+        self.admission.filter()
+    }
+
+    pub(super) fn lookup_admitted(&self, filter: &Filter, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+        let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
+        let (mut admitted, mut found) = (filled(0u8, keys.len())?, filled(0u8, keys.len())?);
+        filter.count(self.table.group().id().into(), keys, padding, &mut admitted)?;
+        self.table.peek(core, keys, padding, weights, Some(&mut found))?;
+        let count = admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
+        let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);
+        for (position, key) in keys.iter().enumerate() {
+            if found[position] == 1 || Some(*key) == padding {
+                continue;
+            }
+            if admitted[position] == 1 {
+                new_keys.push(*key);
+                positions.push(position);
+            } else {
+                self.table.fill_first_weights(*key, &mut weights[position * dim..(position + 1) * dim]);
+            }
+        }
+        if new_keys.is_empty() {
+            return Ok(());
+        }
+        let mut new_weights = filled(0.0f32, new_keys.len() * dim)?;
+        self.table.lookup(core, &new_keys, None, &mut new_weights)?;
+        for (position, row) in positions.into_iter().zip(new_weights.chunks_exact(dim)) {
+            weights[position * dim..(position + 1) * dim].copy_from_slice(row);
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_admitted_gradients(
+        &self,
+        filter: &Filter,
+        keys: &[i64],
+        gradients: &[f32],
+    ) -> Result<()> {
+        let (core, options) = (self.storage.core(), &self.options);
+        let (padding, duplicates) = (options.padding_key, options.duplicates);
+        let mut admitted = filled(0u8, keys.len())?;
+        filter.check_batch(self.table.group().id().into(), keys, &mut admitted)?;
+        let is_all =
+            keys.iter().zip(&admitted).all(|(key, admitted)| *admitted == 1 || Some(*key) == padding);
+        if is_all {
+            return self.table.apply_gradients(core, keys, gradients, padding, duplicates);
+        }
+        self.table.apply_admitted_gradients(core, keys, gradients, padding, duplicates, &admitted)
+    }
+}
+
+impl Drop for Embedding {
+    fn drop(&mut self) {
+        // In a forked child, and while the process ends, nobody asks any more, and locks may be held for ever.
+        if let Ok(_call) = self.storage.begin_call()
+            && let Some(filter) = self.admission.filter()
+        {
+            self.storage.core().filters().unregister(self.table.group().id(), &filter);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Add: keys that have been seen.
+
+use super::counters::Terms;
+use super::hash::Place;
+use super::{Filter, salt};
+use crate::error::Result;
+
+impl Filter {
+    /// Adds `num` to how often `key` of `group` has been seen.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a group above 65535; `FORKED`.
+    pub fn add(&self, group: u32, key: i64, num: u32) -> Result<()> {
+        let opened = self.begin()?;
+        let blocks = opened.map.blocks();
+        let place = Place::new(salt(group)?, key, blocks.len());
+        self.terms(opened.header.per_key).add(&blocks[place.block], place, num, &self.locks);
+        Ok(())
+    }
+
+    /// Adds `num` to each of `keys`; one that is given twice is added twice.
+    ///
+    /// # Errors
+    /// As [`Filter::add`]; nothing was added then.
+    pub fn add_batch(&self, group: u32, keys: &[i64], num: u32) -> Result<()> {
+        let opened = self.begin()?;
+        let terms = self.terms(opened.header.per_key);
+        opened.each(salt(group)?, keys, |_, _, block, place| {
+            terms.add(block, place, num, &self.locks);
+        });
+        Ok(())
+    }
+
+    /// Adds 1 for each occurrence of a key, and then writes to `admitted`, one byte a key, 1 for those that have been
+    /// seen `count` times and 0 for the others. `skipped` is left alone; its byte becomes 0.
+    ///
+    /// # Errors
+    /// As [`Filter::check_batch`]; nothing was added then.
+    pub fn count(&self, group: u32, keys: &[i64], skipped: Option<i64>, admitted: &mut [u8]) -> Result<()> {
+        super::check::check_lengths(keys.len(), admitted.len())?;
+        let opened = self.begin()?;
+        let terms = self.terms(opened.header.per_key);
+        let salt = salt(group)?;
+        let mut missing = 0usize;
+        opened.each(salt, keys, |index, key, block, place| {
+            let is_admitted = Some(key) != skipped && terms.add(block, place, 1, &self.locks);
+            admitted[index] = u8::from(is_admitted);
+            missing += usize::from(!is_admitted);
+        });
+        if missing == 0 {
+            return Ok(());
+        }
+        // What a later occurrence has admitted holds for the earlier ones of the same call.
+        let blocks = opened.map.blocks();
+        for (admitted, key) in admitted.iter_mut().zip(keys) {
+            if *admitted == 0 && Some(*key) != skipped {
+                let place = Place::new(salt, *key, blocks.len());
+                *admitted = u8::from(terms.is_admitted(&blocks[place.block], place));
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn terms(&self, per_key: u32) -> Terms {
+        Terms { per_key: per_key as usize, count: self.options.count }
+    }
+}

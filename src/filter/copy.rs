@@ -1,0 +1,79 @@
+//! Copies of a filter, for checkpoints: files of the same format, which can be opened as filters themselves.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::file::{self, NewFile, OwnedFile, failed, synchronise_folder, too_large};
+use super::header::{BLOCK_LEN, HEADER_LEN, Header};
+use super::open::resolve;
+use super::{Filter, Opened};
+use crate::error::{Error, Result};
+
+impl Filter {
+    /// Writes the filter to a new file at `path`, in place of what is there; it is on disk when this returns. Additions go
+    /// on meanwhile: the copy has all that returned before, and of the others some.
+    ///
+    /// # Errors
+    /// `IO`; `BUSY` when the path is that of a filter that is open; `INVALID_ARGUMENT` when it is no file; `FORKED`.
+    pub fn save_copy(&self, path: &Path) -> Result<()> {
+        let opened = self.begin()?;
+        let path = resolve(path)?;
+        let new = NewFile::take(&path)?;
+        let _replaced = OwnedFile::open(&path)?;
+        let header = opened.header;
+        let len = header.file_len().ok_or_else(|| too_large(&path))?;
+        new.begin(&header, false)?;
+        let blocks = opened.map.blocks();
+        new.fill(len, |offset, piece| {
+            let first = (offset as usize - HEADER_LEN) / BLOCK_LEN;
+            for (bytes, block) in piece.chunks_exact_mut(BLOCK_LEN).zip(&blocks[first..]) {
+                for (bytes, word) in bytes.chunks_exact_mut(8).zip(block) {
+                    bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+                }
+            }
+            Ok(())
+        })?;
+        new.publish()?;
+        synchronise_folder(&path).map_err(|error| failed(&path, "cannot be written", &error))
+    }
+
+    /// Makes sure that [`Filter::restore_from`] would accept a copy.
+    ///
+    /// # Errors
+    /// What it would refuse it with.
+    pub fn check_copy(&self, path: &Path) -> Result<()> {
+        self.open_copy(path).map(drop)
+    }
+
+    fn open_copy(&self, path: &Path) -> Result<(File, Header)> {
+        let copy = File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
+        let header = file::read_header(&copy, path)?;
+        header.check_same(&self.options).map_err(|error| {
+            Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))
+        })?;
+        Ok((copy, header))
+    }
+
+    /// Replaces all counts by those of a copy. Should the process be killed meanwhile, the file has the one or the other;
+    /// additions made meanwhile may be lost.
+    ///
+    /// # Errors
+    /// As `Filter::open` for a copy that is missing, damaged or has other parameters; `IO`; `OUT_OF_MEMORY`; `FORKED`.
+    /// The counts are as they were then.
+    pub fn restore_from(&self, path: &Path) -> Result<()> {
+        self.check_not_forked()?;
+        let unreadable = |error: std::io::Error| failed(path, "cannot be read", &error);
+        let (copy, header) = self.open_copy(path)?;
+        let len = header.file_len().ok_or_else(|| too_large(path))?;
+        let new = NewFile::take(&self.path)?;
+        new.begin(&header, true)?;
+        new.fill(len, |offset, piece| copy.read_exact_at(piece, offset).map_err(unreadable))?;
+        let fresh = Opened::publish(new, header, &self.path)?;
+        // Additions wait no longer than this takes.
+        let replaced = std::mem::replace(&mut *self.opened.write(), fresh);
+        drop(replaced);
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! A filter's file: whose it is, and how a new one comes to be: whole, or not at all.
+//!
+//! A file belongs to one handle at a time, of all processes, by an advisory lock (flock). Whoever makes a file holds the
+//! lock of `<path>.damo-new` meanwhile, which then is the file under its own name; so two who make the same one do not
+//! meet, and what a killed process leaves is used by the next.
+//!
+//! All of a file's room on disk is taken when it is made. Keys are spread over the whole file, so after some ten thousand
+//! of them hardly anything would be left of a sparse file's holes; and a page for which the disk has no room when
+//! it is first written ends the process (SIGBUS), where taking room beforehand is an error.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::io::Errno;
+
+use super::header::{HEADER_LEN, Header};
+use crate::error::{Error, Result, Status};
+use crate::memory::filled;
+
+/// Bytes that are read or written at a time.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// How often a file may be replaced by others between opening and locking it.
+const ATTEMPTS: usize = 10;
+
+/// An open file whose lock this process has.
+pub(super) struct OwnedFile {
+    file: File,
+    pid: u32,
+}
+
+impl OwnedFile {
+    /// Opens the file at `path` for this handle alone; None when nothing is there.
+    ///
+    /// # Errors
+    /// `BUSY`, `IO`; `INVALID_ARGUMENT` for something else than a file.
+    pub(super) fn open(path: &Path) -> Result<Option<OwnedFile>> {
+        OwnedFile::take(path, path, File::options().read(true).write(true))
+    }
+
+    /// As `open`, of `path`, which is or will be the file `named`.
+    fn take(path: &Path, named: &Path, how: &fs::OpenOptions) -> Result<Option<OwnedFile>> {
+        for _ in 0..ATTEMPTS {
+            // Opening a pipe or a device might wait, or do something.
+            match fs::metadata(path) {
+                Ok(found) if !found.is_file() => {
+                    return Err(Error::invalid(format!("path '{}' is not a file", path.display())));
+                }
+                _ => {}
+            }
+            let file = match how.open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(path, "cannot be opened", &error)),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(busy(named)),
+                Err(TryLockError::Error(error)) => return Err(failed(path, "cannot be locked", &error)),
+            }
+            let file = OwnedFile { file, pid: std::process::id() };
+            // Whoever had it may have put another in its place before letting go of it.
+            if file.is_at(path) {
+                return Ok(Some(file));
+            }
+        }
+        Err(busy(named))
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), fs::metadata(path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+}
+
+impl Drop for OwnedFile {
+    fn drop(&mut self) {
+        // Closing would do, but for children that were forked meanwhile and have the file open, too. Such a child
+        // leaves the lock to its parent.
+        if self.pid == std::process::id() {
+            let _ = self.file.unlock();
+        }
+    }
+}
+
+/// A file that is being made, and goes again when it is dropped before it is published.
+pub(super) struct NewFile {
+    owned: Option<OwnedFile>,
+    new: PathBuf,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Takes the right to make the file at `path`.
+    ///
+    /// # Errors
+    /// `BUSY` when somebody else is making it; `IO`.
+    pub(super) fn take(path: &Path) -> Result<NewFile> {
+        let mut new = OsString::from(path);
+        new.push(".damo-new");
+        let new = PathBuf::from(new);
+        let how = || File::options().read(true).write(true).create(true).truncate(false).to_owned();
+        let Some(owned) = OwnedFile::take(&new, path, &how())? else {
+            return Err(Error::io(format!(
+                "path '{}' cannot be created: there is no such folder",
+                path.display()
+            )));
+        };
+        Ok(NewFile { owned: Some(owned), new, path: path.to_owned() })
+    }
+
+    /// Writes a header with no counts behind it; with `reserved`, with all the room that the file will need.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn begin(&self, header: &Header, reserved: bool) -> Result<()> {
+        let len = header.file_len().ok_or_else(|| too_large(&self.path))?;
+        self.attempt(len, |file| {
+            // A killed process may have left something.
+            file.set_len(0)?;
+            if reserved {
+                reserve_new(file, len)?
+            } else {
+                file.set_len(len)?
+            }
+            file.write_all_at(&header.to_bytes(), 0)
+        })
+    }
+
+    /// Writes pieces of the file, which come with where they belong; zeros are there already.
+    ///
+    /// # Errors
+    /// `IO`, and those of `next`, which fills a piece.
+    pub(super) fn fill(&self, len: u64, mut next: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+        let mut piece = filled(0u8, PIECE)?;
+        let mut offset = HEADER_LEN as u64;
+        while offset < len {
+            let piece = &mut piece[..PIECE.min((len - offset) as usize)];
+            next(offset, piece)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                self.attempt(len, |file| file.write_all_at(piece, offset))?;
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name, in place of whatever has it, once all of it is on disk. The name itself may not be yet.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn publish(mut self) -> Result<OwnedFile> {
+        self.attempt(0, |file| file.sync_all())?;
+        fs::rename(&self.new, &self.path)
+            .map_err(|error| failed(&self.path, "cannot be put in its place", &error))?;
+        // An error here must not undo what has happened; `sync` tells it.
+        let _ = synchronise_folder(&self.path);
+        self.owned.take().ok_or_else(|| too_large(&self.path))
+    }
+
+    pub(super) fn file(&self) -> Result<&File> {
+        self.owned.as_ref().map(OwnedFile::file).ok_or_else(|| too_large(&self.path))
+    }
+
+    fn attempt(&self, len: u64, work: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
+        work(self.file()?).map_err(|error| {
+            let what = if len > 0 { format!("cannot be made, {len} bytes") } else { "cannot be made".into() };
+            failed(&self.path, &what, &error)
+        })
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.owned.is_some() {
+            let _ = fs::remove_file(&self.new);
+        }
+    }
+}
+
+/// Takes room on the disk for a file that is empty.
+fn reserve_new(file: &File, len: u64) -> io::Result<()> {
+    // Otherwise file systems take what there is before they fail, and others would find the disk full meanwhile.
+    if let Ok(found) = fstatvfs(file) {
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < len {
+            let what = format!("the disk has room for {free}");
+            return Err(io::Error::new(ErrorKind::StorageFull, what));
+        }
+    }
+    if reserve(file, len)? {
+        return Ok(());
+    }
+    // A file system that cannot be asked for room has to be given zeros.
+    let zeros = filled(0u8, PIECE).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
+    let mut offset = 0;
+    while offset < len {
+        let piece = PIECE.min((len - offset) as usize);
+        file.write_all_at(&zeros[..piece], offset)?;
+        offset += piece as u64;
+    }
+    Ok(())
+}
+
+/// Makes sure that all of a file has room on the disk; false where the file system cannot say. Copying may have made holes.
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, len) {
+            Ok(()) => return Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads the header of a filter's file.
+///
+/// # Errors
+/// `IO`, and those of [`Header::from_bytes`].
+pub(super) fn read_header(file: &File, path: &Path) -> Result<Header> {
+    let unreadable = |error: io::Error| failed(path, "cannot be read", &error);
+    let len = file.metadata().map_err(unreadable)?.len();
+    let mut bytes = filled(0u8, (HEADER_LEN as u64).min(len) as usize)?;
+    file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
+    let named =
+        |error: Error| Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()));
+    Header::from_bytes(&bytes, len).map_err(named)
+}
+
+/// Brings a file's name to disk.
+pub(super) fn synchronise_folder(path: &Path) -> io::Result<()> {
+    match path.parent().map(File::open) {
+        Some(Ok(folder)) => folder.sync_all(),
+        // A folder that may be written but not read cannot be synchronised by this user.
+        Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn failed(path: &Path, what: &str, error: &io::Error) -> Error {
+    Error::io(format!("path '{}' {what}: {error}", path.display()))
+}
+
+pub(super) fn too_large(path: &Path) -> Error {
+    Error::io(format!("path '{}' cannot be made: no file can be that large", path.display()))
+}
+
+fn busy(path: &Path) -> Error {
+    Error::new(
+        Status::Busy,
+        format!(
+            "path '{}' is in use by another filter handle, here or in another process; free that one first",
+            path.display()
+        ),
+    )
+}

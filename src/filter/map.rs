@@ -1,0 +1,73 @@
+//! The counters of a file, mapped into memory and shared with it: what is stored there is the system's to keep,
+//! whatever becomes of the process.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::header::{BLOCK_LEN, HEADER_LEN};
+
+/// 256 counters in two neighbouring cache lines, which processors fetch together.
+pub(super) type Block = [AtomicU64; 16];
+const _: () = assert!(size_of::<Block>() == BLOCK_LEN);
+
+pub(super) struct Map {
+    raw: MmapRaw,
+    blocks: usize,
+}
+
+impl Map {
+    /// Maps a file that has a header and this many blocks, all of them with room on the disk: a page without any would
+    /// end the process when it is written.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn new(file: &File, blocks: usize) -> io::Result<Map> {
+        let len = blocks.checked_mul(BLOCK_LEN).and_then(|len| len.checked_add(HEADER_LEN));
+        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+        let raw = MmapOptions::new().len(len).map_raw(file)?;
+        // Advice; file systems in memory follow it, others may, and where it fails nothing is lost.
+        #[cfg(target_os = "linux")]
+        let _ = raw.advise(memmap2::Advice::HugePage);
+        Ok(Map { raw, blocks })
+    }
+
+    #[inline(always)]
+    pub(super) fn blocks(&self) -> &[Block] {
+        // SAFETY: the mapping, made with this length, is readable and writable, holds `blocks` blocks behind its header and
+        // lives as long as `self`; it begins a page and the header is one, so blocks are aligned. Any bits are an
+        // AtomicU64, and nobody here touches the mapping but through these atomics, so that other threads, and other
+        // mappings of the file, may change them. (A file that another program cuts off ends the process with SIGBUS,
+        // which no reader of a mapping can prevent.)
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(HEADER_LEN).cast(), self.blocks) }
+    }
+
+    /// Returns once the disk has what is in memory.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.raw.flush()
+    }
+}
+
+/// Asks for a block that will be needed soon.
+#[inline(always)]
+pub(super) fn prefetch(block: &Block) {
+    for word in [&block[0], &block[8]] {
+        let address = std::ptr::from_ref(word).cast::<i8>();
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(address);
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above; `prfm` has no operand but the address and changes neither memory nor flags.
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let _ = address;
+    }
+}

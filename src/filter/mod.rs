@@ -1,0 +1,132 @@
+//! A counting Bloom filter in a memory-mapped file: how often a key of a group has been seen, up to `count` times.
+//!
+//! The file is all there is: counters change in the mapping, which the system keeps when the process is killed.
+//! Knows nothing of storage, embeddings or C. `header` and `hash` are the file's format, `layout` says how large it must
+//! be, `counters` is what an addition does, `file` how a file comes to be and whose it is.
+
+mod add;
+mod check;
+mod copy;
+mod counters;
+mod file;
+mod hash;
+mod header;
+mod layout;
+mod map;
+mod open;
+mod options;
+mod sync;
+
+use std::path::{Path, PathBuf};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+pub use options::FilterOptions;
+
+use crate::error::{Error, Result, Status};
+use counters::Locks;
+use file::OwnedFile;
+use hash::{Place, Salt};
+use header::Header;
+use map::{Block, Map};
+
+/// An open filter. Safe to use from any number of threads; one handle at a time, of all processes, has a file.
+pub struct Filter {
+    options: FilterOptions,
+    /// The file, absolute.
+    path: PathBuf,
+    /// Held for writing only to put another file in its place.
+    opened: RwLock<Opened>,
+    locks: Locks,
+    pid: u32,
+}
+
+/// A file and its counters.
+struct Opened {
+    header: Header,
+    map: Map,
+    /// Its lock is ours as long as this is open.
+    _file: OwnedFile,
+}
+
+/// Groups are numbered 0..=65535.
+const MAX_GROUP: u32 = u16::MAX as u32;
+
+/// Keys whose counters are asked for ahead of their use.
+const AHEAD: usize = 24;
+
+impl Filter {
+    pub fn options(&self) -> &FilterOptions {
+        &self.options
+    }
+
+    /// The file, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every call starts here: the locks and the file are those of the process that opened it.
+    ///
+    /// # Errors
+    /// `FORKED` in a child of that process.
+    fn begin(&self) -> Result<RwLockReadGuard<'_, Opened>> {
+        self.check_not_forked()?;
+        Ok(self.opened.read())
+    }
+
+    fn check_not_forked(&self) -> Result<()> {
+        let pid = std::process::id();
+        if pid == self.pid {
+            return Ok(());
+        }
+        Err(Error::new(
+            Status::Forked,
+            format!(
+                "the filter '{}' was opened by process {} and this is its forked child {pid}; open filters after \
+                 forking, or use them in the parent only",
+                self.path.display(),
+                self.pid
+            ),
+        ))
+    }
+}
+
+fn salt(group: u32) -> Result<Salt> {
+    match u16::try_from(group) {
+        Ok(group) => Ok(Salt::new(group)),
+        Err(_) => Err(Error::invalid(format!("group is {group}; a number from 0 to {MAX_GROUP} is needed"))),
+    }
+}
+
+impl Opened {
+    /// Does `work` with the counters of every key, in order, which are on their way from memory by then.
+    #[inline(always)]
+    fn each(&self, salt: Salt, keys: &[i64], mut work: impl FnMut(usize, i64, &Block, Place)) {
+        let blocks = self.map.blocks();
+        let place_of = |key: i64| {
+            let place = Place::new(salt, key, blocks.len());
+            map::prefetch(&blocks[place.block]);
+            place
+        };
+        let mut places = [Place::default(); AHEAD];
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = place_of(*key);
+        }
+        let mut next = 0;
+        for (index, key) in keys.iter().enumerate() {
+            let place = places[next];
+            if let Some(later) = keys.get(index + AHEAD) {
+                places[next] = place_of(*later);
+            }
+            next = if next + 1 == AHEAD { 0 } else { next + 1 };
+            work(index, *key, &blocks[place.block], place);
+        }
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FilterOptions { capacity, count, fpr, .. } = self.options;
+        write!(formatter, "Filter({}, capacity {capacity}, count {count}, fpr {fpr})", self.path.display())
+    }
+}

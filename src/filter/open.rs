@@ -1,0 +1,108 @@
+//! Opening a filter: the file that is there, or a new one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use parking_lot::RwLock;
+
+use super::counters::Locks;
+use super::file::{self, NewFile, OwnedFile, failed, too_large};
+use super::header::Header;
+use super::layout::Layout;
+use super::map::Map;
+use super::{Filter, FilterOptions, Opened};
+use crate::error::{Error, Result, Status};
+use crate::params::Params;
+
+impl Filter {
+    /// Opens the filter that `params` describe, making its file when there is none, or when `reload` is false.
+    ///
+    /// # Errors
+    /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, or that of a filter with other
+    ///   parameters
+    /// - `BUSY`: another handle, here or in another process, has the file
+    /// - `CORRUPTION`: the file is damaged, cut off or empty
+    /// - `NOT_SUPPORTED`: its format is of a later release
+    /// - `IO`: it cannot be created, read or written, or the disk has no room for it
+    /// - `OUT_OF_MEMORY`
+    pub fn open(params: &Params) -> Result<Filter> {
+        let options = FilterOptions::read(params)?;
+        let path = resolve(&options.path)?;
+        let opened = if options.reload {
+            match Opened::existing(&path, &options)? {
+                Some(opened) => opened,
+                None => Opened::make(&path, &options)?,
+            }
+        } else {
+            Opened::make(&path, &options)?
+        };
+        Ok(Filter {
+            options,
+            path,
+            opened: RwLock::new(opened),
+            locks: Locks::new()?,
+            pid: std::process::id(),
+        })
+    }
+}
+
+impl Opened {
+    /// Opens the file at `path`; None when nothing is there.
+    fn existing(path: &Path, options: &FilterOptions) -> Result<Option<Opened>> {
+        let Some(file) = OwnedFile::open(path)? else { return Ok(None) };
+        let header = file::read_header(file.file(), path)?;
+        header.check_same(options).map_err(|error| {
+            Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))
+        })?;
+        let len = header.file_len().ok_or_else(|| too_large(path))?;
+        file::reserve(file.file(), len).map_err(|error| failed(path, "has no room on disk", &error))?;
+        let map = map(file.file(), &header, path)?;
+        Ok(Some(Opened { header, map, _file: file }))
+    }
+
+    /// Makes a new file, in place of the one that is there unless that is to be opened.
+    fn make(path: &Path, options: &FilterOptions) -> Result<Opened> {
+        let new = NewFile::take(path)?;
+        // Only who has the new file may make one, so what is there now is what will be replaced.
+        if options.reload
+            && let Some(opened) = Opened::existing(path, options)?
+        {
+            return Ok(opened);
+        }
+        // Held until the new one is in its place, so that nobody uses it.
+        let _replaced = OwnedFile::open(path)?;
+        let FilterOptions { capacity, count, fpr, .. } = *options;
+        let Layout { blocks, per_key } = Layout::new(capacity, fpr);
+        let header = Header { capacity, count, fpr, per_key, blocks };
+        new.begin(&header, true)?;
+        Opened::publish(new, header, path)
+    }
+
+    /// Gives a new file its name and opens it.
+    pub(super) fn publish(new: NewFile, header: Header, path: &Path) -> Result<Opened> {
+        // What can fail comes first.
+        let map = map(new.file()?, &header, path)?;
+        Ok(Opened { header, map, _file: new.publish()? })
+    }
+}
+
+fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {
+    let blocks = usize::try_from(header.blocks).map_err(|_| too_large(path))?;
+    Map::new(file, blocks).map_err(|error| {
+        let status =
+            if error.kind() == std::io::ErrorKind::OutOfMemory { Status::OutOfMemory } else { Status::Io };
+        let len = header.file_len().unwrap_or(u64::MAX);
+        Error::new(
+            status,
+            format!("path '{}': its {len} bytes cannot be mapped into memory: {error}", path.display()),
+        )
+    })
+}
+
+/// The file itself, absolute: replacing it must not replace a link to it, and it stays the same when the program changes
+/// its directory.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .map_err(|error| failed(path, "cannot be made absolute", &error))
+}
