@@ -194,6 +194,14 @@ typedef struct damo_scheduler damo_scheduler;
  */
 typedef struct damo_storage damo_storage;
 
+/**
+ * A table that damo_storage_dump wrote in the format "table", open for lookups.
+ *
+ * Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
+ * is forked may go on using it.
+ */
+typedef struct damo_table damo_table;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -608,6 +616,83 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.
  */
 void damo_embedding_free(damo_embedding *embedding);
+
+/**
+ * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
+ * GB a second, once it is in memory). Free the handle with damo_table_free.
+ *
+ * The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
+ * Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+ *
+ * Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
+ * directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
+ * is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
+ * OUT_OF_MEMORY.
+ */
+damo_table *damo_table_open(const char *path);
+
+/**
+ * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+ *
+ * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
+ * not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+ */
+damo_status damo_table_lookup(const damo_table *table,
+                              uint32_t group,
+                              const int64_t *keys,
+                              size_t keys_len,
+                              float *weights,
+                              size_t weights_len,
+                              uint8_t *found);
+
+/**
+ * Writes the number of weights a row of the group has to *dim.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
+ * has).
+ */
+damo_status damo_table_dim(const damo_table *table,
+                           uint32_t group,
+                           size_t *dim);
+
+/**
+ * Writes the number of rows of the group to *rows.
+ *
+ * Errors: as damo_table_dim.
+ */
+damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
+
+/**
+ * Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
+ * this number can be merged into it.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or number.
+ */
+damo_status damo_table_number(const damo_table *table,
+                              uint64_t *number);
+
+/**
+ * Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
+ * storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
+ * base open keep what they have opened.
+ *
+ * base is a table and increment the changes since its number: several increments are merged one after the other, in
+ * order. Needs some tens of MB of memory, however large the files.
+ *
+ * Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
+ * increment has the changes since another number (both are named), when value types or dims differ, and for a path that
+ * cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+ */
+damo_status damo_table_merge(const char *base,
+                             const char *increment,
+                             const char *path);
+
+/**
+ * Frees a table. NULL is a no-op.
+ */
+void damo_table_free(damo_table *table);
 
 /**
  * Fails on purpose, as a bug in damo would: for testing a program's own error handling.
