@@ -159,7 +159,8 @@ fn large_groups_are_found_key_by_key() {
             assert_eq!(look(&table, 1, &others), (vec![0.0; others.len()], vec![0; others.len()]));
         }
         assert_eq!(look(&table, 2, &[8]), (vec![8.0], vec![1]));
-        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["t"], "nothing else is left");
     }
 }
@@ -223,7 +224,9 @@ fn lookups_that_do_not_fit_are_refused() {
     let table = Table::open(&path).unwrap();
     let mut weights = vec![7.0; 5];
     let error = failure(table.lookup(3, &[1, 2], &mut weights, None), Status::InvalidArgument);
-    assert!(error.message().contains("weights_len is 5 and keys_len is 2; 2 keys x dim 3 of group 3 = 6 floats"));
+    assert!(
+        error.message().contains("weights_len is 5 and keys_len is 2; 2 keys x dim 3 of group 3 = 6 floats")
+    );
     let error = failure(table.lookup(3, &[1], &mut weights[..3], Some(&mut [0; 2])), Status::InvalidArgument);
     assert!(error.message().contains("found has 2 bytes and keys_len is 1"), "{error}");
     for group in [30, 65_536 + 3, u32::MAX] {
@@ -264,9 +267,15 @@ fn options_that_make_no_sense_are_refused_and_nothing_is_created() {
     }
     let error = failure(create("missing/t", None, &[]), Status::Io);
     assert!(error.message().contains("missing/t' cannot be created: No such file"), "{error}");
-    let error = failure(Writer::create(Path::new(""), &options(ValueType::Int8, 0, None, &[])).map(drop), Status::InvalidArgument);
+    let error = failure(
+        Writer::create(Path::new(""), &options(ValueType::Int8, 0, None, &[])).map(drop),
+        Status::InvalidArgument,
+    );
     assert!(error.message().contains("path is empty"), "{error}");
-    failure(Writer::create(Path::new("/dev/null"), &options(ValueType::Int8, 0, None, &[])).map(drop), Status::InvalidArgument);
+    failure(
+        Writer::create(Path::new("/dev/null"), &options(ValueType::Int8, 0, None, &[])).map(drop),
+        Status::InvalidArgument,
+    );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     failure(ValueType::from_name("float64"), Status::InvalidArgument);
     assert!(TYPES.iter().all(|known| ValueType::from_name(known.name()) == Ok(*known)));
@@ -294,10 +303,8 @@ fn a_file_has_its_name_only_when_it_is_whole() {
     fs::write(dir.path().join(".t.partial"), vec![1; 100 << 10]).unwrap();
     let writer = begin();
     assert_eq!(names(), [".t.partial"]);
-    let error = failure(
-        Writer::create(&path, &options(ValueType::Float32, 1, None, &[])).map(drop),
-        Status::Busy,
-    );
+    let error =
+        failure(Writer::create(&path, &options(ValueType::Float32, 1, None, &[])).map(drop), Status::Busy);
     assert!(error.message().contains("/t' is being written"), "{error}");
     drop(writer);
     assert!(names().is_empty(), "given up without a trace");
@@ -325,7 +332,8 @@ fn a_file_has_its_name_only_when_it_is_whole() {
 fn an_increment_is_no_table_but_can_be_read_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
-    let mut writer = Writer::create(&path, &options(ValueType::Float32, 9, Some(7), &[(1, 1), (2, 1)])).unwrap();
+    let mut writer =
+        Writer::create(&path, &options(ValueType::Float32, 9, Some(7), &[(1, 1), (2, 1)])).unwrap();
     writer.add_rows(1, &[-3], &[0.5]).unwrap();
     writer.remove_keys(1, &[-2, 4]).unwrap();
     failure(writer.add_rows(1, &[3], &[0.0]), Status::InvalidArgument);
@@ -335,7 +343,9 @@ fn an_increment_is_no_table_but_can_be_read_in_order() {
     let summary = writer.finish().unwrap();
     assert_eq!((summary.rows, summary.removed), (2, 4));
     let error = failure(Table::open(&path).map(drop), Status::InvalidArgument);
-    assert!(error.message().contains("is an increment") && error.message().contains("since number 7; merge it"));
+    assert!(
+        error.message().contains("is an increment") && error.message().contains("since number 7; merge it")
+    );
     let contents = Contents::open(&path).unwrap();
     assert_eq!((contents.number(), contents.since()), (9, Some(7)));
     assert_eq!(contents.removed(1).collect::<Vec<_>>(), [-2, 4]);
@@ -362,7 +372,8 @@ fn many_threads_look_up_in_one_table() {
             let table = &table;
             scope.spawn(move || {
                 for round in 0..50 {
-                    let keys: Vec<i64> = (0..999).map(|at| (at * 131 + number * 17 + round) % 140_000).collect();
+                    let keys: Vec<i64> =
+                        (0..999).map(|at| (at * 131 + number * 17 + round) % 140_000).collect();
                     let (weights, found) = look(table, 0, &keys);
                     for (index, key) in keys.iter().enumerate() {
                         let expected = if key % 7 == 0 { (key / 7) as f32 } else { 0.0 };

@@ -55,7 +55,9 @@ fn failure_of(result: Result<Table>) -> damo::error::Error {
 fn every_flipped_byte_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
-    for (value_type, since) in TYPES.map(|value_type| (value_type, None)).into_iter().chain([(TYPES[0], Some(4))]) {
+    for (value_type, since) in
+        TYPES.map(|value_type| (value_type, None)).into_iter().chain([(TYPES[0], Some(4))])
+    {
         let bytes = small(&path, value_type, since);
         for at in 0..bytes.len() {
             for flip in [0x01, 0x80, 0xff] {
@@ -129,7 +131,7 @@ fn a_file_that_may_not_be_read_is_an_error_of_the_system() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     small(&path, ValueType::Int8, None);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;
@@ -248,7 +250,9 @@ fn an_index_that_leads_elsewhere_is_refused() {
 /// Not a test by itself: what the next one runs as a process of its own, whose files may not grow beyond a limit.
 #[test]
 fn with_a_file_size_limit() {
-    let Some(limit) = std::env::var("DAMO_TEST_FILE_SIZE").ok().map(|limit| limit.parse().unwrap()) else { return };
+    let Some(limit) = std::env::var("DAMO_TEST_FILE_SIZE").ok().map(|limit| limit.parse().unwrap()) else {
+        return;
+    };
     let dir = std::env::var("DAMO_TEST_DIR").unwrap();
     let path = Path::new(&dir).join("t");
     fs::write(&path, "as it was").unwrap();

@@ -41,7 +41,10 @@ fn tables_are_written_as_they_were() {
             "{name} is written otherwise than before: a change of format needs a new version"
         );
     }
-    assert_eq!(look(&Table::open(&golden("merged.table")).unwrap(), 0, &[2, -7]), (vec![3.0, 3.0, 0.0, 0.0], vec![1, 0]));
+    assert_eq!(
+        look(&Table::open(&golden("merged.table")).unwrap(), 0, &[2, -7]),
+        (vec![3.0, 3.0, 0.0, 0.0], vec![1, 0])
+    );
 }
 
 /// The Python code of a section of docs/formats.md.
@@ -61,7 +64,9 @@ fn python(code: &str, path: &Path) -> Option<String> {
         imported.is_ok_and(|output| output.status.success())
     };
     let Some(python) = candidates.into_iter().find(has_numpy) else {
-        eprintln!("skipped: no python3 with NumPy was found (apt-get install python3-numpy, or set DAMO_PYTHON)");
+        eprintln!(
+            "skipped: no python3 with NumPy was found (apt-get install python3-numpy, or set DAMO_PYTHON)"
+        );
         return None;
     };
     let output = Command::new(python).args(["-c", code]).arg(path).output().unwrap();
@@ -75,7 +80,11 @@ fn the_documented_reader_reads_tables() {
     let path = dir.path().join("t");
     let mut content = Content::default();
     for row in 0..1000 {
-        content.set(2, (row - 500) * 1_000_000_007, (0..5).map(|column| weight(row as usize, column)).collect());
+        content.set(
+            2,
+            (row - 500) * 1_000_000_007,
+            (0..5).map(|column| weight(row as usize, column)).collect(),
+        );
     }
     content.declare(3, 4);
     content.set(65_535, i64::MIN, vec![0.25; 300]);
@@ -154,7 +163,10 @@ fn classic_dumps_refuse_what_they_have_no_place_for() {
         ClassicWriter::create(&path, header_groups, groups).map(drop).unwrap_err()
     };
     for (error, words) in [
-        (refusal(256, &[(3, 1), (256, 1), (700, 2)]), "has no place for groups 256, 700; a header_groups above 700"),
+        (
+            refusal(256, &[(3, 1), (256, 1), (700, 2)]),
+            "has no place for groups 256, 700; a header_groups above 700",
+        ),
         (refusal(0, &[]), "header_groups is 0; 1 to 65536"),
         (refusal(65_537, &[]), "header_groups is 65537"),
         (refusal(256, &[(3, 1), (3, 1)]), "group 3 is given twice"),

@@ -17,7 +17,14 @@ use tables::{BIG, Content, TYPES, look, options, weight, write};
 /// By group: the keys changed, with their rows, or removed.
 type Changes = BTreeMap<u16, BTreeMap<i64, Option<Vec<f32>>>>;
 
-fn write_increment(path: &Path, content: &Content, changes: &Changes, value_type: ValueType, number: u64, since: u64) {
+fn write_increment(
+    path: &Path,
+    content: &Content,
+    changes: &Changes,
+    value_type: ValueType,
+    number: u64,
+    since: u64,
+) {
     let dims = content.dims();
     let mut writer = Writer::create(path, &options(value_type, number, Some(since), &dims)).unwrap();
     for (group, changes) in changes {
@@ -46,7 +53,8 @@ fn change(content: &mut Content, random: &mut ChaCha8Rng) -> Changes {
                 // Also of keys that were not there: rows may come and go between two dumps.
                 changed.insert(key, None);
             } else {
-                let row: Vec<f32> = (0..dim).map(|column| weight(random.random_range(0..9999), column)).collect();
+                let row: Vec<f32> =
+                    (0..dim).map(|column| weight(random.random_range(0..9999), column)).collect();
                 content.set(group, key, row.clone());
                 changed.insert(key, Some(row));
             }
@@ -94,7 +102,10 @@ fn a_large_table_is_merged_through_a_scratch_file() {
         let mut writer = Writer::create(path, &options(ValueType::Int8, number, since, &groups)).unwrap();
         let weights: Vec<f32> = keys.iter().map(|key| if key % 10 == 1 { value } else { 1.0 }).collect();
         writer.add_rows(0, keys, &weights).unwrap();
-        writer.remove_keys(0, gone).or_else(|error| if gone.is_empty() { Ok(()) } else { Err(error) }).unwrap();
+        writer
+            .remove_keys(0, gone)
+            .or_else(|error| if gone.is_empty() { Ok(()) } else { Err(error) })
+            .unwrap();
         writer.finish().unwrap();
     };
     let keys: Vec<i64> = (0..BIG).collect();

@@ -7,10 +7,10 @@ use hashbrown::HashTable;
 
 use super::budget::Budget;
 use super::hash::hash;
-use crate::prefetch::{prefetch, prefetch_floats};
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, PINNED, Slot, USED, WRITING};
 use crate::error::{Error, Result, Status};
+use crate::prefetch::{prefetch, prefetch_floats};
 
 /// What the shards of a group tell without being locked.
 pub(super) struct GroupCounts {

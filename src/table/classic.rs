@@ -38,8 +38,11 @@ impl ClassicWriter {
                 "header_groups is {header_groups}; 1 to {MAX_GROUPS} is needed (readers know 128, 256 and 1024)"
             )));
         }
-        let above: Vec<u16> =
-            groups.iter().map(|(group, _)| *group).filter(|group| usize::from(*group) >= header_groups).collect();
+        let above: Vec<u16> = groups
+            .iter()
+            .map(|(group, _)| *group)
+            .filter(|group| usize::from(*group) >= header_groups)
+            .collect();
         if let Some(highest) = above.iter().max() {
             return Err(Error::invalid(format!(
                 "header_groups is {header_groups}, and the classic format then has no place for {}; a header_groups \
@@ -50,7 +53,9 @@ impl ClassicWriter {
         let (mut dims, counts) = (filled(0_i32, header_groups)?, filled(0_u64, header_groups)?);
         for (group, dim) in groups {
             if !(1..=MAX_DIM).contains(dim) {
-                return Err(Error::invalid(format!("dim is {dim} for group {group}; 1 to {MAX_DIM} is needed")));
+                return Err(Error::invalid(format!(
+                    "dim is {dim} for group {group}; 1 to {MAX_DIM} is needed"
+                )));
             }
             match dims.get_mut(usize::from(*group)) {
                 Some(place) if *place == 0 => *place = *dim as i32,
@@ -103,7 +108,7 @@ impl ClassicWriter {
         let dims = self.dims.iter().flat_map(|dim| dim.to_le_bytes());
         let head: Vec<u8> = dims.chain(self.counts.iter().flat_map(|count| count.to_le_bytes())).collect();
         self.summary.bytes = self.output.position();
-        self.output.finish(&head)?;
+        self.output.finish(|_| head)?;
         Ok(self.summary)
     }
 

@@ -121,7 +121,8 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
         return Err(Error::corruption("the checksum of its header is wrong: some bytes of it have changed"));
     }
     // With the right checksum this is what a writer wrote; what follows is for writers that are not ours.
-    let value_type = ValueType::from_code(value_type).ok_or_else(|| wrong("value_type", value_type.into()))?;
+    let value_type =
+        ValueType::from_code(value_type).ok_or_else(|| wrong("value_type", value_type.into()))?;
     let since = match kind {
         0 if since == 0 => None,
         1 if since <= number => Some(since),
@@ -192,7 +193,9 @@ fn check_prefix(file: &[u8]) -> Result<()> {
         return Err(Error::corruption("it is empty"));
     }
     if !file.starts_with(file.get(..MAGIC.len()).map_or(&MAGIC[..file.len().min(MAGIC.len())], |_| &MAGIC)) {
-        return Err(Error::invalid("it does not begin as a table does; a file from a dump in the format 'table' is needed"));
+        return Err(Error::invalid(
+            "it does not begin as a table does; a file from a dump in the format 'table' is needed",
+        ));
     }
     let Some(prefix) = file.first_chunk::<PREFIX>() else {
         return Err(truncated(file.len(), "a header has 64"));

@@ -116,10 +116,8 @@ impl IndexBuilder {
     fn place_part(&mut self, number: usize, shape: Shape, homes: u64, output: &mut Output) -> Result<()> {
         let (number, parts) = (number as u64, PARTS as u64);
         let first_bits = number << REST_BITS;
-        let entries = self
-            .part
-            .iter()
-            .map(|entry| (first_bits | entry >> ROW_BITS, entry & ((1 << ROW_BITS) - 1)));
+        let entries =
+            self.part.iter().map(|entry| (first_bits | entry >> ROW_BITS, entry & ((1 << ROW_BITS) - 1)));
         self.slots.place(entries, homes / parts * number..homes / parts * (number + 1), shape, output)
     }
 
@@ -217,12 +215,10 @@ impl Slots {
         }
         let mut free = self.next;
         for (home, place) in homes.clone().zip(&mut self.places) {
-            let count = *place;
-            if count > 0 {
-                free = free.max(home);
-                *place = (free - self.next) as u32;
-                free += u64::from(count);
-            }
+            let (count, start) = (*place, free.max(home));
+            *place = (start - self.next) as u32;
+            // Not a branch: whether a home has rows cannot be foreseen.
+            free = if count > 0 { start + u64::from(count) } else { free };
         }
         self.batch.clear();
         reserve(&mut self.batch, (free - self.next) as usize)?;

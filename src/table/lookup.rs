@@ -28,7 +28,13 @@ impl Table {
     ///
     /// # Errors
     /// `NOT_FOUND` for a group that is not there; `INVALID_ARGUMENT` for lengths that do not fit.
-    pub fn lookup(&self, group: u32, keys: &[i64], weights: &mut [f32], found: Option<&mut [u8]>) -> Result<()> {
+    pub fn lookup(
+        &self,
+        group: u32,
+        keys: &[i64],
+        weights: &mut [f32],
+        found: Option<&mut [u8]>,
+    ) -> Result<()> {
         let entry = self.entry(group)?;
         check_weights(entry, keys.len(), weights.len())?;
         if let Some(found) = found.as_ref().filter(|found| found.len() != keys.len()) {

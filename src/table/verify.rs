@@ -57,15 +57,20 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
     };
     for entry in entries {
         let group = entry.group;
-        let damaged =
-            |what: &str| Err(Error::corruption(format!("the {what} of group {group}: some bytes have changed")));
+        let damaged = |what: &str| {
+            Err(Error::corruption(format!("the {what} of group {group}: some bytes have changed")))
+        };
         let rows = entry.rows * entry.stride(header.value_type) as u64;
         if section(entry.rows_offset, rows).0 != entry.rows_crc {
             return damaged("checksum of the rows");
         }
         let (crc, taken, is_out_of_range) = section(entry.more_offset, entry.more * more_size(header.since));
         if crc != entry.more_crc {
-            return damaged(if header.since.is_none() { "checksum of the index" } else { "checksum of the removed keys" });
+            return damaged(if header.since.is_none() {
+                "checksum of the index"
+            } else {
+                "checksum of the removed keys"
+            });
         }
         if header.since.is_none() && (is_out_of_range || taken != entry.rows) {
             return Err(Error::corruption(format!("the index of group {group} does not lead to its rows")));
