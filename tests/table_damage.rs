@@ -131,7 +131,7 @@ fn a_file_that_may_not_be_read_is_an_error_of_the_system() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     small(&path, ValueType::Int8, None);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;

@@ -108,7 +108,7 @@ impl ClassicWriter {
         let dims = self.dims.iter().flat_map(|dim| dim.to_le_bytes());
         let head: Vec<u8> = dims.chain(self.counts.iter().flat_map(|count| count.to_le_bytes())).collect();
         self.summary.bytes = self.output.position();
-        self.output.finish(&head)?;
+        self.output.finish(|_| head)?;
         Ok(self.summary)
     }
 

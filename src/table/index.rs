@@ -215,12 +215,10 @@ impl Slots {
         }
         let mut free = self.next;
         for (home, place) in homes.clone().zip(&mut self.places) {
-            let count = *place;
-            if count > 0 {
-                free = free.max(home);
-                *place = (free - self.next) as u32;
-                free += u64::from(count);
-            }
+            let (count, start) = (*place, free.max(home));
+            *place = (start - self.next) as u32;
+            // Not a branch: whether a home has rows cannot be foreseen.
+            free = if count > 0 { start + u64::from(count) } else { free };
         }
         self.batch.clear();
         reserve(&mut self.batch, (free - self.next) as usize)?;

@@ -1,5 +1,5 @@
-//! Bytes on their way into a new file: gathered in a buffer, summed up section by section, and written by a thread beside
-//! the one that makes them, which also asks the system to begin with the disk's part at once.
+//! Bytes on their way into a new file: gathered in buffers, which a thread beside the one that makes them sums up section by
+//! section and writes, and asks the system to begin with the disk's part at once.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use super::file::NewFile;
 use super::format::ALIGN;
 use super::system::begin_writing_back;
 use crate::error::{Error, Result};
-use crate::memory::filled;
+use crate::memory::{filled, reserve};
 
 /// What stays in a processor's second-level cache between encoding, summing and copying.
 const BUFFER: usize = 1 << 20;
@@ -25,9 +25,8 @@ pub(super) struct Output {
     file: NewFile,
     buffer: Vec<u8>,
     used: usize,
-    /// Bytes of the buffer that the checksum has seen.
-    summed: usize,
-    crc: crc32fast::Hasher,
+    /// Where in the buffer sections end.
+    ends: Vec<usize>,
     /// Where in the file the buffer begins.
     start: u64,
     /// There from the first full buffer on.
@@ -44,8 +43,7 @@ impl Output {
     pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<Output> {
         let file = NewFile::create(path)?;
         let buffer = filled(0, BUFFER.max(piece))?;
-        let (crc, start) = (crc32fast::Hasher::new(), head as u64);
-        Ok(Output { file, buffer, used: 0, summed: 0, crc, start, worker: None, broken: None })
+        Ok(Output { file, buffer, used: 0, ends: Vec::new(), start: head as u64, worker: None, broken: None })
     }
 
     pub(super) fn file(&self) -> &NewFile {
@@ -90,45 +88,47 @@ impl Output {
         Ok(())
     }
 
-    /// Fills up the section with zeros and returns its checksum.
+    /// Fills up the section with zeros. Its checksum comes in the end.
     ///
     /// # Errors
     /// As [`Output::room`].
-    pub(super) fn end_section(&mut self) -> Result<u32> {
+    pub(super) fn end_section(&mut self) -> Result<()> {
         let padding = self.position().next_multiple_of(ALIGN) - self.position();
         self.write(&[0; ALIGN as usize][..padding as usize])?;
-        self.sum_up();
-        Ok(mem::take(&mut self.crc).finalize())
+        reserve(&mut self.ends, 1)?;
+        self.ends.push(self.used);
+        Ok(())
     }
 
-    /// Writes the head and gives the file its name.
+    /// Writes the head, made from the checksums of all sections in their order, and gives the file its name.
     ///
     /// # Errors
     /// As [`Output::room`].
-    pub(super) fn finish(mut self, head: &[u8]) -> Result<()> {
+    pub(super) fn finish(mut self, head: impl FnOnce(&[u32]) -> Vec<u8>) -> Result<()> {
         if let Some(error) = self.broken {
             return Err(error);
         }
         let failed = |error: io::Error| self.file.failed("be written", &error);
-        if let Some(worker) = self.worker.take() {
-            worker.finish().map_err(failed)?;
-        }
-        let rest = self.buffer.get(..self.used).unwrap_or_default();
-        self.file.file().write_all_at(rest, self.start).map_err(failed)?;
-        self.file.file().write_all_at(head, 0).map_err(failed)?;
+        let last = Full { bytes: self.buffer, len: self.used, start: self.start, ends: self.ends };
+        let sums = match self.worker.take() {
+            Some(mut worker) => {
+                worker.write(last);
+                worker.join().map_err(failed)?
+            }
+            None => {
+                let mut sink = Sink::default();
+                sink.write(self.file.file(), &last).map_err(failed)?;
+                sink.sums
+            }
+        };
+        self.file.file().write_all_at(&head(&sums), 0).map_err(failed)?;
         self.file.finish()
-    }
-
-    fn sum_up(&mut self) {
-        self.crc.update(self.buffer.get(self.summed..self.used).unwrap_or_default());
-        self.summed = self.used;
     }
 
     fn flush(&mut self) -> Result<()> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        self.sum_up();
         let result = self.pass_on();
         self.broken = result.as_ref().err().cloned();
         result
@@ -145,32 +145,63 @@ impl Output {
             }
         };
         let empty = worker.empty().map_err(failed)?;
-        let full = Full { bytes: mem::replace(&mut self.buffer, empty), len: self.used, start: self.start };
-        worker.write(full);
+        let (bytes, ends) = (mem::replace(&mut self.buffer, empty), mem::take(&mut self.ends));
+        worker.write(Full { bytes, len: self.used, start: self.start, ends });
         self.start += self.used as u64;
-        (self.used, self.summed) = (0, 0);
+        self.used = 0;
         Ok(())
     }
 }
 
-/// A buffer to be written.
+/// A buffer to be written, and where in it sections end.
 struct Full {
     bytes: Vec<u8>,
     len: usize,
     start: u64,
+    ends: Vec<usize>,
+}
+
+/// Where buffers end: the file, and the checksums.
+#[derive(Default)]
+struct Sink {
+    crc: crc32fast::Hasher,
+    sums: Vec<u32>,
+    /// What the system was asked to write back, up to where.
+    handed_over: Option<u64>,
+}
+
+impl Sink {
+    fn write(&mut self, file: &File, full: &Full) -> io::Result<()> {
+        let bytes = full.bytes.get(..full.len).unwrap_or_default();
+        let mut summed = 0;
+        self.sums.try_reserve(full.ends.len())?;
+        for end in &full.ends {
+            self.crc.update(bytes.get(summed..*end).unwrap_or_default());
+            self.sums.push(mem::take(&mut self.crc).finalize());
+            summed = *end;
+        }
+        self.crc.update(bytes.get(summed..).unwrap_or_default());
+        file.write_all_at(bytes, full.start)?;
+        let (from, end) = (*self.handed_over.get_or_insert(full.start), full.start + full.len as u64);
+        if end - from >= PIECE {
+            begin_writing_back(file, from, end - from);
+            self.handed_over = Some(end);
+        }
+        Ok(())
+    }
 }
 
 /// The thread that writes. It ends when nothing can come any more, or when something went wrong.
 struct Worker {
     full: Option<SyncSender<Full>>,
     empty: Receiver<Vec<u8>>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<io::Result<Vec<u32>>>>,
 }
 
 impl Worker {
     fn new(file: File, buffer: usize) -> Result<io::Result<Worker>> {
         let (full, to_write) = sync_channel(AHEAD);
-        let (written, empty) = sync_channel(AHEAD + 1);
+        let (written, empty) = sync_channel(AHEAD + 2);
         for _ in 0..AHEAD {
             // There is room, and a receiver.
             let _ = written.send(filled(0, buffer)?);
@@ -196,14 +227,11 @@ impl Worker {
         }
     }
 
-    fn finish(mut self) -> io::Result<()> {
-        self.join()
-    }
-
-    fn join(&mut self) -> io::Result<()> {
+    /// Waits for the end, and gives the checksums.
+    fn join(&mut self) -> io::Result<Vec<u32>> {
         self.full = None;
         match self.thread.take().map(JoinHandle::join) {
-            None => Ok(()),
+            None => Ok(Vec::new()),
             Some(Ok(result)) => result,
             Some(Err(payload)) => std::panic::resume_unwind(payload),
         }
@@ -218,17 +246,12 @@ impl Drop for Worker {
     }
 }
 
-fn write_all(file: &File, to_write: &Receiver<Full>, written: &SyncSender<Vec<u8>>) -> io::Result<()> {
-    let mut handed_over = None;
-    while let Ok(Full { bytes, len, start }) = to_write.recv() {
-        file.write_all_at(bytes.get(..len).unwrap_or_default(), start)?;
-        let (from, end) = (*handed_over.get_or_insert(start), start + len as u64);
-        if end - from >= PIECE {
-            begin_writing_back(file, from, end - from);
-            handed_over = Some(end);
-        }
+fn write_all(file: &File, to_write: &Receiver<Full>, written: &SyncSender<Vec<u8>>) -> io::Result<Vec<u32>> {
+    let mut sink = Sink::default();
+    while let Ok(full) = to_write.recv() {
+        sink.write(file, &full)?;
         // Nobody needs one any more when the last was given.
-        let _ = written.send(bytes);
+        let _ = written.try_send(full.bytes);
     }
-    Ok(())
+    Ok(sink.sums)
 }

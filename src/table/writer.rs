@@ -176,8 +176,13 @@ impl Writer {
             Ok(())
         })?;
         self.summary.bytes = self.output.position();
-        let head = write_head(&self.header, &self.entries, self.summary.bytes);
-        self.output.finish(&head)?;
+        let (header, mut entries, bytes) = (self.header, self.entries, self.summary.bytes);
+        self.output.finish(|sums| {
+            for (entry, sums) in entries.iter_mut().zip(sums.as_chunks().0) {
+                [entry.rows_crc, entry.more_crc] = *sums;
+            }
+            write_head(&header, &entries, bytes)
+        })?;
         Ok(self.summary)
     }
 
@@ -236,7 +241,7 @@ impl Writer {
     }
 
     fn end_group(&mut self) -> Result<()> {
-        let rows_crc = self.output.end_section()?;
+        self.output.end_section()?;
         let more_offset = self.output.position();
         let (more, homes) = if self.header.since.is_some() {
             let more = self.removed.len();
@@ -245,9 +250,9 @@ impl Writer {
         } else {
             self.index.finish(&mut self.output)?
         };
-        let more_crc = self.output.end_section()?;
+        self.output.end_section()?;
         if let Some(entry) = self.entries.get_mut(self.current) {
-            *entry = Entry { rows_crc, more_offset, more_crc, more, homes, ..*entry };
+            *entry = Entry { more_offset, more, homes, ..*entry };
         }
         self.current += 1;
         self.begin_group();

@@ -72,5 +72,5 @@ pub fn look(table: &Table, group: u32, keys: &[i64]) -> (Vec<f32>, Vec<u8>) {
 /// Weights that look trained: both signs, some small, some large.
 pub fn weight(row: usize, column: usize) -> f32 {
     let mixed = (row as u64 * 1_000_003 + column as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (mixed as f32 / 8_388_608.0 - 1.0) * if mixed % 13 == 0 { 100.0 } else { 0.1 }
+    (mixed as f32 / 8_388_608.0 - 1.0) * if mixed.is_multiple_of(13) { 100.0 } else { 0.1 }
 }
