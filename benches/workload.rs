@@ -2,12 +2,13 @@
 //! `benches/compare` measures the same through the C ABI, beside other systems.
 //!
 //! ```text
-//! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf] [name=value ...]
+//! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf|lifecycle] [name=value ...]
 //! ```
 //! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim, dir, prefetch and
 //! compact (0 or 1).
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use damo::embedding::Embedding;
 use damo::initializer::Initializer;
 use damo::optimizer::Optimizer;
 use damo::params::Params;
-use damo::storage::Storage;
+use damo::storage::{DumpOptions, Storage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Zipf};
@@ -45,8 +46,9 @@ fn main() {
         "reference" => reference(&settings),
         "lookup" => resident(&settings, false),
         "adam" => resident(&settings, true),
+        "lifecycle" => lifecycle(&settings),
         "uniform" | "zipf" => larger_than_memory(&settings, what == "zipf"),
-        _ => panic!("{what} is none of reference, lookup, adam, uniform, zipf"),
+        _ => panic!("{what} is none of reference, lookup, adam, uniform, zipf, lifecycle"),
     }
 }
 
@@ -202,6 +204,70 @@ fn resident(settings: &Settings, apply: bool) {
         calls.longest.as_secs_f64() * 1e3
     );
     stats(&opened);
+}
+
+/// Checkpoints and dumps of a table while nothing else goes on, and dumps beside a plain write of as many bytes.
+fn lifecycle(settings: &Settings) {
+    let (batch, dim) = (settings.number("batch", 4096 * 26), settings.number("dim", 16));
+    let rows = settings.number("rows", 10_000_000);
+    let opened = open(settings, 1 << 30);
+    let dir = opened.storage.dir().with_extension("lifecycle");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let gradients = gradients(batch * dim);
+    let all: Vec<i64> = (1..=rows as u64).map(scattered).collect();
+    if opened.embedding.record(scattered(rows as u64)).is_err() {
+        for keys in all.chunks(batch) {
+            opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
+        }
+    }
+    let time = |what: &str, work: &mut dyn FnMut()| {
+        let started = Instant::now();
+        work();
+        println!("{what}: {:.2} s", started.elapsed().as_secs_f64());
+        started.elapsed().as_secs_f64()
+    };
+    let checkpoint = dir.join("checkpoint");
+    for what in ["checkpoint with what is dirty", "checkpoint"] {
+        let _ = std::fs::remove_dir_all(&checkpoint);
+        time(what, &mut || opened.storage.checkpoint(&checkpoint).expect("checkpoint"));
+    }
+    time("load_from_checkpoint", &mut || opened.storage.load_from_checkpoint(&checkpoint).expect("load"));
+    if settings.number("compact", 1) == 1 {
+        time("compact", &mut || opened.storage.compact().expect("compact"));
+    }
+    println!("  peak RSS before the dumps {} MiB", peak_rss_mb());
+    for _ in 0..3 {
+        for format in ["classic", "table"] {
+            let condition = Params::new().with("format", format).expect("a bag");
+            let options = DumpOptions::read(&condition).expect("a condition");
+            let (path, plain) = (dir.join("dump"), dir.join("plain"));
+            let mut bytes = 0;
+            let took = time(&format!("dump, {format}"), &mut || {
+                bytes = opened.storage.dump(&path, options, |_, _| true).expect("dump").bytes;
+            });
+            let wrote = time("plain write of as many bytes, with fsync", &mut || {
+                let mut file = std::fs::File::create(&plain).expect("a file");
+                let piece = vec![1_u8; 1 << 20];
+                let mut left = bytes as usize;
+                while left > 0 {
+                    let len = left.min(piece.len());
+                    file.write_all(&piece[..len]).expect("a write");
+                    left -= len;
+                }
+                file.sync_all().expect("fsync");
+            });
+            println!(
+                "  {} MB: {:.0} MB/s, plain {:.0} MB/s: {:.0} %",
+                bytes / 1_000_000,
+                bytes as f64 / took / 1e6,
+                bytes as f64 / wrote / 1e6,
+                wrote / took * 100.0
+            );
+            std::fs::remove_file(&plain).expect("removed");
+        }
+    }
+    stats(&opened);
+    std::fs::remove_dir_all(&dir).expect("removed");
 }
 
 fn larger_than_memory(settings: &Settings, zipf: bool) {
