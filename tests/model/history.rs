@@ -22,6 +22,11 @@ pub const SPECS: [Spec; 4] = [
     Spec { group: 65535, dim: 8, optimizer: "ftrl", duplicates: &["sequential", "sum"] },
 ];
 const KEYS: i64 = 2500;
+/// Time goes on with each call, and rows live for so many calls.
+pub const TTL_SECONDS: i64 = 120;
+const SECONDS_A_CALL: u64 = 1;
+/// Later than any clock says, so that nothing expires while the system's is asked.
+const START_MS: u64 = 4_000_000_000_000;
 /// Calls with more than 4096 keys are divided among threads.
 const LARGE: std::ops::Range<usize> = 4200..5500;
 
@@ -35,6 +40,8 @@ impl Spec {
 pub struct Call {
     pub group: usize,
     pub face: usize,
+    /// When it is made, milliseconds since 1970.
+    pub now: u64,
     /// The learning rate is set to this before.
     pub rate: f64,
     pub action: Action,
@@ -54,6 +61,11 @@ pub enum Action {
     Compact,
 }
 
+/// The time of a call.
+pub fn now(index: u64) -> u64 {
+    START_MS + index * SECONDS_A_CALL * 1000
+}
+
 pub fn call(seed: u64, index: u64) -> Call {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let group = random.random_range(0..SPECS.len());
@@ -61,7 +73,7 @@ pub fn call(seed: u64, index: u64) -> Call {
     let face = random.random_range(0..spec.duplicates.len());
     let rate = f64::from(random.random_range(1..20)) / 256.0;
     let action = action(&mut random, spec.dim);
-    Call { group, face, rate, action }
+    Call { group, face, now: now(index), rate, action }
 }
 
 fn action(random: &mut ChaCha8Rng, dim: usize) -> Action {

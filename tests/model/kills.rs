@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::history::{Action, SPECS, call};
+use crate::history::{Action, SPECS, call, now};
 use crate::reference::{Engine, Opening, Reference, model, references};
 use crate::{seed, setting};
 
@@ -197,6 +197,7 @@ fn every_acknowledged_call_survives_kills_exactly_once() {
             let mut with_next = models.clone();
             model(&mut with_next, &call(seed, next));
             let opening = opening(&mut random);
+            models.iter_mut().for_each(|model| model.now = now(next));
             let engine = Engine::open(dir.path(), opening, &models);
             first = next;
             if let Err(why) = settle(&engine, &mut models) {

@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::{lookup, peek};
-use crate::history::{Action, SPECS, call};
+use crate::history::{Action, SPECS, call, now};
 use crate::reference::{Engine, Opening, Reference, bits, model, references};
 use crate::{seed, setting};
 
@@ -22,6 +22,22 @@ fn check_all(engine: &Engine, references: &[Reference], index: u64) {
     for (reference, read) in references.iter().zip(engine.read(references)) {
         reference.compare(&read, false).unwrap_or_else(|why| panic!("before call {index}: {why}"));
     }
+    // Iteration sees the same, and nothing else.
+    let mut rows = engine.storage.rows(None).unwrap();
+    let mut count = 0;
+    while let Some(record) = rows.next_row().unwrap() {
+        let reference = references.iter().find(|reference| reference.spec.group == record.group).unwrap();
+        let row = reference.row(record.key);
+        let row = row.unwrap_or_else(|| panic!("before call {index}: {record:?} should not be there"));
+        assert_eq!(
+            (bits(&row.data), row.updates, row.time),
+            (bits(&record.data), record.update_num, record.update_time)
+        );
+        count += 1;
+    }
+    let live =
+        |reference: &Reference| reference.rows.keys().filter(|key| reference.row(**key).is_some()).count();
+    assert_eq!(count, references.iter().map(live).sum::<usize>(), "before call {index}");
 }
 
 #[test]
@@ -33,7 +49,27 @@ fn random_calls_agree_with_a_plain_reference() {
     let mut opened = Opening { durability: "process", cache_bytes: 65536, threads: 2 };
     let mut engine = Engine::open(dir.path(), opened, &models);
     let (mut session, mut evictions, mut loaded) = (0, 0, 0);
+    let mut checkpoints: Vec<(std::path::PathBuf, Vec<Reference>)> = Vec::new();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut restored = 0;
     for index in 0..setting("DAMO_MODEL_CALLS", 800) {
+        models.iter_mut().for_each(|model| model.now = now(index));
+        engine.storage.set_clock_for_test(now(index)).unwrap();
+        if random.random_range(0..40) == 0 {
+            let path = scratch.path().join(index.to_string());
+            engine.storage.checkpoint(&path).unwrap();
+            checkpoints.push((path, models.clone()));
+        }
+        if random.random_range(0..60) == 0
+            && let Some((path, saved)) = checkpoints.last()
+        {
+            engine.storage.load_from_checkpoint(path).unwrap();
+            for (model, saved) in models.iter_mut().zip(saved) {
+                model.rows.clone_from(&saved.rows);
+                model.step = saved.step;
+            }
+            restored += 1;
+        }
         if random.random_range(0..60) == 0 {
             check_all(&engine, &models, index);
             evictions += engine.stat("evictions");
@@ -68,7 +104,8 @@ fn random_calls_agree_with_a_plain_reference() {
     check_all(&engine, &models, u64::MAX);
     evictions += engine.stat("evictions");
     loaded += engine.stat("rows_loaded");
-    println!("{session} re-openings, {evictions} evictions, {loaded} rows loaded");
+    println!("{session} re-openings, {restored} restorations, {evictions} evictions, {loaded} rows loaded");
+    assert!(restored > 0);
     assert!(evictions > 50_000 && loaded > 50_000, "nearly everything stayed in memory");
     assert!(models.iter().all(|model| model.rows.len() > 1000), "the history was too short");
 }

@@ -12,7 +12,7 @@ use damo::scheduler::Scheduler;
 use damo::storage::Storage;
 
 use crate::common::{float, initializer, int, params, text};
-use crate::history::{Action, Call, Spec};
+use crate::history::{Action, Call, Spec, TTL_SECONDS, now};
 
 pub const PADDING: i64 = 3;
 
@@ -20,6 +20,8 @@ pub const PADDING: i64 = 3;
 pub struct Row {
     pub data: Vec<f32>,
     pub updates: u64,
+    /// When it was last written, milliseconds since 1970.
+    pub time: u64,
     /// A lookup made it, and since then there was neither a gradient nor a flush: a kill may take it away.
     pub fleeting: bool,
 }
@@ -39,6 +41,8 @@ pub struct Reference {
     pub faces: Vec<Face>,
     pub rows: HashMap<i64, Row>,
     pub step: i64,
+    /// What the clock says.
+    pub now: u64,
 }
 
 /// All groups, without rows.
@@ -49,6 +53,7 @@ pub fn references(specs: &'static [Spec]) -> Vec<Reference> {
         faces: spec.faces(0),
         rows: HashMap::new(),
         step: 0,
+        now: now(0),
     };
     specs.iter().map(reference).collect()
 }
@@ -78,7 +83,12 @@ impl Reference {
     fn fresh(&self, key: i64) -> Row {
         let mut data = vec![0.0; self.row_len()];
         self.initializer.fill(self.spec.group, key, &mut data[..self.spec.dim]);
-        Row { data, updates: 0, fleeting: true }
+        Row { data, updates: 0, time: self.now, fleeting: true }
+    }
+
+    /// The row of a key, if it has one that has not expired.
+    pub fn row(&self, key: i64) -> Option<&Row> {
+        self.rows.get(&key).filter(|row| row.time + 1000 * TTL_SECONDS as u64 > self.now)
     }
 
     fn row_len(&self) -> usize {
@@ -93,7 +103,7 @@ impl Reference {
                 weights.extend(std::iter::repeat_n(0.0, dim));
                 continue;
             }
-            if !self.rows.contains_key(&key) {
+            if self.row(key).is_none() {
                 self.rows.insert(key, self.fresh(key));
             }
             weights.extend_from_slice(&self.rows[&key].data[..dim]);
@@ -103,9 +113,9 @@ impl Reference {
 
     pub fn peek(&self, keys: &[i64]) -> (Vec<f32>, Vec<u8>) {
         let zeros = vec![0.0; self.spec.dim];
-        let row = |key: &i64| self.rows.get(key).map_or(&zeros[..], |row| &row.data[..self.spec.dim]);
+        let row = |key: &i64| self.row(*key).map_or(&zeros[..], |row| &row.data[..self.spec.dim]);
         let weights = keys.iter().flat_map(|key| row(key).to_vec()).collect();
-        (weights, keys.iter().map(|key| u8::from(self.rows.contains_key(key))).collect())
+        (weights, keys.iter().map(|key| u8::from(self.row(*key).is_some())).collect())
     }
 
     fn apply(&mut self, face: usize, keys: &[i64], gradients: &[f32]) {
@@ -129,11 +139,12 @@ impl Reference {
             if face.duplicates == "mean" {
                 gradient.iter_mut().for_each(|g| *g /= count as f32);
             }
-            let fresh = self.fresh(key);
-            let row = self.rows.entry(key).or_insert(fresh);
+            let mut row = self.row(key).cloned().unwrap_or_else(|| self.fresh(key));
             row.updates += 1;
+            row.time = self.now;
             row.fleeting = false;
             face.optimizer.step(&mut row.data, &gradient, rate, row.updates);
+            self.rows.insert(key, row);
         }
         self.step += 1;
     }
@@ -142,7 +153,7 @@ impl Reference {
         for (key, weights) in keys.iter().zip(weights.chunks_exact(self.spec.dim)) {
             let mut data = weights.to_vec();
             data.resize(self.row_len(), 0.0);
-            self.rows.insert(*key, Row { data, updates: 0, fleeting: false });
+            self.rows.insert(*key, Row { data, updates: 0, time: self.now, fleeting: false });
         }
     }
 
@@ -153,12 +164,14 @@ impl Reference {
             return Err(format!("group {group} has step {}, not {}", read.step, self.step));
         }
         for key in self.spec.all_keys() {
-            let fits = match (self.rows.get(&key), read.rows.get(&key)) {
+            let fits = match (self.row(key), read.rows.get(&key)) {
                 (None, None) => true,
                 (Some(row), None) => row.fleeting && after_kill,
                 (None, Some(_)) => false,
                 (Some(row), Some(record)) => {
-                    row.updates == record.update_num && bits(&row.data) == bits(&record.data)
+                    row.updates == record.update_num
+                        && bits(&row.data) == bits(&record.data)
+                        && (row.time == record.update_time || row.fleeting && after_kill)
                 }
             };
             if !fits {
@@ -176,6 +189,7 @@ pub fn bits(floats: &[f32]) -> Vec<u32> {
 
 /// Does to the reference what a call that returned did.
 pub fn model(references: &mut [Reference], call: &Call) {
+    references.iter_mut().for_each(|reference| reference.now = call.now);
     let reference = &mut references[call.group];
     reference.faces[call.face].optimizer.set_learning_rate(call.rate).unwrap();
     match &call.action {
@@ -213,7 +227,8 @@ impl Engine {
             ("cache_bytes", int(opening.cache_bytes)),
             ("threads", int(opening.threads)),
         ];
-        let storage = Storage::open(dir, 0, &params(&options)).unwrap();
+        let storage = Storage::open(dir, TTL_SECONDS, &params(&options)).unwrap();
+        storage.set_clock_for_test(references[0].now).unwrap();
         let embedding = |reference: &Reference, face: &Face| {
             let options = params(&[("duplicates", text(face.duplicates)), ("padding_key", int(PADDING))]);
             let (optimizer, initializer) = (face.optimizer.clone(), reference.initializer.clone());
@@ -227,6 +242,7 @@ impl Engine {
 
     /// Makes a call whose answer nobody looks at.
     pub fn make(&self, call: &Call) {
+        self.storage.set_clock_for_test(call.now).unwrap();
         let embedding = &self.groups[call.group][call.face];
         match &call.action {
             Action::Lookup(keys) => drop(crate::common::lookup(embedding, keys)),
