@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod options;
+mod ranges;
 mod snapshot;
 
 use std::path::Path;
@@ -21,6 +22,8 @@ use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
 pub(super) use options::background_threads;
 use options::{METADATA_PART, Metadata};
+pub(super) use ranges::KeyRange;
+pub(super) use snapshot::Snapshot;
 
 const META: &str = "damo";
 
