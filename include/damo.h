@@ -110,6 +110,10 @@ typedef enum {
    * The process is ending: the call came from a destructor or handler that runs after damo's own.
    */
   DAMO_STATUS_EXITING = 12,
+  /**
+   * The caller's progress function said so.
+   */
+  DAMO_STATUS_CANCELLED = 13,
 } damo_status;
 
 /**
@@ -193,6 +197,14 @@ typedef struct damo_scheduler damo_scheduler;
  * them before the process exits. May be used by many threads at once.
  */
 typedef struct damo_storage damo_storage;
+
+/**
+ * A table that damo_storage_dump wrote in the format "table", open for lookups.
+ *
+ * Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
+ * is forked may go on using it.
+ */
+typedef struct damo_table damo_table;
 
 #ifdef __cplusplus
 extern "C" {
@@ -469,6 +481,61 @@ damo_status damo_storage_stat(const damo_storage *storage,
 void damo_storage_free(damo_storage *storage);
 
 /**
+ * Brings in the rows of the file path, a checkpoint that the earlier C++ implementation wrote, of an older or a later
+ * release. docs/formats.md has its bytes.
+ *
+ * The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
+ * optimizer that they had. A row that exists is replaced; update_time and update_num are kept; a record with weights only
+ * gets a state of zeros. A record that does not fit is left out, and that is no error: damo_storage_import_counted tells how
+ * many there were, damo_storage_import_report why. Memory does not grow with the file.
+ *
+ * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is on
+ * disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may have
+ * come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be replaced: train
+ * afterwards.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or path and for a path that is not a file; NOT_FOUND; CORRUPTION for a file
+ * that is cut off, has more than it says, or is something else, naming the record and the byte; IO; OUT_OF_MEMORY; POISONED
+ * when a group is; FORKED.
+ */
+damo_status damo_storage_import(const damo_storage *storage,
+                                const char *path);
+
+/**
+ * As damo_storage_import, and writes how many records came in to *imported and how many were left out to *refused; either
+ * may be NULL. Of a key that is there twice both records count as imported, and the last one is the row.
+ *
+ * Errors: as damo_storage_import; the counts are unchanged then.
+ */
+damo_status damo_storage_import_counted(const damo_storage *storage,
+                                        const char *path,
+                                        uint64_t *imported,
+                                        uint64_t *refused);
+
+/**
+ * Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
+ *
+ *     records         in the file
+ *     imported        that are rows now
+ *     without_state   of these, with weights only
+ *     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
+ *                     when no record tells
+ *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
+ *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
+ *                     wrong_length, not_finite, bad_time, expired
+ *
+ * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
+ * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
+ * then unchanged; NOT_FOUND when nothing has been imported since the storage was opened.
+ */
+damo_status damo_storage_import_report(const damo_storage *storage,
+                                       char *buffer,
+                                       size_t buffer_len,
+                                       size_t *json_len);
+
+/**
  * Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
  * optimizer and initializer can be freed before it.
  *
@@ -608,6 +675,83 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.
  */
 void damo_embedding_free(damo_embedding *embedding);
+
+/**
+ * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
+ * GB a second, once it is in memory). Free the handle with damo_table_free.
+ *
+ * The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
+ * Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+ *
+ * Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
+ * directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
+ * is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
+ * OUT_OF_MEMORY.
+ */
+damo_table *damo_table_open(const char *path);
+
+/**
+ * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+ *
+ * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
+ * not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+ */
+damo_status damo_table_lookup(const damo_table *table,
+                              uint32_t group,
+                              const int64_t *keys,
+                              size_t keys_len,
+                              float *weights,
+                              size_t weights_len,
+                              uint8_t *found);
+
+/**
+ * Writes the number of weights a row of the group has to *dim.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
+ * has).
+ */
+damo_status damo_table_dim(const damo_table *table,
+                           uint32_t group,
+                           size_t *dim);
+
+/**
+ * Writes the number of rows of the group to *rows.
+ *
+ * Errors: as damo_table_dim.
+ */
+damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
+
+/**
+ * Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
+ * this number can be merged into it.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or number.
+ */
+damo_status damo_table_number(const damo_table *table,
+                              uint64_t *number);
+
+/**
+ * Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
+ * storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
+ * base open keep what they have opened.
+ *
+ * base is a table and increment the changes since its number: several increments are merged one after the other, in
+ * order. Needs some tens of MB of memory, however large the files.
+ *
+ * Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
+ * increment has the changes since another number (both are named), when value types or dims differ, and for a path that
+ * cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+ */
+damo_status damo_table_merge(const char *base,
+                             const char *increment,
+                             const char *path);
+
+/**
+ * Frees a table. NULL is a no-op.
+ */
+void damo_table_free(damo_table *table);
 
 /**
  * Fails on purpose, as a bug in damo would: for testing a program's own error handling.

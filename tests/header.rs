@@ -22,7 +22,7 @@ fn generate() -> String {
     ["error.rs", "ffi/version.rs", "ffi/last_error.rs"]
         .iter()
         .chain(&["ffi/params.rs", "ffi/initializer.rs", "ffi/scheduler.rs", "ffi/optimizer.rs"])
-        .chain(&["ffi/storage.rs", "ffi/embedding.rs", "ffi/table.rs", "ffi/test_panic.rs"])
+        .chain(&["ffi/storage.rs", "ffi/import.rs", "ffi/embedding.rs", "ffi/table.rs", "ffi/test_panic.rs"])
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
             builder.with_src(root.join("src").join(file))
         })

@@ -18,6 +18,7 @@ mod arguments;
 mod embedding;
 mod exit;
 mod guard;
+mod import;
 mod initializer;
 mod last_error;
 mod optimizer;
@@ -29,6 +30,7 @@ mod test_panic;
 mod version;
 
 pub use embedding::*;
+pub use import::*;
 pub use initializer::*;
 pub use last_error::*;
 pub use optimizer::*;

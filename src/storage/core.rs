@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::expiry::Expiry;
 use super::exports::Exports;
 use super::group::Group;
+use super::import::Imported;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
 use super::readers::Readers;
@@ -53,6 +54,8 @@ pub struct Core {
     pub(super) cut_is_open: AtomicBool,
     /// Dumps that increments may follow.
     pub(super) exports: Mutex<Exports>,
+    /// What became of the latest import.
+    pub(super) last_import: Mutex<Option<Imported>>,
     /// How far numbers have been set aside, where no journal keeps count.
     pub(super) reserved_numbers: Mutex<u64>,
 }

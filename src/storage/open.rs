@@ -99,6 +99,7 @@ fn make_core(
         expiry,
         cut_number: AtomicU64::new(0),
         cut_is_open: AtomicBool::new(false),
+        last_import: Mutex::new(None),
         reserved_numbers: Mutex::new(0),
         options,
     })

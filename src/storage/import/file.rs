@@ -71,7 +71,9 @@ impl Reader {
         let file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
         let mut reader = Reader { file, path: path.to_owned(), at: 0, len: found.len(), count: 0, next: 0 };
         if reader.len < COUNT_BYTES {
-            return Err(reader.damaged(&format!("it has {} bytes, less than its count of records", reader.len)));
+            return Err(
+                reader.damaged(&format!("it has {} bytes, less than its count of records", reader.len))
+            );
         }
         let count = reader.read_i64()?;
         let most = (reader.len - COUNT_BYTES) / MIN_RECORD_BYTES;

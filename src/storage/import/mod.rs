@@ -65,7 +65,13 @@ impl Storage {
             .writer
             .write_all()
             .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())));
+        *core.last_import.lock() = Some(report.clone());
         outcome.and(written).map(|()| report)
+    }
+
+    /// What became of the records of the latest import of this storage, also of one that failed on its way.
+    pub fn last_import(&self) -> Option<Imported> {
+        self.core().last_import.lock().clone()
     }
 }
 
