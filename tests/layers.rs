@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 13] = [
+    "bin",
     "ffi",
     "embedding",
     "storage",

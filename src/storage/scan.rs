@@ -272,7 +272,7 @@ impl super::Group {
     ///
     /// # Errors
     /// `CORRUPTION` when the group's optimizer is not known.
-    pub(super) fn shape(&self) -> Result<(usize, usize)> {
+    pub fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
         let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
         let optimizer = optimizer
