@@ -246,6 +246,49 @@ fn files_of_the_earlier_implementation_are_imported() {
 }
 
 #[test]
+fn an_import_that_was_killed_is_made_whole_by_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    const ROWS: i64 = 400_000;
+    let mut file = ROWS.to_le_bytes().to_vec();
+    for key in 0..ROWS {
+        let packed = [3_i32.to_le_bytes().as_slice(), &(key * 3).to_le_bytes()].concat();
+        file.extend(12_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend(56_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend([key, 1_720_000_000_000].map(i64::to_le_bytes).concat());
+        file.extend(2_i32.to_le_bytes());
+        file.extend([key as f32, 1.0, 2.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat());
+    }
+    fs::write(dir.join("old"), file).unwrap();
+    for pause in [20, 60, 120] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_damo"))
+            .args(["import", "t", "old", "--cache-bytes", "1M"])
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Rows that came in are whole, the others are as they were.
+        let storage = open(&dir.join("t"));
+        let mut rows = storage.rows(Some(3)).unwrap();
+        while let Some(row) = rows.next_row().unwrap() {
+            let is_imported =
+                row.data[1..] == [1.0, 2.0, 3.0, 4.0, 5.0] && row.data[0] == (row.key / 3) as f32;
+            assert!(is_imported && row.update_num == row.key as u64 / 3 || row.update_num == 1, "{row:?}");
+        }
+    }
+    assert_eq!(json(dir, &["import", "t", "old", "--cache-bytes", "1M"])["imported"], json!(ROWS));
+    // Of the rows that were there, 200 have keys of the file.
+    assert_eq!(json(dir, &["verify", "t"])["rows"], json!(ROWS + 1202 - 200));
+    assert_eq!(json(dir, &["get", "t", "3", "300"])["weights"], json!([100.0, 1.0]));
+}
+
+#[test]
 fn every_exit_code_means_something() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path();
