@@ -12,6 +12,7 @@ use super::expiry::Expiry;
 use super::exports::Exports;
 use super::filters::Filters;
 use super::group::Group;
+use super::import::Imported;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
 use super::readers::Readers;
@@ -55,6 +56,8 @@ pub struct Core {
     pub(super) cut_is_open: AtomicBool,
     /// Dumps that increments may follow.
     pub(super) exports: Mutex<Exports>,
+    /// What became of the latest import.
+    pub(super) last_import: Mutex<Option<Imported>>,
     /// How far numbers have been set aside, where no journal keeps count.
     pub(super) reserved_numbers: Mutex<u64>,
 }

@@ -143,6 +143,17 @@ pub(super) fn foreign(what: &str) -> Error {
     Error::invalid(format!("{what}; an empty directory, a new path or a damo storage is needed"))
 }
 
+/// False where opening would make a new storage, or make the directory first. Whatever else there is, opening judges it.
+pub(super) fn may_hold_storage(dir: &Path) -> bool {
+    match fs::read_dir(dir) {
+        Err(error) => error.kind() != ErrorKind::NotFound,
+        Ok(entries) => {
+            let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.any(|name| !is_left_by_a_first_opening(&name))
+        }
+    }
+}
+
 fn check_not_forked() -> Result<()> {
     if !is_forked_child() {
         return Ok(());

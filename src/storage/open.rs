@@ -18,7 +18,8 @@ use super::replay::{self, JournalRecord};
 use super::rocks::{Batch, FORMAT, Found, Rocks};
 use super::writer::{Writer, WriterThread};
 use super::{
-    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, group, restore, rocks, round,
+    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, directory, group, restore, rocks,
+    round,
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
@@ -69,6 +70,20 @@ impl Storage {
         core.is_open.store(true, Ordering::Release);
         Ok(storage)
     }
+
+    /// As [`Storage::open`], of a storage that is there already.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none in `dir`; as [`Storage::open`].
+    pub fn open_existing(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
+        let dir = dir.as_ref();
+        if !directory::may_hold_storage(dir) && !restore::is_committed(dir) {
+            let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
+            let message = format!("{what}; the directory of a storage is needed");
+            return Err(name_directory(Error::new(Status::NotFound, message), dir));
+        }
+        Storage::open(dir, ttl_seconds, options)
+    }
 }
 
 fn make_core(
@@ -101,6 +116,7 @@ fn make_core(
         expiry,
         cut_number: AtomicU64::new(0),
         cut_is_open: AtomicBool::new(false),
+        last_import: Mutex::new(None),
         reserved_numbers: Mutex::new(0),
         options,
     })

@@ -6,19 +6,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::{GroupConfig, Named};
+use super::group::GroupConfig;
 use super::rocks::{Batch, Rocks};
 use super::table::{Duplicates, Source, Table};
 use super::{Core, Durability};
 use crate::error::{Error, Result};
-use crate::initializer::Initializer;
 use crate::journal::{self, Head, Journal, Kind, Replay};
-use crate::optimizer::Optimizer;
 
 /// The folder of the journal's files.
 pub(super) const FOLDER: &str = "journal";
@@ -203,11 +200,7 @@ impl Replay for Tables<'_> {
         let known = self.core.groups.lock().get(&group).cloned();
         let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
         // The rate of each call is in the journal, so the schedule is not needed.
-        let Named { name, params } = &description.optimizer;
-        let optimizer = Optimizer::new(name, params, None)?;
-        let Named { name, params } = &description.initializer;
-        let initializer = Initializer::new(name, params)?;
-        let (optimizer, initializer) = (Arc::new(optimizer), Arc::new(initializer));
+        let (optimizer, initializer) = description.build()?;
         let table = Table::new(self.core, group, description.dim, optimizer, initializer, config)?;
         self.by_config.insert(config, table);
         Ok(())

@@ -115,7 +115,7 @@ impl Group {
     ///
     /// # Errors
     /// `CORRUPTION` when the group's optimizer is not known.
-    pub(in crate::storage) fn shape(&self) -> Result<(usize, usize)> {
+    pub fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
         let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
         let optimizer = optimizer
