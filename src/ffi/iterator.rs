@@ -16,6 +16,7 @@ pub const DAMO_ALL_GROUPS: u32 = u32::MAX;
 /// loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
 pub struct damo_iterator {
     rows: Mutex<(Rows, Option<Record>)>,
+    storage: crate::storage::Storage,
 }
 
 /// Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
@@ -29,7 +30,7 @@ pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: 
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
         let rows = storage.inner.rows(read_group(group)?)?;
-        Ok(damo_iterator { rows: Mutex::new((rows, None)) })
+        Ok(damo_iterator { rows: Mutex::new((rows, None)), storage: storage.inner.clone() })
     })
 }
 
@@ -75,6 +76,8 @@ pub unsafe extern "C" fn damo_iterator_next(
                 arguments::optional_out(data_len, "data_len")?,
             )
         };
+        // Before the lock, which in a forked child may be held by a thread that is not there.
+        iterator.storage.check_process()?;
         let mut rows = iterator.rows.lock();
         let (rows, record) = &mut *rows;
         *record = rows.next_row()?;

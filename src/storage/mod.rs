@@ -99,12 +99,16 @@ impl Storage {
     pub fn begin_call(&self) -> Result<StorageCall<'_>> {
         self.check_process()?;
         let call = Call::begin()?;
-        Ok(StorageCall { _contents: self.core().contents.read(), _call: call })
+        let contents = self.core().contents.read();
+        self.core().check_not_lost()?;
+        Ok(StorageCall { _contents: contents, _call: call })
     }
 
+    /// Refuses to go on in a child that was forked after opening.
+    ///
     /// # Errors
     /// `FORKED`.
-    fn check_process(&self) -> Result<()> {
+    pub fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.handle.pid {
             return Ok(());

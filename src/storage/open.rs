@@ -112,6 +112,8 @@ fn make_core(
         is_open: AtomicBool::new(false),
         stepping: RwLock::new(()),
         contents: RwLock::new(()),
+        is_lost: AtomicBool::new(false),
+        checkpoints: Mutex::new(()),
         rounds: Mutex::new(()),
         expiry,
         cut_number: AtomicU64::new(0),

@@ -14,6 +14,7 @@ mod reader;
 
 pub(super) use check::check_rows;
 
+use super::call::is_exiting;
 use super::cut::Cut;
 use super::rocks::{KeyRange, Rocks};
 use super::row::RowHeader;
@@ -46,7 +47,9 @@ pub(super) struct Scan {
     empty: Sender<Page>,
     thread: Option<JoinHandle<()>>,
     /// Keeps the database open until the thread has ended.
-    _storage: Storage,
+    storage: Storage,
+    /// What ended it: it is not the end of the rows.
+    failure: Option<Error>,
 }
 
 /// What is read.
@@ -90,10 +93,10 @@ impl Storage {
             .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
         let (pages, thread, storage) = (Some(pages), Some(thread), self.clone());
         match begun.recv() {
-            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, _storage: storage }),
+            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, storage, failure: None }),
             Err(_) => {
                 let (cut, groups) = (Cut::default(), Vec::new());
-                let mut scan = Scan { cut, groups, pages, empty, thread, _storage: storage };
+                let mut scan = Scan { cut, groups, pages, empty, thread, storage, failure: None };
                 let silent = || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
                 scan.next().and_then(|_| Err(silent()))
             }
@@ -122,8 +125,15 @@ impl Scan {
     /// # Errors
     /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`, `EXITING`.
     pub(super) fn next(&mut self) -> Result<Option<Page>> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
         match self.pages.as_ref().map(Receiver::recv) {
-            Some(Ok(page)) => page.map(Some),
+            Some(Ok(Ok(page))) => Ok(Some(page)),
+            Some(Ok(Err(error))) => {
+                self.failure = Some(error.clone());
+                Err(error)
+            }
             _ => Ok(None),
         }
     }
@@ -131,6 +141,11 @@ impl Scan {
 
 impl Drop for Scan {
     fn drop(&mut self) {
+        // A thread that is not there in a forked child; or one that must not touch RocksDB any more, and does not while it waits.
+        if is_exiting() || self.storage.check_process().is_err() {
+            std::mem::forget((self.pages.take(), self.thread.take()));
+            return;
+        }
         // Then sending fails, and the thread ends.
         self.pages = None;
         if let Some(thread) = self.thread.take() {
@@ -164,5 +179,13 @@ fn read(
     if begin.send((cut, groups)).is_err() {
         return Ok(());
     }
-    parallel::read(&reader, &ranges, core.options.threads, empty, |page| full.send(Ok(page)).is_ok())
+    let outcome =
+        parallel::read(&reader, &ranges, core.options.threads, empty, |page| full.send(Ok(page)).is_ok());
+    drop(reader);
+    // RocksDB must not be touched once the process ends, not even to let go of what is read.
+    match Call::begin() {
+        Ok(_call) => drop(snapshot),
+        Err(_) => std::mem::forget((snapshot, Arc::clone(&rocks))),
+    }
+    outcome
 }
