@@ -101,7 +101,7 @@ impl Storage {
 
     /// # Errors
     /// `FORKED`.
-    fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.handle.pid {
             return Ok(());

@@ -40,10 +40,12 @@ pub(super) struct Scan {
     groups: Vec<(u16, usize)>,
     pages: Option<Receiver<Result<Page>>>,
     /// Pages that can be filled again.
-    empty: Sender<Page>,
+    empty: Option<Sender<Page>>,
     thread: Option<JoinHandle<()>>,
+    /// What went wrong: rows are missing from there on, and that must not pass for the end.
+    failed: Option<Error>,
     /// Keeps the database open until the thread has ended.
-    _storage: Storage,
+    storage: Storage,
 }
 
 /// What is read.
@@ -86,12 +88,21 @@ impl Storage {
             .name("damo-scan".to_owned())
             .spawn(work)
             .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
-        let (pages, thread, storage) = (Some(pages), Some(thread), self.clone());
+        let mut scan = Scan {
+            cut: Cut::default(),
+            groups: Vec::new(),
+            pages: Some(pages),
+            empty: Some(empty),
+            thread: Some(thread),
+            failed: None,
+            storage: self.clone(),
+        };
         match begun.recv() {
-            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, _storage: storage }),
+            Ok((cut, groups)) => {
+                (scan.cut, scan.groups) = (cut, groups);
+                Ok(scan)
+            }
             Err(_) => {
-                let (cut, groups) = (Cut::default(), Vec::new());
-                let mut scan = Scan { cut, groups, pages, empty, thread, _storage: storage };
                 let silent = || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
                 scan.next().and_then(|_| Err(silent()))
             }
@@ -129,16 +140,22 @@ impl Scan {
 
     /// Takes a page back, for its memory.
     pub(super) fn give_back(&self, page: Page) {
-        let _ = self.empty.send(page);
+        let _ = self.empty.as_ref().map(|empty| empty.send(page));
     }
 
     /// The next page; None at the end.
     ///
     /// # Errors
-    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`, `EXITING`.
+    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`, `EXITING`; the same again ever after.
     pub(super) fn next(&mut self) -> Result<Option<Page>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         match self.pages.as_ref().map(Receiver::recv) {
-            Some(Ok(page)) => page.map(Some),
+            Some(Ok(page)) => {
+                self.failed = page.as_ref().err().cloned();
+                page.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -146,6 +163,11 @@ impl Scan {
 
 impl Drop for Scan {
     fn drop(&mut self) {
+        if self.storage.check_process().is_err() {
+            // A forked child has no such thread: it would be waited for for ever, and so would locks that it held.
+            std::mem::forget((self.pages.take(), self.empty.take(), self.thread.take()));
+            return;
+        }
         // Then sending fails, and the thread ends.
         self.pages = None;
         if let Some(thread) = self.thread.take() {
