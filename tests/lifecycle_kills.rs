@@ -27,7 +27,7 @@ const DIM: usize = 8;
 const KEYS: [std::ops::Range<i64>; 2] = [0..6000, 4000..12_000];
 
 fn kills() -> u64 {
-    std::env::var("DAMO_LIFECYCLE_KILLS").map_or(20, |kills| kills.parse().unwrap())
+    std::env::var("DAMO_LIFECYCLE_KILLS").map_or(10, |kills| kills.parse().unwrap())
 }
 
 fn step(embedding: &Embedding, keys: std::ops::Range<i64>) {
