@@ -195,7 +195,10 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
         let found = content(&storage);
         in_the_midst += u64::from(done % 2 == 0);
         if found != after(done) {
-            assert!(found == after(done + 1), "kill {number}: neither the state after {done} operations nor the next");
+            assert!(
+                found == after(done + 1),
+                "kill {number}: neither the state after {done} operations nor the next"
+            );
             taken += 1;
         }
         assert_eq!(storage.verify().unwrap().rows, found.0.len() as u64);
@@ -297,10 +300,14 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
         }
         let storage = open(&dir.join("storage"));
         let (found, least) = (steps_of_storage(&storage), steps + done.div_ceil(4) as i64);
-        assert!((least..=least + i64::from(done % 4 == 0)).contains(&found), "kill {number}: {found}, {least}");
+        assert!(
+            (least..=least + i64::from(done % 4 == 0)).contains(&found),
+            "kill {number}: {found}, {least}"
+        );
         storage.verify().unwrap();
 
-        let names = || fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names =
+            || fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         for name in names() {
             let taken = match name.as_str() {
                 "classic" => steps_of_classic(&out.join(name)),
@@ -330,7 +337,10 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
         let mut left: Vec<String> = names().collect();
         left.sort();
         assert_eq!(left, ["checkpoint", "classic", "table"]);
-        assert_eq!((steps_of_classic(&out.join("classic")), steps_of_table(&out.join("table"))), (found, found));
+        assert_eq!(
+            (steps_of_classic(&out.join("classic")), steps_of_table(&out.join("table"))),
+            (found, found)
+        );
         steps = found;
     }
     println!(

@@ -135,6 +135,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
 fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
     restore::finish(directory.path())?;
     let has_database = directory.has_database()?;
+    let is_checkpoint = has_database && checkpoint::List::check(directory.path())?.is_some();
     directory.touch_rocksdb();
     if has_database {
         match Rocks::find(directory.path())? {
@@ -145,7 +146,7 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
             }
         }
     }
-    if has_database && checkpoint::List::check(directory.path())?.is_some() {
+    if is_checkpoint {
         // Its files change from now on, and the list would say that they are damaged.
         remove_list(directory.path())
             .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
