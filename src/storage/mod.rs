@@ -27,6 +27,7 @@ mod readers;
 mod replay;
 mod restore;
 mod rocks;
+mod room;
 mod round;
 mod row;
 mod scan;

@@ -5,7 +5,6 @@
 
 mod checkpoint;
 mod options;
-mod room;
 mod snapshot;
 
 use std::path::Path;
@@ -243,7 +242,7 @@ impl Rocks {
 
     /// Puts everything written so far on disk, whatever the durability.
     pub(super) fn flush(&self) -> Result<()> {
-        self.check_room()?;
+        super::room::check(self.db.path())?;
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
         self.db.flush_wal(true).map_err(|error| translate(&error))?;
