@@ -12,14 +12,14 @@ use crate::error::{Error, Result};
 
 /// More than documents in a memtable, the log and the manifest take.
 const ROOM: usize = 2 << 20;
-const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+static PIECE: [u8; 64 << 10] = [0; 64 << 10];
 
 /// To be called before memtables are flushed.
 ///
 /// # Errors
 /// `IO` when the disk does not take as much as that may need.
 pub(super) fn check(dir: &Path) -> Result<()> {
-    // Nobody's but damo's: what a killed process leaves is written over, and no first opening is in the way of it.
+    // What a killed process leaves is written over by the next look.
     let path = dir.join("damo-room.dbtmp");
     // Written, since not every file system can promise room.
     let fill = || -> IoResult<()> {
