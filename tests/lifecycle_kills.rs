@@ -132,7 +132,7 @@ fn load_until_killed(dir: &Path, first: u64) {
     begin();
     for operation in 0.. {
         let which = (first + operation / 2) % 2;
-        if operation % 2 == 0 {
+        if operation.is_multiple_of(2) {
             storage.load_from_checkpoint(dir.join(format!("checkpoint{which}"))).unwrap();
         } else {
             step(&embedding, KEYS[which as usize].clone());
@@ -187,13 +187,13 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
             Some(last) => {
                 let which = ((number + last / 2) % 2) as usize;
                 let loaded = &checkpoints[which];
-                if last % 2 == 0 { loaded.clone() } else { stepped(loaded, &KEYS[which]) }
+                if last.is_multiple_of(2) { loaded.clone() } else { stepped(loaded, &KEYS[which]) }
             }
         };
         let storage = open(&dir.join("storage"));
         assert!(!is_unfinished());
         let found = content(&storage);
-        in_the_midst += u64::from(done % 2 == 0);
+        in_the_midst += u64::from(done.is_multiple_of(2));
         if found != after(done) {
             assert!(
                 found == after(done + 1),
@@ -301,7 +301,7 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
         let storage = open(&dir.join("storage"));
         let (found, least) = (steps_of_storage(&storage), steps + done.div_ceil(4) as i64);
         assert!(
-            (least..=least + i64::from(done % 4 == 0)).contains(&found),
+            (least..=least + i64::from(done.is_multiple_of(4))).contains(&found),
             "kill {number}: {found}, {least}"
         );
         storage.verify().unwrap();
