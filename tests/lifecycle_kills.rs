@@ -105,12 +105,14 @@ impl Running {
 
 /// In the child: tells the parent that an operation has returned.
 fn acknowledge(operation: u64) {
-    writeln!(std::io::stdout(), "done {operation}.").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "done {operation}.").unwrap();
 }
 
 fn begin() {
+    let mut out = std::io::stdout();
     // The test harness may have begun a line.
-    write!(std::io::stdout(), "\nbegin\n").unwrap();
+    write!(out, "\nbegin\n").unwrap();
 }
 
 /// Kills a child while it opens what another has left.
