@@ -773,7 +773,8 @@ damo_iterator *damo_iterator_new(const damo_storage *storage,
  * becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
  * iterator's, and there until its next use or its end.
  *
- * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
+ * after, since the rows that come next are not known; FORKED.
  */
 damo_status damo_iterator_next(const damo_iterator *iterator,
                                bool *found,

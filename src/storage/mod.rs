@@ -29,6 +29,7 @@ mod record;
 mod replay;
 mod restore;
 mod rocks;
+mod room;
 mod round;
 mod row;
 mod scan;
@@ -108,7 +109,7 @@ impl Storage {
     ///
     /// # Errors
     /// `FORKED`.
-    pub fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.handle.pid {
             return Ok(());

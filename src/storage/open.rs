@@ -153,6 +153,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
 fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
     restore::finish(directory.path())?;
     let has_database = directory.has_database()?;
+    let is_checkpoint = has_database && checkpoint::List::check(directory.path())?.is_some();
     directory.touch_rocksdb();
     if has_database {
         match Rocks::find(directory.path())? {
@@ -163,6 +164,11 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
             }
         }
     }
+    if is_checkpoint {
+        // Its files change from now on, and the list would say that they are damaged.
+        remove_list(directory.path())
+            .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
+    }
     let rocks = open_here(directory.path(), options, expiry)?;
     if rocks.read_meta(FORMAT)?.is_none() && rocks.is_empty()? {
         let mut batch = Batch::default();
@@ -170,13 +176,13 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
         rocks.write(batch, true)?;
     }
     check_format(&rocks)?;
-    // Files change from now on, and a checkpoint's list of them would say that they are damaged.
-    match std::fs::remove_file(directory.path().join(checkpoint::LIST)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("{}: {error}", checkpoint::LIST)))
-        }
-        _ => Ok(rocks),
-    }
+    Ok(rocks)
+}
+
+/// For good, before any other file changes.
+fn remove_list(dir: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(dir.join(checkpoint::LIST))?;
+    checkpoint::sync_dir(dir)
 }
 
 /// Refuses a database that this release does not read.

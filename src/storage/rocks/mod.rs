@@ -245,6 +245,7 @@ impl Rocks {
 
     /// Puts everything written so far on disk, whatever the durability.
     pub(super) fn flush(&self) -> Result<()> {
+        super::room::check(self.db.path())?;
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
         self.db.flush_wal(true).map_err(|error| translate(&error))?;

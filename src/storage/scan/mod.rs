@@ -44,7 +44,7 @@ pub(super) struct Scan {
     groups: Vec<(u16, usize)>,
     pages: Option<Receiver<Result<Page>>>,
     /// Pages that can be filled again.
-    empty: Sender<Page>,
+    empty: Option<Sender<Page>>,
     thread: Option<JoinHandle<()>>,
     /// Keeps the database open until the thread has ended.
     storage: Storage,
@@ -91,7 +91,7 @@ impl Storage {
             .name("damo-scan".to_owned())
             .spawn(work)
             .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
-        let (pages, thread, storage) = (Some(pages), Some(thread), self.clone());
+        let (pages, empty, thread, storage) = (Some(pages), Some(empty), Some(thread), self.clone());
         match begun.recv() {
             Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, storage, failure: None }),
             Err(_) => {
@@ -117,7 +117,7 @@ impl Scan {
 
     /// Takes a page back, for its memory.
     pub(super) fn give_back(&self, page: Page) {
-        let _ = self.empty.send(page);
+        let _ = self.empty.as_ref().map(|empty| empty.send(page));
     }
 
     /// The next page; None at the end.
@@ -143,7 +143,7 @@ impl Drop for Scan {
     fn drop(&mut self) {
         // A thread that is not there in a forked child; or one that must not touch RocksDB any more, and does not while it waits.
         if is_exiting() || self.storage.check_process().is_err() {
-            std::mem::forget((self.pages.take(), self.thread.take()));
+            std::mem::forget((self.pages.take(), self.empty.take(), self.thread.take()));
             return;
         }
         // Then sending fails, and the thread ends.
