@@ -14,7 +14,7 @@
 A storage is a directory, an embedding one group of it. keys are one-dimensional contiguous arrays of int64, or of uint64
 whose bits are taken as they are; weights and gradients contiguous float32 arrays, one-dimensional or (keys, dim), which are
 read and filled in place. Nothing is copied or converted: anything else is a TypeError or ValueError that says what is
-needed. What the library refuses raises an Error with the attributes status (a number) and status_name ('BUSY')."
+needed. What the library refuses raises an Error, whose status tells how (error.status.name == 'BUSY')."
 %enddef
 
 %module(docstring=DAMO_DOC) damo

@@ -34,7 +34,9 @@ PyObject *plain_value(const char *key, PyObject *value) {
   } else if (PyFloat_Check(value) || is_float_like(value)) {
     const double number = PyFloat_AsDouble(value);
     plain = number == -1 && PyErr_Occurred() ? nullptr : PyFloat_FromDouble(number);
-  } else {
+  }
+  // Of the failures only this one is for the user to read; NumPy's arrays look like numbers until they are asked.
+  if (plain == nullptr && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {
     PyErr_Format(PyExc_TypeError, "Parameters.insert: value of '%s' is a %s; an int, float, bool or str is needed", key,
                  Py_TYPE(value)->tp_name);
   }
