@@ -12,7 +12,7 @@ import numpy as np
 
 import damo
 
-# Whether it is the SWIG module; what follows from that only is tested in swig_only.py's classes.
+# Whether it is the SWIG module.
 SWIG = hasattr(damo, "_damo")
 
 
@@ -44,6 +44,9 @@ class Case(unittest.TestCase):
     """A test with a folder of its own, self.folder."""
 
     def setUp(self):
+        self.new_folder()
+
+    def new_folder(self):
         self.folder = tempfile.mkdtemp(prefix="damo-dropin-")
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
