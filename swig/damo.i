@@ -45,8 +45,8 @@ needed. What the library refuses raises an Error, whose status tells how (error.
 "The weights of rows that nobody has trained yet: PyInitializer(params), params with the kind under 'name' ('zeros',
 'random_uniform', 'truncate_normal', ...) and what that kind takes. ValueError when 'name' or something else is wrong.";
 %feature("docstring") PyInitializer::call
-"call(w): fills w in place. A one-dimensional w becomes the row of key 0 in group 0; row i of an (n, dim) one that of key i.
-The same parameters give the same weights every time.";
+"call(w): fills w in place, all of it as the row of key 0 in group 0, so that the same parameters give the same weights
+every time.";
 
 %feature("docstring") PyOptimizer
 "How a gradient changes a row: PyOptimizer(op_params[, scheduler_params]), each with its kind under 'name' ('adam', 'sgd', ...;
@@ -97,13 +97,9 @@ class PyInitializer {
   ~PyInitializer() { damo_initializer_free(handle_); }
 
   void call(const Weights &w) const {
-    const size_t rows = w.rows < 0 ? 1 : static_cast<size_t>(w.rows);
-    const size_t dim = rows == 0 ? 0 : w.len / rows;
-    damo_status status = DAMO_STATUS_OK;
+    damo_status status;
     Py_BEGIN_ALLOW_THREADS
-    for (size_t row = 0; row < rows && status == DAMO_STATUS_OK; ++row) {
-      status = damo_initializer_fill(handle_, 0, static_cast<int64_t>(row), w.data + row * dim, dim);
-    }
+    status = damo_initializer_fill(handle_, 0, 0, w.data, w.len);
     Py_END_ALLOW_THREADS
     require(status);
   }
@@ -155,8 +151,8 @@ class PyOptimizer {
 
 class PyFilter {
  public:
-  explicit PyFilter(const Parameters &params) {
-    const Bag bag = params.bag(Parameters::WITH_NAME);
+  explicit PyFilter(const Parameters *params = nullptr) {
+    const Bag bag = params == nullptr ? Bag() : params->bag(Parameters::WITH_NAME);
     Py_BEGIN_ALLOW_THREADS
     handle_ = damo_filter_new(bag.get());
     Py_END_ALLOW_THREADS

@@ -79,6 +79,8 @@ class Filter(Case):
         with self.assertRaisesRegex(ValueError, "'hashes'"):
             self.filter("x", hashes=3)
         self.assertFalse(os.path.exists(self.path("x")))
+        with self.assertRaisesRegex(ValueError, "path"):
+            damo.PyFilter(parameters(capacity=1000))
         made = self.filter()
         with self.assertRaises(OSError) as busy:
             self.filter()

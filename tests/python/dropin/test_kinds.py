@@ -68,6 +68,12 @@ class Initializers(Case):
         damo.PyEmbedding(self.storage(), optimizer(), kind, 6).lookup(np.array([0]), row)
         np.testing.assert_array_equal(w, row)
 
+    def test_two_dimensions_are_filled_as_one(self):
+        flat, square = np.zeros(6, np.float32), np.zeros((2, 3), np.float32)
+        initializer("random_normal").call(flat)
+        initializer("random_normal").call(square)
+        np.testing.assert_array_equal(square.ravel(), flat)
+
     def test_what_is_missing_or_wrong_is_named(self):
         make = damo.PyInitializer
         self.assert_fails(ValueError, ["name", "initializer"], make, damo.Parameters(), status="INVALID_ARGUMENT")
