@@ -61,7 +61,8 @@ def keys(values: Any) -> np.ndarray:
         return np.empty(array.shape, np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"damo: keys must be integers of 64 bits (numpy.int64), not {_describe(array)}")
-    return np.ascontiguousarray(array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)).view(np.int64)
+    converted = array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)
+    return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
 
 
 def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False) -> np.ndarray:
