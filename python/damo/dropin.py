@@ -42,14 +42,16 @@ class Parameters:
         return f"Parameters({self.to_json()})"
 
 
-def _named(params: Any, what: str) -> tuple[str, dict[str, Any]]:
+def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
     """The parameter "name", which says what is to be made, and the others."""
     if not isinstance(params, Parameters):
         raise TypeError(f"damo: {what} must be a damo.Parameters, not {type(params).__name__}")
     values = dict(params._values)
     name = values.pop("name", None)
     if not isinstance(name, str):
-        raise InvalidArgumentError(f"damo: {what} needs the parameter 'name', a string; it has {params.to_json()}")
+        raise InvalidArgumentError(
+            f"damo: {what} needs the parameter 'name', a string that says which {kind} it is for; it has {params.to_json()}"
+        )
     return name, values
 
 
@@ -67,7 +69,7 @@ class PyInitializer:
     """An initializer; params has its "name" and its parameters."""
 
     def __init__(self, params: Parameters) -> None:
-        name, values = _named(params, "params")
+        name, values = _named(params, "params", "initializer")
         self._initializer: Initializer = _make(Initializer, name, values)
 
     def call(self, w: np.ndarray) -> None:
@@ -82,10 +84,10 @@ class PyOptimizer:
     """An optimizer; op_params has its "name" and its parameters, scheduler_params those of a schedule."""
 
     def __init__(self, op_params: Parameters, scheduler_params: Parameters | None = None) -> None:
-        name, values = _named(op_params, "op_params")
+        name, values = _named(op_params, "op_params", "optimizer")
         scheduler = None
         if scheduler_params is not None:
-            scheduler = _make(Scheduler, *_named(scheduler_params, "scheduler_params"))
+            scheduler = _make(Scheduler, *_named(scheduler_params, "scheduler_params", "scheduler"))
         self._optimizer: Optimizer = _make(Optimizer, name, values, scheduler=scheduler)
 
     def call(self, w: np.ndarray, gds: np.ndarray, step: int = 0) -> None:
