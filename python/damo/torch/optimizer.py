@@ -27,19 +27,17 @@ class SparseOptimizer(torch.optim.Optimizer):
         readers = [module.reader for module in modules if isinstance(module, Layer)]
         if not readers or not all(isinstance(reader, StorageReader) for reader in readers):
             raise ValueError("damo.torch: SparseOptimizer needs a model with damo.torch layers that have a storage")
-        self._readers: dict[Any, list[StorageReader]] = {}
+        by_rows: dict[int, list[StorageReader]] = {}
         for reader in readers:
-            same = self._readers.setdefault(id(reader.rows), [])
+            same = by_rows.setdefault(id(reader.rows), [])
             if reader not in same:
                 same.append(reader)
+        # One for each of param_groups, in its order.
+        self._readers = list(by_rows.values())
         # torch wants a tensor in each group; it has no elements, and never a gradient.
         groups = [
-            {
-                "params": [torch.zeros(0, requires_grad=True)],
-                "lr": same[0].rows.optimizer.learning_rate,
-                "rows": rows,
-            }
-            for rows, same in self._readers.items()
+            {"params": [torch.zeros(0, requires_grad=True)], "lr": same[0].rows.optimizer.learning_rate}
+            for same in self._readers
         ]
         super().__init__(groups, {})
         for reader in readers:
@@ -53,8 +51,7 @@ class SparseOptimizer(torch.optim.Optimizer):
                 loss = closure()
         scale = 1.0 if grad_scaler is None else float(grad_scaler.get_scale())
         gathered = []
-        for group in self.param_groups:
-            readers = self._readers[group["rows"]]
+        for group, readers in zip(self.param_groups, self._readers):
             pending = [pair for reader in readers for pair in reader.pending]
             if not pending:
                 continue
@@ -75,7 +72,7 @@ class SparseOptimizer(torch.optim.Optimizer):
         return loss
 
     def _drop(self) -> None:
-        for readers in self._readers.values():
+        for readers in self._readers:
             for reader in readers:
                 reader.pending.clear()
 
@@ -86,6 +83,6 @@ class SparseOptimizer(torch.optim.Optimizer):
     def close(self) -> None:
         """From now on the layers apply their gradients in backward again."""
         self._drop()
-        for readers in self._readers.values():
+        for readers in self._readers:
             for reader in readers:
                 reader.deferred = False
