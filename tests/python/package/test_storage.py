@@ -146,8 +146,15 @@ class Life(Case):
             self.assertEqual((opened.names, opened.checkpoint_id), ({"user": 0, "item": 1}, second))
         self.assert_fails(FileExistsError, ["monday"], storage.checkpoint, self.path("monday"))
         self.assert_fails(FileNotFoundError, ["sunday"], storage.load_from_checkpoint, self.path("sunday"))
+
+    def test_no_checkpoint_is_loaded_under_an_iterator(self):
+        storage = self.storage()
+        users = self.users(storage)
+        users[np.arange(200_000)]
+        storage.checkpoint(self.path("monday"))
         rows = iter(users)
-        self.assert_fails(damo.BusyError, [], storage.load_from_checkpoint, self.path("monday"))
+        next(rows)
+        self.assert_fails(damo.BusyError, ["iterator"], storage.load_from_checkpoint, self.path("monday"))
         rows.close()
         storage.load_from_checkpoint(self.path("monday"))
 
