@@ -1,0 +1,86 @@
+"""What a call from Python costs, and that the GIL is released. Figures for python/README.md.
+
+    DAMO_LIBRARY=... python3 benches/python/calls.py      # with cffi installed it is measured, too
+"""
+
+import pathlib
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import timeit
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
+
+import numpy as np
+
+import damo
+from damo import _arrays, _c_api
+
+
+def nanoseconds(call, number=20_000):
+    return min(timeit.repeat(call, number=number, repeat=7)) / number * 1e9
+
+
+def call_costs():
+    """damo_initializer_fill of 16 zeros: 5 arguments, one of them an array, and next to no work."""
+    zeros, row = damo.Zeros(), np.zeros(16, np.float32)
+    with zeros._handle as handle:
+        address = _arrays.address(row)
+        fill = _c_api.damo_initializer_fill
+        print(f"ctypes, addresses at hand          {nanoseconds(lambda: fill(handle, 0, 1, address, 16)):7.0f} ns")
+        print(f"ctypes, address of an array taken  {nanoseconds(lambda: fill(handle, 0, 1, _arrays.address(row), 16)):7.0f} ns")
+        try:
+            import cffi
+        except ImportError:
+            print("cffi                                not installed")
+        else:
+            ffi = cffi.FFI()
+            ffi.cdef("int damo_initializer_fill(const void *, uint32_t, int64_t, float *, size_t);")
+            other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
+            buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
+            print(f"cffi, pointers at hand             {nanoseconds(lambda: fill(pointer, 0, 1, buffer, 16)):7.0f} ns")
+            print(f"cffi, pointer of an array taken    {nanoseconds(lambda: fill(pointer, 0, 1, ffi.from_buffer('float[]', row), 16)):7.0f} ns")
+    print(f"Initializer.fill, with its checks  {nanoseconds(lambda: zeros.fill(row)):7.0f} ns")
+
+
+def rows_per_second(users, keys, threads, seconds=3.0):
+    counts = [0] * threads
+    end = time.perf_counter() + seconds
+
+    def read(number):
+        out = np.empty((keys.size, users.dim), np.float32)
+        while time.perf_counter() < end:
+            users.lookup(keys, out=out)
+            counts[number] += keys.size
+
+    workers = [threading.Thread(target=read, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / seconds
+
+
+def main():
+    call_costs()
+    folder = tempfile.mkdtemp(prefix="damo-bench-")
+    try:
+        # One thread of the library's own a call, so that it is Python's threads that share the cores.
+        with damo.Storage(folder + "/table", threads=1, durability="checkpoint") as storage:
+            users = storage.embedding("user", dim=16, optimizer=damo.Adam())
+            keys = np.random.default_rng(1).integers(0, 1 << 20, 1 << 15)
+            users.lookup(keys)
+            one_key = keys[:1].copy()
+            out = np.empty((1, 16), np.float32)
+            print(f"Embedding.lookup of one row        {nanoseconds(lambda: users.lookup(one_key, out=out), 5000):7.0f} ns")
+            for _ in range(3):
+                one, two = rows_per_second(users, keys, 1), rows_per_second(users, keys, 2)
+                print(f"lookups of resident rows: 1 thread {one / 1e6:.1f} M rows/s, 2 threads {two / 1e6:.1f} M: {two / one:.2f} x")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
