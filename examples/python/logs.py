@@ -111,7 +111,10 @@ def read_split(train: Path, test: Path | None) -> tuple[Log, Log]:
     ids = _Ids()
     log = read(train, ids)
     if test is not None:
-        return log, read(test, ids)
+        held_out = read(test, ids)
+        if 0 < held_out.labels.mean() < 1:
+            return log, held_out
+        print(f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth of {train} is the test")
     cut = len(log) * 4 // 5
     return Log(log.ids[:cut], log.labels[:cut]), Log(log.ids[cut:], log.labels[cut:])
 

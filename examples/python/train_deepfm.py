@@ -147,6 +147,8 @@ def plot(path: Path, curve: list, title: str) -> None:
     loss.set_ylabel("train log-loss (dashed)")
     right.bar(epochs, [point["rate"] / 1000 for point in curve])
     right.set(xlabel="epoch", ylabel="thousand samples a second", title="training throughput")
+    for axes in (left, right):
+        axes.set_xticks(epochs)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
