@@ -88,13 +88,22 @@ def _metadata() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> str:
-    info = f"{NAME}-{VERSION}.dist-info"
-    files[f"{info}/METADATA"] = _metadata().encode()
-    files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: damo\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
+INFO = f"{NAME}-{VERSION}.dist-info"
+
+
+def _info(tag: str) -> dict[str, bytes | Path]:
+    files: dict[str, bytes | Path] = {
+        f"{INFO}/METADATA": _metadata().encode(),
+        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nGenerator: damo\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
+    }
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         if (CHECKOUT / licence).is_file():
-            files[f"{info}/{licence}"] = (CHECKOUT / licence).read_bytes()
+            files[f"{INFO}/{licence}"] = CHECKOUT / licence
+    return files
+
+
+def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> str:
+    files = {**files, **_info(tag)}
     name = f"{NAME}-{VERSION}-{tag}.whl"
     record = []
     with zipfile.ZipFile(Path(directory) / name, "w", zipfile.ZIP_DEFLATED) as wheel:
@@ -103,13 +112,25 @@ def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> st
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             record.append(f"{path},sha256={digest},{len(data)}")
             wheel.writestr(path, data)
-        record.append(f"{info}/RECORD,,")
-        wheel.writestr(f"{info}/RECORD", "\n".join(record) + "\n")
+        record.append(f"{INFO}/RECORD,,")
+        wheel.writestr(f"{INFO}/RECORD", "\n".join(record) + "\n")
     return name
 
 
 def _tag() -> str:
     return "py3-none-" + re.sub(r"[-.]", "_", sysconfig.get_platform())
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """Without it an installer would build the library to learn the package's name."""
+    folder = Path(metadata_directory) / INFO
+    folder.mkdir()
+    for path, content in _info(_tag()).items():
+        (folder / Path(path).name).write_bytes(content.read_bytes() if isinstance(content, Path) else content)
+    return INFO
+
+
+prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):

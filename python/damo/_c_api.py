@@ -4,7 +4,7 @@ DECLARATIONS are those of damo.h, word for word (a test compares them); each bec
 ctypes' types. A function that returns a damo_status returns None here and raises; a _new function raises instead of
 returning NULL. Handles and buffers are passed as addresses (int), so nothing here keeps anything alive: see _handles.
 
-ctypes and not cffi: it needs no other package, and a call costs 2 microseconds more at most (python/README.md).
+ctypes and not cffi: it needs no other package, and costs some microseconds a call of a batch (python/README.md).
 """
 
 from __future__ import annotations
