@@ -48,7 +48,9 @@ def _build_library() -> Path:
         return library.find()
     if not (CHECKOUT / "Cargo.toml").is_file():
         raise SystemExit(f"damo: {CHECKOUT} has no Cargo.toml; the package is built from a checkout of damo")
-    cargo = shutil.which("cargo", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")]))
+    cargo = shutil.which(
+        "cargo", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")])
+    )
     if cargo is None:
         raise SystemExit("damo: cargo is missing; please install Rust (https://rustup.rs)")
     target = library.target_dir(CHECKOUT)

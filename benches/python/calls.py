@@ -1,6 +1,6 @@
 """What a call from Python costs, and that the GIL is released. Figures for python/README.md.
 
-    DAMO_LIBRARY=... python3 benches/python/calls.py      # with cffi installed it is measured, too
+DAMO_LIBRARY=... python3 benches/python/calls.py      # with cffi installed it is measured, too
 """
 
 import pathlib
@@ -30,7 +30,9 @@ def call_costs():
         address = _arrays.address(row)
         fill = _c_api.damo_initializer_fill
         print(f"ctypes, addresses at hand          {nanoseconds(lambda: fill(handle, 0, 1, address, 16)):7.0f} ns")
-        print(f"ctypes, address of an array taken  {nanoseconds(lambda: fill(handle, 0, 1, _arrays.address(row), 16)):7.0f} ns")
+        print(
+            f"ctypes, address of an array taken  {nanoseconds(lambda: fill(handle, 0, 1, _arrays.address(row), 16)):7.0f} ns"
+        )
         try:
             import cffi
         except ImportError:
@@ -41,7 +43,9 @@ def call_costs():
             other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
             buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
             print(f"cffi, pointers at hand             {nanoseconds(lambda: fill(pointer, 0, 1, buffer, 16)):7.0f} ns")
-            print(f"cffi, pointer of an array taken    {nanoseconds(lambda: fill(pointer, 0, 1, ffi.from_buffer('float[]', row), 16)):7.0f} ns")
+            print(
+                f"cffi, pointer of an array taken    {nanoseconds(lambda: fill(pointer, 0, 1, ffi.from_buffer('float[]', row), 16)):7.0f} ns"
+            )
     print(f"Initializer.fill, with its checks  {nanoseconds(lambda: zeros.fill(row)):7.0f} ns")
 
 
@@ -76,7 +80,9 @@ def main():
             storage.flush()
             one_key = keys[:1].copy()
             out = np.empty((1, 16), np.float32)
-            print(f"Embedding.lookup of one row        {nanoseconds(lambda: users.lookup(one_key, out=out), 5000):7.0f} ns")
+            print(
+                f"Embedding.lookup of one row        {nanoseconds(lambda: users.lookup(one_key, out=out), 5000):7.0f} ns"
+            )
             for _ in range(5):
                 # Processor time tells what the machine had left: with 1.0 for two threads there was but one core.
                 (one, used), (two, both) = rows_per_second(users, keys, 1), rows_per_second(users, keys, 2)

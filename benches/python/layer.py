@@ -36,7 +36,10 @@ def draw(ids, count, seed=1):
 
 def report(title, first, second, names):
     a, b = np.median(first), np.median(second)
-    print(f"{title}: {names[0]} {a * 1e3:.1f} ms, {names[1]} {b * 1e3:.1f} ms, median of {len(first)} steps: {b / a:.2f} x", flush=True)
+    print(
+        f"{title}: {names[0]} {a * 1e3:.1f} ms, {names[1]} {b * 1e3:.1f} ms, median of {len(first)} steps: {b / a:.2f} x",
+        flush=True,
+    )
 
 
 def timed(call):

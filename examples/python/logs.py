@@ -114,7 +114,9 @@ def read_split(train: Path, test: Path | None) -> tuple[Log, Log]:
         held_out = read(test, ids)
         if 0 < held_out.labels.mean() < 1:
             return log, held_out
-        print(f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth of {train} is the test")
+        print(
+            f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth of {train} is the test"
+        )
     cut = len(log) * 4 // 5
     return Log(log.ids[:cut], log.labels[:cut]), Log(log.ids[cut:], log.labels[cut:])
 

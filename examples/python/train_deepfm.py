@@ -95,7 +95,9 @@ def scores(model: torch.nn.Module, ids: np.ndarray, size: int = 8192) -> np.ndar
     return torch.cat([torch.sigmoid(model(part)) for part in parts]).numpy()
 
 
-def save(folder: Path, epoch: int, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage, curve: list) -> None:
+def save(
+    folder: Path, epoch: int, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage, curve: list
+) -> None:
     """A checkpoint of the rows and the dense part beside it; it counts once the last file is there."""
     place = folder / f"epoch-{epoch}"
     if place.exists():
@@ -167,7 +169,9 @@ def compare(train: Log, test: Log, options: argparse.Namespace) -> float:
     for epoch in range(1, options.epochs + 1):
         loss, rate = train_epoch(model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}")
         found = auc(test.labels, scores(model, unseen))
-        print(f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s")
+        print(
+            f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+        )
     return found
 
 
@@ -190,7 +194,9 @@ def main() -> None:
             loss, rate = train_epoch(model, [adam], ahead, f"epoch {epoch}/{options.epochs}")
             found = auc(test.labels, scores(model, test.ids))
             curve.append({"epoch": epoch, "loss": loss, "auc": found, "rate": rate})
-            print(f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s")
+            print(
+                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+            )
             save(options.out, epoch, model, adam, storage, curve)
         plot(options.out / "curve.png", curve, options.train.name)
         expected = scores(model, test.ids)

@@ -94,7 +94,9 @@ def strict_keys(array: Any) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"damo: keys must be a numpy.ndarray of int64, not {_describe(array)}")
     if array.dtype != np.int64 and array.dtype != np.uint64:
-        raise TypeError(f"damo: keys must have dtype int64 (or uint64), not {array.dtype}; they are not converted silently")
+        raise TypeError(
+            f"damo: keys must have dtype int64 (or uint64), not {array.dtype}; they are not converted silently"
+        )
     if array.ndim != 1:
         raise InvalidArgumentError(f"damo: keys has shape {array.shape}; it must have one dimension")
     if not array.flags.c_contiguous:

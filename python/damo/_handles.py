@@ -23,6 +23,23 @@ _EXIT_SECONDS = 10.0
 _live: dict[int, "RawHandle"] = {}
 
 
+class ForkSafeLock:
+    """A lock that is free in a forked child: a thread that held it in the parent does not exist there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._lock.release()
+
+
+_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+
+
 class RawHandle:
     """The address of a handle, with a count of the calls that use it. A context manager that gives the address."""
 
@@ -107,6 +124,8 @@ def _close_all() -> None:
 
 
 def _after_fork_in_child() -> None:
+    for lock in list(_locks):
+        lock._lock = threading.Lock()
     for handle in list(_live.values()):
         handle._after_fork()
 

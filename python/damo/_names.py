@@ -46,7 +46,9 @@ def save(directory: str | os.PathLike[str], names: Names) -> None:
     path = Path(directory) / FILE_NAME
     temporary = path.with_name(f"{FILE_NAME}.{os.getpid()}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump({"version": 1, "groups": names.groups, "checkpoint": names.checkpoint}, file, indent=1, sort_keys=True)
+        json.dump(
+            {"version": 1, "groups": names.groups, "checkpoint": names.checkpoint}, file, indent=1, sort_keys=True
+        )
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

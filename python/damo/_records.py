@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from typing import NamedTuple
 
 import numpy as np
 
 from . import _c_api
-from ._handles import Handle
+from ._handles import ForkSafeLock, Handle
 
 
 class Record(NamedTuple):
@@ -31,7 +30,7 @@ def floats_at(address: int | None, length: int) -> np.ndarray:
     """A copy of length floats that lie at address."""
     if not address or not length:
         return np.empty(0, np.float32)
-    return np.frombuffer((ctypes.c_float * length).from_address(address), np.float32).copy()
+    return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address)).copy()
 
 
 class Records(Handle):
@@ -43,7 +42,7 @@ class Records(Handle):
     def __init__(self, storage: int, group: int) -> None:
         super().__init__(_c_api.damo_iterator_new(storage, group), _c_api.damo_iterator_free)
         # The floats of a row are there until the next one is asked for, by whichever thread.
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._ended = False
 
     def __iter__(self) -> "Records":

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import datetime
 import os
-import threading
 import uuid
 import weakref
 from typing import Any, Callable, NamedTuple
@@ -15,7 +14,7 @@ from . import _arrays, _c_api, _names
 from ._embedding import Embedding
 from ._errors import NotFoundError
 from ._filter import Filter
-from ._handles import Handle
+from ._handles import ForkSafeLock, Handle
 from ._params import Params
 from ._records import Records
 from .initializers import Initializer, Normal
@@ -89,7 +88,7 @@ class Storage(Handle):
         super().__init__(address, _c_api.damo_storage_free)
         bag.close()
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         try:
             self._stored_names = _names.load(self.path)
         except BaseException:
@@ -141,8 +140,9 @@ class Storage(Handle):
         """
         chosen = Normal(stddev=0.01) if initializer is None else initializer
         with self._lock:
-            new = isinstance(name_or_group, str) and name_or_group not in self._stored_names.groups
-            group = self._group(name_or_group) if not new else self._free_group()
+            name = name_or_group if isinstance(name_or_group, str) else None
+            new = name is not None and name not in self._stored_names.groups
+            group = self._free_group() if new else self._group(name_or_group)
             opened = Embedding(
                 self,
                 group,
@@ -151,12 +151,12 @@ class Storage(Handle):
                 initializer=chosen,
                 duplicates=duplicates,
                 padding_key=padding_key,
-                name=name_or_group if isinstance(name_or_group, str) else None,
+                name=name,
             )
             self._children.add(opened)
-            if new:
+            if new and name is not None:
                 # After the group: a name that is lost in a crash leaves an empty group, not a name without one.
-                self._store_names({**self._stored_names.groups, name_or_group: group}, self._stored_names.checkpoint)
+                self._store_names({**self._stored_names.groups, name: group}, self._stored_names.checkpoint)
         if filter is not None:
             opened.set_filter(filter)
         return opened
@@ -168,7 +168,9 @@ class Storage(Handle):
             return self._stored_names.groups[name_or_group]
         except KeyError:
             known = ", ".join(repr(name) for name in self._stored_names.groups) or "none"
-            raise NotFoundError(f"damo: no group of {self.path} is called {name_or_group!r}; there are {known}") from None
+            raise NotFoundError(
+                f"damo: no group of {self.path} is called {name_or_group!r}; there are {known}"
+            ) from None
 
     def _free_group(self) -> int:
         taken = set(self._stored_names.groups.values())
@@ -302,7 +304,7 @@ class Storage(Handle):
 
         def told(_user: int, rows: int, estimate: int) -> bool:
             try:
-                return progress(rows, estimate) is not False
+                return progress is None or progress(rows, estimate) is not False
             except BaseException as error:  # It must not go through C.
                 raised.append(error)
                 return False

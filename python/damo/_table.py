@@ -81,9 +81,7 @@ class Table(Handle):
         return weights, found.view(np.bool_)
 
 
-def merge(
-    base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]
-) -> None:
+def merge(base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Writes to path the table that base becomes with the changes in increment (a dump with since). path may be base.
 
     Raises ValueError when they do not belong together, FileNotFoundError, damo.CorruptionError, damo.BusyError.

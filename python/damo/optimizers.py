@@ -40,9 +40,7 @@ class Optimizer(Handle):
     def learning_rate(self) -> float:
         """The rate before any schedule; setting it counts for every call that starts from then on."""
         with self._handle as optimizer:
-            return _c_api.read(
-                ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(optimizer, rate)
-            )
+            return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(optimizer, rate))
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
@@ -53,9 +51,7 @@ class Optimizer(Handle):
         """How many floats a row of dim weights has: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
         with self._handle as optimizer:
-            return _c_api.read(
-                ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(optimizer, number, length)
-            )
+            return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(optimizer, number, length))
 
     def apply(self, row: np.ndarray, gradients: np.ndarray, step: int = 0) -> None:
         """Applies one gradient to one row that the caller keeps, in place.

@@ -22,9 +22,14 @@ def _not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if disable is None else disable(function)
 
 
+def _autocast_dtype() -> torch.dtype:
+    newer = getattr(torch, "get_autocast_dtype", None)
+    return torch.get_autocast_gpu_dtype() if newer is None else newer("cuda")
+
+
 def check_scaling(applies_in_backward: bool) -> None:
     """Scaled gradients that are applied in backward would be steps of the wrong size, without a word."""
-    if applies_in_backward and torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16:
+    if applies_in_backward and torch.is_autocast_enabled() and _autocast_dtype() == torch.float16:
         raise RuntimeError(
             "damo.torch: under autocast to float16 losses are scaled, and gradients would be applied scaled. Make a "
             "damo.torch.SparseOptimizer(model) and step it with the GradScaler (scaler.step(sparse)), or use bfloat16"
@@ -120,9 +125,7 @@ class TableReader:
             raise RuntimeError("damo.torch: this model is for serving, its rows are read-only; call model.eval()")
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
         with self.table._handle as table:
-            _c_api.damo_table_lookup(
-                table, self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None
-            )
+            _c_api.damo_table_lookup(table, self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
         return out
 
     def prefetch(self, ids: torch.Tensor) -> None:

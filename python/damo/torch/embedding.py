@@ -200,7 +200,9 @@ class EmbeddingBag(Layer):
         if ids.dim() == 2 and offsets is not None:
             raise ValueError("damo.torch: offsets are for ids of one dimension; rows of two are bags already")
         if ids.dim() not in (1, 2) or (ids.dim() == 1 and offsets is None):
-            raise ValueError(f"damo.torch: ids has shape {tuple(ids.shape)}; (bags, size), or (n,) with offsets, is needed")
+            raise ValueError(
+                f"damo.torch: ids has shape {tuple(ids.shape)}; (bags, size), or (n,) with offsets, is needed"
+            )
         rows = self.reader.read(flat_ids(ids), self.training).to(ids.device)
         if ids.dim() == 2 and self.mode == "sum":
             bags = rows.view(*ids.shape, self.embedding_dim)

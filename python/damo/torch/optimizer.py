@@ -24,8 +24,9 @@ class SparseOptimizer(torch.optim.Optimizer):
 
     def __init__(self, model: nn.Module | Iterable[Layer]) -> None:
         modules = model.modules() if isinstance(model, nn.Module) else model
-        readers = [module.reader for module in modules if isinstance(module, Layer)]
-        if not readers or not all(isinstance(reader, StorageReader) for reader in readers):
+        all_readers = [module.reader for module in modules if isinstance(module, Layer)]
+        readers = [reader for reader in all_readers if isinstance(reader, StorageReader)]
+        if not readers or len(readers) < len(all_readers):
             raise ValueError("damo.torch: SparseOptimizer needs a model with damo.torch layers that have a storage")
         by_rows: dict[int, list[StorageReader]] = {}
         for reader in readers:

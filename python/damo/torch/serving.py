@@ -6,6 +6,7 @@ A directory: model.pt (the modules, pickled, with their layers' places in the ta
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ _VERSION = 1
 
 
 def _for_serving(layer: Layer, file: str) -> Layer:
-    rows = layer.reader.rows
+    rows = layer.rows
     made = layer.__class__.__new__(layer.__class__)
     nn.Module.__init__(made)
     made.__dict__.update({name: value for name, value in layer.__dict__.items() if name not in made.__dict__})
@@ -81,9 +82,9 @@ def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
         raise NotSupportedError(f"damo.torch: {place} has version {version}, and this package reads {_VERSION}")
     tables = {file: Table(place / file) for file in files}
     # A pickle of whole modules: newer torch would refuse it by default.
-    options = {"weights_only": False} if "weights_only" in torch.load.__code__.co_varnames else {}
+    options = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
     model = torch.load(place / "model.pt", map_location="cpu", **options)
     for module in model.modules():
-        if isinstance(module, Layer):
+        if isinstance(module, Layer) and isinstance(module.reader, TableReader):
             module.reader.table = tables[module.reader.file]
     return model.eval()

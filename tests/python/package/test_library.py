@@ -17,7 +17,9 @@ class Library(unittest.TestCase):
         ).stderr
 
     def test_one_that_is_not_there(self):
-        self.assertIn("DAMO_LIBRARY names '/nowhere/libdamo.so', which is not a file", self.import_with("/nowhere/libdamo.so"))
+        self.assertIn(
+            "DAMO_LIBRARY names '/nowhere/libdamo.so', which is not a file", self.import_with("/nowhere/libdamo.so")
+        )
 
     def test_one_that_is_no_library(self):
         self.assertIn("could not be loaded", self.import_with(os.path.abspath(__file__)))

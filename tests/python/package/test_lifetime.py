@@ -128,14 +128,18 @@ print(storage.names)
             OPEN
             + """
 users._handle._lock.acquire()
+storage._lock.__enter__()
 pid = os.fork()
 if pid == 0:
-    try:
-        users.lookup([1])
-    except damo.ForkedError:
-        os._exit(0)
-    os._exit(1)
+    for call in (lambda: users.lookup([1]), lambda: storage.checkpoint(FOLDER + "/checkpoint")):
+        try:
+            call()
+            os._exit(1)
+        except damo.ForkedError:
+            pass
+    os._exit(0)
 users._handle._lock.release()
+storage._lock.__exit__()
 assert os.waitpid(pid, 0)[1] == 0
 """
         )
@@ -186,7 +190,9 @@ class Exit(Case):
         self.reopens()
 
     def test_from_a_cycle_of_references(self):
-        self.run_script(OPEN + "cycle = [storage, users]; cycle.append(cycle); users.me = cycle; del storage, users, cycle")
+        self.run_script(
+            OPEN + "cycle = [storage, users]; cycle.append(cycle); users.me = cycle; del storage, users, cycle"
+        )
         self.reopens()
 
     def test_from_atexit_and_destructors(self):

@@ -34,7 +34,9 @@ class Names(Case):
         storage = self.storage()
         self.assert_fails(ValueError, ["dim", "0"], storage.embedding, "x", dim=0, optimizer=damo.SGD())
         self.assert_fails(TypeError, ["damo.Optimizer"], storage.embedding, "x", dim=1, optimizer="sgd")
-        self.assert_fails(ValueError, ["duplicates"], storage.embedding, "x", dim=1, optimizer=damo.SGD(), duplicates="max")
+        self.assert_fails(
+            ValueError, ["duplicates"], storage.embedding, "x", dim=1, optimizer=damo.SGD(), duplicates="max"
+        )
         self.assertEqual((storage.names, storage.stat("groups")), ({}, 0))
 
     def test_another_dim_or_optimizer_is_refused(self):

@@ -38,4 +38,6 @@ class Wheel(Case):
             text=True,
             timeout=60,
         )
-        self.assertEqual(found.stdout.strip(), os.path.realpath(self.path(f"site/damo/{_c_api._library.FILE_NAME}")), found.stderr)
+        self.assertEqual(
+            found.stdout.strip(), os.path.realpath(self.path(f"site/damo/{_c_api._library.FILE_NAME}")), found.stderr
+        )

@@ -114,7 +114,7 @@ class Embedding(Case):
         out.float().sum().backward()
         self.assertEqual(layer.rows.step, 1)
         with unittest.mock.patch("torch.is_autocast_enabled", lambda *_: True):
-            with unittest.mock.patch("torch.get_autocast_gpu_dtype", lambda: torch.float16):
+            with unittest.mock.patch("damo.torch._readers._autocast_dtype", lambda: torch.float16):
                 self.assert_fails(RuntimeError, ["SparseOptimizer"], layer, torch.tensor([1]))
                 damo.torch.SparseOptimizer(layer)
                 layer(torch.tensor([1]))
@@ -179,7 +179,14 @@ class State(Case):
         identity = layer.rows.storage.checkpoint(self.path("checkpoint"))
         state = layer.state_dict()
         self.assertEqual(list(state), ["_extra_state"])
-        expected = {"version": 1, "storage": self.path("table"), "group": 0, "name": "user", "dim": 4, "optimizer": "sgd"}
+        expected = {
+            "version": 1,
+            "storage": self.path("table"),
+            "group": 0,
+            "name": "user",
+            "dim": 4,
+            "optimizer": "sgd",
+        }
         self.assertEqual(state["_extra_state"], {**expected, "step": 1, "checkpoint": identity})
         with warnings.catch_warnings():
             warnings.simplefilter("error")

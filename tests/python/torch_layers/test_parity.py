@@ -108,24 +108,21 @@ class Parity(Case):
         reference = Net(RowTable(initial))
         reference.dense.load_state_dict(net.dense.state_dict())
         sparse = damo.torch.SparseOptimizer(net) if deferred else None
-        optimizers = [torch.optim.SGD(m.dense.parameters(), lr=0.1) for m in (net, reference)] + [theirs(reference.table.parameters())]
-        moved = 0.0
+        optimizers = {model: [torch.optim.SGD(model.dense.parameters(), lr=0.1)] for model in (net, reference)}
+        optimizers[reference].append(theirs(reference.table.parameters()))
+        if sparse is not None:
+            optimizers[net].append(sparse)
         for ids, labels in batches():
             losses = []
-            for model in (net, reference):
+            for model, steps in optimizers.items():
+                for optimizer in steps:
+                    # None, not zeros: torch.optim leaves a row with grad None alone.
+                    optimizer.zero_grad(set_to_none=True)
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(model(ids), labels)
-                for optimizer in optimizers:
-                    optimizer.zero_grad(set_to_none=True) if model is net else None
                 loss.backward()
                 losses.append(loss.item())
-                if model is net:
-                    optimizers[0].step()
-                    if sparse is not None:
-                        sparse.step()
-            optimizers[1].step()
-            optimizers[2].step()
-            optimizers[2].zero_grad(set_to_none=True)
-            optimizers[1].zero_grad(set_to_none=True)
+                for optimizer in steps:
+                    optimizer.step()
             self.assertLess(abs(losses[0] - losses[1]), TOLERANCE)
         mine = torch.from_numpy(layer.rows.peek(range(ROWS))[0])
         other = torch.stack([row.detach() for row in reference.table.rows])

@@ -159,7 +159,7 @@ class Serving(Case):
         expected = model.eval()(ids).flatten().tolist()
         script = f"""
 import torch, damo.torch
-model = damo.torch.load_for_serving({self.path('served')!r})
+model = damo.torch.load_for_serving({self.path("served")!r})
 print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
 """
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
