@@ -19,8 +19,8 @@ import damo
 from damo import _arrays, _c_api
 
 
-def nanoseconds(call, number=20_000):
-    return min(timeit.repeat(call, number=number, repeat=7)) / number * 1e9
+def report(title, call, number=20_000):
+    print(f"{title:35} {min(timeit.repeat(call, number=number, repeat=7)) / number * 1e9:6.0f} ns", flush=True)
 
 
 def call_costs():
@@ -29,24 +29,20 @@ def call_costs():
     with zeros._handle as handle:
         address = _arrays.address(row)
         fill = _c_api.damo_initializer_fill
-        print(f"ctypes, addresses at hand          {nanoseconds(lambda: fill(handle, 0, 1, address, 16)):7.0f} ns")
-        print(
-            f"ctypes, address of an array taken  {nanoseconds(lambda: fill(handle, 0, 1, _arrays.address(row), 16)):7.0f} ns"
-        )
+        report("ctypes, addresses at hand", lambda: fill(handle, 0, 1, address, 16))
+        report("ctypes, address of an array taken", lambda: fill(handle, 0, 1, _arrays.address(row), 16))
         try:
             import cffi
         except ImportError:
-            print("cffi                                not installed")
+            print("cffi is not installed")
         else:
             ffi = cffi.FFI()
             ffi.cdef("int damo_initializer_fill(const void *, uint32_t, int64_t, float *, size_t);")
             other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
             buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
-            print(f"cffi, pointers at hand             {nanoseconds(lambda: fill(pointer, 0, 1, buffer, 16)):7.0f} ns")
-            print(
-                f"cffi, pointer of an array taken    {nanoseconds(lambda: fill(pointer, 0, 1, ffi.from_buffer('float[]', row), 16)):7.0f} ns"
-            )
-    print(f"Initializer.fill, with its checks  {nanoseconds(lambda: zeros.fill(row)):7.0f} ns")
+            report("cffi, pointers at hand", lambda: fill(pointer, 0, 1, buffer, 16))
+            report("cffi, pointer of an array taken", lambda: fill(pointer, 0, 1, ffi.from_buffer("float[]", row), 16))
+    report("Initializer.fill, with its checks", lambda: zeros.fill(row))
 
 
 def rows_per_second(users, keys, threads, seconds=2.0):
@@ -80,15 +76,13 @@ def main():
             storage.flush()
             one_key = keys[:1].copy()
             out = np.empty((1, 16), np.float32)
-            print(
-                f"Embedding.lookup of one row        {nanoseconds(lambda: users.lookup(one_key, out=out), 5000):7.0f} ns"
-            )
+            report("Embedding.lookup of one row", lambda: users.lookup(one_key, out=out), 5000)
             for _ in range(5):
                 # Processor time tells what the machine had left: with 1.0 for two threads there was but one core.
                 (one, used), (two, both) = rows_per_second(users, keys, 1), rows_per_second(users, keys, 2)
                 print(
                     f"lookups of resident rows: 1 thread {one / 1e6:.1f} M rows/s on {used:.2f} cores, 2 threads "
-                    f"{two / 1e6:.1f} M on {both:.2f}: {two / one:.2f} x"
+                    f"{two / 1e6:.1f} M on {both:.2f}: {two / one:.2f} x, {two / both / one * used:.2f} x for each core's second"
                 )
     finally:
         shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import time
 
 import numpy as np
 
@@ -89,6 +90,29 @@ class Threads(Case):
             thread.join()
         self.assertEqual(len(ended), 4)
         self.storage().close()
+
+    def test_the_gil_is_released_while_a_call_runs(self):
+        users = self.users()
+        keys = np.arange(1_000_000)
+        out = np.empty((keys.size, 4), np.float32)
+        spans = []
+
+        def read():
+            started = time.perf_counter()
+            users.lookup(keys, out=out)
+            spans.append((started, time.perf_counter()))
+
+        thread = threading.Thread(target=read)
+        ticks = []
+        thread.start()
+        while thread.is_alive():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+        thread.join()
+        ((started, ended),) = spans
+        # With the GIL held there would be none between the call's beginning and its end.
+        during = [tick for tick in ticks if started + 0.01 < tick < ended - 0.01]
+        self.assertGreater(len(during), 5, f"in a call of {ended - started:.3f} s")
 
     def test_no_gradient_is_lost(self):
         users = self.users(optimizer=damo.SGD(lr=1.0), initializer=damo.Zeros())
