@@ -17,6 +17,15 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = 1 << 24
 
 
+# Python 3.12 and later warn of forking with threads, which is what the tests of forks do.
+PREAMBLE = """
+import os, sys, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+import numpy as np
+import damo
+"""
+
+
 class Case(unittest.TestCase):
     """A test with a folder of its own, self.folder, whose storages are small."""
 
@@ -50,7 +59,7 @@ class Case(unittest.TestCase):
     def run_script(self, script, *, status=0, output="", errors=""):
         """Runs a script in an interpreter of its own; FOLDER in it is the test's folder. It ends with status, prints output,
         and to stderr nothing, or something with errors in it."""
-        text = "import os, sys\nimport numpy as np\nimport damo\n" + textwrap.dedent(script)
+        text = PREAMBLE + textwrap.dedent(script)
         text = text.replace("FOLDER", repr(self.folder))
         ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
         self.assertEqual((ended.returncode, ended.stdout), (status, output), ended.stderr)

@@ -5,12 +5,14 @@ import pickle
 import unittest.mock
 import warnings
 
-import torch
-from torch import nn
+
+# Before the others: without torch it skips this file.
+from support import Case, close, torch  # isort: skip
 
 import damo
 import damo.torch
-from support import Case, close
+
+nn = torch.nn
 
 
 def twin(layer, cls, **options):

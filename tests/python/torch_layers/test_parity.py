@@ -7,11 +7,12 @@ whole table instead, which is what the last test shows.
 
 import math
 
-import torch
+
+# Before the others: without torch it skips this file.
+from support import Case, torch  # isort: skip
 
 import damo
 import damo.torch
-from support import Case
 
 ROWS, DIM, BATCHES, BATCH, FIELDS = 40, 8, 50, 16, 3
 TOLERANCE = 1e-5

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 
-import torch
-from torch import nn
+
+# Before the others: without torch it skips this file.
+from support import Case, close, torch  # isort: skip
 
 import damo
 import damo.torch
-from support import Case, close
+
+nn = torch.nn
 
 
 class Scaler:
