@@ -7,6 +7,7 @@ import ctypes
 import datetime
 import os
 import uuid
+import warnings
 import weakref
 from typing import Any, Callable, NamedTuple
 
@@ -91,6 +92,8 @@ class Storage(Handle):
         self._lock = ForkSafeLock()
         try:
             self._stored_names = _names.load(self.path)
+            # A checkpoint that was not made from Python has groups and no names.
+            self._nameless = not self._stored_names.groups and self.stat("groups") > 0
         except BaseException:
             self.close()
             raise
@@ -143,6 +146,13 @@ class Storage(Handle):
             name = name_or_group if isinstance(name_or_group, str) else None
             new = name is not None and name not in self._stored_names.groups
             group = self._free_group() if new else self._group(name_or_group)
+            if new and self._nameless:
+                self._nameless = False
+                warnings.warn(
+                    f"damo: {self.path} has groups, and no names of them: {name!r} is the new group {group}. If it was one of "
+                    f"them, put back {_names.FILE_NAME} from the storage, or open it by its number",
+                    stacklevel=2,
+                )
             opened = Embedding(
                 self,
                 group,

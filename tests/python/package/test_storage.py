@@ -53,7 +53,19 @@ class Names(Case):
             file.write("{")
         self.assert_fails(damo.CorruptionError, ["names.json"], self.storage)
         os.remove(self.path("table/names.json"))
-        self.assertEqual(self.storage().names, {})
+        storage = self.storage()
+        self.assertEqual(storage.names, {})
+        with self.assertWarnsRegex(UserWarning, "'user' is the new group 1.*names.json"):
+            self.assertEqual(self.users(storage).group, 1)
+        storage.embedding("item", dim=1, optimizer=damo.SGD())
+
+    def test_a_checkpoint_without_names_leaves_them_as_they_are(self):
+        storage = self.storage()
+        self.users(storage).apply_gradients([1], floats(1, 4))
+        storage.checkpoint(self.path("monday"))
+        os.remove(self.path("monday/names.json"))  # As one that C has made.
+        storage.load_from_checkpoint(self.path("monday"))
+        self.assertEqual(storage.names, {"user": 0})
 
 
 class Closing(Case):
