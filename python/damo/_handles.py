@@ -109,8 +109,8 @@ class Handle:
 
     def __reduce__(self) -> str:
         raise TypeError(
-            f"damo: a {type(self).__name__} cannot be pickled or copied: it belongs to the process that opened it. "
-            "Keep it in the main process (DataLoader workers must not hold a model or a storage), or open a damo.Table"
+            f"damo: {type(self).__name__} objects cannot be pickled or copied: they belong to the process that opened them. "
+            "Keep them in the main process (DataLoader workers must not hold a model or a storage), or open a damo.Table"
         )
 
 
