@@ -773,7 +773,8 @@ damo_iterator *damo_iterator_new(const damo_storage *storage,
  * becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
  * iterator's, and there until its next use or its end.
  *
- * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
+ * after, since the rows that come next are not known; FORKED.
  */
 damo_status damo_iterator_next(const damo_iterator *iterator,
                                bool *found,
@@ -880,6 +881,61 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             uint64_t *number,
                                             uint64_t *rows,
                                             uint64_t *removed);
+
+/**
+ * Brings in the rows of the file path, a checkpoint that the earlier C++ implementation wrote, of an older or a later
+ * release. docs/formats.md has its bytes.
+ *
+ * The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
+ * optimizer that they had. A row that exists is replaced; update_time and update_num are kept; a record with weights only
+ * gets a state of zeros. A record that does not fit is left out, and that is no error: damo_storage_import_counted tells how
+ * many there were, damo_storage_import_report why. Memory does not grow with the file.
+ *
+ * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is on
+ * disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may have
+ * come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be replaced: train
+ * afterwards.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or path and for a path that is not a file; NOT_FOUND; CORRUPTION for a file
+ * that is cut off, has more than it says, or is something else, naming the record and the byte; IO; OUT_OF_MEMORY; POISONED
+ * when a group is; FORKED.
+ */
+damo_status damo_storage_import(const damo_storage *storage,
+                                const char *path);
+
+/**
+ * As damo_storage_import, and writes how many records came in to *imported and how many were left out to *refused; either
+ * may be NULL. Of a key that is there twice both records count as imported, and the last one is the row.
+ *
+ * Errors: as damo_storage_import; the counts are unchanged then.
+ */
+damo_status damo_storage_import_counted(const damo_storage *storage,
+                                        const char *path,
+                                        uint64_t *imported,
+                                        uint64_t *refused);
+
+/**
+ * Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
+ *
+ *     records         in the file
+ *     imported        that are rows now
+ *     without_state   of these, with weights only
+ *     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
+ *                     when no record tells
+ *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
+ *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
+ *                     wrong_length, not_finite, bad_time, expired
+ *
+ * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
+ * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
+ * then unchanged; NOT_FOUND when nothing has been imported since the storage was opened.
+ */
+damo_status damo_storage_import_report(const damo_storage *storage,
+                                       char *buffer,
+                                       size_t buffer_len,
+                                       size_t *json_len);
 
 /**
  * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several

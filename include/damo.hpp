@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
@@ -115,6 +116,39 @@ class handle {
     void operator()(T* raw) const noexcept { Free(raw); }
   };
   std::unique_ptr<T, deleter> raw_;
+};
+
+// What C is given as a progress function. Nothing that the caller's own throws may cross C: it is kept, the call is
+// cancelled, and it goes on from where the call was made.
+template <class Progress>
+class told {
+ public:
+  explicit told(Progress& progress) noexcept : progress_(progress) {}
+
+  static bool tell(void* user, std::uint64_t rows, std::uint64_t rows_estimate) noexcept {
+    told& self = *static_cast<told*>(user);
+    try {
+      if constexpr (std::is_void_v<std::invoke_result_t<Progress&, std::uint64_t, std::uint64_t>>) {
+        self.progress_(rows, rows_estimate);
+        return true;
+      } else {
+        return static_cast<bool>(self.progress_(rows, rows_estimate));
+      }
+    } catch (...) {
+      self.thrown_ = std::current_exception();
+      return false;
+    }
+  }
+
+  // Throws what was thrown, or else what the call has failed with.
+  void check(damo_status status) const {
+    if (thrown_) std::rethrow_exception(thrown_);
+    detail::check(status);
+  }
+
+ private:
+  Progress& progress_;
+  std::exception_ptr thrown_;
 };
 
 }  // namespace detail
@@ -290,6 +324,16 @@ class filter {
   detail::handle<damo_filter, damo_filter_free> handle_;
 };
 
+// As a group: all groups.
+inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
+
+// What a dump has done.
+struct dumped {
+  std::uint64_t number = 0;   // what the next increment has as since
+  std::uint64_t rows = 0;     // in the file
+  std::uint64_t removed = 0;  // keys that an increment says are gone
+};
+
 class storage {
  public:
   explicit storage(const std::string& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
@@ -297,6 +341,48 @@ class storage {
 
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
+
+  // Weights in a file for serving; see damo_storage_dump for what condition may say.
+  damo::dumped dump(const std::string& path, const params& condition = {}) const {
+    damo::dumped done;
+    detail::check(damo_storage_dump_with_progress(get(), detail::c_string(path), condition.get(), nullptr, nullptr,
+                                                  &done.number, &done.rows, &done.removed));
+    return done;
+  }
+  // progress(rows, rows_estimate) is called now and then on this thread; it cancels the dump by returning false, which
+  // throws CANCELLED, or by throwing, which comes out here.
+  template <class Progress,
+            class = std::enable_if_t<std::is_invocable_v<Progress&, std::uint64_t, std::uint64_t>>>
+  damo::dumped dump(const std::string& path, const params& condition, Progress&& progress) const {
+    using Told = detail::told<std::remove_reference_t<Progress>>;
+    Told told(progress);
+    damo::dumped done;
+    told.check(damo_storage_dump_with_progress(get(), detail::c_string(path), condition.get(), &Told::tell, &told,
+                                               &done.number, &done.rows, &done.removed));
+    return done;
+  }
+
+  // Everything of this moment in a directory that does not exist yet, to continue training from.
+  void checkpoint(const std::string& path) const {
+    detail::check(damo_storage_checkpoint(get(), detail::c_string(path)));
+  }
+  // Replaces everything that is stored; embeddings that are open go on with it.
+  void load_from_checkpoint(const std::string& path) const {
+    detail::check(damo_storage_load_from_checkpoint(get(), detail::c_string(path)));
+  }
+
+  // Counts the rows there are now by reading them all.
+  std::uint64_t row_count(std::uint32_t group = all_groups) const {
+    std::uint64_t rows = 0;
+    detail::check(damo_storage_row_count(get(), group, &rows));
+    return rows;
+  }
+  // Reads everything that is stored and compares every checksum; returns the number of rows, or throws CORRUPTION.
+  std::uint64_t verify() const {
+    std::uint64_t rows = 0;
+    detail::check(damo_storage_verify(get(), &rows));
+    return rows;
+  }
 
   std::uint64_t stat(const std::string& name) const {
     std::uint64_t value = 0;
@@ -312,10 +398,70 @@ class storage {
 
 // Everything stored of one row.
 struct record {
+  std::uint32_t group = 0;
   std::int64_t key = 0;
   std::int64_t update_time = 0;  // milliseconds since 1970
   std::int64_t update_num = 0;   // gradients applied so far
-  std::vector<float> data;       // dim weights, then the optimizer's state
+  std::size_t dim = 0;
+  std::vector<float> data;  // dim weights, then the optimizer's state
+};
+
+// Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps its storage open. For
+// one thread at a time.
+//
+//     for (const damo::record& row : damo::iterator(storage)) ...
+class iterator {
+ public:
+  explicit iterator(const storage& s, std::uint32_t group = all_groups) : handle_(damo_iterator_new(s.get(), group)) {}
+
+  // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it was.
+  bool next(record& row) {
+    bool found = false;
+    record read;
+    const float* data = nullptr;
+    std::size_t data_len = 0;
+    detail::check(damo_iterator_next(get(), &found, &read.group, &read.key, &read.update_time, &read.update_num,
+                                     &read.dim, &data, &data_len));
+    if (!found) return false;
+    read.data = std::move(row.data);
+    read.data.assign(data, data + data_len);
+    row = std::move(read);
+    return true;
+  }
+
+  // A place among the rows that are left, for the loop above.
+  class place {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = record;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const record*;
+    using reference = const record&;
+
+    reference operator*() const { return rows_->row_; }
+    pointer operator->() const { return &rows_->row_; }
+    place& operator++() {
+      if (!rows_->next(rows_->row_)) rows_ = nullptr;
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(const place& other) const noexcept { return rows_ == other.rows_; }
+    bool operator!=(const place& other) const noexcept { return rows_ != other.rows_; }
+
+   private:
+    friend class iterator;
+    explicit place(iterator* rows) noexcept : rows_(rows) {}
+    iterator* rows_;  // nullptr: the end
+  };
+  // Goes to the next row, which is the first one of a new iterator.
+  place begin() { return ++place(this); }
+  place end() noexcept { return place(nullptr); }
+
+  const damo_iterator* get() const { return handle_.get(); }
+
+ private:
+  detail::handle<damo_iterator, damo_iterator_free> handle_;
+  record row_;
 };
 
 // One group of a storage. Keeps its storage open.
@@ -324,6 +470,7 @@ class embedding {
   embedding(const storage& s, const optimizer& o, const initializer& i, std::size_t dim, std::uint32_t group = 0,
             const params& options = {})
       : handle_(damo_embedding_new(s.get(), o.get(), i.get(), dim, group, options.get())),
+        group_(group),
         dim_(dim),
         row_len_(o.row_len(dim)) {}
 
@@ -378,7 +525,9 @@ class embedding {
   // Throws NOT_FOUND when the key has no row.
   damo::record record(std::int64_t key) const {
     damo::record row;
+    row.group = group_;
     row.key = key;
+    row.dim = dim_;
     row.data.resize(row_len_);
     detail::check(damo_embedding_record(get(), key, &row.update_time, &row.update_num, row.data.data(),
                                         row.data.size()));
@@ -401,6 +550,7 @@ class embedding {
 
  private:
   detail::handle<damo_embedding, damo_embedding_free> handle_;
+  std::uint32_t group_;
   std::size_t dim_;
   std::size_t row_len_;
 };

@@ -293,3 +293,52 @@ fn an_increment_needs_the_dump_that_it_follows() {
     storage.load_from_checkpoint(scratch.path().join("cp")).unwrap();
     failure(storage.dump(&path, read(&[since]), |_, _| true), Status::NotFound);
 }
+
+/// More than a hundred megabytes on disk, so that several threads read it: every row comes, once and in order.
+#[test]
+fn a_table_that_is_read_in_parts_is_whole() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options =
+        params(&[("cache_bytes", int(32 << 20)), ("durability", text("checkpoint")), ("threads", int(3))]);
+    let storage = Storage::open(scratch.path().join("a"), 0, &options).unwrap();
+    // Ids without gaps, ids anywhere, and a small group between.
+    let groups = [embed(&storage, 2, 64), embed(&storage, 5, 2), embed(&storage, 65535, 64)];
+    let dense: Vec<i64> = (0..120_000).collect();
+    let few = [7, -7];
+    let mut scattered: Vec<i64> = (1..60_000_i64)
+        .map(|key| key.wrapping_mul(-7_046_029_254_386_353_131))
+        .chain([i64::MIN, i64::MAX])
+        .collect();
+    for (embedding, keys) in groups.iter().zip([&dense[..], &few, &scattered]) {
+        for keys in keys.chunks(20_000) {
+            train(embedding, keys.iter().copied());
+        }
+    }
+    storage.flush().unwrap();
+    assert!(storage.stat("bytes_on_disk").unwrap() > 100 << 20);
+    scattered.sort_unstable();
+    let expected = dense
+        .iter()
+        .map(|key| (2, *key))
+        .chain([(5, -7), (5, 7)])
+        .chain(scattered.iter().map(|key| (65535, *key)));
+    let mut rows = storage.rows(None).unwrap();
+    for expected in expected {
+        let row = rows.next_row().unwrap().unwrap();
+        assert_eq!((row.group, row.key), expected);
+        assert_eq!((row.update_num, row.data.len()), (1, if row.group == 5 { 6 } else { 192 }));
+    }
+    assert_eq!(rows.next_row().unwrap(), None);
+    assert_eq!(storage.row_count(Some(65535)).unwrap(), scattered.len() as u64);
+    let path = scratch.path().join("t");
+    assert_eq!(dump(&storage, &path, &table(&[])).rows, 180_003);
+    let served = Table::open(&path).unwrap();
+    let mut weights = vec![0.0; 64 * scattered.len()];
+    served.lookup(65535, &scattered, &mut weights, None).unwrap();
+    assert_eq!(weights, peek(&groups[2], &scattered).0);
+    // A scan that is given up early ends its threads.
+    let mut rows = storage.rows(Some(2)).unwrap();
+    assert_eq!(rows.next_row().unwrap().unwrap().key, 0);
+    drop(rows);
+    assert_eq!(storage.verify().unwrap().rows, 180_003);
+}

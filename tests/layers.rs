@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
+    // The command-line tool.
+    "bin",
     "ffi",
     "embedding",
     "storage",
@@ -99,7 +101,9 @@ fn unsafe_code_lives_at_the_boundary_and_in_simd_kernels() {
             continue;
         }
         let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        assert!(!code.clone().any(|line| line.contains("unsafe")), "{}", source.path.display());
+        // The tool says so itself.
+        let mut code = code.filter(|line| *line != "#![deny(unsafe_code)]");
+        assert!(!code.any(|line| line.contains("unsafe")), "{}", source.path.display());
     }
 }
 

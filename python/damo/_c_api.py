@@ -84,6 +84,10 @@ damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, 
 damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
 damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
 damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
+damo_status damo_storage_import(const damo_storage *storage, const char *path);
+damo_status damo_storage_import_counted(const damo_storage *storage, const char *path, uint64_t *imported, uint64_t
+    *refused);
+damo_status damo_storage_import_report(const damo_storage *storage, char *buffer, size_t buffer_len, size_t *json_len);
 damo_status damo_storage_dump(const damo_storage *storage, const char *path, const damo_params *condition);
 damo_status damo_storage_dump_with_progress(const damo_storage *storage, const char *path, const damo_params
     *condition, damo_progress progress, void *user, uint64_t *number, uint64_t *rows, uint64_t *removed);
@@ -210,12 +214,12 @@ def path(value: str | os.PathLike[str], what: str) -> bytes:
     return text(os.fsdecode(named), what)
 
 
-def params_to_json(params: int) -> str:
-    """The JSON of a bag of parameters."""
+def json_text(function: Callable[..., Any], handle: int) -> str:
+    """The JSON that a function like damo_params_to_json writes about its handle."""
     length = ctypes.c_size_t()
-    _functions["damo_params_to_json"](params, None, 0, ctypes.byref(length))
+    function(handle, None, 0, ctypes.byref(length))
     buffer = ctypes.create_string_buffer(length.value + 1)
-    _functions["damo_params_to_json"](params, buffer, len(buffer), None)
+    function(handle, buffer, len(buffer), None)
     return buffer.value.decode()
 
 

@@ -40,4 +40,4 @@ class Params(Handle):
     def to_json(self) -> str:
         """The bag as a JSON object, keys sorted."""
         with self._handle as params:
-            return _c_api.params_to_json(params)
+            return _c_api.json_text(_c_api.damo_params_to_json, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
+import json
 import os
 import uuid
 import warnings
@@ -274,6 +275,18 @@ class Storage(Handle):
             with self._handle as storage:
                 _c_api.damo_storage_load_from_checkpoint(storage, c_path)
             self._store_names(there.groups, there.checkpoint)
+
+    def import_file(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Brings in the rows of a checkpoint file that the earlier C++ implementation wrote; what became of its records.
+
+        Its groups must have been opened here once, with the dim and optimizer that they had. The result has records, imported,
+        without_state, order, and refused, a list of reasons with counts: a record that does not fit is left out, which is no
+        error (damo_storage_import_report in damo.h). FileNotFoundError, damo.CorruptionError for a file that is not whole.
+        """
+        c_path = _c_api.path(path, "path")
+        with self._lock, self._handle as storage:
+            _c_api.damo_storage_import(storage, c_path)
+            return json.loads(_c_api.json_text(_c_api.damo_storage_import_report, storage))
 
     def dump(
         self,

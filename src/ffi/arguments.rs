@@ -126,6 +126,38 @@ pub(super) unsafe fn path<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     Ok(Path::new(OsStr::from_bytes(bytes.to_bytes())))
 }
 
+/// Copies JSON and a NUL into a buffer, after telling how long it is; a buffer of no length asks for that only.
+///
+/// # Safety
+/// The module's contract for buffers; `json_len` is NULL or points to room for one value.
+pub(super) unsafe fn give_json(
+    json: &str,
+    buffer: *mut c_char,
+    buffer_len: usize,
+    json_len: *mut usize,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    if let Some(json_len) = unsafe { optional_out(json_len, "json_len") }? {
+        *json_len = json.len();
+    }
+    if buffer.is_null() && buffer_len == 0 {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    let buffer = unsafe { slice_mut(buffer.cast::<u8>(), buffer_len, "buffer") }?;
+    let Some((text, end)) = buffer.split_at_mut_checked(json.len()).filter(|(_, end)| !end.is_empty()) else {
+        return Err(Error::invalid(format!(
+            "buffer_len is {buffer_len}; {} bytes (the JSON and a NUL) are needed",
+            json.len() + 1
+        )));
+    };
+    text.copy_from_slice(json.as_bytes());
+    if let Some(nul) = end.first_mut() {
+        *nul = 0;
+    }
+    Ok(())
+}
+
 /// Refuses two buffers that share memory when one of them is written. Looks at addresses only, before any
 /// reference to either exists.
 pub(super) fn check_apart<A, B>(

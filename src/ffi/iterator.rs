@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
 use crate::error::{Error, Result, damo_status};
-use crate::storage::{Record, Rows};
+use crate::storage::{Record, Rows, Storage};
 
 /// As a group: all groups.
 pub const DAMO_ALL_GROUPS: u32 = u32::MAX;
@@ -16,6 +16,8 @@ pub const DAMO_ALL_GROUPS: u32 = u32::MAX;
 /// loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
 pub struct damo_iterator {
     rows: Mutex<(Rows, Option<Record>)>,
+    /// Asked before the lock: in a forked child a thread that is not there may hold it for ever.
+    storage: Storage,
 }
 
 /// Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
@@ -29,7 +31,7 @@ pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: 
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
         let rows = storage.inner.rows(read_group(group)?)?;
-        Ok(damo_iterator { rows: Mutex::new((rows, None)) })
+        Ok(damo_iterator { rows: Mutex::new((rows, None)), storage: storage.inner.clone() })
     })
 }
 
@@ -40,7 +42,8 @@ pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: 
 /// becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
 /// iterator's, and there until its next use or its end.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
+/// after, since the rows that come next are not known; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_iterator_next(
     iterator: *const damo_iterator,
@@ -75,6 +78,7 @@ pub unsafe extern "C" fn damo_iterator_next(
                 arguments::optional_out(data_len, "data_len")?,
             )
         };
+        iterator.storage.check_process()?;
         let mut rows = iterator.rows.lock();
         let (rows, record) = &mut *rows;
         *record = rows.next_row()?;

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use super::{arguments, guard};
-use crate::error::{Error, damo_status};
+use crate::error::damo_status;
 use crate::params::{Params, Value};
 
 /// A typed key/value bag that configures everything else.
@@ -117,26 +117,7 @@ pub unsafe extern "C" fn damo_params_to_json(
         let params = unsafe { arguments::handle(params, "params") }?;
         let json = params.inner.to_json();
         // SAFETY: the contract of `arguments`.
-        if let Some(json_len) = unsafe { arguments::optional_out(json_len, "json_len") }? {
-            *json_len = json.len();
-        }
-        if buffer.is_null() && buffer_len == 0 {
-            return Ok(());
-        }
-        // SAFETY: the contract of `arguments`.
-        let buffer = unsafe { arguments::slice_mut(buffer.cast::<u8>(), buffer_len, "buffer") }?;
-        let Some((text, end)) = buffer.split_at_mut_checked(json.len()).filter(|(_, end)| !end.is_empty())
-        else {
-            return Err(Error::invalid(format!(
-                "buffer_len is {buffer_len}; {} bytes (the JSON and a NUL) are needed",
-                json.len() + 1
-            )));
-        };
-        text.copy_from_slice(json.as_bytes());
-        if let Some(nul) = end.first_mut() {
-            *nul = 0;
-        }
-        Ok(())
+        unsafe { arguments::give_json(&json, buffer, buffer_len, json_len) }
     })
 }
 

@@ -39,14 +39,6 @@ impl Filter {
         synchronise_folder(&path).map_err(|error| failed(&path, "cannot be written", &error))
     }
 
-    /// Makes sure that [`Filter::restore_from`] would accept a copy.
-    ///
-    /// # Errors
-    /// What it would refuse it with.
-    pub fn check_copy(&self, path: &Path) -> Result<()> {
-        self.open_copy(path).map(drop)
-    }
-
     fn open_copy(&self, path: &Path) -> Result<(File, Header)> {
         let copy = File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
         let header = file::read_header(&copy, path)?;
@@ -63,6 +55,14 @@ impl Filter {
     /// As `Filter::open` for a copy that is missing, damaged or has other parameters; `IO`; `OUT_OF_MEMORY`; `FORKED`.
     /// The counts are as they were then.
     pub fn restore_from(&self, path: &Path) -> Result<()> {
+        self.publish(self.prepare(path)?)
+    }
+
+    /// The first half of [`Filter::restore_from`]: what can be refused, and what takes long or needs room. Dropped, it leaves nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare(&self, path: &Path) -> Result<Restoration> {
         self.check_not_forked()?;
         let unreadable = |error: std::io::Error| failed(path, "cannot be read", &error);
         let (copy, header) = self.open_copy(path)?;
@@ -70,10 +70,24 @@ impl Filter {
         let new = NewFile::take(&self.path)?;
         new.begin(&header, true)?;
         new.fill(len, |offset, piece| copy.read_exact_at(piece, offset).map_err(unreadable))?;
+        Ok(Restoration { new, header })
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// `IO`, `OUT_OF_MEMORY`; the counts are as they were then.
+    pub fn publish(&self, Restoration { new, header }: Restoration) -> Result<()> {
         let fresh = Opened::publish(new, header, &self.path)?;
         // Additions wait no longer than this takes.
         let replaced = std::mem::replace(&mut *self.opened.write(), fresh);
         drop(replaced);
         Ok(())
     }
+}
+
+/// Counts that are about to take the place of a filter's.
+pub struct Restoration {
+    new: NewFile,
+    header: Header,
 }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
+pub use copy::Restoration;
 pub use options::FilterOptions;
 
 use crate::error::{Error, Result, Status};

@@ -3,10 +3,16 @@
 //! Files of rows are hard links, so it takes no longer for a large table, and no space until rows change. It is a storage
 //! like any other, as if closed at that moment, with a list of its files by which a copy can be told to be whole.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::replay::FOLDER as JOURNAL;
@@ -17,6 +23,8 @@ use crate::journal;
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
 pub(super) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 1";
+/// Where links are made, inside the storage, when the checkpoint itself is on another file system.
+const LINKED: &str = ".damo-checkpoint";
 
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,12 +46,14 @@ impl Storage {
     /// `ALREADY_EXISTS`; `INVALID_ARGUMENT` for a path without a name; `IO`, `OUT_OF_MEMORY`, `POISONED`.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        drop(self.begin_call()?);
+        // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
+        let _one_at_a_time = self.core().checkpoints.lock();
         let _call = self.begin_call()?;
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         let temporary = temporary_name(path)?;
         let unfinished = Unfinished(&temporary);
-        // What a killed process has left.
-        remove(&temporary).map_err(|error| named(failed(&temporary, &error)))?;
+        remove_stale(path);
         self.core().write_checkpoint(&temporary).map_err(named)?;
         // Never over something that appeared meanwhile: only an empty directory would be replaced.
         if fs::symlink_metadata(path).is_ok() {
@@ -58,11 +68,22 @@ impl Storage {
 impl Core {
     fn write_checkpoint(&self, dir: &Path) -> Result<()> {
         let rocks = self.rocks()?;
-        let cut = self.with_cut(&rocks, |cut| {
-            rocks.checkpoint(dir)?;
-            self.save_filters(dir)?;
-            Ok(cut)
-        })?;
+        // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
+        // they are copied afterwards.
+        let linked = match is_same_device(&self.dir, parent(dir)) {
+            true => dir.to_owned(),
+            false => self.dir.join(LINKED),
+        };
+        let away = (linked != dir).then(|| Unfinished(&linked));
+        if away.is_some() {
+            remove(&linked).map_err(|error| failed(&linked, &error))?;
+        }
+        let cut = self.with_cut(&rocks, |cut| rocks.checkpoint(&linked).map(|()| cut))?;
+        if away.is_some() {
+            copy_files(&linked, dir).map_err(|error| failed(dir, &error))?;
+        }
+        drop(away);
+        self.save_filters(dir)?;
         if self.journal().is_some() {
             // The documents say that there is a journal, and this is it: nothing has been called since.
             journal::write_empty(&dir.join(JOURNAL), cut.number)?;
@@ -109,10 +130,51 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(already_exists(path));
     }
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(".unfinished");
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut hidden = unfinished_prefix(name);
+    hidden.push(format!("{pid}.{count}"));
     Ok(parent(path).join(hidden))
+}
+
+/// How the names of unfinished checkpoints of a name begin; the process that makes it follows.
+fn unfinished_prefix(name: &OsStr) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".unfinished.");
+    hidden
+}
+
+/// Removes what processes that were killed have left of checkpoints of this name.
+fn remove_stale(path: &Path) {
+    let Some(prefix) = path.file_name().map(unfinished_prefix) else { return };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else { continue };
+        let rest = String::from_utf8_lossy(rest);
+        let pid = rest.split('.').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        // One that cannot be asked for is somebody's.
+        if pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
+fn is_same_device(a: &Path, b: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(a) == device(b)
+}
+
+/// Copies the files of a directory, which has no others, into a new one.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        fs::copy(entry.path(), &to)?;
+        File::open(&to)?.sync_all()?;
+    }
+    sync_dir(to)
 }
 
 fn already_exists(path: &Path) -> Error {

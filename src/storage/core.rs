@@ -12,6 +12,7 @@ use super::expiry::Expiry;
 use super::exports::Exports;
 use super::filters::Filters;
 use super::group::Group;
+use super::import::Imported;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
 use super::readers::Readers;
@@ -43,6 +44,11 @@ pub struct Core {
     pub(super) is_open: AtomicBool,
     /// Held for reading from a call's record in the journal to its last row.
     pub(super) stepping: RwLock<()>,
+    /// Set when `rocks` is None for good.
+    pub(super) is_lost: AtomicBool,
+    /// Held while a checkpoint is loaded, and while one is made: one at a time. Taken before `contents`, which is taken before
+    /// `rounds`.
+    pub(super) checkpoints: Mutex<()>,
     /// Held for reading by every call; for writing while a checkpoint takes the place of everything.
     pub(super) contents: RwLock<()>,
     /// Held while changed rows are brought to disk.
@@ -55,6 +61,8 @@ pub struct Core {
     pub(super) cut_is_open: AtomicBool,
     /// Dumps that increments may follow.
     pub(super) exports: Mutex<Exports>,
+    /// What became of the latest import.
+    pub(super) last_import: Mutex<Option<Imported>>,
     /// How far numbers have been set aside, where no journal keeps count.
     pub(super) reserved_numbers: Mutex<u64>,
 }
@@ -113,13 +121,24 @@ impl Core {
     /// # Errors
     /// `IO` when it was lost while loading a checkpoint.
     pub(super) fn rocks(&self) -> Result<Arc<Rocks>> {
-        self.rocks.read().clone().ok_or_else(|| {
-            Error::io(format!(
-                "the checkpoint that was loaded into '{}' could not be opened there; free every handle of this \
-                 storage and open it again",
-                self.dir.display()
-            ))
-        })
+        match self.rocks.read().clone() {
+            Some(rocks) => Ok(rocks),
+            None => Err(self.lost()),
+        }
+    }
+
+    /// # Errors
+    /// `IO` when the database was lost while loading a checkpoint: what is in memory is not what is on disk then.
+    pub(super) fn check_not_lost(&self) -> Result<()> {
+        if self.is_lost.load(Ordering::Acquire) { Err(self.lost()) } else { Ok(()) }
+    }
+
+    fn lost(&self) -> Error {
+        Error::io(format!(
+            "a checkpoint has taken the place of what '{}' had, and could not be opened; free every handle of this storage \
+             and open it again",
+            self.dir.display()
+        ))
     }
 
     /// The time that rows written now get: milliseconds since 1970.

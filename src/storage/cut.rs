@@ -11,7 +11,7 @@ use super::Core;
 use super::rocks::Rocks;
 use super::round::{Round, Scope};
 use crate::cache::GroupCache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A moment that the disk has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Core {
         round.write_rows()?;
         let groups = self.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        round.write_documents(open.cut.number, &open.steps)?;
+        round.write_documents(Some((open.cut.number, open.cut.time)), &open.steps)?;
         drop(round);
         let cut = open.end();
         work(cut)
@@ -81,12 +81,10 @@ struct OpenCut<'a> {
 
 impl<'a> OpenCut<'a> {
     fn begin(core: &'a Core) -> Result<OpenCut<'a>> {
-        let time = core.expiry.now_ms();
         // Calls are over, or have not begun, from here to the end of this function.
         let _between_calls = core.stepping.write();
-        let number = match core.journal() {
-            Some(journal) => journal.rotate()?,
-            None => core.last_number(),
+        let Some((number, time)) = core.end_of_calls()? else {
+            return Err(Error::invalid("the storage is being opened"));
         };
         // Before any shard is passed: see `Moment::number`.
         core.cut_number.store(number, Ordering::Release);

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::error::{Error, Result, Status};
@@ -20,7 +22,12 @@ pub(super) struct Directory {
     path: PathBuf,
     id: Id,
     pid: u32,
+    /// Locked for as long as this is there: RocksDB's own lock is let go of while a checkpoint is loaded.
+    lock: Option<File>,
 }
+
+/// The file that is locked.
+const LOCK: &str = ".damo-lock";
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -61,8 +68,9 @@ impl Directory {
             open.push((id, path.clone()));
         }
         // From here on dropping gives it back.
-        let taken = Directory { path, id, pid: std::process::id() };
+        let mut taken = Directory { path, id, pid: std::process::id(), lock: None };
         taken.check_lock(dir)?;
+        taken.lock = taken.take_lock(dir)?;
         Ok(taken)
     }
 
@@ -88,6 +96,21 @@ impl Directory {
             }
             // Without an answer RocksDB's own attempt to lock decides.
             _ => Ok(()),
+        }
+    }
+
+    /// Takes the lock; None where there can be none, as in a directory that may only be read.
+    fn take_lock(&self, given: &Path) -> Result<Option<File>> {
+        let path = self.path.join(LOCK);
+        let mut options = File::options();
+        let Ok(file) = options.read(true).write(true).create(true).truncate(false).open(&path) else {
+            return Ok(None);
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Err(busy(given, "in another process")),
+            // File systems without locks.
+            Err(_) => Ok(None),
         }
     }
 
@@ -123,6 +146,10 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // A forked child owns nothing, and the lock may be held for ever there.
         if self.pid == std::process::id() {
+            // Not by closing alone: a forked child may still have the file.
+            if let Some(lock) = &self.lock {
+                let _ = flock(lock, FlockOperation::Unlock);
+            }
             OPEN.lock().retain(|(id, _)| *id != self.id);
         }
     }
@@ -141,6 +168,17 @@ pub fn is_forked_child() -> bool {
 /// Something that damo did not make.
 pub(super) fn foreign(what: &str) -> Error {
     Error::invalid(format!("{what}; an empty directory, a new path or a damo storage is needed"))
+}
+
+/// False where opening would make a new storage, or make the directory first. Whatever else there is, opening judges it.
+pub(super) fn may_hold_storage(dir: &Path) -> bool {
+    match fs::read_dir(dir) {
+        Err(error) => error.kind() != ErrorKind::NotFound,
+        Ok(entries) => {
+            let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.any(|name| !is_left_by_a_first_opening(&name))
+        }
+    }
 }
 
 fn check_not_forked() -> Result<()> {
@@ -212,7 +250,7 @@ fn is_table_or_log(name: &str) -> bool {
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
 fn is_left_by_a_first_opening(name: &str) -> bool {
-    ["LOCK", "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
+    ["LOCK", LOCK, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
         || name.starts_with("LOG.old.")
         || name.ends_with(".dbtmp")
 }

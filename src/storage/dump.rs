@@ -121,12 +121,10 @@ impl Storage {
             self.scan(Terms { group: options.group, weights_only: true }, move |core, rocks, cut| {
                 let select = options.select(core, cut)?;
                 if is_table {
-                    let (number, time) = (cut.number, cut.time);
-                    let (cutoff, min_count) = (select.cutoff, select.min_count);
-                    core.remember_export(
-                        rocks,
-                        Export { number, time, cutoff, group: options.group, min_count },
-                    )?;
+                    let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
+                    let (group, min_count) = (options.group, select.min_count);
+                    let export = Export { number, time, cutoff, later_cutoff: cutoff, group, min_count };
+                    core.remember_export(rocks, export)?;
                 }
                 Ok(select)
             })?;

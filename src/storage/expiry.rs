@@ -20,6 +20,8 @@ pub(super) struct Expiry {
     oldest_time: AtomicU64,
     /// Dumps that are about to be remembered.
     holds: AtomicUsize,
+    /// All calls before this time are on disk; u64::MAX where none is ever made again.
+    settled: AtomicU64,
 }
 
 /// While there is one, rows that go leave graves, and graves stay.
@@ -51,6 +53,7 @@ impl Expiry {
             oldest_number: AtomicU64::new(u64::MAX),
             oldest_time: AtomicU64::new(u64::MAX),
             holds: AtomicUsize::new(0),
+            settled: AtomicU64::new(0),
         };
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
@@ -125,9 +128,20 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
+    /// Says that every call before `time` is on disk. The version of a row on disk may be older than that in memory, and is what
+    /// the journal's calls are made on again after a crash: it must not go because of the time that has passed since.
+    pub(super) fn set_settled(&self, time: u64) {
+        self.settled.store(time, Ordering::Release);
+    }
+
     /// What merging does with a stored row. Called by RocksDB's threads: it must not panic.
     pub(super) fn fate(&self, value: &[u8]) -> Fate {
-        let now = self.now_ms();
+        let settled = self.settled.load(Ordering::Acquire);
+        // The storage is being opened: which calls must be made again, and what dumps need, is not known yet.
+        if settled == 0 {
+            return Fate::Stay;
+        }
+        let now = self.now_ms().min(settled);
         match row::parse(value) {
             Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
                 self.count_expired(1);
@@ -176,6 +190,10 @@ mod tests {
     fn a_row_goes_when_its_time_is_over_and_not_before() {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(100_000);
+        assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
+        expiry.set_settled(99_999);
+        assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a call at 99,999 may have to be made again");
+        expiry.set_settled(u64::MAX);
         assert_eq!(expiry.cutoff_at(100_000), 90_001);
         assert_eq!(expiry.fate(&stored(90_001)), Fate::Stay);
         assert_eq!((expiry.fate(&stored(90_000)), expiry.expired()), (Fate::Go, 1));
@@ -188,6 +206,7 @@ mod tests {
     fn what_increments_need_stays_as_long_as_they_do() {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(3 * DAY_MS);
+        expiry.set_settled(u64::MAX);
         expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
         let Fate::Leave(grave) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(grave), Fate::Stay);

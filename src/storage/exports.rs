@@ -15,8 +15,11 @@ pub(super) struct Export {
     pub(super) number: u64,
     /// Milliseconds since 1970.
     pub(super) time: u64,
-    /// It has no rows that were last updated before this.
+    /// It has no rows that were last updated before this. Two dumps of one number may have been made at two times; this is the
+    /// earlier, and for the later one
     pub(super) cutoff: u64,
+    /// it is this.
+    pub(super) later_cutoff: u64,
     /// Its only group, or all.
     pub(super) group: Option<u16>,
     /// It has no rows with fewer updates.
@@ -40,6 +43,9 @@ impl Exports {
                 Error::corruption(format!("the record of the dumps is damaged: {error}"))
             })?),
         };
+        let now = expiry.now_ms();
+        let exports =
+            Exports(exports.0.into_iter().filter(|export| export.time + MAX_AGE_MS >= now).collect());
         exports.tell(expiry);
         Ok(exports)
     }
@@ -84,9 +90,14 @@ impl Core {
         let same = |other: &Export| {
             (other.number, other.group, other.min_count) == (export.number, export.group, export.min_count)
         };
-        // Of two dumps of one number an increment follows the earlier: it names more rows as gone, which does no harm.
-        if !list.iter().any(same) {
-            list.push(export);
+        match list.iter_mut().find(|other| same(other)) {
+            // An increment has to fit both.
+            Some(other) => {
+                other.cutoff = other.cutoff.min(export.cutoff);
+                other.later_cutoff = other.later_cutoff.max(export.later_cutoff);
+                other.time = other.time.min(export.time);
+            }
+            None => list.push(export),
         }
         list.retain(|other| other.time + MAX_AGE_MS >= export.time);
         let excess = list.len().saturating_sub(MAX_EXPORTS);

@@ -1,15 +1,17 @@
 //! The filters that the embeddings of a storage have now, so that flushing and checkpoints can take them along.
 //!
-//! In a checkpoint they are in the folder `filters`, each named after the first group that has it.
+//! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups had it.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::Core;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, Restoration};
 
 /// One entry for each embedding that has a filter.
 #[derive(Default)]
@@ -52,24 +54,6 @@ impl Filters {
         live
     }
 
-    /// Every filter that is in use by its name in a checkpoint.
-    fn named(&self) -> Vec<(String, Arc<Filter>)> {
-        let mut named: Vec<(String, Arc<Filter>)> = Vec::new();
-        for (groups, filter) in self.live() {
-            let group = groups.first().copied().unwrap_or(0);
-            let mut name = format!("{group:05}.filter");
-            // Two embeddings of a group may have different ones.
-            for number in 1.. {
-                if !named.iter().any(|(other, _)| *other == name) {
-                    break;
-                }
-                name = format!("{group:05}-{number}.filter");
-            }
-            named.push((name, filter));
-        }
-        named
-    }
-
     /// Brings all counts to disk.
     ///
     /// # Errors
@@ -79,8 +63,33 @@ impl Filters {
     }
 }
 
-/// The folder in a checkpoint.
+/// The folder in a checkpoint, and the list in it.
 const FOLDER: &str = "filters";
+const LIST: &str = "filters.json";
+
+/// A filter in a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    file: String,
+    /// Where the filter was.
+    path: String,
+    /// The groups that had it.
+    groups: Vec<u16>,
+}
+
+/// A filter, and the counts that it is about to get from a checkpoint.
+pub(super) struct Prepared {
+    filter: Arc<Filter>,
+    restoration: Restoration,
+}
+
+impl Prepared {
+    /// # Errors
+    /// As [`Filter::publish`].
+    pub(super) fn publish(self) -> Result<()> {
+        self.filter.publish(self.restoration)
+    }
+}
 
 impl Core {
     /// Copies every filter into a checkpoint.
@@ -88,36 +97,53 @@ impl Core {
     /// # Errors
     /// `IO`, naming the file.
     pub(super) fn save_filters(&self, dir: &Path) -> Result<()> {
-        let named = self.filters.named();
-        if named.is_empty() {
+        let live = self.filters.live();
+        if live.is_empty() {
             return Ok(());
         }
         let folder = dir.join(FOLDER);
-        let made = std::fs::create_dir(&folder);
-        made.map_err(|error| Error::io(format!("'{}': {error}", folder.display())))?;
-        named.iter().try_for_each(|(name, filter)| filter.save_copy(&folder.join(name)))
+        let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", folder.display()));
+        std::fs::create_dir(&folder).map_err(failed)?;
+        let mut copies = Vec::new();
+        for (number, (groups, filter)) in live.into_iter().enumerate() {
+            let file = format!("{number}.filter");
+            filter.save_copy(&folder.join(&file))?;
+            copies.push(Copy { file, path: filter.path().display().to_string(), groups });
+        }
+        let json = serde_json::to_vec_pretty(&copies).map_err(|error| Error::invalid(error.to_string()))?;
+        let write = || -> std::io::Result<()> {
+            let mut file = std::fs::File::create_new(folder.join(LIST))?;
+            file.write_all(&json)?;
+            file.sync_all()?;
+            std::fs::File::open(&folder)?.sync_all()
+        };
+        write().map_err(failed)
     }
 
-    /// Makes sure that the copies in a checkpoint are what the filters here can take.
+    /// Finds for each filter here its counts in a checkpoint: the copy of the same file, or else one that a common group had. A
+    /// filter whose groups had none there keeps its counts.
     ///
     /// # Errors
-    /// As [`Filter::restore_from`]; nothing has changed.
-    pub(super) fn check_filters(&self, dir: &Path) -> Result<()> {
-        self.with_copies(dir, Filter::check_copy)
-    }
-
-    /// Gives the filters here the counts that they had in a checkpoint; those that it does not have keep theirs.
-    ///
-    /// # Errors
-    /// As [`Filter::restore_from`].
-    pub(super) fn restore_filters(&self, dir: &Path) -> Result<()> {
-        self.with_copies(dir, Filter::restore_from)
-    }
-
-    fn with_copies(&self, dir: &Path, work: impl Fn(&Filter, &Path) -> Result<()>) -> Result<()> {
+    /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
+    pub(super) fn prepare_filters(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
-        let copies = self.filters.named().into_iter().map(|(name, filter)| (folder.join(name), filter));
-        copies.filter(|(path, _)| path.exists()).try_for_each(|(path, filter)| work(&filter, &path))
+        let copies: Vec<Copy> = match std::fs::read(folder.join(LIST)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io(format!("'{}': {error}", folder.display()))),
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|error| Error::corruption(format!("its list of filters is damaged: {error}")))?,
+        };
+        let mut prepared = Vec::new();
+        for (groups, filter) in self.filters.live() {
+            let path = filter.path().display().to_string();
+            let has_common_group = |copy: &&Copy| copy.groups.iter().any(|group| groups.contains(group));
+            let same_path = copies.iter().find(|copy| copy.path == path);
+            if let Some(copy) = same_path.or_else(|| copies.iter().find(has_common_group)) {
+                let restoration = filter.prepare(&folder.join(&copy.file))?;
+                prepared.push(Prepared { filter, restoration });
+            }
+        }
+        Ok(prepared)
     }
 
     /// The filters that embeddings have now.

@@ -12,6 +12,8 @@ use super::Core;
 use super::rocks::{Batch, Rocks};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
+use crate::initializer::Initializer;
+use crate::optimizer::Optimizer;
 use crate::params::Params;
 
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
@@ -32,6 +34,16 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
+    /// The optimizer, without its schedule, and the initializer.
+    ///
+    /// # Errors
+    /// Names or parameters that are not known.
+    pub(super) fn build(&self) -> Result<(Arc<Optimizer>, Arc<Initializer>)> {
+        let optimizer = Optimizer::new(&self.optimizer.name, &self.optimizer.params, None)?;
+        let initializer = Initializer::new(&self.initializer.name, &self.initializer.params)?;
+        Ok((Arc::new(optimizer), Arc::new(initializer)))
+    }
+
     /// As it is stored.
     ///
     /// # Errors

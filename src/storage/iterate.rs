@@ -30,6 +30,7 @@ impl Storage {
     /// # Errors
     /// `NOT_FOUND` for a group that is not registered; `IO`.
     pub fn rows(&self, group: Option<u16>) -> Result<Rows> {
+        self.check_process()?;
         self.check_group(group)?;
         let scan = self.scan(Terms { group, weights_only: false }, |_, _, cut| Ok(Select::all(cut)))?;
         Ok(Rows { scan, page: Page::default(), next: 0, dim: 0, storage: self.clone() })
@@ -40,6 +41,7 @@ impl Storage {
     /// # Errors
     /// As [`Storage::rows`] and [`Rows::next`].
     pub fn row_count(&self, group: Option<u16>) -> Result<u64> {
+        self.check_process()?;
         self.check_group(group)?;
         let mut scan = self.scan(Terms { group, weights_only: true }, |_, _, cut| Ok(Select::all(cut)))?;
         let mut rows = 0;
@@ -76,12 +78,14 @@ impl Rows {
     /// The next row; None at the end.
     ///
     /// # Errors
-    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`.
+    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`; the same again ever after.
     pub fn next_row(&mut self) -> Result<Option<Record>> {
         self.storage.check_process()?;
         if self.next == self.page.keys.len() {
             let Some(page) = self.scan.next()? else { return Ok(None) };
-            self.dim = self.storage.core().find_group(page.group)?.config().dim;
+            // As it was at the moment: the group may be another one by now.
+            let dim = self.scan.groups().iter().find(|(group, _)| *group == page.group).map(|(_, dim)| *dim);
+            self.dim = dim.unwrap_or(0);
             (self.page, self.next) = (page, 0);
         }
         let (page, index) = (&self.page, self.next);

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::checkpoint::{List, failed};
 use super::directory::Directory;
+use super::filters::Prepared;
 use super::group::{self, Group};
 use super::open::{check_format, open_here};
 use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
@@ -41,14 +42,15 @@ impl Storage {
             }
             Err(error) => return Err(failed(path, &error)),
         }
+        let _one_at_a_time = core.checkpoints.lock();
+        core.check_not_lost()?;
         // Nobody may change it meanwhile.
         let checkpoint = Directory::take(path)?;
         core.check_checkpoint(checkpoint.path()).map_err(named)?;
+        let filters = core.prepare_filters(checkpoint.path()).map_err(named)?;
         restore::stage(checkpoint.path(), &core.dir).map_err(named)?;
-        let loaded = core.replace_contents(checkpoint.path());
-        if loaded.is_err() {
-            restore::abandon(&core.dir);
-        }
+        let loaded = core.replace_contents(filters);
+        restore::abandon(&core.dir);
         loaded.map_err(named)
     }
 }
@@ -57,6 +59,12 @@ impl Core {
     /// Reads a checkpoint through.
     fn check_checkpoint(&self, dir: &Path) -> Result<()> {
         List::check(dir)?;
+        if restore::is_committed(dir) {
+            return Err(Error::new(
+                Status::NotSupported,
+                "a checkpoint was being loaded into it when its process was killed; open it as a storage, and close it, first",
+            ));
+        }
         if !dir.join("CURRENT").exists() {
             return Err(Error::corruption(
                 "it is not a checkpoint of damo, or not a whole one: it has no CURRENT",
@@ -74,7 +82,6 @@ impl Core {
         }
         let groups = group::load_all(&rocks)?;
         self.check_groups(&groups)?;
-        self.check_filters(dir)?;
         rocks.verify_checksums()?;
         scan::check_rows(&rocks, &groups)
     }
@@ -89,35 +96,56 @@ impl Core {
         Ok(())
     }
 
-    fn replace_contents(&self, checkpoint: &Path) -> Result<()> {
+    fn replace_contents(&self, filters: Vec<Prepared>) -> Result<()> {
         // From here on no call is under way.
         let _contents = self.contents.write();
         let _rounds = self.rounds.lock();
         let last = self.last_number();
-        {
-            let mut place = self.rocks.write();
-            let Some(rocks) = place.take() else { return self.rocks().map(drop) };
-            match Arc::try_unwrap(rocks) {
-                Ok(rocks) => drop(rocks),
-                Err(rocks) => {
-                    *place = Some(rocks);
-                    return Err(Error::new(
-                        Status::Busy,
-                        "a dump or an iterator of this storage is under way; wait for it, or free it, first",
-                    ));
-                }
+        self.close_rocks()?;
+        match restore::commit(&self.dir) {
+            Ok(()) => {}
+            Err((error, false)) => {
+                self.open_rocks().map_err(|again| self.lose(again))?;
+                return Err(error);
             }
+            Err((error, true)) => return Err(self.lose(error)),
         }
-        let replaced = restore::commit(&self.dir);
-        if replaced.is_err() && restore::is_committed(&self.dir) {
-            return replaced;
+        let replaced = self.open_rocks().and_then(|rocks| self.forget_memory(&rocks, last));
+        let replaced = replaced.and_then(|()| filters.into_iter().try_for_each(Prepared::publish));
+        replaced.map_err(|error| self.lose(error))
+    }
+
+    fn close_rocks(&self) -> Result<()> {
+        let mut place = self.rocks.write();
+        match place.take().map(Arc::try_unwrap) {
+            Some(Err(rocks)) => {
+                *place = Some(rocks);
+                Err(Error::new(
+                    Status::Busy,
+                    "a dump or an iterator of this storage is under way; wait for it, or free it, first",
+                ))
+            }
+            Some(Ok(rocks)) => {
+                drop(rocks);
+                Ok(())
+            }
+            None => Ok(()),
         }
-        // After an error before the point of no return this opens what was there.
+    }
+
+    fn open_rocks(&self) -> Result<Arc<Rocks>> {
         let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry)?);
         *self.rocks.write() = Some(Arc::clone(&rocks));
-        replaced?;
-        self.forget_memory(&rocks, last)?;
-        self.restore_filters(checkpoint)
+        Ok(rocks)
+    }
+
+    /// What is in memory does not agree with the disk any more: nothing must be written, nor acknowledged.
+    fn lose(&self, error: Error) -> Error {
+        self.is_lost.store(true, Ordering::Release);
+        *self.rocks.write() = None;
+        let why = "the checkpoint has taken the place of what was stored, but could not be opened; free every handle of this \
+                   storage and open it again";
+        error.within(why)
     }
 
     /// Makes memory agree with a database that is another one than before. Numbers only rise.

@@ -16,6 +16,7 @@ mod exports;
 mod filters;
 mod flush;
 mod group;
+mod import;
 mod iterate;
 mod key;
 mod load_from_checkpoint;
@@ -24,9 +25,11 @@ mod options;
 mod pool;
 mod prefetch;
 mod readers;
+mod record;
 mod replay;
 mod restore;
 mod rocks;
+mod room;
 mod round;
 mod row;
 mod scan;
@@ -46,6 +49,7 @@ pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use dump::{DumpFormat, DumpOptions, Dumped};
 pub use filters::Filters;
 pub use group::{Group, GroupConfig, Named, WriteGuard};
+pub use import::{FieldOrder, Imported, Refusal, Refused};
 pub use iterate::{Rows, Verified};
 pub use options::{Durability, StorageOptions};
 pub use table::{Duplicates, Record, Table};
@@ -96,12 +100,16 @@ impl Storage {
     pub fn begin_call(&self) -> Result<StorageCall<'_>> {
         self.check_process()?;
         let call = Call::begin()?;
-        Ok(StorageCall { _contents: self.core().contents.read(), _call: call })
+        let contents = self.core().contents.read();
+        self.core().check_not_lost()?;
+        Ok(StorageCall { _contents: contents, _call: call })
     }
 
+    /// Refuses to go on in a child that was forked after opening.
+    ///
     /// # Errors
     /// `FORKED`.
-    fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.handle.pid {
             return Ok(());

@@ -18,7 +18,8 @@ use super::replay::{self, JournalRecord};
 use super::rocks::{Batch, FORMAT, Found, Rocks};
 use super::writer::{Writer, WriterThread};
 use super::{
-    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, group, restore, rocks, round,
+    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, directory, group, restore, rocks,
+    round,
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
@@ -69,6 +70,20 @@ impl Storage {
         core.is_open.store(true, Ordering::Release);
         Ok(storage)
     }
+
+    /// As [`Storage::open`], of a storage that is there already.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none in `dir`; as [`Storage::open`].
+    pub fn open_existing(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
+        let dir = dir.as_ref();
+        if !directory::may_hold_storage(dir) && !restore::is_committed(dir) {
+            let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
+            let message = format!("{what}; the directory of a storage is needed");
+            return Err(name_directory(Error::new(Status::NotFound, message), dir));
+        }
+        Storage::open(dir, ttl_seconds, options)
+    }
 }
 
 fn make_core(
@@ -97,10 +112,13 @@ fn make_core(
         is_open: AtomicBool::new(false),
         stepping: RwLock::new(()),
         contents: RwLock::new(()),
+        is_lost: AtomicBool::new(false),
+        checkpoints: Mutex::new(()),
         rounds: Mutex::new(()),
         expiry,
         cut_number: AtomicU64::new(0),
         cut_is_open: AtomicBool::new(false),
+        last_import: Mutex::new(None),
         reserved_numbers: Mutex::new(0),
         options,
     })
@@ -135,6 +153,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
 fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
     restore::finish(directory.path())?;
     let has_database = directory.has_database()?;
+    let is_checkpoint = has_database && checkpoint::List::check(directory.path())?.is_some();
     directory.touch_rocksdb();
     if has_database {
         match Rocks::find(directory.path())? {
@@ -145,6 +164,11 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
             }
         }
     }
+    if is_checkpoint {
+        // Its files change from now on, and the list would say that they are damaged.
+        remove_list(directory.path())
+            .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
+    }
     let rocks = open_here(directory.path(), options, expiry)?;
     if rocks.read_meta(FORMAT)?.is_none() && rocks.is_empty()? {
         let mut batch = Batch::default();
@@ -152,13 +176,13 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
         rocks.write(batch, true)?;
     }
     check_format(&rocks)?;
-    // Files change from now on, and a checkpoint's list of them would say that they are damaged.
-    match std::fs::remove_file(directory.path().join(checkpoint::LIST)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("{}: {error}", checkpoint::LIST)))
-        }
-        _ => Ok(rocks),
-    }
+    Ok(rocks)
+}
+
+/// For good, before any other file changes.
+fn remove_list(dir: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(dir.join(checkpoint::LIST))?;
+    checkpoint::sync_dir(dir)
 }
 
 /// Refuses a database that this release does not read.

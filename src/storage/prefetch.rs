@@ -111,7 +111,7 @@ impl Shared {
             for piece in keys.chunks((PIECE_FLOATS / table.row_len()).clamp(1, PIECE)) {
                 let Ok(_call) = Call::begin() else { return };
                 let _contents = core.contents.read();
-                if self.queue.lock().stopping {
+                if core.check_not_lost().is_err() || self.queue.lock().stopping {
                     return;
                 }
                 // It was a hint: what is wrong comes out when the rows are used.

@@ -6,19 +6,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::{GroupConfig, Named};
+use super::group::GroupConfig;
 use super::rocks::{Batch, Rocks};
 use super::table::{Duplicates, Source, Table};
 use super::{Core, Durability};
 use crate::error::{Error, Result};
-use crate::initializer::Initializer;
 use crate::journal::{self, Head, Journal, Kind, Replay};
-use crate::optimizer::Optimizer;
 
 /// The folder of the journal's files.
 pub(super) const FOLDER: &str = "journal";
@@ -75,8 +72,10 @@ impl JournalRecord {
 
 impl Core {
     pub(super) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
-        let reserved = through.max(*self.reserved_numbers.lock());
-        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms: self.expiry.ttl_ms() };
+        // Until it is written, so that it never goes backwards.
+        let guard = self.reserved_numbers.lock();
+        let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
+        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms };
         self.write_record(&record)
     }
 
@@ -93,6 +92,26 @@ impl Core {
         // Everything is on disk, so no number beyond it is.
         *self.reserved_numbers.lock() = through;
         self.write_journal_record_through(through, active)
+    }
+
+    /// Ends the present file of the journal. To be called between calls; returns the number of the last one, and the time, before
+    /// which all of them were made and after which the next ones will be. None while the storage is being opened.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn end_of_calls(&self) -> Result<Option<(u64, u64)>> {
+        let time = self.expiry.now_ms();
+        match self.journal() {
+            Some(journal) => Ok(Some((journal.rotate()?, time))),
+            None if self.is_open.load(Ordering::Acquire) => Ok(Some((self.last_number(), time))),
+            None => Ok(None),
+        }
+    }
+
+    /// Every call before `time` is on disk.
+    pub(super) fn settle(&self, time: u64) {
+        // Without a journal no call is ever made again.
+        self.expiry.set_settled(if self.journal().is_some() { time } else { u64::MAX });
     }
 
     /// The number of the last call.
@@ -169,16 +188,19 @@ pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
     core.write_journal_record_through(last, false)?;
     journal::delete_all(&dir)?;
     if core.options.durability == Durability::Checkpoint {
+        core.settle(u64::MAX);
         return Ok(());
     }
+    // Calls are made from now on.
+    let time = core.expiry.now_ms();
     if let Some(journal) = core.journal() {
         journal.restart(last)?;
-        return core.write_journal_record_through(last, true);
+    } else {
+        // Opening happens once.
+        let _ = core.journal.set(Journal::start(&dir, last, core.syncs())?);
     }
-    let journal = Journal::start(&dir, last, core.syncs())?;
     core.write_journal_record_through(last, true)?;
-    // Opening happens once.
-    let _ = core.journal.set(journal);
+    core.settle(time);
     Ok(())
 }
 
@@ -203,11 +225,7 @@ impl Replay for Tables<'_> {
         let known = self.core.groups.lock().get(&group).cloned();
         let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
         // The rate of each call is in the journal, so the schedule is not needed.
-        let Named { name, params } = &description.optimizer;
-        let optimizer = Optimizer::new(name, params, None)?;
-        let Named { name, params } = &description.initializer;
-        let initializer = Initializer::new(name, params)?;
-        let (optimizer, initializer) = (Arc::new(optimizer), Arc::new(initializer));
+        let (optimizer, initializer) = description.build()?;
         let table = Table::new(self.core, group, description.dim, optimizer, initializer, config)?;
         self.by_config.insert(config, table);
         Ok(())

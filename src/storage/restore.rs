@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::checkpoint::{failed, list_files, remove, sync_dir};
 use super::replay::FOLDER as JOURNAL;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
@@ -51,17 +51,16 @@ pub(super) fn abandon(dir: &Path) {
 /// Puts the staged files in place of the storage's. The database must be closed.
 ///
 /// # Errors
-/// `IO`. The next opening goes on with it, or the storage is as it was.
-pub(super) fn commit(dir: &Path) -> Result<()> {
-    let begin = || -> io::Result<()> {
-        fs::rename(dir.join(FILLING), dir.join(COMPLETE))?;
-        sync_dir(dir)
-    };
-    begin().map_err(|error| failed(dir, &error))?;
-    finish(dir)
+/// `IO`, and whether there was no way back any more: then opening goes on with it. Otherwise the storage is as it was.
+pub(super) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
+    if let Err(error) = fs::rename(dir.join(FILLING), dir.join(COMPLETE)) {
+        return Err((failed(dir, &error), false));
+    }
+    let synced = sync_dir(dir).map_err(|error| failed(dir, &error));
+    synced.and_then(|()| finish(dir)).map_err(|error| (error, true))
 }
 
-/// Whether [`commit`] has got to where there is no way back.
+/// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
 pub(super) fn is_committed(dir: &Path) -> bool {
     dir.join(COMPLETE).exists() || dir.join(MOVING).exists()
 }
@@ -130,10 +129,10 @@ fn content_of(dir: &Path) -> io::Result<Vec<String>> {
 /// Files of rows never change, so a link will do; others may be written to.
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let never_changes = from.extension().is_some_and(|extension| extension == "sst");
-    if never_changes && fs::hard_link(from, to).is_ok() {
-        return Ok(());
+    if !never_changes || fs::hard_link(from, to).is_err() {
+        fs::copy(from, to)?;
     }
-    fs::copy(from, to)?;
+    // Also of a link: the checkpoint may have been copied here a moment ago.
     File::open(to)?.sync_all()
 }
 

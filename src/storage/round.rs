@@ -82,21 +82,21 @@ impl<'a> Round<'a> {
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that did not get to disk are still dirty.
     pub(super) fn run(mut self) -> Result<()> {
-        let through = match (self.scope, self.core.journal()) {
-            (Scope::All, Some(journal)) => Some(journal.rotate()?),
-            (Scope::All, None) => Some(self.core.last_number.load(Ordering::Acquire)),
-            _ => None,
+        let moment = {
+            // Calls that are in the closed part of the journal may still be changing rows; later ones are made later.
+            let _between_calls = self.core.stepping.write();
+            if self.scope == Scope::All { self.core.end_of_calls()? } else { None }
         };
-        // Calls that are in the closed part of the journal may still be changing rows.
-        drop(self.core.stepping.write());
         self.wait_for_merges()?;
         self.write_rows()?;
-        let Some(through) = through else { return Ok(()) };
+        if self.scope != Scope::All {
+            return Ok(());
+        }
         // What a panic left of a group is not written, and the journal, which has all of it, is kept.
         let groups = self.core.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
         let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
-        self.write_documents(through, &steps)
+        self.write_documents(moment, &steps)
     }
 
     pub(super) fn write_rows(&mut self) -> Result<()> {
@@ -204,15 +204,18 @@ impl<'a> Round<'a> {
         self.core.writer.note_written(std::mem::take(&mut self.bytes));
     }
 
-    /// Steps, and up to which call everything is on disk; then the journal up to there can go.
-    pub(super) fn write_documents(&self, through: u64, steps: &[(u16, i64)]) -> Result<()> {
+    /// Steps, and up to which call, and which time, everything is on disk; then the journal up to there can go.
+    pub(super) fn write_documents(&self, moment: Option<(u64, u64)>, steps: &[(u16, i64)]) -> Result<()> {
         let mut batch = Batch::default();
         for (group, step) in steps {
             batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());
         }
         self.rocks.write(batch, true)?;
+        // None while the calls of another process are made again: its journal is still needed, and so is what is on record of it.
+        let Some((through, time)) = moment else { return Ok(()) };
         let journal = self.core.journal();
         self.core.write_journal_record_through(through, journal.is_some())?;
+        self.core.settle(time);
         journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }
 

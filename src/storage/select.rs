@@ -41,7 +41,7 @@ impl Select {
         // A row that a lookup made after the base carries the base's number; with a longer time to live than then, a row
         // may be there again.
         let is_new = number > base.number || (number == base.number && header.update_num == 0);
-        let is_back = time < base.cutoff;
+        let is_back = time < base.later_cutoff;
         match is_wanted {
             true if is_new || is_back => Choice::Row,
             false if is_new || (time >= base.cutoff && time < self.cutoff) => Choice::Removed,
@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn an_increment_has_what_changed_and_what_went() {
-        let base = Export { number: 10, time: 3 * DAY_MS, cutoff: 40, group: None, min_count: 2 };
+        let base =
+            Export { number: 10, time: 3 * DAY_MS, cutoff: 40, later_cutoff: 40, group: None, min_count: 2 };
         let select = Select { cutoff: 50, min_count: 2, since: Some(base) };
         for (stored, choice) in [
             (row(60, 2, 11), Choice::Row),

@@ -52,6 +52,7 @@ impl Contents {
         }
         let file = File::open(path).map_err(unreadable)?;
         let map = Map::new(&file).map_err(unreadable)?;
+        map.prefer_huge_pages();
         let within = |error: Error| error.within(&format!("'{}'", path.display()));
         let (header, entries) = read_head(&map).map_err(within)?;
         verify(&map, &header, &entries).map_err(within)?;

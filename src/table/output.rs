@@ -14,8 +14,9 @@ use super::system::begin_writing_back;
 use crate::error::{Error, Result};
 use crate::memory::{filled, reserve};
 
-/// What stays in a processor's second-level cache between encoding, summing and copying.
-const BUFFER: usize = 1 << 20;
+/// What is written at once, at a multiple of itself: a huge page. Where the file system can, the page cache then holds it as
+/// one, and whoever maps the file while it is there finds twice as many rows a second.
+const BLOCK: usize = 2 << 20;
 /// Buffers on their way to the file, beside the one that is being filled.
 const AHEAD: usize = 4;
 /// The system gets so much to write back at once.
@@ -42,8 +43,15 @@ impl Output {
     /// As `NewFile::create`; `OUT_OF_MEMORY`.
     pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<Output> {
         let file = NewFile::create(path)?;
-        let buffer = filled(0, BUFFER.max(piece))?;
-        Ok(Output { file, buffer, used: 0, ends: Vec::new(), start: head as u64, worker: None, broken: None })
+        // Whoever asks for a piece in vain has filled a block at least.
+        let buffer = filled(0, BLOCK + piece.max(1))?;
+        let mut output =
+            Output { file, buffer, used: 0, ends: Vec::new(), start: 0, worker: None, broken: None };
+        let zeros = filled(0, head)?;
+        output.write(&zeros)?;
+        // As if it were a section, whose checksum nobody needs.
+        output.ends.push(output.used);
+        Ok(output)
     }
 
     pub(super) fn file(&self) -> &NewFile {
@@ -121,7 +129,8 @@ impl Output {
                 sink.sums
             }
         };
-        self.file.file().write_all_at(&head(&sums), 0).map_err(failed)?;
+        let sums = sums.get(1..).unwrap_or_default();
+        self.file.file().write_all_at(&head(sums), 0).map_err(failed)?;
         self.file.finish()
     }
 
@@ -134,7 +143,7 @@ impl Output {
         result
     }
 
-    /// Gives the buffer away and takes an empty one.
+    /// Gives the buffer away, up to where a block ends, and goes on with an empty one.
     fn pass_on(&mut self) -> Result<()> {
         let failed = |error: io::Error| self.file.failed("be written", &error);
         let worker = match &mut self.worker {
@@ -144,11 +153,19 @@ impl Output {
                 self.worker.insert(Worker::new(file, self.buffer.len())?.map_err(failed)?)
             }
         };
-        let empty = worker.empty().map_err(failed)?;
-        let (bytes, ends) = (mem::replace(&mut self.buffer, empty), mem::take(&mut self.ends));
-        worker.write(Full { bytes, len: self.used, start: self.start, ends });
-        self.start += self.used as u64;
-        self.used = 0;
+        let mut next = worker.empty().map_err(failed)?;
+        let end = self.start + self.used as u64;
+        let len = (end - end % BLOCK as u64).saturating_sub(self.start) as usize;
+        let rest = self.buffer.get(len..self.used).unwrap_or_default();
+        if let Some(place) = next.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        self.used = rest.len();
+        let later = self.ends.partition_point(|end| *end <= len);
+        let later: Vec<usize> = self.ends.drain(later..).map(|end| end - len).collect();
+        let (bytes, ends) = (mem::replace(&mut self.buffer, next), mem::replace(&mut self.ends, later));
+        worker.write(Full { bytes, len, start: self.start, ends });
+        self.start += len as u64;
         Ok(())
     }
 }

@@ -22,6 +22,21 @@ impl Map {
         unsafe { MmapOptions::new().map(file) }.map(Map)
     }
 
+    /// What is not in memory yet should come as huge pages, which make rows cheaper to reach; unless the file is a large
+    /// part of the memory, when a row that has left it would bring back two megabytes. Advice, so an error is none.
+    pub(super) fn prefer_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: plain questions to the system; an error is -1.
+            let (pages, page) =
+                unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+            let memory = (pages.max(0) as u64).saturating_mul(page.max(0) as u64);
+            if self.0.len() as u64 <= memory / 4 {
+                let _ = self.0.advise(Advice::HugePage);
+            }
+        }
+    }
+
     /// Rows will be read here and there: what is not in memory yet comes page by page, without those around it. Advice,
     /// so an error is none.
     pub(super) fn expect_random_reads(&self) {

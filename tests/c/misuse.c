@@ -96,7 +96,7 @@ static void storage_refuses(const char *scratch) {
 
   snprintf(path, sizeof path, "%s/never", scratch);
   CHECK_NULL(damo_storage_new(path, -1, NULL), DAMO_STATUS_INVALID_ARGUMENT, "ttl_seconds is -1");
-  CHECK_NULL(damo_storage_new(path, 60, NULL), DAMO_STATUS_NOT_SUPPORTED, "ttl_seconds is 60");
+  CHECK_NULL(damo_storage_new(path, INT64_MAX, NULL), DAMO_STATUS_INVALID_ARGUMENT, "ttl_seconds is 9223372036854775807");
   CHECK_OK(damo_params_set_str(options, "durability", "fast"));
   CHECK_NULL(damo_storage_new(path, 0, options), DAMO_STATUS_INVALID_ARGUMENT, "'durability'", "\"fast\"",
              "'process', 'power', 'checkpoint'");

@@ -12,6 +12,7 @@ use crate::storage::options::StorageOptions;
 impl Rocks {
     /// Makes `path`, which is not there, a directory with everything that is stored now; on another file system by copying.
     pub(in crate::storage) fn checkpoint(&self, path: &Path) -> Result<()> {
+        crate::storage::room::check(self.db.path())?;
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| translate(&error))?;
         checkpoint.create_checkpoint(path).map_err(|error| translate(&error))
     }

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod options;
+mod ranges;
 mod snapshot;
 
 use std::path::Path;
@@ -21,6 +22,8 @@ use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
 pub(super) use options::background_threads;
 use options::{METADATA_PART, Metadata};
+pub(super) use ranges::KeyRange;
+pub(super) use snapshot::Snapshot;
 
 const META: &str = "damo";
 
@@ -242,6 +245,7 @@ impl Rocks {
 
     /// Puts everything written so far on disk, whatever the durability.
     pub(super) fn flush(&self) -> Result<()> {
+        super::room::check(self.db.path())?;
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
         self.db.flush_wal(true).map_err(|error| translate(&error))?;

@@ -310,4 +310,4 @@ fn rest_of(mut todo: Vec<u32>, from: usize) -> Vec<u32> {
 
 /// Rounds of writing that a call waits for before it takes memory beyond the budget: then everything that can be
 /// written has been, and what is left is what the call itself needs.
-const MAX_WAITS: u32 = 2;
+pub(super) const MAX_WAITS: u32 = 2;

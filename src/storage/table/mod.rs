@@ -7,6 +7,7 @@
 mod apply_gradients;
 mod change;
 mod delete;
+mod import;
 mod insert;
 mod load;
 mod lookup;
@@ -19,13 +20,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub(super) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
 
 use super::group::{Group, GroupConfig};
 use super::{Core, Storage};
 use crate::cache::GroupCache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 use crate::storage::Named;
@@ -75,6 +77,21 @@ impl Table {
             None => 0,
         };
         Table::new(core, group, dim, optimizer, initializer, number)
+    }
+
+    /// Opens a group that is registered as it was opened last.
+    ///
+    /// # Errors
+    /// `CORRUPTION` when its optimizer or initializer is not known; `IO`, `OUT_OF_MEMORY`.
+    pub(super) fn open_as_before(core: &Core, group: Arc<Group>) -> Result<Table> {
+        let config = group.config();
+        let damaged = |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
+        let (optimizer, initializer) = config.build().map_err(damaged)?;
+        let number = match core.journal() {
+            Some(journal) => journal.announce(group.id(), config.to_json()?),
+            None => 0,
+        };
+        Table::new(core, group, config.dim, optimizer, initializer, number)
     }
 
     /// As [`Table::open`], of a group that is registered.

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import pathlib
+import struct
 
 import numpy as np
 
@@ -209,6 +210,26 @@ class Life(Case):
             storage.dump(self.path("b"), progress=raises)
         self.assert_fails(damo.CancelledError, [], storage.dump, self.path("b"), progress=lambda *_: False)
         self.assertFalse(os.path.exists(self.path("b")))
+
+    def test_imports_files_of_the_earlier_implementation(self):
+        storage = self.storage()
+        users = self.users(storage, dim=2)
+        records = b""
+        for group, key, dim in ((0, 5, 2), (0, -6, 2), (9, 7, 2)):
+            name = struct.pack("<iq", group, key)
+            value = name + struct.pack("<qqi", 1_700_000_000_000, 3, dim) + struct.pack("<2f", key, 0.5)
+            records += struct.pack("<Q", len(name)) + name + struct.pack("<Q", len(value)) + value
+        with open(self.path("old"), "wb") as file:
+            file.write(struct.pack("<q", 3) + records)
+        report = storage.import_file(self.path("old"))
+        self.assertEqual((report["records"], report["imported"], report["order"]), (3, 2, "time_first"))
+        self.assertEqual([(entry["reason"], entry["records"]) for entry in report["refused"]], [("unknown_group", 1)])
+        self.assertEqual(users[[5, -6]].tolist(), [[5, 0.5], [-6, 0.5]])
+        self.assertEqual((users.record(5).update_time, users.record(5).update_num), (1_700_000_000_000, 3))
+        self.assert_fails(FileNotFoundError, ["nothing"], storage.import_file, self.path("nothing"))
+        with open(self.path("old"), "r+b") as file:
+            file.truncate(50)
+        self.assert_fails(damo.CorruptionError, [], storage.import_file, self.path("old"))
 
     def test_classic_dumps(self):
         storage = self.storage()

@@ -1,0 +1,84 @@
+//! Arguments that several commands have, and opening the storage that they name.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use damo::params::Params;
+use damo::storage::Storage;
+
+use super::failure::{Failure, Outcome};
+use super::progress::Progress;
+
+/// A positional path.
+pub fn path(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).required(true).value_parser(value_parser!(PathBuf)).help(help)
+}
+
+/// An option with a value that the library reads.
+pub fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+/// The group's number, as an option.
+pub fn group(help: &'static str) -> Arg {
+    option("group", "GROUP", help).value_parser(value_parser!(u16))
+}
+
+/// A command on the storage DIR.
+pub fn on_storage(command: Command) -> Command {
+    command
+        .arg(path("DIR", "A storage's directory, or a checkpoint"))
+        .arg(
+            option("ttl", "SECONDS", "Hides rows that were not updated for so long, as the trainer's TTL does [default: 0, all are shown]")
+                .value_parser(value_parser!(i64))
+                .allow_negative_numbers(true),
+        )
+        .arg(
+            option("cache-bytes", "BYTES", "Memory for rows; 64M and the like are accepted [default: 1G]")
+                .value_parser(read_bytes),
+        )
+}
+
+pub fn get_path<'a>(matches: &'a ArgMatches, name: &str) -> Outcome<&'a Path> {
+    get::<PathBuf>(matches, name)?.map(PathBuf::as_path).ok_or_else(Failure::bug)
+}
+
+/// The value of an option, if it is given.
+pub fn get<'a, T: Clone + Send + Sync + 'static>(
+    matches: &'a ArgMatches,
+    name: &str,
+) -> Outcome<Option<&'a T>> {
+    matches.try_get_one(name).map_err(|_| Failure::bug())
+}
+
+/// Opens the storage DIR, which must be there.
+pub fn open(matches: &ArgMatches) -> Outcome<Storage> {
+    let (ttl, params) = opening(matches)?;
+    let _progress = Progress::under_way("opening");
+    Ok(Storage::open_existing(get_path(matches, "DIR")?, ttl, &params)?)
+}
+
+/// The TTL and the options that a storage is opened with.
+pub fn opening(matches: &ArgMatches) -> Outcome<(i64, Params)> {
+    let ttl = get::<i64>(matches, "ttl")?.copied().unwrap_or(0);
+    // What the tool changes it brings to disk itself, so no journal is needed.
+    let mut params = Params::new().with("durability", "checkpoint")?;
+    if let Some(bytes) = get::<i64>(matches, "cache-bytes")? {
+        params.set("cache_bytes", *bytes)?;
+    }
+    Ok((ttl, params))
+}
+
+/// A number of bytes, with K, M, G or T behind it for powers of 1024.
+fn read_bytes(text: &str) -> Result<i64, String> {
+    let (digits, power) = match text.to_ascii_uppercase().chars().last() {
+        Some('K') => (text.get(..text.len() - 1), 10),
+        Some('M') => (text.get(..text.len() - 1), 20),
+        Some('G') => (text.get(..text.len() - 1), 30),
+        Some('T') => (text.get(..text.len() - 1), 40),
+        _ => (Some(text), 0),
+    };
+    let number = digits.and_then(|digits| digits.parse::<i64>().ok());
+    let bytes = number.filter(|number| *number >= 0).and_then(|number| number.checked_mul(1 << power));
+    bytes.ok_or_else(|| "a number of bytes such as 65536, 64M or 2G is needed".to_owned())
+}

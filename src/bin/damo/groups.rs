@@ -1,0 +1,68 @@
+//! `damo groups`: what each group was last opened with.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use damo::storage::Named;
+use serde_json::json;
+
+use super::arguments::{on_storage, open};
+use super::failure::Outcome;
+use super::output::{Output, number, text, thousands};
+use super::progress::Progress;
+
+pub fn command() -> Command {
+    let count = Arg::new("count").long("count").action(ArgAction::SetTrue);
+    on_storage(Command::new("groups"))
+        .about("Shows the groups of a storage and what they were last opened with")
+        .arg(count.help("Counts the rows of each group, which reads them all"))
+}
+
+pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
+    let storage = open(matches)?;
+    let counts = matches.get_flag("count");
+    let (mut objects, mut lines) = (Vec::new(), Vec::new());
+    for group in storage.groups() {
+        let (config, id, step) = (group.config(), group.id(), group.step());
+        let (_, row_len) = group.shape()?;
+        let rows = if counts {
+            let _progress = Progress::under_way("counting");
+            Some(storage.row_count(Some(id))?)
+        } else {
+            None
+        };
+        let mut line = vec![id.to_string(), config.dim.to_string(), row_len.to_string(), thousands_of(step)];
+        line.extend(rows.map(thousands));
+        line.push(named(&config.optimizer));
+        line.push(named(&config.initializer));
+        line.push(config.scheduler.as_ref().map_or("-".to_owned(), named));
+        lines.push(line);
+        objects.push(json!({
+            "group": id,
+            "dim": config.dim,
+            "row_len": row_len,
+            "step": step,
+            "rows": rows,
+            "optimizer": config.optimizer,
+            "initializer": config.initializer,
+            "scheduler": config.scheduler,
+        }));
+    }
+    if output.is_json() {
+        return output.json(&json!({ "dir": storage.dir().to_string_lossy(), "groups": objects }));
+    }
+    let mut headings = vec![number("group"), number("dim"), number("floats"), number("step")];
+    if counts {
+        headings.push(number("rows"));
+    }
+    headings.extend([text("optimizer"), text("initializer"), text("scheduler")]);
+    output.columns(&headings, &lines)
+}
+
+fn named(named: &Named) -> String {
+    let params = named.params.to_json();
+    if params == "{}" { named.name.clone() } else { format!("{} {params}", named.name) }
+}
+
+fn thousands_of(step: i64) -> String {
+    let sign = if step < 0 { "-" } else { "" };
+    format!("{sign}{}", thousands(step.unsigned_abs()))
+}

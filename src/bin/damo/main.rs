@@ -1,0 +1,129 @@
+//! `damo`, the command-line tool: looks into storages and serving tables, and does the long work that no trainer is needed for.
+//!
+//! One file a command: its arguments, then what it does, through the library's Rust interface alone. docs/cli.md is the manual.
+
+#![deny(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod arguments;
+mod checkpoint;
+mod compact;
+mod dump;
+mod failure;
+mod get;
+mod groups;
+mod import;
+mod merge;
+mod output;
+mod progress;
+mod record;
+mod restore;
+mod rows;
+mod serve_check;
+mod stat;
+mod verify;
+
+use std::panic::{self, AssertUnwindSafe};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use failure::{Failure, Outcome};
+use output::Output;
+
+struct Entry {
+    command: fn() -> Command,
+    run: fn(&mut Output, &ArgMatches) -> Outcome,
+}
+
+const COMMANDS: [Entry; 12] = [
+    Entry { command: stat::command, run: stat::run },
+    Entry { command: groups::command, run: groups::run },
+    Entry { command: get::command, run: get::run },
+    Entry { command: rows::command, run: rows::run },
+    Entry { command: dump::command, run: dump::run },
+    Entry { command: merge::command, run: merge::run },
+    Entry { command: checkpoint::command, run: checkpoint::run },
+    Entry { command: restore::command, run: restore::run },
+    Entry { command: import::command, run: import::run },
+    Entry { command: verify::command, run: verify::run },
+    Entry { command: compact::command, run: compact::run },
+    Entry { command: serve_check::command, run: serve_check::run },
+];
+
+const ABOUT: &str = "\
+Looks into damo storages and serving tables, dumps, checkpoints, imports and verifies them.
+
+A storage is open in one process at a time: stop its trainer first, or look at a checkpoint.";
+
+const AFTER: &str = "\
+Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not accepted; \
+3 something does not exist; 4 the storage is open elsewhere; 5 damaged or foreign bytes; 6 something exists already. \
+Errors go to stderr, with --json as {\"error\": {\"status\", \"message\"}}.";
+
+fn main() {
+    let code = std::thread::Builder::new()
+        .name("damo-cli".to_owned())
+        .spawn(|| panic::catch_unwind(AssertUnwindSafe(run)))
+        .ok()
+        .and_then(|thread| thread.join().ok())
+        .and_then(Result::ok)
+        .unwrap_or_else(|| Failure::bug().report(wants_json()));
+    // Every storage is closed by now.
+    std::process::exit(code);
+}
+
+fn run() -> i32 {
+    let matches = match tool().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let json = matches.get_flag("json");
+    let outcome = execute(&matches, json);
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn execute(matches: &ArgMatches, json: bool) -> Outcome {
+    let Some((name, arguments)) = matches.subcommand() else { return Err(Failure::bug()) };
+    let Some(entry) = COMMANDS.iter().find(|entry| (entry.command)().get_name() == name) else {
+        return Err(Failure::bug());
+    };
+    let mut output = Output::new(json);
+    (entry.run)(&mut output, arguments)?;
+    output.finish()
+}
+
+fn tool() -> Command {
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .global(true)
+        .help("Writes JSON for scripts: one object, or one a row");
+    Command::new("damo")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(json)
+        .subcommands(COMMANDS.iter().map(|entry| (entry.command)()))
+}
+
+/// Help and the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> i32 {
+    if error.use_stderr() && wants_json() {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return Failure::usage(first).report(true);
+    }
+    // Who asked for help and closed the pipe has read enough.
+    let _ = error.print();
+    if error.use_stderr() { 2 } else { 0 }
+}
+
+/// Whether --json is given, when the arguments could not be understood.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
+}

@@ -1,0 +1,60 @@
+//! `damo restore`: a checkpoint takes the place of what a storage holds.
+
+use std::time::Instant;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use damo::storage::Storage;
+use serde_json::json;
+
+use super::arguments::{get_path, on_storage, open, opening, path};
+use super::failure::Outcome;
+use super::output::{Output, seconds, thousands};
+use super::progress::Progress;
+
+pub fn command() -> Command {
+    let create = Arg::new("create").long("create").action(ArgAction::SetTrue);
+    on_storage(Command::new("restore"))
+        .about("Replaces everything in a storage by a checkpoint, after verifying that")
+        .arg(path("CHECKPOINT", "The checkpoint's directory, which stays as it is"))
+        .arg(create.help("Makes DIR if it does not exist"))
+}
+
+pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
+    let (dir, checkpoint) = (get_path(matches, "DIR")?, get_path(matches, "CHECKPOINT")?);
+    let is_new = matches.get_flag("create") && !dir.exists();
+    let storage = if is_new {
+        // Not made for nothing.
+        std::fs::metadata(checkpoint).map_err(|error| missing(checkpoint, &error))?;
+        let (ttl, params) = opening(matches)?;
+        Storage::open(dir, ttl, &params)?
+    } else {
+        open(matches)?
+    };
+    let started = Instant::now();
+    {
+        let _progress = Progress::under_way("verifying and loading the checkpoint");
+        storage.load_from_checkpoint(checkpoint)?;
+    }
+    let took = seconds(started.elapsed());
+    let groups = storage.groups().len() as u64;
+    if output.is_json() {
+        return output.json(&json!({
+            "dir": dir.to_string_lossy(),
+            "checkpoint": checkpoint.to_string_lossy(),
+            "groups": groups,
+            "seconds": took,
+        }));
+    }
+    output.pairs(&[
+        ("dir", dir.display().to_string()),
+        ("checkpoint", checkpoint.display().to_string()),
+        ("groups", thousands(groups)),
+        ("seconds", took.to_string()),
+    ])
+}
+
+fn missing(path: &std::path::Path, error: &std::io::Error) -> super::failure::Failure {
+    let not_found = error.kind() == std::io::ErrorKind::NotFound;
+    let status = if not_found { damo::error::Status::NotFound } else { damo::error::Status::Io };
+    super::failure::Failure::new(status, format!("path '{}': {error}", path.display()))
+}

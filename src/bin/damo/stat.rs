@@ -1,0 +1,32 @@
+//! `damo stat`: every statistic.
+
+use clap::{ArgMatches, Command};
+use damo::storage::Storage;
+use serde_json::{Map, Value, json};
+
+use super::arguments::{on_storage, open};
+use super::failure::Outcome;
+use super::output::{Output, bytes, thousands};
+
+pub fn command() -> Command {
+    on_storage(Command::new("stat")).about("Shows every statistic of a storage").after_help(
+        "Counts of what happened are since the storage was opened, which is now: mostly 0. They are of use in a trainer. \
+         rows_estimate is RocksDB's; `damo groups --count` counts.",
+    )
+}
+
+pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
+    let storage = open(matches)?;
+    let mut stats = Vec::new();
+    for name in Storage::stat_names() {
+        stats.push((name, storage.stat(name)?));
+    }
+    if output.is_json() {
+        let stats: Map<String, Value> =
+            stats.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        return output.json(&json!({ "dir": storage.dir().to_string_lossy(), "stats": stats }));
+    }
+    let show = |name: &str, value| if name.contains("bytes") { bytes(value) } else { thousands(value) };
+    let pairs: Vec<_> = stats.iter().map(|(name, value)| (*name, show(name, *value))).collect();
+    output.pairs(&pairs)
+}

@@ -1,0 +1,17 @@
+//! Record: one row of a group that nobody needs to have opened in this process.
+
+use super::Storage;
+use super::table::{Record, Table};
+use crate::error::Result;
+
+impl Storage {
+    /// Reads one row without creating it; what is needed to read it is known from the group's last opening.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when the group is not registered or the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
+    pub fn record(&self, group: u16, key: i64) -> Result<Record> {
+        let _call = self.begin_call()?;
+        let core = self.core();
+        Table::open_as_before(core, core.find_group(group)?)?.record(core, key)
+    }
+}

@@ -1,0 +1,191 @@
+//! Scan: every row of one moment in order of group and key, by a thread of its own, in pages.
+//!
+//! What dumps, iteration, counts and verification read. A thread, since RocksDB's snapshot lives as long as what borrows it,
+//! and so that reading and what is done with the rows go on at the same time. Memory is a few pages.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+mod check;
+mod parallel;
+mod reader;
+
+pub(super) use check::check_rows;
+
+use super::call::is_exiting;
+use super::cut::Cut;
+use super::rocks::{KeyRange, Rocks};
+use super::row::RowHeader;
+use super::select::Select;
+use super::{Call, Core, Storage};
+use crate::error::{Error, Result, Status};
+use reader::Reader;
+
+/// Pages that wait to be taken.
+const WAITING_PAGES: usize = 4;
+
+/// Some rows of one group, by ascending key.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) group: u16,
+    pub(super) keys: Vec<i64>,
+    /// For each key whether it is gone, in an increment; it has a header and floats only if it is not.
+    pub(super) removed: Vec<bool>,
+    pub(super) headers: Vec<RowHeader>,
+    /// The weights of each row, or everything, one after the other.
+    pub(super) floats: Vec<f32>,
+}
+
+/// A scan that is under way.
+pub(super) struct Scan {
+    cut: Cut,
+    groups: Vec<(u16, usize)>,
+    pages: Option<Receiver<Result<Page>>>,
+    /// Pages that can be filled again.
+    empty: Option<Sender<Page>>,
+    thread: Option<JoinHandle<()>>,
+    /// Keeps the database open until the thread has ended.
+    storage: Storage,
+    /// What ended it: it is not the end of the rows.
+    failure: Option<Error>,
+}
+
+/// What is read.
+pub(super) struct Terms {
+    pub(super) group: Option<u16>,
+    /// Only the weights, not the optimizer's state.
+    pub(super) weights_only: bool,
+}
+
+impl Storage {
+    /// Begins a scan of the state of now. `select` is called once the moment is known, before anything later is written.
+    ///
+    /// # Errors
+    /// `IO`, when the thread cannot be made; everything else comes with the first page.
+    pub(super) fn scan(
+        &self,
+        terms: Terms,
+        select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select> + Send + 'static,
+    ) -> Result<Scan> {
+        drop(self.begin_call()?);
+        let core = Arc::clone(&self.handle.core);
+        let (sender, pages) = sync_channel(WAITING_PAGES);
+        let (empty, empties) = channel();
+        let (begin, begun) = sync_channel(1);
+        let work = move || {
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| read(&core, &terms, select, &begin, &sender, &empties)));
+            drop(begin);
+            // Before the last word: who gets it may close the database, and must then be the last to hold it.
+            drop(core);
+            let outcome = outcome.unwrap_or_else(|_| {
+                Err(Error::new(Status::Panic, "a bug in damo: the thread that reads rows panicked"))
+            });
+            if let Err(error) = outcome {
+                let _ = sender.send(Err(error));
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("damo-scan".to_owned())
+            .spawn(work)
+            .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
+        let (pages, empty, thread, storage) = (Some(pages), Some(empty), Some(thread), self.clone());
+        match begun.recv() {
+            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, storage, failure: None }),
+            Err(_) => {
+                let (cut, groups) = (Cut::default(), Vec::new());
+                let mut scan = Scan { cut, groups, pages, empty, thread, storage, failure: None };
+                let silent = || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
+                scan.next().and_then(|_| Err(silent()))
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// The moment.
+    pub(super) fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// The groups that there were, or the one that is read, each with its dim.
+    pub(super) fn groups(&self) -> &[(u16, usize)] {
+        &self.groups
+    }
+
+    /// Takes a page back, for its memory.
+    pub(super) fn give_back(&self, page: Page) {
+        let _ = self.empty.as_ref().map(|empty| empty.send(page));
+    }
+
+    /// The next page; None at the end.
+    ///
+    /// # Errors
+    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`, `EXITING`.
+    pub(super) fn next(&mut self) -> Result<Option<Page>> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
+        match self.pages.as_ref().map(Receiver::recv) {
+            Some(Ok(Ok(page))) => Ok(Some(page)),
+            Some(Ok(Err(error))) => {
+                self.failure = Some(error.clone());
+                Err(error)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        // A thread that is not there in a forked child; or one that must not touch RocksDB any more, and does not while it waits.
+        if is_exiting() || self.storage.check_process().is_err() {
+            std::mem::forget((self.pages.take(), self.empty.take(), self.thread.take()));
+            return;
+        }
+        // Then sending fails, and the thread ends.
+        self.pages = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn read(
+    core: &Core,
+    terms: &Terms,
+    select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select>,
+    begin: &SyncSender<(Cut, Vec<(u16, usize)>)>,
+    full: &SyncSender<Result<Page>>,
+    empty: &Receiver<Page>,
+) -> Result<()> {
+    let call = Call::begin()?;
+    let contents = core.contents.read();
+    let rocks = core.rocks()?;
+    let (snapshot, select, cut) =
+        core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;
+    let reader = Reader::new(core, &snapshot, select, terms.weights_only)?;
+    let wanted = core.groups().into_iter().filter(|group| terms.group.is_none_or(|id| id == group.id()));
+    let groups: Vec<_> = wanted.map(|group| (group.id(), group.config().dim)).collect();
+    let ids: Vec<u16> = groups.iter().map(|(group, _)| *group).collect();
+    let mut ranges = rocks.ranges(&ids, parallel::RANGE_BYTES)?;
+    if terms.group.is_none() {
+        KeyRange::close_gaps(&mut ranges);
+    }
+    drop((contents, call));
+    if begin.send((cut, groups)).is_err() {
+        return Ok(());
+    }
+    let outcome =
+        parallel::read(&reader, &ranges, core.options.threads, empty, |page| full.send(Ok(page)).is_ok());
+    drop(reader);
+    // RocksDB must not be touched once the process ends, not even to let go of what is read.
+    match Call::begin() {
+        Ok(_call) => drop(snapshot),
+        Err(_) => std::mem::forget((snapshot, Arc::clone(&rocks))),
+    }
+    outcome
+}

@@ -1,0 +1,138 @@
+//! Many ranges of keys are read by several threads, and come out in their order.
+//!
+//! RocksDB's iterators do a few million rows a second each, less than a disk can take. A thread reads a range whole; how far they may
+//! be ahead of what has been taken bounds the memory.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Page;
+use super::reader::Reader;
+use crate::error::{Error, Result, Status};
+use crate::storage::Call;
+use crate::storage::rocks::KeyRange;
+
+/// About so many bytes of the table are a range.
+pub(super) const RANGE_BYTES: u64 = 4 << 20;
+/// More threads than this do not help a disk.
+const MAX_THREADS: usize = 8;
+
+/// What the threads share.
+#[derive(Default)]
+struct Order {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next range that nobody reads yet.
+    next: usize,
+    /// The range whose pages are to be taken now.
+    taking: usize,
+    done: BTreeMap<usize, Result<Vec<Page>>>,
+    spare: Vec<Page>,
+    stopped: bool,
+}
+
+/// Hands the pages of all ranges, in order, to `take`, until it returns false. `empty` has pages to be filled again.
+///
+/// # Errors
+/// `IO`, `CORRUPTION`, `EXITING`.
+pub(super) fn read(
+    reader: &Reader<'_>,
+    ranges: &[KeyRange],
+    threads: usize,
+    empty: &Receiver<Page>,
+    mut take: impl FnMut(Page) -> bool,
+) -> Result<()> {
+    let threads = threads.min(MAX_THREADS).min(ranges.len());
+    let order = Order::default();
+    thread::scope(|scope| {
+        let mut started = 0;
+        for number in 0..if threads > 1 { threads } else { 0 } {
+            let builder = thread::Builder::new().name(format!("damo-scan-{number}"));
+            started +=
+                usize::from(builder.spawn_scoped(scope, || order.work(reader, ranges, threads)).is_ok());
+        }
+        let outcome = (0..ranges.len()).try_for_each(|index| {
+            if started == 0 {
+                // One range, or no threads: here.
+                let pages = read_range(reader, &ranges[index], || emptied(empty.try_recv().ok()))?;
+                return if pages.into_iter().all(&mut take) { Ok(()) } else { Err(None) };
+            }
+            let pages = order.wait_for(index)?;
+            let goes_on = pages.into_iter().all(&mut take);
+            order.state.lock().spare.extend(empty.try_iter());
+            if goes_on { Ok(()) } else { Err(None) }
+        });
+        order.state.lock().stopped = true;
+        order.changed.notify_all();
+        match outcome {
+            Err(Some(error)) => Err(error),
+            // Nobody wants more.
+            Ok(()) | Err(None) => Ok(()),
+        }
+    })
+}
+
+impl Order {
+    fn work(&self, reader: &Reader<'_>, ranges: &[KeyRange], threads: usize) {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopped || state.next == ranges.len() {
+                return;
+            }
+            if state.next > state.taking + threads {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            let index = state.next;
+            state.next += 1;
+            drop(state);
+            let read = || read_range(reader, &ranges[index], || emptied(self.state.lock().spare.pop()));
+            let pages = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+                Err(Error::new(Status::Panic, "a bug in damo: a thread that reads rows panicked"))
+            });
+            state = self.state.lock();
+            state.done.insert(index, pages);
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait_for(&self, index: usize) -> Result<Vec<Page>> {
+        let mut state = self.state.lock();
+        state.taking = index;
+        self.changed.notify_all();
+        loop {
+            if let Some(pages) = state.done.remove(&index) {
+                return pages;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+}
+
+fn read_range(reader: &Reader<'_>, range: &KeyRange, next: impl FnMut() -> Page) -> Result<Vec<Page>> {
+    // A range is short, so that the end of the process need not wait for long.
+    let _call = Call::begin()?;
+    let mut pages = Vec::new();
+    reader.read(range, next, |page| {
+        pages.push(page);
+        true
+    })?;
+    Ok(pages)
+}
+
+fn emptied(page: Option<Page>) -> Page {
+    let mut page = page.unwrap_or_default();
+    page.keys.clear();
+    page.removed.clear();
+    page.headers.clear();
+    page.floats.clear();
+    page
+}

@@ -1,0 +1,230 @@
+// What comes in: arrays through Python's buffer protocol, integers through __index__, paths and strings. Each conversion
+// that fails says which argument of which call has what, and what is needed. Nothing is copied or converted silently.
+
+%{
+namespace {
+
+// Arrays are held from the conversion of the arguments until the call is over (freearg), so that nobody resizes them.
+struct Keys {
+  Py_buffer view = {};
+  const int64_t *data = nullptr;
+  size_t len = 0;
+};
+struct Weights {
+  Py_buffer view = {};
+  float *data = nullptr;
+  size_t len = 0;
+  Py_ssize_t rows = -1;  // of a two-dimensional array
+};
+struct Gradients {
+  Py_buffer view = {};
+  const float *data = nullptr;
+  size_t len = 0;
+  Py_ssize_t rows = -1;
+};
+
+// "PyEmbedding.lookup: keys" from SWIG's names of the wrapper and the argument.
+std::string argument_name(const char *wrapper, const char *argument) {
+  std::string name = wrapper;
+  if (name.compare(0, 4, "new_") == 0) name.erase(0, 4);
+  const size_t dot = name.find('_');
+  if (dot != std::string::npos) name[dot] = '.';
+  return name + ": " + argument;
+}
+
+std::string text_of(PyObject *object) {  // takes the reference
+  const char *text = object == nullptr ? nullptr : PyUnicode_AsUTF8(object);
+  const std::string copy = text == nullptr ? "?" : text;
+  Py_XDECREF(object);
+  PyErr_Clear();
+  return copy;
+}
+
+std::string describe(PyObject *array, const Py_buffer &view) {
+  PyObject *dtype = PyObject_GetAttrString(array, "dtype");
+  PyErr_Clear();
+  std::string text = "an array of ";
+  text += dtype != nullptr ? text_of(PyObject_Str(dtype)) : std::string("format '") + (view.format ? view.format : "B") + "'";
+  Py_XDECREF(dtype);
+  text += " with shape (";
+  for (int axis = 0; axis < view.ndim; ++axis) {
+    if (axis > 0) text += ", ";
+    text += std::to_string(view.shape[axis]);
+  }
+  text += view.ndim == 1 ? ",)" : ")";
+  if (!PyBuffer_IsContiguous(&view, 'C')) text += ", not contiguous";
+  if (view.readonly) text += ", read-only";
+  return text;
+}
+
+// Whether elements are native ones of a size, and of one of the kinds; kinds are the letters of the module struct.
+bool has_elements(const Py_buffer &view, Py_ssize_t size, const char *kinds) {
+  const char *format = view.format == nullptr ? "B" : view.format;
+  const uint16_t one = 1;
+  const char native = *reinterpret_cast<const char *>(&one) == 1 ? '<' : '>';
+  if (*format == '@' || *format == '=' || *format == native) ++format;
+  return view.itemsize == size && *format != '\0' && format[1] == '\0' && std::strchr(kinds, *format) != nullptr;
+}
+
+// Gets hold of the array, or says what is needed.
+void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t size, const char *kinds, int max_ndim,
+          bool writable, const char *needed) {
+  if (PyObject_GetBuffer(object, view, PyBUF_RECORDS_RO) != 0) {
+    view->obj = nullptr;
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "%s is a %s without such a buffer; %s is needed", name.c_str(), Py_TYPE(object)->tp_name,
+                 needed);
+    throw Raised();
+  }
+  if (!has_elements(*view, size, kinds)) {
+    PyErr_Format(PyExc_TypeError, "%s is %s; %s is needed", name.c_str(), describe(object, *view).c_str(), needed);
+    throw Raised();
+  }
+  if (view->ndim < 1 || view->ndim > max_ndim || !PyBuffer_IsContiguous(view, 'C') || (writable && view->readonly)) {
+    raise_argument(name + " is " + describe(object, *view) + "; " + needed + " is needed");
+  }
+}
+
+void take(const std::string &name, PyObject *object, Keys *keys) {
+  take(name, object, &keys->view, sizeof(int64_t), "qlnQLN", 1, false,
+       "a one-dimensional contiguous array of int64 or uint64");
+  keys->data = static_cast<const int64_t *>(keys->view.buf);
+  keys->len = static_cast<size_t>(keys->view.len) / sizeof(int64_t);
+}
+
+void take(const std::string &name, PyObject *object, Weights *weights) {
+  take(name, object, &weights->view, sizeof(float), "f", 2, true,
+       "a contiguous writable array of float32 with one dimension or (rows, dim)");
+  weights->data = static_cast<float *>(weights->view.buf);
+  weights->len = static_cast<size_t>(weights->view.len) / sizeof(float);
+  weights->rows = weights->view.ndim == 2 ? weights->view.shape[0] : -1;
+}
+
+void take(const std::string &name, PyObject *object, Gradients *gradients) {
+  take(name, object, &gradients->view, sizeof(float), "f", 2, false,
+       "a contiguous array of float32 with one dimension or (rows, dim)");
+  gradients->data = static_cast<const float *>(gradients->view.buf);
+  gradients->len = static_cast<size_t>(gradients->view.len) / sizeof(float);
+  gradients->rows = gradients->view.ndim == 2 ? gradients->view.shape[0] : -1;
+}
+
+// The library sees lengths only: (dim, keys) would pass for (keys, dim).
+void require_row_each(const char *name, Py_ssize_t rows, size_t keys) {
+  if (rows >= 0 && static_cast<size_t>(rows) != keys) {
+    raise_argument(std::string(name) + " has " + std::to_string(rows) + " rows and keys has " + std::to_string(keys) +
+                   " keys; one row for each key is needed");
+  }
+}
+
+void require_one_row(const char *name, Py_ssize_t rows) {
+  if (rows >= 0) raise_argument(std::string(name) + " has two dimensions; one row, with one dimension, is needed");
+}
+
+[[noreturn]] void raise_range(const std::string &name, PyObject *number, const std::string &min, const std::string &max) {
+  raise_argument(name + " is " + text_of(PyObject_Str(number)) + "; an integer from " + min + " to " + max + " is needed");
+}
+
+// Python's int of an integer of any kind, such as numpy.int64: a new reference.
+PyObject *index_of(const std::string &name, PyObject *object) {
+  PyObject *number = PyIndex_Check(object) ? PyNumber_Index(object) : nullptr;
+  if (number == nullptr) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "%s is a %s; an integer is needed", name.c_str(), Py_TYPE(object)->tp_name);
+    throw Raised();
+  }
+  return number;
+}
+
+int64_t signed_integer(const std::string &name, PyObject *object, int64_t min, int64_t max) {
+  PyObject *number = index_of(name, object);
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+  Py_DECREF(number);
+  if (overflow != 0 || value < min || value > max) raise_range(name, object, std::to_string(min), std::to_string(max));
+  return value;
+}
+
+// All 64-bit patterns are keys, and hashes come as unsigned numbers.
+int64_t key_of(const std::string &name, PyObject *object) {
+  PyObject *number = index_of(name, object);
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+  const unsigned long long bits = overflow > 0 ? PyLong_AsUnsignedLongLong(number) : 0;
+  Py_DECREF(number);
+  if (overflow < 0 || PyErr_Occurred()) {
+    PyErr_Clear();
+    raise_range(name, object, std::to_string(INT64_MIN), std::to_string(UINT64_MAX));
+  }
+  return overflow > 0 ? static_cast<int64_t>(bits) : value;
+}
+
+// Lives as long as the object does.
+const char *c_string(const std::string &name, PyObject *object) {
+  if (!PyUnicode_Check(object)) {
+    PyErr_Format(PyExc_TypeError, "%s is a %s; a str is needed", name.c_str(), Py_TYPE(object)->tp_name);
+    throw Raised();
+  }
+  Py_ssize_t length = 0;
+  const char *text = PyUnicode_AsUTF8AndSize(object, &length);
+  if (text == nullptr) throw Raised();
+  if (static_cast<size_t>(length) != std::strlen(text)) {
+    raise_argument(name + " has a NUL inside; a str without is needed");
+  }
+  return text;
+}
+
+bool is_numpy_bool(PyObject *value) {
+  const char *type = Py_TYPE(value)->tp_name;
+  return std::strcmp(type, "numpy.bool_") == 0 || std::strcmp(type, "numpy.bool") == 0;
+}
+
+// A number such as numpy.float32; arrays convert, too, but are none.
+bool is_float_like(PyObject *value) {
+  const PyNumberMethods *methods = Py_TYPE(value)->tp_as_number;
+  return methods != nullptr && methods->nb_float != nullptr && !PySequence_Check(value);
+}
+
+}  // namespace
+%}
+
+%define DAMO_CONVERT(code)
+  try {
+    code;
+  } catch (const Raised &) {
+    SWIG_fail;
+  } catch (const std::bad_alloc &) {
+    PyErr_NoMemory();
+    SWIG_fail;
+  }
+%enddef
+
+%typemap(in) const Keys & (Keys array), const Weights & (Weights array), const Gradients & (Gradients array) {
+  DAMO_CONVERT(take(argument_name("$symname", "$1_name"), $input, &array))
+  $1 = &array;
+}
+%typemap(freearg) const Keys &, const Weights &, const Gradients & "PyBuffer_Release(&array$argnum.view);"
+
+%typemap(in) int64_t key { DAMO_CONVERT($1 = key_of(argument_name("$symname", "$1_name"), $input)) }
+%typemap(in) int64_t ttl, int64_t step {
+  DAMO_CONVERT($1 = signed_integer(argument_name("$symname", "$1_name"), $input, INT64_MIN, INT64_MAX))
+}
+%typemap(in) uint32_t group {
+  DAMO_CONVERT($1 = static_cast<uint32_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 0, 65535)))
+}
+%typemap(in) uint32_t num {
+  DAMO_CONVERT($1 = static_cast<uint32_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 0, UINT32_MAX)))
+}
+%typemap(in) size_t dim {
+  DAMO_CONVERT($1 = static_cast<size_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 1, 262144)))
+}
+// Overloads differ in their number of arguments, so that any object fits and the conversion says what is wrong.
+%typemap(typecheck, precedence=SWIG_TYPECHECK_INT64) int64_t key, uint32_t group, uint32_t num "$1 = 1;"
+
+%typemap(in) const char *key { DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input))) }
+%typemap(freearg) const char *key ""
+
+%typemap(in) const char *path (PyObject *bytes = nullptr), const char *data_dir (PyObject *bytes = nullptr) {
+  if (!PyUnicode_FSConverter($input, &bytes)) SWIG_fail;
+  $1 = PyBytes_AS_STRING(bytes);
+}
+%typemap(freearg) const char *path, const char *data_dir "Py_XDECREF(bytes$argnum);"

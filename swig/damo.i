@@ -1,0 +1,264 @@
+// damo for Python stacks that generate their own module: `swig -python -c++ swig/damo.i` writes damo.py and
+// damo_wrap.cxx with the classes that existing training code calls. See README.md beside this file.
+//
+// Everything goes through the C header. Neither NumPy nor its headers are needed: arrays come in through Python's buffer
+// protocol (arguments.i), errors go out as exceptions (errors.i).
+//
+// The GIL is released with the C macros and not with SWIG's -threads. A thread that comes back while the interpreter
+// is ending is unwound by CPython; SWIG's guards would take the GIL again in a destructor then, which ends the process with
+// SIGABRT. For the same reason destructors here are noexcept(false), and nothing catches (...).
+
+%define DAMO_DOC
+"Sparse embedding tables larger than memory: the classes of the earlier SWIG module, over libdamo.
+
+A storage is a directory, an embedding one group of it. keys are one-dimensional contiguous arrays of int64, or of uint64
+whose bits are taken as they are; weights and gradients contiguous float32 arrays, one-dimensional or (keys, dim), which are
+read and filled in place. Nothing is copied or converted: anything else is a TypeError or ValueError that says what is
+needed. What the library refuses raises an Error, whose status tells how (error.status.name == 'BUSY')."
+%enddef
+
+%module(docstring=DAMO_DOC) damo
+
+%{
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "damo.h"
+%}
+
+%include "errors.i"
+%include "arguments.i"
+
+%feature("compactdefaultargs");
+%feature("kwargs");
+// Chosen by the number of their arguments, which SWIG cannot combine with keywords.
+%feature("kwargs", "0") PyFilter::check;
+%feature("kwargs", "0") PyFilter::add;
+
+%include "parameters.i"
+
+%feature("docstring") PyInitializer
+"The weights of rows that nobody has trained yet: PyInitializer(params), params with the kind under 'name' ('zeros',
+'random_uniform', 'truncate_normal', ...) and what that kind takes. ValueError when 'name' or something else is wrong.";
+%feature("docstring") PyInitializer::call
+"call(w): fills w in place, all of it as the row of key 0 in group 0, so that the same parameters give the same weights
+every time.";
+
+%feature("docstring") PyOptimizer
+"How a gradient changes a row: PyOptimizer(op_params[, scheduler_params]), each with its kind under 'name' ('adam', 'sgd', ...;
+'exponential_decay', ...) and what that kind takes. ValueError when 'name' or something else is wrong.";
+%feature("docstring") PyOptimizer::call
+"call(w, gds, step=0): steps one row that the caller keeps, in place. gds has dim float32; w has those of the weights, then
+those of the optimizer's state, zeros for a fresh row (adam: 3 dim; sgd: dim). step counts the gradients the row has had
+before; it is the scheduler's step, too. After a ValueError w is unchanged.";
+
+%feature("docstring") PyFilter
+"A counting Bloom filter in a file: PyFilter(params) with path, and capacity, count, fpr and reload unless the defaults
+suit. Its file is let go of with the object.";
+%feature("docstring") PyFilter::check
+"check([group,] key) -> bool: whether key was added as often as the parameter count says. group is 0 when left out.";
+%feature("docstring") PyFilter::add
+"add([group,] key, num): adds num to how often key was seen. group is 0 when left out.";
+
+%feature("docstring") PyStorage
+"A directory that holds everything: PyStorage(data_dir, ttl=0). It is created when it is not there. Rows that were not
+updated for ttl seconds are gone; 0 is never. One object at a time, of all processes, has a directory: OSError (BUSY)
+otherwise. It is closed with the last object that uses it, in whichever order they go.";
+%feature("docstring") PyStorage::dump
+"dump(path[, condition]): writes the weights of all rows, as they are at one moment, to a file for serving. condition:
+expire_days, min_count, group, format, and what else damo_storage_dump takes. The file appears only when it is whole.";
+%feature("docstring") PyStorage::checkpoint
+"checkpoint(path): makes path, which must not exist yet, a directory with everything, to continue training from.";
+%feature("docstring") PyStorage::load_from_checkpoint
+"load_from_checkpoint(path): replaces everything by what the checkpoint has; what was there stays when it is refused.";
+
+%feature("docstring") PyEmbedding
+"One group of a storage: PyEmbedding(storage, optimizer, initializer, dim, group=0), group in 0..65535. A group keeps its dim
+and its optimizer for good: RuntimeError (ALREADY_EXISTS) for others.";
+%feature("docstring") PyEmbedding::lookup
+"lookup(keys, w): fills w, of len(keys) * dim float32 or (len(keys), dim), with the rows of keys, in their order. A key that
+is seen for the first time gets a row. Other threads run meanwhile.";
+%feature("docstring") PyEmbedding::apply_gradients
+"apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that is given twice is stepped twice. All
+rows change or none does: a gradient that is NaN or infinite is a ValueError. Other threads run meanwhile.";
+
+%inline %{
+class PyInitializer {
+ public:
+  explicit PyInitializer(const Parameters &params)
+      : handle_(damo_initializer_new(params.kind("PyInitializer: params", "initializer").c_str(),
+                                     params.bag(Parameters::WITHOUT_NAME).get())) {
+    require_handle(handle_);
+  }
+  ~PyInitializer() { damo_initializer_free(handle_); }
+
+  void call(const Weights &w) const {
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_initializer_fill(handle_, 0, 0, w.data, w.len);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+
+#ifndef SWIG
+  const damo_initializer *get() const { return handle_; }
+#endif
+
+ private:
+  PyInitializer(const PyInitializer &);
+  damo_initializer *handle_;
+};
+
+class PyOptimizer {
+ public:
+  explicit PyOptimizer(const Parameters &op_params, const Parameters *scheduler_params = nullptr) {
+    const std::string kind = op_params.kind("PyOptimizer: op_params", "optimizer");
+    const Bag bag = op_params.bag(Parameters::WITHOUT_NAME);
+    damo_scheduler *scheduler = nullptr;
+    if (scheduler_params != nullptr) {
+      const std::string schedule = scheduler_params->kind("PyOptimizer: scheduler_params", "scheduler");
+      scheduler = damo_scheduler_new(schedule.c_str(), scheduler_params->bag(Parameters::WITHOUT_NAME).get());
+      require_handle(scheduler);
+    }
+    handle_ = damo_optimizer_new(kind.c_str(), bag.get(), scheduler);
+    damo_scheduler_free(scheduler);
+    require_handle(handle_);
+  }
+  ~PyOptimizer() { damo_optimizer_free(handle_); }
+
+  void call(const Weights &w, const Gradients &gds, int64_t step = 0) const {
+    require_one_row("PyOptimizer.call: w", w.rows);
+    require_one_row("PyOptimizer.call: gds", gds.rows);
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_optimizer_apply(handle_, w.data, w.len, gds.data, gds.len, step);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+
+#ifndef SWIG
+  const damo_optimizer *get() const { return handle_; }
+#endif
+
+ private:
+  PyOptimizer(const PyOptimizer &);
+  damo_optimizer *handle_;
+};
+
+class PyFilter {
+ public:
+  explicit PyFilter(const Parameters *params = nullptr) {
+    const Bag bag = params == nullptr ? Bag() : params->bag(Parameters::WITH_NAME);
+    Py_BEGIN_ALLOW_THREADS
+    handle_ = damo_filter_new(bag.get());
+    Py_END_ALLOW_THREADS
+    require_handle(handle_);
+  }
+  ~PyFilter() noexcept(false) {
+    Py_BEGIN_ALLOW_THREADS
+    damo_filter_free(handle_);
+    Py_END_ALLOW_THREADS
+  }
+
+  // One counter costs less than giving the GIL away and getting it back.
+  bool check(uint32_t group, int64_t key) const {
+    bool admitted = false;
+    require(damo_filter_check(handle_, group, key, &admitted));
+    return admitted;
+  }
+  bool check(int64_t key) const { return check(0, key); }
+  void add(uint32_t group, int64_t key, uint32_t num) const { require(damo_filter_add(handle_, group, key, num)); }
+  void add(int64_t key, uint32_t num) const { add(0, key, num); }
+
+ private:
+  PyFilter(const PyFilter &);
+  damo_filter *handle_;
+};
+
+class PyStorage {
+ public:
+  explicit PyStorage(const char *data_dir, int64_t ttl = 0) {
+    Py_BEGIN_ALLOW_THREADS
+    handle_ = damo_storage_new(data_dir, ttl, nullptr);
+    Py_END_ALLOW_THREADS
+    require_handle(handle_);
+  }
+  ~PyStorage() noexcept(false) {
+    Py_BEGIN_ALLOW_THREADS
+    damo_storage_free(handle_);
+    Py_END_ALLOW_THREADS
+  }
+
+  void dump(const char *path, const Parameters *condition = nullptr) const {
+    const Bag bag = condition == nullptr ? Bag() : condition->bag(Parameters::WITH_NAME);
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_dump(handle_, path, bag.get());
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+  void checkpoint(const char *path) const {
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_checkpoint(handle_, path);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+  void load_from_checkpoint(const char *path) const {
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_load_from_checkpoint(handle_, path);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+
+#ifndef SWIG
+  const damo_storage *get() const { return handle_; }
+#endif
+
+ private:
+  PyStorage(const PyStorage &);
+  damo_storage *handle_;
+};
+
+class PyEmbedding {
+ public:
+  PyEmbedding(const PyStorage &storage, const PyOptimizer &optimizer, const PyInitializer &initializer, size_t dim,
+              uint32_t group = 0) {
+    Py_BEGIN_ALLOW_THREADS
+    handle_ = damo_embedding_new(storage.get(), optimizer.get(), initializer.get(), dim, group, nullptr);
+    Py_END_ALLOW_THREADS
+    require_handle(handle_);
+  }
+  ~PyEmbedding() noexcept(false) {
+    Py_BEGIN_ALLOW_THREADS
+    damo_embedding_free(handle_);
+    Py_END_ALLOW_THREADS
+  }
+
+  void lookup(const Keys &keys, const Weights &w) const {
+    require_row_each("PyEmbedding.lookup: w", w.rows, keys.len);
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_embedding_lookup(handle_, keys.data, keys.len, w.data, w.len);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+  void apply_gradients(const Keys &keys, const Gradients &gds) const {
+    require_row_each("PyEmbedding.apply_gradients: gds", gds.rows, keys.len);
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_embedding_apply_gradients(handle_, keys.data, keys.len, gds.data, gds.len);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+
+ private:
+  PyEmbedding(const PyEmbedding &);
+  damo_embedding *handle_;
+};
+%}

@@ -1,0 +1,383 @@
+//! The command-line tool as people and scripts run it: every command, both outputs, every exit code.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::{initializer, open, optimizer};
+use damo::embedding::Embedding;
+use damo::params::Params;
+use damo::storage::Storage;
+use serde_json::{Value, json};
+
+const DIM: usize = 2;
+
+fn damo(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_damo")).args(arguments).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// What a command that must succeed writes for people.
+fn human(dir: &Path, arguments: &[&str]) -> String {
+    let output = damo(dir, arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "", "nothing on stderr that is no terminal");
+    text(&output.stdout).to_owned()
+}
+
+/// What a command that must succeed writes for scripts.
+fn json(dir: &Path, arguments: &[&str]) -> Value {
+    let line = human(dir, &[arguments, &["--json"]].concat());
+    assert_eq!(line.lines().count(), 1, "{line}");
+    serde_json::from_str(&line).unwrap()
+}
+
+/// The message of a command that must fail, which is the same for people and for scripts.
+fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
+    let plain = damo(dir, arguments);
+    let message = text(&plain.stderr).to_owned();
+    assert_eq!(plain.status.code(), Some(code), "{arguments:?}: {message}");
+    let scripted = damo(dir, &[arguments, &["--json"]].concat());
+    assert_eq!(scripted.status.code(), Some(code));
+    let error: Value = serde_json::from_slice(&scripted.stderr).unwrap();
+    let words = error["error"]["message"].as_str().unwrap();
+    assert!(error["error"]["status"].is_string());
+    if code == 2 {
+        assert!(message.contains(words), "{message} / {words}");
+    } else {
+        assert_eq!(message.trim_end(), format!("damo: {words}"));
+    }
+    assert!(scripted.stdout.is_empty() && plain.stdout.is_empty());
+    message
+}
+
+fn embedding(storage: &Storage, name: &str, group: u32) -> Embedding {
+    let (optimizer, ones) = (optimizer(name, &[]), initializer("ones", &[]));
+    Embedding::new(storage.clone(), optimizer, ones, DIM, group, &Params::new()).unwrap()
+}
+
+/// A storage with 1200 rows of adam in group 3, and 2 of sgd in group 7.
+fn fill(dir: &Path) {
+    let storage = open(dir);
+    let (adam, sgd) = (embedding(&storage, "adam", 3), embedding(&storage, "sgd", 7));
+    let keys: Vec<i64> = (-600..600).collect();
+    adam.apply_gradients(&keys, &vec![0.5; keys.len() * DIM]).unwrap();
+    sgd.insert(&[-9, 9], &[0.25, -1.5, 2.0, 3.0]).unwrap();
+}
+
+/// A file of the earlier implementation: three rows of sgd in the group, of which the second has a NaN.
+fn old_file(path: &Path, group: i32) {
+    let mut file = 3_i64.to_le_bytes().to_vec();
+    for (key, weight) in [(100_i64, 1.0_f32), (101, f32::NAN), (102, 3.0)] {
+        let packed = [group.to_le_bytes().as_slice(), &key.to_le_bytes()].concat();
+        file.extend(12_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend(40_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend(1_720_000_000_000_i64.to_le_bytes());
+        file.extend(5_i64.to_le_bytes());
+        file.extend(2_i32.to_le_bytes());
+        file.extend([weight, 4.0].map(f32::to_le_bytes).concat());
+    }
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn storages_can_be_looked_into() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+
+    let stat = human(dir, &["stat", "t"]);
+    assert!(stat.lines().any(|line| line.split_whitespace().eq(["groups", "2"])), "{stat}");
+    assert!(stat.lines().any(|line| line.split_whitespace().eq(["rows_estimate", "1,202"])), "{stat}");
+    let stat = json(dir, &["stat", "t"]);
+    assert_eq!((&stat["stats"]["groups"], &stat["stats"]["rows_estimate"]), (&json!(2), &json!(1202)));
+    assert!(stat["dir"].as_str().unwrap().ends_with("/t"));
+    assert_eq!(stat["stats"].as_object().unwrap().len(), Storage::stat_names().len());
+
+    let groups = human(dir, &["groups", "t", "--count", "--cache-bytes", "64M"]);
+    let lines: Vec<Vec<&str>> = groups.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["3", "2", "6", "1", "1,200", "adam", "ones", "-"]);
+    assert_eq!(lines[2], ["7", "2", "2", "0", "2", "sgd", "ones", "-"]);
+    let groups = json(dir, &["groups", "t"]);
+    assert_eq!(groups["groups"][0]["optimizer"], json!({ "name": "adam", "params": {} }));
+    assert_eq!((&groups["groups"][1]["row_len"], &groups["groups"][1]["rows"]), (&json!(2), &Value::Null));
+
+    let row = human(dir, &["get", "t", "7", "-9"]);
+    assert!(row.contains("weights      0.25 -1.5\n") && row.contains("state        none\n"), "{row}");
+    let row = json(dir, &["get", "t", "3", "-600"]);
+    assert_eq!((&row["group"], &row["key"], &row["update_num"]), (&json!(3), &json!(-600), &json!(1)));
+    assert_eq!((row["weights"].as_array().unwrap().len(), row["state"].as_array().unwrap().len()), (2, 4));
+    assert!(row["update_time"].as_u64().unwrap() > 1_700_000_000_000);
+
+    let rows = human(dir, &["rows", "t", "--limit", "3"]);
+    assert_eq!(rows.lines().count(), 4);
+    assert!(rows.lines().nth(1).unwrap().split_whitespace().take(2).eq(["3", "-600"]), "{rows}");
+    let rows = human(dir, &["rows", "t", "--json"]);
+    assert_eq!(rows.lines().count(), 1202);
+    let rows = human(dir, &["rows", "t", "--json", "--group", "7"]);
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (rows.len(), &rows[0]["weights"], &rows[1]["weights"]),
+        (2, &json!([0.25, -1.5]), &json!([2.0, 3.0]))
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(human(dir, &["rows", "t", "--json", "--ttl", "1"]), "");
+
+    assert!(human(dir, &["verify", "t"]).contains("everything is as it was written"));
+    let verified = json(dir, &["verify", "t"]);
+    assert_eq!(
+        (&verified["ok"], &verified["rows"], &verified["groups"]),
+        (&json!(true), &json!(1202), &json!(2))
+    );
+    assert!(human(dir, &["compact", "t"]).contains("bytes after"));
+    assert!(json(dir, &["compact", "t"])["bytes_after"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn dumps_increments_and_serving_tables_go_together() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    assert!(
+        human(dir, &["dump", "t", "classic", "--group", "3", "--header-groups", "128"]).contains("1,200")
+    );
+    assert_eq!(fs::metadata(dir.join("classic")).unwrap().len(), 128 * 12 + 1200 * (12 + 4 * DIM as u64));
+    let base = json(dir, &["dump", "t", "base", "--format", "table", "--value-type", "float16"]);
+    assert_eq!((&base["rows"], &base["path"]), (&json!(1202), &json!("base")));
+    let rare =
+        json(dir, &["dump", "t", "rare", "--format", "table", "--min-count", "1", "--expire-days", "2.5"]);
+    assert_eq!(rare["rows"], json!(1200));
+
+    {
+        let storage = open(&dir.join("t"));
+        let sgd = embedding(&storage, "sgd", 7);
+        sgd.apply_gradients(&[10], &[1.0, 1.0]).unwrap();
+        sgd.delete(&[9]).unwrap();
+    }
+    let since = base["number"].to_string();
+    let dump = ["dump", "t", "more", "--format", "table", "--value-type", "float16", "--since", &since];
+    let more = json(dir, &dump);
+    assert_eq!(more["removed"], json!(1), "{more}");
+    let merged = json(dir, &["merge", "base", "more", "new"]);
+    assert_eq!(merged["rows"], json!(1202));
+    assert!(human(dir, &["merge", "base", "more", "new2"]).contains("1,202"));
+    assert_eq!(fs::read(dir.join("new")).unwrap(), fs::read(dir.join("new2")).unwrap());
+
+    let check = human(dir, &["serve-check", "new"]);
+    assert!(check.contains("float16") && check.contains("rows/s") && check.contains("1,202"), "{check}");
+    let check = json(dir, &["serve-check", "new"]);
+    assert_eq!(
+        (&check["rows"], &check["number"], &check["ok"]),
+        (&json!(1202), &more["number"], &json!(true))
+    );
+    assert_eq!(check["groups"][1], json!({ "group": 7, "dim": 2, "rows": 2 }));
+
+    let mut bytes = fs::read(dir.join("new")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(dir.join("flipped"), bytes).unwrap();
+    assert!(failure(dir, 5, &["serve-check", "flipped"]).contains("some bytes have changed"));
+    failure(dir, 2, &["serve-check", "more"]);
+    failure(dir, 2, &["serve-check", "classic"]);
+    failure(dir, 3, &["serve-check", "nothing"]);
+    failure(dir, 2, &["merge", "more", "base", "new3"]);
+    failure(dir, 3, &["dump", "t", "more", "--format", "table", "--since", "987654321"]);
+    failure(dir, 3, &["dump", "t", "more", "--group", "4"]);
+    assert!(failure(dir, 2, &["dump", "t", "x", "--value-type", "int8"]).contains("value_type"));
+    failure(dir, 2, &["dump", "t", "x", "--format", "table", "--value-type", "int4"]);
+    failure(dir, 2, &["dump", "t", "x", "--min-count", "-1"]);
+    assert!(!dir.join("x").exists());
+}
+
+#[test]
+fn checkpoints_are_made_and_restored() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    assert_eq!(json(dir, &["checkpoint", "t", "cp"])["path"], json!("cp"));
+    assert!(human(dir, &["checkpoint", "t", "cp2"]).contains("cp2"));
+    assert!(failure(dir, 6, &["checkpoint", "t", "cp"]).contains("exists"));
+    failure(dir, 3, &["restore", "new", "cp"]);
+    assert!(!dir.join("new").exists());
+    failure(dir, 3, &["restore", "new", "nowhere", "--create"]);
+    assert!(!dir.join("new").exists());
+    assert_eq!(json(dir, &["restore", "new", "cp", "--create"])["groups"], json!(2));
+    assert!(human(dir, &["restore", "new", "cp2"]).contains("groups"));
+    let rows = |from: &str| human(dir, &["rows", from, "--json"]);
+    assert_eq!(rows("new"), rows("t"));
+    fs::remove_file(dir.join("cp2/CURRENT")).unwrap();
+    failure(dir, 5, &["restore", "new", "cp2"]);
+    assert_eq!(rows("new"), rows("t"));
+}
+
+#[test]
+fn files_of_the_earlier_implementation_are_imported() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    old_file(&dir.join("old"), 7);
+    let report = human(dir, &["import", "t", "old"]);
+    assert!(
+        report.contains("time_first") && report.contains("not_finite        1  record 1 (group 7 key 101)"),
+        "{report}"
+    );
+    let report = json(dir, &["import", "t", "old"]);
+    assert_eq!((&report["records"], &report["imported"]), (&json!(3), &json!(2)));
+    assert_eq!(
+        (&report["refused"][0]["reason"], &report["refused"][0]["records"]),
+        (&json!("not_finite"), &json!(1))
+    );
+    let row = json(dir, &["get", "t", "7", "102"]);
+    assert_eq!((&row["weights"], &row["update_num"]), (&json!([3.0, 4.0]), &json!(5)));
+    assert!(human(dir, &["get", "t", "7", "102"]).contains("1720000000000 (2024-07-03 09:46:40.000 UTC)"));
+    let whole = fs::read(dir.join("old")).unwrap();
+    fs::write(dir.join("cut"), &whole[..whole.len() - 1]).unwrap();
+    failure(dir, 5, &["import", "t", "cut"]);
+    failure(dir, 3, &["import", "t", "nowhere"]);
+    failure(dir, 2, &["import", "t", "t"]);
+}
+
+#[test]
+fn an_import_that_was_killed_is_made_whole_by_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    const ROWS: i64 = 400_000;
+    let mut file = ROWS.to_le_bytes().to_vec();
+    for key in 0..ROWS {
+        let packed = [3_i32.to_le_bytes().as_slice(), &(key * 3).to_le_bytes()].concat();
+        file.extend(12_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend(56_u64.to_le_bytes());
+        file.extend(&packed);
+        file.extend([key, 1_720_000_000_000].map(i64::to_le_bytes).concat());
+        file.extend(2_i32.to_le_bytes());
+        file.extend([key as f32, 1.0, 2.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat());
+    }
+    fs::write(dir.join("old"), file).unwrap();
+    for pause in [20, 60, 120] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_damo"))
+            .args(["import", "t", "old", "--cache-bytes", "1M"])
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Rows that came in are whole, the others are as they were.
+        let storage = open(&dir.join("t"));
+        let mut rows = storage.rows(Some(3)).unwrap();
+        while let Some(row) = rows.next_row().unwrap() {
+            let is_imported =
+                row.data[1..] == [1.0, 2.0, 3.0, 4.0, 5.0] && row.data[0] == (row.key / 3) as f32;
+            assert!(is_imported && row.update_num == row.key as u64 / 3 || row.update_num == 1, "{row:?}");
+        }
+    }
+    assert_eq!(json(dir, &["import", "t", "old", "--cache-bytes", "1M"])["imported"], json!(ROWS));
+    // Of the rows that were there, 200 have keys of the file.
+    assert_eq!(json(dir, &["verify", "t"])["rows"], json!(ROWS + 1202 - 200));
+    assert_eq!(json(dir, &["get", "t", "3", "300"])["weights"], json!([100.0, 1.0]));
+}
+
+#[test]
+fn every_exit_code_means_something() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    // 2: usage.
+    failure(dir, 2, &["stat"]);
+    failure(dir, 2, &["stat", "t", "--tll", "4"]);
+    failure(dir, 2, &["frobnicate", "t"]);
+    failure(dir, 2, &["get", "t", "65536", "1"]);
+    failure(dir, 2, &["get", "t", "1", "one"]);
+    failure(dir, 2, &["stat", "t", "--cache-bytes", "1Q"]);
+    assert!(failure(dir, 2, &["stat", "t", "--cache-bytes", "1K"]).contains("cache_bytes"));
+    assert!(failure(dir, 2, &["stat", "t", "--ttl", "-1"]).contains("ttl_seconds is -1"));
+    fs::write(dir.join("file"), "x").unwrap();
+    failure(dir, 2, &["stat", "file"]);
+    fs::create_dir(dir.join("foreign")).unwrap();
+    fs::write(dir.join("foreign/notes.txt"), "x").unwrap();
+    failure(dir, 2, &["stat", "foreign"]);
+    // 3: not there; nothing is made.
+    for command in ["stat", "groups", "rows", "verify", "compact"] {
+        assert!(failure(dir, 3, &[command, "nowhere"]).contains("does not exist"));
+    }
+    failure(dir, 3, &["dump", "nowhere", "x"]);
+    failure(dir, 3, &["checkpoint", "nowhere", "x"]);
+    failure(dir, 3, &["import", "nowhere", "file"]);
+    assert!(!dir.join("nowhere").exists());
+    fs::create_dir(dir.join("empty")).unwrap();
+    assert!(failure(dir, 3, &["stat", "empty"]).contains("holds no damo storage"));
+    assert_eq!(fs::read_dir(dir.join("empty")).unwrap().count(), 0);
+    assert!(failure(dir, 3, &["get", "t", "3", "600"]).contains("key 600 has no row in group 3"));
+    assert!(failure(dir, 3, &["get", "t", "4", "1"]).contains("registered are: 3, 7"));
+    failure(dir, 3, &["rows", "t", "--group", "4"]);
+    // 1: no code of its own.
+    failure(dir, 1, &["dump", "t", "missing/folder/dump"]);
+    // 4: in use.
+    {
+        let _open = open(&dir.join("t"));
+        assert!(failure(dir, 4, &["stat", "t"]).contains("in another process"));
+    }
+    // 5: damaged.
+    let table = fs::read_dir(dir.join("t")).unwrap().map(|entry| entry.unwrap().path());
+    let table = table.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let table = table.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&table, bytes).unwrap();
+    failure(dir, 5, &["verify", "t"]);
+}
+
+#[test]
+fn help_says_what_there_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    let help = human(dir, &["--help"]);
+    for word in ["stat", "serve-check", "Exit codes", "--json"] {
+        assert!(help.contains(word), "{help}");
+    }
+    assert!(human(dir, &["rows", "--help"]).contains("--limit"));
+    assert_eq!(human(dir, &["--version"]), format!("damo {}\n", env!("CARGO_PKG_VERSION")));
+    let bare = damo(dir, &[]);
+    assert_eq!(bare.status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    fill(&scratch.path().join("t"));
+    for flag in ["--ttl=0", "--json"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_damo"))
+            .args(["rows", "t", flag])
+            .current_dir(scratch.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        let mut words = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+        assert_eq!((child.wait().unwrap().code(), words.as_str()), (Some(0), ""));
+    }
+    // Full, as a disk can be.
+    let full = Command::new(env!("CARGO_BIN_EXE_damo"))
+        .args(["rows", "t"])
+        .current_dir(scratch.path())
+        .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(full.status.code(), Some(1));
+    assert!(text(&full.stderr).starts_with("damo: stdout cannot be written"), "{}", text(&full.stderr));
+}

@@ -1,0 +1,162 @@
+"""PyStorage: opening, expiry, dumps read back byte by byte, checkpoints."""
+
+import os
+import pathlib
+import time
+
+import numpy as np
+
+import damo
+from support import SWIG, Case, floats, initializer, keys, optimizer, parameters
+
+
+def read_classic(path, groups=256):
+    """What a serving process reads: dims, counts, and the rows as {(group, key): weights}."""
+    with open(path, "rb") as file:
+        data = file.read()
+    dims = np.frombuffer(data, "<i4", groups)
+    counts = np.frombuffer(data, "<u8", groups, offset=4 * groups)
+    rows, at = {}, 12 * groups
+    while at < len(data):
+        (key,), (group,) = np.frombuffer(data, "<i8", 1, at), np.frombuffer(data, "<i4", 1, at + 8)
+        rows[int(group), int(key)] = np.frombuffer(data, "<f4", dims[group], at + 12).tolist()
+        at += 12 + 4 * int(dims[group])
+    assert at == len(data)
+    return dims, counts, rows
+
+
+class Storage(Case):
+    def embedding(self, storage, dim=2, group=1):
+        return damo.PyEmbedding(storage, optimizer("sgd", gamma=1), initializer("ones"), dim, group)
+
+    def looked_up(self, embedding, *numbers, dim=2):
+        w = np.zeros((len(numbers), dim), np.float32)
+        embedding.lookup(keys(*numbers), w)
+        return w.tolist()
+
+    def test_rows_are_there_after_opening_again(self):
+        storage = self.storage()
+        embedding = self.embedding(storage)
+        embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        self.assert_fails(OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY")
+        del storage
+        self.assert_fails(OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY")
+        del embedding
+        embedding = self.embedding(self.storage())
+        self.assertEqual(self.looked_up(embedding, 5, 6), [[0.5, 0.75], [1, 1]])
+
+    def test_paths_of_all_kinds(self):
+        for name, kind in (("ü 日本", str), ("b", os.fsencode), ("p", pathlib.Path)):
+            if kind is os.fsencode and not SWIG:
+                continue  # the package takes str and os.PathLike
+            storage = damo.PyStorage(kind(self.path(name)), 0)
+            self.assertTrue(os.path.isdir(self.path(name)))
+            storage.dump(kind(self.path(name + ".dat")))
+            self.assertTrue(os.path.isfile(self.path(name + ".dat")))
+            storage.checkpoint(kind(self.path(name + ".checkpoint")))
+
+    def test_opening_refuses(self):
+        make = damo.PyStorage
+        self.assert_fails(TypeError, [], make)
+        self.assert_fails(TypeError, [], make, 3)
+        self.assert_fails((TypeError, ValueError), [], make, None)
+        self.assert_fails(TypeError, [], make, self.path("x"), 1.5)
+        self.assert_fails(TypeError, [], make, self.path("x"), "1")
+        self.assert_fails(ValueError, ["-1"], make, self.path("x"), -1, status="INVALID_ARGUMENT")
+        self.assert_fails((ValueError, OverflowError), [str(2**63)], make, self.path("x"), 2**63)
+        self.assert_fails(ValueError, [], make, "")
+        self.assert_fails(ValueError, [], make, self.path("a\0b"))
+        with open(self.path("file"), "w") as file:
+            file.write("x")
+        self.assert_fails(ValueError, [self.path("file")], make, self.path("file"), status="INVALID_ARGUMENT")
+        self.assert_fails(OSError, ["below"], make, self.path("file/below"), status="IO")
+        self.assertEqual(os.listdir(self.folder), ["file"])
+
+    def test_rows_expire(self):
+        embedding = self.embedding(damo.PyStorage(self.path("table"), ttl=1))
+        embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        self.assertEqual(self.looked_up(embedding, 5), [[0.5, 0.75]])
+        time.sleep(1.2)
+        self.assertEqual(self.looked_up(embedding, 5), [[1, 1]])
+
+    def test_dump_is_what_servers_read(self):
+        storage = self.storage()
+        one, big = self.embedding(storage, 2, 1), self.embedding(storage, 3, 255)
+        one.apply_gradients(keys(5, -6), floats(0.5, 0.25, 1, 1))
+        self.looked_up(one, 7)
+        self.looked_up(big, 5, dim=3)
+        self.assertIsNone(storage.dump(self.path("all.dat")))
+        dims, counts, rows = read_classic(self.path("all.dat"))
+        self.assertEqual({group: dim for group, dim in enumerate(dims) if dim}, {1: 2, 255: 3})
+        self.assertEqual({group: count for group, count in enumerate(counts) if count}, {1: 3, 255: 1})
+        self.assertEqual(rows, {(1, 5): [0.5, 0.75], (1, -6): [0, 0], (1, 7): [1, 1], (255, 5): [1, 1, 1]})
+
+    def test_conditions_of_a_dump(self):
+        storage = self.storage()
+        one, two = self.embedding(storage, 2, 1), self.embedding(storage, 1, 2)
+        for number in (5, 5, 6):
+            one.apply_gradients(keys(number), floats(0, 0))
+        two.apply_gradients(keys(8), floats(0))
+        self.looked_up(one, 7)
+
+        def dumped(**condition):
+            storage.dump(self.path("some.dat"), parameters(**condition))
+            return sorted(read_classic(self.path("some.dat"))[2])
+
+        self.assertEqual(dumped(), [(1, 5), (1, 6), (1, 7), (2, 8)])
+        self.assertEqual(dumped(min_count=1), [(1, 5), (1, 6), (2, 8)])
+        self.assertEqual(dumped(min_count=2), [(1, 5)])
+        self.assertEqual(dumped(group=2), [(2, 8)])
+        self.assertEqual(dumped(expire_days=1, min_count=1, group=1), [(1, 5), (1, 6)])
+        time.sleep(0.1)
+        self.assertEqual(dumped(expire_days=1e-7), [], "of the last 9 ms")
+        storage.dump(self.path("some.dat"), parameters(header_groups=1024))
+        self.assertEqual(len(read_classic(self.path("some.dat"), 1024)[2]), 4)
+        storage.dump(path=self.path("table.dat"), condition=parameters(format="table"))
+        self.assertGreater(os.path.getsize(self.path("table.dat")), 0)
+
+    def test_dump_refuses_and_keeps_what_is_there(self):
+        storage = self.storage()
+        self.looked_up(self.embedding(storage, 2, 256), 1)
+        wide = parameters(header_groups=512)
+        with open(self.path("old"), "w") as file:
+            file.write("old")
+        self.assert_fails(ValueError, ["256"], storage.dump, self.path("old"), status="INVALID_ARGUMENT")
+        self.assert_fails(ValueError, ["'days'", "'expire_days'"], storage.dump, self.path("old"), parameters(days=1))
+        error = self.assert_fails(LookupError, ["7"], storage.dump, self.path("old"), parameters(group=7))
+        self.assertEqual(error.status.name, "NOT_FOUND")
+        self.assert_fails(OSError, ["nowhere"], storage.dump, self.path("nowhere/x"), wide, status="IO")
+        self.assert_fails(TypeError, [], storage.dump)
+        self.assert_fails((TypeError, ValueError), [], storage.dump, self.path("old"), "expire_days")
+        with open(self.path("old")) as file:
+            self.assertEqual(file.read(), "old")
+
+    def test_checkpoint_and_load(self):
+        storage = self.storage()
+        embedding = self.embedding(storage)
+        embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        self.assertIsNone(storage.checkpoint(self.path("checkpoint")))
+        embedding.apply_gradients(keys(5, 6), floats(1, 1, 1, 1))
+        self.assertIsNone(storage.load_from_checkpoint(self.path("checkpoint")))
+        self.assertEqual(self.looked_up(embedding, 5, 6), [[0.5, 0.75], [1, 1]])
+        other = self.embedding(self.storage("checkpoint"))  # it is a storage, too
+        self.assertEqual(self.looked_up(other, 5), [[0.5, 0.75]])
+
+    def test_checkpoints_that_are_refused(self):
+        storage = self.storage()
+        embedding = self.embedding(storage)
+        embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        storage.checkpoint(self.path("checkpoint"))
+        self.assert_fails(FileExistsError, ["checkpoint"], storage.checkpoint, self.path("checkpoint"))
+        error = self.assert_fails(FileNotFoundError, ["missing"], storage.load_from_checkpoint, self.path("missing"))
+        self.assertEqual(error.status.name, "NOT_FOUND")
+        for name in os.listdir(self.path("checkpoint")):
+            if name.endswith(".sst"):
+                with open(self.path("checkpoint/" + name), "r+b") as file:
+                    file.write(b"\xff" * 40)
+        embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        # The files of rows are hard links, but the checkpoint's are not written to when the table goes on.
+        self.assert_fails(OSError, [], storage.load_from_checkpoint, self.path("checkpoint"), status="CORRUPTION")
+        self.assertEqual(self.looked_up(embedding, 5), [[0, 0.5]])
+        self.assert_fails(TypeError, [], storage.checkpoint)
+        self.assert_fails(TypeError, [], storage.load_from_checkpoint, 3)
