@@ -74,7 +74,8 @@ def _claim(target: Path) -> None:
 
 def _stripped(library: Path, folder: Path) -> Path:
     """A copy without debug information: a quarter of the size. As it is where there is no strip."""
-    copy = folder / library.name
+    # Under the name that the package looks for, whatever DAMO_LIBRARY's file is called.
+    copy = folder / _library_module().FILE_NAME
     shutil.copyfile(library, copy)
     strip = shutil.which("strip")
     if strip is not None:
@@ -145,7 +146,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         if path.suffix == ".py" or path.name == "py.typed"
     }
     with tempfile.TemporaryDirectory() as folder:
-        files[f"damo/{library.name}"] = _stripped(library, Path(folder))
+        stripped = _stripped(library, Path(folder))
+        files[f"damo/{stripped.name}"] = stripped
         return _write_wheel(wheel_directory, _tag(), files)
 
 
