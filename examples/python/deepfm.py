@@ -1,0 +1,35 @@
+"""DeepFM (Guo et al. 2017): a factorization machine and a perceptron on the same embeddings.
+
+The net does not know where its rows live: it is given two layers, of damo.torch or of torch.nn.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class DeepFM(nn.Module):
+    """linear: a layer with one weight an id; factors: one with dim weights. ids: int64 of shape (samples, fields)."""
+
+    def __init__(self, linear: nn.Module, factors: nn.Module, fields: int, hidden: tuple[int, ...] = (64, 32)) -> None:
+        super().__init__()
+        self.linear, self.factors = linear, factors
+        self.bias = nn.Parameter(torch.zeros(()))
+        sizes = [fields * factors.embedding_dim, *hidden]
+        layers: list[nn.Module] = []
+        for size, following in zip(sizes, sizes[1:]):
+            layers += [nn.Linear(size, following), nn.ReLU()]
+        self.perceptron = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """The log-odds of a click, of shape (samples,)."""
+        linear = self.linear(ids).sum((1, 2))
+        factors = self.factors(ids)
+        # Every pair's product: half of (sum^2 - sum of squares).
+        pairs = 0.5 * (factors.sum(1).square() - factors.square().sum(1)).sum(1)
+        return self.bias + linear + pairs + self.perceptron(factors.flatten(1)).squeeze(1)
+
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """What a torch optimizer is for, whatever the layers are."""
+        return [self.bias, *self.perceptron.parameters()]

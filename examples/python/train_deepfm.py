@@ -1,0 +1,219 @@
+"""Trains DeepFM on a click log with every embedding in damo, and serves it from a dump.
+
+    python3 examples/python/train_deepfm.py frappe.train.libfm frappe.test.libfm
+    python3 examples/python/train_deepfm.py criteo.train.csv criteo.test.csv --epochs 3
+    python3 examples/python/train_deepfm.py ml-100k.inter        # the last fifth, in time, is the test
+
+It writes to --out: the storage, a checkpoint after each epoch, curve.png, and serving/, the model for serving. --resume goes on after the last
+checkpoint, also when a run was killed. --compare trains the same net on torch.nn.Embedding for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import damo
+import damo.torch
+from deepfm import DeepFM
+from logs import Log, auc, read_split
+
+try:
+    from tqdm import tqdm
+except ImportError:
+
+    def tqdm(iterable, **_options):
+        return iterable
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, default=Path("deepfm-out"))
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--dim", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cache-bytes", type=int, default=256 << 20)
+    parser.add_argument("--resume", action="store_true", help="go on after the last checkpoint in --out")
+    parser.add_argument("--compare", action="store_true", help="train the same net on torch.nn.Embedding, too")
+    return parser.parse_args()
+
+
+def on_damo(storage: damo.Storage, fields: int, options: argparse.Namespace) -> DeepFM:
+    torch.manual_seed(options.seed)
+    adam = damo.Adam(lr=options.lr)
+    linear = damo.torch.Embedding(storage, "linear", 1, optimizer=adam, initializer=damo.Zeros())
+    normal = damo.Normal(stddev=0.01, seed=options.seed)
+    factors = damo.torch.Embedding(storage, "factors", options.dim, optimizer=adam, initializer=normal)
+    return DeepFM(linear, factors, fields)
+
+
+def on_torch(rows: int, fields: int, options: argparse.Namespace) -> DeepFM:
+    torch.manual_seed(options.seed)
+    model = DeepFM(torch.nn.Embedding(rows, 1, sparse=True), torch.nn.Embedding(rows, options.dim, sparse=True), fields)
+    torch.nn.init.zeros_(model.linear.weight)
+    torch.nn.init.normal_(model.factors.weight, std=0.01)
+    return model
+
+
+def batches(log: Log, size: int, epoch: int, seed: int) -> torch.utils.data.DataLoader:
+    """In an order that is a function of the epoch, so that a run that is resumed goes on as if nothing had happened."""
+    data = torch.utils.data.TensorDataset(torch.from_numpy(log.ids), torch.from_numpy(log.labels))
+    order = torch.Generator().manual_seed(seed * 1000 + epoch)
+    return torch.utils.data.DataLoader(data, batch_size=size, shuffle=True, generator=order)
+
+
+def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[float, float]:
+    """Mean loss, and samples a second."""
+    model.train()
+    total, samples, started = 0.0, 0, time.perf_counter()
+    for ids, labels in tqdm(loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss = functional.binary_cross_entropy_with_logits(model(ids), labels)
+        loss.backward()  # The rows have had their steps now.
+        for optimizer in optimizers:
+            optimizer.step()
+        total, samples = total + loss.item() * len(labels), samples + len(labels)
+    return total / samples, samples / (time.perf_counter() - started)
+
+
+@torch.no_grad()
+def scores(model: torch.nn.Module, ids: np.ndarray, size: int = 8192) -> np.ndarray:
+    model.eval()
+    parts = torch.from_numpy(ids).split(size)
+    return torch.cat([torch.sigmoid(model(part)) for part in parts]).numpy()
+
+
+def save(
+    folder: Path, epoch: int, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage, curve: list
+) -> None:
+    """A checkpoint of the rows and the dense part beside it; it counts once the last file is there."""
+    place = folder / f"epoch-{epoch}"
+    if place.exists():
+        shutil.rmtree(place)  # Of a run that was killed here.
+    place.mkdir(parents=True)
+    storage.checkpoint(place / "rows")
+    state = {"model": model.state_dict(), "adam": adam.state_dict(), "epoch": epoch, "curve": curve}
+    torch.save(state, place / "dense.tmp")
+    (place / "dense.tmp").rename(place / "dense.pt")
+    for older in folder.glob("epoch-*"):
+        if older != place:
+            shutil.rmtree(older)
+
+
+def resume(folder: Path, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage) -> tuple[int, list]:
+    whole = [place for place in folder.glob("epoch-*") if (place / "dense.pt").exists()]
+    if not whole:
+        raise SystemExit(f"{folder} has no checkpoint to go on from")
+    place = max(whole, key=lambda place: int(place.name.split("-")[1]))
+    storage.load_from_checkpoint(place / "rows")
+    state = torch.load(place / "dense.pt")
+    model.load_state_dict(state["model"])
+    adam.load_state_dict(state["adam"])
+    return state["epoch"], state["curve"]
+
+
+def clear(folder: Path) -> None:
+    """Removes what an earlier run has left there, and nothing else."""
+    for place in [folder / "table", folder / "serving", *folder.glob("epoch-*")]:
+        if place.exists():
+            shutil.rmtree(place)
+
+
+def plot(path: Path, curve: list, title: str) -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        print("matplotlib is not installed: no plot")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    epochs = [point["epoch"] for point in curve]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    left.plot(epochs, [point["auc"] for point in curve], "o-", label="test AUC")
+    left.set(xlabel="epoch", ylabel="test AUC", title=title)
+    loss = left.twinx()
+    loss.plot(epochs, [point["loss"] for point in curve], "s--", color="tab:orange")
+    loss.set_ylabel("train log-loss (dashed)")
+    right.bar(epochs, [point["rate"] / 1000 for point in curve])
+    right.set(xlabel="epoch", ylabel="thousand samples a second", title="training throughput")
+    for axes in (left, right):
+        axes.set_xticks(epochs)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def compare(train: Log, test: Log, options: argparse.Namespace) -> float:
+    """The same net on torch.nn.Embedding, which needs a vocabulary: the test's unknown ids are row 0."""
+    known = np.unique(train.ids)
+    place = np.searchsorted(known, test.ids).clip(max=len(known) - 1)
+    seen = Log(np.searchsorted(known, train.ids) + 1, train.labels)
+    unseen = np.where(known[place] == test.ids, place + 1, 0)
+    model = on_torch(len(known) + 1, train.ids.shape[1], options)
+    with torch.no_grad():
+        model.factors.weight[0] = 0
+    sparse = torch.optim.SparseAdam([model.linear.weight, model.factors.weight], lr=options.lr)
+    optimizers = [torch.optim.Adam(model.dense_parameters(), lr=options.lr), sparse]
+    for epoch in range(1, options.epochs + 1):
+        loss, rate = train_epoch(model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}")
+        found = auc(test.labels, scores(model, unseen))
+        print(
+            f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+        )
+    return found
+
+
+def main() -> None:
+    options = arguments()
+    train, test = read_split(options.train, options.test)
+    fields = train.ids.shape[1]
+    print(f"{len(train)} samples to train on, {len(test)} to test, {fields} fields")
+    if not options.resume:
+        clear(options.out)
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    with damo.Storage(options.out / "table", cache_bytes=options.cache_bytes) as storage:
+        model = on_damo(storage, fields, options)
+        adam = torch.optim.Adam(model.dense_parameters(), lr=options.lr)
+        done, curve = resume(options.out, model, adam, storage) if options.resume else (0, [])
+        for epoch in range(done + 1, options.epochs + 1):
+            loader = batches(train, options.batch, epoch, options.seed)
+            ahead = damo.torch.Prefetch(loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])])
+            loss, rate = train_epoch(model, [adam], ahead, f"epoch {epoch}/{options.epochs}")
+            found = auc(test.labels, scores(model, test.ids))
+            curve.append({"epoch": epoch, "loss": loss, "auc": found, "rate": rate})
+            print(
+                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+            )
+            save(options.out, epoch, model, adam, storage, curve)
+        plot(options.out / "curve.png", curve, options.train.name)
+        expected = scores(model, test.ids)
+        shutil.rmtree(options.out / "serving", ignore_errors=True)
+        damo.torch.save_for_serving(model, options.out / "serving")
+        rows = len(model.factors.rows)
+
+    # The storage is closed: what follows is what a server does.
+    served = damo.torch.load_for_serving(options.out / "serving")
+    equal = np.array_equal(scores(served, test.ids), expected)
+    print(f"served from {options.out / 'serving'}: {rows} ids, scores {'equal' if equal else 'NOT equal'}")
+    if options.compare:
+        difference = curve[-1]["auc"] - compare(train, test, options)
+        print(f"test AUC on damo minus on torch.nn.Embedding: {difference:+.4f}")
+    if not equal:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

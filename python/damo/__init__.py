@@ -1,0 +1,113 @@
+"""damo: sparse embedding tables larger than memory, on one machine.
+
+    with damo.Storage("tables") as storage:
+        users = storage.embedding("user", dim=16, optimizer=damo.Adam(lr=1e-3), initializer=damo.Normal(stddev=0.01))
+        rows = users.lookup([1001, -5, 1001])           # float32 of shape (3, 16); creates what it has not seen
+        users.apply_gradients([1001, -5, 1001], rows)   # one Adam step for each distinct key
+
+damo.torch has the layers for PyTorch. The classes Parameters, PyInitializer, PyOptimizer, PyFilter, PyStorage and PyEmbedding
+are those of SWIG-built modules. docs/tutorial.md is a tour.
+"""
+
+from . import _c_api
+from ._embedding import Embedding
+from ._errors import (
+    AlreadyExistsError,
+    BusyError,
+    CancelledError,
+    ClosedError,
+    CorruptionError,
+    Error,
+    ExitingError,
+    ForkedError,
+    InvalidArgumentError,
+    IoError,
+    NotFoundError,
+    NotSupportedError,
+    OutOfMemoryError,
+    PanicError,
+    PoisonedError,
+    Status,
+)
+from ._filter import Filter
+from ._library import VERSION as __version__
+from ._records import Record, Records
+from ._storage import DumpResult, Storage
+from ._table import Table, merge
+from .dropin import Parameters, PyEmbedding, PyFilter, PyInitializer, PyOptimizer, PyStorage
+from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
+from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
+from .schedulers import (
+    CosineDecay,
+    ExponentialDecay,
+    InverseTimeDecay,
+    LinearCosineDecay,
+    NaturalExpDecay,
+    PolynomialDecay,
+    Scheduler,
+)
+
+
+def library_version() -> str:
+    """The version of the library that is loaded."""
+    return _c_api.version()
+
+
+__all__ = [
+    "AMSGrad",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AlreadyExistsError",
+    "BusyError",
+    "CancelledError",
+    "ClosedError",
+    "Constant",
+    "CorruptionError",
+    "CosineDecay",
+    "DumpResult",
+    "Embedding",
+    "Error",
+    "ExitingError",
+    "ExponentialDecay",
+    "FTRL",
+    "Filter",
+    "ForkedError",
+    "Initializer",
+    "InvalidArgumentError",
+    "InverseTimeDecay",
+    "IoError",
+    "LinearCosineDecay",
+    "Lion",
+    "NaturalExpDecay",
+    "Normal",
+    "NotFoundError",
+    "NotSupportedError",
+    "Ones",
+    "Optimizer",
+    "OutOfMemoryError",
+    "PanicError",
+    "Parameters",
+    "PoisonedError",
+    "PolynomialDecay",
+    "PyEmbedding",
+    "PyFilter",
+    "PyInitializer",
+    "PyOptimizer",
+    "PyStorage",
+    "Record",
+    "Records",
+    "RowwiseAdagrad",
+    "SGD",
+    "Scheduler",
+    "Status",
+    "Storage",
+    "Table",
+    "TruncatedNormal",
+    "Uniform",
+    "XavierUniform",
+    "Zeros",
+    "__version__",
+    "library_version",
+    "merge",
+]

@@ -1,0 +1,113 @@
+"""Checks of arrays and numbers before their addresses go to C. Nothing that is written to is ever a copy."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ._errors import InvalidArgumentError
+
+
+def address(array: np.ndarray) -> int:
+    """Where the elements of a contiguous array begin."""
+    return array.__array_interface__["data"][0]
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} with shape {value.shape}"
+    return f"{type(value).__name__}"
+
+
+def integer(value: Any, what: str, low: int, high: int) -> int:
+    """value as an int in low..high: ctypes would cut off what is too large without a word.
+
+    Raises TypeError for what is no integer, ValueError for one out of range.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"damo: {what} must be an integer, not {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"damo: {what} must be an integer, not {_describe(value)}") from None
+    if not low <= number <= high:
+        raise InvalidArgumentError(f"damo: {what} is {number}; it must be in {low}..{high}")
+    return number
+
+
+def key(value: Any, what: str = "key") -> int:
+    """A key as a signed 64-bit number; unsigned ones keep their bits."""
+    number = integer(value, what, -(2**63), 2**64 - 1)
+    return number - 2**64 if number >= 2**63 else number
+
+
+def group(value: Any) -> int:
+    """A group's number."""
+    return integer(value, "group", 0, 65535)
+
+
+def keys(values: Any) -> np.ndarray:
+    """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
+
+    int64 and uint64 arrays that are contiguous are not copied. Other integers are converted, and sequences too.
+    Raises TypeError for anything but integers.
+    """
+    array = np.asarray(values)
+    if array.dtype == np.int64 or array.dtype == np.uint64:
+        return np.ascontiguousarray(array).view(np.int64).reshape(array.shape)
+    if array.size == 0 and not isinstance(values, np.ndarray):
+        return np.empty(array.shape, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"damo: keys must be integers of 64 bits (numpy.int64), not {_describe(array)}")
+    converted = array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)
+    return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
+
+
+def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False) -> np.ndarray:
+    """array itself, once it is known to be float32, C-contiguous, aligned, and of one of the shapes.
+
+    Raises TypeError for another type or dtype; ValueError for another shape, gaps between elements, and, when it is to be
+    written to, a read-only one.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"damo: {what} must be a numpy.ndarray of float32, not {_describe(array)}")
+    if array.dtype != np.float32:
+        raise TypeError(f"damo: {what} must have dtype float32, not {array.dtype}; it is not converted silently")
+    if array.shape not in shapes:
+        wanted = " or ".join(str(shape) for shape in shapes)
+        raise InvalidArgumentError(f"damo: {what} has shape {array.shape}; it must be {wanted}")
+    if not array.flags.c_contiguous:
+        raise InvalidArgumentError(
+            f"damo: {what} has strides {array.strides}; it must be C-contiguous (numpy.ascontiguousarray makes a copy)"
+        )
+    if not array.flags.aligned:
+        raise InvalidArgumentError(f"damo: {what} is not aligned to 4 bytes")
+    if writable and not array.flags.writeable:
+        raise InvalidArgumentError(f"damo: {what} is read-only; it is written to in place and must be writable")
+    return array
+
+
+def strict_keys(array: Any) -> np.ndarray:
+    """keys of the drop-in classes: a one-dimensional contiguous int64 or uint64 array, never copied."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"damo: keys must be a numpy.ndarray of int64, not {_describe(array)}")
+    if array.dtype != np.int64 and array.dtype != np.uint64:
+        raise TypeError(
+            f"damo: keys must have dtype int64 (or uint64), not {array.dtype}; they are not converted silently"
+        )
+    if array.ndim != 1:
+        raise InvalidArgumentError(f"damo: keys has shape {array.shape}; it must have one dimension")
+    if not array.flags.c_contiguous:
+        raise InvalidArgumentError(
+            f"damo: keys has strides {array.strides}; it must be contiguous (numpy.ascontiguousarray makes a copy)"
+        )
+    if not array.flags.aligned:
+        raise InvalidArgumentError("damo: keys is not aligned to 8 bytes")
+    return array
+
+
+def strict_rows(array: Any, what: str, rows: int, dim: int, *, writable: bool = False) -> np.ndarray:
+    """weights and gradients of the drop-in classes: rows x dim floats, flat or as a matrix."""
+    return floats(array, what, ((rows * dim,), (rows, dim)), writable=writable)

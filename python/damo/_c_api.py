@@ -1,0 +1,230 @@
+"""Every foreign call of the package, and nothing else.
+
+DECLARATIONS are those of damo.h, word for word (a test compares them); each becomes an attribute of this module with
+ctypes' types. A function that returns a damo_status returns None here and raises; a _new function raises instead of
+returning NULL. Handles and buffers are passed as addresses (int), so nothing here keeps anything alive: see _handles.
+
+ctypes and not cffi: it needs no other package, and costs some microseconds a call of a batch (python/README.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from typing import Any, Callable
+
+from . import _library
+from ._errors import InvalidArgumentError, error_for
+
+DECLARATIONS = """
+const char *damo_version(void);
+uint32_t damo_abi_version(void);
+damo_status damo_last_error_code(void);
+const char *damo_last_error_message(void);
+const char *damo_status_name(int32_t status);
+damo_params *damo_params_new(void);
+damo_status damo_params_set_int(damo_params *params, const char *key, int64_t value);
+damo_status damo_params_set_float(damo_params *params, const char *key, double value);
+damo_status damo_params_set_bool(damo_params *params, const char *key, bool value);
+damo_status damo_params_set_str(damo_params *params, const char *key, const char *value);
+damo_status damo_params_to_json(const damo_params *params, char *buffer, size_t buffer_len, size_t *json_len);
+void damo_params_free(damo_params *params);
+damo_initializer *damo_initializer_new(const char *name, const damo_params *params);
+damo_status damo_initializer_fill(const damo_initializer *initializer, uint32_t group, int64_t key, float *weights,
+    size_t weights_len);
+void damo_initializer_free(damo_initializer *initializer);
+damo_scheduler *damo_scheduler_new(const char *name, const damo_params *params);
+damo_status damo_scheduler_rate(const damo_scheduler *scheduler, double learning_rate, int64_t step, double *rate);
+void damo_scheduler_free(damo_scheduler *scheduler);
+damo_optimizer *damo_optimizer_new(const char *name, const damo_params *params, const damo_scheduler *scheduler);
+damo_status damo_optimizer_row_len(const damo_optimizer *optimizer, size_t dim, size_t *row_len);
+damo_status damo_optimizer_apply(const damo_optimizer *optimizer, float *row, size_t row_len, const float
+    *gradients, size_t gradients_len, int64_t step);
+damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, double learning_rate);
+damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double *learning_rate);
+void damo_optimizer_free(damo_optimizer *optimizer);
+damo_filter *damo_filter_new(const damo_params *params);
+damo_status damo_filter_add(const damo_filter *filter, uint32_t group, int64_t key, uint32_t num);
+damo_status damo_filter_add_batch(const damo_filter *filter, uint32_t group, const int64_t *keys, size_t keys_len,
+    uint32_t num);
+damo_status damo_filter_check(const damo_filter *filter, uint32_t group, int64_t key, bool *admitted);
+damo_status damo_filter_check_batch(const damo_filter *filter, uint32_t group, const int64_t *keys, size_t keys_len,
+    uint8_t *admitted, size_t admitted_len);
+damo_status damo_filter_sync(const damo_filter *filter);
+void damo_filter_free(damo_filter *filter);
+damo_storage *damo_storage_new(const char *data_dir, int64_t ttl_seconds, const damo_params *options);
+damo_status damo_storage_flush(const damo_storage *storage);
+damo_status damo_storage_compact(const damo_storage *storage);
+damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
+void damo_storage_free(damo_storage *storage);
+damo_embedding *damo_embedding_new(const damo_storage *storage, const damo_optimizer *optimizer, const
+    damo_initializer *initializer, size_t dim, uint32_t group, const damo_params *options);
+damo_status damo_embedding_lookup(const damo_embedding *embedding, const int64_t *keys, size_t keys_len, float
+    *weights, size_t weights_len);
+damo_status damo_embedding_peek(const damo_embedding *embedding, const int64_t *keys, size_t keys_len, float
+    *weights, size_t weights_len, uint8_t *found);
+damo_status damo_embedding_apply_gradients(const damo_embedding *embedding, const int64_t *keys, size_t keys_len,
+    const float *gradients, size_t gradients_len);
+damo_status damo_embedding_prefetch(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
+damo_status damo_embedding_insert(const damo_embedding *embedding, const int64_t *keys, size_t keys_len, const float
+    *weights, size_t weights_len);
+damo_status damo_embedding_delete(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
+damo_status damo_embedding_record(const damo_embedding *embedding, int64_t key, int64_t *update_time, int64_t
+    *update_num, float *data, size_t data_len);
+damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
+damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
+damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
+void damo_embedding_free(damo_embedding *embedding);
+damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
+damo_status damo_iterator_next(const damo_iterator *iterator, bool *found, uint32_t *group, int64_t *key, int64_t
+    *update_time, int64_t *update_num, size_t *dim, const float **data, size_t *data_len);
+void damo_iterator_free(damo_iterator *iterator);
+damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
+damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
+damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
+damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
+damo_status damo_storage_import(const damo_storage *storage, const char *path);
+damo_status damo_storage_import_counted(const damo_storage *storage, const char *path, uint64_t *imported, uint64_t
+    *refused);
+damo_status damo_storage_import_report(const damo_storage *storage, char *buffer, size_t buffer_len, size_t *json_len);
+damo_status damo_storage_dump(const damo_storage *storage, const char *path, const damo_params *condition);
+damo_status damo_storage_dump_with_progress(const damo_storage *storage, const char *path, const damo_params
+    *condition, damo_progress progress, void *user, uint64_t *number, uint64_t *rows, uint64_t *removed);
+damo_table *damo_table_open(const char *path);
+damo_status damo_table_lookup(const damo_table *table, uint32_t group, const int64_t *keys, size_t keys_len, float
+    *weights, size_t weights_len, uint8_t *found);
+damo_status damo_table_dim(const damo_table *table, uint32_t group, size_t *dim);
+damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
+damo_status damo_table_number(const damo_table *table, uint64_t *number);
+damo_status damo_table_merge(const char *base, const char *increment, const char *path);
+void damo_table_free(damo_table *table);
+damo_status damo_test_panic(const damo_embedding *embedding);
+damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
+"""
+
+ALL_GROUPS = 0xFFFFFFFF
+"""DAMO_ALL_GROUPS: as a group, all groups."""
+
+PROGRESS = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+"""damo_progress."""
+
+_VALUES = {
+    "void": None,
+    "bool": ctypes.c_bool,
+    "int32_t": ctypes.c_int32,
+    "uint32_t": ctypes.c_uint32,
+    "int64_t": ctypes.c_int64,
+    "uint64_t": ctypes.c_uint64,
+    "size_t": ctypes.c_size_t,
+    "double": ctypes.c_double,
+    "damo_status": ctypes.c_int32,
+    "damo_progress": PROGRESS,
+}
+_DECLARATION = re.compile(r"([^;(]*?)(damo_\w+)\(([^)]*)\);")
+
+
+def parse(declarations: str) -> dict[str, tuple[str, list[str]]]:
+    """C declarations as {function: (type of the result, types and names of the parameters)}, one space between words."""
+    found = {}
+    for result, name, parameters in _DECLARATION.findall(declarations):
+        listed = [" ".join(parameter.split()) for parameter in parameters.split(",")]
+        found[name] = (" ".join(result.split()), [] if listed == ["void"] else listed)
+    return found
+
+
+def _ctype(declared: str) -> Any:
+    if declared.startswith("const char *"):
+        return ctypes.c_char_p
+    if "*" in declared:
+        return ctypes.c_void_p
+    return _VALUES[declared.split()[0]]
+
+
+def _last_error() -> Exception:
+    return error_for(_last_error_code(), (_last_error_message() or b"").decode("utf-8", "replace"))
+
+
+def _raise_status(status: int, _function: Any, _arguments: Any) -> None:
+    if status:
+        message = (_last_error_message() or b"").decode("utf-8", "replace")
+        raise error_for(status, message)
+
+
+def _raise_null(address: int | None, _function: Any, _arguments: Any) -> int:
+    if not address:
+        raise _last_error()
+    return address
+
+
+def _bind(library: ctypes.CDLL, path: Any) -> dict[str, Callable[..., Any]]:
+    functions = {}
+    for name, (result, parameters) in parse(DECLARATIONS).items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise ImportError(
+                f"damo: {path} has no function {name}; it is older than this package. Install both from the same checkout"
+            ) from None
+        function.argtypes = [_ctype(parameter) for parameter in parameters]
+        function.restype = _ctype(result)
+        if result == "damo_status" and name != "damo_last_error_code":
+            function.errcheck = _raise_status
+        elif result.endswith("*") and not result.startswith("const"):
+            function.errcheck = _raise_null
+        functions[name] = function
+    return functions
+
+
+library_path = _library.find()
+"""The file that was loaded."""
+
+_functions = _bind(_library.load(library_path), library_path)
+_last_error_code = _functions["damo_last_error_code"]
+_last_error_message = _functions["damo_last_error_message"]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    # Once per function and module that uses it: afterwards it is found without coming here.
+    try:
+        function = _functions[name]
+    except KeyError:
+        raise AttributeError(f"damo.h has no function {name}") from None
+    globals()[name] = function
+    return function
+
+
+def version() -> str:
+    """The version of the library that is loaded."""
+    return _functions["damo_version"]().decode()
+
+
+def text(value: str, what: str) -> bytes:
+    """A string for C, which would cut it at a NUL."""
+    if not isinstance(value, str):
+        raise TypeError(f"damo: {what} must be a string, not {type(value).__name__}")
+    if "\0" in value:
+        raise InvalidArgumentError(f"damo: {what} {value!r} has a NUL inside; one without is needed")
+    return value.encode("utf-8", "surrogateescape")
+
+
+def path(value: str | os.PathLike[str], what: str) -> bytes:
+    """A path for C."""
+    named = os.fspath(value)
+    return text(os.fsdecode(named), what)
+
+
+def json_text(function: Callable[..., Any], handle: int) -> str:
+    """The JSON that a function like damo_params_to_json writes about its handle."""
+    length = ctypes.c_size_t()
+    function(handle, None, 0, ctypes.byref(length))
+    buffer = ctypes.create_string_buffer(length.value + 1)
+    function(handle, buffer, len(buffer), None)
+    return buffer.value.decode()
+
+
+def read(ctype: Any, call: Callable[[Any], None]) -> Any:
+    """The number that call writes through the pointer it is given."""
+    value = ctype()
+    call(ctypes.byref(value))
+    return value.value

@@ -1,0 +1,183 @@
+"""One group of a storage with its optimizer and initializer: what a trainer calls."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._filter import Filter
+from ._handles import Handle
+from ._params import Params
+from ._records import Record, Records
+from .initializers import Initializer
+from .optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from ._storage import Storage
+
+
+class Embedding(Handle):
+    """Rows of weights by 64-bit keys; made by Storage.embedding. May be used by many threads at once.
+
+    keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
+    integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
+
+    Attributes: storage, group, name (None when opened by number), dim, optimizer, initializer, duplicates, padding_key.
+    """
+
+    def __init__(
+        self,
+        storage: "Storage",
+        group: int,
+        *,
+        dim: int,
+        optimizer: Optimizer,
+        initializer: Initializer,
+        duplicates: str | None,
+        padding_key: int | None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}")
+        if not isinstance(initializer, Initializer):
+            raise TypeError(f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}")
+        self.storage, self.group, self.name = storage, _arrays.group(group), name
+        self.dim = _arrays.integer(dim, "dim", 1, 262144)
+        self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
+        self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
+        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key})
+        with storage._handle as s, optimizer._handle as o, initializer._handle as i, bag._handle as options:
+            address = _c_api.damo_embedding_new(s, o, i, self.dim, self.group, options)
+        super().__init__(address, _c_api.damo_embedding_free)
+        bag.close()
+
+    def __repr__(self) -> str:
+        called = f"{self.name!r} (group {self.group})" if self.name is not None else f"group {self.group}"
+        closed = ", closed" if self.closed else ""
+        return f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim}, {self.optimizer.name}{closed}>"
+
+    def _rows(self, keys: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+        shape = (*keys.shape, self.dim)
+        return np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+
+    # ---- reading
+
+    def lookup(self, keys: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+        """The weights of keys; a key seen for the first time gets a row.
+
+        out: contiguous writable float32 of shape keys.shape + (dim,), filled and returned. With a filter only keys that were
+        seen often enough get rows. TypeError, ValueError for wrong arrays; damo.Error as damo_embedding_lookup.
+        """
+        numbers = _arrays.keys(keys)
+        weights = self._rows(numbers, out)
+        with self._handle as embedding:
+            _c_api.damo_embedding_lookup(
+                embedding, _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            )
+        return weights
+
+    __getitem__ = lookup
+
+    def peek(self, keys: Any, *, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The weights of keys and whether each has a row (bool of keys.shape). Creates nothing: zeros without a row."""
+        numbers = _arrays.keys(keys)
+        weights = self._rows(numbers, out)
+        found = np.empty(numbers.shape, np.uint8)
+        with self._handle as embedding:
+            _c_api.damo_embedding_peek(
+                embedding,
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(weights),
+                weights.size,
+                _arrays.address(found),
+            )
+        return weights, found.view(np.bool_)
+
+    def prefetch(self, keys: Any) -> None:
+        """Brings the rows of keys into memory in the background and returns at once. Creates nothing; a hint."""
+        numbers = _arrays.keys(keys)
+        with self._handle as embedding:
+            _c_api.damo_embedding_prefetch(embedding, _arrays.address(numbers), numbers.size)
+
+    def record(self, key: int) -> Record:
+        """Everything stored of one row. KeyError (damo.NotFoundError) when there is none."""
+        number = _arrays.key(key)
+        time, num = ctypes.c_int64(), ctypes.c_int64()
+        data = np.empty(self.optimizer.row_len(self.dim), np.float32)
+        with self._handle as embedding:
+            _c_api.damo_embedding_record(
+                embedding, number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
+            )
+        return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
+
+    def __contains__(self, key: int) -> bool:
+        return bool(self.peek(_arrays.key(key))[1])
+
+    def __iter__(self) -> Records:
+        """All records (damo.Record) as they are now, in order of the keys."""
+        return self.storage._iterate(self.group)
+
+    def __len__(self) -> int:
+        """How many rows there are now. Reads them all."""
+        return self.storage.row_count(self.group)
+
+    def __bool__(self) -> bool:
+        # Not len(), which reads the table.
+        return True
+
+    # ---- writing
+
+    def apply_gradients(self, keys: Any, gradients: np.ndarray) -> None:
+        """Steps the optimizer; a key without a row gets one first. gradients: contiguous float32, keys.shape + (dim,).
+
+        A key that is given twice gets one step with the sum of its gradients, or what duplicates says. All rows and the
+        group's step change together, or nothing does. ValueError naming the key for NaN and infinities.
+        """
+        numbers = _arrays.keys(keys)
+        _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
+        with self._handle as embedding:
+            _c_api.damo_embedding_apply_gradients(
+                embedding, _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
+            )
+
+    def insert(self, keys: Any, weights: np.ndarray) -> None:
+        """Stores weights as fresh rows, replacing what is there: for pretrained tables. Shapes as apply_gradients."""
+        numbers = _arrays.keys(keys)
+        _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
+        with self._handle as embedding:
+            _c_api.damo_embedding_insert(
+                embedding, _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            )
+
+    def delete(self, keys: Any) -> None:
+        """Deletes the rows of keys; a key without one is not an error."""
+        numbers = _arrays.keys(keys)
+        with self._handle as embedding:
+            _c_api.damo_embedding_delete(embedding, _arrays.address(numbers), numbers.size)
+
+    def set_filter(self, filter: Filter | None) -> None:
+        """From now on only keys that the filter has counted often enough get rows; None: all do."""
+        if filter is not None and not isinstance(filter, Filter):
+            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
+        with self._handle as embedding:
+            if filter is None:
+                _c_api.damo_embedding_set_filter(embedding, None)
+            else:
+                with filter._handle as handle:
+                    _c_api.damo_embedding_set_filter(embedding, handle)
+
+    @property
+    def step(self) -> int:
+        """The group's global step: apply_gradients calls so far, over all openings. Drives the scheduler; can be set."""
+        with self._handle as embedding:
+            return _c_api.read(ctypes.c_int64, lambda step: _c_api.damo_embedding_step(embedding, step))
+
+    @step.setter
+    def step(self, step: int) -> None:
+        number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
+        with self._handle as embedding:
+            _c_api.damo_embedding_set_step(embedding, number)

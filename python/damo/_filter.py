@@ -1,0 +1,74 @@
+"""Counting Bloom filters: how often each key has been seen."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._handles import Handle
+from ._params import Params
+
+
+class Filter(Handle):
+    """A counting Bloom filter in a file, made when there is none; attach it with storage.embedding(..., filter=).
+
+    capacity: keys that it is made for (2^28); count: occurrences that a key needs, 1 to 15 (15); fpr: the share of keys that
+    may pass too early at capacity (1e-3); reload: False replaces a file that is there. None is the library's default.
+
+    Raises ValueError for a parameter that is wrong and for a file with other ones, damo.BusyError, damo.CorruptionError.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        capacity: int | None = None,
+        count: int | None = None,
+        fpr: float | None = None,
+        reload: bool | None = None,
+    ) -> None:
+        values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload}
+        self._open({"path": os.fspath(path), **values})
+
+    def _open(self, values: dict[str, Any]) -> None:
+        bag = Params(values)
+        with bag._handle as params:
+            super().__init__(_c_api.damo_filter_new(params), _c_api.damo_filter_free)
+        bag.close()
+
+    def add(self, keys: Any, num: int = 1, *, group: int = 0) -> None:
+        """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice."""
+        numbers, which = _arrays.keys(keys), _arrays.group(group)
+        times = _arrays.integer(num, "num", 0, 2**32 - 1)
+        with self._handle as handle:
+            _c_api.damo_filter_add_batch(handle, which, _arrays.address(numbers), numbers.size, times)
+
+    def check(self, keys: Any, *, group: int = 0) -> np.ndarray | bool:
+        """Whether each of keys was seen often enough: bool of the same shape; a bool for one key."""
+        numbers, which = _arrays.keys(keys), _arrays.group(group)
+        admitted = np.empty(numbers.shape, np.uint8)
+        with self._handle as handle:
+            _c_api.damo_filter_check_batch(
+                handle, which, _arrays.address(numbers), numbers.size, _arrays.address(admitted), admitted.size
+            )
+        return admitted.view(np.bool_) if numbers.ndim else bool(admitted)
+
+    def sync(self) -> None:
+        """Returns once every addition so far is on disk, for the machine losing power."""
+        with self._handle as handle:
+            _c_api.damo_filter_sync(handle)
+
+    # The drop-in class has one key a call.
+    def _add_one(self, group: int, key: int, num: int) -> None:
+        with self._handle as handle:
+            _c_api.damo_filter_add(handle, group, key, num)
+
+    def _check_one(self, group: int, key: int) -> bool:
+        admitted = ctypes.c_bool()
+        with self._handle as handle:
+            _c_api.damo_filter_check(handle, group, key, ctypes.byref(admitted))
+        return admitted.value

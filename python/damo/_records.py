@@ -1,0 +1,66 @@
+"""Iteration over stored rows."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _c_api
+from ._handles import ForkSafeLock, Handle
+
+
+class Record(NamedTuple):
+    """Everything stored of one row."""
+
+    group: int
+    key: int
+    update_time: int
+    """Milliseconds since 1970 of the last write."""
+    update_num: int
+    """Gradients applied so far."""
+    weights: np.ndarray
+    """float32 of shape (dim,), the caller's own."""
+    state: np.ndarray
+    """The optimizer's state, float32: m (or z), v (or n), v_max, one after the other."""
+
+
+def floats_at(address: int | None, length: int) -> np.ndarray:
+    """A copy of length floats that lie at address."""
+    if not address or not length:
+        return np.empty(0, np.float32)
+    return np.ctypeslib.as_array((ctypes.c_float * length).from_address(address)).copy()
+
+
+class Records(Handle):
+    """Every row of a group, or of all, as they were when it was made, in order of group and key.
+
+    Ends by itself; close() it when it is left early: while there is one no checkpoint can be loaded.
+    """
+
+    def __init__(self, storage: int, group: int) -> None:
+        super().__init__(_c_api.damo_iterator_new(storage, group), _c_api.damo_iterator_free)
+        # The floats of a row are there until the next one is asked for, by whichever thread.
+        self._lock = ForkSafeLock()
+        self._ended = False
+
+    def __iter__(self) -> "Records":
+        return self
+
+    def __next__(self) -> Record:
+        if self._ended:
+            raise StopIteration
+        found, group, key = ctypes.c_bool(), ctypes.c_uint32(), ctypes.c_int64()
+        time, num, dim = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_size_t()
+        data, length = ctypes.c_void_p(), ctypes.c_size_t()
+        pointers = [ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)]
+        with self._lock:
+            with self._handle as iterator:
+                _c_api.damo_iterator_next(iterator, *pointers)
+                row = floats_at(data.value, length.value) if found.value else None
+        if row is None:
+            self._ended = True
+            self.close()
+            raise StopIteration
+        return Record(group.value, key.value, time.value, num.value, row[: dim.value], row[dim.value :])

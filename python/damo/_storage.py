@@ -1,0 +1,352 @@
+"""A directory that holds everything: rows, optimizer state, groups, steps."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import datetime
+import json
+import os
+import uuid
+import warnings
+import weakref
+from typing import Any, Callable, NamedTuple
+
+from . import _arrays, _c_api, _names
+from ._embedding import Embedding
+from ._errors import NotFoundError
+from ._filter import Filter
+from ._handles import ForkSafeLock, Handle
+from ._params import Params
+from ._records import Records
+from .initializers import Initializer, Normal
+from .optimizers import Optimizer
+
+STATS = (
+    "groups",
+    "rows_estimate",
+    "rows_in_memory",
+    "dirty_rows",
+    "rows_read",
+    "rows_created",
+    "rows_updated",
+    "rows_loaded",
+    "rows_written",
+    "expired_rows",
+    "cache_hits",
+    "cache_misses",
+    "evictions",
+    "waited_us",
+    "bytes_in_memory",
+    "bytes_on_disk",
+    "journal_bytes",
+)
+"""Names of statistics; damo_storage_stat in damo.h says what they are."""
+
+
+class DumpResult(NamedTuple):
+    """What a dump has done."""
+
+    number: int
+    """What the next increment has as since."""
+    rows: int
+    """Rows in the file."""
+    removed: int
+    """Keys that an increment says are gone."""
+
+
+def _seconds(ttl: int | datetime.timedelta) -> int:
+    if isinstance(ttl, datetime.timedelta):
+        ttl = int(ttl.total_seconds())
+    return _arrays.integer(ttl, "ttl", -(2**63), 2**63 - 1)
+
+
+class Storage(Handle):
+    """Opens the directory path, creating it when it is not there. A context manager; close() closes its embeddings, too.
+
+    ttl: seconds (or a timedelta) after which a row that was not updated is gone; 0 is never. cache_bytes: memory for rows
+    and indexes (1 GiB). durability: "process" (a call that returned survives whatever kills the process), "power" (and the
+    machine losing power), "checkpoint" (only what flush, checkpoint or close has written; the fastest). threads: that share
+    the work of a call (the number of cores). None is the library's default.
+
+    Raises damo.BusyError when another handle or process has it open, ValueError, damo.CorruptionError, damo.IoError,
+    damo.ForkedError in a process that was forked after its parent had opened a storage.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        ttl: int | datetime.timedelta = 0,
+        cache_bytes: int | None = None,
+        durability: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
+        c_path = _c_api.path(path, "path")
+        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads})
+        with bag._handle as options:
+            address = _c_api.damo_storage_new(c_path, _seconds(ttl), options)
+        super().__init__(address, _c_api.damo_storage_free)
+        bag.close()
+        self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
+        self._lock = ForkSafeLock()
+        try:
+            self._stored_names = _names.load(self.path)
+            # A checkpoint that was not made from Python has groups and no names.
+            self._nameless = not self._stored_names.groups and self.stat("groups") > 0
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<damo.Storage {self.path!r}{', closed' if self.closed else ''}>"
+
+    def __enter__(self) -> "Storage":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Writes what has changed and lets go of the directory; its embeddings and iterators are closed, too.
+
+        Calls that other threads are in are waited for by the last of them, not here. Closing again is a no-op.
+        """
+        for child in list(self._children):
+            child.close()
+        super().close()
+
+    # ---- groups
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The groups that have names."""
+        return dict(self._stored_names.groups)
+
+    def embedding(
+        self,
+        name_or_group: str | int,
+        *,
+        dim: int,
+        optimizer: Optimizer,
+        initializer: Initializer | None = None,
+        duplicates: str = "sum",
+        padding_key: int | None = None,
+        filter: Filter | None = None,
+    ) -> Embedding:
+        """Opens a group by its name or number (0..65535), registering it when it is new. A new name gets a free number.
+
+        A group keeps its dim and its optimizer's kind for good: others are a damo.AlreadyExistsError (a ValueError).
+        initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
+        (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
+        "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
+        """
+        chosen = Normal(stddev=0.01) if initializer is None else initializer
+        with self._lock:
+            name = name_or_group if isinstance(name_or_group, str) else None
+            new = name is not None and name not in self._stored_names.groups
+            group = self._free_group() if new else self._group(name_or_group)
+            if new and self._nameless:
+                self._nameless = False
+                warnings.warn(
+                    f"damo: {self.path} has groups, and no names of them: {name!r} is the new group {group}. If it was one of "
+                    f"them, put back {_names.FILE_NAME} from the storage, or open it by its number",
+                    stacklevel=2,
+                )
+            opened = Embedding(
+                self,
+                group,
+                dim=dim,
+                optimizer=optimizer,
+                initializer=chosen,
+                duplicates=duplicates,
+                padding_key=padding_key,
+                name=name,
+            )
+            self._children.add(opened)
+            if new and name is not None:
+                # After the group: a name that is lost in a crash leaves an empty group, not a name without one.
+                self._store_names({**self._stored_names.groups, name: group}, self._stored_names.checkpoint)
+        if filter is not None:
+            opened.set_filter(filter)
+        return opened
+
+    def _group(self, name_or_group: str | int) -> int:
+        if not isinstance(name_or_group, str):
+            return _arrays.group(name_or_group)
+        try:
+            return self._stored_names.groups[name_or_group]
+        except KeyError:
+            known = ", ".join(repr(name) for name in self._stored_names.groups) or "none"
+            raise NotFoundError(
+                f"damo: no group of {self.path} is called {name_or_group!r}; there are {known}"
+            ) from None
+
+    def _free_group(self) -> int:
+        taken = set(self._stored_names.groups.values())
+        for group in range(65536):
+            if group in taken:
+                continue
+            try:
+                self._iterate(group).close()
+            except NotFoundError:
+                return group
+        raise ValueError(f"damo: all 65536 groups of {self.path} are taken")
+
+    def _store_names(self, groups: dict[str, int], checkpoint: str | None) -> None:
+        names = _names.Names(groups, checkpoint)
+        _names.save(self.path, names)
+        self._stored_names = names
+
+    # ---- everything that is stored
+
+    def _iterate(self, group: int) -> Records:
+        with self._handle as storage:
+            records = Records(storage, group)
+        self._children.add(records)
+        return records
+
+    def __iter__(self) -> Records:
+        """All records (damo.Record) of all groups as they are now, in order of group and key."""
+        return self._iterate(_c_api.ALL_GROUPS)
+
+    def row_count(self, group: int | str | None = None) -> int:
+        """How many rows a group (None: all) has now. Reads them all; stats()["rows_estimate"] is quick."""
+        which = _c_api.ALL_GROUPS if group is None else self._group(group)
+        with self._handle as storage:
+            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(storage, which, rows))
+
+    def stats(self) -> dict[str, int]:
+        """All statistics: see damo_storage_stat in damo.h."""
+        return {name: self.stat(name) for name in STATS}
+
+    def stat(self, name: str) -> int:
+        """One statistic. ValueError for an unknown name, listing the known ones."""
+        c_name = _c_api.text(name, "name")
+        with self._handle as storage:
+            return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(storage, c_name, value))
+
+    def flush(self) -> None:
+        """Returns once every change so far is on disk, whatever the durability."""
+        with self._handle as storage:
+            _c_api.damo_storage_flush(storage)
+
+    def compact(self) -> None:
+        """Merges everything on disk into one sorted run. Nobody needs to; it is done in parts by itself."""
+        with self._handle as storage:
+            _c_api.damo_storage_compact(storage)
+
+    def verify(self) -> int:
+        """Reads everything and compares checksums; the number of rows. damo.CorruptionError naming what is damaged."""
+        with self._handle as storage:
+            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(storage, rows))
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> str:
+        """Makes path, which must not exist, a directory with everything as it is at one moment; its identity (a UUID).
+
+        Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError.
+        """
+        c_path = _c_api.path(path, "path")
+        with self._lock:
+            with self._handle as storage:
+                _c_api.damo_storage_checkpoint(storage, c_path)
+            identity = str(uuid.uuid4())
+            _names.save(path, _names.Names(self._stored_names.groups, identity))
+            self._store_names(self._stored_names.groups, identity)
+        return identity
+
+    @property
+    def checkpoint_id(self) -> str | None:
+        """The identity of the checkpoint that was made or loaded last."""
+        return self._stored_names.checkpoint
+
+    def load_from_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Replaces everything that is stored by what the checkpoint has; embeddings that are open go on with it.
+
+        FileNotFoundError, damo.CorruptionError, damo.BusyError while a dump or an iterator is under way; what was stored is
+        as it was then.
+        """
+        c_path = _c_api.path(path, "path")
+        with self._lock:
+            there = _names.load(path)
+            if not there.groups and there.checkpoint is None:
+                there = self._stored_names  # A checkpoint that was not made from Python.
+            with self._handle as storage:
+                _c_api.damo_storage_load_from_checkpoint(storage, c_path)
+            self._store_names(there.groups, there.checkpoint)
+
+    def import_file(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Brings in the rows of a checkpoint file that the earlier C++ implementation wrote; what became of its records.
+
+        Its groups must have been opened here once, with the dim and optimizer that they had. The result has records, imported,
+        without_state, order, and refused, a list of reasons with counts: a record that does not fit is left out, which is no
+        error (damo_storage_import_report in damo.h). FileNotFoundError, damo.CorruptionError for a file that is not whole.
+        """
+        c_path = _c_api.path(path, "path")
+        with self._lock, self._handle as storage:
+            _c_api.damo_storage_import(storage, c_path)
+            return json.loads(_c_api.json_text(_c_api.damo_storage_import_report, storage))
+
+    def dump(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "table",
+        group: int | str | None = None,
+        expire_days: float | None = None,
+        min_count: int | None = None,
+        value_type: str | None = None,
+        since: int | None = None,
+        header_groups: int | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+    ) -> DumpResult:
+        """Writes the weights of all rows, as they are at one moment, to a file for serving.
+
+        format: "table", for damo.Table, or "classic" (the default in C), which other readers parse. group: only this one.
+        expire_days, min_count: leave out rows not updated for so many days, or fewer times. table only: value_type ("float32",
+        "float16", "int8") and since, the number of an earlier dump, for an increment (damo.merge). classic only:
+        header_groups (256). progress(rows, rows_estimate) is called now and then; an exception in it, or False, ends the dump.
+        """
+        values = {
+            "format": format,
+            "group": None if group is None else self._group(group),
+            "expire_days": expire_days,
+            "min_count": min_count,
+            "value_type": value_type,
+            "since": since,
+            "header_groups": header_groups,
+        }
+        return self._dump(path, Params(values), progress)
+
+    def _dump(
+        self, path: str | os.PathLike[str], condition: Params | None, progress: Callable[[int, int], Any] | None = None
+    ) -> DumpResult:
+        c_path = _c_api.path(path, "path")
+        raised: list[BaseException] = []
+
+        def told(_user: int, rows: int, estimate: int) -> bool:
+            try:
+                return progress is None or progress(rows, estimate) is not False
+            except BaseException as error:  # It must not go through C.
+                raised.append(error)
+                return False
+
+        callback = _c_api.PROGRESS() if progress is None else _c_api.PROGRESS(told)
+        results = [ctypes.c_uint64() for _ in range(3)]
+        pointers = [ctypes.byref(result) for result in results]
+        with contextlib.ExitStack() as used:
+            storage = used.enter_context(self._handle)
+            bag = None if condition is None else used.enter_context(condition._handle)
+            try:
+                _c_api.damo_storage_dump_with_progress(storage, c_path, bag, callback, None, *pointers)
+            except Exception:
+                if raised:
+                    raise raised[0] from None
+                raise
+        return DumpResult(*(result.value for result in results))
+
+    def _set_clock(self, time_ms: int) -> None:
+        """For tests of rows that expire: damo_test_set_clock."""
+        with self._handle as storage:
+            _c_api.damo_test_set_clock(storage, time_ms)

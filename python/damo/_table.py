@@ -1,0 +1,89 @@
+"""Tables for serving: files that storage.dump wrote, mapped into memory and looked up in without a storage."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Mapping
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._handles import Handle
+
+
+class Table(Handle):
+    """A table file, read-only; any number of processes and threads share its memory, forked children too.
+
+    names: what groups are called (storage.names), so that lookup takes a name. Raises FileNotFoundError, ValueError for a file
+    that is no table, damo.CorruptionError for one that was changed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None) -> None:
+        self.path = os.fspath(path)
+        self.names = dict(names or {})
+        super().__init__(_c_api.damo_table_open(_c_api.path(path, "path")), _c_api.damo_table_free)
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _group(self, name_or_group: int | str) -> int:
+        if not isinstance(name_or_group, str):
+            return _arrays.group(name_or_group)
+        try:
+            return self.names[name_or_group]
+        except KeyError:
+            known = ", ".join(repr(name) for name in self.names) or "none"
+            raise KeyError(f"damo: no group is called {name_or_group!r}; names given to this table: {known}") from None
+
+    def dim(self, group: int | str = 0) -> int:
+        """The number of weights a row of the group has. KeyError for a group that the table does not have."""
+        which = self._group(group)
+        with self._handle as table:
+            return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(table, which, dim))
+
+    def rows(self, group: int | str = 0) -> int:
+        """The number of rows of the group."""
+        which = self._group(group)
+        with self._handle as table:
+            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(table, which, rows))
+
+    @property
+    def number(self) -> int:
+        """Where in the life of its storage it was taken: what an increment to it has as since."""
+        with self._handle as table:
+            return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(table, number))
+
+    def lookup(
+        self, keys: Any, group: int | str = 0, *, out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The weights of keys and whether each has a row: (float32 of keys.shape + (dim,), bool of keys.shape).
+
+        A key without a row reads as zeros. out: contiguous float32 of that shape, filled and returned.
+        """
+        which, numbers = self._group(group), _arrays.keys(keys)
+        shape = (*numbers.shape, self.dim(which))
+        weights = np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+        found = np.empty(numbers.shape, np.uint8)
+        with self._handle as table:
+            _c_api.damo_table_lookup(
+                table,
+                which,
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(weights),
+                weights.size,
+                _arrays.address(found),
+            )
+        return weights, found.view(np.bool_)
+
+
+def merge(base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Writes to path the table that base becomes with the changes in increment (a dump with since). path may be base.
+
+    Raises ValueError when they do not belong together, FileNotFoundError, damo.CorruptionError, damo.BusyError.
+    """
+    _c_api.damo_table_merge(_c_api.path(base, "base"), _c_api.path(increment, "increment"), _c_api.path(path, "path"))

@@ -1,0 +1,181 @@
+"""The classes that existing stacks import from a SWIG-built damo: same names, same signatures, arrays filled in place.
+
+Nothing is converted or copied: a wrong dtype is a TypeError, a wrong shape, stride or a read-only array a ValueError, and
+both say what is wanted. New code has damo.Storage and its company.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._embedding import Embedding
+from ._errors import InvalidArgumentError
+from ._filter import Filter
+from ._params import Params
+from ._storage import Storage
+from .initializers import Initializer
+from .optimizers import Optimizer
+from .schedulers import Scheduler
+
+
+class Parameters:
+    """A typed key/value bag."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bool | int | float | str] = {}
+        self._params = Params()
+
+    def insert(self, key: str, value: bool | int | float | str) -> None:
+        """Sets one value; a key that is set twice keeps the last."""
+        self._params.set(key, value)
+        self._values[key] = value
+
+    def to_json(self) -> str:
+        """The bag as a JSON object, keys sorted."""
+        return self._params.to_json()
+
+    def __repr__(self) -> str:
+        return f"Parameters({self.to_json()})"
+
+
+def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
+    """The parameter "name", which says what is to be made, and the others."""
+    if not isinstance(params, Parameters):
+        raise TypeError(f"damo: {what} must be a damo.Parameters, not {type(params).__name__}")
+    values = dict(params._values)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"damo: {what} needs the parameter 'name', a string that says which {kind} it is for; it has {params.to_json()}"
+        )
+    return name, values
+
+
+def _make(cls: Any, name: str, values: dict[str, Any], **more: Any) -> Any:
+    # A parameter may be called as an argument of ours, and is the library's to judge then.
+    made = cls.__new__(cls)
+    clash = {"self", "name", *more} & set(values)
+    if clash:
+        raise InvalidArgumentError(f"damo: {sorted(clash)[0]!r} is not a parameter of {name!r}")
+    made.__init__(name, **values, **more)
+    return made
+
+
+class PyInitializer:
+    """An initializer; params has its "name" and its parameters."""
+
+    def __init__(self, params: Parameters) -> None:
+        name, values = _named(params, "params", "initializer")
+        self._initializer: Initializer = _make(Initializer, name, values)
+
+    def call(self, w: np.ndarray) -> None:
+        """Fills w, contiguous writable float32, as the row of group 0 and key 0."""
+        if isinstance(w, np.ndarray) and w.ndim != 1 and w.flags.c_contiguous:
+            _arrays.floats(w, "w", (w.shape,), writable=True)
+            w = w.reshape(-1)
+        self._initializer.fill(w)
+
+
+class PyOptimizer:
+    """An optimizer; op_params has its "name" and its parameters, scheduler_params those of a schedule."""
+
+    def __init__(self, op_params: Parameters, scheduler_params: Parameters | None = None) -> None:
+        name, values = _named(op_params, "op_params", "optimizer")
+        scheduler = None
+        if scheduler_params is not None:
+            scheduler = _make(Scheduler, *_named(scheduler_params, "scheduler_params", "scheduler"))
+        self._optimizer: Optimizer = _make(Optimizer, name, values, scheduler=scheduler)
+
+    def call(self, w: np.ndarray, gds: np.ndarray, step: int = 0) -> None:
+        """Applies gds to w, in place: the weights and, after them, the optimizer's state, zeros at first."""
+        self._optimizer.apply(w, gds, step)
+
+
+class PyFilter:
+    """A counting Bloom filter; params: path, capacity, count, fpr, reload."""
+
+    def __init__(self, params: Parameters | None = None) -> None:
+        if params is not None and not isinstance(params, Parameters):
+            raise TypeError(f"damo: params must be a damo.Parameters, not {type(params).__name__}")
+        self._filter = Filter.__new__(Filter)
+        self._filter._open({} if params is None else params._values)
+
+    def check(self, *group_and_key: int) -> bool:
+        """check([group,] key): whether the key was added often enough. Group 0 when it is left out."""
+        if len(group_and_key) not in (1, 2):
+            raise TypeError(f"damo: check takes (key) or (group, key), not {len(group_and_key)} arguments")
+        *group, key = group_and_key
+        return self._filter._check_one(_arrays.group(group[0] if group else 0), _arrays.key(key))
+
+    def add(self, *group_key_and_num: int) -> None:
+        """add([group,] key, num): adds num to how often the key has been seen. Group 0 when it is left out."""
+        if len(group_key_and_num) not in (2, 3):
+            raise TypeError(f"damo: add takes (key, num) or (group, key, num), not {len(group_key_and_num)} arguments")
+        *group, key, num = group_key_and_num
+        times = _arrays.integer(num, "num", 0, 2**32 - 1)
+        self._filter._add_one(_arrays.group(group[0] if group else 0), _arrays.key(key), times)
+
+
+class PyStorage:
+    """A directory with everything; a row that was not updated for ttl seconds is gone (0: never)."""
+
+    def __init__(self, data_dir: str | os.PathLike[str], ttl: int = 0) -> None:
+        self._storage = Storage(data_dir, ttl=ttl)
+
+    def dump(self, path: str | os.PathLike[str], condition: Parameters | None = None) -> None:
+        """Writes the weights for serving; condition: format ("classic"), expire_days, min_count, group, and so on."""
+        if condition is not None and not isinstance(condition, Parameters):
+            raise TypeError(f"damo: condition must be a damo.Parameters, not {type(condition).__name__}")
+        self._storage._dump(path, None if condition is None else condition._params)
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Makes path, which must not exist, a directory with everything."""
+        self._storage.checkpoint(path)
+
+    def load_from_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Replaces everything by what the checkpoint has."""
+        self._storage.load_from_checkpoint(path)
+
+
+class PyEmbedding:
+    """One group of a storage; the storage stays open as long as one of its embeddings is there."""
+
+    def __init__(
+        self, storage: PyStorage, optimizer: PyOptimizer, initializer: PyInitializer, dim: int, group: int = 0
+    ) -> None:
+        for value, cls, what in (
+            (storage, PyStorage, "storage"),
+            (optimizer, PyOptimizer, "optimizer"),
+            (initializer, PyInitializer, "initializer"),
+        ):
+            if not isinstance(value, cls):
+                raise TypeError(f"damo: {what} must be a damo.{cls.__name__}, not {type(value).__name__}")
+        self._embedding = Embedding(
+            storage._storage,
+            group,
+            dim=dim,
+            optimizer=optimizer._optimizer,
+            initializer=initializer._initializer,
+            duplicates=None,
+            padding_key=None,
+        )
+
+    def lookup(self, keys: np.ndarray, w: np.ndarray) -> None:
+        """Fills w, contiguous writable float32 of shape (n * dim,) or (n, dim). keys: int64 or uint64 of shape (n,)."""
+        _arrays.strict_keys(keys)
+        _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
+        with self._embedding._handle as embedding:
+            _c_api.damo_embedding_lookup(embedding, _arrays.address(keys), keys.size, _arrays.address(w), w.size)
+
+    def apply_gradients(self, keys: np.ndarray, gds: np.ndarray) -> None:
+        """Steps the optimizer, once for each occurrence of a key. gds: contiguous float32, (n * dim,) or (n, dim)."""
+        _arrays.strict_keys(keys)
+        _arrays.strict_rows(gds, "gds", keys.size, self._embedding.dim)
+        with self._embedding._handle as embedding:
+            _c_api.damo_embedding_apply_gradients(
+                embedding, _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
+            )

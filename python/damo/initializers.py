@@ -1,0 +1,83 @@
+"""First weights of a row: a pure function of (seed, group, key), whatever the batch, thread, machine or order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._handles import Handle
+from ._params import Params
+
+
+class Initializer(Handle):
+    """An initializer by its name in the library, with its parameters. The classes below have the names in Python."""
+
+    def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
+        self.name = name
+        bag = Params(params)
+        with bag._handle as values:
+            address = _c_api.damo_initializer_new(_c_api.text(name, "name"), values)
+        super().__init__(address, _c_api.damo_initializer_free)
+        bag.close()
+
+    def weights(self, key: int, dim: int, *, group: int = 0) -> np.ndarray:
+        """The first weights of the row (group, key): float32 of shape (dim,)."""
+        row = np.empty(_arrays.integer(dim, "dim", 0, 2**40), np.float32)
+        self.fill(row, key=key, group=group)
+        return row
+
+    def fill(self, weights: np.ndarray, *, key: int = 0, group: int = 0) -> None:
+        """Writes them into weights: writable contiguous float32 of shape (dim,). TypeError, ValueError otherwise."""
+        _arrays.floats(weights, "weights", ((np.size(weights),),), writable=True)
+        number, which = _arrays.key(key), _arrays.group(group)
+        with self._handle as initializer:
+            _c_api.damo_initializer_fill(initializer, which, number, _arrays.address(weights), weights.size)
+
+
+class Zeros(Initializer):
+    """All weights 0."""
+
+    def __init__(self) -> None:
+        super().__init__("zeros")
+
+
+class Ones(Initializer):
+    """All weights 1."""
+
+    def __init__(self) -> None:
+        super().__init__("ones")
+
+
+class Constant(Initializer):
+    """All weights value."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__("constant", value=value)
+
+
+class Uniform(Initializer):
+    """Uniform in [min, max)."""
+
+    def __init__(self, min: float = -1.0, max: float = 1.0, *, seed: int = 0) -> None:
+        super().__init__("random_uniform", min=min, max=max, seed=seed)
+
+
+class Normal(Initializer):
+    """Normal with mean and standard deviation."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: int = 0) -> None:
+        super().__init__("random_normal", mean=mean, stddev=stddev, seed=seed)
+
+
+class TruncatedNormal(Initializer):
+    """Normal, redrawn outside 2 standard deviations."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: int = 0) -> None:
+        super().__init__("truncate_normal", mean=mean, stddev=stddev, seed=seed)
+
+
+class XavierUniform(Initializer):
+    """Uniform within sqrt(3 / dim)."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        super().__init__("xavier_uniform", seed=seed)

@@ -1,0 +1,172 @@
+"""How a gradient changes a row. State lies beside the weights; bias corrections use each row's own update count.
+
+lr is the learning rate, which learning_rate reads and sets at run time, for instance from torch's schedulers. It is not stored
+with the table. scheduler is one of damo.schedulers, driven by the group's global step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from . import _arrays, _c_api
+from ._handles import Handle
+from ._params import Params
+from .schedulers import Scheduler
+
+
+class Optimizer(Handle):
+    """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
+
+    def __init__(
+        self, name: str, *, scheduler: Scheduler | None = None, **params: bool | int | float | str | None
+    ) -> None:
+        if scheduler is not None and not isinstance(scheduler, Scheduler):
+            raise TypeError(f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}")
+        self.name = name
+        bag = Params(params)
+        c_name = _c_api.text(name, "name")
+        with bag._handle as values:
+            if scheduler is None:
+                address = _c_api.damo_optimizer_new(c_name, values, None)
+            else:
+                with scheduler._handle as schedule:
+                    address = _c_api.damo_optimizer_new(c_name, values, schedule)
+        super().__init__(address, _c_api.damo_optimizer_free)
+        bag.close()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate before any schedule; setting it counts for every call that starts from then on."""
+        with self._handle as optimizer:
+            return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(optimizer, rate))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        with self._handle as optimizer:
+            _c_api.damo_optimizer_set_learning_rate(optimizer, float(rate))
+
+    def row_len(self, dim: int) -> int:
+        """How many floats a row of dim weights has: the weights and the optimizer's state."""
+        number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
+        with self._handle as optimizer:
+            return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(optimizer, number, length))
+
+    def apply(self, row: np.ndarray, gradients: np.ndarray, step: int = 0) -> None:
+        """Applies one gradient to one row that the caller keeps, in place.
+
+        row: writable contiguous float32 of shape (row_len(dim),), weights first, zeros as the state of a fresh row;
+        gradients: contiguous float32 of shape (dim,); step: how many gradients the row has had before.
+        ValueError for shapes that do not fit together and gradients that are NaN or infinite: the row is unchanged.
+        """
+        _arrays.floats(gradients, "gradients", ((np.size(gradients),),))
+        _arrays.floats(row, "row", ((np.size(row),),), writable=True)
+        number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
+        with self._handle as optimizer:
+            _c_api.damo_optimizer_apply(
+                optimizer, _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number
+            )
+
+
+class SGD(Optimizer):
+    """torch.optim.SGD without momentum; weight_decay is L2 in the gradient. No state."""
+
+    def __init__(self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None) -> None:
+        super().__init__("sgd", scheduler=scheduler, **{"gamma": lr, "lambda": weight_decay})
+
+
+class FTRL(Optimizer):
+    """FTRL-Proximal, McMahan et al. 2013, algorithm 1. State: 2 floats a weight.
+
+    A weight is a function of its gradients alone: its initial value counts until the first one.
+    """
+
+    def __init__(
+        self,
+        lr: float = 5e-3,
+        *,
+        beta: float = 0.0,
+        lambda1: float = 0.0,
+        lambda2: float = 0.0,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        super().__init__("ftrl", scheduler=scheduler, alpha=lr, beta=beta, lambda1=lambda1, lambda2=lambda2)
+
+
+class Adagrad(Optimizer):
+    """torch.optim.Adagrad. State: 1 float a weight."""
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        *,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        eps: float = 1e-10,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        params = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
+        super().__init__("adagrad", scheduler=scheduler, **params)
+
+
+class RowwiseAdagrad(Optimizer):
+    """FBGEMM's row-wise Adagrad: one accumulator a row, of the mean of g^2. State: 1 float a row."""
+
+    def __init__(
+        self, lr: float = 1e-2, *, weight_decay: float = 0.0, eps: float = 1e-8, scheduler: Scheduler | None = None
+    ) -> None:
+        params = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
+        super().__init__("rowwise_adagrad", scheduler=scheduler, **params)
+
+
+class _AdamLike(Optimizer):
+    _name = ""
+    _weight_decay = 0.0
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        weight_decay: float | None = None,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        decay = self._weight_decay if weight_decay is None else weight_decay
+        params = {"gamma": lr, "beta1": betas[0], "beta2": betas[1], "epsilon": eps, "lambda": decay}
+        super().__init__(self._name, scheduler=scheduler, **params)
+
+
+class Adam(_AdamLike):
+    """torch.optim.Adam; weight_decay (0) is L2 in the gradient. State: 2 floats a weight."""
+
+    _name = "adam"
+
+
+class AMSGrad(_AdamLike):
+    """torch.optim.Adam(amsgrad=True). State: 3 floats a weight."""
+
+    _name = "amsgrad"
+
+
+class AdamW(_AdamLike):
+    """torch.optim.AdamW; weight_decay (1e-2) is decoupled. State: 2 floats a weight."""
+
+    _name = "adamw"
+    _weight_decay = 1e-2
+
+
+class Lion(Optimizer):
+    """Chen et al. 2023; weight_decay is decoupled, sign(0) = 0. State: 1 float a weight."""
+
+    def __init__(
+        self,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        *,
+        weight_decay: float = 1e-2,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        params = {"eta": lr, "beta1": betas[0], "beta2": betas[1], "lambda": weight_decay}
+        super().__init__("lion", scheduler=scheduler, **params)

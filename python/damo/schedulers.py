@@ -1,0 +1,121 @@
+"""Learning-rate schedules: TensorFlow's formulas and names, driven by the group's global step.
+
+All take warmup_steps: the rate climbs linearly from 0 over that many steps, then the decay starts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from . import _arrays, _c_api
+from ._handles import Handle
+from ._params import Params
+
+
+class Scheduler(Handle):
+    """A schedule by its name in the library, with its parameters. The classes below have the names in Python."""
+
+    def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
+        bag = Params(params)
+        with bag._handle as values:
+            address = _c_api.damo_scheduler_new(_c_api.text(name, "name"), values)
+        super().__init__(address, _c_api.damo_scheduler_free)
+        bag.close()
+
+    def rate(self, learning_rate: float, step: int) -> float:
+        """The rate at a step (>= 0) for a base learning_rate (>= 0). ValueError when one is out of range."""
+        number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
+        with self._handle as scheduler:
+            return _c_api.read(
+                ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(scheduler, float(learning_rate), number, rate)
+            )
+
+
+class ExponentialDecay(Scheduler):
+    """rate * decay_rate ^ (step / decay_steps); whole powers only with staircase."""
+
+    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+        super().__init__(
+            "exponential_decay",
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
+            warmup_steps=warmup_steps,
+        )
+
+
+class NaturalExpDecay(Scheduler):
+    """rate * exp(-decay_rate * step / decay_steps)."""
+
+    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+        super().__init__(
+            "natural_exp_decay",
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
+            warmup_steps=warmup_steps,
+        )
+
+
+class InverseTimeDecay(Scheduler):
+    """rate / (1 + decay_rate * step / decay_steps)."""
+
+    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+        super().__init__(
+            "inverse_time_decay",
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
+            warmup_steps=warmup_steps,
+        )
+
+
+class PolynomialDecay(Scheduler):
+    """From rate to end_learning_rate over decay_steps, as (1 - step / decay_steps) ^ power."""
+
+    def __init__(
+        self,
+        decay_steps: int,
+        *,
+        end_learning_rate: float = 1e-4,
+        power: float = 1.0,
+        cycle: bool = False,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            "polynomial_decay",
+            decay_steps=decay_steps,
+            end_learning_rate=end_learning_rate,
+            power=power,
+            cycle=cycle,
+            warmup_steps=warmup_steps,
+        )
+
+
+class CosineDecay(Scheduler):
+    """Half a cosine from rate to alpha * rate over decay_steps."""
+
+    def __init__(self, decay_steps: int, *, alpha: float = 0.0, warmup_steps: int = 0) -> None:
+        super().__init__("cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps)
+
+
+class LinearCosineDecay(Scheduler):
+    """A cosine times a line, from rate to beta * rate over decay_steps."""
+
+    def __init__(
+        self,
+        decay_steps: int,
+        *,
+        num_periods: float = 0.5,
+        alpha: float = 0.0,
+        beta: float = 1e-3,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            "linear_cosine_decay",
+            decay_steps=decay_steps,
+            num_periods=num_periods,
+            alpha=alpha,
+            beta=beta,
+            warmup_steps=warmup_steps,
+        )

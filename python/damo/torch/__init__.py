@@ -1,0 +1,19 @@
+"""damo in PyTorch: layers whose rows live in a storage, stepped by damo's optimizers.
+
+    users = damo.torch.Embedding(storage, "user", 16, optimizer=damo.Adam(lr=1e-3))
+    users(ids).sum().backward()   # the rows of ids have had one Adam step
+
+- Gradients are applied in backward, so a torch optimizer gets the dense part only, and each backward is a step. With
+  SparseOptimizer they wait for its step: then gradient accumulation and GradScaler work as with torch's own optimizers.
+- Rows are float32, under autocast too. Under autocast to float16 without a SparseOptimizer a forward pass raises.
+- torch.compile breaks the graph at the layers and compiles what is around them; fullgraph=True raises torch's error.
+- Storages stay in the process that opened them: a DataLoader's workers prepare ids, and must not hold a model.
+- Clipping by the norm of all gradients does not see those of rows.
+"""
+
+from .embedding import Embedding, EmbeddingBag
+from .optimizer import SparseOptimizer
+from .prefetch import Prefetch
+from .serving import load_for_serving, save_for_serving
+
+__all__ = ["Embedding", "EmbeddingBag", "Prefetch", "SparseOptimizer", "load_for_serving", "save_for_serving"]

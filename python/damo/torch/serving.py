@@ -1,0 +1,90 @@
+"""A model for serving: its dense part, and tables that are looked up in place, without a storage.
+
+A directory: model.pt (the modules, pickled, with their layers' places in the tables), one table for each storage, and manifest.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._errors import AlreadyExistsError, CorruptionError, NotSupportedError
+from .._table import Table
+from ._readers import StorageReader, TableReader
+from .embedding import Layer
+
+_VERSION = 1
+
+
+def _for_serving(layer: Layer, file: str) -> Layer:
+    rows = layer.rows
+    made = layer.__class__.__new__(layer.__class__)
+    nn.Module.__init__(made)
+    made.__dict__.update({name: value for name, value in layer.__dict__.items() if name not in made.__dict__})
+    made.reader = TableReader(file, rows.group, rows.dim, rows.padding_key)
+    made.eval()
+    return made
+
+
+def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_type: str = "float32") -> None:
+    """Writes model, as it is, to the directory path, which must not exist: float32 tables give exactly model.eval()'s scores.
+
+    value_type: "float16" and "int8" make smaller tables with rounded weights. Do not train meanwhile: rows and dense part are
+    to be of one moment. The directory appears when it is whole. Raises FileExistsError, ValueError for a model without layers of
+    damo.torch, damo.IoError.
+    """
+    place = Path(path)
+    if place.exists():
+        raise AlreadyExistsError(f"damo.torch: {place} exists; a path that does not exist yet is needed")
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
+    if not layers or not all(isinstance(layer.reader, StorageReader) for layer in layers):
+        raise ValueError("damo.torch: the model has no damo.torch layers with a storage")
+    storages = {id(layer.rows.storage): layer.rows.storage for layer in layers}
+    files = {number: f"{index}.table" for index, number in enumerate(storages)}
+    # copy.deepcopy takes what the memo has for an object, so the layers' copies read tables, and the model stays as it is.
+    memo: dict[int, Any] = {id(layer): _for_serving(layer, files[id(layer.rows.storage)]) for layer in layers}
+    served = copy.deepcopy(model, memo).eval()
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.damo-new")
+    temporary.mkdir(parents=True)
+    try:
+        for number, storage in storages.items():
+            storage.dump(temporary / files[number], format="table", value_type=value_type)
+        torch.save(served, temporary / "model.pt")
+        manifest = {"version": _VERSION, "tables": sorted(files.values())}
+        (temporary / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        os.rename(temporary, place)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
+    """The model that save_for_serving wrote, in eval mode, on mapped tables: any number of processes share their memory.
+
+    model.pt is a pickle: load only what you trust, where the model's classes can be imported. Raises FileNotFoundError,
+    damo.CorruptionError, damo.NotSupportedError.
+    """
+    place = Path(path)
+    try:
+        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        version, files = manifest["version"], manifest["tables"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptionError(f"damo.torch: {place / 'manifest.json'} is damaged: {error}") from error
+    if version != _VERSION:
+        raise NotSupportedError(f"damo.torch: {place} has version {version}, and this package reads {_VERSION}")
+    tables = {file: Table(place / file) for file in files}
+    # A pickle of whole modules: newer torch would refuse it by default.
+    options = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
+    model = torch.load(place / "model.pt", map_location="cpu", **options)
+    for module in model.modules():
+        if isinstance(module, Layer) and isinstance(module.reader, TableReader):
+            module.reader.table = tables[module.reader.file]
+    return model.eval()

@@ -1,0 +1,64 @@
+"""examples/python/train_deepfm.py, on a small log: it learns, resumes to the same numbers, and serves the same scores.
+
+With DAMO_TEST_DATA naming a folder with frappe.train.libfm and frappe.test.libfm, also what it reaches there.
+"""
+
+import importlib.util
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+SCRIPT = CHECKOUT / "examples" / "python" / "train_deepfm.py"
+EPOCH = re.compile(r"^epoch (\d+)/\d+  train log-loss ([\d.]+)  test AUC ([\d.]+)", re.MULTILINE)
+
+
+@unittest.skipIf(importlib.util.find_spec("torch") is None, "PyTorch is not installed")
+class DeepFM(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="damo-deepfm-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def write_log(self, name, samples, seed):
+        """Clicks that depend on a pair of fields, so that linear weights are not enough."""
+        draw = random.Random(seed)
+        with open(self.folder / name, "w") as file:
+            for _ in range(samples):
+                user, item, other = draw.randrange(30), draw.randrange(30), draw.randrange(100)
+                clicked = draw.random() < (0.9 if user % 2 == item % 2 else 0.1)
+                file.write(f"{1 if clicked else -1} {user}:1 {100 + item}:1 {200 + other}:1\n")
+        return self.folder / name
+
+    def train(self, *arguments):
+        ended = subprocess.run(
+            [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=600
+        )
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertIn("scores equal", ended.stdout)
+        return EPOCH.findall(ended.stdout), ended.stdout
+
+    def test_learns_and_resumes(self):
+        logs = self.write_log("train.libfm", 4000, 1), self.write_log("test.libfm", 1000, 2)
+        options = ("--batch", 64, "--lr", 0.01, "--cache-bytes", 1 << 24)
+        whole, _ = self.train(*logs, "--out", self.folder / "whole", "--epochs", 3, *options)
+        self.assertGreater(float(whole[-1][2]), 0.8)
+        first, _ = self.train(*logs, "--out", self.folder / "parts", "--epochs", 1, *options)
+        rest, _ = self.train(*logs, "--out", self.folder / "parts", "--epochs", 3, "--resume", *options)
+        self.assertEqual(first + rest, whole)
+        if importlib.util.find_spec("matplotlib") is not None:
+            self.assertEqual((self.folder / "parts" / "curve.png").read_bytes()[:4], b"\x89PNG")
+
+    @unittest.skipUnless(os.environ.get("DAMO_TEST_DATA"), "DAMO_TEST_DATA does not name a folder with the Frappe log")
+    def test_auc_on_frappe_is_that_of_torch_nn(self):
+        data = pathlib.Path(os.environ["DAMO_TEST_DATA"])
+        logs = data / "frappe.train.libfm", data / "frappe.test.libfm"
+        epochs, printed = self.train(*logs, "--out", self.folder / "frappe", "--epochs", 3, "--compare")
+        self.assertGreater(float(epochs[-1][2]), 0.925)
+        difference = float(re.search(r"minus on torch.nn.Embedding: ([-+\d.]+)", printed)[1])
+        self.assertLess(abs(difference), 0.003)

@@ -1,0 +1,159 @@
+"""Lookups and steps: values, shapes, and what is refused."""
+
+import datetime
+
+import numpy as np
+
+import damo
+from support import Case, floats
+
+
+class Reading(Case):
+    def test_lookup_creates_and_peek_does_not(self):
+        users = self.users()
+        np.testing.assert_array_equal(users.lookup([7, -7, 7]), floats(3, 4))
+        weights, found = users.peek([7, 8])
+        np.testing.assert_array_equal(weights, [[1, 1, 1, 1], [0, 0, 0, 0]])
+        self.assertEqual((found.dtype, found.tolist()), (np.dtype(bool), [True, False]))
+        self.assertEqual((len(users), 7 in users, 8 in users, bool(users)), (2, True, False, True))
+
+    def test_shapes(self):
+        users = self.users()
+        self.assertEqual(users[5].shape, (4,))
+        self.assertEqual(users[[]].shape, (0, 4))
+        self.assertEqual(users.lookup(np.zeros((2, 3), np.int64)).shape, (2, 3, 4))
+        self.assertEqual(users.peek(np.zeros((2, 0), np.int64))[1].shape, (2, 0))
+        self.assertEqual(users[np.int32(5)].shape, (4,))
+
+    def test_out(self):
+        users = self.users()
+        out = floats(2, 4, value=9)
+        self.assertIs(users.lookup([1, 2], out=out), out)
+        np.testing.assert_array_equal(out, floats(2, 4))
+        users.peek([1, 3], out=out)
+        np.testing.assert_array_equal(out[1], [0] * 4)
+        fails = lambda kind, words, out: self.assert_fails(kind, words, users.lookup, [1, 2], out=out)
+        fails(TypeError, ["float32", "float64"], np.zeros((2, 4)))
+        fails(TypeError, ["numpy.ndarray", "list"], [[0.0] * 4] * 2)
+        fails(ValueError, ["(2, 3)", "(2, 4)"], floats(2, 3))
+        fails(ValueError, ["strides", "C-contiguous"], floats(2, 8)[:, ::2])
+        fails(ValueError, ["strides"], np.asfortranarray(floats(2, 4)))
+        out.flags.writeable = False
+        fails(ValueError, ["read-only"], out)
+
+    def test_keys(self):
+        users = self.users()
+        users.lookup(np.array([2**64 - 1], np.uint64))
+        self.assertTrue(-1 in users and 2**64 - 1 in users)
+        strided = np.arange(10)[::3]
+        users.lookup(strided)
+        self.assertEqual(len(users), 5)
+        for wrong in (1.0, [1.5], np.zeros(2, np.float32), "a", ["a"], None, np.array([True]), [2**64], [-1, 2**63]):
+            with self.subTest(keys=wrong):
+                self.assert_fails((TypeError, OverflowError), [], users.lookup, wrong)
+        self.assertEqual(len(users), 5)
+
+    def test_padding(self):
+        users = self.users(padding_key=-1)
+        np.testing.assert_array_equal(users[[-1, 3]], [[0] * 4, [1] * 4])
+        users.apply_gradients([-1, 3], floats(2, 4))
+        np.testing.assert_array_equal(users[[-1, 3]], [[0] * 4, [0.5] * 4])
+        self.assertEqual(len(users), 1)
+
+    def test_initial_weights_are_a_function_of_the_key(self):
+        normal = damo.Normal(stddev=0.1, seed=3)
+        users = self.users(initializer=normal)
+        np.testing.assert_array_equal(users[42], normal.weights(42, 4, group=users.group))
+
+    def test_prefetch(self):
+        users = self.users()
+        users.prefetch(np.arange(100))
+        self.assertEqual(len(users), 0)
+
+
+class Stepping(Case):
+    def test_duplicates(self):
+        for duplicates, expected in (("sum", -0.5), ("mean", 0.25), ("sequential", -0.5)):
+            users = self.users(self.storage(duplicates), duplicates=duplicates)
+            users.apply_gradients([1, 1], np.stack([floats(4, value=1), floats(4, value=2)]))
+            np.testing.assert_allclose(users[1], [expected] * 4)
+            self.assertEqual(users.step, 1)
+            self.assertEqual(users.record(1).update_num, 2 if duplicates == "sequential" else 1)
+
+    def test_wrong_gradients_change_nothing(self):
+        users = self.users()
+        apply = users.apply_gradients
+        self.assert_fails(TypeError, ["float64"], apply, [1], np.ones((1, 4)))
+        self.assert_fails(ValueError, ["(1, 4)"], apply, [1], floats(4))
+        self.assert_fails(ValueError, ["strides"], apply, [1, 2], floats(2, 8)[:, ::2])
+        self.assert_fails(
+            ValueError, ["key 9", "NaN"], apply, [1, 9], np.array([[1] * 4, [np.nan] * 4], np.float32), status=1
+        )
+        self.assertEqual((len(users), users.step), (0, 0))
+
+    def test_learning_rate_and_step(self):
+        adam = damo.Adam(lr=0.25)
+        users = self.users(optimizer=adam)
+        self.assertEqual(adam.learning_rate, 0.25)
+        adam.learning_rate = 0
+        users.apply_gradients([1], floats(1, 4))
+        np.testing.assert_array_equal(users[1], [1] * 4)
+        users.step = 41
+        users.apply_gradients([1], floats(1, 4))
+        self.assertEqual(users.step, 42)
+        self.assert_fails(ValueError, ["-1"], setattr, users, "step", -1)
+
+    def test_schedules(self):
+        decay = damo.ExponentialDecay(decay_steps=1, decay_rate=0.5)
+        self.assertAlmostEqual(decay.rate(1.0, 2), 0.25)
+        users = self.users(optimizer=damo.SGD(lr=1.0, scheduler=decay))
+        users.apply_gradients([1], floats(1, 4))
+        users.apply_gradients([1], floats(1, 4))
+        np.testing.assert_allclose(users[1], [-0.5] * 4)
+
+    def test_insert_delete_records(self):
+        users = self.users(optimizer=damo.Adam())
+        users.insert([1, 2], np.arange(8, dtype=np.float32).reshape(2, 4))
+        users.apply_gradients([3], floats(1, 4))
+        users.delete([1, 99])
+        records = list(users)
+        self.assertEqual([(row.key, row.update_num, row.group) for row in records], [(2, 0, 0), (3, 1, 0)])
+        np.testing.assert_array_equal(records[0].weights, [4, 5, 6, 7])
+        np.testing.assert_allclose(records[1].state, [0.1] * 4 + [0.001] * 4, rtol=1e-5)
+        now = datetime.datetime.now().timestamp() * 1000
+        self.assertLess(abs(now - records[1].update_time), 60_000)
+        self.assert_fails(KeyError, ["1"], users.record, 1, status=damo.Status.NOT_FOUND)
+        with self.assertRaises(StopIteration):
+            next(iter(self.storage("other").embedding(0, dim=1, optimizer=damo.SGD())))
+
+    def test_every_optimizer_and_initializer(self):
+        storage = self.storage()
+        for group, cls in enumerate(
+            (damo.SGD, damo.FTRL, damo.Adagrad, damo.RowwiseAdagrad, damo.Adam, damo.AMSGrad, damo.AdamW, damo.Lion)
+        ):
+            rows = storage.embedding(group, dim=2, optimizer=cls(), initializer=damo.Zeros())
+            rows.apply_gradients([1], np.array([[1, -1]], np.float32))
+            self.assertEqual(np.sign(rows[1]).tolist(), [-1, 1], cls)
+        for made in (
+            damo.Zeros(),
+            damo.Ones(),
+            damo.Constant(2),
+            damo.Uniform(),
+            damo.Normal(),
+            damo.TruncatedNormal(),
+            damo.XavierUniform(),
+        ):
+            self.assertEqual(made.weights(5, 3).shape, (3,))
+
+    def test_filter(self):
+        seen = damo.Filter(self.path("filter"), capacity=1000, count=2)
+        users = self.users(filter=seen)
+        users[[5]]
+        self.assertNotIn(5, users)
+        self.assertIs(seen.check(5), False)
+        users[[5]]
+        self.assertIn(5, users)
+        seen.add([6, 7], 2)
+        self.assertEqual(seen.check(np.array([[5, 6], [7, 8]])).tolist(), [[True, True], [True, False]])
+        seen.sync()
+        self.assert_fails(TypeError, ["damo.Filter"], users.set_filter, "filter")

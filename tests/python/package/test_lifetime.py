@@ -1,0 +1,260 @@
+"""Handles: threads, leaks, forked children, and the interpreter's exit in any order."""
+
+import gc
+import os
+import threading
+import time
+
+import numpy as np
+
+import damo
+from damo import _handles
+from support import Case, floats
+
+OPEN = """
+storage = damo.Storage(os.path.join(FOLDER, "table"), cache_bytes=1 << 24)
+users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
+users.apply_gradients([1], np.ones((1, 4), np.float32))
+"""
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Leaks(Case):
+    def test_10000_cycles_keep_memory_flat(self):
+        storage = self.storage()
+        self.users(storage)[[1]]
+        storage.dump(self.path("a.table"))
+        sgd = damo.SGD()
+
+        def cycle():
+            users = storage.embedding(0, dim=4, optimizer=damo.SGD(), initializer=damo.Normal(seed=3))
+            users.lookup([1, 2])
+            try:
+                storage.embedding(0, dim=5, optimizer=sgd)
+            except damo.AlreadyExistsError:
+                pass
+            damo.Table(self.path("a.table")).lookup([1])
+            bag = damo.Parameters()
+            bag.insert("name", "adam")
+            damo.PyOptimizer(bag)
+
+        for _ in range(1000):
+            cycle()
+        gc.collect()
+        before, handles = resident(), len(_handles._live)
+        for _ in range(10_000):
+            cycle()
+        gc.collect()
+        self.assertEqual(len(_handles._live), handles)
+        self.assertLess(resident() - before, 2 << 20)
+
+    def test_opening_storages_again_and_again(self):
+        def cycle(number):
+            with damo.Storage(self.path(f"table{number % 3}"), cache_bytes=1 << 20) as storage:
+                self.users(storage)[[number]]
+
+        for number in range(10):
+            cycle(number)
+        before = resident()
+        for number in range(60):
+            cycle(number)
+        self.assertLess(resident() - before, 16 << 20)
+
+
+class Threads(Case):
+    def test_closing_while_others_look_up(self):
+        storage = self.storage()
+        users = self.users(storage)
+        keys = np.arange(20_000)
+        users[keys]
+        ended = []
+
+        def read():
+            try:
+                while True:
+                    users.lookup(keys)
+            except damo.ClosedError as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while users.storage.stat("cache_hits") < 100_000:
+            pass
+        storage.close()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(ended), 4)
+        self.storage().close()
+
+    def test_the_gil_is_released_while_a_call_runs(self):
+        users = self.users()
+        keys = np.arange(1_000_000)
+        out = np.empty((keys.size, 4), np.float32)
+        spans = []
+
+        def read():
+            started = time.perf_counter()
+            users.lookup(keys, out=out)
+            spans.append((started, time.perf_counter()))
+
+        thread = threading.Thread(target=read)
+        ticks = []
+        thread.start()
+        while thread.is_alive():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+        thread.join()
+        ((started, ended),) = spans
+        # With the GIL held there would be none between the call's beginning and its end.
+        during = [tick for tick in ticks if started + 0.01 < tick < ended - 0.01]
+        self.assertGreater(len(during), 5, f"in a call of {ended - started:.3f} s")
+
+    def test_no_gradient_is_lost(self):
+        users = self.users(optimizer=damo.SGD(lr=1.0), initializer=damo.Zeros())
+        step = lambda: [users.apply_gradients([1, 2], floats(2, 4)) for _ in range(200)]
+        threads = [threading.Thread(target=step) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        np.testing.assert_array_equal(users[[1, 2]], floats(2, 4, value=-800))
+
+
+class Forks(Case):
+    def test_a_forked_child_gets_an_error(self):
+        self.run_script(
+            OPEN
+            + """
+pid = os.fork()
+if pid == 0:
+    for call in (lambda: users.lookup([1]), storage.flush, lambda: damo.Storage(FOLDER + "/other"),
+                 lambda: storage.embedding("item", dim=1, optimizer=damo.SGD())):
+        try:
+            call()
+            os._exit(2)
+        except damo.ForkedError as error:
+            assert isinstance(error, RuntimeError)
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+assert users[1].tolist() == [0.5] * 4
+print(storage.names)
+""",
+            output="{'user': 0}\n",
+        )
+
+    def test_a_lock_that_another_thread_holds_does_not_hang_the_child(self):
+        self.run_script(
+            OPEN
+            + """
+users._handle._lock.acquire()
+storage._lock.__enter__()
+pid = os.fork()
+if pid == 0:
+    for call in (lambda: users.lookup([1]), lambda: storage.checkpoint(FOLDER + "/checkpoint")):
+        try:
+            call()
+            os._exit(1)
+        except damo.ForkedError:
+            pass
+    os._exit(0)
+users._handle._lock.release()
+storage._lock.__exit__()
+assert os.waitpid(pid, 0)[1] == 0
+"""
+        )
+
+    def test_multiprocessing_with_fork(self):
+        self.run_script(
+            OPEN
+            + """
+import multiprocessing
+def work(_number):
+    try:
+        users.lookup([1])
+    except damo.ForkedError as error:
+        return error.status.name
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(work, range(3)))
+""",
+            output="['FORKED', 'FORKED', 'FORKED']\n",
+        )
+
+
+class Exit(Case):
+    def reopens(self):
+        users = self.users()
+        np.testing.assert_array_equal(users[1], [0.5] * 4)
+        users.storage.close()
+
+    def test_with_live_handles(self):
+        for durability in ("process", "checkpoint"):
+            self.folder = self.path(durability)
+            os.mkdir(self.folder)
+            self.run_script(OPEN.replace("1 << 24", f"1 << 24, durability={durability!r}"))
+            self.reopens()
+
+    def test_in_any_order(self):
+        for order in ("storage, users", "users, storage"):
+            self.folder = self.path(order)
+            os.mkdir(self.folder)
+            self.run_script(OPEN + f"rows = iter(users); del {order}")
+            self.reopens()
+
+    def test_after_an_exception(self):
+        self.run_script(OPEN + "users.lookup('x')", status=1, errors="TypeError: damo: keys must be integers")
+        self.reopens()
+
+    def test_after_sys_exit_in_a_function_with_handles(self):
+        self.run_script("def main():" + OPEN.replace("\n", "\n    ") + "\n    sys.exit(3)\nmain()", status=3)
+        self.reopens()
+
+    def test_from_a_cycle_of_references(self):
+        self.run_script(
+            OPEN + "cycle = [storage, users]; cycle.append(cycle); users.me = cycle; del storage, users, cycle"
+        )
+        self.reopens()
+
+    def test_from_atexit_and_destructors(self):
+        self.run_script(
+            """
+import atexit
+class Late:
+    def __del__(self):
+        try:
+            users.lookup([1])
+            print("read")
+        except damo.ClosedError:
+            print("closed")
+atexit.register(lambda: print(users[1].tolist()))
+"""
+            + OPEN
+            + "late = Late()",
+            output="[0.5, 0.5, 0.5, 0.5]\nclosed\n",
+        )
+        self.reopens()
+
+    def test_while_daemon_threads_are_in_calls(self):
+        script = OPEN + (
+            "import threading, time\n"
+            "keys = np.arange(100000)\n"
+            "def read():\n"
+            "    try:\n"
+            "        while True:\n"
+            "            users.peek(keys)\n"
+            "    except damo.ClosedError:\n"
+            "        pass\n"
+            "for _ in range(3):\n"
+            "    threading.Thread(target=read, daemon=True).start()\n"
+            "time.sleep(0.3)\n"
+        )
+        self.run_script(script)
+        self.reopens()
+
+    def test_killed(self):
+        self.run_script(OPEN + "os.kill(os.getpid(), 9)", status=-9)
+        self.reopens()

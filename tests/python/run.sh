@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs the Python tests: the package's, those of the layers for PyTorch, and the drop-in classes'.
+#
+#   tests/python/run.sh [FOLDER]     # of the virtual environment, which is made when it is not there: build/python
+#
+# DAMO_LIBRARY names the library to test; without it the package finds the checkout's own. PYTHON is the interpreter that the
+# environment is made of (/usr/bin/python3, whose torch, where Debian's python3-torch is installed, is a small one for CPUs).
+# NumPy must be there, or can be installed from the registry; without torch the tests of its layers say that they are skipped.
+set -euo pipefail
+tests=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+checkout=$(dirname -- "$(dirname -- "$tests")")
+environment=${1:-$checkout/build/python}
+python=${PYTHON:-/usr/bin/python3}
+[ -x "$python" ] || python=python3
+
+if ! "$environment/bin/python" -c '' 2>/dev/null; then
+  mkdir -p "$environment"
+  # Without pip, which Debian keeps in a package of its own and the tests do not need.
+  "$python" -m venv --system-site-packages --without-pip "$environment"
+fi
+if ! "$environment/bin/python" -c 'import numpy' 2>/dev/null; then
+  "$environment/bin/python" -m ensurepip >/dev/null
+  "$environment/bin/python" -m pip install --quiet numpy
+fi
+
+export PYTHONPATH="$checkout/python" PYTHONDONTWRITEBYTECODE=1
+"$environment/bin/python" -c 'import damo; print("testing", damo._c_api.library_path)'
+for suite in package torch_layers examples; do
+  printf '== %s\n' "$suite"
+  (cd -- "$tests/$suite" && "$environment/bin/python" -W error -m unittest discover -s . -t .)
+done
+if [ -x "$tests/run_dropin.sh" ]; then
+  printf '== drop-in classes of the package\n'
+  PYTHON="$environment/bin/python" "$tests/run_dropin.sh" "$checkout/python"
+fi

@@ -1,0 +1,235 @@
+"""Embedding and EmbeddingBag against torch.nn's, and what they refuse."""
+
+import copy
+import pickle
+import unittest.mock
+import warnings
+
+
+# Before the others: without torch it skips this file.
+from support import Case, close, torch  # isort: skip
+
+import damo
+import damo.torch
+
+nn = torch.nn
+
+
+def twin(layer, cls, **options):
+    """torch's layer with the weights of the ids 0..9."""
+    made = cls(10, layer.embedding_dim, **options)
+    with torch.no_grad():
+        made.weight.copy_(torch.from_numpy(layer.rows.peek(range(10))[0]))
+    return made
+
+
+class Embedding(Case):
+    def test_ids_of_any_shape(self):
+        layer = self.layer()
+        for shape in ((), (0,), (5,), (2, 3), (2, 0, 3), (2, 3, 4)):
+            ids = torch.randint(-(2**62), 2**62, shape)
+            self.assertEqual(layer(ids).shape, (*shape, 4))
+        columns = torch.arange(12).view(3, 4).t()
+        close(layer(columns), layer(columns.contiguous()))
+        close(layer(torch.arange(3, dtype=torch.int32)), layer(torch.arange(3)))
+        self.assert_fails(TypeError, ["int64", "float32"], layer, torch.zeros(3))
+        self.assert_fails(TypeError, ["int64", "list"], layer, [1, 2])
+
+    def test_backward_steps_the_rows_once_with_the_sum(self):
+        layer = self.layer(initializer=damo.Zeros())
+        ids = torch.tensor([[1, 2], [1, 3]])
+        layer(ids).sum().backward()
+        layer.eval()
+        close(layer(torch.tensor([1, 2, 3]))[:, 0], torch.tensor([-1.0, -0.5, -0.5]))
+        self.assertEqual((layer.rows.step, layer.rows.record(1).update_num), (1, 1))
+        self.assertEqual(list(layer.parameters()), [])
+
+    def test_gradients_reach_what_is_before_and_behind(self):
+        layer = self.layer()
+        scale = nn.Parameter(torch.ones(()))
+        (layer(torch.tensor([1, 2])) * scale).sum().backward()
+        self.assertIsNotNone(scale.grad)
+
+    def test_eval_creates_nothing(self):
+        layer = self.layer()
+        layer(torch.tensor([1]))
+        layer.eval()
+        out = layer(torch.tensor([1, 2]))
+        self.assertFalse(out.requires_grad)
+        self.assertEqual(len(layer.rows), 1)
+        close(out[1], torch.zeros(4))
+
+    def test_no_grad_in_training(self):
+        layer = self.layer()
+        with torch.no_grad():
+            self.assertFalse(layer(torch.tensor([1])).requires_grad)
+        self.assertEqual((len(layer.rows), layer.rows.step), (1, 0))
+
+    def test_padding(self):
+        layer = self.layer(padding_idx=-1)
+        out = layer(torch.tensor([-1, 5]))
+        close(out[0], torch.zeros(4))
+        out.sum().backward()
+        self.assertEqual((len(layer.rows), layer.padding_idx), (1, -1))
+
+    def test_ids_that_change_before_backward_are_noticed(self):
+        layer = self.layer()
+        ids = torch.tensor([1, 2])
+        out = layer(ids)
+        ids.add_(1)
+        self.assert_fails(RuntimeError, ["modified by an inplace operation"], out.sum().backward)
+
+    def test_gradients_that_are_not_finite_are_refused(self):
+        layer = self.layer()
+        out = layer(torch.tensor([7])) * float("inf")
+        self.assert_fails(ValueError, ["key 7"], out.sum().backward)
+        self.assertEqual(layer.rows.step, 0)
+
+    def test_made_of_an_embedding(self):
+        storage = self.storage()
+        options = {"dim": 4, "optimizer": damo.SGD()}
+        rows = storage.embedding("a", padding_key=0, **options)
+        self.assertEqual(damo.torch.Embedding(rows, padding_idx=0).padding_idx, 0)
+        self.assert_fails(ValueError, ["padding_idx is 5"], damo.torch.Embedding, rows, padding_idx=5)
+        self.assert_fails(TypeError, ["already"], damo.torch.Embedding, rows, dim=4)
+        self.assert_fails(TypeError, ["are needed"], damo.torch.Embedding, storage, "a", 4)
+        self.assert_fails(TypeError, ["damo.Storage"], damo.torch.Embedding, 10, 4)
+        in_order = storage.embedding("b", duplicates="sequential", **options)
+        self.assert_fails(ValueError, ["duplicates='sum'"], damo.torch.Embedding, in_order)
+
+    def test_double_backward_is_refused(self):
+        layer = self.layer()
+        out = (layer(torch.tensor([1])) ** 2).sum()
+        anchor = layer.reader._anchor
+        self.assert_fails(RuntimeError, [], lambda: torch.autograd.grad(out, anchor, create_graph=True)[0].backward())
+
+    def test_copies_are_refused(self):
+        layer = self.layer()
+        self.assert_fails(TypeError, ["main process"], copy.deepcopy, layer)
+        self.assert_fails(TypeError, ["main process"], pickle.dumps, layer)
+
+    def test_autocast(self):
+        layer = self.layer()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = nn.Linear(4, 1)(layer(torch.tensor([1])))
+        self.assertEqual(out.dtype, torch.bfloat16)
+        out.float().sum().backward()
+        self.assertEqual(layer.rows.step, 1)
+        with unittest.mock.patch("torch.is_autocast_enabled", lambda *_: True):
+            with unittest.mock.patch("damo.torch._readers._autocast_dtype", lambda: torch.float16):
+                self.assert_fails(RuntimeError, ["SparseOptimizer"], layer, torch.tensor([1]))
+                damo.torch.SparseOptimizer(layer)
+                layer(torch.tensor([1]))
+
+
+class Bags(Case):
+    IDS = torch.tensor([[1, 2, 3], [4, 4, 0], [0, 0, 0]])
+    FLAT, OFFSETS = torch.tensor([1, 2, 3, 0, 4, 4]), torch.tensor([0, 2, 2, 5])
+
+    def same(self, mode, *arguments, padding_idx=None, weights=None, **options):
+        layer = self.layer(cls=damo.torch.EmbeddingBag, mode=mode, padding_idx=padding_idx, **options)
+        layer.rows[range(10)]
+        theirs = twin(layer, nn.EmbeddingBag, mode=mode, padding_idx=padding_idx, **options)
+        w = [None if weights is None else weights.clone().requires_grad_() for _ in range(2)]
+        mine, other = (l(*arguments, per_sample_weights=x) for l, x in zip((layer, theirs), w))
+        close(mine, other)
+        factor = torch.randn_like(mine)
+        optimizer = torch.optim.SGD(theirs.parameters(), lr=0.5)
+        for out in (mine, other):
+            (out * factor).sum().backward()
+        optimizer.step()
+        close(torch.from_numpy(layer.rows.peek(range(10))[0]), theirs.weight.detach())
+        if weights is not None:
+            close(w[0].grad, w[1].grad)
+        layer.rows.storage.close()
+
+    def test_follow_torch(self):
+        for mode in ("sum", "mean", "max"):
+            for padding in (None, 0):
+                for number, arguments in enumerate(((self.IDS,), (self.FLAT, self.OFFSETS))):
+                    with self.subTest(mode=mode, padding=padding, arguments=number):
+                        self.folder += "x"
+                        self.same(mode, *arguments, padding_idx=padding)
+
+    def test_last_offset(self):
+        self.same("mean", self.FLAT, torch.tensor([0, 2, 6]), include_last_offset=True)
+
+    def test_per_sample_weights(self):
+        self.same("sum", self.IDS, weights=torch.randn(3, 3))
+        self.folder += "x"
+        self.same("sum", self.FLAT, self.OFFSETS, weights=torch.randn(6), padding_idx=0)
+
+    def test_empty(self):
+        layer = self.layer(cls=damo.torch.EmbeddingBag)
+        empty = torch.zeros(0, dtype=torch.int64)
+        close(layer(empty, torch.tensor([0, 0])), torch.zeros(2, 4))
+        layer(empty, torch.tensor([0])).sum().backward()
+        close(layer(torch.zeros((2, 0), dtype=torch.int64)), torch.zeros(2, 4))
+
+    def test_refuses(self):
+        layer = self.layer(cls=damo.torch.EmbeddingBag)
+        self.assert_fails(ValueError, ["(3,)", "offsets"], layer, torch.arange(3))
+        self.assert_fails(ValueError, ["offsets"], layer, self.IDS, self.OFFSETS)
+        self.assert_fails(ValueError, ["'sum'"], layer, self.IDS, per_sample_weights=torch.ones(3, 3))
+        self.assert_fails(ValueError, ["'first'"], damo.torch.EmbeddingBag, self.storage("x"), "u", 4, mode="first")
+
+
+class State(Case):
+    def test_a_state_dict_has_a_reference(self):
+        layer = self.layer()
+        layer(torch.tensor([1])).sum().backward()
+        identity = layer.rows.storage.checkpoint(self.path("checkpoint"))
+        state = layer.state_dict()
+        self.assertEqual(list(state), ["_extra_state"])
+        expected = {
+            "version": 1,
+            "storage": self.path("table"),
+            "group": 0,
+            "name": "user",
+            "dim": 4,
+            "optimizer": "sgd",
+        }
+        self.assertEqual(state["_extra_state"], {**expected, "step": 1, "checkpoint": identity})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            layer.load_state_dict(state)
+        layer(torch.tensor([1])).sum().backward()
+        with self.assertWarnsRegex(UserWarning, "at step 1 .*load_from_checkpoint"):
+            layer.load_state_dict(state)
+        layer.rows.storage.load_from_checkpoint(self.path("checkpoint"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            layer.load_state_dict(state)
+        other = self.layer(dim=5, storage=self.storage("other"))
+        self.assert_fails(ValueError, ["dim 4"], other.load_state_dict, state)
+
+    def test_training_goes_on_from_a_checkpoint_to_the_same_weights(self):
+        def net(storage):
+            torch.manual_seed(3)
+            table = self.layer(storage=storage, optimizer=damo.Adam(lr=0.1))
+            return nn.Sequential(table, nn.Flatten(), nn.Linear(8, 1))
+
+        def train(model, optimizer, numbers):
+            for number in numbers:
+                optimizer.zero_grad()
+                model(torch.tensor([[number % 3, number % 5]])).pow(2).sum().backward()
+                optimizer.step()
+
+        first = self.storage()
+        model = net(first)
+        adam = torch.optim.Adam(model.parameters())
+        train(model, adam, range(10))
+        first.checkpoint(self.path("checkpoint"))
+        saved = {"model": model.state_dict(), "adam": copy.deepcopy(adam.state_dict())}
+        saved["model"] = {name: copy.deepcopy(value) for name, value in saved["model"].items()}
+        train(model, adam, range(10, 20))
+        expected = model.eval()(torch.tensor([[1, 2]]))
+
+        again = net(self.storage("checkpoint"))
+        adam = torch.optim.Adam(again.parameters())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again.load_state_dict(saved["model"])
+        adam.load_state_dict(saved["adam"])
+        train(again, adam, range(10, 20))
+        self.assertTrue(torch.equal(again.eval()(torch.tensor([[1, 2]])), expected))

@@ -1,0 +1,183 @@
+"""Deferred steps, DataLoaders, prefetching and serving."""
+
+import os
+import subprocess
+import sys
+
+
+# Before the others: without torch it skips this file.
+from support import Case, close, torch  # isort: skip
+
+import damo
+import damo.torch
+
+nn = torch.nn
+
+
+class Scaler:
+    """What SparseOptimizer asks of a torch.cuda.amp.GradScaler, which needs a GPU; scaler.step calls it like this."""
+
+    def __init__(self, scale):
+        self.get_scale = lambda: scale
+
+    def step(self, optimizer):
+        assert optimizer._step_supports_amp_scaling
+        return optimizer.step(grad_scaler=self)
+
+
+class Deferred(Case):
+    def setUp(self):
+        super().setUp()
+        self.table = self.layer(initializer=damo.Zeros(), optimizer=damo.SGD(lr=0.5))
+        self.sparse = damo.torch.SparseOptimizer(self.table)
+
+    def weight(self, key):
+        return self.table.rows.peek(key)[0][0]
+
+    def test_accumulates(self):
+        for ids in ([1, 2], [2]):
+            self.table(torch.tensor(ids)).sum().backward()
+        self.assertEqual((self.weight(2), self.table.rows.step), (0, 0))
+        self.sparse.step()
+        self.assertEqual((self.weight(1), self.weight(2), self.table.rows.step), (-0.5, -1, 1))
+        self.sparse.step()
+        self.assertEqual(self.table.rows.step, 1)
+
+    def test_zero_grad_drops(self):
+        self.table(torch.tensor([1])).sum().backward()
+        self.sparse.zero_grad()
+        self.sparse.step()
+        self.assertEqual((self.weight(1), self.table.rows.step), (0, 0))
+
+    def test_scaled_losses(self):
+        scaler = Scaler(1024.0)
+        (self.table(torch.tensor([1])).sum() * 1024).backward()
+        scaler.step(self.sparse)
+        self.assertEqual(self.weight(1), -0.5)
+        (self.table(torch.tensor([1])) * float("inf")).sum().backward()
+        scaler.step(self.sparse)
+        self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
+
+    def test_schedules_of_torch(self):
+        schedule = torch.optim.lr_scheduler.StepLR(self.sparse, step_size=1, gamma=0.5)
+        for _ in range(2):
+            self.table(torch.tensor([1])).sum().backward()
+            self.sparse.step()
+            schedule.step()
+        self.assertEqual(self.weight(1), -0.75)
+        self.assertEqual(self.table.rows.optimizer.learning_rate, 0.25)
+
+    def test_state_dict(self):
+        self.sparse.param_groups[0]["lr"] = 0.125
+        other = damo.torch.SparseOptimizer(self.table)
+        other.load_state_dict(self.sparse.state_dict())
+        self.table(torch.tensor([1])).sum().backward()
+        other.step()
+        self.assertEqual(self.weight(1), -0.125)
+
+    def test_close(self):
+        self.sparse.close()
+        self.table(torch.tensor([1])).sum().backward()
+        self.assertEqual(self.weight(1), -0.5)
+
+    def test_two_layers_on_one_group_make_one_step(self):
+        bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum")
+        self.sparse.close()
+        sparse = damo.torch.SparseOptimizer([self.table, bag])
+        (self.table(torch.tensor([1])).sum() + bag(torch.tensor([[1, 2]])).sum()).backward()
+        sparse.step()
+        self.assertEqual((self.weight(1), self.weight(2), self.table.rows.step), (-1, -0.5, 1))
+
+    def test_refuses_a_model_without_layers(self):
+        self.assert_fails(ValueError, ["layers"], damo.torch.SparseOptimizer, nn.Linear(1, 1))
+
+
+class Ids(torch.utils.data.Dataset):
+    def __init__(self, layer=None):
+        self.layer = layer
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        if self.layer is not None:
+            return self.layer(torch.tensor([index]))
+        return torch.tensor([index, index + 1])
+
+
+class Loading(Case):
+    def test_workers_prepare_ids(self):
+        layer = self.layer()
+        loader = torch.utils.data.DataLoader(Ids(), batch_size=8, num_workers=2)
+        for ids in damo.torch.Prefetch(loader, lambda ids: [(layer, ids)]):
+            layer(ids).sum().backward()
+        self.assertEqual((len(layer.rows), layer.rows.step), (65, 8))
+
+    def test_a_worker_that_looks_up_gets_an_error(self):
+        loader = torch.utils.data.DataLoader(Ids(self.layer()), batch_size=8, num_workers=1)
+        self.assert_fails(damo.ForkedError, ["fork"], list, loader)
+
+    def test_prefetch_is_one_ahead_and_loses_nothing(self):
+        layer, asked = self.layer(), []
+        batches = [torch.tensor([n]) for n in range(4)]
+        made = damo.torch.Prefetch(batches, lambda ids: [(layer, asked.append(int(ids)) or ids)])
+        self.assertEqual(len(made), 4)
+        for number, ids in enumerate(made):
+            self.assertEqual(int(ids), number)
+            self.assertEqual(asked, list(range(1, min(number + 2, 4))))
+        self.assertEqual(list(damo.torch.Prefetch([], lambda ids: [])), [])
+
+
+class Serving(Case):
+    def test_scores_are_exactly_the_same(self):
+        storage = self.storage()
+        table = self.layer(dim=8, storage=storage, padding_idx=0, optimizer=damo.Adam(lr=0.1))
+        bag = damo.torch.EmbeddingBag(self.storage("other"), 7, 8, optimizer=damo.SGD(), mode="max")
+        model = nn.ModuleDict({"table": table, "bag": bag, "same": table, "dense": nn.Linear(16, 1)})
+
+        def score(m, ids):
+            return m["dense"](torch.cat([m["table"](ids).sum(1), m["bag"](ids)], 1))
+
+        score(model, torch.arange(30).view(10, 3)).sum().backward()
+        damo.torch.save_for_serving(model, self.path("served"))
+        self.assertTrue(model.training and table.reader.rows is not None)
+        ids = torch.arange(60).view(20, 3)
+        expected = score(model.eval(), ids)
+        storage.close()
+        served = damo.torch.load_for_serving(self.path("served"))
+        self.assertTrue(torch.equal(score(served, ids), expected))
+        self.assertIs(served["same"], served["table"])
+        self.assert_fails(RuntimeError, ["read-only"], served.train()["table"], ids)
+        self.assert_fails(FileExistsError, ["served"], damo.torch.save_for_serving, model, self.path("served"))
+        self.assert_fails(FileNotFoundError, [], damo.torch.load_for_serving, self.path("nothing"))
+        self.assert_fails(ValueError, ["layers"], damo.torch.save_for_serving, nn.Linear(1, 1), self.path("x"))
+        self.assertEqual(sorted(os.listdir(self.path("served"))), ["0.table", "1.table", "manifest.json", "model.pt"])
+
+    def test_in_another_process_without_the_storage(self):
+        model = nn.Sequential(self.layer(), nn.Flatten(), nn.Linear(8, 1))
+        ids = torch.tensor([[1, 2], [3, 4]])
+        model(ids).sum().backward()
+        damo.torch.save_for_serving(model, self.path("served"))
+        expected = model.eval()(ids).flatten().tolist()
+        script = f"""
+import torch, damo.torch
+model = damo.torch.load_for_serving({self.path("served")!r})
+print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
+"""
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+        self.assertEqual(ended.stdout.strip(), str(expected), ended.stderr)
+
+    def test_smaller_tables(self):
+        model = nn.Sequential(self.layer())
+        out = model(torch.arange(10))
+        damo.torch.save_for_serving(model, self.path("half"), value_type="float16")
+        close(damo.torch.load_for_serving(self.path("half"))(torch.arange(10)), out.detach(), 1e-3)
+
+    def test_a_table_that_is_damaged_is_refused(self):
+        model = nn.Sequential(self.layer())
+        model(torch.arange(10))
+        damo.torch.save_for_serving(model, self.path("served"))
+        with open(os.path.join(self.path("served"), "0.table"), "r+b") as file:
+            file.seek(200)
+            file.write(b"\xff\xff")
+        self.assert_fails(damo.CorruptionError, [], damo.torch.load_for_serving, self.path("served"))
