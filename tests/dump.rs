@@ -23,8 +23,10 @@ fn table(list: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
     [vec![("format", text("table"))], list.to_vec()].concat()
 }
 
-/// What a classic dump holds: dims and counts of its header, and weights by group and key.
-fn read_classic(path: &Path, groups: usize) -> (Vec<i32>, Vec<u64>, BTreeMap<(i32, i64), Vec<f32>>) {
+/// Dims and counts of a classic dump's header, and weights by group and key.
+type Classic = (Vec<i32>, Vec<u64>, BTreeMap<(i32, i64), Vec<f32>>);
+
+fn read_classic(path: &Path, groups: usize) -> Classic {
     let bytes = std::fs::read(path).unwrap();
     let dims: Vec<i32> =
         bytes[..4 * groups].chunks(4).map(|dim| i32::from_le_bytes(dim.try_into().unwrap())).collect();
@@ -281,7 +283,7 @@ fn an_increment_needs_the_dump_that_it_follows() {
     failure(storage.dump(&path, read(&[("since", int(1))]), |_, _| true), Status::NotFound);
     let number = dump(&storage, &path, &table(&[])).number;
     let since = ("since", int(number as i64));
-    dump(&storage, &path, &table(&[since.clone()]));
+    dump(&storage, &path, &table(std::slice::from_ref(&since)));
     // Another condition is another dump.
     for other in [("group", int(0)), ("min_count", int(1))] {
         let error =

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{int, lookup, open, params, sgd, text};
 use damo::storage::{DumpOptions, Storage};
@@ -175,38 +175,6 @@ fn an_increment_fits_each_dump_of_its_number() {
         fs::read(path("full")).unwrap(),
         "an expired row is served"
     );
-}
-
-/// Freeing in a forked child.
-#[test]
-fn an_iterator_can_be_dropped_in_a_forked_child() {
-    let scratch = tempfile::tempdir().unwrap();
-    let storage = open(&scratch.path().join("a"));
-    let embedding = sgd(&storage, 4, 1.0, &[]);
-    lookup(&embedding, &(0..200_000).collect::<Vec<_>>());
-    let mut rows = storage.rows(None).unwrap();
-    rows.next_row().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    // SAFETY: the child only drops and leaves.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        drop(rows);
-        unsafe { libc::_exit(0) };
-    }
-    let started = Instant::now();
-    let mut status = 0;
-    loop {
-        let done = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
-        if done == pid {
-            break;
-        }
-        if started.elapsed() > Duration::from_secs(5) {
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-            unsafe { libc::waitpid(pid, &mut status, 0) };
-            panic!("the child hangs");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Killed while it opens after having been killed.
@@ -396,34 +364,6 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
     let _ = child.kill();
     let _ = child.wait();
     assert!(outcomes.is_empty() && stolen.is_none(), "{stolen:?} {outcomes:?}");
-}
-
-/// At the C boundary a panic is caught; is there one, and does it hang?
-#[test]
-fn dropping_rows_in_a_child_takes_no_time() {
-    let scratch = tempfile::tempdir().unwrap();
-    let storage = open(&scratch.path().join("a"));
-    let embedding = sgd(&storage, 4, 1.0, &[]);
-    lookup(&embedding, &(0..200_000).collect::<Vec<_>>());
-    let mut rows = storage.rows(None).unwrap();
-    rows.next_row().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        std::panic::set_hook(Box::new(|_| ()));
-        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(rows))).is_err();
-        unsafe { libc::_exit(if panics { 9 } else { 0 }) };
-    }
-    let started = Instant::now();
-    let mut status = 0;
-    while unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) } == 0 {
-        if started.elapsed() > Duration::from_secs(5) {
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    println!("{:?} exit {} signal {}", started.elapsed(), libc::WEXITSTATUS(status), libc::WTERMSIG(status));
-    assert_eq!(status, 0);
 }
 
 /// As above, and what is left of the data.
