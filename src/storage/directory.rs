@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,8 @@ pub(super) struct Directory {
     pid: u32,
     /// Locked for as long as this is there: RocksDB's own lock is let go of while a checkpoint is loaded.
     lock: Option<File>,
+    /// The lock's file was made here, and goes again unless the directory turns out to be a storage.
+    is_new: AtomicBool,
 }
 
 /// The file that is locked.
@@ -68,7 +70,8 @@ impl Directory {
             open.push((id, path.clone()));
         }
         // From here on dropping gives it back.
-        let mut taken = Directory { path, id, pid: std::process::id(), lock: None };
+        let is_new = AtomicBool::new(false);
+        let mut taken = Directory { path, id, pid: std::process::id(), lock: None, is_new };
         taken.check_lock(dir)?;
         taken.lock = taken.take_lock(dir)?;
         Ok(taken)
@@ -103,15 +106,33 @@ impl Directory {
     fn take_lock(&self, given: &Path) -> Result<Option<File>> {
         let path = self.path.join(LOCK);
         let mut options = File::options();
-        let Ok(file) = options.read(true).write(true).create(true).truncate(false).open(&path) else {
-            return Ok(None);
+        options.read(true).write(true);
+        let file = match options.open(&path) {
+            Ok(file) => file,
+            Err(_) => match options.create_new(true).open(&path) {
+                Ok(file) => {
+                    self.is_new.store(true, Ordering::Relaxed);
+                    file
+                }
+                // Somebody else has just made it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    return Err(busy(given, "in another process"));
+                }
+                Err(_) => return Ok(None),
+            },
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Err(busy(given, "in another process")),
+            // It may have been removed meanwhile by somebody who found that this is no storage.
+            Ok(()) if is_same_file(&file, &path) => Ok(Some(file)),
+            Ok(()) | Err(Errno::WOULDBLOCK) => Err(busy(given, "in another process")),
             // File systems without locks.
             Err(_) => Ok(None),
         }
+    }
+
+    /// The directory is a storage: its lock's file stays.
+    pub(super) fn keep(&self) {
+        self.is_new.store(false, Ordering::Relaxed);
     }
 
     /// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first opening leaves
@@ -147,6 +168,9 @@ impl Drop for Directory {
         // A forked child owns nothing, and the lock may be held for ever there.
         if self.pid == std::process::id() {
             // Not by closing alone: a forked child may still have the file.
+            if self.is_new.load(Ordering::Relaxed) {
+                let _ = fs::remove_file(self.path.join(LOCK));
+            }
             if let Some(lock) = &self.lock {
                 let _ = flock(lock, FlockOperation::Unlock);
             }
@@ -193,6 +217,13 @@ fn check_not_forked() -> Result<()> {
              that were forked before that, or that are started anew (exec, Python's 'spawn')"
         ),
     ))
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
 }
 
 fn busy(dir: &Path, where_it_is: &str) -> Error {

@@ -50,6 +50,7 @@ impl Storage {
         let in_dir = |error| name_directory(error, dir);
         check_threads(&options).map_err(in_dir)?;
         let rocks = open_rocks(&directory, &options, &expiry).map_err(in_dir)?;
+        directory.keep();
         let core = Arc::new(make_core(&directory, rocks, options, expiry).map_err(in_dir)?);
         let prefetcher = Prefetcher::new(&core);
         let writer = Some(WriterThread::start(&core).map_err(in_dir)?);
