@@ -6,7 +6,7 @@ use super::{KeyRange, Rocks, translate};
 use crate::error::Result;
 
 /// Rows are read ahead by so many bytes: a disk is at its best then, and it is all the memory that a scan takes.
-const READ_AHEAD: usize = 2 << 20;
+const READ_AHEAD: usize = 1 << 20;
 
 /// What the database holds now, whatever is written later.
 pub(in crate::storage) struct Snapshot<'a> {

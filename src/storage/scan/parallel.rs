@@ -16,8 +16,8 @@ use crate::error::{Error, Result, Status};
 use crate::storage::Call;
 use crate::storage::rocks::KeyRange;
 
-/// About so many bytes of the table are a range.
-pub(super) const RANGE_BYTES: u64 = 4 << 20;
+/// About so many bytes of the table are a range: many times what is read ahead, of which a part is beyond its end.
+pub(super) const RANGE_BYTES: u64 = 16 << 20;
 /// More threads than this do not help a disk.
 const MAX_THREADS: usize = 8;
 
