@@ -46,11 +46,16 @@ impl Storage {
     /// `ALREADY_EXISTS`; `INVALID_ARGUMENT` for a path without a name; `IO`, `OUT_OF_MEMORY`, `POISONED`.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
+        if !parent(path).is_dir() {
+            let parent = parent(path).display();
+            let what = format!("the folder '{parent}' is not there; a path in one that is there is needed");
+            return Err(named(Error::io(what)));
+        }
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
         let _one_at_a_time = self.core().checkpoints.lock();
         let _call = self.begin_call()?;
-        let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         let temporary = temporary_name(path)?;
         let unfinished = Unfinished(&temporary);
         remove_stale(path);
