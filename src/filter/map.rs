@@ -51,23 +51,9 @@ impl Map {
     }
 }
 
-/// Asks for a block that will be needed soon.
+/// Asks for a block, two cache lines, that will be needed soon.
 #[inline(always)]
 pub(super) fn prefetch(block: &Block) {
-    for word in [&block[0], &block[8]] {
-        let address = std::ptr::from_ref(word).cast::<i8>();
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the address.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(address);
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above; `prfm` has no operand but the address and changes neither memory nor flags.
-        unsafe {
-            std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let _ = address;
-    }
+    crate::prefetch::prefetch(&block[0]);
+    crate::prefetch::prefetch(&block[8]);
 }
