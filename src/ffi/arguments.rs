@@ -179,6 +179,40 @@ pub(super) fn check_apart<A, B>(
     )))
 }
 
+/// The buffers of a call that reads rows and says which there were.
+pub(super) struct Reading<'a> {
+    pub(super) keys: &'a [i64],
+    pub(super) weights: &'a mut [f32],
+    pub(super) found: Option<&'a mut [u8]>,
+}
+
+/// Makes sure that they are apart; `found` may be NULL and otherwise has a byte a key.
+///
+/// # Safety
+/// The module's contract for buffers.
+pub(super) unsafe fn reading<'a>(
+    (keys, keys_len): (*const i64, usize),
+    (weights, weights_len): (*mut f32, usize),
+    found: *mut u8,
+) -> Result<Reading<'a>> {
+    let (keys_buffer, found_buffer) = ((keys, keys_len, "keys"), (found.cast_const(), keys_len, "found"));
+    let weights_buffer = (weights.cast_const(), weights_len, "weights");
+    check_apart(keys_buffer, weights_buffer)?;
+    if !found.is_null() {
+        check_apart(keys_buffer, found_buffer)?;
+        check_apart(weights_buffer, found_buffer)?;
+    }
+    // SAFETY: the caller's promise; they do not overlap.
+    let (keys, weights) =
+        unsafe { (slice(keys, keys_len, "keys")?, slice_mut(weights, weights_len, "weights")?) };
+    let found = match found.is_null() {
+        true => None,
+        // SAFETY: as above.
+        false => Some(unsafe { slice_mut(found, keys_len, "found") }?),
+    };
+    Ok(Reading { keys, weights, found })
+}
+
 unsafe fn c_str<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
     if pointer.is_null() {
         return Err(null(name, "a string"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::arguments::Reading;
 use super::{arguments, damo_filter, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
 use crate::embedding::Embedding;
 use crate::error::{Error, damo_status};
@@ -102,26 +103,9 @@ pub unsafe extern "C" fn damo_embedding_peek(
         // SAFETY: the contract of `arguments`.
         let embedding = unsafe { arguments::handle(embedding, "embedding") }?;
         embedding.inner.check_floats("weights", weights_len, keys_len)?;
-        let (keys_buffer, found_buffer) = ((keys, keys_len, "keys"), (found.cast_const(), keys_len, "found"));
-        let weights_buffer = (weights.cast_const(), weights_len, "weights");
-        arguments::check_apart(keys_buffer, weights_buffer)?;
-        if !found.is_null() {
-            arguments::check_apart(keys_buffer, found_buffer)?;
-            arguments::check_apart(weights_buffer, found_buffer)?;
-        }
         // SAFETY: the contract of `arguments`.
-        let (keys, weights) = unsafe {
-            (
-                arguments::slice(keys, keys_len, "keys")?,
-                arguments::slice_mut(weights, weights_len, "weights")?,
-            )
-        };
-        let found = if found.is_null() {
-            None
-        } else {
-            // SAFETY: the contract of `arguments`.
-            Some(unsafe { arguments::slice_mut(found, keys_len, "found") }?)
-        };
+        let Reading { keys, weights, found } =
+            unsafe { arguments::reading((keys, keys_len), (weights, weights_len), found) }?;
         embedding.inner.peek(keys, weights, found)
     })
 }

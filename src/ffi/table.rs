@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use super::arguments::Reading;
 use super::{arguments, guard};
 use crate::error::damo_status;
 use crate::table::{Table, merge};
@@ -53,26 +54,9 @@ pub unsafe extern "C" fn damo_table_lookup(
         // SAFETY: the contract of `arguments`.
         let table = unsafe { arguments::handle(table, "table") }?;
         table.inner.check_weights(group, keys_len, weights_len)?;
-        let (keys_buffer, found_buffer) = ((keys, keys_len, "keys"), (found.cast_const(), keys_len, "found"));
-        let weights_buffer = (weights.cast_const(), weights_len, "weights");
-        arguments::check_apart(keys_buffer, weights_buffer)?;
-        if !found.is_null() {
-            arguments::check_apart(keys_buffer, found_buffer)?;
-            arguments::check_apart(weights_buffer, found_buffer)?;
-        }
         // SAFETY: the contract of `arguments`.
-        let (keys, weights) = unsafe {
-            (
-                arguments::slice(keys, keys_len, "keys")?,
-                arguments::slice_mut(weights, weights_len, "weights")?,
-            )
-        };
-        let found = if found.is_null() {
-            None
-        } else {
-            // SAFETY: the contract of `arguments`.
-            Some(unsafe { arguments::slice_mut(found, keys_len, "found") }?)
-        };
+        let Reading { keys, weights, found } =
+            unsafe { arguments::reading((keys, keys_len), (weights, weights_len), found) }?;
         table.inner.lookup(group, keys, weights, found)
     })
 }
