@@ -133,7 +133,7 @@ impl Core {
         if self.is_lost.load(Ordering::Acquire) { Err(self.lost()) } else { Ok(()) }
     }
 
-    fn lost(&self) -> Error {
+    pub(super) fn lost(&self) -> Error {
         Error::io(format!(
             "a checkpoint has taken the place of what '{}' had, and could not be opened; free every handle of this storage \
              and open it again",

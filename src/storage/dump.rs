@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::cut::Cut;
+use super::expiry::DAY_MS;
 use super::exports::Export;
 use super::scan::{Page, Scan, Terms};
 use super::select::Select;
@@ -12,8 +13,6 @@ use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
 use crate::params::{FloatRange, Params};
 use crate::table::{ClassicWriter, Options, ValueType, Writer};
-
-const DAY_MS: f64 = 24.0 * 60.0 * 60.0 * 1000.0;
 
 /// What is dumped, and how.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +80,7 @@ impl DumpOptions {
     }
 
     fn select(&self, core: &Core, cut: Cut) -> Result<Select> {
-        let oldest = cut.time as f64 + 1.0 - self.expire_days * DAY_MS;
+        let oldest = cut.time as f64 + 1.0 - self.expire_days * DAY_MS as f64;
         let cutoff = if self.expire_days > 0.0 { oldest.max(0.0) as u64 } else { 0 };
         let since = match self.format {
             DumpFormat::Table { since: Some(since), .. } => {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::row::{self, Stored};
 use crate::error::{Error, Result};
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The clock, the time to live, and what increments still need to know of rows that are gone.
 pub(super) struct Expiry {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Core;
-use super::expiry::Expiry;
+use super::expiry::{DAY_MS, Expiry};
 use super::rocks::{Batch, Rocks};
 use crate::error::{Error, Result, Status};
 
@@ -33,7 +33,7 @@ pub(super) struct Exports(Vec<Export>);
 const RECORD: &str = "exports";
 /// So many dumps are remembered, and so long.
 const MAX_EXPORTS: usize = 256;
-const MAX_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+const MAX_AGE_MS: u64 = 30 * DAY_MS;
 
 impl Exports {
     pub(super) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {

@@ -143,9 +143,7 @@ impl Core {
     fn lose(&self, error: Error) -> Error {
         self.is_lost.store(true, Ordering::Release);
         *self.rocks.write() = None;
-        let why = "the checkpoint has taken the place of what was stored, but could not be opened; free every handle of this \
-                   storage and open it again";
-        error.within(why)
+        error.within(self.lost().message())
     }
 
     /// Makes memory agree with a database that is another one than before. Numbers only rise.

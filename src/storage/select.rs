@@ -1,10 +1,9 @@
 //! Which rows of a moment belong to a dump, and what an increment says of the others.
 
 use super::cut::Cut;
+use super::expiry::DAY_MS;
 use super::exports::Export;
 use super::row::Stored;
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What becomes of something stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
