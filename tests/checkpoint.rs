@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text};
+use common::{copy_dir, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::Value;
@@ -245,18 +245,6 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
     train(&embedding, 35..40);
     storage.load_from_checkpoint(dir("cp")).unwrap();
     assert_ne!(content(&storage), before);
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.metadata().unwrap().is_dir() {
-            copy_dir(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{failure, open, sgd};
+use common::{copy_dir, failure, open, sgd};
 use damo::error::{Error, Result, Status};
 use damo::params::Params;
 use damo::storage::Storage;
@@ -31,18 +31,6 @@ fn content(storage: &Storage) -> Result<Content> {
                 assert_eq!(rows.next_row().unwrap_err().message(), error.message());
                 return Err(error);
             }
-        }
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.metadata().unwrap().is_dir() {
-            copy_dir(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of storage and embedding share.
 #![allow(dead_code)]
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,4 +71,22 @@ pub fn failure<T: std::fmt::Debug>(result: Result<T>, status: Status) -> Error {
     let error = result.unwrap_err();
     assert_eq!(error.status(), status, "{error}");
     error
+}
+
+/// Copies a directory with everything in it, as a backup would.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.metadata().unwrap().is_dir() {
+            copy_dir(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            let _ = fs::copy(entry.path(), to.join(entry.file_name()));
+        }
+    }
+}
+
+/// How often what depends on luck is tried.
+pub fn races() -> u64 {
+    std::env::var("DAMO_RACES").map_or(1, |value| value.parse().unwrap())
 }
