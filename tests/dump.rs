@@ -179,6 +179,9 @@ fn a_dump_in_the_midst_of_training_is_one_moment() {
                 embedding.apply_gradients(&keys, &gradients).unwrap();
             }
         });
+        while embedding.step().unwrap() == 0 {
+            std::thread::yield_now();
+        }
         for _ in 0..10 {
             std::thread::sleep(std::time::Duration::from_millis(20));
             let path = scratch.path().join("table");

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{int, lookup, open, params, races, sgd};
@@ -99,18 +99,45 @@ fn a_load_that_fails_at_a_filter_leaves_all_as_it_was() {
     assert_eq!(lookup(&embedding, &[1]), [7.0], "an error, and the rows are the checkpoint's");
 }
 
+/// A process that opens a directory again and again, until it is dropped.
+struct Opener(Child);
+
+impl Opener {
+    fn start(test: &str, variable: &str, dir: &Path) -> Opener {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]).env(variable, dir);
+        command.env(PARENT, std::process::id().to_string());
+        Opener(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const PARENT: &str = "DAMO_REVIEW_PARENT";
+/// How an opener ends that opened what it must not.
+const STOLEN: i32 = 7;
+
+/// In an opener: the test is gone, killed perhaps.
+fn is_orphan() -> bool {
+    std::env::var(PARENT).unwrap() != std::os::unix::process::parent_id().to_string()
+}
+
 /// While a checkpoint is put in place RocksDB's lock is not held.
 #[test]
 fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
     if let Some(dir) = std::env::var_os("DAMO_REVIEW_STEAL") {
-        for _ in 0..200_000 {
+        while !is_orphan() {
             if let Ok(storage) = Storage::open(&dir, 0, &params(&[])) {
-                println!("stolen");
                 std::mem::forget(storage);
-                std::process::exit(7);
+                std::process::exit(STOLEN);
             }
         }
-        std::process::exit(0);
+        return;
     }
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(name);
@@ -121,12 +148,11 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
         storage.flush().unwrap();
     }
     storage.checkpoint(path("cp")).unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "nobody_opens_a_storage_that_is_loading_a_checkpoint", "--nocapture"])
-        .env("DAMO_REVIEW_STEAL", path("a"))
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut opener = Opener::start(
+        "nobody_opens_a_storage_that_is_loading_a_checkpoint",
+        "DAMO_REVIEW_STEAL",
+        &path("a"),
+    );
     std::thread::sleep(Duration::from_millis(300));
     let mut outcomes = Vec::new();
     for _ in 0..60 {
@@ -135,19 +161,18 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
             break;
         }
     }
-    let stolen = child.try_wait().unwrap().map(|status| status.code());
-    let _ = child.kill();
-    let _ = child.wait();
-    assert!(outcomes.is_empty() && stolen.is_none(), "{stolen:?} {outcomes:?}");
+    let ended = opener.0.try_wait().unwrap();
+    assert!(outcomes.is_empty() && ended.is_none(), "the opener: {ended:?} ({STOLEN}: it got in); {outcomes:?}");
 }
 
 /// As above, and what is left of the data.
 #[test]
 fn a_second_opener_does_not_destroy_what_is_loaded() {
     if let Some(dir) = std::env::var_os("DAMO_REVIEW_STEAL2") {
-        loop {
+        while !is_orphan() {
             drop(Storage::open(&dir, 0, &params(&[("threads", int(1))])));
         }
+        return;
     }
     let mut bad = Vec::new();
     for trial in 0..4 * races() {
@@ -160,17 +185,10 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
             storage.flush().unwrap();
         }
         storage.checkpoint(path("cp")).unwrap();
-        let mut children: Vec<_> = (0..2)
-            .map(|_| {
-                Command::new(std::env::current_exe().unwrap())
-                    .args(["--exact", "a_second_opener_does_not_destroy_what_is_loaded", "--nocapture"])
-                    .env("DAMO_REVIEW_STEAL2", path("a"))
-                    .stdout(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::null())
-                    .spawn()
-                    .unwrap()
-            })
-            .collect();
+        let openers = [(); 2].map(|()| {
+            let test = "a_second_opener_does_not_destroy_what_is_loaded";
+            Opener::start(test, "DAMO_REVIEW_STEAL2", &path("a"))
+        });
         std::thread::sleep(Duration::from_millis(100));
         let mut error = None;
         for _ in 0..40 {
@@ -179,10 +197,7 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
                 break;
             }
         }
-        for child in &mut children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(openers);
         drop((storage, embedding));
         match Storage::open(path("a"), 0, &params(&[])) {
             Ok(storage) => {
