@@ -54,6 +54,11 @@
 #define DAMO_ABI_VERSION 1
 
 /**
+ * As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
+ */
+#define DAMO_GROUP_BY_NAME 4294967294
+
+/**
  * As a group: all groups.
  */
 #define DAMO_ALL_GROUPS UINT32_MAX
@@ -588,6 +593,28 @@ damo_status damo_storage_stat(const damo_storage *storage,
                               uint64_t *value);
 
 /**
+ * Writes what the storage holds, but for its rows, as a JSON object into buffer, with a NUL at the end:
+ *
+ *     dir           its directory, absolute
+ *     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
+ *                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
+ *     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
+ *                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
+ *                   an object of name and params; scheduler may be null
+ *
+ * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
+ * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices, unless other threads open
+ * groups or train meanwhile (steps get longer).
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
+ * then unchanged; IO, CORRUPTION, FORKED.
+ */
+damo_status damo_storage_describe(const damo_storage *storage,
+                                  char *buffer,
+                                  size_t buffer_len,
+                                  size_t *json_len);
+
+/**
  * Frees a storage handle. NULL is a no-op. The directory is closed, and its lock released, once the handles of
  * its embeddings are freed too.
  */
@@ -597,7 +624,7 @@ void damo_storage_free(damo_storage *storage);
  * Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
  * optimizer and initializer can be freed before it.
  *
- * dim is the number of weights a row (1..262144), group a number in 0..65535. A group keeps its dim and its
+ * dim is the number of weights a row (1..262144), group a number in 0..65535 or DAMO_GROUP_BY_NAME. A group keeps its dim and its
  * optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. Embeddings that
  * have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
  * after a crash, made with the other's. options may be NULL; names (defaults):
@@ -605,10 +632,13 @@ void damo_storage_free(damo_storage *storage);
  *     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
  *                   "sequential": one step per occurrence, in order (the default);
  *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
+ *     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
+ *                   for good; it is stored, and part of checkpoints (none)
  *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
- * option; ALREADY_EXISTS when the group has another dim or optimizer; IO; FORKED.
+ * option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
+ * name is another group's, and when all groups are taken; IO; FORKED.
  */
 damo_embedding *damo_embedding_new(const damo_storage *storage,
                                    const damo_optimizer *optimizer,
@@ -715,6 +745,13 @@ damo_status damo_embedding_record(const damo_embedding *embedding,
                                   size_t data_len);
 
 /**
+ * Writes the group's number to *group, which DAMO_GROUP_BY_NAME leaves open.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or group.
+ */
+damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
+
+/**
  * Writes the group's global step to *step: damo_embedding_apply_gradients calls so far, over all openings, or what
  * it was last set to. It drives the scheduler.
  *
@@ -813,12 +850,13 @@ damo_status damo_storage_verify(const damo_storage *storage,
 
 /**
  * Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
- * optimizer state, groups, global steps, and the filters of embeddings that are open (in the folder filters). It has every
+ * optimizer state, groups with their names, global steps, and the filters of embeddings that are open (in the folder filters). It has every
  * call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
  * large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
  * under its name only when it is whole.
  *
- * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too.
+ * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
+ * it is known by from then on, here and there.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
  * POISONED, FORKED. There is no such directory then.
@@ -833,8 +871,8 @@ damo_status damo_storage_checkpoint(const damo_storage *storage,
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
  * not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
- * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim
- * or optimizer there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+ * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
+ * optimizer or name there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
  * is to be opened again, the checkpoint has taken its place, and opening finishes that.
  */
 damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,

@@ -326,6 +326,8 @@ class filter {
 
 // As a group: all groups.
 inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
+// As an embedding's group: the one with the name that its options have, as in {{"name", "user"}}; a new one, if need be.
+inline constexpr std::uint32_t group_by_name = DAMO_GROUP_BY_NAME;
 
 // What a dump has done.
 struct dumped {
@@ -382,6 +384,20 @@ class storage {
     std::uint64_t rows = 0;
     detail::check(damo_storage_verify(get(), &rows));
     return rows;
+  }
+
+  // The groups, their names and what they were opened with, and the checkpoint, as JSON: see damo_storage_describe.
+  std::string describe() const {
+    std::string text;
+    std::size_t length = 0;
+    damo_status status;
+    do {  // It may grow in between: other threads train, and open groups.
+      text.resize(length + 1);
+      status = damo_storage_describe(get(), text.data(), text.size(), &length);
+    } while (status == DAMO_STATUS_INVALID_ARGUMENT && length >= text.size());
+    detail::check(status);
+    text.resize(length);
+    return text;
   }
 
   std::uint64_t stat(const std::string& name) const {
@@ -470,11 +486,13 @@ class embedding {
   embedding(const storage& s, const optimizer& o, const initializer& i, std::size_t dim, std::uint32_t group = 0,
             const params& options = {})
       : handle_(damo_embedding_new(s.get(), o.get(), i.get(), dim, group, options.get())),
-        group_(group),
         dim_(dim),
-        row_len_(o.row_len(dim)) {}
+        row_len_(o.row_len(dim)) {
+    detail::check(damo_embedding_group(get(), &group_));
+  }
 
   std::size_t dim() const noexcept { return dim_; }
+  std::uint32_t group() const noexcept { return group_; }
 
   // Weights of keys, dim floats a key; missing rows are created.
   void lookup(span<const std::int64_t> keys, span<float> weights) const {
@@ -550,7 +568,7 @@ class embedding {
 
  private:
   detail::handle<damo_embedding, damo_embedding_free> handle_;
-  std::uint32_t group_;
+  std::uint32_t group_ = 0;
   std::size_t dim_;
   std::size_t row_len_;
 };

@@ -59,10 +59,12 @@ fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
 
 fn embedding(storage: &Storage, name: &str, group: u32) -> Embedding {
     let (optimizer, ones) = (optimizer(name, &[]), initializer("ones", &[]));
-    Embedding::new(storage.clone(), optimizer, ones, DIM, group, &Params::new()).unwrap()
+    let options = Params::new();
+    let options = if group == 7 { options.with("name", "user").unwrap() } else { options };
+    Embedding::new(storage.clone(), optimizer, ones, DIM, group, &options).unwrap()
 }
 
-/// A storage with 1200 rows of adam in group 3, and 2 of sgd in group 7.
+/// A storage with 1200 rows of adam in group 3, and 2 of sgd in group 7, which is called "user".
 fn fill(dir: &Path) {
     let storage = open(dir);
     let (adam, sgd) = (embedding(&storage, "adam", 3), embedding(&storage, "sgd", 7));
@@ -104,8 +106,8 @@ fn storages_can_be_looked_into() {
 
     let groups = human(dir, &["groups", "t", "--count", "--cache-bytes", "64M"]);
     let lines: Vec<Vec<&str>> = groups.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[1], ["3", "2", "6", "1", "1,200", "adam", "ones", "-"]);
-    assert_eq!(lines[2], ["7", "2", "2", "0", "2", "sgd", "ones", "-"]);
+    assert_eq!(lines[1], ["3", "-", "2", "6", "1", "1,200", "adam", "ones", "-"]);
+    assert_eq!(lines[2], ["7", "user", "2", "2", "0", "2", "sgd", "ones", "-"]);
     let groups = json(dir, &["groups", "t"]);
     assert_eq!(groups["groups"][0]["optimizer"], json!({ "name": "adam", "params": {} }));
     assert_eq!((&groups["groups"][1]["row_len"], &groups["groups"][1]["rows"]), (&json!(2), &Value::Null));
@@ -128,6 +130,11 @@ fn storages_can_be_looked_into() {
         (rows.len(), &rows[0]["weights"], &rows[1]["weights"]),
         (2, &json!([0.25, -1.5]), &json!([2.0, 3.0]))
     );
+    assert_eq!(human(dir, &["rows", "t", "--json", "--group", "user"]).lines().count(), 2);
+    assert_eq!(json(dir, &["get", "t", "user", "9"])["weights"], json!([2.0, 3.0]));
+    failure(dir, 3, &["get", "t", "users", "9"]);
+    let groups = json(dir, &["groups", "t"]);
+    assert_eq!((&groups["groups"][0]["name"], &groups["groups"][1]["name"]), (&Value::Null, &json!("user")));
     std::thread::sleep(std::time::Duration::from_millis(1100));
     assert_eq!(human(dir, &["rows", "t", "--json", "--ttl", "1"]), "");
 

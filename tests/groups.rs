@@ -87,7 +87,7 @@ fn dims_groups_and_options_out_of_range_are_refused_and_not_registered() {
     for (key, value, words) in [
         ("duplicates", text("max"), "one of 'sequential', 'sum', 'mean'"),
         ("padding_key", float(0.5), "an int"),
-        ("padding", int(0), "valid names are 'duplicates', 'padding_key'"),
+        ("padding", int(0), "valid names are 'duplicates', 'padding_key', 'name'"),
     ] {
         let (sgd, zeros) = (optimizer("sgd", &[]), initializer("zeros", &[]));
         let made = Embedding::new(storage.clone(), sgd, zeros, 4, 0, &params(&[(key, value)]));

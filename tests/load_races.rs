@@ -148,11 +148,8 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
         storage.flush().unwrap();
     }
     storage.checkpoint(path("cp")).unwrap();
-    let mut opener = Opener::start(
-        "nobody_opens_a_storage_that_is_loading_a_checkpoint",
-        "DAMO_REVIEW_STEAL",
-        &path("a"),
-    );
+    let mut opener =
+        Opener::start("nobody_opens_a_storage_that_is_loading_a_checkpoint", "DAMO_REVIEW_STEAL", &path("a"));
     std::thread::sleep(Duration::from_millis(300));
     let mut outcomes = Vec::new();
     for _ in 0..60 {
@@ -162,7 +159,10 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
         }
     }
     let ended = opener.0.try_wait().unwrap();
-    assert!(outcomes.is_empty() && ended.is_none(), "the opener: {ended:?} ({STOLEN}: it got in); {outcomes:?}");
+    assert!(
+        outcomes.is_empty() && ended.is_none(),
+        "the opener: {ended:?} ({STOLEN}: it got in); {outcomes:?}"
+    );
 }
 
 /// As above, and what is left of the data.

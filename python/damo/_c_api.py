@@ -57,6 +57,7 @@ damo_storage *damo_storage_new(const char *data_dir, int64_t ttl_seconds, const 
 damo_status damo_storage_flush(const damo_storage *storage);
 damo_status damo_storage_compact(const damo_storage *storage);
 damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
+damo_status damo_storage_describe(const damo_storage *storage, char *buffer, size_t buffer_len, size_t *json_len);
 void damo_storage_free(damo_storage *storage);
 damo_embedding *damo_embedding_new(const damo_storage *storage, const damo_optimizer *optimizer, const
     damo_initializer *initializer, size_t dim, uint32_t group, const damo_params *options);
@@ -72,6 +73,7 @@ damo_status damo_embedding_insert(const damo_embedding *embedding, const int64_t
 damo_status damo_embedding_delete(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
 damo_status damo_embedding_record(const damo_embedding *embedding, int64_t key, int64_t *update_time, int64_t
     *update_num, float *data, size_t data_len);
+damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
 damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
@@ -105,6 +107,9 @@ damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 
 ALL_GROUPS = 0xFFFFFFFF
 """DAMO_ALL_GROUPS: as a group, all groups."""
+
+GROUP_BY_NAME = 0xFFFFFFFE
+"""DAMO_GROUP_BY_NAME: as an embedding's group, the one that has the name in its options."""
 
 PROGRESS = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 """damo_progress."""
@@ -218,9 +223,15 @@ def json_text(function: Callable[..., Any], handle: int) -> str:
     """The JSON that a function like damo_params_to_json writes about its handle."""
     length = ctypes.c_size_t()
     function(handle, None, 0, ctypes.byref(length))
-    buffer = ctypes.create_string_buffer(length.value + 1)
-    function(handle, buffer, len(buffer), None)
-    return buffer.value.decode()
+    while True:
+        buffer = ctypes.create_string_buffer(length.value + 1)
+        try:
+            function(handle, buffer, len(buffer), ctypes.byref(length))
+            return buffer.value.decode()
+        except InvalidArgumentError:
+            # It may have grown: other threads train, and open groups.
+            if length.value < len(buffer):
+                raise
 
 
 def read(ctype: Any, call: Callable[[Any], None]) -> Any:

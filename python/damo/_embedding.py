@@ -31,28 +31,31 @@ class Embedding(Handle):
     def __init__(
         self,
         storage: "Storage",
-        group: int,
+        name_or_group: str | int,
         *,
         dim: int,
         optimizer: Optimizer,
         initializer: Initializer,
         duplicates: str | None,
         padding_key: int | None,
-        name: str | None = None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}")
         if not isinstance(initializer, Initializer):
             raise TypeError(f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}")
-        self.storage, self.group, self.name = storage, _arrays.group(group), name
+        self.storage = storage
+        self.name = name_or_group if isinstance(name_or_group, str) else None
+        group = _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
         self.dim = _arrays.integer(dim, "dim", 1, 262144)
         self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
-        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key})
+        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self.name})
         with storage._handle as s, optimizer._handle as o, initializer._handle as i, bag._handle as options:
-            address = _c_api.damo_embedding_new(s, o, i, self.dim, self.group, options)
+            address = _c_api.damo_embedding_new(s, o, i, self.dim, group, options)
         super().__init__(address, _c_api.damo_embedding_free)
         bag.close()
+        with self._handle as embedding:
+            self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(embedding, number))
 
     def __repr__(self) -> str:
         called = f"{self.name!r} (group {self.group})" if self.name is not None else f"group {self.group}"

@@ -7,12 +7,10 @@ import ctypes
 import datetime
 import json
 import os
-import uuid
-import warnings
 import weakref
 from typing import Any, Callable, NamedTuple
 
-from . import _arrays, _c_api, _names
+from . import _arrays, _c_api
 from ._embedding import Embedding
 from ._errors import NotFoundError
 from ._filter import Filter
@@ -91,13 +89,6 @@ class Storage(Handle):
         bag.close()
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
-        try:
-            self._stored_names = _names.load(self.path)
-            # A checkpoint that was not made from Python has groups and no names.
-            self._nameless = not self._stored_names.groups and self.stat("groups") > 0
-        except BaseException:
-            self.close()
-            raise
 
     def __repr__(self) -> str:
         return f"<damo.Storage {self.path!r}{', closed' if self.closed else ''}>"
@@ -119,10 +110,18 @@ class Storage(Handle):
 
     # ---- groups
 
+    def describe(self) -> dict[str, Any]:
+        """What is stored but for the rows: dir, checkpoint, and groups with their name, dim, step, optimizer and so on.
+
+        damo_storage_describe in damo.h says what each is.
+        """
+        with self._handle as storage:
+            return json.loads(_c_api.json_text(_c_api.damo_storage_describe, storage))
+
     @property
     def names(self) -> dict[str, int]:
         """The groups that have names."""
-        return dict(self._stored_names.groups)
+        return {group["name"]: group["group"] for group in self.describe()["groups"] if group["name"] is not None}
 
     def embedding(
         self,
@@ -135,39 +134,24 @@ class Storage(Handle):
         padding_key: int | None = None,
         filter: Filter | None = None,
     ) -> Embedding:
-        """Opens a group by its name or number (0..65535), registering it when it is new. A new name gets a free number.
+        """Opens a group by its name or number (0..65535), registering it when it is new. A new name gets the lowest free number.
 
-        A group keeps its dim and its optimizer's kind for good: others are a damo.AlreadyExistsError (a ValueError).
+        Names are stored and part of checkpoints, also of those that C makes. A group keeps its dim and its optimizer's kind for good: others are a damo.AlreadyExistsError (a ValueError).
         initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
         (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
         "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
         """
         chosen = Normal(stddev=0.01) if initializer is None else initializer
-        with self._lock:
-            name = name_or_group if isinstance(name_or_group, str) else None
-            new = name is not None and name not in self._stored_names.groups
-            group = self._free_group() if new else self._group(name_or_group)
-            if new and self._nameless:
-                self._nameless = False
-                warnings.warn(
-                    f"damo: {self.path} has groups, and no names of them: {name!r} is the new group {group}. If it was one of "
-                    f"them, put back {_names.FILE_NAME} from the storage, or open it by its number",
-                    stacklevel=2,
-                )
-            opened = Embedding(
-                self,
-                group,
-                dim=dim,
-                optimizer=optimizer,
-                initializer=chosen,
-                duplicates=duplicates,
-                padding_key=padding_key,
-                name=name,
-            )
-            self._children.add(opened)
-            if new and name is not None:
-                # After the group: a name that is lost in a crash leaves an empty group, not a name without one.
-                self._store_names({**self._stored_names.groups, name: group}, self._stored_names.checkpoint)
+        opened = Embedding(
+            self,
+            name_or_group,
+            dim=dim,
+            optimizer=optimizer,
+            initializer=chosen,
+            duplicates=duplicates,
+            padding_key=padding_key,
+        )
+        self._children.add(opened)
         if filter is not None:
             opened.set_filter(filter)
         return opened
@@ -175,29 +159,14 @@ class Storage(Handle):
     def _group(self, name_or_group: str | int) -> int:
         if not isinstance(name_or_group, str):
             return _arrays.group(name_or_group)
+        names = self.names
         try:
-            return self._stored_names.groups[name_or_group]
+            return names[name_or_group]
         except KeyError:
-            known = ", ".join(repr(name) for name in self._stored_names.groups) or "none"
+            known = ", ".join(repr(name) for name in names) or "none"
             raise NotFoundError(
                 f"damo: no group of {self.path} is called {name_or_group!r}; there are {known}"
             ) from None
-
-    def _free_group(self) -> int:
-        taken = set(self._stored_names.groups.values())
-        for group in range(65536):
-            if group in taken:
-                continue
-            try:
-                self._iterate(group).close()
-            except NotFoundError:
-                return group
-        raise ValueError(f"damo: all 65536 groups of {self.path} are taken")
-
-    def _store_names(self, groups: dict[str, int], checkpoint: str | None) -> None:
-        names = _names.Names(groups, checkpoint)
-        _names.save(self.path, names)
-        self._stored_names = names
 
     # ---- everything that is stored
 
@@ -243,7 +212,7 @@ class Storage(Handle):
             return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(storage, rows))
 
     def checkpoint(self, path: str | os.PathLike[str]) -> str:
-        """Makes path, which must not exist, a directory with everything as it is at one moment; its identity (a UUID).
+        """Makes path, which must not exist, a directory with everything as it is at one moment; its checkpoint_id.
 
         Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError.
         """
@@ -251,30 +220,22 @@ class Storage(Handle):
         with self._lock:
             with self._handle as storage:
                 _c_api.damo_storage_checkpoint(storage, c_path)
-            identity = str(uuid.uuid4())
-            _names.save(path, _names.Names(self._stored_names.groups, identity))
-            self._store_names(self._stored_names.groups, identity)
-        return identity
+            return self.describe()["checkpoint"]
 
     @property
     def checkpoint_id(self) -> str | None:
-        """The identity of the checkpoint that was made or loaded last."""
-        return self._stored_names.checkpoint
+        """What the checkpoint is known by that was made or loaded last, or that this storage was opened from."""
+        return self.describe()["checkpoint"]
 
     def load_from_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Replaces everything that is stored by what the checkpoint has; embeddings that are open go on with it.
 
-        FileNotFoundError, damo.CorruptionError, damo.BusyError while a dump or an iterator is under way; what was stored is
-        as it was then.
+        FileNotFoundError, damo.CorruptionError, damo.BusyError while a dump or an iterator is under way, damo.AlreadyExistsError
+        when a group that is open has another dim, optimizer or name there; what was stored is as it was then.
         """
         c_path = _c_api.path(path, "path")
-        with self._lock:
-            there = _names.load(path)
-            if not there.groups and there.checkpoint is None:
-                there = self._stored_names  # A checkpoint that was not made from Python.
-            with self._handle as storage:
-                _c_api.damo_storage_load_from_checkpoint(storage, c_path)
-            self._store_names(there.groups, there.checkpoint)
+        with self._handle as storage:
+            _c_api.damo_storage_load_from_checkpoint(storage, c_path)
 
     def import_file(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Brings in the rows of a checkpoint file that the earlier C++ implementation wrote; what became of its records.

@@ -47,6 +47,11 @@ impl Budget {
         self.groups.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A group that has no rows in memory, and never will, has no share.
+    pub(crate) fn remove_group(&self) {
+        self.groups.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// What every group may have, whatever the others do.
     pub(crate) fn fair_share(&self) -> usize {
         self.total() / self.groups.load(Ordering::Relaxed).max(1)

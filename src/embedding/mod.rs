@@ -27,13 +27,16 @@ use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::storage::{Group, Storage, Table};
+use crate::storage::{Group, Storage, Table, Wanted};
 
 /// The widest row: a mebibyte of weights is no embedding, it is a wrong argument.
 pub const MAX_DIM: usize = 1 << 18;
 
 /// Groups are numbered 0..=65535.
 pub const MAX_GROUP: u32 = u16::MAX as u32;
+
+/// In place of a group's number: the group that has the name that the options have, or a new one.
+pub const GROUP_BY_NAME: u32 = u32::MAX - 1;
 
 /// An open group. Safe to use from any number of threads; keeps its storage open.
 pub struct Embedding {
@@ -49,7 +52,7 @@ impl Embedding {
     ///
     /// # Errors
     /// - `INVALID_ARGUMENT`: dim 0 or too wide, a group above 65535, a wrong option
-    /// - `ALREADY_EXISTS`: the group has another dim or optimizer
+    /// - `ALREADY_EXISTS`: the group has another dim, optimizer or name; the name is another group's
     pub fn new(
         storage: Storage,
         optimizer: Arc<Optimizer>,
@@ -61,13 +64,18 @@ impl Embedding {
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(Error::invalid(format!("dim is {dim}; a number from 1 to {MAX_DIM} is needed")));
         }
-        let Ok(group) = u16::try_from(group) else {
-            return Err(Error::invalid(format!(
-                "group is {group}; a number from 0 to {MAX_GROUP} is needed"
-            )));
-        };
         let options = EmbeddingOptions::read(options)?;
-        let table = Arc::new(Table::open(&storage, group, dim, optimizer, initializer)?);
+        let number = match (u16::try_from(group), &options.name) {
+            (Ok(number), _) => Some(number),
+            (Err(_), Some(_)) if group == GROUP_BY_NAME => None,
+            (Err(_), _) => {
+                return Err(Error::invalid(format!(
+                    "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_GROUP_BY_NAME and the option name, is needed"
+                )));
+            }
+        };
+        let wanted = Wanted { number, name: options.name.as_deref() };
+        let table = Arc::new(Table::open(&storage, wanted, dim, optimizer, initializer)?);
         Ok(Embedding { table, storage, options, admission: Admission::default() })
     }
 

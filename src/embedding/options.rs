@@ -5,8 +5,10 @@ use crate::params::Params;
 use crate::storage::Duplicates;
 
 /// The options with their defaults filled in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EmbeddingOptions {
+    /// What the group is called.
+    pub name: Option<String>,
     pub duplicates: Duplicates,
     /// A key that reads as zeros, never has a row, and whose gradients are dropped.
     pub padding_key: Option<i64>,
@@ -22,7 +24,8 @@ impl EmbeddingOptions {
         let mut reader = params.reader("embedding");
         let duplicates = reader.choice("duplicates", 0, &DUPLICATES.map(|(word, _)| word))?;
         let padding_key = reader.int_if_set("padding_key", i64::MIN, i64::MAX)?;
+        let name = reader.text_if_set("name", "a name of 1 to 255 bytes")?.map(str::to_owned);
         reader.finish()?;
-        Ok(EmbeddingOptions { duplicates: DUPLICATES[duplicates].1, padding_key })
+        Ok(EmbeddingOptions { name, duplicates: DUPLICATES[duplicates].1, padding_key })
     }
 }

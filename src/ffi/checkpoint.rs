@@ -6,12 +6,13 @@ use super::{arguments, damo_storage, guard};
 use crate::error::damo_status;
 
 /// Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
-/// optimizer state, groups, global steps, and the filters of embeddings that are open (in the folder filters). It has every
+/// optimizer state, groups with their names, global steps, and the filters of embeddings that are open (in the folder filters). It has every
 /// call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
 /// large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
 /// under its name only when it is whole.
 ///
-/// damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too.
+/// damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
+/// it is known by from then on, here and there.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
 /// POISONED, FORKED. There is no such directory then.
@@ -34,8 +35,8 @@ pub unsafe extern "C" fn damo_storage_checkpoint(
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
 /// not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
-/// while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim
-/// or optimizer there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+/// while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
+/// optimizer or name there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
 /// is to be opened again, the checkpoint has taken its place, and opening finishes that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_load_from_checkpoint(

@@ -15,10 +15,13 @@ pub struct damo_embedding {
     pub(super) inner: Embedding,
 }
 
+/// As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
+pub const DAMO_GROUP_BY_NAME: u32 = 0xFFFF_FFFE;
+
 /// Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
 /// optimizer and initializer can be freed before it.
 ///
-/// dim is the number of weights a row (1..262144), group a number in 0..65535. A group keeps its dim and its
+/// dim is the number of weights a row (1..262144), group a number in 0..65535 or DAMO_GROUP_BY_NAME. A group keeps its dim and its
 /// optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. Embeddings that
 /// have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
 /// after a crash, made with the other's. options may be NULL; names (defaults):
@@ -26,10 +29,13 @@ pub struct damo_embedding {
 ///     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
 ///                   "sequential": one step per occurrence, in order (the default);
 ///                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
+///     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
+///                   for good; it is stored, and part of checkpoints (none)
 ///     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
-/// option; ALREADY_EXISTS when the group has another dim or optimizer; IO; FORKED.
+/// option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
+/// name is another group's, and when all groups are taken; IO; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_new(
     storage: *const damo_storage,
@@ -252,6 +258,23 @@ pub unsafe extern "C" fn damo_embedding_record(
         if let Some(update_num) = update_num {
             *update_num = record.update_num as i64;
         }
+        Ok(())
+    })
+}
+
+/// Writes the group's number to *group, which DAMO_GROUP_BY_NAME leaves open.
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle or group.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_embedding_group(
+    embedding: *const damo_embedding,
+    group: *mut u32,
+) -> damo_status {
+    guard::status("damo_embedding_group", || {
+        // SAFETY: the contract of `arguments`.
+        let (embedding, group) =
+            unsafe { (arguments::handle(embedding, "embedding")?, arguments::out(group, "group")?) };
+        *group = u32::from(embedding.inner.group().id());
         Ok(())
     })
 }

@@ -122,6 +122,37 @@ pub unsafe extern "C" fn damo_storage_stat(
     })
 }
 
+/// Writes what the storage holds, but for its rows, as a JSON object into buffer, with a NUL at the end:
+///
+///     dir           its directory, absolute
+///     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
+///                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
+///     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
+///                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
+///                   an object of name and params; scheduler may be null
+///
+/// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
+/// it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices, unless other threads open
+/// groups or train meanwhile (steps get longer).
+///
+/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
+/// then unchanged; IO, CORRUPTION, FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_describe(
+    storage: *const damo_storage,
+    buffer: *mut c_char,
+    buffer_len: usize,
+    json_len: *mut usize,
+) -> damo_status {
+    guard::status("damo_storage_describe", || {
+        // SAFETY: the contract of `arguments`.
+        let storage = unsafe { arguments::handle(storage, "storage") }?;
+        let description = storage.inner.describe()?;
+        // SAFETY: the contract of `arguments`.
+        unsafe { arguments::give_json(&description, buffer, buffer_len, json_len) }
+    })
+}
+
 /// Frees a storage handle. NULL is a no-op. The directory is closed, and its lock released, once the handles of
 /// its embeddings are freed too.
 #[unsafe(no_mangle)]

@@ -84,9 +84,17 @@ impl<'a> Reader<'a> {
 
     /// A string without a default, and not empty.
     pub fn required_text(&mut self, name: &'static str, words: &str) -> Result<&'a str> {
-        match self.take(&[name])? {
+        match self.text_if_set(name, words)? {
+            Some(text) => Ok(text),
             None => Err(self.missing(name, words)),
-            Some((_, Value::Str(text))) if !text.is_empty() => Ok(text),
+        }
+    }
+
+    /// A string that is not empty, or None when the key is not there.
+    pub fn text_if_set(&mut self, name: &'static str, words: &str) -> Result<Option<&'a str>> {
+        match self.take(&[name])? {
+            None => Ok(None),
+            Some((_, Value::Str(text))) if !text.is_empty() => Ok(Some(text)),
             Some((name, value)) => Err(self.refused(name, value, words)),
         }
     }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identity;
 use super::replay::FOLDER as JOURNAL;
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
@@ -59,19 +60,22 @@ impl Storage {
         let temporary = temporary_name(path)?;
         let unfinished = Unfinished(&temporary);
         remove_stale(path);
-        self.core().write_checkpoint(&temporary).map_err(named)?;
+        let rocks = self.core().rocks()?;
+        let identity = Identity::begin(self.core(), &rocks).map_err(named)?;
+        self.core().write_checkpoint(&temporary, &identity).map_err(named)?;
         // Never over something that appeared meanwhile: only an empty directory would be replaced.
         if fs::symlink_metadata(path).is_ok() {
             return Err(already_exists(path));
         }
         fs::rename(&temporary, path).map_err(|error| named(failed(path, &error)))?;
         std::mem::forget(unfinished);
+        identity.keep();
         sync_dir(parent(path)).map_err(|error| named(failed(path, &error)))
     }
 }
 
 impl Core {
-    fn write_checkpoint(&self, dir: &Path) -> Result<()> {
+    fn write_checkpoint(&self, dir: &Path, identity: &Identity) -> Result<()> {
         let rocks = self.rocks()?;
         // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
         // they are copied afterwards.
@@ -83,7 +87,10 @@ impl Core {
         if away.is_some() {
             remove(&linked).map_err(|error| failed(&linked, &error))?;
         }
-        let cut = self.with_cut(&rocks, |cut| rocks.checkpoint(&linked).map(|()| cut))?;
+        let cut = self.with_cut(&rocks, |cut| {
+            identity.write()?;
+            rocks.checkpoint(&linked).map(|()| cut)
+        })?;
         if away.is_some() {
             copy_files(&linked, dir).map_err(|error| failed(dir, &error))?;
         }

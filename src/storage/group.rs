@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::Core;
+use super::names::{self, Wanted, name_key};
 use super::rocks::{Batch, Rocks};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
@@ -59,13 +60,41 @@ impl GroupConfig {
 /// Locks are taken in the order write, load, a shard's.
 pub struct Group {
     id: u16,
+    /// Its name, once it has one.
+    name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
     /// Its resident rows, once it has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
+    /// Tables that it is open for.
+    tables: AtomicUsize,
     write: Mutex<()>,
     load: Mutex<()>,
     poisoned: AtomicBool,
+}
+
+/// A group that is open for a table.
+pub(super) struct Opened(Arc<Group>);
+
+impl Opened {
+    pub(super) fn new(group: Arc<Group>) -> Opened {
+        group.tables.fetch_add(1, Ordering::Relaxed);
+        Opened(group)
+    }
+}
+
+impl std::ops::Deref for Opened {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.tables.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The right to change a group's rows, held by one call at a time. Should that call panic, the group is poisoned:
@@ -80,6 +109,11 @@ impl Group {
         self.id
     }
 
+    /// What it is called, if it has a name.
+    pub fn name(&self) -> Option<String> {
+        self.name.lock().clone()
+    }
+
     pub fn config(&self) -> GroupConfig {
         self.config.lock().clone()
     }
@@ -92,6 +126,11 @@ impl Group {
     /// The resident rows, if the group has been opened.
     pub(super) fn cache(&self) -> Option<Arc<GroupCache>> {
         self.cache.lock().clone()
+    }
+
+    /// Whether there is a table of it.
+    pub(super) fn is_open(&self) -> bool {
+        self.tables.load(Ordering::Relaxed) > 0
     }
 
     /// Makes room for resident rows, unless an opening before this one has.
@@ -136,9 +175,12 @@ impl Group {
         ))
     }
 
-    /// The rows that were there are gone, and others have taken their place.
-    pub(super) fn begin_anew(&self, step: i64) {
-        self.step.store(step, Ordering::Release);
+    /// The rows that were there are gone, and those of another group (None: none) have taken their place.
+    pub(super) fn begin_anew(&self, other: Option<&Group>) {
+        self.step.store(other.map_or(0, Group::step), Ordering::Release);
+        if let Some(name) = other.and_then(Group::name) {
+            *self.name.lock() = Some(name);
+        }
         self.poisoned.store(false, Ordering::Release);
     }
 
@@ -172,34 +214,36 @@ impl Core {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
-    /// `ALREADY_EXISTS` when the group has another dim or optimizer; both are named.
-    pub(super) fn open_group(&self, id: u16, config: GroupConfig) -> Result<Arc<Group>> {
+    /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As [`names::find`].
+    pub(super) fn open_group(&self, wanted: Wanted, config: GroupConfig) -> Result<Arc<Group>> {
         let mut groups = self.groups.lock();
+        let id = names::find(&groups, wanted)?;
+        let name = wanted.name.map(str::to_owned);
         let Some(group) = groups.get(&id) else {
-            let group = Arc::new(new_group(id, config, 0));
-            self.save_config(&group)?;
+            self.register(id, name.as_deref(), &config)?;
+            let group = Arc::new(new_group(id, name, config, 0));
             groups.insert(id, Arc::clone(&group));
             return Ok(group);
         };
         let mut known = group.config.lock();
+        let mut known_name = group.name.lock();
+        let name = name.or_else(|| known_name.clone());
         check_same_rows(id, &known, &config)?;
-        if *known != config {
-            let before = std::mem::replace(&mut *known, config);
-            if let Err(error) = self.write_config(id, &known) {
-                *known = before;
-                return Err(error);
-            }
+        if *known != config || *known_name != name {
+            self.register(id, name.as_deref(), &config)?;
+            *known = config;
+            *known_name = name;
         }
         Ok(Arc::clone(group))
     }
 
-    fn save_config(&self, group: &Group) -> Result<()> {
-        self.write_config(group.id, &group.config.lock())
-    }
-
-    pub(super) fn write_config(&self, id: u16, config: &GroupConfig) -> Result<()> {
+    /// Stores what a group is called and was opened with.
+    pub(super) fn register(&self, id: u16, name: Option<&str>, config: &GroupConfig) -> Result<()> {
         let mut batch = Batch::default();
         batch.put_meta(config_key(id), config.to_json()?);
+        if let Some(name) = name {
+            batch.put_meta(name_key(id), name.as_bytes().to_vec());
+        }
         self.rocks()?.write(batch, self.syncs())
     }
 }
@@ -219,7 +263,9 @@ pub(super) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
                 bytes.try_into().map_err(|_| damaged("its global step is not 8 bytes".to_owned()))?,
             ),
         };
-        groups.insert(id, Arc::new(new_group(id, config, step)));
+        let name = rocks.read_meta(&name_key(id))?.map(String::from_utf8).transpose();
+        let name = name.map_err(|error| damaged(format!("its name: {error}")))?;
+        groups.insert(id, Arc::new(new_group(id, name, config, step)));
     }
     Ok(groups)
 }
@@ -235,12 +281,14 @@ pub(super) fn step_key(id: u16) -> String {
     format!("step:{id:05}")
 }
 
-fn new_group(id: u16, config: GroupConfig, step: i64) -> Group {
+fn new_group(id: u16, name: Option<String>, config: GroupConfig, step: i64) -> Group {
     Group {
         id,
+        name: Mutex::new(name),
         config: Mutex::new(config),
         step: AtomicI64::new(step),
         cache: Mutex::new(None),
+        tables: AtomicUsize::new(0),
         write: Mutex::new(()),
         load: Mutex::new(()),
         poisoned: AtomicBool::new(false),

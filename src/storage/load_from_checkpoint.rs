@@ -15,7 +15,7 @@ use super::group::{self, Group};
 use super::open::{check_format, open_here};
 use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
 use super::rocks::Rocks;
-use super::{Core, Storage, restore, scan};
+use super::{Core, Storage, names, restore, scan};
 use crate::error::{Error, Result, Status};
 use crate::journal;
 
@@ -25,8 +25,8 @@ impl Storage {
     ///
     /// # Errors
     /// `NOT_FOUND`; `CORRUPTION` when it is damaged or not whole; `NOT_SUPPORTED` for another format; `BUSY` while it is open,
-    /// and while a dump or an iterator is under way here; `ALREADY_EXISTS` when a group that is open here has another dim or
-    /// optimizer there; `IO`. What was stored is as it was then, unless the message says that opening it again is needed.
+    /// and while a dump or an iterator is under way here; `ALREADY_EXISTS` when a group that is open here has another dim,
+    /// optimizer or name there; `IO`. What was stored is as it was then, unless the message says that opening it again is needed.
     pub fn load_from_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
@@ -46,18 +46,18 @@ impl Storage {
         core.check_not_lost()?;
         // Nobody may change it meanwhile.
         let checkpoint = Directory::take(path)?;
-        core.check_checkpoint(checkpoint.path()).map_err(named)?;
+        let theirs = core.check_checkpoint(checkpoint.path()).map_err(named)?;
         let filters = core.prepare_filters(checkpoint.path()).map_err(named)?;
         restore::stage(checkpoint.path(), &core.dir).map_err(named)?;
-        let loaded = core.replace_contents(filters);
+        let loaded = core.replace_contents(&theirs, filters);
         restore::abandon(&core.dir);
         loaded.map_err(named)
     }
 }
 
 impl Core {
-    /// Reads a checkpoint through.
-    fn check_checkpoint(&self, dir: &Path) -> Result<()> {
+    /// Reads a checkpoint through; its groups.
+    fn check_checkpoint(&self, dir: &Path) -> Result<BTreeMap<u16, Arc<Group>>> {
         List::check(dir)?;
         if restore::is_committed(dir) {
             return Err(Error::new(
@@ -83,22 +83,26 @@ impl Core {
         let groups = group::load_all(&rocks)?;
         self.check_groups(&groups)?;
         rocks.verify_checksums()?;
-        scan::check_rows(&rocks, &groups)
+        scan::check_rows(&rocks, &groups)?;
+        Ok(groups)
     }
 
     /// Refuses groups that embeddings are open for and that are different there.
     fn check_groups(&self, theirs: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
-        for ours in self.groups().iter().filter(|group| group.cache().is_some()) {
-            if let Some(theirs) = theirs.get(&ours.id()) {
-                group::check_same_rows(ours.id(), &theirs.config(), &ours.config())?;
+        for ours in self.groups().iter().filter(|group| group.is_open()) {
+            if let Some(same) = theirs.get(&ours.id()) {
+                group::check_same_rows(ours.id(), &same.config(), &ours.config())?;
             }
+            names::check_same(ours, theirs)?;
         }
         Ok(())
     }
 
-    fn replace_contents(&self, filters: Vec<Prepared>) -> Result<()> {
+    fn replace_contents(&self, theirs: &BTreeMap<u16, Arc<Group>>, filters: Vec<Prepared>) -> Result<()> {
         // From here on no call is under way.
         let _contents = self.contents.write();
+        // Groups may have been opened meanwhile.
+        self.check_groups(theirs)?;
         let _rounds = self.rounds.lock();
         let last = self.last_number();
         self.close_rocks()?;
@@ -156,14 +160,18 @@ impl Core {
         *groups = theirs;
         for (id, group) in ours {
             let Some(cache) = group.cache() else { continue };
-            let step = groups.get(&id).map_or(0, |theirs| theirs.step());
+            if !group.is_open() {
+                cache.clear(true);
+                self.budget.remove_group();
+                continue;
+            }
             cache.clear(!rocks.has_rows(id)?);
-            group.begin_anew(step);
+            group.begin_anew(groups.get(&id).map(|theirs| &**theirs));
             groups.insert(id, group);
         }
         drop(groups);
-        for group in self.groups().iter().filter(|group| group.cache().is_some()) {
-            self.write_config(group.id(), &group.config())?;
+        for group in self.groups().iter().filter(|group| group.is_open()) {
+            self.register(group.id(), group.name().as_deref(), &group.config())?;
         }
         self.forget_exports(rocks)?;
         self.budget.lend(rocks.metadata_bytes()?);

@@ -122,8 +122,11 @@ static void embedding_refuses(const char *scratch) {
   damo_storage *storage;
   damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL), *adam = damo_optimizer_new("adam", NULL, NULL);
   damo_initializer *ones = damo_initializer_new("ones", NULL);
-  damo_params *typo = damo_params_new();
+  damo_params *typo = damo_params_new(), *name = damo_params_new();
   damo_embedding *embedding, *other;
+  char json[4096];
+  size_t json_len = 0;
+  uint32_t group = 7;
 
   snprintf(path, sizeof path, "%s/table", scratch);
   storage = damo_storage_new(path, 0, NULL);
@@ -141,6 +144,14 @@ static void embedding_refuses(const char *scratch) {
   CHECK_OK(damo_params_set_str(typo, "duplicates", "max"));
   CHECK_NULL(damo_embedding_new(storage, sgd, ones, DIM, 0, typo), DAMO_STATUS_INVALID_ARGUMENT, "'duplicates'",
              "\"max\"", "'sequential', 'sum', 'mean'");
+  CHECK_NULL(damo_embedding_new(storage, sgd, ones, DIM, DAMO_GROUP_BY_NAME, NULL), DAMO_STATUS_INVALID_ARGUMENT,
+             "group is 4294967294", "the option name");
+  CHECK_OK(damo_params_set_str(name, "name", "a\tb"));
+  CHECK_NULL(damo_embedding_new(storage, sgd, ones, DIM, DAMO_GROUP_BY_NAME, name), DAMO_STATUS_INVALID_ARGUMENT,
+             "\"a\\tb\"", "control characters");
+  CHECK_OK(damo_params_set_int(name, "name", 5));
+  CHECK_NULL(damo_embedding_new(storage, sgd, ones, DIM, DAMO_GROUP_BY_NAME, name), DAMO_STATUS_INVALID_ARGUMENT, "'name'", "5");
+  damo_params_free(name);
   CHECK_OK(damo_storage_stat(storage, "groups", &value));
   CHECK(value == 0); /* no error registered a group */
 
@@ -182,6 +193,20 @@ static void embedding_refuses(const char *scratch) {
   CHECK(time == -5 && num == -5);
   CHECK_FAILS(damo_embedding_set_step(embedding, -1), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_set_step", "step is -1");
   CHECK_FAILS(damo_embedding_step(embedding, NULL), DAMO_STATUS_INVALID_ARGUMENT, "step is NULL");
+  CHECK_FAILS(damo_embedding_group(NULL, &group), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_group", "embedding is NULL");
+  CHECK_FAILS(damo_embedding_group(embedding, NULL), DAMO_STATUS_INVALID_ARGUMENT, "group is NULL");
+  CHECK_OK(damo_embedding_group(embedding, &group));
+  CHECK(group == 65535);
+  CHECK_FAILS(damo_storage_describe(NULL, NULL, 0, &json_len), DAMO_STATUS_INVALID_ARGUMENT, "storage is NULL");
+  CHECK_FAILS(damo_storage_describe(storage, NULL, 1, &json_len), DAMO_STATUS_INVALID_ARGUMENT, "buffer is NULL");
+  CHECK_OK(damo_storage_describe(storage, NULL, 0, &json_len));
+  CHECK(json_len > 100 && json_len < sizeof json);
+  json[0] = 'x';
+  CHECK_FAILS(damo_storage_describe(storage, json, json_len, NULL), DAMO_STATUS_INVALID_ARGUMENT, "damo_storage_describe",
+              "buffer_len is", "and a NUL");
+  CHECK(json[0] == 'x');
+  CHECK_OK(damo_storage_describe(storage, json, json_len + 1, NULL));
+  CHECK(strlen(json) == json_len && strstr(json, "{\"group\":65535,\"name\":null,\"dim\":3") != NULL);
 
   /* after all of that: the rows, their counts and the step are as they were */
   CHECK_OK(damo_embedding_peek(embedding, keys, KEYS, after, FLOATS, NULL));

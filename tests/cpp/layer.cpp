@@ -77,7 +77,7 @@ void an_embedding_trains(const std::string& dir) {
   embedding.peek(keys, weights, found);
   CHECK((weights == std::vector<float>{0, -1, 0, 0, 0, -1, -1, -1}));
   CHECK((found == std::vector<std::uint8_t>{1, 0, 1, 1}));
-  CHECK(embedding.step() == 1 && embedding.dim() == 2);
+  CHECK(embedding.step() == 1 && embedding.dim() == 2 && embedding.group() == 3);
 
   const damo::record record = embedding.record(4);
   CHECK(record.update_num == 1 && record.update_time > 1700000000000 && (record.data == std::vector<float>{0, -1}));
@@ -116,6 +116,28 @@ void an_embedding_trains(const std::string& dir) {
   again.flush();
 }
 
+void groups_have_names(const std::string& dir) {
+  const damo::storage storage(dir);
+  const damo::optimizer sgd("sgd");
+  const damo::initializer ones("ones");
+  const damo::embedding first(storage, sgd, ones, 2, 0);
+  const damo::embedding users(storage, sgd, ones, 2, damo::group_by_name, {{"name", "user"}});
+  const damo::embedding again(storage, sgd, ones, 2, damo::group_by_name, {{"name", "user"}});
+  CHECK(users.group() == 1 && again.group() == 1);
+  users.insert({4}, {7, 8});
+  CHECK((again.lookup({4}) == std::vector<float>{7, 8}) && again.record(4).group == 1);
+  throws(DAMO_STATUS_ALREADY_EXISTS, "'user' is group 1", [&] {
+    damo::embedding(storage, sgd, ones, 2, 0, {{"name", "user"}});
+  });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "the option name", [&] {
+    damo::embedding(storage, sgd, ones, 2, damo::group_by_name);
+  });
+  const std::string described = storage.describe();
+  CHECK(described.find("\"checkpoint\":null") != std::string::npos);
+  CHECK(described.find("{\"group\":1,\"name\":\"user\",\"dim\":2") != std::string::npos);
+  CHECK(described.back() == '}');
+}
+
 void a_filter_admits(const std::string& scratch) {
   const std::string path = scratch + "/filter";
   damo::embedding embedding = open(scratch + "/admitted", 3);
@@ -150,6 +172,7 @@ int main(int argc, char** argv) {
   params_carry_every_type();
   leaves_answer();
   an_embedding_trains(std::string(argv[1]) + "/storage");
+  groups_have_names(std::string(argv[1]) + "/named");
   a_filter_admits(argv[1]);
   return 0;
 }

@@ -19,9 +19,39 @@ pub fn option(name: &'static str, value: &'static str, help: &'static str) -> Ar
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-/// The group's number, as an option.
+/// A group as it is given: a number is a number, anything else a name.
+#[derive(Clone, Debug)]
+pub enum GroupArgument {
+    Number(u16),
+    Name(String),
+}
+
+/// The group's number or name, as an option.
 pub fn group(help: &'static str) -> Arg {
-    option("group", "GROUP", help).value_parser(value_parser!(u16))
+    option("group", "GROUP", help).value_parser(read_group)
+}
+
+pub fn read_group(text: &str) -> Result<GroupArgument, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(GroupArgument::Name(text.to_owned()));
+    }
+    let number = text.parse().map_err(|_| "a number from 0 to 65535, or a name, is needed".to_owned())?;
+    Ok(GroupArgument::Number(number))
+}
+
+impl GroupArgument {
+    /// The number of the group that is meant.
+    pub fn find(&self, storage: &Storage) -> Outcome<u16> {
+        match self {
+            GroupArgument::Number(number) => Ok(*number),
+            GroupArgument::Name(name) => Ok(storage.group_named(name)?.id()),
+        }
+    }
+}
+
+/// The group that the option names; None when it is not given.
+pub fn get_group(matches: &ArgMatches, storage: &Storage) -> Outcome<Option<u16>> {
+    get::<GroupArgument>(matches, "group")?.map(|group| group.find(storage)).transpose()
 }
 
 /// A command on the storage DIR.

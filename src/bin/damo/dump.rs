@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use clap::{ArgMatches, Command, value_parser};
 use damo::params::Params;
-use damo::storage::DumpOptions;
+use damo::storage::{DumpFormat, DumpOptions};
 use serde_json::json;
 
-use super::arguments::{get, get_path, group, on_storage, open, option, path};
+use super::arguments::{get, get_group, get_path, group, on_storage, open, option, path};
 use super::failure::Outcome;
 use super::output::{Output, bytes, rate, seconds, thousands};
 use super::progress::{Progress, Unit};
@@ -43,8 +43,9 @@ pub fn command() -> Command {
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let path = get_path(matches, "PATH")?;
-    let options = DumpOptions::read(&condition(matches)?)?;
+    let mut options = DumpOptions::read(&condition(matches)?)?;
     let storage = open(matches)?;
+    options.group = get_group(matches, &storage)?;
     let started = Instant::now();
     let dumped = {
         let progress = Progress::of("dumping", Unit::Rows);
@@ -65,17 +66,22 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
             "seconds": seconds(took),
         }));
     }
-    output.pairs(&[
+    let mut pairs = vec![
         ("path", path.display().to_string()),
         ("rows", format!("{} ({} rows/s)", thousands(dumped.rows), thousands(rate(dumped.rows, took)))),
-        ("removed", thousands(dumped.removed)),
         ("bytes", bytes(dumped.bytes)),
-        ("saturated", thousands(dumped.saturated)),
-        ("number", format!("{} (the next increment's --since)", dumped.number)),
-    ])
+    ];
+    if matches!(options.format, DumpFormat::Table { .. }) {
+        pairs.extend([
+            ("removed", thousands(dumped.removed)),
+            ("saturated", thousands(dumped.saturated)),
+            ("number", format!("{} (the next increment's --since)", dumped.number)),
+        ]);
+    }
+    output.pairs(&pairs)
 }
 
-/// In the words of `damo_storage_dump`, which also says what is wrong with them.
+/// All but the group, in the words of `damo_storage_dump`, which also says what is wrong with them.
 fn condition(matches: &ArgMatches) -> Outcome<Params> {
     let mut params = Params::new();
     for (name, key) in [("format", "format"), ("value-type", "value_type")] {
@@ -90,9 +96,6 @@ fn condition(matches: &ArgMatches) -> Outcome<Params> {
     }
     if let Some(days) = get::<f64>(matches, "expire-days")? {
         params.set("expire_days", *days)?;
-    }
-    if let Some(group) = get::<u16>(matches, "group")? {
-        params.set("group", i64::from(*group))?;
     }
     Ok(params)
 }

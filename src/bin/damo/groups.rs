@@ -1,7 +1,8 @@
 //! `damo groups`: what each group was last opened with.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use damo::storage::Named;
+use damo::storage::{GroupDescription, Named};
+use serde::Serialize;
 use serde_json::json;
 
 use super::arguments::{on_storage, open};
@@ -21,40 +22,44 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let counts = matches.get_flag("count");
     let (mut objects, mut lines) = (Vec::new(), Vec::new());
     for group in storage.groups() {
-        let (config, id, step) = (group.config(), group.id(), group.step());
-        let (_, row_len) = group.shape()?;
+        let group = group.describe()?;
         let rows = if counts {
             let _progress = Progress::under_way("counting");
-            Some(storage.row_count(Some(id))?)
+            Some(storage.row_count(Some(group.group))?)
         } else {
             None
         };
-        let mut line = vec![id.to_string(), config.dim.to_string(), row_len.to_string(), thousands_of(step)];
+        let mut line = vec![
+            group.group.to_string(),
+            group.name.clone().unwrap_or_else(|| "-".to_owned()),
+            group.dim.to_string(),
+            group.row_len.to_string(),
+            thousands_of(group.step),
+        ];
         line.extend(rows.map(thousands));
-        line.push(named(&config.optimizer));
-        line.push(named(&config.initializer));
-        line.push(config.scheduler.as_ref().map_or("-".to_owned(), named));
+        line.push(named(&group.optimizer));
+        line.push(named(&group.initializer));
+        line.push(group.scheduler.as_ref().map_or("-".to_owned(), named));
         lines.push(line);
-        objects.push(json!({
-            "group": id,
-            "dim": config.dim,
-            "row_len": row_len,
-            "step": step,
-            "rows": rows,
-            "optimizer": config.optimizer,
-            "initializer": config.initializer,
-            "scheduler": config.scheduler,
-        }));
+        objects.push(Counted { group, rows });
     }
     if output.is_json() {
         return output.json(&json!({ "dir": storage.dir().to_string_lossy(), "groups": objects }));
     }
-    let mut headings = vec![number("group"), number("dim"), number("floats"), number("step")];
+    let mut headings = vec![number("group"), text("name"), number("dim"), number("floats"), number("step")];
     if counts {
         headings.push(number("rows"));
     }
     headings.extend([text("optimizer"), text("initializer"), text("scheduler")]);
     output.columns(&headings, &lines)
+}
+
+/// A group as it is printed for scripts.
+#[derive(Serialize)]
+struct Counted {
+    #[serde(flatten)]
+    group: GroupDescription,
+    rows: Option<u64>,
 }
 
 fn named(named: &Named) -> String {

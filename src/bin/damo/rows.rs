@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Command, value_parser};
 
-use super::arguments::{get, group, on_storage, open, option};
+use super::arguments::{get, get_group, group, on_storage, open, option};
 use super::failure::Outcome;
 use super::output::Output;
 use super::record::{Row, date};
@@ -18,9 +18,9 @@ pub fn command() -> Command {
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
-    let (group, limit) = (get::<u16>(matches, "group")?.copied(), get::<u64>(matches, "limit")?.copied());
+    let limit = get::<u64>(matches, "limit")?.copied();
     let storage = open(matches)?;
-    let mut rows = storage.rows(group)?;
+    let mut rows = storage.rows(get_group(matches, &storage)?)?;
     if !output.is_json() {
         output.line(&format!(
             "{:>5}  {:>20}  {:<23}  {:>10}  weights",

@@ -9,7 +9,7 @@ use super::failure::Outcome;
 use super::output::{Output, bytes, thousands};
 
 pub fn command() -> Command {
-    on_storage(Command::new("stat")).about("Shows every statistic of a storage").after_help(
+    on_storage(Command::new("stat")).about("Shows every statistic of a storage, and the checkpoint that was made or loaded last").after_help(
         "Counts of what happened are since the storage was opened, which is now: mostly 0. They are of use in a trainer. \
          rows_estimate is RocksDB's; `damo groups --count` counts.",
     )
@@ -24,9 +24,11 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     if output.is_json() {
         let stats: Map<String, Value> =
             stats.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        return output.json(&json!({ "dir": storage.dir().to_string_lossy(), "stats": stats }));
+        let dir = storage.dir().to_string_lossy();
+        return output.json(&json!({ "dir": dir, "checkpoint": storage.checkpoint_id()?, "stats": stats }));
     }
     let show = |name: &str, value| if name.contains("bytes") { bytes(value) } else { thousands(value) };
-    let pairs: Vec<_> = stats.iter().map(|(name, value)| (*name, show(name, *value))).collect();
+    let mut pairs: Vec<_> = stats.iter().map(|(name, value)| (*name, show(name, *value))).collect();
+    pairs.push(("checkpoint", storage.checkpoint_id()?.unwrap_or_else(|| "-".to_owned())));
     output.pairs(&pairs)
 }

@@ -24,8 +24,8 @@ pub(super) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
 
-use super::group::{Group, GroupConfig};
-use super::{Core, Storage};
+use super::group::{Group, GroupConfig, Opened};
+use super::{Core, Storage, Wanted};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -35,7 +35,7 @@ use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
 pub struct Table {
-    group: Arc<Group>,
+    group: Opened,
     cache: Arc<GroupCache>,
     optimizer: Arc<Optimizer>,
     initializer: Arc<Initializer>,
@@ -60,10 +60,10 @@ impl Table {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
-    /// `ALREADY_EXISTS` when the group has another dim or optimizer; `IO`; `OUT_OF_MEMORY`.
+    /// As [`Core::open_group`]; `IO`; `OUT_OF_MEMORY`.
     pub fn open(
         storage: &Storage,
-        group: u16,
+        group: Wanted,
         dim: usize,
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
@@ -104,6 +104,7 @@ impl Table {
         config: u32,
     ) -> Result<Table> {
         let row_len = optimizer.row_len(dim);
+        let group = Opened::new(group);
         let cache = group.open_cache(row_len, core)?;
         let spare = Mutex::new(Vec::new());
         Ok(Table { group, cache, optimizer, initializer, dim, row_len, config, spare })

@@ -73,10 +73,10 @@ class Storage(Case):
         self.assertEqual(os.listdir(self.folder), ["file"])
 
     def test_rows_expire(self):
-        embedding = self.embedding(damo.PyStorage(self.path("table"), ttl=1))
+        embedding = self.embedding(damo.PyStorage(self.path("table"), ttl=2))
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
         self.assertEqual(self.looked_up(embedding, 5), [[0.5, 0.75]])
-        time.sleep(1.2)
+        time.sleep(2.2)
         self.assertEqual(self.looked_up(embedding, 5), [[1, 1]])
 
     def test_dump_is_what_servers_read(self):

@@ -1,10 +1,10 @@
 """A storage's life: names, closing, checkpoints, dumps, expiry, errors."""
 
 import datetime
-import json
 import os
 import pathlib
 import struct
+import threading
 
 import numpy as np
 
@@ -47,26 +47,59 @@ class Names(Case):
             error = self.assert_fails(ValueError, ["group 0"], self.users, storage, **options)
             self.assertIs(error.status, damo.Status.ALREADY_EXISTS)
 
-    def test_a_damaged_file_is_refused(self):
+    def test_names_are_those_of_c(self):
         with self.storage() as storage:
             self.users(storage)
-        with open(self.path("table/names.json"), "w") as file:
-            file.write("{")
-        self.assert_fails(damo.CorruptionError, ["names.json"], self.storage)
-        os.remove(self.path("table/names.json"))
+            storage.embedding(4, dim=1, optimizer=damo.Adam(lr=0.5))
+            described = storage.describe()
+            self.assertEqual((described["dir"], described["checkpoint"]), (self.path("table"), None))
+            groups = [(group["group"], group["name"], group["dim"]) for group in described["groups"]]
+            self.assertEqual(groups, [(0, "user", 4), (4, None, 1)])
+            adam = described["groups"][1]["optimizer"]
+            self.assertEqual((adam["name"], adam["params"]["gamma"]), ("adam", 0.5))
         storage = self.storage()
-        self.assertEqual(storage.names, {})
-        with self.assertWarnsRegex(UserWarning, "'user' is the new group 1.*names.json"):
-            self.assertEqual(self.users(storage).group, 1)
-        storage.embedding("item", dim=1, optimizer=damo.SGD())
-
-    def test_a_checkpoint_without_names_leaves_them_as_they_are(self):
-        storage = self.storage()
-        self.users(storage).apply_gradients([1], floats(1, 4))
-        storage.checkpoint(self.path("monday"))
-        os.remove(self.path("monday/names.json"))  # As one that C has made.
-        storage.load_from_checkpoint(self.path("monday"))
         self.assertEqual(storage.names, {"user": 0})
+        error = self.assert_fails(
+            ValueError, ["1 to 255 bytes"], storage.embedding, "x" * 256, dim=1, optimizer=damo.SGD()
+        )
+        self.assertIs(error.status, damo.Status.INVALID_ARGUMENT)
+        self.assert_fails(ValueError, ["1 to 255 bytes"], storage.embedding, "", dim=1, optimizer=damo.SGD())
+        self.assert_fails(KeyError, ["'item'", "'user'"], storage.row_count, "item")
+
+    def test_a_group_never_goes_on_with_another_ones_rows(self):
+        with self.storage("other") as other:
+            other.embedding("item", dim=4, optimizer=damo.SGD())
+            other.checkpoint(self.path("monday"))
+        storage = self.storage()
+        users = self.users(storage)
+        users.apply_gradients([1], floats(1, 4))
+        error = self.assert_fails(
+            ValueError, ["monday", "'item'", "'user'"], storage.load_from_checkpoint, self.path("monday")
+        )
+        self.assertIs(error.status, damo.Status.ALREADY_EXISTS)
+        self.assertIn(1, users)
+        users.close()
+        storage.load_from_checkpoint(self.path("monday"))
+        self.assertEqual(storage.names, {"item": 0})
+
+    def test_a_description_while_others_train(self):
+        storage = self.storage()
+        users = self.users(storage)
+        failed = []
+
+        def train():
+            try:
+                for step in range(3000):
+                    users.step = 10 ** (step % 18)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=train)
+        thread.start()
+        while thread.is_alive():
+            self.assertEqual(storage.names, {"user": 0})
+        thread.join()
+        self.assertEqual(failed, [])
 
 
 class Closing(Case):
@@ -240,9 +273,3 @@ class Life(Case):
         self.assertEqual(np.frombuffer(data, "<u8", 2, 8).tolist(), [1, 0])
         self.assertEqual(np.frombuffer(data, "<f4", 4, 24 + 12).tolist(), [0, 1, 2, 3])
         self.assert_fails(ValueError, ['"xml"', "'table'"], storage.dump, self.path("a"), format="xml")
-
-    def test_the_names_file_is_small_and_readable(self):
-        with self.storage() as storage:
-            self.users(storage)
-        stored = json.loads(pathlib.Path(self.path("table/names.json")).read_text())
-        self.assertEqual(stored, {"version": 1, "groups": {"user": 0}, "checkpoint": None})

@@ -1,0 +1,59 @@
+//! Describe: what a storage holds, but for its rows.
+
+use serde::Serialize;
+
+use super::{Group, Named, Storage};
+use crate::error::{Error, Result};
+
+/// A group and what it was last opened with.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupDescription {
+    pub group: u16,
+    pub name: Option<String>,
+    pub dim: usize,
+    /// Floats of a row: its weights and the optimizer's state.
+    pub row_len: usize,
+    pub step: i64,
+    pub optimizer: Named,
+    pub initializer: Named,
+    pub scheduler: Option<Named>,
+}
+
+#[derive(Serialize)]
+struct Description<'a> {
+    dir: &'a str,
+    checkpoint: Option<String>,
+    groups: Vec<GroupDescription>,
+}
+
+impl Group {
+    /// # Errors
+    /// `CORRUPTION` when its optimizer is not known.
+    pub fn describe(&self) -> Result<GroupDescription> {
+        let (config, (dim, row_len)) = (self.config(), self.shape()?);
+        Ok(GroupDescription {
+            group: self.id(),
+            name: self.name(),
+            dim,
+            row_len,
+            step: self.step(),
+            optimizer: config.optimizer,
+            initializer: config.initializer,
+            scheduler: config.scheduler,
+        })
+    }
+}
+
+impl Storage {
+    /// The directory, the checkpoint that was made or loaded last, and every group in order of number, as JSON.
+    ///
+    /// # Errors
+    /// `CORRUPTION`; `IO`; `FORKED`.
+    pub fn describe(&self) -> Result<String> {
+        let checkpoint = self.checkpoint_id()?;
+        let groups = self.groups().iter().map(|group| group.describe()).collect::<Result<_>>()?;
+        let description = Description { dir: &self.dir().to_string_lossy(), checkpoint, groups };
+        serde_json::to_string(&description)
+            .map_err(|error| Error::invalid(format!("the storage cannot be described: {error}")))
+    }
+}

@@ -1,0 +1,80 @@
+//! What a checkpoint is known by: a random number that the checkpoint and the storage it was made of have in common, so that what is
+//! kept beside (a model's dense part) can tell whether it fits.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::rocks::{Batch, Rocks};
+use super::{Core, Storage};
+use crate::error::{Error, Result};
+
+const RECORD: &str = "checkpoint";
+
+impl Storage {
+    /// What the checkpoint is known by that was made or loaded last, or that this storage was; None when there was none.
+    ///
+    /// # Errors
+    /// `IO`; `CORRUPTION`.
+    pub fn checkpoint_id(&self) -> Result<Option<String>> {
+        let _call = self.begin_call()?;
+        read(&*self.core().rocks()?)
+    }
+}
+
+/// A checkpoint that is being made; unless it is, the storage is known by what it was before.
+pub(super) struct Identity<'a> {
+    rocks: &'a Rocks,
+    before: Option<String>,
+    is_made: bool,
+}
+
+impl<'a> Identity<'a> {
+    /// Nobody else makes a checkpoint or loads one meanwhile.
+    ///
+    /// # Errors
+    /// `IO`; `CORRUPTION`.
+    pub(super) fn begin(core: &Core, rocks: &'a Rocks) -> Result<Identity<'a>> {
+        debug_assert!(core.checkpoints.is_locked());
+        Ok(Identity { rocks, before: read(rocks)?, is_made: false })
+    }
+
+    /// To be called when nothing but the links is left to do: they have it then.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn write(&self) -> Result<()> {
+        write(self.rocks, &new())
+    }
+
+    pub(super) fn keep(mut self) {
+        self.is_made = true;
+    }
+}
+
+impl Drop for Identity<'_> {
+    fn drop(&mut self) {
+        if !self.is_made {
+            // Where this fails, the storage is known by something that no checkpoint has.
+            let _ = write(self.rocks, self.before.as_deref().unwrap_or_default());
+        }
+    }
+}
+
+fn read(rocks: &Rocks) -> Result<Option<String>> {
+    let Some(bytes) = rocks.read_meta(RECORD)? else { return Ok(None) };
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::corruption("the record of what the checkpoint is known by is damaged"))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn write(rocks: &Rocks, identity: &str) -> Result<()> {
+    let mut batch = Batch::default();
+    batch.put_meta(RECORD.to_owned(), identity.as_bytes().to_vec());
+    rocks.write(batch, true)
+}
+
+/// 32 hexadecimal digits. The standard library's hashers have random keys, which is all that is needed here.
+fn new() -> String {
+    let random =
+        |half: u64| RandomState::new().hash_one((half, std::process::id(), std::time::SystemTime::now()));
+    format!("{:016x}{:016x}", random(0), random(1))
+}
