@@ -214,3 +214,36 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
     }
     assert!(bad.is_empty());
 }
+
+/// Between its look at the checkpoint and the moment when calls stop others may open groups.
+#[test]
+fn a_group_that_is_opened_during_a_load_is_not_the_checkpoints_of_another_dim() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let group = |storage: &Storage, dim| {
+        let (one, zeros) = (common::optimizer("sgd", &[]), common::initializer("zeros", &[]));
+        damo::embedding::Embedding::new(storage.clone(), one, zeros, dim, 9, &params(&[]))
+    };
+    {
+        let storage = open(&path("other"));
+        group(&storage, 2).unwrap().insert(&[1], &[5.0; 2]).unwrap();
+        storage.checkpoint(path("cp")).unwrap();
+    }
+    let mut outcomes = [0; 2];
+    for round in 0..40 * races() {
+        let storage = open(&path(&format!("a{round}")));
+        let (loaded, opened) = std::thread::scope(|scope| {
+            let load = scope.spawn(|| storage.load_from_checkpoint(path("cp")));
+            std::thread::sleep(Duration::from_micros(500 * u64::from(round)));
+            let opened = group(&storage, 3);
+            (load.join().unwrap(), opened)
+        });
+        assert!(loaded.is_ok() != opened.is_ok(), "round {round}: {loaded:?}, {opened:?}");
+        if let Ok(opened) = &opened {
+            assert_eq!(lookup(opened, &[1]), [0.0; 3]);
+        }
+        outcomes[usize::from(loaded.is_ok())] += 1;
+        storage.row_count(None).unwrap();
+    }
+    println!("refused, loaded: {outcomes:?}");
+}
