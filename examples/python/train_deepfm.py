@@ -5,7 +5,8 @@
     python3 examples/python/train_deepfm.py ml-100k.inter        # the last fifth, in time, is the test
 
 It writes to --out: the storage, a checkpoint after each epoch, curve.png, and serving/, the model for serving. --resume goes on after the last
-checkpoint, also when a run was killed. --compare trains the same net on torch.nn.Embedding for comparison.
+checkpoint, also when a run was killed. --compare trains the same net, from the same first weights, on torch.nn.Embedding with torch's optimizer for sparse gradients. With --optimizer
+adagrad both do the same; with adam they differ in what a row's step count is (damo's is the row's, SparseAdam's the table's).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,6 +35,13 @@ except ImportError:
         return iterable
 
 
+# The optimizer of rows on damo, and the one of torch.nn.Embedding(sparse=True) that it is compared with.
+OPTIMIZERS = {
+    "adam": (lambda lr: damo.Adam(lr=lr), lambda weights, lr: torch.optim.SparseAdam(weights, lr=lr)),
+    "adagrad": (lambda lr: damo.Adagrad(lr=10 * lr), lambda weights, lr: torch.optim.Adagrad(weights, lr=10 * lr)),
+}
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
@@ -41,7 +50,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--dim", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="of the rows; the dense part has Adam")
+    parser.add_argument("--lr", type=float, default=2e-3, help="of rows and dense part; adagrad's rows take ten times this")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache-bytes", type=int, default=256 << 20)
     parser.add_argument("--resume", action="store_true", help="go on after the last checkpoint in --out")
@@ -51,19 +61,22 @@ def arguments() -> argparse.Namespace:
 
 def on_damo(storage: damo.Storage, fields: int, options: argparse.Namespace) -> DeepFM:
     torch.manual_seed(options.seed)
-    adam = damo.Adam(lr=options.lr)
-    linear = damo.torch.Embedding(storage, "linear", 1, optimizer=adam, initializer=damo.Zeros())
+    optimizer = OPTIMIZERS[options.optimizer][0](options.lr)
+    linear = damo.torch.Embedding(storage, "linear", 1, optimizer=optimizer, initializer=damo.Zeros())
     normal = damo.Normal(stddev=0.01, seed=options.seed)
-    factors = damo.torch.Embedding(storage, "factors", options.dim, optimizer=adam, initializer=normal)
+    factors = damo.torch.Embedding(storage, "factors", options.dim, optimizer=optimizer, initializer=normal)
     return DeepFM(linear, factors, fields)
 
 
-def on_torch(rows: int, fields: int, options: argparse.Namespace) -> DeepFM:
+def on_torch(known: np.ndarray, fields: int, options: argparse.Namespace) -> DeepFM:
+    """The net with the row i + 1 for the id known[i], and the first weights of the net on damo; row 0 is zeros."""
+    with tempfile.TemporaryDirectory() as folder, damo.Storage(folder) as storage:
+        rows = on_damo(storage, fields, options).factors.rows.lookup(known)
+    weights = torch.cat([torch.zeros(1, options.dim), torch.from_numpy(rows)])
     torch.manual_seed(options.seed)
-    model = DeepFM(torch.nn.Embedding(rows, 1, sparse=True), torch.nn.Embedding(rows, options.dim, sparse=True), fields)
-    torch.nn.init.zeros_(model.linear.weight)
-    torch.nn.init.normal_(model.factors.weight, std=0.01)
-    return model
+    linear = torch.nn.Embedding.from_pretrained(torch.zeros(len(weights), 1), freeze=False, sparse=True)
+    factors = torch.nn.Embedding.from_pretrained(weights, freeze=False, sparse=True)
+    return DeepFM(linear, factors, fields)
 
 
 def batches(log: Log, size: int, epoch: int, seed: int) -> torch.utils.data.DataLoader:
@@ -161,10 +174,8 @@ def compare(train: Log, test: Log, options: argparse.Namespace) -> float:
     place = np.searchsorted(known, test.ids).clip(max=len(known) - 1)
     seen = Log(np.searchsorted(known, train.ids) + 1, train.labels)
     unseen = np.where(known[place] == test.ids, place + 1, 0)
-    model = on_torch(len(known) + 1, train.ids.shape[1], options)
-    with torch.no_grad():
-        model.factors.weight[0] = 0
-    sparse = torch.optim.SparseAdam([model.linear.weight, model.factors.weight], lr=options.lr)
+    model = on_torch(known, train.ids.shape[1], options)
+    sparse = OPTIMIZERS[options.optimizer][1]([model.linear.weight, model.factors.weight], options.lr)
     optimizers = [torch.optim.Adam(model.dense_parameters(), lr=options.lr), sparse]
     for epoch in range(1, options.epochs + 1):
         loss, rate = train_epoch(model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}")

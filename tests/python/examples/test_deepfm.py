@@ -54,11 +54,24 @@ class DeepFM(unittest.TestCase):
         if importlib.util.find_spec("matplotlib") is not None:
             self.assertEqual((self.folder / "parts" / "curve.png").read_bytes()[:4], b"\x89PNG")
 
+    def test_adagrad_is_that_of_torch_nn(self):
+        logs = self.write_log("train.libfm", 4000, 1), self.write_log("test.libfm", 1000, 2)
+        options = ("--batch", 64, "--lr", 0.01, "--cache-bytes", 1 << 24, "--epochs", 2)
+        epochs, printed = self.train(
+            *logs, "--out", self.folder / "adagrad", "--optimizer", "adagrad", "--compare", *options
+        )
+        self.assertGreater(float(epochs[-1][2]), 0.7)
+        self.assertLess(self.difference(printed), 0.0005)
+
+    def difference(self, printed):
+        return abs(float(re.search(r"minus on torch.nn.Embedding: ([-+\d.]+)", printed)[1]))
+
     @unittest.skipUnless(os.environ.get("DAMO_TEST_DATA"), "DAMO_TEST_DATA does not name a folder with the Frappe log")
     def test_auc_on_frappe_is_that_of_torch_nn(self):
         data = pathlib.Path(os.environ["DAMO_TEST_DATA"])
         logs = data / "frappe.train.libfm", data / "frappe.test.libfm"
-        epochs, printed = self.train(*logs, "--out", self.folder / "frappe", "--epochs", 3, "--compare")
-        self.assertGreater(float(epochs[-1][2]), 0.925)
-        difference = float(re.search(r"minus on torch.nn.Embedding: ([-+\d.]+)", printed)[1])
-        self.assertLess(abs(difference), 0.003)
+        for optimizer, bound in (("adam", 0.003), ("adagrad", 0.0005)):
+            options = ("--epochs", 3, "--compare", "--optimizer", optimizer)
+            epochs, printed = self.train(*logs, "--out", self.folder / optimizer, *options)
+            self.assertGreater(float(epochs[-1][2]), 0.925)
+            self.assertLess(self.difference(printed), bound, optimizer)
