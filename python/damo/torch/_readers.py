@@ -5,6 +5,7 @@ Knows tensors and addresses, and nothing of layers: what a bag is, is embedding.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable
 
 import torch
@@ -22,14 +23,16 @@ def _not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if disable is None else disable(function)
 
 
-def _autocast_dtype() -> torch.dtype:
-    newer = getattr(torch, "get_autocast_dtype", None)
-    return torch.get_autocast_gpu_dtype() if newer is None else newer("cuda")
+def _is_autocast_to_half() -> bool:
+    if not hasattr(torch, "get_autocast_dtype"):  # Before torch 2.4 only GPUs have float16.
+        return torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16
+    devices = ("cpu", "cuda", "xpu", "mps")
+    return any(torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) == torch.float16 for on in devices)
 
 
 def check_scaling(applies_in_backward: bool) -> None:
     """Scaled gradients that are applied in backward would be steps of the wrong size, without a word."""
-    if applies_in_backward and torch.is_autocast_enabled() and _autocast_dtype() == torch.float16:
+    if applies_in_backward and _is_autocast_to_half():
         raise RuntimeError(
             "damo.torch: under autocast to float16 losses are scaled, and gradients would be applied scaled. Make a "
             "damo.torch.SparseOptimizer(model) and step it with the GradScaler (scaler.step(sparse)), or use bfloat16"
@@ -62,6 +65,9 @@ class StorageReader:
         self.padding_idx = rows.padding_key
         self.deferred = False
         self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.marker = torch.zeros(1)
+        """What a SparseOptimizer shows to torch in place of the rows. Its gradient stands for those that are pending: none, 1, or
+        infinity when one of them is not finite; a GradScaler looks at it, and unscales it."""
         self._anchor = torch.zeros((), requires_grad=True)
 
     @_not_compiled
@@ -86,8 +92,26 @@ class StorageReader:
         if self.deferred:
             # Copies: the tensors are torch's, and may be reused after backward.
             self.pending.append((ids.clone(), gradients.clone()))
+            is_finite = bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
+            if self.marker.grad is None or not is_finite:
+                self.marker.grad = torch.full((1,), 1.0 if is_finite else math.inf)
         else:
             apply(self.rows, ids, gradients)
+
+    @property
+    def has_infinite(self) -> bool:
+        """Whether a gradient that is pending is not finite."""
+        return self.marker.grad is not None and not bool(self.marker.grad.isfinite())
+
+    @property
+    def factor(self) -> float:
+        """What pending gradients are to be multiplied with: 1, or less after GradScaler.unscale_."""
+        return 1.0 if self.marker.grad is None or self.has_infinite else float(self.marker.grad)
+
+    def drop(self) -> None:
+        """Forgets the gradients that are pending."""
+        self.pending.clear()
+        self.marker.grad = None
 
     def prefetch(self, ids: torch.Tensor) -> None:
         with self.rows._handle as rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -35,47 +35,57 @@ class SparseOptimizer(torch.optim.Optimizer):
                 same.append(reader)
         # One for each of param_groups, in its order.
         self._readers = list(by_rows.values())
-        # torch wants a tensor in each group; it has no elements, and never a gradient.
         groups = [
-            {"params": [torch.zeros(0, requires_grad=True)], "lr": same[0].rows.optimizer.learning_rate}
+            {"params": [reader.marker for reader in same], "lr": same[0].rows.optimizer.learning_rate}
             for same in self._readers
         ]
         super().__init__(groups, {})
         for reader in readers:
             reader.deferred = True
 
-    def step(self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each group's optimizer with the sum of what was collected; a group without any is not stepped."""
+        # Set by a GradScaler that is stepping this; the scale is None after its unscale_.
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        return self._step(closure, 1.0 if scale is None else float(scale), found_inf is not None and bool(found_inf))
+
+    if not hasattr(torch.amp, "GradScaler"):
+        # Before torch 2.3 a GradScaler gives itself, and does not look at anything that is not on a GPU.
+        def step(self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None) -> Any:
+            scaled = grad_scaler is not None
+            is_infinite = scaled and any(reader.has_infinite for reader in self._all_readers())
+            return self._step(closure, float(grad_scaler.get_scale()) if scaled else 1.0, is_infinite)
+
+    def _step(self, closure: Callable[[], Any] | None, scale: float, is_infinite: bool) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        scale = 1.0 if grad_scaler is None else float(grad_scaler.get_scale())
-        gathered = []
-        for group, readers in zip(self.param_groups, self._readers):
-            pending = [pair for reader in readers for pair in reader.pending]
+        for group, readers in zip(self.param_groups, self._readers if not is_infinite else ()):
+            # Pairs of a reader, one after the other; all are divided by the scale that torch's parameters are divided by.
+            pending = [
+                (ids, gradients if factor == 1.0 else gradients * factor)
+                for reader in readers
+                for factor in (reader.factor / scale,)
+                for ids, gradients in reader.pending
+            ]
             if not pending:
                 continue
-            ids = torch.cat([ids for ids, _ in pending])
-            gradients = torch.cat([gradients for _, gradients in pending])
-            if grad_scaler is not None:
-                gradients = gradients / scale
-                if not bool(torch.isfinite(gradients).all()):
-                    self._drop()
-                    return loss
-            gathered.append((group, readers, ids, gradients))
-        for group, readers, ids, gradients in gathered:
             rows = readers[0].rows
             if group["lr"] != rows.optimizer.learning_rate:
                 rows.optimizer.learning_rate = group["lr"]
-            apply(rows, ids, gradients)
+            apply(rows, torch.cat([ids for ids, _ in pending]), torch.cat([gradients for _, gradients in pending]))
+            for reader in readers:
+                reader.drop()
         self._drop()
         return loss
 
+    def _all_readers(self) -> Iterator[StorageReader]:
+        return (reader for readers in self._readers for reader in readers)
+
     def _drop(self) -> None:
-        for readers in self._readers:
-            for reader in readers:
-                reader.pending.clear()
+        for reader in self._all_readers():
+            reader.drop()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops what was collected since the last step."""
@@ -84,6 +94,5 @@ class SparseOptimizer(torch.optim.Optimizer):
     def close(self) -> None:
         """From now on the layers apply their gradients in backward again."""
         self._drop()
-        for readers in self._readers:
-            for reader in readers:
-                reader.deferred = False
+        for reader in self._all_readers():
+            reader.deferred = False

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import unittest
+import warnings
 
 
 # Before the others: without torch it skips this file.
@@ -14,8 +16,8 @@ import damo.torch
 nn = torch.nn
 
 
-class Scaler:
-    """What SparseOptimizer asks of a torch.cuda.amp.GradScaler, which needs a GPU; scaler.step calls it like this."""
+class OldScaler:
+    """What SparseOptimizer asks of a GradScaler before torch 2.3, which needs a GPU; scaler.step calls it like this."""
 
     def __init__(self, scale):
         self.get_scale = lambda: scale
@@ -23,6 +25,15 @@ class Scaler:
     def step(self, optimizer):
         assert optimizer._step_supports_amp_scaling
         return optimizer.step(grad_scaler=self)
+
+
+def scaler(scale):
+    newer = getattr(torch.amp, "GradScaler", None)
+    if newer is None:
+        return OldScaler(scale)
+    made = newer("cpu", init_scale=scale)
+    made.scale(torch.zeros(()))  # A scaler that has scaled nothing refuses to step.
+    return made
 
 
 class Deferred(Case):
@@ -50,13 +61,69 @@ class Deferred(Case):
         self.assertEqual((self.weight(1), self.table.rows.step), (0, 0))
 
     def test_scaled_losses(self):
-        scaler = Scaler(1024.0)
         (self.table(torch.tensor([1])).sum() * 1024).backward()
-        scaler.step(self.sparse)
+        scaler(1024.0).step(self.sparse)
         self.assertEqual(self.weight(1), -0.5)
+        for _ in range(2):  # One that is not finite is enough.
+            (self.table(torch.tensor([1])) * float("inf")).sum().backward()
+            (self.table(torch.tensor([1])).sum() * 1024).backward()
+            scaler(1024.0).step(self.sparse)
+            self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
+        (self.table(torch.tensor([1])).sum() * 1024).backward()
+        scaler(1024.0).step(self.sparse)
+        self.assertEqual((self.weight(1), self.table.rows.step), (-1, 2))
+
+    def test_infinite_gradients_without_a_scaler_are_an_error(self):
         (self.table(torch.tensor([1])) * float("inf")).sum().backward()
-        scaler.step(self.sparse)
+        self.assert_fails(ValueError, ["key 1"], self.sparse.step)
+        self.sparse.zero_grad()
+        self.table(torch.tensor([1])).sum().backward()
+        self.sparse.step()
         self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
+
+    @unittest.skipUnless(hasattr(torch.amp, "GradScaler"), "GradScaler needs a GPU before torch 2.3")
+    def test_a_grad_scaler_sees_the_rows(self):
+        dense = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(dense.parameters(), lr=0.5)
+        scale = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        ids = torch.tensor([1, 2])
+
+        def step(factor=1.0, unscale=False, only_rows=False):
+            loss = (dense(self.table(ids).detach()).sum() + self.table(ids).sum() * factor) * 1.0
+            scale.scale(loss).backward()
+            if unscale:
+                scale.unscale_(self.sparse)
+            scale.step(self.sparse)
+            if not only_rows:
+                scale.step(optimizer)
+            scale.update()
+            optimizer.zero_grad()
+
+        step()
+        self.assertEqual((self.weight(1), scale.get_scale()), (-0.5, 8))
+        step(unscale=True, only_rows=True)
+        self.assertEqual((self.weight(1), scale.get_scale()), (-1, 16))
+        # Only the rows overflow: they are not stepped, and the scale goes down.
+        step(factor=3e38)
+        self.assertEqual((self.weight(1), self.table.rows.step, scale.get_scale()), (-1, 2, 8))
+        step(factor=3e38, unscale=True, only_rows=True)
+        self.assertEqual((self.weight(1), self.table.rows.step, scale.get_scale()), (-1, 2, 4))
+        step()
+        self.assertEqual((self.weight(1), self.table.rows.step), (-1.5, 3))
+
+    @unittest.skipUnless(hasattr(torch.amp, "GradScaler"), "float16 on a CPU needs torch 2.3")
+    def test_float16_on_a_cpu(self):
+        scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for layer, fails in ((self.table, False), (self.layer(storage=self.storage("other")), True)):
+            with torch.autocast("cpu", dtype=torch.float16):
+                if fails:
+                    self.assert_fails(RuntimeError, ["SparseOptimizer"], layer, torch.tensor([1]))
+                    continue
+                loss = (layer(torch.tensor([1])) @ torch.ones(layer.embedding_dim, 1)).float().sum()
+            scale.scale(loss).backward()
+            scale.step(self.sparse)
+            scale.update()
+        self.assertEqual(self.weight(1), -0.5)
 
     def test_schedules_of_torch(self):
         schedule = torch.optim.lr_scheduler.StepLR(self.sparse, step_size=1, gamma=0.5)
@@ -90,6 +157,45 @@ class Deferred(Case):
 
     def test_refuses_a_model_without_layers(self):
         self.assert_fails(ValueError, ["layers"], damo.torch.SparseOptimizer, nn.Linear(1, 1))
+
+
+@unittest.skipUnless(hasattr(torch, "compiler") and hasattr(torch.compiler, "disable"), "torch.compile needs torch 2.1")
+class Compiled(Case):
+    def setUp(self):
+        super().setUp()
+        warned = warnings.catch_warnings()
+        warned.__enter__()
+        self.addCleanup(warned.__exit__, None, None, None)
+        # The compiler's own, where it looks at tensors at a graph break.
+        warnings.filterwarnings("ignore", "The .grad attribute", UserWarning)
+
+    def test_trains_as_without(self):
+        ids = torch.tensor([[1, 2], [3, 1]])
+        found = []
+        for number, backend in enumerate((None, "eager", "aot_eager")):
+            torch.manual_seed(1)
+            layer = self.layer(storage=self.storage(f"table {number}"), initializer=damo.Ones())
+            model = nn.Sequential(layer, nn.Flatten(), nn.Linear(2 * layer.embedding_dim, 1), nn.Tanh())
+            called = model if backend is None else torch.compile(model, backend=backend)
+            optimizer = torch.optim.SGD(model[2].parameters(), lr=0.5)
+            for _ in range(3):
+                optimizer.zero_grad()
+                called(ids).sum().backward()
+                optimizer.step()
+            rows, there = layer.rows.peek([1, 2, 3])
+            self.assertTrue(there.all())
+            model.eval()
+            self.assertEqual(layer.rows.step, 3)
+            found.append([*rows.ravel(), *called(ids).detach().ravel()])
+        close(found[1], found[0])
+        close(found[2], found[0])
+
+    def test_a_whole_graph_is_an_error(self):
+        layer = self.layer()
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        with self.assertRaisesRegex(Exception, "compiler.disable"):
+            compiled(torch.tensor([1]))
+        self.assertEqual(layer.rows.step, 0)
 
 
 class Ids(torch.utils.data.Dataset):
