@@ -51,7 +51,9 @@ class SparseOptimizer(torch.optim.Optimizer):
 
     if not hasattr(torch.amp, "GradScaler"):
         # Before torch 2.3 a GradScaler gives itself, and does not look at anything that is not on a GPU.
-        def step(self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None) -> Any:
+        def step(  # type: ignore[misc]
+            self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None
+        ) -> Any:
             scaled = grad_scaler is not None
             is_infinite = scaled and any(reader.has_infinite for reader in self._all_readers())
             return self._step(closure, float(grad_scaler.get_scale()) if scaled else 1.0, is_infinite)
