@@ -234,7 +234,7 @@ fn a_group_that_is_opened_during_a_load_is_not_the_checkpoints_of_another_dim() 
         let storage = open(&path(&format!("a{round}")));
         let (loaded, opened) = std::thread::scope(|scope| {
             let load = scope.spawn(|| storage.load_from_checkpoint(path("cp")));
-            std::thread::sleep(Duration::from_micros(500 * u64::from(round)));
+            std::thread::sleep(Duration::from_micros(500 * round));
             let opened = group(&storage, 3);
             (load.join().unwrap(), opened)
         });
