@@ -856,7 +856,7 @@ damo_status damo_storage_verify(const damo_storage *storage,
  * under its name only when it is whole.
  *
  * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
- * it is known by from then on, here and there.
+ * it is known by from then on, here and there, and so does the id in its checkpoint.json.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
  * POISONED, FORKED. There is no such directory then.

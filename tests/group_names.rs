@@ -151,6 +151,9 @@ fn checkpoints_carry_names_and_are_known_by_digits_of_their_own() {
     group(&storage, GROUP_BY_NAME, Some("item"));
     let tuesday = checkpoint("tuesday");
     assert_ne!(monday, tuesday);
+    let list: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path("tuesday/checkpoint.json")).unwrap()).unwrap();
+    assert_eq!(list["id"], tuesday);
     // One that fails leaves it.
     failure(storage.checkpoint(path("tuesday")), Status::AlreadyExists);
     failure(storage.checkpoint(path("no/folder")), Status::Io);

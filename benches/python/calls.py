@@ -26,22 +26,23 @@ def report(title, call, number=20_000):
 def call_costs():
     """damo_initializer_fill of 16 zeros: 5 arguments, one of them an array, and next to no work."""
     zeros, row = damo.Zeros(), np.zeros(16, np.float32)
-    with zeros._handle as handle:
-        address = _arrays.address(row)
-        fill = _c_api.damo_initializer_fill
-        report("ctypes, addresses at hand", lambda: fill(handle, 0, 1, address, 16))
-        report("ctypes, address of an array taken", lambda: fill(handle, 0, 1, _arrays.address(row), 16))
-        try:
-            import cffi
-        except ImportError:
-            print("cffi is not installed")
-        else:
-            ffi = cffi.FFI()
-            ffi.cdef("int damo_initializer_fill(const void *, uint32_t, int64_t, float *, size_t);")
-            other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
-            buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
-            report("cffi, pointers at hand", lambda: fill(pointer, 0, 1, buffer, 16))
-            report("cffi, pointer of an array taken", lambda: fill(pointer, 0, 1, ffi.from_buffer("float[]", row), 16))
+    handle = zeros._use()._as_parameter_.value
+    address = _arrays.address(row)
+    fill = _c_api.damo_initializer_fill
+    report("ctypes, addresses at hand", lambda: fill(handle, 0, 1, address, 16))
+    report("ctypes, address of an array taken", lambda: fill(handle, 0, 1, _arrays.address(row), 16))
+    report("and the handle's owner", lambda: fill(zeros._use(), 0, 1, _arrays.address(row), 16))
+    try:
+        import cffi
+    except ImportError:
+        print("cffi is not installed")
+    else:
+        ffi = cffi.FFI()
+        ffi.cdef("int damo_initializer_fill(const void *, uint32_t, int64_t, float *, size_t);")
+        other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
+        buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
+        report("cffi, pointers at hand", lambda: fill(pointer, 0, 1, buffer, 16))
+        report("cffi, pointer of an array taken", lambda: fill(pointer, 0, 1, ffi.from_buffer("float[]", row), 16))
     report("Initializer.fill, with its checks", lambda: zeros.fill(row))
 
 

@@ -146,20 +146,17 @@ def _ctype(declared: str) -> Any:
     return _VALUES[declared.split()[0]]
 
 
-def _last_error() -> Exception:
+def last_error() -> Exception:
+    """What the last call of this thread that failed has said."""
     return error_for(_last_error_code(), (_last_error_message() or b"").decode("utf-8", "replace"))
 
 
-def _raise_status(status: int, _function: Any, _arguments: Any) -> None:
+def _raise_status(status: int, _function: Any, arguments: Any) -> None:
+    # A traceback would keep what the call used alive.
+    del arguments
     if status:
         message = (_last_error_message() or b"").decode("utf-8", "replace")
         raise error_for(status, message)
-
-
-def _raise_null(address: int | None, _function: Any, _arguments: Any) -> int:
-    if not address:
-        raise _last_error()
-    return address
 
 
 def _bind(library: ctypes.CDLL, path: Any) -> dict[str, Callable[..., Any]]:
@@ -175,8 +172,6 @@ def _bind(library: ctypes.CDLL, path: Any) -> dict[str, Callable[..., Any]]:
         function.restype = _ctype(result)
         if result == "damo_status" and name != "damo_last_error_code":
             function.errcheck = _raise_status
-        elif result.endswith("*") and not result.startswith("const"):
-            function.errcheck = _raise_null
         functions[name] = function
     return functions
 
@@ -219,14 +214,14 @@ def path(value: str | os.PathLike[str], what: str) -> bytes:
     return text(os.fsdecode(named), what)
 
 
-def json_text(function: Callable[..., Any], handle: int) -> str:
-    """The JSON that a function like damo_params_to_json writes about its handle."""
+def json_text(function: Callable[..., Any], use: Callable[[], Any]) -> str:
+    """The JSON that a function like damo_params_to_json writes about the handle that use gives."""
     length = ctypes.c_size_t()
-    function(handle, None, 0, ctypes.byref(length))
+    function(use(), None, 0, ctypes.byref(length))
     while True:
         buffer = ctypes.create_string_buffer(length.value + 1)
         try:
-            function(handle, buffer, len(buffer), ctypes.byref(length))
+            function(use(), buffer, len(buffer), ctypes.byref(length))
             return buffer.value.decode()
         except InvalidArgumentError:
             # It may have grown: other threads train, and open groups.

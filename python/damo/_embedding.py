@@ -48,14 +48,21 @@ class Embedding(Handle):
         group = _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
         self.dim = _arrays.integer(dim, "dim", 1, 262144)
         self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
+        self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
         bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self.name})
-        with storage._handle as s, optimizer._handle as o, initializer._handle as i, bag._handle as options:
-            address = _c_api.damo_embedding_new(s, o, i, self.dim, group, options)
-        super().__init__(address, _c_api.damo_embedding_free)
+        super().__init__(
+            _c_api.damo_embedding_new,
+            _c_api.damo_embedding_free,
+            storage._use(),
+            optimizer._use(),
+            initializer._use(),
+            self.dim,
+            group,
+            bag._use(),
+        )
         bag.close()
-        with self._handle as embedding:
-            self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(embedding, number))
+        self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number))
 
     def __repr__(self) -> str:
         called = f"{self.name!r} (group {self.group})" if self.name is not None else f"group {self.group}"
@@ -76,10 +83,9 @@ class Embedding(Handle):
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
-        with self._handle as embedding:
-            _c_api.damo_embedding_lookup(
-                embedding, _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
-            )
+        _c_api.damo_embedding_lookup(
+            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+        )
         return weights
 
     __getitem__ = lookup
@@ -89,32 +95,29 @@ class Embedding(Handle):
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
         found = np.empty(numbers.shape, np.uint8)
-        with self._handle as embedding:
-            _c_api.damo_embedding_peek(
-                embedding,
-                _arrays.address(numbers),
-                numbers.size,
-                _arrays.address(weights),
-                weights.size,
-                _arrays.address(found),
-            )
+        _c_api.damo_embedding_peek(
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
+            _arrays.address(found),
+        )
         return weights, found.view(np.bool_)
 
     def prefetch(self, keys: Any) -> None:
         """Brings the rows of keys into memory in the background and returns at once. Creates nothing; a hint."""
         numbers = _arrays.keys(keys)
-        with self._handle as embedding:
-            _c_api.damo_embedding_prefetch(embedding, _arrays.address(numbers), numbers.size)
+        _c_api.damo_embedding_prefetch(self._use(), _arrays.address(numbers), numbers.size)
 
     def record(self, key: int) -> Record:
         """Everything stored of one row. KeyError (damo.NotFoundError) when there is none."""
         number = _arrays.key(key)
         time, num = ctypes.c_int64(), ctypes.c_int64()
-        data = np.empty(self.optimizer.row_len(self.dim), np.float32)
-        with self._handle as embedding:
-            _c_api.damo_embedding_record(
-                embedding, number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
-            )
+        data = np.empty(self._row_len, np.float32)
+        _c_api.damo_embedding_record(
+            self._use(), number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
+        )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
     def __contains__(self, key: int) -> bool:
@@ -142,45 +145,35 @@ class Embedding(Handle):
         """
         numbers = _arrays.keys(keys)
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
-        with self._handle as embedding:
-            _c_api.damo_embedding_apply_gradients(
-                embedding, _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
-            )
+        _c_api.damo_embedding_apply_gradients(
+            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
+        )
 
     def insert(self, keys: Any, weights: np.ndarray) -> None:
         """Stores weights as fresh rows, replacing what is there: for pretrained tables. Shapes as apply_gradients."""
         numbers = _arrays.keys(keys)
         _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
-        with self._handle as embedding:
-            _c_api.damo_embedding_insert(
-                embedding, _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
-            )
+        _c_api.damo_embedding_insert(
+            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+        )
 
     def delete(self, keys: Any) -> None:
         """Deletes the rows of keys; a key without one is not an error."""
         numbers = _arrays.keys(keys)
-        with self._handle as embedding:
-            _c_api.damo_embedding_delete(embedding, _arrays.address(numbers), numbers.size)
+        _c_api.damo_embedding_delete(self._use(), _arrays.address(numbers), numbers.size)
 
     def set_filter(self, filter: Filter | None) -> None:
         """From now on only keys that the filter has counted often enough get rows; None: all do."""
         if filter is not None and not isinstance(filter, Filter):
             raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
-        with self._handle as embedding:
-            if filter is None:
-                _c_api.damo_embedding_set_filter(embedding, None)
-            else:
-                with filter._handle as handle:
-                    _c_api.damo_embedding_set_filter(embedding, handle)
+        _c_api.damo_embedding_set_filter(self._use(), None if filter is None else filter._use())
 
     @property
     def step(self) -> int:
         """The group's global step: apply_gradients calls so far, over all openings. Drives the scheduler; can be set."""
-        with self._handle as embedding:
-            return _c_api.read(ctypes.c_int64, lambda step: _c_api.damo_embedding_step(embedding, step))
+        return _c_api.read(ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step))
 
     @step.setter
     def step(self, step: int) -> None:
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
-        with self._handle as embedding:
-            _c_api.damo_embedding_set_step(embedding, number)
+        _c_api.damo_embedding_set_step(self._use(), number)

@@ -36,39 +36,33 @@ class Filter(Handle):
 
     def _open(self, values: dict[str, Any]) -> None:
         bag = Params(values)
-        with bag._handle as params:
-            super().__init__(_c_api.damo_filter_new(params), _c_api.damo_filter_free)
+        super().__init__(_c_api.damo_filter_new, _c_api.damo_filter_free, bag._use())
         bag.close()
 
     def add(self, keys: Any, num: int = 1, *, group: int = 0) -> None:
         """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice."""
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
-        with self._handle as handle:
-            _c_api.damo_filter_add_batch(handle, which, _arrays.address(numbers), numbers.size, times)
+        _c_api.damo_filter_add_batch(self._use(), which, _arrays.address(numbers), numbers.size, times)
 
     def check(self, keys: Any, *, group: int = 0) -> np.ndarray | bool:
         """Whether each of keys was seen often enough: bool of the same shape; a bool for one key."""
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         admitted = np.empty(numbers.shape, np.uint8)
-        with self._handle as handle:
-            _c_api.damo_filter_check_batch(
-                handle, which, _arrays.address(numbers), numbers.size, _arrays.address(admitted), admitted.size
-            )
+        _c_api.damo_filter_check_batch(
+            self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(admitted), admitted.size
+        )
         return admitted.view(np.bool_) if numbers.ndim else bool(admitted)
 
     def sync(self) -> None:
         """Returns once every addition so far is on disk, for the machine losing power."""
-        with self._handle as handle:
-            _c_api.damo_filter_sync(handle)
+        _c_api.damo_filter_sync(self._use())
 
     # The drop-in class has one key a call.
     def _add_one(self, group: int, key: int, num: int) -> None:
-        with self._handle as handle:
-            _c_api.damo_filter_add(handle, group, key, num)
+        _c_api.damo_filter_add(self._use(), group, key, num)
 
     def _check_one(self, group: int, key: int) -> bool:
         admitted = ctypes.c_bool()
-        with self._handle as handle:
-            _c_api.damo_filter_check(handle, group, key, ctypes.byref(admitted))
+        _c_api.damo_filter_check(self._use(), group, key, ctypes.byref(admitted))
         return admitted.value

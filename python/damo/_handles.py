@@ -1,33 +1,37 @@
 """Handles of the library: freed once, never while a call uses them, and all of them before the interpreter exits.
 
-A handle that is closed while other threads are in calls is freed when the last of these returns. In a forked child
-freeing is safe, and the calls themselves say FORKED.
+Who owns a handle is a reference count and nothing else. An object (`Handle`) refers to an owner, and so does each call that is
+under way, through its arguments; when the last of them lets go, the interpreter frees the handle, without running Python
+code. A count that Python code kept could be left wrong by a KeyboardInterrupt between any two steps. Owners are therefore
+handed to calls as `self._use()` in the argument list, and are not kept in variables, which tracebacks would keep alive.
+In a forked child freeing is safe, and the calls themselves say FORKED.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import threading
 import time
 import weakref
-from typing import Callable
+from collections import deque
+from itertools import starmap
+from typing import Any, Callable
 
+from . import _c_api
 from ._errors import ClosedError
 
 # How long the interpreter's exit waits for calls of daemon threads. A storage that is not closed then is as safe as a
 # crash leaves it.
 _EXIT_SECONDS = 10.0
 
-# Strong: a handle leaves when it is freed. In order of creation; exit goes backwards, though any order would do.
-_live: dict[int, "RawHandle"] = {}
-
 
 class ForkSafeLock:
-    """A lock that is free in a forked child: a thread that held it in the parent does not exist there."""
+    """A lock that a thread may take again, and that is free in a forked child: whoever held it does not exist there."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         _locks.add(self)
 
     def __enter__(self) -> None:
@@ -40,72 +44,88 @@ class ForkSafeLock:
 _locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 
-class RawHandle:
-    """The address of a handle, with a count of the calls that use it. A context manager that gives the address."""
+class _Owner:
+    """Keeps a handle alive. As an argument of a call it is the handle's address."""
 
-    __slots__ = ("_address", "_closing", "_free", "_lock", "_users", "_what")
+    __slots__ = ("__weakref__", "_as_parameter_")
 
-    def __init__(self, address: int, free: Callable[[int], None], what: str) -> None:
-        self._address = address
-        self._free = free
-        self._what = what
-        self._users = 0
-        self._closing = False
-        self._lock = threading.Lock()
-        _live[id(self)] = self
 
-    def __enter__(self) -> int:
-        with self._lock:
-            if self._closing:
-                raise ClosedError(f"damo: this {self._what} is closed")
-            self._users += 1
-        return self._address
+class _Free(weakref.ref):
+    """Calls a function of the library with the address once the owner is gone: the callback is the function itself."""
 
-    def __exit__(self, *_exception: object) -> None:
-        with self._lock:
-            self._users -= 1
-            last = self._closing and self._users == 0
-        if last:
-            self._release()
+    __slots__ = ("_as_parameter_", "handle")
 
-    def close(self) -> None:
-        """Frees the handle, or has the last call that uses it do so. Again is a no-op."""
-        with self._lock:
-            first = not self._closing
-            self._closing = True
-            unused = self._users == 0
-        if first and unused:
-            self._release()
 
-    def _release(self) -> None:
-        self._free(self._address)
-        _live.pop(id(self), None)
+# Of every owner. Those that are gone are swept out when there are many.
+_live: set[_Free] = set()
+_sweep_at = 256
+_inherited: list[set[_Free]] = []
+_is_exiting = False
 
-    @property
-    def closed(self) -> bool:
-        return self._closing
 
-    def _after_fork(self) -> None:
-        # Another thread of the parent may have held the lock, and does not exist here.
-        self._lock = threading.Lock()
+def _register(free: _Free) -> None:
+    global _sweep_at
+    if len(_live) >= _sweep_at:
+        _live.difference_update([other for other in list(_live) if other() is None])
+        _sweep_at = max(256, 2 * len(_live))
+    _live.add(free)
+
+
+def live() -> int:
+    """How many handles there are."""
+    return sum(free() is not None for free in list(_live))
+
+
+def is_exiting() -> bool:
+    """Whether the interpreter is about to end."""
+    return _is_exiting
 
 
 class Handle:
     """An object that owns a handle: close() frees it, the garbage collector and the interpreter's exit do, too."""
 
-    def __init__(self, address: int, free: Callable[[int], None]) -> None:
-        self._handle = RawHandle(address, free, type(self).__name__)
-        finalizer = weakref.finalize(self, self._handle.close)
-        finalizer.atexit = False  # _close_all does it, and waits for calls that other threads are in.
+    _owner: _Owner | None = None
+
+    def __init__(self, new: Callable[..., Any], free: Callable[..., Any], *arguments: Any) -> None:
+        if _is_exiting:
+            raise ClosedError(f"damo: no {type(self).__name__} can be made while the interpreter exits")
+        address = ctypes.c_void_p()
+        owner = _Owner()
+        owner._as_parameter_ = address
+        freeing = _Free(owner, free)
+        freeing._as_parameter_ = address
+        freeing.handle = weakref.ref(self)
+        _register(freeing)
+        self._owner = owner
+        del owner
+        try:
+            # In one call of the interpreter, so that nothing can come between the handle and its owner.
+            deque(map(setattr, (address,), ("value",), starmap(new, (arguments,))), maxlen=0)
+            if not address.value:
+                raise _c_api.last_error()
+        except BaseException:
+            self._owner = None
+            raise
+        finally:
+            del arguments
+
+    def _use(self) -> _Owner:
+        """For the argument list of a call. ClosedError after close."""
+        if self._owner is None:
+            raise ClosedError(f"damo: this {type(self).__name__} is closed")
+        return self._owner
 
     def close(self) -> None:
-        """Frees what the object holds. Its methods raise ClosedError afterwards; closing again is a no-op."""
-        self._handle.close()
+        """Frees what the object holds. Its methods raise ClosedError afterwards; closing again is a no-op.
+
+        What other threads' calls use is freed when the last of them returns.
+        """
+        self._owner = None
 
     @property
     def closed(self) -> bool:
         """Whether close was called."""
-        return self._handle.closed
+        return self._owner is None
 
     def __reduce__(self) -> str:
         raise TypeError(
@@ -116,18 +136,26 @@ class Handle:
 
 @atexit.register
 def _close_all() -> None:
-    for handle in reversed(list(_live.values())):
-        handle.close()
+    global _is_exiting
+    _is_exiting = True
     deadline = time.monotonic() + _EXIT_SECONDS
-    while _live and time.monotonic() < deadline:
+    while True:
+        for free in list(_live):
+            handle = free.handle()
+            if handle is not None:
+                Handle.close(handle)
+        if not live() or time.monotonic() > deadline:
+            return
         time.sleep(0.001)
 
 
 def _after_fork_in_child() -> None:
+    global _live
     for lock in list(_locks):
-        lock._lock = threading.Lock()
-    for handle in list(_live.values()):
-        handle._after_fork()
+        lock._lock = threading.RLock()
+    # Calls that threads of the parent were in never end here, and are not waited for.
+    _inherited.append(_live)
+    _live = set()
 
 
 if hasattr(os, "register_at_fork"):

@@ -14,7 +14,7 @@ class Params(Handle):
     """A bag for one call. Values are int, float, bool or str, NumPy's scalars too; None is left out."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__(_c_api.damo_params_new(), _c_api.damo_params_free)
+        super().__init__(_c_api.damo_params_new, _c_api.damo_params_free)
         for key, value in (values or {}).items():
             if value is not None:
                 self.set(key, value)
@@ -22,22 +22,20 @@ class Params(Handle):
     def set(self, key: str, value: bool | int | float | str) -> None:
         """Sets one value. TypeError for a type that is none of the four."""
         name = _c_api.text(key, "a parameter's key")
-        with self._handle as params:
-            if isinstance(value, (bool, np.bool_)):
-                _c_api.damo_params_set_bool(params, name, bool(value))
-            elif isinstance(value, (int, np.integer)):
-                number = _arrays.integer(value, f"parameter {key!r}", -(2**63), 2**63 - 1)
-                _c_api.damo_params_set_int(params, name, number)
-            elif isinstance(value, (float, np.floating)):
-                _c_api.damo_params_set_float(params, name, float(value))
-            elif isinstance(value, str):
-                _c_api.damo_params_set_str(params, name, _c_api.text(value, f"parameter {key!r}"))
-            else:
-                raise TypeError(
-                    f"damo: parameter {key!r} must be an int, a float, a bool or a string, not {type(value).__name__}"
-                )
+        if isinstance(value, (bool, np.bool_)):
+            _c_api.damo_params_set_bool(self._use(), name, bool(value))
+        elif isinstance(value, (int, np.integer)):
+            number = _arrays.integer(value, f"parameter {key!r}", -(2**63), 2**63 - 1)
+            _c_api.damo_params_set_int(self._use(), name, number)
+        elif isinstance(value, (float, np.floating)):
+            _c_api.damo_params_set_float(self._use(), name, float(value))
+        elif isinstance(value, str):
+            _c_api.damo_params_set_str(self._use(), name, _c_api.text(value, f"parameter {key!r}"))
+        else:
+            raise TypeError(
+                f"damo: parameter {key!r} must be an int, a float, a bool or a string, not {type(value).__name__}"
+            )
 
     def to_json(self) -> str:
         """The bag as a JSON object, keys sorted."""
-        with self._handle as params:
-            return _c_api.json_text(_c_api.damo_params_to_json, params)
+        return _c_api.json_text(_c_api.damo_params_to_json, self._use)

@@ -39,8 +39,8 @@ class Records(Handle):
     Ends by itself; close() it when it is left early: while there is one no checkpoint can be loaded.
     """
 
-    def __init__(self, storage: int, group: int) -> None:
-        super().__init__(_c_api.damo_iterator_new(storage, group), _c_api.damo_iterator_free)
+    def __init__(self, storage: Handle, group: int) -> None:
+        super().__init__(_c_api.damo_iterator_new, _c_api.damo_iterator_free, storage._use(), group)
         # The floats of a row are there until the next one is asked for, by whichever thread.
         self._lock = ForkSafeLock()
         self._ended = False
@@ -56,9 +56,13 @@ class Records(Handle):
         data, length = ctypes.c_void_p(), ctypes.c_size_t()
         pointers = [ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)]
         with self._lock:
-            with self._handle as iterator:
+            # Kept until the floats are copied: another thread may close this.
+            iterator = self._use()
+            try:
                 _c_api.damo_iterator_next(iterator, *pointers)
                 row = floats_at(data.value, length.value) if found.value else None
+            finally:
+                del iterator
         if row is None:
             self._ended = True
             self.close()

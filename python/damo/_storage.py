@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import datetime
 import json
@@ -14,7 +13,7 @@ from . import _arrays, _c_api
 from ._embedding import Embedding
 from ._errors import NotFoundError
 from ._filter import Filter
-from ._handles import ForkSafeLock, Handle
+from ._handles import ForkSafeLock, Handle, is_exiting
 from ._params import Params
 from ._records import Records
 from .initializers import Initializer, Normal
@@ -83,12 +82,10 @@ class Storage(Handle):
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         c_path = _c_api.path(path, "path")
         bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads})
-        with bag._handle as options:
-            address = _c_api.damo_storage_new(c_path, _seconds(ttl), options)
-        super().__init__(address, _c_api.damo_storage_free)
-        bag.close()
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
+        super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
+        bag.close()
 
     def __repr__(self) -> str:
         return f"<damo.Storage {self.path!r}{', closed' if self.closed else ''}>"
@@ -102,11 +99,22 @@ class Storage(Handle):
     def close(self) -> None:
         """Writes what has changed and lets go of the directory; its embeddings and iterators are closed, too.
 
-        Calls that other threads are in are waited for by the last of them, not here. Closing again is a no-op.
+        What other threads' calls use is closed when the last of them returns. Closing again is a no-op.
         """
-        for child in list(self._children):
+        with self._lock:
+            super().close()
+            children = list(self._children)
+        for child in children:
             child.close()
-        super().close()
+
+    def _adopt(self, child: Handle) -> None:
+        """Has close() close it, too."""
+        with self._lock:
+            if not self.closed:
+                self._children.add(child)
+                return
+        child.close()
+        self._use()
 
     # ---- groups
 
@@ -115,8 +123,7 @@ class Storage(Handle):
 
         damo_storage_describe in damo.h says what each is.
         """
-        with self._handle as storage:
-            return json.loads(_c_api.json_text(_c_api.damo_storage_describe, storage))
+        return json.loads(_c_api.json_text(_c_api.damo_storage_describe, self._use))
 
     @property
     def names(self) -> dict[str, int]:
@@ -141,6 +148,8 @@ class Storage(Handle):
         (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
         "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
         """
+        if filter is not None and not isinstance(filter, Filter):
+            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
         chosen = Normal(stddev=0.01) if initializer is None else initializer
         opened = Embedding(
             self,
@@ -151,7 +160,7 @@ class Storage(Handle):
             duplicates=duplicates,
             padding_key=padding_key,
         )
-        self._children.add(opened)
+        self._adopt(opened)
         if filter is not None:
             opened.set_filter(filter)
         return opened
@@ -171,9 +180,8 @@ class Storage(Handle):
     # ---- everything that is stored
 
     def _iterate(self, group: int) -> Records:
-        with self._handle as storage:
-            records = Records(storage, group)
-        self._children.add(records)
+        records = Records(self, group)
+        self._adopt(records)
         return records
 
     def __iter__(self) -> Records:
@@ -183,8 +191,7 @@ class Storage(Handle):
     def row_count(self, group: int | str | None = None) -> int:
         """How many rows a group (None: all) has now. Reads them all; stats()["rows_estimate"] is quick."""
         which = _c_api.ALL_GROUPS if group is None else self._group(group)
-        with self._handle as storage:
-            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(storage, which, rows))
+        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows))
 
     def stats(self) -> dict[str, int]:
         """All statistics: see damo_storage_stat in damo.h."""
@@ -193,23 +200,19 @@ class Storage(Handle):
     def stat(self, name: str) -> int:
         """One statistic. ValueError for an unknown name, listing the known ones."""
         c_name = _c_api.text(name, "name")
-        with self._handle as storage:
-            return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(storage, c_name, value))
+        return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value))
 
     def flush(self) -> None:
         """Returns once every change so far is on disk, whatever the durability."""
-        with self._handle as storage:
-            _c_api.damo_storage_flush(storage)
+        _c_api.damo_storage_flush(self._use())
 
     def compact(self) -> None:
         """Merges everything on disk into one sorted run. Nobody needs to; it is done in parts by itself."""
-        with self._handle as storage:
-            _c_api.damo_storage_compact(storage)
+        _c_api.damo_storage_compact(self._use())
 
     def verify(self) -> int:
         """Reads everything and compares checksums; the number of rows. damo.CorruptionError naming what is damaged."""
-        with self._handle as storage:
-            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(storage, rows))
+        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(self._use(), rows))
 
     def checkpoint(self, path: str | os.PathLike[str]) -> str:
         """Makes path, which must not exist, a directory with everything as it is at one moment; its checkpoint_id.
@@ -217,9 +220,12 @@ class Storage(Handle):
         Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError.
         """
         c_path = _c_api.path(path, "path")
-        with self._lock:
-            with self._handle as storage:
-                _c_api.damo_storage_checkpoint(storage, c_path)
+        _c_api.damo_storage_checkpoint(self._use(), c_path)
+        try:
+            with open(os.path.join(path, "checkpoint.json"), encoding="utf-8") as file:
+                return json.load(file)["id"]
+        except FileNotFoundError:
+            # Opened as a storage by somebody already.
             return self.describe()["checkpoint"]
 
     @property
@@ -234,8 +240,7 @@ class Storage(Handle):
         when a group that is open has another dim, optimizer or name there; what was stored is as it was then.
         """
         c_path = _c_api.path(path, "path")
-        with self._handle as storage:
-            _c_api.damo_storage_load_from_checkpoint(storage, c_path)
+        _c_api.damo_storage_load_from_checkpoint(self._use(), c_path)
 
     def import_file(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Brings in the rows of a checkpoint file that the earlier C++ implementation wrote; what became of its records.
@@ -245,9 +250,9 @@ class Storage(Handle):
         error (damo_storage_import_report in damo.h). FileNotFoundError, damo.CorruptionError for a file that is not whole.
         """
         c_path = _c_api.path(path, "path")
-        with self._lock, self._handle as storage:
-            _c_api.damo_storage_import(storage, c_path)
-            return json.loads(_c_api.json_text(_c_api.damo_storage_import_report, storage))
+        with self._lock:
+            _c_api.damo_storage_import(self._use(), c_path)
+            return json.loads(_c_api.json_text(_c_api.damo_storage_import_report, self._use))
 
     def dump(
         self,
@@ -288,7 +293,8 @@ class Storage(Handle):
 
         def told(_user: int, rows: int, estimate: int) -> bool:
             try:
-                return progress is None or progress(rows, estimate) is not False
+                # While the interpreter exits the dump ends: afterwards its thread could not come back from here.
+                return not is_exiting() and (progress is None or progress(rows, estimate) is not False)
             except BaseException as error:  # It must not go through C.
                 raised.append(error)
                 return False
@@ -296,18 +302,16 @@ class Storage(Handle):
         callback = _c_api.PROGRESS() if progress is None else _c_api.PROGRESS(told)
         results = [ctypes.c_uint64() for _ in range(3)]
         pointers = [ctypes.byref(result) for result in results]
-        with contextlib.ExitStack() as used:
-            storage = used.enter_context(self._handle)
-            bag = None if condition is None else used.enter_context(condition._handle)
-            try:
-                _c_api.damo_storage_dump_with_progress(storage, c_path, bag, callback, None, *pointers)
-            except Exception:
-                if raised:
-                    raise raised[0] from None
-                raise
+        try:
+            _c_api.damo_storage_dump_with_progress(
+                self._use(), c_path, None if condition is None else condition._use(), callback, None, *pointers
+            )
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
         return DumpResult(*(result.value for result in results))
 
     def _set_clock(self, time_ms: int) -> None:
         """For tests of rows that expire: damo_test_set_clock."""
-        with self._handle as storage:
-            _c_api.damo_test_set_clock(storage, time_ms)
+        _c_api.damo_test_set_clock(self._use(), time_ms)

@@ -22,7 +22,7 @@ class Table(Handle):
     def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None) -> None:
         self.path = os.fspath(path)
         self.names = dict(names or {})
-        super().__init__(_c_api.damo_table_open(_c_api.path(path, "path")), _c_api.damo_table_free)
+        super().__init__(_c_api.damo_table_open, _c_api.damo_table_free, _c_api.path(path, "path"))
 
     def __enter__(self) -> "Table":
         return self
@@ -42,20 +42,17 @@ class Table(Handle):
     def dim(self, group: int | str = 0) -> int:
         """The number of weights a row of the group has. KeyError for a group that the table does not have."""
         which = self._group(group)
-        with self._handle as table:
-            return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(table, which, dim))
+        return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim))
 
     def rows(self, group: int | str = 0) -> int:
         """The number of rows of the group."""
         which = self._group(group)
-        with self._handle as table:
-            return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(table, which, rows))
+        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows))
 
     @property
     def number(self) -> int:
         """Where in the life of its storage it was taken: what an increment to it has as since."""
-        with self._handle as table:
-            return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(table, number))
+        return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number))
 
     def lookup(
         self, keys: Any, group: int | str = 0, *, out: np.ndarray | None = None
@@ -68,16 +65,15 @@ class Table(Handle):
         shape = (*numbers.shape, self.dim(which))
         weights = np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
         found = np.empty(numbers.shape, np.uint8)
-        with self._handle as table:
-            _c_api.damo_table_lookup(
-                table,
-                which,
-                _arrays.address(numbers),
-                numbers.size,
-                _arrays.address(weights),
-                weights.size,
-                _arrays.address(found),
-            )
+        _c_api.damo_table_lookup(
+            self._use(),
+            which,
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
+            _arrays.address(found),
+        )
         return weights, found.view(np.bool_)
 
 

@@ -168,14 +168,12 @@ class PyEmbedding:
         """Fills w, contiguous writable float32 of shape (n * dim,) or (n, dim). keys: int64 or uint64 of shape (n,)."""
         _arrays.strict_keys(keys)
         _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
-        with self._embedding._handle as embedding:
-            _c_api.damo_embedding_lookup(embedding, _arrays.address(keys), keys.size, _arrays.address(w), w.size)
+        _c_api.damo_embedding_lookup(self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(w), w.size)
 
     def apply_gradients(self, keys: np.ndarray, gds: np.ndarray) -> None:
         """Steps the optimizer, once for each occurrence of a key. gds: contiguous float32, (n * dim,) or (n, dim)."""
         _arrays.strict_keys(keys)
         _arrays.strict_rows(gds, "gds", keys.size, self._embedding.dim)
-        with self._embedding._handle as embedding:
-            _c_api.damo_embedding_apply_gradients(
-                embedding, _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
-            )
+        _c_api.damo_embedding_apply_gradients(
+            self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
+        )

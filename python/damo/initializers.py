@@ -15,9 +15,8 @@ class Initializer(Handle):
     def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
         self.name = name
         bag = Params(params)
-        with bag._handle as values:
-            address = _c_api.damo_initializer_new(_c_api.text(name, "name"), values)
-        super().__init__(address, _c_api.damo_initializer_free)
+        c_name = _c_api.text(name, "name")
+        super().__init__(_c_api.damo_initializer_new, _c_api.damo_initializer_free, c_name, bag._use())
         bag.close()
 
     def weights(self, key: int, dim: int, *, group: int = 0) -> np.ndarray:
@@ -30,8 +29,7 @@ class Initializer(Handle):
         """Writes them into weights: writable contiguous float32 of shape (dim,). TypeError, ValueError otherwise."""
         _arrays.floats(weights, "weights", ((np.size(weights),),), writable=True)
         number, which = _arrays.key(key), _arrays.group(group)
-        with self._handle as initializer:
-            _c_api.damo_initializer_fill(initializer, which, number, _arrays.address(weights), weights.size)
+        _c_api.damo_initializer_fill(self._use(), which, number, _arrays.address(weights), weights.size)
 
 
 class Zeros(Initializer):

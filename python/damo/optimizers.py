@@ -27,31 +27,28 @@ class Optimizer(Handle):
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
-        with bag._handle as values:
-            if scheduler is None:
-                address = _c_api.damo_optimizer_new(c_name, values, None)
-            else:
-                with scheduler._handle as schedule:
-                    address = _c_api.damo_optimizer_new(c_name, values, schedule)
-        super().__init__(address, _c_api.damo_optimizer_free)
+        super().__init__(
+            _c_api.damo_optimizer_new,
+            _c_api.damo_optimizer_free,
+            c_name,
+            bag._use(),
+            None if scheduler is None else scheduler._use(),
+        )
         bag.close()
 
     @property
     def learning_rate(self) -> float:
         """The rate before any schedule; setting it counts for every call that starts from then on."""
-        with self._handle as optimizer:
-            return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(optimizer, rate))
+        return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate))
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        with self._handle as optimizer:
-            _c_api.damo_optimizer_set_learning_rate(optimizer, float(rate))
+        _c_api.damo_optimizer_set_learning_rate(self._use(), float(rate))
 
     def row_len(self, dim: int) -> int:
         """How many floats a row of dim weights has: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
-        with self._handle as optimizer:
-            return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(optimizer, number, length))
+        return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length))
 
     def apply(self, row: np.ndarray, gradients: np.ndarray, step: int = 0) -> None:
         """Applies one gradient to one row that the caller keeps, in place.
@@ -63,10 +60,9 @@ class Optimizer(Handle):
         _arrays.floats(gradients, "gradients", ((np.size(gradients),),))
         _arrays.floats(row, "row", ((np.size(row),),), writable=True)
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
-        with self._handle as optimizer:
-            _c_api.damo_optimizer_apply(
-                optimizer, _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number
-            )
+        _c_api.damo_optimizer_apply(
+            self._use(), _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number
+        )
 
 
 class SGD(Optimizer):

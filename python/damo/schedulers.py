@@ -17,18 +17,16 @@ class Scheduler(Handle):
 
     def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
         bag = Params(params)
-        with bag._handle as values:
-            address = _c_api.damo_scheduler_new(_c_api.text(name, "name"), values)
-        super().__init__(address, _c_api.damo_scheduler_free)
+        c_name = _c_api.text(name, "name")
+        super().__init__(_c_api.damo_scheduler_new, _c_api.damo_scheduler_free, c_name, bag._use())
         bag.close()
 
     def rate(self, learning_rate: float, step: int) -> float:
         """The rate at a step (>= 0) for a base learning_rate (>= 0). ValueError when one is out of range."""
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
-        with self._handle as scheduler:
-            return _c_api.read(
-                ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(scheduler, float(learning_rate), number, rate)
-            )
+        return _c_api.read(
+            ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(self._use(), float(learning_rate), number, rate)
+        )
 
 
 class ExponentialDecay(Scheduler):

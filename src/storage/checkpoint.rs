@@ -31,6 +31,8 @@ const LINKED: &str = ".damo-checkpoint";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct List {
     pub(super) format: String,
+    /// What it is known by.
+    pub(super) id: String,
     /// The number of the last call that the checkpoint has.
     pub(super) number: u64,
     /// Milliseconds since 1970.
@@ -100,8 +102,13 @@ impl Core {
             // The documents say that there is a journal, and this is it: nothing has been called since.
             journal::write_empty(&dir.join(JOURNAL), cut.number)?;
         }
-        let mut list =
-            List { format: FORMAT.to_owned(), number: cut.number, time: cut.time, files: Vec::new() };
+        let mut list = List {
+            format: FORMAT.to_owned(),
+            id: identity.id().to_owned(),
+            number: cut.number,
+            time: cut.time,
+            files: Vec::new(),
+        };
         list_files(dir, "", &mut list.files).map_err(|error| failed(dir, &error))?;
         list.files.sort();
         let write = || -> std::io::Result<()> {

@@ -24,6 +24,7 @@ impl Storage {
 pub(super) struct Identity<'a> {
     rocks: &'a Rocks,
     before: Option<String>,
+    id: String,
     is_made: bool,
 }
 
@@ -34,7 +35,7 @@ impl<'a> Identity<'a> {
     /// `IO`; `CORRUPTION`.
     pub(super) fn begin(core: &Core, rocks: &'a Rocks) -> Result<Identity<'a>> {
         debug_assert!(core.checkpoints.is_locked());
-        Ok(Identity { rocks, before: read(rocks)?, is_made: false })
+        Ok(Identity { rocks, before: read(rocks)?, id: new(), is_made: false })
     }
 
     /// To be called when nothing but the links is left to do: they have it then.
@@ -42,7 +43,11 @@ impl<'a> Identity<'a> {
     /// # Errors
     /// `IO`.
     pub(super) fn write(&self) -> Result<()> {
-        write(self.rocks, &new())
+        write(self.rocks, &self.id)
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(super) fn keep(mut self) {

@@ -75,8 +75,7 @@ class StorageReader:
         """float32 of shape (ids.numel(), dim). ids: contiguous int64 in main memory. Creates nothing unless training."""
         if not training:
             out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
-            with self.rows._handle as rows:
-                _c_api.damo_embedding_peek(rows, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
+            _c_api.damo_embedding_peek(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
             return out
         if torch.is_grad_enabled():
             check_scaling(not self.deferred)
@@ -84,8 +83,7 @@ class StorageReader:
 
     def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
-        with self.rows._handle as rows:
-            _c_api.damo_embedding_lookup(rows, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel())
+        _c_api.damo_embedding_lookup(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel())
         return out
 
     def _take(self, ids: torch.Tensor, gradients: torch.Tensor) -> None:
@@ -114,8 +112,7 @@ class StorageReader:
         self.marker.grad = None
 
     def prefetch(self, ids: torch.Tensor) -> None:
-        with self.rows._handle as rows:
-            _c_api.damo_embedding_prefetch(rows, ids.data_ptr(), ids.numel())
+        _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
     def __repr__(self) -> str:
         return repr(self.rows)
@@ -123,10 +120,9 @@ class StorageReader:
 
 def apply(rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
     """One step with gradients, contiguous float32 of shape (ids.numel(), dim)."""
-    with rows._handle as handle:
-        _c_api.damo_embedding_apply_gradients(
-            handle, ids.data_ptr(), ids.numel(), gradients.data_ptr(), gradients.numel()
-        )
+    _c_api.damo_embedding_apply_gradients(
+        rows._use(), ids.data_ptr(), ids.numel(), gradients.data_ptr(), gradients.numel()
+    )
 
 
 class TableReader:
@@ -148,8 +144,7 @@ class TableReader:
         if training:
             raise RuntimeError("damo.torch: this model is for serving, its rows are read-only; call model.eval()")
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
-        with self.table._handle as table:
-            _c_api.damo_table_lookup(table, self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
+        _c_api.damo_table_lookup(self.table._use(), self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
         return out
 
     def prefetch(self, ids: torch.Tensor) -> None:

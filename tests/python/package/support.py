@@ -19,7 +19,7 @@ CACHE = 1 << 24
 
 # Python 3.12 and later warn of forking with threads, which is what the tests of forks do.
 PREAMBLE = """
-import os, sys, warnings
+import os, sys, threading, warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 import numpy as np
 import damo

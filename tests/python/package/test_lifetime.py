@@ -1,7 +1,10 @@
 """Handles: threads, leaks, forked children, and the interpreter's exit in any order."""
 
 import gc
+import itertools
 import os
+import random
+import signal
 import sys
 import threading
 import time
@@ -46,11 +49,11 @@ class Leaks(Case):
         for _ in range(1000):
             cycle()
         gc.collect()
-        before, handles = resident(), len(_handles._live)
+        before, handles = resident(), _handles.live()
         for _ in range(10_000):
             cycle()
         gc.collect()
-        self.assertEqual(len(_handles._live), handles)
+        self.assertEqual(_handles.live(), handles)
         self.assertLess(resident() - before, 2 << 20)
 
     def test_opening_storages_again_and_again(self):
@@ -130,7 +133,127 @@ class Threads(Case):
         np.testing.assert_array_equal(users[[1, 2]], floats(2, 4, value=-800))
 
 
+    def test_closing_while_others_open(self):
+        sgd = damo.SGD()
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1e-6)
+        for turn in range(30):
+            storage, failed = self.storage(f"table{turn}"), []
+
+            def work(first):
+                try:
+                    while True:
+                        [storage.embedding(first + group, dim=1, optimizer=sgd) for group in range(5)]
+                except damo.ClosedError:
+                    pass
+                except BaseException as error:
+                    failed.append(error)
+
+            threads = [threading.Thread(target=work, args=(10 * number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.01)
+            storage.close()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(failed, [])
+            self.storage(f"table{turn}").close()  # Nobody has it open.
+
+
+class Interrupts(Case):
+    """KeyboardInterrupt between any two steps of Python code."""
+
+    def interrupt(self, seconds, call):
+        """Whether call was interrupted after some time."""
+        before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            call()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        return False
+
+    def test_in_calls(self):
+        storage = self.storage()
+        users = self.users(storage)
+        draw = random.Random(1)
+        interrupted = 0
+        for turn in range(300):
+            keys = np.arange((1, 100, 10_000)[turn % 3])
+
+            def loop():
+                while True:
+                    users.lookup(keys)
+                    damo.Normal()
+                    storage.describe()
+                    next(iter(users))
+
+            before = _handles.live()
+            interrupted += self.interrupt(draw.uniform(1e-4, 2e-3), loop)
+            gc.collect()
+            self.assertLessEqual(_handles.live(), before, f"turn {turn}")
+        self.assertEqual(interrupted, 300)
+        storage.close()
+        self.storage().close()  # It is not open any more.
+
+    def test_while_a_storage_opens(self):
+        self.storage().close()
+        started = time.perf_counter()
+        self.storage().close()
+        took = time.perf_counter() - started
+        interrupted = 0
+        for turn in range(60):
+            interrupted += self.interrupt(took * turn / 50, lambda: damo.Storage(self.path("table")).close())
+            damo.Storage(self.path("table")).close()
+        self.assertGreater(interrupted, 0)
+
+    def test_a_signal_handler_makes_a_checkpoint_amid_one(self):
+        storage = self.storage()
+        self.users(storage)[np.arange(50_000)]
+        made, numbers = {}, itertools.count()
+
+        def handler(*_):
+            name = f"inner{next(numbers)}"
+            made[name] = storage.checkpoint(self.path(name))
+
+        before = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.05)
+        try:
+            for turn in range(20):
+                made[f"outer{turn}"] = storage.checkpoint(self.path(f"outer{turn}"))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.assertEqual(len(set(made.values())), len(made))
+        for name in (f"outer{turn}" for turn in range(0, 20, 7)):
+            with damo.Storage(self.path(name), cache_bytes=1 << 24) as opened:
+                self.assertEqual(opened.checkpoint_id, made[name])
+
+
 class Forks(Case):
+    def test_a_child_does_not_wait_for_the_parents_threads(self):
+        self.run_script(
+            OPEN
+            + """
+import time
+keys = np.arange(2_000_000)
+thread = threading.Thread(target=users.lookup, args=(keys,))
+thread.start()
+time.sleep(0.05)
+pid = os.fork()
+if pid == 0:
+    started = time.monotonic()
+    import atexit
+    atexit._run_exitfuncs()
+    os._exit(0 if time.monotonic() - started < 5 else 1)
+assert os.waitpid(pid, 0)[1] == 0
+thread.join()
+"""
+        )
+
     def test_a_forked_child_gets_an_error(self):
         self.run_script(
             OPEN
@@ -156,19 +279,25 @@ print(storage.names)
         self.run_script(
             OPEN
             + """
-users._handle._lock.acquire()
-storage._lock.__enter__()
+held, done = threading.Event(), threading.Event()
+def hold():
+    with storage._lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
 pid = os.fork()
 if pid == 0:
-    for call in (lambda: users.lookup([1]), lambda: storage.checkpoint(FOLDER + "/checkpoint")):
+    for call in (lambda: users.lookup([1]), lambda: storage.import_file(FOLDER + "/x")):
         try:
             call()
             os._exit(1)
         except damo.ForkedError:
             pass
     os._exit(0)
-users._handle._lock.release()
-storage._lock.__exit__()
+done.set()
+thread.join()
 assert os.waitpid(pid, 0)[1] == 0
 """
         )
@@ -209,6 +338,45 @@ class Exit(Case):
             os.mkdir(self.folder)
             self.run_script(OPEN + f"rows = iter(users); del {order}")
             self.reopens()
+
+    def test_with_a_thread_that_goes_on_making_handles(self):
+        self.run_script(
+            OPEN
+            + """
+import time
+def dump():
+    while True:
+        storage.dump(FOLDER + "/dump", progress=lambda *_: True)
+threading.Thread(target=dump, daemon=True).start()
+time.sleep(0.2)
+sys.unraisablehook = threading.excepthook = lambda *_: None
+import atexit
+started = time.monotonic()
+# Run after those that were registered before.
+damo._handles._EXIT_SECONDS = 30
+damo._handles._close_all()
+assert time.monotonic() - started < 10
+"""
+        )
+        self.reopens()
+
+    def test_after_an_exception_that_is_kept(self):
+        for call in ("damo.Storage(FOLDER + '/table')", "users.apply_gradients([1], np.full((1, 4), np.inf, 'f4'))"):
+            self.run_script(
+                OPEN
+                + f"""
+import atexit, time
+try:
+    {call}
+except ValueError as error:
+    kept = error
+except damo.BusyError as error:
+    kept = error
+started = time.monotonic()
+storage.close()
+damo.Storage(FOLDER + '/table', cache_bytes=1 << 24).close()
+""".replace("FOLDER", repr(self.folder))
+            )
 
     def test_after_an_exception(self):
         self.run_script(OPEN + "users.lookup('x')", status=1, errors="TypeError: damo: keys must be integers")
