@@ -114,10 +114,18 @@ def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> st
             data = content.read_bytes() if isinstance(content, Path) else content
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             record.append(f"{path},sha256={digest},{len(data)}")
-            wheel.writestr(path, data)
+            wheel.writestr(_entry(path), data)
         record.append(f"{INFO}/RECORD,,")
-        wheel.writestr(f"{INFO}/RECORD", "\n".join(record) + "\n")
+        wheel.writestr(_entry(f"{INFO}/RECORD"), "\n".join(record) + "\n")
     return name
+
+
+def _entry(path: str) -> zipfile.ZipInfo:
+    """Readable by everybody, and the same whenever it is built."""
+    entry = zipfile.ZipInfo(path)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
 
 
 def _tag() -> str:

@@ -128,6 +128,7 @@ void require_one_row(const char *name, Py_ssize_t rows) {
 PyObject *index_of(const std::string &name, PyObject *object) {
   PyObject *number = PyIndex_Check(object) ? PyNumber_Index(object) : nullptr;
   if (number == nullptr) {
+    if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) throw Raised();
     PyErr_Clear();
     PyErr_Format(PyExc_TypeError, "%s is a %s; an integer is needed", name.c_str(), Py_TYPE(object)->tp_name);
     throw Raised();

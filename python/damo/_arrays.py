@@ -54,7 +54,15 @@ def keys(values: Any) -> np.ndarray:
     int64 and uint64 arrays that are contiguous are not copied. Other integers are converted, and sequences too.
     Raises TypeError for anything but integers.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError("damo: keys is a masked array; give its keys that are not masked (keys.compressed())")
     array = np.asarray(values)
+    if array.dtype.kind in "fO" and not isinstance(values, (np.ndarray, np.generic)):
+        # NumPy makes floats or objects of numbers that do not fit into one kind of integer.
+        items = np.asarray(values, dtype=object)
+        if items.size and all(isinstance(item, (int, np.integer)) for item in items.flat):
+            numbers = [key(item, "a key") for item in items.flat]
+            return np.array(numbers, np.int64).reshape(items.shape)
     if array.dtype == np.int64 or array.dtype == np.uint64:
         return np.ascontiguousarray(array).view(np.int64).reshape(array.shape)
     if array.size == 0 and not isinstance(values, np.ndarray):

@@ -205,7 +205,10 @@ def text(value: str, what: str) -> bytes:
         raise TypeError(f"damo: {what} must be a string, not {type(value).__name__}")
     if "\0" in value:
         raise InvalidArgumentError(f"damo: {what} {value!r} has a NUL inside; one without is needed")
-    return value.encode("utf-8", "surrogateescape")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"damo: {what} {value!r} cannot be written as UTF-8") from None
 
 
 def path(value: str | os.PathLike[str], what: str) -> bytes:

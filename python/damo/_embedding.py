@@ -25,7 +25,7 @@ class Embedding(Handle):
     keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
     integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
 
-    Attributes: storage, group, name (None when opened by number), dim, optimizer, initializer, duplicates, padding_key.
+    Attributes: storage, group, name (None when the group has none), dim, optimizer, initializer, duplicates, padding_key.
     """
 
     def __init__(
@@ -63,6 +63,8 @@ class Embedding(Handle):
         )
         bag.close()
         self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number))
+        if self.name is None:
+            self.name = next((name for name, group in storage.names.items() if group == self.group), None)
 
     def __repr__(self) -> str:
         called = f"{self.name!r} (group {self.group})" if self.name is not None else f"group {self.group}"

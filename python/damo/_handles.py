@@ -48,12 +48,15 @@ class _Owner:
     """Keeps a handle alive. As an argument of a call it is the handle's address."""
 
     __slots__ = ("__weakref__", "_as_parameter_")
+    _as_parameter_: ctypes.c_void_p
 
 
-class _Free(weakref.ref):
+class _Free(weakref.ref):  # type: ignore[type-arg]
     """Calls a function of the library with the address once the owner is gone: the callback is the function itself."""
 
     __slots__ = ("_as_parameter_", "handle")
+    _as_parameter_: ctypes.c_void_p
+    handle: weakref.ref[Handle]
 
 
 # Of every owner. Those that are gone are swept out when there are many.

@@ -3,9 +3,12 @@
     users = damo.torch.Embedding(storage, "user", 16, optimizer=damo.Adam(lr=1e-3))
     users(ids).sum().backward()   # the rows of ids have had one Adam step
 
-- Gradients are applied in backward, so a torch optimizer gets the dense part only, and each backward is a step. With
+- Gradients are applied when a backward pass ends, so a torch optimizer gets the dense part only, and each backward is one step of each group,
+  however often its layers are used; one that fails changes nothing, unless it fails while a group's gradients are applied. With
   SparseOptimizer they wait for its step: then gradient accumulation and GradScaler work as with torch's own optimizers.
-- Rows are float32, under autocast too. Under autocast to float16 without a SparseOptimizer a forward pass raises.
+- Rows are float32, under autocast too. Under autocast to float16 without a SparseOptimizer a forward pass raises. Losses that are scaled
+  without autocast nobody can see.
+- requires_grad_(False) on a layer, on a module around it or on its parameter freezes its rows.
 - torch.compile breaks the graph at the layers and compiles what is around them; fullgraph=True raises torch's error.
 - Storages stay in the process that opened them: a DataLoader's workers prepare ids, and must not hold a model.
 - Clipping by the norm of all gradients does not see those of rows.

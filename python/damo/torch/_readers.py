@@ -6,6 +6,9 @@ Knows tensors and addresses, and nothing of layers: what a bag is, is embedding.
 from __future__ import annotations
 
 import math
+import threading
+import weakref
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import torch
@@ -39,6 +42,55 @@ def check_scaling(applies_in_backward: bool) -> None:
         )
 
 
+def refuse_tracing() -> None:
+    """A trace would have the numbers of this call for ever."""
+    if torch.jit.is_tracing():
+        raise RuntimeError("damo.torch: torch.jit.trace cannot record a layer whose rows are in a storage or a table")
+
+
+class _Pass:
+    """The gradients of one backward pass. When it ends they are applied, each group's in one step."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[Any, ...], list[tuple[Embedding, torch.Tensor, torch.Tensor]]] = {}
+
+    def take(self, rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+        self._taken.setdefault(group_of(rows), []).append((rows, ids, gradients))
+
+    def end(self) -> None:
+        for taken in self._taken.values():
+            rows, ids, gradients = taken[0]
+            if len(taken) > 1:
+                ids = torch.cat([ids for _, ids, _ in taken])
+                gradients = torch.cat([gradients for _, _, gradients in taken])
+            apply(rows, ids, gradients)
+
+
+class _Passes:
+    """Backward passes that are under way. One that fails is forgotten, and its gradients with it, as torch forgets its own."""
+
+    def __init__(self) -> None:
+        # torch alone keeps a pass, as what it is to call at the end.
+        self._passes: weakref.WeakValueDictionary[Any, _Pass] = weakref.WeakValueDictionary()
+
+    def take(self, rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+        number = _graph_task()
+        current = self._passes.get(number)
+        if current is None:
+            current = self._passes[number] = _Pass()
+            torch.autograd.Variable._execution_engine.queue_callback(current.end)
+        current.take(rows, ids, gradients)
+
+
+def _graph_task() -> Any:
+    """Which backward pass this is called in; before torch 2.0 the thread tells."""
+    number = getattr(torch._C, "_current_graph_task_id", None)
+    return threading.get_ident() if number is None else number()
+
+
+_passes = _Passes()
+
+
 class _Lookup(torch.autograd.Function):
     """Rows of ids; backward hands their gradients to the reader. anchor is there to have a gradient asked for."""
 
@@ -56,6 +108,17 @@ class _Lookup(torch.autograd.Function):
         return None, None, None
 
 
+@dataclass
+class Pending:
+    """Gradients that wait for a SparseOptimizer."""
+
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    """Ids, and gradients of shape (ids.numel(), dim)."""
+    factor: float = 1.0
+    """What they are to be multiplied with: 1, or less after GradScaler.unscale_."""
+    has_infinite: bool = False
+
+
 class StorageReader:
     """Rows of a group. Gradients are applied in backward, or kept for a SparseOptimizer."""
 
@@ -63,23 +126,28 @@ class StorageReader:
         self.rows = rows
         self.dim = rows.dim
         self.padding_idx = rows.padding_key
-        self.deferred = False
-        self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.collectors = 0
+        """SparseOptimizers that collect its gradients."""
+        self.pending = Pending()
         self.marker = torch.zeros(1)
         """What a SparseOptimizer shows to torch in place of the rows. Its gradient stands for those that are pending: none, 1, or
         infinity when one of them is not finite; a GradScaler looks at it, and unscales it."""
-        self._anchor = torch.zeros((), requires_grad=True)
+        self._lock = threading.Lock()
 
     @_not_compiled
-    def read(self, ids: torch.Tensor, training: bool) -> torch.Tensor:
-        """float32 of shape (ids.numel(), dim). ids: contiguous int64 in main memory. Creates nothing unless training."""
+    def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
+        """float32 of shape (ids.numel(), dim), which has gradients where anchor has. ids: contiguous int64 in main memory.
+
+        Creates nothing unless training.
+        """
+        refuse_tracing()
         if not training:
             out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
             _c_api.damo_embedding_peek(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
             return out
-        if torch.is_grad_enabled():
-            check_scaling(not self.deferred)
-        return _Lookup.apply(self._anchor, ids, self)
+        if torch.is_grad_enabled() and anchor.requires_grad:
+            check_scaling(self.collectors == 0)
+        return _Lookup.apply(anchor, ids, self)
 
     def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
@@ -87,35 +155,52 @@ class StorageReader:
         return out
 
     def _take(self, ids: torch.Tensor, gradients: torch.Tensor) -> None:
-        if self.deferred:
-            # Copies: the tensors are torch's, and may be reused after backward.
-            self.pending.append((ids.clone(), gradients.clone()))
-            is_finite = bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
-            if self.marker.grad is None or not is_finite:
-                self.marker.grad = torch.full((1,), 1.0 if is_finite else math.inf)
-        else:
-            apply(self.rows, ids, gradients)
+        if not self.collectors:
+            _passes.take(self.rows, ids, gradients)
+            return
+        is_finite = bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
+        # Copies: the tensors are torch's, and may be reused after backward.
+        pair = ids.clone(), gradients.clone()
+        with self._lock:
+            self.pending.pairs.append(pair)
+            self._mark(is_finite)
+
+    def _mark(self, is_finite: bool) -> None:
+        if self.marker.grad is None or not is_finite:
+            self.marker.grad = torch.full((1,), 1.0 if is_finite else math.inf)
+
+    def give(self) -> Pending:
+        """What is pending, which is not any more."""
+        with self._lock:
+            given, self.pending = self.pending, Pending()
+            if self.marker.grad is not None:
+                given.has_infinite = self.has_infinite
+                given.factor = 1.0 if given.has_infinite else float(self.marker.grad)
+            self.marker.grad = None
+        return given
+
+    def take_back(self, given: Pending) -> None:
+        """What was given and not applied."""
+        with self._lock:
+            if given.pairs:
+                self.pending.pairs = given.pairs + self.pending.pairs
+                self.marker.grad = torch.full((1,), math.inf if given.has_infinite else given.factor)
 
     @property
     def has_infinite(self) -> bool:
         """Whether a gradient that is pending is not finite."""
         return self.marker.grad is not None and not bool(self.marker.grad.isfinite())
 
-    @property
-    def factor(self) -> float:
-        """What pending gradients are to be multiplied with: 1, or less after GradScaler.unscale_."""
-        return 1.0 if self.marker.grad is None or self.has_infinite else float(self.marker.grad)
-
-    def drop(self) -> None:
-        """Forgets the gradients that are pending."""
-        self.pending.clear()
-        self.marker.grad = None
-
     def prefetch(self, ids: torch.Tensor) -> None:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
     def __repr__(self) -> str:
         return repr(self.rows)
+
+
+def group_of(rows: Embedding) -> tuple[Any, ...]:
+    """Equal for embeddings whose gradients can be applied together."""
+    return id(rows.storage), rows.group, rows.duplicates, rows.padding_key
 
 
 def apply(rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
@@ -128,8 +213,6 @@ def apply(rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
 class TableReader:
     """Rows of a table that was made for serving. Pickled without the table, which load_for_serving opens."""
 
-    deferred = False
-
     def __init__(self, file: str, group: int, dim: int, padding_idx: int | None) -> None:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
         self.table: Table | None = None
@@ -138,13 +221,17 @@ class TableReader:
         return {**self.__dict__, "table": None}
 
     @_not_compiled
-    def read(self, ids: torch.Tensor, training: bool) -> torch.Tensor:
+    def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
+        refuse_tracing()
         if self.table is None:
             raise RuntimeError("damo.torch: this model was saved for serving; open it with damo.torch.load_for_serving")
         if training:
             raise RuntimeError("damo.torch: this model is for serving, its rows are read-only; call model.eval()")
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
         _c_api.damo_table_lookup(self.table._use(), self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
+        if self.padding_idx is not None:
+            # A row of it there may be, from an embedding that was opened without padding.
+            out[ids == self.padding_idx] = 0
         return out
 
     def prefetch(self, ids: torch.Tensor) -> None:

@@ -59,15 +59,30 @@ def _open(
     return rows
 
 
+def check_ids(ids: Any, what: str = "ids") -> None:
+    """TypeError for anything but integers of 64 or 32 bits."""
+    if not isinstance(ids, torch.Tensor):
+        raise TypeError(f"damo.torch: {what} must be a torch.Tensor of int64, not {type(ids).__name__}")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"damo.torch: {what} must be a torch.Tensor of int64 (or int32), not {ids.dtype}")
+
+
+def check_offsets(offsets: Any, ids: int, include_last_offset: bool) -> None:
+    """Where bags begin in so many ids: from 0, never going back."""
+    check_ids(offsets, "offsets")
+    if offsets.dim() != 1:
+        raise ValueError(f"damo.torch: offsets has shape {tuple(offsets.shape)}; one dimension is needed")
+    places = offsets.tolist() if offsets.numel() <= 1 else [int(offsets[0]), int(offsets[-1])]
+    if (places and (places[0] != 0 or places[-1] > ids)) or bool((offsets[1:] < offsets[:-1]).any()):
+        raise ValueError(f"damo.torch: offsets must go from 0 to at most {ids}, the number of ids, and never back")
+    if include_last_offset and not places:
+        raise ValueError("damo.torch: offsets is empty; with include_last_offset it has the end of the last bag")
+
+
 def flat_ids(ids: torch.Tensor) -> torch.Tensor:
     """ids as a contiguous int64 vector in main memory, without a copy where it is one."""
-    if not isinstance(ids, torch.Tensor):
-        raise TypeError(f"damo.torch: ids must be a torch.Tensor of int64, not {type(ids).__name__}")
-    if ids.dtype == torch.int32:
-        ids = ids.long()
-    if ids.dtype != torch.int64:
-        raise TypeError(f"damo.torch: ids must be a torch.Tensor of int64 (or int32), not {ids.dtype}")
-    return ids.detach().reshape(-1).cpu().contiguous()
+    check_ids(ids)
+    return ids.detach().to(torch.int64).reshape(-1).cpu().contiguous()
 
 
 class Layer(nn.Module):
@@ -87,6 +102,8 @@ class Layer(nn.Module):
         super().__init__()
         rows = _open(storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter)
         self.reader: StorageReader | TableReader = StorageReader(rows)
+        # No element and no gradient: it is there for requires_grad_ of this module and of those that it is in.
+        self.anchor = nn.Parameter(torch.zeros(0))
 
     @property
     def embedding_dim(self) -> int:
@@ -113,6 +130,16 @@ class Layer(nn.Module):
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.reader!r}{padding}"
 
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.reader.read(flat_ids(ids), self.training, self.anchor)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.pop(prefix + "anchor", None)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        super()._load_from_state_dict({**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments)
+
     # A state_dict has where the rows are and which state they are in: the storage has its own checkpoints.
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -132,7 +159,10 @@ class Layer(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         mine = self.get_extra_state()
-        for field in ("dim", "optimizer"):
+        if not isinstance(state, dict) or state.get("version") != 1 or not {"group", "dim"} <= set(state):
+            raise ValueError(f"damo.torch: a state_dict of this layer has group, dim and version 1 in it, and not {state!r}")
+        both_named = state.get("name") is not None and mine.get("name") is not None
+        for field in ("name" if both_named else "group", "dim", "optimizer"):
             if field in state and field in mine and state[field] != mine[field]:
                 raise ValueError(
                     f"damo.torch: the state_dict is of rows with {field} {state[field]!r}, and these have {mine[field]!r}"
@@ -140,9 +170,9 @@ class Layer(nn.Module):
         for field in ("checkpoint", "step"):
             if field in state and field in mine and state[field] != mine[field]:
                 warnings.warn(
-                    f"damo.torch: the state_dict was saved with the rows at step {state['step']} (checkpoint "
-                    f"{state['checkpoint']}), and {self.reader!r} is at step {mine['step']} (checkpoint {mine['checkpoint']}); "
-                    "to continue from one moment, call storage.load_from_checkpoint first",
+                    f"damo.torch: the state_dict was saved with the rows at step {state.get('step')} (checkpoint "
+                    f"{state.get('checkpoint')}), and {self.reader!r} is at step {mine['step']} (checkpoint "
+                    f"{mine['checkpoint']}); to continue from one moment, call storage.load_from_checkpoint first",
                     stacklevel=2,
                 )
                 return
@@ -153,13 +183,13 @@ class Embedding(Layer):
 
     Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
     Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". In training mode backward applies gradients,
-    coalesced, or keeps them for a SparseOptimizer; there are no parameters. In eval mode ids without a row read as zeros, and
+    coalesced, or keeps them for a SparseOptimizer; the only parameter, without elements, is what requires_grad_(False) freezes. In eval mode ids without a row read as zeros, and
     nothing is created. padding_idx is an id itself, -1 too.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """ids: int64 (or int32) of any shape; float32 of shape ids.shape + (embedding_dim,), on the device of ids."""
-        rows = self.reader.read(flat_ids(ids), self.training)
+        rows = self._read(ids)
         return rows.to(ids.device).view(*ids.shape, self.embedding_dim)
 
 
@@ -191,23 +221,43 @@ class EmbeddingBag(Layer):
 
         per_sample_weights: a factor for each id, of its shape; mode "sum" only.
         """
-        if per_sample_weights is not None and self.mode != "sum":
-            raise ValueError(f"damo.torch: per_sample_weights are for mode 'sum', not {self.mode!r}")
-        if per_sample_weights is not None and per_sample_weights.shape != ids.shape:
-            raise ValueError(
-                f"damo.torch: per_sample_weights has shape {tuple(per_sample_weights.shape)} and ids {tuple(ids.shape)}"
-            )
+        self._check(ids, offsets, per_sample_weights)
+        rows = self._read(ids).to(ids.device)
+        if ids.dim() == 2 and self.mode == "sum":
+            bags = rows.view(*ids.shape, self.embedding_dim)
+            return (bags if per_sample_weights is None else self._weighted(bags, ids, per_sample_weights)).sum(1)
+        return self._pool(rows, ids, offsets, per_sample_weights)
+
+    def _check(
+        self, ids: torch.Tensor, offsets: torch.Tensor | None, per_sample_weights: torch.Tensor | None
+    ) -> None:
+        """Before rows are made."""
+        check_ids(ids)
         if ids.dim() == 2 and offsets is not None:
             raise ValueError("damo.torch: offsets are for ids of one dimension; rows of two are bags already")
         if ids.dim() not in (1, 2) or (ids.dim() == 1 and offsets is None):
             raise ValueError(
                 f"damo.torch: ids has shape {tuple(ids.shape)}; (bags, size), or (n,) with offsets, is needed"
             )
-        rows = self.reader.read(flat_ids(ids), self.training).to(ids.device)
-        if ids.dim() == 2 and self.mode == "sum":
-            bags = rows.view(*ids.shape, self.embedding_dim)
-            return (bags if per_sample_weights is None else bags * per_sample_weights.unsqueeze(-1)).sum(1)
-        return self._pool(rows, ids, offsets, per_sample_weights)
+        if offsets is not None:
+            check_offsets(offsets, ids.numel(), self.include_last_offset)
+        if per_sample_weights is None:
+            return
+        if self.mode != "sum":
+            raise ValueError(f"damo.torch: per_sample_weights are for mode 'sum', not {self.mode!r}")
+        if not isinstance(per_sample_weights, torch.Tensor) or per_sample_weights.dtype != torch.float32:
+            found = getattr(per_sample_weights, "dtype", type(per_sample_weights).__name__)
+            raise TypeError(f"damo.torch: per_sample_weights must be a torch.Tensor of float32, not {found}")
+        if per_sample_weights.shape != ids.shape:
+            raise ValueError(
+                f"damo.torch: per_sample_weights has shape {tuple(per_sample_weights.shape)} and ids {tuple(ids.shape)}"
+            )
+
+    def _weighted(self, rows: torch.Tensor, ids: torch.Tensor, per_sample_weights: torch.Tensor) -> torch.Tensor:
+        """rows, of shape ids.shape + (embedding_dim,), times their weights; padding is left out, whatever its weight."""
+        if self.padding_idx is not None:
+            per_sample_weights = per_sample_weights.masked_fill(ids == self.padding_idx, 0)
+        return rows * per_sample_weights.unsqueeze(-1)
 
     def _pool(
         self,
@@ -219,6 +269,13 @@ class EmbeddingBag(Layer):
         if rows.shape[0] == 0:
             empty = (len(offsets) - self.include_last_offset) if offsets is not None else ids.shape[0]
             return rows.new_zeros((empty, self.embedding_dim)) + rows.sum()
+        if per_sample_weights is not None and offsets is not None and not rows.requires_grad:
+            # torch 1.13 asserts that rows have gradients where their weights have.
+            ends = offsets[1:] if self.include_last_offset else torch.cat([offsets[1:], offsets.new_tensor([len(rows)])])
+            counts = ends - offsets[: len(ends)]
+            bags = torch.repeat_interleave(torch.arange(len(ends), device=ids.device), counts.to(torch.int64))
+            weighted = self._weighted(rows, ids, per_sample_weights)[: len(bags)]
+            return rows.new_zeros((len(ends), self.embedding_dim)).index_add(0, bags, weighted)
         # The rows of this call are the table, and each position its own row.
         places = torch.arange(rows.shape[0], device=ids.device)
         padding = None

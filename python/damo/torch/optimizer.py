@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Callable, Iterable, Iterator
 
 import torch
 from torch import nn
 
-from ._readers import StorageReader, apply
+from .._embedding import Embedding as Rows
+from ._readers import Pending, StorageReader, apply, group_of
 from .embedding import Layer
 
 
@@ -28,20 +30,25 @@ class SparseOptimizer(torch.optim.Optimizer):
         readers = [reader for reader in all_readers if isinstance(reader, StorageReader)]
         if not readers or len(readers) < len(all_readers):
             raise ValueError("damo.torch: SparseOptimizer needs a model with damo.torch layers that have a storage")
-        by_rows: dict[int, list[StorageReader]] = {}
+        by_group: dict[tuple[Any, ...], list[StorageReader]] = {}
         for reader in readers:
-            same = by_rows.setdefault(id(reader.rows), [])
+            same = by_group.setdefault(group_of(reader.rows), [])
             if reader not in same:
                 same.append(reader)
         # One for each of param_groups, in its order.
-        self._readers = list(by_rows.values())
+        self._readers = list(by_group.values())
         groups = [
             {"params": [reader.marker for reader in same], "lr": same[0].rows.optimizer.learning_rate}
             for same in self._readers
         ]
+        self._is_made = False
         super().__init__(groups, {})
-        for reader in readers:
-            reader.deferred = True
+        self._is_made = True
+        # Also when nobody refers to this any more: its layers would collect for ever, and not train.
+        self._release = weakref.finalize(self, _release, list(self._all_readers()))
+        self._release.atexit = False
+        for reader in self._all_readers():
+            reader.collectors += 1
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each group's optimizer with the sum of what was collected; a group without any is not stepped."""
@@ -63,38 +70,64 @@ class SparseOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group, readers in zip(self.param_groups, self._readers if not is_infinite else ()):
-            # Pairs of a reader, one after the other; all are divided by the scale that torch's parameters are divided by.
-            pending = [
-                (ids, gradients if factor == 1.0 else gradients * factor)
-                for reader in readers
-                for factor in (reader.factor / scale,)
-                for ids, gradients in reader.pending
-            ]
-            if not pending:
-                continue
-            rows = readers[0].rows
-            if group["lr"] != rows.optimizer.learning_rate:
-                rows.optimizer.learning_rate = group["lr"]
-            apply(rows, torch.cat([ids for ids, _ in pending]), torch.cat([gradients for _, gradients in pending]))
-            for reader in readers:
-                reader.drop()
-        self._drop()
+        steps = [
+            (group, readers, [reader.give() for reader in readers])
+            for group, readers in zip(self.param_groups, self._readers)
+        ]
+        if is_infinite:
+            return loss
+        # Those that will be refused first, so that they are before anything has changed.
+        steps.sort(key=lambda step: not any(given.has_infinite for given in step[2]))
+        while steps:
+            group, readers, given = steps.pop(0)
+            try:
+                self._apply(group["lr"], readers[0].rows, given, scale)
+            except Exception:
+                # As it was, for zero_grad, or for another step once the reason is gone.
+                for _, readers, given in [(group, readers, given), *steps]:
+                    for reader, pending in zip(readers, given):
+                        reader.take_back(pending)
+                raise
         return loss
+
+    @staticmethod
+    def _apply(rate: float, rows: Rows, given: list[Pending], scale: float) -> None:
+        # Divided by the scale that torch's parameters are divided by.
+        pairs = [
+            (ids, gradients if pending.factor == scale else gradients * (pending.factor / scale))
+            for pending in given
+            for ids, gradients in pending.pairs
+        ]
+        if not pairs:
+            return
+        if rate != rows.optimizer.learning_rate:
+            rows.optimizer.learning_rate = rate
+        apply(rows, torch.cat([ids for ids, _ in pairs]), torch.cat([gradients for _, gradients in pairs]))
+
+    def add_param_group(self, param_group: Any) -> None:
+        """Refused: what a layer's rows are, is its storage's."""
+        if self._is_made:
+            raise TypeError("damo.torch: a SparseOptimizer has the layers that it was made of; make another one")
+        super().add_param_group(param_group)
+
+    def __reduce__(self) -> str:
+        raise TypeError("damo.torch: a SparseOptimizer cannot be pickled or copied; its state_dict can")
 
     def _all_readers(self) -> Iterator[StorageReader]:
         return (reader for readers in self._readers for reader in readers)
 
-    def _drop(self) -> None:
-        for reader in self._all_readers():
-            reader.drop()
-
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops what was collected since the last step."""
-        self._drop()
+        for reader in self._all_readers():
+            reader.give()
 
     def close(self) -> None:
-        """From now on the layers apply their gradients in backward again."""
-        self._drop()
-        for reader in self._all_readers():
-            reader.deferred = False
+        """What is pending is dropped, and the layers apply their gradients in backward again, unless another one collects them."""
+        self._release()
+
+
+def _release(readers: list[StorageReader]) -> None:
+    for reader in readers:
+        reader.collectors -= 1
+        if not reader.collectors:
+            reader.give()

@@ -25,13 +25,17 @@ class Prefetch:
 
     def __iter__(self) -> Iterator[Any]:
         batches = iter(self.loader)
-        try:
-            current = next(batches)
-        except StopIteration:
-            return
-        for following in batches:
-            for layer, ids in self.ids(following):
-                layer.prefetch(ids)
-            yield current
-            current = following
-        yield current
+        ready: list[Any] = []
+        while True:
+            try:
+                following = next(batches)
+                for layer, ids in self.ids(following) if ready else ():
+                    layer.prefetch(ids)
+            except BaseException as error:
+                # After the batch before it, and the end of the batches is not an error.
+                yield from ready
+                if isinstance(error, StopIteration):
+                    return
+                raise
+            yield from ready
+            ready = [following]

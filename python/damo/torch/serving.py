@@ -9,6 +9,7 @@ import copy
 import inspect
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,14 @@ from .embedding import Layer
 _VERSION = 1
 
 
-def _for_serving(layer: Layer, file: str) -> Layer:
-    rows = layer.rows
-    made = layer.__class__.__new__(layer.__class__)
-    nn.Module.__init__(made)
-    made.__dict__.update({name: value for name, value in layer.__dict__.items() if name not in made.__dict__})
-    made.reader = TableReader(file, rows.group, rows.dim, rows.padding_key)
-    made.eval()
-    return made
+def _for_serving(model: nn.Module, layers: list[Layer], files: dict[int, str]) -> nn.Module:
+    """A copy of the model, all of it, whose layers read tables."""
+    # copy.deepcopy takes what the memo has for an object.
+    memo: dict[int, Any] = {}
+    for layer in layers:
+        rows = layer.rows
+        memo[id(layer.reader)] = TableReader(files[id(rows.storage)], rows.group, rows.dim, rows.padding_key)
+    return copy.deepcopy(model, memo).eval()
 
 
 def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_type: str = "float32") -> None:
@@ -49,9 +50,7 @@ def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_ty
         raise ValueError("damo.torch: the model has no damo.torch layers with a storage")
     storages = {id(layer.rows.storage): layer.rows.storage for layer in layers}
     files = {number: f"{index}.table" for index, number in enumerate(storages)}
-    # copy.deepcopy takes what the memo has for an object, so the layers' copies read tables, and the model stays as it is.
-    memo: dict[int, Any] = {id(layer): _for_serving(layer, files[id(layer.rows.storage)]) for layer in layers}
-    served = copy.deepcopy(model, memo).eval()
+    served = _for_serving(model, layers, files)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.damo-new")
     temporary.mkdir(parents=True)
     try:
@@ -83,7 +82,10 @@ def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
     tables = {file: Table(place / file) for file in files}
     # A pickle of whole modules: newer torch would refuse it by default.
     options = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
-    model = torch.load(place / "model.pt", map_location="cpu", **options)
+    try:
+        model = torch.load(place / "model.pt", map_location="cpu", **options)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CorruptionError(f"damo.torch: {place / 'model.pt'} is damaged: {error}") from error
     for module in model.modules():
         if isinstance(module, Layer) and isinstance(module.reader, TableReader):
             module.reader.table = tables[module.reader.file]

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 import unittest.mock
 import warnings
 
@@ -42,7 +43,74 @@ class Embedding(Case):
         layer.eval()
         close(layer(torch.tensor([1, 2, 3]))[:, 0], torch.tensor([-1.0, -0.5, -0.5]))
         self.assertEqual((layer.rows.step, layer.rows.record(1).update_num), (1, 1))
-        self.assertEqual(list(layer.parameters()), [])
+        self.assertEqual([(parameter.numel(), parameter.grad) for parameter in layer.parameters()], [(0, None)])
+
+    def test_a_layer_that_is_used_twice_has_one_step(self):
+        layer = self.layer(initializer=damo.Zeros())
+        rows = layer.rows
+        bag = damo.torch.EmbeddingBag(rows, mode="sum")
+        for turn in range(1, 3):
+            ids = torch.tensor([1, 2])
+            (layer(ids).sum() + layer(ids[:1]).sum() + bag(ids.view(1, 2)).sum()).backward()
+            self.assertEqual((rows.step, rows.record(1).update_num), (turn, turn))
+            close(torch.from_numpy(rows.peek([1, 2])[0][:, 0]), torch.tensor([-1.5, -1.0]) * turn)
+
+    def test_a_backward_that_fails_changes_nothing(self):
+        class Fails(torch.autograd.Function):
+            @staticmethod
+            def forward(_ctx, x):
+                return x.clone()
+
+            @staticmethod
+            def backward(_ctx, _gradient):
+                raise OSError("in backward")
+
+        layer = self.layer(initializer=damo.Zeros())
+        weight = nn.Parameter(torch.ones(4))
+        for _ in range(2):
+            out = layer(torch.tensor([1])) * Fails.apply(weight)
+            self.assert_fails(OSError, ["in backward"], (out.sum() + layer(torch.tensor([2])).sum()).backward)
+            layer(torch.tensor([3])).sum().backward()
+        self.assertEqual((layer.rows.step, layer.rows.peek([1, 2, 3])[0][:, 0].tolist()), (2, [0, 0, -1]))
+
+    def test_backward_in_two_threads(self):
+        layer = self.layer(initializer=damo.Zeros())
+
+        def train():
+            for _ in range(200):
+                (layer(torch.tensor([1])).sum() + layer(torch.tensor([1])).sum()).backward()
+
+        threads = [threading.Thread(target=train) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((layer.rows.step, layer.rows.peek(1)[0][0]), (400, -400))
+
+    def test_freezing(self):
+        layer = self.layer(initializer=damo.Zeros())
+        model = nn.Sequential(layer, nn.Linear(4, 1))
+        for freeze in (
+            lambda: layer.requires_grad_(False),
+            lambda: model.requires_grad_(False),
+            lambda: [parameter.requires_grad_(False) for parameter in layer.parameters()],
+        ):
+            freeze()
+            out = layer(torch.tensor([1]))
+            self.assertFalse(out.requires_grad)
+            model.requires_grad_(True)
+        model[1].requires_grad_(True)
+        layer.requires_grad_(False)
+        model(torch.tensor([1])).sum().backward()
+        self.assertEqual(layer.rows.step, 0)
+        layer.requires_grad_(True)
+        model(torch.tensor([1])).sum().backward()
+        self.assertEqual(layer.rows.step, 1)
+
+    def test_traces_are_refused(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Newer versions of torch have something else.
+            self.assert_fails(RuntimeError, ["torch.jit.trace"], torch.jit.trace, self.layer(), torch.tensor([1]))
 
     def test_gradients_reach_what_is_before_and_behind(self):
         layer = self.layer()
@@ -100,7 +168,7 @@ class Embedding(Case):
     def test_double_backward_is_refused(self):
         layer = self.layer()
         out = (layer(torch.tensor([1])) ** 2).sum()
-        anchor = layer.reader._anchor
+        anchor = layer.anchor
         self.assert_fails(RuntimeError, [], lambda: torch.autograd.grad(out, anchor, create_graph=True)[0].backward())
 
     def test_copies_are_refused(self):
@@ -118,8 +186,9 @@ class Embedding(Case):
         # As on a GPU, or on a CPU since torch 2.3.
         with unittest.mock.patch("damo.torch._readers._is_autocast_to_half", lambda: True):
             self.assert_fails(RuntimeError, ["SparseOptimizer"], layer, torch.tensor([1]))
-            damo.torch.SparseOptimizer(layer)
+            sparse = damo.torch.SparseOptimizer(layer)
             layer(torch.tensor([1]))
+            sparse.close()
 
 
 class Bags(Case):
@@ -159,6 +228,26 @@ class Bags(Case):
         self.folder += "x"
         self.same("sum", self.FLAT, self.OFFSETS, weights=torch.randn(6), padding_idx=0)
 
+    def test_weights_of_padding_do_not_count(self):
+        for training in (True, False):
+            options = {"storage": self.storage(str(training)), "optimizer": damo.SGD(lr=0.0)}
+            layer = self.layer(cls=damo.torch.EmbeddingBag, mode="sum", padding_idx=0, **options)
+            layer(self.IDS)
+            layer.train(training)
+            plain = torch.tensor([[1.0, 2, 3], [4, 5, float("nan")], [float("inf")] * 3])
+            found = []
+            for ids, offsets, weights in (
+                (self.IDS, None, plain),
+                (self.IDS.reshape(-1), torch.tensor([0, 3, 6]), plain.reshape(-1)),
+            ):
+                weights = weights.clone().requires_grad_(True)
+                out = layer(ids, offsets, weights)
+                self.assertTrue(bool(out.isfinite().all()))
+                out.sum().backward()
+                found.append((out.detach(), weights.grad.reshape(-1)))
+            close(found[0][0], found[1][0])
+            close(found[0][1], found[1][1])
+
     def test_empty(self):
         layer = self.layer(cls=damo.torch.EmbeddingBag)
         empty = torch.zeros(0, dtype=torch.int64)
@@ -171,6 +260,25 @@ class Bags(Case):
         self.assert_fails(ValueError, ["(3,)", "offsets"], layer, torch.arange(3))
         self.assert_fails(ValueError, ["offsets"], layer, self.IDS, self.OFFSETS)
         self.assert_fails(ValueError, ["'sum'"], layer, self.IDS, per_sample_weights=torch.ones(3, 3))
+        for ids, offsets, options, words in (
+            ([], [0, 5], {}, "at most 0"),
+            ([], [3], {}, "from 0"),
+            ([1, 2], [1], {}, "from 0"),
+            ([1, 2, 3], [0, 2, 1], {}, "never back"),
+            ([1, 2], [0, 3], {}, "at most 2"),
+            ([], [], {"include_last_offset": True}, "empty"),
+            ([1], [[0]], {}, "(1, 1)"),
+        ):
+            bags = damo.torch.EmbeddingBag(layer.rows, **options)
+            ids, offsets = torch.tensor(ids, dtype=torch.int64), torch.tensor(offsets, dtype=torch.int64)
+            self.assert_fails(ValueError, ["offsets", words], bags, ids, offsets)
+        summed = damo.torch.EmbeddingBag(layer.rows, mode="sum")
+        for weights in (torch.ones(3, 3, dtype=torch.float64), [1.0]):
+            self.assert_fails(TypeError, ["per_sample_weights", "float32"], summed, self.IDS, None, weights)
+        self.assert_fails(ValueError, ["(2,)", "(3, 3)"], summed, self.IDS, None, torch.ones(2))
+        self.assert_fails(TypeError, ["ids", "list"], layer, [1, 2])
+        self.assert_fails(TypeError, ["offsets", "list"], layer, self.FLAT, [0, 2])
+        self.assertEqual(len(layer.rows), 0)
         self.assert_fails(ValueError, ["'first'"], damo.torch.EmbeddingBag, self.storage("x"), "u", 4, mode="first")
 
 
@@ -202,6 +310,14 @@ class State(Case):
             layer.load_state_dict(state)
         other = self.layer(dim=5, storage=self.storage("other"))
         self.assert_fails(ValueError, ["dim 4"], other.load_state_dict, state)
+        items = damo.torch.Embedding(layer.rows.storage, "item", 4, optimizer=damo.SGD())
+        self.assert_fails(ValueError, ["'user'", "'item'"], items.load_state_dict, state)
+        for wrong in ({"step": 5}, {**state["_extra_state"], "version": 99}, None):
+            self.assert_fails(ValueError, ["version 1"], layer.load_state_dict, {"_extra_state": wrong})
+        # By its number it is the same group, and has its name.
+        same = damo.torch.Embedding(layer.rows.storage, 0, 4, optimizer=damo.SGD())
+        self.assertEqual(same.rows.name, "user")
+        same.load_state_dict(state)
 
     def test_training_goes_on_from_a_checkpoint_to_the_same_weights(self):
         def net(storage):

@@ -1,8 +1,8 @@
-"""Deferred steps, DataLoaders, prefetching and serving."""
+"""Deferred steps, compilers, DataLoaders and prefetching."""
 
-import os
-import subprocess
-import sys
+import copy
+import gc
+import threading
 import unittest
 import warnings
 
@@ -147,6 +147,65 @@ class Deferred(Case):
         self.table(torch.tensor([1])).sum().backward()
         self.assertEqual(self.weight(1), -0.5)
 
+    def test_what_is_refused_is_before_anything_changes(self):
+        other = self.layer(storage=self.storage("other"), initializer=damo.Zeros())
+        sparse = damo.torch.SparseOptimizer([self.table, other])
+        self.sparse.close()
+        (self.table(torch.tensor([1])).sum() + (other(torch.tensor([1])) * float("nan")).sum()).backward()
+        for _ in range(3):
+            self.assert_fails(ValueError, ["key 1"], sparse.step)
+        self.assertEqual((self.weight(1), self.table.rows.step), (0, 0))
+        sparse.zero_grad()
+        self.table(torch.tensor([1])).sum().backward()
+        sparse.step()
+        self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
+
+    def test_no_gradient_is_lost_between_threads(self):
+        ended = threading.Event()
+
+        def backward():
+            for _ in range(300):
+                self.table(torch.tensor([1])).sum().backward()
+
+        def step():
+            while not ended.is_set():
+                self.sparse.step()
+
+        threads = [threading.Thread(target=backward) for _ in range(3)]
+        stepping = threading.Thread(target=step)
+        for thread in [*threads, stepping]:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ended.set()
+        stepping.join()
+        self.sparse.step()
+        self.assertEqual(self.weight(1), -0.5 * 900)
+
+    def test_two_embeddings_of_one_group_make_one_step(self):
+        rows = self.table.rows
+        same = damo.torch.Embedding(rows.storage, "user", 4, optimizer=damo.SGD(lr=0.5), initializer=damo.Zeros())
+        self.sparse.close()
+        sparse = damo.torch.SparseOptimizer([self.table, same])
+        (self.table(torch.tensor([1])).sum() + same(torch.tensor([1])).sum()).backward()
+        sparse.step()
+        self.assertEqual((self.weight(1), rows.step, len(sparse.param_groups)), (-1, 1, 1))
+
+    def test_one_that_is_gone_collects_no_more(self):
+        other = damo.torch.SparseOptimizer(self.table)
+        self.sparse.close()
+        self.sparse.close()
+        self.table(torch.tensor([1])).sum().backward()
+        self.assertEqual(self.table.rows.step, 0)
+        del other
+        gc.collect()
+        self.table(torch.tensor([1])).sum().backward()
+        self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
+
+    def test_refuses_other_parameters_and_copies(self):
+        self.assert_fails(TypeError, ["make another one"], self.sparse.add_param_group, {"params": []})
+        self.assert_fails(TypeError, ["cannot be pickled or copied"], copy.deepcopy, self.sparse)
+
     def test_two_layers_on_one_group_make_one_step(self):
         bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum")
         self.sparse.close()
@@ -233,57 +292,12 @@ class Loading(Case):
             self.assertEqual(asked, list(range(1, min(number + 2, 4))))
         self.assertEqual(list(damo.torch.Prefetch([], lambda ids: [])), [])
 
+    def test_a_loader_that_fails_has_yielded_what_came_before(self):
+        def batches():
+            yield from (0, 1, 2)
+            raise OSError("the disk is gone")
 
-class Serving(Case):
-    def test_scores_are_exactly_the_same(self):
-        storage = self.storage()
-        table = self.layer(dim=8, storage=storage, padding_idx=0, optimizer=damo.Adam(lr=0.1))
-        bag = damo.torch.EmbeddingBag(self.storage("other"), 7, 8, optimizer=damo.SGD(), mode="max")
-        model = nn.ModuleDict({"table": table, "bag": bag, "same": table, "dense": nn.Linear(16, 1)})
-
-        def score(m, ids):
-            return m["dense"](torch.cat([m["table"](ids).sum(1), m["bag"](ids)], 1))
-
-        score(model, torch.arange(30).view(10, 3)).sum().backward()
-        damo.torch.save_for_serving(model, self.path("served"))
-        self.assertTrue(model.training and table.reader.rows is not None)
-        ids = torch.arange(60).view(20, 3)
-        expected = score(model.eval(), ids)
-        storage.close()
-        served = damo.torch.load_for_serving(self.path("served"))
-        self.assertTrue(torch.equal(score(served, ids), expected))
-        self.assertIs(served["same"], served["table"])
-        self.assert_fails(RuntimeError, ["read-only"], served.train()["table"], ids)
-        self.assert_fails(FileExistsError, ["served"], damo.torch.save_for_serving, model, self.path("served"))
-        self.assert_fails(FileNotFoundError, [], damo.torch.load_for_serving, self.path("nothing"))
-        self.assert_fails(ValueError, ["layers"], damo.torch.save_for_serving, nn.Linear(1, 1), self.path("x"))
-        self.assertEqual(sorted(os.listdir(self.path("served"))), ["0.table", "1.table", "manifest.json", "model.pt"])
-
-    def test_in_another_process_without_the_storage(self):
-        model = nn.Sequential(self.layer(), nn.Flatten(), nn.Linear(8, 1))
-        ids = torch.tensor([[1, 2], [3, 4]])
-        model(ids).sum().backward()
-        damo.torch.save_for_serving(model, self.path("served"))
-        expected = model.eval()(ids).flatten().tolist()
-        script = f"""
-import torch, damo.torch
-model = damo.torch.load_for_serving({self.path("served")!r})
-print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
-"""
-        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-        self.assertEqual(ended.stdout.strip(), str(expected), ended.stderr)
-
-    def test_smaller_tables(self):
-        model = nn.Sequential(self.layer())
-        out = model(torch.arange(10))
-        damo.torch.save_for_serving(model, self.path("half"), value_type="float16")
-        close(damo.torch.load_for_serving(self.path("half"))(torch.arange(10)), out.detach(), 1e-3)
-
-    def test_a_table_that_is_damaged_is_refused(self):
-        model = nn.Sequential(self.layer())
-        model(torch.arange(10))
-        damo.torch.save_for_serving(model, self.path("served"))
-        with open(os.path.join(self.path("served"), "0.table"), "r+b") as file:
-            file.seek(200)
-            file.write(b"\xff\xff")
-        self.assert_fails(damo.CorruptionError, [], damo.torch.load_for_serving, self.path("served"))
+        seen = []
+        with self.assertRaises(OSError):
+            seen.extend(batch for batch in damo.torch.Prefetch(batches(), lambda _: []) if seen.append(batch))
+        self.assertEqual(seen, [0, 1, 2])
