@@ -4,7 +4,7 @@
     users(ids).sum().backward()   # the rows of ids have had one Adam step
 
 - Gradients are applied when a backward pass ends, so a torch optimizer gets the dense part only, and each backward is one step of each group,
-  however often its layers are used; one that fails changes nothing, unless it fails while a group's gradients are applied. With
+  however often its layers are used; one that fails, or has a gradient that is not finite, changes nothing. With
   SparseOptimizer they wait for its step: then gradient accumulation and GradScaler work as with torch's own optimizers.
 - Rows are float32, under autocast too. Under autocast to float16 without a SparseOptimizer a forward pass raises. Losses that are scaled
   without autocast nobody can see.

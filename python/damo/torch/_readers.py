@@ -42,6 +42,11 @@ def check_scaling(applies_in_backward: bool) -> None:
         )
 
 
+def is_finite(gradients: torch.Tensor) -> bool:
+    """Whether all of them are. A sum is quick, and may overflow."""
+    return bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
+
+
 def refuse_tracing() -> None:
     """A trace would have the numbers of this call for ever."""
     if torch.jit.is_tracing():
@@ -58,7 +63,9 @@ class _Pass:
         self._taken.setdefault(group_of(rows), []).append((rows, ids, gradients))
 
     def end(self) -> None:
-        for taken in self._taken.values():
+        # Those that will be refused first, so that they are before anything has changed.
+        groups = sorted(self._taken.values(), key=lambda taken: all(is_finite(gradients) for _, _, gradients in taken))
+        for taken in groups:
             rows, ids, gradients = taken[0]
             if len(taken) > 1:
                 ids = torch.cat([ids for _, ids, _ in taken])
@@ -158,16 +165,13 @@ class StorageReader:
         if not self.collectors:
             _passes.take(self.rows, ids, gradients)
             return
-        is_finite = bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
+        finite = is_finite(gradients)
         # Copies: the tensors are torch's, and may be reused after backward.
         pair = ids.clone(), gradients.clone()
         with self._lock:
             self.pending.pairs.append(pair)
-            self._mark(is_finite)
-
-    def _mark(self, is_finite: bool) -> None:
-        if self.marker.grad is None or not is_finite:
-            self.marker.grad = torch.full((1,), 1.0 if is_finite else math.inf)
+            if self.marker.grad is None or not finite:
+                self.marker.grad = torch.full((1,), 1.0 if finite else math.inf)
 
     def give(self) -> Pending:
         """What is pending, which is not any more."""

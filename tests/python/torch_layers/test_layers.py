@@ -73,6 +73,14 @@ class Embedding(Case):
             layer(torch.tensor([3])).sum().backward()
         self.assertEqual((layer.rows.step, layer.rows.peek([1, 2, 3])[0][:, 0].tolist()), (2, [0, 0, -1]))
 
+    def test_gradients_that_are_not_finite_leave_other_groups_alone(self):
+        layers = [self.layer(storage=self.storage(name), initializer=damo.Zeros()) for name in "abc"]
+        ids = torch.tensor([1])
+        for wrong in range(3):
+            out = sum(layer(ids).sum() * (float("nan") if index == wrong else 1) for index, layer in enumerate(layers))
+            self.assert_fails(ValueError, ["key 1"], out.backward)
+            self.assertEqual([layer.rows.step for layer in layers], [0, 0, 0])
+
     def test_backward_in_two_threads(self):
         layer = self.layer(initializer=damo.Zeros())
 
