@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from .._embedding import Embedding as Rows
-from ._readers import Pending, StorageReader, apply, group_of
+from ._passes import apply, group_of
+from ._readers import Pending, StorageReader
 from .embedding import Layer
 
 
