@@ -10,6 +10,12 @@ fn main() {
             // Without it every #[no_mangle] of a dependency would be exported too. A version script of our own
             // cannot be used: rustc passes one, and linkers refuse or ignore a second.
             println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
+            // RocksDB's static objects are never destroyed: src/ffi/exit.rs.
+            let env = std::env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
+            let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+            if env == "gnu" && (arch == "x86_64" || arch == "aarch64") {
+                println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
+            }
         }
         "macos" => println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libdamo.1.dylib"),
         _ => {}

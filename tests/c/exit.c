@@ -37,13 +37,13 @@ static void *work(void *argument) {
   }
 }
 
-static void train_and_exit(int milliseconds) {
+static void train_and_exit(long microseconds) {
   static const int numbers[2] = {0, 1};
-  const struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+  const struct timespec pause = {microseconds / 1000000, microseconds % 1000000 * 1000};
   pthread_t thread;
   int i;
   for (i = 0; i < 2; i++) CHECK(pthread_create(&thread, NULL, work, (void *)&numbers[i]) == 0);
-  nanosleep(&pause, NULL);
+  if (microseconds > 0) nanosleep(&pause, NULL);
   exit(5);
 }
 
@@ -51,8 +51,11 @@ int main(int argc, char **argv) {
   int round, output[2];
   CHECK(argc == 2);
   scratch = argv[1];
-  for (round = 0; round < 12; round++) {
+  for (round = -30; round < 12; round++) {
+    /* At once, and while the very first storages are being opened; then in the midst of training. */
+    const long microseconds = round < 0 ? (round + 30) / 2 * 100 : 20000 + 13000 * round;
     char text[512];
+    ssize_t printed;
     int status = 0;
     pid_t child;
     CHECK(pipe(output) == 0);
@@ -62,11 +65,13 @@ int main(int argc, char **argv) {
       dup2(output[1], STDERR_FILENO);
       dup2(output[1], STDOUT_FILENO);
       close(output[0]);
-      train_and_exit(20 + 13 * round);
+      train_and_exit(microseconds);
     }
     close(output[1]);
     CHECK(waitpid(child, &status, 0) == child);
-    CHECK(read(output[0], text, sizeof text) == 0);
+    printed = read(output[0], text, sizeof text);
+    if (printed > 0) fprintf(stderr, "after %ld microseconds: %.*s\n", microseconds, (int)printed, text);
+    CHECK(printed == 0);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
     close(output[0]);
   }
