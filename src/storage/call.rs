@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::rocks;
+use super::{directory, rocks};
 use crate::error::{Error, Result, Status};
 
 /// Set when RocksDB's own exit handlers are about to run.
@@ -63,6 +63,11 @@ pub fn process_is_exiting() {
     EXITING.store(true, Ordering::SeqCst);
     let started = Instant::now();
     while UNDER_WAY.load(Ordering::SeqCst) > 0 && started.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
+    if directory::has_touched_rocksdb() && directory::none_is_open() {
+        // Nothing needs it but tools that look for what is left: these threads take their leave.
+        rocks::end_threads();
         thread::sleep(Duration::from_millis(1));
     }
 }

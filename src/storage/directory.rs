@@ -179,6 +179,11 @@ impl Drop for Directory {
     }
 }
 
+/// Whether no storage is open, nor being opened.
+pub(super) fn none_is_open() -> bool {
+    OPEN.try_lock().is_some_and(|open| open.is_empty())
+}
+
 /// True once this process has, or may have, RocksDB's threads.
 pub fn has_touched_rocksdb() -> bool {
     OWNER.load(Ordering::SeqCst) == std::process::id()

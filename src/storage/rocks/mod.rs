@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
-    Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
+    Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
     ReadOptions, SstFileWriter, WriteBatch, WriteOptions, compaction_filter::Decision,
 };
 
@@ -307,6 +307,16 @@ impl TableWriter<'_> {
 /// Makes RocksDB's environment, whose exit handlers are registered then. Starts no thread.
 pub(super) fn load() {
     drop(Options::default());
+}
+
+/// Ends the threads that RocksDB keeps for later databases. There must be none open.
+pub(super) fn end_threads() {
+    if let Ok(mut environment) = Env::new() {
+        environment.set_background_threads(0);
+        environment.set_high_priority_background_threads(0);
+        environment.set_low_priority_background_threads(0);
+        environment.set_bottom_priority_background_threads(0);
+    }
 }
 
 /// RocksDB's error in the terms of this library. Its kind is the first word of its text.
