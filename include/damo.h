@@ -56,7 +56,7 @@
 /**
  * As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
  */
-#define DAMO_GROUP_BY_NAME 4294967294
+#define DAMO_GROUP_BY_NAME (UINT32_MAX - 1)
 
 /**
  * As a group: all groups.

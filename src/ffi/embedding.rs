@@ -16,7 +16,7 @@ pub struct damo_embedding {
 }
 
 /// As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
-pub const DAMO_GROUP_BY_NAME: u32 = 0xFFFF_FFFE;
+pub const DAMO_GROUP_BY_NAME: u32 = u32::MAX - 1;
 
 /// Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
 /// optimizer and initializer can be freed before it.
