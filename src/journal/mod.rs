@@ -7,6 +7,8 @@
 mod read;
 mod record;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File};
 use std::io::IoSlice;
@@ -46,8 +48,25 @@ struct State {
     closed: Vec<(u64, PathBuf, u64)>,
     /// What has been announced: group and description.
     configs: Vec<(u16, Vec<u8>)>,
-    /// Set when what is on disk is in doubt; then nothing is appended any more.
-    failed: Option<Error>,
+    /// Set while what is on disk is in doubt; then nothing is appended.
+    doubt: Option<Doubt>,
+}
+
+/// Why nothing is appended, and what ends that.
+#[derive(Clone, Debug)]
+enum Doubt {
+    /// Part of a record could not be cut off again. Ends once it can.
+    Torn(Error),
+    /// An fsync failed, and the system may have dropped what it was to write. Ends with the files that were open then.
+    Unsynced(Error),
+}
+
+impl Doubt {
+    fn error(&self) -> &Error {
+        match self {
+            Doubt::Torn(error) | Doubt::Unsynced(error) => error,
+        }
+    }
 }
 
 impl Journal {
@@ -58,7 +77,7 @@ impl Journal {
     pub(crate) fn start(dir: &Path, last: u64, sync: bool) -> Result<Journal> {
         let current = Segment::create(dir, last + 1, true)?;
         let bytes = AtomicU64::new(current.len);
-        let state = State { current, closed: Vec::new(), configs: Vec::new(), failed: None };
+        let state = State { current, closed: Vec::new(), configs: Vec::new(), doubt: None };
         Ok(Journal {
             dir: dir.to_owned(),
             sync,
@@ -78,7 +97,7 @@ impl Journal {
         let mut state = self.state.lock();
         state.current = Segment::create(&self.dir, last + 1, true)?;
         state.closed.clear();
-        state.failed = None;
+        state.doubt = None;
         *synced = last;
         self.bytes.store(state.current.len, Ordering::Relaxed);
         self.last.store(last, Ordering::Release);
@@ -99,7 +118,8 @@ impl Journal {
     /// Appends a call and returns its number. Once this returns the call survives what the durability says.
     ///
     /// # Errors
-    /// `IO`. The call is then not in the journal, unless syncing failed; after that nothing is appended any more.
+    /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and nothing is appended
+    /// until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<u64> {
         let payload_sum = checksum(payload);
         let number = self.state.lock().append(self, head, payload, payload_sum)?;
@@ -116,8 +136,8 @@ impl Journal {
         }
         let (file, path, last) = {
             let state = self.state.lock();
-            if let Some(error) = &state.failed {
-                return Err(error.clone());
+            if let Some(doubt) = &state.doubt {
+                return Err(doubt.error().clone());
             }
             let file = Arc::clone(&state.current.file);
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
@@ -130,7 +150,7 @@ impl Journal {
             }
             Err(error) => {
                 let error = failed("synced", &path, &error);
-                self.state.lock().failed = Some(error.clone());
+                self.state.lock().doubt = Some(Doubt::Unsynced(error.clone()));
                 Err(error)
             }
         }
@@ -146,12 +166,18 @@ impl Journal {
         self.last.load(Ordering::Acquire)
     }
 
+    /// Whether nothing is appended until everything in the journal is on disk as rows.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.state.lock().doubt.is_some()
+    }
+
     /// Closes the current segment and returns the number of the last call in it.
     ///
     /// # Errors
-    /// `IO`.
+    /// `IO`. A torn record that cannot be cut off stays at the end of the last segment, where a replay expects one.
     pub(crate) fn rotate(&self) -> Result<u64> {
         let mut state = self.state.lock();
+        state.cut_off_torn_end()?;
         if state.current.len > record::SEGMENT_HEADER_LEN as u64 {
             state.rotate(self)?;
         }
@@ -173,6 +199,11 @@ impl Journal {
             }
             self.bytes.fetch_sub(*bytes, Ordering::Relaxed);
             state.closed.remove(0);
+        }
+        // What could not be synced is gone, and the current segment has no record of it.
+        let is_new = state.current.len == record::SEGMENT_HEADER_LEN as u64;
+        if is_new && state.closed.is_empty() && matches!(state.doubt, Some(Doubt::Unsynced(_))) {
+            state.doubt = None;
         }
         Ok(())
     }
@@ -197,8 +228,9 @@ impl State {
         payload: &[IoSlice<'_>],
         payload_sum: (u32, u64),
     ) -> Result<u64> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
+        self.cut_off_torn_end()?;
+        if let Some(doubt) = &self.doubt {
+            return Err(doubt.error().clone());
         }
         if self.current.len >= SEGMENT_BYTES {
             self.rotate(journal)?;
@@ -218,9 +250,9 @@ impl State {
         pieces.push(IoSlice::new(&record_bytes));
         pieces.extend_from_slice(payload);
         let before = self.current.len;
-        if let Err((error, in_doubt)) = self.current.append(&mut pieces) {
-            if in_doubt {
-                self.failed = Some(error.clone());
+        if let Err((error, is_torn)) = self.current.append(&mut pieces) {
+            if is_torn {
+                self.doubt = Some(Doubt::Torn(error.clone()));
             }
             return Err(error);
         }
@@ -232,19 +264,50 @@ impl State {
         Ok(number)
     }
 
+    /// Cuts off what is left of a record that could not be written. No segment may follow one that ends so.
+    fn cut_off_torn_end(&mut self) -> Result<()> {
+        if let Some(Doubt::Torn(error)) = &self.doubt {
+            self.current
+                .cut_off()
+                .map_err(|again| failed("cut off", &self.current.path, &again).within(error.message()))?;
+            self.doubt = None;
+        }
+        Ok(())
+    }
+
+    /// Begins the next segment. The record that ends the current one is written once the next is there, so that a
+    /// missing file can be told from one that was never made.
     fn rotate(&mut self, journal: &Journal) -> Result<()> {
         let last = journal.last();
-        if journal.sync {
-            self.current.file.sync_data().map_err(|error| {
-                let error = failed("synced", &self.current.path, &error);
-                self.failed = Some(error.clone());
-                error
-            })?;
-        }
         let next = Segment::create(&journal.dir, last + 1, journal.sync)?;
+        if let Err(error) = self.end_current(journal, last + 1) {
+            // A segment without calls does no harm where it cannot be removed.
+            let _ = fs::remove_file(&next.path);
+            return Err(error);
+        }
         journal.bytes.fetch_add(next.len, Ordering::Relaxed);
         let closed = std::mem::replace(&mut self.current, next);
         self.closed.push((last, closed.path, closed.len));
+        Ok(())
+    }
+
+    fn end_current(&mut self, journal: &Journal, next: u64) -> Result<()> {
+        let before = self.current.len;
+        if let Err((error, is_torn)) = self.current.append(&mut [IoSlice::new(&record::encode_end(next))]) {
+            if is_torn {
+                self.doubt = Some(Doubt::Torn(error.clone()));
+            }
+            return Err(error);
+        }
+        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
+        // After a failed fsync another one would say OK, whatever became of the data.
+        if journal.sync && self.doubt.is_none() {
+            self.current.file.sync_data().map_err(|error| {
+                let error = failed("synced", &self.current.path, &error);
+                self.doubt = Some(Doubt::Unsynced(error.clone()));
+                error
+            })?;
+        }
         Ok(())
     }
 }

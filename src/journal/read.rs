@@ -1,15 +1,17 @@
-//! Reading a journal back: every record in order; the torn end that a killed process leaves is dropped, anything else
-//! that is not as it was written is an error. After the machine has stopped, any part of what was not synced may be
-//! missing, so then the journal ends where it first is not whole.
+//! Reading a journal back: every record in order.
+//!
+//! A killed process leaves a prefix of what it wrote, so the last file may end inside a record. That end is dropped;
+//! anything else that is not as it was written is an error. Zeros, too: only a machine that stopped leaves those. After
+//! that any part of what was not synced may be missing, and the journal ends where it first is not whole.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::record::{
     Head, Kind, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head, read_segment_header,
 };
-use super::segment::{failed, list};
+use super::segment::{self, failed, list};
 use crate::error::{Error, Result};
 use crate::memory::filled;
 
@@ -52,7 +54,9 @@ pub(crate) fn read_all(
         }
         Some((first, _)) => first - 1,
     };
-    let count = segments.len();
+    // A torn record can only be followed by files that no call has gone to.
+    let last_with_calls = last_with_calls(&segments)?;
+    let mut has_ended = false;
     for (index, (first, path)) in segments.iter().enumerate() {
         if *first != last + 1 && machine_stopped {
             break;
@@ -64,16 +68,35 @@ pub(crate) fn read_all(
                 path.display()
             )));
         }
-        let is_last = index + 1 == count;
-        last = read_segment(path, *first, through, Tolerance { is_last, machine_stopped }, replay)?;
+        let tolerance = Tolerance { is_last: index >= last_with_calls, machine_stopped };
+        (last, has_ended) = read_segment(path, *first, through, tolerance, replay)?;
+    }
+    if has_ended && !machine_stopped {
+        let next = dir.join(segment::name(last + 1));
+        return Err(Error::corruption(format!(
+            "the journal '{}' is missing: the file before it, which ends with call {last}, says that it was there; restore \
+             it from a copy, or save what can be read with damo salvage",
+            next.display()
+        )));
     }
     Ok(last.max(through))
+}
+
+/// The index of the last file with a record.
+fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
+    for (index, (_, path)) in segments.iter().enumerate().rev() {
+        let found = std::fs::metadata(path).map_err(|error| failed("read", path, &error))?;
+        if found.len() > SEGMENT_HEADER_LEN as u64 {
+            return Ok(index);
+        }
+    }
+    Ok(0)
 }
 
 /// What may be wrong with a segment.
 #[derive(Clone, Copy)]
 struct Tolerance {
-    /// Its end may be torn.
+    /// It may end inside a record.
     is_last: bool,
     /// Anything may.
     machine_stopped: bool,
@@ -88,7 +111,7 @@ struct Position<'a> {
 }
 
 impl Position<'_> {
-    /// What is here is not whole, as a killed process leaves the end of the last file.
+    /// The file ends here, inside a record, as a killed process leaves the last one.
     fn torn<T>(&self, what: &str) -> Result<Option<T>> {
         if self.tolerance.is_last { Ok(None) } else { self.not_whole(what) }
     }
@@ -100,20 +123,22 @@ impl Position<'_> {
 
     fn damaged(&self, what: &str) -> Error {
         Error::corruption(format!(
-            "the journal '{}' is damaged at byte {}: {what}",
+            "the journal '{}' is damaged at byte {}: {what}; restore the file from a copy, or save what can be read with \
+             damo salvage",
             self.path.display(),
             self.at
         ))
     }
 }
 
+/// The number of the last call, and whether the segment says that another one follows.
 fn read_segment(
     path: &Path,
     first: u64,
     through: u64,
     tolerance: Tolerance,
     replay: &mut impl Replay,
-) -> Result<u64> {
+) -> Result<(u64, bool)> {
     let unreadable = |error: std::io::Error| failed("read", path, &error);
     let file = File::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
@@ -123,7 +148,7 @@ fn read_segment(
     let before = first - 1;
     // The file is made before its header is written, and a process may be killed in between.
     if len < SEGMENT_HEADER_LEN as u64 {
-        return position.torn::<()>("it is cut off").map(|_| before);
+        return position.torn::<()>("it is cut off").map(|_| (before, false));
     }
     let mut header = [0; SEGMENT_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
@@ -131,39 +156,44 @@ fn read_segment(
         Ok(number) if number == first => {}
         Ok(number) => {
             let what = format!("its first call is {number}, not {first}");
-            return position.not_whole::<()>(&what).map(|_| before);
+            return position.not_whole::<()>(&what).map(|_| (before, false));
         }
-        Err(what) if header.iter().all(|byte| *byte == 0) => {
-            return position.torn::<()>(&what).map(|_| before);
-        }
-        Err(what) => return position.not_whole::<()>(&what).map(|_| before),
+        Err(what) => return position.not_whole::<()>(&what).map(|_| (before, false)),
     }
     position.at = SEGMENT_HEADER_LEN as u64;
     let mut last = before;
+    let mut has_ended = false;
     let mut payload = Payload::default();
     while position.at < len {
+        if has_ended {
+            return position
+                .not_whole::<()>("a record follows the one that ends the file")
+                .map(|_| (last, true));
+        }
         let Some(read) = read_record(&mut reader, &position, &mut payload)? else { break };
         let head = &read.head;
         if read.number != last + 1 {
             return Err(position.damaged(&format!("call {} follows call {last}", read.number)));
         }
         let wrong_len = || position.damaged("a payload of the wrong length");
-        if head.kind == Kind::Config {
-            replay.config(head.group, head.config, payload.bytes())?;
-        } else {
-            let floats_a_key = match head.kind {
-                Kind::Gradients | Kind::Insert => replay.floats_a_key(head)?,
-                _ => 0,
-            };
-            let (keys, floats) = payload.split(floats_a_key).ok_or_else(wrong_len)?;
-            if read.number > through {
-                replay.call(read.number, head, keys, floats)?;
+        match head.kind {
+            Kind::Config => replay.config(head.group, head.config, payload.bytes())?,
+            Kind::End => has_ended = true,
+            Kind::Gradients | Kind::Insert | Kind::Delete | Kind::SetStep => {
+                let floats_a_key = match head.kind {
+                    Kind::Gradients | Kind::Insert => replay.floats_a_key(head)?,
+                    _ => 0,
+                };
+                let (keys, floats) = payload.split(floats_a_key).ok_or_else(wrong_len)?;
+                if read.number > through {
+                    replay.call(read.number, head, keys, floats)?;
+                }
+                last = read.number;
             }
-            last = read.number;
         }
         position.at += RECORD_HEADER_LEN as u64 + read.payload_len;
     }
-    Ok(last)
+    Ok((last, has_ended))
 }
 
 /// A payload in memory that is aligned for the numbers in it.
@@ -202,12 +232,7 @@ fn read_record(
     let mut header = [0; RECORD_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
     let Some(read) = decode_head(&header) else {
-        // Losing power can leave a file longer than what was written into it.
-        return if header.iter().all(|byte| *byte == 0) {
-            position.torn("a record is missing")
-        } else {
-            position.not_whole("the checksum of a record does not fit")
-        };
+        return position.not_whole("the checksum of a record does not fit");
     };
     if left - (RECORD_HEADER_LEN as u64) < read.payload_len {
         return position.torn("a record is cut off");
@@ -221,17 +246,7 @@ fn read_record(
     let bytes = &mut bytemuck::cast_slice_mut(&mut payload.words)[..payload.len];
     reader.read_exact(bytes).map_err(unreadable)?;
     if crc32fast::hash(bytes) != read.payload_crc {
-        // Only losing power leaves a record with its end missing and its length right: with zeros for what was lost.
-        let at_end = left == RECORD_HEADER_LEN as u64 + read.payload_len;
-        let has_hole = bytes.chunks(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0));
-        return if at_end && has_hole {
-            position.torn("a record has a hole")
-        } else {
-            position.not_whole("the checksum of a payload does not fit")
-        };
+        return position.not_whole("the checksum of a payload does not fit");
     }
     Ok(Some(read))
 }
-
-/// What disks write at once.
-const SECTOR: usize = 512;

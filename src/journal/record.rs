@@ -9,8 +9,9 @@
 //! record    0   u32      CRC-32 of bytes 4..64
 //!           4   u32      CRC-32 of the payload
 //!           8   u64      bytes of the payload
-//!           16  u64      number of the call: one more than the call's before; for a configuration that of the next
-//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step
+//!           16  u64      number of the call: one more than the call's before; for a configuration, and at the end, that
+//!                        of the next
+//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step, 6 end
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
@@ -18,7 +19,8 @@
 //!           48  u64      time, ms since 1970
 //!           56  f64      learning rate
 //!           64  payload  gradients: keys (i64 each), then dim floats a key, in the order of the steps;
-//!                        insert: keys, then dim weights a key; delete: keys; configuration: JSON; set_step: nothing
+//!                        insert: keys, then dim weights a key; delete: keys; configuration: JSON; set_step: nothing;
+//!                        end: nothing, it is the last record of a segment that another one follows
 //! ```
 
 use std::io::IoSlice;
@@ -41,9 +43,11 @@ pub(crate) enum Kind {
     Insert = 3,
     Delete = 4,
     SetStep = 5,
+    End = 6,
 }
 
-const KINDS: [Kind; 5] = [Kind::Config, Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep];
+const KINDS: [Kind; 6] =
+    [Kind::Config, Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep, Kind::End];
 
 /// What a record has beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,6 +131,12 @@ pub(super) fn encode_head(
     let crc = crc32fast::hash(&bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
     bytes
+}
+
+/// The record that ends a segment before call `next`.
+pub(super) fn encode_end(next: u64) -> [u8; RECORD_HEADER_LEN] {
+    let head = Head { kind: Kind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
+    encode_head(&head, next, checksum(&[]))
 }
 
 /// None when the bytes are not a header.

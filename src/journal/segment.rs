@@ -1,7 +1,7 @@
 //! A file of the journal: made, appended to, named after the number of its first call.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,14 +22,15 @@ pub(super) struct Segment {
 const SUFFIX: &str = ".journal";
 
 impl Segment {
-    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too.
+    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too. A file of that name has
+    /// no call: it is left from an attempt that failed.
     ///
     /// # Errors
-    /// `IO`. Then there is no such file.
+    /// `IO`. Then there is no such file, or one without a call.
     pub(super) fn create(dir: &Path, first: u64, sync: bool) -> Result<Segment> {
-        let path = dir.join(format!("{first:020}{SUFFIX}"));
+        let path = dir.join(name(first));
         let make = || -> io::Result<File> {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
             file.write_all(&segment_header(first))?;
             if sync {
                 file.sync_all()?;
@@ -45,9 +46,7 @@ impl Segment {
                 configs: Vec::new(),
             }),
             Err(error) => {
-                if error.kind() != io::ErrorKind::AlreadyExists {
-                    let _ = fs::remove_file(&path);
-                }
+                let _ = fs::remove_file(&path);
                 Err(failed("made", &path, &error))
             }
         }
@@ -64,12 +63,19 @@ impl Segment {
             return Ok(());
         };
         let error = failed("written", &self.path, &error);
-        let restored = self.file.set_len(self.len).and_then(|()| {
-            use std::io::{Seek, SeekFrom};
-            (&*self.file).seek(SeekFrom::Start(self.len))
-        });
-        Err((error, restored.is_err()))
+        Err((error, self.cut_off().is_err()))
     }
+
+    /// Cuts off what is behind the last whole record.
+    pub(super) fn cut_off(&mut self) -> io::Result<()> {
+        self.file.set_len(self.len)?;
+        (&*self.file).seek(SeekFrom::Start(self.len)).map(drop)
+    }
+}
+
+/// The name of the segment whose first call has this number.
+pub(super) fn name(first: u64) -> String {
+    format!("{first:020}{SUFFIX}")
 }
 
 /// Every segment of a directory: the number of its first call and its path, in order.

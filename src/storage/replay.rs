@@ -242,7 +242,7 @@ impl Replay for Tables<'_> {
             Kind::Gradients => table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?,
             Kind::Insert => table.insert_from(self.core, keys, floats, source)?,
             Kind::Delete => table.delete_from(self.core, keys, source)?,
-            Kind::SetStep | Kind::Config => {}
+            Kind::SetStep | Kind::Config | Kind::End => {}
         }
         table.group().begin_write()?.set_step(head.step);
         self.calls += 1;

@@ -1,0 +1,153 @@
+use std::fs;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use super::record::{RECORD_HEADER_LEN, SEGMENT_HEADER_LEN};
+use super::*;
+use crate::error::Status;
+
+/// Keys of each call that was read back.
+#[derive(Default)]
+struct Calls(Vec<(u64, Vec<i64>)>);
+
+impl Replay for Calls {
+    fn config(&mut self, group: u16, _: u32, description: &[u8]) -> Result<()> {
+        assert_eq!((group, description), (3, &b"{}"[..]));
+        Ok(())
+    }
+
+    fn call(&mut self, number: u64, _: &Head, keys: &[i64], _: &[f32]) -> Result<()> {
+        self.0.push((number, keys.to_vec()));
+        Ok(())
+    }
+
+    fn floats_a_key(&self, _: &Head) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn segment(&mut self) {}
+}
+
+fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
+    let config = journal.announce(3, b"{}".to_vec());
+    let head = Head { kind: Kind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
+    journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))])
+}
+
+/// Three calls in a segment that has ended, two in the one that follows.
+fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::start(dir.path(), 0, false).unwrap();
+    for call in 1..=5 {
+        assert_eq!(append(&journal, &[call; 100]).unwrap(), call as u64);
+        if call == 3 {
+            assert_eq!(journal.rotate().unwrap(), 3);
+        }
+    }
+    let paths = segment::list(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect();
+    (dir, paths)
+}
+
+fn read(dir: &Path, machine_stopped: bool) -> Result<Vec<u64>> {
+    let mut calls = Calls::default();
+    let last = read_all(dir, 0, machine_stopped, &mut calls)?;
+    let numbers: Vec<_> = calls.0.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers.last().copied().unwrap_or(0), last);
+    assert!(calls.0.iter().all(|(number, keys)| *keys == [*number as i64; 100]));
+    Ok(numbers)
+}
+
+fn refused(dir: &Path, path: &Path) {
+    let error = read(dir, false).unwrap_err();
+    assert_eq!(error.status(), Status::Corruption, "{error}");
+    assert!(error.message().contains(path.to_str().unwrap()), "{error}");
+}
+
+const CONFIG_LEN: usize = RECORD_HEADER_LEN + 2;
+const CALL_LEN: usize = RECORD_HEADER_LEN + 800;
+
+#[test]
+fn what_was_appended_is_read_back() {
+    let (dir, paths) = written();
+    assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3, 4, 5]);
+    let len = |path: &Path| fs::metadata(path).unwrap().len() as usize;
+    assert_eq!(len(&paths[0]), SEGMENT_HEADER_LEN + CONFIG_LEN + 3 * CALL_LEN + RECORD_HEADER_LEN);
+    assert_eq!(len(&paths[1]), SEGMENT_HEADER_LEN + CONFIG_LEN + 2 * CALL_LEN);
+}
+
+#[test]
+fn the_last_file_may_end_anywhere_and_no_other() {
+    let (dir, paths) = written();
+    let bytes = fs::read(&paths[1]).unwrap();
+    for len in (0..bytes.len()).rev().step_by(37) {
+        fs::write(&paths[1], &bytes[..len]).unwrap();
+        let calls = len.saturating_sub(SEGMENT_HEADER_LEN + CONFIG_LEN) / CALL_LEN;
+        assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3, 4][..3 + calls], "{len} bytes");
+    }
+    fs::write(&paths[1], &bytes).unwrap();
+    let first = fs::read(&paths[0]).unwrap();
+    for len in (0..first.len()).rev().step_by(41) {
+        fs::write(&paths[0], &first[..len]).unwrap();
+        assert!(read(dir.path(), false).is_err(), "{len} bytes");
+        let calls = len.saturating_sub(SEGMENT_HEADER_LEN + CONFIG_LEN) / CALL_LEN;
+        let expected: Vec<u64> = (1..=if calls == 3 { 5 } else { calls as u64 }).collect();
+        assert_eq!(read(dir.path(), true).unwrap(), expected, "{len} bytes, and the machine stopped");
+    }
+}
+
+#[test]
+fn zeros_are_damage_unless_the_machine_stopped() {
+    let (dir, paths) = written();
+    let bytes = fs::read(&paths[1]).unwrap();
+    let second = SEGMENT_HEADER_LEN + CONFIG_LEN + CALL_LEN;
+    for (from, to, calls) in [
+        (0, bytes.len(), 3),
+        (0, 24, 3),
+        (second, second + 64, 4),
+        (second, bytes.len(), 4),
+        (bytes.len() - 512, bytes.len(), 4),
+        (second - 800, second, 3),
+    ] {
+        let mut zeroed = bytes.clone();
+        zeroed[from..to].fill(0);
+        fs::write(&paths[1], zeroed).unwrap();
+        refused(dir.path(), &paths[1]);
+        assert_eq!(read(dir.path(), true).unwrap().len(), calls, "{from} to {to}");
+    }
+}
+
+#[test]
+fn each_missing_file_is_noticed() {
+    for missing in 0..2 {
+        let (dir, paths) = written();
+        fs::remove_file(&paths[missing]).unwrap();
+        let named = if missing == 0 { &paths[1] } else { &paths[missing] };
+        refused(dir.path(), named);
+    }
+}
+
+#[test]
+fn a_torn_record_may_be_followed_by_a_file_without_calls() {
+    let (dir, paths) = written();
+    fs::remove_file(&paths[1]).unwrap();
+    let bytes = fs::read(&paths[0]).unwrap();
+    fs::write(&paths[0], &bytes[..SEGMENT_HEADER_LEN + CONFIG_LEN + 2 * CALL_LEN + 100]).unwrap();
+    Segment::create(dir.path(), 3, false).unwrap();
+    assert_eq!(read(dir.path(), false).unwrap(), [1, 2]);
+}
+
+#[test]
+fn a_failed_rotation_can_be_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::start(dir.path(), 0, true).unwrap();
+    append(&journal, &[1; 100]).unwrap();
+    // A folder in the place of the next file keeps it from being made.
+    let place = dir.path().join(segment::name(2));
+    fs::create_dir(&place).unwrap();
+    assert_eq!(journal.rotate().unwrap_err().status(), Status::Io);
+    append(&journal, &[2; 100]).unwrap();
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(journal.rotate().unwrap(), 2);
+    append(&journal, &[3; 100]).unwrap();
+    assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3]);
+}
