@@ -22,6 +22,8 @@ pub(super) struct Expiry {
     holds: AtomicUsize,
     /// All calls before this time are on disk; u64::MAX where none is ever made again.
     settled: AtomicU64,
+    /// No journal has a call with this number, or a smaller one.
+    settled_number: AtomicU64,
 }
 
 /// While there is one, rows that go leave graves, and graves stay.
@@ -54,6 +56,7 @@ impl Expiry {
             oldest_time: AtomicU64::new(u64::MAX),
             holds: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
+            settled_number: AtomicU64::new(0),
         };
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
@@ -128,9 +131,13 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Says that every call before `time` is on disk. The version of a row on disk may be older than that in memory, and is what
+    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no journal. The version of a row on disk may be older than that in memory, and is what
     /// the journal's calls are made on again after a crash: it must not go because of the time that has passed since.
-    pub(super) fn set_settled(&self, time: u64) {
+    ///
+    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing power the call that deleted
+    /// the row may be missing there, and the earlier ones must not make the row anew.
+    pub(super) fn set_settled(&self, time: u64, number: u64) {
+        self.settled_number.store(number, Ordering::Release);
         self.settled.store(time, Ordering::Release);
     }
 
@@ -151,6 +158,9 @@ impl Expiry {
                 }
             }
             Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
+            Ok(Stored::Deleted { journal, .. }) if journal > self.settled_number.load(Ordering::Acquire) => {
+                Fate::Stay
+            }
             Ok(Stored::Deleted { journal, .. }) if journal < self.oldest_number.load(Ordering::Relaxed) => {
                 Fate::Go
             }
@@ -191,9 +201,9 @@ mod tests {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(100_000);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
-        expiry.set_settled(99_999);
+        expiry.set_settled(99_999, 7);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a call at 99,999 may have to be made again");
-        expiry.set_settled(u64::MAX);
+        expiry.set_settled(u64::MAX, u64::MAX);
         assert_eq!(expiry.cutoff_at(100_000), 90_001);
         assert_eq!(expiry.fate(&stored(90_001)), Fate::Stay);
         assert_eq!((expiry.fate(&stored(90_000)), expiry.expired()), (Fate::Go, 1));
@@ -206,7 +216,7 @@ mod tests {
     fn what_increments_need_stays_as_long_as_they_do() {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(3 * DAY_MS);
-        expiry.set_settled(u64::MAX);
+        expiry.set_settled(u64::MAX, u64::MAX);
         expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
         let Fate::Leave(grave) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(grave), Fate::Stay);
@@ -217,6 +227,14 @@ mod tests {
         assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_oldest_export(None);
         assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
+        expiry.set_settled(u64::MAX, 5);
+        assert_eq!(
+            expiry.fate(&deleted),
+            Fate::Stay,
+            "the journal may have calls before the one that deleted it"
+        );
+        expiry.set_settled(u64::MAX, 6);
+        assert_eq!(expiry.fate(&deleted), Fate::Go);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::key;
 use super::rocks::Rocks;
-use super::row::{self, RowHeader};
+use super::row::{self, Found, RowHeader};
 use crate::error::{Error, Result, Status};
 use crate::memory::{filled, room_for};
 
@@ -45,8 +45,7 @@ pub(super) struct Readers {
 
 /// What was read for consecutive keys.
 pub(super) struct ReadRows {
-    /// None where there is no row.
-    pub(super) headers: Vec<Option<RowHeader>>,
+    pub(super) found: Vec<Found>,
     /// `row_len` floats a key; zeros where there is no row.
     pub(super) floats: Vec<f32>,
 }
@@ -61,9 +60,14 @@ pub(super) struct ReadBatch {
 impl ReadBatch {
     /// The row of the `index`th key, if there is one.
     pub(super) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
+        let Found::Row(header) = self.found(index) else { return None };
         let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
-        let header = part.headers[row]?;
         Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
+    }
+
+    /// What was found under the `index`th key.
+    pub(super) fn found(&self, index: usize) -> Found {
+        self.parts[index / self.part_len].found[index % self.part_len]
     }
 }
 
@@ -166,18 +170,17 @@ impl Shared {
 }
 
 fn read_part(rocks: &Rocks, group: u16, keys: &[i64], row_len: usize) -> Result<ReadRows> {
-    let mut headers = filled(None, keys.len())?;
+    let mut found = filled(Found::Nothing, keys.len())?;
     let mut floats = filled(0.0f32, keys.len() * row_len)?;
     let mut encoded = room_for(keys.len())?;
     encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
     rocks.read_rows(&encoded, row::max_bytes(row_len), |index, value| {
         if let Some(value) = value {
             let floats = &mut floats[index * row_len..(index + 1) * row_len];
-            let header = row::decode(value, row_len, floats)
+            found[index] = row::decode(value, row_len, floats)
                 .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
-            headers[index] = header;
         }
         Ok(())
     })?;
-    Ok(ReadRows { headers, floats })
+    Ok(ReadRows { found, floats })
 }

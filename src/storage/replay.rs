@@ -108,10 +108,17 @@ impl Core {
         }
     }
 
-    /// Every call before `time` is on disk.
-    pub(super) fn settle(&self, time: u64) {
+    /// Every call before `time`, with numbers up to `number`, is on disk and not needed in the journal.
+    pub(super) fn settle(&self, time: u64, number: u64) {
         // Without a journal no call is ever made again.
-        self.expiry.set_settled(if self.journal().is_some() { time } else { u64::MAX });
+        let (time, number) = if self.journal().is_some() { (time, number) } else { (u64::MAX, u64::MAX) };
+        self.expiry.set_settled(time, number);
+    }
+
+    /// Whether rows that go leave tombstones: for calls that may be made again, or for increments.
+    pub(super) fn keeps_tombstones(&self) -> bool {
+        let may_replay = self.journal().is_some() || !self.is_open.load(Ordering::Acquire);
+        may_replay || self.expiry.keeps_graves()
     }
 
     /// The number of the last call.
@@ -188,7 +195,7 @@ pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
     core.write_journal_record_through(last, false)?;
     journal::delete_all(&dir)?;
     if core.options.durability == Durability::Checkpoint {
-        core.settle(u64::MAX);
+        core.settle(u64::MAX, u64::MAX);
         return Ok(());
     }
     // Calls are made from now on.
@@ -200,7 +207,7 @@ pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
         let _ = core.journal.set(Journal::start(&dir, last, core.syncs())?);
     }
     core.write_journal_record_through(last, true)?;
-    core.settle(time);
+    core.settle(time, last);
     Ok(())
 }
 

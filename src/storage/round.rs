@@ -153,7 +153,7 @@ impl<'a> Round<'a> {
         self.bytes += bytes;
         self.core.writer.note_writing(bytes);
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
-        let keeps_graves = self.core.expiry.keeps_graves();
+        let keeps_tombstones = self.core.keeps_tombstones();
         let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else { return Ok(()) };
         for (index, &key) in pending.keys.iter().enumerate() {
             if index % 1024 == 0 && is_exiting() {
@@ -165,7 +165,7 @@ impl<'a> Round<'a> {
             let hash = hash(key);
             let encoded = {
                 let mut shard = cache.lock_for(hash);
-                encode(&mut shard, (hash, key), self.scope, keeps_graves, &mut self.value)?
+                encode(&mut shard, (hash, key), self.scope, keeps_tombstones, &mut self.value)?
             };
             let key = key::encode(group, key);
             match encoded {
@@ -215,7 +215,7 @@ impl<'a> Round<'a> {
         let Some((through, time)) = moment else { return Ok(()) };
         let journal = self.core.journal();
         self.core.write_journal_record_through(through, journal.is_some())?;
-        self.core.settle(time);
+        self.core.settle(time, through);
         journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }
 
@@ -260,7 +260,7 @@ fn encode(
     shard: &mut Shard,
     (hash, key): (u64, i64),
     scope: Scope,
-    keeps_graves: bool,
+    keeps_tombstones: bool,
     value: &mut Vec<u8>,
 ) -> Result<Encoded> {
     let row = match scope {
@@ -282,7 +282,7 @@ fn encode(
         row::encode(value, header, floats);
         return Ok(Encoded::Row);
     }
-    if !keeps_graves {
+    if !keeps_tombstones {
         return Ok(Encoded::Deletion);
     }
     row::encode_deleted(value, header.update_time, header.journal);

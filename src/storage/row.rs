@@ -123,18 +123,36 @@ pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
     }
 }
 
-/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights. None for a grave.
+/// What a read of a key finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No row, nor a trace of one.
+    #[default]
+    Nothing,
+    Row(RowHeader),
+    /// The tombstone of a row that the call with this number deleted.
+    Deleted {
+        time: u64,
+        journal: u64,
+    },
+}
+
+/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights.
 ///
 /// # Errors
 /// Bytes that `encode` did not write, or another number of floats than `row_len`.
-pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Option<RowHeader>> {
-    let Stored::Row(header, body) = parse(value)? else { return Ok(None) };
+pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Found> {
+    let (header, body) = match parse(value)? {
+        Stored::Row(header, body) => (header, body),
+        Stored::Deleted { time, journal } => return Ok(Found::Deleted { time, journal }),
+        Stored::Expired { .. } => return Ok(Found::Nothing),
+    };
     if body.len() != 4 * row_len {
         return Err(wrong_length(body, row_len));
     }
     let body = &body[..4 * floats.len()];
     bytemuck::cast_slice_mut(floats).copy_from_slice(body);
-    Ok(Some(header))
+    Ok(Found::Row(header))
 }
 
 /// What is wrong with a row whose floats are of another number than its group's.
@@ -172,10 +190,10 @@ mod tests {
             assert_eq!(value[1..7], 1_795_000_000_000u64.to_le_bytes()[..6]);
             assert_eq!(value[header_len..header_len + 4], [0, 0, 0xc0, 0x3f]);
             let mut back = [0.0; 3];
-            assert_eq!(decode(&value, 3, &mut back), Ok(Some(header)));
+            assert_eq!(decode(&value, 3, &mut back), Ok(Found::Row(header)));
             assert_eq!(back.map(f32::to_bits), floats.map(f32::to_bits));
             let mut weight = [0.0; 1];
-            assert_eq!(decode(&value, 3, &mut weight), Ok(Some(header)));
+            assert_eq!(decode(&value, 3, &mut weight), Ok(Found::Row(header)));
             assert_eq!(weight, [1.5]);
         }
     }
@@ -199,7 +217,8 @@ mod tests {
         encode_deleted(&mut value, 1_795_000_000_000, 300);
         assert_eq!(value.len(), 9);
         assert_eq!(parse(&value), Ok(Stored::Deleted { time: 1_795_000_000_000, journal: 300 }));
-        assert_eq!(decode(&value, 4, &mut [0.0; 4]), Ok(None));
+        let found = Found::Deleted { time: 1_795_000_000_000, journal: 300 };
+        assert_eq!(decode(&value, 4, &mut [0.0; 4]), Ok(found));
         assert!((0..value.len()).all(|len| parse(&value[..len]).is_err()));
         let expired = expired_on(20_000);
         assert_eq!(parse(expired), Ok(Stored::Expired { day: 20_000 }));

@@ -17,6 +17,7 @@ use crate::memory::{filled, room_for};
 use crate::storage::Core;
 use crate::storage::core::Moment;
 use crate::storage::readers::ReadBatch;
+use crate::storage::row::Found;
 
 /// What becomes of a key that has no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,8 +232,8 @@ impl Table {
         let todo = std::mem::take(&mut task.todo);
         for (done, &index) in todo.iter().enumerate() {
             let key = task.keys[index as usize];
-            let row =
-                batch.and_then(|batch| batch.row(places[task.positions[index as usize] as usize] as usize));
+            let position = task.positions[index as usize] as usize;
+            let row = batch.and_then(|batch| batch.row(places[position] as usize));
             let is_row = row.is_some_and(|(header, _)| header.update_time >= terms.moment.cutoff);
             if !is_row && terms.absent == Absent::Skip {
                 continue;
@@ -263,7 +264,14 @@ impl Table {
                     slot.stamp(header.update_time, header.journal);
                     row.copy_from_slice(floats);
                 }
-                None => shard.set_absent(place, true),
+                None => {
+                    // A call that is made again is not made on what a later one has deleted.
+                    let found = batch.map_or(Found::Nothing, |batch| batch.found(places[position] as usize));
+                    if let Found::Deleted { time, journal } = found {
+                        shard.both_mut(place).0.stamp(time, journal);
+                    }
+                    shard.set_absent(place, true);
+                }
             }
             self.settle(&mut shard, place, index as usize, task, terms);
         }
