@@ -195,6 +195,29 @@ fn truncated_and_missing_files_are_errors() {
     }
 }
 
+/// As if an earlier release had written what a test has written past the library: it knew no inventory.
+fn forget_inventory(dir: &Path, db: &rust_rocksdb::DB) {
+    fs::remove_file(dir.join("INVENTORY")).unwrap();
+    db.put_cf(db.cf_handle("damo").unwrap(), "format", "damo 2").unwrap();
+}
+
+#[test]
+fn what_others_write_into_the_database_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    stored(dir.path());
+    {
+        let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
+        db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();
+    }
+    let error = read_all(dir.path()).unwrap_err();
+    assert_eq!(error.status(), Status::Corruption, "{error}");
+    // Nor can the inventory be left away.
+    fs::remove_file(dir.path().join("INVENTORY")).unwrap();
+    let error = read_all(dir.path()).unwrap_err();
+    assert_eq!(error.status(), Status::Corruption, "{error}");
+    assert!(error.message().contains("INVENTORY' is missing"), "{error}");
+}
+
 #[test]
 fn a_row_of_another_length_is_corruption_that_names_the_row() {
     let dir = tempfile::tempdir().unwrap();
@@ -203,6 +226,7 @@ fn a_row_of_another_length_is_corruption_that_names_the_row() {
         // Key 7 of group 0, as docs/formats.md describes it.
         let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
         db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();
+        forget_inventory(dir.path(), &db);
     }
     let error = read_all(dir.path()).unwrap_err();
     assert_eq!(error.status(), Status::Corruption);
@@ -221,13 +245,14 @@ fn a_damaged_group_record_and_a_later_format_are_refused() {
         ("group:00000", "{\"dim\":", Status::Corruption, "the record of group '00000' is damaged"),
         ("group:70000", "{\"dim\":1}", Status::Corruption, "group '70000'"),
         ("step:00000", "12", Status::Corruption, "global step is not 8 bytes"),
-        ("format", "damo 3", Status::NotSupported, "its format is 'damo 3'; this damo reads 'damo 2'"),
+        ("format", "damo 4", Status::NotSupported, "its format is 'damo 4'; this damo reads 'damo 3'"),
         ("journal", "{", Status::Corruption, "the record of the journal is damaged"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path());
         {
             let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
+            forget_inventory(dir.path(), &db);
             db.put_cf(db.cf_handle("damo").unwrap(), key, value).unwrap();
         }
         let error = read_all(dir.path()).unwrap_err();

@@ -75,7 +75,7 @@ fn table_files_without_their_current_file_are_not_taken_for_a_new_storage() {
     fs::remove_file(dir.path().join("CURRENT")).unwrap();
     for _ in 0..2 {
         let message = refused(dir.path(), Status::Corruption);
-        assert!(message.contains("CURRENT is missing"), "{message}");
+        assert!(message.contains("CURRENT' is missing"), "{message}");
     }
     fs::write(dir.path().join("CURRENT"), current).unwrap();
     assert_eq!(common::peek(&sgd(&open(dir.path()), 1, 0.1, &[]), &[1, 2, 3]).1, [1, 1, 1]);

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use super::replay::FOLDER as JOURNAL;
+use super::rocks::Inventory;
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
 use crate::journal;
@@ -59,6 +60,7 @@ impl Storage {
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
         let _one_at_a_time = self.core().checkpoints.lock();
         let _call = self.begin_call()?;
+        self.core().ensure_works().map_err(named)?;
         let temporary = temporary_name(path)?;
         let unfinished = Unfinished(&temporary);
         remove_stale(path);
@@ -97,6 +99,7 @@ impl Core {
             copy_files(&linked, dir).map_err(|error| failed(dir, &error))?;
         }
         drop(away);
+        Inventory::take(dir, true, cut.number)?.write(dir)?;
         self.save_filters(dir)?;
         if self.journal().is_some() {
             // The documents say that there is a journal, and this is it: nothing has been called since.

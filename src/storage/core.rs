@@ -13,6 +13,7 @@ use super::exports::Exports;
 use super::filters::Filters;
 use super::group::Group;
 use super::import::Imported;
+use super::incoming::Incoming;
 use super::options::{Durability, StorageOptions};
 use super::pool::Pool;
 use super::readers::Readers;
@@ -65,6 +66,8 @@ pub struct Core {
     pub(super) last_import: Mutex<Option<Imported>>,
     /// How far numbers have been set aside, where no journal keeps count.
     pub(super) reserved_numbers: Mutex<u64>,
+    /// Files of rows on their way into the table.
+    pub(super) incoming: Incoming,
 }
 
 /// What has happened since the storage was opened.
@@ -119,11 +122,16 @@ impl Core {
     /// The database.
     ///
     /// # Errors
-    /// `IO` when it was lost while loading a checkpoint.
+    /// `IO` when it was lost while loading a checkpoint, or could not be opened again after it had failed.
     pub(super) fn rocks(&self) -> Result<Arc<Rocks>> {
         match self.rocks.read().clone() {
             Some(rocks) => Ok(rocks),
-            None => Err(self.lost()),
+            None if self.is_lost.load(Ordering::Acquire) => Err(self.lost()),
+            None => Err(Error::io(format!(
+                "the database in '{}' had to be closed after an error, and cannot be opened again yet; this is tried every \
+                 second, and by flush",
+                self.dir.display()
+            ))),
         }
     }
 
@@ -217,10 +225,21 @@ impl Core {
             // What a panic left in memory is in doubt, the journal is not: the next opening starts from that.
             return Ok(());
         }
-        let rocks = self.rocks()?;
-        Round::new(self, &rocks, Scope::All).run()?;
+        // Once more after a failure: its reason may have passed.
+        self.write_everything().or_else(|_| self.write_everything())?;
         // In this order: a journal that is there and not needed does no harm, one that is missing does.
         self.write_journal_record(false)?;
-        self.journal().map_or(Ok(()), Journal::finish)
+        self.journal().map_or(Ok(()), Journal::finish)?;
+        match self.rocks.write().take().map(Arc::try_unwrap) {
+            Some(Ok(rocks)) => rocks.close(),
+            // It closes with whoever else has it, and its files are listed as those of an open one.
+            _ => Ok(()),
+        }
+    }
+
+    fn write_everything(&self) -> Result<()> {
+        self.recover()?;
+        let rocks = self.rocks()?;
+        Round::new(self, &rocks, Scope::All).run()
     }
 }

@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::begin;
 use crate::error::{Error, Result, Status};
 
 /// A directory that this process uses; given back when dropped.
@@ -200,12 +201,18 @@ pub(super) fn foreign(what: &str) -> Error {
 }
 
 /// False where opening would make a new storage, or make the directory first. Whatever else there is, opening judges it.
-pub(super) fn may_hold_storage(dir: &Path) -> bool {
+///
+/// # Errors
+/// `IO`.
+pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
+    if begin::is_under_way(dir)? {
+        return Ok(false);
+    }
     match fs::read_dir(dir) {
-        Err(error) => error.kind() != ErrorKind::NotFound,
+        Err(error) => Ok(error.kind() != ErrorKind::NotFound),
         Ok(entries) => {
             let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-            names.any(|name| !is_left_by_a_first_opening(&name))
+            Ok(names.any(|name| !is_left_by_a_first_opening(&name)))
         }
     }
 }
@@ -286,7 +293,7 @@ fn is_table_or_log(name: &str) -> bool {
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
 fn is_left_by_a_first_opening(name: &str) -> bool {
-    ["LOCK", LOCK, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
+    ["LOCK", LOCK, begin::MARKER, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
         || name.starts_with("LOG.old.")
         || name.ends_with(".dbtmp")
 }

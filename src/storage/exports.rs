@@ -125,5 +125,5 @@ fn write(rocks: &Rocks, list: &[Export]) -> Result<()> {
     let json = serde_json::to_vec(list).map_err(|error| Error::invalid(error.to_string()))?;
     let mut batch = Batch::default();
     batch.put_meta(RECORD.to_owned(), json);
-    rocks.write(batch, true)
+    rocks.write(batch)
 }

@@ -244,7 +244,8 @@ impl Core {
         if let Some(name) = name {
             batch.put_meta(name_key(id), name.as_bytes().to_vec());
         }
-        self.rocks()?.write(batch, self.syncs())
+        let rocks = self.rocks()?;
+        if self.syncs() { rocks.write(batch) } else { rocks.write_without_sync(batch) }
     }
 }
 

@@ -74,7 +74,7 @@ fn read(rocks: &Rocks) -> Result<Option<String>> {
 fn write(rocks: &Rocks, identity: &str) -> Result<()> {
     let mut batch = Batch::default();
     batch.put_meta(RECORD.to_owned(), identity.as_bytes().to_vec());
-    rocks.write(batch, true)
+    rocks.write(batch)
 }
 
 /// 32 hexadecimal digits. The standard library's hashers have random keys, which is all that is needed here.

@@ -14,7 +14,7 @@ use super::filters::Prepared;
 use super::group::{self, Group};
 use super::open::{check_format, open_here};
 use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
-use super::rocks::Rocks;
+use super::rocks::{Inventory, Rocks, check_without};
 use super::{Core, Storage, names, restore, scan};
 use crate::error::{Error, Result, Status};
 use crate::journal;
@@ -48,7 +48,9 @@ impl Storage {
         let checkpoint = Directory::take(path)?;
         let theirs = core.check_checkpoint(checkpoint.path()).map_err(named)?;
         let filters = core.prepare_filters(checkpoint.path()).map_err(named)?;
-        restore::stage(checkpoint.path(), &core.dir).map_err(named)?;
+        let inventory = Inventory::read(checkpoint.path()).map_err(named)?;
+        let last = core.last_number().max(inventory.map_or(0, |inventory| inventory.last));
+        restore::stage(checkpoint.path(), &core.dir, last).map_err(named)?;
         let loaded = core.replace_contents(&theirs, filters);
         restore::abandon(&core.dir);
         loaded.map_err(named)
@@ -59,19 +61,25 @@ impl Core {
     /// Reads a checkpoint through; its groups.
     fn check_checkpoint(&self, dir: &Path) -> Result<BTreeMap<u16, Arc<Group>>> {
         List::check(dir)?;
-        if restore::is_committed(dir) {
+        if restore::is_committed(dir)? {
             return Err(Error::new(
                 Status::NotSupported,
                 "a checkpoint was being loaded into it when its process was killed; open it as a storage, and close it, first",
             ));
         }
-        if !dir.join("CURRENT").exists() {
+        let current = dir.join("CURRENT");
+        if !current.try_exists().map_err(|error| failed(&current, &error))? {
             return Err(Error::corruption(
                 "it is not a checkpoint of damo, or not a whole one: it has no CURRENT",
             ));
         }
+        let inventory = Inventory::read(dir)?;
+        match &inventory {
+            Some(inventory) => inventory.check(dir)?,
+            None => check_without(dir, true)?,
+        }
         let rocks = Rocks::open_read_only(dir, &self.options)?;
-        check_format(&rocks)?;
+        check_format(&rocks, inventory.is_some(), dir)?;
         let record = JournalRecord::read(&rocks)?;
         let journal_dir = dir.join(JOURNAL);
         if record.is_active() && !journal::is_empty(&journal_dir)? {
@@ -138,7 +146,7 @@ impl Core {
     }
 
     fn open_rocks(&self) -> Result<Arc<Rocks>> {
-        let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry)?);
+        let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry, &[])?);
         *self.rocks.write() = Some(Arc::clone(&rocks));
         Ok(rocks)
     }

@@ -4,6 +4,7 @@
 //! Knows nothing of C. Only `rocks` names RocksDB. `table` has what an embedding does with its rows; `writer` brings
 //! changed rows to disk behind everybody's back; `replay` makes the calls of a killed process again.
 
+mod begin;
 mod call;
 mod checkpoint;
 mod compact;
@@ -19,6 +20,7 @@ mod flush;
 mod group;
 mod identity;
 mod import;
+mod incoming;
 mod iterate;
 mod key;
 mod load_from_checkpoint;
@@ -29,6 +31,7 @@ mod pool;
 mod prefetch;
 mod readers;
 mod record;
+mod recover;
 mod replay;
 mod restore;
 mod rocks;

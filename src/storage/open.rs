@@ -1,6 +1,6 @@
 //! Opening a directory: what is refused, and what a new one is given.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
@@ -11,22 +11,25 @@ use super::directory::{Directory, foreign};
 use super::expiry::Expiry;
 use super::exports::Exports;
 use super::filters::Filters;
+use super::incoming::Incoming;
 use super::pool::Pool;
 use super::prefetch::Prefetcher;
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
-use super::rocks::{Batch, FORMAT, Found, Rocks};
+use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Rocks, check_without};
 use super::writer::{Writer, WriterThread};
 use super::{
-    Call, Core, Counters, Handle, Storage, StorageOptions, checkpoint, directory, group, restore, rocks,
-    round,
+    Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group, incoming,
+    restore, rocks,
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
 
 /// What the document `format` says in a directory of this release.
-const FORMAT_VERSION: &[u8] = b"damo 2";
+const FORMAT_VERSION: &[u8] = b"damo 3";
+/// The same without an inventory. It is read, and becomes the present one.
+const EARLIER_VERSION: &[u8] = b"damo 2";
 
 impl Storage {
     /// Opens `dir`, creating it and its parents when they are not there.
@@ -65,8 +68,11 @@ impl Storage {
                 closing: None,
             }),
         };
-        let record = core.rocks().and_then(|rocks| JournalRecord::read(&rocks)).map_err(in_dir)?;
-        let last = replay::replay(&core, record).map_err(in_dir)?;
+        let rocks = core.rocks().map_err(in_dir)?;
+        let record = JournalRecord::read(&rocks).map_err(in_dir)?;
+        let listed = rocks.last();
+        drop(rocks);
+        let last = replay::replay(&core, record, listed).map_err(in_dir)?;
         replay::start_journal(&core, last).map_err(in_dir)?;
         core.is_open.store(true, Ordering::Release);
         Ok(storage)
@@ -78,7 +84,9 @@ impl Storage {
     /// `NOT_FOUND` when there is none in `dir`; as [`Storage::open`].
     pub fn open_existing(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
         let dir = dir.as_ref();
-        if !directory::may_hold_storage(dir) && !restore::is_committed(dir) {
+        let in_dir = |error| name_directory(error, dir);
+        let is_one = directory::may_hold_storage(dir).map_err(in_dir)?;
+        if !is_one && !restore::is_committed(dir).map_err(in_dir)? {
             let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
             let message = format!("{what}; the directory of a storage is needed");
             return Err(name_directory(Error::new(Status::NotFound, message), dir));
@@ -93,7 +101,7 @@ fn make_core(
     options: StorageOptions,
     expiry: Arc<Expiry>,
 ) -> Result<Core> {
-    round::prepare_folder(directory.path())?;
+    let incoming = Incoming::open(directory.path())?;
     let groups = group::load_all(&rocks)?;
     let budget = Budget::new(options.cache_bytes);
     budget.lend(rocks.metadata_bytes()?);
@@ -121,6 +129,7 @@ fn make_core(
         cut_is_open: AtomicBool::new(false),
         last_import: Mutex::new(None),
         reserved_numbers: Mutex::new(0),
+        incoming,
         options,
     })
 }
@@ -152,32 +161,77 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
 }
 
 fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
-    restore::finish(directory.path())?;
-    let has_database = directory.has_database()?;
-    let is_checkpoint = has_database && checkpoint::List::check(directory.path())?.is_some();
-    directory.touch_rocksdb();
-    if has_database {
-        match Rocks::find(directory.path())? {
-            Found::Damo => {}
-            Found::OtherFormat(format) => return Err(other_format(&format)),
-            Found::ForeignRocksDb => {
-                return Err(foreign("it holds a RocksDB database that damo did not write"));
-            }
-        }
+    let dir = directory.path();
+    restore::finish(dir)?;
+    let inventory = Inventory::read(dir)?;
+    if begin::is_under_way(dir)? {
+        begin::undo(dir)?;
+    }
+    if inventory.is_some() {
+        begin::unmark(dir)?;
+    } else if !directory.has_database()? {
+        return begin_database(directory, options, expiry);
+    }
+    // Everything is looked at before anything changes.
+    let is_checkpoint = checkpoint::List::check(dir)?.is_some();
+    match &inventory {
+        Some(inventory) => inventory.check(dir)?,
+        None => check_earlier(directory, options)?,
     }
     if is_checkpoint {
         // Its files change from now on, and the list would say that they are damaged.
-        remove_list(directory.path())
+        remove_list(dir)
             .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
     }
-    let rocks = open_here(directory.path(), options, expiry)?;
-    if rocks.read_meta(FORMAT)?.is_none() && rocks.is_empty()? {
+    directory.touch_rocksdb();
+    let rocks = open_here(dir, options, expiry, &incoming::list(dir)?)?;
+    write_format(&rocks, dir)?;
+    Ok(rocks)
+}
+
+/// Makes the database of a new storage. One that is killed meanwhile is begun anew.
+fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+    let dir = directory.path();
+    begin::mark(dir)?;
+    directory.touch_rocksdb();
+    let begun = open_here(dir, options, expiry, &[]).and_then(|rocks| {
+        write_format(&rocks, dir)?;
+        begin::unmark(dir)?;
+        Ok(rocks)
+    });
+    begun.inspect_err(|_| begin::give_up(dir))
+}
+
+/// Looks at a database without an inventory, which an earlier release has written, or somebody else.
+///
+/// # Errors
+/// As [`Storage::open`].
+fn check_earlier(directory: &Directory, options: &StorageOptions) -> Result<()> {
+    let dir = directory.path();
+    check_without(dir, false)?;
+    directory.touch_rocksdb();
+    match Rocks::find(dir)? {
+        Found::Damo => {}
+        Found::Begun => return Ok(()),
+        Found::OtherFormat(format) => return Err(other_format(&format)),
+        Found::ForeignRocksDb => return Err(foreign("it holds a RocksDB database that damo did not write")),
+    }
+    check_without(dir, true)?;
+    let rocks = Rocks::open_read_only(dir, options)?;
+    // So may have died a first opening of an earlier release, before it wrote its format.
+    if rocks.is_empty()? { Ok(()) } else { check_format(&rocks, false, dir) }
+}
+
+/// Says which release has written the database, unless that is on record.
+fn write_format(rocks: &Rocks, dir: &Path) -> Result<()> {
+    let found = rocks.read_meta(FORMAT)?;
+    let is_new = found.is_none() && rocks.is_empty()?;
+    if is_new || found.as_deref() == Some(EARLIER_VERSION) {
         let mut batch = Batch::default();
         batch.put_meta(FORMAT.to_owned(), FORMAT_VERSION.to_vec());
-        rocks.write(batch, true)?;
+        return rocks.write(batch);
     }
-    check_format(&rocks)?;
-    Ok(rocks)
+    check_format(rocks, true, dir)
 }
 
 /// For good, before any other file changes.
@@ -186,22 +240,44 @@ fn remove_list(dir: &Path) -> std::io::Result<()> {
     checkpoint::sync_dir(dir)
 }
 
-/// Refuses a database that this release does not read.
+/// Refuses a database that this release does not read, or that has lost its inventory.
 ///
 /// # Errors
-/// `NOT_SUPPORTED`, `INVALID_ARGUMENT`.
-pub(super) fn check_format(rocks: &Rocks) -> Result<()> {
+/// `NOT_SUPPORTED`, `INVALID_ARGUMENT`, `CORRUPTION`.
+pub(super) fn check_format(rocks: &Rocks, has_inventory: bool, dir: &Path) -> Result<()> {
     match rocks.read_meta(FORMAT)? {
-        Some(format) if format == FORMAT_VERSION => Ok(()),
+        Some(format) if format == FORMAT_VERSION && !has_inventory => Err(missing_inventory(dir)),
+        Some(format) if [FORMAT_VERSION, EARLIER_VERSION].contains(&format.as_slice()) => Ok(()),
         Some(format) => Err(other_format(&format)),
         None => Err(foreign("it holds a RocksDB database without a record of damo's format")),
     }
 }
 
-/// Opens the database of a storage.
-pub(super) fn open_here(dir: &Path, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+/// The inventory of a directory is not there although its format wants one.
+pub(super) fn missing_inventory(dir: &Path) -> Error {
+    Error::corruption(format!(
+        "'{}' is missing; restore the directory from a copy or a checkpoint, or save what can be read with damo salvage",
+        dir.join(INVENTORY).display()
+    ))
+}
+
+/// Opens the database of a storage, whose files are known to be whole. From then on the inventory says how they begin.
+/// One of the files of `kept` may have to take the place of one that is missing.
+pub(super) fn open_here(
+    dir: &Path,
+    options: &StorageOptions,
+    expiry: &Arc<Expiry>,
+    kept: &[PathBuf],
+) -> Result<Rocks> {
+    let mut last = 0;
+    if let Some(inventory) = Inventory::read(dir)? {
+        last = inventory.last;
+        inventory.begin(dir)?;
+    }
     let expiry = Arc::clone(expiry);
-    Rocks::open(dir, options, move |value| expiry.fate(value))
+    let rocks = Rocks::open(dir, options, kept, move |value| expiry.fate(value))?;
+    rocks.note_last(last);
+    Ok(rocks)
 }
 
 fn other_format(format: &[u8]) -> Error {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupConfig;
-use super::rocks::{Batch, Rocks};
+use super::rocks::{Batch, Rocks, boot};
 use super::table::{Duplicates, Source, Table};
 use super::{Core, Durability};
 use crate::error::{Error, Result};
@@ -41,12 +41,6 @@ pub(super) struct JournalRecord {
     /// The time to live of the process whose calls may have to be made again.
     #[serde(default)]
     ttl_ms: u64,
-}
-
-/// Changes each time the system is started; empty where it cannot be told.
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or(String::new(), |id| id.trim().to_owned())
 }
 
 impl JournalRecord {
@@ -83,7 +77,9 @@ impl Core {
         let json = serde_json::to_vec(record).map_err(|error| Error::invalid(error.to_string()))?;
         let mut batch = Batch::default();
         batch.put_meta(RECORD.to_owned(), json);
-        self.rocks()?.write(batch, true)
+        let rocks = self.rocks()?;
+        rocks.note_last(record.reserved.max(self.last_number()));
+        rocks.write(batch)
     }
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
@@ -149,11 +145,11 @@ impl Core {
 }
 
 /// Makes the calls that the journal of an earlier process has again, and brings them to disk; returns the number of
-/// the last one.
+/// the last one, or of the inventory, which has `listed`.
 ///
 /// # Errors
 /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
-pub(super) fn replay(core: &Core, record: JournalRecord) -> Result<u64> {
+pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<u64> {
     let dir = core.journal_dir();
     journal::make_dir(&dir)?;
     let mut tables = Tables { core, by_config: HashMap::new(), calls: 0 };
@@ -171,7 +167,7 @@ pub(super) fn replay(core: &Core, record: JournalRecord) -> Result<u64> {
     core.expiry.set_ttl_ms(if record.active { record.ttl_ms } else { ttl_ms });
     let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables);
     core.expiry.set_ttl_ms(ttl_ms);
-    let last = last?.max(record.reserved);
+    let last = last?.max(record.reserved).max(listed);
     if tables.calls > 0 {
         core.writer.write_all()?;
     }

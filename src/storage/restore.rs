@@ -13,17 +13,18 @@ use std::path::Path;
 
 use super::checkpoint::{failed, list_files, remove, sync_dir};
 use super::replay::FOLDER as JOURNAL;
+use super::rocks::{INVENTORY, Inventory};
 use crate::error::{Error, Result};
 
 const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
 const MOVING: &str = ".damo-restored";
 
-/// Prepares what [`commit`] puts in place.
+/// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or there.
 ///
 /// # Errors
 /// `IO`. The storage is as it was.
-pub(super) fn stage(checkpoint: &Path, dir: &Path) -> Result<()> {
+pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64) -> Result<()> {
     let staged = dir.join(FILLING);
     let fill = || -> io::Result<()> {
         remove(&staged)?;
@@ -31,16 +32,15 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path) -> Result<()> {
         fs::create_dir(staged.join(JOURNAL))?;
         let mut files = Vec::new();
         list_files(checkpoint, "", &mut files)?;
-        for (name, _) in files.iter().filter(|(name, _)| is_content(name)) {
+        for (name, _) in files.iter().filter(|(name, _)| is_content(name) && name != INVENTORY) {
             link_or_copy(&checkpoint.join(name), &staged.join(name))?;
         }
         sync_dir(&staged.join(JOURNAL))?;
         sync_dir(&staged)
     };
-    fill().map_err(|error| {
-        let _ = remove(&staged);
-        failed(&staged, &error)
-    })
+    let filled = fill().map_err(|error| failed(&staged, &error));
+    let listed = filled.and_then(|()| Inventory::take(&staged, true, last)?.write(&staged));
+    listed.inspect_err(|_| drop(remove(&staged)))
 }
 
 /// Gives up what [`stage`] has prepared.
@@ -57,12 +57,27 @@ pub(super) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
         return Err((failed(dir, &error), false));
     }
     let synced = sync_dir(dir).map_err(|error| failed(dir, &error));
-    synced.and_then(|()| finish(dir)).map_err(|error| (error, true))
+    synced.and_then(|()| finish_after(dir, true)).map_err(|error| (error, true))
 }
 
 /// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
-pub(super) fn is_committed(dir: &Path) -> bool {
-    dir.join(COMPLETE).exists() || dir.join(MOVING).exists()
+///
+/// # Errors
+/// `IO`.
+pub(super) fn is_committed(dir: &Path) -> Result<bool> {
+    let there = |name: &str| is_there(&dir.join(name)).map_err(|error| failed(&dir.join(name), &error));
+    Ok(there(COMPLETE)? || there(MOVING)?)
+}
+
+/// Whether there is a directory; an error to look must not pass for none.
+fn is_there(dir: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(dir) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Does what a killed process has left to do. To be called before the database is opened.
@@ -70,10 +85,15 @@ pub(super) fn is_committed(dir: &Path) -> bool {
 /// # Errors
 /// `IO`.
 pub(super) fn finish(dir: &Path) -> Result<()> {
+    finish_after(dir, false)
+}
+
+/// As [`finish`], of a directory in which the checkpoint's files are known to be staged and complete, or not.
+fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     let work = || -> io::Result<()> {
         remove(&dir.join(FILLING))?;
         let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
-        if complete.is_dir() {
+        if is_complete || is_there(&complete)? {
             for name in content_of(dir)? {
                 fs::remove_file(dir.join(name))?;
             }
@@ -81,7 +101,7 @@ pub(super) fn finish(dir: &Path) -> Result<()> {
             fs::rename(&complete, &moving)?;
             sync_dir(dir)?;
         }
-        if moving.is_dir() {
+        if is_there(&moving)? {
             fs::create_dir_all(dir.join(JOURNAL))?;
             for name in content_of(&moving)? {
                 fs::rename(moving.join(&name), dir.join(&name))?;
@@ -102,6 +122,7 @@ fn is_content(name: &str) -> bool {
         Some((folder, _)) => folder == JOURNAL,
         None => {
             name == "CURRENT"
+                || name == INVENTORY
                 || [".sst", ".log", ".blob"].iter().any(|suffix| name.ends_with(suffix))
                 || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
         }
@@ -158,7 +179,18 @@ mod tests {
             .collect()
     }
 
-    const OLD: [(&str, &str); 6] = [
+    /// As [`read`], without the inventory, which is of the checkpoint's files.
+    fn read_loaded(dir: &Path) -> Vec<(String, String)> {
+        let inventory = Inventory::read(dir).unwrap().unwrap();
+        assert_eq!(inventory.last, LAST);
+        inventory.check(dir).unwrap();
+        read(dir).into_iter().filter(|(name, _)| name != INVENTORY).collect()
+    }
+
+    const LAST: u64 = 42;
+
+    const OLD: [(&str, &str); 7] = [
+        ("INVENTORY", "old"),
         ("000009.sst", "old"),
         ("000011.sst", "old"),
         ("CURRENT", "old"),
@@ -166,8 +198,12 @@ mod tests {
         ("LOG", "old"),
         ("journal/5.journal", "old"),
     ];
-    const NEW: [(&str, &str); 4] =
-        [("000009.sst", "new"), ("CURRENT", "new"), ("MANIFEST-000001", "new"), ("journal/9.journal", "new")];
+    const NEW: [(&str, &str); 4] = [
+        ("000009.sst", "new"),
+        ("CURRENT", "MANIFEST-000001\n"),
+        ("MANIFEST-000001", "new"),
+        ("journal/9.journal", "new"),
+    ];
 
     fn expected() -> Vec<(String, String)> {
         let mut files: Vec<_> = NEW
@@ -185,9 +221,9 @@ mod tests {
         let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
         write(&dir, &OLD);
         write(&checkpoint, &NEW);
-        stage(&checkpoint, &dir).unwrap();
+        stage(&checkpoint, &dir, LAST).unwrap();
         commit(&dir).unwrap();
-        assert_eq!(read(&dir), expected());
+        assert_eq!(read_loaded(&dir), expected());
         assert_eq!(read(&checkpoint).len(), NEW.len(), "the checkpoint is as it was");
     }
 
@@ -200,26 +236,26 @@ mod tests {
         let dir = scratch.path().join("before");
         write(&dir, &OLD);
         let before = read(&dir);
-        stage(&checkpoint, &dir).unwrap();
+        stage(&checkpoint, &dir, LAST).unwrap();
         finish(&dir).unwrap();
         assert_eq!(read(&dir), before);
         // After it: with any number of old files deleted, and any number of new ones moved.
-        for deleted in 0..=4 {
+        for deleted in 0..=5 {
             let dir = scratch.path().join(format!("deleted{deleted}"));
             write(&dir, &OLD);
-            stage(&checkpoint, &dir).unwrap();
+            stage(&checkpoint, &dir, LAST).unwrap();
             fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
             for name in content_of(&dir).unwrap().into_iter().take(deleted) {
                 fs::remove_file(dir.join(name)).unwrap();
             }
-            assert!(is_committed(&dir));
+            assert!(is_committed(&dir).unwrap());
             finish(&dir).unwrap();
-            assert_eq!(read(&dir), expected());
+            assert_eq!(read_loaded(&dir), expected());
         }
-        for moved in 0..=4 {
+        for moved in 0..=5 {
             let dir = scratch.path().join(format!("moved{moved}"));
             write(&dir, &OLD);
-            stage(&checkpoint, &dir).unwrap();
+            stage(&checkpoint, &dir, LAST).unwrap();
             fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
             for name in content_of(&dir).unwrap() {
                 fs::remove_file(dir.join(name)).unwrap();
@@ -229,7 +265,7 @@ mod tests {
                 fs::rename(dir.join(MOVING).join(&name), dir.join(&name)).unwrap();
             }
             finish(&dir).unwrap();
-            assert_eq!(read(&dir), expected());
+            assert_eq!(read_loaded(&dir), expected());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A row is copied while its shard is locked, a moment each, so that callers are never in the way for long. While it
 //! is in a file that the table does not count yet it cannot be evicted; if it changes meanwhile it is dirty anew.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -35,9 +35,6 @@ pub(super) enum Scope {
 const FILE_ROWS: usize = 512 << 10;
 /// Files that wait to be merged, at which the writer waits: every one makes misses slower.
 const MAX_UNMERGED_FILES: u64 = 40;
-/// The folder for files that are not part of the table yet.
-pub(super) const FOLDER: &str = "incoming";
-
 /// How long the number of files that wait to be merged may stay as it is.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -141,12 +138,14 @@ impl<'a> Round<'a> {
     fn add(&mut self, cache: &Arc<GroupCache>, group: u16, mut keys: Vec<i64>) -> Result<()> {
         keys.sort_unstable();
         if self.file.is_none() {
-            let folder = self.core.dir.join(FOLDER);
-            // One round at a time, so one name is enough.
-            let path = folder.join("rows.sst");
-            let _ = std::fs::remove_file(&path);
-            let writer = self.rocks.begin_table(&path)?;
-            self.file = Some((path, writer));
+            let path = self.core.incoming.make()?;
+            match self.rocks.begin_table(&path) {
+                Ok(writer) => self.file = Some((path, writer)),
+                Err(error) => {
+                    self.core.incoming.discard(path);
+                    return Err(error);
+                }
+            }
             self.began = Instant::now();
         }
         let bytes = keys.len() * (4 * cache.row_len() + 32);
@@ -181,11 +180,19 @@ impl<'a> Round<'a> {
     /// Makes the current file part of the table; its rows may be evicted from then on.
     fn finish_file(&mut self) -> Result<()> {
         let Some((path, writer)) = self.file.take() else { return Ok(()) };
-        if self.rows > 0 {
-            writer.finish()?;
-            self.rocks.ingest(&path)?;
+        let incoming = &self.core.incoming;
+        if self.rows == 0 {
+            drop(writer);
+            incoming.discard(path);
+        } else if let Err(error) = writer.finish() {
+            incoming.discard(path);
+            return Err(error);
+        } else if let Err(error) = self.rocks.ingest(&path) {
+            incoming.keep(path);
+            return Err(error);
+        } else {
+            incoming.is_taken(path);
         }
-        let _ = std::fs::remove_file(&path);
         self.core.budget.lend(self.rocks.metadata_bytes()?);
         self.core.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         let rows = std::mem::take(&mut self.rows);
@@ -210,7 +217,8 @@ impl<'a> Round<'a> {
         for (group, step) in steps {
             batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());
         }
-        self.rocks.write(batch, true)?;
+        self.rocks.note_last(self.core.last_number());
+        self.rocks.write(batch)?;
         // None while the calls of another process are made again: its journal is still needed, and so is what is on record of it.
         let Some((through, time)) = moment else { return Ok(()) };
         let journal = self.core.journal();
@@ -295,24 +303,7 @@ impl Drop for Round<'_> {
         self.end_writes(false);
         if let Some((path, writer)) = self.file.take() {
             drop(writer);
-            let _ = std::fs::remove_file(path);
+            self.core.incoming.discard(path);
         }
     }
-}
-
-/// Makes the folder, and empties it of what a killed process has left.
-///
-/// # Errors
-/// `IO`.
-pub(super) fn prepare_folder(dir: &Path) -> Result<()> {
-    let folder = dir.join(FOLDER);
-    let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", folder.display()));
-    match std::fs::create_dir(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    for entry in std::fs::read_dir(&folder).map_err(failed)? {
-        std::fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
-    }
-    Ok(())
 }

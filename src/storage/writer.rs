@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::round::{Round, Scope};
 use super::{Call, Core};
 use crate::error::{Error, Result, Status};
+use crate::journal::Journal;
 
 /// A journal of so many bytes is brought to disk: enough that rows which change in every call are written seldom.
 const MAX_JOURNAL: u64 = 1 << 30;
@@ -110,6 +111,7 @@ impl Writer {
             let Ok(call) = Call::begin() else { return };
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let _rounds = core.rounds.lock();
+                core.recover()?;
                 let rocks = core.rocks()?;
                 let outcome = Round::new(core, &rocks, scope).run();
                 core.give_back_excess();
@@ -162,6 +164,13 @@ impl Writer {
 
     /// What should be written, unasked.
     fn needed(&self, core: &Core) -> Option<Scope> {
+        // Once everything is on disk as rows, the journal goes on with new files.
+        if core.journal().is_some_and(Journal::is_in_doubt) {
+            return Some(Scope::All);
+        }
+        if core.has_failed() {
+            return Some(Scope::Cold);
+        }
         if core.journal().is_some_and(|journal| journal.bytes() >= journal_limit(core)) {
             return Some(Scope::All);
         }

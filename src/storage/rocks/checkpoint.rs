@@ -14,7 +14,7 @@ impl Rocks {
     pub(in crate::storage) fn checkpoint(&self, path: &Path) -> Result<()> {
         crate::storage::room::check(self.db.path())?;
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| translate(&error))?;
-        checkpoint.create_checkpoint(path).map_err(|error| translate(&error))
+        self.written(checkpoint.create_checkpoint(path))
     }
 
     /// Opens a database that stays as it is.
@@ -33,6 +33,6 @@ impl Rocks {
             .map_err(|error| translate(&error))?;
         let mut read_options = ReadOptions::default();
         read_options.fill_cache(false);
-        Ok(Rocks { db, cache, metadata, read_options, new_table_options: options::new_tables(row_options) })
+        Ok(Rocks::new(db, cache, metadata, read_options, options::new_tables(row_options)))
     }
 }

@@ -4,11 +4,17 @@
 //! groups, steps) in the family `damo`, under readable keys.
 
 mod checkpoint;
+mod inventory;
+mod log_file;
+mod missing;
 mod options;
 mod ranges;
 mod snapshot;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
@@ -20,6 +26,7 @@ use super::expiry::Fate;
 use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
+pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 pub(super) use options::background_threads;
 use options::{METADATA_PART, Metadata};
 pub(super) use ranges::KeyRange;
@@ -40,6 +47,14 @@ pub(super) struct Rocks {
     /// Kept here, because the crate's own defaults are thread-locals, which are gone while a thread ends.
     read_options: ReadOptions,
     new_table_options: Options,
+    /// The largest number that a call may have been given, as the inventory says it.
+    last: AtomicU64,
+    /// Held while the inventory is written.
+    listing: Mutex<()>,
+    /// Set when a write has failed: RocksDB may refuse to work until it resumes.
+    has_failed: AtomicBool,
+    /// Errors of RocksDB's own threads that have been dealt with.
+    seen_errors: AtomicU64,
 }
 
 /// Documents that are written together.
@@ -55,8 +70,9 @@ pub(super) struct TableWriter<'a> {
 
 /// What a directory's database is.
 pub(super) enum Found {
-    /// Ours, or a first opening of ours that was killed.
     Damo,
+    /// A first opening of ours that was killed, in an earlier release.
+    Begun,
     /// A damo of another release, with what it says of its format.
     OtherFormat(Vec<u8>),
     ForeignRocksDb,
@@ -86,16 +102,19 @@ impl Rocks {
         }
         // A first opening that was killed between making the database and its second family.
         let empty = families.len() == 1 && db.iterator(IteratorMode::Start).next().is_none();
-        Ok(if empty { Found::Damo } else { Found::ForeignRocksDb })
+        Ok(if empty { Found::Begun } else { Found::ForeignRocksDb })
     }
 
-    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged.
+    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged. The files of `kept` may be needed
+    /// in place of some that are missing.
     pub(super) fn open(
         dir: &Path,
         options: &StorageOptions,
+        kept: &[PathBuf],
         fate: impl Fn(&[u8]) -> Fate + Clone + Send + Sync + 'static,
     ) -> Result<Rocks> {
-        let rocks = Rocks::open_with(dir, options, Metadata::Held, fate.clone())?;
+        let open = || Rocks::open_with(dir, options, Metadata::Held, fate.clone());
+        let rocks = missing::open_with_kept(dir, kept, open)?;
         let room = options.cache_bytes / METADATA_PART;
         if rocks.metadata_bytes()? <= room as u64 {
             return Ok(rocks);
@@ -126,7 +145,88 @@ impl Rocks {
         let mut read_options = ReadOptions::default();
         // Rows go into the cache of rows; their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
-        Ok(Rocks { db, cache, metadata, read_options, new_table_options: options::new_tables(row_options) })
+        let new_table_options = options::new_tables(row_options);
+        Ok(Rocks::new(db, cache, metadata, read_options, new_table_options))
+    }
+
+    fn new(
+        db: DB,
+        cache: Cache,
+        metadata: Metadata,
+        read_options: ReadOptions,
+        new_table_options: Options,
+    ) -> Rocks {
+        Rocks {
+            db,
+            cache,
+            metadata,
+            read_options,
+            new_table_options,
+            last: AtomicU64::new(0),
+            listing: Mutex::new(()),
+            has_failed: AtomicBool::new(false),
+            seen_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// Says that calls up to this number may have been made, for the inventory.
+    pub(super) fn note_last(&self, last: u64) {
+        self.last.fetch_max(last, Ordering::AcqRel);
+    }
+
+    /// The largest number that a call may have been given.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Goes on after an error whose reason has passed.
+    ///
+    /// # Errors
+    /// What still keeps it from working.
+    pub(super) fn resume(&self) -> Result<()> {
+        let errors = self.background_errors();
+        self.db.resume().map_err(|error| translate(&error))?;
+        self.seen_errors.store(errors, Ordering::Release);
+        self.has_failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether something has failed since it was opened or has resumed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+            || self.background_errors() != self.seen_errors.load(Ordering::Acquire)
+    }
+
+    fn background_errors(&self) -> u64 {
+        self.number("rocksdb.background-errors").unwrap_or(0)
+    }
+
+    /// The outcome of something that writes.
+    fn written<T>(&self, outcome: std::result::Result<T, RocksError>) -> Result<T> {
+        outcome.map_err(|error| {
+            self.has_failed.store(true, Ordering::Release);
+            translate(&error)
+        })
+    }
+
+    /// Closes the database, and lists its files as they are then.
+    ///
+    /// # Errors
+    /// `IO`. The database is closed all the same; the inventory says that it is open.
+    pub(super) fn close(self) -> Result<()> {
+        let (dir, last) = (self.db.path().to_owned(), self.last.load(Ordering::Acquire));
+        drop(self);
+        Inventory::take(&dir, true, last)?.write(&dir)
+    }
+
+    /// Lists RocksDB's files as they are now.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn write_inventory(&self) -> Result<()> {
+        // One at a time: a later one must not be replaced by an earlier.
+        let _listing = self.listing.lock();
+        Inventory::take(self.db.path(), false, self.last.load(Ordering::Acquire))?.write(self.db.path())
     }
 
     /// Bytes of memory that indexes and filters take, or may take.
@@ -197,8 +297,18 @@ impl Rocks {
         }
     }
 
-    /// Writes documents; with `sync` they are there after losing power, too.
-    pub(super) fn write(&self, batch: Batch, sync: bool) -> Result<()> {
+    /// Writes documents for good: they are on disk, and in the inventory, when this returns.
+    pub(super) fn write(&self, batch: Batch) -> Result<()> {
+        self.put(batch, true)?;
+        self.write_inventory()
+    }
+
+    /// Writes documents that need not be there after losing power, nor be told from an end that was being written.
+    pub(super) fn write_without_sync(&self, batch: Batch) -> Result<()> {
+        self.put(batch, false)
+    }
+
+    fn put(&self, batch: Batch, sync: bool) -> Result<()> {
         let mut documents = WriteBatch::default();
         let family = self.meta()?;
         for (key, value) in batch.meta {
@@ -206,7 +316,7 @@ impl Rocks {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.db.write_opt(&documents, &options).map_err(|error| translate(&error))
+        self.written(self.db.write_opt(&documents, &options))
     }
 
     /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
@@ -221,7 +331,7 @@ impl Rocks {
     pub(super) fn ingest(&self, path: &Path) -> Result<()> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        self.db.ingest_external_file_opts(&options, vec![path]).map_err(|error| translate(&error))
+        self.written(self.db.ingest_external_file_opts(&options, vec![path]))
     }
 
     /// Files of rows that have not been merged yet.
@@ -248,11 +358,9 @@ impl Rocks {
         super::room::check(self.db.path())?;
         let mut wait = FlushOptions::default();
         wait.set_wait(true);
-        self.db.flush_wal(true).map_err(|error| translate(&error))?;
+        self.written(self.db.flush_wal(true))?;
         let families = [self.family(DEFAULT_COLUMN_FAMILY_NAME)?, self.meta()?];
-        self.db
-            .flush_cfs_opt(&families.each_ref().map(|family| *family), &wait)
-            .map_err(|error| translate(&error))
+        self.written(self.db.flush_cfs_opt(&families.each_ref().map(|family| *family), &wait))
     }
 
     /// RocksDB's own estimate of how many rows there are; exact after a compaction.

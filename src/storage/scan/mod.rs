@@ -164,6 +164,7 @@ fn read(
 ) -> Result<()> {
     let call = Call::begin()?;
     let contents = core.contents.read();
+    core.ensure_works()?;
     let rocks = core.rocks()?;
     let (snapshot, select, cut) =
         core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;

@@ -1,0 +1,63 @@
+//! Gives RocksDB back a file of rows that it has deleted although its MANIFEST may name it.
+//!
+//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its link to that file. The
+//! MANIFEST may nevertheless have got to the disk. The writer keeps its own link until a round has succeeded, so the
+//! file is still there; its rows are those of acknowledged calls.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Links kept files to the name that an error of opening says is missing, one after the other, until `open` succeeds.
+pub(super) fn open_with_kept<T, E: ToString>(
+    dir: &Path,
+    kept: &[PathBuf],
+    mut open: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut outcome = open();
+    for file in kept {
+        let Err(error) = &outcome else { break };
+        let Some(missing) = missing_table(dir, &error.to_string()) else { break };
+        if fs::hard_link(file, &missing).is_err() {
+            continue;
+        }
+        outcome = open();
+        // RocksDB compares its size, and what its MANIFEST says it is known by.
+        if outcome.is_err() {
+            let _ = fs::remove_file(&missing);
+        }
+    }
+    outcome
+}
+
+/// The table file that an error names and that is not there.
+fn missing_table(dir: &Path, text: &str) -> Option<PathBuf> {
+    let ends = text.match_indices(".sst").map(|(at, _)| at);
+    let named = ends.map(|end| {
+        let digits = text[..end].bytes().rev().take_while(u8::is_ascii_digit).count();
+        dir.join(&text[end - digits..end + ".sst".len()])
+    });
+    named.into_iter().find(|path| {
+        fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_file_takes_the_missing_name_when_that_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept: Vec<_> = ["a", "b"].iter().map(|name| dir.path().join(name)).collect();
+        kept.iter().for_each(|path| fs::write(path, path.file_name().unwrap().as_encoded_bytes()).unwrap());
+        let missing = dir.path().join("000012.sst");
+        let open = || match fs::read_to_string(&missing) {
+            Ok(text) if text == "b" => Ok(()),
+            _ => Err(format!("Corruption: Can't access /000012.sst: IO error: '{}'", missing.display())),
+        };
+        assert_eq!(open_with_kept(dir.path(), &kept, open), Ok(()));
+        fs::remove_file(&missing).unwrap();
+        assert!(open_with_kept(dir.path(), &kept[..1], open).is_err() && !missing.exists());
+        assert!(open_with_kept(dir.path(), &kept, || Err::<(), _>("no name")).is_err());
+    }
+}
