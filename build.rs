@@ -1,5 +1,27 @@
 //! What the linker must know of the C library: its SONAME, and that nothing but `damo_*` is exported.
 
+/// What src/ffi/descriptors.rs is put in the place of.
+const OPENING: [&str; 18] = [
+    "open",
+    "open64",
+    "__open_2",
+    "__open64_2",
+    "openat",
+    "openat64",
+    "__openat_2",
+    "__openat64_2",
+    "creat",
+    "creat64",
+    "fopen",
+    "fopen64",
+    "opendir",
+    "dup",
+    "sysconf",
+    "localtime_r",
+    "_ZNSt6thread20hardware_concurrencyEv",
+    "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
@@ -15,6 +37,10 @@ fn main() {
             let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
             if env == "gnu" && (arch == "x86_64" || arch == "aarch64") {
                 println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
+                // No file gets descriptor 0, 1 or 2: src/ffi/descriptors.rs.
+                for function in OPENING {
+                    println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={function}");
+                }
             }
         }
         "macos" => println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libdamo.1.dylib"),

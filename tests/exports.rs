@@ -30,6 +30,73 @@ fn exports_are_the_committed_list() {
     assert_eq!(exported, committed, "a changed list is a changed interface: DAMO_UPDATE=1 writes it");
 }
 
+/// Functions that make descriptors, and those in whose place others are put (src/ffi/descriptors.rs):
+/// one that the library calls all the same could give one of its files number 0, 1 or 2.
+#[cfg(target_os = "linux")]
+const MAKERS: [&str; 50] = [
+    "open",
+    "open64",
+    "__open_2",
+    "__open64_2",
+    "openat",
+    "openat64",
+    "__openat_2",
+    "__openat64_2",
+    "openat2",
+    "open_by_handle_at",
+    "creat",
+    "creat64",
+    "fopen",
+    "fopen64",
+    "freopen",
+    "freopen64",
+    "opendir",
+    "scandir",
+    "scandir64",
+    "fts_open",
+    "ftw",
+    "nftw",
+    "nftw64",
+    "glob",
+    "glob64",
+    "dup",
+    "mkstemp",
+    "mkstemp64",
+    "mkostemp",
+    "mkostemp64",
+    "tmpfile",
+    "tmpfile64",
+    "shm_open",
+    "memfd_create",
+    "popen",
+    "pipe",
+    "pipe2",
+    "socket",
+    "socketpair",
+    "accept",
+    "accept4",
+    "eventfd",
+    "timerfd_create",
+    "signalfd",
+    "epoll_create",
+    "epoll_create1",
+    "inotify_init1",
+    "sysconf",
+    "localtime_r",
+    "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
+];
+
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn nothing_makes_a_descriptor_past_the_functions_that_keep_below_three_free() {
+    let symbols = output(Command::new("nm").args(["-D", "--undefined-only"]).arg(library()));
+    let names = symbols.lines().filter_map(|line| line.split_whitespace().next_back());
+    let imported: Vec<&str> = names.filter_map(|name| name.split('@').next()).collect();
+    assert!(imported.contains(&"fdopen"), "the names are not where they were looked for");
+    let makers: Vec<&&str> = imported.iter().filter(|name| MAKERS.contains(name)).collect();
+    assert!(makers.is_empty(), "{makers:?}: give them a place in build.rs and src/ffi/descriptors.rs");
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn soname_carries_the_abi_version() {

@@ -16,6 +16,7 @@
 
 mod arguments;
 mod checkpoint;
+mod descriptors;
 mod dump;
 mod embedding;
 mod exit;
