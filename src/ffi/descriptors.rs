@@ -15,7 +15,7 @@
 
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// The first descriptor that damo may have.
@@ -103,8 +103,10 @@ fn open_root_in_a_free_place() -> Option<c_int> {
     let is_free = |place| unsafe { libc::fcntl(place, libc::F_GETFD) } == -1;
     while (0..FIRST).any(is_free) {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
+        // Not the C library's function, in whose place one of these is.
         // SAFETY: the path ends with a zero.
-        let opened = unsafe { system_open(libc::AT_FDCWD, c"/".as_ptr(), flags, 0) };
+        let opened =
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) } as c_int;
         if opened < FIRST {
             return (opened >= 0).then_some(opened);
         }
@@ -131,16 +133,6 @@ fn set_errno(error: c_int) {
     unsafe { *libc::__errno_location() = error }
 }
 
-/// # Safety `path` is a string of C.
-unsafe fn system_open(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // Not the C library's function, in whose place this is.
-    // SAFETY: the caller's promise; the other arguments are numbers.
-    unsafe {
-        libc::syscall(libc::SYS_openat, c_long::from(dir), path, c_long::from(flags), c_long::from(mode))
-            as c_int
-    }
-}
-
 /// Moves a descriptor above the places.
 fn raise(fd: c_int, flags: c_int) -> c_int {
     if !(0..FIRST).contains(&fd) {
@@ -157,79 +149,81 @@ fn raise(fd: c_int, flags: c_int) -> c_int {
     }
 }
 
-/// # Safety As `openat` of the C library.
-unsafe extern "C" fn open_at(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // Callers give a mode only where one is needed, and the system looks at it only then.
-    let filled = Filled::begin();
-    // SAFETY: the caller's promise.
-    let opened = raise(unsafe { system_open(dir, path, flags, mode) }, flags);
-    drop(filled);
-    opened
-}
-
-/// # Safety As `open` of the C library.
-unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { open_at(libc::AT_FDCWD, path, flags, mode) }
-}
-
-/// # Safety As `creat` of the C library.
-unsafe extern "C" fn create(path: *const c_char, mode: c_uint) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { open(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
-}
-
-/// # Safety As `opendir` of the C library.
-unsafe extern "C" fn open_dir(path: *const c_char) -> *mut libc::DIR {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // SAFETY: the caller's promise; the descriptor was opened here, and is the stream's from then
-    // on.
-    unsafe { as_stream(open(path, flags, 0), |fd| libc::fdopendir(fd)) }
-}
-
-/// # Safety As `fopen` of the C library.
-unsafe extern "C" fn open_file(path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
-    // SAFETY: the caller's promise.
-    let letters = unsafe { CStr::from_ptr(mode) }.to_bytes();
-    // What follows a comma is the encoding.
-    let letters = letters.split(|letter| *letter == b',').next().unwrap_or_default();
-    let has = |letter: u8| letters.contains(&letter);
-    let (mut flags, one_way) = match letters.first() {
-        Some(b'r') => (0, libc::O_RDONLY),
-        Some(b'w') => (libc::O_CREAT | libc::O_TRUNC, libc::O_WRONLY),
-        Some(b'a') => (libc::O_CREAT | libc::O_APPEND, libc::O_WRONLY),
-        _ => {
-            set_errno(libc::EINVAL);
-            return std::ptr::null_mut();
+/// The function in whose place another is, by its name: the linker would lead a call back here.
+/// Found as any caller finds it, so that what a program puts before the C library is kept.
+macro_rules! real {
+    ($name:literal as $type:ty) => {{
+        static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        let mut found = FOUND.load(Ordering::Relaxed);
+        if found.is_null() {
+            // SAFETY: the name ends with a zero.
+            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
+            FOUND.store(found, Ordering::Relaxed);
         }
-    };
-    flags |= if has(b'+') { libc::O_RDWR } else { one_way };
-    flags |= if has(b'x') { libc::O_EXCL } else { 0 };
-    flags |= if has(b'e') { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: the caller's promise; the descriptor was opened here, and is the stream's from then
-    // on.
-    unsafe { as_stream(open(path, flags, 0o666), |fd| libc::fdopen(fd, mode)) }
+        // SAFETY: it is there, since this library was linked to it, and it has this type.
+        unsafe { std::mem::transmute::<*mut c_void, $type>(found) }
+    }};
 }
 
-/// Hands a descriptor to a stream, or closes it.
-fn as_stream<T>(fd: c_int, make: impl FnOnce(c_int) -> *mut T) -> *mut T {
-    if fd < 0 {
-        return std::ptr::null_mut();
-    }
-    let stream = make(fd);
-    if stream.is_null() {
-        let error = errno();
-        // SAFETY: nobody else has it.
-        unsafe { libc::close(fd) };
-        set_errno(error);
-    }
-    stream
+/// Functions that return a descriptor. Callers give a mode only where one is needed, and the system
+/// looks at it only then.
+macro_rules! opening {
+    ($($function:ident($($argument:ident: $type:ty),*) with $flags:expr, $name:literal;)*) => { $(
+        /// # Safety
+        /// As the C library's function of the name.
+        unsafe extern "C" fn $function($($argument: $type,)* mode: c_uint) -> c_int {
+            let _filled = Filled::begin();
+            let real = real!($name as unsafe extern "C" fn($($type,)* ...) -> c_int);
+            // SAFETY: the caller's promise.
+            raise(unsafe { real($($argument,)* mode) }, $flags)
+        }
+    )* };
 }
 
-/// # Safety As `dup` of the C library.
+opening! {
+    open(path: *const c_char, flags: c_int) with flags, "open";
+    open64(path: *const c_char, flags: c_int) with flags, "open64";
+    open_checked(path: *const c_char, flags: c_int) with flags, "__open_2";
+    open64_checked(path: *const c_char, flags: c_int) with flags, "__open64_2";
+    open_at(dir: c_int, path: *const c_char, flags: c_int) with flags, "openat";
+    open64_at(dir: c_int, path: *const c_char, flags: c_int) with flags, "openat64";
+    open_at_checked(dir: c_int, path: *const c_char, flags: c_int) with flags, "__openat_2";
+    open64_at_checked(dir: c_int, path: *const c_char, flags: c_int) with flags, "__openat64_2";
+    create(path: *const c_char) with 0, "creat";
+    create64(path: *const c_char) with 0, "creat64";
+}
+
+/// # Safety
+/// As `dup` of the C library.
 unsafe extern "C" fn duplicate(fd: c_int) -> c_int {
     // SAFETY: any number may be given.
     unsafe { libc::fcntl(fd, libc::F_DUPFD, FIRST) }
+}
+
+/// Functions of other libraries that open files inside: done with the places filled. Arguments and
+/// results are numbers or pointers.
+macro_rules! with_places_filled {
+    ($($function:ident($($argument:ident: $type:ty),*) -> $result:ty, $name:literal;)*) => { $(
+        /// # Safety
+        /// As the function in whose place it is.
+        unsafe extern "C" fn $function($($argument: $type),*) -> $result {
+            let _filled = Filled::begin();
+            let real = real!($name as unsafe extern "C" fn($($type),*) -> $result);
+            // SAFETY: the caller's promise.
+            unsafe { real($($argument),*) }
+        }
+    )* };
+}
+
+with_places_filled! {
+    open_file(path: *const c_char, mode: *const c_char) -> *mut c_void, "fopen";
+    open_file64(path: *const c_char, mode: *const c_char) -> *mut c_void, "fopen64";
+    open_dir(path: *const c_char) -> *mut c_void, "opendir";
+    ask_system(name: c_int) -> c_long, "sysconf";
+    local_time(time: *const c_void, result: *mut c_void) -> *mut c_void, "localtime_r";
+    count_processors() -> c_uint, "_ZNSt6thread20hardware_concurrencyEv";
+    open_buffer(buffer: *mut c_void, path: *const c_char, mode: c_int) -> *mut c_void,
+        "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode";
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -243,39 +237,6 @@ macro_rules! jump {
     () => {
         "b {function}"
     };
-}
-
-/// Functions of other libraries that open files inside: done with the places filled.
-macro_rules! with_places_filled {
-    ($($function:ident($($argument:ident: $type:ty),*) -> $result:ty = $name:literal;)*) => { $(
-        /// # Safety
-        /// As the function in whose place it is.
-        unsafe extern "C" fn $function($($argument: $type),*) -> $result {
-            static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-            let _filled = Filled::begin();
-            let mut found = FOUND.load(Ordering::Relaxed);
-            if found.is_null() {
-                // By its name, since the linker would lead a call back here.
-                // SAFETY: the name ends with a zero.
-                found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
-                FOUND.store(found, Ordering::Relaxed);
-            }
-            // SAFETY: the library is linked to the one that has it, so it was found; its arguments
-            // and its result are numbers or pointers, as here.
-            unsafe {
-                let real: unsafe extern "C" fn($($type),*) -> $result = std::mem::transmute(found);
-                real($($argument),*)
-            }
-        }
-    )* };
-}
-
-with_places_filled! {
-    ask_system(name: c_int) -> c_long = "sysconf";
-    local_time(time: *const c_void, result: *mut c_void) -> *mut c_void = "localtime_r";
-    count_processors() -> c_uint = "_ZNSt6thread20hardware_concurrencyEv";
-    open_buffer(buffer: *mut c_void, path: *const c_char, mode: c_int) -> *mut c_void
-        = "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode";
 }
 
 /// What build.rs has the linker put in the place of a function; nobody else sees it. Functions with
@@ -295,17 +256,17 @@ macro_rules! in_place_of {
 
 in_place_of! {
     "open" => open,
-    "open64" => open,
-    "__open_2" => open,
-    "__open64_2" => open,
+    "open64" => open64,
+    "__open_2" => open_checked,
+    "__open64_2" => open64_checked,
     "openat" => open_at,
-    "openat64" => open_at,
-    "__openat_2" => open_at,
-    "__openat64_2" => open_at,
+    "openat64" => open64_at,
+    "__openat_2" => open_at_checked,
+    "__openat64_2" => open64_at_checked,
     "creat" => create,
-    "creat64" => create,
+    "creat64" => create64,
     "fopen" => open_file,
-    "fopen64" => open_file,
+    "fopen64" => open_file64,
     "opendir" => open_dir,
     "dup" => duplicate,
     "sysconf" => ask_system,
