@@ -10,6 +10,7 @@
 //! - journal, cache: the calls of a process that may be killed; the rows that are in memory
 //! - [`table`]: the files of a dump and serving from them; needs no storage
 //! - [`filter`]: a counting Bloom filter in a file of its own
+//! - publish: how a finished file gets its name
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
 //!   without I/O
 
@@ -27,6 +28,7 @@ pub mod memory;
 pub mod optimizer;
 pub mod params;
 mod prefetch;
+mod publish;
 pub mod scheduler;
 pub mod storage;
 pub mod table;

@@ -299,3 +299,27 @@ fn groups_that_are_open_and_differ_are_refused_others_come_and_go() {
     drop(rows);
     storage.load_from_checkpoint(dir("cp")).unwrap();
 }
+
+/// An error in looking at a path is neither "nothing is there" nor "something is".
+#[test]
+fn a_path_that_cannot_be_looked_at_is_no_answer() {
+    let scratch = tempfile::tempdir().unwrap();
+    let storage = open(&scratch.path().join("storage"));
+    let circle = scratch.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    let error = failure(storage.checkpoint(circle.join("c")), Status::Io);
+    assert!(error.message().contains("os error 40"), "{error}");
+    // A link is there, wherever it leads.
+    failure(storage.checkpoint(&circle), Status::AlreadyExists);
+    // A list that names a file which cannot be looked at does not say that it is damaged.
+    let checkpoint = scratch.path().join("checkpoint");
+    storage.checkpoint(&checkpoint).unwrap();
+    let current = checkpoint.join("CURRENT");
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&current, &current).unwrap();
+    let error = failure(storage.load_from_checkpoint(&checkpoint), Status::Io);
+    assert!(error.message().contains("CURRENT") && error.message().contains("os error 40"), "{error}");
+    fs::remove_file(&current).unwrap();
+    let error = failure(storage.load_from_checkpoint(&checkpoint), Status::Corruption);
+    assert!(error.message().contains("CURRENT"), "{error}");
+}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     // The command-line tool.
     "bin",
     "ffi",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 14] = [
     "params",
     "memory",
     "prefetch",
+    "publish",
 ];
 /// At the bottom: used by all, uses none.
 const ERROR: &str = "error";

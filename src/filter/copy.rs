@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::file::{self, NewFile, OwnedFile, failed, synchronise_folder, too_large};
+use super::file::{self, NewFile, OwnedFile, failed, too_large};
 use super::header::{BLOCK_LEN, HEADER_LEN, Header};
 use super::open::resolve;
 use super::{Filter, Opened};
@@ -35,8 +35,7 @@ impl Filter {
             }
             Ok(())
         })?;
-        new.publish()?;
-        synchronise_folder(&path).map_err(|error| failed(&path, "cannot be written", &error))
+        new.publish_for_good()
     }
 
     fn open_copy(&self, path: &Path) -> Result<(File, Header)> {

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::header::{HEADER_LEN, Header};
 use crate::error::{Error, Result, Status};
 use crate::memory::filled;
+use crate::publish::{Unpublished, publish};
 
 /// Bytes that are read or written at a time.
 pub(super) const PIECE: usize = 1 << 20;
@@ -50,6 +51,9 @@ impl OwnedFile {
                 Ok(found) if !found.is_file() => {
                     return Err(Error::invalid(format!("path '{}' is not a file", path.display())));
                 }
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed(path, "cannot be opened", &error));
+                }
                 _ => {}
             }
             let file = match how.open(path) {
@@ -64,7 +68,7 @@ impl OwnedFile {
             }
             let file = OwnedFile { file, pid: std::process::id() };
             // Whoever had it may have put another in its place before letting go of it.
-            if file.is_at(path) {
+            if file.is_at(path).map_err(|error| failed(path, "cannot be looked at", &error))? {
                 return Ok(Some(file));
             }
         }
@@ -75,10 +79,12 @@ impl OwnedFile {
         &self.file
     }
 
-    fn is_at(&self, path: &Path) -> bool {
-        match (self.file.metadata(), fs::metadata(path)) {
-            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-            _ => false,
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -166,6 +172,21 @@ impl NewFile {
         // An error here must not undo what has happened; `sync` tells it.
         let _ = synchronise_folder(&self.path);
         self.owned.take().ok_or_else(|| too_large(&self.path))
+    }
+
+    /// As `publish`, and the name is on disk, too.
+    ///
+    /// # Errors
+    /// `IO`. What was there before is there again, unless the message says otherwise.
+    pub(super) fn publish_for_good(mut self) -> Result<()> {
+        self.attempt(0, |file| file.sync_all())?;
+        let published = publish(&self.new, &self.path);
+        if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
+            self.owned = None;
+        }
+        published.map_err(|error| {
+            Error::io(format!("path '{}' cannot be put in its place: {error}", self.path.display()))
+        })
     }
 
     pub(super) fn file(&self) -> Result<&File> {

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use super::rocks::Inventory;
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
 use crate::journal;
+use crate::publish::{Unpublished, check_absent, publish_new};
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
 pub(super) const LIST: &str = "checkpoint.json";
@@ -52,11 +53,7 @@ impl Storage {
         let path = path.as_ref();
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
-        if !parent(path).is_dir() {
-            let parent = parent(path).display();
-            let what = format!("the folder '{parent}' is not there; a path in one that is there is needed");
-            return Err(named(Error::io(what)));
-        }
+        check_parent(path).map_err(named)?;
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
         let _one_at_a_time = self.core().checkpoints.lock();
         let _call = self.begin_call()?;
@@ -67,15 +64,35 @@ impl Storage {
         let rocks = self.core().rocks()?;
         let identity = Identity::begin(self.core(), &rocks).map_err(named)?;
         self.core().write_checkpoint(&temporary, &identity).map_err(named)?;
-        // Never over something that appeared meanwhile: only an empty directory would be replaced.
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(already_exists(path));
+        // Never over something that appeared meanwhile.
+        let published = publish_new(&temporary, path);
+        if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
+            std::mem::forget(unfinished);
+            identity.keep();
         }
-        fs::rename(&temporary, path).map_err(|error| named(failed(path, &error)))?;
-        std::mem::forget(unfinished);
-        identity.keep();
-        sync_dir(parent(path)).map_err(|error| named(failed(path, &error)))
+        published.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => already_exists(path),
+            _ => named(Error::io(error.to_string())),
+        })
     }
+}
+
+/// Refuses a path whose folder is not there.
+fn check_parent(path: &Path) -> Result<()> {
+    let parent = parent(path);
+    match fs::metadata(parent) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if !is_absence(&error) => Err(failed(parent, &error)),
+        _ => Err(Error::io(format!(
+            "the folder '{}' is not there; a path in one that is there is needed",
+            parent.display()
+        ))),
+    }
+}
+
+/// Whether an error says that something is not there, and not that nobody can tell.
+pub(super) fn is_absence(error: &std::io::Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
 impl Core {
@@ -83,7 +100,7 @@ impl Core {
         let rocks = self.rocks()?;
         // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
         // they are copied afterwards.
-        let linked = match is_same_device(&self.dir, parent(dir)) {
+        let linked = match is_same_device(&self.dir, parent(dir))? {
             true => dir.to_owned(),
             false => self.dir.join(LINKED),
         };
@@ -149,9 +166,10 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
             path.display()
         )));
     };
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(already_exists(path));
-    }
+    check_absent(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => already_exists(path),
+        _ => failed(path, &error),
+    })?;
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let mut hidden = unfinished_prefix(name);
@@ -182,9 +200,10 @@ fn remove_stale(path: &Path) {
     }
 }
 
-fn is_same_device(a: &Path, b: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    device(a) == device(b)
+fn is_same_device(a: &Path, b: &Path) -> Result<bool> {
+    let device =
+        |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(|error| failed(path, &error));
+    Ok(device(a)? == device(b)?)
 }
 
 /// Copies the files of a directory, which has no others, into a new one.
@@ -265,9 +284,11 @@ impl List {
                         "its file '{name}' has {found} bytes and had {bytes} when the checkpoint was made"
                     )));
                 }
-                Err(error) => {
+                Err(error) if is_absence(&error) => {
                     return Err(Error::corruption(format!("its file '{name}' cannot be read: {error}")));
                 }
+                // It may be there, and whole.
+                Err(error) => return Err(failed(&dir.join(name), &error)),
             }
         }
         Ok(Some(list))

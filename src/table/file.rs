@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result, Status};
+use crate::publish::{Unpublished, publish};
 
 pub(super) struct NewFile {
     file: File,
@@ -45,7 +46,13 @@ impl NewFile {
                 // A file system without locks: then it is for callers to write a file once at a time.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
-            if is_file_at(&file, &temporary) {
+            if is_file_at(&file, &temporary).map_err(uncreatable)? {
+                // It may be an old file that was just replaced, and that somebody has mapped: then
+                // it must not be cut off.
+                if file.metadata().map_err(uncreatable)?.len() > 0 {
+                    fs::remove_file(&temporary).map_err(uncreatable)?;
+                    continue;
+                }
                 let created = NewFile {
                     file,
                     temporary,
@@ -54,7 +61,6 @@ impl NewFile {
                     is_finished: false,
                     pid: std::process::id(),
                 };
-                created.file.set_len(0).map_err(uncreatable)?;
                 return Ok(created);
             }
         }
@@ -86,17 +92,10 @@ impl NewFile {
     /// `IO`.
     pub(super) fn finish(mut self) -> Result<()> {
         self.file.sync_all().map_err(|error| self.failed("be written", &error))?;
-        fs::rename(&self.temporary, &self.target).map_err(|error| self.failed("get its name", &error))?;
-        self.is_finished = true;
-        let folder = self.target.parent().map(File::open);
-        match folder {
-            Some(Ok(folder)) => folder.sync_all().map_err(|error| self.failed("be made to last", &error)),
-            // A folder that may be written but not read cannot be synchronised by this user.
-            Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => {
-                Err(self.failed("be made to last", &error))
-            }
-            _ => Ok(()),
-        }
+        let published = publish(&self.temporary, &self.target);
+        self.is_finished = published.as_ref().err().is_none_or(Unpublished::is_in_place);
+        let shown = self.shown.display();
+        published.map_err(|error| Error::io(format!("'{shown}' cannot get its name: {error}")))
     }
 }
 
@@ -110,10 +109,12 @@ impl Drop for NewFile {
 }
 
 /// Whether the path still leads to this open file.
-fn is_file_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(opened), Ok(found)) => (opened.dev(), opened.ino()) == (found.dev(), found.ino()),
-        _ => false,
+fn is_file_at(file: &File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((opened.dev(), opened.ino()) == (found.dev(), found.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -141,6 +142,9 @@ fn check_path(path: &Path) -> Result<PathBuf> {
         // Renaming over a device would replace it.
         Ok(found) if !found.is_file() && !found.is_symlink() => {
             return Err(invalid("is a device, pipe or socket"));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io(format!("'{shown}' cannot be created: {error}")));
         }
         _ => {}
     }
