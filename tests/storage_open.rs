@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use common::{failure, float, int, lookup, open, params, sgd, text};
@@ -172,6 +172,58 @@ fn a_second_handle_is_told_busy_and_the_first_goes_on() {
     refused(dir.path(), Status::Busy);
     drop(clone);
     open(dir.path());
+}
+
+/// An error in looking at a lock is not somebody else's lock, nor none.
+#[test]
+fn locks_that_the_system_refuses_are_named_and_are_not_busy() {
+    for lock in [".damo-lock", "LOCK"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("t");
+        drop(open(&dir));
+        let path = dir.join(lock);
+        fs::remove_file(&path).unwrap();
+        // A folder cannot be opened for writing, and a link in a circle not at all, by no user.
+        fs::create_dir(&path).unwrap();
+        let message = refused(&dir, Status::Io);
+        assert!(message.contains(lock) && message.contains("Is a directory"), "{message}");
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let message = refused(&dir, Status::Io);
+        assert!(message.contains(lock) && message.contains("os error 40"), "{message}");
+        fs::remove_file(&path).unwrap();
+        drop(open(&dir));
+    }
+}
+
+#[test]
+fn a_storage_that_may_only_be_read_is_refused_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    for lock in [".damo-lock", "LOCK"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let path = dir.path().join(lock);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        if File::options().write(true).open(&path).is_ok() {
+            println!("SKIPPED: this user may write everything");
+            return;
+        }
+        let message = refused(dir.path(), Status::Io);
+        assert!(message.contains(lock) && message.contains("let this user write"), "{message}");
+    }
+}
+
+/// A parent that cannot be looked at is not one that is missing.
+#[test]
+fn a_path_that_cannot_be_looked_at_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let circle = dir.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    for path in [circle.clone(), circle.join("t")] {
+        let message = refused(&path, Status::Io);
+        assert!(message.contains("os error 40"), "{message}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -102,7 +102,9 @@ fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {
 /// The file itself, absolute: replacing it must not replace a link to it, and it stays the same when the program changes
 /// its directory.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
-    fs::canonicalize(path)
-        .or_else(|_| std::path::absolute(path))
-        .map_err(|error| failed(path, "cannot be made absolute", &error))
+    let found = match fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::path::absolute(path),
+        found => found,
+    };
+    found.map_err(|error| failed(path, "cannot be looked at", &error))
 }

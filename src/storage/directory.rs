@@ -31,6 +31,8 @@ pub(super) struct Directory {
 
 /// The file that is locked.
 const LOCK: &str = ".damo-lock";
+/// The one that RocksDB locks.
+const ROCKSDB_LOCK: &str = "LOCK";
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -89,27 +91,35 @@ impl Directory {
 
     /// Refuses a directory that another process has open, before RocksDB would rotate that process's logs.
     fn check_lock(&self, given: &Path) -> Result<()> {
-        // This process has no lock on the file (it would be in OPEN), so closing it again releases none.
-        let Ok(file) = File::options().read(true).write(true).open(self.path.join("LOCK")) else {
-            return Ok(());
+        // This process has no lock on the file (it would be in OPEN), so closing it again releases
+        // none.
+        let path = self.path.join(ROCKSDB_LOCK);
+        let file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unusable(given, ROCKSDB_LOCK, "opened for writing", &error)),
         };
         match fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)) {
+            Ok(None) => Ok(()),
             Ok(Some(held)) => {
                 let pid = held.pid.map_or(String::new(), |pid| format!(" {}", pid.as_raw_nonzero()));
                 Err(busy(given, &format!("in another process{pid}")))
             }
-            // Without an answer RocksDB's own attempt to lock decides.
-            _ => Ok(()),
+            Err(error) if has_no_locks(error) => Ok(()),
+            Err(error) => Err(unusable(given, ROCKSDB_LOCK, "asked who has it locked", &error.into())),
         }
     }
 
-    /// Takes the lock; None where there can be none, as in a directory that may only be read.
+    /// Takes the lock; None where the file system has none.
     fn take_lock(&self, given: &Path) -> Result<Option<File>> {
         let path = self.path.join(LOCK);
         let mut options = File::options();
         options.read(true).write(true);
         let file = match options.open(&path) {
             Ok(file) => file,
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(unusable(given, LOCK, "opened for writing", &error));
+            }
             Err(_) => match options.create_new(true).open(&path) {
                 Ok(file) => {
                     self.is_new.store(true, Ordering::Relaxed);
@@ -119,15 +129,23 @@ impl Directory {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     return Err(busy(given, "in another process"));
                 }
-                Err(_) => return Ok(None),
+                Err(error) => return Err(unusable(given, LOCK, "created", &error)),
             },
         };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // It may have been removed meanwhile by somebody who found that this is no storage.
-            Ok(()) if is_same_file(&file, &path) => Ok(Some(file)),
-            Ok(()) | Err(Errno::WOULDBLOCK) => Err(busy(given, "in another process")),
-            // File systems without locks.
-            Err(_) => Ok(None),
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Err(busy(given, "in another process")),
+                Err(error) if has_no_locks(error) => return Ok(None),
+                Err(error) => return Err(unusable(given, LOCK, "locked", &error.into())),
+            }
+        }
+        // It may have been removed meanwhile by somebody who found that this is no storage.
+        match is_same_file(&file, &path) {
+            Ok(true) => Ok(Some(file)),
+            Ok(false) => Err(busy(given, "in another process")),
+            Err(error) => Err(unusable(given, LOCK, "looked at", &error)),
         }
     }
 
@@ -210,10 +228,10 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
     }
     match fs::read_dir(dir) {
         Err(error) => Ok(error.kind() != ErrorKind::NotFound),
-        Ok(entries) => {
-            let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-            Ok(names.any(|name| !is_left_by_a_first_opening(&name)))
-        }
+        // What cannot be read is not taken for what is not there.
+        Ok(mut entries) => Ok(entries.any(|entry| {
+            entry.map_or(true, |entry| !is_left_by_a_first_opening(&entry.file_name().to_string_lossy()))
+        })),
     }
 }
 
@@ -231,11 +249,30 @@ fn check_not_forked() -> Result<()> {
     ))
 }
 
-fn is_same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-        _ => false,
+fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// What a file system without locks answers.
+fn has_no_locks(error: Errno) -> bool {
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL].contains(&error)
+}
+
+/// A lock's file that the system refuses. That is not somebody else's lock.
+fn unusable(dir: &Path, file: &str, what: &str, error: &std::io::Error) -> Error {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "; a storage is opened for reading and writing: let this user write the directory and the files in it, or \
+             open a copy"
+        }
+        _ => "",
+    };
+    Error::io(format!("data_dir '{}': its file '{file}' cannot be {what}: {error}{remedy}", dir.display()))
 }
 
 fn busy(dir: &Path, where_it_is: &str) -> Error {
@@ -250,12 +287,19 @@ fn create(dir: &Path) -> Result<()> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => return Err(Error::invalid(format!("data_dir '{shown}' is a file; a directory is needed"))),
-        Err(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io(format!("data_dir '{shown}': {error}"))),
     }
     let uncreatable =
         |error: std::io::Error| Error::io(format!("data_dir '{shown}' cannot be created: {error}"));
     let absolute = std::path::absolute(dir).map_err(uncreatable)?;
-    let missing: Vec<&Path> = absolute.ancestors().take_while(|path| !path.exists()).collect();
+    let mut missing = Vec::new();
+    for path in absolute.ancestors() {
+        if path.try_exists().map_err(uncreatable)? {
+            break;
+        }
+        missing.push(path);
+    }
     let mut made = Vec::new();
     let result = missing.into_iter().rev().try_for_each(|path| {
         match fs::create_dir(path) {

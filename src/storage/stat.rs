@@ -1,6 +1,7 @@
 //! Statistics by name.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +28,10 @@ const STATS: [(&str, Read); 17] = [
     ("evictions", |core| Ok(over_caches(core, GroupCache::evictions))),
     ("waited_us", |core| count(&core.counters.waited_us)),
     ("bytes_in_memory", |core| Ok(core.budget.used() as u64 + core.rocks()?.bytes_in_memory()?)),
-    ("bytes_on_disk", |core| bytes_on_disk(&core.dir)),
+    ("bytes_on_disk", |core| {
+        bytes_on_disk(&core.dir)
+            .map_err(|error| Error::io(format!("data_dir '{}' cannot be read: {error}", core.dir.display())))
+    }),
     ("journal_bytes", |core| Ok(core.journal().map_or(0, |journal| journal.bytes()))),
 ];
 
@@ -63,16 +67,19 @@ fn over_caches(core: &Core, of: fn(&GroupCache) -> u64) -> u64 {
 
 /// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that vanishes counts
 /// nothing.
-fn bytes_on_disk(dir: &Path) -> Result<u64> {
-    let entries = fs::read_dir(dir)
-        .map_err(|error| Error::io(format!("data_dir '{}' cannot be read: {error}", dir.display())))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok().map(|metadata| (entry.path(), metadata)))
-        .map(
-            |(path, metadata)| {
-                if metadata.is_dir() { bytes_on_disk(&path).unwrap_or(0) } else { metadata.len() }
-            },
-        )
-        .sum())
+fn bytes_on_disk(dir: &Path) -> std::io::Result<u64> {
+    let unless_gone = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Ok(0),
+        _ => Err(error),
+    };
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_on_disk(&entry.path()).or_else(unless_gone)?,
+            Ok(found) => found.len(),
+            Err(error) => unless_gone(error)?,
+        };
+    }
+    Ok(bytes)
 }

@@ -21,7 +21,8 @@ pub fn command() -> Command {
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let (dir, checkpoint) = (get_path(matches, "DIR")?, get_path(matches, "CHECKPOINT")?);
-    let is_new = matches.get_flag("create") && !dir.exists();
+    let is_there = dir.try_exists().map_err(|error| missing(dir, &error))?;
+    let is_new = matches.get_flag("create") && !is_there;
     let storage = if is_new {
         // Not made for nothing.
         std::fs::metadata(checkpoint).map_err(|error| missing(checkpoint, &error))?;

@@ -29,7 +29,10 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         Table::open(path)?
     };
     let opened = started.elapsed();
-    let file_bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+    let found = std::fs::metadata(path);
+    let found =
+        found.map_err(|error| Failure::new(Status::Io, format!("path '{}': {error}", path.display())));
+    let file_bytes = found?.len();
     let groups: Vec<_> = table.contents().groups().collect();
     let rows: u64 = groups.iter().map(|group| group.rows).sum();
     let mut looked_up = Duration::ZERO;
