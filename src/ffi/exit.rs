@@ -12,16 +12,25 @@
 
 use std::sync::Once;
 
+use crate::error::Result;
+use crate::memory::check_headroom;
 use crate::storage;
 
 /// To be called before a storage is opened. Handlers run in the reverse order of their registration, and RocksDB must
 /// have registered its own before.
-pub(super) fn before_opening() {
+///
+/// # Errors
+/// `OUT_OF_MEMORY`: RocksDB would end the process.
+pub(super) fn before_opening() -> Result<()> {
     static REGISTER: Once = Once::new();
+    if !REGISTER.is_completed() {
+        check_headroom(0)?;
+    }
     REGISTER.call_once(|| {
         storage::load_rocksdb();
         register();
     });
+    Ok(())
 }
 
 /// To be called after a storage was opened, or was not. Opening makes more of RocksDB's static objects; registered once

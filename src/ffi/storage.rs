@@ -46,7 +46,7 @@ pub unsafe extern "C" fn damo_storage_new(
         // SAFETY: the contract of `arguments`.
         let (data_dir, options) =
             unsafe { (arguments::path(data_dir, "data_dir")?, arguments::params(options)) };
-        exit::before_opening();
+        exit::before_opening()?;
         let opened = Storage::open(data_dir, ttl_seconds, options);
         exit::after_opening();
         Ok(damo_storage { inner: opened? })

@@ -21,6 +21,7 @@ use super::rocks::Inventory;
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
 use crate::journal;
+use crate::memory::check_headroom;
 use crate::publish::{Unpublished, check_absent, publish_new};
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
@@ -54,6 +55,7 @@ impl Storage {
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
         check_parent(path).map_err(named)?;
+        check_headroom(1).map_err(named)?;
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
         let _one_at_a_time = self.core().checkpoints.lock();
         let _call = self.begin_call()?;

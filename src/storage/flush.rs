@@ -2,15 +2,17 @@
 
 use super::Storage;
 use crate::error::Result;
+use crate::memory::check_headroom;
 
 impl Storage {
     /// Returns once every change of every call that returned before is on disk (fsync included), and what filters of
     /// its embeddings have counted. Other calls go on meanwhile.
     ///
     /// # Errors
-    /// `IO` when the disk refuses; nothing that was stored before is lost.
+    /// `IO` when the disk refuses, `OUT_OF_MEMORY`; nothing that was stored before is lost.
     pub fn flush(&self) -> Result<()> {
         let _call = self.begin_call()?;
+        check_headroom(1)?;
         let core = self.core();
         core.writer
             .write_all()

@@ -5,6 +5,7 @@ use super::select::Select;
 use super::table::Record;
 use super::{Group, Storage};
 use crate::error::Result;
+use crate::memory::check_headroom;
 
 /// The rows of one moment, one after the other.
 pub struct Rows {
@@ -60,6 +61,7 @@ impl Storage {
             |error: crate::error::Error| error.within(&format!("data_dir '{}'", self.dir().display()));
         {
             let _call = self.begin_call()?;
+            check_headroom(1).map_err(in_dir)?;
             self.core().rocks().and_then(|rocks| rocks.verify_checksums()).map_err(in_dir)?;
         }
         let rows = self.row_count(None).map_err(in_dir)?;

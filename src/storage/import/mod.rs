@@ -16,7 +16,7 @@ use super::call::is_exiting;
 use super::table::{ImportBatch, Table};
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
-use crate::memory::reserve;
+use crate::memory::{check_headroom, reserve};
 use file::{Head, Reader};
 
 /// A time in milliseconds is above this, a count of updates is not.
@@ -56,6 +56,7 @@ impl Storage {
     ) -> Result<Imported> {
         let path = path.as_ref();
         let _call = self.begin_call()?;
+        check_headroom(1)?;
         let core = self.core();
         let mut report = survey(path, &mut |at, of| progress(at, of))?;
         let mut import = Import::new(core);

@@ -42,8 +42,9 @@ pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
 pub(super) fn block_cache(metadata: Metadata) -> Cache {
     match metadata {
         Metadata::Held => Cache::new_lru_cache(256 << 10),
-        // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each other in an LRU cache.
-        Metadata::Cached(bytes) => Cache::new_hyper_clock_cache(bytes, 0),
+        // The hyper clock cache takes no lock on a hit, but it maps its table at once and ends the
+        // process when that cannot be had. This one has a lock for each of up to 64 parts.
+        Metadata::Cached(bytes) => Cache::new_lru_cache(bytes),
     }
 }
 

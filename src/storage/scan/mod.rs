@@ -21,6 +21,7 @@ use super::row::RowHeader;
 use super::select::Select;
 use super::{Call, Core, Storage};
 use crate::error::{Error, Result, Status};
+use crate::memory::check_headroom;
 use reader::Reader;
 
 /// Pages that wait to be taken.
@@ -63,13 +64,14 @@ impl Storage {
     /// Begins a scan of the state of now. `select` is called once the moment is known, before anything later is written.
     ///
     /// # Errors
-    /// `IO`, when the thread cannot be made; everything else comes with the first page.
+    /// `IO`, when the thread cannot be made; `OUT_OF_MEMORY`; everything else comes with the first page.
     pub(super) fn scan(
         &self,
         terms: Terms,
         select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select> + Send + 'static,
     ) -> Result<Scan> {
         drop(self.begin_call()?);
+        check_headroom(1 + self.core().options.threads)?;
         let core = Arc::clone(&self.handle.core);
         let (sender, pages) = sync_channel(WAITING_PAGES);
         let (empty, empties) = channel();
