@@ -18,6 +18,7 @@ use super::rocks::{Inventory, Rocks, check_without};
 use super::{Core, Storage, names, restore, scan};
 use crate::error::{Error, Result, Status};
 use crate::journal;
+use crate::memory::check_headroom;
 
 impl Storage {
     /// Replaces everything that is stored by the content of the checkpoint at `path`, or of a storage that was closed. Embeddings
@@ -42,6 +43,7 @@ impl Storage {
             }
             Err(error) => return Err(failed(path, &error)),
         }
+        check_headroom(1 + core.options.threads).map_err(named)?;
         let _one_at_a_time = core.checkpoints.lock();
         core.check_not_lost()?;
         // Nobody may change it meanwhile.

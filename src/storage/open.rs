@@ -24,6 +24,7 @@ use super::{
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
+use crate::memory::check_headroom;
 use crate::params::Params;
 
 /// What the document `format` says in a directory of this release.
@@ -42,6 +43,7 @@ impl Storage {
     /// - `IO`: it cannot be created, read or written
     /// - `CORRUPTION`: its files are damaged
     /// - `NOT_SUPPORTED`: a format of a later release
+    /// - `OUT_OF_MEMORY`
     /// - `FORKED`: this process was forked from one that had opened a storage
     /// - `EXITING`: the process is ending
     pub fn open(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
@@ -49,9 +51,11 @@ impl Storage {
         let _call = Call::begin()?;
         let options = StorageOptions::read(options)?;
         let expiry = Arc::new(Expiry::new(ttl_seconds)?);
-        let directory = Directory::take(dir)?;
         let in_dir = |error| name_directory(error, dir);
+        let directory = Directory::take(dir)?;
         check_threads(&options).map_err(in_dir)?;
+        // After the threads, for each of which the C library sets something aside.
+        check_headroom(options.threads).map_err(in_dir)?;
         let rocks = open_rocks(&directory, &options, &expiry).map_err(in_dir)?;
         directory.keep();
         let core = Arc::new(make_core(&directory, rocks, options, expiry).map_err(in_dir)?);
