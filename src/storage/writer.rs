@@ -17,6 +17,7 @@ use super::round::{Round, Scope};
 use super::{Call, Core};
 use crate::error::{Error, Result, Status};
 use crate::journal::Journal;
+use crate::memory::check_headroom;
 
 /// A journal of so many bytes is brought to disk: enough that rows which change in every call are written seldom.
 const MAX_JOURNAL: u64 = 1 << 30;
@@ -110,6 +111,7 @@ impl Writer {
             // The end of the process waits for a round under way, and none begins after that.
             let Ok(call) = Call::begin() else { return };
             let outcome = catch_unwind(AssertUnwindSafe(|| {
+                check_headroom(1)?;
                 let _rounds = core.rounds.lock();
                 core.recover()?;
                 let rocks = core.rocks()?;
