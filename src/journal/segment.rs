@@ -20,6 +20,8 @@ pub(super) struct Segment {
 }
 
 const SUFFIX: &str = ".journal";
+/// The largest number that a stored row has room for.
+const MAX_NUMBER: u64 = (1 << 56) - 1;
 
 impl Segment {
     /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too. A file of that name has
@@ -89,7 +91,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
-        let number = number.ok_or_else(|| {
+        // Calls are numbered from 1, and no row could carry more than the largest.
+        let number = number.filter(|number| (1..=MAX_NUMBER).contains(number)).ok_or_else(|| {
             Error::corruption(format!("'{}' is not a file of the journal; move it away", path.display()))
         })?;
         found.push((number, path));
@@ -117,4 +120,29 @@ fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_no_call_can_begin_are_refused() {
+        for (name, number) in [
+            ("00000000000000000001.journal", Some(1)),
+            ("00072057594037927935.journal", Some(MAX_NUMBER)),
+            ("00000000000000000000.journal", None),
+            ("00072057594037927936.journal", None),
+            ("18446744073709551615.journal", None),
+            ("00000000000000000001.txt", None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(name), "").unwrap();
+            let found = list(dir.path());
+            match number {
+                Some(number) => assert_eq!(found.unwrap(), [(number, dir.path().join(name))]),
+                None => assert!(found.unwrap_err().message().contains(name), "{name}"),
+            }
+        }
+    }
 }
