@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&str; 15] = [
     // The command-line tool.
     "bin",
+    // Entry points of the fuzz targets.
+    "fuzzing",
     "ffi",
     "embedding",
     "storage",
