@@ -22,6 +22,8 @@ pub mod embedding;
 pub mod error;
 pub mod ffi;
 pub mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod initializer;
 mod journal;
 pub mod memory;

@@ -17,6 +17,8 @@ mod expiry;
 mod exports;
 mod filters;
 mod flush;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod group;
 mod identity;
 mod import;

@@ -1,0 +1,168 @@
+//! The journal: a folder of files with any bytes is read, and calls that were written are read
+//! back.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::journal::{Head, Journal, Kind, Replay, make_dir, read_all};
+use crate::storage::GroupConfig;
+
+/// A call as bits, so that NaN equals itself.
+#[derive(Clone, Debug, PartialEq)]
+struct Call {
+    number: u64,
+    kind: Kind,
+    group: u16,
+    config: u32,
+    step: i64,
+    time: u64,
+    rate: u64,
+    keys: Vec<i64>,
+    floats: Vec<u32>,
+}
+
+impl Call {
+    fn new(number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Call {
+        let Head { kind, group, config, step, time, rate } = *head;
+        let floats = floats.iter().map(|float| float.to_bits()).collect();
+        Call { number, kind, group, config, step, time, rate: rate.to_bits(), keys: keys.to_vec(), floats }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        8 * self.keys.len() + 4 * self.floats.len()
+    }
+}
+
+/// Collects what a reading hands out; configurations are read as opening a storage reads them.
+#[derive(Default)]
+struct Collect {
+    dims: HashMap<u32, usize>,
+    calls: Vec<Call>,
+}
+
+impl Replay for Collect {
+    fn segment(&mut self) {
+        self.dims.clear();
+    }
+
+    fn config(&mut self, _: u16, config: u32, description: &[u8]) -> Result<()> {
+        let description: GroupConfig =
+            serde_json::from_slice(description).map_err(|error| Error::corruption(error.to_string()))?;
+        // Groups are never wider (embedding::MAX_DIM); replay takes the dim of a registered group.
+        self.dims.insert(config, description.dim.min(1 << 18));
+        Ok(())
+    }
+
+    fn floats_a_key(&self, head: &Head) -> Result<usize> {
+        self.dims.get(&head.config).copied().ok_or_else(|| Error::corruption("no configuration"))
+    }
+
+    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        self.calls.push(Call::new(number, head, keys, floats));
+        Ok(())
+    }
+}
+
+fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<Call>)> {
+    let mut collect = Collect::default();
+    let last = read_all(folder, through, machine_stopped, &mut collect)?;
+    for (index, call) in collect.calls.iter().enumerate() {
+        assert!(call.number > through, "call {} is on disk already", call.number);
+        assert_eq!(call.number, collect.calls[0].number + index as u64, "calls have consecutive numbers");
+    }
+    assert!(last >= through, "the last call is {last}, and {through} are on disk");
+    if let Some(call) = collect.calls.last() {
+        assert_eq!(call.number, last, "the last call is the last one handed out");
+    }
+    Ok((last, collect.calls))
+}
+
+/// Reads a journal of any files, as after a kill and as after a loss of power, with all calls to be
+/// made again and with some on disk already.
+pub fn read_journal(folder: &Path) {
+    let bytes: u64 = fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    for through in [0, 1, 300] {
+        let killed = read(folder, through, false);
+        let stopped = read(folder, through, true);
+        if let Ok((_, calls)) = &killed {
+            let payload: usize = calls.iter().map(Call::payload_bytes).sum();
+            assert!(payload as u64 <= bytes, "{payload} bytes of calls came from {bytes}");
+            // What is whole reads the same, whatever happened to the machine.
+            assert_eq!(killed, stopped, "through {through}");
+        }
+    }
+}
+
+const GROUPS: [(u16, usize); 2] = [(0, 1), (65535, 3)];
+
+fn description(dim: usize) -> Vec<u8> {
+    let named = r#"{"name":"zeros","params":{}}"#;
+    let optimizer = r#"{"name":"sgd","params":{"gamma":0.5}}"#;
+    format!(r#"{{"dim":{dim},"optimizer":{optimizer},"scheduler":null,"initializer":{named}}}"#).into_bytes()
+}
+
+/// Writes the calls of a program and reads them back: all of them, and the whole ones before any
+/// byte at which the last file may be cut off.
+pub fn write_journal(folder: &Path, program: &[u8]) {
+    make_dir(folder).unwrap();
+    let (cut, program) = program
+        .split_first_chunk::<2>()
+        .map_or((0, program), |(cut, rest)| (u16::from_le_bytes(*cut) as u64, rest));
+    let journal = Journal::start(folder, 0, false).unwrap();
+    let mut calls = Vec::new();
+    // For each call: its file, and where in it the call ends.
+    let mut ends: Vec<(usize, u64)> = Vec::new();
+    let (mut file, mut closed_bytes) = (0, 0);
+    for chunk in program.chunks(8).take(64) {
+        let op = chunk[0];
+        if op & 7 == 7 {
+            let before = journal.bytes();
+            journal.rotate().unwrap();
+            if journal.bytes() > before {
+                (file, closed_bytes) = (file + 1, before);
+            }
+            continue;
+        }
+        let (group, dim) = GROUPS[usize::from(op >> 3 & 1)];
+        let kind = [Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep][usize::from(op >> 1 & 3)];
+        let keys: Vec<i64> = if kind == Kind::SetStep { Vec::new() } else { keys(chunk) };
+        let count = if matches!(kind, Kind::Gradients | Kind::Insert) { keys.len() * dim } else { 0 };
+        let floats: Vec<f32> =
+            (0..count).map(|index| f32::from_bits(u32::from(op) << 23 ^ index as u32)).collect();
+        let number = calls.len() as u64 + 1;
+        let rate = f64::from(op) / 7.0;
+        let config = journal.announce(group, description(dim));
+        let head = Head { kind, group, config, step: -i64::from(op), time: number << 40, rate };
+        let payload =
+            [IoSlice::new(bytemuck::cast_slice(&keys)), IoSlice::new(bytemuck::cast_slice(&floats))];
+        assert_eq!(journal.append(&head, &payload).unwrap(), number);
+        calls.push(Call::new(number, &head, &keys, &floats));
+        ends.push((file, journal.bytes() - closed_bytes));
+    }
+    drop(journal);
+    let last = calls.len() as u64;
+    assert_eq!(read(folder, 0, false).unwrap(), (last, calls.clone()));
+    let through = last / 2;
+    assert_eq!(read(folder, through, false).unwrap().1, calls[through as usize..]);
+
+    let path = last_file(folder);
+    let len = fs::metadata(&path).unwrap().len();
+    let cut = cut % (len + 1);
+    fs::File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
+    let whole = ends.iter().filter(|(of, end)| *of < file || *end <= cut).count();
+    for machine_stopped in [false, true] {
+        let (last, found) = read(folder, 0, machine_stopped).unwrap();
+        assert_eq!((last, &found[..]), (whole as u64, &calls[..whole]), "cut at {cut} of {len}");
+    }
+}
+
+fn keys(chunk: &[u8]) -> Vec<i64> {
+    chunk.iter().skip(1).map(|byte| i64::from(*byte as i8).wrapping_mul(0x0123_4567_89ab_cdef)).collect()
+}
+
+fn last_file(folder: &Path) -> PathBuf {
+    fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).max().unwrap()
+}
