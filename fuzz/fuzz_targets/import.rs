@@ -1,0 +1,165 @@
+//! Bytes as a checkpoint file of the earlier implementation: the import refuses the file, or brings
+//! in just the records that a plain reading of docs/formats.md says.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use damo::embedding::Embedding;
+use damo::storage::{FieldOrder, Storage};
+use damo_fuzz::storage::{embedding, open, optimizer};
+use damo_fuzz::{file, fresh_folder};
+use tempfile::TempDir;
+
+/// Group, dim, optimizer, floats of a row.
+const GROUPS: [(u32, usize, &str, usize); 3] =
+    [(0, 2, "sgd", 2), (1, 3, "adam", 9), (2, 1, "rowwise_adagrad", 2)];
+const NOW_MS: u64 = 1_900_000_000_000;
+const TTL_SECONDS: i64 = 1_000_000_000;
+const SMALLEST_TIME: i64 = 100_000_000_000;
+/// Imports that the same storage takes.
+const IMPORTS: u32 = 500;
+
+struct Target {
+    imports: u32,
+    embeddings: Vec<Embedding>,
+    storage: Storage,
+    _folder: TempDir,
+}
+
+static TARGET: Mutex<Option<Target>> = Mutex::new(None);
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let path = file("old.checkpoint", bytes);
+    let mut place = TARGET.lock().unwrap();
+    let target = place.get_or_insert_with(new_target);
+    let imported = target.storage.import(&path, |_, _| true);
+    let expected = read(bytes).and_then(|records| order(&records).map(|order| (records, order)));
+    let (imported, (records, order)) = match (imported, expected) {
+        (Ok(imported), Some(expected)) => (imported, expected),
+        (Err(_), None) => return,
+        (imported, expected) => {
+            panic!("imported {imported:?}, and {:?} were expected", expected.map(|of| of.0))
+        }
+    };
+    assert_eq!((imported.records, imported.order), (records.len() as u64, order));
+    let (mut rows, mut fitting) = (BTreeMap::new(), 0);
+    for record in &records {
+        if let Some((group, row)) = record.row(order) {
+            fitting += 1;
+            rows.insert((group, record.key), row);
+        }
+    }
+    assert_eq!(imported.imported, fitting);
+    for ((group, key), (time, num, data)) in rows {
+        let found = target.embeddings[group].record(key).unwrap();
+        assert_eq!(
+            (found.update_time, found.update_num),
+            (time as u64, num as u64),
+            "group {group} key {key}"
+        );
+        assert_eq!(found.data, data, "group {group} key {key}");
+    }
+    target.imports += 1;
+    if target.imports == IMPORTS {
+        *place = None;
+    }
+});
+
+fn new_target() -> Target {
+    let folder = fresh_folder();
+    let storage = open(&folder.path().join("storage"), "process", TTL_SECONDS, 1 << 20, NOW_MS);
+    let embeddings = GROUPS
+        .map(|(group, dim, name, _)| embedding(&storage, optimizer(name), dim, group, &[]))
+        .into_iter()
+        .collect();
+    Target { imports: 0, embeddings, storage, _folder: folder }
+}
+
+#[derive(Debug)]
+struct Record {
+    group: i32,
+    key: i64,
+    value_group: i32,
+    value_key: i64,
+    pair: (i64, i64),
+    dim: i32,
+    data: Vec<f32>,
+}
+
+/// Update time, update count, floats.
+type Row = (i64, i64, Vec<f32>);
+
+impl Record {
+    /// The place of its group among ours, and its row, if it fits.
+    fn row(&self, order: FieldOrder) -> Option<(usize, Row)> {
+        let place = GROUPS.iter().position(|(group, ..)| i64::from(*group) == i64::from(self.group))?;
+        let (_, dim, _, row_len) = GROUPS[place];
+        let (time, num) = match order {
+            FieldOrder::NumFirst => (self.pair.1, self.pair.0),
+            _ => self.pair,
+        };
+        let is_same = (self.group, self.key) == (self.value_group, self.value_key);
+        let is_time = (0..1 << 48).contains(&time) && (0..1 << 56).contains(&num);
+        let is_swapped = num > SMALLEST_TIME && order != FieldOrder::Assumed;
+        let is_alive = time > NOW_MS as i64 - 1000 * TTL_SECONDS;
+        let fits = is_same
+            && self.dim as i64 == dim as i64
+            && [dim, row_len].contains(&self.data.len())
+            && is_time
+            && !is_swapped
+            && is_alive
+            && self.data.iter().all(|float| float.is_finite());
+        let mut data = self.data.clone();
+        data.resize(row_len, 0.0);
+        fits.then_some((place, (time, num, data)))
+    }
+}
+
+/// The records of a whole file.
+fn read(bytes: &[u8]) -> Option<Vec<Record>> {
+    let mut rest = bytes;
+    let count = i64::from_le_bytes(take(&mut rest)?);
+    // A record without floats has 60 bytes.
+    if count < 0 || count as u64 > rest.len() as u64 / 60 {
+        return None;
+    }
+    let mut records = Vec::new();
+    for _ in 0..count {
+        let key_len = u64::from_le_bytes(take(&mut rest)?);
+        let (group, key) = (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
+        let value_len = u64::from_le_bytes(take(&mut rest)?);
+        let (value_group, value_key) =
+            (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
+        let pair = (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
+        let dim = i32::from_le_bytes(take(&mut rest)?);
+        let floats = usize::try_from(value_len.checked_sub(32)?).ok()?;
+        if key_len != 12 || floats % 4 != 0 {
+            return None;
+        }
+        let (floats, after) = rest.split_at_checked(floats)?;
+        rest = after;
+        let data = floats.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        records.push(Record { group, key, value_group, value_key, pair, dim, data });
+    }
+    rest.is_empty().then_some(records)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*first)
+}
+
+/// Which of the two fields is the time; None for a tie.
+fn order(records: &[Record]) -> Option<FieldOrder> {
+    let count = |of: fn(&Record) -> bool| records.iter().filter(|record| of(record)).count();
+    let first = count(|record| record.pair.0 > SMALLEST_TIME && record.pair.1 <= SMALLEST_TIME);
+    let second = count(|record| record.pair.1 > SMALLEST_TIME && record.pair.0 <= SMALLEST_TIME);
+    match first.cmp(&second) {
+        std::cmp::Ordering::Greater => Some(FieldOrder::TimeFirst),
+        std::cmp::Ordering::Less => Some(FieldOrder::NumFirst),
+        std::cmp::Ordering::Equal if first == 0 => Some(FieldOrder::Assumed),
+        std::cmp::Ordering::Equal => None,
+    }
+}
