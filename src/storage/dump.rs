@@ -7,7 +7,7 @@ use std::path::Path;
 use super::cut::Cut;
 use super::expiry::DAY_MS;
 use super::exports::Export;
-use super::scan::{Page, Scan, Terms};
+use super::scan::{Page, Scan, Wanted};
 use super::select::Select;
 use super::{Core, Storage};
 use crate::error::{Error, Result, Status};
@@ -116,17 +116,16 @@ impl Storage {
         let is_table = matches!(options.format, DumpFormat::Table { .. });
         // From before the moment, so that what goes right after it leaves a grave.
         let graves = is_table.then(|| self.core().expiry.hold_graves());
-        let mut scan =
-            self.scan(Terms { group: options.group, weights_only: true }, move |core, rocks, cut| {
-                let select = options.select(core, cut)?;
-                if is_table {
-                    let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
-                    let (group, min_count) = (options.group, select.min_count);
-                    let export = Export { number, time, cutoff, later_cutoff: cutoff, group, min_count };
-                    core.remember_export(rocks, export)?;
-                }
-                Ok(select)
-            })?;
+        let mut scan = self.scan(options.group, Wanted::Weights, move |core, rocks, cut| {
+            let select = options.select(core, cut)?;
+            if is_table {
+                let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
+                let (group, min_count) = (options.group, select.min_count);
+                let export = Export { number, time, cutoff, later_cutoff: cutoff, group, min_count };
+                core.remember_export(rocks, export)?;
+            }
+            Ok(select)
+        })?;
         drop(graves);
         let number = scan.cut().number;
         let groups = scan.groups();

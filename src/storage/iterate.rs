@@ -1,6 +1,6 @@
 //! Iterate: every row of one moment with everything that is kept of it; and what only needs to look at them.
 
-use super::scan::{Page, Scan, Terms};
+use super::scan::{Page, Scan, Wanted};
 use super::select::Select;
 use super::table::Record;
 use super::{Group, Storage};
@@ -33,7 +33,7 @@ impl Storage {
     pub fn rows(&self, group: Option<u16>) -> Result<Rows> {
         self.check_process()?;
         self.check_group(group)?;
-        let scan = self.scan(Terms { group, weights_only: false }, |_, _, cut| Ok(Select::all(cut)))?;
+        let scan = self.scan(group, Wanted::Everything, |_, _, cut| Ok(Select::all(cut)))?;
         Ok(Rows { scan, page: Page::default(), next: 0, dim: 0, storage: self.clone() })
     }
 
@@ -44,7 +44,7 @@ impl Storage {
     pub fn row_count(&self, group: Option<u16>) -> Result<u64> {
         self.check_process()?;
         self.check_group(group)?;
-        let mut scan = self.scan(Terms { group, weights_only: true }, |_, _, cut| Ok(Select::all(cut)))?;
+        let mut scan = self.scan(group, Wanted::Weights, |_, _, cut| Ok(Select::all(cut)))?;
         let mut rows = 0;
         while let Some(page) = scan.next()? {
             rows += page.keys.len() as u64;

@@ -53,21 +53,27 @@ pub(super) struct Scan {
     failure: Option<Error>,
 }
 
-/// What is read.
-pub(super) struct Terms {
-    pub(super) group: Option<u16>,
-    /// Only the weights, not the optimizer's state.
-    pub(super) weights_only: bool,
+/// The floats of a row that are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Weights,
+    /// The weights and the optimizer's state.
+    Everything,
 }
 
 impl Storage {
-    /// Begins a scan of the state of now. `select` is called once the moment is known, before anything later is written.
+    /// Begins a scan of the state of now, of one group or of all. `select` is called once the moment is known, before anything later is written.
     ///
     /// # Errors
     /// `IO`, when the thread cannot be made; `OUT_OF_MEMORY`; everything else comes with the first page.
     pub(super) fn scan(
         &self,
-        terms: Terms,
+        // Two arguments and not a struct, for memcheck's sake. Six bytes are passed as one integer, in which rustc 1.95 sets
+        // `wanted` by adding 2^32 to the bytes of `group`. Two of those have no value where there is no group; the sum's
+        // bit 32 is 1 whatever they are, but memcheck takes every bit above them for uninitialised, and whatever depends
+        // on it: 169 reports a dump.
+        group: Option<u16>,
+        wanted: Wanted,
         select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select> + Send + 'static,
     ) -> Result<Scan> {
         drop(self.begin_call()?);
@@ -77,8 +83,8 @@ impl Storage {
         let (empty, empties) = channel();
         let (begin, begun) = sync_channel(1);
         let work = move || {
-            let outcome =
-                catch_unwind(AssertUnwindSafe(|| read(&core, &terms, select, &begin, &sender, &empties)));
+            let read = || read(&core, group, wanted, select, &begin, &sender, &empties);
+            let outcome = catch_unwind(AssertUnwindSafe(read));
             drop(begin);
             // Before the last word: who gets it may close the database, and must then be the last to hold it.
             drop(core);
@@ -158,7 +164,8 @@ impl Drop for Scan {
 
 fn read(
     core: &Core,
-    terms: &Terms,
+    group: Option<u16>,
+    wanted: Wanted,
     select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select>,
     begin: &SyncSender<(Cut, Vec<(u16, usize)>)>,
     full: &SyncSender<Result<Page>>,
@@ -170,12 +177,12 @@ fn read(
     let rocks = core.rocks()?;
     let (snapshot, select, cut) =
         core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;
-    let reader = Reader::new(core, &snapshot, select, terms.weights_only)?;
-    let wanted = core.groups().into_iter().filter(|group| terms.group.is_none_or(|id| id == group.id()));
-    let groups: Vec<_> = wanted.map(|group| (group.id(), group.config().dim)).collect();
+    let reader = Reader::new(core, &snapshot, select, wanted)?;
+    let read = core.groups().into_iter().filter(|open| group.is_none_or(|id| id == open.id()));
+    let groups: Vec<_> = read.map(|group| (group.id(), group.config().dim)).collect();
     let ids: Vec<u16> = groups.iter().map(|(group, _)| *group).collect();
     let mut ranges = rocks.ranges(&ids, parallel::RANGE_BYTES)?;
-    if terms.group.is_none() {
+    if group.is_none() {
         KeyRange::close_gaps(&mut ranges);
     }
     drop((contents, call));

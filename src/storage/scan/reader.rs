@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Page;
+use super::{Page, Wanted};
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
 use crate::storage::rocks::{KeyRange, Snapshot};
@@ -34,9 +34,9 @@ impl<'a> Reader<'a> {
         core: &Core,
         snapshot: &'a Snapshot<'a>,
         select: Select,
-        weights_only: bool,
+        wanted: Wanted,
     ) -> Result<Reader<'a>> {
-        Ok(Reader { snapshot, select, shapes: shapes(core, weights_only)? })
+        Ok(Reader { snapshot, select, shapes: shapes(core, wanted)? })
     }
 
     /// Hands the rows of a range to `take`, page by page, until it returns false. `next` gives empty pages.
@@ -102,10 +102,10 @@ pub(super) fn not_registered(group: u16) -> Error {
     Error::corruption(format!("group {group} has rows and is not registered"))
 }
 
-fn shapes(core: &Core, weights_only: bool) -> Result<HashMap<u16, Shape>> {
+fn shapes(core: &Core, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
     let shape = |group: &Arc<Group>| {
         let (dim, row_len) = group.shape()?;
-        Ok((group.id(), Shape { row_len, wanted: if weights_only { dim } else { row_len } }))
+        Ok((group.id(), Shape { row_len, wanted: if wanted == Wanted::Weights { dim } else { row_len } }))
     };
     core.groups().iter().map(shape).collect()
 }
