@@ -1,0 +1,143 @@
+//! Lanes: processes that run the trials of a campaign side by side, each with a stage of its own.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::control::{Board, Control, Fate, Plan};
+use crate::engine::Opening;
+use crate::judge::{TIMEOUT, encode};
+use crate::options::Options;
+use crate::scenes::Scene;
+use crate::stage::Stage;
+use crate::system::{Child, End, in_child};
+use crate::tally::{Tally, Verdict};
+
+pub struct Lane {
+    pub options: Options,
+    pub campaign: &'static str,
+    pub control: &'static Control,
+    pub board: &'static Board,
+    pub stage: Stage,
+    pub tally: Tally,
+    index: u64,
+    deadline: Option<Instant>,
+    calls: HashMap<(&'static str, &'static str, u32), i64>,
+}
+
+/// What a campaign consists of.
+pub struct Campaign {
+    pub name: &'static str,
+    /// Every case once.
+    pub exhaustive: fn(&mut Lane),
+    /// One random trial, a function of the seed and its number.
+    pub trial: fn(&mut Lane, u64) -> Verdict,
+    /// One case of `exhaustive`, by its name.
+    pub repeat: fn(&mut Lane, &str) -> Verdict,
+}
+
+/// Longer than any campaign.
+const NEVER: Duration = Duration::from_secs(30 * 86_400);
+
+/// Runs a campaign on all lanes.
+pub fn run(campaign: &'static Campaign, options: &Options, control: &'static Control) -> Tally {
+    let started = Instant::now();
+    let deadline = options.time_for(campaign.name).map(|time| started + time);
+    let lanes = if options.repeat.is_some() { 1 } else { options.jobs };
+    let children: Vec<Child> =
+        (0..lanes).map(|index| Child::start(|| encode(&run_lane(campaign, options, control, index, deadline)))).collect();
+    let mut tally = Tally::default();
+    for child in children {
+        match child.finish(NEVER) {
+            End::Returned(bytes) => tally.merge(serde_json::from_slice(&bytes).expect("a lane's tally")),
+            end => panic!("a lane of {} failed: {end:?}", campaign.name),
+        }
+    }
+    println!("{}", tally.summary(campaign.name, started.elapsed().as_secs()));
+    tally
+}
+
+fn run_lane(
+    campaign: &'static Campaign,
+    options: &Options,
+    control: &'static Control,
+    index: u64,
+    deadline: Option<Instant>,
+) -> Tally {
+    let scratch = options.scratch.join(format!("{}-{index}", campaign.name));
+    // The control block of the parent is every lane's, so each needs its own.
+    let own = Control::attach().unwrap_or(control);
+    let mut lane = Lane {
+        options: options.clone(),
+        campaign: campaign.name,
+        control: own,
+        board: crate::system::shared(),
+        stage: Stage::new(&scratch, options.seed),
+        tally: Tally::default(),
+        index,
+        deadline,
+        calls: HashMap::new(),
+    };
+    if let Some(case) = &options.repeat {
+        let verdict = match case.parse() {
+            Ok(number) => (campaign.trial)(&mut lane, number),
+            Err(_) => (campaign.repeat)(&mut lane, case),
+        };
+        lane.record(&verdict, &format!("--repeat {case}"));
+        println!("{} is in {}", case, scratch.display());
+        return lane.tally;
+    }
+    if options.is_random() {
+        let most = options.trials.unwrap_or(u64::MAX);
+        let mut number = index;
+        while number < most && !lane.is_over() {
+            let verdict = (campaign.trial)(&mut lane, number);
+            let only = if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
+            lane.record(&verdict, &format!("--seed {}{only} --repeat {number}", options.seed));
+            number += options.jobs;
+        }
+    } else {
+        (campaign.exhaustive)(&mut lane);
+    }
+    let _ = std::fs::remove_dir_all(&scratch);
+    lane.tally
+}
+
+impl Lane {
+    /// Whether the case with this number is for this lane.
+    pub fn is_mine(&self, number: u64) -> bool {
+        number % self.options.jobs == self.index
+    }
+
+    pub fn is_wanted(&self, name: &str) -> bool {
+        name.contains(&self.options.only)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    pub fn record(&mut self, verdict: &Verdict, repeat: &str) {
+        self.tally.add(verdict, self.campaign, repeat);
+    }
+
+    /// How many calls of these kinds a scene makes.
+    pub fn count_calls(&mut self, scene: &Scene, durability: &'static str, kinds: u32) -> i64 {
+        let key = (scene.name, durability, kinds);
+        if let Some(calls) = self.calls.get(&key) {
+            return *calls;
+        }
+        let opening = Opening { durability, threads: 2 };
+        let (places, _) = self.stage.set_up(scene.start, opening);
+        self.control.watch(&places.root);
+        let (board, control) = (self.board, self.control);
+        let plan = Plan { fate: Fate::Kill, kinds, nth: i64::MAX, again: 0, part: 0 };
+        let end = in_child(TIMEOUT, || {
+            drop(scene.play(&places, opening, board, control, plan));
+            Vec::new()
+        });
+        assert!(matches!(end, End::Returned(_)), "{} without a fault: {end:?}", scene.name);
+        let calls = control.seen();
+        self.calls.insert(key, calls);
+        calls
+    }
+}

@@ -1,0 +1,63 @@
+//! Campaigns that attack storages: kills, power cuts, corruption, errors of system calls, limits. Whatever is left is opened
+//! and compared, row by row, with a model of what docs/durability.md promises.
+//!
+//! scripts/torture builds and runs this. The driver never opens a storage itself: it forks workers that do, and fresh
+//! processes that look at what the workers left. A preloaded library (shim.c) makes their system calls fail.
+
+mod control;
+mod engine;
+mod examine;
+mod groups;
+mod import_file;
+mod judge;
+mod kills;
+mod lanes;
+mod model;
+mod options;
+mod scenes;
+mod script;
+mod stage;
+mod system;
+mod tally;
+mod timeline;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use control::Control;
+use lanes::Campaign;
+use options::Options;
+
+static CAMPAIGNS: [Campaign; 1] = [Campaign {
+    name: "kills",
+    exhaustive: kills::exhaustive,
+    trial: kills::trial,
+    repeat: kills::repeat,
+}];
+
+fn main() -> ExitCode {
+    let mut options = Options::read();
+    let Some(control) = Control::attach() else { return start_again(&options) };
+    // A folder of this run's own, without anything that another one left.
+    options.scratch = options.scratch.join(format!("damo-torture-{}", std::process::id()));
+    let mut is_broken = false;
+    for campaign in CAMPAIGNS.iter().filter(|campaign| options.campaigns.contains(&campaign.name)) {
+        is_broken |= lanes::run(campaign, &options, control).is_broken();
+    }
+    if options.repeat.is_none() {
+        let _ = std::fs::remove_dir_all(&options.scratch);
+    }
+    if is_broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs this program with the shim in front of the C library.
+fn start_again(options: &Options) -> ExitCode {
+    if std::env::var_os("LD_PRELOAD").is_some() {
+        eprintln!("scripts/torture: the shim '{}' cannot be preloaded", options.shim.display());
+        return ExitCode::from(2);
+    }
+    let program = std::env::current_exe().expect("the program knows its own path");
+    let error = Command::new(program).args(std::env::args_os().skip(1)).env("LD_PRELOAD", &options.shim).exec();
+    eprintln!("scripts/torture: {error}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,104 @@
+//! Operations, and the script of a seed: its n-th operation does not depend on those before it.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::groups::{USUAL, specs};
+
+/// What a worker can be told to do with an open storage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Lookup { group: u16, keys: Vec<i64> },
+    Apply { group: u16, keys: Vec<i64>, gradients: Vec<f32> },
+    Insert { group: u16, keys: Vec<i64>, weights: Vec<f32> },
+    Delete { group: u16, keys: Vec<i64> },
+    SetStep { group: u16, step: i64 },
+    NewGroup,
+    Flush,
+    Compact,
+    /// Into `out/checkpoint.N`.
+    Checkpoint(u64),
+    /// From there.
+    Load(u64),
+    /// Into `out/classic.N`.
+    DumpClassic(u64),
+    /// Into `out/table.N`.
+    DumpTable(u64),
+    /// Into `out/increment.N`, since the table of the second number.
+    DumpIncrement(u64, u64),
+    /// A file whose rows are a function of the number.
+    Import(u64),
+    FilterAdd(Vec<i64>),
+    FilterSync,
+    Close,
+    Reopen,
+}
+
+/// Keys of a group: few, so that calls meet the same rows.
+pub const KEYS: std::ops::Range<i64> = -20..100;
+
+pub fn random(seed: u64, index: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index.wrapping_mul(0xbf58_476d_1ce4_e5b9))
+}
+
+impl Op {
+    /// One that changes rows, or the step, of one group.
+    pub fn call(random: &mut ChaCha8Rng) -> Op {
+        let spec = &specs()[random.random_range(0..USUAL)];
+        let group = spec.group;
+        let count = random.random_range(1..24);
+        let keys: Vec<i64> = (0..count).map(|_| random.random_range(KEYS)).collect();
+        let floats = (0..count * spec.dim).map(|_| random.random_range(-64..=64) as f32 / 64.0).collect();
+        match random.random_range(0..20) {
+            0..12 => Op::Apply { group, keys, gradients: floats },
+            12..15 => Op::Lookup { group, keys },
+            15..17 => Op::Insert { group, keys, weights: floats },
+            17..19 => Op::Delete { group, keys },
+            _ => Op::SetStep { group, step: random.random_range(0..1000) },
+        }
+    }
+
+    /// Any operation. `checkpoint` and `table` are the numbers of the latest ones.
+    pub fn any(random: &mut ChaCha8Rng, index: u64, checkpoint: Option<u64>, table: Option<u64>) -> Op {
+        let call = Op::call(random);
+        let keys = (0..random.random_range(1..9)).map(|_| random.random_range(KEYS)).collect();
+        match random.random_range(0..100) {
+            0..8 => Op::Flush,
+            8..10 => Op::Compact,
+            10..13 => Op::Checkpoint(index),
+            13..16 => checkpoint.map_or(call, Op::Load),
+            16..18 => Op::DumpClassic(index),
+            18..20 => Op::DumpTable(index),
+            20..22 => table.map_or(call, |table| Op::DumpIncrement(index, table)),
+            22..24 => Op::Import(index),
+            24..28 => Op::FilterAdd(keys),
+            28 => Op::FilterSync,
+            29 => Op::NewGroup,
+            30..32 => Op::Reopen,
+            _ => call,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Lookup { .. } => "lookup",
+            Op::Apply { .. } => "apply",
+            Op::Insert { .. } => "insert",
+            Op::Delete { .. } => "delete",
+            Op::SetStep { .. } => "set_step",
+            Op::NewGroup => "embedding_new",
+            Op::Flush => "flush",
+            Op::Compact => "compact",
+            Op::Checkpoint(_) => "checkpoint",
+            Op::Load(_) => "load_from_checkpoint",
+            Op::DumpClassic(_) => "dump_classic",
+            Op::DumpTable(_) => "dump_table",
+            Op::DumpIncrement(..) => "dump_increment",
+            Op::Import(_) => "import",
+            Op::FilterAdd(_) => "filter_add",
+            Op::FilterSync => "filter_sync",
+            Op::Close => "close",
+            Op::Reopen => "reopen",
+        }
+    }
+}

@@ -1,0 +1,134 @@
+/* A library to be preloaded that makes system calls fail, kill, or cut the power: this file decides which. The calls that
+ * come through here are in calls.c. */
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Of linux/fs.h and ext4: stops a file system at once; what it has not written yet is lost. */
+#define SHUTDOWN_REQUEST _IOR('X', 125, uint32_t)
+enum { SHUTDOWN_WITHOUT_LOG_FLUSH = 2 };
+
+static struct control *attached;
+/* Set while the shim itself makes calls. */
+static __thread int inside;
+static __thread uint64_t random_state;
+
+void torture_attach(struct control *control) { attached = control; }
+
+struct control *torture_control(void) { return attached; }
+
+void torture_path(int fd, const char *path, char *buffer, size_t size) {
+  size_t used = 0;
+  if (path != NULL && path[0] == '/') {
+    snprintf(buffer, size, "%s", path);
+    return;
+  }
+  if (fd >= 0) {
+    char link[64];
+    ssize_t len;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    len = syscall(SYS_readlink, link, buffer, size - 1);
+    used = len > 0 ? (size_t)len : 0;
+  }
+  buffer[used] = '\0';
+  if (path != NULL && path[0] != '\0') snprintf(buffer + used, size - used, used > 0 ? "/%s" : "%s", path);
+}
+
+/* A 64-bit xorshift: the driver's seed decides where calls are counted, this only what is flushed early. */
+static uint64_t draw(void) {
+  if (random_state == 0) random_state = 0x9e3779b97f4a7c15u ^ (uint64_t)attached->seen * 7919 ^ (uint64_t)getpid() << 32;
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return random_state;
+}
+
+static void die(void) {
+  syscall(SYS_kill, getpid(), SIGKILL);
+  for (;;) syscall(SYS_pause);
+}
+
+static void cut_power(void) {
+  uint32_t how = SHUTDOWN_WITHOUT_LOG_FLUSH;
+  int fd = (int)syscall(SYS_openat, AT_FDCWD, attached->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0 || syscall(SYS_ioctl, fd, SHUTDOWN_REQUEST, &how) != 0) {
+    static const char words[] = "torture: the file system cannot be shut down\n";
+    syscall(SYS_write, 2, words, sizeof words - 1);
+  }
+}
+
+/* Makes a part of a write, as a process does that is killed, or a disk that becomes full. */
+static ssize_t write_part(const struct call *call) {
+  size_t part = call->len * attached->part / 256;
+  if (part == 0) return 0;
+  if (call->offset >= 0) return syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
+  return syscall(SYS_write, call->fd, call->data, part);
+}
+
+/* Whether this call, the n-th to be counted, meets its fate; also which of those calls it is, from 0. */
+static int is_hit(int64_t *which) {
+  int64_t left = __sync_sub_and_fetch(&attached->countdown, 1);
+  *which = -left;
+  return left == 0 || (left < 0 && (attached->again < 0 || -left <= attached->again));
+}
+
+static ssize_t meet_fate(const struct call *call, int64_t which, const char *path) {
+  struct control *control = attached;
+  ssize_t written = 0;
+  control->last_kind = call->kind;
+  snprintf(control->last_path, sizeof control->last_path, "%s", path);
+  if (control->part > 0 && which == 0 && call->data != NULL) written = write_part(call);
+  control->fired++;
+  switch (control->mode) {
+    case MODE_CUT:
+      cut_power();
+      die();
+      break;
+    case MODE_KILL: die(); break;
+    case MODE_FAIL: return written > 0 ? written : FAIL;
+    default: break;
+  }
+  return GO_ON;
+}
+
+/* Data may reach the disk long before anybody asks for it, and in any order. */
+static void flush_early(const struct call *call) {
+  if (attached->lottery > 0 && call->kind == KIND_WRITE && draw() % 1000000 < attached->lottery) {
+    off_t from = (off_t)(draw() % 65536) & ~(off_t)4095;
+    syscall(SYS_sync_file_range, call->fd, from, (off_t)(4096 << (draw() % 5)), 7);
+  }
+}
+
+ssize_t torture_judge(struct call call) {
+  struct control *control = attached;
+  char path[512];
+  ssize_t fate = GO_ON;
+  int64_t which;
+  int before = errno;
+  if (control == NULL || inside) return GO_ON;
+  if (control->mode == MODE_OFF && control->lottery == 0) return GO_ON;
+  inside = 1;
+  if (call.kind == KIND_THREAD || call.kind == KIND_MEMORY)
+    path[0] = '\0';
+  else
+    torture_path(call.fd, call.path, path, sizeof path);
+  if (path[0] == '\0' ? (call.kind & (KIND_THREAD | KIND_MEMORY)) != 0 : strstr(path, control->path) != NULL) {
+    flush_early(&call);
+    if (control->mode != MODE_OFF && (control->kinds & call.kind) != 0) {
+      __sync_fetch_and_add(&control->seen, 1);
+      if (is_hit(&which)) fate = meet_fate(&call, which, path);
+    }
+  }
+  inside = 0;
+  errno = fate == FAIL ? control->error : before;
+  return fate;
+}
