@@ -149,8 +149,10 @@ impl Engine {
                     import_file::write(&path, *number).map_err(|error| Error::io(error.to_string()))?;
                 }
                 let report = self.storage()?.import(path, |_, _| true)?;
-                assert_eq!(report.refused_records(), 0, "rows were refused: {}", report.to_json());
-                Ok(())
+                match report.refused_records() {
+                    0 => Ok(()),
+                    _ => Err(Error::invalid(format!("rows of import.{number} were refused: {}", report.to_json()))),
+                }
             }
             Op::FilterAdd(keys) => self.filter()?.add_batch(0, keys, 1),
             Op::FilterSync => self.filter()?.sync(),

@@ -103,6 +103,7 @@ fn at_call(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan,
         std::mem::forget(engine);
         kill_self()
     });
+    control.disarm();
     let (fired, at) = (control.fired() > 0, control.last());
     let judged = match end {
         End::Signal(libc::SIGKILL) => after(lane, scene, &places, opening, &mut timeline, luck),
@@ -141,12 +142,12 @@ fn after(
         let nth = 1 + ((luck >> (8 * (round + 1))) % 64) as i64;
         let control = lane.control;
         let end = in_child(TIMEOUT, || open_to_be_killed(places, opening, control, plan(nth, 0)));
+        control.disarm();
         if !matches!(end, End::Signal(libc::SIGKILL)) {
             return Err(Verdict::Broken(CLOSED, format!("opening, to be killed again: {end:?}")));
         }
         lane.tally.note("killed again while opening");
     }
-    lane.control.disarm();
     judge(places, opening, timeline, promise, under_way.as_ref())?;
     judge_files(places, opening, timeline, under_way.as_ref())
 }

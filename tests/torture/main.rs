@@ -5,9 +5,13 @@
 //! processes that look at what the workers left. A preloaded library (shim.c) makes their system calls fail.
 
 mod control;
+mod corruption;
+mod damage;
 mod engine;
+mod errors;
 mod examine;
 mod groups;
+mod headers;
 mod import_file;
 mod judge;
 mod kills;
@@ -28,12 +32,16 @@ use control::Control;
 use lanes::Campaign;
 use options::Options;
 
-static CAMPAIGNS: [Campaign; 1] = [Campaign {
-    name: "kills",
-    exhaustive: kills::exhaustive,
-    trial: kills::trial,
-    repeat: kills::repeat,
-}];
+static CAMPAIGNS: [Campaign; 3] = [
+    Campaign { name: "kills", exhaustive: kills::exhaustive, trial: kills::trial, repeat: kills::repeat },
+    Campaign {
+        name: "corruption",
+        exhaustive: corruption::exhaustive,
+        trial: corruption::trial,
+        repeat: corruption::repeat,
+    },
+    Campaign { name: "errors", exhaustive: errors::exhaustive, trial: errors::trial, repeat: errors::repeat },
+];
 
 fn main() -> ExitCode {
     let mut options = Options::read();

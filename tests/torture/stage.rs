@@ -65,6 +65,19 @@ impl Stage {
         copy_dir(&base.places.root, &trial.root);
         (trial, base.timeline.clone())
     }
+
+    /// As `set_up`, with only these of the base's entries.
+    pub fn set_up_parts(&mut self, start: Start, opening: Opening, parts: &[&str]) -> (Places, Timeline) {
+        let trial = self.trial();
+        let base = self.base(start, opening);
+        let _ = fs::remove_dir_all(&trial.root);
+        fs::create_dir_all(&trial.root).expect("the scratch directory has room");
+        for part in parts {
+            let (from, to) = (base.places.root.join(part), trial.root.join(part));
+            if from.is_dir() { copy_dir(&from, &to) } else { copy_file(&from, &to) }
+        }
+        (trial, base.timeline.clone())
+    }
 }
 
 impl Base {
@@ -144,8 +157,12 @@ pub fn copy_dir(from: &Path, to: &Path) {
         if path.is_dir() {
             copy_dir(&path, &to.join(name));
         } else {
-            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            fs::write(to.join(name), bytes).expect("the scratch directory has room");
+            copy_file(&path, &to.join(name));
         }
     }
+}
+
+fn copy_file(from: &Path, to: &Path) {
+    let bytes = fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    fs::write(to, bytes).expect("the scratch directory has room");
 }

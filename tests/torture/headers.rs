@@ -1,0 +1,63 @@
+//! Where the headers and lengths of a file's records are, so that every bit of them can be flipped.
+
+use std::path::Path;
+
+use crate::damage::kind;
+
+/// Of any file, so many bytes at each end are looked upon as headers.
+const ENDS: usize = 64;
+/// Of files with many records, the headers of so many are tried.
+const MOST_RECORDS: usize = 24;
+
+/// Offsets of the bytes of all headers.
+pub fn header_bytes(file: &Path, bytes: &[u8]) -> Vec<usize> {
+    let records = match kind(file) {
+        "journal" => journal(bytes),
+        "log" | "MANIFEST" => log(bytes),
+        _ => Vec::new(),
+    };
+    let mut found: Vec<usize> = (0..bytes.len().min(ENDS)).chain(bytes.len().saturating_sub(ENDS)..bytes.len()).collect();
+    for (at, len) in spread(records) {
+        found.extend(at..(at + len).min(bytes.len()));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Not all, if there are many, but the first and the last.
+fn spread(records: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let step = records.len().div_ceil(MOST_RECORDS).max(1);
+    let last = records.last().copied();
+    records.into_iter().step_by(step).chain(last).collect()
+}
+
+/// Of a journal (docs/formats.md): a header of 24 bytes, then records, each with a header of 64 and its payload.
+fn journal(bytes: &[u8]) -> Vec<(usize, usize)> {
+    const FILE_HEADER: usize = 24;
+    const HEADER: usize = 64;
+    let (mut found, mut at) = (vec![(0, FILE_HEADER)], FILE_HEADER);
+    while let Some(len) = bytes.get(at + 8..at + 16).and_then(|word| word.try_into().ok()) {
+        found.push((at, HEADER));
+        at = at.saturating_add(HEADER).saturating_add(u64::from_le_bytes(len) as usize);
+    }
+    found
+}
+
+/// Of RocksDB's logs: blocks of 32 KiB with records whose headers have 7 bytes, or 11 with the number of a recycled log.
+fn log(bytes: &[u8]) -> Vec<(usize, usize)> {
+    const BLOCK: usize = 32 << 10;
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at + 7 <= bytes.len() {
+        if BLOCK - at % BLOCK < 7 {
+            at += BLOCK - at % BLOCK;
+            continue;
+        }
+        let len = usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        // Types 5 to 8 are those of recycled logs.
+        let header = if matches!(bytes[at + 6], 5..=8) { 11 } else { 7 };
+        found.push((at, header));
+        at += header + len;
+    }
+    found
+}
