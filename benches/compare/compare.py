@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +14,7 @@ from pathlib import Path
 import plots
 import report
 import scenarios
+from about import interpreters, machine
 from session import Session
 
 ALIASES = {"torch": "torch_sparse_adam"}
@@ -59,54 +57,6 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def interpreters() -> tuple[dict[str, str], dict[str, str]]:
-    """Which Python runs which system: benches/compare/run says so in the environment."""
-    own = {"damo": sys.executable}
-    reasons = {}
-    for system in scenarios.PEERS:
-        python = os.environ.get(f"DAMO_COMPARE_PYTHON_{system}")
-        if python:
-            own[system] = python
-        else:
-            reasons[system] = os.environ.get(f"DAMO_COMPARE_ABSENT_{system}", "not installed")
-    return own, reasons
-
-
-def first_line(path: str, prefix: str) -> str:
-    try:
-        for line in Path(path).read_text().splitlines():
-            if line.startswith(prefix):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return "unknown"
-
-
-def output_of(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def machine(session: Session, library: str) -> dict[str, object]:
-    """What the figures depend on besides the systems."""
-    commit = output_of("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
-    built = datetime.datetime.fromtimestamp(Path(library).stat().st_mtime, datetime.timezone.utc)
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
-        "cpu": first_line("/proc/cpuinfo", "model name"),
-        "cores": os.cpu_count(),
-        "memory": first_line("/proc/meminfo", "MemTotal"),
-        "kernel": platform.release(),
-        "file_system": output_of("stat", "-f", "-c", "%T", str(session.directory)),
-        "disk_free_gb": round(session.free_bytes() / 1e9, 1),
-        "load_at_start": os.getloadavg()[0],
-        "checkout": commit,
-        "library_built": built.isoformat(timespec="minutes"),
-    }
-
-
 def write(session: Session, about: dict[str, object], output: Path, command: str) -> str:
     """Writes everything; returns the Markdown."""
     output.mkdir(parents=True, exist_ok=True)
@@ -141,7 +91,7 @@ def main() -> int:
 
     base = chosen.data_dir or Path(tempfile.gettempdir())
     base.mkdir(parents=True, exist_ok=True)
-    found, reasons = interpreters()
+    found, reasons = interpreters(SYSTEMS)
     directory = Path(tempfile.mkdtemp(prefix="damo-compare-", dir=base))
     session = Session(
         directory=directory, library=str(Path(library).resolve()), interpreters=found, reasons=reasons,
@@ -150,7 +100,7 @@ def main() -> int:
         max_rows=chosen.max_rows or (3_000_000 if chosen.quick else 100_000_000))
     command = "benches/compare/run " + os.environ.get("DAMO_COMPARE_ARGUMENTS", "")
     try:
-        about = machine(session, library)
+        about = machine(session.directory, library)
         try:
             scenarios.run(session, chosen.only)
         finally:

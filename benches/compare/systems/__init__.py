@@ -13,14 +13,26 @@ LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 INITIAL_STDDEV = 0.01
 
 
+@dataclass(frozen=True)
+class Adam:
+    """The optimizer's parameters."""
+
+    learning_rate: float = LEARNING_RATE
+    beta1: float = BETA1
+    beta2: float = BETA2
+    epsilon: float = EPSILON
+
+
 @dataclass
 class Setup:
-    """How to open a system."""
+    """How to open a system. Its rows start normally distributed around 0, or as zeros when the deviation is 0."""
 
     directory: Path
     dim: int = 16
     ids: int = 10_000_000
     options: dict[str, Any] = field(default_factory=dict)
+    adam: Adam = Adam()
+    initial_stddev: float = INITIAL_STDDEV
 
 
 class System:
@@ -68,6 +80,14 @@ class System:
 
     def flush(self) -> None:
         """Brings everything to disk, where there is such a thing."""
+
+    def save(self, path: Path) -> None:
+        """Writes everything that training goes on from, where the system has a call for that."""
+        raise NotImplementedError
+
+    def restore(self, path: Path) -> None:
+        """Goes on from what save wrote."""
+        raise NotImplementedError
 
     def compact(self) -> bool:
         """Compacts what is on disk; False when there is no such call."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import re
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
-from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+from systems import Setup, System
 from systems.damo_abi import Library
 
 
@@ -27,15 +29,16 @@ class Damo(System):
             storage_options["cache_bytes"] = options["cache_bytes"]
         bags = [
             library.params(storage_options),
-            library.params({"learning_rate": LEARNING_RATE, "beta1": BETA1, "beta2": BETA2, "epsilon": EPSILON}),
-            library.params({"stddev": INITIAL_STDDEV}),
+            library.params(asdict(setup.adam)),
+            library.params({"stddev": setup.initial_stddev} if setup.initial_stddev else {}),
             library.params({"duplicates": self.duplicates}),
         ]
         before = time.perf_counter()
         self._storage = library.handle(library.storage_new(str(setup.directory).encode(), 0, bags[0]))
         self.open_seconds = time.perf_counter() - before
         optimizer = library.handle(library.optimizer_new(b"adam", bags[1], None))
-        initializer = library.handle(library.initializer_new(b"random_normal", bags[2]))
+        initial = b"random_normal" if setup.initial_stddev else b"zeros"
+        initializer = library.handle(library.initializer_new(initial, bags[2]))
         self._embedding = library.handle(
             library.embedding_new(self._storage, optimizer, initializer, setup.dim, 0, bags[3])
         )
@@ -61,6 +64,12 @@ class Damo(System):
 
     def flush(self) -> None:
         self._library.check(self._library.storage_flush(self._storage))
+
+    def save(self, path: Path) -> None:
+        self._library.check(self._library.storage_checkpoint(self._storage, str(path).encode()))
+
+    def restore(self, path: Path) -> None:
+        self._library.check(self._library.storage_load_from_checkpoint(self._storage, str(path).encode()))
 
     def compact(self) -> bool:
         if self._library.storage_compact is None:

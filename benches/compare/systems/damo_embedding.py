@@ -11,7 +11,7 @@ import numpy as np
 
 import damo  # the package's module; systems/damo.py is another one
 
-from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+from systems import Setup, System
 
 
 def parameters(**values: object) -> damo.Parameters:
@@ -25,13 +25,16 @@ class DamoEmbedding(System):
     """Options: coalesce (True)."""
 
     def __init__(self, setup: Setup) -> None:
-        self._dim = setup.dim
+        self._dim, adam = setup.dim, setup.adam
         self._coalesce = setup.options.get("coalesce", True)
         self.duplicates = "sum" if self._coalesce else "sequential"
         self._storage = damo.PyStorage(str(setup.directory), 0)
         optimizer = damo.PyOptimizer(parameters(
-            name="adam", gamma=LEARNING_RATE, beta1=BETA1, beta2=BETA2, epsilon=EPSILON, lambda_=0.0))
-        initializer = damo.PyInitializer(parameters(name="random_normal", mean=0.0, stddev=INITIAL_STDDEV))
+            name="adam", gamma=adam.learning_rate, beta1=adam.beta1, beta2=adam.beta2, epsilon=adam.epsilon,
+            lambda_=0.0))
+        initializer = damo.PyInitializer(
+            parameters(name="random_normal", mean=0.0, stddev=setup.initial_stddev) if setup.initial_stddev
+            else parameters(name="zeros"))
         self._embedding = damo.PyEmbedding(self._storage, optimizer, initializer, setup.dim, 0)
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:

@@ -7,6 +7,8 @@ when first seen; adam's step is counted for the whole table; nothing is kept on 
 from __future__ import annotations
 
 import os
+from dataclasses import astuple
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -16,7 +18,7 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_recommenders_addons import dynamic_embedding
 
-from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+from systems import Setup, System
 
 
 class Tfra(System):
@@ -25,11 +27,12 @@ class Tfra(System):
 
     def __init__(self, setup: Setup) -> None:
         self.notes = f"tensorflow {tf.__version__}"
+        self._initial_stddev = setup.initial_stddev
         table = self._table = dynamic_embedding.get_variable(
             "embedding", key_dtype=tf.int64, value_dtype=tf.float32, dim=setup.dim,
-            initializer=tf.random_normal_initializer(0.0, INITIAL_STDDEV), init_size=1 << 20)
+            initializer=tf.random_normal_initializer(0.0, setup.initial_stddev), init_size=1 << 20)
         optimizer = dynamic_embedding.DynamicEmbeddingOptimizer(
-            tf_keras.optimizers.legacy.Adam(LEARNING_RATE, BETA1, BETA2, EPSILON))
+            tf_keras.optimizers.legacy.Adam(*astuple(setup.adam)))
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, setup.dim], tf.float32)])
         def step(keys, gradients):
@@ -43,6 +46,8 @@ class Tfra(System):
             return output
 
         self._step = step
+        self._checkpoint = tf.train.Checkpoint(table=table, optimizer=optimizer)
+        self._managed: tf.train.CheckpointManager | None = None
         # Tracing and slot tables are made here, not in the first timed step. No gradient: the row stays as it is,
         # but adam's global step is then 1.
         step(np.array([-1], np.int64), np.zeros((1, setup.dim), np.float32)).numpy()
@@ -53,7 +58,7 @@ class Tfra(System):
 
     def initial(self, keys: np.ndarray, weights: np.ndarray) -> None:
         # A lookup of a missing key gives another random row each time; these rows are put in.
-        weights[:] = np.random.default_rng(3).normal(0, INITIAL_STDDEV, weights.shape)
+        weights[:] = np.random.default_rng(3).normal(0, self._initial_stddev, weights.shape)
         self._table.upsert(tf.constant(keys), tf.constant(weights))
 
     def fill(self, keys: np.ndarray, weights: np.ndarray) -> None:
@@ -64,6 +69,20 @@ class Tfra(System):
 
     def step(self, timer, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
         timer.call("step", self._run, tf.constant(keys), tf.constant(gradients))
+
+    def save(self, path: Path) -> None:
+        """Into the folder path, where the last three are kept."""
+        self._manager(path).save()
+
+    def restore(self, path: Path) -> None:
+        latest = self._manager(path).latest_checkpoint
+        if latest:
+            self._checkpoint.restore(latest).assert_existing_objects_matched()
+
+    def _manager(self, path: Path) -> tf.train.CheckpointManager:
+        if self._managed is None:
+            self._managed = tf.train.CheckpointManager(self._checkpoint, str(path), max_to_keep=3)
+        return self._managed
 
     def _run(self, keys: tf.Tensor, gradients: tf.Tensor) -> None:
         self._step(keys, gradients).numpy()

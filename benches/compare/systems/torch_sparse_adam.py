@@ -7,11 +7,12 @@ twice, keeps the moments of touched rows only, and counts steps for the whole ta
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from systems import BETA1, BETA2, EPSILON, INITIAL_STDDEV, LEARNING_RATE, Setup, System
+from systems import Setup, System
 
 
 class TorchSparseAdam(System):
@@ -23,10 +24,10 @@ class TorchSparseAdam(System):
         torch.set_num_threads(os.cpu_count() or 1)
         torch.manual_seed(0)
         self._embedding = torch.nn.Embedding(setup.ids, setup.dim, sparse=True)
-        torch.nn.init.normal_(self._embedding.weight, std=INITIAL_STDDEV)
+        torch.nn.init.normal_(self._embedding.weight, std=setup.initial_stddev)
         self._optimizer = torch.optim.SparseAdam(
-            self._embedding.parameters(), lr=LEARNING_RATE, betas=(BETA1, BETA2), eps=EPSILON
-        )
+            self._embedding.parameters(), lr=setup.adam.learning_rate, betas=(setup.adam.beta1, setup.adam.beta2),
+            eps=setup.adam.epsilon)
         self.notes = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
@@ -39,6 +40,14 @@ class TorchSparseAdam(System):
             weights[:] = self._embedding(torch.from_numpy(keys)).numpy()
 
     current = initial
+
+    def save(self, path: Path) -> None:
+        torch.save({"embedding": self._embedding.state_dict(), "optimizer": self._optimizer.state_dict()}, path)
+
+    def restore(self, path: Path) -> None:
+        saved = torch.load(path)
+        self._embedding.load_state_dict(saved["embedding"])
+        self._optimizer.load_state_dict(saved["optimizer"])
 
     def step(self, timer, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
         timer.call("lookup", self._forward, torch.from_numpy(keys))

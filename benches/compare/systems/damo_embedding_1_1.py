@@ -1,0 +1,50 @@
+"""damo-embedding 1.1.12, the latest release of the earlier C++ implementation: class PyDamo, which reads a JSON file.
+
+Key 0 has no row there: it is the padding. Keys must be distinct, see damo_embedding.py.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+import damo  # the package's module; systems/damo.py is another one
+
+from systems import Setup, System
+
+GROUP = 0
+
+
+class DamoEmbedding(System):
+    def __init__(self, setup: Setup) -> None:
+        adam = setup.adam
+        self._steps = 0
+        initial = {"name": "random_normal", "mean": 0.0, "stddev": setup.initial_stddev}
+        configuration = setup.directory / "configuration.json"
+        configuration.write_text(json.dumps({
+            "dir": str(setup.directory / "rows"),
+            "ttl": 0,
+            "embeddings": [{
+                "group": GROUP,
+                "dim": setup.dim,
+                "initializer": initial if setup.initial_stddev else {"name": "zeros"},
+                "optimizer": {"name": "adam", "gamma": adam.learning_rate, "beta1": adam.beta1, "beta2": adam.beta2,
+                              "epsilon": adam.epsilon, "lambda": 0.0},
+            }],
+        }))
+        self._table = damo.PyDamo(str(configuration))
+
+    def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
+        self._table.pull(GROUP, keys, weights.reshape(-1))
+
+    def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
+        self._steps += 1
+        self._table.push(self._steps, GROUP, keys, gradients.reshape(-1))
+
+    def close(self) -> None:
+        del self._table
+
+
+def open(setup: Setup) -> System:
+    return DamoEmbedding(setup)
