@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import messages
 from messages import Receiver
@@ -48,9 +49,10 @@ class Outcome:
     way: Way
     kills: list[Kill] = field(default_factory=list)
     notes: str = ""
-    steps_per_second: float | None = None
-    save_seconds: float | None = None
-    open_seconds: float | None = None
+    steps_per_second: float = 0.0
+    save_seconds: float = 0.0
+    # Of each opening that succeeded, reading all rows included.
+    open_seconds: list[float] = field(default_factory=list)
     # Why it could not be tried, or not to the end.
     absent: str = ""
 
@@ -111,13 +113,19 @@ class Trial:
         self.outcome = Outcome(way)
         self._random = random.Random(f"{seed} {way.name}")
         self._history = History(steps)
-        self._open_seconds: list[float] = []
         self._worker: Worker | None = None
 
-    def run(self, kills: int, seconds: float) -> Outcome:
-        """`kills` rounds, after measuring the rate for about so many seconds."""
-        try:
-            self._measure_rate(seconds)
+    def measure(self, seconds: float) -> None:
+        """The rate for about so many seconds; the best of several measurements counts, since other work only slows."""
+        if not self.outcome.absent:
+            with self._until_failure():
+                self._measure_rate(seconds)
+
+    def run(self, kills: int) -> None:
+        """As many kills, each followed by an opening."""
+        if self.outcome.absent:
+            return
+        with self._until_failure():
             self._open_anew()
             for number in range(kills):
                 kill = self._train_and_kill(self._kind(number))
@@ -126,13 +134,17 @@ class Trial:
                     kill.kind += ", opening"
                 self._open(kill)
                 self.outcome.kills.append(kill)
+
+    @contextlib.contextmanager
+    def _until_failure(self) -> Iterator[None]:
+        """Leaves no process and no file behind, and keeps the reason of a failure."""
+        try:
+            yield
         except Failure as failure:
             self.outcome.absent = str(failure)
         finally:
             self._stop()
             shutil.rmtree(self.directory, ignore_errors=True)
-        self.outcome.open_seconds = statistics.median(self._open_seconds) if self._open_seconds else None
-        return self.outcome
 
     def _kind(self, number: int) -> str:
         return "save" if self.way.saving and number % 2 else "step"
@@ -150,9 +162,10 @@ class Trial:
         before, begun = tells.last[mark], tells.when[mark]
         tells.receive(time.monotonic() + seconds)
         self._expect(mark, tells.count[mark] + 1)
-        self.outcome.steps_per_second = (tells.last[mark] - before) / (tells.when[mark] - begun)
-        if self.way.saving:
-            self.outcome.save_seconds = statistics.median(tells.save_seconds)
+        rate = (tells.last[mark] - before) / (tells.when[mark] - begun)
+        if rate > self.outcome.steps_per_second:
+            self.outcome.steps_per_second = rate
+            self.outcome.save_seconds = statistics.median(tells.save_seconds) if self.way.saving else 0.0
 
     def _open_anew(self) -> None:
         """Begins with an empty table."""
@@ -185,13 +198,14 @@ class Trial:
         return Kill(kind, acknowledged, tells.last.get(messages.SAVED, promised))
 
     def _longest(self) -> float:
-        interval = self.way.each / self.outcome.steps_per_second + (self.outcome.save_seconds or 0)
+        interval = self.way.each / self.outcome.steps_per_second + self.outcome.save_seconds
         return min(LONGEST, max(SHORTEST, SAVES * interval))
 
     def _kill_while_opening(self) -> None:
         self._worker = Worker(self)
         self._expect(messages.OPENING, 1, OPENING_LIMIT)
-        self._worker.tells.receive(time.monotonic() + self._random.uniform(0, statistics.median(self._open_seconds or [0.1])))
+        usual = statistics.median(self.outcome.open_seconds or [0.1])
+        self._worker.tells.receive(time.monotonic() + self._random.uniform(0, usual))
         self._worker.kill()
 
     def _open(self, kill: Kill) -> None:
@@ -200,7 +214,7 @@ class Trial:
         kill.opened = self._worker.wait_for(messages.OPENED, 1, OPENING_LIMIT)
         if kill.opened:
             when = self._worker.tells.when
-            self._open_seconds.append(when[messages.OPENED] - when[messages.OPENING])
+            self.outcome.open_seconds.append(when[messages.OPENED] - when[messages.OPENING])
             kill.verdict = self._history.judge(np.load(self._worker.rows), kill.acknowledged, kill.promised)
         else:
             kill.refusal = self._worker.last_words()

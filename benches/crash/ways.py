@@ -7,6 +7,8 @@ from typing import Any
 
 # Steps between two saves, where a way saves.
 EACH = 100
+# About a sixth of what the rows of the usual table take in damo's memory, so that rows are written back all the time.
+SMALL_CACHE = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,19 @@ WAYS = (
         "every step whose call returned, whole", {"durability": "process"}),
     Way("damo-power", "damo", "**damo**", "durability power",
         "the same, and when the machine loses power", {"durability": "power"}),
+    Way("damo-process-disk", "damo", "**damo**", "durability process, a cache of a sixth of the table",
+        "every step whose call returned, whole", {"durability": "process", "cache_bytes": SMALL_CACHE}),
     Way("damo-flush", "damo", "**damo**", f"durability checkpoint, flush each {EACH} steps",
-        "steps before the last flush; of later ones each row has some", {"durability": "checkpoint"},
-        "flush", EACH),
+        "steps up to the last flush; of later ones each row has some", {"durability": "checkpoint"}, "flush", EACH),
+    Way("damo-flush-disk", "damo", "**damo**", "the same, a cache of a sixth of the table",
+        "the same", {"durability": "checkpoint", "cache_bytes": SMALL_CACHE}, "flush", EACH),
     Way("damo-checkpoint", "damo", "**damo**", f"durability checkpoint, a checkpoint each {EACH} steps",
         "the last checkpoint, whole", {"durability": "checkpoint"}, "numbered", EACH),
-    Way("damo-embedding-1.0", "damo_embedding", "damo-embedding", "as it is", "nothing is said"),
-    Way("damo-embedding-1.1", "damo_embedding_1_1", "damo-embedding", "as it is", "nothing is said"),
+    Way("damo-embedding-1.0", "damo_embedding", "damo-embedding 1.0.6", "as it is", "nothing is said"),
+    Way("damo-embedding-1.0-checkpoint", "damo_embedding", "damo-embedding 1.0.6",
+        f"checkpoint and rename, each {EACH} steps, loaded into a new table",
+        "by the rename: the last checkpoint, whole", {}, "finished", EACH),
+    Way("damo-embedding-1.1", "damo_embedding_1_1", "damo-embedding 1.1.12", "as it is", "nothing is said"),
     Way("torch-overwrite", "torch_sparse_adam", "PyTorch SparseAdam", f"torch.save over the last, each {EACH} steps",
         "nothing is said", {}, "overwrite", EACH),
     Way("torch-rename", "torch_sparse_adam", "PyTorch SparseAdam", f"torch.save and rename, each {EACH} steps",

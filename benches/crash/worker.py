@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Kept:
         self._saving = task["saving"]
         table = self._folder / "table"
         saves = self.saves()
-        if self._saving == "numbered" and not saves:
-            # The rows that training wrote since the beginning are of no use without a checkpoint.
+        if self._saving == "numbered" and not saves or self._saving == "finished":
+            # The rows that were written since the last checkpoint are of no use, or cannot be opened.
             shutil.rmtree(table, ignore_errors=True)
         table.mkdir(parents=True, exist_ok=True)
         setup = Setup(table, steps.dim, steps.ids + 1, task["options"], adam=ADAM, initial_stddev=0.0)
@@ -51,25 +51,36 @@ class Kept:
 
     def saves(self) -> list[Path]:
         """What can be gone on from, the latest last."""
-        if self._saving == "numbered":
+        if self._saving in ("numbered", "finished"):
             return sorted(self._folder.glob("save-*"), key=lambda path: int(path.name.split("-")[1]))
         return [path for path in (self._folder / "save",) if path.exists()]
 
     def save(self, step: int) -> None:
-        save = self._folder / "save"
+        save, unfinished, old = self._folder / "save", self._folder / "unfinished", self.saves()
         if self._saving == "flush":
             self.system.flush()
         elif self._saving == "overwrite":
             self.system.save(save)
         elif self._saving == "rename":
-            unfinished = self._folder / "unfinished"
             self.system.save(unfinished)
             os.replace(unfinished, save)
         elif self._saving == "numbered":
-            old = self.saves()
             self.system.save(self._folder / f"save-{step}")
-            for path in old:
-                shutil.rmtree(path)
+            remove(old)
+        elif self._saving == "finished":
+            remove(self._folder.glob("unfinished*"))
+            self.system.save(unfinished)
+            # The system may have added to the name.
+            next(self._folder.glob("unfinished*")).rename(self._folder / f"save-{step}")
+            remove(old)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def read_all(system: System, steps: Steps) -> np.ndarray:

@@ -7,6 +7,9 @@ keys only, which makes the work the same as everyone's.
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from pathlib import Path
+
 import numpy as np
 
 import damo  # the package's module; systems/damo.py is another one
@@ -26,6 +29,7 @@ class DamoEmbedding(System):
 
     def __init__(self, setup: Setup) -> None:
         self._dim, adam = setup.dim, setup.adam
+        self.notes = "damo-embedding " + version("damo-embedding")
         self._coalesce = setup.options.get("coalesce", True)
         self.duplicates = "sum" if self._coalesce else "sequential"
         self._storage = damo.PyStorage(str(setup.directory), 0)
@@ -64,6 +68,13 @@ class DamoEmbedding(System):
 
     def _apply_summed(self, gradients: np.ndarray) -> None:
         self.apply(self._distinct, np.add.reduceat(gradients[self._order], self._starts, axis=0))
+
+    def save(self, path: Path) -> None:
+        """Makes a file whose name is that of path, a hyphen and the time."""
+        self._storage.checkpoint(str(path))
+
+    def restore(self, path: Path) -> None:
+        self._storage.load_from_checkpoint(str(path))
 
     def close(self) -> None:
         del self._embedding, self._storage

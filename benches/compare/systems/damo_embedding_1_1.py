@@ -6,6 +6,7 @@ Key 0 has no row there: it is the padding. Keys must be distinct, see damo_embed
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 
@@ -19,6 +20,7 @@ GROUP = 0
 class DamoEmbedding(System):
     def __init__(self, setup: Setup) -> None:
         adam = setup.adam
+        self.notes = "damo-embedding " + version("damo-embedding")
         self._steps = 0
         initial = {"name": "random_normal", "mean": 0.0, "stddev": setup.initial_stddev}
         configuration = setup.directory / "configuration.json"

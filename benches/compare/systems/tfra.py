@@ -16,6 +16,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 import numpy as np
 import tensorflow as tf
 import tf_keras
+import tensorflow_recommenders_addons as tfra
 from tensorflow_recommenders_addons import dynamic_embedding
 
 from systems import Setup, System
@@ -26,7 +27,7 @@ class Tfra(System):
     adam_epsilon = "raw"
 
     def __init__(self, setup: Setup) -> None:
-        self.notes = f"tensorflow {tf.__version__}"
+        self.notes = f"tensorflow {tf.__version__}, tensorflow-recommenders-addons {tfra.__version__}"
         self._initial_stddev = setup.initial_stddev
         table = self._table = dynamic_embedding.get_variable(
             "embedding", key_dtype=tf.int64, value_dtype=tf.float32, dim=setup.dim,
