@@ -1,7 +1,9 @@
-# Environments for what damo is compared with; sourced by benches/compare/run and benches/crash/run, after scripts/setup.
+# Environments for what damo is compared with; sourced by benches/compare/run and benches/crash/run
+# after scripts/setup.
 #
-# Packages from the Python registry go into environments of their own under the cache directory, outside the checkout,
-# which can be deleted at any time. A peer that cannot be installed is reported as absent, with the reason.
+# Packages from the Python registry go into environments of their own under the cache directory,
+# outside the checkout, which can be deleted at any time. A peer that cannot be installed is
+# reported as absent, with the reason.
 #
 #   systems             the systems that were asked for, by name and separated by commas; empty for all
 #   DAMO_COMPARE_PYTHON_NAME   is set to the interpreter that can import the peer NAME
@@ -9,8 +11,8 @@
 
 wanted() { [ -z "${systems:-}" ] || [[ ",$systems," == *",$1,"* ]]; }
 
-# The value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE"; empty when it is not there.
-# option_value --name "$@"
+# The value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE"; empty
+# when it is not there. Usage: option_value --name "$@"
 option_value() {
   local name=$1
   shift
@@ -25,8 +27,8 @@ option_value() {
 
 asks_for_help() { [[ " $* " == *" -h "* || " $* " == *" --help "* ]]; }
 
-# Installs the system's packages for Python: the required ones up to "--", then optional ones. Not every distribution
-# has the optional ones; the run goes on without them.
+# Installs the system's packages for Python: the required ones up to "--", then optional ones. Not
+# every distribution has the optional ones; the run goes on without them.
 system_packages() {
   command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || return 0
   packages=()
@@ -40,9 +42,8 @@ system_packages() {
   done
 }
 
-# The Python that can import the given modules. The system's packages belong to the system's Python, which need not be
-# the first in PATH.
-# python_with MODULE,...
+# The Python that can import the given modules. The system's packages belong to the system's Python,
+# which need not be the first in PATH. Usage: python_with MODULE,...
 python_with() {
   local candidate
   for candidate in /usr/bin/python3 python3; do
@@ -51,8 +52,8 @@ python_with() {
   fail "no python3 with $1 was found"
 }
 
-# The library at --damo-library or $DAMO_LIBRARY, otherwise cargo's, which is built if it is not there.
-# damo_library GIVEN
+# The library at --damo-library or $DAMO_LIBRARY, otherwise cargo's, which is built if it is not
+# there. Usage: damo_library GIVEN
 damo_library() {
   local library=${1:-${DAMO_LIBRARY:-}}
   if [ -z "$library" ]; then
@@ -126,7 +127,7 @@ install_tfra() {
 }
 
 # Debian's package, of the Python given.
-# find_torch PYTHON
+# Usage: find_torch PYTHON
 find_torch() {
   if "$1" -c 'import torch' 2>/dev/null; then
     export "DAMO_COMPARE_PYTHON_torch_sparse_adam=$1"

@@ -1,4 +1,6 @@
-"""What a run starts from: the machine, the library, the checkout, and the Python that has each system."""
+"""What a run starts from: the machine, the library, the checkout, and the Python that has each
+system.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def machine(directory: Path, library: str) -> dict[str, object]:
 
 
 def interpreters(systems: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Which Python has which system, and why another has none: benches/peers.sh says so in the environment."""
+    """Which Python has which system, and why another has none: benches/peers.sh says so in the
+    environment.
+    """
     found, reasons = {}, {}
     for system in systems:
         python = sys.executable if system in OWN else os.environ.get(f"DAMO_COMPARE_PYTHON_{system}")

@@ -1,4 +1,6 @@
-"""Kills every way to keep a table and writes the table of what was left. Started by benches/crash/run."""
+"""Kills every way to keep a table and writes the table of what was left. Started by
+benches/crash/run.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,8 @@ def try_ways(chosen: argparse.Namespace, directory: Path, library: str, outcomes
         trial.outcome.absent = reasons.get(way.system, "")
         trials.append(trial)
         outcomes.append(trial.outcome)
-    # All rates first and close together, so that other work on the machine is more or less the same for all.
+    # All rates first and close together, so that other work on the machine is more or less the same
+    # for all.
     for _ in range(RATES):
         for trial in trials:
             trial.measure(chosen.seconds)
@@ -93,7 +96,9 @@ def try_ways(chosen: argparse.Namespace, directory: Path, library: str, outcomes
 
 
 def broken_promises(outcomes: list[Outcome]) -> list[str]:
-    """Where damo did not keep what it promises, or could not be tried; other systems are only reported."""
+    """Where damo did not keep what it promises, or could not be tried; other systems are only
+    reported.
+    """
     return [outcome.way.name for outcome in outcomes if outcome.way.system == "damo" and report.is_broken(outcome)]
 
 

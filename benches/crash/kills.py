@@ -1,4 +1,6 @@
-"""One way to keep a table, killed again and again: train, SIGKILL, open in a fresh process, read all, judge, train on."""
+"""One way to keep a table, killed again and again: train, SIGKILL, open in a fresh process, read,
+judge, go on.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 # Seconds: longer to open counts as not opening, and a step that takes longer as a failure.
 OPENING_LIMIT, STEP_LIMIT = 120, 60
-# How long training goes on before a kill at any moment, at most, and how many saves it comes after, about.
+# How long training goes on before a kill at any moment, at most, and how many saves it comes after,
+# about.
 LONGEST, SHORTEST, SAVES = 5.0, 1.0, 3
 
 
@@ -35,7 +38,8 @@ class Failure(Exception):
 
 @dataclass
 class Kill:
-    # "step": at any moment while training; "save": within a save; "opening": the next opening was killed, too.
+    # "step": at any moment while training; "save": within a save; "opening": the next opening was
+    # killed, too.
     kind: str
     acknowledged: int
     promised: int
@@ -85,7 +89,9 @@ class Worker:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """SIGKILL, and takes everything that it had told before. Nothing is done to one that was killed already."""
+        """SIGKILL, and takes everything that it had told before. Nothing is done to one that was
+        killed already.
+        """
         if self._process.stdin.closed:
             return
         self._process.kill()
@@ -116,7 +122,9 @@ class Trial:
         self._worker: Worker | None = None
 
     def measure(self, seconds: float) -> None:
-        """The rate for about so many seconds; the best of several measurements counts, since other work only slows."""
+        """The rate for about so many seconds; the best of several measurements counts, since other
+        work only slows.
+        """
         if not self.outcome.absent:
             with self._until_failure():
                 self._measure_rate(seconds)
@@ -209,7 +217,9 @@ class Trial:
         self._worker.kill()
 
     def _open(self, kill: Kill) -> None:
-        """Opens what the kill left and judges it. Training goes on from there if it is whole, otherwise anew."""
+        """Opens what the kill left and judges it. Training goes on from there if it is whole,
+        otherwise anew.
+        """
         self._worker = Worker(self)
         kill.opened = self._worker.wait_for(messages.OPENED, 1, OPENING_LIMIT)
         if kill.opened:

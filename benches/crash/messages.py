@@ -1,4 +1,5 @@
-"""What a worker tells its parent: a letter and a number, through a pipe that a kill does not empty."""
+"""What a worker tells its parent: a letter and a number, through a pipe that a kill does not empty.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class Sender:
 
 
 class Receiver:
-    """The parent's end. Knows the last number of each kind, how many there were, and when each last came."""
+    """The parent's end. Knows the last number of each kind, how many there were, and when each last
+    came.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -38,7 +41,9 @@ class Receiver:
         self.ended = False
 
     def receive(self, until: float, kind: bytes | None = None, count: int = 1) -> bool:
-        """Takes messages until a moment (of time.monotonic), or until `count` of a kind have come: True then."""
+        """Takes messages until a moment (of time.monotonic), or until `count` of a kind have come:
+        True then.
+        """
         while kind is None or self.count.get(kind, 0) < count:
             left = until - time.monotonic()
             if self.ended or left <= 0:

@@ -8,8 +8,8 @@ from typing import Any
 
 from kills import Kill, Outcome
 
-HEADER = ("system", "how it keeps", "what is promised for a kill", "kills", "opened again",
-          "acknowledged steps lost: least / median / most", "torn", "doubled", "never was", "promise broken", "steps/s")
+HEADER = ("system", "how it keeps", "what it promises after a kill", "kills", "opened",
+          "steps lost: least / median / most", "torn", "doubled", "never was", "broken", "steps/s")
 
 
 def openings(outcome: Outcome) -> list[Kill]:
@@ -17,11 +17,12 @@ def openings(outcome: Outcome) -> list[Kill]:
 
 
 def is_broken(outcome: Outcome) -> bool:
-    """Whether the way lost something that it promises to keep, or could not be tried."""
+    """Whether a kill broke something, or the way could not be tried."""
     return bool(outcome.absent) or broken_kills(outcome) > 0
 
 
 def broken_kills(outcome: Outcome) -> int:
+    """Kills after which less was there than what the last save, or step, had returned for."""
     return sum(not kill.opened or bool(kill.verdict.broken or kill.verdict.doubled_rows or kill.verdict.strange_rows)
                for kill in outcome.kills)
 
@@ -41,7 +42,7 @@ def in_short(outcome: Outcome) -> str:
         return f"absent: {outcome.absent}"
     text = (f"{len(outcome.kills)} kills, {len(openings(outcome))} opened, lost {lost_steps(outcome)}, "
             f"torn after {after(outcome, 'torn')}, doubled {after(outcome, 'doubled_rows')}, "
-            f"never was {after(outcome, 'strange_rows')}, promise broken {broken_kills(outcome)}, "
+            f"never was {after(outcome, 'strange_rows')}, broken {broken_kills(outcome)}, "
             f"{outcome.steps_per_second:.1f} steps/s")
     return f"{text}; stopped: {outcome.absent}" if outcome.absent else text
 

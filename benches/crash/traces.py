@@ -1,11 +1,12 @@
 """Steps that leave exact traces, and what the traces in a table say.
 
-Step s touches a known set of keys and adds 1 to column s modulo dim of each of their rows. So a row says how many steps
-of each kind it has seen, in whole numbers, and a table that has the steps 1 to s has one exact content. A few keys, the
-clock, are touched by every step.
+Step s touches a known set of keys and adds 1 to column s modulo dim of each of their rows. So a row
+says how many steps of each kind it has seen, in whole numbers, and a table that has the steps 1 to
+s has one exact content. A few keys, the clock, are touched by every step.
 
-The optimizer is adam with a rate of 1 and without memory (both betas 0): a gradient of -1 moves a weight by exactly 1,
-and one of 0 leaves it. The moments are there all the same, and are written and read as in any training.
+The optimizer is adam with a rate of 1 and without memory (both betas 0): a gradient of -1 moves a
+weight by exactly 1, and one of 0 leaves it. The moments are there all the same, and are written and
+read as in any training.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Steps:
         return np.arange(1, self.ids + 1, dtype=np.int64)
 
     def keys(self, step: int) -> np.ndarray:
-        """Distinct keys in order: the clock, spread over all ids, and others; a few less than batch."""
+        """Distinct keys in order: the clock, spread over all ids, and others; a few less than
+        batch.
+        """
         first = (self.seed << 44) + step * self.batch
         drawn = mix(np.arange(first, first + self.batch - CLOCK)).view(np.uint64) % np.uint64(self.ids)
         clock = np.linspace(1, self.ids, CLOCK).astype(np.int64)
@@ -48,7 +51,8 @@ class Steps:
 
 @dataclass
 class Verdict:
-    """What a table that was read back says about the steps that were acknowledged before the kill."""
+    """What a table that was read back says about the steps that were acknowledged before the kill.
+    """
 
     # Acknowledged steps that are in none of their rows.
     lost: int
@@ -74,7 +78,9 @@ class History:
         self.until = 0
 
     def judge(self, rows: np.ndarray, acknowledged: int, promised: int) -> Verdict:
-        """Judges a table after a kill: steps to `acknowledged` had returned, the next one may have begun."""
+        """Judges a table after a kill: steps to `acknowledged` had returned, the next one may have
+        begun.
+        """
         whole = np.isfinite(rows) & (rows >= 0) & (rows == np.rint(rows))
         strange = ~whole.all(axis=1)
         counts = np.where(strange[:, None], 0, np.where(whole, rows, 0)).astype(np.int64)
@@ -98,7 +104,8 @@ class History:
         present = np.bincount(made_by[included] - first, minlength=numbers.size)
         absent, torn = present == 0, (present > 0) & (present < size)
         last = int(numbers[present == size].max(initial=first - 1))
-        is_whole = not odd.any() and not torn.any() and bool(absent[numbers > last].all() and not absent[numbers <= last].any())
+        no_step_between = not absent[numbers <= last].any()
+        is_whole = not odd.any() and not torn.any() and no_step_between
         if is_whole:
             self._counts, self.until = counts, last
         return Verdict(

@@ -1,4 +1,6 @@
-"""The ways to keep a table that are tried: a system, how it is set up, how it saves, and what its documents promise."""
+"""The ways to keep a table that are tried: a system, how it is set up, how it saves, and what its
+documents promise.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,12 @@ from typing import Any
 
 # Steps between two saves, where a way saves.
 EACH = 100
-# About a sixth of what the rows of the usual table take in damo's memory, so that rows are written back all the time.
+# About a sixth of what the rows of the usual table take in damo's memory, so that rows are written
+# back all the time.
 SMALL_CACHE = 2 << 20
+# A step is too small to be worth sharing; on a busy machine a second thread makes it many times
+# slower.
+TORCH = {"threads": 1}
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Way:
     # What its documents promise for a process that is killed.
     promise: str
     options: dict[str, Any] = field(default_factory=dict)
-    # How the worker saves (worker.py), and after how many steps; None: a step is kept by its own call.
+    # How the worker saves (worker.py), and after how many steps; None: a step is kept by its own
+    # call.
     saving: str | None = None
     each: int = 0
 
@@ -50,15 +57,15 @@ WAYS = (
         "by the rename: the last checkpoint, whole", {}, "finished", EACH),
     Way("damo-embedding-1.1", "damo_embedding_1_1", "damo-embedding 1.1.12", "as it is", "nothing is said"),
     Way("torch-overwrite", "torch_sparse_adam", "PyTorch SparseAdam", f"torch.save over the last, each {EACH} steps",
-        "nothing is said", {}, "overwrite", EACH),
+        "nothing is said", TORCH, "overwrite", EACH),
     Way("torch-rename", "torch_sparse_adam", "PyTorch SparseAdam", f"torch.save and rename, each {EACH} steps",
-        "by the rename: the last checkpoint, whole", {}, "rename", EACH),
+        "by the rename: the last checkpoint, whole", TORCH, "rename", EACH),
     Way("torch-rename-1", "torch_sparse_adam", "PyTorch SparseAdam", "torch.save and rename, each step",
-        "by the rename: every step that was saved", {}, "rename", 1),
+        "by the rename: the last checkpoint, whole", TORCH, "rename", 1),
     Way("tfra", "tfra", "TFRA dynamic embedding", f"tf.train.CheckpointManager, each {EACH} steps",
-        "the last checkpoint, whole", {}, "overwrite", EACH),
+        "nothing is said", {}, "overwrite", EACH),
     Way("tfra-1", "tfra", "TFRA dynamic embedding", "tf.train.CheckpointManager, each step",
-        "the last checkpoint, whole", {}, "overwrite", 1),
+        "nothing is said", {}, "overwrite", 1),
     Way("lmdb", "lmdb_numpy", "LMDB and NumPy", "the default, a transaction a step",
         "every transaction, and when the machine loses power"),
     Way("lmdb-nosync", "lmdb_numpy", "LMDB and NumPy", "sync=False",
@@ -73,7 +80,8 @@ WAYS = (
 
 
 def named(names: list[str]) -> list[Way]:
-    """The ways with these names; the name of a system stands for all of its ways. None given: all."""
+    """The ways with these names; the name of a system stands for all of its ways. None given: all.
+    """
     if not names:
         return list(WAYS)
     chosen = [way for way in WAYS if way.name in names or way.system in names]

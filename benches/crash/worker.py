@@ -1,7 +1,7 @@
 """Opens a table, reads all of it, trains on until it is killed: worker.py TASK.json.
 
-It tells its parent what it does through a pipe (messages.py), and waits for a line on its standard input, the number of
-the last step in the table, before it trains.
+It tells its parent what it does through a pipe (messages.py), and waits for a line on its standard
+input, the number of the last step in the table, before it trains.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Calls:
 
 
 class Kept:
-    """A system with its way to save; nothing here is done that its documents do not tell a user to do."""
+    """A system with its way to save; nothing here is done that its documents do not tell a user to
+    do.
+    """
 
     def __init__(self, task: dict[str, Any], steps: Steps) -> None:
         self._folder = Path(task["directory"])
@@ -41,7 +43,8 @@ class Kept:
         table = self._folder / "table"
         saves = self.saves()
         if self._saving == "numbered" and not saves or self._saving == "finished":
-            # The rows that were written since the last checkpoint are of no use, or cannot be opened.
+            # The rows that were written since the last checkpoint are of no use, or cannot be
+            # opened.
             shutil.rmtree(table, ignore_errors=True)
         table.mkdir(parents=True, exist_ok=True)
         setup = Setup(table, steps.dim, steps.ids + 1, task["options"], adam=ADAM, initial_stddev=0.0)

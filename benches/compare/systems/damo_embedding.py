@@ -1,8 +1,8 @@
-"""The earlier C++ implementation: the package damo-embedding, the last release with the interface PyStorage/PyEmbedding.
+"""The earlier C++ implementation: damo-embedding 1.0.6, with the interface PyStorage/PyEmbedding.
 
-It has no cache option and no option for duplicates: a key that is given twice is stepped twice. With the option
-coalesce its user sums the gradients of a key beforehand, in NumPy (timed, as part of the step), and asks for distinct
-keys only, which makes the work the same as everyone's.
+It has no cache option and no option for duplicates: a key that is given twice is stepped twice.
+With the option coalesce its user sums the gradients of a key beforehand, in NumPy (timed, as part
+of the step), and asks for distinct keys only, which makes the work the same as everyone's.
 """
 
 from __future__ import annotations

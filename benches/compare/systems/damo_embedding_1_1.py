@@ -1,4 +1,5 @@
-"""damo-embedding 1.1.12, the latest release of the earlier C++ implementation: class PyDamo, which reads a JSON file.
+"""damo-embedding 1.1.12, the latest release of the earlier C++ implementation: class PyDamo, which
+reads a JSON file.
 
 Key 0 has no row there: it is the padding. Keys must be distinct, see damo_embedding.py.
 """

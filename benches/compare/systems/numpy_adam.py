@@ -1,7 +1,7 @@
 """Adam in NumPy, for stores that keep bytes and know no optimizer.
 
-A row is 3 dim + 1 floats: weights, first moments, second moments, and the number of its updates, which the bias
-corrections count by, as damo's do. A row that is not there is all zeros.
+A row is 3 dim + 1 floats: weights, first moments, second moments, and the number of its updates,
+which the bias corrections count by, as damo's do. A row that is not there is all zeros.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def width(dim: int) -> int:
 def step(rows: np.ndarray, gradients: np.ndarray, adam: Adam) -> None:
     """One step of each of the rows, in place."""
     dim = gradients.shape[1]
-    weights, first, second, updates = rows[:, :dim], rows[:, dim : 2 * dim], rows[:, 2 * dim : 3 * dim], rows[:, 3 * dim :]
+    weights, first, second = (rows[:, i * dim : (i + 1) * dim] for i in range(3))
+    updates = rows[:, 3 * dim :]
     updates += 1
     first *= np.float32(adam.beta1)
     first += np.float32(1 - adam.beta1) * gradients

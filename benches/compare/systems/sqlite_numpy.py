@@ -1,6 +1,7 @@
 """SQLite, as Python has it, with adam in NumPy: a step is one transaction.
 
-Options: journal_mode ("delete" by default, or "wal") and synchronous ("full" by default, or "normal").
+Options: journal_mode ("delete" by default, or "wal") and synchronous ("full" by default, or
+"normal").
 """
 
 from __future__ import annotations
