@@ -134,7 +134,8 @@ impl Control {
     pub fn last(&self) -> String {
         let kind = self.last_kind.load(SeqCst);
         let name = KINDS.get(kind.trailing_zeros() as usize).copied().unwrap_or("nothing");
-        let bytes: Vec<u8> = self.last_path.iter().map(|byte| byte.load(SeqCst)).take_while(|byte| *byte != 0).collect();
+        let bytes: Vec<u8> =
+            self.last_path.iter().map(|byte| byte.load(SeqCst)).take_while(|byte| *byte != 0).collect();
         let path = String::from_utf8_lossy(&bytes).into_owned();
         // What comes after the trial's directory says enough.
         let short = path.rsplit_once("/trial/").map_or(path.as_str(), |(_, rest)| rest);

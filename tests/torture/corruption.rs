@@ -178,7 +178,9 @@ pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
 /// `SUBJECT:DURABILITY:FILE:DAMAGE`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, case: &str) -> Verdict {
     let parts: Vec<&str> = case.splitn(4, ':').collect();
-    let [subject, durability, file, damage] = parts[..] else { panic!("SUBJECT:DURABILITY:FILE:DAMAGE is needed") };
+    let [subject, durability, file, damage] = parts[..] else {
+        panic!("SUBJECT:DURABILITY:FILE:DAMAGE is needed")
+    };
     let subject = SUBJECTS.iter().find(|known| known.0 == subject).expect("a subject").1;
     let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
     one(lane, subject, durability, Path::new(file), &Damage::parse(damage).expect("a damage"))
@@ -187,7 +189,8 @@ pub fn repeat(lane: &mut Lane, case: &str) -> Verdict {
 fn one(lane: &mut Lane, subject: Subject, durability: &'static str, file: &Path, damage: &Damage) -> Verdict {
     let (places, timeline) = subject.set_up(lane, durability);
     let dir = subject.dir(&places);
-    let is_last_journal = kind(file) == "journal" && files(&dir).iter().rfind(|other| kind(other) == "journal").is_some_and(|last| last == file);
+    let is_last_journal = kind(file) == "journal"
+        && files(&dir).iter().rfind(|other| kind(other) == "journal").is_some_and(|last| last == file);
     // A filter that is not there is made anew: that is its contract.
     if (subject, damage) == (Subject::Filter, &Damage::Deleted) || !damage.make(&dir, file) {
         return Verdict::Survived;
@@ -203,7 +206,11 @@ fn one(lane: &mut Lane, subject: Subject, durability: &'static str, file: &Path,
     let judged = answer::<Result<Used, Refusal>>(end).and_then(|used| match used {
         Ok(used) => {
             check(subject, &timeline, promise, &used)?;
-            if let Used::NotLoaded(refusal, _) = used { named(&refusal, damage, file) } else { Ok(Verdict::Survived) }
+            if let Used::NotLoaded(refusal, _) = used {
+                named(&refusal, damage, file)
+            } else {
+                Ok(Verdict::Survived)
+            }
         }
         Err(refusal) => named(&refusal, damage, file),
     });
@@ -244,13 +251,16 @@ fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Used, R
             let read = read_table(&places.out("table", TABLE));
             read.map(Used::Rows).map_err(|error| Refusal::new("table", &error))
         }
-        Subject::Filter => admitted(places).map(Used::Admitted).map_err(|error| Refusal::new("filter", &error)),
+        Subject::Filter => {
+            admitted(places).map(Used::Admitted).map_err(|error| Refusal::new("filter", &error))
+        }
         Subject::Increment => {
             merge(places, TABLE, INCREMENT).map(Used::Rows).map_err(|error| Refusal::new("merge", &error))
         }
         Subject::Loaded | Subject::Import => {
             let op = if subject == Subject::Loaded { Op::Load(CHECKPOINT) } else { Op::Import(9) };
-            let mut engine = Engine::open(places, opening).map_err(|error| Refusal::new("opening", &error))?;
+            let mut engine =
+                Engine::open(places, opening).map_err(|error| Refusal::new("opening", &error))?;
             let done = engine.make(&op);
             drop(engine);
             let examination = examine(places, opening)?;
@@ -272,7 +282,9 @@ fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Used) -
     };
     match (subject, used) {
         (Subject::Table, Used::Rows(found)) => exact(&weights_of(&timeline.tables[&TABLE]), found),
-        (Subject::Increment, Used::Rows(found)) => exact(&weights_of(&timeline.increments[&INCREMENT].1), found),
+        (Subject::Increment, Used::Rows(found)) => {
+            exact(&weights_of(&timeline.increments[&INCREMENT].1), found)
+        }
         (Subject::Storage(_), Used::Examined(examination)) => {
             find_world(&timeline.worlds(promise, None), &examination.found).map_err(lost)?;
             sound(examination)
@@ -285,9 +297,13 @@ fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Used) -
             exact(timeline.now(), &examination.found)?;
             sound(examination)
         }
-        (Subject::Filter, Used::Admitted(admitted)) => check_filter(admitted, timeline, None).map_or(Ok(()), |why| Err(lost(why))),
+        (Subject::Filter, Used::Admitted(admitted)) => {
+            check_filter(admitted, timeline, None).map_or(Ok(()), |why| Err(lost(why)))
+        }
         // An import's floats have no checksums: only rows that the file does not concern can be judged.
-        (Subject::Import, Used::Examined(examination) | Used::NotLoaded(_, examination)) => sound(examination),
+        (Subject::Import, Used::Examined(examination) | Used::NotLoaded(_, examination)) => {
+            sound(examination)
+        }
         _ => Err(Verdict::Broken(LOST, "an answer to another question".to_owned())),
     }
 }

@@ -10,7 +10,10 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Damage {
     /// One bit is flipped.
-    Bit { at: usize, bit: u32 },
+    Bit {
+        at: usize,
+        bit: u32,
+    },
     /// The file ends here.
     Cut(usize),
     /// Zeros from here, so many.
@@ -166,7 +169,9 @@ impl Damage {
             Some(("zeros", rest)) => pair(rest).map(|(at, len)| Damage::Zeros(at, len)),
             Some(("swapped", rest)) => Some(Damage::Swapped(rest.into())),
             Some(("replaced", rest)) => Some(Damage::Replaced(rest.into())),
-            _ => [Damage::Deleted, Damage::Emptied, Damage::Doubled].into_iter().find(|one| one.spec() == spec),
+            _ => {
+                [Damage::Deleted, Damage::Emptied, Damage::Doubled].into_iter().find(|one| one.spec() == spec)
+            }
         }
     }
 

@@ -134,7 +134,10 @@ impl Engine {
                 self.storage()?.checkpoint(path)
             }
             Op::Load(number) => self.storage()?.load_from_checkpoint(places.out("checkpoint", *number)),
-            Op::DumpClassic(number) => self.dump(&places.out("classic", *number), &Params::new().with("header_groups", CLASSIC_WIDTH as i64)?),
+            Op::DumpClassic(number) => self.dump(
+                &places.out("classic", *number),
+                &Params::new().with("header_groups", CLASSIC_WIDTH as i64)?,
+            ),
             Op::DumpTable(number) => {
                 self.dump(&places.out("table", *number), &Params::new().with("format", "table")?)
             }
@@ -151,7 +154,10 @@ impl Engine {
                 let report = self.storage()?.import(path, |_, _| true)?;
                 match report.refused_records() {
                     0 => Ok(()),
-                    _ => Err(Error::invalid(format!("rows of import.{number} were refused: {}", report.to_json()))),
+                    _ => Err(Error::invalid(format!(
+                        "rows of import.{number} were refused: {}",
+                        report.to_json()
+                    ))),
                 }
             }
             Op::FilterAdd(keys) => self.filter()?.add_batch(0, keys, 1),

@@ -109,7 +109,8 @@ pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
     let scene = wanted[random.random_range(0..wanted.len())];
     let calls = lane.count_calls(scene, durability, ALL);
     let (_, error, kinds) = ERRORS[random.random_range(0..ERRORS.len())];
-    let kinds = if kinds.is_empty() { ALL & !kind("thread") } else { kinds.iter().map(|name| kind(name)).sum() };
+    let kinds =
+        if kinds.is_empty() { ALL & !kind("thread") } else { kinds.iter().map(|name| kind(name)).sum() };
     let length = LENGTHS[random.random_range(0..LENGTHS.len())];
     let plan = plan(random.random_range(1..=calls), error, length);
     fail(lane, scene, durability, Plan { kinds, ..plan }).verdict
@@ -122,7 +123,8 @@ pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
         panic!("SCENE:DURABILITY:NTH:ERROR:LENGTH is needed");
     };
     let scenes = scenes();
-    let scene = scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
+    let scene =
+        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
     let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
     let number = ERRORS.iter().find(|known| known.0 == error).expect("an error's name").1;
     let length = LENGTHS.into_iter().find(|known| known.0 == length).expect("a length");
@@ -151,8 +153,10 @@ fn fail(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan) ->
     let (fired, at) = (control.fired() > 0, control.last());
     control.disarm();
     let judged = answer(end).and_then(|report: Report| {
-        let ends_writing = |done: &Result<(), Refusal>| matches!(done, Err(refusal) if ends_writing(&refusal.message));
-        let is_in_doubt = durability == "power" && (ends_writing(&report.outcome) || ends_writing(&report.call));
+        let ends_writing =
+            |done: &Result<(), Refusal>| matches!(done, Err(refusal) if ends_writing(&refusal.message));
+        let is_in_doubt =
+            durability == "power" && (ends_writing(&report.outcome) || ends_writing(&report.call));
         let promise = match scene.target {
             Target::Open => lane.stage.base(scene.start, opening).promise(),
             Target::Op(_) => Promise::All,
@@ -165,7 +169,8 @@ fn fail(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan) ->
             let Fate::Fail(error) = plan.fate else { unreachable!("calls fail here") };
             let Plan { again, part, .. } = plan;
             let at = if fired { &at } else { "nothing" };
-            let words = format!("{} {durability}, error {error} (again {again}, part {part}) in {at}", scene.name);
+            let words =
+                format!("{} {durability}, error {error} (again {again}, part {part}) in {at}", scene.name);
             Verdict::Broken(kind, format!("{words}: {what}"))
         }
         Err(other) => other,
@@ -193,7 +198,12 @@ fn go_on(
     let mut engine = match engine {
         Ok(engine) => engine,
         Err(refusal) => {
-            return Report { outcome, seen: Some(Err(refusal.clone())), call: Err(refusal.clone()), flush: Err(refusal) };
+            return Report {
+                outcome,
+                seen: Some(Err(refusal.clone())),
+                call: Err(refusal.clone()),
+                flush: Err(refusal),
+            };
         }
     };
     let seen = Some(engine.look().map_err(|error| Refusal::new("record after it", &error)));
@@ -266,13 +276,17 @@ impl Inquest<'_> {
                 }
             }
             Err(refusal) if says_open_again(&refusal.message) => {}
-            Err(refusal) => return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report))),
+            Err(refusal) => {
+                return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report)));
+            }
         }
         for (op, done) in [(next_call(), &report.call), (Op::Flush, &report.flush)] {
             match done {
                 Ok(()) => timeline.acknowledge(&op),
                 Err(refusal) if (doubt.is_some() || self.is_in_doubt) && is_final(&refusal.message) => {}
-                Err(refusal) => return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report))),
+                Err(refusal) => {
+                    return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report)));
+                }
             }
         }
         let promise = if doubt.is_some() { Promise::Calls } else { Promise::All };

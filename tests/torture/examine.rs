@@ -101,7 +101,11 @@ pub fn examine_files(places: &Places, opening: Opening, timeline: &Timeline) -> 
         check(format!("checkpoint {number}"), read_checkpoint(places, opening, *number), expected);
     }
     for (number, expected) in &timeline.classics {
-        check(format!("classic {number}"), read_classic(&places.out("classic", *number)), &weights_of(expected));
+        check(
+            format!("classic {number}"),
+            read_classic(&places.out("classic", *number)),
+            &weights_of(expected),
+        );
     }
     for (number, expected) in &timeline.tables {
         check(format!("table {number}"), read_table(&places.out("table", *number)), &weights_of(expected));
@@ -134,7 +138,9 @@ pub fn check_filter(admitted: &[i64], timeline: &Timeline, under_way: Option<&Op
         };
         let is_admitted = admitted.contains(&key);
         if (least >= FILTER_COUNT && !is_admitted) || (least + extra < FILTER_COUNT && is_admitted) {
-            return Some(format!("the filter: key {key} was added {least} times, and admitted is {is_admitted}"));
+            return Some(format!(
+                "the filter: key {key} was added {least} times, and admitted is {is_admitted}"
+            ));
         }
     }
     None
@@ -184,11 +190,13 @@ fn read_classic(path: &Path) -> Result<Model> {
     const WIDTH: usize = CLASSIC_WIDTH;
     let bytes = fs::read(path).map_err(|error| Error::io(error.to_string()))?;
     let short = || Error::corruption("the classic dump is too short");
-    let word = |at: usize| bytes.get(at..at + 4).map(|word| [word[0], word[1], word[2], word[3]]).ok_or_else(short);
+    let word =
+        |at: usize| bytes.get(at..at + 4).map(|word| [word[0], word[1], word[2], word[3]]).ok_or_else(short);
     let long = |at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).ok_or_else(short);
     let (mut model, mut at) = (Model::default(), 12 * WIDTH);
     for group in 0..WIDTH {
-        let (dim, rows) = (i32::from_le_bytes(word(4 * group)?), u64::from_le_bytes(long(4 * WIDTH + 8 * group)?));
+        let (dim, rows) =
+            (i32::from_le_bytes(word(4 * group)?), u64::from_le_bytes(long(4 * WIDTH + 8 * group)?));
         for _ in 0..rows {
             let key = i64::from_le_bytes(long(at)?);
             let floats = (0..dim as usize).map(|index| word(at + 12 + 4 * index).map(f32::from_le_bytes));

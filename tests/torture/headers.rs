@@ -16,7 +16,8 @@ pub fn header_bytes(file: &Path, bytes: &[u8]) -> Vec<usize> {
         "log" | "MANIFEST" => log(bytes),
         _ => Vec::new(),
     };
-    let mut found: Vec<usize> = (0..bytes.len().min(ENDS)).chain(bytes.len().saturating_sub(ENDS)..bytes.len()).collect();
+    let mut found: Vec<usize> =
+        (0..bytes.len().min(ENDS)).chain(bytes.len().saturating_sub(ENDS)..bytes.len()).collect();
     for (at, len) in spread(records) {
         found.extend(at..(at + len).min(bytes.len()));
     }

@@ -17,9 +17,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 pub fn answer<T: serde::de::DeserializeOwned>(end: End) -> Result<T, Verdict> {
     let broken = |kind, what: String| Err(Verdict::Broken(kind, what));
     match end {
-        End::Returned(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| Verdict::Broken(CRASH, format!("no answer: {error}")))
-        }
+        End::Returned(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| Verdict::Broken(CRASH, format!("no answer: {error}"))),
         End::Hung => broken(HANG, format!("no answer in {} s", TIMEOUT.as_secs())),
         End::Panicked(what) => broken(CRASH, format!("panic: {what}")),
         End::Signal(signal) => broken(CRASH, format!("signal {signal}")),

@@ -75,9 +75,11 @@ pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
     let [scene, durability, nth, part] = parts[..] else { panic!("SCENE:DURABILITY:NTH:PART is needed") };
     let scenes = scenes();
-    let scene = scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
+    let scene =
+        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
     let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
-    at_call(lane, scene, durability, plan(nth.parse().expect("a number"), part.parse().expect("a number")), 0).verdict
+    at_call(lane, scene, durability, plan(nth.parse().expect("a number"), part.parse().expect("a number")), 0)
+        .verdict
 }
 
 /// A trial that kills at a call.
@@ -183,15 +185,20 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
         }
         lane.tally.note("killed at a random moment");
         let under_way = account(&ops, &mut timeline, board, &places);
-        let judged = judge(&places, opening, &timeline, after_kill(durability), under_way.as_ref()).and_then(|found| {
-            judge_files(&places, opening, &timeline, under_way.as_ref())?;
-            Ok(found)
-        });
+        let judged = judge(&places, opening, &timeline, after_kill(durability), under_way.as_ref()).and_then(
+            |found| {
+                judge_files(&places, opening, &timeline, under_way.as_ref())?;
+                Ok(found)
+            },
+        );
         match judged {
             Ok(found) => timeline.go_on_from(found),
             Err(Verdict::Broken(kind, what)) => {
                 let name = under_way.map_or("nothing", |op| op.name());
-                return Verdict::Broken(kind, format!("{durability}, session {session}, {name} under way: {what}"));
+                return Verdict::Broken(
+                    kind,
+                    format!("{durability}, session {session}, {name} under way: {what}"),
+                );
             }
             Err(other) => return other,
         }
@@ -220,8 +227,7 @@ fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
 
 fn work(ops: &[Op], places: &Places, opening: Opening, board: &Board) {
     board.start(0);
-    let mut engine =
-        Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
+    let mut engine = Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
     board.acknowledge(0);
     for (index, op) in ops.iter().enumerate() {
         board.start(index + 1);

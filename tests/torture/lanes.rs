@@ -43,8 +43,9 @@ pub fn run(campaign: &'static Campaign, options: &Options, control: &'static Con
     let started = Instant::now();
     let deadline = options.time_for(campaign.name).map(|time| started + time);
     let lanes = if options.repeat.is_some() { 1 } else { options.jobs };
-    let children: Vec<Child> =
-        (0..lanes).map(|index| Child::start(|| encode(&run_lane(campaign, options, control, index, deadline)))).collect();
+    let children: Vec<Child> = (0..lanes)
+        .map(|index| Child::start(|| encode(&run_lane(campaign, options, control, index, deadline))))
+        .collect();
     let mut tally = Tally::default();
     for child in children {
         match child.finish(NEVER) {
@@ -91,7 +92,8 @@ fn run_lane(
         let mut number = index;
         while number < most && !lane.is_over() {
             let verdict = (campaign.trial)(&mut lane, number);
-            let only = if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
+            let only =
+                if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
             lane.record(&verdict, &format!("--seed {}{only} --repeat {number}", options.seed));
             number += options.jobs;
         }

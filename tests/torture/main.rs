@@ -65,7 +65,8 @@ fn start_again(options: &Options) -> ExitCode {
         return ExitCode::from(2);
     }
     let program = std::env::current_exe().expect("the program knows its own path");
-    let error = Command::new(program).args(std::env::args_os().skip(1)).env("LD_PRELOAD", &options.shim).exec();
+    let error =
+        Command::new(program).args(std::env::args_os().skip(1)).env("LD_PRELOAD", &options.shim).exec();
     eprintln!("scripts/torture: {error}");
     ExitCode::from(2)
 }

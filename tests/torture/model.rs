@@ -90,7 +90,8 @@ impl Model {
         // Duplicates are stepped one after the other.
         for (key, gradient) in keys.iter().zip(gradients.chunks_exact(spec.dim)) {
             let key = (spec.group, *key);
-            let mut row = self.rows.get(&key).map_or_else(|| (*fresh(spec, key.1)).clone(), |row| (**row).clone());
+            let mut row =
+                self.rows.get(&key).map_or_else(|| (*fresh(spec, key.1)).clone(), |row| (**row).clone());
             row.updates += 1;
             row.fleeting = false;
             spec.optimizer.step(&mut row.data, gradient, rate, row.updates);

@@ -64,11 +64,13 @@ impl Options {
     pub fn read() -> Options {
         let mut found = command().get_matches();
         let mut number = |name: &str| found.remove_one::<u64>(name);
-        let (seed, seconds, trials, jobs) = (number("seed"), number("seconds"), number("trials"), number("jobs"));
+        let (seed, seconds, trials, jobs) =
+            (number("seed"), number("seconds"), number("trials"), number("jobs"));
         let mut text = |name: &str| found.remove_one::<String>(name);
         let (only, repeat, scratch, shim) = (text("only"), text("repeat"), text("scratch"), text("shim"));
         let chosen: Vec<String> = found.remove_many("campaigns").map(Iterator::collect).unwrap_or_default();
-        let campaigns = CAMPAIGNS.into_iter().filter(|name| chosen.is_empty() || chosen.iter().any(|c| c == name));
+        let campaigns =
+            CAMPAIGNS.into_iter().filter(|name| chosen.is_empty() || chosen.iter().any(|c| c == name));
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         Options {
             campaigns: campaigns.collect(),

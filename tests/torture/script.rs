@@ -8,11 +8,28 @@ use crate::groups::{USUAL, specs};
 /// What a worker can be told to do with an open storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    Lookup { group: u16, keys: Vec<i64> },
-    Apply { group: u16, keys: Vec<i64>, gradients: Vec<f32> },
-    Insert { group: u16, keys: Vec<i64>, weights: Vec<f32> },
-    Delete { group: u16, keys: Vec<i64> },
-    SetStep { group: u16, step: i64 },
+    Lookup {
+        group: u16,
+        keys: Vec<i64>,
+    },
+    Apply {
+        group: u16,
+        keys: Vec<i64>,
+        gradients: Vec<f32>,
+    },
+    Insert {
+        group: u16,
+        keys: Vec<i64>,
+        weights: Vec<f32>,
+    },
+    Delete {
+        group: u16,
+        keys: Vec<i64>,
+    },
+    SetStep {
+        group: u16,
+        step: i64,
+    },
     NewGroup,
     Flush,
     Compact,
@@ -38,7 +55,9 @@ pub enum Op {
 pub const KEYS: std::ops::Range<i64> = -20..100;
 
 pub fn random(seed: u64, index: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index.wrapping_mul(0xbf58_476d_1ce4_e5b9))
+    ChaCha8Rng::seed_from_u64(
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index.wrapping_mul(0xbf58_476d_1ce4_e5b9),
+    )
 }
 
 impl Op {

@@ -153,7 +153,8 @@ fn build(places: Places, start: Start, opening: Opening, seed: u64) -> Base {
 pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("a directory can be read");
+        let (path, name) =
+            entry.map(|entry| (entry.path(), entry.file_name())).expect("a directory can be read");
         if path.is_dir() {
             copy_dir(&path, &to.join(name));
         } else {
