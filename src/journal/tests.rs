@@ -1,3 +1,5 @@
+//! The journal written and read back: cut off, with zeros, with files missing.
+
 use std::fs;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
