@@ -115,6 +115,21 @@ fn a_damaged_checkpoint_is_no_storage_or_says_what_is_damaged() {
     }
     println!("{refused} refused by the list, {told} told of otherwise, {harmless} without harm");
     assert!(refused > 8 && told > 3);
+    // Every bit of the list itself.
+    let copy = dir("copy");
+    let _ = fs::remove_dir_all(&copy);
+    copy_dir(&dir("cp"), &copy);
+    let list = fs::read(copy.join("checkpoint.json")).unwrap();
+    for (at, bit) in (0..list.len()).step_by(7).map(|at| (at, at % 8)) {
+        let mut flipped = list.clone();
+        flipped[at] ^= 1 << bit;
+        fs::write(copy.join("checkpoint.json"), flipped).unwrap();
+        let error = open_and_read(&copy).unwrap_err();
+        assert!(
+            error.message().contains("checkpoint.json") || error.message().contains("format"),
+            "{at} {bit}: {error}"
+        );
+    }
     // The one that all are copies of is good.
     assert!(open_and_read(&dir("cp")).unwrap() == before);
 }
@@ -133,9 +148,9 @@ fn a_checkpoint_that_became_a_storage_is_not_compared_with_its_list() {
     sgd(&storage, 4, 0.5, &[]).apply_gradients(&[1], &[1.0; 4]).unwrap();
     storage.checkpoint(dir("cp")).unwrap();
     let list = dir("cp").join("checkpoint.json");
-    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 1", "checkpoint 2")).unwrap();
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 2", "checkpoint 3")).unwrap();
     failure(Storage::open(dir("cp"), 0, &Params::new()).map(drop), Status::NotSupported);
-    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 2", "checkpoint 1")).unwrap();
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 3", "checkpoint 2")).unwrap();
     {
         let opened = open(&dir("cp"));
         assert!(!list.exists());

@@ -3,9 +3,11 @@
 //! Files of rows are hard links, so it takes no longer for a large table, and no space until rows change. It is a storage
 //! like any other, as if closed at that moment, with a list of its files by which a copy can be told to be whole.
 
+mod list;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use serde::{Deserialize, Serialize};
+
+pub(super) use list::{LIST, List, list_files};
 
 use super::identity::Identity;
 use super::replay::FOLDER as JOURNAL;
@@ -24,25 +27,8 @@ use crate::journal;
 use crate::memory::check_headroom;
 use crate::publish::{Unpublished, check_absent, publish_new};
 
-/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
-pub(super) const LIST: &str = "checkpoint.json";
-const FORMAT: &str = "damo checkpoint 1";
 /// Where links are made, inside the storage, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";
-
-/// What the list says.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct List {
-    pub(super) format: String,
-    /// What it is known by.
-    pub(super) id: String,
-    /// The number of the last call that the checkpoint has.
-    pub(super) number: u64,
-    /// Milliseconds since 1970.
-    pub(super) time: u64,
-    /// Every other file, by its path inside the directory, and its bytes.
-    pub(super) files: Vec<(String, u64)>,
-}
 
 impl Storage {
     /// Writes a checkpoint to `path`, which must not exist yet, in a directory that does. Calls go on meanwhile; the checkpoint has
@@ -124,22 +110,7 @@ impl Core {
             // The documents say that there is a journal, and this is it: nothing has been called since.
             journal::write_empty(&dir.join(JOURNAL), cut.number)?;
         }
-        let mut list = List {
-            format: FORMAT.to_owned(),
-            id: identity.id().to_owned(),
-            number: cut.number,
-            time: cut.time,
-            files: Vec::new(),
-        };
-        list_files(dir, "", &mut list.files).map_err(|error| failed(dir, &error))?;
-        list.files.sort();
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create_new(dir.join(LIST))?;
-            file.write_all(&serde_json::to_vec_pretty(&list)?)?;
-            file.sync_all()?;
-            sync_dir(dir)
-        };
-        write().map_err(|error| failed(dir, &error))
+        List::of(dir, identity.id(), cut)?.write(dir)
     }
 }
 
@@ -239,60 +210,6 @@ pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Every file below a directory, by its path in it, with its bytes.
-pub(super) fn list_files(dir: &Path, prefix: &str, files: &mut Vec<(String, u64)>) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            list_files(&entry.path(), &format!("{name}/"), files)?;
-        } else if name != LIST {
-            files.push((name, metadata.len()));
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::io(format!("'{}': {error}", path.display()))
-}
-
-impl List {
-    /// Compares a checkpoint with its list; None when it has none, as a storage has not.
-    ///
-    /// # Errors
-    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a later format.
-    pub(super) fn check(dir: &Path) -> Result<Option<List>> {
-        let json = match fs::read(dir.join(LIST)) {
-            Ok(json) => json,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&dir.join(LIST), &error)),
-        };
-        let list: List = serde_json::from_slice(&json)
-            .map_err(|error| Error::corruption(format!("its list of files, {LIST}, is damaged: {error}")))?;
-        if list.format != FORMAT {
-            return Err(Error::new(
-                Status::NotSupported,
-                format!("its format is '{}'; this damo reads '{FORMAT}'", list.format),
-            ));
-        }
-        for (name, bytes) in &list.files {
-            match fs::metadata(dir.join(name)) {
-                Ok(found) if found.len() == *bytes => {}
-                Ok(found) => {
-                    let found = found.len();
-                    return Err(Error::corruption(format!(
-                        "its file '{name}' has {found} bytes and had {bytes} when the checkpoint was made"
-                    )));
-                }
-                Err(error) if is_absence(&error) => {
-                    return Err(Error::corruption(format!("its file '{name}' cannot be read: {error}")));
-                }
-                // It may be there, and whole.
-                Err(error) => return Err(failed(&dir.join(name), &error)),
-            }
-        }
-        Ok(Some(list))
-    }
 }

@@ -1,0 +1,165 @@
+//! The list of a checkpoint's files, by which a copy can be told to be whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{failed, is_absence, sync_dir};
+use crate::error::{Error, Result, Status};
+use crate::storage::cut::Cut;
+
+/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
+pub(in crate::storage) const LIST: &str = "checkpoint.json";
+const FORMAT: &str = "damo checkpoint 2";
+/// The same without checksums.
+const EARLIER_FORMAT: &str = "damo checkpoint 1";
+/// What the list says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::storage) struct List {
+    pub(in crate::storage) format: String,
+    /// What it is known by.
+    pub(in crate::storage) id: String,
+    /// The number of the last call that the checkpoint has.
+    pub(in crate::storage) number: u64,
+    /// Milliseconds since 1970.
+    pub(in crate::storage) time: u64,
+    /// Every other file, by its path inside the directory, and its bytes.
+    pub(in crate::storage) files: Vec<(String, u64)>,
+    /// Of files without checksums of their own, by their paths.
+    #[serde(default)]
+    checksums: BTreeMap<String, u32>,
+    /// Of everything else in the list.
+    #[serde(default)]
+    crc32: u32,
+}
+
+impl List {
+    /// Lists a checkpoint that is whole but for this.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn of(dir: &Path, id: &str, cut: Cut) -> Result<List> {
+        let mut list = List {
+            format: FORMAT.to_owned(),
+            id: id.to_owned(),
+            number: cut.number,
+            time: cut.time,
+            files: Vec::new(),
+            checksums: BTreeMap::new(),
+            crc32: 0,
+        };
+        list_files(dir, "", &mut list.files).map_err(|error| failed(dir, &error))?;
+        list.files.sort();
+        list.add_checksums(dir)?;
+        Ok(list)
+    }
+
+    /// Writes the list for good.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create_new(dir.join(LIST))?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            sync_dir(dir)
+        };
+        write().map_err(|error| failed(dir, &error))
+    }
+
+    fn add_checksums(&mut self, dir: &Path) -> Result<()> {
+        for (name, _) in self.files.iter().filter(|(name, _)| !has_checksums(name)) {
+            let path = dir.join(name);
+            let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+            self.checksums.insert(name.clone(), crc32fast::hash(&bytes));
+        }
+        self.crc32 = self.checksum()?;
+        Ok(())
+    }
+
+    /// The checksum of everything else that the list says.
+    fn checksum(&self) -> Result<u32> {
+        let others = (&self.format, &self.id, self.number, self.time, &self.files, &self.checksums);
+        let json = serde_json::to_vec(&others).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(crc32fast::hash(&json))
+    }
+
+    /// Compares a checkpoint with its list; None when it has none, as a storage has not.
+    ///
+    /// # Errors
+    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a later format.
+    pub(in crate::storage) fn check(dir: &Path) -> Result<Option<List>> {
+        let json = match fs::read(dir.join(LIST)) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&dir.join(LIST), &error)),
+        };
+        let list: List = serde_json::from_slice(&json)
+            .map_err(|error| Error::corruption(format!("its list of files, {LIST}, is damaged: {error}")))?;
+        if ![FORMAT, EARLIER_FORMAT].contains(&list.format.as_str()) {
+            return Err(Error::new(
+                Status::NotSupported,
+                format!("its format is '{}'; this damo reads '{FORMAT}'", list.format),
+            ));
+        }
+        if list.format == FORMAT && list.crc32 != list.checksum()? {
+            return Err(Error::corruption(format!(
+                "its list of files, {LIST}, is damaged: its checksum does not fit"
+            )));
+        }
+        for (name, bytes) in &list.files {
+            match fs::metadata(dir.join(name)) {
+                Ok(found) if found.len() == *bytes => {}
+                Ok(found) => {
+                    let found = found.len();
+                    return Err(Error::corruption(format!(
+                        "its file '{name}' has {found} bytes and had {bytes} when the checkpoint was made"
+                    )));
+                }
+                Err(error) if is_absence(&error) => {
+                    return Err(Error::corruption(format!("its file '{name}' cannot be read: {error}")));
+                }
+                // It may be there, and whole.
+                Err(error) => return Err(failed(&dir.join(name), &error)),
+            }
+        }
+        for (name, crc32) in &list.checksums {
+            let path = dir.join(name);
+            let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+            if crc32fast::hash(&bytes) != *crc32 {
+                return Err(Error::corruption(format!(
+                    "its file '{name}' is not as it was when the checkpoint was made; restore it from a copy"
+                )));
+            }
+        }
+        Ok(Some(list))
+    }
+}
+
+/// Rows and filters are compared with checksums of their own, which takes longer.
+fn has_checksums(name: &str) -> bool {
+    name.ends_with(".sst") || name.starts_with("filters/") && !name.ends_with(".json")
+}
+
+/// Every file below a directory, by its path in it, with its bytes.
+pub(in crate::storage) fn list_files(
+    dir: &Path,
+    prefix: &str,
+    files: &mut Vec<(String, u64)>,
+) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            list_files(&entry.path(), &format!("{name}/"), files)?;
+        } else if name != LIST {
+            files.push((name, metadata.len()));
+        }
+    }
+    Ok(())
+}
