@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     // The command-line tool.
     "bin",
     // Entry points of the fuzz targets.
