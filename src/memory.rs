@@ -45,19 +45,25 @@ const MAX_THREADS: usize = 4;
 /// `OUT_OF_MEMORY` naming the number of bytes.
 pub fn check_headroom(threads: usize) -> Result<()> {
     let bytes = HEADROOM * (1 + threads.min(MAX_THREADS));
+    if can_be_had(bytes) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::OutOfMemory,
+        format!(
+            "{bytes} bytes of memory cannot be had, which this may need for a while; raise the limit of the process's \
+             address space, or free memory"
+        ),
+    ))
+}
+
+/// Whether so many bytes can be mapped now.
+pub fn can_be_had(bytes: usize) -> bool {
     let mut room: Vec<u8> = Vec::new();
     let had = room.try_reserve_exact(bytes);
     // Otherwise the reservation, which nothing uses, would be left out.
     std::hint::black_box(&room);
-    had.map_err(|_| {
-        Error::new(
-            Status::OutOfMemory,
-            format!(
-                "{bytes} bytes of memory cannot be had, which this may need for a while; raise the limit of the \
-                 process's address space, or free memory"
-            ),
-        )
-    })
+    had.is_ok()
 }
 
 fn refused<T>(len: usize) -> Error {

@@ -5,6 +5,7 @@ use rust_rocksdb::{
     Options, UniversalCompactOptions,
 };
 
+use crate::memory::can_be_had;
 use crate::storage::options::StorageOptions;
 
 /// More background threads than this help nobody, and RocksDB aborts the process when one cannot be made.
@@ -42,8 +43,10 @@ pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
 pub(super) fn block_cache(metadata: Metadata) -> Cache {
     match metadata {
         Metadata::Held => Cache::new_lru_cache(256 << 10),
-        // The hyper clock cache takes no lock on a hit, but it maps its table at once and ends the
-        // process when that cannot be had. This one has a lock for each of up to 64 parts.
+        // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each other
+        // in an LRU cache. But it maps its table, a fifth of its size, at once, and ends the process
+        // when that cannot be had.
+        Metadata::Cached(bytes) if can_be_had(bytes / 2) => Cache::new_hyper_clock_cache(bytes, 0),
         Metadata::Cached(bytes) => Cache::new_lru_cache(bytes),
     }
 }
