@@ -307,14 +307,14 @@ fn a_damaged_file_is_refused_and_stays_as_it_is() {
     assert!(error.message().contains("not a filter"), "{error}");
     // A later version says so, whatever it holds.
     let mut bytes = whole.clone();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..12]);
     hasher.update(&bytes[16..4096]);
     bytes[12..16].copy_from_slice(&hasher.finalize().to_le_bytes());
     fs::write(&path, &bytes).unwrap();
     let error = failure(Filter::open(&list), Status::NotSupported);
-    assert!(error.message().contains("version 2"), "{error}");
+    assert!(error.message().contains("version 3"), "{error}");
     // And whole again, it opens.
     fs::write(&path, &whole).unwrap();
     assert!(Filter::open(&list).unwrap().check(0, 999).unwrap());

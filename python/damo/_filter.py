@@ -17,7 +17,8 @@ class Filter(Handle):
     """A counting Bloom filter in a file, made when there is none; attach it with storage.embedding(..., filter=).
 
     capacity: keys that it is made for (2^28); count: occurrences that a key needs, 1 to 15 (15); fpr: the share of keys that
-    may pass too early at capacity (1e-3); reload: False replaces a file that is there. None is the library's default.
+    may pass too early at capacity (1e-3); reload: False replaces a file that is there; verify:
+    a checksum is written at closing and compared at opening (True). None is the library's default.
 
     Raises ValueError for a parameter that is wrong and for a file with other ones, damo.BusyError, damo.CorruptionError.
     """
@@ -30,8 +31,9 @@ class Filter(Handle):
         count: int | None = None,
         fpr: float | None = None,
         reload: bool | None = None,
+        verify: bool | None = None,
     ) -> None:
-        values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload}
+        values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload, "verify": verify}
         self._open({"path": os.fspath(path), **values})
 
     def _open(self, values: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ impl Filter {
         let blocks = opened.map.blocks();
         let place = Place::new(salt(group)?, key, blocks.len());
         self.terms(opened.header.per_key).add(&blocks[place.block], place, num, &self.locks);
+        self.note_change();
         Ok(())
     }
 
@@ -28,6 +29,7 @@ impl Filter {
         opened.each(salt(group)?, keys, |_, _, block, place| {
             terms.add(block, place, num, &self.locks);
         });
+        self.note_change();
         Ok(())
     }
 
@@ -47,6 +49,7 @@ impl Filter {
             admitted[index] = u8::from(is_admitted);
             missing += usize::from(!is_admitted);
         });
+        self.note_change();
         if missing == 0 {
             return Ok(());
         }

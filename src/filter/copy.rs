@@ -5,10 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use crc32fast::Hasher;
+
 use super::file::{self, NewFile, OwnedFile, failed, too_large};
-use super::header::{BLOCK_LEN, HEADER_LEN, Header};
+use super::header::{BLOCK_LEN, Closed, HEADER_LEN, Header, boot};
 use super::open::resolve;
-use super::{Filter, Opened};
+use super::{Filter, Opened, closing};
 use crate::error::{Error, Result};
 
 impl Filter {
@@ -22,10 +24,11 @@ impl Filter {
         let path = resolve(path)?;
         let new = NewFile::take(&path)?;
         let _replaced = OwnedFile::open(&path)?;
-        let header = opened.header;
+        let mut header = opened.header;
         let len = header.file_len().ok_or_else(|| too_large(&path))?;
         new.begin(&header, false)?;
         let blocks = opened.map.blocks();
+        let mut hasher = Hasher::new();
         new.fill(len, |offset, piece| {
             let first = (offset as usize - HEADER_LEN) / BLOCK_LEN;
             for (bytes, block) in piece.chunks_exact_mut(BLOCK_LEN).zip(&blocks[first..]) {
@@ -33,8 +36,12 @@ impl Filter {
                     bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
                 }
             }
+            hasher.update(piece);
             Ok(())
         })?;
+        // All of it is on disk before it gets its name.
+        header.closed = Some(Closed { checksum: hasher.finalize(), is_on_disk: true, boot: boot() });
+        file::write_header(new.file()?, &header, &path)?;
         new.publish_for_good()
     }
 
@@ -64,11 +71,20 @@ impl Filter {
     pub fn prepare(&self, path: &Path) -> Result<Restoration> {
         self.check_not_forked()?;
         let unreadable = |error: std::io::Error| failed(path, "cannot be read", &error);
-        let (copy, header) = self.open_copy(path)?;
+        let (copy, mut header) = self.open_copy(path)?;
+        let closed = header.closed.take();
         let len = header.file_len().ok_or_else(|| too_large(path))?;
         let new = NewFile::take(&self.path)?;
         new.begin(&header, true)?;
-        new.fill(len, |offset, piece| copy.read_exact_at(piece, offset).map_err(unreadable))?;
+        let mut hasher = Hasher::new();
+        new.fill(len, |offset, piece| {
+            copy.read_exact_at(piece, offset).map_err(unreadable)?;
+            hasher.update(piece);
+            Ok(())
+        })?;
+        if let Some(closed) = closed.filter(Closed::is_binding) {
+            closing::check_sum(closed, hasher.finalize(), path)?;
+        }
         Ok(Restoration { new, header })
     }
 
@@ -80,6 +96,7 @@ impl Filter {
         let fresh = Opened::publish(new, header, &self.path)?;
         // Additions wait no longer than this takes.
         let replaced = std::mem::replace(&mut *self.opened.write(), fresh);
+        self.note_change();
         drop(replaced);
         Ok(())
     }

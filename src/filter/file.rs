@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-use super::header::{HEADER_LEN, Header};
+use super::header::{HEADER_LEN, Header, SECTOR};
 use crate::error::{Error, Result, Status};
 use crate::memory::filled;
 use crate::publish::{Unpublished, publish};
@@ -243,6 +243,21 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Replaces the header of a filter's file by one that differs in its first sector only.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn write_header(file: &File, header: &Header, path: &Path) -> Result<()> {
+    file.write_all_at(&header.to_bytes()[..SECTOR], 0)
+        .map_err(|error| failed(path, "cannot be written", &error))
+}
+
+/// # Errors
+/// `IO`.
+pub(super) fn synchronise(file: &File, path: &Path) -> Result<()> {
+    file.sync_data().map_err(|error| failed(path, "cannot be written", &error))
 }
 
 /// Reads the header of a filter's file.

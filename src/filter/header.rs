@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! 0   8 bytes  damofltr
-//! 8   u32      version, 1
+//! 8   u32      version: 1, or 2 when it was closed in order and nothing has changed since
 //! 12  u32      CRC-32 of bytes 0..12 and 16..4096
 //! 16  u64      capacity
 //! 24  u32      count
 //! 28  u32      k, counters of a key
 //! 32  f64      fpr
 //! 40  u64      blocks
-//! 48           zeros
+//! 48  u32      version 2: CRC-32 of all counters
+//! 52  u32      version 2: 1 when they were on disk, for power cuts, before this was written
+//! 56  u8[16]   version 2: which start of the system it was closed in; zeros where that is not known
+//! 72           zeros
 //! ```
 //!
 //! Then the blocks, 128 bytes each. Magic, version and checksum stay where they are in every version.
@@ -21,7 +24,11 @@ use crate::error::{Error, Result, Status};
 pub(super) const HEADER_LEN: usize = 4096;
 pub(super) const BLOCK_LEN: usize = 128;
 const MAGIC: &[u8; 8] = b"damofltr";
-const VERSION: u32 = 1;
+const OPEN: u32 = 1;
+const CLOSED: u32 = 2;
+/// What changes in a header when a filter is opened or closed, and more: a disk writes so much at
+/// once or not at all.
+pub(super) const SECTOR: usize = 512;
 
 /// What a file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +39,33 @@ pub(super) struct Header {
     /// Counters of a key.
     pub(super) per_key: u32,
     pub(super) blocks: u64,
+    /// None while it is open, and after the process that had it open has died.
+    pub(super) closed: Option<Closed>,
+}
+
+/// What the counters were when a filter was closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Closed {
+    pub(super) checksum: u32,
+    /// They were on disk before this was written.
+    pub(super) is_on_disk: bool,
+    /// In which start of the system.
+    pub(super) boot: [u8; 16],
+}
+
+impl Closed {
+    /// Whether the counters must be these now: a machine that lost power may have kept this and lost
+    /// counters that it was still to write.
+    pub(super) fn is_binding(&self) -> bool {
+        self.is_on_disk || (self.boot != [0; 16] && self.boot == boot())
+    }
+}
+
+/// Changes each time the system is started; zeros where it cannot be told.
+pub(super) fn boot() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.trim().chars().filter(|digit| *digit != '-').collect();
+    u128::from_str_radix(&digits, 16).unwrap_or_default().to_be_bytes()
 }
 
 impl Header {
@@ -43,13 +77,19 @@ impl Header {
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.closed.is_some() { CLOSED } else { OPEN };
+        bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.capacity.to_le_bytes());
         bytes.extend_from_slice(&self.count.to_le_bytes());
         bytes.extend_from_slice(&self.per_key.to_le_bytes());
         bytes.extend_from_slice(&self.fpr.to_le_bytes());
         bytes.extend_from_slice(&self.blocks.to_le_bytes());
+        if let Some(closed) = self.closed {
+            bytes.extend_from_slice(&closed.checksum.to_le_bytes());
+            bytes.extend_from_slice(&u32::from(closed.is_on_disk).to_le_bytes());
+            bytes.extend_from_slice(&closed.boot);
+        }
         bytes.resize(HEADER_LEN, 0);
         let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -80,18 +120,26 @@ impl Header {
             return Err(Error::corruption("has a damaged header: its checksum is wrong"));
         }
         let version = u32::from_le_bytes(array(bytes, 8));
-        if version != VERSION {
+        if ![OPEN, CLOSED].contains(&version) {
             return Err(Error::new(
                 Status::NotSupported,
-                format!("has version {version} of the filter's format; this damo reads version {VERSION}"),
+                format!(
+                    "has version {version} of the filter's format; this damo reads versions {OPEN} and {CLOSED}"
+                ),
             ));
         }
+        let closed = (version == CLOSED).then(|| Closed {
+            checksum: u32::from_le_bytes(array(bytes, 48)),
+            is_on_disk: u32::from_le_bytes(array(bytes, 52)) != 0,
+            boot: array(bytes, 56),
+        });
         let header = Header {
             capacity: u64::from_le_bytes(array(bytes, 16)),
             count: u32::from_le_bytes(array(bytes, 24)),
             per_key: u32::from_le_bytes(array(bytes, 28)),
             fpr: f64::from_le_bytes(array(bytes, 32)),
             blocks: u64::from_le_bytes(array(bytes, 40)),
+            closed,
         };
         let is_possible = (1..=MAX_COUNTERS).contains(&header.per_key) && header.blocks > 0;
         match header.file_len() {
@@ -146,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_documented_ones() {
-        let header = Header { capacity: 0x0102, count: 15, fpr: 0.5, per_key: 9, blocks: 3 };
+        let header = Header { capacity: 0x0102, count: 15, fpr: 0.5, per_key: 9, blocks: 3, closed: None };
         let bytes = header.to_bytes();
         assert_eq!(bytes.len(), 4096);
         assert_eq!(&bytes[..12], b"damofltr\x01\0\0\0");
@@ -157,5 +205,14 @@ mod tests {
         assert!(bytes[48..].iter().all(|byte| *byte == 0));
         assert_eq!(header.file_len(), Some(4096 + 3 * 128));
         assert_eq!(Header::from_bytes(&bytes, 4096 + 3 * 128), Ok(header));
+        let closed = Closed { checksum: 0x0a0b, is_on_disk: true, boot: [7; 16] };
+        let closed = Header { closed: Some(closed), ..header };
+        let bytes = closed.to_bytes();
+        assert_eq!(&bytes[..12], b"damofltr\x02\0\0\0");
+        assert_eq!(bytes[48..72], [&[0x0b, 0x0a, 0, 0, 1, 0, 0, 0][..], &[7; 16]].concat());
+        assert!(bytes[72..].iter().all(|byte| *byte == 0));
+        assert_eq!(Header::from_bytes(&bytes, 4096 + 3 * 128), Ok(closed));
+        // What opening and closing change is in one sector.
+        assert_eq!(header.to_bytes()[SECTOR..], bytes[SECTOR..]);
     }
 }

@@ -6,6 +6,7 @@
 
 mod add;
 mod check;
+mod closing;
 mod copy;
 mod counters;
 mod file;
@@ -18,9 +19,11 @@ mod options;
 mod sync;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
+pub(crate) use closing::verify_file;
 pub use copy::Restoration;
 pub use options::FilterOptions;
 
@@ -28,7 +31,7 @@ use crate::error::{Error, Result, Status};
 use counters::Locks;
 use file::OwnedFile;
 use hash::{Place, Salt};
-use header::Header;
+use header::{Closed, Header};
 use map::{Block, Map};
 
 /// An open filter. Safe to use from any number of threads; one handle at a time, of all processes, has a file.
@@ -39,6 +42,10 @@ pub struct Filter {
     /// Held for writing only to put another file in its place.
     opened: RwLock<Opened>,
     locks: Locks,
+    /// Counters may have changed since it was opened.
+    is_changed: AtomicBool,
+    /// Counters may have changed since the disk last had all of them.
+    is_ahead_of_disk: AtomicBool,
     pid: u32,
 }
 
@@ -47,7 +54,9 @@ struct Opened {
     header: Header,
     map: Map,
     /// Its lock is ours as long as this is open.
-    _file: OwnedFile,
+    file: OwnedFile,
+    /// What the last closing had written.
+    found: Option<Closed>,
 }
 
 /// Groups are numbered 0..=65535.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::RwLock;
 
@@ -10,7 +11,7 @@ use super::file::{self, NewFile, OwnedFile, failed, too_large};
 use super::header::Header;
 use super::layout::Layout;
 use super::map::Map;
-use super::{Filter, FilterOptions, Opened};
+use super::{Filter, FilterOptions, Opened, closing};
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
 
@@ -36,11 +37,15 @@ impl Filter {
         } else {
             Opened::make(&path, &options)?
         };
+        // One that was on disk when it was closed is so still.
+        let is_ahead_of_disk = !opened.found.is_some_and(|found| found.is_on_disk);
         Ok(Filter {
             options,
             path,
             opened: RwLock::new(opened),
             locks: Locks::new()?,
+            is_changed: AtomicBool::new(false),
+            is_ahead_of_disk: AtomicBool::new(is_ahead_of_disk),
             pid: std::process::id(),
         })
     }
@@ -56,8 +61,13 @@ impl Opened {
         })?;
         let len = header.file_len().ok_or_else(|| too_large(path))?;
         file::reserve(file.file(), len).map_err(|error| failed(path, "has no room on disk", &error))?;
+        if options.verify {
+            closing::check(file.file(), &header, path)?;
+        }
         let map = map(file.file(), &header, path)?;
-        Ok(Some(Opened { header, map, _file: file }))
+        let mut opened = Opened { header, map, file, found: None };
+        opened.begin(path)?;
+        Ok(Some(opened))
     }
 
     /// Makes a new file, in place of the one that is there unless that is to be opened.
@@ -73,7 +83,7 @@ impl Opened {
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
         let Layout { blocks, per_key } = Layout::new(capacity, fpr);
-        let header = Header { capacity, count, fpr, per_key, blocks };
+        let header = Header { capacity, count, fpr, per_key, blocks, closed: None };
         new.begin(&header, true)?;
         Opened::publish(new, header, path)
     }
@@ -82,7 +92,7 @@ impl Opened {
     pub(super) fn publish(new: NewFile, header: Header, path: &Path) -> Result<Opened> {
         // What can fail comes first.
         let map = map(new.file()?, &header, path)?;
-        Ok(Opened { header, map, _file: new.publish()? })
+        Ok(Opened { header, map, file: new.publish()?, found: None })
     }
 }
 

@@ -17,6 +17,8 @@ pub struct FilterOptions {
     pub path: PathBuf,
     /// Whether a file that is there is opened, or replaced by a fresh one.
     pub reload: bool,
+    /// Whether a checksum of the counters is written when it is closed, and compared when it is opened.
+    pub verify: bool,
 }
 
 /// A counter has four bits.
@@ -36,7 +38,15 @@ impl FilterOptions {
         let fpr = reader.float(&["fpr"], 1e-3, FPR)?;
         let path = reader.required_text("path", "the path of a file, a string that is not empty")?;
         let reload = reader.bool("reload", true)?;
+        let verify = reader.bool("verify", true)?;
         reader.finish()?;
-        Ok(FilterOptions { capacity: capacity as u64, count: count as u32, fpr, path: path.into(), reload })
+        Ok(FilterOptions {
+            capacity: capacity as u64,
+            count: count as u32,
+            fpr,
+            path: path.into(),
+            reload,
+            verify,
+        })
     }
 }

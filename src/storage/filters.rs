@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Core;
+use super::checkpoint::is_absence;
 use crate::error::{Error, Result};
-use crate::filter::{Filter, Restoration};
+use crate::filter::{Filter, Restoration, verify_file};
 
 /// One entry for each embedding that has a filter.
 #[derive(Default)]
@@ -127,12 +128,8 @@ impl Core {
     /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
     pub(super) fn prepare_filters(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
-        let copies: Vec<Copy> = match std::fs::read(folder.join(LIST)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io(format!("'{}': {error}", folder.display()))),
-            Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| Error::corruption(format!("its list of filters is damaged: {error}")))?,
-        };
+        let copies = read_list(&folder)?;
+        verify(&folder, &copies)?;
         let mut prepared = Vec::new();
         for (groups, filter) in self.filters.live() {
             let path = filter.path().display().to_string();
@@ -146,10 +143,36 @@ impl Core {
         Ok(prepared)
     }
 
+    /// Compares the copies of filters that came with the checkpoint which this storage was, if it was one.
+    ///
+    /// # Errors
+    /// `CORRUPTION` naming the file; `IO`.
+    pub(super) fn verify_filters(&self) -> Result<()> {
+        let folder = self.dir.join(FOLDER);
+        verify(&folder, &read_list(&folder)?)
+    }
+
     /// The filters that embeddings have now.
     pub fn filters(&self) -> &Filters {
         &self.filters
     }
+}
+
+/// The list of the copies in a folder; empty where there is none.
+fn read_list(folder: &Path) -> Result<Vec<Copy>> {
+    let list = folder.join(LIST);
+    match std::fs::read(&list) {
+        Err(error) if is_absence(&error) => Ok(Vec::new()),
+        Err(error) => Err(Error::io(format!("'{}': {error}", list.display()))),
+        Ok(json) => serde_json::from_slice(&json).map_err(|error| {
+            Error::corruption(format!("its list of filters '{}' is damaged: {error}", list.display()))
+        }),
+    }
+}
+
+/// Reads the copies through.
+fn verify(folder: &Path, copies: &[Copy]) -> Result<()> {
+    copies.iter().try_for_each(|copy| verify_file(&folder.join(&copy.file)))
 }
 
 fn is_same(known: &Weak<Filter>, filter: &Arc<Filter>) -> bool {

@@ -63,6 +63,7 @@ impl Storage {
             let _call = self.begin_call()?;
             check_headroom(1).map_err(in_dir)?;
             self.core().rocks().and_then(|rocks| rocks.verify_checksums()).map_err(in_dir)?;
+            self.core().verify_filters().map_err(in_dir)?;
         }
         let rows = self.row_count(None).map_err(in_dir)?;
         Ok(Verified { rows, groups: self.groups().len() as u64 })

@@ -1,0 +1,117 @@
+//! Closing in order, and what that says at the next opening.
+//!
+//! Counters change all the time and have no moment at which a checksum of them would hold, but for
+//! the time when nobody has the filter. Whoever closes it writes one into the header, and whoever
+//! opens it compares and takes it out again, before anything changes. A filter whose process was
+//! killed has none, and is as good as ever; one that has been closed and does not fit is damaged.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::file::{PIECE, failed, read_header, synchronise, too_large, write_header};
+use super::header::{Closed, HEADER_LEN, Header, boot};
+use super::{Filter, Opened};
+use crate::error::{Error, Result};
+use crate::memory::filled;
+
+impl Filter {
+    /// To be called after counters may have changed.
+    #[inline(always)]
+    pub(super) fn note_change(&self) {
+        for flag in [&self.is_changed, &self.is_ahead_of_disk] {
+            // Only read when it is set, so that threads do not take it from each other.
+            if !flag.load(Ordering::SeqCst) {
+                flag.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Writes into the header what the counters are now. Nobody else has the filter any more.
+    fn close(&mut self) -> Result<()> {
+        let is_on_disk = !*self.is_ahead_of_disk.get_mut();
+        let is_changed = *self.is_changed.get_mut();
+        let opened = self.opened.get_mut();
+        let (file, header) = (opened.file.file(), &mut opened.header);
+        let checksum = match opened.found {
+            Some(found) if !is_changed => found.checksum,
+            _ => checksum(file, header, &self.path)?,
+        };
+        header.closed = Some(Closed { checksum, is_on_disk, boot: boot() });
+        write_header(file, header, &self.path)
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        // In a forked child it is the parent's.
+        if self.options.verify && self.pid == std::process::id() {
+            // Where that fails the next opening has nothing to compare with.
+            let _ = self.close();
+        }
+    }
+}
+
+impl Opened {
+    /// Takes out of the header what closing has written, before anything changes.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn begin(&mut self, path: &Path) -> Result<()> {
+        let Some(found) = self.header.closed.take() else { return Ok(()) };
+        self.found = Some(found);
+        write_header(self.file.file(), &self.header, path)?;
+        // Otherwise counters that change from now on might get to disk, and this not.
+        if found.is_on_disk { synchronise(self.file.file(), path) } else { Ok(()) }
+    }
+}
+
+/// Compares a file with what its header says of its counters, if it says anything.
+///
+/// # Errors
+/// `IO`; `CORRUPTION` when they differ.
+pub(super) fn check(file: &std::fs::File, header: &Header, path: &Path) -> Result<()> {
+    match header.closed.filter(Closed::is_binding) {
+        Some(closed) => check_sum(closed, checksum(file, header, path)?, path),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
+/// `CORRUPTION`.
+pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path) -> Result<()> {
+    if closed.checksum == checksum {
+        return Ok(());
+    }
+    Err(Error::corruption(format!(
+        "path '{}' is damaged: its counters are not those that were there when it was closed; put a copy in its place \
+         (checkpoints have one, in the folder filters), begin anew with reload false, or use it as it is with verify \
+         false",
+        path.display()
+    )))
+}
+
+/// Compares the file at `path`, which nobody has open, with its header.
+///
+/// # Errors
+/// `IO`, `CORRUPTION`, and those of opening a file that is no filter.
+pub(crate) fn verify_file(path: &Path) -> Result<()> {
+    let file = std::fs::File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
+    let header = read_header(&file, path)?;
+    check(&file, &header, path)
+}
+
+/// The CRC-32 of all counters. Read, and not through the mapping: a disk that fails is an error then.
+fn checksum(file: &std::fs::File, header: &Header, path: &Path) -> Result<u32> {
+    use std::os::unix::fs::FileExt;
+    let len = header.file_len().ok_or_else(|| too_large(path))?;
+    let mut piece = filled(0u8, PIECE)?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut offset = HEADER_LEN as u64;
+    while offset < len {
+        let piece = &mut piece[..PIECE.min((len - offset) as usize)];
+        file.read_exact_at(piece, offset).map_err(|error| failed(path, "cannot be read", &error))?;
+        hasher.update(piece);
+        offset += piece.len() as u64;
+    }
+    Ok(hasher.finalize())
+}
