@@ -64,16 +64,17 @@ impl Inventory {
             machine_stopped,
         )?;
         let logs = logs(dir)?;
+        let listed_logs = self.files.iter().filter(|listed| listed.name.ends_with(LOG));
+        let newest = listed_logs.filter_map(|listed| number_in(&listed.name, "", LOG)).max().unwrap_or(0);
         for listed in self.files.iter().filter(|listed| listed.name.ends_with(LOG)) {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
-            } else if !has_grown {
-                // It goes when MANIFEST says that it is not needed any more.
+            } else if !has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
+                // It goes once MANIFEST says that it is not needed any more. RocksDB itself looks whether one is missing that
+                // another one follows.
                 return Err(corruption(&dir.join(&listed.name), "is missing"));
             }
         }
-        let listed_logs = self.files.iter().filter(|listed| listed.name.ends_with(LOG));
-        let newest = listed_logs.filter_map(|listed| number_in(&listed.name, "", LOG)).max().unwrap_or(0);
         for (number, name) in logs {
             let listed = self.files.iter().find(|listed| listed.name == name);
             if listed.is_none() && number < newest {
