@@ -1,4 +1,5 @@
-/* The system calls that come through the shim. Each asks shim.c what becomes of it, and is otherwise made as it is. */
+/* The system calls that come through the shim. Each asks shim.c what becomes of it, and is
+ * otherwise made as it is. */
 #define _GNU_SOURCE
 #include "shim.h"
 

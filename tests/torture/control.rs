@@ -1,4 +1,5 @@
-//! The shim's control block (shim.h has its twin), and the board on which a worker tells how far it is.
+//! The shim's control block (shim.h has its twin), and the board on which a worker tells how far it
+//! is.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -18,12 +19,12 @@ pub struct Control {
     countdown: AtomicI64,
     seen: AtomicI64,
     lottery: AtomicU32,
-    last_kind: AtomicU32,
+    first_kind: AtomicU32,
     path: Text,
     boot_id: Text,
     mount: Text,
     log: Text,
-    last_path: Text,
+    first_path: Text,
 }
 
 // SAFETY: atomics only.
@@ -130,12 +131,12 @@ impl Control {
         self.seen.load(SeqCst)
     }
 
-    /// The kind and the path of the call that met its fate last.
-    pub fn last(&self) -> String {
-        let kind = self.last_kind.load(SeqCst);
+    /// The kind and the path of the first call that met its fate.
+    pub fn first(&self) -> String {
+        let kind = self.first_kind.load(SeqCst);
         let name = KINDS.get(kind.trailing_zeros() as usize).copied().unwrap_or("nothing");
         let bytes: Vec<u8> =
-            self.last_path.iter().map(|byte| byte.load(SeqCst)).take_while(|byte| *byte != 0).collect();
+            self.first_path.iter().map(|byte| byte.load(SeqCst)).take_while(|byte| *byte != 0).collect();
         let path = String::from_utf8_lossy(&bytes).into_owned();
         // What comes after the trial's directory says enough.
         let short = path.rsplit_once("/trial/").map_or(path.as_str(), |(_, rest)| rest);

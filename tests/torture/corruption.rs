@@ -1,5 +1,6 @@
-//! Corruption: files of storages that were closed or killed, of checkpoints, tables, increments, filters and imports are
-//! damaged. What opens has exactly the rows that it had; anything else is refused, by an error that names the file.
+//! Corruption: files of storages that were closed or killed, of checkpoints, tables, increments,
+//! filters and imports are damaged. What opens has exactly the rows that it had; anything else is
+//! refused, by an error that names the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -298,9 +299,11 @@ fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Used) -
             sound(examination)
         }
         (Subject::Filter, Used::Admitted(admitted)) => {
-            check_filter(admitted, timeline, None).map_or(Ok(()), |why| Err(lost(why)))
+            check_filter(admitted, &timeline.counts, &timeline.counts, None)
+                .map_or(Ok(()), |why| Err(lost(why)))
         }
-        // An import's floats have no checksums: only rows that the file does not concern can be judged.
+        // An import's floats have no checksums: only rows that the file does not concern can be
+        // judged.
         (Subject::Import, Used::Examined(examination) | Used::NotLoaded(_, examination)) => {
             sound(examination)
         }

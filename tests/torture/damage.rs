@@ -81,7 +81,8 @@ pub fn is_idle(file: &Path) -> bool {
 }
 
 impl Damage {
-    /// Any damage of a file; half of the bits are in its first bytes, where headers are, or its last.
+    /// Any damage of a file; half of the bits are in its first bytes, where headers are, or its
+    /// last.
     pub fn any(random: &mut ChaCha8Rng, len: usize, others: &[PathBuf]) -> Damage {
         let other = |random: &mut ChaCha8Rng| others[random.random_range(0..others.len())].clone();
         let at = match random.random_range(0..4) {

@@ -1,5 +1,6 @@
 //! What a fresh process finds in a storage, and whether work goes on in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -89,8 +90,8 @@ fn compare(what: &str, found: &Model, expected: &Model, troubles: &mut Vec<Strin
     }
 }
 
-/// Whether the files beside the storage are what they were when they were made. The operation under way may have left its
-/// own: `timeline` has it if its file is there.
+/// Whether the files beside the storage are what they were when they were made. The operation under
+/// way may have left its own: `timeline` has it if its file is there.
 pub fn examine_files(places: &Places, opening: Opening, timeline: &Timeline) -> Vec<String> {
     let mut troubles = Vec::new();
     let mut check = |what: String, found: Result<Model>, expected: &Model| match found {
@@ -128,18 +129,25 @@ pub fn admitted(places: &Places) -> Result<Vec<i64>> {
     Ok(admitted)
 }
 
-/// Whether a filter admits what was added, of which the operation under way may be a part.
-pub fn check_filter(admitted: &[i64], timeline: &Timeline, under_way: Option<&Op>) -> Option<String> {
+/// Whether a filter admits what was added: at least `least`, at most `most` and what the operation
+/// under way adds.
+pub fn check_filter(
+    admitted: &[i64],
+    least: &BTreeMap<i64, u32>,
+    most: &BTreeMap<i64, u32>,
+    under_way: Option<&Op>,
+) -> Option<String> {
     for key in KEYS {
-        let least = timeline.counts.get(&key).copied().unwrap_or(0);
+        let count = |counts: &BTreeMap<i64, u32>| counts.get(&key).copied().unwrap_or(0);
         let extra = match under_way {
             Some(Op::FilterAdd(keys)) => keys.iter().filter(|added| **added == key).count() as u32,
             _ => 0,
         };
+        let (least, most) = (count(least), count(most) + extra);
         let is_admitted = admitted.contains(&key);
-        if (least >= FILTER_COUNT && !is_admitted) || (least + extra < FILTER_COUNT && is_admitted) {
+        if (least >= FILTER_COUNT && !is_admitted) || (most < FILTER_COUNT && is_admitted) {
             return Some(format!(
-                "the filter: key {key} was added {least} times, and admitted is {is_admitted}"
+                "the filter: key {key} was added {least} to {most} times, admitted is {is_admitted}"
             ));
         }
     }

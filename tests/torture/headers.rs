@@ -33,7 +33,8 @@ fn spread(records: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     records.into_iter().step_by(step).chain(last).collect()
 }
 
-/// Of a journal (docs/formats.md): a header of 24 bytes, then records, each with a header of 64 and its payload.
+/// Of a journal (docs/formats.md): a header of 24 bytes, then records, each with a header of 64 and
+/// its payload.
 fn journal(bytes: &[u8]) -> Vec<(usize, usize)> {
     const FILE_HEADER: usize = 24;
     const HEADER: usize = 64;
@@ -45,7 +46,8 @@ fn journal(bytes: &[u8]) -> Vec<(usize, usize)> {
     found
 }
 
-/// Of RocksDB's logs: blocks of 32 KiB with records whose headers have 7 bytes, or 11 with the number of a recycled log.
+/// Of RocksDB's logs: blocks of 32 KiB with records whose headers have 7 bytes, or 11 with the
+/// number of a recycled log.
 fn log(bytes: &[u8]) -> Vec<(usize, usize)> {
     const BLOCK: usize = 32 << 10;
     let (mut found, mut at) = (Vec::new(), 0);

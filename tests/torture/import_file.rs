@@ -1,4 +1,5 @@
-//! Files to be imported: checkpoints of the earlier implementation (docs/formats.md), whose rows are a function of a number.
+//! Files to be imported: checkpoints of the earlier implementation (docs/formats.md), whose rows
+//! are a function of a number.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! Looks at a storage after a stop, in a fresh process, and compares it with what was promised.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::{Opening, Places};
@@ -19,7 +20,7 @@ pub fn answer<T: serde::de::DeserializeOwned>(end: End) -> Result<T, Verdict> {
     match end {
         End::Returned(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| Verdict::Broken(CRASH, format!("no answer: {error}"))),
-        End::Hung => broken(HANG, format!("no answer in {} s", TIMEOUT.as_secs())),
+        End::Hung => broken(HANG, "no answer in time".to_owned()),
         End::Panicked(what) => broken(CRASH, format!("panic: {what}")),
         End::Signal(signal) => broken(CRASH, format!("signal {signal}")),
         End::Exit(code) => broken(CRASH, format!("exit code {code}")),
@@ -35,7 +36,8 @@ pub fn look(places: &Places, opening: Opening) -> Result<Result<Examination, Ref
     answer(in_child(TIMEOUT, || encode(&examine(places, opening))))
 }
 
-/// Judges a storage after a stop, with `under_way` not acknowledged; also what was found, to go on from.
+/// Judges a storage after a stop, with `under_way` not acknowledged; also what was found, to go on
+/// from.
 pub fn judge(
     places: &Places,
     opening: Opening,
@@ -63,11 +65,31 @@ pub fn judge_files(
     timeline: &Timeline,
     under_way: Option<&Op>,
 ) -> Result<(), Verdict> {
+    files(places, opening, timeline, &timeline.counts, under_way)
+}
+
+/// As `judge_files`; the filter has what was synced, and of what came later some.
+pub fn judge_files_after_power(
+    places: &Places,
+    opening: Opening,
+    timeline: &Timeline,
+    under_way: Option<&Op>,
+) -> Result<(), Verdict> {
+    files(places, opening, timeline, &timeline.synced, under_way)
+}
+
+fn files(
+    places: &Places,
+    opening: Opening,
+    timeline: &Timeline,
+    least: &BTreeMap<i64, u32>,
+    under_way: Option<&Op>,
+) -> Result<(), Verdict> {
     let troubles: Vec<String> = answer(in_child(TIMEOUT, || {
         let mut troubles = examine_files(places, opening, timeline);
         if places.filter().exists() {
             match admitted(places) {
-                Ok(admitted) => troubles.extend(check_filter(&admitted, timeline, under_way)),
+                Ok(admitted) => troubles.extend(check_filter(&admitted, least, &timeline.counts, under_way)),
                 Err(error) => troubles.push(format!("the filter: {error:?}")),
             }
         }

@@ -1,15 +1,17 @@
-//! Kills: at the n-th call that changes anything on disk, of every operation, and at random moments.
+//! Kills: at the n-th call that changes anything on disk, of every operation, and at random
+//! moments.
 
 use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::control::{Board, CHANGES, Control, Fate, Plan};
+use crate::control::{CHANGES, Control, Fate, Plan};
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
 use crate::judge::{TIMEOUT, judge, judge_files};
 use crate::lanes::Lane;
 use crate::scenes::{Scene, Target, account, scenes};
 use crate::script::{Op, random};
+use crate::sessions::{forget_old, session_ops, work};
 use crate::stage::{Start, after_kill};
 use crate::system::{Child, End, in_child, kill_self};
 use crate::tally::{CLOSED, CRASH, HANG, Verdict};
@@ -99,14 +101,15 @@ fn at_call(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan,
     board.reset();
     control.watch(&places.root);
     let end = in_child(TIMEOUT, || {
-        let (engine, outcome) = scene.play(&places, opening, board, control, plan);
+        let (engine, outcome) =
+            scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm());
         outcome.unwrap_or_else(|error| panic!("{}: {error:?}", scene.name));
         // Neither closed nor destroyed.
         std::mem::forget(engine);
         kill_self()
     });
     control.disarm();
-    let (fired, at) = (control.fired() > 0, control.last());
+    let (fired, at) = (control.fired() > 0, control.first());
     let judged = match end {
         End::Signal(libc::SIGKILL) => after(lane, scene, &places, opening, &mut timeline, luck),
         End::Hung => Err(Verdict::Broken(HANG, "before it was killed".to_owned())),
@@ -134,7 +137,7 @@ fn after(
 ) -> Result<(), Verdict> {
     let under_way = scene.account(timeline, lane.board, places);
     let promise = match (&scene.target, &under_way) {
-        (Target::Open, _) => lane.stage.base(scene.start, opening).promise(),
+        (Target::Open, _) => lane.stage.promise_of(scene, opening),
         // What was closed is all there.
         (Target::Op(Op::Close), None) => Promise::All,
         _ => after_kill(opening.durability),
@@ -174,7 +177,7 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
         next += ops.len() as u64;
         board.reset();
         let child = Child::start(|| {
-            work(&ops, &places, opening, board);
+            std::mem::forget(work(&ops, &places, opening, board));
             kill_self()
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..60_000)));
@@ -202,47 +205,9 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
             }
             Err(other) => return other,
         }
-        // What a filter was killed in has counted some of its keys, and files that are not needed any more take time.
+        // What a filter was killed in has counted some of its keys, and files that are not needed
+        // any more take time.
         forget_old(&mut timeline, &places);
     }
     Verdict::Survived
-}
-
-fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
-    let (mut checkpoint, mut table) = (timeline.checkpoint(), timeline.table());
-    let mut ops = Vec::new();
-    for index in first..first + 80 {
-        let op = Op::any(&mut random(seed, index), index, checkpoint, table);
-        match op {
-            Op::Checkpoint(number) => checkpoint = Some(number),
-            Op::DumpTable(number) => table = Some(number),
-            // What dumps may follow is stored with the rows.
-            Op::Load(_) => table = None,
-            _ => {}
-        }
-        ops.push(op);
-    }
-    ops
-}
-
-fn work(ops: &[Op], places: &Places, opening: Opening, board: &Board) {
-    board.start(0);
-    let mut engine = Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
-    board.acknowledge(0);
-    for (index, op) in ops.iter().enumerate() {
-        board.start(index + 1);
-        engine.make(op).unwrap_or_else(|error| panic!("{}: {error:?}", op.name()));
-        board.acknowledge(index + 1);
-    }
-}
-
-fn forget_old(timeline: &mut Timeline, places: &Places) {
-    let _ = std::fs::remove_file(places.filter());
-    timeline.counts.clear();
-    timeline.classics.clear();
-    timeline.increments.clear();
-    timeline.tables.clear();
-    while timeline.checkpoints.len() > 2 {
-        timeline.checkpoints.pop_first();
-    }
 }

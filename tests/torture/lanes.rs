@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::control::{Board, Control, Fate, Plan};
+use crate::disk::Disk;
 use crate::engine::Opening;
 use crate::judge::{TIMEOUT, encode};
 use crate::options::Options;
@@ -19,9 +20,10 @@ pub struct Lane {
     pub board: &'static Board,
     pub stage: Stage,
     pub tally: Tally,
-    index: u64,
+    pub index: u64,
     deadline: Option<Instant>,
     calls: HashMap<(&'static str, &'static str, u32), i64>,
+    disk: Option<Disk>,
 }
 
 /// What a campaign consists of.
@@ -77,6 +79,7 @@ fn run_lane(
         index,
         deadline,
         calls: HashMap::new(),
+        disk: None,
     };
     if let Some(case) = &options.repeat {
         let verdict = match case.parse() {
@@ -100,11 +103,18 @@ fn run_lane(
     } else {
         (campaign.exhaustive)(&mut lane);
     }
+    drop(lane.disk.take());
     let _ = std::fs::remove_dir_all(&scratch);
     lane.tally
 }
 
 impl Lane {
+    /// The disk that can lose its power, made when it is first needed.
+    pub fn disk(&mut self) -> &Disk {
+        let (scratch, may_mount) = (&self.stage.scratch, !self.options.is_unmounted);
+        self.disk.get_or_insert_with(|| Disk::new(scratch, may_mount))
+    }
+
     /// Whether the case with this number is for this lane.
     pub fn is_mine(&self, number: u64) -> bool {
         number % self.options.jobs == self.index
@@ -134,7 +144,7 @@ impl Lane {
         let (board, control) = (self.board, self.control);
         let plan = Plan { fate: Fate::Kill, kinds, nth: i64::MAX, again: 0, part: 0 };
         let end = in_child(TIMEOUT, || {
-            drop(scene.play(&places, opening, board, control, plan));
+            drop(scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm()));
             Vec::new()
         });
         assert!(matches!(end, End::Returned(_)), "{} without a fault: {end:?}", scene.name);

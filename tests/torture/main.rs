@@ -1,25 +1,33 @@
-//! Campaigns that attack storages: kills, power cuts, corruption, errors of system calls, limits. Whatever is left is opened
-//! and compared, row by row, with a model of what docs/durability.md promises.
+//! Campaigns that attack storages: kills, power cuts, corruption, errors of system calls, limits.
+//! Whatever is left is opened and compared, row by row, with a model of what docs/durability.md
+//! promises.
 //!
-//! scripts/torture builds and runs this. The driver never opens a storage itself: it forks workers that do, and fresh
-//! processes that look at what the workers left. A preloaded library (shim.c) makes their system calls fail.
+//! scripts/torture builds and runs this. The driver never opens a storage itself: it forks workers
+//! that do, and fresh processes that look at what the workers left. A preloaded library (shim.c)
+//! makes their system calls fail.
 
 mod control;
 mod corruption;
+mod cut_back;
 mod damage;
+mod disk;
 mod engine;
 mod errors;
 mod examine;
 mod groups;
 mod headers;
 mod import_file;
+mod inquest;
 mod judge;
 mod kills;
 mod lanes;
+mod limits;
 mod model;
 mod options;
+mod power;
 mod scenes;
 mod script;
+mod sessions;
 mod stage;
 mod system;
 mod tally;
@@ -32,8 +40,9 @@ use control::Control;
 use lanes::Campaign;
 use options::Options;
 
-static CAMPAIGNS: [Campaign; 3] = [
+static CAMPAIGNS: [Campaign; 5] = [
     Campaign { name: "kills", exhaustive: kills::exhaustive, trial: kills::trial, repeat: kills::repeat },
+    Campaign { name: "power", exhaustive: power::exhaustive, trial: power::trial, repeat: power::repeat },
     Campaign {
         name: "corruption",
         exhaustive: corruption::exhaustive,
@@ -41,6 +50,7 @@ static CAMPAIGNS: [Campaign; 3] = [
         repeat: corruption::repeat,
     },
     Campaign { name: "errors", exhaustive: errors::exhaustive, trial: errors::trial, repeat: errors::repeat },
+    Campaign { name: "limits", exhaustive: limits::exhaustive, trial: limits::trial, repeat: limits::repeat },
 ];
 
 fn main() -> ExitCode {

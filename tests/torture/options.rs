@@ -18,6 +18,8 @@ pub struct Options {
     pub jobs: u64,
     pub scratch: PathBuf,
     pub shim: PathBuf,
+    /// Power cuts without mounting anything.
+    pub is_unmounted: bool,
 }
 
 pub const CAMPAIGNS: [&str; 5] = ["kills", "power", "corruption", "errors", "limits"];
@@ -50,6 +52,12 @@ fn command() -> Command {
                 .help("Which campaigns to run [default: all]"),
         )
         .arg(Arg::new("quick").long("quick").action(ArgAction::SetTrue).help("All campaigns in about three minutes"))
+        .arg(
+            Arg::new("unmounted")
+                .long("unmounted")
+                .action(ArgAction::SetTrue)
+                .help("Power cuts: cut directories back, even where ext4 may be mounted"),
+        )
         .arg(number("seed", "Seed of everything that is random").default_value("1"))
         .arg(number("seconds", "Ends each campaign after so many seconds"))
         .arg(number("trials", "Random trials of each campaign"))
@@ -82,6 +90,7 @@ impl Options {
             jobs: jobs.unwrap_or(cores).max(1),
             scratch: scratch.map_or_else(default_scratch, PathBuf::from),
             shim: shim.map(PathBuf::from).unwrap_or_default(),
+            is_unmounted: found.get_flag("unmounted"),
         }
         .quick(found.get_flag("quick"))
     }

@@ -1,6 +1,6 @@
 //! Scenes: a storage to start from, calls to warm up, and the operation that is attacked.
 
-use crate::control::{Board, Control, Plan};
+use crate::control::Board;
 use crate::engine::{Engine, Opening, Places};
 use crate::script::{Op, random};
 use crate::stage::Start;
@@ -58,7 +58,8 @@ pub fn scenes() -> Vec<Scene> {
 }
 
 impl Scene {
-    /// Operations of the worker, the attacked one last; opening is the first step and none of these.
+    /// Operations of the worker, the attacked one last; opening is the first step and none of
+    /// these.
     pub fn ops(&self) -> Vec<Op> {
         let mut ops = self.before.clone();
         if let Target::Op(op) = &self.target {
@@ -67,22 +68,23 @@ impl Scene {
         ops
     }
 
-    /// In the worker: everything up to the target without a fault, then the target with one. The board's step 0 is opening,
-    /// the others are those of `ops`. Returns what the target did.
+    /// In the worker: everything up to the target, which is between `begin` and `end`, where there
+    /// are faults. The board's step 0 is opening, the others are those of `ops`. Returns what the
+    /// target did.
     pub fn play(
         &self,
         places: &Places,
         opening: Opening,
         board: &Board,
-        control: &Control,
-        plan: Plan,
+        begin: &dyn Fn(),
+        end: &dyn Fn(),
     ) -> (Option<Engine>, damo::error::Result<()>) {
         let ops = self.ops();
         board.start(0);
         if let Target::Open = self.target {
-            control.arm(plan);
+            begin();
             let opened = Engine::open(places, opening);
-            control.disarm();
+            end();
             return match opened {
                 Ok(engine) => {
                     board.acknowledge(0);
@@ -97,11 +99,11 @@ impl Scene {
             let is_target = index + 1 == ops.len();
             board.start(index + 1);
             if is_target {
-                control.arm(plan);
+                begin();
             }
             let outcome = engine.make(op);
             if is_target {
-                control.disarm();
+                end();
                 if outcome.is_ok() {
                     board.acknowledge(index + 1);
                 }
@@ -113,7 +115,8 @@ impl Scene {
         unreachable!("the last operation is the target")
     }
 
-    /// Brings the timeline to where the board says that the worker was; the operation that was under way.
+    /// Brings the timeline to where the board says that the worker was; the operation that was
+    /// under way.
     pub fn account(&self, timeline: &mut Timeline, board: &Board, places: &Places) -> Option<Op> {
         account(&self.ops(), timeline, board, places)
     }

@@ -1,5 +1,5 @@
-/* A library to be preloaded that makes system calls fail, kill, or cut the power: this file decides which. The calls that
- * come through here are in calls.c. */
+/* A library to be preloaded that makes system calls fail, kill, or cut the power: this file decides
+ * which. The calls that come through here are in calls.c. */
 #define _GNU_SOURCE
 #include "shim.h"
 
@@ -43,7 +43,8 @@ void torture_path(int fd, const char *path, char *buffer, size_t size) {
   if (path != NULL && path[0] != '\0') snprintf(buffer + used, size - used, used > 0 ? "/%s" : "%s", path);
 }
 
-/* A 64-bit xorshift: the driver's seed decides where calls are counted, this only what is flushed early. */
+/* A 64-bit xorshift: the driver's seed decides where calls are counted, this only what is flushed
+ * early. */
 static uint64_t draw(void) {
   if (random_state == 0) random_state = 0x9e3779b97f4a7c15u ^ (uint64_t)attached->seen * 7919 ^ (uint64_t)getpid() << 32;
   random_state ^= random_state << 13;
@@ -74,7 +75,8 @@ static ssize_t write_part(const struct call *call) {
   return syscall(SYS_write, call->fd, call->data, part);
 }
 
-/* Whether this call, the n-th to be counted, meets its fate; also which of those calls it is, from 0. */
+/* Whether this call, the n-th to be counted, meets its fate; also which of those calls it is, from
+ * 0. */
 static int is_hit(int64_t *which) {
   int64_t left = __sync_sub_and_fetch(&attached->countdown, 1);
   *which = -left;
@@ -84,8 +86,10 @@ static int is_hit(int64_t *which) {
 static ssize_t meet_fate(const struct call *call, int64_t which, const char *path) {
   struct control *control = attached;
   ssize_t written = 0;
-  control->last_kind = call->kind;
-  snprintf(control->last_path, sizeof control->last_path, "%s", path);
+  if (which == 0) {
+    control->first_kind = call->kind;
+    snprintf(control->first_path, sizeof control->first_path, "%s", path);
+  }
   if (control->part > 0 && which == 0 && call->data != NULL) written = write_part(call);
   control->fired++;
   switch (control->mode) {

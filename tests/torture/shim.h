@@ -1,10 +1,12 @@
-/* The control block of the shim, shared between the driver and its workers. src of its twin: control.rs. */
+/* The control block of the shim, shared between the driver and its workers. src of its twin:
+ * control.rs. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Kinds of system calls. Those up to KIND_FLUSH change what is stored; the others only look, or take resources. */
+/* Kinds of system calls. Those up to KIND_FLUSH change what is stored; the others only look, or
+ * take resources. */
 enum kind {
   KIND_WRITE = 1 << 0,
   KIND_SYNC = 1 << 1,
@@ -43,12 +45,12 @@ struct control {
   volatile int64_t countdown; /* the call that makes it 0 is the first */
   volatile int64_t seen;      /* calls that were counted */
   volatile uint32_t lottery;  /* of a million writes, so many are followed by an early sync_file_range */
-  volatile uint32_t last_kind;
+  volatile uint32_t first_kind;
   char path[256];      /* only calls whose path contains this */
   char boot_id[256];   /* opened in place of the system's boot id, unless empty */
   char mount[256];     /* what MODE_CUT shuts down */
   char log[256];       /* the file that every change is recorded in (record.c), unless empty */
-  char last_path[256]; /* of the call that met its fate last */
+  char first_path[256]; /* of the call that met its fate first */
 };
 
 /* Called by the driver once, before it forks workers. */

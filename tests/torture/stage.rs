@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Opening, Places};
 use crate::model::Model;
+use crate::scenes::{Scene, Target};
 use crate::script::{KEYS, Op, random};
 use crate::system::{End, in_child, kill_self};
 use crate::timeline::{Promise, Timeline};
@@ -30,7 +31,7 @@ pub struct Base {
 
 /// The bases of one lane.
 pub struct Stage {
-    scratch: PathBuf,
+    pub scratch: PathBuf,
     bases: HashMap<(Start, &'static str), Base>,
     seed: u64,
 }
@@ -57,13 +58,27 @@ impl Stage {
         })
     }
 
+    /// What a scene must find, up to its target.
+    pub fn promise_of(&mut self, scene: &Scene, opening: Opening) -> Promise {
+        match scene.target {
+            Target::Open => self.base(scene.start, opening).promise(),
+            Target::Op(_) => Promise::All,
+        }
+    }
+
     /// A fresh copy of a base, and what it holds.
     pub fn set_up(&mut self, start: Start, opening: Opening) -> (Places, Timeline) {
         let trial = self.trial();
+        let timeline = self.set_up_at(&trial, start, opening);
+        (trial, timeline)
+    }
+
+    /// As `set_up`, in another place.
+    pub fn set_up_at(&mut self, places: &Places, start: Start, opening: Opening) -> Timeline {
         let base = self.base(start, opening);
-        let _ = fs::remove_dir_all(&trial.root);
-        copy_dir(&base.places.root, &trial.root);
-        (trial, base.timeline.clone())
+        let _ = fs::remove_dir_all(&places.root);
+        copy_dir(&base.places.root, &places.root);
+        base.timeline.clone()
     }
 
     /// As `set_up`, with only these of the base's entries.

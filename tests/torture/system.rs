@@ -1,4 +1,5 @@
-//! What the campaigns ask of the operating system: processes, shared memory, limits, file systems. Everything unsafe is here.
+//! What the campaigns ask of the operating system: processes, shared memory, limits, file systems.
+//! Everything unsafe is here.
 
 use std::ffi::CString;
 use std::io::Read;
@@ -30,7 +31,8 @@ pub struct Child {
 const PANICKED: i32 = 101;
 
 impl Child {
-    /// Forks. The caller has one thread, and has never opened a storage: damo refuses to work in a child of one that has.
+    /// Forks. The caller has one thread, and has never opened a storage: damo refuses to work in a
+    /// child of one that has.
     pub fn start(run: impl FnOnce() -> Vec<u8>) -> Child {
         let mut ends = [0; 2];
         // SAFETY: pipe2 fills the two numbers that it is given.
@@ -145,7 +147,8 @@ pub fn shared<T: AllAtomic>() -> &'static T {
     // SAFETY: a new anonymous mapping; it begins at a page and is never given back.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), protection, flags, -1, 0) };
     assert_ne!(at, libc::MAP_FAILED, "no shared memory");
-    // SAFETY: of the right size, aligned to a page, zeroed, which is a value of T, and all access is atomic.
+    // SAFETY: of the right size, aligned to a page, zeroed, which is a value of T, and all access
+    // is atomic.
     unsafe { &*at.cast::<T>() }
 }
 
@@ -158,14 +161,16 @@ pub fn preloaded(name: &str) -> Option<unsafe extern "C" fn(*const libc::c_void)
     (!found.is_null()).then(|| unsafe { std::mem::transmute(found) })
 }
 
-/// What a process may have; the two numbers are those of `setrlimit`.
-pub fn set_limit(resource: u32, soft: u64) {
+/// What this process may have of something from now on; what it might before.
+pub fn set_limit(resource: u32, amount: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct lives until each call returns.
     unsafe {
         libc::getrlimit(resource, &mut limit);
-        limit.rlim_cur = soft.min(limit.rlim_max);
+        let before = limit.rlim_cur;
+        limit.rlim_cur = amount.min(limit.rlim_max);
         libc::setrlimit(resource, &limit);
+        before
     }
 }
 
@@ -173,6 +178,20 @@ pub fn set_limit(resource: u32, soft: u64) {
 pub fn ignore_size_signal() {
     // SAFETY: no handler, so nothing that could run at a wrong moment.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// This process, which is root's, becomes another user's: root has as many threads as it likes.
+pub fn become_user(user: u32) {
+    // SAFETY: numbers only.
+    unsafe {
+        assert_eq!(libc::setgid(user), 0, "setgid failed");
+        assert_eq!(libc::setuid(user), 0, "setuid failed");
+    }
 }
 
 /// `_IOR('X', 125, u32)` of linux/fs.h.
@@ -185,6 +204,13 @@ pub fn cut_power(mount: &Path) -> bool {
     let how = WITHOUT_LOG_FLUSH;
     // SAFETY: the request reads one number, which lives.
     unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN as _, &how) == 0 }
+}
+
+/// Brings everything of the file system to disk.
+pub fn sync_file_system(mount: &Path) {
+    let root = std::fs::File::open(mount).expect("a mounted file system");
+    // SAFETY: syncfs takes a descriptor, which is open.
+    assert_eq!(unsafe { libc::syncfs(root.as_raw_fd()) }, 0, "syncfs failed");
 }
 
 /// A path as C has it.

@@ -24,12 +24,6 @@ pub const STUCK: &str = "work does not go on";
 pub const FILES: &str = "wrong checkpoints, dumps or filters";
 pub const WRONG: &str = "calls that say what is not so";
 
-impl Verdict {
-    pub fn is_broken(&self) -> bool {
-        matches!(self, Verdict::Broken(..))
-    }
-}
-
 /// Counts of a campaign.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {

@@ -1,4 +1,5 @@
-//! What operations have made of a storage so far, and what may be left of it when something stops it.
+//! What operations have made of a storage so far, and what may be left of it when something stops
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ pub enum Promise {
     Calls,
     /// Each row and each step as it was at some moment since the last flush.
     Rows,
-    /// The journal's end was cut off: the calls up to some moment since the last flush, as with `Calls`.
+    /// The journal's end was cut off: the calls up to some moment since the last flush, as with
+    /// `Calls`.
     Prefix,
 }
 
-/// States of the storage since everything was last known to be on disk, and what was written beside it.
+/// States of the storage since everything was last known to be on disk, and what was written beside
+/// it.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     states: Vec<Model>,
@@ -30,6 +33,8 @@ pub struct Timeline {
     pub increments: BTreeMap<u64, (u64, Model)>,
     /// How often each key was added to the filter.
     pub counts: BTreeMap<i64, u32>,
+    /// As of when the filter was last synced.
+    pub synced: BTreeMap<i64, u32>,
 }
 
 impl Timeline {
@@ -41,6 +46,7 @@ impl Timeline {
             tables: BTreeMap::new(),
             increments: BTreeMap::new(),
             counts: BTreeMap::new(),
+            synced: BTreeMap::new(),
         }
     }
 
@@ -74,6 +80,7 @@ impl Timeline {
             Op::DumpTable(number) => drop(self.tables.insert(*number, next.clone())),
             Op::DumpIncrement(number, base) => drop(self.increments.insert(*number, (*base, next.clone()))),
             Op::FilterAdd(keys) => keys.iter().for_each(|key| *self.counts.entry(*key).or_default() += 1),
+            Op::FilterSync => self.synced = self.counts.clone(),
             _ => {}
         }
         if matches!(op, Op::Flush | Op::Load(_) | Op::Import(_) | Op::Close | Op::Reopen) {
