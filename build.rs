@@ -22,6 +22,10 @@ const OPENING: [&str; 18] = [
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];
 
+/// What src/ffi/start_thread.cc and src/ffi/memory_maps.rs are put in the place of, in programs that link the crate, too.
+const TRIED_AGAIN: [&str; 2] =
+    ["_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", "mmap"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
@@ -40,6 +44,13 @@ fn main() {
                 // No file gets descriptor 0, 1 or 2: src/ffi/descriptors.rs.
                 for function in OPENING {
                     println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={function}");
+                }
+                println!("cargo::rerun-if-changed=src/ffi/start_thread.cc");
+                cc::Build::new().cpp(true).file("src/ffi/start_thread.cc").compile("damo_start_thread");
+                for function in TRIED_AGAIN {
+                    for linked in ["cdylib-link-arg", "link-arg-bins", "link-arg-tests"] {
+                        println!("cargo::rustc-{linked}=-Wl,--wrap={function}");
+                    }
                 }
             }
         }

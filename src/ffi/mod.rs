@@ -26,6 +26,7 @@ mod import;
 mod initializer;
 mod iterator;
 mod last_error;
+mod memory_maps;
 mod optimizer;
 mod params;
 mod scheduler;

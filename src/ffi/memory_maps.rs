@@ -1,0 +1,44 @@
+//! An anonymous mapping that fails is tried again at once.
+//!
+//! RocksDB's cache ends the process when it cannot map memory. That there is enough is made sure before (src/memory.rs), but
+//! a single failure in between would do. The linker puts these in the place of the C library's functions (build.rs).
+
+#![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::ffi::{c_int, c_void};
+
+const ATTEMPTS: usize = 8;
+
+unsafe extern "C" {
+    fn __real_mmap(
+        at: *mut c_void,
+        len: usize,
+        access: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+}
+
+/// # Safety
+/// As mmap.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_mmap(
+    at: *mut c_void,
+    len: usize,
+    access: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: i64,
+) -> *mut c_void {
+    let attempts = if flags & libc::MAP_ANONYMOUS != 0 { ATTEMPTS } else { 1 };
+    for _ in 1..attempts {
+        // SAFETY: the caller's arguments.
+        let mapped = unsafe { __real_mmap(at, len, access, flags, file, offset) };
+        if mapped != libc::MAP_FAILED {
+            return mapped;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { __real_mmap(at, len, access, flags, file, offset) }
+}
