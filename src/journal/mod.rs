@@ -287,7 +287,16 @@ impl State {
         }
         journal.bytes.fetch_add(next.len, Ordering::Relaxed);
         let closed = std::mem::replace(&mut self.current, next);
-        self.closed.push((last, closed.path, closed.len));
+        let file = closed.file;
+        self.closed.push((last, closed.path.clone(), closed.len));
+        // After a failed fsync another one would say OK, whatever became of the data.
+        if journal.sync && self.doubt.is_none() {
+            file.sync_data().map_err(|error| {
+                let error = failed("synced", &closed.path, &error);
+                self.doubt = Some(Doubt::Unsynced(error.clone()));
+                error
+            })?;
+        }
         Ok(())
     }
 
@@ -300,14 +309,6 @@ impl State {
             return Err(error);
         }
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
-        // After a failed fsync another one would say OK, whatever became of the data.
-        if journal.sync && self.doubt.is_none() {
-            self.current.file.sync_data().map_err(|error| {
-                let error = failed("synced", &self.current.path, &error);
-                self.doubt = Some(Doubt::Unsynced(error.clone()));
-                error
-            })?;
-        }
         Ok(())
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn read_all(
     machine_stopped: bool,
     replay: &mut impl Replay,
 ) -> Result<u64> {
-    let segments = list(dir)?;
+    let mut segments = list(dir)?;
+    // Of what is on disk already, not all files need be there any more.
+    let begin = segments.iter().rposition(|(first, _)| *first <= through + 1).unwrap_or(0);
+    segments.drain(..begin);
     let mut last = match segments.first() {
         None => return Ok(through),
         Some((first, _)) if *first > through + 1 && machine_stopped => return Ok(through),
@@ -58,6 +61,10 @@ pub(crate) fn read_all(
     let last_with_calls = last_with_calls(&segments)?;
     let mut has_ended = false;
     for (index, (first, path)) in segments.iter().enumerate() {
+        if *first != last + 1 && is_empty(path)? {
+            // A rotation that failed has left it.
+            continue;
+        }
         if *first != last + 1 && machine_stopped {
             break;
         }
@@ -85,12 +92,17 @@ pub(crate) fn read_all(
 /// The index of the last file with a record.
 fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
     for (index, (_, path)) in segments.iter().enumerate().rev() {
-        let found = std::fs::metadata(path).map_err(|error| failed("read", path, &error))?;
-        if found.len() > SEGMENT_HEADER_LEN as u64 {
+        if !is_empty(path)? {
             return Ok(index);
         }
     }
     Ok(0)
+}
+
+/// Whether a file has no record.
+fn is_empty(path: &Path) -> Result<bool> {
+    let found = std::fs::metadata(path).map_err(|error| failed("read", path, &error))?;
+    Ok(found.len() <= SEGMENT_HEADER_LEN as u64)
 }
 
 /// What may be wrong with a segment.

@@ -152,11 +152,15 @@ impl Core {
 pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<u64> {
     let dir = core.journal_dir();
     journal::make_dir(&dir)?;
+    if !record.active {
+        // All that the journal has, if there still is one, is on disk.
+        return Ok(record.through.max(record.reserved).max(listed));
+    }
     let mut tables = Tables { core, by_config: HashMap::new(), calls: 0 };
     let files = std::fs::read_dir(&dir).map(Iterator::count).unwrap_or(0);
     // Then what was not synced may be missing.
-    let machine_stopped = record.active && record.boot != boot();
-    if record.active && files == 0 && !machine_stopped {
+    let machine_stopped = record.boot != boot();
+    if files == 0 && !machine_stopped {
         return Err(Error::corruption(format!(
             "the storage was not closed, and its journal '{}' has no files; restore them from a copy",
             dir.display()
@@ -164,7 +168,7 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     }
     // What had expired when a call was made is decided as it was then.
     let ttl_ms = core.expiry.ttl_ms();
-    core.expiry.set_ttl_ms(if record.active { record.ttl_ms } else { ttl_ms });
+    core.expiry.set_ttl_ms(record.ttl_ms);
     let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables);
     core.expiry.set_ttl_ms(ttl_ms);
     let last = last?.max(record.reserved).max(listed);
@@ -173,7 +177,7 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     }
     // Losing power may have taken calls from the end of the journal whose rows were on disk already: their numbers must
     // not be given again, or a later replay would take those rows for having seen other calls.
-    Ok(if record.active { last + MAX_LOST_CALLS } else { last })
+    Ok(last + MAX_LOST_CALLS)
 }
 
 /// More calls than can be in a journal that the system has not written yet.
