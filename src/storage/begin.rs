@@ -94,9 +94,20 @@ pub(super) fn give_up(dir: &Path) {
 
 /// What a first opening makes beside the marker and the lock.
 fn is_made_first(name: &str) -> bool {
-    [JOURNAL, INCOMING, "CURRENT", "IDENTITY", "LOCK", "LOG"].contains(&name)
-        || ["MANIFEST-", "OPTIONS-", "LOG.old."].iter().any(|prefix| name.starts_with(prefix))
-        || [".log", ".dbtmp", ".new"].iter().any(|suffix| name.ends_with(suffix))
+    let is_numbered = |prefix: &str, suffix: &str| {
+        let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let numbered = [
+        ("MANIFEST-", ""),
+        ("OPTIONS-", ""),
+        ("LOG.old.", ""),
+        ("", ".log"),
+        ("", ".dbtmp"),
+        ("OPTIONS-", ".dbtmp"),
+    ];
+    [JOURNAL, INCOMING, "CURRENT", "IDENTITY", "LOCK", "LOG", "INVENTORY.new"].contains(&name)
+        || numbered.iter().any(|(prefix, suffix)| is_numbered(prefix, suffix))
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

@@ -189,6 +189,10 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
     }
     directory.touch_rocksdb();
     let rocks = open_here(dir, options, expiry, &incoming::list(dir)?)?;
+    if inventory.is_none() {
+        // Before the format says that there must be one.
+        rocks.write_inventory()?;
+    }
     write_format(&rocks, dir)?;
     Ok(rocks)
 }

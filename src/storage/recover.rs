@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::open::open_here;
+use super::open::{missing_inventory, open_here};
+use super::rocks::Inventory;
 use super::{Core, checkpoint, incoming, room};
 use crate::error::{Error, Result, Status};
 
@@ -35,15 +36,15 @@ impl Core {
         if !self.has_failed() {
             return Ok(());
         }
-        let resumed = match self.rocks() {
-            Ok(rocks) => rocks.resume().and_then(|()| rocks.write_inventory()),
-            Err(error) => Err(error),
-        };
+        let resumed = self.rocks().and_then(|rocks| rocks.resume());
         match resumed {
             Ok(()) => {}
+            // Opening anew would hide it until the damage is met again.
+            Err(error) if error.status() == Status::Corruption => return Err(error),
             // After some errors it does not resume, whatever becomes of the reason.
             Err(error) => self.reopen().map_err(|again| again.within(error.message()))?,
         }
+        self.rocks()?.write_inventory()?;
         self.incoming.forget_kept();
         Ok(())
     }
@@ -74,12 +75,17 @@ impl Core {
             }
             thread::sleep(Duration::from_millis(1));
         }
+        // Nothing is made in the place of a directory that is not there any more.
+        match Inventory::read(&self.dir)? {
+            Some(inventory) => inventory.check(&self.dir)?,
+            None => return Err(missing_inventory(&self.dir)),
+        }
         let kept = incoming::list(&self.dir)?;
         let rocks = open_here(&self.dir, &self.options, &self.expiry, &kept)?;
         rocks.note_last(self.last_number());
-        rocks.write_inventory()?;
-        self.budget.lend(rocks.metadata_bytes()?);
+        let metadata = rocks.metadata_bytes()?;
         *place = Some(Arc::new(rocks));
+        self.budget.lend(metadata);
         Ok(())
     }
 }

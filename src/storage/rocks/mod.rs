@@ -26,9 +26,10 @@ use super::expiry::Fate;
 use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
+use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 pub(super) use options::background_threads;
-use options::{METADATA_PART, Metadata};
+use options::{Logs, METADATA_PART, Metadata};
 pub(super) use ranges::KeyRange;
 pub(super) use snapshot::Snapshot;
 
@@ -49,8 +50,8 @@ pub(super) struct Rocks {
     new_table_options: Options,
     /// The largest number that a call may have been given, as the inventory says it.
     last: AtomicU64,
-    /// Held while the inventory is written.
-    listing: Mutex<()>,
+    /// What the inventory was written of last; held while it is written.
+    listed: Mutex<Known>,
     /// Set when a write has failed: RocksDB may refuse to work until it resumes.
     has_failed: AtomicBool,
     /// Errors of RocksDB's own threads that have been dealt with.
@@ -113,20 +114,27 @@ impl Rocks {
         kept: &[PathBuf],
         fate: impl Fn(&[u8]) -> Fate + Clone + Send + Sync + 'static,
     ) -> Result<Rocks> {
-        let open = || Rocks::open_with(dir, options, Metadata::Held, fate.clone());
-        let rocks = missing::open_with_kept(dir, kept, open)?;
+        let open = |metadata| match Rocks::open_with(dir, options, metadata, Logs::Tracked, fate.clone()) {
+            // Sequence numbers are compared first, so no document is missing.
+            Err(error) if error.message().contains("Mismatched size of the WAL") => {
+                Rocks::open_with(dir, options, metadata, Logs::Whole, fate.clone())
+            }
+            outcome => outcome,
+        };
+        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))?;
         let room = options.cache_bytes / METADATA_PART;
         if rocks.metadata_bytes()? <= room as u64 {
             return Ok(rocks);
         }
         drop(rocks);
-        Rocks::open_with(dir, options, Metadata::Cached(room), fate)
+        open(Metadata::Cached(room))
     }
 
     fn open_with(
         dir: &Path,
         options: &StorageOptions,
         metadata: Metadata,
+        logs: Logs,
         fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static,
     ) -> Result<Rocks> {
         let cache = options::block_cache(metadata);
@@ -140,7 +148,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(META, options::meta(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&options::database(options), dir, families)
+        let db = DB::open_cf_descriptors(&options::database(options, logs), dir, families)
             .map_err(|error| translate(&error))?;
         let mut read_options = ReadOptions::default();
         // Rows go into the cache of rows; their blocks would only push filters and indexes out.
@@ -163,7 +171,7 @@ impl Rocks {
             read_options,
             new_table_options,
             last: AtomicU64::new(0),
-            listing: Mutex::new(()),
+            listed: Mutex::default(),
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
         }
@@ -215,8 +223,9 @@ impl Rocks {
     /// `IO`. The database is closed all the same; the inventory says that it is open.
     pub(super) fn close(self) -> Result<()> {
         let (dir, last) = (self.db.path().to_owned(), self.last.load(Ordering::Acquire));
+        let mut known = std::mem::take(&mut *self.listed.lock());
         drop(self);
-        Inventory::take(&dir, true, last)?.write(&dir)
+        Inventory::take_again(&dir, true, last, &mut known)?.write(&dir)
     }
 
     /// Lists RocksDB's files as they are now.
@@ -225,8 +234,9 @@ impl Rocks {
     /// `IO`.
     pub(super) fn write_inventory(&self) -> Result<()> {
         // One at a time: a later one must not be replaced by an earlier.
-        let _listing = self.listing.lock();
-        Inventory::take(self.db.path(), false, self.last.load(Ordering::Acquire))?.write(self.db.path())
+        let mut known = self.listed.lock();
+        let last = self.last.load(Ordering::Acquire);
+        Inventory::take_again(self.db.path(), false, last, &mut known)?.write(self.db.path())
     }
 
     /// Bytes of memory that indexes and filters take, or may take.

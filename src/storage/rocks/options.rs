@@ -59,7 +59,16 @@ pub(super) fn bound_files(options: &mut Options) {
     options.set_max_file_opening_threads(1);
 }
 
-pub(super) fn database(options: &StorageOptions) -> Options {
+/// What is made sure of when RocksDB reads its logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Logs {
+    /// That each is as long as the next one says, and none before another is missing.
+    Tracked,
+    /// Only that each is whole: after a write that failed, the next log may give the length that was meant.
+    Whole,
+}
+
+pub(super) fn database(options: &StorageOptions, logs: Logs) -> Options {
     let mut database = Options::default();
     database.create_if_missing(true);
     database.create_missing_column_families(true);
@@ -68,7 +77,7 @@ pub(super) fn database(options: &StorageOptions) -> Options {
     // error, not a shorter history.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // A log that is missing or cut short before the last one would otherwise leave a hole in the history.
-    database.set_track_and_verify_wals(true);
+    database.set_track_and_verify_wals(logs == Logs::Tracked);
     // Tables are given to the disk as they are written, not all at once at their end: an fsync of somebody else then
     // does not wait for a gigabyte.
     database.set_bytes_per_sync(1 << 20);

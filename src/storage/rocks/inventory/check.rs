@@ -120,7 +120,7 @@ fn check_records(dir: &Path, name: &str, listed: u64, machine_stopped: bool) -> 
 impl Listed {
     /// The file as it is now; None when it is not there.
     fn find(&self, dir: &Path) -> Result<Option<Listed>> {
-        match checksum(&dir.join(&self.name), u64::MAX, false) {
+        match checksum(&dir.join(&self.name), u64::MAX) {
             Ok((bytes, crc32)) => Ok(Some(Listed { name: self.name.clone(), bytes, crc32 })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unreadable(&dir.join(&self.name), &error)),
@@ -129,7 +129,7 @@ impl Listed {
 
     fn check_beginning(&self, dir: &Path) -> Result<()> {
         let path = dir.join(&self.name);
-        match checksum(&path, self.bytes, false) {
+        match checksum(&path, self.bytes) {
             Ok((bytes, _)) if bytes < self.bytes => Err(wrong_length(&path, bytes, self.bytes)),
             Ok((_, crc32)) if crc32 == self.crc32 => Ok(()),
             Ok(_) => Err(corruption(&path, &format!("is damaged within its first {} bytes", self.bytes))),

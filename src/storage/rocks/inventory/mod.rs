@@ -7,9 +7,14 @@
 
 mod check;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crc32fast::Hasher;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,25 +94,30 @@ impl Inventory {
     /// # Errors
     /// `IO`; `CORRUPTION` when CURRENT names no file.
     pub(in crate::storage) fn take(dir: &Path, closed: bool, last: u64) -> Result<Inventory> {
+        Inventory::take_again(dir, closed, last, &mut Known::default())
+    }
+
+    /// As [`Inventory::take`], where what is known of the files was written to no more: only what was appended is read.
+    pub(super) fn take_again(dir: &Path, closed: bool, last: u64, known: &mut Known) -> Result<Inventory> {
+        let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS {
-            let mut names = logs(dir)?.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
-            names.push(manifest_of(dir)?.1);
-            names.push(CURRENT.to_owned());
-            let mut files = Vec::new();
-            let complete = names.into_iter().try_for_each(|name| {
-                files.push(list(dir, name)?);
-                Ok(())
-            });
-            match complete {
-                Ok(()) => {
+            outcome = list_all(dir, known);
+            match &mut outcome {
+                Ok(Some(files)) => {
+                    let files = std::mem::take(files);
+                    known.0.retain(|name, _| files.iter().any(|listed| listed.name == *name));
                     return Ok(Inventory { format: FORMAT.to_owned(), closed, last, boot: boot(), files });
                 }
-                // RocksDB has replaced it meanwhile.
-                Err((_, error)) if error.kind() == ErrorKind::NotFound => {}
-                Err((name, error)) => return Err(unreadable(&dir.join(name), &error)),
+                // RocksDB has begun or removed one meanwhile.
+                Ok(None) => {}
+                Err(error) if error.status() == Status::Corruption => thread::sleep(Duration::from_millis(1)),
+                // A failed fsync above all: the next one would say OK, whatever became of the data.
+                Err(_) => break,
             }
         }
-        Err(Error::io(format!("the files in '{}' change faster than they can be listed", dir.display())))
+        Err(outcome.err().unwrap_or_else(|| {
+            Error::io(format!("the files in '{}' change faster than they can be listed", dir.display()))
+        }))
     }
 
     /// Writes the inventory in place of the one before, for good.
@@ -136,9 +146,12 @@ impl Inventory {
     /// # Errors
     /// `IO`.
     pub(in crate::storage) fn begin(mut self, dir: &Path) -> Result<()> {
-        if !std::mem::replace(&mut self.closed, false) {
+        let boot = boot();
+        if !std::mem::replace(&mut self.closed, false) && self.boot == boot {
             return Ok(());
         }
+        // They were compared: what a stopped machine leaves is behind them.
+        self.boot = boot;
         self.write(dir)
     }
 }
@@ -184,26 +197,55 @@ fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-fn list(dir: &Path, name: String) -> std::result::Result<Listed, (String, io::Error)> {
-    match checksum(&dir.join(&name), u64::MAX, true) {
-        Ok((bytes, crc32)) => Ok(Listed { name, bytes, crc32 }),
-        Err(error) => Err((name, error)),
+/// Lists every file; None when they have changed meanwhile.
+///
+/// A log may go once the MANIFEST says so. So logs are looked for again after the MANIFEST was read: the newest of them is
+/// none that this MANIFEST lets go.
+fn list_all(dir: &Path, known: &mut Known) -> Result<Option<Vec<Listed>>> {
+    let found = logs(dir)?;
+    let manifest = manifest_of(dir)?.1;
+    let names = found.iter().map(|(_, name)| name.clone()).chain([manifest, CURRENT.to_owned()]);
+    let mut files = Vec::new();
+    for name in names {
+        match known.list(dir, &name) {
+            Ok(listed) => files.push(listed),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(&dir.join(name), &error)),
+        }
+    }
+    Ok((logs(dir)? == found).then_some(files))
+}
+
+/// Bytes and checksums of files that only grow, as they were listed last.
+#[derive(Default)]
+pub(super) struct Known(BTreeMap<String, (u64, Hasher)>);
+
+impl Known {
+    fn list(&mut self, dir: &Path, name: &str) -> io::Result<Listed> {
+        let mut file = File::open(dir.join(name))?;
+        // In this order: what is appended later is neither synced nor listed.
+        let len = file.metadata()?.len();
+        let (mut bytes, mut hasher) = match self.0.get(name) {
+            // CURRENT is another file each time.
+            Some((bytes, hasher)) if *bytes <= len && name != CURRENT => (*bytes, hasher.clone()),
+            _ => (0, Hasher::new()),
+        };
+        if bytes < len {
+            file.sync_data()?;
+            file.seek(SeekFrom::Start(bytes))?;
+            bytes += hash(&mut file.take(len - bytes), &mut hasher)?;
+            self.0.insert(name.to_owned(), (bytes, hasher.clone()));
+        }
+        Ok(Listed { name: name.to_owned(), bytes, crc32: hasher.finalize() })
     }
 }
 
-/// The length, up to `most`, and the checksum of so many bytes; with `sync` they are on disk then.
-fn checksum(path: &Path, most: u64, sync: bool) -> io::Result<(u64, u32)> {
-    let file = File::open(path)?;
-    // In this order: what is appended later is neither synced nor listed.
-    let len = file.metadata()?.len().min(most);
-    if sync {
-        file.sync_data()?;
-    }
-    let (mut file, mut buffer) = (file.take(len), vec![0; 64 << 10]);
-    let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), 0);
+/// Adds everything that can be read to a checksum; how many bytes that was.
+fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
+    let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
     loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, hasher.finalize())),
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
             Ok(read) => {
                 hasher.update(&buffer[..read]);
                 bytes += read as u64;
@@ -212,6 +254,13 @@ fn checksum(path: &Path, most: u64, sync: bool) -> io::Result<(u64, u32)> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The length, up to `most`, and the checksum of so many bytes.
+fn checksum(path: &Path, most: u64) -> io::Result<(u64, u32)> {
+    let mut hasher = Hasher::new();
+    let bytes = hash(&mut File::open(path)?.take(most), &mut hasher)?;
+    Ok((bytes, hasher.finalize()))
 }
 
 /// Bytes of a checksum's line.
