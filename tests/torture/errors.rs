@@ -15,7 +15,7 @@ use crate::script::random;
 use crate::system::in_child;
 use crate::tally::Verdict;
 
-/// Error numbers, each with the kinds of calls that return it; none for all kinds.
+/// Error numbers, each with the kinds of calls that return it; none for all that concern files.
 const ERRORS: [(&str, i32, &[&str]); 9] = [
     ("EIO", libc::EIO, &[]),
     ("ENOSPC", libc::ENOSPC, &[]),
@@ -25,23 +25,33 @@ const ERRORS: [(&str, i32, &[&str]); 9] = [
     ("EMFILE", libc::EMFILE, &["open", "create", "list", "map"]),
     ("EROFS", libc::EROFS, &["open", "create", "mkdir", "rename", "remove", "link", "truncate", "allocate"]),
     ("EINTR", libc::EINTR, &["write", "read", "open", "create", "allocate", "truncate", "sync"]),
-    ("EAGAIN", libc::EAGAIN, &["thread"]),
+    ("no-memory", libc::ENOMEM, &["memory"]),
 ];
 
 /// How long a fault lasts, and whether the first write is made in part.
 const LENGTHS: [(&str, i32, u32); 5] =
     [("once", 0, 0), ("on", -1, 0), ("short", 0, 100), ("short-once", 1, 100), ("short-on", -1, 100)];
 
-fn plan(nth: i64, error: i32, (_, again, part): (&str, i32, u32)) -> Plan {
+type Error = (&'static str, i32, &'static [&'static str]);
+type Length = (&'static str, i32, u32);
+
+/// The n-th call that concerns files fails; of the errors that are not about files, of their kinds.
+fn plan(nth: i64, error: Error, (_, again, part): Length) -> Plan {
+    let kinds = if error.2 == ["memory"] { kind("memory") } else { files() };
     // A signal interrupts some calls, not all there will ever be.
-    let again = if error == libc::EINTR { again & 3 } else { again };
-    Plan { fate: Fate::Fail(error), kinds: ALL, nth, again, part }
+    let again = if error.1 == libc::EINTR { again & 3 } else { again };
+    Plan { fate: Fate::Fail(error.1), kinds, nth, again, part }
 }
 
-/// Those that a call of this kind returns. A thread is refused in one way only.
-fn errors_of(kind_name: &str) -> Vec<(&'static str, i32)> {
-    let fits = |kinds: &[&str]| (kinds.is_empty() && kind_name != "thread") || kinds.contains(&kind_name);
-    ERRORS.into_iter().filter(|(_, _, kinds)| fits(kinds)).map(|(name, number, _)| (name, number)).collect()
+/// Kinds of calls that concern files. Threads that cannot be had are a matter of `limits`.
+fn files() -> u32 {
+    ALL & !kind("thread") & !kind("memory")
+}
+
+/// Those that a call of this kind returns.
+fn errors_of(kind_name: &str) -> Vec<Error> {
+    let fits = |kinds: &[&str]| kinds.is_empty() || kinds.contains(&kind_name);
+    ERRORS.into_iter().filter(|(_, _, kinds)| fits(kinds)).collect()
 }
 
 /// Every call of every operation with every error, once and from there on.
@@ -53,25 +63,42 @@ pub fn exhaustive(lane: &mut Lane) {
         if !lane.is_mine(index as u64) || !lane.is_wanted(&name) {
             continue;
         }
+        exhaust(lane, scene, durability, &name);
+        // The same for memory, which no path belongs to.
+        let memory = ERRORS[ERRORS.len() - 1];
         for nth in 1.. {
-            // The first trial tells which kind of call it is.
-            let first = fail(lane, scene, durability, plan(nth, libc::EAGAIN, LENGTHS[0]));
-            lane.record(&first.verdict, &format!("--repeat {name}:{nth}:EAGAIN:once"));
-            if !first.fired {
+            if lane.is_over() {
+                return;
+            }
+            let failed = fail(lane, scene, durability, plan(nth, memory, LENGTHS[0]));
+            lane.record(&failed.verdict, &format!("--repeat {name}:{nth}:{}:once", memory.0));
+            if !failed.fired {
                 break;
             }
-            let kind_name = first.at.split(' ').next().unwrap_or_default().to_owned();
-            for (error, number) in errors_of(&kind_name) {
-                for length in LENGTHS {
-                    if length.2 > 0 && kind_name != "write" {
-                        continue;
-                    }
-                    if lane.is_over() {
-                        return;
-                    }
-                    let failed = fail(lane, scene, durability, plan(nth, number, length));
-                    lane.record(&failed.verdict, &format!("--repeat {name}:{nth}:{error}:{}", length.0));
+        }
+    }
+}
+
+fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str) {
+    for nth in 1.. {
+        // The first trial tells which kind of call it is.
+        let first = fail(lane, scene, durability, plan(nth, ERRORS[0], LENGTHS[0]));
+        lane.record(&first.verdict, &format!("--repeat {name}:{nth}:{}:{}", ERRORS[0].0, LENGTHS[0].0));
+        if !first.fired {
+            break;
+        }
+        let kind_name = first.at.split(' ').next().unwrap_or_default();
+        for error in errors_of(kind_name) {
+            for length in LENGTHS {
+                let is_first = (error.0, length.0) == (ERRORS[0].0, LENGTHS[0].0);
+                if is_first || (length.2 > 0 && kind_name != "write") {
+                    continue;
                 }
+                if lane.is_over() {
+                    return;
+                }
+                let failed = fail(lane, scene, durability, plan(nth, error, length));
+                lane.record(&failed.verdict, &format!("--repeat {name}:{nth}:{}:{}", error.0, length.0));
             }
         }
     }
@@ -88,9 +115,8 @@ pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
         return Verdict::Survived;
     }
     let scene = wanted[random.random_range(0..wanted.len())];
-    let (_, error, kinds) = ERRORS[random.random_range(0..ERRORS.len())];
-    let kinds =
-        if kinds.is_empty() { ALL & !kind("thread") } else { kinds.iter().map(|name| kind(name)).sum() };
+    let error = ERRORS[random.random_range(0..ERRORS.len())];
+    let kinds = if error.2.is_empty() { files() } else { error.2.iter().map(|name| kind(name)).sum() };
     let calls = lane.count_calls(scene, durability, kinds);
     let length = LENGTHS[random.random_range(0..LENGTHS.len())];
     let plan = plan(random.random_range(1..=calls.max(1)), error, length);
@@ -107,9 +133,9 @@ pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let scene =
         scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
     let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
-    let number = ERRORS.iter().find(|known| known.0 == error).expect("an error's name").1;
+    let error = ERRORS.into_iter().find(|known| known.0 == error).expect("an error's name");
     let length = LENGTHS.into_iter().find(|known| known.0 == length).expect("a length");
-    fail(lane, scene, durability, plan(nth.parse().expect("a number"), number, length)).verdict
+    fail(lane, scene, durability, plan(nth.parse().expect("a number"), error, length)).verdict
 }
 
 /// A trial in which calls failed.
