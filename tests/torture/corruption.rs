@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::damage::{Damage, files, is_idle, kind};
+use crate::engine;
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
 use crate::examine::{Examination, Refusal, admitted, check_filter, examine, merge, read_table, weights_of};
 use crate::headers::header_bytes;
@@ -47,7 +48,7 @@ const SUBJECTS: [(&str, Subject); 8] = [
     ("filter", Subject::Filter),
 ];
 /// Numbers of what bases have beside their storage.
-const CHECKPOINT: u64 = 1;
+const CHECKPOINT: u64 = 2;
 const TABLE: u64 = 1;
 const INCREMENT: u64 = 2;
 /// Ten times what opening takes on a busy machine.
@@ -90,7 +91,7 @@ impl Subject {
             Subject::Storage(_) => &["storage"],
             Subject::Opened => &[],
             Subject::Table | Subject::Increment => &["out"],
-            Subject::Loaded | Subject::Import => &["storage", "out"],
+            Subject::Loaded | Subject::Import => &["storage", "out", "filter"],
             Subject::Filter => &["filter"],
         };
         let opening = Subject::opening(durability);
@@ -152,13 +153,13 @@ fn every_damage(file: &Path, bytes: &[u8], all: &[PathBuf]) -> Vec<Damage> {
 }
 
 /// One trial of a random campaign.
-pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
+pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed ^ 0x6461_6d61_6765, number);
     let durability = DURABILITIES[random.random_range(0..3)];
     // Storages more often than what is beside them.
     let (name, subject) = SUBJECTS[[0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7][random.random_range(0..14)]];
     if !lane.is_wanted(&format!("{name}:{durability}")) {
-        return Verdict::Survived;
+        return None;
     }
     let (places, _) = subject.set_up(lane, durability);
     let dir = subject.dir(&places);
@@ -173,7 +174,7 @@ pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
     all.retain(|other| *other != file);
     let len = fs::metadata(dir.join(&file)).map_or(0, |found| found.len() as usize);
     let damage = Damage::any(&mut random, len, &all);
-    one(lane, subject, durability, &file, &damage)
+    Some(one(lane, subject, durability, &file, &damage))
 }
 
 /// `SUBJECT:DURABILITY:FILE:DAMAGE`, as `exhaustive` names them.
@@ -183,7 +184,7 @@ pub fn repeat(lane: &mut Lane, case: &str) -> Verdict {
         panic!("SUBJECT:DURABILITY:FILE:DAMAGE is needed")
     };
     let subject = SUBJECTS.iter().find(|known| known.0 == subject).expect("a subject").1;
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
+    let durability = engine::durability(durability);
     one(lane, subject, durability, Path::new(file), &Damage::parse(damage).expect("a damage"))
 }
 
@@ -207,7 +208,7 @@ fn one(lane: &mut Lane, subject: Subject, durability: &'static str, file: &Path,
     let judged = answer::<Result<Used, Refusal>>(end).and_then(|used| match used {
         Ok(used) => {
             check(subject, &timeline, promise, &used)?;
-            if let Used::NotLoaded(refusal, _) = used {
+            if let Used::Taken(Some(refusal), ..) = used {
                 named(&refusal, damage, file)
             } else {
                 Ok(Verdict::Survived)
@@ -240,8 +241,9 @@ enum Used {
     Rows(Model),
     /// Keys that a filter admits.
     Admitted(Vec<i64>),
-    /// Loading was refused with this, and then these rows were there.
-    NotLoaded(Refusal, Box<Examination>),
+    /// Loading, or importing, was done or refused; then these rows were there, and these keys
+    /// admitted.
+    Taken(Option<Refusal>, Box<Examination>, Vec<i64>),
 }
 
 fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Used, Refusal> {
@@ -259,16 +261,15 @@ fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Used, R
             merge(places, TABLE, INCREMENT).map(Used::Rows).map_err(|error| Refusal::new("merge", &error))
         }
         Subject::Loaded | Subject::Import => {
-            let op = if subject == Subject::Loaded { Op::Load(CHECKPOINT) } else { Op::Import(9) };
+            let op = if subject == Subject::Loaded { Op::LoadWithFilter(CHECKPOINT) } else { Op::Import(9) };
             let mut engine =
                 Engine::open(places, opening).map_err(|error| Refusal::new("opening", &error))?;
             let done = engine.make(&op);
             drop(engine);
-            let examination = examine(places, opening)?;
-            match done {
-                Ok(()) => Ok(Used::Examined(Box::new(examination))),
-                Err(error) => Ok(Used::NotLoaded(Refusal::new(op.name(), &error), Box::new(examination))),
-            }
+            let examination = Box::new(examine(places, opening)?);
+            let admitted = admitted(places).map_err(|error| Refusal::new("filter", &error))?;
+            let refusal = done.err().map(|error| Refusal::new(op.name(), &error));
+            Ok(Used::Taken(refusal, examination, admitted))
         }
     }
 }
@@ -290,23 +291,26 @@ fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Used) -
             find_world(&timeline.worlds(promise, None), &examination.found).map_err(lost)?;
             sound(examination)
         }
-        (Subject::Opened | Subject::Loaded, Used::Examined(examination)) => {
+        (Subject::Opened, Used::Examined(examination)) => {
             exact(&settled(&timeline.checkpoints[&CHECKPOINT]), &examination.found)?;
             sound(examination)
         }
-        (Subject::Loaded, Used::NotLoaded(_, examination)) => {
+        (Subject::Loaded, Used::Taken(refusal, examination, admitted)) => {
+            let mut timeline = timeline.clone();
+            if refusal.is_none() {
+                timeline.acknowledge(&Op::LoadWithFilter(CHECKPOINT));
+            }
             exact(timeline.now(), &examination.found)?;
+            check_filter(admitted, &timeline.filter_counts(false, None))
+                .map_or(Ok(()), |why| Err(lost(why)))?;
             sound(examination)
         }
         (Subject::Filter, Used::Admitted(admitted)) => {
-            check_filter(admitted, &timeline.counts, &timeline.counts, None)
-                .map_or(Ok(()), |why| Err(lost(why)))
+            check_filter(admitted, &timeline.filter_counts(false, None)).map_or(Ok(()), |why| Err(lost(why)))
         }
         // An import's floats have no checksums: only rows that the file does not concern can be
         // judged.
-        (Subject::Import, Used::Examined(examination) | Used::NotLoaded(_, examination)) => {
-            sound(examination)
-        }
+        (Subject::Import, Used::Taken(_, examination, _)) => sound(examination),
         _ => Err(Verdict::Broken(LOST, "an answer to another question".to_owned())),
     }
 }

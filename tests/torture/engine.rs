@@ -21,6 +21,9 @@ use crate::script::{KEYS, Op};
 const FILTER_CAPACITY: i64 = 200;
 pub const FILTER_COUNT: u32 = 3;
 
+/// The group that uses it, at times.
+const FILTERED: u16 = 300;
+
 /// How a storage is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
@@ -31,6 +34,12 @@ pub struct Opening {
 pub const DURABILITIES: [&str; 3] = ["process", "power", "checkpoint"];
 /// Groups that the header of a classic dump has room for.
 pub const CLASSIC_WIDTH: usize = 512;
+
+/// The durability of this name.
+pub fn durability(name: &str) -> &'static str {
+    DURABILITIES.into_iter().find(|known| *known == name).unwrap_or_else(|| panic!("no durability '{name}'"))
+}
+
 const CACHE_BYTES: i64 = 64 << 10;
 
 /// The places of a trial.
@@ -58,7 +67,7 @@ pub struct Engine {
     opening: Opening,
     /// None once it is closed.
     open: Option<Open>,
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
 }
 
 struct Open {
@@ -102,9 +111,9 @@ impl Engine {
     }
 
     /// The filter, which is opened when it is first needed.
-    pub fn filter(&mut self) -> Result<&Filter> {
+    pub fn filter(&mut self) -> Result<&Arc<Filter>> {
         if self.filter.is_none() {
-            self.filter = Some(open_filter(&self.places.filter())?);
+            self.filter = Some(Arc::new(open_filter(&self.places.filter())?));
         }
         self.filter.as_ref().ok_or_else(|| Error::invalid("closed"))
     }
@@ -133,6 +142,8 @@ impl Engine {
                 let _ = fs::remove_dir_all(&path);
                 self.storage()?.checkpoint(path)
             }
+            Op::CheckpointWithFilter(number) => self.with_filter(&Op::Checkpoint(*number)),
+            Op::LoadWithFilter(number) => self.with_filter(&Op::Load(*number)),
             Op::Load(number) => self.storage()?.load_from_checkpoint(places.out("checkpoint", *number)),
             Op::DumpClassic(number) => self.dump(
                 &places.out("classic", *number),
@@ -174,6 +185,15 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    /// Makes an operation while a group uses the filter.
+    fn with_filter(&mut self, op: &Op) -> Result<()> {
+        let filter = Arc::clone(self.filter()?);
+        self.embedding(FILTERED)?.set_filter(Some(filter))?;
+        let done = self.make(op);
+        self.embedding(FILTERED)?.set_filter(None)?;
+        done
     }
 
     fn dump(&self, path: &Path, condition: &Params) -> Result<()> {

@@ -5,18 +5,19 @@
 use rand::RngExt;
 
 use crate::control::{ALL, Fate, Plan, kind};
+use crate::engine;
 use crate::engine::{DURABILITIES, Opening};
 use crate::examine::Refusal;
 use crate::inquest::{Inquest, Report, go_on};
 use crate::judge::{TIMEOUT, answer, encode};
 use crate::lanes::Lane;
-use crate::scenes::{Scene, scenes};
+use crate::scenes::{Scene, find, scenes};
 use crate::script::random;
 use crate::system::in_child;
 use crate::tally::Verdict;
 
 /// Error numbers, each with the kinds of calls that return it; none for all that concern files.
-const ERRORS: [(&str, i32, &[&str]); 9] = [
+const ERRORS: [Error; 8] = [
     ("EIO", libc::EIO, &[]),
     ("ENOSPC", libc::ENOSPC, &[]),
     ("EDQUOT", libc::EDQUOT, &[]),
@@ -25,7 +26,6 @@ const ERRORS: [(&str, i32, &[&str]); 9] = [
     ("EMFILE", libc::EMFILE, &["open", "create", "list", "map"]),
     ("EROFS", libc::EROFS, &["open", "create", "mkdir", "rename", "remove", "link", "truncate", "allocate"]),
     ("EINTR", libc::EINTR, &["write", "read", "open", "create", "allocate", "truncate", "sync"]),
-    ("no-memory", libc::ENOMEM, &["memory"]),
 ];
 
 /// How long a fault lasts, and whether the first write is made in part.
@@ -35,15 +35,16 @@ const LENGTHS: [(&str, i32, u32); 5] =
 type Error = (&'static str, i32, &'static [&'static str]);
 type Length = (&'static str, i32, u32);
 
-/// The n-th call that concerns files fails; of the errors that are not about files, of their kinds.
+/// The n-th call that concerns files fails.
 fn plan(nth: i64, error: Error, (_, again, part): Length) -> Plan {
-    let kinds = if error.2 == ["memory"] { kind("memory") } else { files() };
     // A signal interrupts some calls, not all there will ever be.
     let again = if error.1 == libc::EINTR { again & 3 } else { again };
-    Plan { fate: Fate::Fail(error.1), kinds, nth, again, part }
+    Plan { fate: Fate::Fail(error.1), kinds: files(), nth, again, part }
 }
 
-/// Kinds of calls that concern files. Threads that cannot be had are a matter of `limits`.
+/// Kinds of calls that concern files. Threads and memory that cannot be had are a matter of
+/// `limits`: damo makes sure of them before RocksDB takes them, and RocksDB ends the process if it
+/// is wrong.
 fn files() -> u32 {
     ALL & !kind("thread") & !kind("memory")
 }
@@ -64,18 +65,6 @@ pub fn exhaustive(lane: &mut Lane) {
             continue;
         }
         exhaust(lane, scene, durability, &name);
-        // The same for memory, which no path belongs to.
-        let memory = ERRORS[ERRORS.len() - 1];
-        for nth in 1.. {
-            if lane.is_over() {
-                return;
-            }
-            let failed = fail(lane, scene, durability, plan(nth, memory, LENGTHS[0]));
-            lane.record(&failed.verdict, &format!("--repeat {name}:{nth}:{}:once", memory.0));
-            if !failed.fired {
-                break;
-            }
-        }
     }
 }
 
@@ -105,22 +94,17 @@ fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str)
 }
 
 /// One trial of a random campaign.
-pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
+pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed ^ 0x6572_726f_7273, number);
     let durability = DURABILITIES[random.random_range(0..3)];
-    let scenes = scenes();
-    let wanted: Vec<&Scene> =
-        scenes.iter().filter(|scene| lane.is_wanted(&format!("{}:{durability}", scene.name))).collect();
-    if wanted.is_empty() {
-        return Verdict::Survived;
-    }
-    let scene = wanted[random.random_range(0..wanted.len())];
+    let wanted = lane.wanted_scenes(durability);
+    let scene = wanted.get(random.random_range(0..wanted.len().max(1)))?;
     let error = ERRORS[random.random_range(0..ERRORS.len())];
     let kinds = if error.2.is_empty() { files() } else { error.2.iter().map(|name| kind(name)).sum() };
     let calls = lane.count_calls(scene, durability, kinds);
     let length = LENGTHS[random.random_range(0..LENGTHS.len())];
     let plan = plan(random.random_range(1..=calls.max(1)), error, length);
-    fail(lane, scene, durability, Plan { kinds, ..plan }).verdict
+    Some(fail(lane, scene, durability, Plan { kinds, ..plan }).verdict)
 }
 
 /// `SCENE:DURABILITY:NTH:ERROR:LENGTH`, as `exhaustive` names them.
@@ -129,13 +113,10 @@ pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let [scene, durability, nth, error, length] = parts[..] else {
         panic!("SCENE:DURABILITY:NTH:ERROR:LENGTH is needed");
     };
-    let scenes = scenes();
-    let scene =
-        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
+    let (scene, durability) = (find(scene), engine::durability(durability));
     let error = ERRORS.into_iter().find(|known| known.0 == error).expect("an error's name");
     let length = LENGTHS.into_iter().find(|known| known.0 == length).expect("a length");
-    fail(lane, scene, durability, plan(nth.parse().expect("a number"), error, length)).verdict
+    fail(lane, &scene, durability, plan(nth.parse().expect("a number"), error, length)).verdict
 }
 
 /// A trial in which calls failed.

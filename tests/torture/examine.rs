@@ -129,21 +129,11 @@ pub fn admitted(places: &Places) -> Result<Vec<i64>> {
     Ok(admitted)
 }
 
-/// Whether a filter admits what was added: at least `least`, at most `most` and what the operation
-/// under way adds.
-pub fn check_filter(
-    admitted: &[i64],
-    least: &BTreeMap<i64, u32>,
-    most: &BTreeMap<i64, u32>,
-    under_way: Option<&Op>,
-) -> Option<String> {
+/// Whether a filter admits what was added at least, and nothing that was not added at most.
+pub fn check_filter(admitted: &[i64], [least, most]: &[BTreeMap<i64, u32>; 2]) -> Option<String> {
     for key in KEYS {
         let count = |counts: &BTreeMap<i64, u32>| counts.get(&key).copied().unwrap_or(0);
-        let extra = match under_way {
-            Some(Op::FilterAdd(keys)) => keys.iter().filter(|added| **added == key).count() as u32,
-            _ => 0,
-        };
-        let (least, most) = (count(least), count(most) + extra);
+        let (least, most) = (count(least), count(most));
         let is_admitted = admitted.contains(&key);
         if (least >= FILTER_COUNT && !is_admitted) || (most < FILTER_COUNT && is_admitted) {
             return Some(format!(

@@ -190,7 +190,9 @@ impl<'a> Inquest<'a> {
     /// What a failed operation has put into its place all the same.
     fn left_behind(&self, op: &Op) -> Option<String> {
         let path = match op {
-            Op::Checkpoint(number) => self.places.out("checkpoint", *number),
+            Op::Checkpoint(number) | Op::CheckpointWithFilter(number) => {
+                self.places.out("checkpoint", *number)
+            }
             Op::DumpClassic(number) => self.places.out("classic", *number),
             Op::DumpTable(number) => self.places.out("table", *number),
             Op::DumpIncrement(number, _) => self.places.out("increment", *number),

@@ -65,7 +65,7 @@ pub fn judge_files(
     timeline: &Timeline,
     under_way: Option<&Op>,
 ) -> Result<(), Verdict> {
-    files(places, opening, timeline, &timeline.counts, under_way)
+    files(places, opening, timeline, &timeline.filter_counts(false, under_way))
 }
 
 /// As `judge_files`; the filter has what was synced, and of what came later some.
@@ -75,21 +75,20 @@ pub fn judge_files_after_power(
     timeline: &Timeline,
     under_way: Option<&Op>,
 ) -> Result<(), Verdict> {
-    files(places, opening, timeline, &timeline.synced, under_way)
+    files(places, opening, timeline, &timeline.filter_counts(true, under_way))
 }
 
 fn files(
     places: &Places,
     opening: Opening,
     timeline: &Timeline,
-    least: &BTreeMap<i64, u32>,
-    under_way: Option<&Op>,
+    counts: &[BTreeMap<i64, u32>; 2],
 ) -> Result<(), Verdict> {
     let troubles: Vec<String> = answer(in_child(TIMEOUT, || {
         let mut troubles = examine_files(places, opening, timeline);
         if places.filter().exists() {
             match admitted(places) {
-                Ok(admitted) => troubles.extend(check_filter(&admitted, least, &timeline.counts, under_way)),
+                Ok(admitted) => troubles.extend(check_filter(&admitted, counts)),
                 Err(error) => troubles.push(format!("the filter: {error:?}")),
             }
         }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::control::{CHANGES, Control, Fate, Plan};
+use crate::engine;
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
 use crate::judge::{TIMEOUT, judge, judge_files};
 use crate::lanes::Lane;
-use crate::scenes::{Scene, Target, account, scenes};
+use crate::scenes::{Scene, Target, account, find, scenes};
 use crate::script::{Op, random};
 use crate::sessions::{forget_old, session_ops, work};
 use crate::stage::{Start, after_kill};
@@ -53,35 +54,33 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 /// One trial of a random campaign.
-pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
+pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed, number);
     let durability = DURABILITIES[random.random_range(0..3)];
-    if random.random_range(0..3) == 0 {
-        return at_moments(lane, number, durability);
+    let wanted = lane.wanted_scenes(durability);
+    if lane.draws_moments(&wanted, durability, &mut random) {
+        return Some(at_moments(lane, number, durability));
     }
-    let scenes = scenes();
-    let wanted: Vec<&Scene> =
-        scenes.iter().filter(|scene| lane.is_wanted(&format!("{}:{durability}", scene.name))).collect();
-    if wanted.is_empty() {
-        return at_moments(lane, number, durability);
-    }
-    let scene = wanted[random.random_range(0..wanted.len())];
+    let scene = wanted.get(random.random_range(0..wanted.len().max(1)))?;
     let calls = lane.count_calls(scene, durability, CHANGES);
     let nth = random.random_range(1..=calls + 1);
     let part = if random.random() { random.random_range(1..256) } else { 0 };
-    at_call(lane, scene, durability, plan(nth, part), random.random()).verdict
+    Some(at_call(lane, scene, durability, plan(nth, part), random.random()).verdict)
 }
 
 /// `SCENE:DURABILITY:NTH:PART`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
     let [scene, durability, nth, part] = parts[..] else { panic!("SCENE:DURABILITY:NTH:PART is needed") };
-    let scenes = scenes();
-    let scene =
-        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
-    at_call(lane, scene, durability, plan(nth.parse().expect("a number"), part.parse().expect("a number")), 0)
-        .verdict
+    let (scene, durability) = (find(scene), engine::durability(durability));
+    at_call(
+        lane,
+        &scene,
+        durability,
+        plan(nth.parse().expect("a number"), part.parse().expect("a number")),
+        0,
+    )
+    .verdict
 }
 
 /// A trial that kills at a call.

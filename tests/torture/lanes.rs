@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
 use crate::control::{Board, Control, Fate, Plan};
 use crate::disk::Disk;
 use crate::engine::Opening;
 use crate::judge::{TIMEOUT, encode};
 use crate::options::Options;
-use crate::scenes::Scene;
+use crate::scenes::{Scene, scenes};
 use crate::stage::Stage;
 use crate::system::{Child, End, in_child};
 use crate::tally::{Tally, Verdict};
@@ -31,8 +34,8 @@ pub struct Campaign {
     pub name: &'static str,
     /// Every case once.
     pub exhaustive: fn(&mut Lane),
-    /// One random trial, a function of the seed and its number.
-    pub trial: fn(&mut Lane, u64) -> Verdict,
+    /// One random trial, a function of the seed and its number; None if `--only` leaves it out.
+    pub trial: fn(&mut Lane, u64) -> Option<Verdict>,
     /// One case of `exhaustive`, by its name.
     pub repeat: fn(&mut Lane, &str) -> Verdict,
 }
@@ -84,9 +87,11 @@ fn run_lane(
     if let Some(case) = &options.repeat {
         let verdict = match case.parse() {
             Ok(number) => (campaign.trial)(&mut lane, number),
-            Err(_) => (campaign.repeat)(&mut lane, case),
+            Err(_) => Some((campaign.repeat)(&mut lane, case)),
         };
-        lane.record(&verdict, &format!("--repeat {case}"));
+        if let Some(verdict) = verdict {
+            lane.record(&verdict, &format!("--repeat {case}"));
+        }
         println!("{} is in {}", case, scratch.display());
         return lane.tally;
     }
@@ -94,10 +99,11 @@ fn run_lane(
         let most = options.trials.unwrap_or(u64::MAX);
         let mut number = index;
         while number < most && !lane.is_over() {
-            let verdict = (campaign.trial)(&mut lane, number);
-            let only =
-                if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
-            lane.record(&verdict, &format!("--seed {}{only} --repeat {number}", options.seed));
+            if let Some(verdict) = (campaign.trial)(&mut lane, number) {
+                let only =
+                    if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
+                lane.record(&verdict, &format!("--seed {}{only} --repeat {number}", options.seed));
+            }
             number += options.jobs;
         }
     } else {
@@ -122,6 +128,18 @@ impl Lane {
 
     pub fn is_wanted(&self, name: &str) -> bool {
         name.contains(&self.options.only)
+    }
+
+    /// Scenes that `--only` has, with this durability.
+    pub fn wanted_scenes(&self, durability: &str) -> Vec<Scene> {
+        let is_wanted = |scene: &Scene| self.is_wanted(&format!("{}:{durability}", scene.name));
+        scenes().into_iter().filter(is_wanted).collect()
+    }
+
+    /// Whether a trial is one of random moments and random operations: one in three.
+    pub fn draws_moments(&self, wanted: &[Scene], durability: &str, random: &mut ChaCha8Rng) -> bool {
+        let may = self.is_wanted(&format!("moments:{durability}"));
+        may && (wanted.is_empty() || random.random_range(0..3) == 0)
     }
 
     pub fn is_over(&self) -> bool {

@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 
 use rand::RngExt;
 
+use crate::engine;
 use crate::engine::{DURABILITIES, Opening, Places};
 use crate::examine::Refusal;
 use crate::inquest::{Inquest, Report, go_on};
 use crate::judge::{TIMEOUT, answer, encode};
 use crate::lanes::Lane;
-use crate::scenes::{Scene, scenes};
+use crate::scenes::{Scene, find, scenes};
 use crate::script::random;
 use crate::system::{become_user, ignore_size_signal, in_child, is_root, set_limit};
 use crate::tally::Verdict;
@@ -92,30 +93,22 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 /// One trial of a random campaign.
-pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
+pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed ^ 0x6c69_6d69_7473, number);
     let durability = DURABILITIES[random.random_range(0..3)];
-    let scenes = scenes();
-    let wanted: Vec<&Scene> =
-        scenes.iter().filter(|scene| lane.is_wanted(&format!("{}:{durability}", scene.name))).collect();
-    if wanted.is_empty() {
-        return Verdict::Survived;
-    }
-    let scene = wanted[random.random_range(0..wanted.len())];
+    let wanted = lane.wanted_scenes(durability);
+    let scene = wanted.get(random.random_range(0..wanted.len().max(1)))?;
     let limit = LIMITS[random.random_range(0..LIMITS.len())].1;
-    one(lane, scene, durability, limit, random.random_range(0..limit.steps()))
+    Some(one(lane, scene, durability, limit, random.random_range(0..limit.steps())))
 }
 
 /// `SCENE:DURABILITY:LIMIT:STEP`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
     let [scene, durability, limit, step] = parts[..] else { panic!("SCENE:DURABILITY:LIMIT:STEP is needed") };
-    let scenes = scenes();
-    let scene =
-        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
+    let (scene, durability) = (find(scene), engine::durability(durability));
     let limit = LIMITS.iter().find(|known| known.0 == limit).expect("a limit").1;
-    one(lane, scene, durability, limit, step.parse().expect("a number"))
+    one(lane, &scene, durability, limit, step.parse().expect("a number"))
 }
 
 fn one(lane: &mut Lane, scene: &Scene, durability: &'static str, limit: Limit, step: u64) -> Verdict {

@@ -10,10 +10,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::control::{CHANGES, Fate, Plan};
 use crate::disk::Disk;
+use crate::engine;
 use crate::engine::{DURABILITIES, Engine, Opening, Places};
 use crate::judge::{TIMEOUT, judge, judge_files_after_power};
 use crate::lanes::Lane;
-use crate::scenes::{Scene, Target, account, scenes};
+use crate::scenes::{Scene, Target, account, find, scenes};
 use crate::script::{Op, random};
 use crate::sessions::{forget_old, session_ops, work};
 use crate::stage::Start;
@@ -57,19 +58,18 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 /// One trial of a random campaign.
-pub fn trial(lane: &mut Lane, number: u64) -> Verdict {
+pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed ^ 0x70_6f77_6572, number);
     let durability = DURABILITIES[random.random_range(0..3)];
     let lottery = LOTTERIES[random.random_range(0..3)];
-    let scenes = scenes();
-    let wanted: Vec<&Scene> =
-        scenes.iter().filter(|scene| lane.is_wanted(&format!("{}:{durability}", scene.name))).collect();
-    if wanted.is_empty() || random.random_range(0..3) == 0 {
-        return at_moments(lane, number, durability, lottery, &mut random);
+    let wanted = lane.wanted_scenes(durability);
+    if lane.draws_moments(&wanted, durability, &mut random) {
+        return Some(at_moments(lane, number, durability, lottery, &mut random));
     }
-    let scene = wanted[random.random_range(0..wanted.len())];
+    let scene = wanted.get(random.random_range(0..wanted.len().max(1)))?;
     let calls = lane.count_calls(scene, durability, CHANGES);
-    at_call(lane, scene, durability, random.random_range(1..=calls + 1), lottery, &mut random).0
+    let nth = random.random_range(1..=calls + 1);
+    Some(at_call(lane, scene, durability, nth, lottery, &mut random).0)
 }
 
 /// `SCENE:DURABILITY:NTH:LOTTERY`, as `exhaustive` names them.
@@ -78,12 +78,9 @@ pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let [scene, durability, nth, lottery] = parts[..] else {
         panic!("SCENE:DURABILITY:NTH:LOTTERY is needed")
     };
-    let scenes = scenes();
-    let scene =
-        scenes.iter().find(|known| known.name == scene).unwrap_or_else(|| panic!("no scene '{scene}'"));
-    let durability = DURABILITIES.into_iter().find(|known| *known == durability).expect("a durability");
+    let (scene, durability) = (find(scene), engine::durability(durability));
     let (nth, lottery) = (nth.parse().expect("a number"), lottery.parse().expect("a number"));
-    at_call(lane, scene, durability, nth, lottery, &mut random(lane.options.seed, nth as u64)).0
+    at_call(lane, &scene, durability, nth, lottery, &mut random(lane.options.seed, nth as u64)).0
 }
 
 /// A disk with a fresh copy of a base on it.

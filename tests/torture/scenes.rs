@@ -46,6 +46,8 @@ pub fn scenes() -> Vec<Scene> {
         op("compact", Op::Compact),
         op("checkpoint", Op::Checkpoint(NEW)),
         op("load", Op::Load(1)),
+        op("checkpoint_filter", Op::CheckpointWithFilter(NEW)),
+        op("load_filter", Op::LoadWithFilter(2)),
         op("dump_classic", Op::DumpClassic(NEW)),
         op("dump_table", Op::DumpTable(NEW)),
         op("dump_increment", Op::DumpIncrement(NEW, 1)),
@@ -55,6 +57,11 @@ pub fn scenes() -> Vec<Scene> {
         op("close", Op::Close),
         op("reopen", Op::Reopen),
     ]
+}
+
+/// The scene of this name.
+pub fn find(name: &str) -> Scene {
+    scenes().into_iter().find(|known| known.name == name).unwrap_or_else(|| panic!("no scene '{name}'"))
 }
 
 impl Scene {
@@ -134,7 +141,9 @@ pub fn account(ops: &[Op], timeline: &mut Timeline, board: &Board, places: &Plac
 fn note_files(timeline: &mut Timeline, under_way: Option<&Op>, places: &Places) {
     let now = timeline.now().clone();
     match under_way {
-        Some(Op::Checkpoint(number)) if places.out("checkpoint", *number).exists() => {
+        Some(Op::Checkpoint(number) | Op::CheckpointWithFilter(number))
+            if places.out("checkpoint", *number).exists() =>
+        {
             timeline.checkpoints.insert(*number, now);
         }
         Some(Op::DumpClassic(number)) if places.out("classic", *number).exists() => {

@@ -37,6 +37,9 @@ pub enum Op {
     Checkpoint(u64),
     /// From there.
     Load(u64),
+    /// As the two above, with the filter in use by a group.
+    CheckpointWithFilter(u64),
+    LoadWithFilter(u64),
     /// Into `out/classic.N`.
     DumpClassic(u64),
     /// Into `out/table.N`.
@@ -110,6 +113,8 @@ impl Op {
             Op::Compact => "compact",
             Op::Checkpoint(_) => "checkpoint",
             Op::Load(_) => "load_from_checkpoint",
+            Op::CheckpointWithFilter(_) => "checkpoint with a filter",
+            Op::LoadWithFilter(_) => "load_from_checkpoint with a filter",
             Op::DumpClassic(_) => "dump_classic",
             Op::DumpTable(_) => "dump_table",
             Op::DumpIncrement(..) => "dump_increment",

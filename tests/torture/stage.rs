@@ -131,7 +131,8 @@ fn operations(seed: u64) -> (Vec<Op>, Vec<Op>) {
     before.push(Op::FilterAdd(vec![1, 2, 3, 4, 5, 1, 2, 1, 2, 3]));
     before.extend([Op::Checkpoint(1), Op::Reopen]);
     before.extend(calls(10));
-    before.extend([Op::Checkpoint(2), Op::DumpIncrement(2, 1), Op::DumpClassic(1), Op::Flush]);
+    before.extend([Op::CheckpointWithFilter(2), Op::FilterAdd(vec![2, 6, 6, 6, 1])]);
+    before.extend([Op::DumpIncrement(2, 1), Op::DumpClassic(1), Op::Flush]);
     (before, calls(15))
 }
 

@@ -35,6 +35,8 @@ pub struct Timeline {
     pub counts: BTreeMap<i64, u32>,
     /// As of when the filter was last synced.
     pub synced: BTreeMap<i64, u32>,
+    /// What checkpoints have of a filter.
+    saved: BTreeMap<u64, BTreeMap<i64, u32>>,
 }
 
 impl Timeline {
@@ -47,6 +49,7 @@ impl Timeline {
             increments: BTreeMap::new(),
             counts: BTreeMap::new(),
             synced: BTreeMap::new(),
+            saved: BTreeMap::new(),
         }
     }
 
@@ -61,7 +64,7 @@ impl Timeline {
 
     /// The state after an operation.
     pub fn after(&self, op: &Op) -> Model {
-        if let Op::Load(number) = op {
+        if let Op::Load(number) | Op::LoadWithFilter(number) = op {
             let mut loaded = self.checkpoints[number].clone();
             loaded.settle();
             return loaded;
@@ -75,6 +78,14 @@ impl Timeline {
     pub fn acknowledge(&mut self, op: &Op) {
         let next = self.after(op);
         match op {
+            Op::CheckpointWithFilter(number) => {
+                self.checkpoints.insert(*number, next.clone());
+                self.saved.insert(*number, self.counts.clone());
+            }
+            Op::LoadWithFilter(number) => {
+                self.counts = self.saved[number].clone();
+                self.synced = self.counts.clone();
+            }
             Op::Checkpoint(number) => drop(self.checkpoints.insert(*number, next.clone())),
             Op::DumpClassic(number) => drop(self.classics.insert(*number, next.clone())),
             Op::DumpTable(number) => drop(self.tables.insert(*number, next.clone())),
@@ -83,10 +94,31 @@ impl Timeline {
             Op::FilterSync => self.synced = self.counts.clone(),
             _ => {}
         }
-        if matches!(op, Op::Flush | Op::Load(_) | Op::Import(_) | Op::Close | Op::Reopen) {
+        if is_load(op) || matches!(op, Op::Flush | Op::Import(_) | Op::Close | Op::Reopen) {
             self.states.clear();
         }
         self.states.push(next);
+    }
+
+    /// How often each key is in the filter, at least and at most; after a power cut it has what was
+    /// synced, and of what came later some.
+    pub fn filter_counts(&self, is_after_power: bool, under_way: Option<&Op>) -> [BTreeMap<i64, u32>; 2] {
+        let mut least = if is_after_power { self.synced.clone() } else { self.counts.clone() };
+        let mut most = self.counts.clone();
+        match under_way {
+            Some(Op::FilterAdd(keys)) => keys.iter().for_each(|key| *most.entry(*key).or_default() += 1),
+            Some(Op::LoadWithFilter(number)) => {
+                let saved = &self.saved[number];
+                least.retain(|key, _| saved.contains_key(key));
+                least.iter_mut().for_each(|(key, count)| *count = (*count).min(saved[key]));
+                for (key, count) in saved {
+                    let most = most.entry(*key).or_default();
+                    *most = (*most).max(*count);
+                }
+            }
+            _ => {}
+        }
+        [least, most]
     }
 
     /// The latest checkpoint.
@@ -102,7 +134,7 @@ impl Timeline {
     /// What there may be after a stop with this operation under way: any one of these worlds.
     pub fn worlds(&self, promise: Promise, under_way: Option<&Op>) -> Vec<World> {
         let after = under_way.map(|op| self.after(op));
-        let is_load = matches!(under_way, Some(Op::Load(_)));
+        let is_load = under_way.is_some_and(is_load);
         match promise {
             Promise::All => vec![World::exact(self.now())],
             Promise::Calls => {
@@ -132,6 +164,10 @@ impl Timeline {
             }
         }
     }
+}
+
+fn is_load(op: &Op) -> bool {
+    matches!(op, Op::Load(_) | Op::LoadWithFilter(_))
 }
 
 /// Which versions of each row, and which steps, may be there.
