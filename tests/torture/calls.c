@@ -125,8 +125,11 @@ int ftruncate64(int fd, off64_t len) {
 int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t len) {
+  int result;
   if (on_fd(KIND_ALLOCATE, fd) == FAIL) return -1;
-  return (int)syscall(SYS_fallocate, fd, mode, offset, len);
+  result = (int)syscall(SYS_fallocate, fd, mode, offset, len);
+  if (result == 0 && mode == 0) torture_record(KIND_ALLOCATE, fd, NULL, NULL, NULL, 0, offset + len);
+  return result;
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len) { return fallocate64(fd, mode, offset, len); }
@@ -164,7 +167,15 @@ int rename(const char *from, const char *to) {
   int result;
   if (on_path(KIND_RENAME, AT_FDCWD, to) == FAIL) return -1;
   result = (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
-  if (result == 0) torture_record(KIND_RENAME, -1, to, from, NULL, 0, -1);
+  if (result == 0) torture_record(KIND_RENAME, -1, to, from, NULL, 0, 0);
+  return result;
+}
+
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
+  int result;
+  if (on_path(KIND_RENAME, to_dir, to) == FAIL) return -1;
+  result = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+  if (result == 0) torture_record(KIND_RENAME, -1, to, from, NULL, 0, flags & RENAME_EXCHANGE);
   return result;
 }
 

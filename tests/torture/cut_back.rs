@@ -30,6 +30,8 @@ struct Node {
 enum Change {
     Write(usize, Vec<u8>),
     Truncate(usize),
+    /// It is at least so long.
+    Extend(usize),
 }
 
 /// One name set or removed, in a directory.
@@ -131,7 +133,9 @@ impl Recording {
             let Some(number) = self.find(root, &record.other) else { return };
             let mut entries = vec![(to.0, to.1, Some(number))];
             if is("rename") {
-                entries.insert(0, (from.0, from.1, None));
+                // An exchange has something to put in its place.
+                let other = if record.offset == 0 { None } else { node };
+                entries.insert(0, (from.0, from.1, other));
             }
             self.rename(entries);
         } else if is("remove") {
@@ -143,6 +147,8 @@ impl Recording {
                 self.change(node, Change::Write(record.offset as usize, record.data.clone()));
             } else if is("truncate") {
                 self.change(node, Change::Truncate(record.offset as usize));
+            } else if is("allocate") {
+                self.change(node, Change::Extend(record.offset as usize));
             } else if is("sync") {
                 self.sync(node);
             }
@@ -217,6 +223,7 @@ fn apply(data: &mut Vec<u8>, change: Change) {
             data[at..end].copy_from_slice(&bytes);
         }
         Change::Truncate(len) => data.resize(len, 0),
+        Change::Extend(len) => data.resize(data.len().max(len), 0),
     }
 }
 

@@ -181,11 +181,12 @@ impl Damage {
         matches!(self, Damage::Cut(_) | Damage::Emptied)
     }
 
-    /// The files that are concerned.
+    /// What a refusal may name: the files that are concerned, or the folder of journals if one is gone.
     pub fn names(&self, file: &Path) -> Vec<String> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self {
             Damage::Swapped(other) | Damage::Replaced(other) => vec![name(file), name(other)],
+            Damage::Deleted if kind(file) == "journal" => vec!["/journal'".to_owned(), name(file)],
             _ => vec![name(file)],
         }
     }

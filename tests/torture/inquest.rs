@@ -9,7 +9,7 @@ use crate::engine::{Engine, Opening, Places};
 use crate::examine::Refusal;
 use crate::judge::{judge, judge_files};
 use crate::model::Model;
-use crate::scenes::{Scene, Target};
+use crate::scenes::{Scene, Target, note_files};
 use crate::script::Op;
 use crate::stage::after_kill;
 use crate::tally::{LOST, STUCK, Verdict, WRONG};
@@ -155,7 +155,7 @@ impl<'a> Inquest<'a> {
                 }
             }
         }
-        let promise = if doubt.is_some() { Promise::Calls } else { Promise::All };
+        let promise = if doubt.is_some() { after_kill(self.opening.durability) } else { Promise::All };
         judge(self.places, self.opening, &timeline, promise, doubt)
             .map_err(|verdict| self.verdict_with_outcome(verdict, report))?;
         judge_files(self.places, self.opening, &timeline, under_way.as_ref())
@@ -177,7 +177,11 @@ impl<'a> Inquest<'a> {
             timeline.acknowledge(op);
             return Ok((timeline.worlds(Promise::All, None), None));
         };
-        if let Some(path) = self.left_behind(op) {
+        let left = self.left_behind(op);
+        if left.is_some() && refusal.message.contains("in its place") {
+            // The error says so; then it is whole.
+            note_files(timeline, Some(op), self.places);
+        } else if let Some(path) = left {
             return Err(Verdict::Broken(WRONG, format!("'{path}' is there, and {refusal}")));
         }
         let mut worlds = timeline.worlds(Promise::All, None);

@@ -138,7 +138,7 @@ pub fn account(ops: &[Op], timeline: &mut Timeline, board: &Board, places: &Plac
 }
 
 /// What the operation under way was writing is whole if it is there.
-fn note_files(timeline: &mut Timeline, under_way: Option<&Op>, places: &Places) {
+pub fn note_files(timeline: &mut Timeline, under_way: Option<&Op>, places: &Places) {
     let now = timeline.now().clone();
     match under_way {
         Some(Op::Checkpoint(number) | Op::CheckpointWithFilter(number))

@@ -77,6 +77,7 @@ struct control *torture_control(void);
 /* The path that a call is about, absolute if it can be had. */
 void torture_path(int fd, const char *path, char *buffer, size_t size);
 
-/* Records a change that was made; record.c. `other` is the first path of a rename or link. */
+/* Records a change that was made; record.c. `other` is the first path of a rename or link. `offset`
+ * is the new length of a truncation, and not 0 of a rename that exchanges. */
 void torture_record(enum kind kind, int fd, const char *path, const char *other, const void *data, size_t len,
                     off_t offset);

@@ -44,6 +44,8 @@ impl Child {
             -1 => panic!("fork failed: {}", std::io::Error::last_os_error()),
             0 => {
                 drop(reader);
+                // SAFETY: a request with one number. A child must not outlive whoever waits for it.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 run_and_exit(run, &writer)
             }
             pid => Child { pid, pipe: std::fs::File::from(reader) },
