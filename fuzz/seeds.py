@@ -224,7 +224,8 @@ def documents():
     files = [["000009.sst", 100], ["CURRENT", 16], ["journal/00000000000000000001.journal", 24]]
     known = {"format": "damo checkpoint 1", "id": "00ff" * 8, "number": 3, "time": TIME}
     write("checkpoint_list", "whole", text({**known, "files": files}))
-    write("checkpoint_list", "other-length", text({**known, "files": [["CURRENT", 17]]}))
+    write("checkpoint_list", "cut-off", text({**known, "files": [["CURRENT", 17]]}))
+    write("checkpoint_list", "longer", text({**known, "files": [["CURRENT", 15]]}))
     write("checkpoint_list", "missing", text({**known, "files": [["000011.sst", 1], ["../x", 0]]}))
     write("checkpoint_list", "later-format", text({**known, "format": "damo checkpoint 2", "files": []}))
     copy = {"file": "0.filter", "path": "/a/users.filter", "groups": [7, 8]}
