@@ -163,6 +163,30 @@ fn a_missing_part_of_the_journal_is_an_error() {
     assert!(error.message().contains("notes.txt' is not a file of the journal"), "{error}");
 }
 
+#[test]
+fn the_journal_of_a_storage_with_other_rows_is_refused() {
+    let killed = |dim: usize| {
+        let (live, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let storage = open(live.path());
+        let embedding = sgd(&storage, dim, 0.5, &[]);
+        embedding.apply_gradients(&[1], &vec![1.0; dim]).unwrap();
+        copy_files(live.path(), dir.path());
+        dir
+    };
+    let (ours, theirs) = (killed(4), killed(3));
+    let journal = journal_files(ours.path()).pop().unwrap();
+    let bytes = fs::read(&journal).unwrap();
+    fs::copy(journal_files(theirs.path()).pop().unwrap(), &journal).unwrap();
+    let error = read_all(ours.path()).expect_err("calls on rows of 3 floats were made on rows of 4");
+    assert_eq!(error.status(), Status::Corruption, "{error}");
+    for words in [journal.to_str().unwrap(), "dim 3", "dim 4"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+    // Nothing was lost by trying.
+    fs::write(&journal, bytes).unwrap();
+    assert_eq!(read_all(ours.path()).unwrap()[4..8], [0.5; 4]);
+}
+
 fn copy_files(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

@@ -133,6 +133,11 @@ impl Position<'_> {
         if self.tolerance.machine_stopped { Ok(None) } else { Err(self.damaged(what)) }
     }
 
+    /// Puts the place in front of an error of whoever takes the records.
+    fn name(&self, error: Error) -> Error {
+        error.within(&format!("the journal '{}' at byte {}", self.path.display(), self.at))
+    }
+
     fn damaged(&self, what: &str) -> Error {
         Error::corruption(format!(
             "the journal '{}' is damaged at byte {}: {what}; restore the file from a copy, or save what can be read with \
@@ -189,11 +194,15 @@ fn read_segment(
         }
         let wrong_len = || position.damaged("a payload of the wrong length");
         match head.kind {
-            Kind::Config => replay.config(head.group, head.config, payload.bytes())?,
+            Kind::Config => replay
+                .config(head.group, head.config, payload.bytes())
+                .map_err(|error| position.name(error))?,
             Kind::End => has_ended = true,
             Kind::Gradients | Kind::Insert | Kind::Delete | Kind::SetStep => {
                 let floats_a_key = match head.kind {
-                    Kind::Gradients | Kind::Insert => replay.floats_a_key(head)?,
+                    Kind::Gradients | Kind::Insert => {
+                        replay.floats_a_key(head).map_err(|error| position.name(error))?
+                    }
                     _ => 0,
                 };
                 let (keys, floats) = payload.split(floats_a_key).ok_or_else(wrong_len)?;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::GroupConfig;
+use super::group::{Group, GroupConfig};
 use super::rocks::{Batch, Rocks, boot};
 use super::table::{Duplicates, Source, Table};
 use super::{Core, Durability};
@@ -211,6 +211,23 @@ pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
     Ok(())
 }
 
+/// Refuses calls on rows of another layout than the group's: they are not this storage's.
+fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
+    let registered = group.config();
+    if (registered.dim, &registered.optimizer.name) == (described.dim, &described.optimizer.name) {
+        return Ok(());
+    }
+    Err(Error::corruption(format!(
+        "its calls of group {} are for dim {} and optimizer '{}', and the group has dim {} and optimizer \
+         '{}'; the file is another storage's",
+        group.id(),
+        described.dim,
+        described.optimizer.name,
+        registered.dim,
+        registered.optimizer.name
+    )))
+}
+
 /// The groups of a segment's calls, opened as they were then.
 struct Tables<'a> {
     core: &'a Core,
@@ -231,6 +248,7 @@ impl Replay for Tables<'_> {
             serde_json::from_slice(description).map_err(|error| damaged(error.to_string()))?;
         let known = self.core.groups.lock().get(&group).cloned();
         let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
+        check_same_rows(&group, &description)?;
         // The rate of each call is in the journal, so the schedule is not needed.
         let (optimizer, initializer) = description.build()?;
         let table = Table::new(self.core, group, description.dim, optimizer, initializer, config)?;
@@ -259,7 +277,8 @@ impl Replay for Tables<'_> {
 
 impl Tables<'_> {
     fn table(&self, head: &Head) -> Result<&Table> {
-        self.by_config.get(&head.config).ok_or_else(|| {
+        let table = self.by_config.get(&head.config);
+        table.filter(|table| table.group().id() == head.group).ok_or_else(|| {
             Error::corruption(format!(
                 "the journal has a call of group {} without its configuration",
                 head.group
