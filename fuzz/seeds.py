@@ -81,6 +81,17 @@ def journals():
         write(target, "zeros-at-the-end", whole + bytes(64))
         write(target, "schedule", segment(1, record(1, 1, scheduled) + calls[1]))
         write(target, "without-configuration", segment(1, calls[1]))
+    # What no storage with these groups writes: another layout of rows, and a call of a group with the
+    # configuration of another.
+    for name, dim, optimizer in [
+        ("other-dim", 3, "sgd"),
+        ("other-optimizer", 2, "adam"),
+        ("no-dim", 0, "sgd"),
+        ("huge-dim", 2**62, "sgd"),
+    ]:
+        call = record(1, 2, keys_and_floats([1], [0.5] * min(dim, 3)), step=1)
+        write("replay", name, segment(1, record(1, 1, config(dim, optimizer)) + call))
+    write("replay", "other-group", segment(1, calls[0] + record(1, 2, gradients, group=7, step=1)))
     two = whole + b"=next=file=" + segment(5, b"".join(other))
     write("journal_read", "two-files", two)
     write("journal_read", "second-file-torn", two[:-30])
