@@ -52,7 +52,7 @@ impl JournalRecord {
     /// No row has a larger number.
     pub(super) fn last_possible(&self) -> u64 {
         let last = self.through.max(self.reserved);
-        if self.active { last + MAX_LOST_CALLS } else { last }
+        if self.active { last.saturating_add(MAX_LOST_CALLS) } else { last }
     }
 
     pub(super) fn read(rocks: &Rocks) -> Result<JournalRecord> {
@@ -177,7 +177,7 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     }
     // Losing power may have taken calls from the end of the journal whose rows were on disk already: their numbers must
     // not be given again, or a later replay would take those rows for having seen other calls.
-    Ok(last + MAX_LOST_CALLS)
+    Ok(last.saturating_add(MAX_LOST_CALLS))
 }
 
 /// More calls than can be in a journal that the system has not written yet.
