@@ -265,6 +265,7 @@ def documents():
     write("params", "group", config(4, "adagrad", name="inverse_time_decay", params=decay))
     journal = {"through": 9, "active": True, "boot": "x", "reserved": 1 << 20, "ttl_ms": 0}
     write("params", "journal-document", text(journal))
+    write("params", "largest-number", text({**journal, "through": 2**64 - 1}))
     dump = {"number": 1, "time": TIME, "cutoff": 0, "later_cutoff": 0, "group": None, "min_count": 0}
     write("params", "dumps-document", text([dump, {**dump, "group": 3}]))
 
