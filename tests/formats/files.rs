@@ -1,4 +1,5 @@
-//! Files that are not storages: tables of each value type, an increment, classic dumps, a filter, and files to import.
+//! Files that are not storages: tables of each value type, an increment, classic dumps, a filter,
+//! and files to import.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use crate::fixtures;
 
 const TYPES: [ValueType; 3] = [ValueType::Float32, ValueType::Float16, ValueType::Int8];
 const GROUPS: [(u16, usize); 3] = [(0, 2), (7, 3), (65535, 1)];
-/// Each value type has them exactly: int8 because scale is 1 in the first two rows, and 0 in the others.
+/// Each value type has them exactly: int8 because scale is 1 in the first two rows, and 0 in the
+/// others.
 const ROWS: [(u16, i64, &[f32]); 5] = [
     (0, i64::MIN, &[0.0, 255.0]),
     (0, -3, &[-127.0, 128.0]),
@@ -70,7 +72,8 @@ fn filter(path: &Path) -> Filter {
     Filter::open(&params(&[path, ("capacity", int(CAPACITY)), ("count", int(COUNT))])).unwrap()
 }
 
-/// A file of the earlier implementation, which has the time first in older releases and the count in later ones.
+/// A file of the earlier implementation, which has the time first in older releases and the count
+/// in later ones.
 fn import_file(time_first: bool) -> Vec<u8> {
     let mut file = (IMPORTED.len() as i64).to_le_bytes().to_vec();
     for (group, key, num, data) in IMPORTED {

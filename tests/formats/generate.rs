@@ -37,7 +37,8 @@ pub fn present_format() -> String {
     format_of(dir.path()).unwrap()
 }
 
-/// A storage as git should keep it: without RocksDB's notes for post-mortems, which name the machine.
+/// A storage as git should keep it: without RocksDB's notes for post-mortems, which name the
+/// machine.
 fn keep(from: &Path, to: &Path) {
     copy_dir(from, to);
     for entry in fs::read_dir(to).unwrap() {

@@ -1,7 +1,8 @@
 //! The calls that a storage of the fixtures has seen, and all that it holds, as text.
 //!
-//! Calls are a function of their index alone, so that a storage that went on from a fixture can be compared with one that
-//! never stopped. They leave every kind of entry in a journal: gradients, insert, delete, set_step.
+//! Calls are a function of their index alone, so that a storage that went on from a fixture can be
+//! compared with one that never stopped. They leave every kind of entry in a journal: gradients,
+//! insert, delete, set_step.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -16,7 +17,8 @@ use damo::storage::Storage;
 
 use crate::common::{float, initializer, int, lookup, optimizer, params, text};
 
-/// In the year 2096, so that dumps are remembered whenever the fixtures are read: the library forgets them after 30 days.
+/// In the year 2096, so that dumps are remembered whenever the fixtures are read: the library
+/// forgets them after 30 days.
 const START: u64 = 4_000_000_000_000;
 const ITEM: u32 = 7;
 
@@ -46,8 +48,8 @@ fn keys(index: u64) -> Vec<i64> {
     [i64::MIN, i64::MAX].into_iter().chain(some).collect()
 }
 
-/// Makes the calls of `range`. With a filter the rows of one group are those that it admits; a checkpoint has it as long as
-/// what this returns lives.
+/// Makes the calls of `range`. With a filter the rows of one group are those that it admits; a
+/// checkpoint has it as long as what this returns lives.
 pub fn go_on(storage: &Storage, filter: Option<&Arc<Filter>>, range: Range<u64>) -> [Embedding; 4] {
     let all = embeddings(storage);
     let [user, item, _, admitting] = &all;
@@ -97,7 +99,8 @@ pub fn items(storage: &Storage) -> Vec<(i64, [f32; 3])> {
         .collect()
 }
 
-/// Everything that a storage holds: a line for each group and for each row, with the bits of its floats.
+/// Everything that a storage holds: a line for each group and for each row, with the bits of its
+/// floats.
 pub fn content(storage: &Storage) -> String {
     let mut content = String::new();
     for group in storage.groups() {

@@ -1,11 +1,13 @@
 //! Fixtures: what earlier releases wrote is read, with the same values, and gone on from.
 //!
-//! tests/golden/formats/damo-N has storages of the format "damo N": one that was closed, one that was killed, a
-//! checkpoint. They are written once, while their format is the present one, and stay for ever after:
+//! tests/golden/formats/damo-N has storages of the format "damo N": one that was closed, one that
+//! was killed, a checkpoint. They are written once, while their format is the present one, and stay
+//! for ever after:
 //!
 //!     DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored
 //!
-//! tests/golden/formats/files has files that are not storages; the same command writes them, and git must not see a change.
+//! tests/golden/formats/files has files that are not storages; the same command writes them, and
+//! git must not see a change.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -95,7 +95,8 @@ fn storages_that_were_killed_are_read() {
         let scratch = tempfile::tempdir().unwrap();
         let (dir, expected) = (take(&format, "killed", scratch.path()), expected(&format, "calls.txt"));
         check(&dir, &expected, &format!("{} killed", format.display()));
-        // Half of it was in the journal and nowhere else. After another start of the system a lost journal is no error.
+        // Half of it was in the journal and nowhere else. After another start of the system a lost
+        // journal is no error.
         let dir = take(&format, "killed", &scratch.path().join("without"));
         fs::remove_dir_all(dir.join("journal")).unwrap();
         if let Ok(storage) = Storage::open(&dir, 0, &params(&[])) {
