@@ -9,7 +9,7 @@ from typing import Any
 
 # Steps between two saves, where a way saves.
 EACH = 100
-# About a sixth of what the rows of the usual table take in damo's memory, so that rows are written
+# About a fifth of what the rows of the usual table take in damo's memory, so that rows are written
 # back all the time.
 SMALL_CACHE = 2 << 20
 # A step is too small to be worth sharing; on a busy machine a second thread makes it many times
@@ -43,11 +43,11 @@ WAYS = (
         "every step whose call returned, whole", {"durability": "process"}),
     Way("damo-power", "damo", "**damo**", "durability power",
         "the same, and when the machine loses power", {"durability": "power"}),
-    Way("damo-process-disk", "damo", "**damo**", "durability process, a cache of a sixth of the table",
+    Way("damo-process-disk", "damo", "**damo**", "durability process, a cache smaller than the table",
         "every step whose call returned, whole", {"durability": "process", "cache_bytes": SMALL_CACHE}),
     Way("damo-flush", "damo", "**damo**", f"durability checkpoint, flush each {EACH} steps",
         "steps up to the last flush; of later ones each row has some", {"durability": "checkpoint"}, "flush", EACH),
-    Way("damo-flush-disk", "damo", "**damo**", "the same, a cache of a sixth of the table",
+    Way("damo-flush-disk", "damo", "**damo**", "the same, a cache smaller than the table",
         "the same", {"durability": "checkpoint", "cache_bytes": SMALL_CACHE}, "flush", EACH),
     Way("damo-checkpoint", "damo", "**damo**", f"durability checkpoint, a checkpoint each {EACH} steps",
         "the last checkpoint, whole", {"durability": "checkpoint"}, "numbered", EACH),
