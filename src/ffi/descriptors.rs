@@ -18,6 +18,8 @@
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use super::memory_maps::map;
+
 /// The first descriptor that damo may have.
 const FIRST: c_int = 3;
 
@@ -269,6 +271,7 @@ in_place_of! {
     "fopen64" => open_file64,
     "opendir" => open_dir,
     "dup" => duplicate,
+    "mmap" => map,
     "sysconf" => ask_system,
     "localtime_r" => local_time,
     "_ZNSt6thread20hardware_concurrencyEv" => count_processors,

@@ -22,8 +22,7 @@ unsafe extern "C" {
 
 /// # Safety
 /// As mmap.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __wrap_mmap(
+pub(super) unsafe extern "C" fn map(
     at: *mut c_void,
     len: usize,
     access: c_int,
