@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-pub(crate) use read::{Replay, read_all};
+pub(crate) use read::{Replay, list_whole, read_all, read_whole};
 pub(crate) use record::{Head, Kind};
 
 use crate::error::{Error, Result};

@@ -89,6 +89,29 @@ pub(crate) fn read_all(
     Ok(last.max(through))
 }
 
+/// The files in a folder whose names are those of a journal's, in order, whatever else is there.
+///
+/// # Errors
+/// What keeps the folder from being read.
+pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        found.extend(segment::number_of(&path).map(|number| (number, path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Hands over the records of one file up to the first that is not whole, or a torn end; the number of the last call.
+///
+/// # Errors
+/// `IO`; `CORRUPTION` when it ends with damage. What came before was handed over.
+pub(crate) fn read_whole(path: &Path, first: u64, through: u64, replay: &mut impl Replay) -> Result<u64> {
+    let tolerance = Tolerance { is_last: true, machine_stopped: false };
+    read_segment(path, first, through, tolerance, replay).map(|(last, _)| last)
+}
+
 /// The index of the last file with a record.
 fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
     for (index, (_, path)) in segments.iter().enumerate().rev() {

@@ -89,16 +89,21 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
-        // Calls are numbered from 1, and no row could carry more than the largest.
-        let number = number.filter(|number| (1..=MAX_NUMBER).contains(number)).ok_or_else(|| {
+        let number = number_of(&path).ok_or_else(|| {
             Error::corruption(format!("'{}' is not a file of the journal; move it away", path.display()))
         })?;
         found.push((number, path));
     }
     found.sort();
     Ok(found)
+}
+
+/// The number of the first call of a segment, by its name.
+pub(super) fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_string_lossy();
+    let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
+    // Calls are numbered from 1, and no row could carry more than the largest.
+    number.filter(|number| (1..=MAX_NUMBER).contains(number))
 }
 
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

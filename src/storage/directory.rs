@@ -198,6 +198,51 @@ impl Drop for Directory {
     }
 }
 
+/// Holds a directory that only is read: nobody opens it meanwhile, and nothing in it changes.
+///
+/// # Errors
+/// `NOT_FOUND` when there is no storage; `BUSY` when it is open; `IO`.
+pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
+    check_not_forked()?;
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => {
+            Error::new(Status::NotFound, "does not exist; a storage's directory is needed")
+        }
+        _ => Error::io(format!("cannot be read: {error}")),
+    };
+    let found = fs::metadata(dir).map_err(unreadable)?;
+    if !found.is_dir() {
+        return Err(Error::invalid("is a file; a storage's directory is needed"));
+    }
+    if OPEN.lock().iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+        return Err(busy(dir, "in another storage handle of this process"));
+    }
+    let mut is_one = false;
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        is_one |= is_table_or_log(&name) || ["CURRENT", FIRST_MANIFEST].contains(&name.as_str());
+    }
+    if !is_one {
+        return Err(Error::new(Status::NotFound, "holds no damo storage; the directory of one is needed"));
+    }
+    let mut held = Vec::new();
+    for name in [LOCK, ROCKSDB_LOCK] {
+        let file = match File::open(dir.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => file.map_err(|error| unusable(dir, name, "opened", &error))?,
+        };
+        let is_held = match name {
+            LOCK => flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK),
+            _ => matches!(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)), Ok(Some(_))),
+        };
+        if is_held {
+            return Err(busy(dir, "in another process"));
+        }
+        held.push(file);
+    }
+    Ok(held)
+}
+
 /// Whether no storage is open, nor being opened.
 pub(super) fn none_is_open() -> bool {
     OPEN.try_lock().is_some_and(|open| open.is_empty())

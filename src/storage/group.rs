@@ -271,9 +271,9 @@ pub(super) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
     Ok(groups)
 }
 
-const CONFIG_PREFIX: &str = "group:";
+pub(super) const CONFIG_PREFIX: &str = "group:";
 
-fn config_key(id: u16) -> String {
+pub(super) fn config_key(id: u16) -> String {
     format!("{CONFIG_PREFIX}{id:05}")
 }
 

@@ -40,6 +40,7 @@ mod rocks;
 mod room;
 mod round;
 mod row;
+mod salvage;
 mod scan;
 mod select;
 mod stat;
@@ -62,6 +63,7 @@ pub use import::{FieldOrder, Imported, Refusal, Refused};
 pub use iterate::{Rows, Verified};
 pub use names::Wanted;
 pub use options::{Durability, StorageOptions};
+pub use salvage::{Salvaged, salvage};
 pub use table::{Duplicates, Record, Table};
 
 use crate::error::{Error, Result, Status};

@@ -261,6 +261,19 @@ pub(super) fn check_format(rocks: &Rocks, has_inventory: bool, dir: &Path) -> Re
     }
 }
 
+/// Refuses what a document says of the format, if it is there and says something else.
+///
+/// # Errors
+/// `NOT_SUPPORTED`.
+pub(super) fn check_known_format(format: Option<&Vec<u8>>) -> Result<()> {
+    match format {
+        Some(format) if ![FORMAT_VERSION, EARLIER_VERSION].contains(&format.as_slice()) => {
+            Err(other_format(format))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The inventory of a directory is not there although its format wants one.
 pub(super) fn missing_inventory(dir: &Path) -> Error {
     Error::corruption(format!(

@@ -49,6 +49,21 @@ impl JournalRecord {
         self.active
     }
 
+    /// The calls up to this number are on disk.
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// The time to live of the process that made the calls.
+    pub(super) fn ttl_ms(&self) -> u64 {
+        self.ttl_ms
+    }
+
+    /// What a document says; None where there is none, or it is damaged.
+    pub(super) fn from_document(json: Option<&Vec<u8>>) -> Option<JournalRecord> {
+        serde_json::from_slice(json?).ok()
+    }
+
     /// No row has a larger number.
     pub(super) fn last_possible(&self) -> u64 {
         let last = self.through.max(self.reserved);
@@ -156,7 +171,7 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
         // All that the journal has, if there still is one, is on disk.
         return Ok(record.through.max(record.reserved).max(listed));
     }
-    let mut tables = Tables { core, by_config: HashMap::new(), calls: 0 };
+    let mut tables = Tables::new(core);
     let files = std::fs::read_dir(&dir).map(Iterator::count).unwrap_or(0);
     // Then what was not synced may be missing.
     let machine_stopped = record.boot != boot();
@@ -229,7 +244,7 @@ fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
 }
 
 /// The groups of a segment's calls, opened as they were then.
-struct Tables<'a> {
+pub(super) struct Tables<'a> {
     core: &'a Core,
     by_config: HashMap<u32, Table>,
     calls: u64,
@@ -276,6 +291,10 @@ impl Replay for Tables<'_> {
 }
 
 impl Tables<'_> {
+    pub(super) fn new(core: &Core) -> Tables<'_> {
+        Tables { core, by_config: HashMap::new(), calls: 0 }
+    }
+
     fn table(&self, head: &Head) -> Result<&Table> {
         let table = self.by_config.get(&head.config);
         table.filter(|table| table.group().id() == head.group).ok_or_else(|| {

@@ -12,6 +12,8 @@ pub enum Failure {
     Error { status: Status, message: String },
     /// Nobody reads stdout any more, which is no error: `damo rows DIR | head`.
     ClosedPipe,
+    /// Done, and not all of it could be had; the output says what.
+    Incomplete,
 }
 
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -31,7 +33,11 @@ impl Failure {
 
     /// Says what is wrong on stderr and returns the exit code.
     pub fn report(&self, json: bool) -> i32 {
-        let Failure::Error { status, message } = self else { return 0 };
+        let (status, message) = match self {
+            Failure::Error { status, message } => (status, message),
+            Failure::ClosedPipe => return 0,
+            Failure::Incomplete => return 7,
+        };
         let line = if json {
             json!({ "error": { "status": status.name().to_string_lossy(), "message": message } }).to_string()
         } else {

@@ -19,6 +19,7 @@ mod progress;
 mod record;
 mod restore;
 mod rows;
+mod salvage;
 mod serve_check;
 mod stat;
 mod verify;
@@ -35,7 +36,7 @@ struct Entry {
     run: fn(&mut Output, &ArgMatches) -> Outcome,
 }
 
-const COMMANDS: [Entry; 12] = [
+const COMMANDS: [Entry; 13] = [
     Entry { command: stat::command, run: stat::run },
     Entry { command: groups::command, run: groups::run },
     Entry { command: get::command, run: get::run },
@@ -47,6 +48,7 @@ const COMMANDS: [Entry; 12] = [
     Entry { command: import::command, run: import::run },
     Entry { command: verify::command, run: verify::run },
     Entry { command: compact::command, run: compact::run },
+    Entry { command: salvage::command, run: salvage::run },
     Entry { command: serve_check::command, run: serve_check::run },
 ];
 
@@ -57,7 +59,8 @@ A storage is open in one process at a time: stop its trainer first, or look at a
 
 const AFTER: &str = "\
 Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not accepted; \
-3 something does not exist; 4 the storage is open elsewhere; 5 damaged or foreign bytes; 6 something exists already. \
+3 something does not exist; 4 the storage is open elsewhere; 5 damaged or foreign bytes; 6 something exists already; \
+7 saved, but not everything. \
 Errors go to stderr, with --json as {\"error\": {\"status\", \"message\"}}.";
 
 fn main() {

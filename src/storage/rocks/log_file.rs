@@ -116,6 +116,35 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
     }
 }
 
+/// What was written at once, each as a whole, up to the first that is not.
+pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
+    let Ok(Checked { whole, .. }) = check(path) else { return Vec::new() };
+    let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
+    let bytes = bytes.get(..whole as usize).unwrap_or_default();
+    let (mut payloads, mut payload) = (Vec::new(), Vec::new());
+    for block in bytes.chunks(BLOCK) {
+        let mut rest = block;
+        // `check` has found these to be whole.
+        while rest.len() >= HEADER {
+            let size = u16::from_le_bytes([rest[4], rest[5]]) as usize;
+            let (record, after) = rest.split_at((HEADER + size).min(rest.len()));
+            rest = after;
+            match piece(record[6]) {
+                Some(Piece::All) if record[6] == 1 => payloads.push(record[HEADER..].to_vec()),
+                Some(Piece::First) => payload = record[HEADER..].to_vec(),
+                Some(Piece::Middle) => payload.extend_from_slice(&record[HEADER..]),
+                Some(Piece::Last) => {
+                    payload.extend_from_slice(&record[HEADER..]);
+                    payloads.push(std::mem::take(&mut payload));
+                }
+                // About the log itself.
+                _ => {}
+            }
+        }
+    }
+    payloads
+}
+
 /// Reads until the buffer is full or the file ends.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;

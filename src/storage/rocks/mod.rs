@@ -10,6 +10,8 @@ mod missing;
 mod options;
 mod ranges;
 mod snapshot;
+mod sst;
+mod wreck;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +34,8 @@ pub(super) use options::background_threads;
 use options::{Logs, METADATA_PART, Metadata};
 pub(super) use ranges::KeyRange;
 pub(super) use snapshot::Snapshot;
+pub(super) use sst::{Entry, SstFile};
+pub(super) use wreck::{Live, Wreck};
 
 const META: &str = "damo";
 

@@ -1,0 +1,208 @@
+//! Salvage: every row that still reads, from a directory that says CORRUPTION, into a fresh storage.
+//!
+//! The directory is only read. Rows come from RocksDB's files block by block (`rows`), groups and
+//! steps from the documents, and what the journal has on top is made again as far as that is sound
+//! (`calls`). What could not be read is counted and named.
+
+mod calls;
+mod lost;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::checkpoint::{parent, remove};
+use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
+use super::names::PREFIX as NAME_PREFIX;
+use super::replay::{FOLDER as JOURNAL, JournalRecord};
+use super::rocks::{Batch, Wreck};
+use super::{Core, Group, Storage, directory, restore};
+use crate::error::{Error, Result, Status};
+use crate::params::Params;
+use crate::publish::{check_absent, publish_new};
+use lost::Lost;
+
+/// What was saved, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Salvaged {
+    /// Rows in the new storage.
+    pub rows: u64,
+    pub groups: u64,
+    /// Files of rows that were read, whole or not.
+    pub files_read: u64,
+    /// Files of rows of which nothing could be read.
+    pub files_lost: u64,
+    /// Damaged blocks of the other files.
+    pub blocks_lost: u64,
+    /// Versions of rows in files and blocks that could not be read, as far as that is on record.
+    pub entries_lost: u64,
+    /// Rows that were read, and are none of a group that is known, or not as such a row is.
+    pub rows_refused: u64,
+    /// Rows whose latest version may have been in a part that is lost: these may be older ones.
+    pub rows_in_doubt: u64,
+    /// Deletions of which nobody can tell any more what they came after. Their rows were kept.
+    pub deletions_in_doubt: u64,
+    /// Calls of the journal that were made again.
+    pub calls_applied: u64,
+    /// Calls of the journal that were read and could not be made again, since earlier ones are lost.
+    pub calls_left_out: u64,
+    /// Steps of rows, in calls that were made again, that were left out: what they were to be made on is lost.
+    pub steps_left_out: u64,
+    /// What could not be read, each with its file.
+    pub damage: Vec<String>,
+}
+
+impl Salvaged {
+    /// Nothing was lost, as far as can be told.
+    pub fn is_whole(&self) -> bool {
+        let lost = [
+            self.files_lost,
+            self.blocks_lost,
+            self.rows_refused,
+            self.rows_in_doubt,
+            self.deletions_in_doubt,
+            self.calls_left_out,
+            self.steps_left_out,
+        ];
+        self.damage.is_empty() && lost.iter().all(|count| *count == 0)
+    }
+}
+
+/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. `progress` is told how many rows
+/// were written.
+///
+/// # Errors
+/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for `out`; `NOT_SUPPORTED` for a format
+/// of another release, and while a checkpoint was being loaded into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out`
+/// then.
+pub fn salvage(dir: &Path, out: &Path, progress: impl FnMut(u64)) -> Result<Salvaged> {
+    let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
+    let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
+    check_absent(out).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            at_out(Error::new(Status::AlreadyExists, "exists; a path that does not exist yet is needed"))
+        }
+        _ => at_out(Error::io(error.to_string())),
+    })?;
+    let name = out.file_name().ok_or_else(|| at_out(Error::invalid("does not end in a name")))?;
+    let _held = directory::hold_unchanged(dir).map_err(in_dir)?;
+    if restore::is_committed(dir).map_err(in_dir)? {
+        return Err(in_dir(Error::new(
+            Status::NotSupported,
+            "a checkpoint was being loaded into it; its files are whole in '.damo-restoring', or are that checkpoint's: \
+             salvage the one, or load the other into a new storage",
+        )));
+    }
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".salvaging");
+    let work = Work::begin(parent(out).join(hidden)).map_err(at_out)?;
+    let salvaged = work.run(dir, progress).map_err(in_dir)?;
+    publish_new(&work.storage(), out).map_err(|error| at_out(Error::io(error.to_string())))?;
+    Ok(salvaged)
+}
+
+/// The folder beside the new storage in which it is made; removed when dropped.
+struct Work(PathBuf);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
+
+impl Work {
+    fn begin(path: PathBuf) -> Result<Work> {
+        let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", path.display()));
+        remove(&path).map_err(failed)?;
+        fs::create_dir(&path).map_err(failed)?;
+        let work = Work(path.clone());
+        fs::create_dir(work.links()).map_err(failed)?;
+        Ok(work)
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.0.join("storage")
+    }
+
+    /// The damaged one's files, as far as RocksDB is shown them.
+    fn links(&self) -> PathBuf {
+        self.0.join("links")
+    }
+
+    fn open(&self) -> Result<Storage> {
+        Storage::open(self.storage(), 0, &Params::new().with("durability", "checkpoint")?)
+    }
+
+    fn run(&self, dir: &Path, progress: impl FnMut(u64)) -> Result<Salvaged> {
+        let mut salvaged = Salvaged::default();
+        let mut lost = Lost::default();
+        let record = {
+            let storage = self.open()?;
+            let core = storage.core();
+            let mut wreck = Wreck::read(dir, &self.links())?;
+            salvaged.damage.append(&mut wreck.damage);
+            super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
+            let groups = write_groups(core, dir, &wreck.documents, &mut salvaged)?;
+            let record = JournalRecord::from_document(wreck.documents.get("journal"));
+            if wreck.documents.contains_key("journal") && record.is_none() {
+                salvaged.damage.push("the record of the journal is damaged".to_owned());
+            }
+            let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
+            let last = rows.save(&mut lost, progress)?;
+            let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
+            core.last_number.store(last, Ordering::Release);
+            storage.flush()?;
+            record
+        };
+        let storage = self.open()?;
+        calls::apply(storage.core(), &dir.join(JOURNAL), record.as_ref(), &lost, &mut salvaged)?;
+        storage.flush()?;
+        salvaged.groups = storage.groups().len() as u64;
+        salvaged.rows = storage.row_count(None)?;
+        storage.verify()?;
+        Ok(salvaged)
+    }
+}
+
+/// Registers the groups, with their names and steps, that documents or the journal describe.
+fn write_groups(
+    core: &Core,
+    dir: &Path,
+    documents: &BTreeMap<String, Vec<u8>>,
+    salvaged: &mut Salvaged,
+) -> Result<BTreeMap<u16, Arc<Group>>> {
+    let mut configs = calls::configs(&dir.join(JOURNAL));
+    for (key, value) in documents {
+        let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
+        let config = serde_json::from_slice::<GroupConfig>(value).ok();
+        let Some(config) = config.filter(|config| config.build().is_ok()) else {
+            salvaged.damage.push(format!("the description of group {number} is damaged"));
+            continue;
+        };
+        if let Ok(number) = number.parse() {
+            configs.insert(number, config);
+        }
+    }
+    let mut batch = Batch::default();
+    for (number, config) in &configs {
+        batch.put_meta(config_key(*number), config.to_json()?);
+        for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number)] {
+            if let Some(value) = documents.get(&key) {
+                batch.put_meta(key, value.clone());
+            }
+        }
+        if !documents.contains_key(&group::step_key(*number)) && !documents.contains_key(&config_key(*number))
+        {
+            salvaged.damage.push(format!("the description of group {number} is lost; the journal's is used"));
+        }
+    }
+    let rocks = core.rocks()?;
+    rocks.write(batch)?;
+    group::load_all(&rocks)
+}
