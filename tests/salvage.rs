@@ -105,7 +105,7 @@ impl Scene {
         copy_dir(&self.scratch.path().join("killed"), &dir);
         damage(&dir);
         let before = files(&dir);
-        let salvaged = salvage(&dir, &out, |_| ()).unwrap();
+        let salvaged = salvage(&dir, &out, None, |_| ()).unwrap();
         assert!(files(&dir) == before, "the damaged storage was changed");
         let mut names: Vec<_> =
             fs::read_dir(self.scratch.path()).unwrap().map(|x| x.unwrap().file_name()).collect();
@@ -164,7 +164,7 @@ fn what_is_not_damaged_comes_whole() {
     let closed = scene.scratch.path().join("live");
     let out = scene.scratch.path().join("out");
     let before = files(&closed);
-    assert!(salvage(&closed, &out, |_| ()).unwrap().is_whole());
+    assert!(salvage(&closed, &out, None, |_| ()).unwrap().is_whole());
     assert!(files(&closed) == before);
     assert_eq!(content(&out), scene.expected);
 }
@@ -294,7 +294,7 @@ fn files_of_large_tables_are_read_too() {
     Storage::open(&dir, 0, &options).unwrap().compact().unwrap();
     let expected = content(&dir);
     assert_eq!(expected.rows.len(), keys.len());
-    assert!(salvage(&dir, &out, |_| ()).unwrap().is_whole());
+    assert!(salvage(&dir, &out, None, |_| ()).unwrap().is_whole());
     assert_eq!(content(&out), expected);
     fs::remove_dir_all(&out).unwrap();
     let largest = |dir: &Path| {
@@ -311,7 +311,7 @@ fn files_of_large_tables_are_read_too() {
     let (len, end) = (bytes.len(), bytes.len() - 1500);
     for at in (1000..end).step_by(len / 8).chain((end - len / 10..end).step_by(len / 90)) {
         flip(&file, at);
-        let salvaged = salvage(&dir, &out, |_| ()).unwrap();
+        let salvaged = salvage(&dir, &out, None, |_| ()).unwrap();
         let found = content(&out);
         assert!(found.rows.iter().all(|(key, row)| expected.rows.get(key) == Some(row)));
         let missing = (expected.rows.len() - found.rows.len()) as u64;
@@ -346,19 +346,51 @@ fn the_tool_tells_what_was_lost() {
     assert!(text.contains("blocks lost") && text.contains("block 0 is damaged"), "{text}");
 }
 
+/// A storage that was closed has its descriptions of groups nowhere but in the log, as long as it is young.
+#[test]
+fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
+    let scene = Scene::new();
+    let [closed, out, checkpoint] = ["live", "out", "checkpoint"].map(|name| scene.scratch.path().join(name));
+    open(&closed).checkpoint(&checkpoint).unwrap();
+    let expected = content(&closed);
+    let log =
+        by_suffix(&closed, ".log").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let len = fs::metadata(&log).unwrap().len() as usize;
+    let mut whole = 0;
+    for at in (10..len).step_by(len / 8) {
+        flip(&log, at);
+        let salvaged = salvage(&closed, &out, None, |_| ()).unwrap();
+        assert!(!salvaged.is_whole());
+        let found = content(&out);
+        assert!(found.rows.iter().all(|(key, row)| expected.rows.get(key) == Some(row)), "{salvaged:?}");
+        let missing = expected.rows.len() - found.rows.len();
+        assert!(missing == 0 || salvaged.rows_refused >= missing as u64, "{salvaged:?}");
+        whole += usize::from(missing == 0);
+        fs::remove_dir_all(&out).unwrap();
+        // And with a checkpoint that says what the groups are.
+        let before = files(&checkpoint);
+        salvage(&closed, &out, Some(&checkpoint), |_| ()).unwrap();
+        assert!(files(&checkpoint) == before);
+        assert_eq!(content(&out).rows, expected.rows, "{at}");
+        fs::remove_dir_all(&out).unwrap();
+        flip(&log, at);
+    }
+    assert!(whole > 4, "{whole}");
+}
+
 #[test]
 fn what_cannot_be_salvaged_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let [dir, out] = ["storage", "out"].map(|name| scratch.path().join(name));
-    failure(salvage(&dir, &out, |_| ()), Status::NotFound);
+    failure(salvage(&dir, &out, None, |_| ()), Status::NotFound);
     fs::create_dir(&dir).unwrap();
-    failure(salvage(&dir, &out, |_| ()), Status::NotFound);
+    failure(salvage(&dir, &out, None, |_| ()), Status::NotFound);
     let storage = open(&dir);
-    failure(salvage(&dir, &out, |_| ()), Status::Busy);
+    failure(salvage(&dir, &out, None, |_| ()), Status::Busy);
     drop(storage);
     fs::create_dir(&out).unwrap();
-    failure(salvage(&dir, &out, |_| ()), Status::AlreadyExists);
+    failure(salvage(&dir, &out, None, |_| ()), Status::AlreadyExists);
     fs::remove_dir(&out).unwrap();
-    assert!(salvage(&dir, &out, |_| ()).unwrap().is_whole());
+    assert!(salvage(&dir, &out, None, |_| ()).unwrap().is_whole());
     assert_eq!(content(&out), Content::default());
 }

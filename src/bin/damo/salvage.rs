@@ -1,12 +1,13 @@
 //! `damo salvage`: every row that still reads, from a damaged storage, in a fresh one.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, value_parser};
 use damo::storage::salvage;
 use serde_json::{Value, json};
 
-use super::arguments::{get_path, path};
+use super::arguments::{get, get_path, option, path};
 use super::failure::{Failure, Outcome};
 use super::output::{Output, seconds, thousands};
 use super::progress::{Progress, Unit};
@@ -19,6 +20,14 @@ pub fn command() -> Command {
         .about("Saves every row that still reads from a damaged storage or checkpoint into a fresh storage")
         .arg(path("DIR", "A storage's directory, or a checkpoint; not one byte of it changes"))
         .arg(path("OUT", "The new storage's directory; must not exist"))
+        .arg(
+            option(
+                "like",
+                "OTHER",
+                "A checkpoint or storage that has the groups whose descriptions are lost",
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
         .after_help(
             "Exit code 0: everything was saved; 7: the storage is there, and something could not be read. \
              docs/corruption.md says what each count means.",
@@ -30,7 +39,9 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let started = Instant::now();
     let salvaged = {
         let progress = Progress::of("saving", Unit::Rows);
-        salvage(dir, out, |rows| progress.update(rows, rows))?
+        salvage(dir, out, get::<PathBuf>(matches, "like")?.map(PathBuf::as_path), |rows| {
+            progress.update(rows, rows)
+        })?
     };
     let took = seconds(started.elapsed());
     let counts = match serde_json::to_value(&salvaged) {

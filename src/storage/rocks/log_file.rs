@@ -116,29 +116,32 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
     }
 }
 
-/// What was written at once, each as a whole, up to the first that is not.
+/// What was written at once and can be read whole, also behind damage. Nothing may be lost in between
+/// without harm but for who knows what to do about it.
 pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
-    let Ok(Checked { whole, .. }) = check(path) else { return Vec::new() };
     let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
-    let bytes = bytes.get(..whole as usize).unwrap_or_default();
-    let (mut payloads, mut payload) = (Vec::new(), Vec::new());
+    let (mut payloads, mut open): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);
     for block in bytes.chunks(BLOCK) {
         let mut rest = block;
-        // `check` has found these to be whole.
         while rest.len() >= HEADER {
             let size = u16::from_le_bytes([rest[4], rest[5]]) as usize;
-            let (record, after) = rest.split_at((HEADER + size).min(rest.len()));
+            let Some((record, after)) = rest.split_at_checked(HEADER + size) else { break };
             rest = after;
-            match piece(record[6]) {
-                Some(Piece::All) if record[6] == 1 => payloads.push(record[HEADER..].to_vec()),
-                Some(Piece::First) => payload = record[HEADER..].to_vec(),
-                Some(Piece::Middle) => payload.extend_from_slice(&record[HEADER..]),
-                Some(Piece::Last) => {
-                    payload.extend_from_slice(&record[HEADER..]);
-                    payloads.push(std::mem::take(&mut payload));
+            let masked = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
+            let is_whole = crc32c::crc32c(&record[6..]) == unmask(masked);
+            let payload = &record[HEADER..];
+            match piece(record[6]).filter(|_| is_whole) {
+                Some(Piece::All) => {
+                    open = None;
+                    // The other kinds are about the log itself.
+                    payloads.extend((record[6] == 1).then(|| payload.to_vec()));
                 }
-                // About the log itself.
-                _ => {}
+                Some(Piece::First) => open = Some(payload.to_vec()),
+                Some(Piece::Middle) => open.iter_mut().for_each(|open| open.extend_from_slice(payload)),
+                Some(Piece::Last) => {
+                    payloads.extend(open.take().map(|open| [open.as_slice(), payload].concat()))
+                }
+                None => open = None,
             }
         }
     }
@@ -215,6 +218,31 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn payloads_behind_damage_are_found() {
+        let (mut bytes, first) = file();
+        bytes.extend(record(1, &[3; 30]));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let found = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            payloads(file.path()).iter().map(|payload| (payload[0], payload.len())).collect::<Vec<_>>()
+        };
+        let long = (8, BLOCK - first - HEADER + 50);
+        assert_eq!(found(&bytes), [(7, 100), long, (3, 30)]);
+        for (at, left) in [
+            (50, vec![long, (3, 30)]),
+            (first + 9, vec![(7, 100), (3, 30)]),
+            (BLOCK + 9, vec![(7, 100), (3, 30)]),
+        ] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert_eq!(found(&flipped), left, "{at}");
+        }
+        // A length that is wrong hides the rest of its block only.
+        bytes[4] ^= 1;
+        assert_eq!(found(&bytes), [(3, 30)]);
     }
 
     #[test]

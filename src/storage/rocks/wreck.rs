@@ -40,6 +40,14 @@ pub(in crate::storage) struct Wreck {
 }
 
 impl Wreck {
+    /// The documents of a directory that is whole, or as much as can be read of them.
+    ///
+    /// # Errors
+    /// As [`Wreck::read`].
+    pub(in crate::storage) fn documents(dir: &Path, scratch: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+        Wreck::read(dir, scratch).map(|wreck| wreck.documents)
+    }
+
     /// Looks at the files of `dir` through `scratch`, an empty folder, which RocksDB may write to.
     ///
     /// # Errors
@@ -54,7 +62,7 @@ impl Wreck {
                 None
             }
         };
-        let mut logs = Vec::new();
+        let (mut logs, mut is_log_damaged) = (Vec::new(), false);
         for name in &names {
             let (from, to) = (dir.join(name), scratch.join(name));
             let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", to.display()));
@@ -63,16 +71,26 @@ impl Wreck {
             } else if name.ends_with(".log") || Some(name) == manifest.as_ref() || name == "CURRENT" {
                 let copied = copy_whole(&from, &to, name == "CURRENT");
                 if let Err(what) = copied {
+                    is_log_damaged |= name.ends_with(".log");
                     wreck.damage.push(format!("{name}: {what}"));
                 }
                 if name.ends_with(".log") {
-                    logs.push(to);
+                    logs.push(from);
                 }
             }
         }
         if manifest.is_some() {
             match wreck.ask_rocksdb(scratch) {
-                Ok(()) => return Ok(wreck),
+                Ok(()) => {
+                    if is_log_damaged {
+                        // What is behind the damage RocksDB does not see.
+                        let is_document = |file: &&Live| !file.is_rows;
+                        let files = wreck.live.iter().flatten().filter(is_document);
+                        let names: Vec<String> = files.map(|file| file.name.clone()).collect();
+                        wreck.read_documents(dir, &names, &logs);
+                    }
+                    return Ok(wreck);
+                }
                 Err(error) => wreck.damage.push(format!("MANIFEST: {}", error.message())),
             }
         }

@@ -73,14 +73,15 @@ impl Salvaged {
     }
 }
 
-/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. `progress` is told how many rows
-/// were written.
+/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups whose
+/// descriptions are lost are described as in `like`, another storage's directory or a checkpoint,
+/// which is only read, too. `progress` is told how many rows were written.
 ///
 /// # Errors
 /// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for `out`; `NOT_SUPPORTED` for a format
 /// of another release, and while a checkpoint was being loaded into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out`
 /// then.
-pub fn salvage(dir: &Path, out: &Path, progress: impl FnMut(u64)) -> Result<Salvaged> {
+pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut(u64)) -> Result<Salvaged> {
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
     check_absent(out).map_err(|error| match error.kind() {
@@ -102,7 +103,17 @@ pub fn salvage(dir: &Path, out: &Path, progress: impl FnMut(u64)) -> Result<Salv
     hidden.push(name);
     hidden.push(".salvaging");
     let work = Work::begin(parent(out).join(hidden)).map_err(at_out)?;
-    let salvaged = work.run(dir, progress).map_err(in_dir)?;
+    let likeness = match like {
+        None => BTreeMap::new(),
+        Some(like) => {
+            let named = |error: Error| error.within(&format!("'{}'", like.display()));
+            let _held = directory::hold_unchanged(like).map_err(named)?;
+            // RocksDB is asked below, so it must be known that this process has it.
+            drop(work.open()?);
+            Wreck::documents(like, &work.likeness()).map_err(named)?
+        }
+    };
+    let salvaged = work.run(dir, &likeness, progress).map_err(in_dir)?;
     publish_new(&work.storage(), out).map_err(|error| at_out(Error::io(error.to_string())))?;
     Ok(salvaged)
 }
@@ -123,6 +134,7 @@ impl Work {
         fs::create_dir(&path).map_err(failed)?;
         let work = Work(path.clone());
         fs::create_dir(work.links()).map_err(failed)?;
+        fs::create_dir(work.likeness()).map_err(failed)?;
         Ok(work)
     }
 
@@ -135,11 +147,21 @@ impl Work {
         self.0.join("links")
     }
 
+    /// As `links`, of the directory that groups may be described as in.
+    fn likeness(&self) -> PathBuf {
+        self.0.join("likeness")
+    }
+
     fn open(&self) -> Result<Storage> {
         Storage::open(self.storage(), 0, &Params::new().with("durability", "checkpoint")?)
     }
 
-    fn run(&self, dir: &Path, progress: impl FnMut(u64)) -> Result<Salvaged> {
+    fn run(
+        &self,
+        dir: &Path,
+        likeness: &BTreeMap<String, Vec<u8>>,
+        progress: impl FnMut(u64),
+    ) -> Result<Salvaged> {
         let mut salvaged = Salvaged::default();
         let mut lost = Lost::default();
         let record = {
@@ -148,7 +170,7 @@ impl Work {
             let mut wreck = Wreck::read(dir, &self.links())?;
             salvaged.damage.append(&mut wreck.damage);
             super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
-            let groups = write_groups(core, dir, &wreck.documents, &mut salvaged)?;
+            let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
             let record = JournalRecord::from_document(wreck.documents.get("journal"));
             if wreck.documents.contains_key("journal") && record.is_none() {
                 salvaged.damage.push("the record of the journal is damaged".to_owned());
@@ -175,10 +197,12 @@ fn write_groups(
     core: &Core,
     dir: &Path,
     documents: &BTreeMap<String, Vec<u8>>,
+    likeness: &BTreeMap<String, Vec<u8>>,
     salvaged: &mut Salvaged,
 ) -> Result<BTreeMap<u16, Arc<Group>>> {
     let mut configs = calls::configs(&dir.join(JOURNAL));
-    for (key, value) in documents {
+    // Of the same group what is here goes before what is in the other.
+    for (key, value) in likeness.iter().chain(documents) {
         let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
         let config = serde_json::from_slice::<GroupConfig>(value).ok();
         let Some(config) = config.filter(|config| config.build().is_ok()) else {
@@ -193,13 +217,16 @@ fn write_groups(
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
         for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number)] {
-            if let Some(value) = documents.get(&key) {
+            // Another storage's steps are its own.
+            let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
+            if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());
             }
         }
-        if !documents.contains_key(&group::step_key(*number)) && !documents.contains_key(&config_key(*number))
-        {
-            salvaged.damage.push(format!("the description of group {number} is lost; the journal's is used"));
+        if !documents.contains_key(&config_key(*number)) {
+            let what =
+                "is not there; the journal's is used, or that of the directory that was given for this";
+            salvaged.damage.push(format!("the description of group {number} {what}"));
         }
     }
     let rocks = core.rocks()?;
