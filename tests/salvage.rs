@@ -376,6 +376,13 @@ fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
         flip(&log, at);
     }
     assert!(whole > 4, "{whole}");
+    // A log that is gone is noticed, too.
+    fs::remove_file(&log).unwrap();
+    assert!(!salvage(&closed, &out, None, |_| ()).unwrap().is_whole());
+    fs::remove_dir_all(&out).unwrap();
+    let salvaged = salvage(&closed, &out, Some(&checkpoint), |_| ()).unwrap();
+    assert!(!salvaged.is_whole());
+    assert_eq!(content(&out).rows, expected.rows, "{salvaged:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::checkpoint::{parent, remove};
 use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
 use super::names::PREFIX as NAME_PREFIX;
 use super::replay::{FOLDER as JOURNAL, JournalRecord};
-use super::rocks::{Batch, Wreck};
+use super::rocks::{Batch, Inventory, Wreck};
 use super::{Core, Group, Storage, directory, restore};
 use crate::error::{Error, Result, Status};
 use crate::params::Params;
@@ -169,6 +169,13 @@ impl Work {
             let core = storage.core();
             let mut wreck = Wreck::read(dir, &self.links())?;
             salvaged.damage.append(&mut wreck.damage);
+            // A file that is gone leaves no trace but in the list of files, where there is one.
+            if salvaged.damage.is_empty()
+                && let Ok(Some(inventory)) = Inventory::read(dir)
+                && let Err(error) = inventory.check(dir)
+            {
+                salvaged.damage.push(error.message().to_owned());
+            }
             super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
             let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
             let record = JournalRecord::from_document(wreck.documents.get("journal"));
