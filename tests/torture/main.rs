@@ -29,6 +29,7 @@ mod scenes;
 mod script;
 mod sessions;
 mod stage;
+mod subjects;
 mod system;
 mod tally;
 mod timeline;
