@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ fn command() -> Command {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     Command::new("scripts/torture")
+        .override_usage("scripts/torture [OPTIONS] [CAMPAIGN]...")
         .about("Attacks storages and compares what is left with an exact model of what was promised.")
         .after_help(
             "Each campaign ends with one line: trials, those that had everything that was promised, those that were refused\n\
@@ -80,8 +82,14 @@ impl Options {
         let campaigns =
             CAMPAIGNS.into_iter().filter(|name| chosen.is_empty() || chosen.iter().any(|c| c == name));
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let campaigns: Vec<&'static str> = campaigns.collect();
+        if repeat.is_some() && campaigns.len() != 1 {
+            command()
+                .error(ErrorKind::MissingRequiredArgument, "--repeat needs the name of its campaign")
+                .exit();
+        }
         Options {
-            campaigns: campaigns.collect(),
+            campaigns,
             seed: seed.unwrap_or(1),
             time: seconds.map(Duration::from_secs),
             trials,
