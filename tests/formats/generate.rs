@@ -70,7 +70,7 @@ fn write_fixtures() {
     }
     assert!(std::env::var_os("DAMO_WRITE_FIXTURES").is_some(), "DAMO_WRITE_FIXTURES is not set");
     let _ = fs::remove_dir_all(work);
-    files::write(&fixtures().join("files"));
+    files::add_missing(&fixtures().join("files"));
     let target = fixtures().join(present_format().replace(' ', "-"));
     if target.exists() {
         return println!("{} is there; a fixture of its format stays as it is", target.display());

@@ -6,8 +6,8 @@
 //!
 //!     DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored
 //!
-//! tests/golden/formats/files has files that are not storages; the same command writes them, and
-//! git must not see a change.
+//! tests/golden/formats/files has files that are not storages; the same command adds those of a new
+//! version.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -20,6 +20,9 @@ use std::path::PathBuf;
 
 /// Calls in a fixture; as many again go on from it.
 const CALLS: u64 = 8;
+
+/// What to do when a format has no fixture.
+const WRITE: &str = "DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored";
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/formats")

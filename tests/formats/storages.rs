@@ -75,8 +75,8 @@ fn the_present_format_has_a_fixture() {
     let present = present_format();
     assert!(
         fixtures().join(present.replace(' ', "-")).exists(),
-        "storages are of the format '{present}' now and have no fixture; run: \
-         DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored"
+        "storages are of the format '{present}' now and have no fixture; run: {}",
+        crate::WRITE
     );
 }
 

@@ -103,7 +103,7 @@ impl List {
         if ![FORMAT, EARLIER_FORMAT].contains(&list.format.as_str()) {
             return Err(Error::new(
                 Status::NotSupported,
-                format!("its format is '{}'; this damo reads '{FORMAT}'", list.format),
+                format!("the format of its {LIST} is '{}'; this damo reads '{FORMAT}'", list.format),
             ));
         }
         if list.format == FORMAT && list.crc32 != list.checksum()? {

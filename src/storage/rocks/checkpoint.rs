@@ -6,7 +6,7 @@ use rust_rocksdb::checkpoint::Checkpoint;
 use rust_rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 
 use super::options::Logs;
-use super::{META, Metadata, Rocks, options, translate};
+use super::{META, Metadata, Rocks, blame, options, translate};
 use crate::error::Result;
 use crate::storage::options::StorageOptions;
 
@@ -31,7 +31,7 @@ impl Rocks {
         database.create_if_missing(false);
         database.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
-            .map_err(|error| translate(&error))?;
+            .map_err(|error| blame::name_files(dir, translate(&error)))?;
         let mut read_options = ReadOptions::default();
         read_options.fill_cache(false);
         Ok(Rocks::new(db, cache, metadata, read_options, options::new_tables(row_options)))

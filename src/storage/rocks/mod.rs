@@ -3,6 +3,7 @@
 //! Rows live in the default column family, and come there as whole sorted files; what describes them (format,
 //! groups, steps) in the family `damo`, under readable keys.
 
+mod blame;
 mod checkpoint;
 mod inventory;
 mod log_file;
@@ -125,7 +126,8 @@ impl Rocks {
             }
             outcome => outcome,
         };
-        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))?;
+        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
+            .map_err(|error| blame::name_files(dir, error))?;
         let room = options.cache_bytes / METADATA_PART;
         if rocks.metadata_bytes()? <= room as u64 {
             return Ok(rocks);

@@ -1,0 +1,36 @@
+//! Names the files that RocksDB's refusal to open is about: its own texts often do not, or name another one.
+
+use std::fs;
+use std::path::Path;
+
+use super::sst::SstFile;
+use crate::error::{Error, Status};
+
+/// Puts the damaged files of rows in front of a CORRUPTION; where there are none, and the text names none, the logs.
+pub(super) fn name_files(dir: &Path, error: Error) -> Error {
+    if error.status() != Status::Corruption {
+        return error;
+    }
+    let mut paths: Vec<_> =
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let has_suffix =
+        |path: &&std::path::PathBuf, suffix: &str| path.extension().is_some_and(|found| found == suffix);
+    for path in paths.iter().filter(|path| has_suffix(path, "sst")) {
+        if let Err(why) = SstFile::open(path) {
+            return error.within(&format!("'{}' is damaged ({why})", path.display()));
+        }
+    }
+    if [".sst", ".log"].iter().any(|suffix| error.message().contains(suffix)) {
+        return error;
+    }
+    let logs: Vec<_> = paths
+        .iter()
+        .filter(|path| has_suffix(path, "log"))
+        .map(|path| format!("'{}'", path.display()))
+        .collect();
+    match logs.is_empty() {
+        true => error,
+        false => error.within(&format!("RocksDB's logs, {}, or its MANIFEST", logs.join(", "))),
+    }
+}
