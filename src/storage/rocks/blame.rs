@@ -17,9 +17,12 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     let has_suffix =
         |path: &&std::path::PathBuf, suffix: &str| path.extension().is_some_and(|found| found == suffix);
     for path in paths.iter().filter(|path| has_suffix(path, "sst")) {
-        if let Err(why) = SstFile::open(path) {
-            return error.within(&format!("'{}' is damaged ({why})", path.display()));
-        }
+        let why = match SstFile::open(path) {
+            Ok(file) if file.family.is_some() && file.entries.is_some() => continue,
+            Ok(_) => "its properties".to_owned(),
+            Err(why) => why,
+        };
+        return error.within(&format!("'{}' is damaged ({why})", path.display()));
     }
     if [".sst", ".log"].iter().any(|suffix| error.message().contains(suffix)) {
         return error;
