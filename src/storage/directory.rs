@@ -332,7 +332,7 @@ fn create(dir: &Path) -> Result<()> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => return Err(Error::invalid(format!("data_dir '{shown}' is a file; a directory is needed"))),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
         Err(error) => return Err(Error::io(format!("data_dir '{shown}': {error}"))),
     }
     let uncreatable =

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use crc32fast::Hasher;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use serde::{Deserialize, Serialize};
 
@@ -131,11 +132,15 @@ impl Inventory {
             json.push(b'\n');
             let checksum = checksum_line(&json);
             let new = dir.join(NEW);
-            let mut file = File::create(&new)?;
+            // In the room of the one before the last: a full disk must not keep what is stored from being read.
+            let mut file = File::options().write(true).create(true).truncate(false).open(&new)?;
             file.write_all(&json)?;
             file.write_all(checksum.as_bytes())?;
+            file.set_len((json.len() + checksum.len()) as u64)?;
             file.sync_all()?;
-            fs::rename(&new, &path)?;
+            if renameat_with(CWD, &new, CWD, &path, RenameFlags::EXCHANGE).is_err() {
+                fs::rename(&new, &path)?;
+            }
             File::open(dir)?.sync_all()
         };
         write().map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))
