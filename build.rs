@@ -1,7 +1,7 @@
 //! What the linker must know of the C library: its SONAME, and that nothing but `damo_*` is exported.
 
 /// What src/ffi/descriptors.rs is put in the place of.
-const OPENING: [&str; 18] = [
+const OPENING: [&str; 23] = [
     "open",
     "open64",
     "__open_2",
@@ -18,6 +18,11 @@ const OPENING: [&str; 18] = [
     "dup",
     "sysconf",
     "localtime_r",
+    "pthread_setname_np",
+    "pthread_getattr_np",
+    "strerror_r",
+    "__xpg_strerror_r",
+    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE",
     "_ZNSt6thread20hardware_concurrencyEv",
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];

@@ -33,7 +33,7 @@ fn exports_are_the_committed_list() {
 /// Functions that make descriptors, and those in whose place others are put (src/ffi/descriptors.rs):
 /// one that the library calls all the same could give one of its files number 0, 1 or 2.
 #[cfg(target_os = "linux")]
-const MAKERS: [&str; 50] = [
+const MAKERS: [&str; 55] = [
     "open",
     "open64",
     "__open_2",
@@ -83,6 +83,11 @@ const MAKERS: [&str; 50] = [
     "inotify_init1",
     "sysconf",
     "localtime_r",
+    "pthread_setname_np",
+    "pthread_getattr_np",
+    "strerror_r",
+    "__xpg_strerror_r",
+    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE",
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];
 

@@ -11,7 +11,8 @@
 //! Threads that open at once share what fills the places; the last one empties them. A program may
 //! close or replace one of the three meanwhile: then the file is given another number at once, and
 //! what is not damo's any more is not closed. The C and C++ libraries' functions that open a file
-//! for themselves, as to count the processors, are called with the places filled.
+//! for themselves, as to count the processors or to name a thread, are called with the places
+//! filled.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -223,6 +224,12 @@ with_places_filled! {
     open_dir(path: *const c_char) -> *mut c_void, "opendir";
     ask_system(name: c_int) -> c_long, "sysconf";
     local_time(time: *const c_void, result: *mut c_void) -> *mut c_void, "localtime_r";
+    name_thread(thread: usize, name: *const c_char) -> c_int, "pthread_setname_np";
+    thread_attributes(thread: usize, result: *mut c_void) -> c_int, "pthread_getattr_np";
+    error_text(error: c_int, buffer: *mut c_char, room: usize) -> *mut c_char, "strerror_r";
+    error_text_posix(error: c_int, buffer: *mut c_char, room: usize) -> c_int, "__xpg_strerror_r";
+    seed_random(device: *mut c_void, kind: *const c_void) -> (),
+        "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE";
     count_processors() -> c_uint, "_ZNSt6thread20hardware_concurrencyEv";
     open_buffer(buffer: *mut c_void, path: *const c_char, mode: c_int) -> *mut c_void,
         "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode";
@@ -274,6 +281,11 @@ in_place_of! {
     "mmap" => map,
     "sysconf" => ask_system,
     "localtime_r" => local_time,
+    "pthread_setname_np" => name_thread,
+    "pthread_getattr_np" => thread_attributes,
+    "strerror_r" => error_text,
+    "__xpg_strerror_r" => error_text_posix,
+    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE" => seed_random,
     "_ZNSt6thread20hardware_concurrencyEv" => count_processors,
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode" => open_buffer,
 }
