@@ -22,7 +22,6 @@ pub struct Control {
     first_kind: AtomicU32,
     path: Text,
     boot_id: Text,
-    mount: Text,
     log: Text,
     first_path: Text,
 }
@@ -50,8 +49,8 @@ pub enum Fate {
     Kill,
     /// It fails with this error number.
     Fail(i32),
-    /// The power of the file system is cut.
-    Cut,
+    /// The process stops, and the driver cuts the power of its file system.
+    Stop,
 }
 
 /// Which call meets its fate.
@@ -86,10 +85,6 @@ impl Control {
         set(&self.boot_id, &file.map(c_path).unwrap_or_default());
     }
 
-    pub fn set_mount(&self, mount: &Path) {
-        set(&self.mount, &c_path(mount));
-    }
-
     /// Records every change into this file from now on.
     pub fn record_into(&self, log: Option<&Path>) {
         set(&self.log, &log.map(c_path).unwrap_or_default());
@@ -105,7 +100,7 @@ impl Control {
         let (mode, error) = match plan.fate {
             Fate::Kill => (1, 0),
             Fate::Fail(error) => (2, error),
-            Fate::Cut => (3, 0),
+            Fate::Stop => (3, 0),
         };
         self.kinds.store(plan.kinds, SeqCst);
         self.error.store(error, SeqCst);

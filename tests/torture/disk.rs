@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::control::Control;
 use crate::cut_back::Recording;
 use crate::engine::Places;
-use crate::system::{cut_power, sync_file_system};
+use crate::system::{Child, cut_power, sync_file_system};
 
 const IMAGE_BYTES: u64 = 48 << 20;
 
@@ -60,10 +60,7 @@ impl Disk {
     /// Everything that is there now is on disk.
     pub fn settle(&self, control: &Control) {
         match self {
-            Disk::Ext4 { mount, .. } => {
-                control.set_mount(mount);
-                sync_file_system(mount);
-            }
+            Disk::Ext4 { mount, .. } => sync_file_system(mount),
             Disk::Directory { log, .. } => {
                 let _ = fs::remove_file(log);
                 control.record_into(None);
@@ -78,11 +75,18 @@ impl Disk {
         Some(Recording::begin(root))
     }
 
-    /// The power goes, at whatever moment this is. A worker is killed right after it.
-    pub fn cut(&self) {
+    /// The power goes, at whatever moment this is, and the worker with it.
+    ///
+    /// It is stopped first, since a real cut leaves nobody to hear what a call returns: while ext4
+    /// is being shut down, an fdatasync that is under way may return 0 with nothing on disk. A plain
+    /// program that appends and syncs "lost" such a record in 16 of 600 cuts, and in none of 300
+    /// when it was stopped first.
+    pub fn cut(&self, worker: &Child) {
         if let Disk::Ext4 { mount, .. } = self {
+            worker.stop();
             assert!(cut_power(mount), "the file system cannot be shut down");
         }
+        worker.kill();
     }
 
     /// The power is back.

@@ -18,7 +18,7 @@ use crate::scenes::{Scene, Target, account, find, scenes};
 use crate::script::{Op, random};
 use crate::sessions::{forget_old, session_ops, work};
 use crate::stage::Start;
-use crate::system::{Child, End, in_child, kill_self};
+use crate::system::{Child, End, kill_self, stop_self};
 use crate::tally::{CRASH, HANG, Verdict};
 use crate::timeline::{Promise, Timeline};
 
@@ -108,7 +108,7 @@ fn boot(lane: &mut Lane, places: &Places) {
 fn cut_plan(disk: &Disk, nth: i64, random: &mut ChaCha8Rng) -> Plan {
     let part = if random.random() { random.random_range(1..256) } else { 0 };
     // A directory is cut back afterwards, so the worker only has to stop.
-    let fate = if matches!(disk, Disk::Ext4 { .. }) { Fate::Cut } else { Fate::Kill };
+    let fate = if matches!(disk, Disk::Ext4 { .. }) { Fate::Stop } else { Fate::Kill };
     Plan { fate, kinds: CHANGES, nth, again: 0, part }
 }
 
@@ -128,19 +128,19 @@ fn at_call(
     control.watch(&places.root);
     let recording = lane.disk().begin(control);
     control.set_lottery(lottery);
-    let end = in_child(TIMEOUT, || {
+    let child = Child::start(|| {
         let (engine, outcome) =
             scene.play(&places, opening, board, &|| control.arm(plan), &|| control.disarm());
         outcome.unwrap_or_else(|error| panic!("{}: {error:?}", scene.name));
         std::mem::forget(engine);
-        kill_self()
+        stop_self()
     });
+    let is_in_time = child.wait_for_stop(TIMEOUT);
+    lane.disk().cut(&child);
+    let end = if is_in_time { child.finish(TIMEOUT) } else { End::Hung };
     control.disarm();
     control.set_lottery(0);
     let (fired, at) = (control.fired() > 0, control.first());
-    if !fired {
-        lane.disk().cut();
-    }
     lane.disk().come_back(control, recording, random);
     boot(lane, &places);
     let broken = |kind, what: String| {
@@ -208,10 +208,7 @@ fn at_moments(
             kill_self()
         });
         std::thread::sleep(Duration::from_micros(random.random_range(0..60_000)));
-        if recording.is_none() {
-            lane.disk().cut();
-        }
-        child.kill();
+        lane.disk().cut(&child);
         let end = child.finish(TIMEOUT);
         control.set_lottery(0);
         lane.disk().come_back(control, recording, random);

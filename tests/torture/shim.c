@@ -1,4 +1,4 @@
-/* A library to be preloaded that makes system calls fail, kill, or cut the power: this file decides
+/* A library to be preloaded that makes system calls fail, kill, or stop: this file decides
  * which. The calls that come through here are in calls.c. */
 #define _GNU_SOURCE
 #include "shim.h"
@@ -9,13 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Of linux/fs.h and ext4: stops a file system at once; what it has not written yet is lost. */
-#define SHUTDOWN_REQUEST _IOR('X', 125, uint32_t)
-enum { SHUTDOWN_WITHOUT_LOG_FLUSH = 2 };
 
 static struct control *attached;
 /* Set while the shim itself makes calls. */
@@ -53,18 +48,10 @@ static uint64_t draw(void) {
   return random_state;
 }
 
-static void die(void) {
-  syscall(SYS_kill, getpid(), SIGKILL);
+/* No thread of the process does anything after this. */
+static void end_with(int signal) {
+  syscall(SYS_kill, getpid(), signal);
   for (;;) syscall(SYS_pause);
-}
-
-static void cut_power(void) {
-  uint32_t how = SHUTDOWN_WITHOUT_LOG_FLUSH;
-  int fd = (int)syscall(SYS_openat, AT_FDCWD, attached->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd < 0 || syscall(SYS_ioctl, fd, SHUTDOWN_REQUEST, &how) != 0) {
-    static const char words[] = "torture: the file system cannot be shut down\n";
-    syscall(SYS_write, 2, words, sizeof words - 1);
-  }
 }
 
 /* Makes a part of a write, as a process does that is killed, or a disk that becomes full. */
@@ -93,11 +80,8 @@ static ssize_t meet_fate(const struct call *call, int64_t which, const char *pat
   if (control->part > 0 && which == 0 && call->data != NULL) written = write_part(call);
   control->fired++;
   switch (control->mode) {
-    case MODE_CUT:
-      cut_power();
-      die();
-      break;
-    case MODE_KILL: die(); break;
+    case MODE_STOP: end_with(SIGSTOP); break;
+    case MODE_KILL: end_with(SIGKILL); break;
     case MODE_FAIL: return written > 0 ? written : FAIL;
     default: break;
   }

@@ -1,4 +1,4 @@
-/* The control block of the shim, shared between the driver and its workers. src of its twin:
+/* The control block of the shim, shared between the driver and its workers. Its twin is in
  * control.rs. */
 #pragma once
 #include <stddef.h>
@@ -32,7 +32,7 @@ enum mode {
   MODE_OFF,
   MODE_KILL, /* SIGKILL to the own process, in place of the call */
   MODE_FAIL, /* the call fails with `error` */
-  MODE_CUT   /* the file system at `mount` loses its power, and the process dies */
+  MODE_STOP  /* the process stops in place of the call; the driver then cuts the power */
 };
 
 struct control {
@@ -48,7 +48,6 @@ struct control {
   volatile uint32_t first_kind;
   char path[256];      /* only calls whose path contains this */
   char boot_id[256];   /* opened in place of the system's boot id, unless empty */
-  char mount[256];     /* what MODE_CUT shuts down */
   char log[256];       /* the file that every change is recorded in (record.c), unless empty */
   char first_path[256]; /* of the call that met its fate first */
 };

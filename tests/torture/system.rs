@@ -94,6 +94,39 @@ impl Child {
         unsafe { libc::kill(self.pid, libc::SIGKILL) };
     }
 
+    /// Stops it. When this returns, none of its threads does more than end the system call that it
+    /// is in.
+    pub fn stop(&self) {
+        // SAFETY: as above.
+        unsafe { libc::kill(self.pid, libc::SIGSTOP) };
+        while self.threads().iter().any(|state| matches!(state, 'R' | 'S')) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Waits until it has stopped itself or has ended; false if it has done neither in time.
+    pub fn wait_for_stop(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        // A thread of a process that is gone, or a zombie, is not stopped.
+        let is_at_work = |states: &[char]| {
+            !states.contains(&'T') && states.iter().any(|state| matches!(state, 'R' | 'S' | 'D'))
+        };
+        while is_at_work(&self.threads()) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        true
+    }
+
+    /// The state of each thread, a letter of proc(5).
+    fn threads(&self) -> Vec<char> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        stats.filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
+    }
+
     fn wait(&self) -> i32 {
         let mut status = 0;
         // SAFETY: waitpid writes the status into a number that lives.
@@ -135,6 +168,13 @@ pub fn kill_self() -> ! {
     // SAFETY: raise takes a number and touches no memory.
     unsafe { libc::raise(libc::SIGKILL) };
     unreachable!("SIGKILL cannot be survived")
+}
+
+/// Stops this process. Whoever waits for that ends it.
+pub fn stop_self() -> ! {
+    // SAFETY: as above.
+    unsafe { libc::raise(libc::SIGSTOP) };
+    unreachable!("nobody lets a stopped process go on")
 }
 
 /// Types of which zeroed memory is a value, and that several processes may use at once.
