@@ -137,14 +137,13 @@ fn set_errno(error: c_int) {
 }
 
 /// Moves a descriptor above the places.
-fn raise(fd: c_int, flags: c_int) -> c_int {
+fn raise(fd: c_int) -> c_int {
     if !(0..FIRST).contains(&fd) {
         return fd;
     }
-    let how = if flags & libc::O_CLOEXEC != 0 { libc::F_DUPFD_CLOEXEC } else { libc::F_DUPFD };
     // SAFETY: the descriptor was opened a moment ago, and nobody else knows it.
     unsafe {
-        let raised = libc::fcntl(fd, how, FIRST);
+        let raised = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, FIRST);
         let error = errno();
         libc::close(fd);
         set_errno(error);
@@ -168,17 +167,19 @@ macro_rules! real {
     }};
 }
 
-/// Functions that return a descriptor. Callers give a mode only where one is needed, and the system
-/// looks at it only then.
+/// Functions that return a descriptor. It is closed in programs that the host starts, as RocksDB
+/// leaves out here and there. Callers give a mode only where one is needed, and the system looks at
+/// it only then.
 macro_rules! opening {
-    ($($function:ident($($argument:ident: $type:ty),*) with $flags:expr, $name:literal;)*) => { $(
+    ($($function:ident($($argument:ident: $type:ty),*) with $flags:ident, $name:literal;)*) => { $(
         /// # Safety
         /// As the C library's function of the name.
         unsafe extern "C" fn $function($($argument: $type,)* mode: c_uint) -> c_int {
             let _filled = Filled::begin();
+            let $flags = $flags | libc::O_CLOEXEC;
             let real = real!($name as unsafe extern "C" fn($($type,)* ...) -> c_int);
             // SAFETY: the caller's promise.
-            raise(unsafe { real($($argument,)* mode) }, $flags)
+            raise(unsafe { real($($argument,)* mode) })
         }
     )* };
 }
@@ -192,15 +193,20 @@ opening! {
     open64_at(dir: c_int, path: *const c_char, flags: c_int) with flags, "openat64";
     open_at_checked(dir: c_int, path: *const c_char, flags: c_int) with flags, "__openat_2";
     open64_at_checked(dir: c_int, path: *const c_char, flags: c_int) with flags, "__openat64_2";
-    create(path: *const c_char) with 0, "creat";
-    create64(path: *const c_char) with 0, "creat64";
 }
 
 /// # Safety
-/// As `dup` of the C library.
+/// As `creat` of the C library.
+unsafe extern "C" fn create(path: *const c_char, mode: c_uint) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { open64(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
+}
+
+/// # Safety
+/// As `dup` of the C library, but closed in programs that the host starts.
 unsafe extern "C" fn duplicate(fd: c_int) -> c_int {
     // SAFETY: any number may be given.
-    unsafe { libc::fcntl(fd, libc::F_DUPFD, FIRST) }
+    unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, FIRST) }
 }
 
 /// Functions of other libraries that open files inside: done with the places filled. Arguments and
@@ -273,7 +279,7 @@ in_place_of! {
     "__openat_2" => open_at_checked,
     "__openat64_2" => open64_at_checked,
     "creat" => create,
-    "creat64" => create64,
+    "creat64" => create,
     "fopen" => open_file,
     "fopen64" => open_file64,
     "opendir" => open_dir,
