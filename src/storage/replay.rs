@@ -172,10 +172,12 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
         return Ok(record.through.max(record.reserved).max(listed));
     }
     let mut tables = Tables::new(core);
-    let files = std::fs::read_dir(&dir).map(Iterator::count).unwrap_or(0);
+    let listed_files = std::fs::read_dir(&dir)
+        .map_err(|error| Error::io(format!("the journal '{}' cannot be read: {error}", dir.display())))?;
+    let has_files = listed_files.count() > 0;
     // Then what was not synced may be missing.
     let machine_stopped = record.boot != boot();
-    if files == 0 && !machine_stopped {
+    if !has_files && !machine_stopped {
         return Err(Error::corruption(format!(
             "the storage was not closed, and its journal '{}' has no files; restore them from a copy",
             dir.display()
