@@ -119,7 +119,8 @@ impl Core {
         match restore::commit(&self.dir) {
             Ok(()) => {}
             Err((error, false)) => {
-                self.open_rocks().map_err(|again| self.lose(again))?;
+                // Nothing has changed. If it cannot be opened now, that is tried again (recover.rs).
+                let _ = self.open_rocks();
                 return Err(error);
             }
             Err((error, true)) => return Err(self.lose(error)),
