@@ -44,8 +44,9 @@ impl Exports {
             })?),
         };
         let now = expiry.now_ms();
-        let exports =
-            Exports(exports.0.into_iter().filter(|export| export.time + MAX_AGE_MS >= now).collect());
+        let exports = Exports(
+            exports.0.into_iter().filter(|export| export.time.saturating_add(MAX_AGE_MS) >= now).collect(),
+        );
         exports.tell(expiry);
         Ok(exports)
     }
@@ -99,7 +100,7 @@ impl Core {
             }
             None => list.push(export),
         }
-        list.retain(|other| other.time + MAX_AGE_MS >= export.time);
+        list.retain(|other| other.time.saturating_add(MAX_AGE_MS) >= export.time);
         let excess = list.len().saturating_sub(MAX_EXPORTS);
         list.drain(..excess);
         write(rocks, &list)?;
