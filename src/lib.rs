@@ -22,7 +22,7 @@ pub mod embedding;
 pub mod error;
 pub mod ffi;
 pub mod filter;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod initializer;
 mod journal;

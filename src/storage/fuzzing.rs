@@ -1,5 +1,5 @@
 //! What fuzz targets need of the storage's insides: rows and keys as they are stored, and its JSON
-//! documents. Only under `--cfg fuzzing`; src/fuzzing hands it on.
+//! documents. Only under `--cfg fuzzing` and in tests; src/fuzzing hands it on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ use super::checkpoint::List;
 use super::expiry::{DAY_MS, Expiry, Fate};
 use super::exports::Export;
 use super::replay::JournalRecord;
-use super::row::{self, RowHeader, Stored};
+use super::row::{self, Found, RowHeader, Stored};
 use super::{GroupConfig, Storage, key};
 
 /// Reads bytes as a stored row and as stored keys, and writes them again.
@@ -35,7 +35,7 @@ fn stored(bytes: &[u8]) {
                 decoded.unwrap_err();
                 return;
             }
-            assert_eq!(decoded, Ok(Some(header)));
+            assert_eq!(decoded, Ok(Found::Row(header)));
             assert_eq!(bytemuck::cast_slice::<f32, u8>(&floats), body);
             row::decode(bytes, row_len + 1, &mut floats).unwrap_err();
             row::encode(&mut again, header, &floats);
@@ -45,7 +45,7 @@ fn stored(bytes: &[u8]) {
         Ok(Stored::Deleted { time, journal }) => {
             row::encode_deleted(&mut again, time, journal);
             assert_eq!(row::parse(&again), Ok(Stored::Deleted { time, journal }));
-            assert_eq!(row::decode(bytes, 1, &mut [0.0]), Ok(None));
+            assert_eq!(row::decode(bytes, 1, &mut [0.0]), Ok(Found::Deleted { time, journal }));
         }
         Ok(Stored::Expired { day }) => {
             assert_eq!(row::parse(row::expired_on(day % 64)).is_ok(), day < 1 << 32)
@@ -69,7 +69,7 @@ fn written(bytes: &[u8]) {
         journal: header.journal.min((1 << 56) - 1),
     };
     let mut back = vec![0.0; floats.len()];
-    assert_eq!(row::decode(&value, floats.len(), &mut back), Ok(Some(expected)));
+    assert_eq!(row::decode(&value, floats.len(), &mut back), Ok(Found::Row(expected)));
     assert_eq!(bytemuck::cast_slice::<f32, u8>(&back), bytemuck::cast_slice::<f32, u8>(&floats));
     for len in 0..value.len() {
         assert!(row::decode(&value[..len], floats.len(), &mut back).is_err(), "cut at {len}");
@@ -92,7 +92,7 @@ fn keys(bytes: &[u8]) {
 fn fate(bytes: &[u8]) {
     let expiry = Expiry::new(10).unwrap();
     for settled in [0, DAY_MS, u64::MAX] {
-        expiry.set_settled(settled);
+        expiry.set_settled(settled, u64::MAX);
         for oldest in [None, Some((0, 0)), Some((1 << 40, 2 * DAY_MS))] {
             expiry.set_oldest_export(oldest);
             expiry.set_now_ms(3 * DAY_MS);

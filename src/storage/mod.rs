@@ -17,7 +17,7 @@ mod expiry;
 mod exports;
 mod filters;
 mod flush;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
 mod group;
 mod identity;
