@@ -80,7 +80,8 @@ fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str)
         for error in errors_of(kind_name) {
             for length in LENGTHS {
                 let is_first = (error.0, length.0) == (ERRORS[0].0, LENGTHS[0].0);
-                if is_first || (length.2 > 0 && kind_name != "write") {
+                let is_left_out = lane.options.is_once && length.0 != "once";
+                if is_first || is_left_out || (length.2 > 0 && kind_name != "write") {
                     continue;
                 }
                 if lane.is_over() {

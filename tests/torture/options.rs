@@ -21,6 +21,8 @@ pub struct Options {
     pub shim: PathBuf,
     /// Power cuts without mounting anything.
     pub is_unmounted: bool,
+    /// Of errors, only those of one call each.
+    pub is_once: bool,
 }
 
 pub const CAMPAIGNS: [&str; 5] = ["kills", "power", "corruption", "errors", "limits"];
@@ -59,6 +61,12 @@ fn command() -> Command {
                 .long("unmounted")
                 .action(ArgAction::SetTrue)
                 .help("Power cuts: cut directories back, even where ext4 may be mounted"),
+        )
+        .arg(
+            Arg::new("once")
+                .long("once")
+                .action(ArgAction::SetTrue)
+                .help("Errors: each call fails once, not from there on, and no write is short"),
         )
         .arg(number("seed", "Seed of everything that is random").default_value("1"))
         .arg(number("seconds", "Ends each campaign after so many seconds"))
@@ -99,6 +107,7 @@ impl Options {
             scratch: scratch.map_or_else(default_scratch, PathBuf::from),
             shim: shim.map(PathBuf::from).unwrap_or_default(),
             is_unmounted: found.get_flag("unmounted"),
+            is_once: found.get_flag("once"),
         }
         .quick(found.get_flag("quick"))
     }

@@ -136,8 +136,13 @@ impl Child {
 }
 
 fn run_and_exit(run: impl FnOnce() -> Vec<u8>, writer: &OwnedFd) -> ! {
-    // Nobody should see the message of a panic twice.
-    std::panic::set_hook(Box::new(|_| {}));
+    // Nobody should see the message of this thread's panic twice; that of another may be its last.
+    let this = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().id() != this {
+            eprintln!("{panic}");
+        }
+    }));
     let (bytes, code) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(bytes) => (bytes, 0),
         Err(payload) => {
