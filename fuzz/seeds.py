@@ -81,8 +81,8 @@ def journals():
         write(target, "zeros-at-the-end", whole + bytes(64))
         write(target, "schedule", segment(1, record(1, 1, scheduled) + calls[1]))
         write(target, "without-configuration", segment(1, calls[1]))
-    # What no storage with these groups writes: another layout of rows, and a call of a group with the
-    # configuration of another.
+    # What no storage with these groups writes: another layout of rows, and a call of a group with
+    # the configuration of another.
     for name, dim, optimizer in [
         ("other-dim", 3, "sgd"),
         ("other-optimizer", 2, "adam"),

@@ -100,7 +100,8 @@ pub(crate) fn verify_file(path: &Path) -> Result<()> {
     check(&file, &header, path)
 }
 
-/// The CRC-32 of all counters. Read, and not through the mapping: a disk that fails is an error then.
+/// The CRC-32 of all counters. Read, and not through the mapping: a disk that fails is an error
+/// then.
 fn checksum(file: &std::fs::File, header: &Header, path: &Path) -> Result<u32> {
     use std::os::unix::fs::FileExt;
     let len = header.file_len().ok_or_else(|| too_large(path))?;

@@ -54,8 +54,8 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// Whether the counters must be these now: a machine that lost power may have kept this and lost
-    /// counters that it was still to write.
+    /// Whether the counters must be these now: a machine that lost power may have kept this and
+    /// lost counters that it was still to write.
     pub(super) fn is_binding(&self) -> bool {
         self.is_on_disk || (self.boot != [0; 16] && self.boot == boot())
     }

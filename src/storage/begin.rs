@@ -1,7 +1,8 @@
 //! A first opening is marked while it is under way, so that one that died is begun anew.
 //!
-//! RocksDB makes a database in several steps, and cannot open what is there after some of them. Nothing was stored by
-//! then: the marker goes before the first opening returns, once the inventory is written.
+//! RocksDB makes a database in several steps, and cannot open what is there after some of them.
+//! Nothing was stored by then: the marker goes before the first opening returns, once the inventory
+//! is written.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};

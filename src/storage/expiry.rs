@@ -131,11 +131,14 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no journal. The version of a row on disk may be older than that in memory, and is what
-    /// the journal's calls are made on again after a crash: it must not go because of the time that has passed since.
+    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no
+    /// journal. The version of a row on disk may be older than that in memory, and is what the
+    /// journal's calls are made on again after a crash: it must not go because of the time that has
+    /// passed since.
     ///
-    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing power the call that deleted
-    /// the row may be missing there, and the earlier ones must not make the row anew.
+    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing
+    /// power the call that deleted the row may be missing there, and the earlier ones must not make
+    /// the row anew.
     pub(super) fn set_settled(&self, time: u64, number: u64) {
         self.settled_number.store(number, Ordering::Release);
         self.settled.store(time, Ordering::Release);

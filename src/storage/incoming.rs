@@ -1,5 +1,5 @@
-//! Files of rows on their way into the table: each under a name of its own, and kept until it is sure that RocksDB does not
-//! need it.
+//! Files of rows on their way into the table: each under a name of its own, and kept until it is
+//! sure that RocksDB does not need it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -43,7 +43,8 @@ impl Incoming {
         Ok(Incoming { folder, made: AtomicU64::new(0), kept: Mutex::default(), useless: Mutex::default() })
     }
 
-    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to the one that had it.
+    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to
+    /// the one that had it.
     ///
     /// # Errors
     /// `IO`.

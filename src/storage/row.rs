@@ -137,7 +137,8 @@ pub(crate) enum Found {
     },
 }
 
-/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights.
+/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading
+/// weights.
 ///
 /// # Errors
 /// Bytes that `encode` did not write, or another number of floats than `row_len`.

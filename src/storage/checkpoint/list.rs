@@ -11,7 +11,8 @@ use super::{failed, is_absence, sync_dir};
 use crate::error::{Error, Result, Status};
 use crate::storage::cut::Cut;
 
-/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
+/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
+/// since files then change.
 pub(in crate::storage) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
 /// The same without checksums.
@@ -91,7 +92,8 @@ impl List {
     /// Compares a checkpoint with its list; None when it has none, as a storage has not.
     ///
     /// # Errors
-    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a later format.
+    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a
+    /// later format.
     pub(in crate::storage) fn check(dir: &Path) -> Result<Option<List>> {
         let json = match fs::read(dir.join(LIST)) {
             Ok(json) => json,

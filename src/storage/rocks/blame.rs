@@ -1,4 +1,5 @@
-//! Names the files that RocksDB's refusal to open is about: its own texts often do not, or name another one.
+//! Names the files that RocksDB's refusal to open is about: its own texts often do not, or name
+//! another one.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,8 @@ use std::path::Path;
 use super::sst::SstFile;
 use crate::error::{Error, Status};
 
-/// Puts the damaged files of rows in front of a CORRUPTION; where there are none, and the text names none, the logs.
+/// Puts the damaged files of rows in front of a CORRUPTION; where there are none, and the text
+/// names none, the logs.
 pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     if error.status() != Status::Corruption {
         return error;

@@ -1,9 +1,10 @@
 //! Looks through RocksDB's log files, MANIFEST and `.log`, before RocksDB reads them.
 //!
-//! RocksDB takes a record with a damaged length for the end of the file, skips types that it does not know, and waits
-//! for ever at some of them. So a file is only shown to it when each record is whole, but for an end that was being
-//! written. The format is that of RocksDB's db/log_format.h: blocks of 32 KiB with records, each a masked CRC-32C of
-//! type and payload, a length (u16), a type (u8), and the payload.
+//! RocksDB takes a record with a damaged length for the end of the file, skips types that it does
+//! not know, and waits for ever at some of them. So a file is only shown to it when each record is
+//! whole, but for an end that was being written. The format is that of RocksDB's db/log_format.h:
+//! blocks of 32 KiB with records, each a masked CRC-32C of type and payload, a length (u16), a type
+//! (u8), and the payload.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -116,8 +117,8 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
     }
 }
 
-/// What was written at once and can be read whole, also behind damage. Nothing may be lost in between
-/// without harm but for who knows what to do about it.
+/// What was written at once and can be read whole, also behind damage. Nothing may be lost in
+/// between without harm but for who knows what to do about it.
 pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
     let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
     let (mut payloads, mut open): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);

@@ -1,13 +1,15 @@
 //! Gives RocksDB back a file of rows that it has deleted although its MANIFEST may name it.
 //!
-//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its link to that file. The
-//! MANIFEST may nevertheless have got to the disk. The writer keeps its own link until a round has succeeded, so the
-//! file is still there; its rows are those of acknowledged calls.
+//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its
+//! link to that file. The MANIFEST may nevertheless have got to the disk. The writer keeps its own
+//! link until a round has succeeded, so the file is still there; its rows are those of acknowledged
+//! calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Links kept files to the name that an error of opening says is missing, one after the other, until `open` succeeds.
+/// Links kept files to the name that an error of opening says is missing, one after the other,
+/// until `open` succeeds.
 pub(super) fn open_with_kept<T, E: ToString>(
     dir: &Path,
     kept: &[PathBuf],

@@ -218,7 +218,8 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
 /// The part of a block that has entries, before the places where keys are whole.
 fn entries_part(block: &[u8]) -> Option<&[u8]> {
     let restarts = u32::from_le_bytes(*block.last_chunk()?);
-    // Higher bits are for kinds of blocks that damo's options do not make, but for one that is a hint.
+    // Higher bits are for kinds of blocks that damo's options do not make, but for one that is a
+    // hint.
     let restarts = restarts & !(1 << 29);
     if restarts >> 28 != 0 {
         return None;

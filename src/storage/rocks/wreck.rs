@@ -217,7 +217,8 @@ fn copy_whole(from: &Path, to: &Path, is_text: bool) -> std::result::Result<(), 
     }
 }
 
-/// The documents of a batch in the log, each with its sequence number; None for one that is deleted.
+/// The documents of a batch in the log, each with its sequence number; None for one that is
+/// deleted.
 fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
     let mut documents = Vec::new();
     let Some((seqno, mut rest)) = batch.split_first_chunk::<8>() else { return documents };
@@ -227,7 +228,8 @@ fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
         loop {
             let (kind, after) = rest.split_first()?;
             rest = after;
-            // With the number of a column family, or without: then they are rows, which none of ours has.
+            // With the number of a column family, or without: then they are rows, which none of
+            // ours has.
             let family = if [4, 5].contains(kind) { super::sst::varint(&mut rest)? } else { 0 };
             let mut text = || {
                 let len = super::sst::varint(&mut rest)?;

@@ -1,8 +1,10 @@
-//! The calls of the journal, made again on top of the rows that were saved, as far as that is sound.
+//! The calls of the journal, made again on top of the rows that were saved, as far as that is
+//! sound.
 //!
-//! A call is sound when every call before it is there: in the order of their numbers up to the first
-//! damage. A gradient also needs the row as it was: where that may have been in what is lost, the
-//! step is left out, unless an insert or a delete, which do not ask what was before, came meanwhile.
+//! A call is sound when every call before it is there: in the order of their numbers up to the
+//! first damage. A gradient also needs the row as it was: where that may have been in what is lost,
+//! the step is left out, unless an insert or a delete, which do not ask what was before, came
+//! meanwhile.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -70,7 +72,8 @@ pub(super) fn apply(
     };
     let ttl_ms = core.expiry.ttl_ms();
     core.expiry.set_ttl_ms(record.map_or(ttl_ms, JournalRecord::ttl_ms));
-    // Without a record the oldest file is where the rows on disk end: earlier ones are deleted when they do.
+    // Without a record the oldest file is where the rows on disk end: earlier ones are deleted when
+    // they do.
     let through = record.map(JournalRecord::through);
     let mut last = through.or(files.first().map(|(first, _)| first - 1)).unwrap_or(0);
     let mut is_end = true;

@@ -1,4 +1,5 @@
-//! Salvage: every row that still reads, from a directory that says CORRUPTION, into a fresh storage.
+//! Salvage: every row that still reads, from a directory that says CORRUPTION, into a fresh
+//! storage.
 //!
 //! The directory is only read. Rows come from RocksDB's files block by block (`rows`), groups and
 //! steps from the documents, and what the journal has on top is made again as far as that is sound
@@ -49,9 +50,11 @@ pub struct Salvaged {
     pub deletions_in_doubt: u64,
     /// Calls of the journal that were made again.
     pub calls_applied: u64,
-    /// Calls of the journal that were read and could not be made again, since earlier ones are lost.
+    /// Calls of the journal that were read and could not be made again, since earlier ones are
+    /// lost.
     pub calls_left_out: u64,
-    /// Steps of rows, in calls that were made again, that were left out: what they were to be made on is lost.
+    /// Steps of rows, in calls that were made again, that were left out: what they were to be made
+    /// on is lost.
     pub steps_left_out: u64,
     /// What could not be read, each with its file.
     pub damage: Vec<String>,
@@ -73,14 +76,14 @@ impl Salvaged {
     }
 }
 
-/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups whose
-/// descriptions are lost are described as in `like`, another storage's directory or a checkpoint,
-/// which is only read, too. `progress` is told how many rows were written.
+/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups
+/// whose descriptions are lost are described as in `like`, another storage's directory or a
+/// checkpoint, which is only read, too. `progress` is told how many rows were written.
 ///
 /// # Errors
-/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for `out`; `NOT_SUPPORTED` for a format
-/// of another release, and while a checkpoint was being loaded into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out`
-/// then.
+/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for
+/// `out`; `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded
+/// into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
 pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut(u64)) -> Result<Salvaged> {
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));

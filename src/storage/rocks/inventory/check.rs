@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::storage::rocks::log_file::{self, End};
 
 impl Inventory {
-    /// Compares the files of a directory, which nobody has open, with the inventory, and cuts off ends that a machine which
-    /// stopped has left.
+    /// Compares the files of a directory, which nobody has open, with the inventory, and cuts off
+    /// ends that a machine which stopped has left.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
@@ -70,8 +70,8 @@ impl Inventory {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
             } else if !has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
-                // It goes once MANIFEST says that it is not needed any more. RocksDB itself looks whether one is missing that
-                // another one follows.
+                // It goes once MANIFEST says that it is not needed any more. RocksDB itself looks
+                // whether one is missing that another one follows.
                 return Err(corruption(&dir.join(&listed.name), "is missing"));
             }
         }

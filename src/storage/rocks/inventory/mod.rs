@@ -1,9 +1,11 @@
-//! The inventory: a checksummed list of the files by which RocksDB knows what the table is: CURRENT, MANIFEST, logs.
+//! The inventory: a checksummed list of the files by which RocksDB knows what the table is:
+//! CURRENT, MANIFEST, logs.
 //!
-//! RocksDB opens with what it finds in them. A file that lost its end, or came from elsewhere, gives an older table
-//! without a word. So the inventory says how long each was and what was in it, and is compared before RocksDB sees them.
-//! It is written whenever something begins to lean on those files: after each document, before the journal loses a
-//! file, and at closing. While the storage is open they only grow, so then what is listed must be how they begin.
+//! RocksDB opens with what it finds in them. A file that lost its end, or came from elsewhere,
+//! gives an older table without a word. So the inventory says how long each was and what was in it,
+//! and is compared before RocksDB sees them. It is written whenever something begins to lean on
+//! those files: after each document, before the journal loses a file, and at closing. While the
+//! storage is open they only grow, so then what is listed must be how they begin.
 
 mod check;
 
@@ -98,7 +100,8 @@ impl Inventory {
         Inventory::take_again(dir, closed, last, &mut Known::default())
     }
 
-    /// As [`Inventory::take`], where what is known of the files was written to no more: only what was appended is read.
+    /// As [`Inventory::take`], where what is known of the files was written to no more: only what
+    /// was appended is read.
     pub(super) fn take_again(dir: &Path, closed: bool, last: u64, known: &mut Known) -> Result<Inventory> {
         let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS {
@@ -132,7 +135,8 @@ impl Inventory {
             json.push(b'\n');
             let checksum = checksum_line(&json);
             let new = dir.join(NEW);
-            // In the room of the one before the last: a full disk must not keep what is stored from being read.
+            // In the room of the one before the last: a full disk must not keep what is stored from
+            // being read.
             let mut file = File::options().write(true).create(true).truncate(false).open(&new)?;
             file.write_all(&json)?;
             file.write_all(checksum.as_bytes())?;
@@ -204,8 +208,8 @@ fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
 
 /// Lists every file; None when they have changed meanwhile.
 ///
-/// A log may go once the MANIFEST says so. So logs are looked for again after the MANIFEST was read: the newest of them is
-/// none that this MANIFEST lets go.
+/// A log may go once the MANIFEST says so. So logs are looked for again after the MANIFEST was
+/// read: the newest of them is none that this MANIFEST lets go.
 fn list_all(dir: &Path, known: &mut Known) -> Result<Option<Vec<Listed>>> {
     let found = logs(dir)?;
     let manifest = manifest_of(dir)?.1;
