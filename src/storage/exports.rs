@@ -1,5 +1,5 @@
-//! The dumps that an increment may follow. While there is one, rows that are deleted or expire leave graves, so that the increment
-//! can say that they are gone; how long a dump is remembered bounds how long graves stay.
+//! The dumps that an increment may follow. While there is one, rows that are deleted or expire leave tombstones, so that the increment
+//! can say that they are gone; how long a dump is remembered bounds how long tombstones stay.
 
 use serde::{Deserialize, Serialize};
 

@@ -130,7 +130,7 @@ impl Core {
     /// Whether rows that go leave tombstones: for calls that may be made again, or for increments.
     pub(super) fn keeps_tombstones(&self) -> bool {
         let may_replay = self.journal().is_some() || !self.is_open.load(Ordering::Acquire);
-        may_replay || self.expiry.keeps_graves()
+        may_replay || self.expiry.keeps_tombstones()
     }
 
     /// The number of the last call.
