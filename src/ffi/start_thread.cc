@@ -1,7 +1,7 @@
 //! RocksDB starts its threads with std::thread, which throws when the system has none to give just
-//! then; nothing catches that, and the process would end. The linker puts this in the place of the
-//! function that starts them (build.rs): it tries again for a while. That a database's threads can
-//! be had at all is made sure before it is opened (src/storage/open.rs).
+//! then. Nothing catches that, and the process would end. The linker puts this in the place of the
+//! function that starts threads (build.rs): it tries again for a while. src/storage/open.rs makes
+//! sure, before a database is opened, that its threads can be had at all.
 #include <chrono>
 #include <system_error>
 #include <thread>

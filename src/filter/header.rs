@@ -11,7 +11,7 @@
 //! 40  u64      blocks
 //! 48  u32      version 2: CRC-32 of all counters
 //! 52  u32      version 2: 1 when they were on disk, for power cuts, before this was written
-//! 56  u8[16]   version 2: which start of the system it was closed in; zeros where that is not known
+//! 56  u8[16]   version 2: boot id of the system it was closed in; zeros where not known
 //! 72           zeros
 //! ```
 //!

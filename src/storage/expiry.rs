@@ -26,7 +26,7 @@ pub(super) struct Expiry {
     settled_number: AtomicU64,
 }
 
-/// While there is one, rows that go leave tombstones, and tombstones stay.
+/// While one exists, rows that go leave tombstones, and tombstones stay.
 pub(super) struct TombstoneHold<'a>(&'a Expiry);
 
 impl Drop for TombstoneHold<'_> {

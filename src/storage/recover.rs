@@ -1,5 +1,5 @@
-//! Recovery from errors that pass: RocksDB refuses all work after some, until it is told to resume
-//! or opened anew.
+//! Recovery from errors that pass: after some of them RocksDB refuses all work until it is told to
+//! resume, or is opened anew.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,7 +42,7 @@ impl Core {
         let resumed = self.rocks().and_then(|rocks| rocks.resume());
         match resumed {
             Ok(()) => {}
-            // Opening anew would hide it until the damage is met again.
+            // Opening anew would hide the damage until it is met again.
             Err(error) if error.status() == Status::Corruption => return Err(error),
             // After some errors it does not resume, whatever becomes of the reason.
             Err(error) => self.reopen().map_err(|again| again.within(error.message()))?,

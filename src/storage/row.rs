@@ -1,4 +1,5 @@
-//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian; or the tombstone of one.
+//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian. Or the
+//! tombstone of a row.
 //!
 //! ```text
 //! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: 1, a row
@@ -15,8 +16,9 @@
 //! 1       u32  the day that was found: days since 1970
 //! ```
 //!
-//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a header then. Tombstones are
-//! there for increments, as long as there is a dump that one may follow.
+//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a
+//! header then. A tombstone stays as long as there is a dump that an increment may follow, or the
+//! journal may have earlier calls on its key.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +84,8 @@ pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, journal: u64) {
     value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
 }
 
-/// The tombstone of a row that expired. RocksDB's filters want bytes that live for ever, so there is one a day.
+/// The tombstone of a row that expired. RocksDB's filters want bytes that live for ever, so there
+/// is one for each day.
 pub(crate) fn expired_on(day: u64) -> &'static [u8] {
     static DAYS: Mutex<BTreeMap<u64, &'static [u8]>> = Mutex::new(BTreeMap::new());
     let mut days = DAYS.lock();

@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Links kept files to the name that an error of opening says is missing, one after the other,
-/// until `open` succeeds.
+/// When an error of opening says that a file is missing, links the kept files to its name, one
+/// after the other, until `open` succeeds.
 pub(super) fn open_with_kept<T, E: ToString>(
     dir: &Path,
     kept: &[PathBuf],
@@ -23,7 +23,8 @@ pub(super) fn open_with_kept<T, E: ToString>(
             continue;
         }
         outcome = open();
-        // RocksDB compares its size, and what its MANIFEST says it is known by.
+        // RocksDB compares the file's size and unique id with its MANIFEST, so a wrong one is
+        // refused.
         if outcome.is_err() {
             let _ = fs::remove_file(&missing);
         }
