@@ -3,9 +3,10 @@
 
     python3 fuzz/seeds.py
 
-The same files come out each time, so `git diff` shows what a change of a format does to them. damo's
-files are made from docs/formats.md, without damo. The bytes of programs are explained where they are
-read: fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs, src/fuzzing/journal.rs.
+The same files come out each time, so `git diff` shows what a change of a format does to them.
+damo's files are made from docs/formats.md, without damo. The bytes of programs are explained where
+they are read: fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs,
+src/fuzzing/journal.rs.
 """
 
 import json
