@@ -27,7 +27,8 @@ const OPENING: [&str; 23] = [
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];
 
-/// What src/ffi/start_thread.cc and src/ffi/memory_maps.rs are put in the place of, in programs that link the crate, too.
+/// What src/ffi/start_thread.cc and src/ffi/memory_maps.rs are put in the place of, in programs
+/// that link the crate, too.
 const TRIED_AGAIN: [&str; 2] =
     ["_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", "mmap"];
 

@@ -5,7 +5,7 @@
 # outside the checkout, which can be deleted at any time. A peer that cannot be installed is
 # reported as absent, with the reason.
 #
-#   systems             the systems that were asked for, by name and separated by commas; empty for all
+#   systems             the systems that were asked for, by name, separated by commas; empty for all
 #   DAMO_COMPARE_PYTHON_NAME   is set to the interpreter that can import the peer NAME
 #   DAMO_COMPARE_ABSENT_NAME   is set to the reason why there is none
 

@@ -3,9 +3,10 @@
 
     python3 fuzz/seeds.py
 
-The same files come out each time, so `git diff` shows what a change of a format does to them. damo's
-files are made from docs/formats.md, without damo. The bytes of programs are explained where they are
-read: fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs, src/fuzzing/journal.rs.
+The same files come out each time, so `git diff` shows what a change of a format does to them.
+damo's files are made from docs/formats.md, without damo. The bytes of programs are explained where
+they are read: fuzz/src/bytes.rs, fuzz_targets/calls.rs, fuzz_targets/merge.rs,
+src/fuzzing/journal.rs.
 """
 
 import json
@@ -81,8 +82,8 @@ def journals():
         write(target, "zeros-at-the-end", whole + bytes(64))
         write(target, "schedule", segment(1, record(1, 1, scheduled) + calls[1]))
         write(target, "without-configuration", segment(1, calls[1]))
-    # What no storage with these groups writes: another layout of rows, and a call of a group with the
-    # configuration of another.
+    # What no storage with these groups writes: another layout of rows, and a call of a group with
+    # the configuration of another.
     for name, dim, optimizer in [
         ("other-dim", 3, "sgd"),
         ("other-optimizer", 2, "adam"),

@@ -448,12 +448,14 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  *     fpr        the share of keys that may pass for seen though they were never added, when capacity keys have been
  *                added count times, 1e-6..0.5 (1e-3)
  *     reload     true: a file that is there is opened; false: it is replaced by a fresh one, whatever it is (true)
- *     verify     true: freeing the filter writes a checksum of the counters into its file, and opening compares it;
- *                false: neither (true). It takes 0.1 to 0.5 seconds a gigabyte, and reads the file
+ *     verify     true: freeing the filter writes a checksum of the counters into its file, and
+ *                opening compares it; false: neither (true). Each of the two reads the file and
+ *                takes 0.1 to 0.5 seconds a gigabyte
  *
- * Counters are protected by that checksum while the filter is closed, and in checkpoints. While it is open, and after the
- * process was killed, nothing says whether a counter is what was written: a disk that changes one unnoticed admits some
- * keys earlier or later than it should, and does no other harm.
+ * That checksum protects counters while the filter is closed, and in checkpoints. While it is
+ * open, and after the process was killed, nothing tells whether a counter is what was written. If
+ * a disk changes one unnoticed, some keys are admitted earlier or later than they should be;
+ * there is no other harm.
  *
  * A key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4 and 25.7 for 1e-6: 2.3 GB for the
  * defaults. The disk's room is taken at once, so that a disk that is full later does no harm, and memory as keys are

@@ -31,15 +31,15 @@ pub fn reserve<T>(room: &mut Vec<T>, more: usize) -> Result<()> {
     room.try_reserve(more).map_err(|_| refused::<T>(room.len().saturating_add(more)))
 }
 
-/// What a call that begins work in RocksDB may need at once: caches, buffers and blocks, and what the
-/// C library sets aside for each thread that is made.
+/// What a call that begins work in RocksDB may need at once: caches, buffers and blocks, and what
+/// the C library sets aside for each thread that is made.
 const HEADROOM: usize = 64 << 20;
 /// More threads than these hardly ever need memory at the same moment.
 const MAX_THREADS: usize = 4;
 
-/// Makes sure that there is memory for long work with so many new threads. RocksDB, and a thread that is
-/// begun, end the process when they get none. Others may take it meanwhile, so this makes that rare
-/// and not impossible. Nothing is written to it, so it costs microseconds.
+/// Makes sure that there is memory for long work with so many new threads. RocksDB, and a thread
+/// that is begun, end the process when they get none. Others may take it meanwhile, so this makes
+/// that rare and not impossible. Nothing is written to it, so it costs microseconds.
 ///
 /// # Errors
 /// `OUT_OF_MEMORY` naming the number of bytes.

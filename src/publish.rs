@@ -1,8 +1,8 @@
-//! A file or directory that was made under another name gets its own: for good, or not at all.
+//! Gives a file or directory that was made under another name its own: for good, or not at all.
 //!
-//! A rename lasts only once the folder is synchronised, and that may fail when the rename has
-//! happened. An error must not leave it behind, so the rename is taken back then: what was there
-//! before is there again. Where that fails, too, the error says so.
+//! A rename lasts only once the folder is synchronised, and that may fail after the rename has
+//! happened. An error must leave nothing behind, so the rename is then taken back: what was there
+//! before is there again. If that fails, too, the error says so.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct Unpublished {
     error: io::Error,
-    /// Why it has the name all the same, which may be gone when the machine loses power.
+    /// Why it has the name all the same. The name may be gone when the machine loses power.
     remains: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Unpublished {
         self.error.kind()
     }
 
-    /// Whether it is under its name in spite of the error.
+    /// Whether it has its name in spite of the error.
     pub fn is_in_place(&self) -> bool {
         self.remains.is_some()
     }
@@ -58,7 +58,7 @@ pub fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     match renameat_with(CWD, made, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
-        // A file system that cannot be asked for that.
+        // The file system has no rename that refuses to replace.
         Err(error) if is_unsupported(error) => {
             check_absent(path)?;
             fs::rename(made, path)?;
@@ -76,8 +76,9 @@ pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     let old = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {
-            // Whoever makes a file under the other name meanwhile must not take the old one for a
-            // leftover. Where somebody has locked it already, that does as well.
+            // The exchange gives the old file the other name. Whoever makes a file under that name
+            // must not take it for a leftover, so it is locked. A lock that somebody else has does
+            // as well.
             File::open(path).ok().filter(|old| !matches!(old.try_lock(), Err(TryLockError::Error(_))))
         }
         Ok(_) => None,
@@ -107,7 +108,7 @@ fn finish(folder: &Option<File>, take_back: impl FnOnce() -> io::Result<()>) -> 
     let Err(error) = folder.sync_all() else { return Ok(()) };
     match take_back() {
         Ok(()) => {
-            // As far as that works today.
+            // Brings the taking back to disk, if the folder can be synchronised by now.
             let _ = folder.sync_all();
             Err(error.into())
         }
@@ -132,7 +133,7 @@ fn open_folder(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Refuses a path that something has; an error in looking is not taken for an answer.
+/// Refuses a path that something has. An error in looking is returned, and not taken for absence.
 ///
 /// # Errors
 /// `AlreadyExists`; what the system says.

@@ -219,7 +219,8 @@ fn truncated_and_missing_files_are_errors() {
     }
 }
 
-/// As if an earlier release had written what a test has written past the library: it knew no inventory.
+/// As if an earlier release had written what a test has written past the library: it knew no
+/// inventory.
 fn forget_inventory(dir: &Path, db: &rust_rocksdb::DB) {
     fs::remove_file(dir.join("INVENTORY")).unwrap();
     db.put_cf(db.cf_handle("damo").unwrap(), "format", "damo 2").unwrap();

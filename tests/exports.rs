@@ -30,8 +30,9 @@ fn exports_are_the_committed_list() {
     assert_eq!(exported, committed, "a changed list is a changed interface: DAMO_UPDATE=1 writes it");
 }
 
-/// Functions that make descriptors, and those in whose place others are put (src/ffi/descriptors.rs):
-/// one that the library calls all the same could give one of its files number 0, 1 or 2.
+/// Functions that make descriptors, and those in whose place others are put
+/// (src/ffi/descriptors.rs): one that the library calls all the same could give one of its files
+/// number 0, 1 or 2.
 #[cfg(target_os = "linux")]
 const MAKERS: [&str; 55] = [
     "open",

@@ -180,7 +180,7 @@ fn two_checkpoints_of_one_path_are_whole() {
 
 /// Merging that begins with opening, before the dumps that are remembered have been read.
 #[test]
-fn graves_survive_opening() {
+fn tombstones_survive_opening() {
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(name);
     let dump = |storage: &Storage, name: &str, extra: &[(&'static str, damo::params::Value)]| {

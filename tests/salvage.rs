@@ -1,5 +1,5 @@
-//! Salvage: whatever file is damaged, every row that still reads comes into a fresh storage, what does
-//! not is counted, and the damaged directory stays as it is, byte for byte.
+//! Salvage: whatever file is damaged, every row that still reads comes into a fresh storage, what
+//! does not is counted, and the damaged directory stays as it is, byte for byte.
 
 mod common;
 
@@ -118,7 +118,8 @@ impl Scene {
         (salvaged, content)
     }
 
-    /// Nothing is there that never was, and what is said to be lost is at least what is missing or older.
+    /// Nothing is there that never was, and what is said to be lost is at least what is missing or
+    /// older.
     fn check_part(&self, salvaged: &Salvaged, found: &Content) {
         assert!(!salvaged.is_whole(), "{salvaged:?}");
         assert!(!salvaged.damage.is_empty(), "{salvaged:?}");
@@ -346,7 +347,8 @@ fn the_tool_tells_what_was_lost() {
     assert!(text.contains("blocks lost") && text.contains("block 0 is damaged"), "{text}");
 }
 
-/// A storage that was closed has its descriptions of groups nowhere but in the log, as long as it is young.
+/// A storage that was closed has its descriptions of groups nowhere but in the log, as long as it
+/// is young.
 #[test]
 fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
     let scene = Scene::new();

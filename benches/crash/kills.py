@@ -27,8 +27,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 # Seconds: longer to open counts as not opening, and a step that takes longer as a failure.
 OPENING_LIMIT, STEP_LIMIT = 120, 60
-# How long training goes on before a kill at any moment, at most, and how many saves it comes after,
-# about.
+# A kill at any moment comes within about so many save intervals, but this limit is at most LONGEST
+# and at least SHORTEST seconds.
 LONGEST, SHORTEST, SAVES = 5.0, 1.0, 3
 
 
@@ -89,8 +89,8 @@ class Worker:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """SIGKILL, and takes everything that it had told before. Nothing is done to one that was
-        killed already.
+        """Kills it with SIGKILL, and takes everything that it had told before. Does nothing to one
+        that was killed already.
         """
         if self._process.stdin.closed:
             return
@@ -122,15 +122,15 @@ class Trial:
         self._worker: Worker | None = None
 
     def measure(self, seconds: float) -> None:
-        """The rate for about so many seconds; the best of several measurements counts, since other
-        work only slows.
+        """Measures the rate for about so many seconds. The best of several measurements counts,
+        since other work only slows.
         """
         if not self.outcome.absent:
             with self._until_failure():
                 self._measure_rate(seconds)
 
     def run(self, kills: int) -> None:
-        """As many kills, each followed by an opening."""
+        """Makes so many kills, each followed by an opening."""
         if self.outcome.absent:
             return
         with self._until_failure():

@@ -22,7 +22,9 @@ def is_broken(outcome: Outcome) -> bool:
 
 
 def broken_kills(outcome: Outcome) -> int:
-    """Kills after which less was there than what the last save, or step, had returned for."""
+    """Kills after which the table did not open, or steps of a returned save (or step) were lost
+    or torn, or rows were doubled or never were.
+    """
     return sum(not kill.opened or bool(kill.verdict.broken or kill.verdict.doubled_rows or kill.verdict.strange_rows)
                for kill in outcome.kills)
 

@@ -3,15 +3,15 @@
 //! The system gives a new file the lowest number that is free. In a program that closed its stdout
 //! the journal would be number 1, and the next line that anything prints would be written into it.
 //! So the linker puts the functions below in the place of those that open files (build.rs), in
-//! damo's own code and in RocksDB's. They look which of the three are free, and only then fill
-//! these for as long as the opening takes, with descriptors that can be neither read nor written
-//! (`O_PATH`: EBADF, as of a closed one). The numbers are the program's again when it opens its own
-//! files.
+//! damo's own code and in RocksDB's. They find out which of the three are free. They fill these for
+//! as long as the opening takes, with descriptors that can be neither read nor written (`O_PATH`:
+//! EBADF, as for a closed one). When the program opens its own files, it gets these numbers as
+//! always.
 //!
 //! Threads that open at once share what fills the places; the last one empties them. A program may
-//! close or replace one of the three meanwhile: then the file is given another number at once, and
-//! what is not damo's any more is not closed. The C and C++ libraries' functions that open a file
-//! for themselves, as to count the processors or to name a thread, are called with the places
+//! close or replace one of the three meanwhile: then the file is moved to another number at once,
+//! and what is not damo's any more is not closed. Some functions of the C and C++ libraries open
+//! files inside, to count the processors or to name a thread. They are called with the places
 //! filled.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -24,9 +24,9 @@ use super::memory_maps::map;
 /// The first descriptor that damo may have.
 const FIRST: c_int = 3;
 
-/// Who fills which of the places: the process, a lock for changing this, a bit for each place, and
-/// how many openings are under way. In one word, since a process may be forked at any moment: the
-/// child finds another process's number, and begins anew.
+/// Which of the places are filled: the process's number, a lock for changing this, a bit for each
+/// place, and how many openings are under way. It is one word, since a process may be forked at any
+/// moment: the child finds another process's number, and begins anew.
 static STATE: AtomicU64 = AtomicU64::new(0);
 const LOCKED: u64 = 1 << 31;
 const PLACES: u32 = 28;
@@ -34,7 +34,7 @@ const ONE_PLACE: u64 = 1 << PLACES;
 const ALL_PLACES: u64 = 0b111 << PLACES;
 const OPENINGS: u64 = ONE_PLACE - 1;
 
-/// Takes the lock; the state without it.
+/// Takes the lock; returns the state without it.
 fn lock() -> u64 {
     let process = u64::from(std::process::id()) << 32;
     loop {
@@ -44,8 +44,8 @@ fn lock() -> u64 {
             std::thread::yield_now();
             continue;
         }
-        // Of what was filled when the process was forked the child has a copy, and nobody else to
-        // empty it.
+        // The child of a fork has copies of what its parent had filled, and nobody else empties
+        // them.
         let free = if is_ours { found } else { process | found & ALL_PLACES };
         if STATE.compare_exchange(found, free | LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             return free;
@@ -57,7 +57,7 @@ fn unlock(state: u64) {
     STATE.store(state, Ordering::Release);
 }
 
-/// The places below `FIRST` that were free are filled while this is there.
+/// While this is there, the places below `FIRST` that were free are filled.
 struct Filled {
     is_needed: bool,
 }
@@ -100,14 +100,14 @@ impl Drop for Filled {
     }
 }
 
-/// Fills one of the places, if one is free; which one.
+/// Fills one of the places, if one is free; returns which one.
 fn open_root_in_a_free_place() -> Option<c_int> {
     // SAFETY: F_GETFD takes any number, and has no effect.
     let is_free = |place| unsafe { libc::fcntl(place, libc::F_GETFD) } == -1;
     while (0..FIRST).any(is_free) {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
-        // Not the C library's function, in whose place one of these is.
-        // SAFETY: the path ends with a zero.
+        // A system call, and not the C library's function, in whose place one of these is. SAFETY:
+        // the path ends with a zero.
         let opened =
             unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) } as c_int;
         if opened < FIRST {
@@ -151,8 +151,9 @@ fn raise(fd: c_int) -> c_int {
     }
 }
 
-/// The function in whose place another is, by its name: the linker would lead a call back here.
-/// Found as any caller finds it, so that what a program puts before the C library is kept.
+/// The original of a function that is replaced here. It is looked up by its name, since the linker
+/// would lead a call back here. Any caller would find the same: what a program puts before the C
+/// library still counts.
 macro_rules! real {
     ($name:literal as $type:ty) => {{
         static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -167,9 +168,9 @@ macro_rules! real {
     }};
 }
 
-/// Functions that return a descriptor. It is closed in programs that the host starts, as RocksDB
-/// leaves out here and there. Callers give a mode only where one is needed, and the system looks at
-/// it only then.
+/// Functions that return a descriptor. They make it one that is closed in programs that the host
+/// starts, which RocksDB omits here and there. Callers give a mode only where one is needed, and
+/// the system looks at it only then.
 macro_rules! opening {
     ($($function:ident($($argument:ident: $type:ty),*) with $flags:ident, $name:literal;)*) => { $(
         /// # Safety
@@ -209,8 +210,8 @@ unsafe extern "C" fn duplicate(fd: c_int) -> c_int {
     unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, FIRST) }
 }
 
-/// Functions of other libraries that open files inside: done with the places filled. Arguments and
-/// results are numbers or pointers.
+/// Functions of other libraries that open files inside. They are called with the places filled.
+/// Arguments and results are numbers or pointers.
 macro_rules! with_places_filled {
     ($($function:ident($($argument:ident: $type:ty),*) -> $result:ty, $name:literal;)*) => { $(
         /// # Safety
@@ -254,8 +255,8 @@ macro_rules! jump {
     };
 }
 
-/// What build.rs has the linker put in the place of a function; nobody else sees it. Functions with
-/// a variable number of arguments get them where others do, on both processors.
+/// The function that build.rs has the linker put in the place of another; nobody else sees it. On
+/// both processors a function with a variable number of arguments gets them where others do.
 macro_rules! in_place_of {
     ($($name:literal => $function:ident),* $(,)?) => { $(
         std::arch::global_asm!(

@@ -1,9 +1,9 @@
-//! Closing in order, and what that says at the next opening.
+//! The checksum that a filter has while it is closed.
 //!
-//! Counters change all the time and have no moment at which a checksum of them would hold, but for
-//! the time when nobody has the filter. Whoever closes it writes one into the header, and whoever
-//! opens it compares and takes it out again, before anything changes. A filter whose process was
-//! killed has none, and is as good as ever; one that has been closed and does not fit is damaged.
+//! Counters change all the time, so a checksum of them holds only while nobody has the filter.
+//! Closing writes it into the header. Opening compares it and takes it out again, before anything
+//! changes. A filter whose process was killed has none, and is as good as ever. A filter that was
+//! closed and does not fit its checksum is damaged.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -19,14 +19,16 @@ impl Filter {
     #[inline(always)]
     pub(super) fn note_change(&self) {
         for flag in [&self.is_changed, &self.is_ahead_of_disk] {
-            // Only read when it is set, so that threads do not take it from each other.
+            // Once it is set it is only read, so that threads do not take its cache line from each
+            // other.
             if !flag.load(Ordering::SeqCst) {
                 flag.store(true, Ordering::SeqCst);
             }
         }
     }
 
-    /// Writes into the header what the counters are now. Nobody else has the filter any more.
+    /// Writes the checksum of the counters into the header. Nobody else may have the filter any
+    /// more.
     fn close(&mut self) -> Result<()> {
         let is_on_disk = !*self.is_ahead_of_disk.get_mut();
         let is_changed = *self.is_changed.get_mut();
@@ -43,16 +45,16 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // In a forked child it is the parent's.
+        // In a forked child the filter is the parent's.
         if self.options.verify && self.pid == std::process::id() {
-            // Where that fails the next opening has nothing to compare with.
+            // If that fails, the next opening has nothing to compare with.
             let _ = self.close();
         }
     }
 }
 
 impl Opened {
-    /// Takes out of the header what closing has written, before anything changes.
+    /// Takes what closing has written out of the header, before anything changes.
     ///
     /// # Errors
     /// `IO`.
@@ -60,12 +62,12 @@ impl Opened {
         let Some(found) = self.header.closed.take() else { return Ok(()) };
         self.found = Some(found);
         write_header(self.file.file(), &self.header, path)?;
-        // Otherwise counters that change from now on might get to disk, and this not.
+        // Otherwise counters that change from now on might get to disk, and this header not.
         if found.is_on_disk { synchronise(self.file.file(), path) } else { Ok(()) }
     }
 }
 
-/// Compares a file with what its header says of its counters, if it says anything.
+/// Compares a file's counters with the checksum in its header, if there is one.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when they differ.
@@ -100,7 +102,8 @@ pub(crate) fn verify_file(path: &Path) -> Result<()> {
     check(&file, &header, path)
 }
 
-/// The CRC-32 of all counters. Read, and not through the mapping: a disk that fails is an error then.
+/// The CRC-32 of all counters. They are read from the file and not through the mapping, so that a
+/// disk that fails is an error.
 fn checksum(file: &std::fs::File, header: &Header, path: &Path) -> Result<u32> {
     use std::os::unix::fs::FileExt;
     let len = header.file_len().ok_or_else(|| too_large(path))?;

@@ -11,7 +11,7 @@
 //! 40  u64      blocks
 //! 48  u32      version 2: CRC-32 of all counters
 //! 52  u32      version 2: 1 when they were on disk, for power cuts, before this was written
-//! 56  u8[16]   version 2: which start of the system it was closed in; zeros where that is not known
+//! 56  u8[16]   version 2: boot id of the system it was closed in; zeros where not known
 //! 72           zeros
 //! ```
 //!
@@ -54,8 +54,8 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// Whether the counters must be these now: a machine that lost power may have kept this and lost
-    /// counters that it was still to write.
+    /// Whether the counters must be these now: a machine that lost power may have kept this and
+    /// lost counters that it was still to write.
     pub(super) fn is_binding(&self) -> bool {
         self.is_on_disk || (self.boot != [0; 16] && self.boot == boot())
     }

@@ -17,7 +17,8 @@ pub struct FilterOptions {
     pub path: PathBuf,
     /// Whether a file that is there is opened, or replaced by a fresh one.
     pub reload: bool,
-    /// Whether a checksum of the counters is written when it is closed, and compared when it is opened.
+    /// Whether a checksum of the counters is written when it is closed, and compared when it is
+    /// opened.
     pub verify: bool,
 }
 

@@ -57,7 +57,8 @@ struct State {
 enum Doubt {
     /// Part of a record could not be cut off again. Ends once it can.
     Torn(Error),
-    /// An fsync failed, and the system may have dropped what it was to write. Ends with the files that were open then.
+    /// An fsync failed, and the system may have dropped what it was to write. Ends with the files
+    /// that were open then.
     Unsynced(Error),
 }
 
@@ -118,8 +119,8 @@ impl Journal {
     /// Appends a call and returns its number. Once this returns the call survives what the durability says.
     ///
     /// # Errors
-    /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and nothing is appended
-    /// until [`Journal::drop_through`] has deleted the files that were open.
+    /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
+    /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<u64> {
         let payload_sum = checksum(payload);
         let number = self.state.lock().append(self, head, payload, payload_sum)?;
@@ -174,7 +175,8 @@ impl Journal {
     /// Closes the current segment and returns the number of the last call in it.
     ///
     /// # Errors
-    /// `IO`. A torn record that cannot be cut off stays at the end of the last segment, where a replay expects one.
+    /// `IO`. A torn record that cannot be cut off stays at the end of the last segment, where a
+    /// replay expects one.
     pub(crate) fn rotate(&self) -> Result<u64> {
         let mut state = self.state.lock();
         state.cut_off_torn_end()?;
@@ -264,7 +266,8 @@ impl State {
         Ok(number)
     }
 
-    /// Cuts off what is left of a record that could not be written. No segment may follow one that ends so.
+    /// Cuts off what is left of a record that could not be written. No segment may follow one that
+    /// ends so.
     fn cut_off_torn_end(&mut self) -> Result<()> {
         if let Some(Doubt::Torn(error)) = &self.doubt {
             self.current
@@ -275,8 +278,8 @@ impl State {
         Ok(())
     }
 
-    /// Begins the next segment. The record that ends the current one is written once the next is there, so that a
-    /// missing file can be told from one that was never made.
+    /// Begins the next segment. The record that ends the current one is written once the next is
+    /// there, so that a missing file can be told from one that was never made.
     fn rotate(&mut self, journal: &Journal) -> Result<()> {
         let last = journal.last();
         let next = Segment::create(&journal.dir, last + 1, journal.sync)?;

@@ -1,8 +1,9 @@
 //! Reading a journal back: every record in order.
 //!
-//! A killed process leaves a prefix of what it wrote, so the last file may end inside a record. That end is dropped;
-//! anything else that is not as it was written is an error. Zeros, too: only a machine that stopped leaves those. After
-//! that any part of what was not synced may be missing, and the journal ends where it first is not whole.
+//! A killed process leaves a prefix of what it wrote, so the last file may end inside a record.
+//! That end is dropped; anything else that is not as it was written is an error. Zeros, too: only a
+//! machine that stopped leaves those. After that any part of what was not synced may be missing,
+//! and the journal ends where it first is not whole.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -103,7 +104,8 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Hands over the records of one file up to the first that is not whole, or a torn end; the number of the last call.
+/// Hands over the records of one file up to the first that is not whole, or a torn end; the number
+/// of the last call.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when it ends with damage. What came before was handed over.

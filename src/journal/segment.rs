@@ -24,8 +24,8 @@ const SUFFIX: &str = ".journal";
 const MAX_NUMBER: u64 = (1 << 56) - 1;
 
 impl Segment {
-    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too. A file of that name has
-    /// no call: it is left from an attempt that failed.
+    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too. A
+    /// file of that name has no call: it is left from an attempt that failed.
     ///
     /// # Errors
     /// `IO`. Then there is no such file, or one without a call.

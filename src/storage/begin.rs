@@ -1,7 +1,8 @@
 //! A first opening is marked while it is under way, so that one that died is begun anew.
 //!
-//! RocksDB makes a database in several steps, and cannot open what is there after some of them. Nothing was stored by
-//! then: the marker goes before the first opening returns, once the inventory is written.
+//! RocksDB makes a database in several steps, and cannot open what is there after some of them.
+//! Nothing has been stored by then. The marker is removed once the inventory is written, before the
+//! first opening returns.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -16,7 +17,7 @@ use crate::journal;
 /// The marker's name.
 pub(super) const MARKER: &str = ".damo-first-opening";
 
-/// Marks that a first opening is under way, for good, before anything else is made.
+/// Marks that a first opening is under way. The mark is on disk before anything else is made.
 ///
 /// # Errors
 /// `IO`.
@@ -85,7 +86,7 @@ pub(super) fn undo(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a first opening that has failed has made, as far as it can be.
+/// Removes what a first opening has made before it failed, as far as that works.
 pub(super) fn give_up(dir: &Path) {
     if is_under_way(dir).is_ok_and(|is_under_way| is_under_way) && undo(dir).is_ok() {
         let _ = unmark(dir);

@@ -122,7 +122,8 @@ impl Core {
     /// The database.
     ///
     /// # Errors
-    /// `IO` when it was lost while loading a checkpoint, or could not be opened again after it had failed.
+    /// `IO` when it was lost while loading a checkpoint, or could not be opened again after it had
+    /// failed.
     pub(super) fn rocks(&self) -> Result<Arc<Rocks>> {
         match self.rocks.read().clone() {
             Some(rocks) => Ok(rocks),

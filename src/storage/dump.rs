@@ -114,8 +114,9 @@ impl Storage {
             self.core().rocks()?.estimated_rows()?
         };
         let is_table = matches!(options.format, DumpFormat::Table { .. });
-        // From before the moment, so that what goes right after it leaves a grave.
-        let graves = is_table.then(|| self.core().expiry.hold_graves());
+        // Taken before the dump's moment, so that a row that goes right after it leaves a
+        // tombstone.
+        let tombstones = is_table.then(|| self.core().expiry.hold_tombstones());
         let mut scan = self.scan(options.group, Wanted::Weights, move |core, rocks, cut| {
             let select = options.select(core, cut)?;
             if is_table {
@@ -126,7 +127,7 @@ impl Storage {
             }
             Ok(select)
         })?;
-        drop(graves);
+        drop(tombstones);
         let number = scan.cut().number;
         let groups = scan.groups();
         match options.format {

@@ -26,10 +26,10 @@ pub(super) struct Expiry {
     settled_number: AtomicU64,
 }
 
-/// While there is one, rows that go leave graves, and graves stay.
-pub(super) struct GraveHold<'a>(&'a Expiry);
+/// While one exists, rows that go leave tombstones, and tombstones stay.
+pub(super) struct TombstoneHold<'a>(&'a Expiry);
 
-impl Drop for GraveHold<'_> {
+impl Drop for TombstoneHold<'_> {
     fn drop(&mut self) {
         self.0.holds.fetch_sub(1, Ordering::AcqRel);
     }
@@ -117,25 +117,28 @@ impl Expiry {
     }
 
     /// Whether increments need to know of rows that go.
-    pub(super) fn keeps_graves(&self) -> bool {
+    pub(super) fn keeps_tombstones(&self) -> bool {
         self.oldest_number.load(Ordering::Relaxed) != u64::MAX || self.is_held()
     }
 
-    /// Keeps graves for a dump that begins.
-    pub(super) fn hold_graves(&self) -> GraveHold<'_> {
+    /// Keeps tombstones for a dump that begins.
+    pub(super) fn hold_tombstones(&self) -> TombstoneHold<'_> {
         self.holds.fetch_add(1, Ordering::AcqRel);
-        GraveHold(self)
+        TombstoneHold(self)
     }
 
     fn is_held(&self) -> bool {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no journal. The version of a row on disk may be older than that in memory, and is what
-    /// the journal's calls are made on again after a crash: it must not go because of the time that has passed since.
+    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no
+    /// journal. The version of a row on disk may be older than that in memory, and is what the
+    /// journal's calls are made on again after a crash: it must not go because of the time that has
+    /// passed since.
     ///
-    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing power the call that deleted
-    /// the row may be missing there, and the earlier ones must not make the row anew.
+    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing
+    /// power the call that deleted the row may be missing there, and the earlier ones must not make
+    /// the row anew.
     pub(super) fn set_settled(&self, time: u64, number: u64) {
         self.settled_number.store(number, Ordering::Release);
         self.settled.store(time, Ordering::Release);
@@ -152,7 +155,7 @@ impl Expiry {
         match row::parse(value) {
             Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
                 self.count_expired(1);
-                match self.keeps_graves() {
+                match self.keeps_tombstones() {
                     true => Fate::Leave(row::expired_on(now / DAY_MS)),
                     false => Fate::Go,
                 }
@@ -218,15 +221,15 @@ mod tests {
         expiry.set_now_ms(3 * DAY_MS);
         expiry.set_settled(u64::MAX, u64::MAX);
         expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
-        let Fate::Leave(grave) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
-        assert_eq!(expiry.fate(grave), Fate::Stay);
+        let Fate::Leave(tombstone) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
+        assert_eq!(expiry.fate(tombstone), Fate::Stay);
         let mut deleted = Vec::new();
         row::encode_deleted(&mut deleted, 1, 6);
         assert_eq!(expiry.fate(&deleted), Fate::Stay);
         expiry.set_oldest_export(Some((7, 4 * DAY_MS)));
-        assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
+        assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_oldest_export(None);
-        assert_eq!((expiry.fate(grave), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
+        assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_settled(u64::MAX, 5);
         assert_eq!(
             expiry.fate(&deleted),

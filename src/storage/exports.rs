@@ -1,5 +1,6 @@
-//! The dumps that an increment may follow. While there is one, rows that are deleted or expire leave graves, so that the increment
-//! can say that they are gone; how long a dump is remembered bounds how long graves stay.
+//! The dumps that an increment may follow. While there is one, rows that are deleted or expire
+//! leave tombstones, so that the increment can say that they are gone. How long a dump is
+//! remembered bounds how long tombstones stay for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,14 +16,14 @@ pub(super) struct Export {
     pub(super) number: u64,
     /// Milliseconds since 1970.
     pub(super) time: u64,
-    /// It has no rows that were last updated before this. Two dumps of one number may have been made at two times; this is the
-    /// earlier, and for the later one
+    /// Rows last updated before this are not in the dump; the smallest cutoff when several dumps
+    /// share a number.
     pub(super) cutoff: u64,
-    /// it is this.
+    /// The largest such cutoff.
     pub(super) later_cutoff: u64,
     /// Its only group, or all.
     pub(super) group: Option<u16>,
-    /// It has no rows with fewer updates.
+    /// Rows with fewer updates are not in the dump.
     pub(super) min_count: u64,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Export {
 pub(super) struct Exports(Vec<Export>);
 
 const RECORD: &str = "exports";
-/// So many dumps are remembered, and so long.
+/// How many dumps are remembered, and for how long.
 const MAX_EXPORTS: usize = 256;
 const MAX_AGE_MS: u64 = 30 * DAY_MS;
 

@@ -143,7 +143,8 @@ impl Core {
         Ok(prepared)
     }
 
-    /// Compares the copies of filters that came with the checkpoint which this storage was, if it was one.
+    /// Compares the copies of filters that came with the checkpoint which this storage was, if it
+    /// was one.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.

@@ -121,7 +121,7 @@ pub fn documents(bytes: &[u8]) {
     assert!(row.iter().all(|weight| weight.is_finite()), "first weights are finite: {row:?}");
 }
 
-/// What is read, is written and is read again is the same.
+/// What is read, written, and read again stays the same.
 fn round_trip<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let document: T = serde_json::from_slice(bytes).ok()?;
     let written = serde_json::to_string(&document).unwrap();

@@ -1,5 +1,5 @@
-//! Files of rows on their way into the table: each under a name of its own, and kept until it is sure that RocksDB does not
-//! need it.
+//! Files of rows on their way into the table. Each has a name of its own, and is kept until it is
+//! certain that RocksDB does not need it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -25,7 +25,8 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Makes the folder, and empties it of what a killed process has left. The database is open.
+    /// Makes the folder, and removes what a killed process has left in it. The database must be
+    /// open already: opening it may need these files.
     ///
     /// # Errors
     /// `IO`.
@@ -43,7 +44,8 @@ impl Incoming {
         Ok(Incoming { folder, made: AtomicU64::new(0), kept: Mutex::default(), useless: Mutex::default() })
     }
 
-    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to the one that had it.
+    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to
+    /// the one that had it.
     ///
     /// # Errors
     /// `IO`.
@@ -53,30 +55,33 @@ impl Incoming {
         Ok(path)
     }
 
-    /// A file's rows are part of the table, under another name, and its MANIFEST is whole.
+    /// Notes that a file's rows are part of the table, under another name, and that the MANIFEST is
+    /// whole.
     pub(super) fn is_taken(&self, path: PathBuf) {
         self.useless.lock().push(path);
         self.forget_kept();
     }
 
-    /// RocksDB was given the file and has failed.
+    /// Notes that RocksDB was given the file and has failed.
     pub(super) fn keep(&self, path: PathBuf) {
         self.kept.lock().push(path);
     }
 
-    /// RocksDB has never seen the file.
+    /// Removes a file that RocksDB has never seen.
     pub(super) fn discard(&self, path: PathBuf) {
         self.useless.lock().push(path);
         self.remove_useless();
     }
 
-    /// RocksDB has begun a new MANIFEST, which names none of the files that it was given in vain.
+    /// Removes the files that RocksDB was given in vain: it has begun a new MANIFEST, which names
+    /// none of them.
     pub(super) fn forget_kept(&self) {
         self.useless.lock().append(&mut self.kept.lock());
         self.remove_useless();
     }
 
-    /// A file that cannot be removed takes space and does no other harm. It is tried again.
+    /// Removes files that nobody needs. One that cannot be removed takes space and does no other
+    /// harm; it is tried again.
     fn remove_useless(&self) {
         let removed = |path: &PathBuf| match fs::remove_file(path) {
             Err(error) => error.kind() == ErrorKind::NotFound,

@@ -210,7 +210,8 @@ fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<
     begun.inspect_err(|_| begin::give_up(dir))
 }
 
-/// Looks at a database without an inventory, which an earlier release has written, or somebody else.
+/// Looks at a database without an inventory, which an earlier release has written, or somebody
+/// else.
 ///
 /// # Errors
 /// As [`Storage::open`].
@@ -282,8 +283,9 @@ pub(super) fn missing_inventory(dir: &Path) -> Error {
     ))
 }
 
-/// Opens the database of a storage, whose files are known to be whole. From then on the inventory says how they begin.
-/// One of the files of `kept` may have to take the place of one that is missing.
+/// Opens the database of a storage, whose files are known to be whole. From then on the inventory
+/// says how they begin. One of the files of `kept` may have to take the place of one that is
+/// missing.
 pub(super) fn open_here(
     dir: &Path,
     options: &StorageOptions,

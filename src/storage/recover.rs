@@ -1,4 +1,5 @@
-//! Recovery from errors that pass: RocksDB refuses all work after some, until it is told to resume or opened anew.
+//! Recovery from errors that pass: after some of them RocksDB refuses all work until it is told to
+//! resume, or is opened anew.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,8 @@ impl Core {
         !self.is_lost.load(Ordering::Acquire) && rocks.as_ref().is_none_or(|rocks| rocks.has_failed())
     }
 
-    /// Has the writer bring RocksDB to work again, if it has failed. To be called before a call takes the database.
+    /// Has the writer bring RocksDB to work again, if it has failed. To be called before a call
+    /// takes the database.
     ///
     /// # Errors
     /// As [`Core::recover`].
@@ -28,7 +30,8 @@ impl Core {
         if self.has_failed() { self.writer.write_all() } else { Ok(()) }
     }
 
-    /// Brings RocksDB to work again, if it has failed and the reason has passed. No caller may hold the database.
+    /// Brings RocksDB to work again, if it has failed and the reason has passed. No caller may hold
+    /// the database.
     ///
     /// # Errors
     /// What RocksDB still refuses to work for; `BUSY` while a dump or an iterator reads from it.
@@ -39,7 +42,7 @@ impl Core {
         let resumed = self.rocks().and_then(|rocks| rocks.resume());
         match resumed {
             Ok(()) => {}
-            // Opening anew would hide it until the damage is met again.
+            // Opening anew would hide the damage until it is met again.
             Err(error) if error.status() == Status::Corruption => return Err(error),
             // After some errors it does not resume, whatever becomes of the reason.
             Err(error) => self.reopen().map_err(|again| again.within(error.message()))?,
@@ -49,7 +52,8 @@ impl Core {
         Ok(())
     }
 
-    /// Closes the database and opens it again. What is in memory stays as it is: it is what the disk has, or newer.
+    /// Closes the database and opens it again. What is in memory stays as it is: it is what the
+    /// disk has, or newer.
     fn reopen(&self) -> Result<()> {
         self.check_not_lost()?;
         // An open database that only reads is better than a closed one.

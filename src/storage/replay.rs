@@ -119,7 +119,8 @@ impl Core {
         }
     }
 
-    /// Every call before `time`, with numbers up to `number`, is on disk and not needed in the journal.
+    /// Every call before `time`, with numbers up to `number`, is on disk and not needed in the
+    /// journal.
     pub(super) fn settle(&self, time: u64, number: u64) {
         // Without a journal no call is ever made again.
         let (time, number) = if self.journal().is_some() { (time, number) } else { (u64::MAX, u64::MAX) };
@@ -129,7 +130,7 @@ impl Core {
     /// Whether rows that go leave tombstones: for calls that may be made again, or for increments.
     pub(super) fn keeps_tombstones(&self) -> bool {
         let may_replay = self.journal().is_some() || !self.is_open.load(Ordering::Acquire);
-        may_replay || self.expiry.keeps_graves()
+        may_replay || self.expiry.keeps_tombstones()
     }
 
     /// The number of the last call.

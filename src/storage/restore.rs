@@ -20,7 +20,8 @@ const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
 const MOVING: &str = ".damo-restored";
 
-/// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or there.
+/// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or
+/// there.
 ///
 /// # Errors
 /// `IO`. The storage is as it was.
@@ -88,7 +89,8 @@ pub(super) fn finish(dir: &Path) -> Result<()> {
     finish_after(dir, false)
 }
 
-/// As [`finish`], of a directory in which the checkpoint's files are known to be staged and complete, or not.
+/// As [`finish`], of a directory in which the checkpoint's files are known to be staged and
+/// complete, or not.
 fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     let work = || -> io::Result<()> {
         remove(&dir.join(FILLING))?;

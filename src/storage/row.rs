@@ -1,4 +1,5 @@
-//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian; or the grave of one.
+//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian. Or the
+//! tombstone of a row.
 //!
 //! ```text
 //! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: 1, a row
@@ -7,16 +8,17 @@
 //! 7+n     j    journal, number of the last change (0: none)
 //! 7+n+j   f32  weights[dim], then the optimizer's state
 //!
-//! 0       u8   bits 0-2: 0, deleted; bits 3-5: j; bits 6-7: 2, a grave
+//! 0       u8   bits 0-2: 0, deleted; bits 3-5: j; bits 6-7: 2, a tombstone
 //! 1       u48  when
 //! 7       j    number of the call
 //!
-//! 0       u8   bits 0-2: 1, expired and merged away; bits 6-7: 2, a grave
+//! 0       u8   bits 0-2: 1, expired and merged away; bits 6-7: 2, a tombstone
 //! 1       u32  the day that was found: days since 1970
 //! ```
 //!
-//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a header then. Graves are
-//! there for increments, as long as there is a dump that one may follow.
+//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a
+//! header then. A tombstone stays as long as there is a dump that an increment may follow, or the
+//! journal may have earlier calls on its key.
 
 use std::collections::BTreeMap;
 
@@ -40,17 +42,17 @@ pub struct RowHeader {
 pub(crate) enum Stored<'a> {
     /// A row, and the bytes of its floats.
     Row(RowHeader, &'a [u8]),
-    /// The grave of a row that a call deleted.
+    /// The tombstone of a row that a call deleted.
     Deleted { time: u64, journal: u64 },
-    /// The grave of a row that had expired when it was merged on that day.
+    /// The tombstone of a row that had expired when it was merged on that day.
     Expired { day: u64 },
 }
 
 const FIXED_LEN: usize = 7;
 const MAX_HEADER_LEN: usize = 21;
 const ROW: u8 = 1;
-const GRAVE: u8 = 2;
-const EXPIRED: u8 = GRAVE << 6 | 1;
+const TOMBSTONE: u8 = 2;
+const EXPIRED: u8 = TOMBSTONE << 6 | 1;
 const MAX_U48: u64 = (1 << 48) - 1;
 const MAX_U56: u64 = (1 << 56) - 1;
 
@@ -72,17 +74,18 @@ pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
     value.extend_from_slice(bytemuck::cast_slice(floats));
 }
 
-/// Replaces the content of `value` by the grave of a deleted row.
+/// Replaces the content of `value` by the tombstone of a deleted row.
 pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, journal: u64) {
     let journal = journal.min(MAX_U56);
     let journal_len = bytes_needed(journal);
     value.clear();
-    value.push(GRAVE << 6 | (journal_len as u8) << 3);
+    value.push(TOMBSTONE << 6 | (journal_len as u8) << 3);
     value.extend_from_slice(&time.min(MAX_U48).to_le_bytes()[..6]);
     value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
 }
 
-/// The grave of a row that expired. RocksDB's filters want bytes that live for ever, so there is one a day.
+/// The tombstone of a row that expired. RocksDB's filters want bytes that live for ever, so there
+/// is one for each day.
 pub(crate) fn expired_on(day: u64) -> &'static [u8] {
     static DAYS: Mutex<BTreeMap<u64, &'static [u8]>> = Mutex::new(BTreeMap::new());
     let mut days = DAYS.lock();
@@ -111,14 +114,14 @@ pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
             let (update_time, update_num, journal) = (number(time), number(num), number(journal));
             Ok(Stored::Row(RowHeader { update_time, update_num, journal }, body))
         }
-        GRAVE if control == EXPIRED && value.len() == 5 => Ok(Stored::Expired { day: number(rest) }),
-        GRAVE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
+        TOMBSTONE if control == EXPIRED && value.len() == 5 => Ok(Stored::Expired { day: number(rest) }),
+        TOMBSTONE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
             let (time, journal) = rest.split_at(6);
             Ok(Stored::Deleted { time: number(time), journal: number(journal) })
         }
-        ROW | GRAVE => too_short(),
+        ROW | TOMBSTONE => too_short(),
         version => damaged(format!(
-            "the stored row has version {version}; this damo knows versions {ROW} and {GRAVE}"
+            "the stored row has version {version}; this damo knows versions {ROW} and {TOMBSTONE}"
         )),
     }
 }
@@ -137,7 +140,8 @@ pub(crate) enum Found {
     },
 }
 
-/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading weights.
+/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading
+/// weights.
 ///
 /// # Errors
 /// Bytes that `encode` did not write, or another number of floats than `row_len`.
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn graves_are_told_from_rows() {
+    fn tombstones_are_told_from_rows() {
         let mut value = Vec::new();
         encode_deleted(&mut value, 1_795_000_000_000, 300);
         assert_eq!(value.len(), 9);

@@ -31,7 +31,7 @@ impl Select {
     }
 
     pub(super) fn choose(&self, stored: &Stored<'_>) -> Choice {
-        let Stored::Row(header, _) = stored else { return self.choose_grave(stored) };
+        let Stored::Row(header, _) = stored else { return self.choose_tombstone(stored) };
         let (time, number) = (header.update_time, header.journal);
         let is_wanted = time >= self.cutoff && header.update_num >= self.min_count;
         let Some(base) = &self.since else {
@@ -48,8 +48,8 @@ impl Select {
         }
     }
 
-    fn choose_grave(&self, grave: &Stored<'_>) -> Choice {
-        let is_later = match (&self.since, grave) {
+    fn choose_tombstone(&self, tombstone: &Stored<'_>) -> Choice {
+        let is_later = match (&self.since, tombstone) {
             (Some(base), Stored::Deleted { journal, .. }) => *journal > base.number,
             // Of a row that was merged away it is only known on which day.
             (Some(base), Stored::Expired { day }) => *day >= base.time / DAY_MS,

@@ -1,5 +1,6 @@
-/* Programs that close descriptors 0 to 2, before or after they open a storage: no file of damo ever has one of these, what is
-   printed goes nowhere or to the program's own log, and the program gets the numbers back when it opens something itself. */
+/* Programs that close descriptors 0 to 2, before or after they open a storage. No file of damo ever
+   has one of these. What is printed goes nowhere, or to the program's own log. When the program opens
+   something itself, it gets the numbers back. */
 #define _GNU_SOURCE
 
 #include <fcntl.h>
@@ -28,7 +29,8 @@ static void keep_a_way_to_speak(void) {
   setvbuf(stderr, NULL, _IONBF, 0);
 }
 
-/* A thread that looks all the time at what the closed descriptors are: nothing, or what cannot be read or written. */
+/* A thread that looks all the time at what the closed descriptors are: nothing, or what can be
+   neither read nor written. */
 static struct {
   pthread_t thread;
   bool closed[3], stop;
@@ -79,7 +81,8 @@ static bool is_open_in_scratch(int fd, char *target, size_t room) {
   return strncmp(target, scratch, strlen(scratch)) == 0 && strstr(target, ".log-of-the-program") == NULL;
 }
 
-/* Every descriptor of the process that is a file of damo's: above 2, and closed in programs that this one starts. */
+/* Every descriptor of the process that is a file of damo's is above 2, and is closed in programs
+   that this one starts. */
 static void check_open_files(void) {
   char target[4096], afterwards[4096];
   int fd;

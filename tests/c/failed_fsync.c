@@ -1,4 +1,5 @@
-/* Synchronising a folder fails after a file or a directory got its name in it: the call is an error, and the folder is as it was. */
+/* Synchronising a folder fails after a file or a directory got its name in it: the call is an
+   error, and the folder is as it was. */
 #define _GNU_SOURCE
 
 #include <dirent.h>

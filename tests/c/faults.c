@@ -1,5 +1,6 @@
-/* A system call fails, or the process is killed there: every call that had returned is there afterwards, and once the fault is
-   over work goes on without opening anew. Each part runs in processes of its own. */
+/* A system call fails, or the process is killed there. Every call that had returned is there
+   afterwards, and once the fault is over, work goes on without opening anew. Each part runs in
+   processes of its own. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>

@@ -76,7 +76,7 @@ impl Control {
         Some(control)
     }
 
-    /// Only calls on paths that contain this count.
+    /// Only calls on paths that contain this one are counted.
     pub fn watch(&self, path: &Path) {
         set(&self.path, &c_path(path));
     }
@@ -90,7 +90,7 @@ impl Control {
         set(&self.log, &log.map(c_path).unwrap_or_default());
     }
 
-    /// Of a million writes, so many reach the disk early.
+    /// How many of a million writes reach the disk early.
     pub fn set_lottery(&self, of_a_million: u32) {
         self.lottery.store(of_a_million, SeqCst);
     }

@@ -133,7 +133,7 @@ impl Recording {
             let Some(number) = self.find(root, &record.other) else { return };
             let mut entries = vec![(to.0, to.1, Some(number))];
             if is("rename") {
-                // An exchange has something to put in its place.
+                // An exchange puts something in the place of the old name.
                 let other = if record.offset == 0 { None } else { node };
                 entries.insert(0, (from.0, from.1, other));
             }

@@ -181,7 +181,8 @@ impl Damage {
         matches!(self, Damage::Cut(_) | Damage::Emptied)
     }
 
-    /// What a refusal may name: the files that are concerned, or the folder of journals if one is gone.
+    /// What a refusal may name: the files that are concerned, or the folder of journals if one is
+    /// gone.
     pub fn names(&self, file: &Path) -> Vec<String> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self {

@@ -78,9 +78,9 @@ impl Disk {
     /// The power goes, at whatever moment this is, and the worker with it.
     ///
     /// It is stopped first, since a real cut leaves nobody to hear what a call returns: while ext4
-    /// is being shut down, an fdatasync that is under way may return 0 with nothing on disk. A plain
-    /// program that appends and syncs "lost" such a record in 16 of 600 cuts, and in none of 300
-    /// when it was stopped first.
+    /// is being shut down, an fdatasync that is under way may return 0 with nothing on disk. A
+    /// plain program that appends and syncs "lost" such a record in 16 of 600 cuts, and in none of
+    /// 300 when it was stopped first.
     pub fn cut(&self, worker: &Child) {
         if let Disk::Ext4 { mount, .. } = self {
             worker.stop();

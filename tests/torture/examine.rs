@@ -129,7 +129,8 @@ pub fn admitted(places: &Places) -> Result<Vec<i64>> {
     Ok(admitted)
 }
 
-/// Whether a filter admits what was added at least, and nothing that was not added at most.
+/// Checks that a filter admits each key that was surely added often enough (`least`), and no key
+/// that cannot have been (`most`). Returns what is wrong.
 pub fn check_filter(admitted: &[i64], [least, most]: &[BTreeMap<i64, u32>; 2]) -> Option<String> {
     for key in KEYS {
         let count = |counts: &BTreeMap<i64, u32>| counts.get(&key).copied().unwrap_or(0);

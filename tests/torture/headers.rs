@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::damage::kind;
 
-/// Of any file, so many bytes at each end are looked upon as headers.
+/// How many bytes at each end of any file are taken for headers.
 const ENDS: usize = 64;
-/// Of files with many records, the headers of so many are tried.
+/// Of how many records at most, in a file that has many, the headers are tried.
 const MOST_RECORDS: usize = 24;
 
 /// Offsets of the bytes of all headers.

@@ -1,5 +1,5 @@
-//! After a fault that did not end the process: what the worker does once it is over, and whether
-//! that, and what is there afterwards, is what should be.
+//! After a fault that did not end the process: what the worker does once the fault is over, and
+//! whether that, and what is stored afterwards, is right.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::stage::after_kill;
 use crate::tally::{LOST, STUCK, Verdict, WRONG};
 use crate::timeline::{Promise, Timeline, World, find_world};
 
-/// A fault may last this long after it is over.
+/// The effects of a fault may last this long after it is over.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a worker saw.
@@ -25,7 +25,7 @@ pub struct Report {
     pub outcome: Result<(), Refusal>,
     /// All rows right after it; None after closing.
     seen: Option<Result<Model, Refusal>>,
-    /// A call, then a flush, when the fault was over.
+    /// A call, and then a flush, once the fault was over.
     call: Result<(), Refusal>,
     flush: Result<(), Refusal>,
 }
@@ -80,8 +80,8 @@ fn patiently(mut make: impl FnMut() -> damo::error::Result<()>, step: &str) -> R
     }
 }
 
-/// Documented for durability "power": what is on disk is in doubt after a failed fsync of the
-/// journal.
+/// The message of a failed fsync of the journal. With durability "power" the storage then refuses
+/// writes until everything is on disk as rows.
 fn ends_writing(message: &str) -> bool {
     message.contains("cannot be synced") || message.contains("is opened again")
 }
@@ -99,7 +99,7 @@ pub struct Inquest<'a> {
     scene: &'a Scene,
     places: &'a Places,
     opening: Opening,
-    /// About what was there before the target.
+    /// What is promised of that which was there before the target.
     promise: Promise,
     /// A failed fsync of the journal: the call may be there, whole.
     is_in_doubt: bool,
@@ -161,7 +161,8 @@ impl<'a> Inquest<'a> {
         judge_files(self.places, self.opening, &timeline, under_way.as_ref())
     }
 
-    /// What may be in memory now, and the operation that failed; the timeline has it if it did not.
+    /// What may be in memory now, and the operation if it failed. If it did not, the timeline has
+    /// it.
     fn expect(
         &self,
         timeline: &mut Timeline,
@@ -170,7 +171,7 @@ impl<'a> Inquest<'a> {
     ) -> Result<(Vec<World>, Option<Op>), Verdict> {
         let Some(op) = target else { return Ok((timeline.worlds(self.promise, None), None)) };
         if matches!(op, Op::Close | Op::Reopen) {
-            // Closing tells of no error; what the journal has is made again.
+            // Closing reports no error; what the journal has is made again.
             return Ok((timeline.worlds(after_kill(self.opening.durability), None), None));
         }
         let Err(refusal) = outcome else {
@@ -179,7 +180,7 @@ impl<'a> Inquest<'a> {
         };
         let left = self.left_behind(op);
         if left.is_some() && refusal.message.contains("in its place") {
-            // The error says so; then it is whole.
+            // The error says that the file is in its place; then it is whole.
             note_files(timeline, Some(op), self.places);
         } else if let Some(path) = left {
             return Err(Verdict::Broken(WRONG, format!("'{path}' is there, and {refusal}")));

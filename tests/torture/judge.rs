@@ -36,8 +36,8 @@ pub fn look(places: &Places, opening: Opening) -> Result<Result<Examination, Ref
     answer(in_child(TIMEOUT, || encode(&examine(places, opening))))
 }
 
-/// Judges a storage after a stop, with `under_way` not acknowledged; also what was found, to go on
-/// from.
+/// Judges a storage after a stop, with `under_way` not acknowledged. Returns what was found, to go
+/// on from.
 pub fn judge(
     places: &Places,
     opening: Opening,
@@ -68,7 +68,7 @@ pub fn judge_files(
     files(places, opening, timeline, &timeline.filter_counts(false, under_way))
 }
 
-/// As `judge_files`; the filter has what was synced, and of what came later some.
+/// As `judge_files`, but the filter has what was synced, and some of what came later.
 pub fn judge_files_after_power(
     places: &Places,
     opening: Opening,

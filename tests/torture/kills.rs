@@ -204,8 +204,8 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
             }
             Err(other) => return other,
         }
-        // What a filter was killed in has counted some of its keys, and files that are not needed
-        // any more take time.
+        // A killed operation may have counted some of its keys in the filter, so that is made anew;
+        // and files that are not needed any more take time.
         forget_old(&mut timeline, &places);
     }
     Verdict::Survived

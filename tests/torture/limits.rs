@@ -47,7 +47,7 @@ const DISK_BYTES: u64 = 24 << 20;
 const USER: u32 = 61_000;
 
 impl Limit {
-    /// So much there is; `step` is from 0 on.
+    /// How much there is at a step, from 0 on.
     fn amount(self, step: u64) -> u64 {
         match self {
             Limit::Disk => step * 4096,
@@ -57,7 +57,7 @@ impl Limit {
         }
     }
 
-    /// From here on nothing is short.
+    /// The step from which on nothing is short.
     fn steps(self) -> u64 {
         match self {
             Limit::Disk => 64,
@@ -173,7 +173,7 @@ fn resource(limit: Limit) -> Option<u32> {
     }
 }
 
-/// From now on there is only so much; what there was before.
+/// Sets the limit. Returns what it was before.
 fn set(limit: Limit, step: u64, trial: &Places) -> u64 {
     let amount = limit.amount(step);
     let Some(resource) = resource(limit) else {

@@ -22,7 +22,7 @@ use crate::system::{Child, End, kill_self, stop_self};
 use crate::tally::{CRASH, HANG, Verdict};
 use crate::timeline::{Promise, Timeline};
 
-/// Of a million writes, so many reach the disk before anybody asks for it.
+/// How many of a million writes reach the disk before anybody asks for it.
 const LOTTERIES: [u32; 3] = [0, 100_000, 500_000];
 
 /// What a durability promises about a machine that stops.

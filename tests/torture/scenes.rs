@@ -65,8 +65,8 @@ pub fn find(name: &str) -> Scene {
 }
 
 impl Scene {
-    /// Operations of the worker, the attacked one last; opening is the first step and none of
-    /// these.
+    /// The worker's operations, the attacked one last. Opening comes before them and is not among
+    /// them.
     pub fn ops(&self) -> Vec<Op> {
         let mut ops = self.before.clone();
         if let Target::Op(op) = &self.target {
@@ -75,9 +75,9 @@ impl Scene {
         ops
     }
 
-    /// In the worker: everything up to the target, which is between `begin` and `end`, where there
-    /// are faults. The board's step 0 is opening, the others are those of `ops`. Returns what the
-    /// target did.
+    /// In the worker: makes everything up to the target. The target is made between `begin` and
+    /// `end`, and only there are faults. The board's step 0 is opening, the others are those of
+    /// `ops`. Returns what the target did.
     pub fn play(
         &self,
         places: &Places,
@@ -122,8 +122,8 @@ impl Scene {
         unreachable!("the last operation is the target")
     }
 
-    /// Brings the timeline to where the board says that the worker was; the operation that was
-    /// under way.
+    /// Brings the timeline to where the board says that the worker was. Returns the operation that
+    /// was under way.
     pub fn account(&self, timeline: &mut Timeline, board: &Board, places: &Places) -> Option<Op> {
         account(&self.ops(), timeline, board, places)
     }
@@ -137,7 +137,8 @@ pub fn account(ops: &[Op], timeline: &mut Timeline, board: &Board, places: &Plac
     under_way
 }
 
-/// What the operation under way was writing is whole if it is there.
+/// Adds the file that the operation under way was writing to the timeline, if it is there: then it
+/// is whole.
 pub fn note_files(timeline: &mut Timeline, under_way: Option<&Op>, places: &Places) {
     let now = timeline.now().clone();
     match under_way {

@@ -35,7 +35,7 @@ pub enum Op {
     Compact,
     /// Into `out/checkpoint.N`.
     Checkpoint(u64),
-    /// From there.
+    /// From `out/checkpoint.N`.
     Load(u64),
     /// As the two above, with the filter in use by a group.
     CheckpointWithFilter(u64),

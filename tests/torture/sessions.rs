@@ -14,7 +14,7 @@ pub fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
         match op {
             Op::Checkpoint(number) => checkpoint = Some(number),
             Op::DumpTable(number) => table = Some(number),
-            // What dumps may follow is stored with the rows.
+            // Which dumps an increment may follow is stored with the rows.
             Op::Load(_) => table = None,
             _ => {}
         }
@@ -23,7 +23,7 @@ pub fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
     ops
 }
 
-/// In a worker: opens and makes all of them, telling the board.
+/// In a worker: opens the storage and makes all operations, telling the board.
 pub fn work(ops: &[Op], places: &Places, opening: Opening, board: &Board) -> Engine {
     board.start(0);
     let mut engine = Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
@@ -36,7 +36,8 @@ pub fn work(ops: &[Op], places: &Places, opening: Opening, board: &Board) -> Eng
     engine
 }
 
-/// Between sessions: what is beside the storage, and is not needed any more, takes time.
+/// Between sessions: removes the filter, and forgets what is beside the storage and is not needed
+/// any more, since looking at it takes time.
 pub fn forget_old(timeline: &mut Timeline, places: &Places) {
     let _ = std::fs::remove_file(places.filter());
     timeline.counts.clear();

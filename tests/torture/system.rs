@@ -208,7 +208,7 @@ pub fn preloaded(name: &str) -> Option<unsafe extern "C" fn(*const libc::c_void)
     (!found.is_null()).then(|| unsafe { std::mem::transmute(found) })
 }
 
-/// What this process may have of something from now on; what it might before.
+/// Sets how much of something this process may have. Returns how much it might have before.
 pub fn set_limit(resource: u32, amount: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct lives until each call returns.

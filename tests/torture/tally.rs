@@ -37,7 +37,7 @@ pub struct Tally {
     shown: BTreeMap<String, u64>,
 }
 
-/// Of broken trials of one kind, a lane shows so many.
+/// How many broken trials of one kind a lane shows.
 const MOST_SHOWN: u64 = 20;
 
 impl Tally {

@@ -33,7 +33,7 @@ pub struct Timeline {
     pub increments: BTreeMap<u64, (u64, Model)>,
     /// How often each key was added to the filter.
     pub counts: BTreeMap<i64, u32>,
-    /// As of when the filter was last synced.
+    /// `counts` as they were when the filter was last synced.
     pub synced: BTreeMap<i64, u32>,
     /// What checkpoints have of a filter.
     saved: BTreeMap<u64, BTreeMap<i64, u32>>,

@@ -25,7 +25,9 @@ class Adam:
 
 @dataclass
 class Setup:
-    """How to open a system. Its rows start normally distributed around 0, or as zeros when the deviation is 0."""
+    """How to open a system. Its rows start normally distributed around 0, or as zeros when the
+    deviation is 0.
+    """
 
     directory: Path
     dim: int = 16

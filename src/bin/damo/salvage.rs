@@ -12,7 +12,7 @@ use super::failure::{Failure, Outcome};
 use super::output::{Output, seconds, thousands};
 use super::progress::{Progress, Unit};
 
-/// What is told of the damage to people; scripts get all of it.
+/// How many lines of damage people are shown; scripts get all of them.
 const SHOWN: usize = 20;
 
 pub fn command() -> Command {

@@ -11,16 +11,17 @@ use super::{failed, is_absence, sync_dir};
 use crate::error::{Error, Result, Status};
 use crate::storage::cut::Cut;
 
-/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it, since files then change.
+/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
+/// since files then change.
 pub(in crate::storage) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
-/// The same without checksums.
+/// The format before this one: the same without checksums.
 const EARLIER_FORMAT: &str = "damo checkpoint 1";
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::storage) struct List {
     pub(in crate::storage) format: String,
-    /// What it is known by.
+    /// The checkpoint id.
     pub(in crate::storage) id: String,
     /// The number of the last call that the checkpoint has.
     pub(in crate::storage) number: u64,
@@ -28,10 +29,10 @@ pub(in crate::storage) struct List {
     pub(in crate::storage) time: u64,
     /// Every other file, by its path inside the directory, and its bytes.
     pub(in crate::storage) files: Vec<(String, u64)>,
-    /// Of files without checksums of their own, by their paths.
+    /// CRC-32 of the files that have no checksums of their own, by their paths.
     #[serde(default)]
     checksums: BTreeMap<String, u32>,
-    /// Of everything else in the list.
+    /// CRC-32 of everything else in the list.
     #[serde(default)]
     crc32: u32,
 }
@@ -88,10 +89,11 @@ impl List {
         Ok(crc32fast::hash(&json))
     }
 
-    /// Compares a checkpoint with its list; None when it has none, as a storage has not.
+    /// Compares a checkpoint with its list; None when there is no list, as in a storage.
     ///
     /// # Errors
-    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a later format.
+    /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a
+    /// later format.
     pub(in crate::storage) fn check(dir: &Path) -> Result<Option<List>> {
         let json = match fs::read(dir.join(LIST)) {
             Ok(json) => json,
@@ -123,7 +125,7 @@ impl List {
                 Err(error) if is_absence(&error) => {
                     return Err(Error::corruption(format!("its file '{name}' cannot be read: {error}")));
                 }
-                // It may be there, and whole.
+                // The file may be there, and whole.
                 Err(error) => return Err(failed(&dir.join(name), &error)),
             }
         }
@@ -140,7 +142,7 @@ impl List {
     }
 }
 
-/// Rows and filters are compared with checksums of their own, which takes longer.
+/// Whether a file has checksums of its own: rows and filters, which take longer to compare.
 fn has_checksums(name: &str) -> bool {
     name.ends_with(".sst") || name.starts_with("filters/") && !name.ends_with(".json")
 }

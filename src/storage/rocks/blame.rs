@@ -1,4 +1,5 @@
-//! Names the files that RocksDB's refusal to open is about: its own texts often do not, or name another one.
+//! Names the damaged file when RocksDB refuses to open: its own texts often name none, or another
+//! one.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,8 @@ use std::path::Path;
 use super::sst::SstFile;
 use crate::error::{Error, Status};
 
-/// Puts the damaged files of rows in front of a CORRUPTION; where there are none, and the text names none, the logs.
+/// Puts the name of the first damaged file of rows in front of a CORRUPTION's text. If there is
+/// none, and the text names no file, puts the names of the logs there.
 pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     if error.status() != Status::Corruption {
         return error;

@@ -1,9 +1,10 @@
 //! Looks through RocksDB's log files, MANIFEST and `.log`, before RocksDB reads them.
 //!
-//! RocksDB takes a record with a damaged length for the end of the file, skips types that it does not know, and waits
-//! for ever at some of them. So a file is only shown to it when each record is whole, but for an end that was being
-//! written. The format is that of RocksDB's db/log_format.h: blocks of 32 KiB with records, each a masked CRC-32C of
-//! type and payload, a length (u16), a type (u8), and the payload.
+//! RocksDB takes a record with a damaged length for the end of the file, skips types that it does
+//! not know, and loops for ever at some of them. So it is shown a file only if each record is
+//! whole, except for a last one that was being written. The format is that of RocksDB's
+//! db/log_format.h: blocks of 32 KiB with records, each a masked CRC-32C of type and payload, a
+//! length (u16), a type (u8), and the payload.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -19,7 +20,7 @@ pub(super) enum End {
     Whole,
     /// Inside a record, as a killed process leaves it.
     Torn,
-    /// As no process leaves it: at this byte something is not a record.
+    /// As no process leaves it: what begins at this byte is not a record.
     Damaged(u64, &'static str),
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Checked {
     pub(super) end: End,
 }
 
-/// What a record is of what was written at once.
+/// Which part of what was written at once a record has.
 enum Piece {
     All,
     First,
@@ -39,7 +40,8 @@ enum Piece {
     Last,
 }
 
-/// The piece that a record's type says it is. Damo's databases have no types for recycled logs.
+/// The piece that a record of this type is. damo's databases do not have the types of recycled
+/// logs.
 fn piece(kind: u8) -> Option<Piece> {
     match kind {
         // 9: compression; 10: sizes of timestamps; 130: the log before this one.
@@ -51,7 +53,7 @@ fn piece(kind: u8) -> Option<Piece> {
     }
 }
 
-/// RocksDB stores checksums of data that may contain checksums in another form.
+/// RocksDB stores checksums in another form, since the data that they are of may contain checksums.
 fn unmask(masked: u32) -> u32 {
     masked.wrapping_sub(0xa282_ead8).rotate_right(17)
 }
@@ -116,8 +118,8 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
     }
 }
 
-/// What was written at once and can be read whole, also behind damage. Nothing may be lost in between
-/// without harm but for who knows what to do about it.
+/// Everything that was written at once and can still be read whole, also behind damage. Something
+/// may be missing in between: only for callers that know what to do about that.
 pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
     let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
     let (mut payloads, mut open): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);

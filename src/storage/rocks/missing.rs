@@ -1,13 +1,15 @@
 //! Gives RocksDB back a file of rows that it has deleted although its MANIFEST may name it.
 //!
-//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its link to that file. The
-//! MANIFEST may nevertheless have got to the disk. The writer keeps its own link until a round has succeeded, so the
-//! file is still there; its rows are those of acknowledged calls.
+//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its
+//! link to that file. The MANIFEST may nevertheless have got to the disk. The writer keeps its own
+//! link until a round has succeeded, so the file is still there; its rows are those of acknowledged
+//! calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Links kept files to the name that an error of opening says is missing, one after the other, until `open` succeeds.
+/// When an error of opening says that a file is missing, links the kept files to its name, one
+/// after the other, until `open` succeeds.
 pub(super) fn open_with_kept<T, E: ToString>(
     dir: &Path,
     kept: &[PathBuf],
@@ -21,7 +23,8 @@ pub(super) fn open_with_kept<T, E: ToString>(
             continue;
         }
         outcome = open();
-        // RocksDB compares its size, and what its MANIFEST says it is known by.
+        // RocksDB compares the file's size and unique id with its MANIFEST, so a wrong one is
+        // refused.
         if outcome.is_err() {
             let _ = fs::remove_file(&missing);
         }

@@ -111,8 +111,8 @@ impl Rocks {
         Ok(if empty { Found::Begun } else { Found::ForeignRocksDb })
     }
 
-    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged. The files of `kept` may be needed
-    /// in place of some that are missing.
+    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged. The files
+    /// of `kept` may be needed in place of some that are missing.
     pub(super) fn open(
         dir: &Path,
         options: &StorageOptions,
@@ -319,7 +319,8 @@ impl Rocks {
         self.write_inventory()
     }
 
-    /// Writes documents that need not be there after losing power, nor be told from an end that was being written.
+    /// Writes documents that need not be there after losing power, nor be told from an end that was
+    /// being written.
     pub(super) fn write_without_sync(&self, batch: Batch) -> Result<()> {
         self.put(batch, false)
     }

@@ -43,9 +43,9 @@ pub(super) fn metadata_bytes(rows: u64, table_bytes: u64) -> u64 {
 pub(super) fn block_cache(metadata: Metadata) -> Cache {
     match metadata {
         Metadata::Held => Cache::new_lru_cache(256 << 10),
-        // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each other
-        // in an LRU cache. But it maps its table, a fifth of its size, at once, and ends the process
-        // when that cannot be had.
+        // The hyper clock cache takes no lock on a hit; the readers' threads would wait for each
+        // other in an LRU cache. But it maps its table, a fifth of its size, at once, and ends the
+        // process when that cannot be had.
         Metadata::Cached(bytes) if can_be_had(bytes / 2) => Cache::new_hyper_clock_cache(bytes, 0),
         Metadata::Cached(bytes) => Cache::new_lru_cache(bytes),
     }
@@ -64,7 +64,8 @@ pub(super) fn bound_files(options: &mut Options) {
 pub(super) enum Logs {
     /// That each is as long as the next one says, and none before another is missing.
     Tracked,
-    /// Only that each is whole: after a write that failed, the next log may give the length that was meant.
+    /// Only that each is whole: after a write that failed, the next log may give the length that
+    /// was meant.
     Whole,
 }
 

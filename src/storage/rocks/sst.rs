@@ -1,8 +1,8 @@
 //! Reads one file of rows block by block, so that a damaged block costs its own rows and no others.
 //!
-//! RocksDB's readers end at the first damage, and its C interface has none for a single file. The
-//! format is that of RocksDB's table/format.h, as far as damo's options make it: block-based,
-//! version 6, XXH3, no compression or LZ4, an index of one level or two whose entries are whole.
+//! RocksDB's readers stop at the first damage, and its C interface has no reader for a single file.
+//! The format is that of RocksDB's table/format.h, as far as damo's options make it: block-based,
+//! version 6, XXH3, no compression or LZ4, an index of one level or two that has each key in full.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ const MAGIC: u64 = 0x88e2_41b7_85f4_cff7;
 const EXTENDED_MAGIC: [u8; 4] = [0x3e, 0x00, 0x7a, 0x00];
 const VERSION: u32 = 6;
 const XXH3: u8 = 4;
-/// Compression and checksum, behind each block.
+/// Bytes behind each block: compression and checksum.
 const TRAILER: usize = 5;
 /// Larger than any block that is whole.
 const MAX_BLOCK: u64 = 1 << 30;
@@ -32,11 +32,11 @@ pub(in crate::storage) struct SstFile {
     pub(in crate::storage) family: Option<String>,
     /// Its entries, where that can be read.
     pub(in crate::storage) entries: Option<u64>,
-    /// Its entries have the sequence number that the MANIFEST gives the whole file.
+    /// The file was ingested: all its entries have the sequence number that the MANIFEST gives it.
     pub(in crate::storage) is_external: bool,
 }
 
-/// A block, and a key that is not smaller than its last nor larger than the first of the next.
+/// A block, and a key between it and the next: at least its last key, at most the next one's first.
 struct IndexEntry {
     handle: Option<Handle>,
     last: Vec<u8>,
@@ -59,7 +59,7 @@ pub(in crate::storage) struct Entry {
 
 impl SstFile {
     /// # Errors
-    /// In words, what keeps all of the file from being read.
+    /// In words, why nothing of the file can be read.
     pub(in crate::storage) fn open(path: &Path) -> Result<SstFile, String> {
         let unreadable = |error: io::Error| format!("it cannot be read: {error}");
         let file = File::open(path).map_err(unreadable)?;
@@ -132,7 +132,7 @@ impl SstFile {
         entries.collect()
     }
 
-    /// Keys that a block may have: above the first and up to the second.
+    /// The keys that a block may have: above the first that is returned, up to the second.
     pub(in crate::storage) fn keys_of(&self, block: usize) -> (Vec<u8>, Vec<u8>) {
         let last = |index: usize| self.blocks.get(index).map(|entry| entry.last.clone());
         (block.checked_sub(1).and_then(last).unwrap_or_default(), last(block).unwrap_or_default())
@@ -168,7 +168,7 @@ impl Handle {
     }
 }
 
-/// What checksums of this file are mixed with, and where the list of its blocks is.
+/// The number that this file's checksums are mixed with, and where the list of its blocks is.
 fn read_footer(footer: &[u8; FOOTER], start: u64) -> Result<(u32, Handle), String> {
     let u32_at = |at: usize| {
         footer.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |x| u32::from_le_bytes(*x))
@@ -196,7 +196,7 @@ fn checksum(bytes: &[u8]) -> Option<u32> {
     Some(XxHash3_64::oneshot(rest) as u32 ^ u32::from(*last).wrapping_mul(0x6b90_83d9))
 }
 
-/// A block in another file or place has another checksum.
+/// What a block's checksum is mixed with, so that it does not fit in another file or place.
 fn modifier(base: u32, offset: u64) -> u32 {
     let mixed = base ^ (offset as u32).wrapping_add((offset >> 32) as u32);
     if base == 0 { 0 } else { mixed }
@@ -215,10 +215,11 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The part of a block that has entries, before the places where keys are whole.
+/// The part of a block that has entries, without the list of restart points behind it.
 fn entries_part(block: &[u8]) -> Option<&[u8]> {
     let restarts = u32::from_le_bytes(*block.last_chunk()?);
-    // Higher bits are for kinds of blocks that damo's options do not make, but for one that is a hint.
+    // Higher bits mark kinds of blocks that damo's options do not make, except for one that is a
+    // hint.
     let restarts = restarts & !(1 << 29);
     if restarts >> 28 != 0 {
         return None;
@@ -243,14 +244,14 @@ fn pairs(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     Some(pairs)
 }
 
-/// As `pairs`, of an index: its values say themselves where they end.
+/// As `pairs`, for an index, whose values have no lengths: they say themselves where they end.
 fn index_entries(block: &[u8], is_user_key: bool) -> Option<Vec<IndexEntry>> {
     let mut rest = entries_part(block)?;
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let [shared, own] = [varint(&mut rest)?, varint(&mut rest)?];
         let key = take(&mut rest, own)?;
-        // With one entry a restart, as damo's options say, none is written as a difference.
+        // damo's options make each entry a restart point, so none is written as a difference.
         let handle = Handle::decode(&mut rest).filter(|_| shared == 0)?;
         let len = if is_user_key { key.len() } else { key.len().checked_sub(8)? };
         entries.push(IndexEntry { handle: Some(handle), last: key[..len].to_vec() });

@@ -1,9 +1,9 @@
 //! What can still be learned from a damaged database, without changing it: which files of rows
 //! count, and the documents.
 //!
-//! Where the MANIFEST is whole, RocksDB says so, from a folder of links to the files of rows and
-//! copies of the small ones. Where it is not, every file of rows may count, and documents come from
-//! their own files and from the log.
+//! If the MANIFEST is whole, RocksDB tells both: it is shown a folder with links to the files of
+//! rows and copies of the small files. If not, every file of rows may count, and documents come
+//! from their own files and from the logs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub(in crate::storage) struct Live {
     pub(in crate::storage) name: String,
-    /// The largest sequence number in it: that of all its entries, where it came whole.
+    /// The largest sequence number in it. All entries of a file that was ingested have this one.
     pub(in crate::storage) seqno: u64,
     pub(in crate::storage) first: Vec<u8>,
     pub(in crate::storage) last: Vec<u8>,
@@ -51,7 +51,7 @@ impl Wreck {
     /// Looks at the files of `dir` through `scratch`, an empty folder, which RocksDB may write to.
     ///
     /// # Errors
-    /// `IO` for what is not damage: `scratch` cannot be filled.
+    /// `IO` when `scratch` cannot be filled. Damage is not an error here.
     pub(in crate::storage) fn read(dir: &Path, scratch: &Path) -> Result<Wreck> {
         let mut wreck = Wreck::default();
         let names = names(dir)?;
@@ -83,7 +83,7 @@ impl Wreck {
             match wreck.ask_rocksdb(scratch) {
                 Ok(()) => {
                     if is_log_damaged {
-                        // What is behind the damage RocksDB does not see.
+                        // RocksDB does not see what is behind the damage.
                         let is_document = |file: &&Live| !file.is_rows;
                         let files = wreck.live.iter().flatten().filter(is_document);
                         let names: Vec<String> = files.map(|file| file.name.clone()).collect();
@@ -153,7 +153,7 @@ impl Wreck {
             }
         };
         for name in names.iter().filter(|name| name.ends_with(".sst")) {
-            // What cannot be opened is told where its rows are looked for.
+            // A file that cannot be opened is reported when its rows are looked for.
             let Ok(sst) = SstFile::open(&dir.join(name)) else { continue };
             if sst.family.as_deref() != Some(META) {
                 continue;
@@ -202,7 +202,7 @@ fn whole_manifest(dir: &Path) -> std::result::Result<String, String> {
     }
 }
 
-/// Copies a file, a log only as far as its records are whole.
+/// Copies a file; a log only up to the first record that is not whole.
 fn copy_whole(from: &Path, to: &Path, is_text: bool) -> std::result::Result<(), String> {
     fs::copy(from, to).map_err(|error| error.to_string())?;
     if is_text {
@@ -217,7 +217,8 @@ fn copy_whole(from: &Path, to: &Path, is_text: bool) -> std::result::Result<(), 
     }
 }
 
-/// The documents of a batch in the log, each with its sequence number; None for one that is deleted.
+/// The documents of a batch in the log, each with its sequence number; None for one that is
+/// deleted.
 fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
     let mut documents = Vec::new();
     let Some((seqno, mut rest)) = batch.split_first_chunk::<8>() else { return documents };
@@ -227,7 +228,8 @@ fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
         loop {
             let (kind, after) = rest.split_first()?;
             rest = after;
-            // With the number of a column family, or without: then they are rows, which none of ours has.
+            // Kinds 4 and 5 have the number of a column family. Those without are rows, which damo
+            // never writes into a log.
             let family = if [4, 5].contains(kind) { super::sst::varint(&mut rest)? } else { 0 };
             let mut text = || {
                 let len = super::sst::varint(&mut rest)?;

@@ -1,8 +1,10 @@
-//! The calls of the journal, made again on top of the rows that were saved, as far as that is sound.
+//! The calls of the journal, made again on top of the rows that were saved, as far as that is
+//! sound.
 //!
-//! A call is sound when every call before it is there: in the order of their numbers up to the first
-//! damage. A gradient also needs the row as it was: where that may have been in what is lost, the
-//! step is left out, unless an insert or a delete, which do not ask what was before, came meanwhile.
+//! A call is sound when every call before it is there. So calls are made in the order of their
+//! numbers, up to the first damage. A gradient also needs the row as it was. If the row's last
+//! state may be lost, the step is left out, unless an insert or a delete came in between: these do
+//! not depend on what was before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -19,13 +21,13 @@ struct Calls<'a> {
     tables: Tables<'a>,
     groups: HashSet<u16>,
     lost: &'a Lost,
-    /// Keys in what is lost that are known again.
+    /// Keys in what is lost whose rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
-    /// Floats a key of the file's configurations.
+    /// How many floats a key has, by the file's configurations.
     dims: HashMap<u32, usize>,
     /// A call is missing: from here on calls are only counted.
     has_stopped: bool,
-    /// What is not damage.
+    /// An error that is not damage.
     failure: Option<crate::error::Error>,
     applied: u64,
     left_out: u64,
@@ -70,7 +72,8 @@ pub(super) fn apply(
     };
     let ttl_ms = core.expiry.ttl_ms();
     core.expiry.set_ttl_ms(record.map_or(ttl_ms, JournalRecord::ttl_ms));
-    // Without a record the oldest file is where the rows on disk end: earlier ones are deleted when they do.
+    // Without a record, the rows on disk end where the oldest file begins: a file is deleted once
+    // its calls are on disk as rows.
     let through = record.map(JournalRecord::through);
     let mut last = through.or(files.first().map(|(first, _)| first - 1)).unwrap_or(0);
     let mut is_end = true;
@@ -201,7 +204,7 @@ pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
     }
     let mut configs = Configs { found: BTreeMap::new(), dims: HashMap::new() };
     for (first, path) in journal::list_whole(dir).unwrap_or_default() {
-        // What is damaged is told when its calls are made again.
+        // Damage is reported when the calls are made again.
         let _ = journal::read_whole(&path, first, u64::MAX, &mut configs);
     }
     configs.found

@@ -6,17 +6,17 @@ use crate::storage::rocks::Live;
 #[derive(Default)]
 pub(super) struct Lost {
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Nothing is known of a part.
+    /// Of some lost part not even the keys' range is known, so any key may be in it.
     everything: bool,
 }
 
 impl Lost {
-    /// A block whose neighbours are known.
+    /// Adds a block whose neighbours are known.
     pub(super) fn add_block(&mut self, (above, up_to): (Vec<u8>, Vec<u8>)) {
         self.ranges.push((above, up_to));
     }
 
-    /// A file of which nothing can be read, and what the MANIFEST says of it.
+    /// Adds a file of which nothing can be read; `live` is what the MANIFEST says of it.
     pub(super) fn add_file(&mut self, live: Option<&Live>) {
         match live {
             Some(live) if !live.last.is_empty() => {

@@ -1,8 +1,8 @@
-//! Salvage: every row that still reads, from a directory that says CORRUPTION, into a fresh storage.
+//! Salvage: brings every row of a damaged directory that can still be read into a fresh storage.
 //!
-//! The directory is only read. Rows come from RocksDB's files block by block (`rows`), groups and
-//! steps from the documents, and what the journal has on top is made again as far as that is sound
-//! (`calls`). What could not be read is counted and named.
+//! The directory is only read. Rows come from RocksDB's files, block by block (`rows`). Groups and
+//! steps come from the documents. The journal's calls are made again on top, as far as that is
+//! sound (`calls`). What could not be read is counted and named.
 
 mod calls;
 mod lost;
@@ -41,17 +41,20 @@ pub struct Salvaged {
     pub blocks_lost: u64,
     /// Versions of rows in files and blocks that could not be read, as far as that is on record.
     pub entries_lost: u64,
-    /// Rows that were read, and are none of a group that is known, or not as such a row is.
+    /// Rows that were read, but whose group is not known, or which are not as that group's rows
+    /// are.
     pub rows_refused: u64,
-    /// Rows whose latest version may have been in a part that is lost: these may be older ones.
+    /// Rows that may be older versions, since the latest may have been in a part that is lost.
     pub rows_in_doubt: u64,
-    /// Deletions of which nobody can tell any more what they came after. Their rows were kept.
+    /// Deletions that cannot be put in order with other changes any more. Their rows were kept.
     pub deletions_in_doubt: u64,
     /// Calls of the journal that were made again.
     pub calls_applied: u64,
-    /// Calls of the journal that were read and could not be made again, since earlier ones are lost.
+    /// Calls of the journal that were read and could not be made again, since earlier ones are
+    /// lost.
     pub calls_left_out: u64,
-    /// Steps of rows, in calls that were made again, that were left out: what they were to be made on is lost.
+    /// Single rows' steps that were left out of calls made again: the rows' last states may be
+    /// lost.
     pub steps_left_out: u64,
     /// What could not be read, each with its file.
     pub damage: Vec<String>,
@@ -73,14 +76,14 @@ impl Salvaged {
     }
 }
 
-/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups whose
-/// descriptions are lost are described as in `like`, another storage's directory or a checkpoint,
-/// which is only read, too. `progress` is told how many rows were written.
+/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups
+/// whose descriptions are lost are described as in `like`, another storage's directory or a
+/// checkpoint, which is only read, too. `progress` is told how many rows were written.
 ///
 /// # Errors
-/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for `out`; `NOT_SUPPORTED` for a format
-/// of another release, and while a checkpoint was being loaded into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out`
-/// then.
+/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for
+/// `out`; `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded
+/// into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
 pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut(u64)) -> Result<Salvaged> {
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
@@ -108,7 +111,7 @@ pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut
         Some(like) => {
             let named = |error: Error| error.within(&format!("'{}'", like.display()));
             let _held = directory::hold_unchanged(like).map_err(named)?;
-            // RocksDB is asked below, so it must be known that this process has it.
+            // RocksDB is used below, and opening a storage notes that this process has it.
             drop(work.open()?);
             Wreck::documents(like, &work.likeness()).map_err(named)?
         }
@@ -142,12 +145,12 @@ impl Work {
         self.0.join("storage")
     }
 
-    /// The damaged one's files, as far as RocksDB is shown them.
+    /// The folder in which RocksDB is shown the damaged directory's files.
     fn links(&self) -> PathBuf {
         self.0.join("links")
     }
 
-    /// As `links`, of the directory that groups may be described as in.
+    /// As `links`, for the directory `like`, which may describe groups.
     fn likeness(&self) -> PathBuf {
         self.0.join("likeness")
     }
@@ -169,7 +172,7 @@ impl Work {
             let core = storage.core();
             let mut wreck = Wreck::read(dir, &self.links())?;
             salvaged.damage.append(&mut wreck.damage);
-            // A file that is gone leaves no trace but in the list of files, where there is one.
+            // Only the list of files, where there is one, tells of a file that is gone.
             if salvaged.damage.is_empty()
                 && let Ok(Some(inventory)) = Inventory::read(dir)
                 && let Err(error) = inventory.check(dir)
@@ -208,7 +211,7 @@ fn write_groups(
     salvaged: &mut Salvaged,
 ) -> Result<BTreeMap<u16, Arc<Group>>> {
     let mut configs = calls::configs(&dir.join(JOURNAL));
-    // Of the same group what is here goes before what is in the other.
+    // Where several describe a group, the directory's own documents count most, its journal least.
     for (key, value) in likeness.iter().chain(documents) {
         let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
         let config = serde_json::from_slice::<GroupConfig>(value).ok();
@@ -224,7 +227,7 @@ fn write_groups(
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
         for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number)] {
-            // Another storage's steps are its own.
+            // From the other storage names are taken, and no steps.
             let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());

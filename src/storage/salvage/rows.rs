@@ -1,9 +1,9 @@
-//! The newest version of each row that can be read, from all files of rows at once, in order of the
-//! keys: a block of each file is in memory.
+//! Reads the newest version of each row that can be read. All files of rows are merged in the order
+//! of their keys; one block of each file is in memory.
 //!
-//! Where the MANIFEST is whole only the files that it names count, and RocksDB's sequence numbers
-//! say which version is newer. Where it is not, every file counts, also one that was merged and not
-//! deleted yet, and the call number in each row's header decides, tombstones included.
+//! If the MANIFEST is whole, only the files that it names count, and RocksDB's sequence numbers say
+//! which version is newer. If not, every file counts, also one that was merged and not deleted yet.
+//! Then the call numbers in the headers of rows and tombstones say which version is newer.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -31,7 +31,7 @@ pub(super) struct Rows<'a> {
 /// A file that is read.
 struct Source {
     sst: SstFile,
-    /// Of every entry, where the file came whole.
+    /// The sequence number of every entry, if the file was ingested.
     seqno: Option<u64>,
     block: usize,
     entries: std::vec::IntoIter<Entry>,
@@ -44,7 +44,8 @@ struct Source {
 type Rank = (u64, u64, u64, u64);
 
 impl Rows<'_> {
-    /// Writes the rows, and says what is lost; the largest number of a call that any has.
+    /// Writes the rows and adds to `lost` what is lost. Returns the largest call number that any
+    /// row has.
     pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<u64> {
         let mut sources = self.sources(lost);
         let mut lens = HashMap::new();
@@ -225,7 +226,7 @@ impl Rows<'_> {
             }
         }
         let ((.., time), value) = newest?;
-        // It was found to have expired on that day, in another file.
+        // Another file's tombstone says that the row had expired on that day.
         let has_expired = expired.is_some_and(|day| time / super::super::expiry::DAY_MS < day);
         value.filter(|_| !has_expired)
     }

@@ -62,16 +62,19 @@ pub(super) enum Wanted {
 }
 
 impl Storage {
-    /// Begins a scan of the state of now, of one group or of all. `select` is called once the moment is known, before anything later is written.
+    /// Begins a scan of the state of now, of one group or of all. `select` is called once the
+    /// moment is known, before anything later is written.
     ///
     /// # Errors
-    /// `IO`, when the thread cannot be made; `OUT_OF_MEMORY`; everything else comes with the first page.
+    /// `IO`, when the thread cannot be made; `OUT_OF_MEMORY`; everything else comes with the first
+    /// page.
     pub(super) fn scan(
         &self,
-        // Two arguments and not a struct, for memcheck's sake. Six bytes are passed as one integer, in
-        // which rustc 1.95 sets `wanted` by adding 2^32 to the bytes of `group`. Two of those have no
-        // value where there is no group. Bit 32 of the sum is 1 whatever they are, but memcheck takes
-        // all bits above them for uninitialised, and all that depends on them: 169 reports a dump.
+        // Two arguments and not a struct, for memcheck's sake. Six bytes are passed as one integer,
+        // in which rustc 1.95 sets `wanted` by adding 2^32 to the bytes of `group`. Two of those
+        // have no value where there is no group. Bit 32 of the sum is 1 whatever they are, but
+        // memcheck takes all bits above them for uninitialised, and all that depends on them: 169
+        // reports a dump.
         group: Option<u16>,
         wanted: Wanted,
         select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select> + Send + 'static,

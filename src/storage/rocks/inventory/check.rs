@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::storage::rocks::log_file::{self, End};
 
 impl Inventory {
-    /// Compares the files of a directory, which nobody has open, with the inventory, and cuts off ends that a machine which
-    /// stopped has left.
+    /// Compares the files of a directory that nobody has open with the inventory. Cuts off damaged
+    /// ends that a machine has left by stopping.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
@@ -42,7 +42,7 @@ impl Inventory {
     }
 
     fn check_open(&self, dir: &Path) -> Result<()> {
-        // Where it cannot be told, what a killed process leaves is all that is accepted.
+        // Where the boot id cannot be told, only what a killed process leaves is accepted.
         let machine_stopped = self.boot != boot();
         let (number, manifest) = manifest_of(dir)?;
         let listed = self.files.iter().find(|listed| listed.name.starts_with(MANIFEST));
@@ -70,8 +70,9 @@ impl Inventory {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
             } else if !has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
-                // It goes once MANIFEST says that it is not needed any more. RocksDB itself looks whether one is missing that
-                // another one follows.
+                // RocksDB deletes a log only once the MANIFEST says that it is not needed any more,
+                // and the MANIFEST is as it was. Only the newest log counts here: RocksDB itself
+                // finds out whether one is missing that another one follows.
                 return Err(corruption(&dir.join(&listed.name), "is missing"));
             }
         }
@@ -98,14 +99,14 @@ pub(in crate::storage) fn check_without(dir: &Path, with_logs: bool) -> Result<(
     Ok(())
 }
 
-/// Looks through a log file's records. Its first bytes, `listed` of them, are known to be whole.
+/// Looks through a log file's records. Its first `listed` bytes are known to be whole.
 fn check_records(dir: &Path, name: &str, listed: u64, machine_stopped: bool) -> Result<()> {
     let path = dir.join(name);
     let checked = log_file::check(&path).map_err(|error| unreadable(&path, &error))?;
     match checked.end {
         End::Whole | End::Torn => Ok(()),
         End::Damaged(at, _) if machine_stopped && at >= listed => {
-            // All that was synced is listed or whole.
+            // What is cut off was never synced: all that was is listed or whole.
             let cut = || -> io::Result<()> {
                 let file = File::options().write(true).open(&path)?;
                 file.set_len(checked.whole.max(listed))?;

@@ -1,9 +1,11 @@
-//! The inventory: a checksummed list of the files by which RocksDB knows what the table is: CURRENT, MANIFEST, logs.
+//! The inventory: a checksummed list of the files by which RocksDB knows what the table is:
+//! CURRENT, MANIFEST, logs.
 //!
-//! RocksDB opens with what it finds in them. A file that lost its end, or came from elsewhere, gives an older table
-//! without a word. So the inventory says how long each was and what was in it, and is compared before RocksDB sees them.
-//! It is written whenever something begins to lean on those files: after each document, before the journal loses a
-//! file, and at closing. While the storage is open they only grow, so then what is listed must be how they begin.
+//! RocksDB opens with what it finds in them: a file that lost its end, or came from elsewhere,
+//! gives an older table without a word. So the inventory has the length and the checksum of each
+//! file, and the files are compared with it before RocksDB sees them. It is written whenever
+//! something begins to rely on those files: after each document, before the journal loses a file,
+//! and at closing. While the storage is open the files only grow, so each must begin as listed.
 
 mod check;
 
@@ -38,11 +40,12 @@ const ATTEMPTS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::storage) struct Inventory {
     format: String,
-    /// Nothing was open: the files are as they are listed. Otherwise they begin so.
+    /// The storage was closed: each file is exactly as listed. Otherwise each file begins as
+    /// listed.
     closed: bool,
     /// The largest number that a call may have been given.
     pub(in crate::storage) last: u64,
-    /// Which start of the system it is from, where that can be told.
+    /// The system's boot id when it was written; empty where it cannot be told.
     boot: String,
     files: Vec<Listed>,
 }
@@ -54,7 +57,8 @@ struct Listed {
     crc32: u32,
 }
 
-/// Changes each time the system is started; empty where it cannot be told.
+/// The system's boot id, which changes each time the system is started; empty where it cannot be
+/// told.
 pub(in crate::storage) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or(String::new(), |id| id.trim().to_owned())
 }
@@ -98,7 +102,8 @@ impl Inventory {
         Inventory::take_again(dir, closed, last, &mut Known::default())
     }
 
-    /// As [`Inventory::take`], where what is known of the files was written to no more: only what was appended is read.
+    /// As [`Inventory::take`], for files that have only grown since they became `known`: only what
+    /// was appended is read.
     pub(super) fn take_again(dir: &Path, closed: bool, last: u64, known: &mut Known) -> Result<Inventory> {
         let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS {
@@ -112,7 +117,8 @@ impl Inventory {
                 // RocksDB has begun or removed one meanwhile.
                 Ok(None) => {}
                 Err(error) if error.status() == Status::Corruption => thread::sleep(Duration::from_millis(1)),
-                // A failed fsync above all: the next one would say OK, whatever became of the data.
+                // Not tried again. After a failed fsync above all: the next one would say OK,
+                // whatever became of the data.
                 Err(_) => break,
             }
         }
@@ -121,10 +127,10 @@ impl Inventory {
         }))
     }
 
-    /// Writes the inventory in place of the one before, for good.
+    /// Writes and syncs the inventory, in place of the one before.
     ///
     /// # Errors
-    /// `IO`. The one before is there then.
+    /// `IO`. The one before stays then.
     pub(in crate::storage) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(INVENTORY);
         let write = || -> io::Result<()> {
@@ -132,7 +138,8 @@ impl Inventory {
             json.push(b'\n');
             let checksum = checksum_line(&json);
             let new = dir.join(NEW);
-            // In the room of the one before the last: a full disk must not keep what is stored from being read.
+            // Reuses the room of the inventory before the last: a full disk must not keep what is
+            // stored from being read.
             let mut file = File::options().write(true).create(true).truncate(false).open(&new)?;
             file.write_all(&json)?;
             file.write_all(checksum.as_bytes())?;
@@ -146,7 +153,7 @@ impl Inventory {
         write().map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))
     }
 
-    /// Says that from now on files may grow. To be called before RocksDB opens them.
+    /// Notes that the files may grow from now on. To be called before RocksDB opens them.
     ///
     /// # Errors
     /// `IO`.
@@ -155,7 +162,7 @@ impl Inventory {
         if !std::mem::replace(&mut self.closed, false) && self.boot == boot {
             return Ok(());
         }
-        // They were compared: what a stopped machine leaves is behind them.
+        // The files were compared, so what a stopped machine leaves has been dealt with.
         self.boot = boot;
         self.write(dir)
     }
@@ -164,7 +171,7 @@ impl Inventory {
 const MANIFEST: &str = "MANIFEST-";
 const LOG: &str = ".log";
 
-/// The number and the name of the MANIFEST that CURRENT names, which is there.
+/// The number and the name of the MANIFEST that CURRENT names; `CORRUPTION` if it is not there.
 fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     let path = dir.join(CURRENT);
     let bytes = match fs::read(&path) {
@@ -204,8 +211,8 @@ fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
 
 /// Lists every file; None when they have changed meanwhile.
 ///
-/// A log may go once the MANIFEST says so. So logs are looked for again after the MANIFEST was read: the newest of them is
-/// none that this MANIFEST lets go.
+/// RocksDB may delete a log once the MANIFEST says so. So the logs are looked for again after the
+/// MANIFEST was read: the newest of them is then one that this MANIFEST still needs.
 fn list_all(dir: &Path, known: &mut Known) -> Result<Option<Vec<Listed>>> {
     let found = logs(dir)?;
     let manifest = manifest_of(dir)?.1;
@@ -228,10 +235,11 @@ pub(super) struct Known(BTreeMap<String, (u64, Hasher)>);
 impl Known {
     fn list(&mut self, dir: &Path, name: &str) -> io::Result<Listed> {
         let mut file = File::open(dir.join(name))?;
-        // In this order: what is appended later is neither synced nor listed.
+        // The length comes first: what is appended after that need not be synced, and is not
+        // listed.
         let len = file.metadata()?.len();
         let (mut bytes, mut hasher) = match self.0.get(name) {
-            // CURRENT is another file each time.
+            // CURRENT does not grow: it is another file each time.
             Some((bytes, hasher)) if *bytes <= len && name != CURRENT => (*bytes, hasher.clone()),
             _ => (0, Hasher::new()),
         };
@@ -245,7 +253,7 @@ impl Known {
     }
 }
 
-/// Adds everything that can be read to a checksum; how many bytes that was.
+/// Adds everything that can be read to a checksum; returns how many bytes that was.
 fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
     let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
     loop {
@@ -261,7 +269,7 @@ fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
     }
 }
 
-/// The length, up to `most`, and the checksum of so many bytes.
+/// The length of a file, up to `most`, and the checksum of that many bytes of it.
 fn checksum(path: &Path, most: u64) -> io::Result<(u64, u32)> {
     let mut hasher = Hasher::new();
     let bytes = hash(&mut File::open(path)?.take(most), &mut hasher)?;
