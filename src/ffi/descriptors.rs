@@ -17,7 +17,7 @@
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::memory_maps::map;
 
@@ -36,19 +36,28 @@ const OPENINGS: u64 = ONE_PLACE - 1;
 
 /// Takes the lock; returns the state without it.
 fn lock() -> u64 {
+    loop {
+        if let Some(state) = try_lock() {
+            return state;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Takes the lock if it is free.
+fn try_lock() -> Option<u64> {
     let process = u64::from(std::process::id()) << 32;
     loop {
         let found = STATE.load(Ordering::Relaxed);
         let is_ours = found & !0xffff_ffff == process;
         if is_ours && found & LOCKED != 0 {
-            std::thread::yield_now();
-            continue;
+            return None;
         }
-        // The child of a fork has copies of what its parent had filled, and nobody else empties
-        // them.
+        // Of what was filled when the process was forked the child has a copy, and nobody else to
+        // empty it.
         let free = if is_ours { found } else { process | found & ALL_PLACES };
         if STATE.compare_exchange(found, free | LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return free;
+            return Some(free);
         }
     }
 }
@@ -64,9 +73,16 @@ struct Filled {
 
 impl Filled {
     fn begin() -> Filled {
+        if has_a_free_place() {
+            empty_places_after_forks();
+        }
         let mut state = lock();
-        while let Some(place) = open_root_in_a_free_place() {
-            state |= ONE_PLACE << place;
+        if has_a_free_place() {
+            // For a process that is forked before it is known which.
+            STATE.store(state | LOCKED | ALL_PLACES, Ordering::Relaxed);
+            while let Some(place) = open_root_in_a_free_place() {
+                state |= ONE_PLACE << place;
+            }
         }
         let is_needed = state & ALL_PLACES != 0;
         unlock(state + u64::from(is_needed));
@@ -100,14 +116,54 @@ impl Drop for Filled {
     }
 }
 
+/// Has the places empty in processes that are forked while they are filled. The lock is held
+/// meanwhile: the system copies descriptors and memory one after the other.
+fn empty_places_after_forks() {
+    static IS_HELD: AtomicBool = AtomicBool::new(false);
+    extern "C" fn before() {
+        // A signal handler may fork in the thread that has the lock: then it is not waited for.
+        let is_held = (0..10_000).any(|_| {
+            let is_held = try_lock().is_some();
+            if !is_held {
+                std::thread::yield_now();
+            }
+            is_held
+        });
+        IS_HELD.store(is_held, Ordering::Relaxed);
+    }
+    extern "C" fn in_parent() {
+        if IS_HELD.swap(false, Ordering::Relaxed) {
+            unlock(STATE.load(Ordering::Relaxed) & !LOCKED);
+        }
+    }
+    extern "C" fn in_child() {
+        let filled = STATE.load(Ordering::Relaxed) & ALL_PLACES;
+        for place in (0..FIRST).filter(|place| filled & ONE_PLACE << place != 0) {
+            if is_path_only(place) {
+                // SAFETY: the parent's `Filled` has opened it, and nobody here knows of it.
+                unsafe { libc::close(place) };
+            }
+        }
+        STATE.store(0, Ordering::Relaxed);
+    }
+    static IS_SET: AtomicBool = AtomicBool::new(false);
+    if !IS_SET.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers only do what a signal handler may, and go when the library does.
+        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    }
+}
+
+fn has_a_free_place() -> bool {
+    // SAFETY: F_GETFD takes any number, and has no effect.
+    (0..FIRST).any(|place| unsafe { libc::fcntl(place, libc::F_GETFD) } == -1)
+}
+
 /// Fills one of the places, if one is free; returns which one.
 fn open_root_in_a_free_place() -> Option<c_int> {
-    // SAFETY: F_GETFD takes any number, and has no effect.
-    let is_free = |place| unsafe { libc::fcntl(place, libc::F_GETFD) } == -1;
-    while (0..FIRST).any(is_free) {
+    while has_a_free_place() {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
-        // A system call, and not the C library's function, in whose place one of these is. SAFETY:
-        // the path ends with a zero.
+        // A system call, and not the C library's function, in whose place one of these is.
+        // SAFETY: the path ends with a zero.
         let opened =
             unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) } as c_int;
         if opened < FIRST {

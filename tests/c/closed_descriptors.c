@@ -219,6 +219,47 @@ static void train_with_a_log(const bool closed[3], bool before) {
   _exit(0);
 }
 
+static struct {
+  damo_storage *storage;
+  damo_embedding *rows;
+  bool stop;
+} busy;
+
+static void *write_and_flush(void *unused) {
+  (void)unused;
+  while (!__atomic_load_n(&busy.stop, __ATOMIC_RELAXED)) {
+    CHECK_OK(damo_embedding_insert(busy.rows, keys, 4, gradients, 4 * DIM));
+    CHECK_OK(damo_storage_flush(busy.storage));
+  }
+  return NULL;
+}
+
+/* Processes that are forked while files are being opened find the closed descriptors free. */
+static void fork_meanwhile(const bool closed[3], bool before) {
+  const int lowest = closed[0] ? 0 : 1;
+  pthread_t thread;
+  int i;
+  (void)before;
+  busy.storage = damo_storage_new(in_scratch("storage"), 0, NULL);
+  CHECK(busy.storage != NULL);
+  busy.rows = open_rows(busy.storage);
+  for (i = 0; i < ROUNDS; i++)
+    CHECK_OK(damo_embedding_apply_gradients(busy.rows, keys, 1, gradients, DIM));
+  close_some(closed);
+  CHECK(pthread_create(&thread, NULL, write_and_flush, NULL) == 0);
+  for (i = 0; i < 60; i++) {
+    int status = 0;
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) _exit(open("/dev/null", O_RDWR) == lowest ? 0 : 1);
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  __atomic_store_n(&busy.stop, true, __ATOMIC_RELAXED);
+  CHECK(pthread_join(thread, NULL) == 0);
+  _exit(0);
+}
+
 static void check_what_is_left(const bool closed[3], bool before) {
   (void)closed, (void)before;
   check_step(ROUNDS);
@@ -255,6 +296,7 @@ int main(int argc, char **argv) {
     run(argv[1], "after", train_without, which[i], false);
     run(argv[1], "before", train_without, which[i], true);
     run(argv[1], "log", train_with_a_log, which[i], false);
+    run(argv[1], "fork", fork_meanwhile, which[i], false);
   }
   return 0;
 }
