@@ -69,6 +69,31 @@ fn every_flipped_counter_of_a_closed_filter_is_found() {
 }
 
 #[test]
+fn counters_that_a_power_cut_took_are_not_damage_however_often_it_is_opened() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("filter");
+    let filter = open(&path);
+    filter.add_batch(1, &(0..100).collect::<Vec<i64>>(), 2).unwrap();
+    drop(filter);
+    // Closed without a sync in another start of the system; the header got to the disk, and a
+    // counter did not.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[56..72].fill(7);
+    let lost = (HEADER..bytes.len()).find(|&byte| bytes[byte] != 0).unwrap();
+    bytes[lost] = 0;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&bytes[..12]);
+    crc.update(&bytes[16..HEADER]);
+    bytes[12..16].copy_from_slice(&crc.finalize().to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    for _ in 0..3 {
+        drop(open(&path));
+    }
+    flip(&path, lost);
+    failure(Filter::open(&bag(&path, &[])), Status::Corruption);
+}
+
+#[test]
 fn closing_says_what_is_there_whatever_was_done() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("filter");

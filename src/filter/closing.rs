@@ -35,7 +35,8 @@ impl Filter {
         let opened = self.opened.get_mut();
         let (file, header) = (opened.file.file(), &mut opened.header);
         let checksum = match opened.found {
-            Some(found) if !is_changed => found.checksum,
+            // One that opening did not compare may not fit what is there.
+            Some(found) if !is_changed && found.is_binding() => found.checksum,
             _ => checksum(file, header, &self.path)?,
         };
         header.closed = Some(Closed { checksum, is_on_disk, boot: boot() });
@@ -62,8 +63,15 @@ impl Opened {
         let Some(found) = self.header.closed.take() else { return Ok(()) };
         self.found = Some(found);
         write_header(self.file.file(), &self.header, path)?;
+        if !found.is_on_disk {
+            return Ok(());
+        }
         // Otherwise counters that change from now on might get to disk, and this header not.
-        if found.is_on_disk { synchronise(self.file.file(), path) } else { Ok(()) }
+        synchronise(self.file.file(), path).inspect_err(|_| {
+            // The next opening must find that it has to be brought to disk.
+            self.header.closed = Some(found);
+            let _ = write_header(self.file.file(), &self.header, path);
+        })
     }
 }
 
