@@ -15,7 +15,11 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     }
     let mut paths: Vec<_> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.sort();
+    // Those that RocksDB names first: another one may be damaged, too, and of no use to it.
+    let is_named = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| error.message().contains(&*name.to_string_lossy()))
+    };
+    paths.sort_by_cached_key(|path| (!is_named(path), path.clone()));
     let has_suffix =
         |path: &&std::path::PathBuf, suffix: &str| path.extension().is_some_and(|found| found == suffix);
     for path in paths.iter().filter(|path| has_suffix(path, "sst")) {

@@ -34,12 +34,13 @@ pub(super) fn open_with_kept<T, E: ToString>(
 
 /// The table file that an error names and that is not there.
 fn missing_table(dir: &Path, text: &str) -> Option<PathBuf> {
-    let ends = text.match_indices(".sst").map(|(at, _)| at);
-    let named = ends.map(|end| {
+    // A folder's name may have it, too.
+    let ends = text.match_indices(".sst").filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
+    let named = ends.map(|(end, suffix)| {
         let digits = text[..end].bytes().rev().take_while(u8::is_ascii_digit).count();
-        dir.join(&text[end - digits..end + ".sst".len()])
+        (digits, dir.join(&text[end - digits..end + suffix.len()]))
     });
-    named.into_iter().find(|path| {
+    named.filter(|(digits, _)| *digits > 0).map(|(_, path)| path).find(|path| {
         fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     })
 }
@@ -62,5 +63,13 @@ mod tests {
         fs::remove_file(&missing).unwrap();
         assert!(open_with_kept(dir.path(), &kept[..1], open).is_err() && !missing.exists());
         assert!(open_with_kept(dir.path(), &kept, || Err::<(), _>("no name")).is_err());
+    }
+
+    #[test]
+    fn a_folder_whose_name_ends_as_a_table_files_does_is_not_taken_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("000012.sst");
+        let text = format!("IO error: No such file: While open: /data/rows7.sst/{}", missing.display());
+        assert_eq!(missing_table(dir.path(), &text), Some(missing));
     }
 }
