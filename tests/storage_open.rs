@@ -87,6 +87,18 @@ fn table_files_without_their_current_file_are_not_taken_for_a_new_storage() {
 }
 
 #[test]
+fn files_of_others_whose_names_look_like_rocksdbs_are_not_taken_for_a_damaged_storage() {
+    for name in ["train.log", "OPTIONS-run3.yaml", "MANIFEST-notes.txt", "rows.sst", "a.dbtmp", "LOG.old.mine"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join(name);
+        std::fs::write(&file, "precious").unwrap();
+        let message = refused(scratch.path(), Status::InvalidArgument);
+        assert!(message.contains(&format!("it holds '{name}' and no damo storage")), "{message}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    }
+}
+
+#[test]
 fn formats_and_families_of_others_are_told_apart() {
     for (family, key, value, status, words) in [
         ("damo", "format", "damo 7", Status::NotSupported, "its format is 'damo 7'"),

@@ -93,12 +93,14 @@ pub(super) fn give_up(dir: &Path) {
     }
 }
 
+/// Whether a name is that of RocksDB's files of a kind: a number between these.
+pub(super) fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
+    let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// What a first opening makes beside the marker and the lock.
 fn is_made_first(name: &str) -> bool {
-    let is_numbered = |prefix: &str, suffix: &str| {
-        let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
-        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let numbered = [
         ("MANIFEST-", ""),
         ("OPTIONS-", ""),
@@ -108,7 +110,7 @@ fn is_made_first(name: &str) -> bool {
         ("OPTIONS-", ".dbtmp"),
     ];
     [JOURNAL, INCOMING, "CURRENT", "IDENTITY", "LOCK", "LOG", "INVENTORY.new"].contains(&name)
-        || numbered.iter().any(|(prefix, suffix)| is_numbered(prefix, suffix))
+        || numbered.iter().any(|(prefix, suffix)| is_numbered(name, prefix, suffix))
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

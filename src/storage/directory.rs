@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::begin;
+use super::begin::{self, is_numbered};
 use crate::error::{Error, Result, Status};
 
 /// A directory that this process uses; given back when dropped.
@@ -371,20 +371,20 @@ fn synchronise_parent(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Files of a database that has lived.
+/// Files of a database that has lived. Others with such names, `train.log` or `OPTIONS-a.yaml`, are
+/// somebody's.
 fn is_table_or_log(name: &str) -> bool {
+    let kinds = [("", ".sst"), ("", ".log"), ("OPTIONS-", ""), ("MANIFEST-", "")];
     name == "journal"
-        || name.ends_with(".sst")
-        || name.ends_with(".log")
-        || name.starts_with("OPTIONS-")
-        || (name.starts_with("MANIFEST-") && name != FIRST_MANIFEST)
+        || (name != FIRST_MANIFEST && kinds.iter().any(|(before, after)| is_numbered(name, before, after)))
 }
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
 fn is_left_by_a_first_opening(name: &str) -> bool {
     ["LOCK", LOCK, begin::MARKER, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
-        || name.starts_with("LOG.old.")
-        || name.ends_with(".dbtmp")
+        || [("LOG.old.", ""), ("", ".dbtmp"), ("OPTIONS-", ".dbtmp")]
+            .iter()
+            .any(|(before, after)| is_numbered(name, before, after))
 }
 
 const FIRST_MANIFEST: &str = "MANIFEST-000001";
