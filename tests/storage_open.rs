@@ -88,7 +88,9 @@ fn table_files_without_their_current_file_are_not_taken_for_a_new_storage() {
 
 #[test]
 fn files_of_others_whose_names_look_like_rocksdbs_are_not_taken_for_a_damaged_storage() {
-    for name in ["train.log", "OPTIONS-run3.yaml", "MANIFEST-notes.txt", "rows.sst", "a.dbtmp", "LOG.old.mine"] {
+    for name in
+        ["train.log", "OPTIONS-run3.yaml", "MANIFEST-notes.txt", "rows.sst", "a.dbtmp", "LOG.old.mine"]
+    {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join(name);
         std::fs::write(&file, "precious").unwrap();

@@ -5,6 +5,12 @@
 //! scripts/torture builds and runs this. The driver never opens a storage itself: it forks workers
 //! that do, and fresh processes that look at what the workers left. A preloaded library (shim.c)
 //! makes their system calls fail.
+//!
+//! Workers stand for the programs that link damo, most of which are not written in Rust. So this
+//! program has C's `main`, and not Rust's: that would have each thread map a stack for its signal
+//! handler, and end the process where it cannot.
+
+#![no_main]
 
 mod control;
 mod corruption;
@@ -34,8 +40,9 @@ mod system;
 mod tally;
 mod timeline;
 
+use std::ffi::c_int;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use control::Control;
 use lanes::Campaign;
@@ -54,7 +61,10 @@ static CAMPAIGNS: [Campaign; 5] = [
     Campaign { name: "limits", exhaustive: limits::exhaustive, trial: limits::trial, repeat: limits::repeat },
 ];
 
-fn main() -> ExitCode {
+/// 0 when nothing broke, else 1; 2 when the shim cannot be loaded.
+// SAFETY: no other function has this name, and the arguments that C hands over are left alone.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> c_int {
     let mut options = Options::read();
     let Some(control) = Control::attach() else { return start_again(&options) };
     // A folder of this run's own, without anything that another one left.
@@ -66,18 +76,18 @@ fn main() -> ExitCode {
     if options.repeat.is_none() {
         let _ = std::fs::remove_dir_all(&options.scratch);
     }
-    if is_broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    c_int::from(is_broken)
 }
 
 /// Runs this program with the shim in front of the C library.
-fn start_again(options: &Options) -> ExitCode {
+fn start_again(options: &Options) -> c_int {
     if std::env::var_os("LD_PRELOAD").is_some() {
         eprintln!("scripts/torture: the shim '{}' cannot be preloaded", options.shim.display());
-        return ExitCode::from(2);
+        return 2;
     }
     let program = std::env::current_exe().expect("the program knows its own path");
     let error =
         Command::new(program).args(std::env::args_os().skip(1)).env("LD_PRELOAD", &options.shim).exec();
     eprintln!("scripts/torture: {error}");
-    ExitCode::from(2)
+    2
 }
