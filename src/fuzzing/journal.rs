@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::journal::{Head, Journal, Kind, Replay, make_dir, read_all};
+use crate::journal::{Head, Journal, Kind, Replay, SEGMENT_HEADER_LEN, make_dir, read_all};
 use crate::storage::GroupConfig;
 
 /// A call as bits, so that NaN equals itself.
@@ -122,7 +122,8 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
             let before = journal.bytes();
             journal.rotate().unwrap();
             if journal.bytes() > before {
-                (file, closed_bytes) = (file + 1, before);
+                // The file that was closed has a last record, and the next one begins.
+                (file, closed_bytes) = (file + 1, journal.bytes() - SEGMENT_HEADER_LEN as u64);
             }
             continue;
         }

@@ -31,7 +31,7 @@ use crc32fast::Hasher;
 #[cfg(target_endian = "big")]
 compile_error!("the journal and the tables are little-endian, as their writers are");
 
-pub(super) const SEGMENT_HEADER_LEN: usize = 24;
+pub(crate) const SEGMENT_HEADER_LEN: usize = 24;
 pub(super) const RECORD_HEADER_LEN: usize = 64;
 const MAGIC: &[u8; 8] = b"damojrnl";
 const VERSION: u32 = 1;
