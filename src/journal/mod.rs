@@ -16,12 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 pub(crate) use read::{Replay, list_whole, read_all, read_whole};
 pub(crate) use record::{Head, Kind};
 
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use record::{checksum, encode_head};
 use segment::{Segment, failed};
 

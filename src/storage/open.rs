@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::directory::{Directory, foreign};
 use super::expiry::Expiry;
 use super::exports::Exports;
@@ -24,6 +22,7 @@ use super::{
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
+use crate::locks::{Mutex, RwLock};
 use crate::memory::check_headroom;
 use crate::params::Params;
 
