@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::map::Map;
 use super::{Filter, FilterOptions, Opened, closing};
 use crate::error::{Error, Result, Status};
-use crate::locks::RwLock;
+use crate::locks::{self, RwLock};
 use crate::params::Params;
 
 impl Filter {
@@ -26,6 +26,7 @@ impl Filter {
     /// - `IO`: it cannot be created, read or written, or the disk has no room for it
     /// - `OUT_OF_MEMORY`
     pub fn open(params: &Params) -> Result<Filter> {
+        locks::report_cycles();
         let options = FilterOptions::read(params)?;
         let path = resolve(&options.path)?;
         let opened = if options.reload {
