@@ -1,8 +1,8 @@
 //! Locks that record in which order they are taken.
 //!
 //! Each lock is a node in a graph of the process. A thread that takes B while it holds A adds the
-//! edge from A to B. An edge that closes a cycle is a deadlock for unlucky threads. So is a lock that
-//! its thread holds already. This goes for reading, too: a waiting writer keeps new readers out.
+//! edge from A to B. An edge that closes a cycle is a deadlock for unlucky threads. So is a lock
+//! that its thread holds already, even for reading: a waiting writer keeps new readers out.
 //!
 //! Not traced: locks of RocksDB and of files, channels, and what is waited for with a `Condvar`.
 
@@ -42,7 +42,7 @@ impl Condvar {
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let mut gate = self.gate.lock();
-        // The gate is open again before the caller's mutex is taken: others lock them in that order.
+        // The gate is released before the caller's mutex is taken again: others take that first.
         MutexGuard::unlocked(guard, move || self.inner.wait(&mut gate));
     }
 
