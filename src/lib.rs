@@ -11,6 +11,7 @@
 //! - [`table`]: the files of a dump and serving from them; needs no storage
 //! - [`filter`]: a counting Bloom filter in a file of its own
 //! - publish: how a finished file gets its name
+//! - locks: those that all of the above use
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
 //!   without I/O
 
@@ -26,6 +27,7 @@ pub mod filter;
 pub mod fuzzing;
 pub mod initializer;
 mod journal;
+mod locks;
 pub mod memory;
 pub mod optimizer;
 pub mod params;

@@ -16,8 +16,6 @@ mod slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 pub(crate) use budget::Budget;
 pub(crate) use hash::{hash, shard_of};
 pub(crate) use partition::Partition;
@@ -25,6 +23,7 @@ pub(crate) use shard::{CutRow, Full, Kept, Shard};
 pub(crate) use slot::ABSENT;
 
 use crate::error::Result;
+use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::memory::room_for;
 use memory::HUGE_PAGE;
 use shard::{GroupCounts, ShardCounts};

@@ -7,11 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
-
 use super::Embedding;
 use crate::error::Result;
 use crate::filter::Filter;
+use crate::locks::RwLock;
 use crate::memory::{filled, room_for};
 
 /// The filter of an embedding, if it has one.

@@ -5,10 +5,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::thread;
 
-use parking_lot::Mutex;
-
 use super::last_error;
 use crate::error::{Error, Result, Status};
+use crate::locks::UntracedMutex;
 
 thread_local! {
     /// How many guards this thread is inside of; above zero its panics are caught and must not be printed.
@@ -18,7 +17,7 @@ thread_local! {
 }
 
 /// As `PANIC`, of the library's own threads: what they were doing for a call comes out in that call.
-static PANIC_ELSEWHERE: Mutex<String> = Mutex::new(String::new());
+static PANIC_ELSEWHERE: UntracedMutex<String> = UntracedMutex::new(String::new());
 
 /// Runs the body of a function that returns a status.
 pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {

@@ -1,10 +1,9 @@
 //! `damo_iterator`: every row of one moment, and what else reads all of them.
 
-use parking_lot::Mutex;
-
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
 use crate::error::{Error, Result, damo_status};
+use crate::locks::Mutex;
 use crate::storage::{Record, Rows, Storage};
 
 /// As a group: all groups.

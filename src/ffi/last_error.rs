@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Status, damo_status};
+use crate::locks::UntracedMutex;
 
 type Slot = Option<(Status, CString)>;
 
@@ -15,7 +14,7 @@ thread_local! {
 }
 
 /// For threads whose own slot is gone: those that are ending, and the main thread in exit handlers. They share it.
-static LAST_OF_ENDING_THREADS: Mutex<Slot> = Mutex::new(None);
+static LAST_OF_ENDING_THREADS: UntracedMutex<Slot> = UntracedMutex::new(None);
 
 /// Remembers a failure of `function`. Only failures come here: success leaves the slot alone.
 pub(super) fn set(function: &str, error: &Error) -> Status {

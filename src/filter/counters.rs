@@ -11,11 +11,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use super::hash::Place;
 use super::map::Block;
 use crate::error::Result;
+use crate::locks::Mutex;
 use crate::memory::room_for;
 
 /// So many that threads hardly ever meet, and few enough to stay in the processor's caches.

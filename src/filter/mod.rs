@@ -21,13 +21,12 @@ mod sync;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::{RwLock, RwLockReadGuard};
-
 pub(crate) use closing::verify_file;
 pub use copy::Restoration;
 pub use options::FilterOptions;
 
 use crate::error::{Error, Result, Status};
+use crate::locks::{RwLock, RwLockReadGuard};
 use counters::Locks;
 use file::OwnedFile;
 use hash::{Place, Salt};

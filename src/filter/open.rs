@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::RwLock;
-
 use super::counters::Locks;
 use super::file::{self, NewFile, OwnedFile, failed, too_large};
 use super::header::Header;
@@ -13,6 +11,7 @@ use super::layout::Layout;
 use super::map::Map;
 use super::{Filter, FilterOptions, Opened, closing};
 use crate::error::{Error, Result, Status};
+use crate::locks::{self, RwLock};
 use crate::params::Params;
 
 impl Filter {
@@ -27,6 +26,7 @@ impl Filter {
     /// - `IO`: it cannot be created, read or written, or the disk has no room for it
     /// - `OUT_OF_MEMORY`
     pub fn open(params: &Params) -> Result<Filter> {
+        locks::report_cycles();
         let options = FilterOptions::read(params)?;
         let path = resolve(&options.path)?;
         let opened = if options.reload {

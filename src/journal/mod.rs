@@ -16,14 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 pub(crate) use read::{Replay, list_whole, read_all, read_whole};
 #[cfg(any(fuzzing, test))]
 pub(crate) use record::SEGMENT_HEADER_LEN;
 pub(crate) use record::{Head, Kind};
 
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use record::{checksum, encode_head};
 use segment::{Segment, failed};
 

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::expiry::Expiry;
 use super::exports::Exports;
 use super::filters::Filters;
@@ -23,6 +21,7 @@ use super::writer::Writer;
 use crate::cache::Budget;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
+use crate::locks::{Mutex, RwLock};
 
 /// The inside of an open storage.
 pub struct Core {

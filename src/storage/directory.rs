@@ -10,13 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::begin::{self, is_numbered};
 use crate::error::{Error, Result, Status};
+use crate::locks::Mutex;
 
 /// A directory that this process uses; given back when dropped.
 pub(super) struct Directory {

@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::checkpoint::is_absence;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Restoration, verify_file};
+use crate::locks::Mutex;
 
 /// One entry for each embedding that has a filter.
 #[derive(Default)]

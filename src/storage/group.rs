@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::Core;
@@ -14,6 +13,7 @@ use super::rocks::{Batch, Rocks};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
+use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 

@@ -6,9 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 
 /// The folder's name.
 pub(super) const FOLDER: &str = "incoming";

@@ -50,8 +50,6 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLockReadGuard};
-
 pub use call::{Call, load_rocksdb, process_is_exiting};
 pub use core::{Core, Counters};
 pub use describe::GroupDescription;
@@ -67,6 +65,7 @@ pub use salvage::{Salvaged, salvage};
 pub use table::{Duplicates, Record, Table};
 
 use crate::error::{Error, Result, Status};
+use crate::locks::{Mutex, RwLockReadGuard};
 use directory::Directory;
 use prefetch::Prefetcher;
 use writer::WriterThread;

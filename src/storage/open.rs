@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::directory::{Directory, foreign};
 use super::expiry::Expiry;
 use super::exports::Exports;
@@ -24,6 +22,7 @@ use super::{
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
+use crate::locks::{self, Mutex, RwLock};
 use crate::memory::check_headroom;
 use crate::params::Params;
 
@@ -47,6 +46,7 @@ impl Storage {
     /// - `FORKED`: this process was forked from one that had opened a storage
     /// - `EXITING`: the process is ending
     pub fn open(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
+        locks::report_cycles();
         let dir = dir.as_ref();
         let _call = Call::begin()?;
         let options = StorageOptions::read(options)?;

@@ -5,10 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::{Call, Core, Table};
 use crate::error::{Error, Result};
+use crate::locks::{Condvar, Mutex};
 use crate::memory::room_for;
 
 /// Keys that wait at most; a caller who asks for more is not waiting for them, and is told nothing.

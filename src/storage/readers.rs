@@ -8,12 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::key;
 use super::rocks::Rocks;
 use super::row::{self, Found, RowHeader};
 use crate::error::{Error, Result, Status};
+use crate::locks::{Condvar, Mutex};
 use crate::memory::{filled, room_for};
 
 /// Reads in flight at most. An NVMe disk needs more than 32 to show what it can do.

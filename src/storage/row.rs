@@ -22,9 +22,8 @@
 
 use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 
 /// What a row records beside its floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

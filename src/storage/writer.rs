@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use super::round::{Round, Scope};
 use super::{Call, Core};
 use crate::error::{Error, Result, Status};
 use crate::journal::Journal;
+use crate::locks::{Condvar, Mutex, MutexGuard};
 use crate::memory::check_headroom;
 
 /// A journal of so many bytes is brought to disk: enough that rows which change in every call are written seldom.

@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use parking_lot::Mutex;
-
 use super::format::{Entry, Header, aligned, more_size};
 use super::hash::Shape;
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use crate::memory::reserve;
 
 /// What a thread takes at a time.

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { SECTOR = 512 };
+
 static struct control *attached;
 /* Set while the shim itself makes calls. */
 static __thread int inside;
@@ -54,10 +56,13 @@ static void end_with(int signal) {
   for (;;) syscall(SYS_pause);
 }
 
-/* Makes a part of a write, as a process does that is killed, or a disk that becomes full. */
+/* Makes a part of a write, as a process does that is killed, or a disk that becomes full. Neither a
+ * kill nor a power cut leaves a part of what lies within one sector of a disk. */
 static ssize_t write_part(const struct call *call) {
   size_t part = call->len * attached->part / 256;
-  if (part == 0) return 0;
+  off_t from = call->offset >= 0 ? call->offset : (off_t)syscall(SYS_lseek, call->fd, 0, SEEK_CUR);
+  int is_in_one_sector = from >= 0 && from / SECTOR == (from + (off_t)call->len - 1) / SECTOR;
+  if (part == 0 || (attached->mode != MODE_FAIL && is_in_one_sector)) return 0;
   if (call->offset >= 0) return syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
   return syscall(SYS_write, call->fd, call->data, part);
 }

@@ -17,8 +17,6 @@ mod wreck;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
     Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
@@ -29,6 +27,7 @@ use super::expiry::Fate;
 use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
+use crate::locks::Mutex;
 use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 pub(super) use options::background_threads;

@@ -8,11 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::Page;
 use super::reader::Reader;
 use crate::error::{Error, Result, Status};
+use crate::locks::{Condvar, Mutex};
 use crate::storage::Call;
 use crate::storage::rocks::KeyRange;
 

@@ -18,8 +18,6 @@ mod set_step;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 pub(super) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
@@ -29,6 +27,7 @@ use super::{Core, Storage, Wanted};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
+use crate::locks::Mutex;
 use crate::optimizer::Optimizer;
 use crate::storage::Named;
 use part::Part;
