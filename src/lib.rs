@@ -33,6 +33,7 @@ pub mod optimizer;
 pub mod params;
 mod prefetch;
 mod publish;
+mod regular;
 pub mod scheduler;
 pub mod storage;
 pub mod table;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     // The command-line tool.
     "bin",
     // Entry points of the fuzz targets.
@@ -25,6 +25,7 @@ const LAYERS: [&str; 17] = [
     "prefetch",
     "publish",
     "locks",
+    "regular",
 ];
 /// At the bottom: used by all, uses none.
 const ERROR: &str = "error";

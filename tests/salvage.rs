@@ -2,14 +2,23 @@
 //! does not is counted, and the damaged directory stays as it is, byte for byte.
 
 mod common;
+#[path = "salvage/hostile.rs"]
+mod hostile;
+#[path = "salvage/journal.rs"]
+mod journal;
+#[path = "salvage/manifest.rs"]
+mod manifest;
+#[path = "salvage/refused.rs"]
+mod refused;
+#[path = "salvage/tables.rs"]
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{copy_dir, failure, float, initializer, int, open, optimizer, params, sgd, text};
+use common::{copy_dir, float, initializer, int, open, optimizer, params, sgd, text};
 use damo::embedding::Embedding;
-use damo::error::Status;
 use damo::storage::{Salvaged, Storage, salvage};
 
 /// Update count and floats of each row, and the step and name of each group.
@@ -143,13 +152,28 @@ fn by_suffix(dir: &Path, suffix: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Where bytes are in a file, the last time.
+fn find(path: &Path, bytes: &[u8]) -> Option<usize> {
+    fs::read(path).unwrap().windows(bytes.len()).rposition(|found| found == bytes)
+}
+
+/// The files of rows that calls were written to and that were not merged.
+fn handed_over(dir: &Path) -> Vec<PathBuf> {
+    by_suffix(dir, ".sst").into_iter().filter(|path| find(path, b"external_sst_file").is_some()).collect()
+}
+
+/// Damages what a file of rows says of itself.
+fn flip_properties(path: &Path) {
+    flip(path, find(path, b"um.data.blocks").unwrap());
+}
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
     fs::write(path, bytes).unwrap();
 }
 
-fn manifest(dir: &Path) -> PathBuf {
+fn manifest_of(dir: &Path) -> PathBuf {
     dir.join(fs::read_to_string(dir.join("CURRENT")).unwrap().trim())
 }
 
@@ -179,8 +203,8 @@ fn without_what_says_which_files_count_no_row_is_lost() {
     let damages: [fn(&Path); 4] = [
         |dir| fs::remove_file(dir.join("CURRENT")).unwrap(),
         |dir| fs::write(dir.join("CURRENT"), "nonsense").unwrap(),
-        |dir| fs::remove_file(manifest(dir)).unwrap(),
-        |dir| flip(&manifest(dir), 20),
+        |dir| fs::remove_file(manifest_of(dir)).unwrap(),
+        |dir| flip(&manifest_of(dir), 20),
     ];
     for damage in damages {
         let (salvaged, found) = scene.salvage(damage);
@@ -385,21 +409,4 @@ fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
     let salvaged = salvage(&closed, &out, Some(&checkpoint), |_| ()).unwrap();
     assert!(!salvaged.is_whole());
     assert_eq!(content(&out).rows, expected.rows, "{salvaged:?}");
-}
-
-#[test]
-fn what_cannot_be_salvaged_is_refused() {
-    let scratch = tempfile::tempdir().unwrap();
-    let [dir, out] = ["storage", "out"].map(|name| scratch.path().join(name));
-    failure(salvage(&dir, &out, None, |_| ()), Status::NotFound);
-    fs::create_dir(&dir).unwrap();
-    failure(salvage(&dir, &out, None, |_| ()), Status::NotFound);
-    let storage = open(&dir);
-    failure(salvage(&dir, &out, None, |_| ()), Status::Busy);
-    drop(storage);
-    fs::create_dir(&out).unwrap();
-    failure(salvage(&dir, &out, None, |_| ()), Status::AlreadyExists);
-    fs::remove_dir(&out).unwrap();
-    assert!(salvage(&dir, &out, None, |_| ()).unwrap().is_whole());
-    assert_eq!(content(&out), Content::default());
 }

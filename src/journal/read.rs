@@ -5,7 +5,6 @@
 //! machine that stopped leaves those. After that any part of what was not synced may be missing,
 //! and the journal ends where it first is not whole.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use super::record::{
 use super::segment::{self, failed, list};
 use crate::error::{Error, Result};
 use crate::memory::filled;
+use crate::regular;
 
 /// What is done with the records.
 pub(crate) trait Replay {
@@ -105,13 +105,18 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Hands over the records of one file up to the first that is not whole, or a torn end; the number
-/// of the last call.
+/// of the last call, and whether the file says that another one follows.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when it ends with damage. What came before was handed over.
-pub(crate) fn read_whole(path: &Path, first: u64, through: u64, replay: &mut impl Replay) -> Result<u64> {
+pub(crate) fn read_whole(
+    path: &Path,
+    first: u64,
+    through: u64,
+    replay: &mut impl Replay,
+) -> Result<(u64, bool)> {
     let tolerance = Tolerance { is_last: true, machine_stopped: false };
-    read_segment(path, first, through, tolerance, replay).map(|(last, _)| last)
+    read_segment(path, first, through, tolerance, replay)
 }
 
 /// The index of the last file with a record.
@@ -182,7 +187,7 @@ fn read_segment(
     replay: &mut impl Replay,
 ) -> Result<(u64, bool)> {
     let unreadable = |error: std::io::Error| failed("read", path, &error);
-    let file = File::open(path).map_err(unreadable)?;
+    let file = regular::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut position = Position { path, at: 0, len, tolerance };

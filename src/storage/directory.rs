@@ -17,6 +17,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use super::begin::{self, is_numbered};
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+use crate::regular;
 
 /// A directory that this process uses; given back when dropped.
 pub(super) struct Directory {
@@ -227,7 +228,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
     }
     let mut held = Vec::new();
     for name in [LOCK, ROCKSDB_LOCK] {
-        let file = match File::open(dir.join(name)) {
+        let file = match regular::open(&dir.join(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             file => file.map_err(|error| unusable(dir, name, "opened", &error))?,
         };

@@ -167,6 +167,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
 fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
     let dir = directory.path();
     restore::finish(dir)?;
+    rocks::check_regular(dir)?;
     let inventory = Inventory::read(dir)?;
     if begin::is_under_way(dir)? {
         begin::undo(dir)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{failed, is_absence, sync_dir};
 use crate::error::{Error, Result, Status};
+use crate::regular;
 use crate::storage::cut::Cut;
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
@@ -75,7 +76,7 @@ impl List {
     fn add_checksums(&mut self, dir: &Path) -> Result<()> {
         for (name, _) in self.files.iter().filter(|(name, _)| !has_checksums(name)) {
             let path = dir.join(name);
-            let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+            let bytes = regular::read(&path).map_err(|error| failed(&path, &error))?;
             self.checksums.insert(name.clone(), crc32fast::hash(&bytes));
         }
         self.crc32 = self.checksum()?;
@@ -95,7 +96,7 @@ impl List {
     /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a
     /// later format.
     pub(in crate::storage) fn check(dir: &Path) -> Result<Option<List>> {
-        let json = match fs::read(dir.join(LIST)) {
+        let json = match regular::read(&dir.join(LIST)) {
             Ok(json) => json,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&dir.join(LIST), &error)),
@@ -131,7 +132,7 @@ impl List {
         }
         for (name, crc32) in &list.checksums {
             let path = dir.join(name);
-            let bytes = fs::read(&path).map_err(|error| failed(&path, &error))?;
+            let bytes = regular::read(&path).map_err(|error| failed(&path, &error))?;
             if crc32fast::hash(&bytes) != *crc32 {
                 return Err(Error::corruption(format!(
                     "its file '{name}' is not as it was when the checkpoint was made; restore it from a copy"

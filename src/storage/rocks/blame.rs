@@ -24,9 +24,9 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         |path: &&std::path::PathBuf, suffix: &str| path.extension().is_some_and(|found| found == suffix);
     for path in paths.iter().filter(|path| has_suffix(path, "sst")) {
         let why = match SstFile::open(path) {
-            Ok(file) if file.entries.is_some() => continue,
+            Ok(file) if file.properties.is_some() => continue,
             Ok(_) => "its properties".to_owned(),
-            Err(why) => why,
+            Err(unreadable) => unreadable.what,
         };
         return error.within(&format!("'{}' is damaged ({why})", path.display()));
     }

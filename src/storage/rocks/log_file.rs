@@ -6,9 +6,10 @@
 //! db/log_format.h: blocks of 32 KiB with records, each a masked CRC-32C of type and payload, a
 //! length (u16), a type (u8), and the payload.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+
+use crate::regular;
 
 const BLOCK: usize = 32 << 10;
 const HEADER: usize = 7;
@@ -63,7 +64,7 @@ fn unmask(masked: u32) -> u32 {
 /// # Errors
 /// Those of reading.
 pub(super) fn check(path: &Path) -> io::Result<Checked> {
-    let mut reader = BufReader::with_capacity(BLOCK, File::open(path)?);
+    let mut reader = BufReader::with_capacity(BLOCK, regular::open(path)?);
     let mut block = vec![0; BLOCK];
     let (mut start, mut whole, mut is_open) = (0, 0, false);
     loop {
@@ -120,8 +121,11 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
 
 /// Everything that was written at once and can still be read whole, also behind damage. Something
 /// may be missing in between: only for callers that know what to do about that.
-pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
-    let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn payloads(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let bytes = regular::read(path)?;
     let (mut payloads, mut open): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);
     for block in bytes.chunks(BLOCK) {
         let mut rest = block;
@@ -147,7 +151,7 @@ pub(super) fn payloads(path: &Path) -> Vec<Vec<u8>> {
             }
         }
     }
-    payloads
+    Ok(payloads)
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -229,7 +233,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let found = |bytes: &[u8]| {
             std::fs::write(file.path(), bytes).unwrap();
-            payloads(file.path()).iter().map(|payload| (payload[0], payload.len())).collect::<Vec<_>>()
+            let payloads = payloads(file.path()).unwrap();
+            payloads.iter().map(|payload| (payload[0], payload.len())).collect::<Vec<_>>()
         };
         let long = (8, BLOCK - first - HEADER + 50);
         assert_eq!(found(&bytes), [(7, 100), long, (3, 30)]);

@@ -10,6 +10,7 @@ mod log_file;
 mod missing;
 mod options;
 mod ranges;
+mod regular;
 mod snapshot;
 mod sst;
 mod wreck;
@@ -33,8 +34,9 @@ pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 pub(super) use options::background_threads;
 use options::{Logs, METADATA_PART, Metadata};
 pub(super) use ranges::KeyRange;
+pub(super) use regular::check_regular;
 pub(super) use snapshot::Snapshot;
-pub(super) use sst::{Entry, SstFile};
+pub(super) use sst::{Entry, SstFile, Unreadable};
 pub(super) use wreck::{Live, Wreck};
 
 const META: &str = "damo";

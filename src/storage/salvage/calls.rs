@@ -7,11 +7,12 @@
 //! not depend on what was before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::Salvaged;
 use super::lost::Lost;
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::journal::{self, Head, Kind, Replay};
 use crate::storage::group::GroupConfig;
 use crate::storage::replay::{JournalRecord, Tables};
@@ -25,6 +26,8 @@ struct Calls<'a> {
     known: HashSet<(u16, i64)>,
     /// How many floats a key has, by the file's configurations.
     dims: HashMap<u32, usize>,
+    /// Configurations of this file that are not those of their groups, with what is told of them.
+    unfit: HashMap<u32, (u16, String)>,
     /// A call is missing: from here on calls are only counted.
     has_stopped: bool,
     /// An error that is not damage.
@@ -34,29 +37,42 @@ struct Calls<'a> {
     steps_left_out: u64,
 }
 
-/// Makes the calls again that `record` says are not on disk.
+/// What is on record of the journal.
+pub(super) struct Known {
+    pub(super) record: Option<JournalRecord>,
+    /// It is the latest, not one that was left when a later one was lost.
+    pub(super) is_latest: bool,
+}
+
+impl Known {
+    /// The latest record, if this is it.
+    fn latest(&self) -> Option<&JournalRecord> {
+        self.record.as_ref().filter(|_| self.is_latest)
+    }
+}
+
+/// Makes the calls again that are not on disk: those that the latest record says, or else all that
+/// the journal has. Rows have the number of the call that changed them last, so none is made twice.
 ///
 /// # Errors
-/// `IO`, `OUT_OF_MEMORY`: of the new storage.
+/// `IO`, `OUT_OF_MEMORY`: of the new storage, or since too little can be had to read the journal.
 pub(super) fn apply(
     core: &Core,
     dir: &Path,
-    record: Option<&JournalRecord>,
+    known: &Known,
     lost: &Lost,
     salvaged: &mut Salvaged,
 ) -> Result<()> {
+    let latest = known.latest();
     // A storage that was closed has no calls that rows have not seen.
-    if record.is_some_and(|record| !record.is_active()) {
+    if latest.is_some_and(|record| !record.is_active()) {
         return Ok(());
     }
     let files = match journal::list_whole(dir) {
         Ok(files) => files,
-        Err(what) => {
-            if record.is_some() {
-                salvaged.damage.push(format!("journal: {what}"));
-            }
-            return Ok(());
-        }
+        // With durability `checkpoint` there may be none.
+        Err(error) if error.kind() == ErrorKind::NotFound && latest.is_none() => Vec::new(),
+        Err(error) => return salvaged.tell(format!("journal: {error}")),
     };
     let mut calls = Calls {
         tables: Tables::new(core),
@@ -64,6 +80,7 @@ pub(super) fn apply(
         lost,
         known: HashSet::new(),
         dims: HashMap::new(),
+        unfit: HashMap::new(),
         has_stopped: false,
         failure: None,
         applied: 0,
@@ -71,36 +88,10 @@ pub(super) fn apply(
         steps_left_out: 0,
     };
     let ttl_ms = core.expiry.ttl_ms();
-    core.expiry.set_ttl_ms(record.map_or(ttl_ms, JournalRecord::ttl_ms));
-    // Without a record, the rows on disk end where the oldest file begins: a file is deleted once
-    // its calls are on disk as rows.
-    let through = record.map(JournalRecord::through);
-    let mut last = through.or(files.first().map(|(first, _)| first - 1)).unwrap_or(0);
-    let mut is_end = true;
-    if through.is_some() && files.is_empty() {
-        salvaged.damage.push("journal: it has no files".to_owned());
-    }
-    for (first, path) in &files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !calls.has_stopped && (*first > last + 1 || !is_end) {
-            calls.has_stopped = true;
-            salvaged.damage.push(format!("journal/{name}: calls before {first} are missing"));
-        }
-        let read = journal::read_whole(path, *first, through.unwrap_or(0), &mut calls);
-        if let Some(error) = calls.failure.take() {
-            core.expiry.set_ttl_ms(ttl_ms);
-            return Err(error);
-        }
-        match read {
-            Ok(end) => last = last.max(end),
-            Err(error) => {
-                is_end = false;
-                let remark = "; what follows in it was not read";
-                salvaged.damage.push(format!("journal/{name}: {}{remark}", error.message()));
-            }
-        }
-    }
+    core.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalRecord::ttl_ms));
+    let read = calls.read(&files, known, salvaged);
     core.expiry.set_ttl_ms(ttl_ms);
+    let last = read?;
     salvaged.calls_applied = calls.applied;
     salvaged.calls_left_out = calls.left_out;
     salvaged.steps_left_out = calls.steps_left_out;
@@ -109,6 +100,54 @@ pub(super) fn apply(
 }
 
 impl Calls<'_> {
+    /// Reads the files and makes their calls. Returns the number of the last one.
+    fn read(&mut self, files: &[(u64, PathBuf)], known: &Known, salvaged: &mut Salvaged) -> Result<u64> {
+        // Calls up to this one are on disk, and maybe later ones.
+        let through = known.record.as_ref().map_or(0, JournalRecord::through);
+        // Without the latest record, the rows on disk end where the oldest file begins: a file is
+        // deleted once its calls are on disk as rows.
+        let before = files.first().map_or(through, |(first, _)| first - 1);
+        let mut last = known.latest().map_or(before.max(through), JournalRecord::through);
+        if known.latest().is_some() && files.is_empty() {
+            salvaged.tell("journal: it has no files".to_owned())?;
+        }
+        if known.latest().is_none() && known.record.is_some() && before > through {
+            let what = "were deleted as rows, or are lost: the record that said so is";
+            salvaged.tell(format!("journal: calls {} to {before} {what}", through + 1))?;
+        }
+        let (mut is_end, mut has_ended) = (true, false);
+        for (first, path) in files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !self.has_stopped && (*first > last + 1 || !is_end) {
+                self.has_stopped = true;
+                salvaged.tell(format!("journal/{name}: calls before {first} are missing"))?;
+            }
+            let read = journal::read_whole(path, *first, through, self);
+            if let Some(error) = self.failure.take() {
+                return Err(error);
+            }
+            for (group, what) in std::mem::take(&mut self.unfit).into_values() {
+                salvaged.tell(format!("journal/{name}: its calls of group {group} were left out: {what}"))?;
+            }
+            match read {
+                Ok((end, is_followed)) => {
+                    last = last.max(end);
+                    has_ended = is_followed;
+                }
+                Err(error) if error.status() == Status::OutOfMemory => return Err(error),
+                Err(error) => {
+                    (is_end, has_ended) = (false, false);
+                    let remark = "; what follows in it was not read";
+                    salvaged.tell(format!("journal/{name}: {}{remark}", error.message()))?;
+                }
+            }
+        }
+        if has_ended {
+            salvaged.tell(format!("journal: the file that follows call {last} is missing"))?;
+        }
+        Ok(last)
+    }
+
     /// Leaves out the steps of rows whose last state may be lost.
     fn sound(&mut self, head: &Head, keys: &[i64], floats: &[f32]) -> (Vec<i64>, Vec<f32>) {
         let dim = floats.len().checked_div(keys.len()).unwrap_or(0);
@@ -128,6 +167,7 @@ impl Calls<'_> {
 impl Replay for Calls<'_> {
     fn segment(&mut self) {
         self.dims.clear();
+        self.unfit.clear();
         self.tables.segment();
     }
 
@@ -138,8 +178,15 @@ impl Replay for Calls<'_> {
         if self.has_stopped || !self.groups.contains(&group) {
             return Ok(());
         }
-        let outcome = self.tables.config(group, config, description);
-        outcome.inspect_err(|error| self.failure = Some(error.clone()))
+        match self.tables.config(group, config, description) {
+            Ok(()) => Ok(()),
+            // It says something else than what is known of its group.
+            Err(error) if [Status::Corruption, Status::InvalidArgument].contains(&error.status()) => {
+                self.unfit.insert(config, (group, error.message().to_owned()));
+                Ok(())
+            }
+            Err(error) => Err(error).inspect_err(|error| self.failure = Some(error.clone())),
+        }
     }
 
     fn floats_a_key(&self, head: &Head) -> Result<usize> {
@@ -150,7 +197,8 @@ impl Replay for Calls<'_> {
     }
 
     fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
-        if self.has_stopped || !self.groups.contains(&head.group) {
+        let is_known = self.groups.contains(&head.group) && !self.unfit.contains_key(&head.config);
+        if self.has_stopped || !is_known {
             self.left_out += 1;
             return Ok(());
         }

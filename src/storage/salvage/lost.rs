@@ -1,11 +1,15 @@
 //! Which keys may have had rows in what is lost.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use crate::storage::rocks::Live;
 
 /// Ranges of keys, as they are stored: above the first, up to the second.
 #[derive(Default)]
 pub(super) struct Lost {
-    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// They do not overlap.
+    ranges: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Of some lost part not even the keys' range is known, so any key may be in it.
     everything: bool,
 }
@@ -13,7 +17,23 @@ pub(super) struct Lost {
 impl Lost {
     /// Adds a block whose neighbours are known.
     pub(super) fn add_block(&mut self, (above, up_to): (Vec<u8>, Vec<u8>)) {
-        self.ranges.push((above, up_to));
+        self.add(above, up_to);
+    }
+
+    fn add(&mut self, mut above: Vec<u8>, mut up_to: Vec<u8>) {
+        if above >= up_to {
+            return;
+        }
+        // Joined with those that it meets, of which the last one that begins up to its end is one.
+        while let Some((other_above, other_up_to)) = self.ranges.range(..=up_to.clone()).next_back()
+            && *other_up_to >= above
+        {
+            let (other_above, other_up_to) = (other_above.clone(), other_up_to.clone());
+            self.ranges.remove(&other_above);
+            above = above.min(other_above);
+            up_to = up_to.max(other_up_to);
+        }
+        self.ranges.insert(above, up_to);
     }
 
     /// Adds a file of which nothing can be read; `live` is what the MANIFEST says of it.
@@ -29,15 +49,16 @@ impl Lost {
                     *last -= 1;
                     above.extend([u8::MAX; 16]);
                 }
-                self.ranges.push((above, live.last.clone()));
+                self.add(above, live.last.clone());
             }
             _ => self.everything = true,
         }
     }
 
     pub(super) fn has(&self, key: &[u8]) -> bool {
-        let within = |(above, up_to): &(Vec<u8>, Vec<u8>)| key > above.as_slice() && key <= up_to.as_slice();
-        self.everything || self.ranges.iter().any(within)
+        let below = (Bound::Unbounded, Bound::Excluded(key));
+        let last = self.ranges.range::<[u8], _>(below).next_back();
+        self.everything || last.is_some_and(|(_, up_to)| key <= up_to.as_slice())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -55,10 +76,12 @@ mod tests {
         assert!(lost.is_empty() && !lost.has(b"b"));
         let live = Live {
             name: String::new(),
+            size: 9,
             seqno: 1,
+            smallest_seqno: 1,
             first: vec![1, 0, 0],
             last: vec![3, 7],
-            entries: 2,
+            entries: Some(2),
             is_rows: true,
         };
         lost.add_file(Some(&live));
@@ -77,5 +100,24 @@ mod tests {
         let mut lost = Lost::default();
         lost.add_block((vec![1], vec![2]));
         assert!(!lost.has(&[1]) && lost.has(&[1, 0]) && lost.has(&[2]) && !lost.has(&[2, 0]));
+    }
+
+    #[test]
+    fn ranges_that_meet_are_joined() {
+        // Each in turn first, so that they meet from above, from below, and from both sides.
+        let ranges = [(1, 3), (2, 5), (5, 6), (8, 9), (4, 4), (12, 20), (13, 14)];
+        for first in 0..ranges.len() {
+            let mut lost = Lost::default();
+            for index in 0..ranges.len() {
+                let (above, up_to) = ranges[(first + index) % ranges.len()];
+                lost.add_block((vec![above], vec![up_to]));
+            }
+            assert_eq!(lost.ranges.len(), 3, "{:?}", lost.ranges);
+            let found: Vec<u8> = (0..22).filter(|key| lost.has(&[*key])).collect();
+            let expected: Vec<u8> = (0..22)
+                .filter(|key| ranges.iter().any(|(above, up_to)| key > above && key <= up_to))
+                .collect();
+            assert_eq!(found, expected);
+        }
     }
 }

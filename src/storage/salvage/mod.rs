@@ -7,25 +7,28 @@
 mod calls;
 mod lost;
 mod rows;
+mod sources;
+mod work;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::checkpoint::{parent, remove};
+use super::checkpoint::parent;
 use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
 use super::names::PREFIX as NAME_PREFIX;
 use super::replay::{FOLDER as JOURNAL, JournalRecord};
-use super::rocks::{Batch, Inventory, Wreck};
-use super::{Core, Group, Storage, directory, restore};
+use super::rocks::{Batch, Wreck};
+use super::{Core, Group, directory, restore};
 use crate::error::{Error, Result, Status};
-use crate::params::Params;
 use crate::publish::{check_absent, publish_new};
+use crate::regular::check_no_shortage;
+use calls::Known;
 use lost::Lost;
+use work::Work;
 
 /// What was saved, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -74,6 +77,16 @@ impl Salvaged {
         ];
         self.damage.is_empty() && lost.iter().all(|count| *count == 0)
     }
+
+    /// Notes what could not be read.
+    ///
+    /// # Errors
+    /// As [`check_no_shortage`]: then nothing can be told of it.
+    fn tell(&mut self, what: String) -> Result<()> {
+        check_no_shortage(&what)?;
+        self.damage.push(what);
+        Ok(())
+    }
 }
 
 /// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups
@@ -81,9 +94,10 @@ impl Salvaged {
 /// checkpoint, which is only read, too. `progress` is told how many rows were written.
 ///
 /// # Errors
-/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open; `ALREADY_EXISTS` for
-/// `out`; `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded
-/// into `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
+/// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open, or another salvage makes
+/// `out`; `ALREADY_EXISTS` for `out`; `INVALID_ARGUMENT` for one in `dir` or `like`;
+/// `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded into
+/// `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
 pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut(u64)) -> Result<Salvaged> {
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
@@ -95,6 +109,9 @@ pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut
     })?;
     let name = out.file_name().ok_or_else(|| at_out(Error::invalid("does not end in a name")))?;
     let _held = directory::hold_unchanged(dir).map_err(in_dir)?;
+    for read in [Some(dir), like].into_iter().flatten() {
+        check_outside(out, read).map_err(at_out)?;
+    }
     if restore::is_committed(dir).map_err(in_dir)? {
         return Err(in_dir(Error::new(
             Status::NotSupported,
@@ -113,93 +130,61 @@ pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut
             let _held = directory::hold_unchanged(like).map_err(named)?;
             // RocksDB is used below, and opening a storage notes that this process has it.
             drop(work.open()?);
-            Wreck::documents(like, &work.likeness()).map_err(named)?
+            let wreck = Wreck::read(like, &work.likeness()).map_err(named)?;
+            wreck.damage.iter().try_for_each(|what| check_no_shortage(what)).map_err(named)?;
+            wreck.documents
         }
     };
-    let salvaged = work.run(dir, &likeness, progress).map_err(in_dir)?;
+    let salvaged = save(&work, dir, &likeness, progress).map_err(in_dir)?;
     publish_new(&work.storage(), out).map_err(|error| at_out(Error::io(error.to_string())))?;
     Ok(salvaged)
 }
 
-/// The folder beside the new storage in which it is made; removed when dropped.
-struct Work(PathBuf);
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        let _ = remove(&self.0);
+/// Refuses a new storage within a directory that is only read.
+fn check_outside(out: &Path, read: &Path) -> Result<()> {
+    let canonical = |path: &Path| std::fs::canonicalize(path).map_err(|error| Error::io(error.to_string()));
+    // What is not there is refused later.
+    let Ok(read_path) = canonical(read) else { return Ok(()) };
+    if canonical(parent(out))?.starts_with(read_path) {
+        let what = format!("is within '{}', which must not change; choose a path elsewhere", read.display());
+        return Err(Error::invalid(what));
     }
+    Ok(())
 }
 
-impl Work {
-    fn begin(path: PathBuf) -> Result<Work> {
-        let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", path.display()));
-        remove(&path).map_err(failed)?;
-        fs::create_dir(&path).map_err(failed)?;
-        let work = Work(path.clone());
-        fs::create_dir(work.links()).map_err(failed)?;
-        fs::create_dir(work.likeness()).map_err(failed)?;
-        Ok(work)
-    }
-
-    fn storage(&self) -> PathBuf {
-        self.0.join("storage")
-    }
-
-    /// The folder in which RocksDB is shown the damaged directory's files.
-    fn links(&self) -> PathBuf {
-        self.0.join("links")
-    }
-
-    /// As `links`, for the directory `like`, which may describe groups.
-    fn likeness(&self) -> PathBuf {
-        self.0.join("likeness")
-    }
-
-    fn open(&self) -> Result<Storage> {
-        Storage::open(self.storage(), 0, &Params::new().with("durability", "checkpoint")?)
-    }
-
-    fn run(
-        &self,
-        dir: &Path,
-        likeness: &BTreeMap<String, Vec<u8>>,
-        progress: impl FnMut(u64),
-    ) -> Result<Salvaged> {
-        let mut salvaged = Salvaged::default();
-        let mut lost = Lost::default();
-        let record = {
-            let storage = self.open()?;
-            let core = storage.core();
-            let mut wreck = Wreck::read(dir, &self.links())?;
-            salvaged.damage.append(&mut wreck.damage);
-            // Only the list of files, where there is one, tells of a file that is gone.
-            if salvaged.damage.is_empty()
-                && let Ok(Some(inventory)) = Inventory::read(dir)
-                && let Err(error) = inventory.check(dir)
-            {
-                salvaged.damage.push(error.message().to_owned());
-            }
-            super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
-            let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
-            let record = JournalRecord::from_document(wreck.documents.get("journal"));
-            if wreck.documents.contains_key("journal") && record.is_none() {
-                salvaged.damage.push("the record of the journal is damaged".to_owned());
-            }
-            let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
-            let last = rows.save(&mut lost, progress)?;
-            let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
-            core.last_number.store(last, Ordering::Release);
-            storage.flush()?;
-            record
-        };
-        let storage = self.open()?;
-        calls::apply(storage.core(), &dir.join(JOURNAL), record.as_ref(), &lost, &mut salvaged)?;
+fn save(
+    work: &Work,
+    dir: &Path,
+    likeness: &BTreeMap<String, Vec<u8>>,
+    progress: impl FnMut(u64),
+) -> Result<Salvaged> {
+    let mut salvaged = Salvaged::default();
+    let mut lost = Lost::default();
+    let known = {
+        let storage = work.open()?;
+        let core = storage.core();
+        let mut wreck = Wreck::read(dir, &work.links())?;
+        std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
+        super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
+        let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
+        let record = JournalRecord::from_document(wreck.documents.get("journal"));
+        if wreck.documents.contains_key("journal") && record.is_none() {
+            salvaged.tell("the record of the journal is damaged".to_owned())?;
+        }
+        let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
+        let last = rows.save(&mut lost, progress)?;
+        let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
+        core.last_number.store(last, Ordering::Release);
         storage.flush()?;
-        salvaged.groups = storage.groups().len() as u64;
-        salvaged.rows = storage.row_count(None)?;
-        storage.verify()?;
-        Ok(salvaged)
-    }
+        Known { record, is_latest: wreck.documents_are_latest }
+    };
+    let storage = work.open()?;
+    calls::apply(storage.core(), &dir.join(JOURNAL), &known, &lost, &mut salvaged)?;
+    storage.flush()?;
+    salvaged.groups = storage.groups().len() as u64;
+    salvaged.rows = storage.row_count(None)?;
+    storage.verify()?;
+    Ok(salvaged)
 }
 
 /// Registers the groups, with their names and steps, that documents or the journal describe.
@@ -210,19 +195,11 @@ fn write_groups(
     likeness: &BTreeMap<String, Vec<u8>>,
     salvaged: &mut Salvaged,
 ) -> Result<BTreeMap<u16, Arc<Group>>> {
-    let mut configs = calls::configs(&dir.join(JOURNAL));
-    // Where several describe a group, the directory's own documents count most, its journal least.
-    for (key, value) in likeness.iter().chain(documents) {
-        let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
-        let config = serde_json::from_slice::<GroupConfig>(value).ok();
-        let Some(config) = config.filter(|config| config.build().is_ok()) else {
-            salvaged.damage.push(format!("the description of group {number} is damaged"));
-            continue;
-        };
-        if let Ok(number) = number.parse() {
-            configs.insert(number, config);
-        }
-    }
+    // Where several describe a group, the directory's own documents count most, then its journal.
+    let mut configs = BTreeMap::new();
+    describe(likeness, &mut configs, salvaged)?;
+    configs.extend(calls::configs(&dir.join(JOURNAL)));
+    describe(documents, &mut configs, salvaged)?;
     let mut batch = Batch::default();
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
@@ -236,10 +213,30 @@ fn write_groups(
         if !documents.contains_key(&config_key(*number)) {
             let what =
                 "is not there; the journal's is used, or that of the directory that was given for this";
-            salvaged.damage.push(format!("the description of group {number} {what}"));
+            salvaged.tell(format!("the description of group {number} {what}"))?;
         }
     }
     let rocks = core.rocks()?;
     rocks.write(batch)?;
     group::load_all(&rocks)
+}
+
+/// Adds the groups that documents describe, in place of those that are there.
+fn describe(
+    documents: &BTreeMap<String, Vec<u8>>,
+    configs: &mut BTreeMap<u16, GroupConfig>,
+    salvaged: &mut Salvaged,
+) -> Result<()> {
+    for (key, value) in documents {
+        let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
+        let config = serde_json::from_slice::<GroupConfig>(value).ok();
+        let Some(config) = config.filter(|config| config.build().is_ok()) else {
+            salvaged.tell(format!("the description of group {number} is damaged"))?;
+            continue;
+        };
+        if let Ok(number) = number.parse() {
+            configs.insert(number, config);
+        }
+    }
+    Ok(())
 }

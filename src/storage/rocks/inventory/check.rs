@@ -21,18 +21,42 @@ impl Inventory {
         if self.closed { self.check_closed(dir) } else { self.check_open(dir) }
     }
 
-    fn check_closed(&self, dir: &Path) -> Result<()> {
-        for listed in &self.files {
-            let (path, found) = (dir.join(&listed.name), listed.find(dir)?);
-            if found.as_ref().is_some_and(|found| found.bytes != listed.bytes) {
-                return Err(wrong_length(&path, found.map_or(0, |found| found.bytes), listed.bytes));
-            }
-            match found {
-                None => return Err(corruption(&path, "is missing")),
-                Some(found) if found.crc32 == listed.crc32 => {}
-                Some(_) => return Err(corruption(&path, "is not as it was when the storage was closed")),
-            }
+    /// Compares CURRENT and the MANIFEST with the inventory, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Inventory::check`].
+    pub(in crate::storage::rocks) fn compare_manifest(&self, dir: &Path) -> Result<()> {
+        if self.closed {
+            return self.listed(false).try_for_each(|listed| listed.check_whole(dir));
         }
+        self.find_manifest(dir).map(drop)
+    }
+
+    /// Compares the logs with the inventory, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Inventory::check`].
+    pub(in crate::storage::rocks) fn compare_logs(&self, dir: &Path) -> Result<()> {
+        if self.closed {
+            return self.check_closed_logs(dir);
+        }
+        // Without the MANIFEST it cannot be told whether a log is needed.
+        let has_grown = self.find_manifest(dir).map_or(true, |manifest| manifest.has_grown);
+        self.find_logs(dir, has_grown).map(drop)
+    }
+
+    /// Whether the logs are as listed, and the newest of them is there.
+    pub(in crate::storage::rocks) fn has_newest_log(&self, dir: &Path) -> bool {
+        if self.closed { self.check_closed_logs(dir).is_ok() } else { self.find_logs(dir, false).is_ok() }
+    }
+
+    fn check_closed(&self, dir: &Path) -> Result<()> {
+        self.compare_manifest(dir)?;
+        self.check_closed_logs(dir)
+    }
+
+    fn check_closed_logs(&self, dir: &Path) -> Result<()> {
+        self.listed(true).try_for_each(|listed| listed.check_whole(dir))?;
         for (_, name) in logs(dir)? {
             if !self.files.iter().any(|listed| listed.name == name) {
                 return Err(corruption(&dir.join(name), "was not there when the storage was closed"));
@@ -44,47 +68,71 @@ impl Inventory {
     fn check_open(&self, dir: &Path) -> Result<()> {
         // Where the boot id cannot be told, only what a killed process leaves is accepted.
         let machine_stopped = self.boot != boot();
-        let (number, manifest) = manifest_of(dir)?;
+        let manifest = self.find_manifest(dir)?;
+        check_records(dir, &manifest.name, manifest.listed, machine_stopped)?;
+        for (name, listed) in self.find_logs(dir, manifest.has_grown)? {
+            check_records(dir, &name, listed, machine_stopped)?;
+        }
+        Ok(())
+    }
+
+    /// The logs that are listed, or the other files.
+    fn listed(&self, logs: bool) -> impl Iterator<Item = &Listed> {
+        self.files.iter().filter(move |listed| listed.name.ends_with(LOG) == logs)
+    }
+
+    /// The MANIFEST of a storage that was not closed.
+    fn find_manifest(&self, dir: &Path) -> Result<FoundManifest> {
+        let (number, name) = manifest_of(dir)?;
         let listed = self.files.iter().find(|listed| listed.name.starts_with(MANIFEST));
         let listed = listed.ok_or_else(|| corruption(&dir.join(INVENTORY), "lists no MANIFEST"))?;
         let listed_number = number_in(&listed.name, MANIFEST, "").unwrap_or(0);
         if number < listed_number {
-            let what = format!("names '{manifest}', and '{}' came after that", listed.name);
+            let what = format!("names '{name}', and '{}' came after that", listed.name);
             return Err(corruption(&dir.join(CURRENT), &what));
         }
-        let mut has_grown = number > listed_number;
-        if !has_grown {
-            listed.check_beginning(dir)?;
-            has_grown = listed.find(dir)?.is_some_and(|found| found.bytes > listed.bytes);
+        if number > listed_number {
+            return Ok(FoundManifest { name, listed: 0, has_grown: true });
         }
-        check_records(
-            dir,
-            &manifest,
-            if number == listed_number { listed.bytes } else { 0 },
-            machine_stopped,
-        )?;
+        listed.check_beginning(dir)?;
+        let has_grown = listed.find(dir)?.is_some_and(|found| found.bytes > listed.bytes);
+        Ok(FoundManifest { name, listed: listed.bytes, has_grown })
+    }
+
+    /// The logs of a storage that was not closed, each with how many bytes are listed.
+    fn find_logs(&self, dir: &Path, manifest_has_grown: bool) -> Result<Vec<(String, u64)>> {
         let logs = logs(dir)?;
-        let listed_logs = self.files.iter().filter(|listed| listed.name.ends_with(LOG));
-        let newest = listed_logs.filter_map(|listed| number_in(&listed.name, "", LOG)).max().unwrap_or(0);
-        for listed in self.files.iter().filter(|listed| listed.name.ends_with(LOG)) {
+        let numbers = self.listed(true).filter_map(|listed| number_in(&listed.name, "", LOG));
+        let newest = numbers.max().unwrap_or(0);
+        for listed in self.listed(true) {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
-            } else if !has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
+            } else if !manifest_has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
                 // RocksDB deletes a log only once the MANIFEST says that it is not needed any more,
                 // and the MANIFEST is as it was. Only the newest log counts here: RocksDB itself
                 // finds out whether one is missing that another one follows.
                 return Err(corruption(&dir.join(&listed.name), "is missing"));
             }
         }
+        let mut found = Vec::new();
         for (number, name) in logs {
             let listed = self.files.iter().find(|listed| listed.name == name);
             if listed.is_none() && number < newest {
                 return Err(corruption(&dir.join(name), "is older than the logs that were there"));
             }
-            check_records(dir, &name, listed.map_or(0, |listed| listed.bytes), machine_stopped)?;
+            found.push((name, listed.map_or(0, |listed| listed.bytes)));
         }
-        Ok(())
+        Ok(found)
     }
+}
+
+/// The MANIFEST that CURRENT names.
+struct FoundManifest {
+    name: String,
+    /// How many bytes of it are listed.
+    listed: u64,
+    /// It is longer than listed, or newer.
+    has_grown: bool,
 }
 
 /// Looks through the files of a storage without an inventory, which an earlier release has written.
@@ -125,6 +173,17 @@ impl Listed {
             Ok((bytes, crc32)) => Ok(Some(Listed { name: self.name.clone(), bytes, crc32 })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unreadable(&dir.join(&self.name), &error)),
+        }
+    }
+
+    /// The file is exactly as listed.
+    fn check_whole(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(&self.name);
+        match self.find(dir)? {
+            None => Err(corruption(&path, "is missing")),
+            Some(found) if found.bytes != self.bytes => Err(wrong_length(&path, found.bytes, self.bytes)),
+            Some(found) if found.crc32 == self.crc32 => Ok(()),
+            Some(_) => Err(corruption(&path, "is not as it was when the storage was closed")),
         }
     }
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(in crate::storage) use check::check_without;
 
 use crate::error::{Error, Result, Status};
+use crate::regular;
 
 /// The file's name.
 pub(in crate::storage) const INVENTORY: &str = "INVENTORY";
@@ -70,7 +71,7 @@ impl Inventory {
     /// `CORRUPTION` when it is damaged; `NOT_SUPPORTED` for one of a later release; `IO`.
     pub(in crate::storage) fn read(dir: &Path) -> Result<Option<Inventory>> {
         let path = dir.join(INVENTORY);
-        let bytes = match fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(&path, &error)),
@@ -174,7 +175,7 @@ const LOG: &str = ".log";
 /// The number and the name of the MANIFEST that CURRENT names; `CORRUPTION` if it is not there.
 fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     let path = dir.join(CURRENT);
-    let bytes = match fs::read(&path) {
+    let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(corruption(&path, "is missing")),
         Err(error) => return Err(unreadable(&path, &error)),
@@ -234,7 +235,7 @@ pub(super) struct Known(BTreeMap<String, (u64, Hasher)>);
 
 impl Known {
     fn list(&mut self, dir: &Path, name: &str) -> io::Result<Listed> {
-        let mut file = File::open(dir.join(name))?;
+        let mut file = regular::open(&dir.join(name))?;
         // The length comes first: what is appended after that need not be synced, and is not
         // listed.
         let len = file.metadata()?.len();
@@ -272,7 +273,7 @@ fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
 /// The length of a file, up to `most`, and the checksum of that many bytes of it.
 fn checksum(path: &Path, most: u64) -> io::Result<(u64, u32)> {
     let mut hasher = Hasher::new();
-    let bytes = hash(&mut File::open(path)?.take(most), &mut hasher)?;
+    let bytes = hash(&mut regular::open(path)?.take(most), &mut hasher)?;
     Ok((bytes, hasher.finalize()))
 }
 
@@ -281,6 +282,11 @@ const CHECKSUM_LEN: usize = "crc32 00000000\n".len();
 
 fn checksum_line(json: &[u8]) -> String {
     format!("crc32 {:08x}\n", crc32fast::hash(json))
+}
+
+/// What an error of comparing says, without what to do about it.
+pub(super) fn without_remedy(error: &Error) -> String {
+    error.message().trim_end_matches(REMEDY).trim_end_matches("; ").to_owned()
 }
 
 fn corruption(path: &Path, what: &str) -> Error {

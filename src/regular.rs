@@ -1,0 +1,89 @@
+//! Opens regular files, and nothing else: a pipe would keep the caller waiting for ever, and opening
+//! a device may do something.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::error::{Error, Result, Status};
+
+/// Opens a regular file, or a link to one, for reading.
+///
+/// # Errors
+/// What the system says; `Other` for anything that is not a regular file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    check(&fs::metadata(path)?)?;
+    // Something else may have got the name meanwhile; it is not waited for.
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    check(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// The content of a regular file.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Refuses to take a shortage for damage: what could not be read for want of descriptors or memory
+/// is there.
+///
+/// # Errors
+/// `IO`, `OUT_OF_MEMORY`, where `text`, which is the system's or RocksDB's, says so.
+pub(crate) fn check_no_shortage(text: &str) -> Result<()> {
+    let has = |texts: &[&str]| texts.iter().any(|found| text.contains(found));
+    if has(&["(os error 23)", "(os error 24)", "Too many open files"]) {
+        return Err(Error::io(format!(
+            "too few files can be open at once to tell what is damaged; raise the limit (ulimit -n): {text}"
+        )));
+    }
+    if has(&["(os error 12)", "Cannot allocate memory"]) {
+        return Err(Error::new(Status::OutOfMemory, text));
+    }
+    Ok(())
+}
+
+fn check(found: &fs::Metadata) -> io::Result<()> {
+    if found.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_told_from_damage() {
+        let status = |text: &str| check_no_shortage(text).map_err(|error| error.status());
+        let system = |code: i32| io::Error::from_raw_os_error(code).to_string();
+        assert_eq!(status(&system(24)), Err(Status::Io));
+        assert_eq!(
+            status("IO error: While open a file for random read: x.sst: Too many open files"),
+            Err(Status::Io)
+        );
+        assert_eq!(status(&system(12)), Err(Status::OutOfMemory));
+        assert_eq!([status(&system(5)), status("block 24 is damaged")], [Ok(()); 2]);
+    }
+
+    #[test]
+    fn only_files_are_opened() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [file, link, pipe, dangling] =
+            ["file", "link", "pipe", "dangling"].map(|name| scratch.path().join(name));
+        fs::write(&file, "content").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink(scratch.path().join("nothing"), &dangling).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!([read(&file).unwrap(), read(&link).unwrap()], [b"content"; 2]);
+        assert_eq!(open(&dangling).unwrap_err().kind(), io::ErrorKind::NotFound);
+        for path in [&pipe, &scratch.path().to_owned()] {
+            assert!(open(path).unwrap_err().to_string().contains("not a regular file"), "{path:?}");
+        }
+    }
+}

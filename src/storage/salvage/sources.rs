@@ -1,0 +1,259 @@
+//! The files of rows that count, each read block by block, past blocks that are damaged.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+
+use super::Salvaged;
+use super::lost::Lost;
+use crate::error::{Error, Result};
+use crate::storage::incoming;
+use crate::storage::rocks::{Entry, Live, SstFile, Unreadable, Wreck};
+
+/// How many files are held open. Each block of another one opens it.
+const HELD: usize = 32;
+
+/// How many damaged blocks of a file are named each.
+const TOLD: u64 = 10_000;
+
+/// A file that is read.
+struct Source {
+    sst: SstFile,
+    name: String,
+    /// The sequence number of every entry, if all have the same.
+    seqno: Option<u64>,
+    block: usize,
+    entries: std::vec::IntoIter<Entry>,
+    /// Entries that were read.
+    read: u64,
+    /// How many it has, if that is on record.
+    expected: Option<u64>,
+    /// Blocks that could not be read.
+    damaged: u64,
+}
+
+/// All of them.
+pub(super) struct Sources {
+    list: Vec<Source>,
+    held: VecDeque<usize>,
+}
+
+impl Sources {
+    /// Looks for the files that count.
+    ///
+    /// # Errors
+    /// `IO` when a folder cannot be read, or too few files can be open.
+    pub(super) fn find(
+        dir: &Path,
+        wreck: &Wreck,
+        lost: &mut Lost,
+        salvaged: &mut Salvaged,
+    ) -> Result<Sources> {
+        let mut sources = Sources { list: Vec::new(), held: VecDeque::new() };
+        match &wreck.live {
+            Some(live) => sources.add_live(dir, live, lost, salvaged)?,
+            None => sources.add_all(dir, lost, salvaged)?,
+        }
+        Ok(sources)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    fn add_all(&mut self, dir: &Path, lost: &mut Lost, salvaged: &mut Salvaged) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", dir.display()));
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        for name in names.iter().filter(|name| name.ends_with(".sst")) {
+            match SstFile::open(&dir.join(name)) {
+                // Documents, which were read already.
+                Ok(sst) if sst.has_documents() => {}
+                Ok(sst) => self.add(sst, name, None, salvaged)?,
+                Err(unreadable) => lose(name, &unreadable, None, lost, salvaged)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_live(
+        &mut self,
+        dir: &Path,
+        live: &[Live],
+        lost: &mut Lost,
+        salvaged: &mut Salvaged,
+    ) -> Result<()> {
+        let mut missing = Vec::new();
+        for file in live.iter().filter(|file| file.is_rows) {
+            match SstFile::open(&dir.join(&file.name)) {
+                Ok(sst) => self.add(sst, &file.name, Some(file), salvaged)?,
+                Err(unreadable) => missing.push((file, unreadable)),
+            }
+        }
+        // The writer keeps its own link until it is sure that RocksDB has one.
+        let mut kept = if missing.is_empty() { Vec::new() } else { kept(dir, salvaged)? };
+        let fits: Vec<Vec<bool>> =
+            missing.iter().map(|(file, _)| kept.iter().map(|sst| is_same(sst, file)).collect()).collect();
+        for (index, (file, unreadable)) in missing.iter().enumerate() {
+            let fitting = |row: &Vec<bool>, at: usize| row.get(at) == Some(&true);
+            let is_candidate = |at: &usize| fits.get(index).is_some_and(|row| fitting(row, *at));
+            let candidates: Vec<usize> = (0..kept.len()).filter(is_candidate).collect();
+            // Only one that can be no other.
+            let only = match candidates.as_slice() {
+                [at] if fits.iter().filter(|row| fitting(row, *at)).count() == 1 => Some(*at),
+                _ => None,
+            };
+            match only.and_then(|at| kept.get_mut(at)?.take()) {
+                Some(sst) => self.add(sst, &file.name, Some(file), salvaged)?,
+                None => lose(&file.name, unreadable, Some(file), lost, salvaged)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, sst: SstFile, name: &str, live: Option<&Live>, salvaged: &mut Salvaged) -> Result<()> {
+        salvaged.files_read += 1;
+        let properties = sst.properties.as_ref();
+        if properties.is_none() {
+            salvaged.tell(format!("{name}: its properties are damaged"))?;
+        }
+        let is_external = properties.is_some_and(|properties| properties.is_external);
+        // A file that was ingested has no numbers of its own, and one for all in the MANIFEST.
+        let has_one = |live: &&Live| is_external || live.smallest_seqno == live.seqno;
+        self.list.push(Source {
+            seqno: live.filter(has_one).map(|live| live.seqno),
+            expected: properties.and_then(|found| found.entries).or(live.and_then(|live| live.entries)),
+            sst,
+            name: name.to_owned(),
+            block: 0,
+            entries: Vec::new().into_iter(),
+            read: 0,
+            damaged: 0,
+        });
+        Ok(())
+    }
+
+    /// The next entry of a file, with the sequence number that it has in the table. What is damaged
+    /// before it is added to `lost`.
+    ///
+    /// # Errors
+    /// `IO` when too few files can be open.
+    pub(super) fn next(
+        &mut self,
+        index: usize,
+        lost: &mut Lost,
+        salvaged: &mut Salvaged,
+    ) -> Result<Option<Entry>> {
+        loop {
+            let Some(source) = self.list.get_mut(index) else { return Ok(None) };
+            if let Some(mut entry) = source.entries.next() {
+                source.read += 1;
+                entry.seqno = source.seqno.unwrap_or(entry.seqno);
+                return Ok(Some(entry));
+            }
+            if source.block == source.sst.block_count() {
+                source.sst.release();
+                return Ok(None);
+            }
+            self.hold(index)?;
+            let Some(source) = self.list.get_mut(index) else { return Ok(None) };
+            match source.sst.entries_of(source.block) {
+                Ok(entries) => source.entries = entries.into_iter(),
+                Err(what) => {
+                    salvaged.blocks_lost += 1;
+                    source.damaged += 1;
+                    if source.damaged <= TOLD {
+                        salvaged.tell(format!("{}: block {} {what}", source.name, source.block))?;
+                    }
+                    lost.add_block(source.sst.keys_of(source.block));
+                }
+            }
+            source.block += 1;
+        }
+    }
+
+    /// Opens a file, and lets go of another one if there are too many.
+    fn hold(&mut self, index: usize) -> Result<()> {
+        if self.list.get(index).is_none_or(|source| source.sst.is_held()) {
+            return Ok(());
+        }
+        if self.held.len() == HELD
+            && let Some(source) = self.held.pop_front().and_then(|oldest| self.list.get_mut(oldest))
+        {
+            source.sst.release();
+        }
+        let Some(source) = self.list.get_mut(index) else { return Ok(()) };
+        let held = source.sst.hold();
+        self.held.push_back(index);
+        held.map_err(|error| {
+            let text = format!("'{}': {error}", source.sst.path.display());
+            crate::regular::check_no_shortage(&text).err().unwrap_or_else(|| Error::io(text))
+        })
+    }
+
+    /// Counts what was not read of the files that were.
+    ///
+    /// # Errors
+    /// As [`Salvaged::tell`].
+    pub(super) fn count_lost(&self, salvaged: &mut Salvaged) -> Result<()> {
+        for source in &self.list {
+            if let Some(more) = source.damaged.checked_sub(TOLD).filter(|more| *more > 0) {
+                salvaged.tell(format!("{}: {more} more blocks cannot be read", source.name))?;
+            }
+            match source.expected {
+                Some(expected) => {
+                    let missing = expected.saturating_sub(source.read);
+                    salvaged.entries_lost = salvaged.entries_lost.saturating_add(missing);
+                }
+                None if source.damaged > 0 => {
+                    salvaged.tell(format!(
+                        "{}: how many rows its damaged blocks had is not on record",
+                        source.name
+                    ))?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a file of which nothing can be read.
+fn lose(
+    name: &str,
+    unreadable: &Unreadable,
+    live: Option<&Live>,
+    lost: &mut Lost,
+    salvaged: &mut Salvaged,
+) -> Result<()> {
+    let entries = unreadable.entries.or(live.and_then(|live| live.entries));
+    let remark = if entries.is_some() { "" } else { "; how many rows it had is not on record" };
+    salvaged.tell(format!("{name}: {}{remark}", unreadable.what))?;
+    salvaged.files_lost += 1;
+    salvaged.entries_lost = salvaged.entries_lost.saturating_add(entries.unwrap_or(0));
+    lost.add_file(live);
+    Ok(())
+}
+
+/// The files that were on their way into the table.
+fn kept(dir: &Path, salvaged: &mut Salvaged) -> Result<Vec<Option<SstFile>>> {
+    let mut files = Vec::new();
+    match incoming::list(dir) {
+        Ok(paths) => files.extend(paths.iter().filter_map(|path| SstFile::open(path).ok()).map(Some)),
+        Err(error) => salvaged.tell(error.message().to_owned())?,
+    }
+    Ok(files)
+}
+
+/// Whether a kept file can be the one that the MANIFEST names.
+fn is_same(kept: &Option<SstFile>, live: &Live) -> bool {
+    let Some(sst) = kept else { return false };
+    let Some(properties) = &sst.properties else { return false };
+    let agree = live.entries.is_none() || properties.entries == live.entries;
+    let is_ingested = properties.is_external && live.smallest_seqno == live.seqno;
+    let ends = || sst.ends() == Some((live.first.clone(), live.last.clone()));
+    sst.len == live.size && is_ingested && agree && ends()
+}

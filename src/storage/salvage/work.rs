@@ -1,0 +1,135 @@
+//! The folder beside the new storage in which it is made.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result, Status};
+use crate::params::Params;
+use crate::storage::Storage;
+use crate::storage::checkpoint::remove;
+
+/// The folder, which is locked; removed when dropped.
+pub(super) struct Work {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
+        // Not by closing alone: a forked child may still have it.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
+impl Work {
+    /// Takes the folder, which a salvage that was killed may have left, and empties it.
+    ///
+    /// # Errors
+    /// `BUSY` when another salvage has it; `IO`.
+    pub(super) fn begin(path: PathBuf) -> Result<Work> {
+        let failed = |error: io::Error| Error::io(format!("'{}': {error}", path.display()));
+        let lock = loop {
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
+            }
+            let is_gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
+            let lock = match fs::symlink_metadata(&path) {
+                // Whoever had it has removed it.
+                Err(error) if is_gone(&error) => continue,
+                Ok(found) if !found.is_dir() => {
+                    return Err(failed(io::Error::other("it is not a folder; move it away")));
+                }
+                found => found.and_then(|_| File::open(&path)),
+            };
+            let lock = match lock {
+                Err(error) if is_gone(&error) => continue,
+                lock => lock.map_err(failed)?,
+            };
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::new(Status::Busy, "another salvage makes it; wait for that one"));
+                }
+                // A file system without locks.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(failed(error.into())),
+            }
+            // Whoever had it may have removed it meanwhile.
+            if is_same(&lock, &path).map_err(failed)? {
+                break lock;
+            }
+        };
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            match entry.file_type().map_err(failed)?.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            }
+            .map_err(failed)?;
+        }
+        let work = Work { path: path.clone(), lock };
+        fs::create_dir(work.links()).map_err(failed)?;
+        fs::create_dir(work.likeness()).map_err(failed)?;
+        Ok(work)
+    }
+
+    pub(super) fn storage(&self) -> PathBuf {
+        self.path.join("storage")
+    }
+
+    /// The folder in which RocksDB is shown the damaged directory's files.
+    pub(super) fn links(&self) -> PathBuf {
+        self.path.join("links")
+    }
+
+    /// As `links`, for the directory `like`, which may describe groups.
+    pub(super) fn likeness(&self) -> PathBuf {
+        self.path.join("likeness")
+    }
+
+    pub(super) fn open(&self) -> Result<Storage> {
+        Storage::open(self.storage(), 0, &Params::new().with("durability", "checkpoint")?)
+    }
+}
+
+/// Whether a path still leads to an open folder.
+fn is_same(folder: &File, path: &Path) -> io::Result<bool> {
+    let ours = folder.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_salvage_at_a_time_has_the_folder() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("work");
+        // Left by one that was killed.
+        fs::create_dir_all(path.join("storage/journal")).unwrap();
+        fs::write(path.join("links"), "").unwrap();
+        let work = Work::begin(path.clone()).unwrap();
+        assert!(work.links().is_dir() && !work.storage().exists());
+        let refused = Work::begin(path.clone()).err().unwrap();
+        assert_eq!(refused.status(), Status::Busy);
+        assert!(work.links().is_dir());
+        drop(work);
+        assert!(!path.exists());
+        drop(Work::begin(path.clone()).unwrap());
+        fs::write(&path, "a file").unwrap();
+        assert_eq!(Work::begin(path.clone()).err().unwrap().status(), Status::Io);
+        assert!(path.is_file());
+    }
+}
