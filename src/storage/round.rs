@@ -218,9 +218,10 @@ impl<'a> Round<'a> {
             batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());
         }
         self.rocks.note_last(self.core.last_number());
-        self.rocks.write(batch)?;
-        // None while the calls of another process are made again: its journal is still needed, and so is what is on record of it.
-        let Some((through, time)) = moment else { return Ok(()) };
+        // None while the calls of another process are made again: its journal is still needed, and
+        // so is what is on record of it.
+        let Some((through, time)) = moment else { return self.rocks.write(batch) };
+        self.rocks.write_unlisted(batch)?;
         let journal = self.core.journal();
         self.core.write_journal_record_through(through, journal.is_some())?;
         self.core.settle(time, through);

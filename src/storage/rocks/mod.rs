@@ -320,6 +320,11 @@ impl Rocks {
         self.write_inventory()
     }
 
+    /// As [`Rocks::write`], but not in the inventory before the next documents are.
+    pub(super) fn write_unlisted(&self, batch: Batch) -> Result<()> {
+        self.put(batch, true)
+    }
+
     /// Writes documents that need not be there after losing power, nor be told from an end that was
     /// being written.
     pub(super) fn write_without_sync(&self, batch: Batch) -> Result<()> {
