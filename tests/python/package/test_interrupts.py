@@ -16,6 +16,12 @@ from support import Case
 class Interrupts(Case):
     """KeyboardInterrupt between any two steps of Python code."""
 
+    def setUp(self):
+        super().setUp()
+        # A shell that starts the tests in the background has it ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+
     def interrupt(self, seconds, call):
         """Whether call was interrupted after some time."""
         before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
