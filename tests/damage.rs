@@ -164,6 +164,26 @@ fn a_missing_part_of_the_journal_is_an_error() {
 }
 
 #[test]
+fn a_log_of_rocksdb_that_is_gone_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let storage = open(dir.path());
+        sgd(&storage, 4, 0.5, &[]).apply_gradients(&[1], &[1.0; 4]).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(dir.path(), copy.path());
+        for entry in fs::read_dir(copy.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let error = read_all(copy.path()).expect_err("a log went missing unnoticed");
+        assert_eq!(error.status(), Status::Corruption, "{error}");
+        assert!(error.message().contains(".log' is missing"), "{error}");
+    }
+}
+
+#[test]
 fn the_journal_of_a_storage_with_other_rows_is_refused() {
     let killed = |dim: usize| {
         let (live, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{
     Head, Kind, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head, read_segment_header,
+    segment_header,
 };
 use super::segment::{self, failed, list};
 use crate::error::{Error, Result};
@@ -195,7 +196,13 @@ fn read_segment(
     let before = first - 1;
     // The file is made before its header is written, and a process may be killed in between.
     if len < SEGMENT_HEADER_LEN as u64 {
-        return position.torn::<()>("it is cut off").map(|_| (before, false));
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(unreadable)?;
+        let outcome = match segment_header(first).starts_with(&bytes) {
+            true => position.torn::<()>("it is cut off"),
+            false => position.not_whole("it does not begin as a journal does"),
+        };
+        return outcome.map(|_| (before, false));
     }
     let mut header = [0; SEGMENT_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;

@@ -98,6 +98,19 @@ fn the_last_file_may_end_anywhere_and_no_other() {
 }
 
 #[test]
+fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
+    let (dir, paths) = written();
+    let bytes = fs::read(&paths[1]).unwrap();
+    for len in 0..SEGMENT_HEADER_LEN {
+        fs::write(&paths[1], &bytes[..len]).unwrap();
+        assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3], "{len} bytes");
+        fs::write(&paths[1], &b"MANIFEST-000017\n________"[..len]).unwrap();
+        assert_eq!(read(dir.path(), false).is_err(), len > 0, "{len} bytes of another file");
+        assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes, and the machine stopped");
+    }
+}
+
+#[test]
 fn zeros_are_damage_unless_the_machine_stopped() {
     let (dir, paths) = written();
     let bytes = fs::read(&paths[1]).unwrap();

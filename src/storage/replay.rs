@@ -180,7 +180,8 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     let machine_stopped = record.boot != boot();
     if !has_files && !machine_stopped {
         return Err(Error::corruption(format!(
-            "the storage was not closed, and its journal '{}' has no files; restore them from a copy",
+            "the storage was not closed, and its journal '{}' has no files; restore the directory from a copy or a \
+             checkpoint, or save what can be read with damo salvage",
             dir.display()
         )));
     }

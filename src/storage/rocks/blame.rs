@@ -30,6 +30,10 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         };
         return error.within(&format!("'{}' is damaged ({why})", path.display()));
     }
+    if let Some(number) = number_of_table(error.message()) {
+        let path = dir.join(format!("{number:06}.sst"));
+        return error.within(&format!("'{}' is not the file that it was", path.display()));
+    }
     if [".sst", ".log"].iter().any(|suffix| error.message().contains(suffix)) {
         return error;
     }
@@ -39,7 +43,36 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         .map(|path| format!("'{}'", path.display()))
         .collect();
     match logs.is_empty() {
+        // Its name ends with the number that it had, which is lost with it.
+        true if error.message().contains("no WAL files") => {
+            error.within(&format!("RocksDB's log, '{}', is missing", dir.join("NNNNNN.log").display()))
+        }
         true => error,
         false => error.within(&format!("RocksDB's logs, {}, or its MANIFEST", logs.join(", "))),
+    }
+}
+
+/// The number in "table file 9", as RocksDB calls a file that is whole and not the one in MANIFEST.
+fn number_of_table(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once("table file ")?;
+    rest[..rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len()].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_rocksdb_calls_by_its_number_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("000021.log"), "").unwrap();
+        let named =
+            |text: &str| name_files(dir.path(), Error::corruption(text.to_owned())).message().to_owned();
+        let swapped = named("Corruption: Mismatch in unique ID on table file 9. Expected: {1,2}");
+        assert!(swapped.contains("/000009.sst' is not the file that it was"), "{swapped}");
+        let other = named("Corruption: Sequence number is being set backwards");
+        assert!(other.contains("/000021.log'"), "{other}");
     }
 }
