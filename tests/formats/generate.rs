@@ -61,7 +61,7 @@ fn train_and_die(dir: &Path) {
 }
 
 #[test]
-#[ignore = "writes into the checkout; with DAMO_WRITE_FIXTURES"]
+#[ignore = "writes fixtures into the checkout, once a format: DAMO_WRITE_FIXTURES=1 and --ignored"]
 fn write_fixtures() {
     let work = Path::new(WORK);
     let dir = |name: &str| work.join(name);
