@@ -32,13 +32,13 @@ pub(super) unsafe extern "C" fn map(
     offset: i64,
 ) -> *mut c_void {
     let attempts = if flags & libc::MAP_ANONYMOUS != 0 { ATTEMPTS } else { 1 };
-    for _ in 1..attempts {
+    let mut mapped = libc::MAP_FAILED;
+    for _ in 0..attempts {
         // SAFETY: the caller's arguments.
-        let mapped = unsafe { __real_mmap(at, len, access, flags, file, offset) };
+        mapped = unsafe { __real_mmap(at, len, access, flags, file, offset) };
         if mapped != libc::MAP_FAILED {
-            return mapped;
+            break;
         }
     }
-    // SAFETY: as above.
-    unsafe { __real_mmap(at, len, access, flags, file, offset) }
+    mapped
 }
