@@ -304,21 +304,26 @@ fn a_log_that_is_damaged_costs_no_row() {
     }
 }
 
-/// Compressed files with an index of two levels, as large tables have them.
+/// A closed storage of 40,000 rows in compressed files with an index of two levels, as large tables
+/// have them.
+fn make_large_table(dir: &Path) -> Content {
+    let options = params(&[("cache_bytes", int(64 << 10))]);
+    let keys: Vec<i64> = (0..40_000).collect();
+    {
+        let storage = Storage::open(dir, 0, &options).unwrap();
+        sgd(&storage, 2, 0.5, &[]).apply_gradients(&keys, &vec![0.0; 80_000]).unwrap();
+        storage.flush().unwrap();
+    }
+    Storage::open(dir, 0, &options).unwrap().compact().unwrap();
+    content(dir)
+}
+
 #[test]
 fn files_of_large_tables_are_read_too() {
     let scratch = tempfile::tempdir().unwrap();
     let [dir, out] = ["storage", "out"].map(|name| scratch.path().join(name));
-    let options = params(&[("cache_bytes", int(64 << 10))]);
-    let keys: Vec<i64> = (0..40_000).collect();
-    {
-        let storage = Storage::open(&dir, 0, &options).unwrap();
-        sgd(&storage, 2, 0.5, &[]).apply_gradients(&keys, &vec![0.0; 80_000]).unwrap();
-        storage.flush().unwrap();
-    }
-    Storage::open(&dir, 0, &options).unwrap().compact().unwrap();
-    let expected = content(&dir);
-    assert_eq!(expected.rows.len(), keys.len());
+    let expected = make_large_table(&dir);
+    assert_eq!(expected.rows.len(), 40_000);
     assert!(salvage(&dir, &out, None, |_| ()).unwrap().is_whole());
     assert_eq!(content(&out), expected);
     fs::remove_dir_all(&out).unwrap();

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use damo::storage::{Storage, salvage};
+use damo::storage::salvage;
 
-use crate::common::{copy_dir, int, open, params, sgd};
-use crate::{Scene, by_suffix, content, files, find, flip, flip_properties, handed_over};
+use crate::common::{copy_dir, open, sgd};
+use crate::{Scene, by_suffix, content, files, find, flip, flip_properties, handed_over, make_large_table};
 
 /// Without its properties a file that was handed over looks like one with the oldest rows of all.
 #[test]
@@ -71,15 +71,7 @@ fn no_flipped_bit_brings_an_older_row_back_untold() {
 fn an_index_of_two_levels_is_known_without_the_properties() {
     let scratch = tempfile::tempdir().unwrap();
     let [dir, out] = ["storage", "out"].map(|name| scratch.path().join(name));
-    let options = params(&[("cache_bytes", int(64 << 10))]);
-    let keys: Vec<i64> = (0..40_000).collect();
-    {
-        let storage = Storage::open(&dir, 0, &options).unwrap();
-        sgd(&storage, 2, 0.5, &[]).apply_gradients(&keys, &vec![0.0; 80_000]).unwrap();
-        storage.flush().unwrap();
-    }
-    Storage::open(&dir, 0, &options).unwrap().compact().unwrap();
-    let expected = content(&dir);
+    let expected = make_large_table(&dir);
     let largest = |dir: &Path| {
         by_suffix(dir, ".sst").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
     };
