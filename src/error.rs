@@ -82,6 +82,10 @@ pub struct Error {
     message: String,
 }
 
+/// What to do about a directory with damage, at the end of a message.
+pub const REMEDY: &str =
+    "restore the directory from a copy or a checkpoint, or save what can be read with damo salvage";
+
 /// The result of every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -103,12 +107,22 @@ impl Error {
         Error::new(Status::Corruption, message)
     }
 
+    /// `CORRUPTION` of a directory, with what to do about it.
+    pub fn damage(what: impl fmt::Display) -> Error {
+        Error::corruption(format!("{what}; {REMEDY}"))
+    }
+
     pub fn status(&self) -> Status {
         self.status
     }
 
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The message without what to do, for a list of damages or in the middle of another message.
+    pub fn without_remedy(&self) -> &str {
+        self.message.strip_suffix(REMEDY).map_or(&self.message, |rest| rest.trim_end_matches("; "))
     }
 
     /// The same error with the place it happened put in front of the message.

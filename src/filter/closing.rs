@@ -75,39 +75,43 @@ impl Opened {
     }
 }
 
+/// What to do about a damaged filter.
+pub(super) const REMEDY: &str = "put a copy in its place (checkpoints have one, in the folder filters), \
+                                 begin anew with reload false, or open it as it is with verify false";
+/// What to do about a damaged copy in a checkpoint.
+pub(super) const COPY_REMEDY: &str = "use another checkpoint";
+
 /// Compares a file's counters with the checksum in its header, if there is one.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when they differ.
-pub(super) fn check(file: &std::fs::File, header: &Header, path: &Path) -> Result<()> {
+pub(super) fn check(file: &std::fs::File, header: &Header, path: &Path, remedy: &str) -> Result<()> {
     match header.closed.filter(Closed::is_binding) {
-        Some(closed) => check_sum(closed, checksum(file, header, path)?, path),
+        Some(closed) => check_sum(closed, checksum(file, header, path)?, path, remedy),
         None => Ok(()),
     }
 }
 
 /// # Errors
 /// `CORRUPTION`.
-pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path) -> Result<()> {
+pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path, remedy: &str) -> Result<()> {
     if closed.checksum == checksum {
         return Ok(());
     }
     Err(Error::corruption(format!(
-        "path '{}' is damaged: its counters are not those that were there when it was closed; put a copy in its place \
-         (checkpoints have one, in the folder filters), begin anew with reload false, or use it as it is with verify \
-         false",
+        "path '{}' is damaged: its counters are not those that were there when it was closed; {remedy}",
         path.display()
     )))
 }
 
-/// Compares the file at `path`, which nobody has open, with its header.
+/// Compares the copy at `path`, which nobody has open, with its header.
 ///
 /// # Errors
 /// `IO`, `CORRUPTION`, and those of opening a file that is no filter.
 pub(crate) fn verify_file(path: &Path) -> Result<()> {
     let file = std::fs::File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
     let header = read_header(&file, path)?;
-    check(&file, &header, path)
+    check(&file, &header, path, COPY_REMEDY)
 }
 
 /// The CRC-32 of all counters. They are read from the file and not through the mapping, so that a

@@ -83,7 +83,7 @@ impl Filter {
             Ok(())
         })?;
         if let Some(closed) = closed.filter(Closed::is_binding) {
-            closing::check_sum(closed, hasher.finalize(), path)?;
+            closing::check_sum(closed, hasher.finalize(), path, closing::COPY_REMEDY)?;
         }
         Ok(Restoration { new, header })
     }

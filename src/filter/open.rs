@@ -62,7 +62,7 @@ impl Opened {
         let len = header.file_len().ok_or_else(|| too_large(path))?;
         file::reserve(file.file(), len).map_err(|error| failed(path, "has no room on disk", &error))?;
         if options.verify {
-            closing::check(file.file(), &header, path)?;
+            closing::check(file.file(), &header, path, closing::REMEDY)?;
         }
         let map = map(file.file(), &header, path)?;
         let mut opened = Opened { header, map, file, found: None };

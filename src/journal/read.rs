@@ -52,8 +52,8 @@ pub(crate) fn read_all(
         Some((first, _)) if *first > through + 1 && machine_stopped => return Ok(through),
         Some((first, path)) if *first > through + 1 => {
             let path = path.display();
-            return Err(Error::corruption(format!(
-                "the journal begins with call {first} ('{path}'), and the rows on disk end with call {through}; a file \
+            return Err(Error::damage(format_args!(
+                "the journal begins with call {first} ('{path}'), and the rows on disk end with call {through}: a file \
                  of the journal is missing"
             )));
         }
@@ -71,9 +71,17 @@ pub(crate) fn read_all(
             break;
         }
         if *first != last + 1 {
-            return Err(Error::corruption(format!(
-                "the journal '{}' begins with call {first}, and the file before it ends with call {last}; a file is \
+            return Err(Error::damage(format_args!(
+                "the journal '{}' begins with call {first}, and the file before it ends with call {last}: a file is \
                  missing or cut off",
+                path.display()
+            )));
+        }
+        // The oldest file had its header before a call was made, and each other one before the file
+        // before it said that it had ended.
+        if (index == 0 || has_ended) && !machine_stopped && is_headerless(path)? {
+            return Err(Error::damage(format_args!(
+                "the journal '{}' is cut off within its header",
                 path.display()
             )));
         }
@@ -82,9 +90,8 @@ pub(crate) fn read_all(
     }
     if has_ended && !machine_stopped {
         let next = dir.join(segment::name(last + 1));
-        return Err(Error::corruption(format!(
-            "the journal '{}' is missing: the file before it, which ends with call {last}, says that it was there; restore \
-             it from a copy, or save what can be read with damo salvage",
+        return Err(Error::damage(format_args!(
+            "the journal '{}' is missing: the file before it, which ends with call {last}, says that it was there",
             next.display()
         )));
     }
@@ -132,8 +139,20 @@ fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
 
 /// Whether a file has no record.
 fn is_empty(path: &Path) -> Result<bool> {
+    Ok(len(path)? <= SEGMENT_HEADER_LEN as u64)
+}
+
+/// Whether a file ends within its header.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn is_headerless(path: &Path) -> Result<bool> {
+    Ok(len(path)? < SEGMENT_HEADER_LEN as u64)
+}
+
+fn len(path: &Path) -> Result<u64> {
     let found = std::fs::metadata(path).map_err(|error| failed("read", path, &error))?;
-    Ok(found.len() <= SEGMENT_HEADER_LEN as u64)
+    Ok(found.len())
 }
 
 /// What may be wrong with a segment.
@@ -170,9 +189,8 @@ impl Position<'_> {
     }
 
     fn damaged(&self, what: &str) -> Error {
-        Error::corruption(format!(
-            "the journal '{}' is damaged at byte {}: {what}; restore the file from a copy, or save what can be read with \
-             damo salvage",
+        Error::damage(format_args!(
+            "the journal '{}' is damaged at byte {}: {what}",
             self.path.display(),
             self.at
         ))

@@ -78,10 +78,10 @@ fn what_was_appended_is_read_back() {
 }
 
 #[test]
-fn the_last_file_may_end_anywhere_and_no_other() {
+fn the_last_file_may_end_anywhere_behind_its_header_and_no_other() {
     let (dir, paths) = written();
     let bytes = fs::read(&paths[1]).unwrap();
-    for len in (0..bytes.len()).rev().step_by(37) {
+    for len in (SEGMENT_HEADER_LEN..bytes.len()).rev().step_by(37) {
         fs::write(&paths[1], &bytes[..len]).unwrap();
         let calls = len.saturating_sub(SEGMENT_HEADER_LEN + CONFIG_LEN) / CALL_LEN;
         assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3, 4][..3 + calls], "{len} bytes");
@@ -97,16 +97,35 @@ fn the_last_file_may_end_anywhere_and_no_other() {
     }
 }
 
+/// A process that was killed while it made a file leaves part of its header. Then the file before
+/// it does not say yet that another one follows.
 #[test]
 fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
     let (dir, paths) = written();
     let bytes = fs::read(&paths[1]).unwrap();
+    let before = fs::read(&paths[0]).unwrap();
+    let without_end = &before[..before.len() - RECORD_HEADER_LEN];
     for len in 0..SEGMENT_HEADER_LEN {
+        fs::write(&paths[0], &before).unwrap();
         fs::write(&paths[1], &bytes[..len]).unwrap();
+        refused(dir.path(), &paths[1]);
+        assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes, and the machine stopped");
+        fs::write(&paths[0], without_end).unwrap();
         assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3], "{len} bytes");
         fs::write(&paths[1], &b"MANIFEST-000017\n________"[..len]).unwrap();
         assert_eq!(read(dir.path(), false).is_err(), len > 0, "{len} bytes of another file");
         assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes, and the machine stopped");
+    }
+}
+
+#[test]
+fn the_only_file_has_its_header() {
+    let (dir, paths) = written();
+    fs::remove_file(&paths[1]).unwrap();
+    for len in 0..SEGMENT_HEADER_LEN {
+        fs::File::options().write(true).open(&paths[0]).unwrap().set_len(len as u64).unwrap();
+        refused(dir.path(), &paths[0]);
+        assert_eq!(read(dir.path(), true).unwrap(), [0; 0], "{len} bytes, and the machine stopped");
     }
 }
 

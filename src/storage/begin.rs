@@ -69,9 +69,8 @@ pub(super) fn undo(dir: &Path) -> Result<()> {
     }
     let has_calls = names.iter().any(|name| name == JOURNAL) && !journal::is_empty(&dir.join(JOURNAL))?;
     if let Some(name) = names.iter().find(|name| name.ends_with(".sst") || has_calls && *name == JOURNAL) {
-        return Err(Error::corruption(format!(
-            "'{}' says that nothing was stored here, and '{name}' is there without '{INVENTORY}'; restore the directory \
-             from a copy or a checkpoint, or save what can be read with damo salvage",
+        return Err(Error::damage(format_args!(
+            "'{}' says that nothing was stored here, and '{name}' is there without '{INVENTORY}'",
             dir.join(MARKER).display()
         )));
     }

@@ -278,10 +278,7 @@ pub(super) fn check_known_format(format: Option<&Vec<u8>>) -> Result<()> {
 
 /// The inventory of a directory is not there although its format wants one.
 pub(super) fn missing_inventory(dir: &Path) -> Error {
-    Error::corruption(format!(
-        "'{}' is missing; restore the directory from a copy or a checkpoint, or save what can be read with damo salvage",
-        dir.join(INVENTORY).display()
-    ))
+    Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
 }
 
 /// Opens the database of a storage, whose files are known to be whole. From then on the inventory

@@ -179,9 +179,8 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     // Then what was not synced may be missing.
     let machine_stopped = record.boot != boot();
     if !has_files && !machine_stopped {
-        return Err(Error::corruption(format!(
-            "the storage was not closed, and its journal '{}' has no files; restore the directory from a copy or a \
-             checkpoint, or save what can be read with damo salvage",
+        return Err(Error::damage(format_args!(
+            "the storage was not closed, and its journal '{}' has no files",
             dir.display()
         )));
     }

@@ -28,7 +28,8 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
             Ok(_) => "its properties".to_owned(),
             Err(unreadable) => unreadable.what,
         };
-        return error.within(&format!("'{}' is damaged ({why})", path.display()));
+        let place = format!("'{}' is damaged ({why})", path.display());
+        return Error::damage(without_manifest(error.without_remedy())).within(&place);
     }
     if let Some(number) = number_of_table(error.message()) {
         let path = dir.join(format!("{number:06}.sst"));
@@ -49,6 +50,15 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         }
         true => error,
         false => error.within(&format!("RocksDB's logs, {}, or its MANIFEST", logs.join(", "))),
+    }
+}
+
+/// RocksDB's text without "  The file …/MANIFEST-000005 may be corrupted.", which it appends to
+/// whatever it finds while it reads that.
+fn without_manifest(text: &str) -> &str {
+    match text.rsplit_once("  The file ") {
+        Some((rest, blamed)) if blamed.ends_with(" may be corrupted.") => rest,
+        _ => text,
     }
 }
 
@@ -74,5 +84,15 @@ mod tests {
         assert!(swapped.contains("/000009.sst' is not the file that it was"), "{swapped}");
         let other = named("Corruption: Sequence number is being set backwards");
         assert!(other.contains("/000021.log'"), "{other}");
+    }
+
+    #[test]
+    fn a_damaged_file_of_rows_is_blamed_and_not_the_manifest_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("000009.sst"), "no table").unwrap();
+        let text = "Corruption: file is too short  The file /there/MANIFEST-000005 may be corrupted.";
+        let named = name_files(dir.path(), Error::damage(text)).message().to_owned();
+        assert!(named.contains("/000009.sst' is damaged") && named.contains("too short"), "{named}");
+        assert!(!named.contains("MANIFEST") && named.ends_with("damo salvage"), "{named}");
     }
 }

@@ -134,7 +134,7 @@ impl Rocks {
             return Ok(rocks);
         }
         drop(rocks);
-        open(Metadata::Cached(room))
+        open(Metadata::Cached(room)).map_err(|error| blame::name_files(dir, error))
     }
 
     fn open_with(
@@ -457,7 +457,7 @@ fn translate(error: &RocksError) -> Error {
         || (text.contains("While lock file") && text.contains("Resource temporarily unavailable"));
     let status = match error.kind() {
         ErrorKind::IOError if locked => Status::Busy,
-        ErrorKind::Corruption => Status::Corruption,
+        ErrorKind::Corruption => return Error::damage(text),
         ErrorKind::NotSupported => Status::NotSupported,
         _ => Status::Io,
     };

@@ -122,6 +122,9 @@ impl Calls<'_> {
                 self.has_stopped = true;
                 salvaged.tell(format!("journal/{name}: calls before {first} are missing"))?;
             }
+            if (has_ended || *first == before + 1) && journal::is_headerless(path)? {
+                salvaged.tell(format!("journal/{name}: it is cut off within its header"))?;
+            }
             let read = journal::read_whole(path, *first, through, self);
             if let Some(error) = self.failure.take() {
                 return Err(error);
@@ -138,7 +141,7 @@ impl Calls<'_> {
                 Err(error) => {
                     (is_end, has_ended) = (false, false);
                     let remark = "; what follows in it was not read";
-                    salvaged.tell(format!("journal/{name}: {}{remark}", error.message()))?;
+                    salvaged.tell(format!("journal/{name}: {}{remark}", error.without_remedy()))?;
                 }
             }
         }
@@ -182,7 +185,7 @@ impl Replay for Calls<'_> {
             Ok(()) => Ok(()),
             // It says something else than what is known of its group.
             Err(error) if [Status::Corruption, Status::InvalidArgument].contains(&error.status()) => {
-                self.unfit.insert(config, (group, error.message().to_owned()));
+                self.unfit.insert(config, (group, error.without_remedy().to_owned()));
                 Ok(())
             }
             Err(error) => Err(error).inspect_err(|error| self.failure = Some(error.clone())),

@@ -10,7 +10,7 @@ mod rows;
 mod sources;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -198,7 +198,9 @@ fn write_groups(
     // Where several describe a group, the directory's own documents count most, then its journal.
     let mut configs = BTreeMap::new();
     describe(likeness, &mut configs, salvaged)?;
-    configs.extend(calls::configs(&dir.join(JOURNAL)));
+    let journals = calls::configs(&dir.join(JOURNAL));
+    let is_from_journal: BTreeSet<u16> = journals.keys().copied().collect();
+    configs.extend(journals);
     describe(documents, &mut configs, salvaged)?;
     let mut batch = Batch::default();
     for (number, config) in &configs {
@@ -211,9 +213,8 @@ fn write_groups(
             }
         }
         if !documents.contains_key(&config_key(*number)) {
-            let what =
-                "is not there; the journal's is used, or that of the directory that was given for this";
-            salvaged.tell(format!("the description of group {number} {what}"))?;
+            let used = if is_from_journal.contains(number) { "the journal" } else { "the other storage" };
+            salvaged.tell(format!("the description of group {number} is lost; the one in {used} is used"))?;
         }
     }
     let rocks = core.rocks()?;

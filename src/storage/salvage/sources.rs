@@ -243,7 +243,7 @@ fn kept(dir: &Path, salvaged: &mut Salvaged) -> Result<Vec<Option<SstFile>>> {
     let mut files = Vec::new();
     match incoming::list(dir) {
         Ok(paths) => files.extend(paths.iter().filter_map(|path| SstFile::open(path).ok()).map(Some)),
-        Err(error) => salvaged.tell(error.message().to_owned())?,
+        Err(error) => salvaged.tell(error.without_remedy().to_owned())?,
     }
     Ok(files)
 }

@@ -31,9 +31,6 @@ pub(in crate::storage) const INVENTORY: &str = "INVENTORY";
 const NEW: &str = "INVENTORY.new";
 const FORMAT: &str = "damo inventory 1";
 const CURRENT: &str = "CURRENT";
-/// What to do about damage, at the end of a message.
-const REMEDY: &str =
-    "restore the directory from a copy or a checkpoint, or save what can be read with damo salvage";
 /// How often the files are looked for anew when RocksDB replaces one meanwhile.
 const ATTEMPTS: usize = 100;
 
@@ -131,7 +128,8 @@ impl Inventory {
     /// Writes and syncs the inventory, in place of the one before.
     ///
     /// # Errors
-    /// `IO`. The one before stays then.
+    /// `IO`. The one before stays then, unless only the folder could not be synced: then this one
+    /// is there until the machine loses power, and maybe after it.
     pub(in crate::storage) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(INVENTORY);
         let write = || -> io::Result<()> {
@@ -287,13 +285,8 @@ fn checksum_line(json: &[u8]) -> String {
     format!("crc32 {:08x}\n", crc32fast::hash(json))
 }
 
-/// What an error of comparing says, without what to do about it.
-pub(super) fn without_remedy(error: &Error) -> String {
-    error.message().trim_end_matches(REMEDY).trim_end_matches("; ").to_owned()
-}
-
 fn corruption(path: &Path, what: &str) -> Error {
-    Error::corruption(format!("'{}' {what}; {REMEDY}", path.display()))
+    Error::damage(format_args!("'{}' {what}", path.display()))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

@@ -11,7 +11,6 @@ use std::path::Path;
 use super::Live;
 use crate::regular;
 use crate::storage::rocks::Inventory;
-use crate::storage::rocks::inventory::without_remedy;
 use crate::storage::rocks::log_file::{self, End};
 use crate::storage::rocks::sst::{SstFile, take, varint};
 
@@ -30,7 +29,7 @@ pub(super) fn find(dir: &Path, inventory: Option<&Inventory>) -> Result<String, 
         End::Whole | End::Torn => {}
     }
     let compared = inventory.map_or(Ok(()), |inventory| inventory.compare_manifest(dir));
-    compared.map_err(|error| without_remedy(&error))?;
+    compared.map_err(|error| error.without_remedy().to_owned())?;
     Ok(name.to_owned())
 }
 

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use rust_rocksdb::{DB, IteratorMode, Options};
 
-use super::inventory::without_remedy;
 use super::log_file::{self, End};
 use super::sst::SstFile;
 use super::{Inventory, META, translate};
@@ -64,7 +63,7 @@ impl Wreck {
         let mut wreck = Wreck::default();
         let names = names(dir)?;
         let inventory = Inventory::read(dir).unwrap_or_else(|error| {
-            wreck.damage.push(without_remedy(&error));
+            wreck.damage.push(error.without_remedy().to_owned());
             None
         });
         let found = manifest::find(dir, inventory.as_ref());
@@ -73,7 +72,7 @@ impl Wreck {
         if let Some(Err(error)) = inventory.as_ref().map(|inventory| inventory.compare_logs(dir)) {
             // Damage of a log was told above.
             if std::mem::replace(&mut logs_are_whole, false) {
-                wreck.damage.push(without_remedy(&error));
+                wreck.damage.push(error.without_remedy().to_owned());
             }
         }
         if let Some(manifest) = manifest
@@ -163,7 +162,7 @@ impl Wreck {
         let (db, live) = match open() {
             Ok(found) => found,
             Err(error) => {
-                self.damage.push(format!("MANIFEST: {}", translate(&error).message()));
+                self.damage.push(format!("MANIFEST: {}", translate(&error).without_remedy()));
                 return false;
             }
         };
