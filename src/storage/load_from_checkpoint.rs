@@ -14,7 +14,7 @@ use super::filters::Prepared;
 use super::group::{self, Group};
 use super::open::{check_format, open_here};
 use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
-use super::rocks::{Inventory, Rocks, check_without};
+use super::rocks::{Inventory, Opening, Rocks, check_without};
 use super::{Core, Storage, names, restore, scan};
 use crate::error::{Error, Result, Status};
 use crate::journal;
@@ -149,7 +149,7 @@ impl Core {
     }
 
     fn open_rocks(&self) -> Result<Arc<Rocks>> {
-        let rocks = Arc::new(open_here(&self.dir, &self.options, &self.expiry, &[])?);
+        let rocks = Arc::new(open_here(&self.dir, Opening::Existing, &self.options, &self.expiry, &[])?);
         *self.rocks.write() = Some(Arc::clone(&rocks));
         Ok(rocks)
     }

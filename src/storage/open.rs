@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::prefetch::Prefetcher;
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
-use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Rocks, check_without};
+use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Opening, Rocks, check_without};
 use super::writer::{Writer, WriterThread};
 use super::{
     Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group, incoming,
@@ -189,7 +189,7 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
             .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
     }
     directory.touch_rocksdb();
-    let rocks = open_here(dir, options, expiry, &incoming::list(dir)?)?;
+    let rocks = open_here(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
     if inventory.is_none() {
         // Before the format says that there must be one.
         rocks.write_inventory()?;
@@ -203,7 +203,7 @@ fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<
     let dir = directory.path();
     begin::mark(dir)?;
     directory.touch_rocksdb();
-    let begun = open_here(dir, options, expiry, &[]).and_then(|rocks| {
+    let begun = open_here(dir, Opening::New, options, expiry, &[]).and_then(|rocks| {
         write_format(&rocks, dir)?;
         begin::unmark(dir)?;
         Ok(rocks)
@@ -281,11 +281,12 @@ pub(super) fn missing_inventory(dir: &Path) -> Error {
     Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
 }
 
-/// Opens the database of a storage, whose files are known to be whole. From then on the inventory
+/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on the inventory
 /// says how they begin. One of the files of `kept` may have to take the place of one that is
 /// missing.
 pub(super) fn open_here(
     dir: &Path,
+    opening: Opening,
     options: &StorageOptions,
     expiry: &Arc<Expiry>,
     kept: &[PathBuf],
@@ -296,7 +297,7 @@ pub(super) fn open_here(
         inventory.begin(dir)?;
     }
     let expiry = Arc::clone(expiry);
-    let rocks = Rocks::open(dir, options, kept, move |value| expiry.fate(value))?;
+    let rocks = Rocks::open(dir, opening, options, kept, move |value| expiry.fate(value))?;
     rocks.note_last(last);
     Ok(rocks)
 }

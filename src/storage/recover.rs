@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::open::{missing_inventory, open_here};
-use super::rocks::Inventory;
+use super::rocks::{Inventory, Opening};
 use super::{Core, checkpoint, incoming, room};
 use crate::error::{Error, Result, Status};
 
@@ -85,7 +85,7 @@ impl Core {
             None => return Err(missing_inventory(&self.dir)),
         }
         let kept = incoming::list(&self.dir)?;
-        let rocks = open_here(&self.dir, &self.options, &self.expiry, &kept)?;
+        let rocks = open_here(&self.dir, Opening::Existing, &self.options, &self.expiry, &kept)?;
         rocks.note_last(self.last_number());
         let metadata = rocks.metadata_bytes()?;
         *place = Some(Arc::new(rocks));

@@ -170,6 +170,16 @@ static int looking_fails_while_loading(void) {
   return status == DAMO_STATUS_OK ? 0 : 3;
 }
 
+/* A file that may not be looked at is there all the same, also for RocksDB. */
+static int looking_fails_while_opening(void) {
+  inject(AT_STAT, "", nth, 1, error);
+  storage = damo_storage_new(dir, 0, NULL);
+  if (stop_injecting() == 0) exit(1);
+  CHECK(storage != NULL || damo_last_error_code() != DAMO_STATUS_CORRUPTION);
+  damo_storage_free(storage);
+  return 0;
+}
+
 static int check_five(void) { return open_storage(), check_weights(5), close_storage(), 0; }
 static int check_nine(void) { return open_storage(), check_weights(9), close_storage(), 0; }
 
@@ -224,6 +234,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < KEYS * DIM; i++) gradients[i] = -1;
 
   for_each_call(manifest_cannot_be_synced, check_six);
+  for_each_call(looking_fails_while_opening, check_five);
   for (nth = 1; nth <= 2; nth++) {
     error = EIO;
     start_anew();

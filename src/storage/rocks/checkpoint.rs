@@ -5,7 +5,7 @@ use std::path::Path;
 use rust_rocksdb::checkpoint::Checkpoint;
 use rust_rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 
-use super::options::Logs;
+use super::options::{Logs, Opening};
 use super::{META, Metadata, Rocks, blame, options, translate};
 use crate::error::Result;
 use crate::storage::options::StorageOptions;
@@ -27,8 +27,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(META, options::meta(&cache)),
         ];
-        let mut database = options::database(options, Logs::Tracked);
-        database.create_if_missing(false);
+        let mut database = options::database(options, Opening::Existing, Logs::Tracked);
         database.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
             .map_err(|error| blame::name_files(dir, translate(&error)))?;

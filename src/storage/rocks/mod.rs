@@ -31,6 +31,7 @@ use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
 use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
+pub(super) use options::Opening;
 pub(super) use options::background_threads;
 use options::{Logs, METADATA_PART, Metadata};
 pub(super) use ranges::KeyRange;
@@ -112,21 +113,28 @@ impl Rocks {
         Ok(if empty { Found::Begun } else { Found::ForeignRocksDb })
     }
 
-    /// Opens or makes the database in `dir`. `fate` is asked for each row that is merged. The files
+    /// Opens the database in `dir`, or makes it. `fate` is asked for each row that is merged. The files
     /// of `kept` may be needed in place of some that are missing.
     pub(super) fn open(
         dir: &Path,
+        opening: Opening,
         options: &StorageOptions,
         kept: &[PathBuf],
         fate: impl Fn(&[u8]) -> Fate + Clone + Send + Sync + 'static,
     ) -> Result<Rocks> {
-        let open = |metadata| match Rocks::open_with(dir, options, metadata, Logs::Tracked, fate.clone()) {
-            // Sequence numbers are compared first, so no document is missing.
-            Err(error) if error.message().contains("Mismatched size of the WAL") => {
-                Rocks::open_with(dir, options, metadata, Logs::Whole, fate.clone())
-            }
-            outcome => outcome,
-        };
+        let open_with =
+            |metadata, logs| Rocks::open_with(dir, opening, options, metadata, logs, fate.clone());
+        let open =
+            |metadata| match open_with(metadata, Logs::Tracked) {
+                // Sequence numbers are compared first, so no document is missing.
+                Err(error) if error.message().contains("Mismatched size of the WAL") => {
+                    open_with(metadata, Logs::Whole)
+                }
+                Err(error) if error.message().contains("create_if_missing is false") => Err(Error::io(
+                    format!("'{}' cannot be looked at: {}", dir.join("CURRENT").display(), error.message()),
+                )),
+                outcome => outcome,
+            };
         let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
             .map_err(|error| blame::name_files(dir, error))?;
         let room = options.cache_bytes / METADATA_PART;
@@ -139,6 +147,7 @@ impl Rocks {
 
     fn open_with(
         dir: &Path,
+        opening: Opening,
         options: &StorageOptions,
         metadata: Metadata,
         logs: Logs,
@@ -155,7 +164,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(META, options::meta(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&options::database(options, logs), dir, families)
+        let db = DB::open_cf_descriptors(&options::database(options, opening, logs), dir, families)
             .map_err(|error| translate(&error))?;
         let mut read_options = ReadOptions::default();
         // Rows go into the cache of rows; their blocks would only push filters and indexes out.

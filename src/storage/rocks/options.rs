@@ -69,9 +69,19 @@ pub(super) enum Logs {
     Whole,
 }
 
-pub(super) fn database(options: &StorageOptions, logs: Logs) -> Options {
+/// Whether the database is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Opening {
+    /// It is made if it is not.
+    New,
+    /// It is, also where RocksDB cannot look.
+    Existing,
+}
+
+pub(super) fn database(options: &StorageOptions, opening: Opening, logs: Logs) -> Options {
     let mut database = Options::default();
-    database.create_if_missing(true);
+    // RocksDB takes a CURRENT that it may not look at for none, and would write another one.
+    database.create_if_missing(opening == Opening::New);
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
     // The log holds documents only. A torn last record is what a killed process leaves; damage anywhere else is an

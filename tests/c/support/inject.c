@@ -87,6 +87,11 @@ OPENING(open64, (const char *path, int flags, ...), AT_FDCWD)
 OPENING(openat, (int dir, const char *path, int flags, ...), dir)
 OPENING(openat64, (int dir, const char *path, int flags, ...), dir)
 
+/* RocksDB asks so whether a file is there. */
+int access(const char *path, int mode) {
+  return fails(AT_STAT, path, -1) ? -1 : (int)syscall(SYS_faccessat, AT_FDCWD, path, mode);
+}
+
 int statx(int dir, const char *path, int flags, unsigned mask, struct statx *found) {
   return fails(AT_STAT, path, -1) ? -1 : (int)syscall(SYS_statx, dir, path, flags, mask, found);
 }
