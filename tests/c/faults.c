@@ -170,9 +170,9 @@ static int looking_fails_while_loading(void) {
   return status == DAMO_STATUS_OK ? 0 : 3;
 }
 
-/* A file that may not be looked at is there all the same, also for RocksDB. */
+/* A CURRENT that may not be looked at is there all the same, also for RocksDB. */
 static int looking_fails_while_opening(void) {
-  inject(AT_STAT, "", nth, 1, error);
+  inject(AT_STAT, "CURRENT", nth, 1, error);
   storage = damo_storage_new(dir, 0, NULL);
   if (stop_injecting() == 0) exit(1);
   CHECK(storage != NULL || damo_last_error_code() != DAMO_STATUS_CORRUPTION);
