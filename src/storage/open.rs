@@ -281,9 +281,9 @@ pub(super) fn missing_inventory(dir: &Path) -> Error {
     Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
 }
 
-/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on the inventory
-/// says how they begin. One of the files of `kept` may have to take the place of one that is
-/// missing.
+/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on
+/// the inventory says how they begin. One of the files of `kept` may have to take the place of one
+/// that is missing.
 pub(super) fn open_here(
     dir: &Path,
     opening: Opening,

@@ -113,8 +113,8 @@ impl Rocks {
         Ok(if empty { Found::Begun } else { Found::ForeignRocksDb })
     }
 
-    /// Opens the database in `dir`, or makes it. `fate` is asked for each row that is merged. The files
-    /// of `kept` may be needed in place of some that are missing.
+    /// Opens the database in `dir`, or makes it. `fate` is asked for each row that is merged. The
+    /// files of `kept` may be needed in place of some that are missing.
     pub(super) fn open(
         dir: &Path,
         opening: Opening,

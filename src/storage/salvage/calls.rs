@@ -122,7 +122,9 @@ impl Calls<'_> {
                 self.has_stopped = true;
                 salvaged.tell(format!("journal/{name}: calls before {first} are missing"))?;
             }
-            if (has_ended || *first == before + 1) && journal::is_headerless(path)? {
+            // One that cannot be looked at cannot be read either, which is told below.
+            let is_headerless = journal::is_headerless(path).unwrap_or(false);
+            if (has_ended || *first == before + 1) && is_headerless {
                 salvaged.tell(format!("journal/{name}: it is cut off within its header"))?;
             }
             let read = journal::read_whole(path, *first, through, self);
