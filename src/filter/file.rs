@@ -29,7 +29,13 @@ pub(super) const PIECE: usize = 1 << 20;
 const ATTEMPTS: usize = 10;
 
 /// An open file whose lock this process has.
+///
+/// The file that is locked is never the one that is mapped. A mapping keeps its file open until the
+/// process's memory is gone, and the system may hold that for a while after a killed process has
+/// been waited for (it is being scanned for huge pages, or read through /proc). Whoever starts the
+/// next process at once would be told that the filter is in use.
 pub(super) struct OwnedFile {
+    lock: File,
     file: File,
     pid: u32,
 }
@@ -56,17 +62,15 @@ impl OwnedFile {
                 }
                 _ => {}
             }
-            let file = match how.open(path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(failed(path, "cannot be opened", &error)),
+            let (Some(lock), Some(file)) = (open_with(how, path)?, open_with(how, path)?) else {
+                return Ok(None);
             };
-            match file.try_lock() {
+            match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(busy(named)),
                 Err(TryLockError::Error(error)) => return Err(failed(path, "cannot be locked", &error)),
             }
-            let file = OwnedFile { file, pid: std::process::id() };
+            let file = OwnedFile { lock, file, pid: std::process::id() };
             // Whoever had it may have put another in its place before letting go of it.
             if file.is_at(path).map_err(|error| failed(path, "cannot be looked at", &error))? {
                 return Ok(Some(file));
@@ -79,10 +83,12 @@ impl OwnedFile {
         &self.file
     }
 
+    /// Whether the file at `path` is the one that is open, and the one that is locked.
     fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let ours = self.file.metadata()?;
+        let which = |found: fs::Metadata| (found.dev(), found.ino());
+        let (locked, open) = (which(self.lock.metadata()?), which(self.file.metadata()?));
         match fs::metadata(path) {
-            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+            Ok(there) => Ok(locked == open && open == which(there)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -94,7 +100,7 @@ impl Drop for OwnedFile {
         // Closing would do, but for children that were forked meanwhile and have the file open, too. Such a child
         // leaves the lock to its parent.
         if self.pid == std::process::id() {
-            let _ = self.file.unlock();
+            let _ = self.lock.unlock();
         }
     }
 }
@@ -206,6 +212,15 @@ impl Drop for NewFile {
         if self.owned.is_some() {
             let _ = fs::remove_file(&self.new);
         }
+    }
+}
+
+/// None when nothing is there.
+fn open_with(how: &fs::OpenOptions, path: &Path) -> Result<Option<File>> {
+    match how.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, "cannot be opened", &error)),
     }
 }
 
