@@ -59,9 +59,9 @@ fn errors_of(kind_name: &str) -> Vec<Error> {
 pub fn exhaustive(lane: &mut Lane) {
     let scenes = scenes();
     let pairs = scenes.iter().flat_map(|scene| DURABILITIES.map(|durability| (scene, durability)));
-    for (index, (scene, durability)) in pairs.enumerate() {
+    for (scene, durability) in pairs {
         let name = format!("{}:{durability}", scene.name);
-        if !lane.is_mine(index as u64) || !lane.is_wanted(&name) {
+        if !lane.is_wanted(&name) {
             continue;
         }
         exhaust(lane, scene, durability, &name);
@@ -69,7 +69,7 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str) {
-    for nth in 1.. {
+    for nth in lane.share() {
         // The first trial tells which kind of call it is.
         let first = fail(lane, scene, durability, plan(nth, ERRORS[0], LENGTHS[0]));
         lane.record(&first.verdict, &format!("--repeat {name}:{nth}:{}:{}", ERRORS[0].0, LENGTHS[0].0));

@@ -28,10 +28,10 @@ pub fn exhaustive(lane: &mut Lane) {
     let pairs = scenes.iter().flat_map(|scene| DURABILITIES.map(|durability| (scene, durability)));
     for (index, (scene, durability)) in pairs.enumerate() {
         let name = format!("{}:{durability}", scene.name);
-        if !lane.is_mine(index as u64) || !lane.is_wanted(&name) {
+        if !lane.is_wanted(&name) {
             continue;
         }
-        for nth in 1.. {
+        for nth in lane.share() {
             let mut random = random(lane.options.seed, nth as u64 ^ (index as u64) << 32);
             let mut parts = vec![0];
             let mut fired = false;

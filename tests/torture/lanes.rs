@@ -126,6 +126,12 @@ impl Lane {
         number % self.options.jobs == self.index
     }
 
+    /// The numbers of calls, from 1, that are for this lane. All lanes share each operation, so that
+    /// one operation keeps all cores at work.
+    pub fn share(&self) -> impl Iterator<Item = i64> + use<> {
+        (1 + self.index as i64..).step_by(self.options.jobs as usize)
+    }
+
     pub fn is_wanted(&self, name: &str) -> bool {
         name.contains(&self.options.only)
     }

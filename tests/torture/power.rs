@@ -34,12 +34,12 @@ fn after_cut(durability: &str) -> Promise {
 pub fn exhaustive(lane: &mut Lane) {
     let scenes = scenes();
     let pairs = scenes.iter().flat_map(|scene| DURABILITIES.map(|durability| (scene, durability)));
-    for (index, (scene, durability)) in pairs.enumerate() {
+    for (scene, durability) in pairs {
         let name = format!("{}:{durability}", scene.name);
-        if !lane.is_mine(index as u64) || !lane.is_wanted(&name) {
+        if !lane.is_wanted(&name) {
             continue;
         }
-        for nth in 1.. {
+        for nth in lane.share() {
             let mut fired = false;
             for lottery in LOTTERIES {
                 if lane.is_over() {
