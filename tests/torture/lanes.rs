@@ -126,8 +126,8 @@ impl Lane {
         number % self.options.jobs == self.index
     }
 
-    /// The numbers of calls, from 1, that are for this lane. All lanes share each operation, so that
-    /// one operation keeps all cores at work.
+    /// The numbers of calls, from 1, that are for this lane. All lanes share each operation, so
+    /// that one operation keeps all cores at work.
     pub fn share(&self) -> impl Iterator<Item = i64> + use<> {
         (1 + self.index as i64..).step_by(self.options.jobs as usize)
     }
