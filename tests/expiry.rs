@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{float, initializer, int, lookup, optimizer, params, peek, sgd};
+use common::{float, initializer, int, lookup, optimizer, params, peek, sgd, text};
 use damo::embedding::Embedding;
 use damo::params::{Params, Value};
 use damo::storage::Storage;
@@ -104,9 +104,14 @@ fn the_time_to_live_is_that_of_the_opening() {
         let storage = open(dir.path(), 0, &[]);
         sgd(&storage, 1, 1.0, &[]).apply_gradients(&[1], &[0.5]).unwrap();
     }
-    for (ttl_seconds, age_ms, found) in
-        [(0, 1_000_000_000, 1), (100, 99_999, 1), (50, 99_999, 0), (100, 99_999, 1), (99, 99_999, 0)]
-    {
+    for (ttl_seconds, age_ms, found) in [
+        (0, 99_999, 1),
+        (100, 99_999, 1),
+        (50, 99_999, 0),
+        (100, 99_999, 1),
+        (99, 99_999, 0),
+        (0, 1_000_000_000, 1),
+    ] {
         let storage = open(dir.path(), ttl_seconds, &[]);
         storage.set_clock_for_test(START + age_ms).unwrap();
         let (_, was_found) = peek(&sgd(&storage, 1, 1.0, &[]), &[1]);
@@ -132,4 +137,66 @@ fn deleted_and_expired_rows_do_not_come_back_under_a_longer_time_to_live() {
     }
     let storage = open(dir.path(), 0, &[]);
     assert_eq!(peek(&sgd(&storage, 1, 1.0, &[]), &[1, 2]), (vec![0.0, 1.0], vec![0, 1]));
+}
+
+/// What reads one moment sees all of it, whatever expires and is merged meanwhile.
+#[test]
+fn rows_that_expire_while_they_are_read_are_still_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 3600, &[("threads", int(1))]);
+    let embedding = sgd(&storage, 256, 1.0, &[]);
+    const ROWS: i64 = 40_000;
+    let keys: Vec<i64> = (0..ROWS).collect();
+    keys.chunks(10_000).for_each(|keys| drop(lookup(&embedding, keys)));
+    storage.compact().unwrap();
+    let mut rows = storage.rows(Some(0)).unwrap();
+    assert!(rows.next_row().unwrap().is_some());
+    storage.set_clock_for_test(START + 3_601_000).unwrap();
+    storage.compact().unwrap();
+    let mut seen = 1;
+    while rows.next_row().unwrap().is_some() {
+        seen += 1;
+    }
+    assert_eq!((seen, storage.row_count(None).unwrap()), (ROWS, 0));
+    drop(rows);
+    storage.compact().unwrap();
+    assert_eq!(storage.stat("expired_rows").unwrap(), ROWS as u64, "merging drops them afterwards");
+}
+
+#[test]
+fn a_clock_that_goes_back_brings_no_row_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 3600, &[]);
+    let embedding = sgd(&storage, 1, 1.0, &[]);
+    embedding.apply_gradients(&[5], &[0.5]).unwrap();
+    storage.flush().unwrap();
+    storage.set_clock_for_test(START + 3_600_500).unwrap();
+    storage.compact().unwrap();
+    storage.set_clock_for_test(START + 3_599_500).unwrap();
+    assert_eq!(peek(&embedding, &[5]).1, [0]);
+    assert_eq!(storage.row_count(None).unwrap(), 0);
+    embedding.apply_gradients(&[6], &[0.5]).unwrap();
+    assert_eq!(embedding.record(6).unwrap().update_time, START + 3_600_500);
+}
+
+/// Not even over an opening: the latest time that was used is on record, and in the journal.
+#[test]
+fn an_earlier_clock_at_the_next_opening_brings_no_row_back() {
+    for durability in ["process", "checkpoint"] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let storage = open(dir.path(), 3600, &[("durability", text(durability))]);
+            let embedding = sgd(&storage, 1, 1.0, &[]);
+            embedding.apply_gradients(&[5], &[0.5]).unwrap();
+            storage.set_clock_for_test(START + 3_700_000).unwrap();
+            assert_eq!(peek(&embedding, &[5]).1, [0]);
+        }
+        let storage = open(dir.path(), 3600, &[]);
+        storage.set_clock_for_test(START + 3_000_000).unwrap();
+        let embedding = sgd(&storage, 1, 1.0, &[]);
+        assert_eq!(peek(&embedding, &[5]).1, [0], "{durability}");
+        embedding.apply_gradients(&[5], &[0.5]).unwrap();
+        let record = embedding.record(5).unwrap();
+        assert_eq!((record.update_time, record.update_num), (START + 3_700_000, 1), "{durability}");
+    }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, damo_status};
 
 /// Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
 /// until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
+/// A storage's time never goes back: after a time was used, an earlier one counts as that time.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
 #[unsafe(no_mangle)]

@@ -1,19 +1,35 @@
 //! Expiry: a row that has not been updated for the time to live is gone, for every call at once; merging gives its space back.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::row::{self, Stored};
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 
 pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// How old the time on record may become while rows are written.
+const RECORD_EVERY_MS: u64 = 60 * 1000;
 
-/// The clock, the time to live, and what increments still need to know of rows that are gone.
+/// The time, the time to live, and what increments still need to know of rows that are gone.
 pub(super) struct Expiry {
     /// Milliseconds; 0 is for ever.
     ttl_ms: AtomicU64,
     /// What a test has set the clock to; 0 for the system's.
     set_now: AtomicU64,
+    /// The latest time that was used. Time never goes back, whatever the clock does: a row that is
+    /// gone would be there again, in memory and not on disk.
+    latest: AtomicU64,
+    /// The latest time that earlier processes used, as far as it is on record.
+    restored: AtomicU64,
+    /// The time that is on record now.
+    recorded: AtomicU64,
+    /// When the scans under way began, and how many at the time.
+    scans: Mutex<BTreeMap<u64, usize>>,
+    /// The earliest of them; u64::MAX when there is none.
+    oldest_scan: AtomicU64,
     expired: AtomicU64,
     /// The number and the time of the oldest dump that an increment may follow; u64::MAX when there is none.
     oldest_number: AtomicU64,
@@ -35,6 +51,25 @@ impl Drop for TombstoneHold<'_> {
     }
 }
 
+/// While one exists, merging leaves the rows that were there when it was made.
+pub(super) struct RowHold {
+    expiry: Arc<Expiry>,
+    time: u64,
+}
+
+impl Drop for RowHold {
+    fn drop(&mut self) {
+        let mut scans = self.expiry.scans.lock();
+        if let Some(count) = scans.get_mut(&self.time) {
+            *count -= 1;
+            if *count == 0 {
+                scans.remove(&self.time);
+            }
+        }
+        self.expiry.tell_oldest(&scans);
+    }
+}
+
 /// What becomes of a row when it is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -51,6 +86,11 @@ impl Expiry {
         let expiry = Expiry {
             ttl_ms: AtomicU64::new(0),
             set_now: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
+            recorded: AtomicU64::new(0),
+            scans: Mutex::new(BTreeMap::new()),
+            oldest_scan: AtomicU64::new(u64::MAX),
             expired: AtomicU64::new(0),
             oldest_number: AtomicU64::new(u64::MAX),
             oldest_time: AtomicU64::new(u64::MAX),
@@ -77,17 +117,54 @@ impl Expiry {
         self.ttl_ms.store(ttl_ms, Ordering::Relaxed);
     }
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970: what the clock says, or the latest time that was used if that is
+    /// later.
     pub(super) fn now_ms(&self) -> u64 {
+        let now = self.clock_ms();
+        let latest = self.latest.load(Ordering::SeqCst);
+        // Most calls find the millisecond there, and do not take the cache line from each other.
+        if now <= latest { latest } else { self.latest.fetch_max(now, Ordering::SeqCst).max(now) }
+    }
+
+    /// As `now_ms`, and the clock's time does not count as used.
+    pub(super) fn now_unused_ms(&self) -> u64 {
+        self.clock_ms().max(self.latest_ms())
+    }
+
+    fn clock_ms(&self) -> u64 {
         match self.set_now.load(Ordering::Relaxed) {
             0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
             set => set,
         }
     }
 
-    /// For tests: the time from now on; 0 for the system's.
+    /// The latest time that was used.
+    pub(super) fn latest_ms(&self) -> u64 {
+        self.latest.load(Ordering::SeqCst)
+    }
+
+    /// Whether what is on record is so old that it should be written anew.
+    pub(super) fn is_record_old(&self) -> bool {
+        self.latest_ms() > self.recorded.load(Ordering::Relaxed).saturating_add(RECORD_EVERY_MS)
+    }
+
+    /// Says which time is on record.
+    pub(super) fn set_recorded(&self, time: u64) {
+        self.recorded.store(time, Ordering::Relaxed);
+    }
+
+    /// Says which time was used before: by an earlier process, or in what is loaded.
+    pub(super) fn restore_time(&self, time: u64) {
+        self.restored.fetch_max(time, Ordering::SeqCst);
+        self.latest.fetch_max(time, Ordering::SeqCst);
+    }
+
+    /// For tests: what the clock says from now on; 0 for the system's clock. What the system's has
+    /// said is forgotten, so that a test's may be earlier.
     pub(super) fn set_now_ms(&self, now: u64) {
-        self.set_now.store(now, Ordering::Relaxed);
+        if self.set_now.swap(now, Ordering::Relaxed) == 0 && now != 0 {
+            self.latest.store(self.restored.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
     }
 
     /// Rows whose last update is before this are gone at the time `now`; 0 when none are.
@@ -127,6 +204,20 @@ impl Expiry {
         TombstoneHold(self)
     }
 
+    /// Keeps the rows of now, and of each later moment, for a scan that begins.
+    pub(super) fn hold_rows(self: &Arc<Expiry>) -> RowHold {
+        let mut scans = self.scans.lock();
+        let time = self.now_ms();
+        *scans.entry(time).or_default() += 1;
+        self.tell_oldest(&scans);
+        RowHold { expiry: Arc::clone(self), time }
+    }
+
+    fn tell_oldest(&self, scans: &BTreeMap<u64, usize>) {
+        let oldest = scans.first_key_value().map_or(u64::MAX, |(time, _)| *time);
+        self.oldest_scan.store(oldest, Ordering::SeqCst);
+    }
+
     fn is_held(&self) -> bool {
         self.holds.load(Ordering::Acquire) > 0
     }
@@ -151,7 +242,10 @@ impl Expiry {
         if settled == 0 {
             return Fate::Stay;
         }
-        let now = self.now_ms().min(settled);
+        // RocksDB asks for rows that a snapshot needs, too. In this order: the moment of a scan that
+        // is not seen here yet is not earlier than this time.
+        let now = self.now_ms();
+        let now = now.min(settled).min(self.oldest_scan.load(Ordering::SeqCst));
         match row::parse(value) {
             Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
                 self.count_expired(1);
@@ -177,7 +271,8 @@ impl Expiry {
 }
 
 impl super::Storage {
-    /// Sets the clock by which rows expire, in milliseconds since 1970; 0 for the system's. For tests.
+    /// Sets the clock by which rows expire, in milliseconds since 1970; 0 for the system's. For
+    /// tests. The storage's time does not go back with it.
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
@@ -213,6 +308,43 @@ mod tests {
         expiry.set_ttl_ms(0);
         assert_eq!(expiry.fate(&stored(0)), Fate::Stay);
         assert_eq!(expiry.fate(b"damaged"), Fate::Stay);
+    }
+
+    #[test]
+    fn time_does_not_go_back() {
+        let expiry = Expiry::new(10).unwrap();
+        assert!(expiry.now_ms() > 1_700_000_000_000);
+        expiry.set_now_ms(5_000);
+        assert_eq!((expiry.now_unused_ms(), expiry.latest_ms()), (5_000, 0));
+        assert_eq!((expiry.now_ms(), expiry.latest_ms()), (5_000, 5_000));
+        expiry.set_now_ms(4_000);
+        assert_eq!(expiry.now_ms(), 5_000);
+        expiry.set_now_ms(6_000);
+        expiry.restore_time(7_000);
+        assert_eq!(expiry.now_ms(), 7_000);
+        expiry.set_now_ms(0);
+        assert!(expiry.now_ms() > 1_700_000_000_000);
+        expiry.set_now_ms(1);
+        assert_eq!(expiry.now_ms(), 7_000);
+    }
+
+    #[test]
+    fn rows_that_a_scan_has_to_see_stay_until_it_has_ended() {
+        let expiry = Arc::new(Expiry::new(10).unwrap());
+        expiry.set_now_ms(100_000);
+        expiry.set_settled(u64::MAX, u64::MAX);
+        let early = expiry.hold_rows();
+        expiry.set_now_ms(105_000);
+        let (late, again) = (expiry.hold_rows(), expiry.hold_rows());
+        expiry.set_now_ms(200_000);
+        let fates = |expiry: &Expiry| [90_000, 90_001, 95_001].map(|time| expiry.fate(&stored(time)));
+        assert_eq!(fates(&expiry), [Fate::Go, Fate::Stay, Fate::Stay]);
+        drop(early);
+        assert_eq!(fates(&expiry), [Fate::Go, Fate::Go, Fate::Stay]);
+        drop(late);
+        assert_eq!(fates(&expiry), [Fate::Go, Fate::Go, Fate::Stay]);
+        drop(again);
+        assert_eq!(fates(&expiry), [Fate::Go; 3]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Exports {
                 Error::corruption(format!("the record of the dumps is damaged: {error}"))
             })?),
         };
-        let now = expiry.now_ms();
+        let now = expiry.now_unused_ms();
         let exports = Exports(
             exports.0.into_iter().filter(|export| export.time.saturating_add(MAX_AGE_MS) >= now).collect(),
         );

@@ -164,6 +164,7 @@ impl Core {
     /// Makes memory agree with a database that is another one than before. Numbers only rise.
     fn forget_memory(&self, rocks: &Rocks, last: u64) -> Result<()> {
         let record = JournalRecord::read(rocks)?;
+        self.expiry.restore_time(record.time());
         start_journal(self, last.max(record.last_possible()))?;
         let theirs = group::load_all(rocks)?;
         let mut groups = self.groups.lock();

@@ -75,6 +75,7 @@ impl Storage {
         let rocks = core.rocks().map_err(in_dir)?;
         let record = JournalRecord::read(&rocks).map_err(in_dir)?;
         let listed = rocks.last();
+        core.expiry.restore_time(record.time());
         drop(rocks);
         let last = replay::replay(&core, record, listed).map_err(in_dir)?;
         replay::start_journal(&core, last).map_err(in_dir)?;

@@ -41,6 +41,9 @@ pub(super) struct JournalRecord {
     /// The time to live of the process whose calls may have to be made again.
     #[serde(default)]
     ttl_ms: u64,
+    /// The latest time that was used, milliseconds since 1970.
+    #[serde(default)]
+    time: u64,
 }
 
 impl JournalRecord {
@@ -57,6 +60,11 @@ impl JournalRecord {
     /// The time to live of the process that made the calls.
     pub(super) fn ttl_ms(&self) -> u64 {
         self.ttl_ms
+    }
+
+    /// The latest time that was used.
+    pub(super) fn time(&self) -> u64 {
+        self.time
     }
 
     /// What a document says; None where there is none, or it is damaged.
@@ -84,7 +92,23 @@ impl Core {
         // Until it is written, so that it never goes backwards.
         let guard = self.reserved_numbers.lock();
         let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
-        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms };
+        let time = self.expiry.latest_ms();
+        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms, time };
+        self.write_record(&record)
+    }
+
+    /// Brings the time that was used on record, for rounds that bring nothing else there. Merging
+    /// goes by that time, and what it has dropped must not be looked for with an earlier one.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn record_time(&self) -> Result<()> {
+        if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
+            return Ok(());
+        }
+        let _guard = self.reserved_numbers.lock();
+        let mut record = JournalRecord::read(&*self.rocks()?)?;
+        record.time = self.expiry.latest_ms();
         self.write_record(&record)
     }
 
@@ -94,7 +118,9 @@ impl Core {
         batch.put_meta(RECORD.to_owned(), json);
         let rocks = self.rocks()?;
         rocks.note_last(record.reserved.max(self.last_number()));
-        rocks.write(batch)
+        rocks.write(batch)?;
+        self.expiry.set_recorded(record.time);
+        Ok(())
     }
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
@@ -148,6 +174,7 @@ impl Core {
         if number > *reserved {
             let mut record = JournalRecord::read(&*self.rocks()?)?;
             record.reserved = number + RESERVED_AT_ONCE;
+            record.time = self.expiry.latest_ms();
             self.write_record(&record)?;
             *reserved = record.reserved;
         }
@@ -217,7 +244,7 @@ pub(super) fn start_journal(core: &Core, last: u64) -> Result<()> {
         return Ok(());
     }
     // Calls are made from now on.
-    let time = core.expiry.now_ms();
+    let time = core.expiry.now_unused_ms();
     if let Some(journal) = core.journal() {
         journal.restart(last)?;
     } else {
@@ -279,6 +306,7 @@ impl Replay for Tables<'_> {
     }
 
     fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        self.core.expiry.restore_time(head.time);
         let table = self.table(head)?;
         let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
         match head.kind {

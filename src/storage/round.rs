@@ -87,7 +87,7 @@ impl<'a> Round<'a> {
         self.wait_for_merges()?;
         self.write_rows()?;
         if self.scope != Scope::All {
-            return Ok(());
+            return self.core.record_time();
         }
         // What a panic left of a group is not written, and the journal, which has all of it, is kept.
         let groups = self.core.groups();

@@ -178,6 +178,7 @@ fn read(
     let contents = core.contents.read();
     core.ensure_works()?;
     let rocks = core.rocks()?;
+    let _rows = core.expiry.hold_rows();
     let (snapshot, select, cut) =
         core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;
     let reader = Reader::new(core, &snapshot, select, wanted)?;
