@@ -347,3 +347,56 @@ fn a_table_that_is_read_in_parts_is_whole() {
     drop(rows);
     assert_eq!(storage.verify().unwrap().rows, 180_003);
 }
+
+#[test]
+fn a_link_is_followed_and_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let storage = open(&path("storage"));
+    let embedding = sgd(&storage, 1, 1.0, &[]);
+    embedding.insert(&[1], &[0.5]).unwrap();
+    std::fs::create_dir(path("releases")).unwrap();
+    std::os::unix::fs::symlink("releases/today", path("current")).unwrap();
+    std::os::unix::fs::symlink("current", path("latest")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", path("nowhere")).unwrap();
+    std::os::unix::fs::symlink("circle", path("circle")).unwrap();
+    // The link leads to nothing yet, then to a file.
+    for weight in [0.5, 0.25] {
+        embedding.insert(&[1], &[weight]).unwrap();
+        dump(&storage, &path("latest"), &table(&[]));
+        let mut found = [0.0];
+        Table::open(&path("releases/today")).unwrap().lookup(0, &[1], &mut found, None).unwrap();
+        assert_eq!(found, [weight]);
+        for link in ["current", "latest"] {
+            assert!(path(link).is_symlink(), "{link}");
+        }
+    }
+    let options = || DumpOptions::read(&params(&[])).unwrap();
+    let error = failure(storage.dump(path("nowhere"), options(), |_, _| true), Status::InvalidArgument);
+    assert!(error.message().contains("device"), "{error}");
+    failure(storage.dump(path("circle"), options(), |_, _| true), Status::Io);
+    assert!(path("nowhere").is_symlink() && path("circle").is_symlink());
+}
+
+#[test]
+fn nothing_is_put_into_a_storages_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("storage");
+    {
+        let storage = open(&dir);
+        sgd(&storage, 1, 1.0, &[]).insert(&[1], &[0.5]).unwrap();
+        storage.flush().unwrap();
+        let before = std::fs::read(dir.join("CURRENT")).unwrap();
+        for name in ["CURRENT", "mine", "journal/mine", "incoming/mine"] {
+            let options = DumpOptions::read(&params(&[])).unwrap();
+            let refused = storage.dump(dir.join(name), options, |_, _| true);
+            let error = failure(refused, Status::InvalidArgument);
+            assert!(error.message().contains("in the directory of a storage"), "{error}");
+            if name != "CURRENT" {
+                failure(storage.checkpoint(dir.join(name)), Status::InvalidArgument);
+            }
+        }
+        assert_eq!(std::fs::read(dir.join("CURRENT")).unwrap(), before);
+    }
+    assert_eq!(open(&dir).row_count(None).unwrap(), 1);
+}

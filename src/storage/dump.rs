@@ -119,7 +119,8 @@ impl Storage {
         let tombstones = is_table.then(|| self.core().expiry.hold_tombstones());
         let mut scan = self.scan(options.group, Wanted::Weights, move |core, rocks, cut| {
             let select = options.select(core, cut)?;
-            if is_table {
+            // A storage that is only looked at remembers nothing.
+            if is_table && !core.is_read_only() {
                 let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
                 let export = Export { number, time, cutoff, later_cutoff: cutoff, group, min_count };

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result, Status};
-use crate::publish::{Unpublished, publish};
+use crate::publish::{Unpublished, is_in_storage, publish};
 
 pub(super) struct NewFile {
     file: File,
@@ -137,18 +137,38 @@ fn check_path(path: &Path) -> Result<PathBuf> {
     if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
         return Err(invalid("has no file name"));
     }
-    match fs::symlink_metadata(path) {
+    let uncreatable = |error: io::Error| Error::io(format!("'{shown}' cannot be created: {error}"));
+    match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(invalid("is a directory")),
         // Renaming over a device would replace it.
-        Ok(found) if !found.is_file() && !found.is_symlink() => {
-            return Err(invalid("is a device, pipe or socket"));
-        }
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(Error::io(format!("'{shown}' cannot be created: {error}")));
-        }
+        Ok(found) if !found.is_file() => return Err(invalid("is a device, pipe or socket")),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(uncreatable(error)),
         _ => {}
     }
-    std::path::absolute(path).map_err(|error| Error::io(format!("path '{shown}': {error}")))
+    let target = follow_links(path).map_err(uncreatable)?;
+    if is_in_storage(&target).map_err(uncreatable)? {
+        return Err(invalid("is in the directory of a storage"));
+    }
+    Ok(target)
+}
+
+/// Links that are followed from one path.
+const MAX_LINKS: usize = 40;
+
+/// The absolute path of what is replaced, or made: where a symbolic link leads, and not the link.
+fn follow_links(path: &Path) -> io::Result<PathBuf> {
+    let mut target = std::path::absolute(path)?;
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&target) {
+            Ok(found) if found.is_symlink() => {
+                let to = fs::read_link(&target)?;
+                target = target.parent().unwrap_or(Path::new("/")).join(to);
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => return Ok(target),
+        }
+    }
+    Err(io::Error::other("it leads through too many links"))
 }
 
 fn busy(path: &Path) -> Error {

@@ -133,14 +133,14 @@ impl Values for Int8 {
         let is_finite = bounds.0 > ordered(f32::NEG_INFINITY) && bounds.1 < ordered(f32::INFINITY);
         let (low, high) = (float_of(bounds.0), float_of(bounds.1));
         let is_saturated = is_finite && low.abs().max(high.abs()) > LARGEST_INT8;
-        let (low, high) = (low.max(-LARGEST_INT8), high.min(LARGEST_INT8));
+        let [low, high] = [low, high].map(|bound| bound.clamp(-LARGEST_INT8, LARGEST_INT8));
         let scale = ((f64::from(high) - f64::from(low)) / 255.0) as f32;
         let (scale, bias) = if is_finite { (scale, low) } else { (0.0, f32::NAN) };
         let Some((head, bytes)) = bytes.split_first_chunk_mut::<8>() else { return 0 };
         let (scale_bytes, bias_bytes) = (scale.to_le_bytes(), bias.to_le_bytes());
         head[..4].copy_from_slice(&scale_bytes);
         head[4..].copy_from_slice(&bias_bytes);
-        if PLAIN_SCALES.contains(&scale) {
+        if PLAIN_SCALES.contains(&scale) && !is_saturated {
             let inverse = 1.0 / scale;
             for (byte, weight) in bytes.iter_mut().zip(weights) {
                 *byte = ((*weight - low) * inverse + 0.5).min(255.0) as i32 as u8;
@@ -161,5 +161,34 @@ impl Values for Int8 {
         let head = u64::from_le_bytes(*head);
         let (scale, bias) = (f32::from_bits(head as u32), f32::from_bits((head >> 32) as u32));
         weights.iter_mut().zip(bytes).for_each(|(weight, byte)| *weight = f32::from(*byte) * scale + bias);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_int8_becomes_the_largest() {
+        const L: f32 = LARGEST_INT8;
+        let below = f32::from_bits(L.to_bits() - 1);
+        for (weights, expected, saturated) in [
+            ([2.0e38, 3.0e38], [L, L], 2),
+            ([-2.0e38, -f32::MAX], [-L, -L], 2),
+            ([f32::MAX, 1.8e38], [L, L], 2),
+            ([-f32::MAX, f32::MAX], [-L, L], 2),
+            ([1.0e38, f32::MAX], [1.0e38, L], 1),
+            ([below, 3.0e38], [below, L], 1),
+            ([L, L], [L, L], 0),
+        ] {
+            let mut bytes = [0; 10];
+            assert_eq!(Int8::encode(&weights, &mut bytes), saturated, "{weights:?}");
+            let mut read = [0.0; 2];
+            Int8::decode(&bytes, &mut read);
+            for (read, expected) in read.into_iter().zip(expected) {
+                assert!((read - expected).abs() <= expected.abs() / 4e6, "{weights:?}: {read}");
+                assert_eq!(read.signum(), expected.signum(), "{weights:?}");
+            }
+        }
     }
 }
