@@ -224,6 +224,9 @@ fn open_with(how: &fs::OpenOptions, path: &Path) -> Result<Option<File>> {
     }
 }
 
+/// The least that a file system is asked for at once, between two signals.
+const MIN_PIECE: u64 = 256 << 10;
+
 /// Takes room on the disk for a file that is empty.
 fn reserve_new(file: &File, len: u64) -> io::Result<()> {
     // Otherwise file systems take what there is before they fail, and others would find the disk full meanwhile.
@@ -250,14 +253,19 @@ fn reserve_new(file: &File, len: u64) -> io::Result<()> {
 
 /// Makes sure that all of a file has room on the disk; false where the file system cannot say. Copying may have made holes.
 pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, len) {
-            Ok(()) => return Ok(true),
+    // At a signal some file systems give up what they had taken. Signals may come faster than they
+    // take all of it.
+    let (mut offset, mut piece) = (0, len);
+    while offset < len {
+        let next = piece.min(len - offset);
+        match fallocate(file, FallocateFlags::empty(), offset, next) {
+            Ok(()) => offset += next,
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR) => piece = (piece / 2).max(MIN_PIECE),
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(true)
 }
 
 /// Replaces the header of a filter's file by one that differs in its first sector only.

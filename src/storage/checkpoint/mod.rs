@@ -22,10 +22,11 @@ use super::identity::Identity;
 use super::replay::FOLDER as JOURNAL;
 use super::rocks::Inventory;
 use super::{Core, Storage};
+use crate::copy::copy_file;
 use crate::error::{Error, Result, Status};
 use crate::journal;
 use crate::memory::check_headroom;
-use crate::publish::{Unpublished, check_absent, publish_new};
+use crate::publish::{Unpublished, check_absent, is_in_storage, publish_new};
 
 /// Where links are made, inside the storage, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";
@@ -41,6 +42,11 @@ impl Storage {
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
         check_parent(path).map_err(named)?;
+        if is_in_storage(path).map_err(|error| failed(path, &error))? {
+            return Err(named(Error::invalid(
+                "is in the directory of a storage; a path outside of it is needed",
+            )));
+        }
         check_headroom(1).map_err(named)?;
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
         let _one_at_a_time = self.core().checkpoints.lock();
@@ -100,6 +106,9 @@ impl Core {
             identity.write()?;
             rocks.checkpoint(&linked).map(|()| cut)
         })?;
+        if self.is_read_only() {
+            replace_links(&linked).map_err(|error| failed(&linked, &error))?;
+        }
         if away.is_some() {
             copy_files(&linked, dir).map_err(|error| failed(dir, &error))?;
         }
@@ -179,14 +188,33 @@ fn is_same_device(a: &Path, b: &Path) -> Result<bool> {
     Ok(device(a)? == device(b)?)
 }
 
+/// Puts files in the place of symbolic links to them: hard links, or copies where those cannot be
+/// had. The files of a likeness are such links.
+fn replace_links(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if fs::symlink_metadata(&path)?.is_symlink() {
+            let file = fs::read_link(&path)?;
+            fs::remove_file(&path)?;
+            if fs::hard_link(&file, &path).is_err() {
+                copy_for_good(&file, &path)?;
+            }
+        }
+    }
+    sync_dir(dir)
+}
+
+fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
+    copy_file(from, to)?;
+    File::open(to)?.sync_all()
+}
+
 /// Copies the files of a directory, which has no others, into a new one.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let to = to.join(entry.file_name());
-        fs::copy(entry.path(), &to)?;
-        File::open(&to)?.sync_all()?;
+        copy_for_good(&entry.path(), &to.join(entry.file_name()))?;
     }
     sync_dir(to)
 }

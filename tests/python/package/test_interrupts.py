@@ -2,8 +2,10 @@
 
 import gc
 import itertools
+import os
 import random
 import signal
+import tempfile
 import time
 
 import numpy as np
@@ -36,6 +38,31 @@ class Interrupts(Case):
         finally:
             signal.signal(signal.SIGALRM, before)
         return False
+
+    def test_signals_are_no_errors(self):
+        """Handlers of Python are installed without SA_RESTART."""
+        storage = self.storage()
+        users = self.users(storage, dim=64)
+        for keys in np.arange(20_000).reshape(10, -1):
+            users[keys]
+        storage.flush()
+        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        try:
+            for turn in range(3):
+                path = self.path(f"checkpoint-{turn}")
+                storage.checkpoint(path)
+                storage.load_from_checkpoint(path)
+                # On another file system rows are copied.
+                with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+                    storage.checkpoint(os.path.join(folder, "away"))
+                    storage.load_from_checkpoint(os.path.join(folder, "away"))
+                storage.dump(self.path("dump"))
+                damo.Filter(self.path("filter"), capacity=1 << 20).close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        self.assertEqual(storage.row_count(), 20_000)
 
     def test_in_calls(self):
         storage = self.storage()
