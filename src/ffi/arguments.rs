@@ -8,6 +8,7 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::handle::{self, Kind};
 use crate::error::{Error, Result};
 use crate::params::Params;
 
@@ -26,37 +27,37 @@ impl Plain for *const f32 {}
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle.
-pub(super) unsafe fn handle<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+pub(super) unsafe fn handle<'a, T: Kind>(pointer: *const T, name: &str) -> Result<&'a T> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.ok_or_else(|| null(name, "a handle"))
+    unsafe { optional_handle(pointer, name) }?.ok_or_else(|| null(name, "a handle"))
 }
 
 /// A handle that may be NULL.
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle.
-pub(super) unsafe fn optional_handle<'a, T>(pointer: *const T) -> Option<&'a T> {
+pub(super) unsafe fn optional_handle<'a, T: Kind>(pointer: *const T, name: &str) -> Result<Option<&'a T>> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }
+    unsafe { handle::get(pointer, name) }
 }
 
 /// As [`handle`], for the handle that its caller may change: one thread at a time uses it.
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle that no other thread is using.
-pub(super) unsafe fn handle_mut<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
+pub(super) unsafe fn handle_mut<'a, T: Kind>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_mut() }.ok_or_else(|| null(name, "a handle"))
+    unsafe { handle::get_mut(pointer, name) }?.ok_or_else(|| null(name, "a handle"))
 }
 
 /// A bag of parameters; NULL means no parameter is given.
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle that no other thread is changing.
-pub(super) unsafe fn params<'a>(pointer: *const super::damo_params) -> &'a Params {
+pub(super) unsafe fn params<'a>(pointer: *const super::damo_params, name: &str) -> Result<&'a Params> {
     static NONE: std::sync::LazyLock<Params> = std::sync::LazyLock::new(Params::new);
     // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.map_or(&NONE, |params| &params.inner)
+    Ok(unsafe { optional_handle(pointer, name) }?.map_or(&NONE, |params| &params.inner))
 }
 
 /// A buffer to read.

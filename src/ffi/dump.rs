@@ -42,7 +42,7 @@ pub unsafe extern "C" fn damo_storage_dump(
             (
                 arguments::handle(storage, "storage")?,
                 arguments::path(path, "path")?,
-                arguments::params(condition),
+                arguments::params(condition, "condition")?,
             )
         };
         storage.inner.dump(path, DumpOptions::read(condition)?, |_, _| true).map(drop)
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn damo_storage_dump_with_progress(
             (
                 arguments::handle(storage, "storage")?,
                 arguments::path(path, "path")?,
-                arguments::params(condition),
+                arguments::params(condition, "condition")?,
             )
         };
         // SAFETY: the contract of `arguments`.

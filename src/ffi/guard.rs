@@ -5,6 +5,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::thread;
 
+use super::float_state::FloatState;
+use super::handle::{self, Kind};
 use super::last_error;
 use crate::error::{Error, Result, Status};
 use crate::locks::UntracedMutex;
@@ -28,9 +30,9 @@ pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) 
 }
 
 /// Runs the body of a function that returns a new handle, or NULL.
-pub(super) fn handle<T>(function: &'static str, body: impl FnOnce() -> Result<T>) -> *mut T {
+pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Result<T>) -> *mut T {
     match run(body) {
-        Ok(value) => Box::into_raw(Box::new(value)),
+        Ok(value) => handle::make(value),
         Err(error) => {
             last_error::set(function, &error);
             std::ptr::null_mut()
@@ -39,14 +41,13 @@ pub(super) fn handle<T>(function: &'static str, body: impl FnOnce() -> Result<T>
 }
 
 /// Frees a handle. Never touches the last error: a finalizer may run between a failed call and the reading of
-/// its message.
+/// its message. What is no live handle of this kind is left alone.
 ///
 /// # Safety
-/// `handle` is NULL or came from [`handle`] and is not used again.
-pub(super) unsafe fn free<T>(handle: *mut T) {
-    if !handle.is_null() {
-        // SAFETY: the caller's promise; the box was made by `handle`.
-        let boxed = unsafe { Box::from_raw(handle) };
+/// As [`handle::take`].
+pub(super) unsafe fn free<T: Kind>(handle: *mut T) {
+    // SAFETY: the caller's promise.
+    if let Some(boxed) = unsafe { handle::take(handle) } {
         // A panic while closing has nobody to be told to.
         let _ = run(|| {
             drop(boxed);
@@ -56,6 +57,7 @@ pub(super) unsafe fn free<T>(handle: *mut T) {
 }
 
 fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _float_state = FloatState::enter();
     silence_caught_panics();
     let depth = DEPTH.try_with(|depth| depth.replace(depth.get() + 1)).unwrap_or(0);
     // Unwind safety: what a panic may leave half-made is behind the group's poison flag.

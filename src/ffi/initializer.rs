@@ -36,7 +36,8 @@ pub unsafe extern "C" fn damo_initializer_new(
 ) -> *mut damo_initializer {
     guard::handle("damo_initializer_new", || {
         // SAFETY: the contract of `arguments`.
-        let (name, params) = unsafe { (arguments::text(name, "name")?, arguments::params(params)) };
+        let (name, params) =
+            unsafe { (arguments::text(name, "name")?, arguments::params(params, "params")?) };
         Ok(damo_initializer { inner: Arc::new(Initializer::new(name, params)?) })
     })
 }

@@ -36,7 +36,8 @@ pub unsafe extern "C" fn damo_scheduler_new(
 ) -> *mut damo_scheduler {
     guard::handle("damo_scheduler_new", || {
         // SAFETY: the contract of `arguments`.
-        let (name, params) = unsafe { (arguments::text(name, "name")?, arguments::params(params)) };
+        let (name, params) =
+            unsafe { (arguments::text(name, "name")?, arguments::params(params, "params")?) };
         Ok(damo_scheduler { inner: Arc::new(Scheduler::new(name, params)?) })
     })
 }

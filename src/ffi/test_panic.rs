@@ -1,6 +1,6 @@
 //! A bug on demand, so that programs can test what they do about one.
 
-use super::{damo_embedding, guard};
+use super::{arguments, damo_embedding, guard};
 use crate::error::damo_status;
 
 /// Fails on purpose, as a bug in damo would: for testing a program's own error handling.
@@ -12,7 +12,7 @@ use crate::error::damo_status;
 pub unsafe extern "C" fn damo_test_panic(embedding: *const damo_embedding) -> damo_status {
     guard::status("damo_test_panic", || {
         // SAFETY: NULL or a live handle, as every function of this module requires.
-        match unsafe { embedding.as_ref() } {
+        match unsafe { arguments::optional_handle(embedding, "embedding") }? {
             Some(embedding) => embedding.inner.panic_for_test(),
             None => crate::error::panic_for_test(),
         }

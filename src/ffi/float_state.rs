@@ -1,0 +1,117 @@
+//! The host's floating-point state changes nothing, and is left as it is.
+//!
+//! Pascal, Fortran and some Lisps turn traps on, so that a NaN which damo is to refuse would be a
+//! signal. Others round upwards, or flush denormals to zero, and rows would not be those of any
+//! other machine. So each call runs in the state in which a C program starts. Threads that a call
+//! starts begin in the same.
+
+/// The caller's state; had again when dropped.
+pub(super) struct FloatState {
+    #[cfg(target_arch = "x86_64")]
+    sse: u32,
+    /// Only if it is not the usual one.
+    #[cfg(target_arch = "x86_64")]
+    x87: Option<[u32; 7]>,
+    #[cfg(target_arch = "aarch64")]
+    control: u64,
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use std::arch::asm;
+
+    use super::FloatState;
+
+    /// All exceptions masked, none seen, to the nearest.
+    const SSE: u32 = 0x1f80;
+    /// The same, with 64 bits of mantissa.
+    static X87: u16 = 0x037f;
+    /// The bits of MXCSR that say what has happened.
+    const SSE_FLAGS: u32 = 0x3f;
+
+    impl FloatState {
+        #[inline]
+        pub(in crate::ffi) fn enter() -> FloatState {
+            let (mut sse, mut x87) = (0u32, 0u16);
+            // SAFETY: they store a register each in the variable whose address they get.
+            unsafe {
+                asm!("stmxcsr [{}]", in(reg) &raw mut sse, options(nostack, preserves_flags));
+                asm!("fnstcw [{}]", in(reg) &raw mut x87, options(nostack, preserves_flags));
+            }
+            if sse & !SSE_FLAGS != SSE {
+                load_sse(SSE);
+            }
+            let x87 = (x87 != X87).then(|| {
+                let mut environment = [0u32; 7];
+                // SAFETY: stores 28 bytes, and masks all exceptions; then loads two.
+                unsafe {
+                    asm!("fnstenv [{}]", in(reg) &raw mut environment, options(nostack, preserves_flags));
+                    asm!("fldcw [{}]", in(reg) &raw const X87, options(nostack, preserves_flags));
+                }
+                environment
+            });
+            FloatState { sse, x87 }
+        }
+    }
+
+    impl Drop for FloatState {
+        #[inline]
+        fn drop(&mut self) {
+            // Also what was seen meanwhile is nothing that the caller has done.
+            load_sse(self.sse);
+            if let Some(environment) = &self.x87 {
+                // SAFETY: loads what `enter` has stored.
+                unsafe {
+                    asm!("fldenv [{}]", in(reg) environment.as_ptr(), options(nostack, preserves_flags));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn load_sse(sse: u32) {
+        // SAFETY: the value is the usual one, or came from the register: no reserved bit is set.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const sse, options(nostack, preserves_flags)) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use std::arch::asm;
+
+    use super::FloatState;
+
+    impl FloatState {
+        #[inline]
+        pub(in crate::ffi) fn enter() -> FloatState {
+            let control: u64;
+            // SAFETY: reads a register that every program may read.
+            unsafe { asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack, preserves_flags)) };
+            if control != 0 {
+                load(0);
+            }
+            FloatState { control }
+        }
+    }
+
+    impl Drop for FloatState {
+        #[inline]
+        fn drop(&mut self) {
+            if self.control != 0 {
+                load(self.control);
+            }
+        }
+    }
+
+    fn load(control: u64) {
+        // SAFETY: the value is the usual one, or came from the register.
+        unsafe { asm!("msr fpcr, {}", in(reg) control, options(nomem, nostack, preserves_flags)) };
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+impl FloatState {
+    pub(super) fn enter() -> FloatState {
+        FloatState {}
+    }
+}
