@@ -216,13 +216,16 @@ fn checkpoints_are_made_and_restored() {
     assert!(!dir.join("new").exists());
     failure(dir, 3, &["restore", "new", "nowhere", "--create"]);
     assert!(!dir.join("new").exists());
-    assert_eq!(json(dir, &["restore", "new", "cp", "--create"])["groups"], json!(2));
+    let restored = json(dir, &["restore", "new", "cp", "--create"]);
+    assert_eq!((&restored["groups"], &restored["filters"]), (&json!(2), &json!(0)));
     assert!(human(dir, &["restore", "new", "cp2"]).contains("groups"));
     let rows = |from: &str| human(dir, &["rows", from, "--json"]);
     assert_eq!(rows("new"), rows("t"));
     fs::remove_file(dir.join("cp2/CURRENT")).unwrap();
     failure(dir, 5, &["restore", "new", "cp2"]);
     assert_eq!(rows("new"), rows("t"));
+    failure(dir, 5, &["restore", "fresh", "cp2", "--create"]);
+    assert!(!dir.join("fresh").exists());
 }
 
 #[test]
@@ -333,7 +336,11 @@ fn every_exit_code_means_something() {
     // 4: in use.
     {
         let _open = open(&dir.join("t"));
-        assert!(failure(dir, 4, &["stat", "t"]).contains("in another process"));
+        assert!(failure(dir, 4, &["compact", "t"]).contains("in another process"));
+        let output = damo(dir, &["stat", "t"]);
+        assert_eq!(output.status.code(), Some(0));
+        let notice = text(&output.stderr);
+        assert!(notice.contains("'t' is open in another process") && notice.contains(" as of 1"), "{notice}");
     }
     // 5: damaged.
     let table = fs::read_dir(dir.join("t")).unwrap().map(|entry| entry.unwrap().path());
@@ -343,6 +350,73 @@ fn every_exit_code_means_something() {
     bytes[1000] ^= 1;
     fs::write(&table, bytes).unwrap();
     failure(dir, 5, &["verify", "t"]);
+}
+
+/// Bytes and times of change of everything in a storage.
+fn state(dir: &Path) -> Vec<(std::path::PathBuf, std::time::SystemTime, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        found.push((folder.clone(), fs::metadata(&folder).unwrap().modified().unwrap(), Vec::new()));
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let changed = fs::metadata(&path).unwrap().modified().unwrap();
+                found.push((path.clone(), changed, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn looking_changes_not_one_byte() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    {
+        let storage = open(&dir.join("t"));
+        storage.set_clock_for_test(1_700_000_000_000).unwrap();
+        let embedding = embedding(&storage, "sgd", 3);
+        // Files that wait to be merged, with rows that any TTL has expired.
+        for key in 0..9 {
+            embedding.insert(&[key, 100], &[1.0; 2 * DIM]).unwrap();
+            storage.flush().unwrap();
+        }
+        storage.checkpoint(dir.join("c")).unwrap();
+    }
+    let before = [state(&dir.join("t")), state(&dir.join("c"))];
+    fs::create_dir(dir.join("tmp")).unwrap();
+    for name in ["t", "c"] {
+        for (number, ttl) in ["0", "5"].into_iter().enumerate() {
+            let copy = format!("copy-{name}-{number}");
+            let commands = [
+                &["stat", name][..],
+                &["groups", name, "--count"],
+                &["get", name, "3", "100"],
+                &["rows", name],
+                &["verify", name],
+                &["dump", name, "dump"],
+                &["checkpoint", name, &copy],
+            ];
+            for command in commands {
+                let output = Command::new(env!("CARGO_BIN_EXE_damo"))
+                    .args(command)
+                    .args(["--ttl", ttl])
+                    .current_dir(dir)
+                    .env("TMPDIR", dir.join("tmp"))
+                    .output()
+                    .unwrap();
+                let expected = if command[0] == "get" && ttl == "5" { 3 } else { 0 };
+                assert_eq!(output.status.code(), Some(expected), "{command:?}: {}", text(&output.stderr));
+                assert!([state(&dir.join("t")), state(&dir.join("c"))] == before, "{command:?}");
+                assert_eq!(fs::read_dir(dir.join("tmp")).unwrap().count(), 0, "{command:?}");
+            }
+            assert_eq!(json(dir, &["verify", &copy])["rows"], 10);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ import datetime
 import json
 import os
 import weakref
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Literal, NamedTuple
 
 from . import _arrays, _c_api
 from ._embedding import Embedding
@@ -54,17 +54,20 @@ class DumpResult(NamedTuple):
 
 def _seconds(ttl: int | datetime.timedelta) -> int:
     if isinstance(ttl, datetime.timedelta):
-        ttl = int(ttl.total_seconds())
-    return _arrays.integer(ttl, "ttl", -(2**63), 2**63 - 1)
+        # Rounded up: a fraction of a second is not "never", which 0 is.
+        ttl = -(-ttl // datetime.timedelta(seconds=1))
+    return _arrays.integer(ttl, "ttl", 0, 2**63 - 1)
 
 
 class Storage(Handle):
     """Opens the directory path, creating it when it is not there. A context manager; close() closes its embeddings, too.
 
-    ttl: seconds (or a timedelta) after which a row that was not updated is gone; 0 is never. cache_bytes: memory for rows
+    ttl: seconds (or a timedelta, rounded up to seconds) after which a row that was not updated is gone; 0 is never. cache_bytes: memory for rows
     and indexes (1 GiB). durability: "process" (a call that returned survives whatever kills the process), "power" (and the
     machine losing power), "checkpoint" (only what flush, checkpoint or close has written; the fastest). threads: that share
-    the work of a call (the number of cores). None is the library's default.
+    the work of a call (the number of cores). read_only: nothing in the directory changes; it may be another process's, a
+    checkpoint, or one that cannot be written, and what changes rows raises damo.NotSupportedError. None is the library's
+    default.
 
     Raises damo.BusyError when another handle or process has it open, ValueError, damo.CorruptionError, damo.IoError,
     damo.ForkedError in a process that was forked after its parent had opened a storage.
@@ -76,12 +79,13 @@ class Storage(Handle):
         *,
         ttl: int | datetime.timedelta = 0,
         cache_bytes: int | None = None,
-        durability: str | None = None,
+        durability: Literal["process", "power", "checkpoint"] | None = None,
         threads: int | None = None,
+        read_only: bool = False,
     ) -> None:
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         c_path = _c_api.path(path, "path")
-        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads})
+        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads, "read_only": bool(read_only)})
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
         super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
@@ -222,7 +226,7 @@ class Storage(Handle):
         c_path = _c_api.path(path, "path")
         _c_api.damo_storage_checkpoint(self._use(), c_path)
         try:
-            with open(os.path.join(path, "checkpoint.json"), encoding="utf-8") as file:
+            with open(os.path.join(os.fsdecode(path), "checkpoint.json"), encoding="utf-8") as file:
                 return json.load(file)["id"]
         except FileNotFoundError:
             # Opened as a storage by somebody already.

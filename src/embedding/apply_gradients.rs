@@ -15,6 +15,7 @@ impl Embedding {
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn apply_gradients(&self, keys: &[i64], gradients: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
+        self.storage.core().check_writable()?;
         self.check_floats("gradients", gradients.len(), keys.len())?;
         let (core, options) = (self.storage.core(), &self.options);
         let (padding, duplicates) = (options.padding_key, options.duplicates);
@@ -24,7 +25,7 @@ impl Embedding {
         };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // It is known that something is wrong; now it is looked up what, so that the message says where.
-            self.check_each("gradient", keys, gradients, is_gradient, GRADIENT_WORDS)?;
+            self.check_each("gradient", keys, (gradients, self.dim()), is_gradient, GRADIENT_WORDS)?;
         }
         outcome
     }

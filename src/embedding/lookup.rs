@@ -4,24 +4,43 @@ use std::sync::atomic::Ordering;
 
 use super::Embedding;
 use crate::error::Result;
+use crate::memory::filled;
 
 impl Embedding {
     /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order. A key seen for the first time
     /// gets a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter only
-    /// admitted keys get rows, see [`Embedding::set_filter`].
+    /// admitted keys get rows, see [`Embedding::set_filter`]. In a storage that is open with
+    /// `read_only` no key gets one: without a row it reads as the weights that it would begin with.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when `weights` does not hold `keys.len() * dim` floats; `POISONED`, `OUT_OF_MEMORY`, `IO`,
     /// `CORRUPTION`. `weights` may then be partly written; no row has changed.
     pub fn lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+        self.try_lookup(keys, weights).map_err(|error| self.storage.in_dir(error))
+    }
+
+    fn try_lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         let core = self.storage.core();
         match self.admission.filter() {
+            _ if core.is_read_only() => self.lookup_read_only(keys, weights)?,
             None => self.table.lookup(core, keys, self.options.padding_key, weights)?,
             Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
         }
         core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lookup_read_only(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+        let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
+        let mut found = filled(0u8, keys.len())?;
+        self.table.peek(core, keys, padding, weights, Some(&mut found))?;
+        for ((key, found), row) in keys.iter().zip(found).zip(weights.chunks_exact_mut(dim)) {
+            if found == 0 && Some(*key) != padding {
+                self.table.fill_first_weights(*key, row);
+            }
+        }
         Ok(())
     }
 }

@@ -24,7 +24,8 @@ impl Embedding {
             )));
         }
         let core = self.storage.core();
-        self.table.peek(core, keys, self.options.padding_key, weights, found)?;
+        let peeked = self.table.peek(core, keys, self.options.padding_key, weights, found);
+        peeked.map_err(|error| self.storage.in_dir(error))?;
         core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }

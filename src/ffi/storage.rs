@@ -31,10 +31,15 @@ pub struct damo_storage {
 ///                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
 ///     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
 ///                   that prefetches, up to 64 that wait for the disk, and RocksDB's
+///     read_only     true: not one byte of data_dir changes, and it may be another process's, a checkpoint, or a
+///                   directory that cannot be written (false). All that is on disk is seen as opening finds it, with the
+///                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
+///                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
+///                   the journal's calls change, are kept in the folder for temporary files (TMPDIR)
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
-/// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
-/// cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
+/// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; NOT_FOUND
+/// when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
 /// OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_new(
@@ -45,7 +50,7 @@ pub unsafe extern "C" fn damo_storage_new(
     guard::handle("damo_storage_new", || {
         // SAFETY: the contract of `arguments`.
         let (data_dir, options) =
-            unsafe { (arguments::path(data_dir, "data_dir")?, arguments::params(options)) };
+            unsafe { (arguments::path(data_dir, "data_dir")?, arguments::params(options, "options")?) };
         exit::before_opening()?;
         let opened = Storage::open(data_dir, ttl_seconds, options);
         exit::after_opening();

@@ -10,6 +10,7 @@ impl Storage {
     /// # Errors
     /// `IO` when the disk refuses; nothing that was stored before is lost.
     pub fn compact(&self) -> Result<()> {
+        self.core().check_writable()?;
         self.flush()?;
         let _call = self.begin_call()?;
         let compacted = self.core().rocks().and_then(|rocks| rocks.compact());

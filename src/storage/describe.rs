@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Group, Named, Storage};
+use super::{Group, Named, Seen, Storage};
 use crate::error::{Error, Result};
 
 /// A group and what it was last opened with.
@@ -22,6 +22,8 @@ pub struct GroupDescription {
 #[derive(Serialize)]
 struct Description<'a> {
     dir: &'a str,
+    /// None where the storage may be changed.
+    read_only: Option<Seen>,
     checkpoint: Option<String>,
     groups: Vec<GroupDescription>,
 }
@@ -52,7 +54,8 @@ impl Storage {
     pub fn describe(&self) -> Result<String> {
         let checkpoint = self.checkpoint_id()?;
         let groups = self.groups().iter().map(|group| group.describe()).collect::<Result<_>>()?;
-        let description = Description { dir: &self.dir().to_string_lossy(), checkpoint, groups };
+        let description =
+            Description { dir: &self.dir().to_string_lossy(), read_only: self.seen(), checkpoint, groups };
         serde_json::to_string(&description)
             .map_err(|error| Error::invalid(format!("the storage cannot be described: {error}")))
     }

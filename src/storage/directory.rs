@@ -31,7 +31,7 @@ pub(super) struct Directory {
 }
 
 /// The file that is locked.
-const LOCK: &str = ".damo-lock";
+pub(super) const LOCK: &str = ".damo-lock";
 /// The one that RocksDB locks.
 const ROCKSDB_LOCK: &str = "LOCK";
 
@@ -154,33 +154,6 @@ impl Directory {
     pub(super) fn keep(&self) {
         self.is_new.store(false, Ordering::Relaxed);
     }
-
-    /// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first opening leaves
-    /// when it is killed may be there: anything else is somebody's.
-    pub(super) fn has_database(&self) -> Result<bool> {
-        let unreadable = |error: std::io::Error| Error::io(format!("cannot be read: {error}"));
-        // An error here must not pass for a missing file.
-        if self.path.join("CURRENT").try_exists().map_err(unreadable)? {
-            return Ok(true);
-        }
-        let mut strange: Option<String> = None;
-        for entry in fs::read_dir(&self.path).map_err(unreadable)? {
-            let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-            if is_table_or_log(&name) {
-                return Err(Error::corruption(format!(
-                    "the file CURRENT is missing, and '{name}' is there; restore CURRENT from a copy, or move the \
-                     directory away"
-                )));
-            }
-            if !is_left_by_a_first_opening(&name) {
-                strange = Some(name);
-            }
-        }
-        match strange {
-            None => Ok(false),
-            Some(name) => Err(foreign(&format!("it holds '{name}' and no damo storage"))),
-        }
-    }
 }
 
 impl Drop for Directory {
@@ -196,6 +169,33 @@ impl Drop for Directory {
             }
             OPEN.lock().retain(|(id, _)| *id != self.id);
         }
+    }
+}
+
+/// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first opening leaves
+/// when it is killed may be there: anything else is somebody's.
+pub(super) fn has_database(dir: &Path) -> Result<bool> {
+    let unreadable = |error: std::io::Error| Error::io(format!("cannot be read: {error}"));
+    // An error here must not pass for a missing file.
+    if dir.join("CURRENT").try_exists().map_err(unreadable)? {
+        return Ok(true);
+    }
+    let mut strange: Option<String> = None;
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if is_table_or_log(&name) {
+            return Err(Error::corruption(format!(
+                "the file CURRENT is missing, and '{name}' is there; restore CURRENT from a copy, or move the \
+                 directory away"
+            )));
+        }
+        if !is_left_by_a_first_opening(&name) {
+            strange = Some(name);
+        }
+    }
+    match strange {
+        None => Ok(false),
+        Some(name) => Err(foreign(&format!("it holds '{name}' and no damo storage"))),
     }
 }
 
@@ -242,6 +242,17 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
         held.push(file);
     }
     Ok(held)
+}
+
+/// Whether a storage has the directory open, here or in another process, as far as can be told.
+pub(super) fn is_in_use(dir: &Path) -> bool {
+    let Ok(found) = fs::metadata(dir) else { return false };
+    // Then the file of RocksDB's lock is not opened here: closing it would release the lock.
+    if OPEN.lock().iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+        return true;
+    }
+    let Ok(file) = regular::open(&dir.join(ROCKSDB_LOCK)) else { return false };
+    matches!(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)), Ok(Some(_)))
 }
 
 /// Whether no storage is open, nor being opened.

@@ -143,6 +143,11 @@ impl Expiry {
         self.latest.load(Ordering::SeqCst)
     }
 
+    /// The latest time that earlier processes used, as far as it is on record.
+    pub(super) fn restored_ms(&self) -> u64 {
+        self.restored.load(Ordering::SeqCst)
+    }
+
     /// Whether what is on record is so old that it should be written anew.
     pub(super) fn is_record_old(&self) -> bool {
         self.latest_ms() > self.recorded.load(Ordering::Relaxed).saturating_add(RECORD_EVERY_MS)

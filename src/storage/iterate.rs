@@ -1,5 +1,7 @@
 //! Iterate: every row of one moment with everything that is kept of it; and what only needs to look at them.
 
+use std::collections::BTreeMap;
+
 use super::scan::{Page, Scan, Wanted};
 use super::select::Select;
 use super::table::Record;
@@ -42,14 +44,27 @@ impl Storage {
     /// # Errors
     /// As [`Storage::rows`] and [`Rows::next`].
     pub fn row_count(&self, group: Option<u16>) -> Result<u64> {
+        Ok(self.count_rows(group)?.into_values().sum())
+    }
+
+    /// How many rows each group with rows has, all at one moment. Reads them all, once.
+    ///
+    /// # Errors
+    /// As [`Storage::row_count`].
+    pub fn row_counts(&self) -> Result<BTreeMap<u16, u64>> {
+        self.count_rows(None)
+    }
+
+    fn count_rows(&self, group: Option<u16>) -> Result<BTreeMap<u16, u64>> {
         self.check_process()?;
         self.check_group(group)?;
         let mut scan = self.scan(group, Wanted::Weights, |_, _, cut| Ok(Select::all(cut)))?;
-        let mut rows = 0;
+        let mut counts = BTreeMap::new();
         while let Some(page) = scan.next()? {
-            rows += page.keys.len() as u64;
+            *counts.entry(page.group).or_default() += page.keys.len() as u64;
+            scan.give_back(page);
         }
-        Ok(rows)
+        Ok(counts)
     }
 
     /// Reads everything on disk and says whether it is what was written: every checksum, and every row.
@@ -57,8 +72,7 @@ impl Storage {
     /// # Errors
     /// `CORRUPTION` naming the file or the row; `IO`.
     pub fn verify(&self) -> Result<Verified> {
-        let in_dir =
-            |error: crate::error::Error| error.within(&format!("data_dir '{}'", self.dir().display()));
+        let in_dir = |error| self.in_dir(error).within(&format!("data_dir '{}'", self.dir().display()));
         {
             let _call = self.begin_call()?;
             check_headroom(1).map_err(in_dir)?;

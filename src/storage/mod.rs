@@ -31,6 +31,7 @@ mod open;
 mod options;
 mod pool;
 mod prefetch;
+mod read_only;
 mod readers;
 mod record;
 mod recover;
@@ -68,12 +69,22 @@ use crate::error::{Error, Result, Status};
 use crate::locks::{Mutex, RwLockReadGuard};
 use directory::Directory;
 use prefetch::Prefetcher;
+use read_only::Likeness;
 use writer::WriterThread;
 
 /// An open storage. Clones share it; it closes when the last clone and the last embedding are gone.
 #[derive(Clone)]
 pub struct Storage {
     handle: Arc<Handle>,
+}
+
+/// What a storage that is open with `read_only` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Seen {
+    /// The latest time on record in it, milliseconds since 1970. What came later is not seen.
+    pub as_of_ms: u64,
+    /// It was open when it was looked at, in another process or here: there may be more in memory.
+    pub is_open_elsewhere: bool,
 }
 
 struct Handle {
@@ -83,6 +94,8 @@ struct Handle {
     pid: u32,
     /// Given back once the database is closed: dropped after `core`.
     dir: Directory,
+    /// What is open in place of a directory that is only looked at.
+    likeness: Option<Arc<Likeness>>,
     /// Closing is a call too. Last, so that it ends when everything else is gone.
     closing: Option<Call>,
 }
@@ -90,7 +103,26 @@ struct Handle {
 impl Storage {
     /// The directory, absolute and without symbolic links.
     pub fn dir(&self) -> &Path {
-        self.handle.dir.path()
+        self.handle.likeness.as_ref().map_or(self.handle.dir.path(), |likeness| likeness.original())
+    }
+
+    /// The same error, with the names that files have in the directory that was opened.
+    pub(crate) fn in_dir(&self, error: Error) -> Error {
+        match &self.handle.likeness {
+            Some(likeness) => likeness.in_original(error),
+            None => error,
+        }
+    }
+
+    /// For a storage that is open with `read_only`: what is seen of it.
+    pub fn seen(&self) -> Option<Seen> {
+        let likeness = self.handle.likeness.as_ref()?;
+        let as_of_ms = match self.core().expiry.restored_ms() {
+            // An earlier release has kept no record of it.
+            0 => likeness.changed_ms(),
+            recorded => recorded,
+        };
+        Some(Seen { as_of_ms, is_open_elsewhere: likeness.is_in_use() })
     }
 
     /// What tables work on.
@@ -160,6 +192,8 @@ impl Drop for Handle {
             let _ = self.core.close();
             return;
         }
+        // RocksDB may still use it.
+        std::mem::forget(self.likeness.take());
         // Threads that are not there in a forked child, and that the end of the process will not wait for.
         self.prefetcher.abandon();
         if let Some(writer) = self.writer.take() {

@@ -12,6 +12,7 @@ use super::filters::Filters;
 use super::incoming::Incoming;
 use super::pool::Pool;
 use super::prefetch::Prefetcher;
+use super::read_only::{self, Likeness};
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
 use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Opening, Rocks, check_without};
@@ -52,15 +53,30 @@ impl Storage {
         let options = StorageOptions::read(options)?;
         let expiry = Arc::new(Expiry::new(ttl_seconds)?);
         let in_dir = |error| name_directory(error, dir);
-        let directory = Directory::take(dir)?;
-        check_threads(&options).map_err(in_dir)?;
+        if options.read_only {
+            return read_only::open(dir, expiry, options).map_err(in_dir);
+        }
+        Storage::open_taken(Directory::take(dir)?, None, options, expiry).map_err(in_dir)
+    }
+
+    /// Opens a directory that is taken: the storage's, or a likeness of it.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub(super) fn open_taken(
+        directory: Directory,
+        likeness: Option<Arc<Likeness>>,
+        options: StorageOptions,
+        expiry: Arc<Expiry>,
+    ) -> Result<Storage> {
+        check_threads(&options)?;
         // After the threads, for each of which the C library sets something aside.
-        check_headroom(options.threads).map_err(in_dir)?;
-        let rocks = open_rocks(&directory, &options, &expiry).map_err(in_dir)?;
+        check_headroom(options.threads)?;
+        let rocks = open_rocks(&directory, &options, &expiry)?;
         directory.keep();
-        let core = Arc::new(make_core(&directory, rocks, options, expiry).map_err(in_dir)?);
+        let core = Arc::new(make_core(&directory, rocks, options, expiry)?);
         let prefetcher = Prefetcher::new(&core);
-        let writer = Some(WriterThread::start(&core).map_err(in_dir)?);
+        let writer = Some(WriterThread::start(&core)?);
         // From here on dropping closes it in order.
         let storage = Storage {
             handle: Arc::new(Handle {
@@ -69,16 +85,17 @@ impl Storage {
                 writer,
                 pid: std::process::id(),
                 dir: directory,
+                likeness,
                 closing: None,
             }),
         };
-        let rocks = core.rocks().map_err(in_dir)?;
-        let record = JournalRecord::read(&rocks).map_err(in_dir)?;
+        let rocks = core.rocks()?;
+        let record = JournalRecord::read(&rocks)?;
         let listed = rocks.last();
         core.expiry.restore_time(record.time());
         drop(rocks);
-        let last = replay::replay(&core, record, listed).map_err(in_dir)?;
-        replay::start_journal(&core, last).map_err(in_dir)?;
+        let last = replay::replay(&core, record, listed)?;
+        replay::start_journal(&core, last)?;
         core.is_open.store(true, Ordering::Release);
         Ok(storage)
     }
@@ -175,7 +192,7 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
     }
     if inventory.is_some() {
         begin::unmark(dir)?;
-    } else if !directory.has_database()? {
+    } else if !directory::has_database(dir)? {
         return begin_database(directory, options, expiry);
     }
     // Everything is looked at before anything changes.

@@ -22,6 +22,8 @@ pub struct StorageOptions {
     pub durability: Durability,
     /// Threads for work inside the library.
     pub threads: usize,
+    /// Nothing in the directory changes.
+    pub read_only: bool,
 }
 
 const DURABILITIES: [(&str, Durability); 3] =
@@ -40,11 +42,13 @@ impl StorageOptions {
             reader.int("cache_bytes", DEFAULT_CACHE_BYTES, MIN_CACHE_BYTES, isize::MAX as i64)?;
         let durability = reader.choice("durability", 0, &DURABILITIES.map(|(word, _)| word))?;
         let threads = reader.int("threads", cores.min(MAX_THREADS), 1, MAX_THREADS)?;
+        let read_only = reader.bool("read_only", false)?;
         reader.finish()?;
         Ok(StorageOptions {
             cache_bytes: cache_bytes as usize,
             durability: DURABILITIES[durability].1,
             threads: threads as usize,
+            read_only,
         })
     }
 }

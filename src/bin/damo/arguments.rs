@@ -1,5 +1,6 @@
 //! Arguments that several commands have, and opening the storage that they name.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -86,6 +87,28 @@ pub fn open(matches: &ArgMatches) -> Outcome<Storage> {
     let (ttl, params) = opening(matches)?;
     let _progress = Progress::under_way("opening");
     Ok(Storage::open_existing(get_path(matches, "DIR")?, ttl, &params)?)
+}
+
+/// Opens the storage DIR, which must be there, to look at it: nothing in it changes, and another
+/// process may have it open.
+pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
+    let (ttl, mut params) = opening(matches)?;
+    params.set("read_only", true)?;
+    let dir = get_path(matches, "DIR")?;
+    let storage = {
+        let _progress = Progress::under_way("opening");
+        Storage::open_existing(dir, ttl, &params)?
+    };
+    if let Some(seen) = storage.seen().filter(|seen| seen.is_open_elsewhere) {
+        // Standard error may be closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "damo: '{}' is open in another process; this is what is on disk, as of {} ms since 1970",
+            dir.display(),
+            seen.as_of_ms
+        );
+    }
+    Ok(storage)
 }
 
 /// The TTL and the options that a storage is opened with.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use super::arguments::{get_path, on_storage, open, path};
+use super::arguments::{get_path, look, on_storage, path};
 use super::failure::Outcome;
 use super::output::{Output, seconds};
 use super::progress::Progress;
@@ -18,7 +18,7 @@ pub fn command() -> Command {
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let path = get_path(matches, "PATH")?;
-    let storage = open(matches)?;
+    let storage = look(matches)?;
     let started = Instant::now();
     {
         let _progress = Progress::under_way("writing the checkpoint");

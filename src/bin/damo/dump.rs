@@ -7,7 +7,7 @@ use damo::params::Params;
 use damo::storage::{DumpFormat, DumpOptions};
 use serde_json::json;
 
-use super::arguments::{get, get_group, get_path, group, on_storage, open, option, path};
+use super::arguments::{get, get_group, get_path, group, look, on_storage, open, option, path};
 use super::failure::Outcome;
 use super::output::{Output, bytes, rate, seconds, thousands};
 use super::progress::{Progress, Unit};
@@ -44,7 +44,9 @@ pub fn command() -> Command {
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let path = get_path(matches, "PATH")?;
     let mut options = DumpOptions::read(&condition(matches)?)?;
-    let storage = open(matches)?;
+    // The storage remembers a table, so that an increment can follow.
+    let storage =
+        if matches!(options.format, DumpFormat::Table { .. }) { open(matches) } else { look(matches) }?;
     options.group = get_group(matches, &storage)?;
     let started = Instant::now();
     let dumped = {

@@ -5,7 +5,7 @@ use damo::storage::{GroupDescription, Named};
 use serde::Serialize;
 use serde_json::json;
 
-use super::arguments::{on_storage, open};
+use super::arguments::{look, on_storage};
 use super::failure::Outcome;
 use super::output::{Output, number, text, thousands};
 use super::progress::Progress;
@@ -18,17 +18,18 @@ pub fn command() -> Command {
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
-    let storage = open(matches)?;
+    let storage = look(matches)?;
     let counts = matches.get_flag("count");
+    let rows_of = if counts {
+        let _progress = Progress::under_way("counting");
+        Some(storage.row_counts()?)
+    } else {
+        None
+    };
     let (mut objects, mut lines) = (Vec::new(), Vec::new());
     for group in storage.groups() {
         let group = group.describe()?;
-        let rows = if counts {
-            let _progress = Progress::under_way("counting");
-            Some(storage.row_count(Some(group.group))?)
-        } else {
-            None
-        };
+        let rows = rows_of.as_ref().map(|rows_of| rows_of.get(&group.group).copied().unwrap_or(0));
         let mut line = vec![
             group.group.to_string(),
             group.name.clone().unwrap_or_else(|| "-".to_owned()),

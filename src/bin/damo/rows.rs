@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Command, value_parser};
 
-use super::arguments::{get, get_group, group, on_storage, open, option};
+use super::arguments::{get, get_group, group, look, on_storage, option};
 use super::failure::Outcome;
 use super::output::Output;
 use super::record::{Row, date};
@@ -19,7 +19,7 @@ pub fn command() -> Command {
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let limit = get::<u64>(matches, "limit")?.copied();
-    let storage = open(matches)?;
+    let storage = look(matches)?;
     let mut rows = storage.rows(get_group(matches, &storage)?)?;
     if !output.is_json() {
         output.line(&format!(

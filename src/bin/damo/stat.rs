@@ -4,7 +4,7 @@ use clap::{ArgMatches, Command};
 use damo::storage::Storage;
 use serde_json::{Map, Value, json};
 
-use super::arguments::{on_storage, open};
+use super::arguments::{look, on_storage};
 use super::failure::Outcome;
 use super::output::{Output, bytes, thousands};
 
@@ -16,7 +16,7 @@ pub fn command() -> Command {
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
-    let storage = open(matches)?;
+    let storage = look(matches)?;
     let mut stats = Vec::new();
     for name in Storage::stat_names() {
         stats.push((name, storage.stat(name)?));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use super::arguments::{on_storage, open};
+use super::arguments::{look, on_storage};
 use super::failure::Outcome;
 use super::output::{Output, seconds, thousands};
 use super::progress::Progress;
@@ -16,7 +16,7 @@ pub fn command() -> Command {
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
-    let storage = open(matches)?;
+    let storage = look(matches)?;
     let started = Instant::now();
     let verified = {
         let _progress = Progress::under_way("verifying");

@@ -56,8 +56,9 @@ impl Storage {
     ) -> Result<Imported> {
         let path = path.as_ref();
         let _call = self.begin_call()?;
-        check_headroom(1)?;
         let core = self.core();
+        core.check_writable()?;
+        check_headroom(1)?;
         let mut report = survey(path, &mut |at, of| progress(at, of))?;
         let mut import = Import::new(core);
         let outcome = import.run(path, &mut report, &mut progress);

@@ -151,6 +151,8 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &StorageOptions) 
     rows.set_level_zero_stop_writes_trigger(1 << 20);
     // Nothing is written to this memtable.
     rows.set_write_buffer_size(1 << 20);
+    // Nobody gains from merging in a likeness that is thrown away.
+    rows.set_disable_auto_compactions(options.read_only);
     // Trained floats hardly compress, and new files are rewritten soon; what comes to rest may still have state of
     // zeros, for which lz4 costs next to nothing.
     rows.set_compression_type(DBCompressionType::None);

@@ -142,6 +142,7 @@ impl Scan {
         match self.pages.as_ref().map(Receiver::recv) {
             Some(Ok(Ok(page))) => Ok(Some(page)),
             Some(Ok(Err(error))) => {
+                let error = self.storage.in_dir(error);
                 self.failure = Some(error.clone());
                 Err(error)
             }
