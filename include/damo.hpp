@@ -13,6 +13,10 @@
 #ifndef DAMO_HPP
 #define DAMO_HPP
 
+#if __cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L)
+#error "damo.hpp needs C++17: compile with -std=c++17 or later, or use damo.h"
+#else
+
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -46,11 +50,13 @@ class span {
  public:
   constexpr span() noexcept = default;
   constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  // A temporary may be read within one full expression; writing to one would be lost.
+  // A temporary may be read within one full expression; writing to one would be lost, unless it is a view itself,
+  // whose elements can be written to even if it is const.
   template <class Container,
             class = std::enable_if_t<
                 std::is_convertible_v<decltype(std::data(std::declval<Container&>())), T*> &&
-                (std::is_const_v<T> || std::is_lvalue_reference_v<Container>) &&
+                (std::is_const_v<T> || std::is_lvalue_reference_v<Container> ||
+                 std::is_convertible_v<decltype(std::data(std::declval<const Container&>())), T*>) &&
                 !std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span>>>
   constexpr span(Container&& container) noexcept : data_(std::data(container)), size_(std::size(container)) {}
 
@@ -78,6 +84,38 @@ class span {
   std::size_t size_ = 0;
 };
 
+// A view of keys: integers of 64 bits, whatever their type is called. Unsigned ones keep their bits.
+class keys_view {
+  template <class T>
+  static constexpr bool is_key = std::is_integral_v<T> && sizeof(T) == sizeof(std::int64_t);
+  template <class Container>
+  using element = std::remove_cv_t<std::remove_pointer_t<decltype(std::data(std::declval<const Container&>()))>>;
+
+ public:
+  constexpr keys_view() noexcept = default;
+  template <class Key, class = std::enable_if_t<is_key<Key>>>
+  keys_view(const Key* data, std::size_t size) noexcept
+      : data_(reinterpret_cast<const std::int64_t*>(data)), size_(size) {}
+  template <class Container, class = std::enable_if_t<is_key<element<Container>>>>
+  keys_view(const Container& container) noexcept : keys_view(std::data(container), std::size(container)) {}
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winit-list-lifetime"
+#endif
+  // From {1, 2, 3}, within one full expression.
+  keys_view(std::initializer_list<std::int64_t> list) noexcept : data_(list.begin()), size_(list.size()) {}
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+#pragma GCC diagnostic pop
+#endif
+
+  constexpr const std::int64_t* data() const noexcept { return data_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+
+ private:
+  const std::int64_t* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
 inline const char* version() noexcept { return damo_version(); }
 
 namespace detail {
@@ -94,6 +132,13 @@ inline const char* c_string(const std::string& text) {
                     "' has a NUL inside; one without is needed");
   }
   return text.c_str();
+}
+
+inline const char* not_null(const char* text, const char* name) {
+  if (text == nullptr) {
+    throw error(DAMO_STATUS_INVALID_ARGUMENT, std::string("damo: ") + name + " is NULL; a path is needed");
+  }
+  return text;
 }
 
 // Owns a handle of the C interface.
@@ -291,6 +336,13 @@ class optimizer {
   detail::handle<damo_optimizer, damo_optimizer_free> handle_;
 };
 
+// The key of a string: XXH64 with seed 0, see damo_key_hash.
+inline std::int64_t key_hash(const std::string& text) {
+  std::int64_t key = 0;
+  detail::check(damo_key_hash(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), &key));
+  return key;
+}
+
 // A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
 class filter {
  public:
@@ -299,7 +351,7 @@ class filter {
   void add(std::uint32_t group, std::int64_t key, std::uint32_t num = 1) const {
     detail::check(damo_filter_add(get(), group, key, num));
   }
-  void add(std::uint32_t group, span<const std::int64_t> keys, std::uint32_t num = 1) const {
+  void add(std::uint32_t group, keys_view keys, std::uint32_t num = 1) const {
     detail::check(damo_filter_add_batch(get(), group, keys.data(), keys.size(), num));
   }
 
@@ -310,7 +362,11 @@ class filter {
     return admitted;
   }
   // admitted, one byte a key, becomes 1 or 0.
-  void check(std::uint32_t group, span<const std::int64_t> keys, span<std::uint8_t> admitted) const {
+  // A count for each key.
+  void add(std::uint32_t group, keys_view keys, span<const std::uint32_t> nums) const {
+    detail::check(damo_filter_add_counts(get(), group, keys.data(), keys.size(), nums.data(), nums.size()));
+  }
+  void check(std::uint32_t group, keys_view keys, span<std::uint8_t> admitted) const {
     detail::check(
         damo_filter_check_batch(get(), group, keys.data(), keys.size(), admitted.data(), admitted.size()));
   }
@@ -338,6 +394,9 @@ struct dumped {
 
 class storage {
  public:
+  // What getenv gives may be NULL.
+  explicit storage(const char* data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
+      : storage(std::string(detail::not_null(data_dir, "data_dir")), ttl_seconds, options) {}
   explicit storage(const std::string& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
       : handle_(damo_storage_new(detail::c_string(data_dir), ttl_seconds, options.get())) {}
 
@@ -495,22 +554,22 @@ class embedding {
   std::uint32_t group() const noexcept { return group_; }
 
   // Weights of keys, dim floats a key; missing rows are created.
-  void lookup(span<const std::int64_t> keys, span<float> weights) const {
+  void lookup(keys_view keys, span<float> weights) const {
     detail::check(damo_embedding_lookup(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
-  std::vector<float> lookup(span<const std::int64_t> keys) const {
+  std::vector<float> lookup(keys_view keys) const {
     std::vector<float> weights(keys.size() * dim_);
     lookup(keys, weights);
     return weights;
   }
 
   // As lookup, but creates nothing; keys without a row read as zeros.
-  void peek(span<const std::int64_t> keys, span<float> weights) const {
+  void peek(keys_view keys, span<float> weights) const {
     detail::check(
         damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
   }
   // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
-  void peek(span<const std::int64_t> keys, span<float> weights, span<std::uint8_t> found) const {
+  void peek(keys_view keys, span<float> weights, span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
                   "damo::embedding::peek: found has " + std::to_string(found.size()) + " bytes and keys has " +
@@ -520,23 +579,29 @@ class embedding {
         damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
   }
 
-  void apply_gradients(span<const std::int64_t> keys, span<const float> gradients) const {
+  void apply_gradients(keys_view keys, span<const float> gradients) const {
     detail::check(damo_embedding_apply_gradients(get(), keys.data(), keys.size(), gradients.data(),
                                                  gradients.size()));
   }
 
   // Brings rows into memory in the background, for a trainer that knows its next batch; returns at once.
-  void prefetch(span<const std::int64_t> keys) const {
+  void prefetch(keys_view keys) const {
     detail::check(damo_embedding_prefetch(get(), keys.data(), keys.size()));
   }
 
   // Stores pretrained weights as fresh rows, replacing what is there.
-  void insert(span<const std::int64_t> keys, span<const float> weights) const {
+  void insert(keys_view keys, span<const float> weights) const {
     detail::check(damo_embedding_insert(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
 
+  // Stores whole rows, weights and the optimizer's state as record gives them, with their update counts, or none.
+  void insert_records(keys_view keys, span<const float> rows, span<const std::int64_t> update_nums = {}) const {
+    detail::check(damo_embedding_insert_records(get(), keys.data(), keys.size(), rows.data(), rows.size(),
+                                                update_nums.data(), update_nums.size()));
+  }
+
   // Deletes rows (delete is a keyword); keys without a row are no error.
-  void erase(span<const std::int64_t> keys) const {
+  void erase(keys_view keys) const {
     detail::check(damo_embedding_delete(get(), keys.data(), keys.size()));
   }
 
@@ -576,6 +641,7 @@ class embedding {
 // A serving table: a dump in the format "table", read without a storage.
 class table {
  public:
+  explicit table(const char* path) : table(std::string(detail::not_null(path, "path"))) {}
   explicit table(const std::string& path) : handle_(damo_table_open(detail::c_string(path))) {}
 
   // Writes to path what base becomes with the changes in increment; see damo_table_merge.
@@ -585,11 +651,11 @@ class table {
   }
 
   // Weights of keys, dim floats a key; keys without a row read as zeros.
-  void lookup(std::uint32_t group, span<const std::int64_t> keys, span<float> weights) const {
+  void lookup(std::uint32_t group, keys_view keys, span<float> weights) const {
     detail::check(damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
   }
   // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
-  void lookup(std::uint32_t group, span<const std::int64_t> keys, span<float> weights,
+  void lookup(std::uint32_t group, keys_view keys, span<float> weights,
               span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
@@ -599,7 +665,7 @@ class table {
     detail::check(
         damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
   }
-  std::vector<float> lookup(std::uint32_t group, span<const std::int64_t> keys) const {
+  std::vector<float> lookup(std::uint32_t group, keys_view keys) const {
     std::vector<float> weights(keys.size() * dim(group));
     lookup(group, keys, weights);
     return weights;
@@ -630,4 +696,5 @@ class table {
 
 }  // namespace damo
 
+#endif
 #endif  // DAMO_HPP
