@@ -30,6 +30,7 @@ from ._errors import (
     Status,
 )
 from ._filter import Filter
+from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
 from ._records import Record, Records
 from ._storage import DumpResult, Storage
@@ -108,6 +109,8 @@ __all__ = [
     "XavierUniform",
     "Zeros",
     "__version__",
+    "key_hash",
+    "key_hashes",
     "library_version",
     "merge",
 ]

@@ -51,7 +51,7 @@ def group(value: Any) -> int:
 def keys(values: Any) -> np.ndarray:
     """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
 
-    int64 and uint64 arrays that are contiguous are not copied. Other integers are converted, and sequences too.
+    int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers are converted, and sequences too.
     Raises TypeError for anything but integers.
     """
     if isinstance(values, np.ma.MaskedArray):
@@ -64,13 +64,25 @@ def keys(values: Any) -> np.ndarray:
             numbers = [key(item, "a key") for item in items.flat]
             return np.array(numbers, np.int64).reshape(items.shape)
     if array.dtype == np.int64 or array.dtype == np.uint64:
-        return np.ascontiguousarray(array).view(np.int64).reshape(array.shape)
+        return np.require(array, requirements=["C", "A"]).view(np.int64).reshape(array.shape)
     if array.size == 0 and not isinstance(values, np.ndarray):
         return np.empty(array.shape, np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"damo: keys must be integers of 64 bits (numpy.int64), not {_describe(array)}")
     converted = array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)
     return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
+
+
+def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Counts of a filter as a C-contiguous uint32 array of this shape."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"damo: num must be integers, not {_describe(array)}")
+    if array.shape != shape:
+        raise InvalidArgumentError(f"damo: num has shape {array.shape}; it must be that of keys, {shape}")
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:
+        raise InvalidArgumentError(f"damo: num has {array.min()} to {array.max()}; each must be in 0..{2**32 - 1}")
+    return np.ascontiguousarray(array, np.uint32)
 
 
 def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False) -> np.ndarray:

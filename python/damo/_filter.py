@@ -41,9 +41,18 @@ class Filter(Handle):
         super().__init__(_c_api.damo_filter_new, _c_api.damo_filter_free, bag._use())
         bag.close()
 
-    def add(self, keys: Any, num: int = 1, *, group: int = 0) -> None:
-        """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice."""
+    def add(self, keys: Any, num: Any = 1, *, group: int = 0) -> None:
+        """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice.
+
+        num: one count for all, or an array of counts with the shape of keys.
+        """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
+        if isinstance(num, (np.ndarray, list, tuple)):
+            counts = _arrays.counts(num, numbers.shape)
+            _c_api.damo_filter_add_counts(
+                self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(counts), counts.size
+            )
+            return
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
         _c_api.damo_filter_add_batch(self._use(), which, _arrays.address(numbers), numbers.size, times)
 

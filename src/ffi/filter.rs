@@ -48,7 +48,7 @@ pub struct damo_filter {
 pub unsafe extern "C" fn damo_filter_new(params: *const damo_params) -> *mut damo_filter {
     guard::handle("damo_filter_new", || {
         // SAFETY: the contract of `arguments`.
-        let params = unsafe { arguments::params(params) };
+        let params = unsafe { arguments::params(params, "params")? };
         Ok(damo_filter { inner: Arc::new(Filter::open(params)?) })
     })
 }
@@ -86,6 +86,31 @@ pub unsafe extern "C" fn damo_filter_add_batch(
         let (filter, keys) =
             unsafe { (arguments::handle(filter, "filter")?, arguments::slice(keys, keys_len, "keys")?) };
         filter.inner.add_batch(group, keys, num)
+    })
+}
+
+/// Adds to each of keys its count in nums, which has one for each; to a key that is given twice, both.
+///
+/// Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_filter_add_counts(
+    filter: *const damo_filter,
+    group: u32,
+    keys: *const i64,
+    keys_len: usize,
+    nums: *const u32,
+    nums_len: usize,
+) -> damo_status {
+    guard::status("damo_filter_add_counts", || {
+        // SAFETY: the contract of `arguments`.
+        let (filter, keys, nums) = unsafe {
+            (
+                arguments::handle(filter, "filter")?,
+                arguments::slice(keys, keys_len, "keys")?,
+                arguments::slice(nums, nums_len, "nums")?,
+            )
+        };
+        filter.inner.add_counts(group, keys, nums)
     })
 }
 

@@ -3,7 +3,7 @@
 use super::counters::Terms;
 use super::hash::Place;
 use super::{Filter, salt};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Filter {
     /// Adds `num` to how often `key` of `group` has been seen.
@@ -28,6 +28,28 @@ impl Filter {
         let terms = self.terms(opened.header.per_key);
         opened.each(salt(group)?, keys, |_, _, block, place| {
             terms.add(block, place, num, &self.locks);
+        });
+        self.note_change();
+        Ok(())
+    }
+
+    /// Adds to each of `keys` its count; to one that is given twice, both.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when there is not a count for each key; as [`Filter::add`]. Nothing was
+    /// added then.
+    pub fn add_counts(&self, group: u32, keys: &[i64], nums: &[u32]) -> Result<()> {
+        if nums.len() != keys.len() {
+            return Err(Error::invalid(format!(
+                "nums has {} counts and keys_len is {}; one a key is needed",
+                nums.len(),
+                keys.len()
+            )));
+        }
+        let opened = self.begin()?;
+        let terms = self.terms(opened.header.per_key);
+        opened.each(salt(group)?, keys, |index, _, block, place| {
+            terms.add(block, place, nums[index], &self.locks);
         });
         self.note_change();
         Ok(())

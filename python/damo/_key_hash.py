@@ -1,0 +1,38 @@
+"""Keys of strings, the same in every language: damo_key_hash of damo.h."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+
+import numpy as np
+
+from . import _arrays, _c_api
+
+
+def key_hash(text: str | bytes) -> int:
+    """The key of a string: XXH64 with seed 0 of its bytes (UTF-8 of a str), as a signed number of the same bits."""
+    data = _bytes(text)
+    key = ctypes.c_int64()
+    _c_api.damo_key_hash(data, len(data), ctypes.byref(key))
+    return key.value
+
+
+def key_hashes(texts: Iterable[str | bytes]) -> np.ndarray:
+    """The keys of many strings, int64, in order."""
+    pieces = [_bytes(text) for text in texts]
+    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.uint64)
+    data = b"".join(pieces)
+    keys = np.empty(len(pieces), np.int64)
+    _c_api.damo_key_hash_batch(
+        data, len(data), _arrays.address(ends), ends.size, _arrays.address(keys), keys.size
+    )
+    return keys
+
+
+def _bytes(text: str | bytes) -> bytes:
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        return bytes(text)
+    raise TypeError(f"damo: a str or bytes is needed, not {type(text).__name__}")

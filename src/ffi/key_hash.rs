@@ -1,0 +1,48 @@
+//! Keys of strings.
+
+use super::{arguments, guard};
+use crate::error::damo_status;
+use crate::key_hash::{key_of, keys_of};
+
+/// Writes to *key the key of a string of bytes_len bytes, any bytes: XXH64 with seed 0, as a signed number of the same
+/// bits. It is the same in every language and release. Two of a billion strings get one key with a probability of
+/// about 3 %.
+///
+/// Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_key_hash(bytes: *const u8, bytes_len: usize, key: *mut i64) -> damo_status {
+    guard::status("damo_key_hash", || {
+        // SAFETY: the contract of `arguments`.
+        let (bytes, key) =
+            unsafe { (arguments::slice(bytes, bytes_len, "bytes")?, arguments::out(key, "key")?) };
+        *key = key_of(bytes);
+        Ok(())
+    })
+}
+
+/// As damo_key_hash, of ends_len strings that lie one after the other in bytes: string i ends before byte ends[i], where
+/// the next one begins.
+///
+/// Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is before the one before
+/// it or beyond bytes_len. Nothing is written then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_key_hash_batch(
+    bytes: *const u8,
+    bytes_len: usize,
+    ends: *const u64,
+    ends_len: usize,
+    keys: *mut i64,
+    keys_len: usize,
+) -> damo_status {
+    guard::status("damo_key_hash_batch", || {
+        // SAFETY: the contract of `arguments`.
+        let (bytes, ends, keys) = unsafe {
+            (
+                arguments::slice(bytes, bytes_len, "bytes")?,
+                arguments::slice(ends, ends_len, "ends")?,
+                arguments::slice_mut(keys, keys_len, "keys")?,
+            )
+        };
+        keys_of(bytes, ends, keys)
+    })
+}
