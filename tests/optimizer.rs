@@ -78,7 +78,7 @@ fn an_unknown_parameter_lists_the_valid_ones() {
     assert_eq!(
         refusal("ftrl", &params([("lambda", 0.1)])),
         "optimizer 'ftrl' has no parameter 'lambda' (given 0.1); valid names are 'alpha', 'gamma', 'learning_rate', \
-         'beta', 'lambda1', 'lambda2'"
+         'beta', 'lambda1', 'lambda2', 'initial_accumulator_value'"
     );
 }
 

@@ -159,6 +159,29 @@ class Embedding(Handle):
             self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
         )
 
+    def insert_records(self, keys: Any, rows: np.ndarray, update_nums: Any = None) -> None:
+        """Stores whole rows, weights and the optimizer's state as record gives them, so that training goes on.
+
+        rows: contiguous float32 of shape (*keys.shape, row_len); update_nums: the gradients that each row has had, integers
+        of the shape of keys; None is none. What is there is replaced.
+        """
+        numbers = _arrays.keys(keys)
+        _arrays.floats(rows, "rows", ((*numbers.shape, self._row_len),))
+        counts = np.empty(0, np.int64)
+        if update_nums is not None:
+            counts = _arrays.keys(update_nums)
+            if counts.shape != numbers.shape:
+                raise ValueError(f"damo: update_nums has shape {counts.shape}; it must be that of keys, {numbers.shape}")
+        _c_api.damo_embedding_insert_records(
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(rows),
+            rows.size,
+            _arrays.address(counts),
+            counts.size,
+        )
+
     def delete(self, keys: Any) -> None:
         """Deletes the rows of keys; a key without one is not an error."""
         numbers = _arrays.keys(keys)

@@ -65,6 +65,11 @@ class Optimizer(Handle):
         )
 
 
+def _initial(value: float) -> dict[str, float]:
+    """Only what was asked for is stored with a group."""
+    return {"initial_accumulator_value": value} if value else {}
+
+
 class SGD(Optimizer):
     """torch.optim.SGD without momentum; weight_decay is L2 in the gradient. No state."""
 
@@ -85,9 +90,11 @@ class FTRL(Optimizer):
         beta: float = 0.0,
         lambda1: float = 0.0,
         lambda2: float = 0.0,
+        initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        super().__init__("ftrl", scheduler=scheduler, alpha=lr, beta=beta, lambda1=lambda1, lambda2=lambda2)
+        params = {"alpha": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
+        super().__init__("ftrl", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
 
 
 class Adagrad(Optimizer):
@@ -100,20 +107,27 @@ class Adagrad(Optimizer):
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
         eps: float = 1e-10,
+        initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
         params = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
-        super().__init__("adagrad", scheduler=scheduler, **params)
+        super().__init__("adagrad", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
 
 
 class RowwiseAdagrad(Optimizer):
     """FBGEMM's row-wise Adagrad: one accumulator a row, of the mean of g^2. State: 1 float a row."""
 
     def __init__(
-        self, lr: float = 1e-2, *, weight_decay: float = 0.0, eps: float = 1e-8, scheduler: Scheduler | None = None
+        self,
+        lr: float = 1e-2,
+        *,
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        initial_accumulator_value: float = 0.0,
+        scheduler: Scheduler | None = None,
     ) -> None:
         params = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
-        super().__init__("rowwise_adagrad", scheduler=scheduler, **params)
+        super().__init__("rowwise_adagrad", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
 
 
 class _AdamLike(Optimizer):

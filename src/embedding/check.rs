@@ -20,16 +20,33 @@ impl Embedding {
         )))
     }
 
+    /// Refuses a buffer that does not hold whole rows.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming both lengths.
+    pub(super) fn check_rows(&self, given: usize, keys: usize) -> Result<()> {
+        let expected = keys.checked_mul(self.row_len());
+        if expected == Some(given) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "rows_len is {given} and keys_len is {keys}; {keys} keys x {} floats of a row (weights and optimizer \
+             state) = {} floats are needed",
+            self.row_len(),
+            expected.map_or("too many".to_owned(), |floats| floats.to_string())
+        )))
+    }
+
     /// Refuses floats that are not `accepted`, except under the padding key, whose floats nobody uses.
     pub(super) fn check_each(
         &self,
         what: &str,
         keys: &[i64],
-        floats: &[f32],
+        (floats, width): (&[f32], usize),
         accepted: impl Fn(f32) -> bool + Copy,
         words: &str,
     ) -> Result<()> {
-        for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(self.dim())).enumerate() {
+        for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(width)).enumerate() {
             if !all(row, accepted) && Some(*key) != self.options.padding_key {
                 let column = row.iter().position(|float| !accepted(*float)).unwrap_or(0);
                 return Err(Error::invalid(format!(

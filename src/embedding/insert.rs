@@ -4,23 +4,51 @@ use super::Embedding;
 use crate::error::{Error, Result};
 
 impl Embedding {
-    /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, the optimizer's state zero. A row
-    /// that exists is replaced; of a key given twice the last row counts.
+    /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the
+    /// optimizer's state at its beginning, from which ftrl goes on from these weights. A row that
+    /// exists is replaced; of a key given twice the last row counts.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length, for weights that are NaN or infinite, and for the padding key, which
     /// never has a row; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn insert(&self, keys: &[i64], weights: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
+        self.storage.core().check_writable()?;
         self.check_floats("weights", weights.len(), keys.len())?;
-        if let Some(padding) = self.options.padding_key
-            && let Some(index) = keys.iter().position(|key| *key == padding)
-        {
+        self.check_no_padding(keys)?;
+        self.check_each("weight", keys, (weights, self.dim()), f32::is_finite, "finite numbers")?;
+        self.table.insert(self.storage.core(), keys, weights)
+    }
+
+    /// Stores whole rows, `row_len` floats a key: what [`Embedding::record`] gives, so that training
+    /// goes on as where they come from. `counts` has their update counts, and may be empty for zeros.
+    /// A row that exists is replaced; of a key given twice the last row counts.
+    ///
+    /// # Errors
+    /// As [`Embedding::insert`].
+    pub fn insert_records(&self, keys: &[i64], rows: &[f32], counts: &[u64]) -> Result<()> {
+        let _call = self.storage.begin_call()?;
+        self.storage.core().check_writable()?;
+        self.check_rows(rows.len(), keys.len())?;
+        if !counts.is_empty() && counts.len() != keys.len() {
             return Err(Error::invalid(format!(
-                "key {padding} (position {index}) is the padding key, which reads as zeros and has no row; leave it out"
+                "update_nums_len is {} and keys_len is {}; one count a key, or none, is needed",
+                counts.len(),
+                keys.len()
             )));
         }
-        self.check_each("weight", keys, weights, f32::is_finite, "finite numbers")?;
-        self.table.insert(self.storage.core(), keys, weights)
+        self.check_no_padding(keys)?;
+        self.check_each("row", keys, (rows, self.row_len()), f32::is_finite, "finite numbers")?;
+        self.table.insert_records(self.storage.core(), keys, rows, counts)
+    }
+
+    fn check_no_padding(&self, keys: &[i64]) -> Result<()> {
+        match self.options.padding_key.and_then(|padding| keys.iter().position(|key| *key == padding)) {
+            None => Ok(()),
+            Some(index) => Err(Error::invalid(format!(
+                "key {} (position {index}) is the padding key, which reads as zeros and has no row; leave it out",
+                keys[index]
+            ))),
+        }
     }
 }

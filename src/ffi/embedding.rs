@@ -52,7 +52,7 @@ pub unsafe extern "C" fn damo_embedding_new(
                 arguments::handle(storage, "storage")?,
                 arguments::handle(optimizer, "optimizer")?,
                 arguments::handle(initializer, "initializer")?,
-                arguments::params(options),
+                arguments::params(options, "options")?,
             )
         };
         let (optimizer, initializer) = (Arc::clone(&optimizer.inner), Arc::clone(&initializer.inner));
@@ -167,8 +167,12 @@ pub unsafe extern "C" fn damo_embedding_prefetch(
     })
 }
 
-/// Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state zero. A row that
-/// exists is replaced; of a key given twice the last counts. For pretrained tables.
+/// Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state as a row begins. A row
+/// that exists is replaced; of a key given twice the last counts. For pretrained tables.
+///
+/// State that begins anew forgets how far each weight has come: adam, adagrad and their kin take large steps again, which
+/// can ruin what was trained; damo_embedding_insert_records brings the state along. The state of ftrl stands for the
+/// weights, and is set so that steps go on from them.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
 /// weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
@@ -190,6 +194,41 @@ pub unsafe extern "C" fn damo_embedding_insert(
             )
         };
         embedding.inner.insert(keys, weights)
+    })
+}
+
+/// Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state as damo_embedding_record gives
+/// them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
+/// 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
+///
+/// Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, and for
+/// a negative number. Nothing has changed then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_embedding_insert_records(
+    embedding: *const damo_embedding,
+    keys: *const i64,
+    keys_len: usize,
+    rows: *const f32,
+    rows_len: usize,
+    update_nums: *const i64,
+    update_nums_len: usize,
+) -> damo_status {
+    guard::status("damo_embedding_insert_records", || {
+        // SAFETY: the contract of `arguments`.
+        let (embedding, keys, rows, update_nums) = unsafe {
+            (
+                arguments::handle(embedding, "embedding")?,
+                arguments::slice(keys, keys_len, "keys")?,
+                arguments::slice(rows, rows_len, "rows")?,
+                arguments::slice(update_nums, update_nums_len, "update_nums")?,
+            )
+        };
+        if let Some(index) = update_nums.iter().position(|number| *number < 0) {
+            let number = update_nums.get(index).copied().unwrap_or_default();
+            return Err(Error::invalid(format!("update_nums[{index}] is {number}; a number >= 0 is needed")));
+        }
+        // Not negative, so they are the same numbers.
+        embedding.inner.insert_records(keys, rows, bytemuck::cast_slice(update_nums))
     })
 }
 
@@ -318,11 +357,16 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
 /// record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
 ///
-/// Which filter an embedding has is not stored: attach it each time the group is opened.
+/// Which filter an embedding has is not stored: attach it each time the group is opened. After a
+/// checkpoint was loaded, or opened as a storage, the counts that its filter of this group had wait
+/// in the folder filters of the directory. The first filter that is attached to the group takes them
+/// in place of its own, whatever its path; read_only storages give none.
 ///
 /// May be called while other threads use the embedding: calls under way may still use the filter before.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL embedding; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL embedding; FORKED. When such counts wait, also
+/// INVALID_ARGUMENT for a filter with another capacity, count or fpr, CORRUPTION when they are
+/// damaged, IO, OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,
@@ -330,8 +374,9 @@ pub unsafe extern "C" fn damo_embedding_set_filter(
 ) -> damo_status {
     guard::status("damo_embedding_set_filter", || {
         // SAFETY: the contract of `arguments`.
-        let (embedding, filter) =
-            unsafe { (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter)) };
+        let (embedding, filter) = unsafe {
+            (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter, "filter")?)
+        };
         embedding.inner.set_filter(filter.map(|filter| Arc::clone(&filter.inner)))
     })
 }

@@ -24,7 +24,9 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 /// gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
 /// and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own
 /// lambda1 and lambda2. Bias corrections use each row's own update count. Under ftrl a weight is a function of its
-/// gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0.
+/// gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0. A weight
+/// that was inserted is where its gradients go on from.
+/// ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with which n, or the one float, begins.
 /// May be used by many threads at once.
 pub struct damo_optimizer {
     pub(super) inner: Arc<Optimizer>,
@@ -43,8 +45,13 @@ pub unsafe extern "C" fn damo_optimizer_new(
 ) -> *mut damo_optimizer {
     guard::handle("damo_optimizer_new", || {
         // SAFETY: the contract of `arguments`.
-        let (name, params, scheduler) =
-            unsafe { (arguments::text(name, "name")?, arguments::params(params), scheduler.as_ref()) };
+        let (name, params, scheduler) = unsafe {
+            (
+                arguments::text(name, "name")?,
+                arguments::params(params, "params")?,
+                arguments::optional_handle(scheduler, "scheduler")?,
+            )
+        };
         let scheduler = scheduler.map(|scheduler| Arc::clone(&scheduler.inner));
         Ok(damo_optimizer { inner: Arc::new(Optimizer::new(name, params, scheduler)?) })
     })
@@ -69,7 +76,8 @@ pub unsafe extern "C" fn damo_optimizer_row_len(
     })
 }
 
-/// Applies one gradient to one row that the caller keeps: weights first, then state, zeros for a fresh row.
+/// Applies one gradient to one row that the caller keeps: weights first, then state. A fresh row's state is
+/// zeros, and initial_accumulator_value where the optimizer has that.
 ///
 /// gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
 /// this row has had before (0 for the first); it is also the step of the scheduler, if there is one.

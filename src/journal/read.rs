@@ -253,9 +253,9 @@ fn read_segment(
                 .config(head.group, head.config, payload.bytes())
                 .map_err(|error| position.name(error))?,
             Kind::End => has_ended = true,
-            Kind::Gradients | Kind::Insert | Kind::Delete | Kind::SetStep => {
+            Kind::Gradients | Kind::Insert | Kind::InsertRecords | Kind::Delete | Kind::SetStep => {
                 let floats_a_key = match head.kind {
-                    Kind::Gradients | Kind::Insert => {
+                    Kind::Gradients | Kind::Insert | Kind::InsertRecords => {
                         replay.floats_a_key(head).map_err(|error| position.name(error))?
                     }
                     _ => 0,

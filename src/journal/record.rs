@@ -11,7 +11,8 @@
 //!           8   u64      bytes of the payload
 //!           16  u64      number of the call: one more than the call's before; for a configuration,
 //!                        and for an end, that of the next call
-//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step, 6 end
+//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step, 6 end,
+//!                        7 insert_records
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
@@ -19,7 +20,8 @@
 //!           48  u64      time, ms since 1970
 //!           56  f64      learning rate
 //!           64  payload  gradients: keys (i64 each), then dim floats a key, in the order of the steps;
-//!                        insert: keys, then dim weights a key; delete: keys; configuration: JSON;
+//!                        insert: keys, then dim weights a key; insert_records: keys, then for each
+//!                        the floats of a row and its update count, u64; delete: keys; configuration: JSON;
 //!                        set_step: nothing; end: nothing, it is the last record of a segment that
 //!                        another one follows
 //! ```
@@ -45,10 +47,18 @@ pub(crate) enum Kind {
     Delete = 4,
     SetStep = 5,
     End = 6,
+    InsertRecords = 7,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Config, Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep, Kind::End];
+const KINDS: [Kind; 7] = [
+    Kind::Config,
+    Kind::Gradients,
+    Kind::Insert,
+    Kind::Delete,
+    Kind::SetStep,
+    Kind::End,
+    Kind::InsertRecords,
+];
 
 /// What a record has beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq)]

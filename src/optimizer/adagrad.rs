@@ -6,12 +6,13 @@
 //! w = w - gamma / (1 + (t - 1) eta) * g / (sqrt(n) + epsilon)
 //! ```
 //!
-//! Source: `torch.optim.Adagrad`, whose `lr_decay` is eta; Duchi, Hazan and Singer 2011. State: n.
+//! Source: `torch.optim.Adagrad`, whose `lr_decay` is eta, and whose
+//! `initial_accumulator_value` is where n begins; Duchi, Hazan and Singer 2011. State: n.
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
 use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, weight_decay};
+use super::{Rule, initial_accumulator, weight_decay};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
@@ -19,6 +20,7 @@ struct Adagrad {
     lambda: f32,
     eta: f64,
     epsilon: f32,
+    initial: f32,
 }
 
 pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
@@ -26,12 +28,17 @@ pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>
         lambda: weight_decay(reader, 0.0)? as f32,
         eta: reader.float(&["eta"], 0.0, FloatRange::NOT_NEGATIVE)?,
         epsilon: reader.float(&["epsilon"], 1e-10, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
+        initial: initial_accumulator(reader)?,
     }))
 }
 
 impl Algorithm for Adagrad {
     fn state_len(&self, dim: usize) -> usize {
         dim
+    }
+
+    fn begin(&self, state: &mut [f32]) {
+        state.fill(self.initial);
     }
 
     #[inline(always)]

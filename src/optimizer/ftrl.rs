@@ -24,13 +24,17 @@
 //! which for a constant alpha is the algorithm, and for any other a weight that goes on from where it is. Without
 //! beta, lambda1 and lambda2 it is Adagrad.
 //!
-//! A coordinate whose gradients have all been zero becomes 0, as in the paper. A learning rate of 0 (the first step
-//! of a warmup) leaves the row as it is.
+//! n begins with `initial_accumulator_value`, as TensorFlow's Ftrl has it. A row that is inserted has
+//! weights that z does not know: z gets their signs, beyond lambda1, and so they count as the solution
+//! that they stand for, and steps go on from them.
+//!
+//! A coordinate whose gradients have all been zero becomes 0, as in the paper, unless it was
+//! inserted. A learning rate of 0 (the first step of a warmup) leaves the row as it is.
 
-use super::Rule;
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
 use super::simd::{Algorithm, Path, Stepper};
+use super::{Rule, initial_accumulator};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
@@ -41,6 +45,7 @@ struct Ftrl {
     beta: f32,
     lambda1: f32,
     lambda2: f32,
+    initial: f32,
 }
 
 pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
@@ -48,6 +53,7 @@ pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>
         beta: reader.float(&["beta"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
         lambda1: reader.float(&["lambda1"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
         lambda2: reader.float(&["lambda2"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
+        initial: initial_accumulator(reader)?,
     }))
 }
 
@@ -56,13 +62,26 @@ impl Algorithm for Ftrl {
         2 * dim
     }
 
+    fn begin(&self, state: &mut [f32]) {
+        let (z, n) = state.split_at_mut(state.len() / 2);
+        z.fill(0.0);
+        n.fill(self.initial);
+    }
+
+    fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
+        self.begin(state);
+        for (z, weight) in state.iter_mut().zip(weights).filter(|(_, weight)| **weight != 0.0) {
+            *z = self.lambda1.next_up().copysign(-weight);
+        }
+    }
+
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
         let alpha = rate as f32;
         if alpha < SMALLEST_RATE {
             return;
         }
-        let Ftrl { beta, lambda1, lambda2 } = *self;
+        let Ftrl { beta, lambda1, lambda2, .. } = *self;
         stepper.step_each(row, gradient, Step { alpha, beta, lambda1, lambda2 });
     }
 }
@@ -95,6 +114,9 @@ impl Formula<3> for Step {
         let shrunk = next.abs() - lambda1;
         let ratio = quotient(V::select(same_side, g, -shrunk.copysign(next)), curvature);
         let weight = V::select(same_side, w - ratio, ratio);
-        [V::select(shrunk.gt(zero), weight, zero), next, n]
+        // Without a gradient a solution stays, also where its curvature is too small to tell.
+        let or_stays = |moved, old| V::select(is_solution, V::select(g.ne(zero), moved, old), moved);
+        let is_beyond = shrunk.gt(zero);
+        [V::select(is_beyond, weight, or_stays(zero, w)), V::select(is_beyond, next, or_stays(next, z)), n]
     }
 }

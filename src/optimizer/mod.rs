@@ -31,8 +31,14 @@ use crate::scheduler::Scheduler;
 
 /// One algorithm, compiled for instructions that this CPU has.
 trait Rule: Send + Sync {
-    /// Floats of state beside `dim` weights. A fresh row's state is all zeros.
+    /// Floats of state beside `dim` weights.
     fn state_len(&self, dim: usize) -> usize;
+
+    /// As [`Optimizer::begin`].
+    fn begin(&self, state: &mut [f32]);
+
+    /// As [`Optimizer::begin_at`].
+    fn begin_at(&self, weights: &[f32], state: &mut [f32]);
 
     /// As [`Optimizer::step`].
     fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
@@ -146,6 +152,17 @@ impl Optimizer {
         dim + self.rule.state_len(dim)
     }
 
+    /// Writes the state of a row that begins with the initializer's weights.
+    pub fn begin(&self, state: &mut [f32]) {
+        self.rule.begin(state);
+    }
+
+    /// Writes the state of a row that begins with these weights, which were trained elsewhere: steps
+    /// go on from them.
+    pub fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
+        self.rule.begin_at(weights, state);
+    }
+
     /// The base rate, before any schedule.
     pub fn learning_rate(&self) -> f64 {
         f64::from_bits(self.learning_rate.load(Ordering::Relaxed))
@@ -198,6 +215,12 @@ impl std::fmt::Debug for Optimizer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Optimizer({}, {})", self.name, self.params.to_json())
     }
+}
+
+/// `initial_accumulator_value`, where the sum of squared gradients begins.
+fn initial_accumulator(reader: &mut Reader<'_>) -> Result<f32> {
+    let value = reader.float(&["initial_accumulator_value"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
+    Ok(value as f32)
 }
 
 /// `lambda`, the weight decay that every optimizer but ftrl takes.

@@ -6,24 +6,27 @@
 //! w = w - gamma g / (sqrt(m) + epsilon)
 //! ```
 //!
-//! Source: FBGEMM's `EXACT_ROWWISE_ADAGRAD`; Mudigere et al. 2022. State: m, one float.
+//! Source: FBGEMM's `EXACT_ROWWISE_ADAGRAD`; Mudigere et al. 2022. State: m, one float,
+//! which begins with `initial_accumulator_value`.
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
 use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, weight_decay};
+use super::{Rule, initial_accumulator, weight_decay};
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
 struct RowwiseAdagrad {
     lambda: f32,
     epsilon: f32,
+    initial: f32,
 }
 
 pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
     Ok(path.rule(RowwiseAdagrad {
         lambda: weight_decay(reader, 0.0)? as f32,
         epsilon: reader.float(&["epsilon"], 1e-8, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
+        initial: initial_accumulator(reader)?,
     }))
 }
 
@@ -33,6 +36,10 @@ const LANES: usize = 8;
 impl Algorithm for RowwiseAdagrad {
     fn state_len(&self, _dim: usize) -> usize {
         1
+    }
+
+    fn begin(&self, state: &mut [f32]) {
+        state.fill(self.initial);
     }
 
     #[inline(always)]

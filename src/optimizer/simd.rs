@@ -12,8 +12,18 @@ use super::{MAX_GRADIENT, Rule};
 
 /// One algorithm.
 pub(super) trait Algorithm: Send + Sync + 'static {
-    /// Floats of state beside `dim` weights. A fresh row's state is all zeros.
+    /// Floats of state beside `dim` weights.
     fn state_len(&self, dim: usize) -> usize;
+
+    /// As [`Rule::begin`].
+    fn begin(&self, state: &mut [f32]) {
+        state.fill(0.0);
+    }
+
+    /// As [`Rule::begin_at`].
+    fn begin_at(&self, _weights: &[f32], state: &mut [f32]) {
+        self.begin(state);
+    }
 
     /// As [`Rule::step`]. Implementations are `#[inline(always)]`: they become part of what a path compiles.
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
@@ -96,6 +106,14 @@ struct BaselineRule<A>(A);
 impl<A: Algorithm> Rule for BaselineRule<A> {
     fn state_len(&self, dim: usize) -> usize {
         self.0.state_len(dim)
+    }
+
+    fn begin(&self, state: &mut [f32]) {
+        self.0.begin(state);
+    }
+
+    fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
+        self.0.begin_at(weights, state);
     }
 
     fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {

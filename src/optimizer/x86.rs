@@ -200,6 +200,14 @@ macro_rules! path {
                 self.algorithm.state_len(dim)
             }
 
+            fn begin(&self, state: &mut [f32]) {
+                self.algorithm.begin(state);
+            }
+
+            fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
+                self.algorithm.begin_at(weights, state);
+            }
+
             fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
                 #[target_feature(enable = $features)]
                 fn wide<A: Algorithm>(

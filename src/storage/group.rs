@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::Core;
 use super::names::{self, Wanted, name_key};
 use super::rocks::{Batch, Rocks};
+use super::table::COUNT_FLOATS;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
+use crate::journal::Kind;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
@@ -43,6 +45,17 @@ impl GroupConfig {
         let optimizer = Optimizer::new(&self.optimizer.name, &self.optimizer.params, None)?;
         let initializer = Initializer::new(&self.initializer.name, &self.initializer.params)?;
         Ok((Arc::new(optimizer), Arc::new(initializer)))
+    }
+
+    /// Floats a key in the journal's record of a call, but for what has none.
+    ///
+    /// # Errors
+    /// An optimizer that is not known.
+    pub(super) fn floats_in_journal(&self, kind: Kind) -> Result<usize> {
+        match kind {
+            Kind::InsertRecords => Ok(self.build()?.0.row_len(self.dim) + COUNT_FLOATS),
+            _ => Ok(self.dim),
+        }
     }
 
     /// As it is stored.
@@ -220,6 +233,14 @@ impl Core {
         let id = names::find(&groups, wanted)?;
         let name = wanted.name.map(str::to_owned);
         let Some(group) = groups.get(&id) else {
+            if self.is_read_only() {
+                return Err(Error::new(
+                    Status::NotFound,
+                    format!(
+                        "group {id} is not there, and a storage that is open with read_only gets no new one"
+                    ),
+                ));
+            }
             self.register(id, name.as_deref(), &config)?;
             let group = Arc::new(new_group(id, name, config, 0));
             groups.insert(id, Arc::clone(&group));

@@ -302,7 +302,7 @@ impl Replay for Tables<'_> {
     }
 
     fn floats_a_key(&self, head: &Head) -> Result<usize> {
-        self.table(head).map(Table::dim)
+        self.table(head).map(|table| table.floats_in_journal(head.kind))
     }
 
     fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
@@ -312,6 +312,7 @@ impl Replay for Tables<'_> {
         match head.kind {
             Kind::Gradients => table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?,
             Kind::Insert => table.insert_from(self.core, keys, floats, source)?,
+            Kind::InsertRecords => table.insert_records_from(self.core, keys, floats, source)?,
             Kind::Delete => table.delete_from(self.core, keys, source)?,
             Kind::SetStep | Kind::Config | Kind::End => {}
         }

@@ -25,7 +25,7 @@ struct Calls<'a> {
     /// Keys in what is lost whose rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
     /// How many floats a key has, by the file's configurations.
-    dims: HashMap<u32, usize>,
+    described: HashMap<u32, GroupConfig>,
     /// Configurations of this file that are not those of their groups, with what is told of them.
     unfit: HashMap<u32, (u16, String)>,
     /// A call is missing: from here on calls are only counted.
@@ -79,7 +79,7 @@ pub(super) fn apply(
         groups: core.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
-        dims: HashMap::new(),
+        described: HashMap::new(),
         unfit: HashMap::new(),
         has_stopped: false,
         failure: None,
@@ -171,14 +171,14 @@ impl Calls<'_> {
 
 impl Replay for Calls<'_> {
     fn segment(&mut self) {
-        self.dims.clear();
+        self.described.clear();
         self.unfit.clear();
         self.tables.segment();
     }
 
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
         if let Ok(described) = serde_json::from_slice::<GroupConfig>(description) {
-            self.dims.insert(config, described.dim);
+            self.described.insert(config, described.clone());
         }
         if self.has_stopped || !self.groups.contains(&group) {
             return Ok(());
@@ -195,8 +195,8 @@ impl Replay for Calls<'_> {
     }
 
     fn floats_a_key(&self, head: &Head) -> Result<usize> {
-        match self.dims.get(&head.config) {
-            Some(dim) => Ok(*dim),
+        match self.described.get(&head.config) {
+            Some(described) => described.floats_in_journal(head.kind),
             None => self.tables.floats_a_key(head),
         }
     }
@@ -213,7 +213,7 @@ impl Replay for Calls<'_> {
                 self.tables.call(number, head, &keys, &floats)
             }
             _ => {
-                if matches!(head.kind, Kind::Insert | Kind::Delete) {
+                if matches!(head.kind, Kind::Insert | Kind::InsertRecords | Kind::Delete) {
                     self.known.extend(keys.iter().map(|key| (head.group, *key)));
                 }
                 self.tables.call(number, head, keys, floats)
@@ -229,16 +229,16 @@ impl Replay for Calls<'_> {
 pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
     struct Configs {
         found: BTreeMap<u16, GroupConfig>,
-        dims: HashMap<u32, usize>,
+        described: HashMap<u32, GroupConfig>,
     }
     impl Replay for Configs {
         fn segment(&mut self) {
-            self.dims.clear();
+            self.described.clear();
         }
 
         fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
             if let Ok(described) = serde_json::from_slice::<GroupConfig>(description) {
-                self.dims.insert(config, described.dim);
+                self.described.insert(config, described.clone());
                 if described.build().is_ok() {
                     self.found.insert(group, described);
                 }
@@ -248,14 +248,14 @@ pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
 
         fn floats_a_key(&self, head: &Head) -> Result<usize> {
             let unknown = || crate::error::Error::corruption("a call without its configuration");
-            self.dims.get(&head.config).copied().ok_or_else(unknown)
+            self.described.get(&head.config).ok_or_else(unknown)?.floats_in_journal(head.kind)
         }
 
         fn call(&mut self, _: u64, _: &Head, _: &[i64], _: &[f32]) -> Result<()> {
             Ok(())
         }
     }
-    let mut configs = Configs { found: BTreeMap::new(), dims: HashMap::new() };
+    let mut configs = Configs { found: BTreeMap::new(), described: HashMap::new() };
     for (first, path) in journal::list_whole(dir).unwrap_or_default() {
         // Damage is reported when the calls are made again.
         let _ = journal::read_whole(&path, first, u64::MAX, &mut configs);

@@ -52,6 +52,19 @@ impl Table {
         padding: Option<i64>,
         merge: Merge,
     ) -> Result<Vec<Part>> {
+        self.parts_of(core, keys, floats, self.dim, padding, merge)
+    }
+
+    /// As [`Table::parts`], with so many floats a key.
+    pub(super) fn parts_of(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        floats: &[f32],
+        width: usize,
+        padding: Option<i64>,
+        merge: Merge,
+    ) -> Result<Vec<Part>> {
         let shards = self.cache.shard_count();
         let partition = Partition::new(keys, padding, shards)?;
         let mut parts = self.spare.lock().pop().unwrap_or_default();
@@ -67,7 +80,7 @@ impl Table {
         }
         parts.truncate(count);
         core.pool.each(keys.len(), &mut parts, |part| {
-            Ok(part.fill(partition.shard(part.shard), floats, self.dim, merge)?)
+            Ok(part.fill(partition.shard(part.shard), floats, width, merge)?)
         })?;
         Ok(parts)
     }

@@ -19,6 +19,7 @@ mod set_step;
 use std::sync::Arc;
 
 pub(super) use import::ImportBatch;
+pub(super) use insert::COUNT_FLOATS;
 pub use part::Duplicates;
 pub use record::Record;
 
@@ -141,7 +142,7 @@ impl Table {
     fn fill_first(&self, key: i64, row: &mut [f32]) {
         let (weights, state) = row.split_at_mut(self.dim);
         self.fill_first_weights(key, weights);
-        state.fill(0.0);
+        self.optimizer.begin(state);
     }
 }
 
