@@ -11,12 +11,16 @@
  * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any order: what one
  * of them needs of another stays alive. Free all of them before the process exits, and do not unload the library. What
  * comes too late, from a destructor that runs after damo's exit handler, gets DAMO_STATUS_EXITING; a storage that is
- * freed then is not closed, which is as safe as a crash and no safer.
+ * freed then is not closed, which is as safe as a crash and no safer. A handle of another kind is refused like NULL,
+ * and _free leaves it alone; one that was freed is told apart only as long as its memory is nobody else's.
  *
  * Buffers are a pointer and, right after it, its number of elements. They belong to the caller. (NULL, 0) is empty.
  *
  * Threads. A function that takes a const handle may be called from many threads at once; the other ones need the
  * handle for themselves. _free must not race with any use of the same handle.
+ *
+ * Floating point. Rounding modes, traps and flushing of denormals that the host has set change nothing, and are as
+ * they were when a call returns, also what fetestexcept tells.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
@@ -188,7 +192,9 @@ typedef struct damo_iterator damo_iterator;
  * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
  * and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own
  * lambda1 and lambda2. Bias corrections use each row's own update count. Under ftrl a weight is a function of its
- * gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0.
+ * gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0. A weight
+ * that was inserted is where its gradients go on from.
+ * ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with which n, or the one float, begins.
  * May be used by many threads at once.
  */
 typedef struct damo_optimizer damo_optimizer;
@@ -403,7 +409,8 @@ damo_status damo_optimizer_row_len(const damo_optimizer *optimizer,
                                    size_t *row_len);
 
 /**
- * Applies one gradient to one row that the caller keeps: weights first, then state, zeros for a fresh row.
+ * Applies one gradient to one row that the caller keeps: weights first, then state. A fresh row's state is
+ * zeros, and initial_accumulator_value where the optimizer has that.
  *
  * gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
  * this row has had before (0 for the first); it is also the step of the scheduler, if there is one.
@@ -490,6 +497,18 @@ damo_status damo_filter_add_batch(const damo_filter *filter,
                                   uint32_t num);
 
 /**
+ * Adds to each of keys its count in nums, which has one for each; to a key that is given twice, both.
+ *
+ * Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
+ */
+damo_status damo_filter_add_counts(const damo_filter *filter,
+                                   uint32_t group,
+                                   const int64_t *keys,
+                                   size_t keys_len,
+                                   const uint32_t *nums,
+                                   size_t nums_len);
+
+/**
  * Writes to *admitted whether key of group has been seen often enough: true once it was added count times, always; for
  * a key that was not, true with a probability of fpr at most.
  *
@@ -544,10 +563,15 @@ void damo_filter_free(damo_filter *filter);
  *                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
  *     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
  *                   that prefetches, up to 64 that wait for the disk, and RocksDB's
+ *     read_only     true: not one byte of data_dir changes, and it may be another process's, a checkpoint, or a
+ *                   directory that cannot be written (false). All that is on disk is seen as opening finds it, with the
+ *                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
+ *                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
+ *                   the journal's calls change, are kept in the folder for temporary files (TMPDIR)
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
- * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; IO when it
- * cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
+ * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; NOT_FOUND
+ * when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
  * OUT_OF_MEMORY.
  */
 damo_storage *damo_storage_new(const char *data_dir,
@@ -714,8 +738,12 @@ damo_status damo_embedding_prefetch(const damo_embedding *embedding,
                                     size_t keys_len);
 
 /**
- * Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state zero. A row that
- * exists is replaced; of a key given twice the last counts. For pretrained tables.
+ * Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state as a row begins. A row
+ * that exists is replaced; of a key given twice the last counts. For pretrained tables.
+ *
+ * State that begins anew forgets how far each weight has come: adam, adagrad and their kin take large steps again, which
+ * can ruin what was trained; damo_embedding_insert_records brings the state along. The state of ftrl stands for the
+ * weights, and is set so that steps go on from them.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
  * weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
@@ -725,6 +753,22 @@ damo_status damo_embedding_insert(const damo_embedding *embedding,
                                   size_t keys_len,
                                   const float *weights,
                                   size_t weights_len);
+
+/**
+ * Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state as damo_embedding_record gives
+ * them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
+ * 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
+ *
+ * Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, and for
+ * a negative number. Nothing has changed then.
+ */
+damo_status damo_embedding_insert_records(const damo_embedding *embedding,
+                                          const int64_t *keys,
+                                          size_t keys_len,
+                                          const float *rows,
+                                          size_t rows_len,
+                                          const int64_t *update_nums,
+                                          size_t update_nums_len);
 
 /**
  * Deletes the rows of keys; a key without a row is not an error. A later lookup makes a fresh row.
@@ -787,11 +831,16 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
  * record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
  *
- * Which filter an embedding has is not stored: attach it each time the group is opened.
+ * Which filter an embedding has is not stored: attach it each time the group is opened. After a
+ * checkpoint was loaded, or opened as a storage, the counts that its filter of this group had wait
+ * in the folder filters of the directory. The first filter that is attached to the group takes them
+ * in place of its own, whatever its path; read_only storages give none.
  *
  * May be called while other threads use the embedding: calls under way may still use the filter before.
  *
- * Errors: INVALID_ARGUMENT for a NULL embedding; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL embedding; FORKED. When such counts wait, also
+ * INVALID_ARGUMENT for a filter with another capacity, count or fpr, CORRUPTION when they are
+ * damaged, IO, OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
  */
 damo_status damo_embedding_set_filter(const damo_embedding *embedding,
                                       const damo_filter *filter);
@@ -1062,6 +1111,31 @@ damo_status damo_table_merge(const char *base,
 void damo_table_free(damo_table *table);
 
 /**
+ * Writes to *key the key of a string of bytes_len bytes, any bytes: XXH64 with seed 0, as a signed number of the same
+ * bits. It is the same in every language and release. Two of a billion strings get one key with a probability of
+ * about 3 %.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
+ */
+damo_status damo_key_hash(const uint8_t *bytes,
+                          size_t bytes_len,
+                          int64_t *key);
+
+/**
+ * As damo_key_hash, of ends_len strings that lie one after the other in bytes: string i ends before byte ends[i], where
+ * the next one begins.
+ *
+ * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is before the one before
+ * it or beyond bytes_len. Nothing is written then.
+ */
+damo_status damo_key_hash_batch(const uint8_t *bytes,
+                                size_t bytes_len,
+                                const uint64_t *ends,
+                                size_t ends_len,
+                                int64_t *keys,
+                                size_t keys_len);
+
+/**
  * Fails on purpose, as a bug in damo would: for testing a program's own error handling.
  *
  * Returns PANIC. Given an embedding, the panic happens while its group is being written, so that the group then
@@ -1073,6 +1147,7 @@ damo_status damo_test_panic(const damo_embedding *embedding);
 /**
  * Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
  * until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
+ * A storage's time never goes back: after a time was used, an earlier one counts as that time.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
  */

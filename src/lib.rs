@@ -19,6 +19,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cache;
+mod copy;
 pub mod embedding;
 pub mod error;
 pub mod ffi;
@@ -27,6 +28,7 @@ pub mod filter;
 pub mod fuzzing;
 pub mod initializer;
 mod journal;
+pub mod key_hash;
 mod locks;
 pub mod memory;
 pub mod optimizer;

@@ -23,7 +23,7 @@ fn generate() -> String {
         .iter()
         .chain(&["ffi/params.rs", "ffi/initializer.rs", "ffi/scheduler.rs", "ffi/optimizer.rs"])
         .chain(&["ffi/filter.rs", "ffi/storage.rs", "ffi/embedding.rs", "ffi/iterator.rs"])
-        .chain(&["ffi/checkpoint.rs", "ffi/dump.rs", "ffi/import.rs", "ffi/table.rs"])
+        .chain(&["ffi/checkpoint.rs", "ffi/dump.rs", "ffi/import.rs", "ffi/table.rs", "ffi/key_hash.rs"])
         .chain(&["ffi/test_panic.rs", "ffi/test_clock.rs"])
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
             builder.with_src(root.join("src").join(file))

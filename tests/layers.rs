@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 20] = [
     // The command-line tool.
     "bin",
     // Entry points of the fuzz targets.
@@ -21,10 +21,12 @@ const LAYERS: [&str; 18] = [
     "initializer",
     "scheduler",
     "params",
+    "key_hash",
     "memory",
     "prefetch",
     "publish",
     "locks",
+    "copy",
     "regular",
 ];
 /// At the bottom: used by all, uses none.

@@ -48,6 +48,8 @@ damo_filter *damo_filter_new(const damo_params *params);
 damo_status damo_filter_add(const damo_filter *filter, uint32_t group, int64_t key, uint32_t num);
 damo_status damo_filter_add_batch(const damo_filter *filter, uint32_t group, const int64_t *keys, size_t keys_len,
     uint32_t num);
+damo_status damo_filter_add_counts(const damo_filter *filter, uint32_t group, const int64_t *keys, size_t keys_len,
+                                   const uint32_t *nums, size_t nums_len);
 damo_status damo_filter_check(const damo_filter *filter, uint32_t group, int64_t key, bool *admitted);
 damo_status damo_filter_check_batch(const damo_filter *filter, uint32_t group, const int64_t *keys, size_t keys_len,
     uint8_t *admitted, size_t admitted_len);
@@ -70,6 +72,9 @@ damo_status damo_embedding_apply_gradients(const damo_embedding *embedding, cons
 damo_status damo_embedding_prefetch(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
 damo_status damo_embedding_insert(const damo_embedding *embedding, const int64_t *keys, size_t keys_len, const float
     *weights, size_t weights_len);
+damo_status damo_embedding_insert_records(const damo_embedding *embedding, const int64_t *keys, size_t keys_len,
+                                          const float *rows, size_t rows_len, const int64_t *update_nums,
+                                          size_t update_nums_len);
 damo_status damo_embedding_delete(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
 damo_status damo_embedding_record(const damo_embedding *embedding, int64_t key, int64_t *update_time, int64_t
     *update_num, float *data, size_t data_len);
@@ -101,6 +106,9 @@ damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *r
 damo_status damo_table_number(const damo_table *table, uint64_t *number);
 damo_status damo_table_merge(const char *base, const char *increment, const char *path);
 void damo_table_free(damo_table *table);
+damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
+damo_status damo_key_hash_batch(const uint8_t *bytes, size_t bytes_len, const uint64_t *ends, size_t ends_len,
+                                int64_t *keys, size_t keys_len);
 damo_status damo_test_panic(const damo_embedding *embedding);
 damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 """

@@ -38,12 +38,19 @@ impl Embedding {
     ///
     /// Calls that are under way may use the filter that was there when they began.
     ///
+    /// If a checkpoint was loaded, or opened as a storage, that has counts for the group which no
+    /// filter has taken yet, they take the place of the filter's own.
+    ///
     /// # Errors
-    /// `FORKED`.
+    /// `FORKED`; and when there are such counts, `INVALID_ARGUMENT` for a filter with other
+    /// parameters, `CORRUPTION`, `IO`, `OUT_OF_MEMORY`. Nothing is attached then.
     pub fn set_filter(&self, filter: Option<Arc<Filter>>) -> Result<()> {
         let _call = self.storage.begin_call()?;
         let filters = self.storage.core().filters();
         let group = self.table.group().id();
+        if let Some(filter) = &filter {
+            self.storage.core().give_waiting_counts(group, filter)?;
+        }
         let mut slot = self.admission.filter.write();
         if let Some(filter) = &filter {
             filters.register(group, filter);

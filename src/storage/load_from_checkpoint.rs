@@ -35,6 +35,7 @@ impl Storage {
         // A call on the process, but not on the storage, whose calls it waits for.
         let _call = super::Call::begin()?;
         let core = self.core();
+        core.check_writable()?;
         match path.metadata() {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(named(Error::invalid("is a file; a checkpoint is a directory"))),
@@ -126,7 +127,7 @@ impl Core {
             Err((error, true)) => return Err(self.lose(error)),
         }
         let replaced = self.open_rocks().and_then(|rocks| self.forget_memory(&rocks, last));
-        let replaced = replaced.and_then(|()| filters.into_iter().try_for_each(Prepared::publish));
+        let replaced = replaced.and_then(|()| self.publish_counts(filters));
         replaced.map_err(|error| self.lose(error))
     }
 

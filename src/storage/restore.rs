@@ -12,8 +12,10 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::{failed, list_files, remove, sync_dir};
+use super::filters::{FOLDER as FILTERS, is_of_filters};
 use super::replay::FOLDER as JOURNAL;
 use super::rocks::{INVENTORY, Inventory};
+use crate::copy::copy_file;
 use crate::error::{Error, Result};
 
 const FILLING: &str = ".damo-restoring.new";
@@ -33,10 +35,13 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64) -> Result<()> {
         fs::create_dir(staged.join(JOURNAL))?;
         let mut files = Vec::new();
         list_files(checkpoint, "", &mut files)?;
+        if files.iter().any(|(name, _)| is_of_filters(name)) {
+            fs::create_dir(staged.join(FILTERS))?;
+        }
         for (name, _) in files.iter().filter(|(name, _)| is_content(name) && name != INVENTORY) {
             link_or_copy(&checkpoint.join(name), &staged.join(name))?;
         }
-        sync_dir(&staged.join(JOURNAL))?;
+        sync_folders(&staged)?;
         sync_dir(&staged)
     };
     let filled = fill().map_err(|error| failed(&staged, &error));
@@ -105,10 +110,14 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
         }
         if is_there(&moving)? {
             fs::create_dir_all(dir.join(JOURNAL))?;
-            for name in content_of(&moving)? {
+            let content = content_of(&moving)?;
+            if content.iter().any(|name| is_of_filters(name)) {
+                fs::create_dir_all(dir.join(FILTERS))?;
+            }
+            for name in content {
                 fs::rename(moving.join(&name), dir.join(&name))?;
             }
-            sync_dir(&dir.join(JOURNAL))?;
+            sync_folders(dir)?;
             sync_dir(dir)?;
             remove(&moving)?;
             sync_dir(dir)?;
@@ -118,10 +127,21 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     work().map_err(|error| failed(dir, &error))
 }
 
-/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people, and the journal's.
+/// Synchronises the folders of a directory that hold content, those that are there.
+fn sync_folders(dir: &Path) -> io::Result<()> {
+    for folder in [JOURNAL, FILTERS].map(|folder| dir.join(folder)) {
+        if is_there(&folder)? {
+            sync_dir(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people,
+/// the journal's, and copies of filters.
 fn is_content(name: &str) -> bool {
     match name.split_once('/') {
-        Some((folder, _)) => folder == JOURNAL,
+        Some((folder, _)) => folder == JOURNAL || is_of_filters(name),
         None => {
             name == "CURRENT"
                 || name == INVENTORY
@@ -133,7 +153,7 @@ fn is_content(name: &str) -> bool {
 
 fn content_of(dir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for folder in ["", JOURNAL] {
+    for folder in ["", JOURNAL, FILTERS] {
         let entries = match fs::read_dir(dir.join(folder)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries?,
@@ -153,7 +173,7 @@ fn content_of(dir: &Path) -> io::Result<Vec<String>> {
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let never_changes = from.extension().is_some_and(|extension| extension == "sst");
     if !never_changes || fs::hard_link(from, to).is_err() {
-        fs::copy(from, to)?;
+        copy_file(from, to)?;
     }
     // Also of a link: the checkpoint may have been copied here a moment ago.
     File::open(to)?.sync_all()

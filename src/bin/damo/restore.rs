@@ -32,10 +32,19 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         open(matches)?
     };
     let started = Instant::now();
-    {
+    let loaded = {
         let _progress = Progress::under_way("verifying and loading the checkpoint");
-        storage.load_from_checkpoint(checkpoint)?;
+        storage.load_from_checkpoint(checkpoint)
+    };
+    if let Err(error) = loaded {
+        drop(storage);
+        if is_new {
+            // Nobody had it, and it holds nothing.
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        return Err(error.into());
     }
+    let filters = storage.waiting_filters()? as u64;
     let took = seconds(started.elapsed());
     let groups = storage.groups().len() as u64;
     if output.is_json() {
@@ -43,6 +52,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
             "dir": dir.to_string_lossy(),
             "checkpoint": checkpoint.to_string_lossy(),
             "groups": groups,
+            "filters": filters,
             "seconds": took,
         }));
     }
@@ -50,6 +60,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         ("dir", dir.display().to_string()),
         ("checkpoint", checkpoint.display().to_string()),
         ("groups", thousands(groups)),
+        ("filters (their counts wait)", thousands(filters)),
         ("seconds", took.to_string()),
     ])
 }

@@ -164,3 +164,35 @@ class Stepping(Case):
         self.assertEqual(seen.check(np.array([[5, 6], [7, 8]])).tolist(), [[True, True], [True, False]])
         seen.sync()
         self.assert_fails(TypeError, ["damo.Filter"], users.set_filter, "filter")
+
+
+class Keys(Case):
+    def test_of_strings(self):
+        for text, digest in [("", 0xEF46DB3751D8E999), ("a", 0xD24EC4F1A98C6E5B), (b"abc", 0x44BC2CF5AD770999)]:
+            self.assertEqual(damo.key_hash(text) % 2**64, digest)
+        texts = ["", "a", b"abc", "Zürich", "", "a"]
+        keys = damo.key_hashes(texts)
+        self.assertEqual((keys.dtype, keys.tolist()), (np.int64, [damo.key_hash(text) for text in texts]))
+        self.assertEqual(damo.key_hash("Zürich"), damo.key_hash("Zürich".encode()))
+        self.assertEqual(damo.key_hashes([]).shape, (0,))
+        self.assert_fails(TypeError, ["str or bytes", "int"], damo.key_hash, 5)
+
+    def test_at_any_address(self):
+        users = self.users()
+        raw = bytearray(25)
+        raw[1:] = np.array([3, -4, 3], np.int64).tobytes()
+        keys = np.frombuffer(raw, np.int64, offset=1)
+        self.assertFalse(keys.flags.aligned)
+        users.apply_gradients(keys, floats(3, 4))
+        np.testing.assert_array_equal(users[[3, -4]], [[0.0] * 4, [0.5] * 4])
+        self.assertEqual(users.peek(keys).shape, (3, 4))
+
+    def test_counts_of_a_filter(self):
+        counting = damo.Filter(self.path("filter"), capacity=1000, count=5)
+        counting.add([1, 2, 3, 1], [4, 5, 0, 1])
+        self.assertEqual(counting.check([1, 2, 3]).tolist(), [True, True, False])
+        counting.add(np.array([[3], [4]], np.uint64), np.array([[5], [4]]))
+        self.assertEqual(counting.check([3, 4]).tolist(), [True, False])
+        self.assert_fails(ValueError, ["num has shape (1,)", "(2,)"], counting.add, [1, 2], [1])
+        self.assert_fails(ValueError, ["-1"], counting.add, [1], [-1])
+        self.assert_fails(TypeError, ["integers"], counting.add, [1], [0.5])

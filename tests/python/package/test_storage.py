@@ -176,6 +176,49 @@ class Life(Case):
         storage._set_clock(10**12 + 3_601_000)
         self.assertNotIn(1, users)
 
+    def test_a_fraction_of_a_second_is_not_never(self):
+        for ttl, seconds in [
+            (datetime.timedelta(milliseconds=900), 1),
+            (datetime.timedelta(microseconds=1), 1),
+            (datetime.timedelta(seconds=1, microseconds=1), 2),
+            (datetime.timedelta(days=30), 30 * 86400),
+            (datetime.timedelta(0), 0),
+        ]:
+            with self.storage(f"{ttl}", ttl=ttl) as storage:
+                users = self.users(storage)
+                storage._set_clock(10**12)
+                users.apply_gradients([1], floats(1, 4))
+                storage._set_clock(10**12 + seconds * 1000 - 1)
+                self.assertIn(1, users)
+                storage._set_clock(10**12 + seconds * 1000)
+                self.assertEqual(1 in users, seconds == 0)
+        for ttl in (datetime.timedelta(microseconds=-1), datetime.timedelta(days=-1), -1):
+            self.assert_fails(ValueError, ["ttl", "-1" if ttl == -1 else "-"], self.storage, "never", ttl=ttl)
+
+    def test_read_only(self):
+        with self.storage() as storage:
+            self.users(storage).apply_gradients([1], floats(1, 4))
+            storage.checkpoint(self.path("monday"))
+            with self.storage(read_only=True) as looking:
+                self.assertTrue(looking.describe()["read_only"]["is_open_elsewhere"])
+                self.assertEqual(looking.row_count(), 1)
+        for name in ("table", "monday"):
+            before = {path: path.read_bytes() for path in pathlib.Path(self.path(name)).rglob("*") if path.is_file()}
+            with self.storage(name, read_only=True) as looking:
+                described = looking.describe()
+                self.assertEqual((described["dir"], len(described["groups"])), (self.path(name), 1))
+                self.assertFalse(described["read_only"]["is_open_elsewhere"])
+                users = self.users(looking)
+                np.testing.assert_array_equal(users[[1, 2]], [[0.5] * 4, [1.0] * 4])
+                self.assertNotIn(2, users)
+                self.assert_fails(damo.NotSupportedError, ["read_only"], users.apply_gradients, [1], floats(1, 4))
+                self.assert_fails(damo.NotFoundError, ["group"], looking.embedding, "x", dim=1, optimizer=damo.SGD())
+                self.assertEqual(looking.verify(), 1)
+                looking.dump(self.path("dump"))
+            after = {path: path.read_bytes() for path in pathlib.Path(self.path(name)).rglob("*") if path.is_file()}
+            self.assertEqual(after, before)
+        self.assert_fails(damo.NotFoundError, ["nowhere"], self.storage, "nowhere", read_only=True)
+
     def test_checkpoints(self):
         storage = self.storage()
         users = self.users(storage)

@@ -1,23 +1,30 @@
 //! The filters that the embeddings of a storage have now, so that flushing and checkpoints can take them along.
 //!
-//! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups had it.
+//! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups
+//! had it (`list`). After a checkpoint was loaded, or opened as a storage, copies wait there until a
+//! filter is attached (`waiting`).
 
-use std::io::Write;
+mod list;
+mod waiting;
+
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use serde::{Deserialize, Serialize};
+use list::{Copy, read_list, verify, write_list};
+pub(super) use list::{FOLDER, is_of_filters};
 
 use super::Core;
-use super::checkpoint::is_absence;
+use crate::copy::copy_file;
 use crate::error::{Error, Result};
-use crate::filter::{Filter, Restoration, verify_file};
+use crate::filter::{Filter, Restoration};
 use crate::locks::Mutex;
 
 /// One entry for each embedding that has a filter.
 #[derive(Default)]
 pub struct Filters {
     attached: Mutex<Vec<(u16, Weak<Filter>)>>,
+    /// Held by whoever reads or changes what waits in the storage's own folder.
+    waiting: Mutex<()>,
 }
 
 impl Filters {
@@ -64,61 +71,41 @@ impl Filters {
     }
 }
 
-/// The folder in a checkpoint, and the list in it.
-const FOLDER: &str = "filters";
-const LIST: &str = "filters.json";
-
-/// A filter in a checkpoint.
-#[derive(Serialize, Deserialize)]
-struct Copy {
-    file: String,
-    /// Where the filter was.
-    path: String,
-    /// The groups that had it.
-    groups: Vec<u16>,
-}
-
-/// A filter, and the counts that it is about to get from a checkpoint.
+/// A filter with the groups that have it, and the counts that it is about to get from a checkpoint.
 pub(super) struct Prepared {
+    groups: Vec<u16>,
     filter: Arc<Filter>,
     restoration: Restoration,
 }
 
-impl Prepared {
-    /// # Errors
-    /// As [`Filter::publish`].
-    pub(super) fn publish(self) -> Result<()> {
-        self.filter.publish(self.restoration)
-    }
-}
-
 impl Core {
-    /// Copies every filter into a checkpoint.
+    /// Copies every filter into a checkpoint, and what waits for one.
     ///
     /// # Errors
     /// `IO`, naming the file.
     pub(super) fn save_filters(&self, dir: &Path) -> Result<()> {
         let live = self.filters.live();
-        if live.is_empty() {
+        let _waiting = self.filters.waiting.lock();
+        let own = self.dir.join(FOLDER);
+        let waiting = read_list(&own)?;
+        if live.is_empty() && waiting.is_empty() {
             return Ok(());
         }
         let folder = dir.join(FOLDER);
         let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", folder.display()));
         std::fs::create_dir(&folder).map_err(failed)?;
         let mut copies = Vec::new();
-        for (number, (groups, filter)) in live.into_iter().enumerate() {
-            let file = format!("{number}.filter");
+        for (groups, filter) in live {
+            let file = format!("{}.filter", copies.len());
             filter.save_copy(&folder.join(&file))?;
-            copies.push(Copy { file, path: filter.path().display().to_string(), groups });
+            copies.push(Copy::new(file, &filter, groups));
         }
-        let json = serde_json::to_vec_pretty(&copies).map_err(|error| Error::invalid(error.to_string()))?;
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create_new(folder.join(LIST))?;
-            file.write_all(&json)?;
-            file.sync_all()?;
-            std::fs::File::open(&folder)?.sync_all()
-        };
-        write().map_err(failed)
+        for copy in waiting {
+            let file = format!("{}.filter", copies.len());
+            copy_file(&own.join(&copy.file), &folder.join(&file)).map_err(failed)?;
+            copies.push(copy.renamed(file));
+        }
+        write_list(&folder, &copies).map_err(failed)
     }
 
     /// Finds for each filter here its counts in a checkpoint: the copy of the same file, or else one that a common group had. A
@@ -132,24 +119,21 @@ impl Core {
         verify(&folder, &copies)?;
         let mut prepared = Vec::new();
         for (groups, filter) in self.filters.live() {
-            let path = filter.path().display().to_string();
-            let has_common_group = |copy: &&Copy| copy.groups.iter().any(|group| groups.contains(group));
-            let same_path = copies.iter().find(|copy| copy.path == path);
-            if let Some(copy) = same_path.or_else(|| copies.iter().find(has_common_group)) {
-                let restoration = filter.prepare(&folder.join(&copy.file))?;
-                prepared.push(Prepared { filter, restoration });
+            if let Some(copy) = list::find(&copies, &filter, &groups) {
+                let restoration = filter.prepare(&folder.join(&copies[copy].file))?;
+                prepared.push(Prepared { groups, filter, restoration });
             }
         }
         Ok(prepared)
     }
 
-    /// Compares the copies of filters that came with the checkpoint which this storage was, if it
-    /// was one.
+    /// Compares the copies of filters that wait here.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
     pub(super) fn verify_filters(&self) -> Result<()> {
         let folder = self.dir.join(FOLDER);
+        let _waiting = self.filters.waiting.lock();
         verify(&folder, &read_list(&folder)?)
     }
 
@@ -157,23 +141,6 @@ impl Core {
     pub fn filters(&self) -> &Filters {
         &self.filters
     }
-}
-
-/// The list of the copies in a folder; empty where there is none.
-fn read_list(folder: &Path) -> Result<Vec<Copy>> {
-    let list = folder.join(LIST);
-    match std::fs::read(&list) {
-        Err(error) if is_absence(&error) => Ok(Vec::new()),
-        Err(error) => Err(Error::io(format!("'{}': {error}", list.display()))),
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| {
-            Error::corruption(format!("its list of filters '{}' is damaged: {error}", list.display()))
-        }),
-    }
-}
-
-/// Reads the copies through.
-fn verify(folder: &Path, copies: &[Copy]) -> Result<()> {
-    copies.iter().try_for_each(|copy| verify_file(&folder.join(&copy.file)))
 }
 
 fn is_same(known: &Weak<Filter>, filter: &Arc<Filter>) -> bool {

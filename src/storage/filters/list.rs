@@ -1,0 +1,111 @@
+//! The list of the copies of filters in a folder `filters`: of a checkpoint, or of a storage where
+//! they wait.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::filter::{Filter, verify_file};
+use crate::publish::publish;
+use crate::storage::checkpoint::is_absence;
+
+/// The folder in a checkpoint or a storage, and the list in it.
+pub(in crate::storage) const FOLDER: &str = "filters";
+const LIST: &str = "filters.json";
+
+/// The copy of a filter.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Copy {
+    pub(super) file: String,
+    /// Where the filter was.
+    path: String,
+    /// The groups that had it; in a storage those that it waits for.
+    pub(super) groups: Vec<u16>,
+    /// Filters that have its counts already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    taken_by: Vec<String>,
+}
+
+impl Copy {
+    pub(super) fn new(file: String, filter: &Filter, groups: Vec<u16>) -> Copy {
+        Copy { file, path: path_of(filter), groups, taken_by: Vec::new() }
+    }
+
+    pub(super) fn renamed(self, file: String) -> Copy {
+        Copy { file, ..self }
+    }
+
+    pub(super) fn is_taken_by(&self, filter: &Filter) -> bool {
+        self.taken_by.contains(&path_of(filter))
+    }
+
+    /// `filter`, of `groups`, has its counts: it waits for these groups no longer.
+    pub(super) fn note_taken(&mut self, filter: &Filter, groups: &[u16]) {
+        if !self.is_taken_by(filter) {
+            self.taken_by.push(path_of(filter));
+        }
+        self.groups.retain(|group| !groups.contains(group));
+    }
+}
+
+/// The copy that a filter of these groups gets its counts from: that of the same file, or else one
+/// that a common group had.
+pub(super) fn find(copies: &[Copy], filter: &Filter, groups: &[u16]) -> Option<usize> {
+    let path = path_of(filter);
+    let has_common_group = |copy: &Copy| copy.groups.iter().any(|group| groups.contains(group));
+    let same_path = copies.iter().position(|copy| copy.path == path);
+    same_path.or_else(|| copies.iter().position(has_common_group))
+}
+
+/// Whether a file of a checkpoint, by its name there, is one of these.
+pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || file.ends_with(".filter")))
+}
+
+/// The list of the copies in a folder; empty where there is none.
+///
+/// # Errors
+/// `CORRUPTION` when it is damaged; `IO`.
+pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
+    let list = folder.join(LIST);
+    match fs::read(&list) {
+        Err(error) if is_absence(&error) => Ok(Vec::new()),
+        Err(error) => Err(Error::io(format!("'{}': {error}", list.display()))),
+        Ok(json) => serde_json::from_slice(&json).map_err(|error| {
+            Error::corruption(format!("its list of filters '{}' is damaged: {error}", list.display()))
+        }),
+    }
+}
+
+/// Writes the list, in place of the one that may be there; it is on disk when this returns.
+pub(super) fn write_list(folder: &Path, copies: &[Copy]) -> io::Result<()> {
+    let (new, list) = (folder.join(format!("{LIST}.new")), folder.join(LIST));
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(copies)?)?;
+    file.sync_all()?;
+    publish(&new, &list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
+}
+
+/// Removes the list, so that nothing waits, and then what it named.
+pub(super) fn remove_list(folder: &Path) -> io::Result<()> {
+    fs::remove_file(folder.join(LIST))?;
+    File::open(folder)?.sync_all()?;
+    let _ = fs::remove_dir_all(folder);
+    Ok(())
+}
+
+/// Reads the copies through.
+///
+/// # Errors
+/// `CORRUPTION` naming the file; `IO`.
+pub(super) fn verify(folder: &Path, copies: &[Copy]) -> Result<()> {
+    copies.iter().try_for_each(|copy| verify_file(&folder.join(&copy.file)))
+}
+
+fn path_of(filter: &Filter) -> String {
+    filter.path().display().to_string()
+}

@@ -1,0 +1,93 @@
+//! Counts that wait for their filter.
+//!
+//! When a checkpoint is loaded, or opened as a storage, a filter of it need not be attached to
+//! anything here: no embedding of its groups is open, or has had its filter set. Its copy is in the
+//! storage's own folder `filters` then, and the first filter that is attached to one of its groups
+//! takes the counts. Checkpoints take along what still waits.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::{Copy, FOLDER, Prepared, list, read_list, write_list};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::storage::{Core, Storage};
+
+impl Storage {
+    /// How many filters of a checkpoint there are whose counts wait for a filter to be attached.
+    ///
+    /// # Errors
+    /// `CORRUPTION`, `IO`.
+    pub fn waiting_filters(&self) -> Result<usize> {
+        let _call = self.begin_call()?;
+        let _waiting = self.core().filters.waiting.lock();
+        read_list(&self.core().dir.join(FOLDER)).map(|copies| copies.len())
+    }
+}
+
+impl Core {
+    /// Gives a filter that is about to be attached to a group the counts that wait for it, if any do.
+    ///
+    /// # Errors
+    /// As [`Filter::restore_from`]. The filter is as it was then, and the counts wait still.
+    pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let folder = self.dir.join(FOLDER);
+        let _waiting = self.filters.waiting.lock();
+        let mut copies = read_list(&folder)?;
+        let Some(found) = list::find(&copies, filter, &[group]) else { return Ok(()) };
+        let copy = &mut copies[found];
+        if copy.is_taken_by(filter) && !copy.groups.contains(&group) {
+            return Ok(());
+        }
+        if !copy.is_taken_by(filter) {
+            filter.restore_from(&folder.join(&copy.file)).map_err(|error| {
+                error.within(&format!(
+                    "group {group} has counts of a checkpoint that wait for its filter; attach one with the same \
+                     parameters, or remove the folder '{}' to go on without them",
+                    folder.display()
+                ))
+            })?;
+        }
+        copy.note_taken(filter, &[group]);
+        self.keep_waiting(copies)
+    }
+
+    /// Gives filters that are attached the counts of the checkpoint that was loaded. Those that no
+    /// filter took go on waiting.
+    ///
+    /// # Errors
+    /// As [`Filter::publish`]; `CORRUPTION`, `IO`.
+    pub(in crate::storage) fn publish_counts(&self, prepared: Vec<Prepared>) -> Result<()> {
+        let _waiting = self.filters.waiting.lock();
+        let mut copies = read_list(&self.dir.join(FOLDER))?;
+        if copies.is_empty() && prepared.is_empty() {
+            return Ok(());
+        }
+        for Prepared { groups, filter, restoration } in prepared {
+            filter.publish(restoration)?;
+            if let Some(found) = list::find(&copies, &filter, &groups) {
+                copies[found].note_taken(&filter, &groups);
+            }
+        }
+        self.keep_waiting(copies)
+    }
+
+    /// Writes the list anew, without those that wait for no group any more.
+    fn keep_waiting(&self, copies: Vec<Copy>) -> Result<()> {
+        let folder = self.dir.join(FOLDER);
+        let (waiting, done): (Vec<Copy>, Vec<Copy>) =
+            copies.into_iter().partition(|copy| !copy.groups.is_empty());
+        let written = match waiting.is_empty() {
+            true => list::remove_list(&folder),
+            false => write_list(&folder, &waiting),
+        };
+        written.map_err(|error| Error::io(format!("'{}': {error}", folder.display())))?;
+        for copy in done {
+            let _ = fs::remove_file(folder.join(copy.file));
+        }
+        Ok(())
+    }
+}
