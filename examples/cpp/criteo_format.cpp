@@ -1,54 +1,60 @@
-// The Criteo display-advertising log as CSV: `Id,Label,I1..I13,C1..C26`. I columns count something (integers, now and
-// then negative), C columns are tokens. Columns are found by name, and any subset of them will do.
+// The Criteo display-advertising log as CSV: `Id,Label,I1..I13,C1..C26`. I columns count something
+// (integers, now and then negative), C columns are tokens. Columns are found by name, in any order,
+// and any subset of them will do.
 //
 //     Id,Label,I1,I2,C1,C2
 //     10000000,0,1,,68fd1e64,
 //
-// An empty field is a category of its own column, "missing", and not skipped: in this log that a count or a token is
-// absent says something about the user, and a row is cheap.
-#include <cmath>
+// An empty field is a count or a token that is not known.
+#include <algorithm>
+#include <tuple>
 
+#include "delimited_file.hpp"
 #include "formats.hpp"
-#include "hashing.hpp"
 
 namespace {
 
-enum class column_kind { ignored, label, integer, token };
-
-struct column {
-  std::string name;
-  column_kind kind;
+struct feature_column {
+  char kind;            // 'I': a count; 'C': a token
+  std::size_t number;   // in the name
+  std::size_t place;    // in the line
 };
 
-// Counts have long tails, so 1,000 and 1,010 should share a row: above 2 the bucket is floor(log(x)^2), as in
-// the winning entry of the 2014 competition. Small counts differ in kind (0 visits, 1 visit) and keep their own
-// row; the prefix keeps bucket 1 apart from the count 1.
-std::string bucket(std::int64_t x) {
-  if (x <= 2) return std::to_string(x);
-  const double log = std::log(static_cast<double>(x));
-  return "log2:" + std::to_string(static_cast<std::int64_t>(log * log));
+struct criteo_header {
+  std::size_t label = 0;
+  std::vector<feature_column> features;  // I1, I2, ..., C1, C2, ..., wherever they are in the line
+};
+
+// The number of I7 or C26: digits without a leading zero, so that a column has one name.
+std::optional<std::size_t> column_number(std::string_view name) {
+  if (name.size() < 2 || name.size() > 9 || (name[0] != 'I' && name[0] != 'C')) return std::nullopt;
+  name.remove_prefix(1);
+  if (name.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (name[0] == '0' && name.size() > 1) return std::nullopt;
+  return static_cast<std::size_t>(*parse_int(name));
 }
 
-column parse_column(const text_file& file, std::string_view name) {
-  if (name == "Id") return {"Id", column_kind::ignored};
-  if (name == "Label") return {"Label", column_kind::label};
-  const auto number = parse_int(name.substr(name.empty() ? 0 : 1));
-  if (number && name.front() == 'I') return {std::string(name), column_kind::integer};
-  if (number && name.front() == 'C') return {std::string(name), column_kind::token};
-  file.fail("column " + quoted(name) + " of the header should be Id, Label, I1, I2, ... or C1, C2, ...");
-}
-
-std::vector<column> parse_header(const text_file& file) {
-  std::vector<std::string_view> names;
-  split(file.line(), ',', names);
-  std::vector<column> columns;
-  std::size_t labels = 0;
-  for (const std::string_view name : names) {
-    columns.push_back(parse_column(file, name));
-    labels += columns.back().kind == column_kind::label;
+criteo_header parse_header(const text_file& file, const delimited_file& rows) {
+  rows.check_names_differ();
+  criteo_header header;
+  bool has_label = false;
+  for (std::size_t i = 0; i < rows.names().size(); ++i) {
+    const std::string& name = rows.names()[i];
+    if (name == "Label") {
+      header.label = i;
+      has_label = true;
+    } else if (const auto number = column_number(name)) {
+      header.features.push_back({name[0], *number, i});
+    } else if (name != "Id") {
+      rows.fail_field(i, "Id, Label, I1, I2, ... or C1, C2, ...");
+    }
   }
-  if (labels != 1) file.fail("the header should have one column Label, not " + std::to_string(labels));
-  return columns;
+  if (!has_label) file.fail("the header has no column Label");
+  if (header.features.empty()) file.fail("the header has no column I1, I2, ... or C1, C2, ...");
+  std::sort(header.features.begin(), header.features.end(), [](const feature_column& a, const feature_column& b) {
+    return std::make_tuple(a.kind == 'C', a.number) < std::make_tuple(b.kind == 'C', b.number);
+  });
+  return header;
 }
 
 }  // namespace
@@ -56,45 +62,34 @@ std::vector<column> parse_header(const text_file& file) {
 bool looks_like_criteo(std::string_view first_line) {
   std::vector<std::string_view> names;
   split(first_line, ',', names);
-  for (const std::string_view name : names) {
-    if (name == "Label") return true;
-  }
-  return false;
+  return std::any_of(names.begin(), names.end(),
+                     [](std::string_view name) { return name == "Label" || name == "\"Label\""; });
 }
 
-click_log read_criteo(text_file& file) {
-  const std::vector<column> columns = parse_header(file);
-  std::vector<std::string_view> fields;
-  click_log log;
-  while (file.next()) {
-    split(file.line(), ',', fields);
-    if (fields.size() != columns.size()) {
-      file.fail("has " + std::to_string(fields.size()) + " fields, the header has " +
-                std::to_string(columns.size()));
-    }
-    bool clicked = false;
-    for (std::size_t i = 0; i < fields.size(); ++i) {
-      const std::string_view field = fields[i];
-      const std::string& name = columns[i].name;
-      switch (columns[i].kind) {
-        case column_kind::ignored:
-          break;
-        case column_kind::label:
-          if (field != "0" && field != "1") file.fail("Label " + quoted(field) + " should be 0 or 1");
-          clicked = field == "1";
-          break;
-        case column_kind::integer: {
-          const auto count = parse_int(field);
-          if (!count && !field.empty()) file.fail(name + " " + quoted(field) + " should be an integer");
-          log.add_feature(feature_key(name, count ? bucket(*count) : ""));
-          break;
-        }
-        case column_kind::token:
-          log.add_feature(feature_key(name, field));
-          break;
+std::vector<std::string> read_criteo(text_file& file, sample_sink& sink) {
+  delimited_file rows(file, ',');
+  const criteo_header header = parse_header(file, rows);
+  std::vector<std::string> columns;
+  for (const feature_column& column : header.features) columns.push_back(rows.names()[column.place]);
+
+  while (rows.next()) {
+    const std::string_view label = rows.field(header.label);
+    if (label != "0" && label != "1") rows.fail_field(header.label, "0 or 1");
+    const bool clicked = label == "1";
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const auto& [kind, number, place] = header.features[i];
+      const std::string_view field = rows.field(place);
+      if (kind == 'C') {
+        sink.token(columns[i], field);
+        continue;
       }
+      const auto count = parse_int(field);
+      if (!count && !field.empty()) {
+        rows.fail_field(place, "empty or an integer from -9223372036854775808 to 9223372036854775807");
+      }
+      sink.count(columns[i], count);
     }
-    log.end_sample(clicked);
+    sink.end_sample(clicked);
   }
-  return log;
+  return columns;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "feature_keys.hpp"
 #include "formats.hpp"
 #include "generated_log.hpp"
 #include "metrics.hpp"
@@ -20,15 +21,19 @@ std::size_t held_out(std::size_t samples) { return std::max<std::size_t>(1, samp
 
 data_set from_two_files(const std::string& train, const std::string& test, const log_format* format) {
   data_set data;
-  data.train = read_click_log(train, format);
-  data.test = read_click_log(test, format);
+  click_log_sink to_train(data.train);
+  click_log_sink to_test(data.test);
+  const log_shape trained = read_log(train, format, to_train);
+  check_alike(trained, read_log(test, format, to_test));
   data.description = train + ", held out " + test;
   return data;
 }
 
 // The last samples and not random ones: readers keep the order of events, and a model is used on what comes later.
 data_set from_one_file(const std::string& path, const log_format* format) {
-  const click_log log = read_click_log(path, format);
+  click_log log;
+  click_log_sink sink(log);
+  read_log(path, format, sink);
   if (log.size() < 2) throw input_error(path + ": one sample cannot be both trained on and held out");
   const std::size_t cut = log.size() - held_out(log.size());
   data_set data;

@@ -1,19 +1,25 @@
 // The file formats, one reader a file: libfm_format.cpp, criteo_format.cpp, movielens_format.cpp.
+//
+// examples/README.md says what they take. examples/python/log_formats.py is the same in Python, to
+// the text of each error; tests/logs/cases.txt holds the two together.
 #pragma once
 
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "click_log.hpp"
+#include "sample_sink.hpp"
 #include "text_file.hpp"
 
-// Readers are handed the file standing on its first line, which detection has already looked at. They leave the
-// samples in the order in which they happened, and throw input_error at the first line they cannot make sense of:
-// a log that is silently half read trains a silently worse model.
-click_log read_libfm(text_file& file);
-click_log read_criteo(text_file& file);
-click_log read_movielens(text_file& file);
+// Readers are handed the file standing on its first line, which detection has already looked at.
+// They give the samples in the order in which they happened, and throw input_error at the first
+// line they cannot make sense of: a log that is silently half read trains a silently worse model.
+// They return the columns that became features, in the order in which each sample has them; none
+// for libFM text, which has no columns.
+std::vector<std::string> read_libfm(text_file& file, sample_sink& sink);
+std::vector<std::string> read_criteo(text_file& file, sample_sink& sink);
+std::vector<std::string> read_movielens(text_file& file, sample_sink& sink);
 
 // Is this a first line of that format? Content decides, since names like train.txt say nothing.
 bool looks_like_libfm(std::string_view first_line);
@@ -23,21 +29,32 @@ bool looks_like_movielens(std::string_view first_line);
 struct log_format {
   const char* name;
   bool (*looks_like)(std::string_view first_line);
-  click_log (*read)(text_file& file);
+  std::vector<std::string> (*read)(text_file& file, sample_sink& sink);
 };
 
+// In the order in which a first line is tried.
 inline constexpr std::array<log_format, 3> log_formats{{
-  {"libfm", looks_like_libfm, read_libfm},
-  {"criteo", looks_like_criteo, read_criteo},
   {"movielens", looks_like_movielens, read_movielens},
+  {"criteo", looks_like_criteo, read_criteo},
+  {"libfm", looks_like_libfm, read_libfm},
 }};
 
-// "libfm, criteo, movielens", for messages.
+// "movielens, criteo, libfm", for messages.
 std::string format_names();
 
 // Null when there is no format of that name.
 const log_format* find_format(std::string_view name);
 
-// Reads a whole file; `format` null means: tell from its first line. Throws input_error for a file that cannot be
-// opened, holds no sample or is malformed.
-click_log read_click_log(const std::string& path, const log_format* format);
+// What a file was found to be.
+struct log_shape {
+  std::string path;
+  const log_format* format;
+  std::vector<std::string> columns;
+};
+
+// Reads a whole file; `format` null means: tell from its first line. Throws input_error for a file
+// that cannot be opened, holds no sample or is malformed.
+log_shape read_log(const std::string& path, const log_format* format, sample_sink& sink);
+
+// Throws input_error when a model of the one file's columns cannot be measured on the other's.
+void check_alike(const log_shape& train, const log_shape& test);

@@ -40,7 +40,7 @@ void set_learning_rate(command_line& chosen, const std::string& value) {
 // One table for parsing and for --help, so that the two agree. The optimizer's name is not checked here: the library
 // knows which ones it has.
 const option_spec table[] = {
-  {"--format", "NAME", "libfm, criteo or movielens; told from the first line when not given", set_format},
+  {"--format", "NAME", "libfm, criteo or movielens (examples/README.md); told from the first line when not given", set_format},
   {"--generated", nullptr, "train on a generated click log, whose best possible AUC is known",
    [](command_line& c, const std::string&) { c.generated = true; }},
   {"--epochs", "N", "passes over the training samples (5); 0 only evaluates",

@@ -33,6 +33,27 @@ if(one STREQUAL other)
   message(FATAL_ERROR "another seed stored the same weights")
 endif()
 
+# A log that is not as it should be: exit code 2 and one line that says where, before there is a store. The readers
+# themselves are tested with tests/logs/cases.txt.
+function(refuse content expected)
+  file(WRITE refused.log "${content}")
+  execute_process(COMMAND "${TRAIN_FM}" refused.log --store refused.store ${ARGN}
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+  if(NOT result STREQUAL "2" OR NOT errors STREQUAL "train_fm: ${expected}\n" OR EXISTS refused.store)
+    message(FATAL_ERROR "train_fm on a log that should be refused ended with ${result}: ${errors}")
+  endif()
+  file(REMOVE refused.log)
+endfunction()
+refuse("1 5:1\n2 5:1\n" "refused.log:2: label '2' should be 1, or -1 or 0")
+refuse("Label,I1\n1,1.0\n"
+  "refused.log:2: I1 '1.0' should be empty or an integer from -9223372036854775808 to 9223372036854775807")
+refuse("1 5:1\n" "refused.log: one sample cannot be both trained on and held out")
+refuse("" "refused.log: is empty")
+
+file(WRITE one_label.log "1 5:1\n1 6:1\n1 5:1\n")
+train("have the same label, so there is no AUC.*test AUC undefined \\(one label only\\).*${same}" one_label.log --epochs 1)
+file(REMOVE one_label.log)
+
 if(EXISTS "${DATA}/frappe.train.libfm")
   # PyTorch's own factorization machine reaches 0.932 on this log in five epochs.
   train("epoch 5/5[^\n]*test AUC 0\\.9[3-9].*${same}" "${DATA}/frappe.train.libfm" "${DATA}/frappe.test.libfm")

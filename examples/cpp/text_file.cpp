@@ -16,10 +16,40 @@ text_file::text_file(const std::string& path) : path_(path) {
   if (!stream_) throw input_error(path + ": " + (errno != 0 ? std::strerror(errno) : "cannot be opened"));
 }
 
+// What the first bytes of a file that is no text say.
+static const char* not_text(std::string_view start) {
+  struct signature {
+    std::string_view bytes;
+    const char* problem;
+  };
+  static constexpr signature signatures[] = {
+    {"\x1f\x8b", "is gzip-compressed; decompress it first"},
+    {"\x28\xb5\x2f\xfd", "is zstd-compressed; decompress it first"},
+    {"\xfd" "7zXZ", "is xz-compressed; decompress it first"},
+    {"BZh", "is bzip2-compressed; decompress it first"},
+    {"\x04\x22\x4d\x18", "is lz4-compressed; decompress it first"},
+    {"PK\x03\x04", "is a zip archive; unpack it first"},
+    {"\xff\xfe", "is UTF-16 or UTF-32 text; convert it to UTF-8 first"},
+    {"\xfe\xff", "is UTF-16 or UTF-32 text; convert it to UTF-8 first"},
+  };
+  for (const signature& known : signatures) {
+    if (start.substr(0, known.bytes.size()) == known.bytes) return known.problem;
+  }
+  return nullptr;
+}
+
+void text_file::open_first_line() {
+  if (const char* problem = not_text(line_)) throw input_error(path_ + ": " + problem);
+  constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+  if (line_.compare(0, byte_order_mark.size(), byte_order_mark) == 0) line_.erase(0, byte_order_mark.size());
+}
+
 bool text_file::next() {
   while (std::getline(stream_, line_)) {
-    ++number_;
-    if (!line_.empty() && line_.back() == '\r') line_.pop_back();
+    if (++number_ == 1) open_first_line();
+    while (!line_.empty() && line_.back() == '\r') line_.pop_back();
+    if (line_.find('\0') != std::string::npos) fail("has a NUL byte; text in UTF-8 was expected");
+    if (line_.find('\r') != std::string::npos) fail("has a carriage return inside; lines should end with LF or CR LF");
     if (line_.find_first_not_of(" \t") != std::string::npos) return true;
   }
   if (stream_.bad()) throw input_error(path_ + ": cannot be read beyond line " + std::to_string(number_));
@@ -39,7 +69,8 @@ std::optional<std::int64_t> parse_int(std::string_view text) {
 
 // strtod, because from_chars for floating point is still missing from some standard libraries.
 std::optional<double> parse_number(std::string_view text) {
-  // strtod also takes leading blanks, hexadecimal, "inf" and "nan": none of them is a number in a click log.
+  // strtod also takes leading blanks, hexadecimal, "inf" and "nan": none of them is a number in a
+  // click log.
   if (text.empty() || text.find_first_not_of("+-.0123456789eE") != std::string_view::npos) return std::nullopt;
   const std::string copy(text);
   char* end = nullptr;

@@ -10,14 +10,16 @@
 #include <string_view>
 #include <vector>
 
-// Something the user gave is wrong: an option, a path, a line of a file. The program ends with code 2.
+// Something the user gave is wrong: an option, a path, a line of a file. The exit code is 2.
 class input_error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// A text file read line by line. Windows line ends are taken off and blank lines skipped. It is read once, from front
-// to back, so a pipe (`train_fm <(zcat log.gz)`) does as well as a file.
+// A text file read line by line. A byte-order mark and Windows line ends are taken off, and blank
+// lines skipped. Compressed files and UTF-16 are named, by their first bytes and not by the file's
+// name; a line must not have NUL bytes or carriage returns inside. The file is read once, from
+// front to back, so a pipe (`train_fm <(zcat log.gz)`) does as well as a file.
 class text_file {
  public:
   // Throws input_error when the file cannot be opened.
@@ -32,6 +34,8 @@ class text_file {
   [[noreturn]] void fail(const std::string& problem) const;
 
  private:
+  void open_first_line();
+
   std::string path_;
   std::ifstream stream_;
   std::string line_;
@@ -45,8 +49,10 @@ std::optional<double> parse_number(std::string_view text);
 // The fields of a line, empty ones included; `fields` is reused from line to line.
 void split(std::string_view line, char delimiter, std::vector<std::string_view>& fields);
 
-// Takes the next word off the front of `rest`; words are separated by blanks or tabs. Empty at the end.
+// Takes the next word off the front of `rest`; words are separated by blanks or tabs. Empty at the
+// end.
 std::string_view next_word(std::string_view& rest);
 
-// 'text' for an error message: shortened, unprintable bytes as '?'. Any file may be opened by mistake.
+// 'text' for an error message: shortened, unprintable bytes as '?'. Any file may be opened by
+// mistake.
 std::string quoted(std::string_view text);

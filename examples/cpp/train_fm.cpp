@@ -3,7 +3,8 @@
 // Start reading here: this file is the training loop. What it calls, in the order in which one would want to know:
 //
 //     factorization_machine.hpp   the model, and the only place that calls damo to train and predict
-//     click_log.hpp               the samples in memory; formats.hpp and *_format.cpp read them from files
+//     click_log.hpp               the samples in memory
+//     formats.hpp, *_format.cpp   read them from files; feature_keys.hpp makes keys of what the files say
 //     generated_log.hpp           samples for a machine without data
 //     metrics.hpp                 AUC and log-loss
 //     data_set.hpp, options.hpp, progress.hpp, store_directory.hpp, weight_file.hpp   the rest of a small program

@@ -5,6 +5,8 @@ The net does not know where its rows live: it is given two layers, of damo.torch
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import nn
 
@@ -22,10 +24,12 @@ class DeepFM(nn.Module):
             layers += [nn.Linear(size, following), nn.ReLU()]
         self.perceptron = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """The log-odds of a click, of shape (samples,)."""
-        linear = self.linear(ids).sum((1, 2))
-        factors = self.factors(ids)
+    def forward(self, ids: torch.Tensor, values: Optional[torch.Tensor] = None) -> torch.Tensor:
+        """The log-odds of a click, of shape (samples,). values, of the shape of ids, multiply the rows; None: all 1."""
+        linear, factors = self.linear(ids), self.factors(ids)
+        if values is not None:
+            linear, factors = linear * values.unsqueeze(-1), factors * values.unsqueeze(-1)
+        linear = linear.sum((1, 2))
         # Every pair's product: half of (sum^2 - sum of squares).
         pairs = 0.5 * (factors.sum(1).square() - factors.square().sum(1)).sum(1)
         return self.bias + linear + pairs + self.perceptron(factors.flatten(1)).squeeze(1)

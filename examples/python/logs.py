@@ -1,19 +1,22 @@
 """Click and rating logs as arrays: one 64-bit id for each field of a sample, and a label.
 
-An id is a hash of the field's name and the value's text, so there is no vocabulary to build, store or look up.
+An id is a hash of the field's name and the value's text, so there is no vocabulary to build, store
+or look up.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
-MISSING = "missing"
+from log_formats import Feature, LogFile, Sample, check_alike
+from text_file import DelimitedFile, InputError, TextFile
+
+MISSING = b"missing"
 
 
 class Log(NamedTuple):
@@ -21,110 +24,148 @@ class Log(NamedTuple):
     """int64 of shape (samples, fields)."""
     labels: np.ndarray
     """float32 of shape (samples,): 1 or 0."""
+    values: Optional[np.ndarray] = None
+    """float32 of the shape of ids: the factor of each id's row. None when that is 1 everywhere."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, chosen: slice) -> Log:
+        return Log(self.ids[chosen], self.labels[chosen], None if self.values is None else self.values[chosen])
 
 
 class _Ids:
     """feature id of (field, text), remembered, because hashing takes most of the time of reading."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], int] = {}
+        self._known: dict[tuple[str, bytes], int] = {}
 
-    def __call__(self, field: str, text: str) -> int:
+    def __call__(self, field: str, text: bytes) -> int:
         key = (field, text)
         found = self._known.get(key)
         if found is None:
-            digest = hashlib.blake2b(f"{field}={text}".encode(), digest_size=8).digest()
+            digest = hashlib.blake2b(field.encode() + b"=" + text, digest_size=8).digest()
             found = self._known[key] = int.from_bytes(digest, "little", signed=True)
         return found
 
 
-def _bucket(text: str) -> str:
+def _bucket(count: Optional[int]) -> bytes:
     """Counts in steps that grow: floor(log(x)^2), as the winners of the Criteo contest did."""
-    if not text:
+    if count is None:
         return MISSING
-    number = int(text)
-    return str(int(math.log(number) ** 2)) if number > 2 else f"small {number}"
+    return b"%d" % (math.log(count) ** 2) if count > 2 else b"small %d" % count
 
 
-def _criteo(path: Path, ids: _Ids) -> Iterable[tuple[list[int], float]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        header = next(rows)
-        for row in rows:
-            named = dict(zip(header, row))
-            keys = [ids(name, _bucket(named[name])) for name in header if name.startswith("I") and name != "Id"]
-            keys += [ids(name, named[name] or MISSING) for name in header if name.startswith("C")]
-            yield keys, float(named["Label"])
-
-
-def _libfm(path: Path, ids: _Ids) -> Iterable[tuple[list[int], float]]:
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            label, *features = line.split()
-            yield [ids("feature", feature.split(":")[0]) for feature in features], float(float(label) > 0)
-
-
-def _table(path: Path) -> dict[str, dict[str, str]]:
-    """A tab-separated file whose header has name:type, by its first column; nothing when it is not there."""
-    if not path.is_file():
+def _about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[bytes, list[bytes]]:
+    """What a table beside the log says about users or items, by key; nothing without that table."""
+    path = log.with_suffix(suffix)
+    if path == log or not path.is_file():
         return {}
-    with open(path, encoding="utf-8") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = [column.split(":")[0] for column in next(rows)]
-        return {row[0]: dict(zip(header, row)) for row in rows}
+    known: dict[bytes, list[bytes]] = {}
+    with TextFile(path) as file:
+        if not file.next():
+            raise InputError(f"{path}: is empty")
+        table = DelimitedFile(file, b"\t", types=True)
+        if key not in table.names:
+            file.fail(f"the header has no column {key.decode()}")
+        key_place = table.names.index(key)
+        places = [table.names.index(name.encode()) if name.encode() in table.names else None for name in fields]
+        for _ in table.rows():
+            if known.setdefault(table.field(key_place), row := []) is not row:
+                table.fail_field(key_place, "there once")
+            row += [MISSING if place is None else table.field(place) for place in places]
+    return known
 
 
-def _movielens(path: Path, ids: _Ids) -> Iterable[tuple[list[int], float]]:
-    users, items = _table(path.with_suffix(".user")), _table(path.with_suffix(".item"))
-    with open(path, encoding="utf-8") as file:
-        rows = csv.reader(file, delimiter="\t")
-        next(rows)
-        # In order of time, so that the last fifth is the future.
-        for user, item, rating, _time in sorted(rows, key=lambda row: float(row[3])):
-            about, film = users.get(user, {}), items.get(item, {})
-            keys = [ids("user", user), ids("item", item)]
-            keys += [ids(field, about.get(field, MISSING)) for field in ("age", "gender", "occupation")]
-            keys += [ids("year", film.get("release_year", MISSING)), ids("class", film.get("class", MISSING))]
-            yield keys, float(float(rating) >= 4)
+def _libfm_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+    return lambda features: [ids("feature", b"%d" % number) for _, number, _ in features]
 
 
-READERS: dict[str, Callable[[Path, _Ids], Iterable[tuple[list[int], float]]]] = {
-    ".csv": _criteo,
-    ".libfm": _libfm,
-    ".inter": _movielens,
-}
+def _criteo_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+    return lambda features: [
+        ids(name, (said or MISSING) if isinstance(said, bytes) else _bucket(said)) for name, said, _ in features
+    ]
 
 
-def read(path: Path, ids: _Ids) -> Log:
-    reader = READERS.get(path.suffix)
-    if reader is None:
-        raise SystemExit(f"{path}: the format is told by the name's end, one of {', '.join(READERS)}")
-    keys, labels = zip(*reader(path, ids))
-    return Log(np.array(keys, np.int64), np.array(labels, np.float32))
+def _movielens_ids(path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
+    """The user and the film, and what the files .user and .item beside the log say about them."""
+    user_fields, item_fields = ("age", "gender", "occupation"), ("release_year", "class")
+    users = _about(Path(path), ".user", b"user_id", user_fields)
+    items = _about(Path(path), ".item", b"item_id", item_fields)
+
+    def encode(features: list[Feature]) -> list[int]:
+        (_, user, _), (_, item, _) = features
+        pairs = [("user", user), ("item", item)]
+        pairs += zip(user_fields, users.get(user, [MISSING] * 3))
+        pairs += zip(("year", "class"), items.get(item, [MISSING] * 2))
+        return [ids(*pair) for pair in pairs]
+
+    return encode
 
 
-def read_split(train: Path, test: Path | None) -> tuple[Log, Log]:
+ENCODERS = {"libfm": _libfm_ids, "criteo": _criteo_ids, "movielens": _movielens_ids}
+
+
+def _check_fields(path: str, sample: Sample, first: Sample) -> None:
+    if len(sample.features) != len(first.features):
+        raise InputError(
+            f"{path}:{sample.line}: has {len(sample.features)} features, line {first.line} has "
+            f"{len(first.features)}; DeepFM needs the same number in all"
+        )
+
+
+def read(file: LogFile, ids: _Ids) -> Log:
+    keys, labels, values = [], [], []
+    first = encode = None
+    for sample in file.samples():
+        if encode is None:
+            first, encode = sample, ENCODERS[file.format](file.path, ids)
+        _check_fields(file.path, sample, first)
+        keys.append(encode(sample.features))
+        labels.append(sample.clicked)
+        values.append([value for _, _, value in sample.features])
+    multiplied = np.array(values, np.float32)
+    plain = (multiplied == 1).all()
+    return Log(np.array(keys, np.int64), np.array(labels, np.float32), None if plain else multiplied)
+
+
+def read_split(train: str, test: Optional[str], format: Optional[str] = None) -> tuple[Log, Log]:
     """Both logs; without a test file the last fifth of the training file is it."""
     ids = _Ids()
-    log = read(train, ids)
+    train_file = LogFile(str(train), format)
+    log = read(train_file, ids)
     if test is not None:
-        held_out = read(test, ids)
+        test_file = LogFile(str(test), format)
+        held_out = read(test_file, ids)
+        check_alike(train_file, test_file)
+        if held_out.ids.shape[1] != log.ids.shape[1]:
+            raise InputError(
+                f"{test}: has {held_out.ids.shape[1]} features in each sample, {train} has {log.ids.shape[1]}"
+            )
         if 0 < held_out.labels.mean() < 1:
             return log, held_out
         print(
             f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth of {train} is the test"
         )
+    if len(log) < 2:
+        raise InputError(f"{train}: one sample cannot be both trained on and held out")
     cut = len(log) * 4 // 5
-    return Log(log.ids[:cut], log.labels[:cut]), Log(log.ids[cut:], log.labels[cut:])
+    return log.part(slice(0, cut)), log.part(slice(cut, None))
 
 
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The area under the ROC curve: how often a clicked sample scores above another; ties count half."""
+def auc(labels: np.ndarray, scores: np.ndarray) -> Optional[float]:
+    """The area under the ROC curve: how often a clicked sample scores above another; ties count half.
+
+    None when the labels are all alike: there is then no such pair.
+    """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     clicked = labels > 0.5
     positives, negatives = clicked.sum(), (~clicked).sum()
+    if positives == 0 or negatives == 0:
+        return None
     return float((ranks[clicked].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def show_auc(found: Optional[float]) -> str:
+    return "undefined (one label only)" if found is None else f"{found:.4f}"

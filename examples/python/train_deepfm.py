@@ -4,6 +4,8 @@
     python3 examples/python/train_deepfm.py criteo.train.csv criteo.test.csv --epochs 3
     python3 examples/python/train_deepfm.py ml-100k.inter        # the last fifth, in time, is the test
 
+A log's format is told from its first line; examples/README.md says what is read and what is refused.
+
 It writes to --out: the storage, a checkpoint after each epoch, curve.png, and serving/, the model for serving. --resume goes on after the last
 checkpoint, also when a run was killed. --compare trains the same net, from the same first weights, on torch.nn.Embedding with torch's optimizer for sparse gradients. With --optimizer
 adagrad both do the same; with adam they differ in what a row's step count is (damo's is the row's, SparseAdam's the table's).
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import torch
@@ -25,7 +28,9 @@ from torch.nn import functional
 import damo
 import damo.torch
 from deepfm import DeepFM
-from logs import Log, auc, read_split
+from log_formats import FORMATS
+from logs import Log, auc, read_split, show_auc
+from text_file import InputError
 
 try:
     from tqdm import tqdm
@@ -44,8 +49,9 @@ OPTIMIZERS = {
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path, nargs="?")
+    parser.add_argument("train")
+    parser.add_argument("test", nargs="?")
+    parser.add_argument("--format", choices=FORMATS, help="of both logs; told from their first lines when not given")
     parser.add_argument("--out", type=Path, default=Path("deepfm-out"))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=512)
@@ -81,7 +87,8 @@ def on_torch(known: np.ndarray, fields: int, options: argparse.Namespace) -> Dee
 
 def batches(log: Log, size: int, epoch: int, seed: int) -> torch.utils.data.DataLoader:
     """In an order that is a function of the epoch, so that a run that is resumed goes on as if nothing had happened."""
-    data = torch.utils.data.TensorDataset(torch.from_numpy(log.ids), torch.from_numpy(log.labels))
+    arrays = (log.ids, log.labels) if log.values is None else (log.ids, log.labels, log.values)
+    data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
     order = torch.Generator().manual_seed(seed * 1000 + epoch)
     return torch.utils.data.DataLoader(data, batch_size=size, shuffle=True, generator=order)
 
@@ -90,10 +97,10 @@ def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[fl
     """Mean loss, and samples a second."""
     model.train()
     total, samples, started = 0.0, 0, time.perf_counter()
-    for ids, labels in tqdm(loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()):
+    for ids, labels, *values in tqdm(loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()):
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss = functional.binary_cross_entropy_with_logits(model(ids), labels)
+        loss = functional.binary_cross_entropy_with_logits(model(ids, *values), labels)
         loss.backward()  # The rows have had their steps now.
         for optimizer in optimizers:
             optimizer.step()
@@ -102,10 +109,11 @@ def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[fl
 
 
 @torch.no_grad()
-def scores(model: torch.nn.Module, ids: np.ndarray, size: int = 8192) -> np.ndarray:
+def scores(model: torch.nn.Module, log: Log, size: int = 8192) -> np.ndarray:
     model.eval()
-    parts = torch.from_numpy(ids).split(size)
-    return torch.cat([torch.sigmoid(model(part)) for part in parts]).numpy()
+    arrays = (log.ids,) if log.values is None else (log.ids, log.values)
+    parts = zip(*(torch.from_numpy(array).split(size) for array in arrays))
+    return torch.cat([torch.sigmoid(model(*part)) for part in parts]).numpy()
 
 
 def save(
@@ -155,7 +163,8 @@ def plot(path: Path, curve: list, title: str) -> None:
 
     epochs = [point["epoch"] for point in curve]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
-    left.plot(epochs, [point["auc"] for point in curve], "o-", label="test AUC")
+    # A point without an AUC leaves a gap.
+    left.plot(epochs, [float("nan") if point["auc"] is None else point["auc"] for point in curve], "o-", label="test AUC")
     left.set(xlabel="epoch", ylabel="test AUC", title=title)
     loss = left.twinx()
     loss.plot(epochs, [point["loss"] for point in curve], "s--", color="tab:orange")
@@ -168,29 +177,36 @@ def plot(path: Path, curve: list, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def compare(train: Log, test: Log, options: argparse.Namespace) -> float:
+def compare(train: Log, test: Log, options: argparse.Namespace) -> Optional[float]:
     """The same net on torch.nn.Embedding, which needs a vocabulary: the test's unknown ids are row 0."""
     known = np.unique(train.ids)
     place = np.searchsorted(known, test.ids).clip(max=len(known) - 1)
-    seen = Log(np.searchsorted(known, train.ids) + 1, train.labels)
-    unseen = np.where(known[place] == test.ids, place + 1, 0)
+    seen = Log(np.searchsorted(known, train.ids) + 1, train.labels, train.values)
+    held_out = Log(np.where(known[place] == test.ids, place + 1, 0), test.labels, test.values)
     model = on_torch(known, train.ids.shape[1], options)
     sparse = OPTIMIZERS[options.optimizer][1]([model.linear.weight, model.factors.weight], options.lr)
     optimizers = [torch.optim.Adam(model.dense_parameters(), lr=options.lr), sparse]
     for epoch in range(1, options.epochs + 1):
         loss, rate = train_epoch(model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}")
-        found = auc(test.labels, scores(model, unseen))
+        found = auc(test.labels, scores(model, held_out))
         print(
-            f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+            f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
+            f"test AUC {show_auc(found)}  {rate:.0f} samples/s"
         )
     return found
 
 
 def main() -> None:
     options = arguments()
-    train, test = read_split(options.train, options.test)
+    try:
+        train, test = read_split(options.train, options.test, options.format)
+    except InputError as error:
+        print(f"train_deepfm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     fields = train.ids.shape[1]
     print(f"{len(train)} samples to train on, {len(test)} to test, {fields} fields")
+    if not 0 < test.labels.mean() < 1:
+        print("all held-out samples have the same label, so there is no AUC")
     if not options.resume:
         clear(options.out)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -203,25 +219,27 @@ def main() -> None:
             loader = batches(train, options.batch, epoch, options.seed)
             ahead = damo.torch.Prefetch(loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])])
             loss, rate = train_epoch(model, [adam], ahead, f"epoch {epoch}/{options.epochs}")
-            found = auc(test.labels, scores(model, test.ids))
+            found = auc(test.labels, scores(model, test))
             curve.append({"epoch": epoch, "loss": loss, "auc": found, "rate": rate})
             print(
-                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  test AUC {found:.4f}  {rate:.0f} samples/s"
+                f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
+                f"test AUC {show_auc(found)}  {rate:.0f} samples/s"
             )
             save(options.out, epoch, model, adam, storage, curve)
-        plot(options.out / "curve.png", curve, options.train.name)
-        expected = scores(model, test.ids)
+        plot(options.out / "curve.png", curve, Path(options.train).name)
+        expected = scores(model, test)
         shutil.rmtree(options.out / "serving", ignore_errors=True)
         damo.torch.save_for_serving(model, options.out / "serving")
         rows = len(model.factors.rows)
 
     # The storage is closed: what follows is what a server does.
     served = damo.torch.load_for_serving(options.out / "serving")
-    equal = np.array_equal(scores(served, test.ids), expected)
+    equal = np.array_equal(scores(served, test), expected)
     print(f"served from {options.out / 'serving'}: {rows} ids, scores {'equal' if equal else 'NOT equal'}")
     if options.compare:
-        difference = curve[-1]["auc"] - compare(train, test, options)
-        print(f"test AUC on damo minus on torch.nn.Embedding: {difference:+.4f}")
+        ours, theirs = curve[-1]["auc"], compare(train, test, options)
+        difference = "undefined (one label only)" if ours is None else f"{ours - theirs:+.4f}"
+        print(f"test AUC on damo minus on torch.nn.Embedding: {difference}")
     if not equal:
         raise SystemExit(1)
 

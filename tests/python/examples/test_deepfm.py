@@ -63,6 +63,34 @@ class DeepFM(unittest.TestCase):
         self.assertGreater(float(epochs[-1][2]), 0.7)
         self.assertLess(self.difference(printed), 0.0005)
 
+    def test_values_are_trained(self):
+        """A click is the sign of a value, which the ids do not say."""
+        draw = random.Random(3)
+        path = self.folder / "values.libfm"
+        values = [draw.choice((-1.5, 0.5, 1.5)) for _ in range(4000)]
+        path.write_text("".join(f"{int(x > 0)} 1:{x} {draw.randrange(2, 30)}:1\n" for x in values))
+        options = ("--batch", 64, "--lr", 0.01, "--cache-bytes", 1 << 24, "--epochs", 1, "--compare")
+        epochs, _ = self.train(path, "--out", self.folder / "values", "--optimizer", "adagrad", *options)
+        self.assertGreater(float(epochs[-1][2]), 0.95)
+
+    def test_a_log_that_is_refused(self):
+        """The readers themselves are tested in test_logs.py."""
+        path, out = self.folder / "refused.libfm", self.folder / "refused"
+        path.write_text("1 5:1\n2 5:1\n")
+        ended = subprocess.run([sys.executable, SCRIPT, path, "--out", out], capture_output=True, text=True, timeout=600)
+        self.assertEqual(ended.stderr, f"train_deepfm: {path}:2: label '2' should be 1, or -1 or 0\n")
+        self.assertEqual((ended.returncode, ended.stdout, out.exists()), (2, "", False))
+
+    def test_one_label_only(self):
+        path = self.folder / "clicks.libfm"
+        path.write_text("1 5:1 7:1\n1 6:1 7:1\n" * 20)
+        options = ("--cache-bytes", 1 << 24, "--epochs", 1, "--compare")
+        epochs, printed = self.train(path, "--out", self.folder / "clicks", *options)
+        self.assertEqual(epochs, [])
+        self.assertIn("there is no AUC", printed)
+        self.assertEqual(printed.count("undefined (one label only)"), 3)
+        self.assertNotIn("nan", printed)
+
     def difference(self, printed):
         return abs(float(re.search(r"minus on torch.nn.Embedding: ([-+\d.]+)", printed)[1]))
 
