@@ -117,13 +117,24 @@ fn tool() -> Command {
 /// Help and the version, or what is wrong with the arguments.
 fn usage(error: &clap::Error) -> i32 {
     if error.use_stderr() && wants_json() {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return Failure::usage(first).report(true);
+        return Failure::usage(&in_one_line(&error.render().to_string())).report(true);
     }
     // Who asked for help and closed the pipe has read enough.
     let _ = error.print();
     if error.use_stderr() { 2 } else { 0 }
+}
+
+/// What is wrong with the arguments, in clap's words: all that comes before its usage. Which
+/// arguments are missing, what would be accepted and what may have been meant have lines of their own.
+fn in_one_line(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim);
+    let told =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    told.filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .trim_start_matches("error: ")
+        .to_owned()
 }
 
 /// Whether --json is given, when the arguments could not be understood.
