@@ -21,20 +21,52 @@ def _describe(value: Any) -> str:
     return f"{type(value).__name__}"
 
 
+def is_bool(value: Any) -> bool:
+    """Whether it is True or False of any library. They have an __index__, and are no numbers here."""
+    if isinstance(value, (bool, np.bool_)):
+        return True
+    if type(value) is int or isinstance(value, np.generic):
+        return False
+    return str(getattr(value, "dtype", "")).endswith("bool")
+
+
+def index(value: Any, what: str) -> int:
+    """Python's int of an integer of any kind: int, NumPy's, whatever has __index__.
+
+    Raises TypeError for anything else: bool, Decimal, Fraction, complex, every float.
+    """
+    if not is_bool(value):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"damo: {what} must be an integer, not {_describe(value)} ({value!r:.80})") from None
+
+
 def integer(value: Any, what: str, low: int, high: int) -> int:
     """value as an int in low..high: ctypes would cut off what is too large without a word.
 
     Raises TypeError for what is no integer, ValueError for one out of range.
     """
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"damo: {what} must be an integer, not {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"damo: {what} must be an integer, not {_describe(value)}") from None
+    number = index(value, what)
     if not low <= number <= high:
         raise InvalidArgumentError(f"damo: {what} is {number}; it must be in {low}..{high}")
     return number
+
+
+def real(value: Any, what: str) -> float:
+    """value as a float: a float or an integer of any kind.
+
+    Raises TypeError for anything else: bool, Decimal, complex, str.
+    """
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    try:
+        return float(index(value, what))
+    except TypeError:
+        raise TypeError(f"damo: {what} must be a number, not {_describe(value)} ({value!r:.80})") from None
+    except OverflowError:
+        raise InvalidArgumentError(f"damo: {what} is {value}; it must be a float") from None
 
 
 def key(value: Any, what: str = "key") -> int:
@@ -48,6 +80,27 @@ def group(value: Any) -> int:
     return integer(value, "group", 0, 65535)
 
 
+def _has_bool(values: Any) -> bool:
+    """Whether a sequence has a bool in it. NumPy makes an integer of one that is beside integers."""
+    if isinstance(values, (list, tuple)):
+        return any(_has_bool(value) for value in values)
+    return is_bool(values)
+
+
+def _integers(values: Any, what: str) -> np.ndarray:
+    """values as an array of an integer dtype, or of Python's ints if no dtype has room for all."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" and not isinstance(values, np.ndarray) and _has_bool(values):
+        raise TypeError(f"damo: {what} must be integers, and there is a bool among them")
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and not isinstance(values, (np.ndarray, np.generic))):
+        # NumPy makes floats or objects of numbers that do not fit into one kind of integer.
+        items = np.asarray(values, dtype=object)
+        return np.array([index(item, f"one of {what}") for item in items.flat], object).reshape(items.shape)
+    if array.dtype.kind not in "iu" and (array.size or isinstance(values, np.ndarray)):
+        raise TypeError(f"damo: {what} must be integers of 64 bits (numpy.int64), not {_describe(array)}")
+    return array
+
+
 def keys(values: Any) -> np.ndarray:
     """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
 
@@ -56,28 +109,18 @@ def keys(values: Any) -> np.ndarray:
     """
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError("damo: keys is a masked array; give its keys that are not masked (keys.compressed())")
-    array = np.asarray(values)
-    if array.dtype.kind in "fO" and not isinstance(values, (np.ndarray, np.generic)):
-        # NumPy makes floats or objects of numbers that do not fit into one kind of integer.
-        items = np.asarray(values, dtype=object)
-        if items.size and all(isinstance(item, (int, np.integer)) for item in items.flat):
-            numbers = [key(item, "a key") for item in items.flat]
-            return np.array(numbers, np.int64).reshape(items.shape)
+    array = _integers(values, "keys")
     if array.dtype == np.int64 or array.dtype == np.uint64:
         return np.require(array, requirements=["C", "A"]).view(np.int64).reshape(array.shape)
-    if array.size == 0 and not isinstance(values, np.ndarray):
-        return np.empty(array.shape, np.int64)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"damo: keys must be integers of 64 bits (numpy.int64), not {_describe(array)}")
+        return np.array([key(number, "a key") for number in array.flat], np.int64).reshape(array.shape)
     converted = array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)
     return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
 
 
 def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Counts of a filter as a C-contiguous uint32 array of this shape."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"damo: num must be integers, not {_describe(array)}")
+    array = _integers(values, "num")
     if array.shape != shape:
         raise InvalidArgumentError(f"damo: num has shape {array.shape}; it must be that of keys, {shape}")
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:

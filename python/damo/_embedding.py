@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from . import _arrays, _c_api
+from ._choices import Duplicates
 from ._filter import Filter
 from ._handles import Handle
 from ._params import Params
@@ -31,13 +32,13 @@ class Embedding(Handle):
     def __init__(
         self,
         storage: "Storage",
-        name_or_group: str | int,
+        name_or_group: str | SupportsIndex,
         *,
-        dim: int,
+        dim: SupportsIndex,
         optimizer: Optimizer,
         initializer: Initializer,
-        duplicates: str | None,
-        padding_key: int | None,
+        duplicates: Duplicates | None,
+        padding_key: SupportsIndex | None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}")
@@ -93,7 +94,10 @@ class Embedding(Handle):
     __getitem__ = lookup
 
     def peek(self, keys: Any, *, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The weights of keys and whether each has a row (bool of keys.shape). Creates nothing: zeros without a row."""
+        """The weights of keys and whether each has a row (bool of keys.shape). Creates nothing: zeros without a row.
+
+        out: as of lookup.
+        """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
         found = np.empty(numbers.shape, np.uint8)
@@ -112,7 +116,7 @@ class Embedding(Handle):
         numbers = _arrays.keys(keys)
         _c_api.damo_embedding_prefetch(self._use(), _arrays.address(numbers), numbers.size)
 
-    def record(self, key: int) -> Record:
+    def record(self, key: SupportsIndex) -> Record:
         """Everything stored of one row. KeyError (damo.NotFoundError) when there is none."""
         number = _arrays.key(key)
         time, num = ctypes.c_int64(), ctypes.c_int64()
@@ -122,7 +126,7 @@ class Embedding(Handle):
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
-    def __contains__(self, key: int) -> bool:
+    def __contains__(self, key: SupportsIndex) -> bool:
         return bool(self.peek(_arrays.key(key))[1])
 
     def __iter__(self) -> Records:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from . import _arrays, _c_api
+from . import _arrays, _busy, _c_api
+from ._errors import BusyError
 from ._handles import Handle
 from ._params import Params
+
+
+_REMEDY = (
+    "close that one before the file is opened again: call its close(), or `del` every name that refers to it. "
+    "A notebook's cell has to, before it runs again"
+)
 
 
 class Filter(Handle):
@@ -27,24 +34,32 @@ class Filter(Handle):
         self,
         path: str | os.PathLike[str],
         *,
-        capacity: int | None = None,
-        count: int | None = None,
+        capacity: SupportsIndex | None = None,
+        count: SupportsIndex | None = None,
         fpr: float | None = None,
         reload: bool | None = None,
         verify: bool | None = None,
     ) -> None:
         values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload, "verify": verify}
-        self._open({"path": os.fspath(path), **values})
+        self._open({"path": os.fsdecode(os.fspath(path)), **values})
 
     def _open(self, values: dict[str, Any]) -> None:
         bag = Params(values)
-        super().__init__(_c_api.damo_filter_new, _c_api.damo_filter_free, bag._use())
+        self.path = str(values.get("path", ""))
+        try:
+            super().__init__(_c_api.damo_filter_new, _c_api.damo_filter_free, bag._use())
+        except BusyError as error:
+            raise _busy.with_remedy(error, self.path, _REMEDY, _REMEDY) from None
         bag.close()
+        _busy.note(self, self.path)
 
-    def add(self, keys: Any, num: Any = 1, *, group: int = 0) -> None:
+    def __repr__(self) -> str:
+        return f"<damo.Filter {self.path!r}{', closed' if self.closed else ''}>"
+
+    def add(self, keys: Any, num: Any = 1, *, group: SupportsIndex = 0) -> None:
         """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice.
 
-        num: one count for all, or an array of counts with the shape of keys.
+        num: one count for all, or an array of counts with the shape of keys. group: whose keys they are.
         """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         if isinstance(num, (np.ndarray, list, tuple)):
@@ -56,8 +71,8 @@ class Filter(Handle):
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
         _c_api.damo_filter_add_batch(self._use(), which, _arrays.address(numbers), numbers.size, times)
 
-    def check(self, keys: Any, *, group: int = 0) -> np.ndarray | bool:
-        """Whether each of keys was seen often enough: bool of the same shape; a bool for one key."""
+    def check(self, keys: Any, *, group: SupportsIndex = 0) -> np.ndarray | bool:
+        """Whether each of keys of group was seen often enough: bool of the same shape; a bool for one key."""
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         admitted = np.empty(numbers.shape, np.uint8)
         _c_api.damo_filter_check_batch(

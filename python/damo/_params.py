@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, SupportsIndex
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ._handles import Handle
 
 
 class Params(Handle):
-    """A bag for one call. Values are int, float, bool or str, NumPy's scalars too; None is left out."""
+    """A bag for one call. Values are integers of any kind, float, bool or str, NumPy's too; None is left out."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__(_c_api.damo_params_new, _c_api.damo_params_free)
@@ -19,22 +19,24 @@ class Params(Handle):
             if value is not None:
                 self.set(key, value)
 
-    def set(self, key: str, value: bool | int | float | str) -> None:
+    def set(self, key: str, value: bool | SupportsIndex | float | str) -> None:
         """Sets one value. TypeError for a type that is none of the four."""
         name = _c_api.text(key, "a parameter's key")
+        what = f"parameter {key!r}"
         if isinstance(value, (bool, np.bool_)):
             _c_api.damo_params_set_bool(self._use(), name, bool(value))
-        elif isinstance(value, (int, np.integer)):
-            number = _arrays.integer(value, f"parameter {key!r}", -(2**63), 2**63 - 1)
-            _c_api.damo_params_set_int(self._use(), name, number)
+        elif isinstance(value, str):
+            _c_api.damo_params_set_str(self._use(), name, _c_api.text(value, what))
         elif isinstance(value, (float, np.floating)):
             _c_api.damo_params_set_float(self._use(), name, float(value))
-        elif isinstance(value, str):
-            _c_api.damo_params_set_str(self._use(), name, _c_api.text(value, f"parameter {key!r}"))
         else:
-            raise TypeError(
-                f"damo: parameter {key!r} must be an int, a float, a bool or a string, not {type(value).__name__}"
-            )
+            try:
+                number = _arrays.integer(value, what, -(2**63), 2**63 - 1)
+            except TypeError:
+                raise TypeError(
+                    f"damo: {what} must be an int, a float, a bool or a string, not {type(value).__name__}"
+                ) from None
+            _c_api.damo_params_set_int(self._use(), name, number)
 
     def to_json(self) -> str:
         """The bag as a JSON object, keys sorted."""

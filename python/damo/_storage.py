@@ -7,11 +7,12 @@ import datetime
 import json
 import os
 import weakref
-from typing import Any, Callable, Literal, NamedTuple
+from typing import Any, Callable, NamedTuple, SupportsIndex, get_args
 
-from . import _arrays, _c_api
+from . import _arrays, _busy, _c_api
+from ._choices import DumpFormat, Duplicates, Durability, StatName, ValueType
 from ._embedding import Embedding
-from ._errors import NotFoundError
+from ._errors import BusyError, InvalidArgumentError, NotFoundError
 from ._filter import Filter
 from ._handles import ForkSafeLock, Handle, is_exiting
 from ._params import Params
@@ -19,25 +20,7 @@ from ._records import Records
 from .initializers import Initializer, Normal
 from .optimizers import Optimizer
 
-STATS = (
-    "groups",
-    "rows_estimate",
-    "rows_in_memory",
-    "dirty_rows",
-    "rows_read",
-    "rows_created",
-    "rows_updated",
-    "rows_loaded",
-    "rows_written",
-    "expired_rows",
-    "cache_hits",
-    "cache_misses",
-    "evictions",
-    "waited_us",
-    "bytes_in_memory",
-    "bytes_on_disk",
-    "journal_bytes",
-)
+STATS: tuple[StatName, ...] = get_args(StatName)
 """Names of statistics; damo_storage_stat in damo.h says what they are."""
 
 
@@ -52,8 +35,23 @@ class DumpResult(NamedTuple):
     """Keys that an increment says are gone."""
 
 
-def _seconds(ttl: int | datetime.timedelta) -> int:
+_REMEDY = (
+    "close that one before the directory is opened again: call its close(), use it in a with-block, or `del` every name "
+    "that refers to it, a PyStorage's embeddings too. A notebook's cell has to, before it runs again. damo.open_storages() "
+    "lists what is open, also what has lost its name: `for storage in damo.open_storages(): storage.close()`"
+)
+_ELSEWHERE = "Close it there, or look at it with read_only=True"
+
+
+def open_storages() -> list[Storage]:
+    """The storages that this process has open, in order of opening: what a BusyError is about, whatever its name is."""
+    return [handle for handle in _busy.open_handles() if isinstance(handle, Storage)]
+
+
+def _seconds(ttl: SupportsIndex | datetime.timedelta) -> int:
     if isinstance(ttl, datetime.timedelta):
+        if ttl < datetime.timedelta(0):
+            raise InvalidArgumentError(f"damo: ttl is {ttl!r}; it must not be negative")
         # Rounded up: a fraction of a second is not "never", which 0 is.
         ttl = -(-ttl // datetime.timedelta(seconds=1))
     return _arrays.integer(ttl, "ttl", 0, 2**63 - 1)
@@ -69,7 +67,7 @@ class Storage(Handle):
     checkpoint, or one that cannot be written, and what changes rows raises damo.NotSupportedError. None is the library's
     default.
 
-    Raises damo.BusyError when another handle or process has it open, ValueError, damo.CorruptionError, damo.IoError,
+    Raises damo.BusyError when another handle or process has it open (open_storages lists those of this one), ValueError, damo.CorruptionError, damo.IoError,
     damo.ForkedError in a process that was forked after its parent had opened a storage.
     """
 
@@ -77,19 +75,23 @@ class Storage(Handle):
         self,
         path: str | os.PathLike[str],
         *,
-        ttl: int | datetime.timedelta = 0,
-        cache_bytes: int | None = None,
-        durability: Literal["process", "power", "checkpoint"] | None = None,
-        threads: int | None = None,
+        ttl: SupportsIndex | datetime.timedelta = 0,
+        cache_bytes: SupportsIndex | None = None,
+        durability: Durability | None = None,
+        threads: SupportsIndex | None = None,
         read_only: bool = False,
     ) -> None:
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         c_path = _c_api.path(path, "path")
-        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads, "read_only": bool(read_only)})
+        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads, "read_only": read_only})
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
-        super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
+        try:
+            super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
+        except BusyError as error:
+            raise _busy.with_remedy(error, self.path, _REMEDY, _ELSEWHERE) from None
         bag.close()
+        _busy.note(self, self.path)
 
     def __repr__(self) -> str:
         return f"<damo.Storage {self.path!r}{', closed' if self.closed else ''}>"
@@ -136,16 +138,17 @@ class Storage(Handle):
 
     def embedding(
         self,
-        name_or_group: str | int,
+        name_or_group: str | SupportsIndex,
         *,
-        dim: int,
+        dim: SupportsIndex,
         optimizer: Optimizer,
         initializer: Initializer | None = None,
-        duplicates: str = "sum",
-        padding_key: int | None = None,
+        duplicates: Duplicates = "sum",
+        padding_key: SupportsIndex | None = None,
         filter: Filter | None = None,
     ) -> Embedding:
-        """Opens a group by its name or number (0..65535), registering it when it is new. A new name gets the lowest free number.
+        """Opens a group by its name or number (name_or_group, a str or 0..65535), registering it when it is new. A new name gets the
+        lowest free number.
 
         Names are stored and part of checkpoints, also of those that C makes. A group keeps its dim and its optimizer's kind for good: others are a damo.AlreadyExistsError (a ValueError).
         initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
@@ -169,7 +172,7 @@ class Storage(Handle):
             opened.set_filter(filter)
         return opened
 
-    def _group(self, name_or_group: str | int) -> int:
+    def _group(self, name_or_group: str | SupportsIndex) -> int:
         if not isinstance(name_or_group, str):
             return _arrays.group(name_or_group)
         names = self.names
@@ -192,7 +195,7 @@ class Storage(Handle):
         """All records (damo.Record) of all groups as they are now, in order of group and key."""
         return self._iterate(_c_api.ALL_GROUPS)
 
-    def row_count(self, group: int | str | None = None) -> int:
+    def row_count(self, group: SupportsIndex | str | None = None) -> int:
         """How many rows a group (None: all) has now. Reads them all; stats()["rows_estimate"] is quick."""
         which = _c_api.ALL_GROUPS if group is None else self._group(group)
         return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows))
@@ -201,7 +204,7 @@ class Storage(Handle):
         """All statistics: see damo_storage_stat in damo.h."""
         return {name: self.stat(name) for name in STATS}
 
-    def stat(self, name: str) -> int:
+    def stat(self, name: StatName) -> int:
         """One statistic. ValueError for an unknown name, listing the known ones."""
         c_name = _c_api.text(name, "name")
         return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value))
@@ -262,13 +265,13 @@ class Storage(Handle):
         self,
         path: str | os.PathLike[str],
         *,
-        format: str = "table",
-        group: int | str | None = None,
+        format: DumpFormat = "table",
+        group: SupportsIndex | str | None = None,
         expire_days: float | None = None,
-        min_count: int | None = None,
-        value_type: str | None = None,
-        since: int | None = None,
-        header_groups: int | None = None,
+        min_count: SupportsIndex | None = None,
+        value_type: ValueType | None = None,
+        since: SupportsIndex | None = None,
+        header_groups: SupportsIndex | None = None,
         progress: Callable[[int, int], Any] | None = None,
     ) -> DumpResult:
         """Writes the weights of all rows, as they are at one moment, to a file for serving.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Mapping
+from typing import Any, Mapping, SupportsIndex
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Table(Handle):
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _group(self, name_or_group: int | str) -> int:
+    def _group(self, name_or_group: SupportsIndex | str) -> int:
         if not isinstance(name_or_group, str):
             return _arrays.group(name_or_group)
         try:
@@ -39,12 +39,12 @@ class Table(Handle):
             known = ", ".join(repr(name) for name in self.names) or "none"
             raise KeyError(f"damo: no group is called {name_or_group!r}; names given to this table: {known}") from None
 
-    def dim(self, group: int | str = 0) -> int:
+    def dim(self, group: SupportsIndex | str = 0) -> int:
         """The number of weights a row of the group has. KeyError for a group that the table does not have."""
         which = self._group(group)
         return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim))
 
-    def rows(self, group: int | str = 0) -> int:
+    def rows(self, group: SupportsIndex | str = 0) -> int:
         """The number of rows of the group."""
         which = self._group(group)
         return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows))
@@ -55,11 +55,11 @@ class Table(Handle):
         return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number))
 
     def lookup(
-        self, keys: Any, group: int | str = 0, *, out: np.ndarray | None = None
+        self, keys: Any, group: SupportsIndex | str = 0, *, out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The weights of keys and whether each has a row: (float32 of keys.shape + (dim,), bool of keys.shape).
 
-        A key without a row reads as zeros. out: contiguous float32 of that shape, filled and returned.
+        A key without a row reads as zeros. group: its number, or its name in names. out: contiguous float32 of that shape, filled and returned.
         """
         which, numbers = self._group(group), _arrays.keys(keys)
         shape = (*numbers.shape, self.dim(which))

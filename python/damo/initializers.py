@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, SupportsIndex
+
 import numpy as np
 
 from . import _arrays, _c_api
+from ._choices import InitializerName, InitializerParams
 from ._handles import Handle
 from ._params import Params
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Initializer(Handle):
     """An initializer by its name in the library, with its parameters. The classes below have the names in Python."""
 
-    def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
+    def __init__(self, name: InitializerName, **params: Unpack[InitializerParams]) -> None:
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
         super().__init__(_c_api.damo_initializer_new, _c_api.damo_initializer_free, c_name, bag._use())
         bag.close()
 
-    def weights(self, key: int, dim: int, *, group: int = 0) -> np.ndarray:
+    def weights(self, key: SupportsIndex, dim: SupportsIndex, *, group: SupportsIndex = 0) -> np.ndarray:
         """The first weights of the row (group, key): float32 of shape (dim,)."""
         row = np.empty(_arrays.integer(dim, "dim", 0, 2**40), np.float32)
         self.fill(row, key=key, group=group)
         return row
 
-    def fill(self, weights: np.ndarray, *, key: int = 0, group: int = 0) -> None:
+    def fill(self, weights: np.ndarray, *, key: SupportsIndex = 0, group: SupportsIndex = 0) -> None:
         """Writes them into weights: writable contiguous float32 of shape (dim,). TypeError, ValueError otherwise."""
         _arrays.floats(weights, "weights", ((np.size(weights),),), writable=True)
         number, which = _arrays.key(key), _arrays.group(group)
@@ -56,26 +62,26 @@ class Constant(Initializer):
 class Uniform(Initializer):
     """Uniform in [min, max)."""
 
-    def __init__(self, min: float = -1.0, max: float = 1.0, *, seed: int = 0) -> None:
+    def __init__(self, min: float = -1.0, max: float = 1.0, *, seed: SupportsIndex = 0) -> None:
         super().__init__("random_uniform", min=min, max=max, seed=seed)
 
 
 class Normal(Initializer):
     """Normal with mean and standard deviation."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: int = 0) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: SupportsIndex = 0) -> None:
         super().__init__("random_normal", mean=mean, stddev=stddev, seed=seed)
 
 
 class TruncatedNormal(Initializer):
     """Normal, redrawn outside 2 standard deviations."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: int = 0) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 1.0, *, seed: SupportsIndex = 0) -> None:
         super().__init__("truncate_normal", mean=mean, stddev=stddev, seed=seed)
 
 
 class XavierUniform(Initializer):
     """Uniform within sqrt(3 / dim)."""
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: SupportsIndex = 0) -> None:
         super().__init__("xavier_uniform", seed=seed)

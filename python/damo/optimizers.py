@@ -7,20 +7,25 @@ with the table. scheduler is one of damo.schedulers, driven by the group's globa
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
 from . import _arrays, _c_api
+from ._choices import OptimizerName, OptimizerParams
 from ._handles import Handle
 from ._params import Params
 from .schedulers import Scheduler
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Optimizer(Handle):
     """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(
-        self, name: str, *, scheduler: Scheduler | None = None, **params: bool | int | float | str | None
+        self, name: OptimizerName, *, scheduler: Scheduler | None = None, **params: Unpack[OptimizerParams]
     ) -> None:
         if scheduler is not None and not isinstance(scheduler, Scheduler):
             raise TypeError(f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}")
@@ -43,14 +48,14 @@ class Optimizer(Handle):
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        _c_api.damo_optimizer_set_learning_rate(self._use(), float(rate))
+        _c_api.damo_optimizer_set_learning_rate(self._use(), _arrays.real(rate, "learning_rate"))
 
-    def row_len(self, dim: int) -> int:
+    def row_len(self, dim: SupportsIndex) -> int:
         """How many floats a row of dim weights has: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
         return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length))
 
-    def apply(self, row: np.ndarray, gradients: np.ndarray, step: int = 0) -> None:
+    def apply(self, row: np.ndarray, gradients: np.ndarray, step: SupportsIndex = 0) -> None:
         """Applies one gradient to one row that the caller keeps, in place.
 
         row: writable contiguous float32 of shape (row_len(dim),), weights first, zeros as the state of a fresh row;
@@ -65,9 +70,11 @@ class Optimizer(Handle):
         )
 
 
-def _initial(value: float) -> dict[str, float]:
+def _with_initial(params: OptimizerParams, value: float) -> OptimizerParams:
     """Only what was asked for is stored with a group."""
-    return {"initial_accumulator_value": value} if value else {}
+    if value:
+        params["initial_accumulator_value"] = value
+    return params
 
 
 class SGD(Optimizer):
@@ -93,8 +100,8 @@ class FTRL(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params = {"alpha": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
-        super().__init__("ftrl", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
+        params: OptimizerParams = {"alpha": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
+        super().__init__("ftrl", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
 
 
 class Adagrad(Optimizer):
@@ -110,8 +117,8 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
-        super().__init__("adagrad", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
+        params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
+        super().__init__("adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
 
 
 class RowwiseAdagrad(Optimizer):
@@ -126,12 +133,12 @@ class RowwiseAdagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
-        super().__init__("rowwise_adagrad", scheduler=scheduler, **params, **_initial(initial_accumulator_value))
+        params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
+        super().__init__("rowwise_adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
 
 
 class _AdamLike(Optimizer):
-    _name = ""
+    _name: OptimizerName
     _weight_decay = 0.0
 
     def __init__(
@@ -144,7 +151,7 @@ class _AdamLike(Optimizer):
         scheduler: Scheduler | None = None,
     ) -> None:
         decay = self._weight_decay if weight_decay is None else weight_decay
-        params = {"gamma": lr, "beta1": betas[0], "beta2": betas[1], "epsilon": eps, "lambda": decay}
+        params: OptimizerParams = {"gamma": lr, "beta1": betas[0], "beta2": betas[1], "epsilon": eps, "lambda": decay}
         super().__init__(self._name, scheduler=scheduler, **params)
 
 
@@ -178,5 +185,5 @@ class Lion(Optimizer):
         weight_decay: float = 1e-2,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params = {"eta": lr, "beta1": betas[0], "beta2": betas[1], "lambda": weight_decay}
+        params: OptimizerParams = {"eta": lr, "beta1": betas[0], "beta2": betas[1], "lambda": weight_decay}
         super().__init__("lion", scheduler=scheduler, **params)

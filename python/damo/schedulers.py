@@ -6,33 +6,39 @@ All take warmup_steps: the rate climbs linearly from 0 over that many steps, the
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING, SupportsIndex
 
 from . import _arrays, _c_api
+from ._choices import SchedulerName, SchedulerParams
 from ._handles import Handle
 from ._params import Params
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Scheduler(Handle):
     """A schedule by its name in the library, with its parameters. The classes below have the names in Python."""
 
-    def __init__(self, name: str, **params: bool | int | float | str | None) -> None:
+    def __init__(self, name: SchedulerName, **params: Unpack[SchedulerParams]) -> None:
         bag = Params(params)
         c_name = _c_api.text(name, "name")
         super().__init__(_c_api.damo_scheduler_new, _c_api.damo_scheduler_free, c_name, bag._use())
         bag.close()
 
-    def rate(self, learning_rate: float, step: int) -> float:
+    def rate(self, learning_rate: float, step: SupportsIndex) -> float:
         """The rate at a step (>= 0) for a base learning_rate (>= 0). ValueError when one is out of range."""
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
+        base = _arrays.real(learning_rate, "learning_rate")
         return _c_api.read(
-            ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(self._use(), float(learning_rate), number, rate)
+            ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(self._use(), base, number, rate)
         )
 
 
 class ExponentialDecay(Scheduler):
     """rate * decay_rate ^ (step / decay_steps); whole powers only with staircase."""
 
-    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
         super().__init__(
             "exponential_decay",
             decay_steps=decay_steps,
@@ -45,7 +51,7 @@ class ExponentialDecay(Scheduler):
 class NaturalExpDecay(Scheduler):
     """rate * exp(-decay_rate * step / decay_steps)."""
 
-    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
         super().__init__(
             "natural_exp_decay",
             decay_steps=decay_steps,
@@ -58,7 +64,7 @@ class NaturalExpDecay(Scheduler):
 class InverseTimeDecay(Scheduler):
     """rate / (1 + decay_rate * step / decay_steps)."""
 
-    def __init__(self, decay_steps: int, decay_rate: float, *, staircase: bool = False, warmup_steps: int = 0) -> None:
+    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
         super().__init__(
             "inverse_time_decay",
             decay_steps=decay_steps,
@@ -73,12 +79,12 @@ class PolynomialDecay(Scheduler):
 
     def __init__(
         self,
-        decay_steps: int,
+        decay_steps: SupportsIndex,
         *,
         end_learning_rate: float = 1e-4,
         power: float = 1.0,
         cycle: bool = False,
-        warmup_steps: int = 0,
+        warmup_steps: SupportsIndex = 0,
     ) -> None:
         super().__init__(
             "polynomial_decay",
@@ -93,7 +99,7 @@ class PolynomialDecay(Scheduler):
 class CosineDecay(Scheduler):
     """Half a cosine from rate to alpha * rate over decay_steps."""
 
-    def __init__(self, decay_steps: int, *, alpha: float = 0.0, warmup_steps: int = 0) -> None:
+    def __init__(self, decay_steps: SupportsIndex, *, alpha: float = 0.0, warmup_steps: SupportsIndex = 0) -> None:
         super().__init__("cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps)
 
 
@@ -102,12 +108,12 @@ class LinearCosineDecay(Scheduler):
 
     def __init__(
         self,
-        decay_steps: int,
+        decay_steps: SupportsIndex,
         *,
         num_periods: float = 0.5,
         alpha: float = 0.0,
         beta: float = 1e-3,
-        warmup_steps: int = 0,
+        warmup_steps: SupportsIndex = 0,
     ) -> None:
         super().__init__(
             "linear_cosine_decay",

@@ -22,6 +22,12 @@ if ! "$environment/bin/python" -c 'import numpy' 2>/dev/null; then
   "$environment/bin/python" -m ensurepip >/dev/null
   "$environment/bin/python" -m pip install --quiet numpy
 fi
+# For types; without a registry their test says that it is skipped.
+if ! "$environment/bin/python" -c 'import mypy' 2>/dev/null; then
+  { "$environment/bin/python" -m ensurepip &&
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 'mypy>=1.5'; } \
+    >/dev/null 2>&1 || printf 'mypy cannot be installed here: types are not checked\n'
+fi
 
 export PYTHONPATH="$checkout/python" PYTHONDONTWRITEBYTECODE=1
 "$environment/bin/python" -c 'import damo; print("testing", damo._c_api.library_path)'

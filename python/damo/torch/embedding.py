@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from .._arrays import key
+from .._choices import BagMode
 from .._embedding import Embedding as Rows
 from .._filter import Filter
 from .._storage import Storage
@@ -20,11 +21,11 @@ from ._readers import StorageReader, TableReader
 
 def _open(
     storage_or_embedding: Storage | Rows,
-    name_or_group: str | int | None,
-    dim: int | None,
+    name_or_group: str | SupportsIndex | None,
+    dim: SupportsIndex | None,
     optimizer: Optimizer | None,
     initializer: Initializer | None,
-    padding_idx: int | None,
+    padding_idx: SupportsIndex | None,
     filter: Filter | None,
 ) -> Rows:
     if isinstance(storage_or_embedding, Storage):
@@ -91,12 +92,12 @@ class Layer(nn.Module):
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
-        name_or_group: str | int | None = None,
-        dim: int | None = None,
+        name_or_group: str | SupportsIndex | None = None,
+        dim: SupportsIndex | None = None,
         *,
         optimizer: Optimizer | None = None,
         initializer: Initializer | None = None,
-        padding_idx: int | None = None,
+        padding_idx: SupportsIndex | None = None,
         filter: Filter | None = None,
     ) -> None:
         super().__init__()
@@ -199,16 +200,27 @@ class EmbeddingBag(Layer):
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
-        name_or_group: str | int | None = None,
-        dim: int | None = None,
+        name_or_group: str | SupportsIndex | None = None,
+        dim: SupportsIndex | None = None,
         *,
-        mode: str = "mean",
+        optimizer: Optimizer | None = None,
+        initializer: Initializer | None = None,
+        padding_idx: SupportsIndex | None = None,
+        filter: Filter | None = None,
+        mode: BagMode = "mean",
         include_last_offset: bool = False,
-        **options: Any,
     ) -> None:
         if mode not in ("sum", "mean", "max"):
             raise ValueError(f"damo.torch: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
-        super().__init__(storage_or_embedding, name_or_group, dim, **options)
+        super().__init__(
+            storage_or_embedding,
+            name_or_group,
+            dim,
+            optimizer=optimizer,
+            initializer=initializer,
+            padding_idx=padding_idx,
+            filter=filter,
+        )
         self.mode, self.include_last_offset = mode, include_last_offset
 
     def extra_repr(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._choices import ValueType
 from .._errors import AlreadyExistsError, CorruptionError, NotSupportedError
 from .._table import Table
 from ._readers import StorageReader, TableReader
@@ -35,14 +36,14 @@ def _for_serving(model: nn.Module, layers: list[Layer], files: dict[int, str]) -
     return copy.deepcopy(model, memo).eval()
 
 
-def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_type: str = "float32") -> None:
+def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_type: ValueType = "float32") -> None:
     """Writes model, as it is, to the directory path, which must not exist: float32 tables give exactly model.eval()'s scores.
 
     value_type: "float16" and "int8" make smaller tables with rounded weights. Do not train meanwhile: rows and dense part are
     to be of one moment. The directory appears when it is whole. Raises FileExistsError, ValueError for a model without layers of
     damo.torch, damo.IoError.
     """
-    place = Path(path)
+    place = Path(os.fsdecode(path))
     if place.exists():
         raise AlreadyExistsError(f"damo.torch: {place} exists; a path that does not exist yet is needed")
     layers = [module for module in model.modules() if isinstance(module, Layer)]
@@ -71,7 +72,7 @@ def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
     model.pt is a pickle: load only what you trust, where the model's classes can be imported. Raises FileNotFoundError,
     damo.CorruptionError, damo.NotSupportedError.
     """
-    place = Path(path)
+    place = Path(os.fsdecode(path))
     try:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         version, files = manifest["version"], manifest["tables"]

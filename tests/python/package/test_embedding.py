@@ -185,7 +185,7 @@ class Keys(Case):
         self.assertFalse(keys.flags.aligned)
         users.apply_gradients(keys, floats(3, 4))
         np.testing.assert_array_equal(users[[3, -4]], [[0.0] * 4, [0.5] * 4])
-        self.assertEqual(users.peek(keys).shape, (3, 4))
+        self.assertEqual(users.peek(keys)[0].shape, (3, 4))
 
     def test_counts_of_a_filter(self):
         counting = damo.Filter(self.path("filter"), capacity=1000, count=5)
@@ -195,4 +195,4 @@ class Keys(Case):
         self.assertEqual(counting.check([3, 4]).tolist(), [True, False])
         self.assert_fails(ValueError, ["num has shape (1,)", "(2,)"], counting.add, [1, 2], [1])
         self.assert_fails(ValueError, ["-1"], counting.add, [1], [-1])
-        self.assert_fails(TypeError, ["integers"], counting.add, [1], [0.5])
+        self.assert_fails(TypeError, ["num", "integer", "0.5"], counting.add, [1], [0.5])

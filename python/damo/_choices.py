@@ -1,0 +1,104 @@
+"""What may be chosen, as types: editors complete it, and type checkers refuse a misspelt one."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional, SupportsIndex, TypedDict
+
+Durability = Literal["process", "power", "checkpoint"]
+Duplicates = Literal["sum", "mean", "sequential"]
+DumpFormat = Literal["table", "classic"]
+ValueType = Literal["float32", "float16", "int8"]
+BagMode = Literal["sum", "mean", "max"]
+
+OptimizerName = Literal[
+    "sgd", "ftrl", "adagrad", "rowwise_adagrad", "adam", "amsgrad", "adamw", "lion"
+]
+InitializerName = Literal[
+    "zeros",
+    "ones",
+    "constant",
+    "random_uniform",
+    "random_normal",
+    "truncate_normal",
+    "xavier_uniform",
+    "uniform",
+    "normal",
+    "truncated_normal",
+    "xavier",
+]
+SchedulerName = Literal[
+    "exponential_decay",
+    "polynomial_decay",
+    "natural_exp_decay",
+    "inverse_time_decay",
+    "cosine_decay",
+    "linear_cosine_decay",
+    "nature_exponential_decay",
+    "liner_cosine_decay",
+]
+
+StatName = Literal[
+    "groups",
+    "rows_estimate",
+    "rows_in_memory",
+    "dirty_rows",
+    "rows_read",
+    "rows_created",
+    "rows_updated",
+    "rows_loaded",
+    "rows_written",
+    "expired_rows",
+    "cache_hits",
+    "cache_misses",
+    "evictions",
+    "waited_us",
+    "bytes_in_memory",
+    "bytes_on_disk",
+    "journal_bytes",
+]
+
+# Written as calls, since `lambda` is a keyword of Python.
+OptimizerParams = TypedDict(
+    "OptimizerParams",
+    {
+        "learning_rate": Optional[float],
+        "gamma": Optional[float],
+        "alpha": Optional[float],
+        "eta": Optional[float],
+        "lambda": Optional[float],
+        "lambda1": Optional[float],
+        "lambda2": Optional[float],
+        "beta": Optional[float],
+        "beta1": Optional[float],
+        "beta2": Optional[float],
+        "epsilon": Optional[float],
+        "initial_accumulator_value": Optional[float],
+    },
+    total=False,
+)
+
+
+class InitializerParams(TypedDict, total=False):
+    """What initializers take."""
+
+    value: Optional[float]
+    min: Optional[float]
+    max: Optional[float]
+    mean: Optional[float]
+    stddev: Optional[float]
+    seed: Optional[SupportsIndex]
+
+
+class SchedulerParams(TypedDict, total=False):
+    """What schedules take."""
+
+    decay_steps: Optional[SupportsIndex]
+    decay_rate: Optional[float]
+    staircase: Optional[bool]
+    end_learning_rate: Optional[float]
+    power: Optional[float]
+    cycle: Optional[bool]
+    alpha: Optional[float]
+    beta: Optional[float]
+    num_periods: Optional[float]
+    warmup_steps: Optional[SupportsIndex]
