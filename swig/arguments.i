@@ -124,9 +124,33 @@ void require_one_row(const char *name, Py_ssize_t rows) {
   raise_argument(name + " is " + text_of(PyObject_Str(number)) + "; an integer from " + min + " to " + max + " is needed");
 }
 
-// Python's int of an integer of any kind, such as numpy.int64: a new reference.
+// Whether one of its classes has the name, such as NumPy's, which this module does not import.
+bool is_a(PyObject *value, const char *name) {
+  PyObject *classes = Py_TYPE(value)->tp_mro;
+  for (Py_ssize_t place = 0; classes != nullptr && place < PyTuple_GET_SIZE(classes); ++place) {
+    PyObject *one = PyTuple_GET_ITEM(classes, place);
+    if (PyType_Check(one) && std::strcmp(reinterpret_cast<PyTypeObject *>(one)->tp_name, name) == 0) return true;
+  }
+  return false;
+}
+
+bool is_numpy_bool(PyObject *value) { return is_a(value, "numpy.bool_") || is_a(value, "numpy.bool"); }
+
+// True or False of any library: those have an __index__, too, and are no numbers here.
+bool is_bool(PyObject *value) {
+  if (PyLong_CheckExact(value)) return false;
+  if (PyBool_Check(value) || is_numpy_bool(value)) return true;
+  PyObject *dtype = is_a(value, "numpy.generic") ? nullptr : PyObject_GetAttrString(value, "dtype");
+  PyErr_Clear();
+  if (dtype == nullptr) return false;
+  const std::string text = text_of(PyObject_Str(dtype));
+  Py_DECREF(dtype);
+  return text.size() >= 4 && text.compare(text.size() - 4, 4, "bool") == 0;
+}
+
+// Python's int of an integer of any kind, such as numpy.int64, but not of a bool: a new reference.
 PyObject *index_of(const std::string &name, PyObject *object) {
-  PyObject *number = PyIndex_Check(object) ? PyNumber_Index(object) : nullptr;
+  PyObject *number = PyIndex_Check(object) && !is_bool(object) ? PyNumber_Index(object) : nullptr;
   if (number == nullptr) {
     if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) throw Raised();
     PyErr_Clear();
@@ -174,16 +198,8 @@ const char *c_string(const std::string &name, PyObject *object) {
   return text;
 }
 
-bool is_numpy_bool(PyObject *value) {
-  const char *type = Py_TYPE(value)->tp_name;
-  return std::strcmp(type, "numpy.bool_") == 0 || std::strcmp(type, "numpy.bool") == 0;
-}
-
-// A number such as numpy.float32; arrays convert, too, but are none.
-bool is_float_like(PyObject *value) {
-  const PyNumberMethods *methods = Py_TYPE(value)->tp_as_number;
-  return methods != nullptr && methods->nb_float != nullptr && !PySequence_Check(value);
-}
+// numpy.float32 and the like. Decimal and Fraction convert to float, too, and are not taken for one.
+bool is_float(PyObject *value) { return PyFloat_Check(value) || is_a(value, "numpy.floating"); }
 
 }  // namespace
 %}
@@ -218,9 +234,6 @@ bool is_float_like(PyObject *value) {
 %typemap(in) size_t dim {
   DAMO_CONVERT($1 = static_cast<size_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 1, 262144)))
 }
-// Overloads differ in their number of arguments, so that any object fits and the conversion says what is wrong.
-%typemap(typecheck, precedence=SWIG_TYPECHECK_INT64) int64_t key, uint32_t group, uint32_t num "$1 = 1;"
-
 %typemap(in) const char *key { DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input))) }
 %typemap(freearg) const char *key ""
 

@@ -35,9 +35,20 @@ needed. What the library refuses raises an Error, whose status tells how (error.
 
 %feature("compactdefaultargs");
 %feature("kwargs");
-// Chosen by the number of their arguments, which SWIG cannot combine with keywords.
+// Their first argument may be left out, by place and by name.
+%include "dropin_names.i"
 %feature("kwargs", "0") PyFilter::check;
 %feature("kwargs", "0") PyFilter::add;
+%feature("shadow") PyFilter::check %{
+def check(self, *group_and_key, **named):
+    """check([group,] key) -> bool: whether key was added as often as the parameter count says. group is 0 when left out."""
+    return $action(self, *_group_first("PyFilter.check", ("group", "key"), group_and_key, named))
+%}
+%feature("shadow") PyFilter::add %{
+def add(self, *group_key_and_num, **named):
+    """add([group,] key, num): adds num to how often key was seen. group is 0 when left out."""
+    return $action(self, *_group_first("PyFilter.add", ("group", "key", "num"), group_key_and_num, named))
+%}
 
 %include "parameters.i"
 
@@ -59,10 +70,6 @@ before; it is the scheduler's step, too. After a ValueError w is unchanged.";
 %feature("docstring") PyFilter
 "A counting Bloom filter in a file: PyFilter(params) with path, and capacity, count, fpr and reload unless the defaults
 suit. Its file is let go of with the object.";
-%feature("docstring") PyFilter::check
-"check([group,] key) -> bool: whether key was added as often as the parameter count says. group is 0 when left out.";
-%feature("docstring") PyFilter::add
-"add([group,] key, num): adds num to how often key was seen. group is 0 when left out.";
 
 %feature("docstring") PyStorage
 "A directory that holds everything: PyStorage(data_dir, ttl=0). It is created when it is not there. Rows that were not
@@ -156,7 +163,7 @@ class PyFilter {
     Py_BEGIN_ALLOW_THREADS
     handle_ = damo_filter_new(bag.get());
     Py_END_ALLOW_THREADS
-    require_handle(handle_);
+    require_open(handle_, "PyFilter");
   }
   ~PyFilter() noexcept(false) {
     Py_BEGIN_ALLOW_THREADS
@@ -170,9 +177,7 @@ class PyFilter {
     require(damo_filter_check(handle_, group, key, &admitted));
     return admitted;
   }
-  bool check(int64_t key) const { return check(0, key); }
   void add(uint32_t group, int64_t key, uint32_t num) const { require(damo_filter_add(handle_, group, key, num)); }
-  void add(int64_t key, uint32_t num) const { add(0, key, num); }
 
  private:
   PyFilter(const PyFilter &);
@@ -185,7 +190,7 @@ class PyStorage {
     Py_BEGIN_ALLOW_THREADS
     handle_ = damo_storage_new(data_dir, ttl, nullptr);
     Py_END_ALLOW_THREADS
-    require_handle(handle_);
+    require_open(handle_, "PyStorage, and of its PyEmbedding objects,");
   }
   ~PyStorage() noexcept(false) {
     Py_BEGIN_ALLOW_THREADS

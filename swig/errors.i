@@ -121,6 +121,14 @@ void require_handle(const void *handle) {
   if (handle == nullptr) raise_status(damo_last_error_code(), damo_last_error_message());
 }
 
+// Of what one object at a time has open. A notebook's cell is the usual case: it runs again.
+void require_open(const void *handle, const char *holders) {
+  if (handle != nullptr || damo_last_error_code() != DAMO_STATUS_BUSY) return require_handle(handle);
+  const std::string message = std::string(damo_last_error_message()) + ". If it is this process, `del` every name of the " +
+                              holders + " that has it before it is opened again, as a notebook's cell has to";
+  raise_status(DAMO_STATUS_BUSY, message.c_str());
+}
+
 }  // namespace
 %}
 

@@ -29,11 +29,11 @@ PyObject *plain_value(const char *key, PyObject *value) {
     plain = flag < 0 ? nullptr : PyBool_FromLong(flag);
   } else if (PyUnicode_Check(value)) {
     plain = PyUnicode_FromObject(value);
-  } else if (PyIndex_Check(value)) {
-    plain = PyNumber_Index(value);
-  } else if (PyFloat_Check(value) || is_float_like(value)) {
+  } else if (is_float(value)) {
     const double number = PyFloat_AsDouble(value);
     plain = number == -1 && PyErr_Occurred() ? nullptr : PyFloat_FromDouble(number);
+  } else if (PyIndex_Check(value) && !is_bool(value)) {
+    plain = PyNumber_Index(value);
   }
   // Of the failures only this one is for the user to read; NumPy's arrays look like numbers until they are asked.
   if (plain == nullptr && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {

@@ -7,11 +7,12 @@ both say what is wanted. New code has damo.Storage and its company.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 
 from . import _arrays, _c_api
+from ._dropin_names import _group_first
 from ._embedding import Embedding
 from ._errors import InvalidArgumentError
 from ._filter import Filter
@@ -26,10 +27,10 @@ class Parameters:
     """A typed key/value bag."""
 
     def __init__(self) -> None:
-        self._values: dict[str, bool | int | float | str] = {}
+        self._values: dict[str, Any] = {}
         self._params = Params()
 
-    def insert(self, key: str, value: bool | int | float | str) -> None:
+    def insert(self, key: str, value: bool | SupportsIndex | float | str) -> None:
         """Sets one value; a key that is set twice keeps the last."""
         self._params.set(key, value)
         self._values[key] = value
@@ -90,7 +91,7 @@ class PyOptimizer:
             scheduler = _make(Scheduler, *_named(scheduler_params, "scheduler_params", "scheduler"))
         self._optimizer: Optimizer = _make(Optimizer, name, values, scheduler=scheduler)
 
-    def call(self, w: np.ndarray, gds: np.ndarray, step: int = 0) -> None:
+    def call(self, w: np.ndarray, gds: np.ndarray, step: SupportsIndex = 0) -> None:
         """Applies gds to w, in place: the weights and, after them, the optimizer's state, zeros at first."""
         self._optimizer.apply(w, gds, step)
 
@@ -104,26 +105,31 @@ class PyFilter:
         self._filter = Filter.__new__(Filter)
         self._filter._open({} if params is None else params._values)
 
-    def check(self, *group_and_key: int) -> bool:
+    @overload
+    def check(self, key: SupportsIndex) -> bool: ...
+    @overload
+    def check(self, group: SupportsIndex, key: SupportsIndex) -> bool: ...
+    def check(self, *group_and_key: SupportsIndex, **named: SupportsIndex) -> bool:
         """check([group,] key): whether the key was added often enough. Group 0 when it is left out."""
-        if len(group_and_key) not in (1, 2):
-            raise TypeError(f"damo: check takes (key) or (group, key), not {len(group_and_key)} arguments")
-        *group, key = group_and_key
-        return self._filter._check_one(_arrays.group(group[0] if group else 0), _arrays.key(key))
+        group, key = _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
+        return self._filter._check_one(_arrays.group(group), _arrays.key(key))
 
-    def add(self, *group_key_and_num: int) -> None:
+    @overload
+    def add(self, key: SupportsIndex, num: SupportsIndex) -> None: ...
+    @overload
+    def add(self, group: SupportsIndex, key: SupportsIndex, num: SupportsIndex) -> None: ...
+    def add(self, *group_key_and_num: SupportsIndex, **named: SupportsIndex) -> None:
         """add([group,] key, num): adds num to how often the key has been seen. Group 0 when it is left out."""
-        if len(group_key_and_num) not in (2, 3):
-            raise TypeError(f"damo: add takes (key, num) or (group, key, num), not {len(group_key_and_num)} arguments")
-        *group, key, num = group_key_and_num
+        names = ("group", "key", "num")
+        group, key, num = _group_first("PyFilter.add", names, group_key_and_num, named)
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
-        self._filter._add_one(_arrays.group(group[0] if group else 0), _arrays.key(key), times)
+        self._filter._add_one(_arrays.group(group), _arrays.key(key), times)
 
 
 class PyStorage:
     """A directory with everything; a row that was not updated for ttl seconds is gone (0: never)."""
 
-    def __init__(self, data_dir: str | os.PathLike[str], ttl: int = 0) -> None:
+    def __init__(self, data_dir: str | os.PathLike[str], ttl: SupportsIndex = 0) -> None:
         self._storage = Storage(data_dir, ttl=ttl)
 
     def dump(self, path: str | os.PathLike[str], condition: Parameters | None = None) -> None:
@@ -145,7 +151,7 @@ class PyEmbedding:
     """One group of a storage; the storage stays open as long as one of its embeddings is there."""
 
     def __init__(
-        self, storage: PyStorage, optimizer: PyOptimizer, initializer: PyInitializer, dim: int, group: int = 0
+        self, storage: PyStorage, optimizer: PyOptimizer, initializer: PyInitializer, dim: SupportsIndex, group: SupportsIndex = 0
     ) -> None:
         for value, cls, what in (
             (storage, PyStorage, "storage"),
@@ -156,7 +162,7 @@ class PyEmbedding:
                 raise TypeError(f"damo: {what} must be a damo.{cls.__name__}, not {type(value).__name__}")
         self._embedding = Embedding(
             storage._storage,
-            group,
+            _arrays.group(group),
             dim=dim,
             optimizer=optimizer._optimizer,
             initializer=initializer._initializer,

@@ -56,10 +56,10 @@ class Case(unittest.TestCase):
     def storage(self, name="table", *more):
         return damo.PyStorage(self.path(name), *more)
 
-    def assert_fails(self, kind, words, function, *arguments, status=None):
+    def assert_fails(self, kind, words, function, *arguments, status=None, **named):
         """The call raises kind, with all words in the message, and the status's name if one is given."""
         with self.assertRaises(kind) as caught:
-            function(*arguments)
+            function(*arguments, **named)
         for word in words:
             self.assertIn(word, str(caught.exception))
         if status is not None:
