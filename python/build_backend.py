@@ -1,11 +1,15 @@
-"""Builds the wheel (PEP 517): `cargo build --release`, and a zip of the package with the library beside its files.
+"""Builds the wheel (PEP 517): `cargo build --release`, and a zip of the package.
+
+The library is beside the package's files, the command-line tool among the wheel's scripts.
 
 The wheel works with every Python 3 (py3-none-<platform>): nothing is compiled against Python. maturin has no kind of
 binding for a library without a Python interface but cffi's, which puts generated code and a dependency on cffi into the wheel
 and builds in a target directory of its own flags; and a build that needs no package works without a network.
 
 Cargo builds where scripts/ and CMake have it build ($CARGO_TARGET_DIR, or ~/.cache/damo/target), so that RocksDB is compiled once
-a machine. DAMO_LIBRARY, when it is set, names a library that is taken instead of building one.
+a machine. What it has built is copied: another checkout may build in the same target directory the next minute.
+DAMO_LIBRARY, when it is set, names a library that is taken instead of building one. The tool is then the one that lies with
+it, or that DAMO_TOOL names.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ def _field(name: str) -> str:
 
 
 NAME, VERSION = _field("name"), _field("version")
+TOOL = "damo"
 
 
 def _library_module():
@@ -42,10 +47,24 @@ def _library_module():
     return module
 
 
-def _build_library() -> Path:
+def _given() -> tuple[Path, Path]:
+    """The library that DAMO_LIBRARY names, and the tool."""
+    library = _library_module().find()
+    named = os.environ.get("DAMO_TOOL")
+    # As cargo, and as CMake and an installation have them.
+    places = [Path(named)] if named else [library.parent / TOOL, library.parent.parent / "bin" / TOOL]
+    tool = next((place for place in places if place.is_file()), None)
+    if tool is None:
+        listed = " or ".join(str(place) for place in places)
+        raise SystemExit(f"damo: DAMO_LIBRARY is set, and the tool is not at {listed}; name it in DAMO_TOOL")
+    return library, tool
+
+
+def _build() -> tuple[Path, Path]:
+    """The library and the tool."""
     library = _library_module()
     if os.environ.get("DAMO_LIBRARY"):
-        return library.find()
+        return _given()
     if not (CHECKOUT / "Cargo.toml").is_file():
         raise SystemExit(f"damo: {CHECKOUT} has no Cargo.toml; the package is built from a checkout of damo")
     cargo = shutil.which(
@@ -57,8 +76,11 @@ def _build_library() -> Path:
     _claim(target)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     # From the checkout, whose .cargo/config.toml has the flags that RocksDB was compiled with.
-    subprocess.run([cargo, "build", "--release", "--locked", "--lib"], cwd=CHECKOUT, env=environment, check=True)
-    return target / "release" / library.FILE_NAME
+    subprocess.run([cargo, "build", "--release", "--locked", "--lib", "--bins"], cwd=CHECKOUT, env=environment, check=True)
+    built = target / "release" / library.FILE_NAME
+    if library.built_from(built) != CHECKOUT:
+        raise SystemExit(f"damo: another checkout has built in {target} at the same time; run it again, or set CARGO_TARGET_DIR")
+    return built, target / "release" / TOOL
 
 
 def _claim(target: Path) -> None:
@@ -72,15 +94,18 @@ def _claim(target: Path) -> None:
     stamp.write_text(str(CHECKOUT), encoding="utf-8")
 
 
-def _stripped(library: Path, folder: Path) -> Path:
+def _stripped(built: Path, copy: Path) -> Path:
     """A copy without debug information: a quarter of the size. As it is where there is no strip."""
-    # Under the name that the package looks for, whatever DAMO_LIBRARY's file is called.
-    copy = folder / _library_module().FILE_NAME
-    shutil.copyfile(library, copy)
+    shutil.copyfile(built, copy)
     strip = shutil.which("strip")
     if strip is not None:
         subprocess.run([strip, "-x", str(copy)], check=False)
     return copy
+
+
+def _tool(tool: Path, folder: Path) -> dict[str, bytes | Path]:
+    """Installers put what is here into the environment's bin, executable."""
+    return {f"{STEM}-{VERSION}.data/scripts/{TOOL}": _stripped(tool, folder / TOOL)}
 
 
 def _metadata() -> str:
@@ -91,7 +116,9 @@ def _metadata() -> str:
     return "\n".join(lines) + "\n"
 
 
-INFO = f"{NAME}-{VERSION}.dist-info"
+# As names of wheels and their folders spell it.
+STEM = re.sub(r"[-_.]+", "_", NAME).lower()
+INFO = f"{STEM}-{VERSION}.dist-info"
 
 
 def _info(tag: str) -> dict[str, bytes | Path]:
@@ -107,7 +134,7 @@ def _info(tag: str) -> dict[str, bytes | Path]:
 
 def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> str:
     files = {**files, **_info(tag)}
-    name = f"{NAME}-{VERSION}-{tag}.whl"
+    name = f"{STEM}-{VERSION}-{tag}.whl"
     record = []
     with zipfile.ZipFile(Path(directory) / name, "w", zipfile.ZIP_DEFLATED) as wheel:
         for path, content in sorted(files.items()):
@@ -121,10 +148,10 @@ def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> st
 
 
 def _entry(path: str) -> zipfile.ZipInfo:
-    """Readable by everybody, and the same whenever it is built."""
+    """Readable by everybody, programs executable, and the same whenever it is built."""
     entry = zipfile.ZipInfo(path)
     entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o644 << 16
+    entry.external_attr = (0o100755 if ".data/scripts/" in path else 0o100644) << 16
     return entry
 
 
@@ -145,8 +172,8 @@ prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    """Package and library."""
-    library = _build_library()
+    """Package, library and tool."""
+    library, tool = _build()
     package = HERE / "damo"
     files: dict[str, bytes | Path] = {
         path.relative_to(HERE).as_posix(): path
@@ -154,15 +181,26 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         if path.suffix == ".py" or path.name == "py.typed"
     }
     with tempfile.TemporaryDirectory() as folder:
-        stripped = _stripped(library, Path(folder))
-        files[f"damo/{stripped.name}"] = stripped
+        # Under the name that the package looks for, whatever DAMO_LIBRARY's file is called.
+        name = _library_module().FILE_NAME
+        files[f"damo/{name}"] = _stripped(library, Path(folder) / name)
+        files.update(_tool(tool, Path(folder)))
         return _write_wheel(wheel_directory, _tag(), files)
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
-    """A pointer to this folder; the library is found in cargo's target directory."""
-    _build_library()
-    return _write_wheel(wheel_directory, _tag(), {f"{NAME}.pth": f"{HERE}\n".encode()})
+    """A pointer to this folder, the tool, and beside the package's files a copy of the library.
+
+    In the target directory the next build of any checkout would replace it.
+    """
+    library, tool = _build()
+    with tempfile.TemporaryDirectory() as folder:
+        name = _library_module().FILE_NAME
+        new = _stripped(library, HERE / "damo" / f".{name}.{os.getpid()}.new")
+        # A process that has the one before loaded keeps that.
+        os.replace(new, HERE / "damo" / name)
+        files = {f"{STEM}.pth": f"{HERE}\n".encode(), **_tool(tool, Path(folder))}
+        return _write_wheel(wheel_directory, _tag(), files)
 
 
 def build_sdist(sdist_directory, config_settings=None):

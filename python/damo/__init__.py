@@ -1,4 +1,4 @@
-"""damo: sparse embedding tables larger than memory, on one machine.
+"""damo, of the distribution damo-tables: sparse embedding tables larger than memory, on one machine.
 
     with damo.Storage("tables") as storage:
         users = storage.embedding("user", dim=16, optimizer=damo.Adam(lr=1e-3), initializer=damo.Normal(stddev=0.01))
@@ -6,10 +6,12 @@
         users.apply_gradients([1001, -5, 1001], rows)   # one Adam step for each distinct key
 
 damo.torch has the layers for PyTorch. The classes Parameters, PyInitializer, PyOptimizer, PyFilter, PyStorage and PyEmbedding
-are those of SWIG-built modules. docs/tutorial.md is a tour.
+are those of SWIG-built modules. docs/tutorial.md is a tour. damo.about() says which damo this is: other projects have modules
+of this name.
 """
 
-from . import _c_api
+from . import _about, _c_api
+from ._about import about
 from ._embedding import Embedding
 from ._errors import (
     AlreadyExistsError,
@@ -33,7 +35,7 @@ from ._filter import Filter
 from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
 from ._records import Record, Records
-from ._storage import DumpResult, Storage
+from ._storage import DumpResult, Storage, open_storages
 from ._table import Table, merge
 from .dropin import Parameters, PyEmbedding, PyFilter, PyInitializer, PyOptimizer, PyStorage
 from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
@@ -47,6 +49,9 @@ from .schedulers import (
     PolynomialDecay,
     Scheduler,
 )
+
+
+_about.warn_of_others(__version__)
 
 
 def library_version() -> str:
@@ -109,8 +114,10 @@ __all__ = [
     "XavierUniform",
     "Zeros",
     "__version__",
+    "about",
     "key_hash",
     "key_hashes",
     "library_version",
     "merge",
+    "open_storages",
 ]

@@ -4,13 +4,18 @@ Looked for, in this order:
 
 1. the file that the environment variable DAMO_LIBRARY names;
 2. beside this file, where the wheel has it;
-3. in a checkout, the newer of build/lib (CMake's) and cargo's target directory.
+3. in a checkout, the newest in build/lib (CMake's), in target (cargo's own) and in the target
+   directory that scripts/ use. What another checkout has built there is not taken: cargo's list of
+   sources, beside the library, says whose it is.
+
+An editable install (`pip install -e`) puts a copy beside this file, which no later build changes.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -32,15 +37,39 @@ def target_dir(checkout: Path) -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "damo" / "target"
 
 
-def _in_checkout() -> list[Path]:
+def _checkout() -> Path | None:
     checkout = Path(__file__).resolve().parents[2]
-    manifest = checkout / "Cargo.toml"
     try:
-        if 'name = "damo"' not in manifest.read_text(encoding="utf-8"):
-            return []
+        is_ours = 'name = "damo"' in (checkout / "Cargo.toml").read_text(encoding="utf-8")
     except OSError:
-        return []
-    return [checkout / "build" / "lib" / FILE_NAME, target_dir(checkout) / "release" / FILE_NAME]
+        return None
+    return checkout if is_ours else None
+
+
+def built_from(library: Path) -> Path | None:
+    """The checkout that cargo built a library of its target directory from; None when that cannot be told."""
+    try:
+        listed = library.with_suffix(".d").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    for source in re.split(r"(?<!\\)\s", listed):
+        if source.endswith(f"{os.sep}src{os.sep}lib.rs"):
+            return Path(source.replace("\\ ", " ")).parents[1].resolve()
+    return None
+
+
+def _in_checkout(checkout: Path) -> tuple[list[Path], list[str]]:
+    """What was built of this checkout, and what was found and is another's."""
+    built, others = [], []
+    for folder in (checkout / "target", target_dir(checkout)):
+        library = folder / "release" / FILE_NAME
+        source = built_from(library) if library.is_file() else None
+        if source == checkout:
+            built.append(library)
+        elif library.is_file():
+            others.append(f"{library}, which was built {f'from {source}' if source else 'from nobody knows where'}")
+    library = checkout / "build" / "lib" / FILE_NAME
+    return built + [library] * library.is_file(), others
 
 
 def find() -> Path:
@@ -57,12 +86,16 @@ def find() -> Path:
     beside = Path(__file__).resolve().parent / FILE_NAME
     if beside.is_file():
         return beside
-    built = [path for path in _in_checkout() if path.is_file()]
-    if built:
-        return max(built, key=lambda path: path.stat().st_mtime)
-    places = ", ".join(str(path) for path in [beside, *_in_checkout()])
+    places = [str(beside)]
+    checkout = _checkout()
+    if checkout is not None:
+        built, others = _in_checkout(checkout)
+        if built:
+            return max(built, key=lambda path: path.stat().st_mtime)
+        folders = (checkout / "build" / "lib", checkout / "target", target_dir(checkout))
+        places += [f"in {folder}" for folder in folders] + [f"and did not take {other}" for other in others]
     raise ImportError(
-        f"damo: {FILE_NAME} was not found; looked for {places}. Install the package with 'pip install ./python' from a "
+        f"damo: {FILE_NAME} was not found; looked for {', '.join(places)}. Install the package with 'pip install ./python' from a "
         "checkout, build the library with 'cargo build --release', or name it in the environment variable DAMO_LIBRARY"
     )
 

@@ -4,7 +4,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
+import unittest.mock
 
 from damo import _library
 
@@ -30,6 +32,34 @@ class Library(unittest.TestCase):
         error = self.import_with(_ctypes.__file__)
         self.assertIn("ImportError: damo: ", error)
         self.assertIn("is not a damo library", error)
+
+    def test_of_this_checkout_only(self):
+        """In a target directory that checkouts share, cargo's list of sources says whose library it is."""
+        with tempfile.TemporaryDirectory() as folder:
+            checkout, other = pathlib.Path(folder, "a checkout").resolve(), pathlib.Path(folder, "other").resolve()
+            for place in (checkout, other):
+                (place / "src").mkdir(parents=True)
+                (place / "src/lib.rs").touch()
+            target = pathlib.Path(folder, "target")
+            (target / "release").mkdir(parents=True)
+            library = target / "release" / _library.FILE_NAME
+            environment = {"CARGO_TARGET_DIR": str(target)}
+            with unittest.mock.patch.dict(os.environ, environment):
+                self.assertEqual(_library._in_checkout(checkout), ([], []))
+                library.touch()
+                self.assertIn("nobody knows", _library._in_checkout(checkout)[1][0])
+                for source in (checkout, other, checkout):
+                    listed = " ".join(str(source / name).replace(" ", "\\ ") for name in ("build.rs", "src/lib.rs", "src/a.rs"))
+                    library.with_suffix(".d").write_text(f"{library}: {listed}\n", encoding="utf-8")
+                    self.assertEqual(_library.built_from(library), source)
+                    built, others = _library._in_checkout(checkout)
+                    self.assertEqual((built, len(others)), ([library], 0) if source == checkout else ([], 1))
+                    self.assertIn(str(other) if others else "", "".join(others))
+                # What CMake has copied is this checkout's.
+                copied = checkout / "build/lib" / _library.FILE_NAME
+                copied.parent.mkdir(parents=True)
+                copied.touch()
+                self.assertEqual(_library._in_checkout(checkout)[0], [library, copied])
 
     def test_other_versions(self):
         path = pathlib.Path("libdamo.so")
