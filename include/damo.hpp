@@ -124,22 +124,27 @@ inline void check(damo_status status) {
   if (status != DAMO_STATUS_OK) throw error(status, damo_last_error_message());
 }
 
-// A string for C, which would cut it at a NUL.
-inline const char* c_string(const std::string& text) {
-  if (text.find('\0') != std::string::npos) {
-    throw error(DAMO_STATUS_INVALID_ARGUMENT,
-                "damo: a string of " + std::to_string(text.size()) + " characters that begins with '" + text.c_str() +
-                    "' has a NUL inside; one without is needed");
+// A string for C: not NULL, as what getenv gives may be, and without a NUL inside, where C would cut it.
+class text {
+ public:
+  text(const char* chars) : text_(chars == nullptr ? "" : chars) {
+    if (chars == nullptr) throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: a string is NULL; one is needed");
   }
-  return text.c_str();
-}
+  // std::string, and what converts to it, such as a path.
+  template <class String, class = std::enable_if_t<std::is_convertible_v<const String&, std::string> &&
+                                                   !std::is_convertible_v<const String&, const char*>>>
+  text(const String& string) : text_(string) {
+    if (text_.find('\0') != std::string::npos) {
+      throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                  "damo: a string of " + std::to_string(text_.size()) + " characters that begins with '" +
+                      text_.c_str() + "' has a NUL inside; one without is needed");
+    }
+  }
+  const char* c_str() const noexcept { return text_.c_str(); }
 
-inline const char* not_null(const char* text, const char* name) {
-  if (text == nullptr) {
-    throw error(DAMO_STATUS_INVALID_ARGUMENT, std::string("damo: ") + name + " is NULL; a path is needed");
-  }
-  return text;
-}
+ private:
+  std::string text_;
+};
 
 // Owns a handle of the C interface.
 template <class T, void (*Free)(T*)>
@@ -204,7 +209,7 @@ class value {
   // Exactly bool: pointers would convert.
   template <class Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
   value(Bool v) : v_(v) {}
-  value(const char* v) : v_(std::string(v)) {}
+  value(const char* v) : v_(std::string(detail::text(v).c_str())) {}
   value(std::string v) : v_(std::move(v)) {}
   template <class Number, class = std::enable_if_t<std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>>>
   value(Number v) : v_(number(v)) {}
@@ -237,8 +242,8 @@ class params {
     for (const auto& [key, v] : list) set(key, v);
   }
 
-  params& set(const std::string& key, const value& v) {
-    const char* k = detail::c_string(key);
+  params& set(const detail::text& key, const value& v) {
+    const char* k = key.c_str();
     detail::check(std::visit(
         [&](const auto& x) {
           using X = std::decay_t<decltype(x)>;
@@ -249,7 +254,7 @@ class params {
           } else if constexpr (std::is_same_v<X, double>) {
             return damo_params_set_float(get(), k, x);
           } else {
-            return damo_params_set_str(get(), k, detail::c_string(x));
+            return damo_params_set_str(get(), k, detail::text(x).c_str());
           }
         },
         v.get()));
@@ -273,8 +278,8 @@ class params {
 
 class initializer {
  public:
-  explicit initializer(const std::string& name, const params& p = {})
-      : handle_(damo_initializer_new(detail::c_string(name), p.get())) {}
+  explicit initializer(const detail::text& name, const params& p = {})
+      : handle_(damo_initializer_new(name.c_str(), p.get())) {}
 
   void fill(std::uint32_t group, std::int64_t key, span<float> weights) const {
     detail::check(damo_initializer_fill(get(), group, key, weights.data(), weights.size()));
@@ -288,8 +293,8 @@ class initializer {
 
 class scheduler {
  public:
-  explicit scheduler(const std::string& name, const params& p = {})
-      : handle_(damo_scheduler_new(detail::c_string(name), p.get())) {}
+  explicit scheduler(const detail::text& name, const params& p = {})
+      : handle_(damo_scheduler_new(name.c_str(), p.get())) {}
 
   double rate(double learning_rate, std::int64_t step) const {
     double rate = 0;
@@ -305,10 +310,10 @@ class scheduler {
 
 class optimizer {
  public:
-  explicit optimizer(const std::string& name, const params& p = {})
-      : handle_(damo_optimizer_new(detail::c_string(name), p.get(), nullptr)) {}
-  optimizer(const std::string& name, const params& p, const scheduler& s)
-      : handle_(damo_optimizer_new(detail::c_string(name), p.get(), s.get())) {}
+  explicit optimizer(const detail::text& name, const params& p = {})
+      : handle_(damo_optimizer_new(name.c_str(), p.get(), nullptr)) {}
+  optimizer(const detail::text& name, const params& p, const scheduler& s)
+      : handle_(damo_optimizer_new(name.c_str(), p.get(), s.get())) {}
 
   // Floats of a row of dim weights: the weights and the optimizer's state.
   std::size_t row_len(std::size_t dim) const {
@@ -342,6 +347,7 @@ inline std::int64_t key_hash(const std::string& text) {
   detail::check(damo_key_hash(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), &key));
   return key;
 }
+inline std::int64_t key_hash(const char* chars) { return key_hash(std::string(detail::text(chars).c_str())); }
 
 // A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
 class filter {
@@ -394,19 +400,16 @@ struct dumped {
 
 class storage {
  public:
-  // What getenv gives may be NULL.
-  explicit storage(const char* data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
-      : storage(std::string(detail::not_null(data_dir, "data_dir")), ttl_seconds, options) {}
-  explicit storage(const std::string& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
-      : handle_(damo_storage_new(detail::c_string(data_dir), ttl_seconds, options.get())) {}
+  explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
+      : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds, options.get())) {}
 
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
 
   // Weights in a file for serving; see damo_storage_dump for what condition may say.
-  damo::dumped dump(const std::string& path, const params& condition = {}) const {
+  damo::dumped dump(const detail::text& path, const params& condition = {}) const {
     damo::dumped done;
-    detail::check(damo_storage_dump_with_progress(get(), detail::c_string(path), condition.get(), nullptr, nullptr,
+    detail::check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), nullptr, nullptr,
                                                   &done.number, &done.rows, &done.removed));
     return done;
   }
@@ -414,22 +417,22 @@ class storage {
   // throws CANCELLED, or by throwing, which comes out here.
   template <class Progress,
             class = std::enable_if_t<std::is_invocable_v<Progress&, std::uint64_t, std::uint64_t>>>
-  damo::dumped dump(const std::string& path, const params& condition, Progress&& progress) const {
+  damo::dumped dump(const detail::text& path, const params& condition, Progress&& progress) const {
     using Told = detail::told<std::remove_reference_t<Progress>>;
     Told told(progress);
     damo::dumped done;
-    told.check(damo_storage_dump_with_progress(get(), detail::c_string(path), condition.get(), &Told::tell, &told,
+    told.check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), &Told::tell, &told,
                                                &done.number, &done.rows, &done.removed));
     return done;
   }
 
   // Everything of this moment in a directory that does not exist yet, to continue training from.
-  void checkpoint(const std::string& path) const {
-    detail::check(damo_storage_checkpoint(get(), detail::c_string(path)));
+  void checkpoint(const detail::text& path) const {
+    detail::check(damo_storage_checkpoint(get(), path.c_str()));
   }
   // Replaces everything that is stored; embeddings that are open go on with it.
-  void load_from_checkpoint(const std::string& path) const {
-    detail::check(damo_storage_load_from_checkpoint(get(), detail::c_string(path)));
+  void load_from_checkpoint(const detail::text& path) const {
+    detail::check(damo_storage_load_from_checkpoint(get(), path.c_str()));
   }
 
   // Counts the rows there are now by reading them all.
@@ -459,9 +462,9 @@ class storage {
     return text;
   }
 
-  std::uint64_t stat(const std::string& name) const {
+  std::uint64_t stat(const detail::text& name) const {
     std::uint64_t value = 0;
-    detail::check(damo_storage_stat(get(), detail::c_string(name), &value));
+    detail::check(damo_storage_stat(get(), name.c_str(), &value));
     return value;
   }
 
@@ -484,10 +487,10 @@ struct record {
 // Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps its storage open. For
 // one thread at a time.
 //
-//     for (const damo::record& row : damo::iterator(storage)) ...
-class iterator {
+//     for (const damo::record& row : damo::row_iterator(storage)) ...
+class row_iterator {
  public:
-  explicit iterator(const storage& s, std::uint32_t group = all_groups) : handle_(damo_iterator_new(s.get(), group)) {}
+  explicit row_iterator(const storage& s, std::uint32_t group = all_groups) : handle_(damo_iterator_new(s.get(), group)) {}
 
   // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it was.
   bool next(record& row) {
@@ -524,9 +527,9 @@ class iterator {
     bool operator!=(const place& other) const noexcept { return rows_ != other.rows_; }
 
    private:
-    friend class iterator;
-    explicit place(iterator* rows) noexcept : rows_(rows) {}
-    iterator* rows_;  // nullptr: the end
+    friend class row_iterator;
+    explicit place(row_iterator* rows) noexcept : rows_(rows) {}
+    row_iterator* rows_;  // nullptr: the end
   };
   // Goes to the next row, which is the first one of a new iterator.
   place begin() { return ++place(this); }
@@ -538,6 +541,8 @@ class iterator {
   detail::handle<damo_iterator, damo_iterator_free> handle_;
   record row_;
 };
+// The same; ambiguous where both damo and std are used as a whole.
+using iterator = row_iterator;
 
 // One group of a storage. Keeps its storage open.
 class embedding {
@@ -641,13 +646,12 @@ class embedding {
 // A serving table: a dump in the format "table", read without a storage.
 class table {
  public:
-  explicit table(const char* path) : table(std::string(detail::not_null(path, "path"))) {}
-  explicit table(const std::string& path) : handle_(damo_table_open(detail::c_string(path))) {}
+  explicit table(const detail::text& path) : handle_(damo_table_open(path.c_str())) {}
 
   // Writes to path what base becomes with the changes in increment; see damo_table_merge.
-  static void merge(const std::string& base, const std::string& increment, const std::string& path) {
+  static void merge(const detail::text& base, const detail::text& increment, const detail::text& path) {
     detail::check(
-        damo_table_merge(detail::c_string(base), detail::c_string(increment), detail::c_string(path)));
+        damo_table_merge(base.c_str(), increment.c_str(), path.c_str()));
   }
 
   // Weights of keys, dim floats a key; keys without a row read as zeros.

@@ -1,6 +1,7 @@
 // Keys of every 64-bit type, and views that are temporaries.
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <list>
 #include <string>
 #include <vector>
@@ -57,6 +58,14 @@ static void fails(Function function, const std::string& word) {
   CHECK(!"nothing was thrown");
 }
 
+static int count_with_both_namespaces(const damo::storage& storage) {
+  using namespace std;
+  using namespace damo;
+  int count = 0;
+  for (const record& row : row_iterator(storage)) count += row.dim == 1;
+  return count;
+}
+
 int main() {
   damo::storage storage("views");
   damo::embedding users(storage, damo::optimizer("sgd"), damo::initializer("zeros"), 1);
@@ -78,6 +87,18 @@ int main() {
   users.lookup(all.subspan(0, 2), room.subspan(0, 2));
   CHECK(weights == (std::vector<float>{0.25f, 0.5f, 0}));
 #endif
-  fails([] { damo::storage(std::getenv("DAMO_SURELY_UNSET")); }, "data_dir is NULL");
-  fails([] { damo::table(static_cast<const char*>(nullptr)); }, "path is NULL");
+  // Whatever may come from getenv.
+  const char* unset = std::getenv("DAMO_SURELY_UNSET");
+  fails([&] { damo::storage{unset}; }, "a string is NULL");
+  fails([&] { damo::table{unset}; }, "a string is NULL");
+  fails([&] { damo::table::merge("views", unset, "views"); }, "a string is NULL");
+  fails([&] { damo::optimizer{unset}; }, "a string is NULL");
+  fails([&] { storage.checkpoint(unset); }, "a string is NULL");
+  fails([&] { storage.dump(unset); }, "a string is NULL");
+  fails([&] { storage.stat(unset); }, "a string is NULL");
+  fails([&] { damo::params{{unset, 1}}; }, "a string is NULL");
+  fails([&] { damo::params{{"name", unset}}; }, "a string is NULL");
+  fails([&] { damo::key_hash(unset); }, "a string is NULL");
+  storage.checkpoint(std::filesystem::path("views.checkpoint"));
+  CHECK(count_with_both_namespaces(storage) == 2);
 }
