@@ -6,7 +6,8 @@
  * Errors. A function that can fail returns a damo_status, DAMO_STATUS_OK (0) for success; a _new function returns
  * NULL on failure. damo_last_error_message() then tells, for this thread, which argument had which value and what
  * would be accepted. After an error nothing stored is lost or half-written. No function exits, aborts, prints
- * or throws.
+ * or throws. Where a call and the question after it may run on two threads, errno has the failure's number:
+ * damo_failure_message.
  *
  * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any order: what one
  * of them needs of another stays alive. Free all of them before the process exits, and do not unload the library. What
@@ -21,6 +22,12 @@
  *
  * Floating point. Rounding modes, traps and flushing of denormals that the host has set change nothing, and are as
  * they were when a call returns, also what fetestexcept tells.
+ *
+ * Stack. A call needs 32 KiB of stack at most. Opening a storage and loading a checkpoint need more, and run on a thread
+ * of damo's own; only where none can be had do they take 64 KiB of the caller's.
+ *
+ * Signals. damo has no handlers and changes none. A file that would exceed the process's limit (RLIMIT_FSIZE) is
+ * DAMO_STATUS_IO instead of SIGXFSZ, if there was a limit when a storage, filter or other handle was made last.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
@@ -52,20 +59,29 @@
 /**
  * The number of the binary interface that this header describes.
  *
- * It rises when a function is removed or changes its meaning; new functions do not raise it. Compare it with
- * damo_abi_version() after loading the library at run time.
+ * It rises when a function is removed or changes its meaning; new functions do not raise it.
+ * Compare it with damo_abi_version() after loading the library at run time. Where names that
+ * differ in case only are one, as in Ada, define DAMO_CASE_INSENSITIVE to be without it.
  */
+#ifndef DAMO_CASE_INSENSITIVE
 #define DAMO_ABI_VERSION 1
+#endif
+
+/**
+ * The number of the first failure of a process; others count up from it. It is above every errno of
+ * the operating system.
+ */
+#define DAMO_FAILURE_FIRST 1073741824
 
 /**
  * As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
  */
-#define DAMO_GROUP_BY_NAME (UINT32_MAX - 1)
+#define DAMO_GROUP_BY_NAME 4294967294
 
 /**
  * As a group: all groups.
  */
-#define DAMO_ALL_GROUPS UINT32_MAX
+#define DAMO_ALL_GROUPS 4294967295
 
 /**
  * What became of a call. Numbers are explicit and never reused.
@@ -155,6 +171,7 @@ typedef struct damo_filter damo_filter;
  *
  * Names and parameters (defaults):
  *
+ * ```text
  *     zeros
  *     ones
  *     constant            value (0)
@@ -162,6 +179,7 @@ typedef struct damo_filter damo_filter;
  *     random_normal       mean (0), stddev (1), seed (0)       alias normal
  *     truncate_normal     mean (0), stddev (1), seed (0)       alias truncated_normal; within 2 stddev
  *     xavier_uniform      seed (0)                             alias xavier; within sqrt(3 / dim)
+ * ```
  *
  * May be used by many threads at once.
  */
@@ -180,6 +198,7 @@ typedef struct damo_iterator damo_iterator;
  *
  * Names, parameters (defaults) and state:
  *
+ * ```text
  *     sgd                gamma (1e-3), lambda (0)                                           none
  *     ftrl               alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)                   z, n
  *     adagrad            gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)                 n
@@ -188,6 +207,7 @@ typedef struct damo_iterator damo_iterator;
  *     amsgrad            as adam                                                            m, v, v_max
  *     adamw              as adam, lambda (1e-2)                                             m, v
  *     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
+ * ```
  *
  * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
  * and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own
@@ -214,12 +234,14 @@ typedef struct damo_params damo_params;
  *
  * Names and parameters (defaults; those without one must be given):
  *
+ * ```text
  *     exponential_decay     decay_steps, decay_rate, staircase (false)
  *     natural_exp_decay     decay_steps, decay_rate, staircase (false)    alias nature_exponential_decay
  *     inverse_time_decay    decay_steps, decay_rate, staircase (false)
  *     polynomial_decay      decay_steps, end_learning_rate (1e-4), power (1), cycle (false)
  *     cosine_decay          decay_steps, alpha (0)
  *     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)    alias liner_cosine_decay
+ * ```
  *
  * All take warmup_steps (0): the rate climbs linearly from 0 over that many steps, then the decay starts.
  * May be used by many threads at once.
@@ -280,11 +302,46 @@ damo_status damo_last_error_code(void);
 const char *damo_last_error_message(void);
 
 /**
+ * Forgets the last failure of this thread: the code is OK then, and the message "".
+ *
+ * For wrappers that do not know which functions can fail, such as those of generators: clear it before a call and ask
+ * for the code after it.
+ */
+void damo_last_error_clear(void);
+
+/**
  * The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.
  *
  * Takes any int, so that a number from a newer library is safe to ask about.
  */
 const char *damo_status_name(int32_t status);
+
+/**
+ * The status of the call that has left this number in errno; OK for a number that is no failure's, or of a failure
+ * that is not known any more: the process keeps the latest 4096.
+ *
+ * Every call that fails on any thread leaves its number in errno, from DAMO_FAILURE_FIRST on. Calls that succeed may
+ * leave anything there. This is for hosts that run a call and the question after it on two threads, such as Go
+ * without LockOSThread; their languages give errno with the call: cgo's second result, .NET's SetLastError, Java's
+ * captureCallState, ctypes' use_errno. In C damo_last_error_code and damo_last_error_message are enough.
+ *
+ * May be called on any thread, any number of times.
+ */
+damo_status damo_failure_code(int32_t failure);
+
+/**
+ * Writes the message of the call that has left this number in errno into buffer, with a NUL at the end.
+ *
+ * *message_len becomes the length of the message without the NUL, also when the buffer is too small; message_len may
+ * be NULL. Call it with buffer NULL and buffer_len 0 to learn the length.
+ *
+ * Errors: NOT_FOUND for a number that damo_failure_code has no status for; INVALID_ARGUMENT for a NULL buffer with a
+ * length, and a buffer that is too small, whose content is then unchanged.
+ */
+damo_status damo_failure_message(int32_t failure,
+                                 char *buffer,
+                                 size_t buffer_len,
+                                 size_t *message_len);
 
 /**
  * Makes an empty bag. Never NULL. Free it with damo_params_free.
@@ -449,6 +506,7 @@ void damo_optimizer_free(damo_optimizer *optimizer);
 /**
  * Opens a filter, making its file when there is none. Free the handle with damo_filter_free. Parameters (defaults):
  *
+ * ```text
  *     path       the file; the folder must be there. While a file is being made, <path>.damo-new is there, too
  *     capacity   keys that may be counted, 1..2^40 (2^28). Beyond it nothing fails, but more keys pass for seen
  *     count      how often a key must have been added for damo_filter_check to say so, 1..15 (15)
@@ -458,6 +516,7 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  *     verify     true: freeing the filter writes a checksum of the counters into its file, and
  *                opening compares it; false: neither (true). Each of the two reads the file and
  *                takes 0.1 to 0.5 seconds a gigabyte
+ * ```
  *
  * That checksum protects counters while the filter is closed, and in checkpoints. While it is
  * open, and after the process was killed, nothing tells whether a counter is what was written. If
@@ -554,6 +613,7 @@ void damo_filter_free(damo_filter *filter);
  *
  * options may be NULL; names (defaults):
  *
+ * ```text
  *     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
  *                   library stays within it and a constant (docs/performance.md), however large the table; while a
  *                   call runs it needs memory for its own keys and gradients beside it, and when the rows of one
@@ -568,6 +628,7 @@ void damo_filter_free(damo_filter *filter);
  *                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
  *                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
  *                   the journal's calls change, are kept in the folder for temporary files (TMPDIR)
+ * ```
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
  * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; NOT_FOUND
@@ -599,6 +660,7 @@ damo_status damo_storage_compact(const damo_storage *storage);
 /**
  * Writes one statistic to *value. Names:
  *
+ * ```text
  *     groups            groups registered
  *     rows_estimate     rows on disk, all groups: RocksDB's estimate, which counts a row again each time it is
  *                       written until it is merged (damo_storage_compact makes it exact)
@@ -617,6 +679,7 @@ damo_status damo_storage_compact(const damo_storage *storage);
  *     bytes_in_memory   held for rows, indexes and filters
  *     bytes_on_disk     sizes of the directory's files
  *     journal_bytes     of these the journal, which a killed process needs at its next opening
+ * ```
  *
  * Errors: INVALID_ARGUMENT for a NULL handle, name or value, and an unknown name (the known ones are listed); IO;
  * FORKED.
@@ -628,12 +691,14 @@ damo_status damo_storage_stat(const damo_storage *storage,
 /**
  * Writes what the storage holds, but for its rows, as a JSON object into buffer, with a NUL at the end:
  *
+ * ```text
  *     dir           its directory, absolute
  *     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
  *                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
  *     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
  *                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
  *                   an object of name and params; scheduler may be null
+ * ```
  *
  * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
  * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices, unless other threads open
@@ -662,12 +727,14 @@ void damo_storage_free(damo_storage *storage);
  * have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
  * after a crash, made with the other's. options may be NULL; names (defaults):
  *
+ * ```text
  *     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
  *                   "sequential": one step per occurrence, in order (the default);
  *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
  *     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
  *                   for good; it is stored, and part of checkpoints (none)
  *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
+ * ```
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
  * option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
@@ -941,6 +1008,7 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  * file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
  * both formats. condition may be NULL; names (defaults):
  *
+ * ```text
  *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
  *                    "table": what damo_table_open maps into memory
  *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
@@ -951,6 +1019,7 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  *     since          table: an increment, with only what has changed since the table dump that had this number, and
  *                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
  *                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+ * ```
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
  * place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is
@@ -1013,6 +1082,7 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
 /**
  * Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
  *
+ * ```text
  *     records         in the file
  *     imported        that are rows now
  *     without_state   of these, with weights only
@@ -1021,6 +1091,7 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
  *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
  *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
  *                     wrong_length, not_finite, bad_time, expired
+ * ```
  *
  * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
  * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.

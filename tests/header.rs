@@ -14,12 +14,23 @@ fn generate() -> String {
             &version("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
             &version("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
             &version("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+            "",
+            "/**",
+            " * The number of the binary interface that this header describes.",
+            " *",
+            " * It rises when a function is removed or changes its meaning; new functions do not raise it.",
+            " * Compare it with damo_abi_version() after loading the library at run time. Where names that",
+            " * differ in case only are one, as in Ada, define DAMO_CASE_INSENSITIVE to be without it.",
+            " */",
+            "#ifndef DAMO_CASE_INSENSITIVE",
+            &format!("#define DAMO_ABI_VERSION {}", damo::ffi::DAMO_ABI_VERSION),
+            "#endif",
         ]
         .join("\n"),
     );
     let mut header = Vec::new();
     // Only the files that define the interface, in the order in which a reader meets the nouns.
-    ["error.rs", "ffi/version.rs", "ffi/last_error.rs"]
+    ["error.rs", "ffi/version.rs", "ffi/last_error.rs", "ffi/failure.rs"]
         .iter()
         .chain(&["ffi/params.rs", "ffi/initializer.rs", "ffi/scheduler.rs", "ffi/optimizer.rs"])
         .chain(&["ffi/filter.rs", "ffi/storage.rs", "ffi/embedding.rs", "ffi/iterator.rs"])

@@ -127,10 +127,10 @@ pub(super) unsafe fn path<'a>(pointer: *const c_char, name: &str) -> Result<&'a 
     Ok(Path::new(OsStr::from_bytes(bytes.to_bytes())))
 }
 
-/// Copies JSON and a NUL into a buffer, after telling how long it is; a buffer of no length asks for that only.
+/// As [`give_text`], for JSON.
 ///
 /// # Safety
-/// The module's contract for buffers; `json_len` is NULL or points to room for one value.
+/// As [`give_text`].
 pub(super) unsafe fn give_json(
     json: &str,
     buffer: *mut c_char,
@@ -138,21 +138,37 @@ pub(super) unsafe fn give_json(
     json_len: *mut usize,
 ) -> Result<()> {
     // SAFETY: the caller's promise.
-    if let Some(json_len) = unsafe { optional_out(json_len, "json_len") }? {
-        *json_len = json.len();
+    unsafe { give_text(json.as_bytes(), "json", (buffer, buffer_len), json_len) }
+}
+
+/// Copies a text called `name` and a NUL into a buffer, after telling how long it is; a buffer of no
+/// length asks for that only.
+///
+/// # Safety
+/// The module's contract for buffers; `text_len` is NULL or points to room for one value.
+pub(super) unsafe fn give_text(
+    text: &[u8],
+    name: &str,
+    (buffer, buffer_len): (*mut c_char, usize),
+    text_len: *mut usize,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    if let Some(text_len) = unsafe { optional_out(text_len, &format!("{name}_len")) }? {
+        *text_len = text.len();
     }
     if buffer.is_null() && buffer_len == 0 {
         return Ok(());
     }
     // SAFETY: the caller's promise.
     let buffer = unsafe { slice_mut(buffer.cast::<u8>(), buffer_len, "buffer") }?;
-    let Some((text, end)) = buffer.split_at_mut_checked(json.len()).filter(|(_, end)| !end.is_empty()) else {
+    let Some((start, end)) = buffer.split_at_mut_checked(text.len()).filter(|(_, end)| !end.is_empty()) else {
+        let what = if name == "json" { "JSON" } else { name };
         return Err(Error::invalid(format!(
-            "buffer_len is {buffer_len}; {} bytes (the JSON and a NUL) are needed",
-            json.len() + 1
+            "buffer_len is {buffer_len}; {} bytes (the {what} and a NUL) are needed",
+            text.len() + 1
         )));
     };
-    text.copy_from_slice(json.as_bytes());
+    start.copy_from_slice(text);
     if let Some(nul) = end.first_mut() {
         *nul = 0;
     }

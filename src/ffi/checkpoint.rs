@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::{arguments, damo_storage, guard};
+use super::{arguments, damo_storage, guard, own_stack};
 use crate::error::damo_status;
 
 /// Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
@@ -47,6 +47,6 @@ pub unsafe extern "C" fn damo_storage_load_from_checkpoint(
         // SAFETY: the contract of `arguments`.
         let (storage, path) =
             unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
-        storage.inner.load_from_checkpoint(path)
+        own_stack::run(|| storage.inner.load_from_checkpoint(path))
     })
 }

@@ -16,6 +16,7 @@ pub type damo_progress =
 /// file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
 /// both formats. condition may be NULL; names (defaults):
 ///
+/// ```text
 ///     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
 ///                    "table": what damo_table_open maps into memory
 ///     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
@@ -26,6 +27,7 @@ pub type damo_progress =
 ///     since          table: an increment, with only what has changed since the table dump that had this number, and
 ///                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
 ///                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+/// ```
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
 /// place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is

@@ -16,7 +16,7 @@ pub struct damo_embedding {
 }
 
 /// As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
-pub const DAMO_GROUP_BY_NAME: u32 = u32::MAX - 1;
+pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 
 /// Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
 /// optimizer and initializer can be freed before it.
@@ -26,12 +26,14 @@ pub const DAMO_GROUP_BY_NAME: u32 = u32::MAX - 1;
 /// have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
 /// after a crash, made with the other's. options may be NULL; names (defaults):
 ///
+/// ```text
 ///     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
 ///                   "sequential": one step per occurrence, in order (the default);
 ///                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
 ///     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
 ///                   for good; it is stored, and part of checkpoints (none)
 ///     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
+/// ```
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
 /// option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the

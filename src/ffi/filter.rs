@@ -19,6 +19,7 @@ pub struct damo_filter {
 
 /// Opens a filter, making its file when there is none. Free the handle with damo_filter_free. Parameters (defaults):
 ///
+/// ```text
 ///     path       the file; the folder must be there. While a file is being made, <path>.damo-new is there, too
 ///     capacity   keys that may be counted, 1..2^40 (2^28). Beyond it nothing fails, but more keys pass for seen
 ///     count      how often a key must have been added for damo_filter_check to say so, 1..15 (15)
@@ -28,6 +29,7 @@ pub struct damo_filter {
 ///     verify     true: freeing the filter writes a checksum of the counters into its file, and
 ///                opening compares it; false: neither (true). Each of the two reads the file and
 ///                takes 0.1 to 0.5 seconds a gigabyte
+/// ```
 ///
 /// That checksum protects counters while the filter is closed, and in checkpoints. While it is
 /// open, and after the process was killed, nothing tells whether a counter is what was written. If

@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::thread;
 
+use super::file_size_limit;
 use super::float_state::FloatState;
 use super::handle::{self, Kind};
 use super::last_error;
@@ -25,16 +26,17 @@ static PANIC_ELSEWHERE: UntracedMutex<String> = UntracedMutex::new(String::new()
 pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {
     match run(body) {
         Ok(()) => Status::Ok,
-        Err(error) => last_error::set(function, &error),
+        Err(error) => last_error::set(function, error),
     }
 }
 
 /// Runs the body of a function that returns a new handle, or NULL.
 pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Result<T>) -> *mut T {
+    file_size_limit::look();
     match run(body) {
         Ok(value) => handle::make(value),
         Err(error) => {
-            last_error::set(function, &error);
+            last_error::set(function, error);
             std::ptr::null_mut()
         }
     }
@@ -58,6 +60,7 @@ pub(super) unsafe fn free<T: Kind>(handle: *mut T) {
 
 fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let _float_state = FloatState::enter();
+    let _writes_that_return = file_size_limit::enter();
     silence_caught_panics();
     let depth = DEPTH.try_with(|depth| depth.replace(depth.get() + 1)).unwrap_or(0);
     // Unwind safety: what a panic may leave half-made is behind the group's poison flag.

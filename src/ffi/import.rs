@@ -66,6 +66,7 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 
 /// Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
 ///
+/// ```text
 ///     records         in the file
 ///     imported        that are rows now
 ///     without_state   of these, with weights only
@@ -74,6 +75,7 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 ///     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
 ///                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
 ///                     wrong_length, not_finite, bad_time, expired
+/// ```
 ///
 /// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
 /// it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.

@@ -12,6 +12,7 @@ use crate::initializer::Initializer;
 ///
 /// Names and parameters (defaults):
 ///
+/// ```text
 ///     zeros
 ///     ones
 ///     constant            value (0)
@@ -19,6 +20,7 @@ use crate::initializer::Initializer;
 ///     random_normal       mean (0), stddev (1), seed (0)       alias normal
 ///     truncate_normal     mean (0), stddev (1), seed (0)       alias truncated_normal; within 2 stddev
 ///     xavier_uniform      seed (0)                             alias xavier; within sqrt(3 / dim)
+/// ```
 ///
 /// May be used by many threads at once.
 pub struct damo_initializer {

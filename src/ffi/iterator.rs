@@ -7,7 +7,7 @@ use crate::locks::Mutex;
 use crate::storage::{Record, Rows, Storage};
 
 /// As a group: all groups.
-pub const DAMO_ALL_GROUPS: u32 = u32::MAX;
+pub const DAMO_ALL_GROUPS: u32 = 4_294_967_295;
 
 /// Every row of a group, or of all, as they were when it was made, in order of group and key.
 ///

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 
+use super::failure;
 use crate::error::{Error, Status, damo_status};
 use crate::locks::UntracedMutex;
 
@@ -17,12 +18,17 @@ thread_local! {
 static LAST_OF_ENDING_THREADS: UntracedMutex<Slot> = UntracedMutex::new(None);
 
 /// Remembers a failure of `function`. Only failures come here: success leaves the slot alone.
-pub(super) fn set(function: &str, error: &Error) -> Status {
+pub(super) fn set(function: &str, error: Error) -> Status {
     // Callers' strings cannot hold NUL, but RocksDB's messages may quote stored bytes.
     let text = format!("{function}: {}", error.message()).replace('\0', "\u{fffd}");
-    let failure = Some((error.status(), CString::new(text).unwrap_or_default()));
-    with_slot(|slot| *slot = failure);
-    error.status()
+    let message = CString::new(text).unwrap_or_default();
+    let number = failure::keep(error.status(), &message);
+    with_slot(|slot| *slot = Some((error.status(), message)));
+    let status = error.status();
+    // Freeing memory may set errno.
+    drop(error);
+    failure::leave(number);
+    status
 }
 
 fn with_slot<T>(access: impl FnOnce(&mut Slot) -> T) -> T {
@@ -49,6 +55,15 @@ pub extern "C" fn damo_last_error_code() -> damo_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_message() -> *const c_char {
     with_slot(|slot| slot.as_ref().map_or(c"".as_ptr(), |(_, message)| message.as_ptr()))
+}
+
+/// Forgets the last failure of this thread: the code is OK then, and the message "".
+///
+/// For wrappers that do not know which functions can fail, such as those of generators: clear it before a call and ask
+/// for the code after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn damo_last_error_clear() {
+    with_slot(|slot| *slot = None);
 }
 
 /// The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.

@@ -9,8 +9,6 @@
 // The header's own sections say what a C caller must uphold; every function has the same Rust contract, stated
 // in `arguments`.
 #![allow(clippy::missing_safety_doc)]
-// The indented tables of the header are not Rust.
-#![allow(rustdoc::invalid_rust_codeblocks)]
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing)]
 
@@ -20,6 +18,8 @@ mod descriptors;
 mod dump;
 mod embedding;
 mod exit;
+mod failure;
+mod file_size_limit;
 mod filter;
 mod float_state;
 mod guard;
@@ -31,6 +31,7 @@ mod key_hash;
 mod last_error;
 mod memory_maps;
 mod optimizer;
+mod own_stack;
 mod params;
 mod scheduler;
 mod storage;
@@ -42,6 +43,7 @@ mod version;
 pub use checkpoint::*;
 pub use dump::*;
 pub use embedding::*;
+pub use failure::*;
 pub use filter::*;
 pub use import::*;
 pub use initializer::*;

@@ -12,6 +12,7 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 ///
 /// Names, parameters (defaults) and state:
 ///
+/// ```text
 ///     sgd                gamma (1e-3), lambda (0)                                           none
 ///     ftrl               alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)                   z, n
 ///     adagrad            gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)                 n
@@ -20,6 +21,7 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 ///     amsgrad            as adam                                                            m, v, v_max
 ///     adamw              as adam, lambda (1e-2)                                             m, v
 ///     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
+/// ```
 ///
 /// gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
 /// and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own

@@ -12,12 +12,14 @@ use crate::scheduler::Scheduler;
 ///
 /// Names and parameters (defaults; those without one must be given):
 ///
+/// ```text
 ///     exponential_decay     decay_steps, decay_rate, staircase (false)
 ///     natural_exp_decay     decay_steps, decay_rate, staircase (false)    alias nature_exponential_decay
 ///     inverse_time_decay    decay_steps, decay_rate, staircase (false)
 ///     polynomial_decay      decay_steps, end_learning_rate (1e-4), power (1), cycle (false)
 ///     cosine_decay          decay_steps, alpha (0)
 ///     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)    alias liner_cosine_decay
+/// ```
 ///
 /// All take warmup_steps (0): the rate climbs linearly from 0 over that many steps, then the decay starts.
 /// May be used by many threads at once.

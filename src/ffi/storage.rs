@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::{arguments, damo_params, exit, guard};
+use super::{arguments, damo_params, exit, guard, own_stack};
 use crate::error::damo_status;
 use crate::storage::Storage;
 
@@ -22,6 +22,7 @@ pub struct damo_storage {
 ///
 /// options may be NULL; names (defaults):
 ///
+/// ```text
 ///     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
 ///                   library stays within it and a constant (docs/performance.md), however large the table; while a
 ///                   call runs it needs memory for its own keys and gradients beside it, and when the rows of one
@@ -36,6 +37,7 @@ pub struct damo_storage {
 ///                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
 ///                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
 ///                   the journal's calls change, are kept in the folder for temporary files (TMPDIR)
+/// ```
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
 /// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; NOT_FOUND
@@ -52,7 +54,7 @@ pub unsafe extern "C" fn damo_storage_new(
         let (data_dir, options) =
             unsafe { (arguments::path(data_dir, "data_dir")?, arguments::params(options, "options")?) };
         exit::before_opening()?;
-        let opened = Storage::open(data_dir, ttl_seconds, options);
+        let opened = own_stack::run(|| Storage::open(data_dir, ttl_seconds, options));
         exit::after_opening();
         Ok(damo_storage { inner: opened? })
     })
@@ -86,6 +88,7 @@ pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> d
 
 /// Writes one statistic to *value. Names:
 ///
+/// ```text
 ///     groups            groups registered
 ///     rows_estimate     rows on disk, all groups: RocksDB's estimate, which counts a row again each time it is
 ///                       written until it is merged (damo_storage_compact makes it exact)
@@ -104,6 +107,7 @@ pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> d
 ///     bytes_in_memory   held for rows, indexes and filters
 ///     bytes_on_disk     sizes of the directory's files
 ///     journal_bytes     of these the journal, which a killed process needs at its next opening
+/// ```
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle, name or value, and an unknown name (the known ones are listed); IO;
 /// FORKED.
@@ -129,12 +133,14 @@ pub unsafe extern "C" fn damo_storage_stat(
 
 /// Writes what the storage holds, but for its rows, as a JSON object into buffer, with a NUL at the end:
 ///
+/// ```text
 ///     dir           its directory, absolute
 ///     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
 ///                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
 ///     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
 ///                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
 ///                   an object of name and params; scheduler may be null
+/// ```
 ///
 /// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
 /// it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices, unless other threads open

@@ -1,0 +1,69 @@
+//! A file that would exceed the process's limit is an error of the call, and not the process's end.
+//!
+//! At such a write the system sends the thread SIGXFSZ, which ends the process unless it is blocked,
+//! ignored or handled; the write then fails with EFBIG. What the process does with the signal is the
+//! host's business. So it is blocked for the time of a call, and taken back before the call returns.
+//! Threads that a call starts have it blocked for good. Where there is no limit nothing is done.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether there was a limit when something was opened last.
+static IS_LIMITED: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether there is a limit. Each call that opens something does.
+pub(super) fn look() {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: it writes the limit, of which there is room for one.
+    let is_told = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) } == 0;
+    // SAFETY: it was written.
+    let is_limited = is_told && unsafe { limit.assume_init() }.rlim_cur != libc::RLIM_INFINITY;
+    IS_LIMITED.store(is_limited, Ordering::Relaxed);
+}
+
+/// While it is there the signal is blocked.
+pub(super) struct Blocked(());
+
+/// Blocks the signal, if there is a limit and the host has not blocked it.
+pub(super) fn enter() -> Option<Blocked> {
+    if !IS_LIMITED.load(Ordering::Relaxed) {
+        return None;
+    }
+    let signal = the_signal();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both point to sets, of which the second is written.
+    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, before.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: it was written.
+    let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGXFSZ) } == 1;
+    (!was_blocked).then_some(Blocked(()))
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let signal = the_signal();
+        let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut taken = 0;
+        // SAFETY: each gets sets that are there, and the addresses of variables to write. sigwait
+        // does not wait, since the signal is pending and blocked.
+        unsafe {
+            if libc::sigpending(pending.as_mut_ptr()) == 0
+                && libc::sigismember(pending.as_ptr(), libc::SIGXFSZ) == 1
+            {
+                libc::sigwait(&raw const signal, &raw mut taken);
+            }
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signal, std::ptr::null_mut());
+        }
+    }
+}
+
+fn the_signal() -> libc::sigset_t {
+    let mut signal = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first makes it an empty set, to which the second adds.
+    unsafe {
+        libc::sigemptyset(signal.as_mut_ptr());
+        libc::sigaddset(signal.as_mut_ptr(), libc::SIGXFSZ);
+        signal.assume_init()
+    }
+}

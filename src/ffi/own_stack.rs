@@ -1,0 +1,27 @@
+//! A stack of our own for the few calls that need much of it.
+//!
+//! RocksDB takes 60 KiB of stack to open a database. Threads of musl's default size, and those that
+//! a host makes small on purpose, do not have that.
+
+use std::panic::resume_unwind;
+use std::thread;
+
+/// What such a call has. Only what it touches takes memory.
+const SIZE: usize = 1 << 20;
+
+/// Runs `body` on a thread of its own and waits for it; where no thread can be had, here.
+pub(super) fn run<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    let mut body = Some(body);
+    let slot = &mut body;
+    let done = thread::scope(|scope| {
+        let builder = thread::Builder::new().name("damo-open".to_owned()).stack_size(SIZE);
+        let started = builder.spawn_scoped(scope, move || slot.take().map(|body| body()));
+        // A panic goes on on the caller's thread, where the guard catches it.
+        started.ok().and_then(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    match (done, body) {
+        (Some(done), _) => done,
+        (None, Some(body)) => body(),
+        (None, None) => unreachable!("a body that was taken gives a value or a panic"),
+    }
+}

@@ -1,0 +1,70 @@
+/* A file beyond the process's limit is an error of the call, and no signal. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+#include "check.h"
+
+enum { DIM = 64, KEYS = 1000 };
+
+static int64_t keys[KEYS];
+static float weights[KEYS * DIM];
+
+static void limit(rlim_t bytes) {
+  struct rlimit now;
+  CHECK(getrlimit(RLIMIT_FSIZE, &now) == 0);
+  now.rlim_cur = bytes;
+  CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0);
+}
+
+static void signal_is_as_it_was(void) {
+  sigset_t set;
+  CHECK(pthread_sigmask(SIG_BLOCK, NULL, &set) == 0 && !sigismember(&set, SIGXFSZ));
+  CHECK(sigpending(&set) == 0 && !sigismember(&set, SIGXFSZ));
+}
+
+int main(void) {
+  damo_params *options = damo_params_new(), *filter = damo_params_new();
+  damo_initializer *normal = damo_initializer_new("random_normal", NULL);
+  damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
+  damo_storage *storage;
+  damo_embedding *embedding;
+  damo_status status = DAMO_STATUS_OK;
+  int step, index;
+  uint64_t rows = 0;
+  CHECK_OK(damo_params_set_int(options, "cache_bytes", 1 << 20));
+  CHECK_OK(damo_params_set_str(filter, "path", "filter"));
+  CHECK_OK(damo_params_set_int(filter, "capacity", 10000000));
+
+  limit(1 << 20);
+  storage = damo_storage_new("storage", 0, options);
+  CHECK(storage != NULL);
+  embedding = damo_embedding_new(storage, sgd, normal, DIM, 0, NULL);
+  CHECK(embedding != NULL);
+  CHECK_NULL(damo_filter_new(filter), DAMO_STATUS_IO, "filter");
+  signal_is_as_it_was();
+  for (step = 0; step < 100 && status == DAMO_STATUS_OK; step++) {
+    for (index = 0; index < KEYS; index++) keys[index] = (int64_t)step * KEYS + index;
+    status = damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM);
+    signal_is_as_it_was();
+  }
+  CHECK(status == DAMO_STATUS_IO);
+  status = damo_storage_flush(storage);
+  CHECK(status == DAMO_STATUS_OK || status == DAMO_STATUS_IO);
+  signal_is_as_it_was();
+
+  /* There is room again, and all that returned is there. */
+  limit(RLIM_INFINITY);
+  CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM));
+  CHECK_OK(damo_storage_flush(storage));
+  CHECK_OK(damo_storage_verify(storage, &rows));
+  CHECK(rows == (uint64_t)step * KEYS);
+  damo_embedding_free(embedding);
+  damo_storage_free(storage);
+  damo_optimizer_free(sgd);
+  damo_initializer_free(normal);
+  damo_params_free(options);
+  damo_params_free(filter);
+  return 0;
+}
