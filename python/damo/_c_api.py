@@ -22,6 +22,9 @@ const char *damo_version(void);
 uint32_t damo_abi_version(void);
 damo_status damo_last_error_code(void);
 const char *damo_last_error_message(void);
+void damo_last_error_clear(void);
+damo_status damo_failure_code(int32_t failure);
+damo_status damo_failure_message(int32_t failure, char *buffer, size_t buffer_len, size_t *message_len);
 const char *damo_status_name(int32_t status);
 damo_params *damo_params_new(void);
 damo_status damo_params_set_int(damo_params *params, const char *key, int64_t value);
@@ -178,7 +181,7 @@ def _bind(library: ctypes.CDLL, path: Any) -> dict[str, Callable[..., Any]]:
             ) from None
         function.argtypes = [_ctype(parameter) for parameter in parameters]
         function.restype = _ctype(result)
-        if result == "damo_status" and name != "damo_last_error_code":
+        if result == "damo_status" and name not in ("damo_last_error_code", "damo_failure_code"):
             function.errcheck = _raise_status
         functions[name] = function
     return functions
