@@ -201,6 +201,14 @@ const char *c_string(const std::string &name, PyObject *object) {
 // numpy.float32 and the like. Decimal and Fraction convert to float, too, and are not taken for one.
 bool is_float(PyObject *value) { return PyFloat_Check(value) || is_a(value, "numpy.floating"); }
 
+// Bytes that nobody else has yet, to be filled.
+PyObject *zeros(size_t length) {
+  PyObject *bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
+  if (bytes == nullptr) throw Raised();
+  std::memset(PyBytes_AS_STRING(bytes), 0, length);
+  return bytes;
+}
+
 }  // namespace
 %}
 
@@ -234,11 +242,12 @@ bool is_float(PyObject *value) { return PyFloat_Check(value) || is_a(value, "num
 %typemap(in) size_t dim {
   DAMO_CONVERT($1 = static_cast<size_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 1, 262144)))
 }
-%typemap(in) const char *key { DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input))) }
-%typemap(freearg) const char *key ""
+%typemap(in) const char *key, const char *name { DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input))) }
+%typemap(freearg) const char *key, const char *name ""
 
-%typemap(in) const char *path (PyObject *bytes = nullptr), const char *data_dir (PyObject *bytes = nullptr) {
+%typemap(in) const char *path (PyObject *bytes = nullptr), const char *data_dir (PyObject *bytes = nullptr),
+  const char *base (PyObject *bytes = nullptr), const char *increment (PyObject *bytes = nullptr) {
   if (!PyUnicode_FSConverter($input, &bytes)) SWIG_fail;
   $1 = PyBytes_AS_STRING(bytes);
 }
-%typemap(freearg) const char *path, const char *data_dir "Py_XDECREF(bytes$argnum);"
+%typemap(freearg) const char *path, const char *data_dir, const char *base, const char *increment "Py_XDECREF(bytes$argnum);"

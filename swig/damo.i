@@ -8,6 +8,10 @@
 // is ending is unwound by CPython; SWIG's guards would take the GIL again in a destructor then, which ends the process with
 // SIGABRT. For the same reason destructors here are noexcept(false), and nothing catches (...).
 
+#ifndef SWIGPYTHON
+#error "damo.i is for Python; for every other language take damo_c.i, which lies beside it"
+#endif
+
 %define DAMO_DOC
 "Sparse embedding tables larger than memory: the classes of the earlier SWIG module, over libdamo.
 
@@ -82,6 +86,30 @@ expire_days, min_count, group, format, and what else damo_storage_dump takes. Th
 "checkpoint(path): makes path, which must not exist yet, a directory with everything, to continue training from.";
 %feature("docstring") PyStorage::load_from_checkpoint
 "load_from_checkpoint(path): replaces everything by what the checkpoint has; what was there stays when it is refused.";
+
+%feature("docstring") PyStorage::flush
+"flush(): returns once every change of every call that returned before is on disk.";
+%feature("docstring") PyStorage::stat
+"stat(name) -> int: one statistic, such as 'rows_estimate' or 'bytes_on_disk'. ValueError lists the names.";
+
+%feature("docstring") PyTable
+"A table that PyStorage.dump wrote with format 'table', mapped into memory: PyTable(path). Needs no storage; processes share
+its memory.";
+%feature("docstring") PyTable::lookup
+"lookup(group, keys, w) -> bytes: fills w as PyEmbedding.lookup does; a key without a row reads as zeros, and is a 0 in what
+is returned, which has a byte a key.";
+%feature("docstring") PyTable::dim
+"dim(group) -> int: the number of weights a row of group has.";
+%feature("docstring") PyTable::rows
+"rows(group) -> int: the number of rows that group has.";
+%feature("docstring") PyTable::number
+"number() -> int: where in the life of its storage the table was taken; what the next increment has as since.";
+%feature("docstring") PyTable::merge
+"merge(base, increment, path): writes to path the table that base becomes with the changes in increment.";
+
+%feature("docstring") PyEmbedding::peek
+"peek(keys, w) -> bytes: as lookup, but makes no rows. A key without one reads as zeros, and is a 0 in what is returned, which
+has a byte a key.";
 
 %feature("docstring") PyEmbedding
 "One group of a storage: PyEmbedding(storage, optimizer, initializer, dim, group=0), group in 0..65535. A group keeps its dim
@@ -213,6 +241,22 @@ class PyStorage {
     Py_END_ALLOW_THREADS
     require(status);
   }
+  void flush() const {
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_flush(handle_);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+  unsigned long long stat(const char *name) const {
+    uint64_t value = 0;
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_stat(handle_, name, &value);
+    Py_END_ALLOW_THREADS
+    require(status);
+    return value;
+  }
   void load_from_checkpoint(const char *path) const {
     damo_status status;
     Py_BEGIN_ALLOW_THREADS
@@ -228,6 +272,59 @@ class PyStorage {
  private:
   PyStorage(const PyStorage &);
   damo_storage *handle_;
+};
+
+class PyTable {
+ public:
+  explicit PyTable(const char *path) {
+    Py_BEGIN_ALLOW_THREADS
+    handle_ = damo_table_open(path);
+    Py_END_ALLOW_THREADS
+    require_handle(handle_);
+  }
+  ~PyTable() noexcept(false) {
+    Py_BEGIN_ALLOW_THREADS
+    damo_table_free(handle_);
+    Py_END_ALLOW_THREADS
+  }
+
+  PyObject *lookup(uint32_t group, const Keys &keys, const Weights &w) const {
+    require_row_each("PyTable.lookup: w", w.rows, keys.len);
+    Owned found(zeros(keys.len));
+    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found.get()));
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_table_lookup(handle_, group, keys.data, keys.len, w.data, w.len, bytes);
+    Py_END_ALLOW_THREADS
+    require(status);
+    return found.release();
+  }
+  size_t dim(uint32_t group) const {
+    size_t dim = 0;
+    require(damo_table_dim(handle_, group, &dim));
+    return dim;
+  }
+  unsigned long long rows(uint32_t group) const {
+    uint64_t rows = 0;
+    require(damo_table_rows(handle_, group, &rows));
+    return rows;
+  }
+  unsigned long long number() const {
+    uint64_t number = 0;
+    require(damo_table_number(handle_, &number));
+    return number;
+  }
+  static void merge(const char *base, const char *increment, const char *path) {
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_table_merge(base, increment, path);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+
+ private:
+  PyTable(const PyTable &);
+  damo_table *handle_;
 };
 
 class PyEmbedding {
@@ -252,6 +349,17 @@ class PyEmbedding {
     status = damo_embedding_lookup(handle_, keys.data, keys.len, w.data, w.len);
     Py_END_ALLOW_THREADS
     require(status);
+  }
+  PyObject *peek(const Keys &keys, const Weights &w) const {
+    require_row_each("PyEmbedding.peek: w", w.rows, keys.len);
+    Owned found(zeros(keys.len));
+    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found.get()));
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_embedding_peek(handle_, keys.data, keys.len, w.data, w.len, bytes);
+    Py_END_ALLOW_THREADS
+    require(status);
+    return found.release();
   }
   void apply_gradients(const Keys &keys, const Gradients &gds) const {
     require_row_each("PyEmbedding.apply_gradients: gds", gds.rows, keys.len);

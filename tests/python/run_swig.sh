@@ -23,6 +23,12 @@ for file in damo.py damo_wrap.cxx; do
   [ -s "$scratch/known/$file" ] || fail "swig -python -c++ wrote no $file"
 done
 
+# Another language is told where to go.
+if swig -lua -o "$scratch/other_wrap.c" "$checkout/swig/damo.i" 2>"$scratch/said"; then
+  fail "swig -lua takes damo.i"
+fi
+grep -q 'damo_c\.i' "$scratch/said" || fail "swig -lua says: $(cat "$scratch/said")"
+
 # NumPy is the caller's, not the module's.
 PYTHONPATH=$scratch/module "$python" -c 'import sys, damo; sys.exit("numpy" in sys.modules)' ||
   fail "the module imports NumPy"
@@ -43,4 +49,5 @@ if PYTHONPATH=$scratch/other "$python" -c 'import damo' 2>"$scratch/said"; then
 fi
 grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" || fail "another ABI version: $(cat "$scratch/said")"
 
+PYTHONPATH=$scratch/module "$python" "$checkout/tests/python/swig/test_calls.py"
 PYTHON=$python "$checkout/tests/python/run_dropin.sh" "$scratch/module"
