@@ -74,6 +74,27 @@ file(CREATE_LINK "${TARGET_DIR}/release/libdamo.a" "${found_library}/libdamo.a" 
 build(found_static ${prefix} -DCOMPONENTS=static -DTARGET_NAME=damo::static)
 expect_linked_static()
 
+# The same without CMake.
+find_program(pkg_config pkg-config)
+if(pkg_config)
+  file(GLOB_RECURSE pc "${SCRATCH}/moved/*/damo.pc")
+  get_filename_component(pc_dir "${pc}" DIRECTORY)
+  set(ENV{PKG_CONFIG_PATH} "${pc_dir}")
+  foreach(what --cflags --libs --modversion --variable=libdir --variable=swigdir)
+    execute_process(COMMAND "${pkg_config}" ${what} damo OUTPUT_VARIABLE "said${what}" COMMAND_ERROR_IS_FATAL ANY
+      OUTPUT_STRIP_TRAILING_WHITESPACE)
+  endforeach()
+  if(NOT EXISTS "${said--variable=swigdir}/damo_c.i")
+    message(FATAL_ERROR "damo_c.i is not in ${said--variable=swigdir}")
+  endif()
+  separate_arguments(flags UNIX_COMMAND "${said--cflags} ${said--libs} -Wl,-rpath,${said--variable=libdir}")
+  run("${CXX}" -std=c++17 "${QUICKSTART}" ${flags} -o "${SCRATCH}/with_pkg_config")
+  run("${CMAKE_COMMAND}" -E make_directory "${SCRATCH}/other_tables")
+  run("${CMAKE_COMMAND}" -E chdir "${SCRATCH}/other_tables" "${SCRATCH}/with_pkg_config")
+else()
+  message(STATUS "pkg-config is not installed: damo.pc is not tried")
+endif()
+
 set(added "-DDAMO_CHECKOUT=${CHECKOUT}" "-DDAMO_TARGET_DIR=${TARGET_DIR}")
 build(added ${added})
 expect_no("BUILD_SHARED_LIBS")
