@@ -1,0 +1,119 @@
+// train DIR: trains through cgo, from goroutines that no thread is locked to. After each failure its
+// message is asked for by the number that cgo has as errno, wherever the goroutine runs by then.
+package main
+
+// #include <stdlib.h>
+// #include "damo.h"
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+const (
+	dim, nKeys, nRows, steps, stepsAFlush = 8, 200, 1000, 2000, 50
+	goroutines, failures                  = 16, 2000
+)
+
+// What the call that gave this errno has failed with.
+func failure(errno error) (C.damo_status, string) {
+	number, ok := errno.(syscall.Errno)
+	if !ok {
+		return C.DAMO_STATUS_OK, ""
+	}
+	buffer := make([]byte, 4096)
+	var length C.size_t
+	room := (*C.char)(unsafe.Pointer(&buffer[0]))
+	if C.damo_failure_message(C.int32_t(number), room, C.size_t(len(buffer)), &length) != C.DAMO_STATUS_OK {
+		return C.DAMO_STATUS_OK, ""
+	}
+	return C.damo_failure_code(C.int32_t(number)), string(buffer[:length])
+}
+
+func check(status C.damo_status, errno error) {
+	if status != C.DAMO_STATUS_OK {
+		_, message := failure(errno)
+		panic(message)
+	}
+}
+
+// Each goroutine fails with names of its own, and must get messages about these.
+func fail(worker int) {
+	for i := 0; i < failures; i++ {
+		name := fmt.Sprintf("worker-%d-%d", worker, i)
+		text := C.CString(name)
+		made, errno := C.damo_optimizer_new(text, nil, nil)
+		runtime.Gosched()
+		status, message := failure(errno)
+		if made != nil || status != C.DAMO_STATUS_INVALID_ARGUMENT || !strings.Contains(message, "'"+name+"'") {
+			panic(fmt.Sprintf("%s got %d: %s", name, status, message))
+		}
+		C.free(unsafe.Pointer(text))
+	}
+}
+
+func main() {
+	var status C.damo_status
+	var errno error
+	gamma, seed, duplicates, sum := C.CString("gamma"), C.CString("seed"), C.CString("duplicates"), C.CString("sum")
+	adamParams, normalParams, options := C.damo_params_new(), C.damo_params_new(), C.damo_params_new()
+	status, errno = C.damo_params_set_float(adamParams, gamma, 0.01)
+	check(status, errno)
+	status, errno = C.damo_params_set_int(normalParams, seed, 7)
+	check(status, errno)
+	status, errno = C.damo_params_set_str(options, duplicates, sum)
+	check(status, errno)
+	adam := C.damo_optimizer_new(C.CString("adam"), adamParams, nil)
+	normal := C.damo_initializer_new(C.CString("random_normal"), normalParams)
+	storage, errno := C.damo_storage_new(C.CString(os.Args[1]), 0, nil)
+	if storage == nil {
+		_, message := failure(errno)
+		panic(message)
+	}
+	users := C.damo_embedding_new(storage, adam, normal, dim, 0, options)
+	var group sync.WaitGroup
+	for worker := 0; worker < goroutines; worker++ {
+		group.Add(1)
+		go func(worker int) {
+			defer group.Done()
+			fail(worker)
+		}(worker)
+	}
+	keys, weights, gradients := make([]int64, nKeys), make([]float32, nKeys*dim), make([]float32, nKeys*dim)
+	key, weight := (*C.int64_t)(unsafe.Pointer(&keys[0])), (*C.float)(unsafe.Pointer(&weights[0]))
+	gradient := (*C.float)(unsafe.Pointer(&gradients[0]))
+	for step := 0; step < steps; step++ {
+		for i := range keys {
+			keys[i] = -4611686018427387904 + int64((i*7919+step*104729)%nRows)
+		}
+		for i := range gradients {
+			gradients[i] = float32((i*37+step*11)%101-50) / 64
+		}
+		status, errno = C.damo_embedding_lookup(users, key, nKeys, weight, nKeys*dim)
+		check(status, errno)
+		status, errno = C.damo_embedding_apply_gradients(users, key, nKeys, gradient, nKeys*dim)
+		check(status, errno)
+		if step%stepsAFlush == 0 {
+			status, errno = C.damo_storage_flush(storage)
+			check(status, errno)
+		}
+	}
+	group.Wait()
+	gradients[5] = float32(math.NaN())
+	status, errno = C.damo_embedding_apply_gradients(users, key, nKeys, gradient, nKeys*dim)
+	if code, message := failure(errno); status != C.DAMO_STATUS_INVALID_ARGUMENT || code != status ||
+		!strings.Contains(message, "gradients") {
+		panic(message)
+	}
+	C.damo_embedding_free(users)
+	C.damo_storage_free(storage)
+	C.damo_optimizer_free(adam)
+	C.damo_initializer_free(normal)
+}

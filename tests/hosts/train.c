@@ -1,0 +1,73 @@
+/* train DIR [closed|traps|rounding|timer]: trains a storage, in a host with one of these manners. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fenv.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "../c/check.h"
+#include "train.h"
+
+static int64_t keys[KEYS];
+static float weights[KEYS * DIM], gradients[KEYS * DIM];
+
+static void nothing(int signal) { (void)signal; }
+
+static void behave(const char *manner) {
+  if (strcmp(manner, "closed") == 0) {
+    close(0), close(1), close(2);
+  } else if (strcmp(manner, "rounding") == 0) {
+    CHECK(fesetround(FE_UPWARD) == 0);
+  } else if (strcmp(manner, "timer") == 0) {
+    /* As Python's handlers: without SA_RESTART. */
+    const struct sigaction action = {.sa_handler = nothing};
+    const struct itimerval often = {{0, 200}, {0, 200}};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+  } else if (strcmp(manner, "traps") == 0) {
+#if defined(__GLIBC__) && defined(__x86_64__)
+    CHECK(feclearexcept(FE_ALL_EXCEPT) == 0);
+    CHECK(feenableexcept(FE_ALL_EXCEPT) != -1);
+#endif
+  } else {
+    CHECK(strcmp(manner, "plain") == 0);
+  }
+}
+
+int main(int argc, char **argv) {
+  damo_params *adam_params = damo_params_new(), *normal_params = damo_params_new(), *options = damo_params_new();
+  damo_initializer *normal;
+  damo_optimizer *adam;
+  damo_storage *storage;
+  damo_embedding *users;
+  int index, step;
+  for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, 0);
+  if (argc > 2) behave(argv[2]);
+  CHECK_OK(damo_params_set_float(adam_params, "gamma", 0.01));
+  CHECK_OK(damo_params_set_int(normal_params, "seed", 7));
+  CHECK_OK(damo_params_set_str(options, "duplicates", "sum"));
+  adam = damo_optimizer_new("adam", adam_params, NULL);
+  normal = damo_initializer_new("random_normal", normal_params);
+  storage = damo_storage_new(argv[1], 0, NULL);
+  CHECK(storage != NULL);
+  users = damo_embedding_new(storage, adam, normal, DIM, 0, options);
+  CHECK(users != NULL);
+  for (step = 0; step < STEPS; step++) {
+    for (index = 0; index < KEYS; index++) keys[index] = train_key(index, step);
+    for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, step);
+    CHECK_OK(damo_embedding_lookup(users, keys, KEYS, weights, KEYS * DIM));
+    CHECK_OK(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM));
+    if (step % STEPS_A_FLUSH == 0) CHECK_OK(damo_storage_flush(storage));
+  }
+  gradients[5] = NAN;
+  CHECK_FAILS(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM), DAMO_STATUS_INVALID_ARGUMENT, "gradients");
+  CHECK_NULL(damo_optimizer_new("no", NULL, NULL), DAMO_STATUS_INVALID_ARGUMENT, "no");
+  damo_embedding_free(users);
+  damo_storage_free(storage);
+  damo_optimizer_free(adam);
+  damo_initializer_free(normal);
+  damo_params_free(adam_params), damo_params_free(normal_params), damo_params_free(options);
+  return 0;
+}

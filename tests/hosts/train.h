@@ -1,0 +1,19 @@
+/* What every program of this folder trains; each language has these numbers and formulas. */
+#ifndef DAMO_TESTS_HOSTS_TRAIN_H
+#define DAMO_TESTS_HOSTS_TRAIN_H
+
+#include <stdint.h>
+
+enum { DIM = 8, KEYS = 200, ROWS = 1000, STEPS = 2000, STEPS_A_FLUSH = 50 };
+
+/* Beyond the 53 bits of a double. */
+static inline int64_t train_key(int index, int step) {
+  return -4611686018427387904 + (index * 7919 + step * 104729) % ROWS;
+}
+
+/* Every language has exactly these. */
+static inline float train_gradient(int index, int step) {
+  return (float)((index * 37 + step * 11) % 101 - 50) / 64.0f;
+}
+
+#endif
