@@ -161,7 +161,8 @@ pub(super) unsafe fn give_text(
     }
     // SAFETY: the caller's promise.
     let buffer = unsafe { slice_mut(buffer.cast::<u8>(), buffer_len, "buffer") }?;
-    let Some((start, end)) = buffer.split_at_mut_checked(text.len()).filter(|(_, end)| !end.is_empty()) else {
+    let Some((start, end)) = buffer.split_at_mut_checked(text.len()).filter(|(_, end)| !end.is_empty())
+    else {
         let what = if name == "json" { "JSON" } else { name };
         return Err(Error::invalid(format!(
             "buffer_len is {buffer_len}; {} bytes (the {what} and a NUL) are needed",
