@@ -155,6 +155,37 @@ fn the_documented_reader_reads_classic_dumps() {
 }
 
 #[test]
+fn the_documented_reader_reads_counted_dumps_and_those_of_wheels() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    // Groups in any order, beyond the width of any classic header, and one without rows.
+    let mut writer = ClassicWriter::create_counted(&path, &[(65_535, 1), (0, 3), (7, 40)]).unwrap();
+    writer.add_rows(65_535, &[i64::MIN, 5], &[0.125, -0.5]).unwrap();
+    writer.add_rows(0, &[-1], &[1.0, 2.0, 3.0]).unwrap();
+    assert!(writer.add_rows(1, &[1], &[1.0]).is_err());
+    let summary = writer.finish().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((summary.rows, summary.bytes), (3, bytes.len() as u64));
+    assert_eq!(bytes.len(), 4 + 3 * 16 + 2 * 16 + 24);
+    let head: Vec<i32> = bytes[..28].as_chunks().0.iter().map(|four| i32::from_le_bytes(*four)).collect();
+    assert_eq!(head, [3, 0, 7, 65_535, 3, 40, 1]);
+    let check = "\nimport sys\nfor group, rows in sorted(read_counted(sys.argv[1]).items()):\n    \
+                 print(group, [(key, row.tolist()) for key, row in sorted(rows.items())])\n";
+    let script = code("Counted dump") + check;
+    let Some(printed) = python(&script, &path) else { return };
+    let expected = format!("0 [(-1, [1.0, 2.0, 3.0])]\n7 []\n65535 [({}, [0.125]), (5, [-0.5])]\n", i64::MIN);
+    assert_eq!(printed, expected);
+    // And what damo-embedding wrote.
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures/1.0.6/sgd3.dump");
+    let printed = python(&script, &theirs).unwrap();
+    assert!(printed.starts_with("0 [(-7, [0.0234375, -0.1015625, 0.0390625]), (1, ["), "{printed}");
+    ClassicWriter::create_counted(&path, &[]).unwrap().finish().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), [0; 4]);
+    let twice = ClassicWriter::create_counted(&path, &[(3, 1), (3, 1)]).map(drop).unwrap_err();
+    assert!(twice.message().contains("group 3 is given twice"), "{twice}");
+}
+
+#[test]
 fn classic_dumps_refuse_what_they_have_no_place_for() {
     use damo::error::Status::{Busy, InvalidArgument};
     let dir = tempfile::tempdir().unwrap();

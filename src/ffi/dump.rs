@@ -14,11 +14,12 @@ pub type damo_progress =
 
 /// Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
 /// file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
-/// both formats. condition may be NULL; names (defaults):
+/// all formats. condition may be NULL; names (defaults):
 ///
 /// ```text
 ///     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
-///                    "table": what damo_table_open maps into memory
+///                    "counted": the same after a header with those groups only that there are, as damo-embedding
+///                    from 1.0.6 on writes it; "table": what damo_table_open maps into memory
 ///     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
 ///     min_count      leave out rows that were updated fewer times (0)
 ///     group          only this group (all)

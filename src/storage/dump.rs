@@ -29,6 +29,7 @@ pub struct DumpOptions {
 #[derive(Clone, Copy, Debug)]
 pub enum DumpFormat {
     Classic { header_groups: usize },
+    Counted,
     Table { value_type: ValueType, since: Option<u64> },
 }
 
@@ -57,7 +58,7 @@ impl DumpOptions {
         let expire_days = reader.float(&["expire_days"], 0.0, FloatRange::NOT_NEGATIVE)?;
         let min_count = reader.int("min_count", 0, 0, i64::MAX)? as u64;
         let group = reader.int_if_set("group", 0, i64::from(u16::MAX))?.map(|group| group as u16);
-        let is_table = reader.choice("format", 0, &["classic", "table"])? == 1;
+        let format = reader.choice("format", 0, &["classic", "table", "counted"])?;
         let header_groups = reader.int_if_set("header_groups", 1, 65_536)?;
         let words = VALUE_TYPES.map(|(word, _)| word);
         let has_value_type = params.get("value_type").is_some();
@@ -67,14 +68,13 @@ impl DumpOptions {
         let only = |name: &str, format: &str| {
             Err(Error::invalid(format!("condition: {name} is for the format '{format}' only; leave it out")))
         };
-        let format = match (is_table, header_groups) {
-            (true, Some(_)) => return only("header_groups", "classic"),
-            (true, None) => DumpFormat::Table { value_type, since },
-            (false, _) if has_value_type => return only("value_type", "table"),
-            (false, _) if since.is_some() => return only("since", "table"),
-            (false, header_groups) => {
-                DumpFormat::Classic { header_groups: header_groups.unwrap_or(256) as usize }
-            }
+        let format = match (format, header_groups) {
+            (1 | 2, Some(_)) => return only("header_groups", "classic"),
+            (1, None) => DumpFormat::Table { value_type, since },
+            _ if has_value_type => return only("value_type", "table"),
+            _ if since.is_some() => return only("since", "table"),
+            (2, None) => DumpFormat::Counted,
+            (_, width) => DumpFormat::Classic { header_groups: width.unwrap_or(256) as usize },
         };
         Ok(DumpOptions { expire_days, min_count, group, format })
     }
@@ -132,8 +132,13 @@ impl Storage {
         let number = scan.cut().number;
         let groups = scan.groups();
         match options.format {
-            DumpFormat::Classic { header_groups } => {
-                let mut writer = ClassicWriter::create(path, header_groups, groups)?;
+            DumpFormat::Classic { .. } | DumpFormat::Counted => {
+                let mut writer = match options.format {
+                    DumpFormat::Classic { header_groups } => {
+                        ClassicWriter::create(path, header_groups, groups)?
+                    }
+                    _ => ClassicWriter::create_counted(path, groups)?,
+                };
                 copy(&mut scan, estimate, &mut progress, |page| {
                     writer.add_rows(page.group, &page.keys, &page.floats)
                 })?;

@@ -1,5 +1,6 @@
-//! The classic format of a dump, which online-serving readers parse already: dims and counts of all groups there can be, then
-//! rows with their group. docs/formats.md has the bytes.
+//! The classic and the counted format of a dump, which online-serving readers parse already: dims
+//! and counts of groups, then rows with their group. A classic header has all groups there can be,
+//! a counted one those there are. docs/formats.md has the bytes.
 
 use std::path::Path;
 
@@ -11,14 +12,25 @@ use crate::error::{Error, Result};
 use crate::memory::filled;
 
 /// Groups that a storage can have.
-const MAX_GROUPS: usize = 1 << 16;
+pub(crate) const MAX_GROUPS: usize = 1 << 16;
 /// Bytes of a row before its weights.
 const ROW_HEAD: usize = 12;
 
-/// A classic dump on its way. Dropped before `finish` it leaves nothing.
+/// Which groups a header has.
+#[derive(Clone, Copy)]
+enum Header {
+    /// So many, from group 0 on: classic.
+    Groups(usize),
+    /// Those that are dumped, and how many they are: counted.
+    Counted,
+}
+
+/// A classic or counted dump on its way. Dropped before `finish` it leaves nothing.
 pub struct ClassicWriter {
     output: Output,
-    /// By group; 0 for those that are not used.
+    /// The groups of a counted header, ascending.
+    counted: Option<Vec<u16>>,
+    /// By place in the header; 0 for those that are not used.
     dims: Vec<i32>,
     counts: Vec<u64>,
     summary: Summary,
@@ -26,45 +38,62 @@ pub struct ClassicWriter {
 }
 
 impl ClassicWriter {
-    /// `header_groups` is the header's width, 256 for most readers.
+    /// A classic dump; `header_groups` is the header's width, 256 for most readers.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for groups that the header has no place for (naming them), a group given twice, a dim or
     /// `header_groups` out of range, a path that cannot be a file's; `BUSY` when the file is being written already; `IO`,
     /// `OUT_OF_MEMORY`.
     pub fn create(path: &Path, header_groups: usize, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
-        if !(1..=MAX_GROUPS).contains(&header_groups) {
-            return Err(Error::invalid(format!(
-                "header_groups is {header_groups}; 1 to {MAX_GROUPS} is needed (readers know 128, 256 and 1024)"
-            )));
-        }
-        let above: Vec<u16> = groups
-            .iter()
-            .map(|(group, _)| *group)
-            .filter(|group| usize::from(*group) >= header_groups)
-            .collect();
-        if let Some(highest) = above.iter().max() {
-            return Err(Error::invalid(format!(
-                "header_groups is {header_groups}, and the classic format then has no place for {}; a header_groups \
-                 above {highest} or the format 'table' is needed",
-                super::list_groups(above.iter().copied())
-            )));
-        }
-        let (mut dims, counts) = (filled(0_i32, header_groups)?, filled(0_u64, header_groups)?);
+        Self::with_header(path, Header::Groups(header_groups), groups)
+    }
+
+    /// A counted dump.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_counted(path: &Path, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
+        Self::with_header(path, Header::Counted, groups)
+    }
+
+    fn with_header(path: &Path, header: Header, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
+        let (counted, places, head_bytes) = match header {
+            Header::Groups(width) => {
+                check_width(width, groups)?;
+                (None, width, 12 * width)
+            }
+            Header::Counted => {
+                let mut listed: Vec<u16> = groups.iter().map(|(group, _)| *group).collect();
+                listed.sort_unstable();
+                (Some(listed), groups.len(), 4 + 16 * groups.len())
+            }
+        };
+        let longest = groups.iter().map(|(_, dim)| ROW_HEAD + 4 * dim).max().unwrap_or(0);
+        let (dims, counts) = (filled(0_i32, places)?, filled(0_u64, places)?);
+        let output = Output::create(path, head_bytes, longest)?;
+        let mut writer =
+            ClassicWriter { output, counted, dims, counts, summary: Summary::default(), broken: None };
         for (group, dim) in groups {
             if !(1..=MAX_DIM).contains(dim) {
                 return Err(Error::invalid(format!(
                     "dim is {dim} for group {group}; 1 to {MAX_DIM} is needed"
                 )));
             }
-            match dims.get_mut(usize::from(*group)) {
+            let place = writer.place(*group);
+            match place.and_then(|place| writer.dims.get_mut(place)) {
                 Some(place) if *place == 0 => *place = *dim as i32,
                 _ => return Err(Error::invalid(format!("group {group} is given twice"))),
             }
         }
-        let longest = groups.iter().map(|(_, dim)| ROW_HEAD + 4 * dim).max().unwrap_or(0);
-        let output = Output::create(path, header_groups * (4 + 8), longest)?;
-        Ok(ClassicWriter { output, dims, counts, summary: Summary::default(), broken: None })
+        Ok(writer)
+    }
+
+    /// Where the header has a group.
+    fn place(&self, group: u16) -> Option<usize> {
+        match &self.counted {
+            Some(listed) => listed.binary_search(&group).ok(),
+            None => Some(usize::from(group)),
+        }
     }
 
     /// Adds rows of one group, dim weights a key, in any order.
@@ -76,7 +105,8 @@ impl ClassicWriter {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let dim = self.dims.get(usize::from(group)).map_or(0, |dim| *dim as usize);
+        let place = self.place(group).unwrap_or(usize::MAX);
+        let dim = self.dims.get(place).map_or(0, |dim| *dim as usize);
         if dim == 0 {
             return Err(Error::invalid(format!("group is {group}; this file was begun without it")));
         }
@@ -87,7 +117,7 @@ impl ClassicWriter {
                 keys.len()
             )));
         }
-        let result = self.write_rows(group, dim, keys, weights);
+        let result = self.write_rows(group, place, dim, keys, weights);
         self.broken = result.as_ref().err().cloned();
         result
     }
@@ -105,14 +135,26 @@ impl ClassicWriter {
         if let Some(error) = self.broken {
             return Err(error);
         }
-        let dims = self.dims.iter().flat_map(|dim| dim.to_le_bytes());
-        let head: Vec<u8> = dims.chain(self.counts.iter().flat_map(|count| count.to_le_bytes())).collect();
+        let mut head = Vec::new();
+        if let Some(listed) = &self.counted {
+            head.extend((listed.len() as i32).to_le_bytes());
+            head.extend(listed.iter().flat_map(|group| i32::from(*group).to_le_bytes()));
+        }
+        head.extend(self.dims.iter().flat_map(|dim| dim.to_le_bytes()));
+        head.extend(self.counts.iter().flat_map(|count| count.to_le_bytes()));
         self.summary.bytes = self.output.position();
         self.output.finish(|_| head)?;
         Ok(self.summary)
     }
 
-    fn write_rows(&mut self, group: u16, dim: usize, keys: &[i64], weights: &[f32]) -> Result<()> {
+    fn write_rows(
+        &mut self,
+        group: u16,
+        place: usize,
+        dim: usize,
+        keys: &[i64],
+        weights: &[f32],
+    ) -> Result<()> {
         let stride = ROW_HEAD + 4 * dim;
         let group_bytes = i32::from(group).to_le_bytes();
         let mut rows = keys.iter().zip(weights.chunks_exact(dim));
@@ -129,9 +171,28 @@ impl ClassicWriter {
             self.output.advance(len * stride);
         }
         self.summary.rows += keys.len() as u64;
-        if let Some(count) = self.counts.get_mut(usize::from(group)) {
+        if let Some(count) = self.counts.get_mut(place) {
             *count += keys.len() as u64;
         }
         Ok(())
+    }
+}
+
+/// Whether a classic header of this width has a place for all groups.
+fn check_width(width: usize, groups: &[(u16, usize)]) -> Result<()> {
+    if !(1..=MAX_GROUPS).contains(&width) {
+        return Err(Error::invalid(format!(
+            "header_groups is {width}; 1 to {MAX_GROUPS} is needed (readers know 128, 256 and 1024)"
+        )));
+    }
+    let above: Vec<u16> =
+        groups.iter().map(|(group, _)| *group).filter(|group| usize::from(*group) >= width).collect();
+    match above.iter().max() {
+        None => Ok(()),
+        Some(highest) => Err(Error::invalid(format!(
+            "header_groups is {width}, and the classic format then has no place for {}; a header_groups \
+             above {highest} or one of the formats 'counted' and 'table' is needed",
+            super::list_groups(above.iter().copied())
+        ))),
     }
 }

@@ -16,7 +16,7 @@ pub(super) const ALIGN: u64 = 64;
 pub(super) const PREFIX: usize = 16;
 /// A row's number and a tag share 32 bits.
 pub(super) const MAX_ROWS: u64 = (1 << 31) - 1;
-pub(super) const MAX_DIM: usize = 1 << 18;
+pub(crate) const MAX_DIM: usize = 1 << 18;
 
 /// What a table or an increment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub fn command() -> Command {
     on_storage(Command::new("dump"))
         .about("Writes the weights of a storage to a file for serving, whole or as an increment")
         .arg(path("PATH", "The file; replaced, once all is written, if it is there"))
-        .arg(option("format", "FORMAT", "classic or table [default: classic]"))
+        .arg(option("format", "FORMAT", "classic, counted or table [default: classic]"))
         .arg(option("value-type", "TYPE", "float32, float16 or int8; table only [default: float32]"))
         .arg(group("This group only"))
         .arg(
