@@ -206,15 +206,17 @@ def filters():
 
 
 def imports():
-    def file(*records):
+    def file(*records, more=b""):
         data = struct.pack("<q", len(records))
         for group, key, pair, dim, floats in records:
-            value = struct.pack("<iqqqi", group, key, *pair, dim) + struct.pack(f"<{len(floats)}f", *floats)
+            value = struct.pack("<iqqq", group, key, *pair) + more + struct.pack("<i", dim) + struct.pack(f"<{len(floats)}f", *floats)
             data += struct.pack("<QiqQ", 12, group, key, len(value)) + value
         return data
 
     write("import", "older", file((0, 1, (TIME, 3), 2, [0.5, -0.5]), (1, -7, (TIME, 0), 3, [0.25] * 9)))
     write("import", "later", file((0, 1, (3, TIME), 2, [0.5, -0.5]), (2, 2, (1, TIME), 1, [1.0, 2.0])))
+    last = (0, 1, (3, TIME), 2, [0.5, -0.5]), (1, -7, (0, TIME), 3, [0.25] * 9)
+    write("import", "last", file(*last, more=bytes(8)))
     write("import", "weights-only", file((1, 5, (TIME, 9), 3, [1, 2, 3]), (1, 5, (TIME, 10), 3, [4, 5, 6])))
     refused = [
         (9, 1, (TIME, 1), 2, [1, 2]),

@@ -1006,11 +1006,12 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
 /**
  * Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
  * file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
- * both formats. condition may be NULL; names (defaults):
+ * all formats. condition may be NULL; names (defaults):
  *
  * ```text
  *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
- *                    "table": what damo_table_open maps into memory
+ *                    "counted": the same after a header with those groups only that there are, as damo-embedding
+ *                    from 1.0.6 on writes it; "table": what damo_table_open maps into memory
  *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
  *     min_count      leave out rows that were updated fewer times (0)
  *     group          only this group (all)
@@ -1048,22 +1049,23 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             uint64_t *removed);
 
 /**
- * Brings in the rows of the file path, a checkpoint that the earlier C++ implementation wrote, of an older or a later
- * release. docs/formats.md has its bytes.
+ * Brings in the rows of the file path, which the earlier C++ implementation wrote: a checkpoint of any release from
+ * 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md has their bytes, docs/migrating.md the way over.
  *
  * The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
- * optimizer that they had. A row that exists is replaced; update_time and update_num are kept; a record with weights only
- * gets a state of zeros. A record that does not fit is left out, and that is no error: damo_storage_import_counted tells how
- * many there were, damo_storage_import_report why. Memory does not grow with the file.
+ * optimizer that they had. A row that exists is replaced. A checkpoint's update_time and update_num are kept; a row of
+ * a dump has the time of the import and no updates. A record with weights only gets a state of zeros. A record that
+ * does not fit is left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
+ * That is an error only when none could be taken. Memory does not grow with the file.
  *
- * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is on
- * disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may have
- * come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be replaced: train
- * afterwards.
+ * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is
+ * on disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may
+ * have come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be
+ * replaced: train afterwards.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path and for a path that is not a file; NOT_FOUND; CORRUPTION for a file
- * that is cut off, has more than it says, or is something else, naming the record and the byte; IO; OUT_OF_MEMORY; POISONED
- * when a group is; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no record fits the groups of
+ * this storage; NOT_FOUND; CORRUPTION for a file that is cut off, has more than it says, or is something else, naming the
+ * record and the byte, and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
  */
 damo_status damo_storage_import(const damo_storage *storage,
                                 const char *path);
@@ -1080,14 +1082,32 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
                                         uint64_t *refused);
 
 /**
+ * As damo_storage_import_counted, with options, which may be NULL; names (defaults):
+ *
+ *     format         "auto": what the file looks like (the default); "checkpoint", "classic" or "counted" (dumps)
+ *     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
+ *     group          only this group (all)
+ *
+ * Errors: as damo_storage_import; INVALID_ARGUMENT for options that are wrong, too. The counts are unchanged then.
+ */
+damo_status damo_storage_import_with(const damo_storage *storage,
+                                     const char *path,
+                                     const damo_params *options,
+                                     uint64_t *imported,
+                                     uint64_t *refused);
+
+/**
  * Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
  *
  * ```text
  *     records         in the file
  *     imported        that are rows now
  *     without_state   of these, with weights only
+ *     other_groups    of other groups than the one that was asked for
+ *     format          "checkpoint"; "classic" or "counted": a dump
+ *     value_header    bytes of a checkpoint's values before their floats: 32 or 40; of a dump 0
  *     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
- *                     when no record tells
+ *                     when no record tells; "absent" in a dump
  *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
  *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
  *                     wrong_length, not_finite, bad_time, expired

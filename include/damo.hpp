@@ -398,6 +398,12 @@ struct dumped {
   std::uint64_t removed = 0;  // keys that an increment says are gone
 };
 
+// What an import has done: records that are rows now, and records that were left out.
+struct imported {
+  std::uint64_t imported = 0;
+  std::uint64_t refused = 0;
+};
+
 class storage {
  public:
   explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
@@ -405,6 +411,28 @@ class storage {
 
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
+
+  // Rows from a checkpoint or dump of damo-embedding; see damo_storage_import_with for options and
+  // import_report for why records were left out.
+  damo::imported import_file(const std::string& path, const params& options = {}) const {
+    damo::imported done;
+    detail::check(damo_storage_import_with(get(), detail::c_string(path), options.get(), &done.imported,
+                                           &done.refused));
+    return done;
+  }
+  // What became of the records of the latest import, as JSON: see damo_storage_import_report.
+  std::string import_report() const {
+    std::string text;
+    std::size_t length = 0;
+    damo_status status;
+    do {  // Another thread may import in between.
+      text.resize(length + 1);
+      status = damo_storage_import_report(get(), text.data(), text.size(), &length);
+    } while (status == DAMO_STATUS_INVALID_ARGUMENT && length >= text.size());
+    detail::check(status);
+    text.resize(length);
+    return text;
+  }
 
   // Weights in a file for serving; see damo_storage_dump for what condition may say.
   damo::dumped dump(const detail::text& path, const params& condition = {}) const {

@@ -258,6 +258,38 @@ fn files_of_the_earlier_implementation_are_imported() {
 }
 
 #[test]
+fn a_counted_dump_is_written_and_imported() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    fill(&dir.join("other"));
+    let dumped = json(dir, &["dump", "t", "d", "--format", "counted"]);
+    for arguments in [vec![], vec!["--format", "counted"], vec!["--group", "7"]] {
+        let all = [vec!["import", "other", "d"], arguments.clone()].concat();
+        let report = json(dir, &all);
+        assert_eq!((&report["format"], &report["order"]), (&json!("counted"), &json!("absent")));
+        let others = report["other_groups"].as_u64().unwrap();
+        assert_eq!(report["imported"].as_u64().unwrap() + others, dumped["rows"].as_u64().unwrap());
+        assert_eq!(others > 0, arguments.contains(&"--group"));
+    }
+    failure(dir, 5, &["import", "other", "d", "--format", "classic"]);
+    failure(dir, 2, &["import", "other", "d", "--format", "tabular"]);
+    failure(dir, 2, &["dump", "t", "d", "--format", "counted", "--header-groups", "8"]);
+}
+
+#[test]
+fn an_import_that_takes_nothing_fails() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    fill(&dir.join("t"));
+    old_file(&dir.join("old"), 99);
+    let before = human(dir, &["rows", "t", "--json"]);
+    let said = failure(dir, 2, &["import", "t", "old"]);
+    assert!(said.contains("none of its 3 records") && said.contains("group 99 is not registered"), "{said}");
+    assert_eq!(human(dir, &["rows", "t", "--json"]), before);
+}
+
+#[test]
 fn an_import_that_was_killed_is_made_whole_by_another() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use damo::embedding::Embedding;
-use damo::storage::{FieldOrder, Storage};
+use damo::storage::{FieldOrder, Format, ImportOptions, Layout, Storage};
 use damo_fuzz::storage::{embedding, open, optimizer};
 use damo_fuzz::{file, fresh_folder};
 use tempfile::TempDir;
@@ -33,8 +33,16 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let path = file("old.checkpoint", bytes);
     let mut place = TARGET.lock().unwrap();
     let target = place.get_or_insert_with(new_target);
-    let imported = target.storage.import(&path, |_, _| true);
-    let expected = read(bytes).and_then(|records| order(&records).map(|order| (records, order)));
+    let checkpoint = Some(Format::Checkpoint(Layout::Short));
+    let options = ImportOptions { format: checkpoint, ..ImportOptions::default() };
+    let imported = target.storage.import_with(&path, &options, |_, _| true);
+    let expected = read(bytes).and_then(|mut records| {
+        let (order, is_long) = (order(&records)?, is_long(&records)?);
+        records.iter_mut().for_each(|record| record.place_fields(is_long));
+        // Of records some must fit.
+        let fits = records.is_empty() || records.iter().any(|record| record.row(order).is_some());
+        fits.then_some((records, order))
+    });
     let (imported, (records, order)) = match (imported, expected) {
         (Ok(imported), Some(expected)) => (imported, expected),
         (Err(_), None) => return,
@@ -83,6 +91,8 @@ struct Record {
     value_group: i32,
     value_key: i64,
     pair: (i64, i64),
+    /// What follows: dim and floats, after 8 bytes under a long header.
+    rest: Vec<u8>,
     dim: i32,
     data: Vec<f32>,
 }
@@ -91,6 +101,30 @@ struct Record {
 type Row = (i64, i64, Vec<f32>);
 
 impl Record {
+    /// What dim and floats are under one of the headers.
+    fn fields(&self, is_long: bool) -> Option<(i32, Vec<f32>)> {
+        let mut rest = self.rest.as_slice();
+        if is_long {
+            take::<8>(&mut rest)?;
+        }
+        let dim = i32::from_le_bytes(take(&mut rest)?);
+        let data = rest.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Some((dim, data))
+    }
+
+    fn suits(&self, is_long: bool) -> bool {
+        self.fields(is_long).is_some_and(|(dim, data)| {
+            let floats = data.len() as i64;
+            let dim = i64::from(dim);
+            dim > 0 && ((1..=4).any(|times| floats == times * dim) || floats == dim + 1)
+        })
+    }
+
+    /// A value that is too short has no dim.
+    fn place_fields(&mut self, is_long: bool) {
+        (self.dim, self.data) = self.fields(is_long).unwrap_or_default();
+    }
+
     /// The place of its group among ours, and its row, if it fits.
     fn row(&self, order: FieldOrder) -> Option<(usize, Row)> {
         let place = GROUPS.iter().position(|(group, ..)| i64::from(*group) == i64::from(self.group))?;
@@ -132,15 +166,14 @@ fn read(bytes: &[u8]) -> Option<Vec<Record>> {
         let (value_group, value_key) =
             (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
         let pair = (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
-        let dim = i32::from_le_bytes(take(&mut rest)?);
-        let floats = usize::try_from(value_len.checked_sub(32)?).ok()?;
-        if key_len != 12 || floats % 4 != 0 {
+        let left = usize::try_from(value_len.checked_sub(28)?).ok()?;
+        if key_len != 12 || left < 4 || left % 4 != 0 {
             return None;
         }
-        let (floats, after) = rest.split_at_checked(floats)?;
+        let (fields, after) = rest.split_at_checked(left)?;
         rest = after;
-        let data = floats.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        records.push(Record { group, key, value_group, value_key, pair, dim, data });
+        let (dim, data) = (0, Vec::new());
+        records.push(Record { group, key, value_group, value_key, pair, rest: fields.to_vec(), dim, data });
     }
     rest.is_empty().then_some(records)
 }
@@ -162,4 +195,11 @@ fn order(records: &[Record]) -> Option<FieldOrder> {
         std::cmp::Ordering::Equal if first == 0 => Some(FieldOrder::Assumed),
         std::cmp::Ordering::Equal => None,
     }
+}
+
+/// Whether headers are the long ones; None for a tie.
+fn is_long(records: &[Record]) -> Option<bool> {
+    let count = |is_long| records.iter().filter(|record| record.suits(is_long)).count();
+    let (short, long) = (count(false), count(true));
+    if short == long && short > 0 { None } else { Some(long > short) }
 }

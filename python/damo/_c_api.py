@@ -97,6 +97,8 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const
 damo_status damo_storage_import(const damo_storage *storage, const char *path);
 damo_status damo_storage_import_counted(const damo_storage *storage, const char *path, uint64_t *imported, uint64_t
     *refused);
+damo_status damo_storage_import_with(const damo_storage *storage, const char *path, const damo_params *options,
+    uint64_t *imported, uint64_t *refused);
 damo_status damo_storage_import_report(const damo_storage *storage, char *buffer, size_t buffer_len, size_t *json_len);
 damo_status damo_storage_dump(const damo_storage *storage, const char *path, const damo_params *condition);
 damo_status damo_storage_dump_with_progress(const damo_storage *storage, const char *path, const damo_params

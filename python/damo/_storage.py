@@ -249,16 +249,35 @@ class Storage(Handle):
         c_path = _c_api.path(path, "path")
         _c_api.damo_storage_load_from_checkpoint(self._use(), c_path)
 
-    def import_file(self, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """Brings in the rows of a checkpoint file that the earlier C++ implementation wrote; what became of its records.
+    def import_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "auto",
+        group: int | str | None = None,
+        header_groups: int | None = None,
+    ) -> dict[str, Any]:
+        """Brings in the rows of a checkpoint or dump that the earlier C++ implementation wrote; what became of its records.
 
         Its groups must have been opened here once, with the dim and optimizer that they had. The result has records, imported,
-        without_state, order, and refused, a list of reasons with counts: a record that does not fit is left out, which is no
-        error (damo_storage_import_report in damo.h). FileNotFoundError, damo.CorruptionError for a file that is not whole.
+        without_state, format, order, and refused, a list of reasons with counts (damo_storage_import_report in damo.h): a
+        record that does not fit is left out, which is an error only when none fits. A dump has weights only.
+
+        format: "auto", "checkpoint", "classic" or "counted" (dumps). group: only this one. header_groups: the width of a
+        classic dump's header. FileNotFoundError, damo.CorruptionError for a file that is not whole or has no sound record,
+        ValueError when no record fits the groups.
         """
-        c_path = _c_api.path(path, "path")
+        values = {
+            "format": format,
+            "group": None if group is None else self._group(group),
+            "header_groups": header_groups,
+        }
+        return self._import(path, values)
+
+    def _import(self, path: str | os.PathLike[str], values: dict[str, Any]) -> dict[str, Any]:
+        c_path, options = _c_api.path(path, "path"), Params(values)
         with self._lock:
-            _c_api.damo_storage_import(self._use(), c_path)
+            _c_api.damo_storage_import_with(self._use(), c_path, options._use(), None, None)
             return json.loads(_c_api.json_text(_c_api.damo_storage_import_report, self._use))
 
     def dump(
@@ -276,7 +295,8 @@ class Storage(Handle):
     ) -> DumpResult:
         """Writes the weights of all rows, as they are at one moment, to a file for serving.
 
-        format: "table", for damo.Table, or "classic" (the default in C), which other readers parse. group: only this one.
+        format: "table", for damo.Table, or "classic" (the default in C) or "counted" (as damo-embedding from 1.0.6 on wrote
+        it), which other readers parse. group: only this one.
         expire_days, min_count: leave out rows not updated for so many days, or fewer times. table only: value_type ("float32",
         "float16", "int8") and since, the number of an earlier dump, for an increment (damo.merge). classic only:
         header_groups (256). progress(rows, rows_estimate) is called now and then; an exception in it, or False, ends the dump.

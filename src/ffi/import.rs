@@ -1,28 +1,29 @@
-//! `damo_storage_import`: rows from checkpoint files of the earlier implementation.
+//! `damo_storage_import`: rows from files of the earlier implementation.
 
 use std::ffi::c_char;
 use std::path::Path;
 
-use super::{arguments, damo_storage, guard};
+use super::{arguments, damo_params, damo_storage, guard};
 use crate::error::{Error, Result, Status, damo_status};
-use crate::storage::{Imported, Storage};
+use crate::storage::{ImportOptions, Imported, Storage};
 
-/// Brings in the rows of the file path, a checkpoint that the earlier C++ implementation wrote, of an older or a later
-/// release. docs/formats.md has its bytes.
+/// Brings in the rows of the file path, which the earlier C++ implementation wrote: a checkpoint of any release from
+/// 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md has their bytes, docs/migrating.md the way over.
 ///
 /// The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
-/// optimizer that they had. A row that exists is replaced; update_time and update_num are kept; a record with weights only
-/// gets a state of zeros. A record that does not fit is left out, and that is no error: damo_storage_import_counted tells how
-/// many there were, damo_storage_import_report why. Memory does not grow with the file.
+/// optimizer that they had. A row that exists is replaced. A checkpoint's update_time and update_num are kept; a row of
+/// a dump has the time of the import and no updates. A record with weights only gets a state of zeros. A record that
+/// does not fit is left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
+/// That is an error only when none could be taken. Memory does not grow with the file.
 ///
-/// The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is on
-/// disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may have
-/// come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be replaced: train
-/// afterwards.
+/// The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is
+/// on disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may
+/// have come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be
+/// replaced: train afterwards.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path and for a path that is not a file; NOT_FOUND; CORRUPTION for a file
-/// that is cut off, has more than it says, or is something else, naming the record and the byte; IO; OUT_OF_MEMORY; POISONED
-/// when a group is; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no record fits the groups of
+/// this storage; NOT_FOUND; CORRUPTION for a file that is cut off, has more than it says, or is something else, naming the
+/// record and the byte, and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import(
     storage: *const damo_storage,
@@ -31,7 +32,7 @@ pub unsafe extern "C" fn damo_storage_import(
     guard::status("damo_storage_import", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
-        import(storage, path).map(drop)
+        import(storage, path, &ImportOptions::default()).map(drop)
     })
 }
 
@@ -53,13 +54,40 @@ pub unsafe extern "C" fn damo_storage_import_counted(
         let (imported, refused) = unsafe {
             (arguments::optional_out(imported, "imported")?, arguments::optional_out(refused, "refused")?)
         };
-        let report = import(storage, path)?;
-        if let Some(imported) = imported {
-            *imported = report.imported;
-        }
-        if let Some(refused) = refused {
-            *refused = report.refused_records();
-        }
+        let report = import(storage, path, &ImportOptions::default())?;
+        count(&report, imported, refused);
+        Ok(())
+    })
+}
+
+/// As damo_storage_import_counted, with options, which may be NULL; names (defaults):
+///
+///     format         "auto": what the file looks like (the default); "checkpoint", "classic" or "counted" (dumps)
+///     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
+///     group          only this group (all)
+///
+/// Errors: as damo_storage_import; INVALID_ARGUMENT for options that are wrong, too. The counts are unchanged then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_import_with(
+    storage: *const damo_storage,
+    path: *const c_char,
+    options: *const damo_params,
+    imported: *mut u64,
+    refused: *mut u64,
+) -> damo_status {
+    guard::status("damo_storage_import_with", || {
+        // SAFETY: the contract of `arguments`.
+        let (storage, path) = unsafe { both(storage, path) }?;
+        // SAFETY: as above.
+        let (options, imported, refused) = unsafe {
+            (
+                arguments::params(options),
+                arguments::optional_out(imported, "imported")?,
+                arguments::optional_out(refused, "refused")?,
+            )
+        };
+        let report = import(storage, path, &ImportOptions::read(options)?)?;
+        count(&report, imported, refused);
         Ok(())
     })
 }
@@ -70,8 +98,11 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 ///     records         in the file
 ///     imported        that are rows now
 ///     without_state   of these, with weights only
+///     other_groups    of other groups than the one that was asked for
+///     format          "checkpoint"; "classic" or "counted": a dump
+///     value_header    bytes of a checkpoint's values before their floats: 32 or 40; of a dump 0
 ///     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
-///                     when no record tells
+///                     when no record tells; "absent" in a dump
 ///     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
 ///                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
 ///                     wrong_length, not_finite, bad_time, expired
@@ -100,8 +131,17 @@ pub unsafe extern "C" fn damo_storage_import_report(
     })
 }
 
-fn import(storage: &Storage, path: &Path) -> Result<Imported> {
-    storage.import(path, |_, _| true)
+fn import(storage: &Storage, path: &Path, options: &ImportOptions) -> Result<Imported> {
+    storage.import_with(path, options, |_, _| true)
+}
+
+fn count(report: &Imported, imported: Option<&mut u64>, refused: Option<&mut u64>) {
+    if let Some(imported) = imported {
+        *imported = report.imported;
+    }
+    if let Some(refused) = refused {
+        *refused = report.refused_records();
+    }
 }
 
 /// # Safety

@@ -58,7 +58,7 @@ pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use dump::{DumpFormat, DumpOptions, Dumped};
 pub use filters::Filters;
 pub use group::{Group, GroupConfig, Named, WriteGuard};
-pub use import::{FieldOrder, Imported, Refusal, Refused};
+pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};
 pub use iterate::{Rows, Verified};
 pub use names::Wanted;
 pub use options::{Durability, StorageOptions};

@@ -7,8 +7,8 @@ sgd with that dim: a value of sgd3 under a header of 32 bytes is as long as one 
 FOLDER gets SET.checkpoint and SET.dump, as the release wrote them after 50 steps, and SET.json:
 
     groups   group, optimizer, its parameters, dim
-    rows     after 50 steps: group, key, updates, the milliseconds since 1970 between which the
-             last update was made, the weights as the release's own lookup says them
+    rows     after 50 steps: group, key, updates as they were counted here, the time of the last
+             in milliseconds since 1970, the weights as the release's own lookup says them
     later    after 50 further steps: group, key, weights
 
 Step s trains the key with index i if s is a multiple of i + 1; `gradient` says with what. Weights
@@ -19,6 +19,7 @@ import glob
 import json
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -109,6 +110,20 @@ class Served:
         self.damo.push(*[step] * self.has_steps, group, keys, gradients)
 
 
+def times_of(path, release):
+    """The update times of a checkpoint, by group and key; its update counts, too."""
+    with open(path, "rb") as file:
+        data = file.read()
+    (count,), at, found = struct.unpack_from("<q", data), 8, {}
+    for _ in range(count):
+        _, group, key, value_len = struct.unpack_from("<qiqQ", data, at)
+        fields = struct.unpack_from("<qq", data, at + 28 + 12)
+        found[group, key] = fields if release == "1.0.5" else fields[::-1]
+        at += 28 + value_len
+    assert at == len(data)
+    return found
+
+
 def weights(table, groups):
     found = []
     for group in groups:
@@ -125,7 +140,7 @@ def main(release, which, folder):
     table = kind(release, os.path.join(scratch, "table"), groups)
     # A gradient for a key that was never looked up is dropped there.
     weights(table, groups)
-    updates, times = {}, {}
+    updates, begun = {}, {}
 
     def train(steps):
         for step in steps:
@@ -133,21 +148,27 @@ def main(release, which, folder):
             for group in groups:
                 number, dim = group["group"], group["dim"]
                 rows = [[gradient(i, step, number, c) for c in range(dim)] for i in indexes]
-                before = int(time.time() * 1000)
+                now = int(time.time() * 1000)
                 keys = np.array([KEYS[index] for index in indexes], np.int64)
                 table.push(step, number, keys, np.array(rows, np.float32).reshape(-1))
-                after = int(time.time() * 1000) + 1
                 for index in indexes:
                     key = number, KEYS[index]
                     updates[key] = updates.get(key, 0) + 1
-                    times[key] = before, after
+                    begun[key] = now
             time.sleep(0.002)
 
     train(range(STEPS))
-    table.checkpoint(os.path.join(folder, which + ".checkpoint"))
+    path = os.path.join(folder, which + ".checkpoint")
+    table.checkpoint(path)
+    written = int(time.time() * 1000)
+    # Releases may stamp a row some milliseconds after the call has returned.
+    times = times_of(path, release)
+    for key, (update_time, count) in times.items():
+        assert count == updates[key], (key, count, updates[key])
+        assert begun[key] <= update_time <= written, (key, begun[key], update_time, written)
     table.dump(os.path.join(folder, which + ".dump"))
     rows = [
-        {"group": group, "key": key, "updates": updates[group, key], "time": times[group, key], "weights": row}
+        {"group": group, "key": key, "updates": updates[group, key], "time": times[group, key][0], "weights": row}
         for key, group, row in weights(table, groups)
     ]
     train(range(STEPS, 2 * STEPS))

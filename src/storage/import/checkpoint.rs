@@ -1,212 +1,190 @@
-//! A checkpoint file of the earlier implementation, read from front to back; every length is checked before it is believed.
+//! A checkpoint file of the earlier implementation; every length is checked before it is believed.
 //!
 //! ```text
 //! i64   count, then for each record
-//! u64   bytes of the key: 12           u64   bytes of the value: 32 + 4 for each float
+//! u64   bytes of the key: 12           u64   bytes of the value: the header and 4 for each float
 //! i32   group   }                      i32   group
 //! i64   key     } the key              i64   key
 //!                                      i64   update_time, or update_num in later releases
 //!                                      i64   update_num, or update_time in later releases
+//!                                      8 bytes, which the last release has and nobody needs
 //!                                      i32   dim
 //!                                      f32   weights[dim], then the optimizer's state
 //! ```
 //!
 //! Nothing tells such a file from any other but that its lengths add up to its end, to the byte.
 
-use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Error, Result, Status};
-use crate::memory::reserve;
+use super::bytes::Bytes;
+use super::{Layout, Record};
+use crate::error::{Error, Result};
 
+const KIND: &str = "checkpoint";
 const COUNT_BYTES: u64 = 8;
 const KEY_BYTES: u64 = 12;
-const VALUE_HEADER_BYTES: u64 = 32;
+/// Of a value: group, key, update_time, update_num.
+const FIELD_BYTES: u64 = 28;
 /// Two lengths, the key, and a value without floats.
-const MIN_RECORD_BYTES: u64 = 8 + KEY_BYTES + 8 + VALUE_HEADER_BYTES;
-const BUFFER_BYTES: usize = 1 << 20;
+const MIN_RECORD_BYTES: u64 = 8 + KEY_BYTES + 8 + Layout::Short.bytes();
 
-/// A record without its floats, which are read or skipped next.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
-    /// From 0.
-    pub(super) index: u64,
-    pub(super) key_group: i32,
-    pub(super) key: i64,
-    pub(super) value_group: i32,
-    pub(super) value_key: i64,
-    /// The update_time and update_num, in the file's order.
-    pub(super) pair: (i64, i64),
-    pub(super) dim: i32,
-    pub(super) floats: u64,
-}
-
-pub(super) struct Reader {
-    file: BufReader<File>,
-    path: PathBuf,
-    at: u64,
-    len: u64,
+pub(super) struct Checkpoint {
+    bytes: Bytes,
     count: u64,
     next: u64,
 }
 
-impl Reader {
-    /// # Errors
-    /// `NOT_FOUND`; `INVALID_ARGUMENT` for what is no file; `CORRUPTION` for a count that the file is too short for; `IO`.
-    pub(super) fn open(path: &Path) -> Result<Reader> {
-        let unreadable = |error: std::io::Error| {
-            let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
-            Error::new(status, format!("path '{}' cannot be read: {error}", path.display()))
+/// Where a record may have its dim: after a short and after a long header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dims {
+    short: Option<i32>,
+    long: Option<i32>,
+    value_len: u64,
+}
+
+impl Dims {
+    /// Whether the value is one of this layout: weights, or weights and a state.
+    pub(super) fn suits(&self, layout: Layout) -> bool {
+        let dim = match layout {
+            Layout::Short => self.short,
+            Layout::Long => self.long,
         };
-        if path.as_os_str().is_empty() {
-            return Err(Error::invalid("path is empty; the path of a file is needed"));
-        }
-        // Opening a pipe would wait for somebody who writes to it, and it could not be read twice.
-        let found = fs::metadata(path).map_err(unreadable)?;
-        if !found.is_file() {
-            let what = if found.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::invalid(format!("path '{}' is {what}; a file is needed", path.display())));
-        }
-        let file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
-        let mut reader = Reader { file, path: path.to_owned(), at: 0, len: found.len(), count: 0, next: 0 };
-        if reader.len < COUNT_BYTES {
-            return Err(
-                reader.damaged(&format!("it has {} bytes, less than its count of records", reader.len))
-            );
-        }
-        let count = reader.read_i64()?;
-        let most = (reader.len - COUNT_BYTES) / MIN_RECORD_BYTES;
-        match u64::try_from(count) {
-            Ok(count) if count <= most => reader.count = count,
-            _ => {
-                return Err(reader.damaged(&format!(
-                    "it begins with a count of {count} records, and its {} bytes have room for {most} at most; it is \
-                     cut off, or no such file",
-                    reader.len
-                )));
+        let floats = self.value_len.saturating_sub(layout.bytes()) / 4;
+        match dim.map(u64::try_from) {
+            Some(Ok(dim)) if dim > 0 => {
+                (floats % dim == 0 && (1..=4).contains(&(floats / dim))) || floats == dim + 1
             }
+            _ => false,
         }
-        Ok(reader)
+    }
+}
+
+impl Checkpoint {
+    /// # Errors
+    /// `CORRUPTION` for a count that the file is too short for; `NOT_FOUND`, `INVALID_ARGUMENT`, `IO`.
+    pub(super) fn open(path: &Path) -> Result<Checkpoint> {
+        let mut bytes = Bytes::open(path)?;
+        let len = bytes.len();
+        if len < COUNT_BYTES {
+            let what = format!("it has {len} bytes, less than its count of records");
+            return Err(bytes.damaged(KIND, &what));
+        }
+        let count = bytes.read_i64()?;
+        let most = (len - COUNT_BYTES) / MIN_RECORD_BYTES;
+        match u64::try_from(count) {
+            Ok(count) if count <= most => Ok(Checkpoint { bytes, count, next: 0 }),
+            _ => Err(bytes.damaged(
+                KIND,
+                &format!(
+                    "it begins with a count of {count} records, and its {len} bytes have room for {most} at most; \
+                     it is cut off, or no such file"
+                ),
+            )),
+        }
+    }
+
+    /// Whether the file begins as a checkpoint does.
+    ///
+    /// # Errors
+    /// As `open`, but for what the file has.
+    pub(super) fn is_one(path: &Path) -> Result<bool> {
+        match Checkpoint::open(path) {
+            Ok(found) if found.count == 0 => Ok(found.bytes.left() == 0),
+            Ok(mut found) => Ok(found.bytes.read_u64()? == KEY_BYTES),
+            Err(error) if error.status() == crate::error::Status::Corruption => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.len
+    pub(super) fn bytes(&mut self) -> &mut Bytes {
+        &mut self.bytes
     }
 
-    /// Bytes read so far.
-    pub(super) fn at(&self) -> u64 {
-        self.at
+    /// The next record, without its floats, which are skipped, and where its dim may be.
+    ///
+    /// # Errors
+    /// As `next`.
+    pub(super) fn survey_next(&mut self) -> Result<Option<(Record, Dims)>> {
+        let Some((record, value_len)) = self.begin_record()? else { return Ok(None) };
+        let short = Some(self.bytes.read_i32()?);
+        let mut left = value_len - Layout::Short.bytes();
+        let mut long = None;
+        if value_len >= Layout::Long.bytes() {
+            self.bytes.skip(4)?;
+            long = Some(self.bytes.read_i32()?);
+            left -= 8;
+        }
+        self.bytes.skip(left)?;
+        Ok(Some((record, Dims { short, long, value_len })))
     }
 
-    /// The next record; None at the end, which is where the file ends. Its floats must then be read or skipped.
+    /// The next record; None at the end, which is where the file ends. Its floats must then be read
+    /// or skipped. A value that is too short for the layout has the dim 0.
     ///
     /// # Errors
     /// `CORRUPTION` naming the record and the byte; `IO`.
-    pub(super) fn next(&mut self) -> Result<Option<Head>> {
+    pub(super) fn next(&mut self, layout: Layout) -> Result<Option<Record>> {
+        let Some((mut record, value_len)) = self.begin_record()? else { return Ok(None) };
+        if value_len < layout.bytes() {
+            record.floats = (value_len - FIELD_BYTES) / 4;
+            return Ok(Some(record));
+        }
+        self.bytes.skip(layout.bytes() - FIELD_BYTES - 4)?;
+        record.dim = self.bytes.read_i32()?;
+        record.floats = (value_len - layout.bytes()) / 4;
+        Ok(Some(record))
+    }
+
+    /// A record up to its two counters, and the bytes of its value, of which 28 are read.
+    fn begin_record(&mut self) -> Result<Option<(Record, u64)>> {
         if self.next == self.count {
-            if self.at < self.len {
-                return Err(self.damaged(&format!(
-                    "after its {} records {} bytes follow, of which it says nothing",
-                    self.count,
-                    self.len - self.at
-                )));
+            if self.bytes.left() > 0 {
+                let (count, left) = (self.count, self.bytes.left());
+                let what = format!("after its {count} records {left} bytes follow, of which it says nothing");
+                return Err(self.bytes.damaged(KIND, &what));
             }
             return Ok(None);
         }
         let index = self.next;
-        let key_len = self.read_u64()?;
+        let key_len = self.bytes.read_u64().map_err(|_| self.cut_off())?;
         if key_len != KEY_BYTES {
             return Err(self.strange(&format!("its key has {key_len} bytes; {KEY_BYTES} are needed")));
         }
-        let (key_group, key) = (self.read_i32()?, self.read_i64()?);
-        let value_len = self.read_u64()?;
-        let left = self.len.saturating_sub(self.at);
-        let floats = value_len.checked_sub(VALUE_HEADER_BYTES).filter(|bytes| bytes % 4 == 0);
-        let Some(floats) = floats else {
+        if self.bytes.left() < KEY_BYTES + 8 {
+            return Err(self.cut_off());
+        }
+        let (group, key) = (self.bytes.read_i32()?, self.bytes.read_i64()?);
+        let value_len = self.bytes.read_u64()?;
+        let left = self.bytes.left();
+        if value_len < Layout::Short.bytes() || value_len % 4 != 0 {
             return Err(self.strange(&format!(
-                "its value has {value_len} bytes; {VALUE_HEADER_BYTES} and 4 for each float are needed"
+                "its value has {value_len} bytes; {} or {} and 4 for each float are needed",
+                Layout::Short.bytes(),
+                Layout::Long.bytes()
             )));
-        };
+        }
         if value_len > left {
             return Err(
                 self.strange(&format!("its value has {value_len} bytes, and the file ends after {left}"))
             );
         }
-        let (value_group, value_key) = (self.read_i32()?, self.read_i64()?);
-        let pair = (self.read_i64()?, self.read_i64()?);
-        let dim = self.read_i32()?;
+        let value_group = self.bytes.read_i32()?;
+        let value_key = self.bytes.read_i64()?;
+        let pair = (self.bytes.read_i64()?, self.bytes.read_i64()?);
         self.next += 1;
-        Ok(Some(Head { index, key_group, key, value_group, value_key, pair, dim, floats: floats / 4 }))
+        Ok(Some((Record { index, group, key, value_group, value_key, pair, dim: 0, floats: 0 }, value_len)))
     }
 
-    /// # Errors
-    /// `IO`.
-    pub(super) fn skip_floats(&mut self, head: &Head) -> Result<()> {
-        let bytes = 4 * head.floats;
-        let offset = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let skipped = self.file.seek_relative(offset);
-        skipped.map_err(|error| self.unreadable(&error))?;
-        self.at += bytes;
-        Ok(())
-    }
-
-    /// Puts the record's floats behind those that are there.
-    ///
-    /// # Errors
-    /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION` when the file has become shorter.
-    pub(super) fn read_floats(&mut self, head: &Head, floats: &mut Vec<f32>) -> Result<()> {
-        let (start, more) = (floats.len(), head.floats as usize);
-        reserve(floats, more)?;
-        floats.resize(start + more, 0.0);
-        self.read(bytemuck::cast_slice_mut(floats.get_mut(start..).unwrap_or_default()))
-    }
-
-    fn read_u64(&mut self) -> Result<u64> {
-        let mut bytes = [0; 8];
-        self.read(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn read_i64(&mut self) -> Result<i64> {
-        self.read_u64().map(|number| number as i64)
-    }
-
-    fn read_i32(&mut self) -> Result<i32> {
-        let mut bytes = [0; 4];
-        self.read(&mut bytes)?;
-        Ok(i32::from_le_bytes(bytes))
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
-        match self.file.read_exact(bytes) {
-            Ok(()) => {
-                self.at += bytes.len() as u64;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err(self.strange("the file ends in the midst of it"))
-            }
-            Err(error) => Err(self.unreadable(&error)),
-        }
+    fn cut_off(&self) -> Error {
+        self.strange("the file ends in the midst of it")
     }
 
     fn strange(&self, what: &str) -> Error {
-        self.damaged(&format!("record {} (from 0; byte {}): {what}", self.next, self.at))
-    }
-
-    fn damaged(&self, what: &str) -> Error {
-        Error::corruption(format!(
-            "path '{}' is not a whole checkpoint file of the earlier implementation: {what}",
-            self.path.display()
-        ))
-    }
-
-    fn unreadable(&self, error: &std::io::Error) -> Error {
-        Error::io(format!("path '{}' cannot be read at byte {}: {error}", self.path.display(), self.at))
+        let what = format!("record {} (from 0; byte {}): {what}", self.next, self.bytes.at());
+        self.bytes.damaged(KIND, &what)
     }
 }

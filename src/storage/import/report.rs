@@ -1,6 +1,8 @@
 //! What an import tells: how many records came in, and why the others did not.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Status};
 
 /// Why a record was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +24,14 @@ pub enum Refusal {
     Expired,
 }
 
+impl Refusal {
+    /// As JSON spells it.
+    fn word(self) -> String {
+        let word = serde_json::to_value(self).unwrap_or_default();
+        word.as_str().unwrap_or_default().to_owned()
+    }
+}
+
 /// Records that were left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
@@ -41,6 +51,57 @@ pub enum FieldOrder {
     NumFirst,
     /// No record tells; taken as older releases wrote it.
     Assumed,
+    /// A dump has neither.
+    Absent,
+}
+
+/// How many bytes a value of a checkpoint has before its floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// 32: all releases but the last.
+    Short,
+    /// 40: 1.1.12.
+    Long,
+}
+
+impl Layout {
+    pub(super) const fn bytes(self) -> u64 {
+        match self {
+            Layout::Short => 32,
+            Layout::Long => 40,
+        }
+    }
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Checkpoint(Layout),
+    /// A dump with a header of fixed width.
+    Classic,
+    /// A dump whose header begins with the number of groups.
+    Counted,
+}
+
+impl Format {
+    /// What messages and reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Checkpoint(_) => "checkpoint",
+            Format::Classic => "classic dump",
+            Format::Counted => "counted dump",
+        }
+    }
+}
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Format::Checkpoint(_) => "checkpoint",
+            Format::Classic => "classic",
+            Format::Counted => "counted",
+        })
+    }
 }
 
 /// What became of a file's records.
@@ -53,11 +114,61 @@ pub struct Imported {
     /// Of these, rows without state, which begin with zeros.
     pub without_state: u64,
     pub order: FieldOrder,
+    pub format: Format,
+    /// Bytes of a checkpoint's values before their floats, 32 or 40; of a dump 0.
+    pub value_header: u64,
+    /// Records of other groups than the one that was asked for.
+    pub other_groups: u64,
     /// One entry a reason, the first that came up first.
     pub refused: Vec<Refused>,
 }
 
 impl Imported {
+    pub(super) fn new(format: Format, order: FieldOrder, records: u64) -> Imported {
+        let value_header = match format {
+            Format::Checkpoint(layout) => layout.bytes(),
+            _ => 0,
+        };
+        Imported {
+            records,
+            imported: 0,
+            without_state: 0,
+            order,
+            format,
+            value_header,
+            other_groups: 0,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The error that it is when there were records to be taken and none could.
+    pub(super) fn is_in_vain(&self) -> Option<Error> {
+        if self.imported > 0 || self.records == self.other_groups {
+            return None;
+        }
+        let most = self.refused.iter().max_by_key(|refused| refused.records)?;
+        let status = match most.reason {
+            Refusal::KeyMismatch | Refusal::NotFinite | Refusal::BadTime => Status::Corruption,
+            _ => Status::InvalidArgument,
+        };
+        let header = match self.value_header {
+            0 => String::new(),
+            bytes => format!(" with value headers of {bytes} bytes"),
+        };
+        let reasons: Vec<String> = self
+            .refused
+            .iter()
+            .map(|refused| format!("{} {}: {}", refused.records, refused.reason.word(), refused.first))
+            .collect();
+        let message = format!(
+            "it is a {}{header}, and none of its {} records could be taken. {}",
+            self.format.name(),
+            self.records - self.other_groups,
+            reasons.join(". ")
+        );
+        Some(Error::new(status, message))
+    }
+
     /// Records that were left out.
     pub fn refused_records(&self) -> u64 {
         self.refused.iter().map(|refused| refused.records).sum()

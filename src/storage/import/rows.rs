@@ -1,0 +1,218 @@
+//! The second reading of a file: which records fit, and how they come in, in batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{FieldOrder, Imported, REPORT_EVERY, Record, Refusal, SMALLEST_TIME, Source, go_on};
+use crate::error::Result;
+use crate::memory::reserve;
+use crate::storage::Core;
+use crate::storage::table::{ImportBatch, Table};
+
+/// What stored rows and rows in memory have room for.
+const MAX_TIME: i64 = (1 << 48) - 1;
+const MAX_NUM: i64 = (1 << 56) - 1;
+/// Bytes of rows that are brought in at a time, per group: a part of the cache, within these limits.
+const CACHE_PART: usize = 8;
+const MIN_BATCH_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 8 << 20;
+/// All groups' batches together hold so many times as much.
+const BATCHES: usize = 4;
+
+/// A group of the file that the storage has, and its rows that wait to be brought in.
+struct Target {
+    table: Table,
+    batch: ImportBatch,
+}
+
+pub(super) struct Import<'a> {
+    core: &'a Core,
+    /// This group only.
+    only: Option<u16>,
+    /// By group; None for one that is not registered.
+    targets: HashMap<u16, Option<Target>>,
+    now: u64,
+    /// What is older than this has expired.
+    cutoff: u64,
+    batch_bytes: usize,
+    /// Of all batches.
+    waiting_bytes: usize,
+}
+
+impl<'a> Import<'a> {
+    pub(super) fn new(core: &'a Core, only: Option<u16>) -> Import<'a> {
+        let batch_bytes = (core.options.cache_bytes / CACHE_PART).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
+        let (now, cutoff) = (core.now_ms(), core.moment().cutoff);
+        Import { core, only, targets: HashMap::new(), now, cutoff, batch_bytes, waiting_bytes: 0 }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        source: &mut Source,
+        report: &mut Imported,
+        progress: &mut impl FnMut(u64, u64) -> bool,
+    ) -> Result<()> {
+        while let Some(record) = source.next()? {
+            self.take(source, &record, report)?;
+            if record.index % REPORT_EVERY == 0 {
+                let (at, len) = (source.bytes().at(), source.bytes().len());
+                go_on(progress(len + at, 2 * len), report.imported)?;
+            }
+        }
+        self.put_all()?;
+        let len = source.bytes().len();
+        go_on(progress(2 * len, 2 * len), report.imported)
+    }
+
+    /// Adds one record to the batch of its group, or refuses it.
+    fn take(&mut self, source: &mut Source, record: &Record, report: &mut Imported) -> Result<()> {
+        if self.only.is_some_and(|only| i32::from(only) != record.group) {
+            report.other_groups += 1;
+            return source.bytes().skip(4 * record.floats);
+        }
+        let place = || format!("record {} (group {} key {})", record.index, record.group, record.key);
+        let (time, num) = match self.judge(record, report.order)? {
+            Ok(fields) => fields,
+            Err((reason, what)) => {
+                report.refuse(reason, || format!("{}: {what}", place()));
+                return source.bytes().skip(4 * record.floats);
+            }
+        };
+        let Some(target) = target(&mut self.targets, self.core, record.group)? else {
+            return source.bytes().skip(4 * record.floats);
+        };
+        let (start, row_len) = (target.batch.floats.len(), target.table.row_len());
+        source.bytes().read_floats(record.floats, &mut target.batch.floats)?;
+        let row = target.batch.floats.get(start..).unwrap_or_default();
+        if let Some(index) = row.iter().position(|float| !float.is_finite()) {
+            report.refuse(Refusal::NotFinite, || {
+                format!("{}: its float {index} is {}", place(), row.get(index).unwrap_or(&f32::NAN))
+            });
+            target.batch.floats.truncate(start);
+            return Ok(());
+        }
+        target.add(time, num, record.key, start + row_len)?;
+        report.imported += 1;
+        report.without_state += u64::from(record.floats != row_len as u64);
+        self.waiting_bytes += row_bytes(row_len);
+        if target.bytes() >= self.batch_bytes {
+            self.waiting_bytes -= target.bytes();
+            target.put(self.core)?;
+        } else if self.waiting_bytes >= BATCHES * self.batch_bytes {
+            self.put_all()?;
+        }
+        Ok(())
+    }
+
+    /// The record's update_time and update_num, or what is wrong with it.
+    fn judge(
+        &mut self,
+        record: &Record,
+        order: FieldOrder,
+    ) -> Result<std::result::Result<(u64, u64), (Refusal, String)>> {
+        let refuse = |reason, what| Ok(Err((reason, what)));
+        if (record.value_group, record.value_key) != (record.group, record.key) {
+            let what = format!("its value is of group {} key {}", record.value_group, record.value_key);
+            return refuse(Refusal::KeyMismatch, what);
+        }
+        let Some(target) = target(&mut self.targets, self.core, record.group)? else {
+            return refuse(Refusal::UnknownGroup, self.core.unknown(record.group));
+        };
+        let (dim, row_len) = (target.table.dim(), target.table.row_len());
+        if usize::try_from(record.dim).ok() != Some(dim) {
+            return refuse(Refusal::WrongDim, format!("its dim is {}; the group has {dim}", record.dim));
+        }
+        if record.floats != row_len as u64 && record.floats != dim as u64 {
+            let what = format!(
+                "it has {} floats; {row_len} (weights and the state of '{}') or {dim} (weights) are needed",
+                record.floats,
+                target.table.optimizer().name()
+            );
+            return refuse(Refusal::WrongLength, what);
+        }
+        let (time, num) = match order {
+            FieldOrder::NumFirst => (record.pair.1, record.pair.0),
+            FieldOrder::TimeFirst | FieldOrder::Assumed => record.pair,
+            FieldOrder::Absent => return Ok(Ok((self.now, 0))),
+        };
+        let is_swapped = num > SMALLEST_TIME && order != FieldOrder::Assumed;
+        if !(0..=MAX_TIME).contains(&time) || !(0..=MAX_NUM).contains(&num) || is_swapped {
+            let what = format!("its update_time is {time} and its update_num {num}");
+            return refuse(Refusal::BadTime, what);
+        }
+        let (time, num) = (time as u64, num as u64);
+        if time < self.cutoff {
+            let what = format!(
+                "its update_time is {time}; rows that were last updated before {} have expired",
+                self.cutoff
+            );
+            return refuse(Refusal::Expired, what);
+        }
+        Ok(Ok((time, num)))
+    }
+
+    fn put_all(&mut self) -> Result<()> {
+        self.waiting_bytes = 0;
+        self.targets.values_mut().flatten().try_for_each(|target| target.put(self.core))
+    }
+}
+
+/// The group of a record, if there is one.
+fn target<'a>(
+    targets: &'a mut HashMap<u16, Option<Target>>,
+    core: &Core,
+    group: i32,
+) -> Result<Option<&'a mut Target>> {
+    let Ok(group) = u16::try_from(group) else { return Ok(None) };
+    let target = match targets.entry(group) {
+        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            let known = core.groups.lock().get(&group).map(Arc::clone);
+            let opened = known.map(|group| Table::open_as_before(core, group)).transpose()?;
+            entry.insert(opened.map(|table| Target { table, batch: ImportBatch::default() }))
+        }
+    };
+    Ok(target.as_mut())
+}
+
+impl Target {
+    /// Adds a row whose floats are there; the state is filled up with zeros.
+    fn add(&mut self, time: u64, num: u64, key: i64, floats_len: usize) -> Result<()> {
+        let batch = &mut self.batch;
+        reserve(&mut batch.keys, 1)?;
+        reserve(&mut batch.update_times, 1)?;
+        reserve(&mut batch.update_nums, 1)?;
+        let missing = floats_len.saturating_sub(batch.floats.len());
+        reserve(&mut batch.floats, missing)?;
+        batch.keys.push(key);
+        batch.update_times.push(time);
+        batch.update_nums.push(num);
+        batch.floats.resize(floats_len, 0.0);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.batch.keys.len() * row_bytes(self.table.row_len())
+    }
+
+    fn put(&mut self, core: &Core) -> Result<()> {
+        if !self.batch.keys.is_empty() {
+            // Its memory goes, too: there may be thousands of groups, one after the other.
+            self.table.import(core, &std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
+}
+
+fn row_bytes(row_len: usize) -> usize {
+    4 * row_len + 32
+}
+
+impl Core {
+    fn unknown(&self, group: i32) -> String {
+        match u16::try_from(group).map(|group| self.find_group(group)) {
+            Ok(Err(error)) => error.message().to_owned(),
+            _ => format!("group {group} is not from 0 to 65535"),
+        }
+    }
+}
