@@ -242,6 +242,12 @@ fn check_earlier(directory: &Directory, options: &StorageOptions) -> Result<()> 
         Found::Damo => {}
         Found::Begun => return Ok(()),
         Found::OtherFormat(format) => return Err(other_format(&format)),
+        Found::Predecessor => {
+            return Err(foreign(
+                "it holds the rows of damo-embedding, which damo does not read in place: make a checkpoint there \
+                 and bring that in here with `damo import` or damo_storage_import, as docs/migrating.md says",
+            ));
+        }
         Found::ForeignRocksDb => return Err(foreign("it holds a RocksDB database that damo did not write")),
     }
     check_without(dir, true)?;

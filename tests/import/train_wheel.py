@@ -11,6 +11,9 @@ FOLDER gets SET.checkpoint and SET.dump, as the release wrote them after 50 step
              in milliseconds since 1970, the weights as the release's own lookup says them
     later    after 50 further steps: group, key, weights
 
+Of sgd1 there is the directory of the table, too, but for its text files: killed, copied while it was
+open, and closed.
+
 Step s trains the key with index i if s is a multiple of i + 1; `gradient` says with what. Weights
 begin with zeros. Only the releases' public calls are used.
 """
@@ -124,6 +127,14 @@ def times_of(path, release):
     return found
 
 
+def copy_directory(directory, to):
+    shutil.rmtree(to, ignore_errors=True)
+    os.makedirs(to)
+    for name in os.listdir(directory):
+        if name.startswith(("CURRENT", "MANIFEST-", "OPTIONS-")) or name.endswith((".sst", ".log")):
+            shutil.copy(os.path.join(directory, name), to)
+
+
 def weights(table, groups):
     found = []
     for group in groups:
@@ -137,7 +148,8 @@ def main(release, which, folder):
     groups = groups_of(which)
     scratch = tempfile.mkdtemp(prefix="damo-fixtures-")
     kind = Classes if hasattr(damo, "PyStorage") else Served
-    table = kind(release, os.path.join(scratch, "table"), groups)
+    directory = os.path.join(scratch, "table")
+    table = kind(release, directory, groups)
     # A gradient for a key that was never looked up is dropped there.
     weights(table, groups)
     updates, begun = {}, {}
@@ -179,7 +191,12 @@ def main(release, which, folder):
     )
     with open(os.path.join(folder, which + ".json"), "w") as file:
         file.write('{\n"release": ' + json.dumps(release) + ",\n" + text + "\n}\n")
+    if which == "sgd1":
+        copy_directory(directory, os.path.join(folder, "killed"))
+    # Closes it.
     del table
+    if which == "sgd1":
+        copy_directory(directory, os.path.join(folder, "closed"))
     shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ mod inventory;
 mod log_file;
 mod missing;
 mod options;
+mod predecessor;
 mod ranges;
 mod regular;
 mod snapshot;
@@ -83,6 +84,8 @@ pub(super) enum Found {
     Begun,
     /// A damo of another release, with what it says of its format.
     OtherFormat(Vec<u8>),
+    /// One of damo-embedding, the earlier implementation.
+    Predecessor,
     ForeignRocksDb,
 }
 
@@ -100,8 +103,10 @@ impl Rocks {
         }
         let mut options = Options::default();
         options::bound_files(&mut options);
-        let db =
-            DB::open_cf_for_read_only(&options, dir, &families, false).map_err(|error| translate(&error))?;
+        let db = match DB::open_cf_for_read_only(&options, dir, &families, false) {
+            Err(_) if !has_meta && predecessor::has_traces(dir) => return Ok(Found::Predecessor),
+            opened => opened.map_err(|error| translate(&error))?,
+        };
         if let Some(meta) = db.cf_handle(META) {
             // More families than this release has: a later damo says so in its format.
             let format = db.get_cf_opt(meta, FORMAT, &ReadOptions::default());
@@ -109,8 +114,13 @@ impl Rocks {
             return Ok(format.map_or(Found::ForeignRocksDb, Found::OtherFormat));
         }
         // A first opening that was killed between making the database and its second family.
-        let empty = families.len() == 1 && db.iterator(IteratorMode::Start).next().is_none();
-        Ok(if empty { Found::Begun } else { Found::ForeignRocksDb })
+        let is_predecessor = match (families.len(), db.iterator(IteratorMode::Start).next()) {
+            (1, None) => return Ok(Found::Begun),
+            (1, Some(Ok((key, value)))) => predecessor::is_row(&key, &value),
+            (1, Some(Err(_))) => predecessor::has_traces(dir),
+            _ => false,
+        };
+        Ok(if is_predecessor { Found::Predecessor } else { Found::ForeignRocksDb })
     }
 
     /// Opens the database in `dir`, or makes it. `fate` is asked for each row that is merged. The
