@@ -79,13 +79,6 @@ suit. Its file is let go of with the object.";
 "A directory that holds everything: PyStorage(data_dir, ttl=0). It is created when it is not there. Rows that were not
 updated for ttl seconds are gone; 0 is never. One object at a time, of all processes, has a directory: OSError (BUSY)
 otherwise. It is closed with the last object that uses it, in whichever order they go.";
-%feature("docstring") PyStorage::dump
-"dump(path[, condition]): writes the weights of all rows, as they are at one moment, to a file for serving. condition:
-expire_days, min_count, group, format, and what else damo_storage_dump takes. The file appears only when it is whole.";
-%feature("docstring") PyStorage::checkpoint
-"checkpoint(path): makes path, which must not exist yet, a directory with everything, to continue training from.";
-%feature("docstring") PyStorage::load_from_checkpoint
-"load_from_checkpoint(path): replaces everything by what the checkpoint has; what was there stays when it is refused.";
 
 %feature("docstring") PyStorage::flush
 "flush(): returns once every change of every call that returned before is on disk.";
@@ -114,12 +107,6 @@ has a byte a key.";
 %feature("docstring") PyEmbedding
 "One group of a storage: PyEmbedding(storage, optimizer, initializer, dim, group=0), group in 0..65535. A group keeps its dim
 and its optimizer for good: RuntimeError (ALREADY_EXISTS) for others.";
-%feature("docstring") PyEmbedding::lookup
-"lookup(keys, w): fills w, of len(keys) * dim float32 or (len(keys), dim), with the rows of keys, in their order. A key that
-is seen for the first time gets a row. Other threads run meanwhile.";
-%feature("docstring") PyEmbedding::apply_gradients
-"apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that is given twice is stepped twice. All
-rows change or none does: a gradient that is NaN or infinite is a ValueError. Other threads run meanwhile.";
 
 %inline %{
 class PyInitializer {
@@ -265,12 +252,38 @@ class PyStorage {
     require(status);
   }
 
+  // For the classes in dropin.i. A file of damo-embedding; options say which group.
+  void _import(const char *path, const Parameters *options) const {
+    const Bag bag = options->bag(Parameters::WITH_NAME);
+    damo_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = damo_storage_import_with(handle_, path, bag.get(), nullptr, nullptr);
+    Py_END_ALLOW_THREADS
+    require(status);
+  }
+  PyObject *_import_report() const { return json(damo_storage_import_report); }
+  PyObject *_describe() const { return json(damo_storage_describe); }
+
 #ifndef SWIG
   const damo_storage *get() const { return handle_; }
 #endif
 
  private:
   PyStorage(const PyStorage &);
+
+  // What the function writes, as a str. It may grow while other threads work.
+  PyObject *json(damo_status (*write)(const damo_storage *, char *, size_t, size_t *)) const {
+    std::string text;
+    size_t length = 0;
+    damo_status status;
+    do {
+      text.resize(length + 1);
+      status = write(handle_, &text[0], text.size(), &length);
+    } while (status == DAMO_STATUS_INVALID_ARGUMENT && length >= text.size());
+    require(status);
+    return PyUnicode_DecodeUTF8(text.c_str(), static_cast<Py_ssize_t>(length), nullptr);
+  }
+
   damo_storage *handle_;
 };
 
@@ -375,3 +388,5 @@ class PyEmbedding {
   damo_embedding *handle_;
 };
 %}
+
+%include "dropin.i"

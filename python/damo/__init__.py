@@ -37,7 +37,7 @@ from ._library import VERSION as __version__
 from ._records import Record, Records
 from ._storage import DumpResult, Storage, open_storages
 from ._table import Table, merge
-from .dropin import Parameters, PyEmbedding, PyFilter, PyInitializer, PyOptimizer, PyStorage
+from .dropin import Parameters, PyDamo, PyEmbedding, PyFilter, PyInitializer, PyOptimizer, PyStorage, write_as
 from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
 from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
 from .schedulers import (
@@ -96,6 +96,7 @@ __all__ = [
     "Parameters",
     "PoisonedError",
     "PolynomialDecay",
+    "PyDamo",
     "PyEmbedding",
     "PyFilter",
     "PyInitializer",
@@ -120,4 +121,5 @@ __all__ = [
     "library_version",
     "merge",
     "open_storages",
+    "write_as",
 ]

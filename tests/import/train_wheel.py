@@ -180,14 +180,23 @@ def main(release, which, folder):
         assert begun[key] <= update_time <= written, (key, begun[key], update_time, written)
     table.dump(os.path.join(folder, which + ".dump"))
     rows = [
-        {"group": group, "key": key, "updates": updates[group, key], "time": times[group, key][0], "weights": row}
+        {
+            "group": group,
+            "key": key,
+            "updates": updates[group, key],
+            "time": times[group, key][0],
+            "weights": row,
+        }
         for key, group, row in weights(table, groups)
     ]
     train(range(STEPS, 2 * STEPS))
-    later = [{"group": group, "key": key, "weights": row} for key, group, row in weights(table, groups)]
+    later = [
+        {"group": group, "key": key, "weights": row} for key, group, row in weights(table, groups)
+    ]
     parts = [("groups", groups), ("rows", rows), ("later", later)]
     text = ",\n".join(
-        json.dumps(name) + ": [\n" + ",\n".join(map(json.dumps, part)) + "\n]" for name, part in parts
+        json.dumps(name) + ": [\n" + ",\n".join(map(json.dumps, part)) + "\n]"
+        for name, part in parts
     )
     with open(os.path.join(folder, which + ".json"), "w") as file:
         file.write('{\n"release": ' + json.dumps(release) + ",\n" + text + "\n}\n")

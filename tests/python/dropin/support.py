@@ -7,10 +7,14 @@ import sys
 import tempfile
 import textwrap
 import unittest
+import warnings
 
 import numpy as np
 
 import damo
+
+# Files that releases of damo-embedding wrote: tests/import/make_fixtures.
+FIXTURES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../import/fixtures")
 
 # Whether it is the SWIG module.
 SWIG = hasattr(damo, "_damo")
@@ -66,6 +70,17 @@ class Case(unittest.TestCase):
             self.assertIsInstance(caught.exception, damo.Error)
             self.assertEqual(caught.exception.status.name, status)
         return caught.exception
+
+    def warned(self, words, function, *arguments, **named):
+        """What the call returns, which gives one warning, with all words in it, about the line that calls."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = function(*arguments, **named)
+        self.assertEqual(len(caught), 1, [str(warning.message) for warning in caught])
+        self.assertEqual(os.path.realpath(caught[0].filename), os.path.realpath(__file__))
+        for word in words:
+            self.assertIn(word, str(caught[0].message))
+        return result
 
     def run_script(self, script, *, status=0, errors="", **format_values):
         """Runs a script in an interpreter of its own, which must end with status and print nothing, but errors (a part of

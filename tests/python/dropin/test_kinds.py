@@ -79,7 +79,6 @@ class Initializers(Case):
         self.assert_fails(ValueError, ["name", "initializer"], make, damo.Parameters(), status="INVALID_ARGUMENT")
         self.assert_fails((TypeError, ValueError), ["name"], make, parameters(name=3))
         self.assert_fails(ValueError, ["'gauss'", "'random_normal'"], make, parameters(name="gauss"))
-        self.assert_fails(ValueError, ["'stdev'", "'stddev'"], make, parameters(name="random_normal", stdev=1))
         self.assert_fails(ValueError, ["stddev"], make, parameters(name="random_normal", stddev="1"))
         self.assert_fails((TypeError, ValueError), [], make, 3)
 
@@ -140,12 +139,10 @@ class Optimizers(Case):
         self.assert_fails(ValueError, ["name", "optimizer"], make, damo.Parameters(), status="INVALID_ARGUMENT")
         self.assert_fails((TypeError, ValueError), ["name"], make, parameters(name=True))
         self.assert_fails(ValueError, ["'adan'", "'adam'"], make, parameters(name="adan"))
-        self.assert_fails(ValueError, ["'gama'", "'gamma'"], make, parameters(name="adam", gama=1))
         sgd = parameters(name="sgd")
         self.assert_fails(ValueError, ["name", "scheduler"], make, sgd, damo.Parameters())
         self.assert_fails(ValueError, ["'step'", "'cosine_decay'"], make, sgd, parameters(name="step"))
         self.assert_fails(ValueError, ["'decay_steps'"], make, sgd, parameters(name="cosine_decay"))
-        self.assert_fails(TypeError, [], make)
         self.assert_fails((TypeError, ValueError), [], make, "adam")
         self.assert_fails((TypeError, ValueError), [], make, sgd, 3)
 

@@ -69,7 +69,7 @@ class Orders(Case):
             (embedding.lookup, None, ((1, np.int64), (2, np.float32))),
             (embedding.lookup, ValueError, ((1, np.int64), (3, np.float32))),
             (embedding.lookup, TypeError, ((1, np.int64), (2, np.float64))),
-            (embedding.lookup, TypeError, ((1, np.int32), (2, np.float32))),
+            (embedding.lookup, TypeError, ((1, np.int16), (2, np.float32))),
             (embedding.apply_gradients, None, ((1, np.int64), (2, np.float32))),
             (embedding.apply_gradients, ValueError, ((2, np.int64), (2, np.float32))),
             (embedding.apply_gradients, TypeError, ((1, np.int64), (2, np.float16))),
@@ -119,7 +119,7 @@ class Leaks(Case):
             for function, arguments in (
                 (embedding.lookup, (numbers, w)),
                 (embedding.lookup, (numbers, doubles)),
-                (embedding.apply_gradients, ([1], w)),
+                (embedding.apply_gradients, ([1.0], w)),
                 (bag.insert, ("x", None)),
                 (bag.insert, ("", 1)),
                 (damo.PyOptimizer, (bag,)),

@@ -123,7 +123,9 @@ class Storage(Case):
             file.write("old")
         self.assert_fails(ValueError, ["256"], storage.dump, self.path("old"), status="INVALID_ARGUMENT")
         self.assert_fails(ValueError, ["'days'", "'expire_days'"], storage.dump, self.path("old"), parameters(days=1))
-        error = self.assert_fails(LookupError, ["7"], storage.dump, self.path("old"), parameters(group=7))
+        error = self.assert_fails(
+            LookupError, ["7"], storage.dump, self.path("old"), parameters(group=7, format="table", since=3)
+        )
         self.assertEqual(error.status.name, "NOT_FOUND")
         self.assert_fails(OSError, ["nowhere"], storage.dump, self.path("nowhere/x"), wide, status="IO")
         self.assert_fails(TypeError, [], storage.dump)
@@ -147,7 +149,7 @@ class Storage(Case):
         embedding = self.embedding(storage)
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
         storage.checkpoint(self.path("checkpoint"))
-        self.assert_fails(FileExistsError, ["checkpoint"], storage.checkpoint, self.path("checkpoint"))
+        self.assert_fails(OSError, ["nowhere"], storage.checkpoint, self.path("nowhere/checkpoint"))
         error = self.assert_fails(FileNotFoundError, ["missing"], storage.load_from_checkpoint, self.path("missing"))
         self.assertEqual(error.status.name, "NOT_FOUND")
         for name in os.listdir(self.path("checkpoint")):

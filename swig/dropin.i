@@ -1,0 +1,153 @@
+// What releases of damo-embedding took and new code should not rely on: accepted with a warning, in
+// Python, by classes that take the places of those above. The rules are the package's:
+// dropin_rules.i and dropin_served.i are links to its files.
+
+%include "dropin_rules.i"
+%include "dropin_served.i"
+
+%pythoncode %{
+import json as _json
+
+_Initializer, _Optimizer, _Filter = PyInitializer, PyOptimizer, PyFilter
+_Storage, _Embedding = PyStorage, PyEmbedding
+
+
+def _bag(values):
+    made = Parameters()
+    for key, value in values.items():
+        made.insert(key, value)
+    return made
+
+
+def _values(params):
+    return _json.loads(params.to_json())
+
+
+class PyInitializer(_Initializer):
+    __doc__ = _Initializer.__doc__
+
+    def __init__(self, params=None):
+        init = super().__init__
+        if params is None:
+            params = _bag(_default("PyInitializer", "zeros"))
+        if not isinstance(params, Parameters):
+            init(params)
+            return
+        _make(lambda initializer: init(_bag(initializer)), initializer=_values(params))
+
+
+class PyOptimizer(_Optimizer):
+    __doc__ = _Optimizer.__doc__
+
+    def __init__(self, op_params=None, scheduler_params=None):
+        init = super().__init__
+        if op_params is None:
+            op_params = _bag(_default("PyOptimizer", "sgd", gamma=1e-3))
+        bags = [op_params] if scheduler_params is None else [op_params, scheduler_params]
+        if not all(isinstance(bag, Parameters) for bag in bags):
+            init(*bags)
+            return
+        schedule = None if scheduler_params is None else _schedule(_values(scheduler_params))
+
+        def build(optimizer, scheduler):
+            init(_bag(optimizer), None if scheduler is None else _bag(scheduler))
+
+        _make(build, optimizer=_values(op_params), scheduler=schedule)
+
+    def call(self, w, gds, step=0, *, global_step=None):
+        """call(w, gds, step=0): steps one row that the caller keeps, in place."""
+        return super().call(w, gds, _step(step, global_step))
+
+
+class PyFilter(_Filter):
+    __doc__ = _Filter.__doc__
+
+    def __init__(self, *params, **named):
+        self._passes_all = not params and not named
+        if not self._passes_all:
+            super().__init__(*params, **named)
+        else:
+            _pass_all()
+
+    def check(self, *group_and_key):
+        """check([group,] key) -> bool: whether key was added as often as the parameter count says."""
+        if self._passes_all and len(group_and_key) in (1, 2):
+            return True
+        return super().check(*group_and_key)
+
+    def add(self, *group_key_and_num):
+        """add([group,] key, num): adds num to how often key was seen."""
+        if not self._passes_all or len(group_key_and_num) not in (2, 3):
+            super().add(*group_key_and_num)
+
+
+class PyStorage(_Storage):
+    __doc__ = _Storage.__doc__
+
+    def __init__(self, data_dir, ttl=0):
+        super().__init__(data_dir, ttl)
+        self._old_files = _OldFiles()
+
+    def dump(self, path, condition=None):
+        """dump(path[, condition]): writes the weights of all rows, as they are at one moment, to a
+        file for serving. condition: format ("classic", see write_as), expire_days, min_count, group,
+        and what else damo_storage_dump takes."""
+        if condition is not None and not isinstance(condition, Parameters):
+            super().dump(path, condition)
+        write = super().dump
+        _dump(lambda revised: write(path, _bag(revised)), {} if condition is None else _values(condition), NotFoundError)
+
+    def checkpoint(self, path):
+        """checkpoint(path): makes a directory path-MILLISECONDS with everything, and path a link to
+        it: the latest, if there are several."""
+        _checkpoint(self._checkpoint, path)
+
+    def _checkpoint(self, path):
+        super().checkpoint(path)
+
+    def load_from_checkpoint(self, path):
+        """load_from_checkpoint(path): replaces everything by what the checkpoint has; what was there
+        stays when it is refused. A file of damo-embedding is imported instead."""
+        if os.path.isfile(os.fspath(path)):
+            groups = [entry["group"] for entry in _json.loads(self._describe())["groups"]]
+            self._old_files.load(os.fsdecode(path), groups, self._bring_in)
+            return
+        super().load_from_checkpoint(os.path.realpath(path) if os.path.islink(path) else path)
+        self._old_files.forget()
+
+    def _bring_in(self, path, group):
+        """The report of an import, and the error that it ended with."""
+        error = None
+        try:
+            self._import(path, _bag({} if group is None else {"group": group}))
+        except InvalidArgumentError as caught:
+            error = caught
+        return _json.loads(self._import_report()), error
+
+
+class PyEmbedding(_Embedding):
+    __doc__ = _Embedding.__doc__
+
+    def __init__(self, storage, optimizer, initializer, dim, group=0):
+        super().__init__(storage, optimizer, initializer, dim, group)
+        storage._old_files.opened(group.__index__(), storage._bring_in)
+
+    def lookup(self, keys, w):
+        """lookup(keys, w): fills w, of len(keys) * dim float32 or (len(keys), dim), with the rows of
+        keys, in their order. A key that is seen for the first time gets a row. Other threads run
+        meanwhile."""
+        return super().lookup(_keys(keys), w)
+
+    def apply_gradients(self, keys, gds):
+        """apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that
+        is given twice is stepped twice. All rows change or none does: a gradient that is NaN or
+        infinite is a ValueError. Other threads run meanwhile."""
+        return super().apply_gradients(_keys(keys), gds)
+
+
+class PyDamo(_Served):
+    __doc__ = _Served.__doc__
+    _parts = (Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding)
+    _warn = staticmethod(_warn)
+
+%}

@@ -1,0 +1,297 @@
+"""What releases of damo-embedding took: accepted here with one warning that says what to write instead."""
+
+import glob
+import json
+import os
+
+import numpy as np
+
+import damo
+from support import FIXTURES, Case, floats, initializer, keys, optimizer, parameters
+from test_storage import read_classic
+
+
+def row(made, step=0):
+    w = floats(0)
+    made.call(w, floats(-1), step)
+    return float(w[0])
+
+
+def fixture(release, name):
+    return os.path.join(FIXTURES, release, name)
+
+
+def values(release, name):
+    with open(fixture(release, name + ".json")) as file:
+        return json.load(file)
+
+
+def read_counted(path):
+    """docs/formats.md: groups with their dims, and {(group, key): weights}."""
+    with open(path, "rb") as file:
+        data = file.read()
+    n = int(np.frombuffer(data, "<i4", 1)[0])
+    groups, dims = np.frombuffer(data, "<i4", 2 * n, 4).reshape(2, n).tolist()
+    dim_of, rows, at = dict(zip(groups, dims)), {}, 4 + 16 * n
+    while at < len(data):
+        (key,), (group,) = np.frombuffer(data, "<i8", 1, at), np.frombuffer(data, "<i4", 1, at + 8)
+        rows[int(group), int(key)] = np.frombuffer(data, "<f4", dim_of[group], at + 12).tolist()
+        at += 12 + 4 * dim_of[group]
+    return dim_of, rows
+
+
+class Kinds(Case):
+    def schedule(self, words, step, **values):
+        made = self.warned(
+            words, damo.PyOptimizer, parameters(name="sgd", gamma=1.0), parameters(**values)
+        )
+        return row(made, step)
+
+    def test_made_without_arguments(self):
+        self.assertAlmostEqual(
+            row(self.warned(["PyOptimizer()", "'sgd'", "0.001"], damo.PyOptimizer)), 1e-3
+        )
+        w = floats(9, 9)
+        self.warned(["PyInitializer()", "'zeros'"], damo.PyInitializer).call(w)
+        self.assertEqual(w.tolist(), [0, 0])
+        passes = self.warned(["PyFilter()", "path"], damo.PyFilter)
+        self.assertIs(passes.check(5), True)
+        self.assertIsNone(passes.add(3, 5, 1))
+        self.assertIs(passes.check(3, 5), True)
+        self.assert_fails(TypeError, [], passes.check)
+        self.assert_fails(TypeError, [], passes.add, 1)
+        self.assert_fails((TypeError, ValueError), [], damo.PyFilter, damo.Parameters())
+
+    def test_an_empty_schedule_is_none(self):
+        self.assertEqual(
+            self.schedule(
+                ["empty 'name'", "leave scheduler_params out"], 7, name="", decay_steps=3
+            ),
+            1,
+        )
+
+    def test_another_name_of_inverse_time_decay(self):
+        words = ["'inverse_time_lr_scheduler'", "'inverse_time_decay'"]
+        self.assertAlmostEqual(
+            self.schedule(
+                words, 4, name="inverse_time_lr_scheduler", decay_steps=4, decay_rate=0.5
+            ),
+            2 / 3,
+            places=6,
+        )
+
+    def test_steps_that_are_floats(self):
+        for given, whole in ((4.0, 4), (4.4, 4), (0.2, 1), (1e6, 1_000_000)):
+            rate = self.schedule(
+                ["decay_steps", f"{whole} is taken"],
+                4,
+                name="exponential_decay",
+                decay_steps=given,
+                decay_rate=0.5,
+            )
+            self.assertAlmostEqual(rate, 0.5 ** (4 / whole), places=6)
+        for bad in (-4.0, 0.0, float("nan"), float("inf")):
+            with self.assertRaises((ValueError, UserWarning, TypeError)):
+                damo.PyOptimizer(
+                    parameters(name="sgd"), parameters(name="cosine_decay", decay_steps=bad)
+                )
+
+    def test_decay_rate_of_polynomial_decay(self):
+        words = ["'polynomial_decay'", "'decay_rate'", "ignored"]
+        rate = self.schedule(
+            words, 5, name="polynomial_decay", decay_steps=10, decay_rate=0.5, end_learning_rate=0.0
+        )
+        self.assertAlmostEqual(rate, 0.5, places=6)
+
+    def test_parameters_that_a_kind_does_not_know(self):
+        words = ["optimizer 'sgd'", "'gama'", "'gamma'", "ignored"]
+        made = self.warned(words, damo.PyOptimizer, parameters(name="sgd", gama=7, gamma=0.5))
+        self.assertEqual(row(made), 0.5)
+        made = self.warned(
+            ["initializer 'constant'", "'stddev'"],
+            damo.PyInitializer,
+            parameters(name="constant", value=3, stddev=1),
+        )
+        w = floats(0)
+        made.call(w)
+        self.assertEqual(w[0], 3)
+        # A value that is wrong stays wrong, and so does another kind.
+        self.assert_fails(
+            ValueError, ["gamma"], damo.PyOptimizer, parameters(name="sgd", gamma="1")
+        )
+        self.assert_fails(
+            ValueError, ["'wonder'"], damo.PyOptimizer, parameters(name="wonder", gama=1)
+        )
+
+    def test_global_step(self):
+        made = damo.PyOptimizer(
+            parameters(name="sgd", gamma=1.0),
+            parameters(name="exponential_decay", decay_steps=1, decay_rate=0.5),
+        )
+        w = floats(0)
+        self.warned(["global_step", "step"], made.call, w, floats(-1), global_step=2)
+        self.assertEqual(w[0], 0.25)
+        self.assert_fails(TypeError, [], lambda: made.call(w, floats(-1), steps=2))
+
+
+class Keys(Case):
+    def test_lists_and_int32(self):
+        embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
+        for given in ([5, -6, 2**63], (5, np.int64(-6), 2**63 + 0), []):
+            w = np.full(len(given), 9, np.float32)
+            self.warned(["int64", "list"], embedding.lookup, given, w)
+            self.assertEqual(w.tolist(), [0] * len(given))
+        self.warned(["int64"], embedding.apply_gradients, [5, 2**63], floats(1, 2))
+        self.warned(
+            ["int32", "astype"], embedding.apply_gradients, np.array([5, 7], np.int32), floats(1, 2)
+        )
+        w = np.full(4, 9, np.float32)
+        embedding.lookup(np.array([5, -(2**63), 7, -6]), w)
+        self.assertEqual(w.tolist(), [-2, -2, -2, 0])
+        self.warned(["int32"], embedding.lookup, np.arange(5, 9, dtype=np.int32)[::2], w[:2])
+        self.assertEqual(w[:2].tolist(), [-2, -2])
+
+
+class Files(Case):
+    def embedding(self, storage, group=1, dim=2):
+        return damo.PyEmbedding(
+            storage, optimizer("sgd", gamma=1.0), initializer("ones"), dim, group
+        )
+
+    def test_dumps_as_a_release_wrote_them(self):
+        storage = self.storage()
+        self.embedding(storage).apply_gradients(keys(5), floats(0.5, 0.25))
+        self.addCleanup(damo.write_as, None)
+        rows = {(1, 5): [0.5, 0.75]}
+        for release, width in ((None, 256), ("1.0.5", 1024), (None, 256)):
+            damo.write_as(release)
+            storage.dump(self.path("dump"))
+            self.assertEqual(read_classic(self.path("dump"), width)[2], rows)
+        for release in ("1.0.6", "1.1.3", "1.1.12"):
+            damo.write_as(release)
+            storage.dump(self.path("dump"))
+            self.assertEqual(read_counted(self.path("dump")), ({1: 2}, rows))
+        storage.dump(self.path("dump"), parameters(format="classic"))
+        self.assertEqual(read_classic(self.path("dump"))[2], rows)
+        for release in ("1.0.4", "2", "", 1.1):
+            self.assert_fails((ValueError, TypeError), [], damo.write_as, release)
+
+    def test_a_dump_of_a_group_that_is_not_there_is_empty(self):
+        storage = self.storage()
+        self.embedding(storage).apply_gradients(keys(5), floats(0.5, 0.25))
+        self.warned(
+            ["group 7", "open the group"], storage.dump, self.path("dump"), parameters(group=7)
+        )
+        dims, counts, rows = read_classic(self.path("dump"))
+        self.assertEqual((rows, counts.sum(), dims[1]), ({}, 0, 2))
+        self.warned(
+            ["group 7"],
+            storage.dump,
+            self.path("dump"),
+            parameters(group=7, format="counted", min_count=1),
+        )
+        self.assertEqual(read_counted(self.path("dump")), ({1: 2}, {}))
+        self.assert_fails(
+            ValueError, ["70000"], storage.dump, self.path("dump"), parameters(group=70000)
+        )
+
+    def test_a_second_checkpoint_under_one_path(self):
+        storage = self.storage()
+        embedding = self.embedding(storage)
+        weights = []
+        for number in range(3):
+            embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+            if number == 0:
+                storage.checkpoint(self.path("cp"))
+            else:
+                self.warned(
+                    ["'" + self.path("cp") + "'", "a name of its own"],
+                    storage.checkpoint,
+                    self.path("cp"),
+                )
+            made = sorted(
+                glob.glob(self.path("cp-*")), key=lambda path: int(path.rsplit("-", 1)[1])
+            )
+            self.assertEqual(len(made), number + 1)
+            self.assertEqual(os.path.realpath(self.path("cp")), os.path.realpath(made[-1]))
+            weights.append(self.rows(embedding))
+        for path, expected in [(self.path("cp"), weights[2]), *zip(made, weights)]:
+            storage.load_from_checkpoint(path)
+            self.assertEqual(self.rows(embedding), expected)
+
+    def test_a_checkpoint_where_something_else_is(self):
+        storage = self.storage()
+        os.mkdir(self.path("cp"))
+        self.warned(["there already", self.path("cp-")], storage.checkpoint, self.path("cp"))
+        self.assertEqual(os.listdir(self.path("cp")), [])
+        storage.load_from_checkpoint(*glob.glob(self.path("cp-*")))
+
+    def rows(self, embedding):
+        w = np.zeros(2, np.float32)
+        embedding.lookup(keys(5), w)
+        return w.tolist()
+
+
+class OldFiles(Case):
+    def open_group(self, storage, group):
+        bag = parameters(name=group["optimizer"], **group["parameters"])
+        return damo.PyEmbedding(
+            storage, damo.PyOptimizer(bag), initializer("zeros"), group["dim"], group["group"]
+        )
+
+    def assert_rows(self, embedding, group, rows):
+        for expected in rows:
+            if expected["group"] == group["group"]:
+                w = np.zeros(group["dim"], np.float32)
+                embedding.lookup(keys(expected["key"]), w)
+                self.assertEqual(w.tolist(), floats(*expected["weights"]).tolist())
+
+    def test_loaded_after_groups_are_opened(self):
+        for release in ("1.0.5", "1.0.6", "1.1.3", "1.1.11", "1.1.12"):
+            known = values(release, "all")
+            storage = self.storage(release)
+            opened = [(self.open_group(storage, group), group) for group in known["groups"]]
+            self.warned(
+                ["damo-embedding", "60 rows", "damo import"],
+                storage.load_from_checkpoint,
+                fixture(release, "all.checkpoint"),
+            )
+            for embedding, group in opened:
+                self.assert_rows(embedding, group, known["rows"])
+
+    def test_loaded_before_groups_are_opened(self):
+        known = values("1.1.12", "all")
+        storage, path = self.storage(), fixture("1.1.12", "all.checkpoint")
+        first = self.open_group(storage, known["groups"][0])
+        self.warned(
+            ["5 rows came in", "55 of groups that are not open yet"],
+            storage.load_from_checkpoint,
+            path,
+        )
+        # What was trained since stays when another group is opened.
+        first.apply_gradients(keys(1), floats(1))
+        w, again = floats(0), floats(0)
+        first.lookup(keys(1), w)
+        for group in known["groups"][1:]:
+            self.assert_rows(self.open_group(storage, group), group, known["rows"])
+        first.lookup(keys(1), again)
+        self.assertEqual(again[0], w[0])
+        # Into a storage without any group.
+        storage = self.storage("other")
+        self.warned(["0 rows came in", "60 of groups"], storage.load_from_checkpoint, path)
+        self.assert_rows(
+            self.open_group(storage, known["groups"][7]), known["groups"][7], known["rows"]
+        )
+
+    def test_what_does_not_fit_is_an_error(self):
+        storage, path = self.storage(), fixture("1.1.12", "sgd3.checkpoint")
+        other = damo.PyEmbedding(storage, optimizer("sgd"), initializer("zeros"), 2, 0)
+        self.assert_fails(
+            ValueError, ["its dim is 3; the group has 2"], storage.load_from_checkpoint, path
+        )
+        with open(self.path("file"), "wb") as file:
+            file.write(b"no checkpoint at all")
+        self.assert_fails(
+            OSError, ["file"], storage.load_from_checkpoint, self.path("file"), status="CORRUPTION"
+        )
+        self.assertIsNotNone(other)
