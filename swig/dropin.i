@@ -144,6 +144,11 @@ class PyEmbedding(_Embedding):
         infinite is a ValueError. Other threads run meanwhile."""
         return super().apply_gradients(_keys(keys), gds)
 
+    def step(self, keys, gds):
+        """step(keys, gds): apply_gradients, as 1.1.0 to 1.1.3 also called it."""
+        _called_step()
+        return self.apply_gradients(keys, gds)
+
 
 class PyDamo(_Served):
     __doc__ = _Served.__doc__

@@ -124,6 +124,11 @@ def _schedule(values):
     return values
 
 
+def _called_step():
+    """PyEmbedding.step."""
+    _warn("PyEmbedding.step is called apply_gradients here; call that")
+
+
 def _step(given, global_step):
     """The step of PyOptimizer.call, whose keyword damo-embedding called global_step."""
     if global_step is None:

@@ -245,6 +245,11 @@ class PyEmbedding:
             self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
         )
 
+    def step(self, keys: np.ndarray, gds: np.ndarray) -> None:
+        """apply_gradients, as 1.1.0 to 1.1.3 also called it."""
+        rules._called_step()
+        self.apply_gradients(keys, gds)
+
 
 class PyDamo(served._Served):
     __doc__ = served._Served.__doc__

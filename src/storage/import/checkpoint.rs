@@ -52,7 +52,7 @@ impl Dims {
         let floats = self.value_len.saturating_sub(layout.bytes()) / 4;
         match dim.map(u64::try_from) {
             Some(Ok(dim)) if dim > 0 => {
-                (floats % dim == 0 && (1..=4).contains(&(floats / dim))) || floats == dim + 1
+                (floats.is_multiple_of(dim) && (1..=4).contains(&(floats / dim))) || floats == dim + 1
             }
             _ => false,
         }

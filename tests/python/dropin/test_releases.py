@@ -152,6 +152,14 @@ class Keys(Case):
         self.assertEqual(w[:2].tolist(), [-2, -2])
 
 
+    def test_step_of_an_embedding(self):
+        embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
+        self.warned(["apply_gradients"], embedding.step, keys(5, 5), floats(1, 2))
+        w = floats(0)
+        embedding.lookup(keys(5), w)
+        self.assertEqual(w[0], -3)
+
+
 class Files(Case):
     def embedding(self, storage, group=1, dim=2):
         return damo.PyEmbedding(
