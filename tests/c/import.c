@@ -59,6 +59,22 @@ int main(int argc, char **argv) {
   CHECK(strstr(json, "\"records\":3,\"imported\":2,\"without_state\":0,\"order\":\"time_first\"") != NULL);
   CHECK(strstr(json, "{\"reason\":\"unknown_group\",\"records\":1,\"first\":\"record 1 (group 9 key 1)") != NULL);
 
+  /* A group that the file does not have is no error; options that are wrong change no counts. */
+  damo_params *options = damo_params_new();
+  CHECK_OK(damo_params_set_int(options, "group", 5));
+  CHECK_OK(damo_storage_import_with(storage, path, options, &imported, &refused));
+  CHECK(imported == 0 && refused == 0);
+  CHECK_OK(damo_params_set_int(options, "group", 4));
+  CHECK_OK(damo_storage_import_with(storage, path, options, &imported, NULL));
+  CHECK(imported == 2 && refused == 0);
+  CHECK_OK(damo_params_set_str(options, "format", "tabular"));
+  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused), DAMO_STATUS_INVALID_ARGUMENT,
+              "damo_storage_import_with", "tabular", "'counted'");
+  CHECK(imported == 2 && refused == 0);
+  damo_params_free(options);
+  CHECK_OK(damo_storage_import_with(storage, path, NULL, NULL, &refused));
+  CHECK(refused == 1);
+
   const int64_t keys[2] = {-7, 8};
   float weights[2 * DIM] = {0};
   uint8_t found[2] = {0};
