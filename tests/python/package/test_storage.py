@@ -9,7 +9,7 @@ import threading
 import numpy as np
 
 import damo
-from support import Case, floats
+from support import CHECKOUT, Case, floats
 
 
 class Names(Case):
@@ -306,6 +306,21 @@ class Life(Case):
         with open(self.path("old"), "r+b") as file:
             file.truncate(50)
         self.assert_fails(damo.CorruptionError, [], storage.import_file, self.path("old"))
+
+    def test_imports_by_format_and_group(self):
+        fixtures = CHECKOUT / "tests" / "import" / "fixtures" / "1.1.12"
+        storage = self.storage()
+        ones = storage.embedding(0, dim=1, optimizer=damo.SGD(), initializer=damo.Zeros())
+        storage.embedding("other", dim=2, optimizer=damo.SGD(), initializer=damo.Zeros())
+        self.assert_fails(ValueError, ["none of its 5", "its dim is 3"], storage.import_file, fixtures / "sgd3.dump")
+        report = storage.import_file(fixtures / "sgd1.checkpoint", format="checkpoint", group=0)
+        self.assertEqual((report["imported"], report["value_header"], report["order"]), (5, 40, "num_first"))
+        report = storage.import_file(fixtures / "sgd1.dump", group="other")
+        self.assertEqual((report["imported"], report["other_groups"], report["format"]), (0, 5, "counted"))
+        self.assertEqual(len(ones), 5)
+        self.assert_fails(ValueError, ["'classic'"], storage.import_file, fixtures / "sgd1.dump", format="tabular")
+        storage.dump(self.path("dump"), format="counted")
+        self.assertEqual(storage.import_file(self.path("dump"), format="counted")["imported"], 5)
 
     def test_classic_dumps(self):
         storage = self.storage()
