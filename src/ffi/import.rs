@@ -81,7 +81,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
         // SAFETY: as above.
         let (options, imported, refused) = unsafe {
             (
-                arguments::params(options),
+                arguments::params(options, "options")?,
                 arguments::optional_out(imported, "imported")?,
                 arguments::optional_out(refused, "refused")?,
             )
