@@ -1054,9 +1054,9 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
  *
  * The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
  * optimizer that they had. A row that exists is replaced. A checkpoint's update_time and update_num are kept; a row of
- * a dump has the time of the import and no updates. A record with weights only gets a state of zeros. A record that
- * does not fit is left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
- * That is an error only when none could be taken. Memory does not grow with the file.
+ * a dump has the time of the import and no updates. A record with weights only gets the state of an inserted row. A
+ * record that does not fit is left out: damo_storage_import_counted tells how many there were,
+ * damo_storage_import_report why. That is an error only when none could be taken. Memory does not grow with the file.
  *
  * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is
  * on disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may

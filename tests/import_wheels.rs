@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{failure, initializer, open, params, peek};
+use common::{failure, initializer, open, optimizer, params, peek};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::optimizer::Optimizer;
-use damo::params::Params;
+use damo::params::{Params, Value as Parameter};
 use damo::storage::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Storage};
 use serde_json::Value;
 
@@ -141,11 +141,46 @@ fn dumps_of_every_release_come_in_as_weights() {
             let format = if release == "1.0.5" { Format::Classic } else { Format::Counted };
             assert_eq!((report.format, report.order), (format, FieldOrder::Absent), "{release} {set}");
             for row in rows {
-                let record = embeddings[&number(&row["group"])].record(number(&row["key"])).unwrap();
+                let (embedding, key) = (&embeddings[&number(&row["group"])], number(&row["key"]));
+                let record = embedding.record(key).unwrap();
                 assert_eq!(record.data[..record.dim], weights(row), "{release} {set} {row}");
-                assert!(record.data[record.dim..].iter().all(|state| *state == 0.0));
                 assert_eq!((record.update_num, record.update_time), (0, 1_900_000_000_000));
+                embedding.insert(&[key], &weights(row)).unwrap();
+                assert_eq!(record.data, embedding.record(key).unwrap().data, "as it is inserted");
             }
+        }
+    }
+}
+
+#[test]
+fn weights_of_a_dump_begin_with_the_optimizers_own_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = values("1.0.6", "sgd3");
+    let (half, lambda1) =
+        ([("initial_accumulator_value", Parameter::Float(0.5))], [("lambda1", Parameter::Float(0.25))]);
+    let kinds: [(&str, &[(&str, Parameter)]); 4] =
+        [("adagrad", &half), ("rowwise_adagrad", &half), ("ftrl", &half), ("ftrl", &lambda1)];
+    for (place, (name, list)) in kinds.into_iter().enumerate() {
+        let storage = open(&folder.path().join(place.to_string()));
+        let embedding = Embedding::new(
+            storage.clone(),
+            optimizer(name, list),
+            initializer("ones", &[]),
+            3,
+            0,
+            &params(&[]),
+        )
+        .unwrap();
+        import(&storage, &fixture("1.0.6", "sgd3", "dump"));
+        for row in values["rows"].as_array().unwrap() {
+            let (key, weights) = (number(&row["key"]), weights(row));
+            let imported = embedding.record(key).unwrap().data;
+            assert!(imported[3..].iter().any(|state| *state != 0.0), "{name} {list:?}");
+            embedding.insert(&[key], &weights).unwrap();
+            assert_eq!(imported, embedding.record(key).unwrap().data, "{name} {list:?}");
+            // A gradient of nothing leaves a fixed point where it is.
+            embedding.apply_gradients(&[key], &[0.0; 3]).unwrap();
+            assert_eq!(embedding.record(key).unwrap().data[..3], weights, "{name} {list:?}");
         }
     }
 }

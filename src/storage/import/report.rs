@@ -111,7 +111,7 @@ pub struct Imported {
     pub records: u64,
     /// Those that are rows now; of a key that is there twice each counts, and the last is the row.
     pub imported: u64,
-    /// Of these, rows without state, which begin with zeros.
+    /// Of these, rows without state, which begin as inserted ones do.
     pub without_state: u64,
     pub order: FieldOrder,
     pub format: Format,

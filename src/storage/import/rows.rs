@@ -91,7 +91,7 @@ impl<'a> Import<'a> {
             target.batch.floats.truncate(start);
             return Ok(());
         }
-        target.add(time, num, record.key, start + row_len)?;
+        target.add(time, num, record.key, start)?;
         report.imported += 1;
         report.without_state += u64::from(record.floats != row_len as u64);
         self.waiting_bytes += row_bytes(row_len);
@@ -176,18 +176,24 @@ fn target<'a>(
 }
 
 impl Target {
-    /// Adds a row whose floats are there; the state is filled up with zeros.
-    fn add(&mut self, time: u64, num: u64, key: i64, floats_len: usize) -> Result<()> {
+    /// Adds a row whose floats are there from `start` on. Weights alone get the state with which the
+    /// optimizer goes on from them, as inserted ones do.
+    fn add(&mut self, time: u64, num: u64, key: i64, start: usize) -> Result<()> {
+        let (dim, row_len) = (self.table.dim(), self.table.row_len());
         let batch = &mut self.batch;
         reserve(&mut batch.keys, 1)?;
         reserve(&mut batch.update_times, 1)?;
         reserve(&mut batch.update_nums, 1)?;
-        let missing = floats_len.saturating_sub(batch.floats.len());
+        let missing = (start + row_len).saturating_sub(batch.floats.len());
         reserve(&mut batch.floats, missing)?;
         batch.keys.push(key);
         batch.update_times.push(time);
         batch.update_nums.push(num);
-        batch.floats.resize(floats_len, 0.0);
+        if missing > 0 {
+            batch.floats.resize(start + row_len, 0.0);
+            let (weights, state) = batch.floats.split_at_mut(start + dim);
+            self.table.optimizer().begin_at(weights.get(start..).unwrap_or_default(), state);
+        }
         Ok(())
     }
 
