@@ -125,7 +125,8 @@ fn rows_of_every_optimizer_come_in_as_they_were_in_both_orders() {
                 if key == 7 {
                     // Weights alone.
                     file.last_mut().unwrap().data.truncate(DIM);
-                    row[DIM..].fill(0.0);
+                    let (weights, state) = row.split_at_mut(DIM);
+                    optimizer(name, &[]).begin_at(weights, state);
                 }
                 let (update_time, update_num) = (time as u64, num as u64);
                 expected.push(Record {

@@ -175,7 +175,8 @@ fn weights_of_a_dump_begin_with_the_optimizers_own_state() {
         for row in values["rows"].as_array().unwrap() {
             let (key, weights) = (number(&row["key"]), weights(row));
             let imported = embedding.record(key).unwrap().data;
-            assert!(imported[3..].iter().any(|state| *state != 0.0), "{name} {list:?}");
+            let begins = imported[3..].iter().any(|state| *state != 0.0);
+            assert!(begins || weights == [0.0; 3], "{name} {list:?}");
             embedding.insert(&[key], &weights).unwrap();
             assert_eq!(imported, embedding.record(key).unwrap().data, "{name} {list:?}");
             // A gradient of nothing leaves a fixed point where it is.

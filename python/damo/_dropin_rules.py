@@ -92,10 +92,8 @@ def _default(what, name, **values):
 def _pass_all():
     """PyFilter without parameters."""
     _warn(
-        
         "PyFilter() lets every key pass, as damo-embedding's did; give it a damo.Parameters() "
         "with path, or leave it out"
-    
     )
 
 
@@ -114,9 +112,10 @@ def _schedule(values):
         values["name"] = "inverse_time_decay"
     for name in ("decay_steps", "warmup_steps"):
         value = values.get(name)
-        if isinstance(value, float) and value == value and abs(value) < 2**53:
-            # A schedule has one step at least; the library refuses what is not positive.
-            whole = max(1, round(value)) if value > 0 else int(value)
+        # A schedule has one step at least. What the library refuses as a number stays as it is.
+        least = 1 if name == "decay_steps" else 0
+        if isinstance(value, float) and (0 < value < 2**53 or value == least):
+            whole = max(least, round(value))
             _warn(
                 f"{name} is {value}, and steps are whole numbers: {whole} is taken; give it as an int"
             )

@@ -19,7 +19,8 @@ class _Served:
     and optimizer, objects with a name and parameters; reload_dir, a checkpoint that is loaded at
     every opening if it is there: damo's, or a file of damo-embedding.
 
-    Key 0 is padding: it has no row, pull does not write its place, and push does not step it.
+    Key 0 is padding: it has no row, pull does not write its place, and push does not step it. Rows
+    are made by pull only.
     """
 
     # Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding.
@@ -130,9 +131,10 @@ class _Served:
         return getattr(w, "dtype", None) == "float32" and w.flags.c_contiguous
 
     def push(self, *arguments):
-        """push([step,] group, keys, gds): steps the optimizer.
+        """push([step,] group, keys, gds): steps the optimizer for keys that have a row.
 
-        1.1.12 has the step first; it changes nothing.
+        Gradients of keys that were never pulled are dropped, as they were by the releases. 1.1.12
+        has the step first; it changes nothing.
         """
         import numpy
 
@@ -154,6 +156,11 @@ class _Served:
             )
         if real is not None:
             keys, gradients = keys[real], gradients.reshape(-1, dim)[real].reshape(-1)
+        known = numpy.frombuffer(
+            embedding._known(keys, numpy.empty(gradients.size, numpy.float32)), numpy.bool_
+        )
+        if not known.all():
+            keys, gradients = keys[known], gradients.reshape(-1, dim)[known].reshape(-1)
         embedding.apply_gradients(keys, gradients)
 
     def dump(self, path):

@@ -245,6 +245,10 @@ class PyEmbedding:
             self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
         )
 
+    def _known(self, keys: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+        """A byte for each key: whether it has a row. scratch: float32, dim for each key."""
+        return self._embedding.peek(keys, out=scratch.reshape(keys.size, -1) if keys.size else None)[1]
+
     def step(self, keys: np.ndarray, gds: np.ndarray) -> None:
         """apply_gradients, as 1.1.0 to 1.1.3 also called it."""
         rules._called_step()

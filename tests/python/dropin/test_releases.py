@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import warnings
 
 import numpy as np
 
@@ -90,10 +91,19 @@ class Kinds(Case):
                 decay_rate=0.5,
             )
             self.assertAlmostEqual(rate, 0.5 ** (4 / whole), places=6)
-        for bad in (-4.0, 0.0, float("nan"), float("inf")):
-            with self.assertRaises((ValueError, UserWarning, TypeError)):
-                damo.PyOptimizer(
-                    parameters(name="sgd"), parameters(name="cosine_decay", decay_steps=bad)
+        self.schedule(
+            ["warmup_steps is 0.0", "0 is taken"],
+            4,
+            name="cosine_decay",
+            decay_steps=9,
+            warmup_steps=0.0,
+        )
+        for bad in (-4.0, 0.0, float("nan"), float("inf"), 1e300):
+            schedule = parameters(name="cosine_decay", decay_steps=bad)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what is refused is not also warned of
+                self.assert_fails(
+                    ValueError, ["decay_steps"], damo.PyOptimizer, parameters(name="sgd"), schedule
                 )
 
     def test_decay_rate_of_polynomial_decay(self):
@@ -150,7 +160,6 @@ class Keys(Case):
         self.assertEqual(w.tolist(), [-2, -2, -2, 0])
         self.warned(["int32"], embedding.lookup, np.arange(5, 9, dtype=np.int32)[::2], w[:2])
         self.assertEqual(w[:2].tolist(), [-2, -2])
-
 
     def test_step_of_an_embedding(self):
         embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)

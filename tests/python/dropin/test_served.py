@@ -47,6 +47,22 @@ class Served(Case):
         table.push(10**6, 3, keys(5), floats(-1))  # the step changes nothing
         np.testing.assert_allclose(self.pull(table, 3, [5], 1), [0.125], rtol=1e-5)
 
+    def test_gradients_of_keys_that_were_never_pulled_are_dropped(self):
+        table = damo.PyDamo(self.configuration())
+        table.push(0, keys(5, 6), floats(1, 1, 1, 1))
+        self.pull(table, 0, [7], 2)
+        # Some of the keys, in any order, given twice, and padding between them.
+        table.push(0, keys(8, 7, 0, 9, 7), floats(5, 5, 1, 2, 6, 6, 7, 7, 1, 2))
+        table.push(3, keys(7), floats(1))  # of another group
+        table.push(0, keys(0, 11), floats(1, 1, 1, 1))
+        table.dump(self.path("dump"))
+        self.assertEqual(read_counted(self.path("dump"))[1], {(0, 7): [-1, -3]})
+        self.assertEqual(self.pull(table, 0, [5, 8, 9, 11], 2), [1] * 8)
+        self.assertEqual(self.pull(table, 3, [7], 1), [0])
+        # From its pull on a key is known.
+        table.push(0, keys(5), floats(1, 1))
+        self.assertEqual(self.pull(table, 0, [5], 2), [0, 0])
+
     def test_key_0_is_padding(self):
         table = damo.PyDamo(self.configuration())
         self.assertEqual(self.pull(table, 0, [0, 7, 0], 2), [9, 9, 1, 1, 9, 9])
