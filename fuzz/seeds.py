@@ -103,6 +103,10 @@ def journals():
     write("journal_write", "kinds", bytes([0, 1]) + kinds)
     rotations = b"".join(bytes([op, 1, 2]) + bytes(5) for op in (0, 7, 8, 7, 7, 4, 6))
     write("journal_write", "rotations", bytes([40, 0]) + rotations)
+    # Found by fuzzing: the cut is in the last record of a file that another one follows.
+    found = [b">KK%020d.journal" % 4, b"K" * 5, b"%020d.journal" % 4]
+    found += [b"K" * 27, b"\xff\xff\\\xfe\2{{{\2{{{{\0\0\0\0{{{{\3\4\5\0\0"]
+    write("journal_write", "rotated-and-cut", b"".join(found))
 
 
 # Rows
