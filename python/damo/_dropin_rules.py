@@ -137,24 +137,25 @@ def _step(given, global_step):
 
 
 def _keys(values):
-    """A list, a tuple or an array of int32 as a buffer of int64; other keys as they are."""
-    if isinstance(values, (list, tuple)):
+    """A list, a tuple, a range or an array of short integers as int64; other keys as they are."""
+    if isinstance(values, (list, tuple, range)):
         if any(isinstance(key, bool) or not hasattr(key, "__index__") for key in values):
             return values
         numbers = [key.__index__() for key in values]
         if any(not -(2**63) <= key < 2**64 for key in numbers):
             return values
-        _warn("keys are a list or tuple; make them a NumPy array of int64 once")
+        _warn(f"keys are a {type(values).__name__}; make them a NumPy array of int64 once")
         return array.array("q", [key - 2**64 if key >= 2**63 else key for key in numbers])
     dtype = getattr(values, "dtype", None)
     # Not str(dtype): it imports, which cannot be done while the interpreter ends.
     if (
-        getattr(dtype, "kind", "") == "i"
-        and dtype.itemsize == 4
+        getattr(dtype, "kind", "") in ("i", "u")
+        and dtype.itemsize <= 4
         and dtype.isnative
         and values.ndim == 1
     ):
-        _warn("keys are of int32; make them an array of int64, keys.astype(numpy.int64)")
+        name = ("u" if dtype.kind == "u" else "") + f"int{8 * dtype.itemsize}"
+        _warn(f"keys are of {name}; make them an array of int64, keys.astype(numpy.int64)")
         return values.astype("int64")
     return values
 

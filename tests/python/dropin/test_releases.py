@@ -99,11 +99,15 @@ class Kinds(Case):
             warmup_steps=0.0,
         )
         for bad in (-4.0, 0.0, float("nan"), float("inf"), 1e300):
-            schedule = parameters(name="cosine_decay", decay_steps=bad)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # what is refused is not also warned of
                 self.assert_fails(
-                    ValueError, ["decay_steps"], damo.PyOptimizer, parameters(name="sgd"), schedule
+                    ValueError,
+                    ["decay_steps"],
+                    lambda steps: damo.PyOptimizer(
+                        parameters(name="sgd"), parameters(name="cosine_decay", decay_steps=steps)
+                    ),
+                    bad,
                 )
 
     def test_decay_rate_of_polynomial_decay(self):
@@ -149,7 +153,7 @@ class Keys(Case):
         embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
         for given in ([5, -6, 2**63], (5, np.int64(-6), 2**63 + 0), []):
             w = np.full(len(given), 9, np.float32)
-            self.warned(["int64", "list"], embedding.lookup, given, w)
+            self.warned(["int64", type(given).__name__], embedding.lookup, given, w)
             self.assertEqual(w.tolist(), [0] * len(given))
         self.warned(["int64"], embedding.apply_gradients, [5, 2**63], floats(1, 2))
         self.warned(
@@ -160,6 +164,29 @@ class Keys(Case):
         self.assertEqual(w.tolist(), [-2, -2, -2, 0])
         self.warned(["int32"], embedding.lookup, np.arange(5, 9, dtype=np.int32)[::2], w[:2])
         self.assertEqual(w[:2].tolist(), [-2, -2])
+
+    def test_ranges_and_other_short_integers(self):
+        embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
+        self.warned(["range"], embedding.apply_gradients, range(5, 7), floats(1, 2))
+        for dtype in ("uint32", "int16", "uint16", "int8"):
+            w = np.full(2, 9, np.float32)
+            self.warned(
+                ["keys are of " + dtype, "astype"], embedding.lookup, np.array([6, 5], dtype), w
+            )
+            self.assertEqual(w.tolist(), [-2, -1])
+        # What is no number of a key, or has another shape, is refused as ever.
+        for wrong in (
+            [1.5],
+            [True],
+            [2**64],
+            ["1"],
+            np.array([1.0]),
+            np.array([[1]], np.int32),
+            np.array([1], ">i4"),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                self.assert_fails((TypeError, ValueError), [], embedding.lookup, wrong, floats(0))
 
     def test_step_of_an_embedding(self):
         embedding = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
