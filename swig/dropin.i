@@ -69,16 +69,19 @@ class PyFilter(_Filter):
         else:
             _pass_all()
 
-    def check(self, *group_and_key):
+    def check(self, *group_and_key, **named):
         """check([group,] key) -> bool: whether key was added as often as the parameter count says."""
-        if self._passes_all and len(group_and_key) in (1, 2):
+        if self._passes_all:
+            _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
             return True
-        return super().check(*group_and_key)
+        return super().check(*group_and_key, **named)
 
-    def add(self, *group_key_and_num):
+    def add(self, *group_key_and_num, **named):
         """add([group,] key, num): adds num to how often key was seen."""
-        if not self._passes_all or len(group_key_and_num) not in (2, 3):
-            super().add(*group_key_and_num)
+        if self._passes_all:
+            _group_first("PyFilter.add", ("group", "key", "num"), group_key_and_num, named)
+        else:
+            super().add(*group_key_and_num, **named)
 
 
 class PyStorage(_Storage):

@@ -6,7 +6,8 @@ from typing import Literal, Optional, SupportsIndex, TypedDict
 
 Durability = Literal["process", "power", "checkpoint"]
 Duplicates = Literal["sum", "mean", "sequential"]
-DumpFormat = Literal["table", "classic"]
+DumpFormat = Literal["table", "classic", "counted"]
+ImportFormat = Literal["auto", "checkpoint", "classic", "counted"]
 ValueType = Literal["float32", "float16", "int8"]
 BagMode = Literal["sum", "mean", "max"]
 

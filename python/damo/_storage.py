@@ -10,7 +10,7 @@ import weakref
 from typing import Any, Callable, NamedTuple, SupportsIndex, get_args
 
 from . import _arrays, _busy, _c_api
-from ._choices import DumpFormat, Duplicates, Durability, StatName, ValueType
+from ._choices import DumpFormat, Duplicates, Durability, ImportFormat, StatName, ValueType
 from ._embedding import Embedding
 from ._errors import BusyError, InvalidArgumentError, NotFoundError
 from ._filter import Filter
@@ -253,7 +253,7 @@ class Storage(Handle):
         self,
         path: str | os.PathLike[str],
         *,
-        format: str = "auto",
+        format: ImportFormat = "auto",
         group: int | str | None = None,
         header_groups: int | None = None,
     ) -> dict[str, Any]:
