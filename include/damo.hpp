@@ -414,9 +414,9 @@ class storage {
 
   // Rows from a checkpoint or dump of damo-embedding; see damo_storage_import_with for options and
   // import_report for why records were left out.
-  damo::imported import_file(const std::string& path, const params& options = {}) const {
+  damo::imported import_file(const detail::text& path, const params& options = {}) const {
     damo::imported done;
-    detail::check(damo_storage_import_with(get(), detail::c_string(path), options.get(), &done.imported,
+    detail::check(damo_storage_import_with(get(), path.c_str(), options.get(), &done.imported,
                                            &done.refused));
     return done;
   }

@@ -82,7 +82,9 @@ impl Spec {
 impl Reference {
     fn fresh(&self, key: i64) -> Row {
         let mut data = vec![0.0; self.row_len()];
-        self.initializer.fill(self.spec.group, key, &mut data[..self.spec.dim]);
+        let (weights, state) = data.split_at_mut(self.spec.dim);
+        self.initializer.fill(self.spec.group, key, weights);
+        self.faces[0].optimizer.begin(state);
         Row { data, updates: 0, time: self.now, fleeting: true }
     }
 
@@ -153,6 +155,7 @@ impl Reference {
         for (key, weights) in keys.iter().zip(weights.chunks_exact(self.spec.dim)) {
             let mut data = weights.to_vec();
             data.resize(self.row_len(), 0.0);
+            self.faces[0].optimizer.begin_at(weights, &mut data[self.spec.dim..]);
             self.rows.insert(*key, Row { data, updates: 0, time: self.now, fleeting: false });
         }
     }
