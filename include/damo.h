@@ -826,8 +826,9 @@ damo_status damo_embedding_insert(const damo_embedding *embedding,
  * them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
  * 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
  *
- * Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, and for
- * a negative number. Nothing has changed then.
+ * Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
+ * negative number, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
+ * then.
  */
 damo_status damo_embedding_insert_records(const damo_embedding *embedding,
                                           const int64_t *keys,
@@ -1110,7 +1111,7 @@ damo_status damo_storage_import_with(const damo_storage *storage,
  *                     when no record tells; "absent" in a dump
  *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
  *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
- *                     wrong_length, not_finite, bad_time, expired
+ *                     wrong_length, not_finite, negative_square, bad_time, expired
  * ```
  *
  * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call

@@ -136,3 +136,23 @@ fn accumulators_begin_where_they_are_told_to() {
     assert!(damo::optimizer::Optimizer::new("adagrad", &list, None).is_err());
     assert!(damo::optimizer::Optimizer::new("sgd", &list, None).is_err());
 }
+
+#[test]
+fn squares_are_not_negative() {
+    let scratch = tempfile::tempdir().unwrap();
+    let storage = open(scratch.path());
+    let squares = [("sgd", 0..0), ("lion", 0..0), ("adagrad", 3..6), ("rowwise_adagrad", 3..4)];
+    let more = [("adam", 6..9), ("adamw", 6..9), ("amsgrad", 6..12), ("ftrl", 6..9)];
+    for (group, (name, squares)) in squares.into_iter().chain(more).enumerate() {
+        let embedding = embed(&storage, name, group as u32, &[]);
+        for column in 0..embedding.row_len() {
+            let mut row = vec![0.5; embedding.row_len()];
+            row[column] = -0.5;
+            let stored = embedding.insert_records(&[7], &row, &[3]);
+            assert_eq!(stored.is_err(), squares.contains(&column), "{name}, column {column}: {stored:?}");
+            if let Err(error) = stored {
+                assert!(error.to_string().contains(&format!("column {column}) has -0.5")), "{error}");
+            }
+        }
+    }
+}

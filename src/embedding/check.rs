@@ -37,6 +37,22 @@ impl Embedding {
         )))
     }
 
+    /// Refuses whole rows whose state no gradients can have led to: the next step would make them NaN.
+    pub(super) fn check_squares(&self, keys: &[i64], rows: &[f32]) -> Result<()> {
+        let squares = self.table.optimizer().squares(self.dim());
+        for (index, (key, row)) in keys.iter().zip(rows.chunks_exact(self.row_len())).enumerate() {
+            if let Some(column) = squares.clone().find(|column| row[*column] < 0.0) {
+                return Err(Error::invalid(format!(
+                    "the row of key {key} (position {index}, column {column}) has {:?} for a sum or mean of squares \
+                     in the state of {}; 0 or more is needed, and no row was changed",
+                    row[column],
+                    self.table.optimizer().name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses floats that are not `accepted`, except under the padding key, whose floats nobody uses.
     pub(super) fn check_each(
         &self,

@@ -39,6 +39,7 @@ impl Embedding {
         }
         self.check_no_padding(keys)?;
         self.check_each("row", keys, (rows, self.row_len()), f32::is_finite, "finite numbers")?;
+        self.check_squares(keys, rows)?;
         self.table.insert_records(self.storage.core(), keys, rows, counts)
     }
 

@@ -203,8 +203,9 @@ pub unsafe extern "C" fn damo_embedding_insert(
 /// them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
 /// 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
 ///
-/// Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, and for
-/// a negative number. Nothing has changed then.
+/// Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
+/// negative number, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
+/// then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_insert_records(
     embedding: *const damo_embedding,

@@ -105,7 +105,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
 ///                     when no record tells; "absent" in a dump
 ///     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
 ///                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
-///                     wrong_length, not_finite, bad_time, expired
+///                     wrong_length, not_finite, negative_square, bad_time, expired
 /// ```
 ///
 /// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call

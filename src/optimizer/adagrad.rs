@@ -37,6 +37,10 @@ impl Algorithm for Adagrad {
         dim
     }
 
+    fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+        dim..2 * dim
+    }
+
     fn begin(&self, state: &mut [f32]) {
         state.fill(self.initial);
     }

@@ -30,6 +30,10 @@ impl Algorithm for Adamw {
         2 * dim
     }
 
+    fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+        2 * dim..3 * dim
+    }
+
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         let keep = (1.0 - rate * self.lambda) as f32;

@@ -31,6 +31,10 @@ impl Algorithm for Amsgrad {
         3 * dim
     }
 
+    fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+        2 * dim..4 * dim
+    }
+
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         stepper.step_each(row, gradient, Step { moments: self.moments.step(rate, t), lambda: self.lambda });

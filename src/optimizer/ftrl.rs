@@ -62,6 +62,10 @@ impl Algorithm for Ftrl {
         2 * dim
     }
 
+    fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+        2 * dim..3 * dim
+    }
+
     fn begin(&self, state: &mut [f32]) {
         let (z, n) = state.split_at_mut(state.len() / 2);
         z.fill(0.0);

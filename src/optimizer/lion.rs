@@ -33,6 +33,10 @@ impl Algorithm for Lion {
         dim
     }
 
+    fn squares(&self, _dim: usize) -> std::ops::Range<usize> {
+        0..0
+    }
+
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
         let step = Step {

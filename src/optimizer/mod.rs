@@ -21,6 +21,7 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +34,9 @@ use crate::scheduler::Scheduler;
 trait Rule: Send + Sync {
     /// Floats of state beside `dim` weights.
     fn state_len(&self, dim: usize) -> usize;
+
+    /// As [`Optimizer::squares`].
+    fn squares(&self, dim: usize) -> Range<usize>;
 
     /// As [`Optimizer::begin`].
     fn begin(&self, state: &mut [f32]);
@@ -150,6 +154,12 @@ impl Optimizer {
     /// Floats of a row: `dim` weights and the state.
     pub fn row_len(&self, dim: usize) -> usize {
         dim + self.rule.state_len(dim)
+    }
+
+    /// Where a row has sums or means of squares, of which steps take the roots: a negative one would
+    /// make its weight NaN.
+    pub fn squares(&self, dim: usize) -> Range<usize> {
+        self.rule.squares(dim)
     }
 
     /// Writes the state of a row that begins with the initializer's weights.

@@ -38,6 +38,10 @@ impl Algorithm for RowwiseAdagrad {
         1
     }
 
+    fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+        dim..dim + 1
+    }
+
     fn begin(&self, state: &mut [f32]) {
         state.fill(self.initial);
     }

@@ -26,6 +26,10 @@ impl Algorithm for Sgd {
         0
     }
 
+    fn squares(&self, _dim: usize) -> std::ops::Range<usize> {
+        0..0
+    }
+
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, _t: u64) {
         stepper.step_each(row, gradient, Step { rate: rate as f32, lambda: self.lambda });

@@ -3,6 +3,7 @@
 //! An algorithm's `step` is compiled once for each [`Path`]; the rule that an optimizer keeps is one of them, so a row
 //! costs one virtual call and no question about the CPU. Which path it is cannot be seen in the rows.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::lanes::{Formula, columns, lanes_within, step_lanes};
@@ -14,6 +15,9 @@ use super::{MAX_GRADIENT, Rule};
 pub(super) trait Algorithm: Send + Sync + 'static {
     /// Floats of state beside `dim` weights.
     fn state_len(&self, dim: usize) -> usize;
+
+    /// As [`Rule::squares`].
+    fn squares(&self, dim: usize) -> Range<usize>;
 
     /// As [`Rule::begin`].
     fn begin(&self, state: &mut [f32]) {
@@ -110,6 +114,10 @@ impl<A: Algorithm> Rule for BaselineRule<A> {
 
     fn begin(&self, state: &mut [f32]) {
         self.0.begin(state);
+    }
+
+    fn squares(&self, dim: usize) -> Range<usize> {
+        self.0.squares(dim)
     }
 
     fn begin_at(&self, weights: &[f32], state: &mut [f32]) {

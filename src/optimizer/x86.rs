@@ -204,6 +204,10 @@ macro_rules! path {
                 self.algorithm.begin(state);
             }
 
+            fn squares(&self, dim: usize) -> std::ops::Range<usize> {
+                self.algorithm.squares(dim)
+            }
+
             fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
                 self.algorithm.begin_at(weights, state);
             }

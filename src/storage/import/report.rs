@@ -18,6 +18,8 @@ pub enum Refusal {
     WrongLength,
     /// One of its floats is NaN or infinite.
     NotFinite,
+    /// A sum or mean of squares in its optimizer's state is negative.
+    NegativeSquare,
     /// Its update_time or update_num is negative or too large, or they are in another order than in the other records.
     BadTime,
     /// It was last updated longer ago than the storage's time to live.
@@ -148,7 +150,9 @@ impl Imported {
         }
         let most = self.refused.iter().max_by_key(|refused| refused.records)?;
         let status = match most.reason {
-            Refusal::KeyMismatch | Refusal::NotFinite | Refusal::BadTime => Status::Corruption,
+            Refusal::KeyMismatch | Refusal::NotFinite | Refusal::NegativeSquare | Refusal::BadTime => {
+                Status::Corruption
+            }
             _ => Status::InvalidArgument,
         };
         let header = match self.value_header {

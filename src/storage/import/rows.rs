@@ -91,6 +91,14 @@ impl<'a> Import<'a> {
             target.batch.floats.truncate(start);
             return Ok(());
         }
+        if let Some(index) = target.negative_square(start) {
+            report.refuse(Refusal::NegativeSquare, || {
+                let float = target.batch.floats.get(start + index).unwrap_or(&0.0);
+                format!("{}: its float {index} is {float}, and stands for a sum or mean of squares", place())
+            });
+            target.batch.floats.truncate(start);
+            return Ok(());
+        }
         target.add(time, num, record.key, start)?;
         report.imported += 1;
         report.without_state += u64::from(record.floats != row_len as u64);
@@ -195,6 +203,13 @@ impl Target {
             self.table.optimizer().begin_at(weights.get(start..).unwrap_or_default(), state);
         }
         Ok(())
+    }
+
+    /// Where the row that begins at `start` has a negative sum of squares, if it brings state.
+    fn negative_square(&self, start: usize) -> Option<usize> {
+        let row = self.batch.floats.get(start..).unwrap_or_default();
+        let mut squares = self.table.optimizer().squares(self.table.dim());
+        squares.find(|index| row.get(*index).is_some_and(|float| *float < 0.0))
     }
 
     fn bytes(&self) -> usize {
