@@ -133,12 +133,26 @@ impl Model {
     }
 
     pub fn insert(&mut self, group: usize, keys: &[i64], weights: &[f32]) {
-        let (dim, row_len) = (SPECS[group].dim, self.optimizers[group].row_len(SPECS[group].dim));
+        let (dim, row_len) = (SPECS[group].dim, self.row_len(group));
         for (key, weights) in keys.iter().zip(weights.chunks_exact(dim)) {
             let mut data = weights.to_vec();
             data.resize(row_len, 0.0);
+            self.optimizers[group].begin_at(weights, &mut data[dim..]);
             self.groups[group].rows.insert(*key, Row { data, updates: 0, time: self.now });
         }
+    }
+
+    pub fn insert_records(&mut self, group: usize, keys: &[i64], rows: &[f32], updates: &[u64]) {
+        let row_len = self.row_len(group);
+        for ((key, row), updates) in keys.iter().zip(rows.chunks_exact(row_len)).zip(updates) {
+            let row = Row { data: row.to_vec(), updates: *updates, time: self.now };
+            self.groups[group].rows.insert(*key, row);
+        }
+    }
+
+    /// The floats of a row of a group, its weights and its optimizer's state.
+    pub fn row_len(&self, group: usize) -> usize {
+        self.optimizers[group].row_len(SPECS[group].dim)
     }
 
     pub fn delete(&mut self, group: usize, keys: &[i64]) {

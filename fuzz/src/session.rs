@@ -127,6 +127,16 @@ impl Session {
         }
     }
 
+    pub fn insert_records(&mut self, bytes: &mut Bytes) {
+        let (group, keys) = group_and_keys(bytes);
+        let rows = floats(bytes, keys.len() * self.model.row_len(group));
+        let updates: Vec<u64> = keys.iter().map(|_| u64::from(bytes.byte())).collect();
+        match self.embedding(group, 0).insert_records(&keys, &rows, &updates) {
+            Ok(()) => self.model.insert_records(group, &keys, &rows, &updates),
+            Err(error) => assert!(keys.contains(&PADDING), "{error}"),
+        }
+    }
+
     pub fn delete(&mut self, bytes: &mut Bytes) {
         let (group, keys) = group_and_keys(bytes);
         self.embedding(group, 0).delete(&keys).unwrap();
