@@ -36,12 +36,15 @@ pub struct damo_storage {
 ///                   directory that cannot be written (false). All that is on disk is seen as opening finds it, with the
 ///                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
 ///                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
-///                   the journal's calls change, are kept in the folder for temporary files (TMPDIR)
+///                   the journal's calls change, are kept in the folder for temporary files (TMPDIR). Each file
+///                   takes a descriptor, as far as their limit allows, so that it stays when another process merges
+///                   it away; beyond the limit a call that needs such a file is IO, and says so
 /// ```
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
-/// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open; NOT_FOUND
-/// when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
+/// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open, and with
+/// read_only when another process has been making it for 5 seconds, or has changed it during each look for as long:
+/// open it again in a moment; NOT_FOUND when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
 /// OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_new(

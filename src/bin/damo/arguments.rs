@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use damo::params::Params;
 use damo::storage::Storage;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::failure::{Failure, Outcome};
 use super::progress::Progress;
@@ -89,15 +90,25 @@ pub fn open(matches: &ArgMatches) -> Outcome<Storage> {
     Ok(Storage::open_existing(get_path(matches, "DIR")?, ttl, &params)?)
 }
 
+/// As many open files as this process may have: each file of rows that is looked at takes one, so
+/// that it stays when another process merges it away.
+fn raise_limit_of_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Opens the storage DIR, which must be there, to look at it: nothing in it changes, and another
 /// process may have it open.
 pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
     let (ttl, mut params) = opening(matches)?;
     params.set("read_only", true)?;
     let dir = get_path(matches, "DIR")?;
+    raise_limit_of_files();
     let storage = {
         let _progress = Progress::under_way("opening");
-        Storage::open_existing(dir, ttl, &params)?
+        // It makes nothing, and waits for a storage that is just being made.
+        Storage::open(dir, ttl, &params)?
     };
     if let Some(seen) = storage.seen().filter(|seen| seen.is_open_elsewhere) {
         // Standard error may be closed.

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -191,14 +192,15 @@ fn is_same_device(a: &Path, b: &Path) -> Result<bool> {
 /// Puts files in the place of symbolic links to them: hard links, or copies where those cannot be
 /// had. The files of a likeness are such links.
 fn replace_links(dir: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    let entries = fs::read_dir(dir)?.collect::<std::io::Result<Vec<_>>>()?;
+    for path in entries.iter().map(fs::DirEntry::path) {
         if fs::symlink_metadata(&path)?.is_symlink() {
-            let file = fs::read_link(&path)?;
-            fs::remove_file(&path)?;
-            if fs::hard_link(&file, &path).is_err() {
-                copy_for_good(&file, &path)?;
+            let new = path.with_extension("new");
+            // The link may lead to a file that has no name any more.
+            if linkat(CWD, &path, CWD, &new, AtFlags::SYMLINK_FOLLOW).is_err() {
+                copy_for_good(&path, &new)?;
             }
+            fs::rename(&new, &path)?;
         }
     }
     sync_dir(dir)

@@ -5,41 +5,123 @@
 //! directory with links to the files of rows and copies of the few small files that opening may
 //! change. Everything that opening has to do is done there, and thrown away at closing.
 
+mod folder;
+mod held;
 mod likeness;
+mod listing;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(super) use likeness::Likeness;
 
 use super::directory::Directory;
 use super::expiry::Expiry;
-use super::{Core, Storage, StorageOptions, directory, restore};
+use super::{Core, Storage, StorageOptions, begin, directory, restore};
 use crate::error::{Error, Result, Status};
+use crate::regular;
 
-/// How often a storage is looked at that another process changes meanwhile.
-const ATTEMPTS: usize = 20;
+/// How long a storage is looked at again and again that another process makes or changes meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a first opening is waited for of which no process is seen: it may have just begun, or
+/// have been killed.
+const BEGINNING: Duration = Duration::from_millis(300);
+/// The longest time between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What came of one look.
+enum Look {
+    Opened(Storage),
+    /// Another process changes the storage: what may look like damage need not be any.
+    Changing(Error),
+}
 
 /// Opens a likeness of `dir`.
 ///
 /// # Errors
-/// `NOT_FOUND` when there is no storage; as [`Storage::open`], with the names of the files in
+/// `NOT_FOUND` when there is no storage; `BUSY` when another process has been making it, or changing
+/// it too fast, for as long as `PATIENCE`; as [`Storage::open`], with the names of the files in
 /// `dir`; `IO` when there is no room for the likeness.
 pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> Result<Storage> {
-    check_is_storage(dir)?;
-    let mut attempt = 0;
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
     loop {
-        attempt += 1;
-        let likeness = Arc::new(Likeness::make(dir)?);
-        let taken = Directory::take(likeness.path());
-        let opened = taken.and_then(|taken| {
-            Storage::open_taken(taken, Some(Arc::clone(&likeness)), options, Arc::clone(&expiry))
-        });
-        let Err(error) = opened else { return opened };
-        if attempt == ATTEMPTS || !likeness.has_original_changed()? {
-            return Err(likeness.in_original(error));
+        let error = match look(dir, begun, &expiry, options)? {
+            Look::Opened(storage) => return Ok(storage),
+            Look::Changing(error) => error,
+        };
+        if begun.elapsed() >= PATIENCE {
+            return Err(error);
         }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOptions) -> Result<Look> {
+    if is_being_made(dir, begun)? {
+        return Ok(Look::Changing(being_made()));
+    }
+    // What is not there has no files.
+    let before = listing::list(dir).unwrap_or_default();
+    if let Err(error) = check_is_storage(dir) {
+        let is_changing = begin::is_under_way(dir)? && is_being_made(dir, begun)?
+            || listing::list(dir).unwrap_or_default() != before;
+        return if is_changing { Ok(Look::Changing(being_made())) } else { Err(error) };
+    }
+    let Some(likeness) = Likeness::make(dir)?.map(Arc::new) else {
+        return Ok(Look::Changing(changes_fast("its files did not fit together")));
+    };
+    if is_being_made(dir, begun)? {
+        return Ok(Look::Changing(being_made()));
+    }
+    let taken = Directory::take(likeness.path());
+    let opened = taken.and_then(|taken| {
+        Storage::open_taken(taken, Some(Arc::clone(&likeness)), options, Arc::clone(expiry))
+    });
+    let error = match opened {
+        Ok(storage) => return Ok(Look::Opened(storage)),
+        Err(error) => error,
+    };
+    let error = likeness.in_original(error);
+    if is_shortage(&error) || !likeness.has_original_changed()? {
+        return Err(error);
+    }
+    let is_systems = error.status() == Status::Io && !likeness::is_gone(error.message());
+    Ok(Look::Changing(if is_systems { error } else { changes_fast(error.message()) }))
+}
+
+/// Whether another process makes the storage for the first time.
+fn is_being_made(dir: &Path, begun: Instant) -> Result<bool> {
+    Ok(begin::is_under_way(dir)? && (directory::is_in_use(dir) || begun.elapsed() < BEGINNING))
+}
+
+/// An error that says nothing about the storage.
+fn is_shortage(error: &Error) -> bool {
+    error.status() == Status::OutOfMemory || regular::check_no_shortage(error.message()).is_err()
+}
+
+fn being_made() -> Error {
+    Error::new(
+        Status::Busy,
+        format!(
+            "is being made by another process, and was not finished in {} s; open it again in a moment",
+            PATIENCE.as_secs()
+        ),
+    )
+}
+
+fn changes_fast(found: &str) -> Error {
+    Error::new(
+        Status::Busy,
+        format!(
+            "another process has changed it during each look for {} s, so that it could not be seen whole; open \
+             it again in a moment, or look at a checkpoint of it (the last look found: {found})",
+            PATIENCE.as_secs()
+        ),
+    )
 }
 
 /// Refuses a path without a storage: nothing is made.

@@ -51,10 +51,13 @@ pub(super) fn block_cache(metadata: Metadata) -> Cache {
     }
 }
 
+/// As many files of a database are open at once.
+pub(in crate::storage) const MAX_OPEN_FILES: usize = 512;
+
 pub(super) fn bound_files(options: &mut Options) {
     // By default RocksDB keeps every table file open, and a large table has more files than the 1024 that processes
     // are commonly allowed. Fewer, larger files, and a bound.
-    options.set_max_open_files(512);
+    options.set_max_open_files(MAX_OPEN_FILES as i32);
     // By default it opens them with 16 threads, whose failure to start would abort the process.
     options.set_max_file_opening_threads(1);
 }

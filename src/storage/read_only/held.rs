@@ -1,0 +1,104 @@
+//! Files that stay readable after somebody has removed them.
+//!
+//! The process that has a storage open merges its SST files and removes those it has merged. A
+//! descriptor keeps such a file, and the link `/proc/thread-self/fd/N` opens it again, by any code
+//! that takes a path. A hard link would do without a descriptor. But it changes the file's link
+//! count, needs the folder to be on the same file system, and a killed process would leave it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::regular;
+use crate::storage::rocks::MAX_OPEN_FILES;
+
+/// Descriptors that are left to the program, and to what damo opens beside SST files.
+const LEFT: usize = 64;
+
+/// The files, for as long as this is there.
+pub(super) struct Held {
+    files: Vec<File>,
+    /// How many may be held.
+    room: usize,
+    /// How many should have been held and are not.
+    pub(super) passed_over: usize,
+}
+
+impl Held {
+    /// For a storage with so many SST files: as many as the process may open, beside those that
+    /// RocksDB will open.
+    pub(super) fn new(sst_files: usize) -> Held {
+        let open = fs::read_dir("/proc/self/fd").map_or(usize::MAX, Iterator::count);
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let needed = LEFT + sst_files.min(MAX_OPEN_FILES);
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(open).saturating_sub(needed);
+        Held { files: Vec::new(), room, passed_over: 0 }
+    }
+
+    /// How many files are held.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Makes `to` a link to a file which is held if possible.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.files.len() < self.room
+            && let Ok(file) = regular::open(from)
+            && let Some(link) = link_to(&file)
+        {
+            symlink(link, to)?;
+            self.files.push(file);
+            return Ok(());
+        }
+        // What is gone already, or no file, is not passed over: whoever opens the link says so.
+        self.passed_over += usize::from(fs::metadata(from).is_ok_and(|found| found.is_file()));
+        symlink(from, to)
+    }
+}
+
+/// A path that opens the file again, whatever has become of its name. It is the calling thread's,
+/// since `/proc/self` is empty once the first thread has ended. None where there is no /proc.
+fn link_to(file: &File) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
+    let (ours, there) = (file.metadata().ok()?, fs::metadata(&path).ok()?);
+    ((ours.dev(), ours.ino()) == (there.dev(), there.ino())).then_some(path)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_removed_is_read_through_its_link() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [file, other, link, plain, dangling] =
+            ["file", "other", "link", "plain", "dangling"].map(|name| scratch.path().join(name));
+        fs::write(&file, "content").unwrap();
+        fs::write(&other, "other").unwrap();
+        let mut held = Held { files: Vec::new(), room: 1, passed_over: 0 };
+        held.link(&file, &link).unwrap();
+        held.link(&other, &plain).unwrap();
+        held.link(&scratch.path().join("missing"), &dangling).unwrap();
+        assert_eq!((held.len(), held.passed_over), (1, 1));
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "another").unwrap();
+        assert_eq!(fs::read_to_string(&link).unwrap(), "content");
+        assert_eq!(std::thread::spawn(move || fs::read_to_string(&link).unwrap()).join().unwrap(), "content");
+        assert_eq!(fs::read_to_string(&plain).unwrap(), "other");
+    }
+
+    #[test]
+    fn rocksdb_and_the_program_keep_their_descriptors() {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) as usize;
+        let (few, many) = (Held::new(10).room, Held::new(100_000).room);
+        assert!(few + 10 + LEFT <= limit && many + MAX_OPEN_FILES.min(limit) <= limit);
+        assert!(few > many || few == 0);
+    }
+}

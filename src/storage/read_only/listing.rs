@@ -1,0 +1,82 @@
+//! The files of a storage's directory that opening looks at.
+
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::storage::checkpoint::LIST;
+use crate::storage::rocks::INVENTORY;
+
+/// Folders of a storage's directory.
+const FOLDERS: [&str; 5] = ["journal", "incoming", "filters", ".damo-restoring", ".damo-restored"];
+
+/// A file as it was when it was listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen {
+    /// Its path inside the directory.
+    pub(super) name: PathBuf,
+    pub(super) bytes: u64,
+    /// When it changed last: seconds and nanoseconds since 1970.
+    pub(super) changed: (i64, i64),
+}
+
+/// The files of a storage, by their names.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn list(dir: &Path) -> Result<Vec<Seen>> {
+    let mut seen = Vec::new();
+    list_folder(dir, Path::new(""), &mut seen)
+        .map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))?;
+    seen.sort();
+    Ok(seen)
+}
+
+fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<Seen>) -> io::Result<()> {
+    let entries = match fs::read_dir(dir.join(folder)) {
+        // Somebody has removed it meanwhile.
+        Err(error) if error.kind() == ErrorKind::NotFound && folder != Path::new("") => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = folder.join(entry.file_name());
+        let found: Metadata = match fs::metadata(entry.path()) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let shown = entry.file_name().to_string_lossy().into_owned();
+        if found.is_dir() {
+            if FOLDERS.contains(&shown.as_str()) {
+                list_folder(dir, &name, seen)?;
+            }
+        } else if is_needed(&shown) {
+            let changed = (found.mtime(), found.mtime_nsec());
+            seen.push(Seen { name, bytes: found.len(), changed });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a storage's opening reads it, or refuses what has its name.
+fn is_needed(name: &str) -> bool {
+    is_copied(Path::new(name))
+        || is_rows(Path::new(name))
+        || [".blob", ".journal", ".filter"].iter().any(|end| name.ends_with(end))
+}
+
+/// An SST file.
+pub(super) fn is_rows(name: &Path) -> bool {
+    name.extension().is_some_and(|suffix| suffix == "sst")
+}
+
+/// Files that opening may write to, or cut off. They are small.
+pub(super) fn is_copied(name: &Path) -> bool {
+    let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
+    name.ends_with(".log")
+        || ["MANIFEST-", "OPTIONS-"].iter().any(|begin| name.starts_with(begin))
+        || ["CURRENT", "IDENTITY", INVENTORY, "filters.json", LIST].contains(&&*name)
+}
