@@ -71,3 +71,18 @@ fn every_file_of_the_boundary_is_in_the_header() {
         }
     }
 }
+
+/// Generators take an indented list in a comment for code, and try to compile it.
+#[test]
+fn lists_in_comments_are_fenced() {
+    let (mut is_fenced, mut fences) = (false, 0);
+    for line in generate().lines() {
+        let Some(text) = line.trim_start().strip_prefix("* ") else { continue };
+        if text.starts_with("```") {
+            is_fenced = !is_fenced;
+            fences += 1;
+        }
+        assert!(is_fenced || !text.starts_with("    "), "'{text}' needs ```text around it");
+    }
+    assert!(fences > 10 && !is_fenced);
+}

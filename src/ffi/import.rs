@@ -62,9 +62,11 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 
 /// As damo_storage_import_counted, with options, which may be NULL; names (defaults):
 ///
+/// ```text
 ///     format         "auto": what the file looks like (the default); "checkpoint", "classic" or "counted" (dumps)
 ///     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
 ///     group          only this group (all)
+/// ```
 ///
 /// Errors: as damo_storage_import; INVALID_ARGUMENT for options that are wrong, too. The counts are unchanged then.
 #[unsafe(no_mangle)]
