@@ -1,6 +1,6 @@
 import damo.*;
 
-/** Train DIR: trains through damo_c.i's module for Java. */
+/** Train DIR [STEPS INDEX HOSTS]: trains through damo_c.i's module for Java, in turns as train.c does. */
 public class Train {
   static final int DIM = 8, KEYS = 200, ROWS = 1000, STEPS = 2000, STEPS_A_FLUSH = 50;
 
@@ -18,7 +18,22 @@ public class Train {
     if (!so) throw new AssertionError(what);
   }
 
-  public static void main(String[] arguments) {
+  /** Waits while another host has it open. */
+  static damo_storage open(String dir) throws Exception {
+    while (true) {
+      try {
+        return damo_c.damo_storage_new(dir, 0, null);
+      } catch (Exception error) {
+        if (!error.getMessage().startsWith("BUSY")) throw error;
+        Thread.sleep(2);
+      }
+    }
+  }
+
+  public static void main(String[] arguments) throws Exception {
+    boolean shares = arguments.length > 1;
+    long turn = shares ? Long.parseLong(arguments[1]) : STEPS;
+    long index = shares ? Long.parseLong(arguments[2]) : 0, hosts = shares ? Long.parseLong(arguments[3]) : 1;
     System.loadLibrary("damo_c");
     damo_params adamParams = damo_c.damo_params_new(), normalParams = damo_c.damo_params_new();
     damo_params options = damo_c.damo_params_new();
@@ -28,27 +43,36 @@ public class Train {
     check(damo_c.damo_params_to_json(normalParams).equals("{\"seed\":7}"), "json");
     damo_optimizer adam = damo_c.damo_optimizer_new("adam", adamParams, null);
     damo_initializer normal = damo_c.damo_initializer_new("random_normal", normalParams);
-    damo_storage storage = damo_c.damo_storage_new(arguments[0], 0, null);
-    damo_embedding users = damo_c.damo_embedding_new(storage, adam, normal, DIM, 0, options);
+    damo_storage storage;
+    damo_embedding users;
+    long[] done = new long[1];
     long[] keys = new long[KEYS];
     float[] weights = new float[KEYS * DIM], gradients = new float[KEYS * DIM];
-    for (int step = 0; step < STEPS; step++) {
-      for (int i = 0; i < KEYS; i++) keys[i] = -4611686018427387904L + (i * 7919 + step * 104729) % ROWS;
-      for (int i = 0; i < KEYS * DIM; i++) gradients[i] = ((i * 37 + step * 11) % 101 - 50) / 64f;
-      damo_c.damo_embedding_lookup(users, keys, weights);
-      damo_c.damo_embedding_apply_gradients(users, keys, gradients);
-      if (step % STEPS_A_FLUSH == 0) damo_c.damo_storage_flush(storage);
+    while (true) {
+      storage = open(arguments[0]);
+      users = damo_c.damo_embedding_new(storage, adam, normal, DIM, 0, options);
+      damo_c.damo_embedding_step(users, done);
+      if (done[0] == STEPS) break;
+      long end = done[0] / turn % hosts == index ? Math.min((done[0] / turn + 1) * turn, STEPS) : done[0];
+      for (int step = (int) done[0]; step < end; step++) {
+        for (int i = 0; i < KEYS; i++) keys[i] = -4611686018427387904L + (i * 7919 + step * 104729) % ROWS;
+        for (int i = 0; i < KEYS * DIM; i++) gradients[i] = ((i * 37 + step * 11) % 101 - 50) / 64f;
+        damo_c.damo_embedding_lookup(users, keys, weights);
+        damo_c.damo_embedding_apply_gradients(users, keys, gradients);
+        if (step % STEPS_A_FLUSH == 0) damo_c.damo_storage_flush(storage);
+      }
+      users.delete();
+      storage.delete();
+      Thread.sleep(5);
     }
     byte[] found = new byte[KEYS];
     damo_c.damo_embedding_peek(users, keys, weights, found);
     for (byte has : found) check(has == 1, "found");
     check(weights[0] != 0, "weights were not filled");
-    long[] step = new long[1];
-    damo_c.damo_embedding_step(users, step);
-    check(step[0] == STEPS, "step is " + step[0]);
     check(damo_c.DAMO_ALL_GROUPS == 4294967295L, "DAMO_ALL_GROUPS");
     gradients[5] = Float.NaN;
-    refused(() -> damo_c.damo_embedding_apply_gradients(users, keys, gradients), "INVALID_ARGUMENT", "gradients");
+    final damo_embedding last = users;
+    refused(() -> damo_c.damo_embedding_apply_gradients(last, keys, gradients), "INVALID_ARGUMENT", "gradients");
     refused(() -> damo_c.damo_optimizer_new("no", null, null), "INVALID_ARGUMENT", "damo_optimizer_new", "adam");
     users.delete();
     storage.delete();

@@ -1,4 +1,6 @@
-/* train DIR [closed|traps|rounding|timer]: trains a storage, in a host with one of these manners. */
+/* train DIR MANNER [STEPS INDEX HOSTS]: trains a storage in a host with a manner: plain, closed, traps,
+   rounding or timer. Of several hosts that share the storage this is number INDEX, and trains STEPS
+   steps at each of its turns. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fenv.h>
@@ -36,30 +38,53 @@ static void behave(const char *manner) {
   }
 }
 
+/* Waits while another host has it open. */
+static damo_storage *open_storage(const char *dir) {
+  damo_storage *storage;
+  while ((storage = damo_storage_new(dir, 0, NULL)) == NULL) {
+    CHECK(damo_last_error_code() == DAMO_STATUS_BUSY);
+    usleep(2000);
+  }
+  return storage;
+}
+
+static void train(damo_storage *storage, damo_embedding *users, int64_t step, int64_t end) {
+  int index;
+  for (; step < end; step++) {
+    for (index = 0; index < KEYS; index++) keys[index] = train_key(index, (int)step);
+    for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, (int)step);
+    CHECK_OK(damo_embedding_lookup(users, keys, KEYS, weights, KEYS * DIM));
+    CHECK_OK(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM));
+    if (step % STEPS_A_FLUSH == 0) CHECK_OK(damo_storage_flush(storage));
+  }
+}
+
 int main(int argc, char **argv) {
+  struct turns turns = {STEPS, 0, 1};
   damo_params *adam_params = damo_params_new(), *normal_params = damo_params_new(), *options = damo_params_new();
   damo_initializer *normal;
   damo_optimizer *adam;
   damo_storage *storage;
   damo_embedding *users;
-  int index, step;
-  for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, 0);
-  if (argc > 2) behave(argv[2]);
+  int64_t step;
+  CHECK(argc == 3 || argc == 6);
+  if (argc == 6) turns = (struct turns){atoll(argv[3]), atoll(argv[4]), atoll(argv[5])};
+  behave(argv[2]);
   CHECK_OK(damo_params_set_float(adam_params, "gamma", 0.01));
   CHECK_OK(damo_params_set_int(normal_params, "seed", 7));
   CHECK_OK(damo_params_set_str(options, "duplicates", "sum"));
   adam = damo_optimizer_new("adam", adam_params, NULL);
   normal = damo_initializer_new("random_normal", normal_params);
-  storage = damo_storage_new(argv[1], 0, NULL);
-  CHECK(storage != NULL);
-  users = damo_embedding_new(storage, adam, normal, DIM, 0, options);
-  CHECK(users != NULL);
-  for (step = 0; step < STEPS; step++) {
-    for (index = 0; index < KEYS; index++) keys[index] = train_key(index, step);
-    for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, step);
-    CHECK_OK(damo_embedding_lookup(users, keys, KEYS, weights, KEYS * DIM));
-    CHECK_OK(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM));
-    if (step % STEPS_A_FLUSH == 0) CHECK_OK(damo_storage_flush(storage));
+  for (;;) {
+    storage = open_storage(argv[1]);
+    users = damo_embedding_new(storage, adam, normal, DIM, 0, options);
+    CHECK(users != NULL);
+    CHECK_OK(damo_embedding_step(users, &step));
+    if (step == STEPS) break;
+    train(storage, users, step, train_turn_end(turns, step));
+    damo_embedding_free(users);
+    damo_storage_free(storage);
+    usleep(5000);
   }
   gradients[5] = NAN;
   CHECK_FAILS(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM), DAMO_STATUS_INVALID_ARGUMENT, "gradients");

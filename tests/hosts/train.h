@@ -2,6 +2,7 @@
 #ifndef DAMO_TESTS_HOSTS_TRAIN_H
 #define DAMO_TESTS_HOSTS_TRAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { DIM = 8, KEYS = 200, ROWS = 1000, STEPS = 2000, STEPS_A_FLUSH = 50 };
@@ -14,6 +15,20 @@ static inline int64_t train_key(int index, int step) {
 /* Every language has exactly these. */
 static inline float train_gradient(int index, int step) {
   return (float)((index * 37 + step * 11) % 101 - 50) / 64.0f;
+}
+
+/* Which of several hosts trains the next steps of a storage that they share. The storage says how
+   many there are already: damo_embedding_step. */
+struct turns {
+  int64_t steps; /* of one turn */
+  int64_t index, hosts;
+};
+
+/* The step before which the turn ends; `step` if it is another host's. */
+static inline int64_t train_turn_end(struct turns turns, int64_t step) {
+  if (step / turns.steps % turns.hosts != turns.index) return step;
+  const int64_t end = (step / turns.steps + 1) * turns.steps;
+  return end < STEPS ? end : STEPS;
 }
 
 #endif

@@ -1,4 +1,4 @@
-// train DIR: trains through cgo, from goroutines that no thread is locked to. After each failure its
+// train DIR [STEPS INDEX HOSTS]: trains through cgo, in turns as train.c does, from goroutines that no thread is locked to. After each failure its
 // message is asked for by the number that cgo has as errno, wherever the goroutine runs by then.
 package main
 
@@ -11,9 +11,11 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -59,6 +61,33 @@ func fail(worker int) {
 	}
 }
 
+// Waits while another host has it open.
+func open(dir *C.char) *C.damo_storage {
+	for {
+		storage, errno := C.damo_storage_new(dir, 0, nil)
+		if storage != nil {
+			return storage
+		}
+		if status, message := failure(errno); status != C.DAMO_STATUS_BUSY {
+			panic(message)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// STEPS, INDEX and HOSTS.
+func turns() (int64, int64, int64) {
+	numbers := []int64{steps, 0, 1}
+	for i, argument := range os.Args[2:] {
+		number, err := strconv.ParseInt(argument, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		numbers[i] = number
+	}
+	return numbers[0], numbers[1], numbers[2]
+}
+
 func main() {
 	var status C.damo_status
 	var errno error
@@ -72,12 +101,10 @@ func main() {
 	check(status, errno)
 	adam := C.damo_optimizer_new(C.CString("adam"), adamParams, nil)
 	normal := C.damo_initializer_new(C.CString("random_normal"), normalParams)
-	storage, errno := C.damo_storage_new(C.CString(os.Args[1]), 0, nil)
-	if storage == nil {
-		_, message := failure(errno)
-		panic(message)
-	}
-	users := C.damo_embedding_new(storage, adam, normal, dim, 0, options)
+	dir := C.CString(os.Args[1])
+	turn, index, hosts := turns()
+	var storage *C.damo_storage
+	var users *C.damo_embedding
 	var group sync.WaitGroup
 	for worker := 0; worker < goroutines; worker++ {
 		group.Add(1)
@@ -89,21 +116,39 @@ func main() {
 	keys, weights, gradients := make([]int64, nKeys), make([]float32, nKeys*dim), make([]float32, nKeys*dim)
 	key, weight := (*C.int64_t)(unsafe.Pointer(&keys[0])), (*C.float)(unsafe.Pointer(&weights[0]))
 	gradient := (*C.float)(unsafe.Pointer(&gradients[0]))
-	for step := 0; step < steps; step++ {
-		for i := range keys {
-			keys[i] = -4611686018427387904 + int64((i*7919+step*104729)%nRows)
-		}
-		for i := range gradients {
-			gradients[i] = float32((i*37+step*11)%101-50) / 64
-		}
-		status, errno = C.damo_embedding_lookup(users, key, nKeys, weight, nKeys*dim)
+	for {
+		storage = open(dir)
+		users = C.damo_embedding_new(storage, adam, normal, dim, 0, options)
+		var done C.int64_t
+		status, errno = C.damo_embedding_step(users, &done)
 		check(status, errno)
-		status, errno = C.damo_embedding_apply_gradients(users, key, nKeys, gradient, nKeys*dim)
-		check(status, errno)
-		if step%stepsAFlush == 0 {
-			status, errno = C.damo_storage_flush(storage)
+		if done == steps {
+			break
+		}
+		first := int64(done)
+		end := first
+		if first/turn%hosts == index {
+			end = (first/turn + 1) * turn
+		}
+		for step := int(first); step < int(end) && step < steps; step++ {
+			for i := range keys {
+				keys[i] = -4611686018427387904 + int64((i*7919+step*104729)%nRows)
+			}
+			for i := range gradients {
+				gradients[i] = float32((i*37+step*11)%101-50) / 64
+			}
+			status, errno = C.damo_embedding_lookup(users, key, nKeys, weight, nKeys*dim)
 			check(status, errno)
+			status, errno = C.damo_embedding_apply_gradients(users, key, nKeys, gradient, nKeys*dim)
+			check(status, errno)
+			if step%stepsAFlush == 0 {
+				status, errno = C.damo_storage_flush(storage)
+				check(status, errno)
+			}
 		}
+		C.damo_embedding_free(users)
+		C.damo_storage_free(storage)
+		time.Sleep(5 * time.Millisecond)
 	}
 	group.Wait()
 	gradients[5] = float32(math.NaN())
