@@ -291,25 +291,3 @@ fn dumps_that_do_not_add_up_change_nothing() {
     assert_eq!(storage.row_count(None).unwrap(), 0);
     assert_eq!(import(&storage, &path).imported, 5);
 }
-
-#[test]
-fn a_directory_of_every_release_is_recognised_and_left_as_it_is() {
-    for release in RELEASES {
-        for state in ["killed", "closed"] {
-            let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures").join(release);
-            let folder = tempfile::tempdir().unwrap();
-            let dir = folder.path().join("rows");
-            common::copy_dir(&theirs.join(state), &dir);
-            let error = Storage::open(&dir, 0, &Params::new()).map(drop).unwrap_err();
-            assert_eq!(error.status(), Status::InvalidArgument, "{release} {state}: {error}");
-            for words in ["rows of damo-embedding", "damo import", "docs/migrating.md", "rows'"] {
-                assert!(error.message().contains(words), "{release} {state}: {error}");
-            }
-            for entry in std::fs::read_dir(theirs.join(state)).unwrap() {
-                let name = entry.unwrap().file_name();
-                let (before, after) = (theirs.join(state).join(&name), dir.join(&name));
-                assert_eq!(std::fs::read(before).unwrap(), std::fs::read(after).unwrap(), "{name:?}");
-            }
-        }
-    }
-}

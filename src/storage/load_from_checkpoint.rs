@@ -12,7 +12,7 @@ use super::checkpoint::{List, failed};
 use super::directory::Directory;
 use super::filters::Prepared;
 use super::group::{self, Group};
-use super::open::{check_format, open_here};
+use super::open::{check_format, is_ours, open_here};
 use super::replay::{FOLDER as JOURNAL, JournalRecord, start_journal};
 use super::rocks::{Inventory, Opening, Rocks, check_without};
 use super::{Core, Storage, names, restore, scan};
@@ -79,7 +79,11 @@ impl Core {
         let inventory = Inventory::read(dir)?;
         match &inventory {
             Some(inventory) => inventory.check(dir)?,
-            None => check_without(dir, true)?,
+            None => {
+                check_without(dir, false)?;
+                is_ours(dir, "a checkpoint of damo")?;
+                check_without(dir, true)?;
+            }
         }
         let rocks = Rocks::open_read_only(dir, &self.options)?;
         check_format(&rocks, inventory.is_some(), dir)?;

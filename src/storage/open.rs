@@ -15,7 +15,7 @@ use super::prefetch::Prefetcher;
 use super::read_only::{self, Likeness};
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
-use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Opening, Rocks, check_without};
+use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 use super::writer::{Writer, WriterThread};
 use super::{
     Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group, incoming,
@@ -238,22 +238,29 @@ fn check_earlier(directory: &Directory, options: &StorageOptions) -> Result<()> 
     let dir = directory.path();
     check_without(dir, false)?;
     directory.touch_rocksdb();
-    match Rocks::find(dir)? {
-        Found::Damo => {}
-        Found::Begun => return Ok(()),
-        Found::OtherFormat(format) => return Err(other_format(&format)),
-        Found::Predecessor => {
-            return Err(foreign(
-                "it holds the rows of damo-embedding, which damo does not read in place: make a checkpoint there \
-                 and bring that in here with `damo import` or damo_storage_import, as docs/migrating.md says",
-            ));
-        }
-        Found::ForeignRocksDb => return Err(foreign("it holds a RocksDB database that damo did not write")),
+    if !is_ours(dir, "an empty directory, a new path or a damo storage")? {
+        return Ok(());
     }
     check_without(dir, true)?;
     let rocks = Rocks::open_read_only(dir, options)?;
     // So may have died a first opening of an earlier release, before it wrote its format.
     if rocks.is_empty()? { Ok(()) } else { check_format(&rocks, false, dir) }
+}
+
+/// Whether a database without an inventory is damo's; false for one whose first opening was killed,
+/// in an earlier release. `needed` is what the message of a refusal asks for.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a database of somebody else, `NOT_SUPPORTED` for another format.
+pub(super) fn is_ours(dir: &Path, needed: &str) -> Result<bool> {
+    let what = match Rocks::find(dir)? {
+        Found::Damo => return Ok(true),
+        Found::Begun => return Ok(false),
+        Found::OtherFormat(format) => return Err(other_format(&format)),
+        Found::Predecessor => PREDECESSOR,
+        Found::ForeignRocksDb => "it holds a RocksDB database that damo did not write",
+    };
+    Err(Error::invalid(format!("{what}; {needed} is needed")))
 }
 
 /// Says which release has written the database, unless that is on record.

@@ -19,6 +19,7 @@ pub use report::{FieldOrder, Format, Imported, Layout, Refusal, Refused};
 
 use super::Storage;
 use super::call::is_exiting;
+use super::rocks::check_not_predecessor;
 use crate::error::{Error, Result, Status};
 use crate::memory::check_headroom;
 use bytes::Bytes;
@@ -120,6 +121,8 @@ impl Storage {
         let core = self.core();
         core.check_writable()?;
         check_headroom(1)?;
+        check_not_predecessor(path, "the file that its checkpoint is")
+            .map_err(|error| error.within(&format!("path '{}'", path.display())))?;
         let mut report = survey::survey(path, options, &mut |at, of| progress(at, of))?;
         let mut source = Source::open(path, report.format, options)?;
         if source.count() != report.records {

@@ -34,6 +34,7 @@ use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 use options::{Logs, METADATA_PART, Metadata};
 pub(super) use options::{MAX_OPEN_FILES, Opening, background_threads};
+pub(super) use predecessor::{PREDECESSOR, check_not_predecessor};
 pub(super) use ranges::KeyRange;
 pub(super) use regular::check_regular;
 pub(super) use snapshot::Snapshot;

@@ -8,7 +8,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::INVENTORY;
+use crate::error::{Error, Result};
 use crate::regular;
+
+/// What is said of one, up to what is needed in its place.
+pub(in crate::storage) const PREDECESSOR: &str = concat!(
+    "it holds the rows of damo-embedding, which damo does not read in place: make a checkpoint there ",
+    "and bring that in here with `damo import` or damo_storage_import, as docs/migrating.md says",
+);
 
 const KEY: usize = 12;
 /// Bytes that are read of a file.
@@ -16,6 +24,18 @@ const PART: u64 = 64 << 10;
 /// What tables with a time to live and merges are called in their properties, in both of the
 /// releases of RocksDB that damo-embedding has had.
 const MERGES: [&[u8]; 2] = [b"Merge By TTL", b"TtlMergeOperator"];
+
+/// Refuses a directory whose files show that it is one of damo-embedding. `needed` ends the message.
+/// The directory is only read, and without RocksDB.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub(in crate::storage) fn check_not_predecessor(dir: &Path, needed: &str) -> Result<()> {
+    if dir.join(INVENTORY).exists() || !has_traces(dir) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{PREDECESSOR}; {needed} is needed")))
+}
 
 /// Whether a row is one of damo-embedding's.
 pub(super) fn is_row(key: &[u8], value: &[u8]) -> bool {

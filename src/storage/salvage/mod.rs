@@ -21,7 +21,7 @@ use super::checkpoint::parent;
 use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
 use super::names::PREFIX as NAME_PREFIX;
 use super::replay::{FOLDER as JOURNAL, JournalRecord};
-use super::rocks::{Batch, Wreck};
+use super::rocks::{Batch, Wreck, check_not_predecessor};
 use super::{Core, Group, directory, restore};
 use crate::error::{Error, Result, Status};
 use crate::publish::{check_absent, publish_new};
@@ -119,6 +119,7 @@ pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut
              salvage the one, or load the other into a new storage",
         )));
     }
+    check_not_predecessor(dir, "a storage or checkpoint of damo").map_err(in_dir)?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(".salvaging");
