@@ -383,18 +383,6 @@ class PyEmbedding {
     require(status);
   }
 
-  // For the classes in dropin.i: a byte for each key, whether it has a row. w is filled, too.
-  PyObject *_known(const Keys &keys, const Weights &w) const {
-    std::string found(keys.len, 0);
-    uint8_t *const bytes = reinterpret_cast<uint8_t *>(&found[0]);
-    damo_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = damo_embedding_peek(handle_, keys.data, keys.len, w.data, w.len, bytes);
-    Py_END_ALLOW_THREADS
-    require(status);
-    return PyBytes_FromStringAndSize(found.data(), static_cast<Py_ssize_t>(found.size()));
-  }
-
  private:
   PyEmbedding(const PyEmbedding &);
   damo_embedding *handle_;

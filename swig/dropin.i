@@ -70,7 +70,7 @@ class PyFilter(_Filter):
             _pass_all()
 
     def check(self, *group_and_key, **named):
-        """check([group,] key) -> bool: whether key was added as often as the parameter count says."""
+        """check([group,] key) -> bool: whether key was added as often as count says."""
         if self._passes_all:
             _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
             return True
@@ -98,7 +98,8 @@ class PyStorage(_Storage):
         if condition is not None and not isinstance(condition, Parameters):
             super().dump(path, condition)
         write = super().dump
-        _dump(lambda revised: write(path, _bag(revised)), {} if condition is None else _values(condition), NotFoundError)
+        values = {} if condition is None else _values(condition)
+        _dump(lambda revised: write(path, _bag(revised)), values, NotFoundError)
 
     def checkpoint(self, path):
         """checkpoint(path): makes a directory path-MILLISECONDS with everything, and path a link to
@@ -140,6 +141,11 @@ class PyEmbedding(_Embedding):
         keys, in their order. A key that is seen for the first time gets a row. Other threads run
         meanwhile."""
         return super().lookup(_keys(keys), w)
+
+    def peek(self, keys, w):
+        """peek(keys, w) -> bytes: as lookup, but makes no rows. A key without one reads as zeros,
+        and is a 0 in what is returned, which has a byte a key."""
+        return super().peek(_keys(keys), w)
 
     def apply_gradients(self, keys, gds):
         """apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that

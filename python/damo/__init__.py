@@ -37,7 +37,17 @@ from ._library import VERSION as __version__
 from ._records import Record, Records
 from ._storage import DumpResult, Storage, open_storages
 from ._table import Table, merge
-from .dropin import Parameters, PyDamo, PyEmbedding, PyFilter, PyInitializer, PyOptimizer, PyStorage, write_as
+from .dropin import (
+    Parameters,
+    PyDamo,
+    PyEmbedding,
+    PyFilter,
+    PyInitializer,
+    PyOptimizer,
+    PyStorage,
+    PyTable,
+    write_as,
+)
 from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
 from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
 from .schedulers import (
@@ -102,6 +112,7 @@ __all__ = [
     "PyInitializer",
     "PyOptimizer",
     "PyStorage",
+    "PyTable",
     "Record",
     "Records",
     "RowwiseAdagrad",

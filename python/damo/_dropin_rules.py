@@ -21,7 +21,7 @@ _RELEASES = {
     "1.0.6": {"format": "counted"},
     "1.1": {"format": "counted"},
 }
-_dump_defaults = {}
+_dump_defaults: dict[str, object] = {}
 
 
 def write_as(release):
@@ -84,7 +84,8 @@ def _default(what, name, **values):
     """What a class is when it is made without arguments."""
     listed = "".join(f", {key} {value}" for key, value in values.items())
     _warn(
-        f"{what}() is the {what[2:].lower()} '{name}'{listed}; give it a damo.Parameters() that says so"
+        f"{what}() is the {what[2:].lower()} '{name}'{listed}; "
+        "give it a damo.Parameters() that says so"
     )
     return dict(values, name=name)
 
@@ -107,7 +108,8 @@ def _schedule(values):
         return None
     if values.get("name") == "inverse_time_lr_scheduler":
         _warn(
-            "the scheduler 'inverse_time_lr_scheduler' is called 'inverse_time_decay' here; use that name"
+            "the scheduler 'inverse_time_lr_scheduler' is called 'inverse_time_decay' here; "
+            "use that name"
         )
         values["name"] = "inverse_time_decay"
     for name in ("decay_steps", "warmup_steps"):
@@ -117,7 +119,8 @@ def _schedule(values):
         if isinstance(value, float) and (0 < value < 2**53 or value == least):
             whole = max(least, round(value))
             _warn(
-                f"{name} is {value}, and steps are whole numbers: {whole} is taken; give it as an int"
+                f"{name} is {value}, and steps are whole numbers: {whole} is taken; "
+                "give it as an int"
             )
             values[name] = whole
     return values
@@ -173,7 +176,8 @@ def _dump(write, values, not_found):
     # No row was updated so often.
     result = write(dict(empty, min_count=2**63 - 1))
     _warn(
-        f"group {values['group']} is not there, so the dump is empty; open the group first, or leave it out"
+        f"group {values['group']} is not there, so the dump is empty; "
+        "open the group first, or leave it out"
     )
     return result
 
@@ -194,7 +198,8 @@ def _checkpoint(write, path):
     write(made)
     if is_there and not is_ours:
         _warn(
-            f"'{path}' is there already, so the checkpoint is '{made}'; load that, or give each a name of its own"
+            f"'{path}' is there already, so the checkpoint is '{made}'; "
+            "load that, or give each a name of its own"
         )
         return
     link = made + ".link"
@@ -202,8 +207,8 @@ def _checkpoint(write, path):
     os.replace(link, path)
     if is_there:
         _warn(
-            f"'{path}' was a checkpoint already. Both are kept: this one is '{made}', and '{path}' leads to it now; "
-            "give each checkpoint a name of its own"
+            f"'{path}' was a checkpoint already. Both are kept: this one is '{made}', "
+            f"and '{path}' leads to it now; give each checkpoint a name of its own"
         )
 
 
@@ -232,7 +237,9 @@ class _OldFiles:
         )
         if unknown is not None:
             self._waiting.append((path, groups))
-            more += f"; {unknown['records']} of groups that are not open yet come in when those are opened"
+            more += (
+                f"; {unknown['records']} of groups that are not open yet come in when those are opened"
+            )
         _warn(
             f"'{path}' is a checkpoint file of damo-embedding: {report['imported']} rows came in"
             f"{more}. Import it once, with `damo import` or damo.Storage.import_file, and make a "

@@ -24,7 +24,7 @@ class _Served:
     """
 
     # Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding.
-    _parts = ()
+    _parts: tuple = ()
 
     @staticmethod
     def _warn(message):
@@ -81,7 +81,8 @@ class _Served:
             self._storage.load_from_checkpoint(reload_dir)
         elif reload_dir:
             self._warn(
-                f"reload_dir '{reload_dir}' is not there, so nothing was loaded; leave it out until there is one"
+                f"reload_dir '{reload_dir}' is not there, so nothing was loaded; "
+                "leave it out until there is one"
             )
 
     def _group(self, group):
@@ -140,7 +141,8 @@ class _Served:
 
         if len(arguments) not in (3, 4):
             raise TypeError(
-                f"damo: push takes (group, keys, gds) or (step, group, keys, gds), not {len(arguments)} arguments"
+                "damo: push takes (group, keys, gds) or (step, group, keys, gds), "
+                f"not {len(arguments)} arguments"
             )
         *step, group, keys, gds = arguments
         if step and (not hasattr(step[0], "__index__") or not 0 <= step[0].__index__() < 2**64):
@@ -157,7 +159,7 @@ class _Served:
         if real is not None:
             keys, gradients = keys[real], gradients.reshape(-1, dim)[real].reshape(-1)
         known = numpy.frombuffer(
-            embedding._known(keys, numpy.empty(gradients.size, numpy.float32)), numpy.bool_
+            embedding.peek(keys, numpy.empty(gradients.size, numpy.float32)), numpy.bool_
         )
         if not known.all():
             keys, gradients = keys[known], gradients.reshape(-1, dim)[known].reshape(-1)

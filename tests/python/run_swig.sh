@@ -49,5 +49,4 @@ if PYTHONPATH=$scratch/other "$python" -c 'import damo' 2>"$scratch/said"; then
 fi
 grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" || fail "another ABI version: $(cat "$scratch/said")"
 
-PYTHONPATH=$scratch/module "$python" "$checkout/tests/python/swig/test_calls.py"
 PYTHON=$python "$checkout/tests/python/run_dropin.sh" "$scratch/module"

@@ -69,7 +69,7 @@ class Orders(Case):
             (embedding.lookup, None, ((1, np.int64), (2, np.float32))),
             (embedding.lookup, ValueError, ((1, np.int64), (3, np.float32))),
             (embedding.lookup, TypeError, ((1, np.int64), (2, np.float64))),
-            (embedding.lookup, TypeError, ((1, np.int16), (2, np.float32))),
+            (embedding.lookup, TypeError, ((1, np.float64), (2, np.float32))),
             (embedding.apply_gradients, None, ((1, np.int64), (2, np.float32))),
             (embedding.apply_gradients, ValueError, ((2, np.int64), (2, np.float32))),
             (embedding.apply_gradients, TypeError, ((1, np.int64), (2, np.float16))),

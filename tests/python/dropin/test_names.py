@@ -1,6 +1,7 @@
-"""Arguments by the names that swig/README.md documents, and integers of any kind: the package and the SWIG module alike."""
+"""Arguments by the names that swig/README.md documents, and integers of any kind."""
 
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -27,6 +28,17 @@ def documented():
         yield what, [name for name in names if name not in left_out], left_out
 
 
+CALLS = sorted(
+    """
+    damo.PyDamo damo.PyEmbedding damo.PyFilter damo.PyInitializer damo.PyOptimizer damo.PyStorage
+    damo.PyTable damo.PyTable.merge damo.write_as embedding.apply_gradients embedding.lookup
+    embedding.peek filter.add filter.check initializer.call optimizer.call params.insert
+    storage.checkpoint storage.dump storage.load_from_checkpoint storage.stat table.dim
+    table.lookup table.rows
+    """.split()
+)
+
+
 class Index:
     """An integer of nobody's."""
 
@@ -43,12 +55,20 @@ class Names(Case):
         sgd, ones = optimizer(gamma=0.5), initializer()
         embedding = damo.PyEmbedding(storage, sgd, ones, 4)
         self.seen = damo.PyFilter(parameters(path=self.path("seen"), capacity=1000, count=1))
+        for name in ("base", "increment"):
+            embedding.apply_gradients(keys(5), floats(0, 0, 0, 0))
+            since = {} if name == "base" else {"since": damo.PyTable(self.path("base")).number()}
+            storage.dump(self.path(name), parameters(format="table", **since))
+        configuration = {"dir": self.path("configured"), "embeddings": []}
+        with open(self.path("config"), "w", encoding="utf-8") as file:
+            json.dump(configuration, file)
         # The counts of files and groups make each value one that was not used.
         count = itertools.count(1)
         return {
             "objects": {
                 "storage": storage, "optimizer": sgd, "initializer": ones, "embedding": embedding, "filter": self.seen,
-                "params": damo.Parameters(),
+                "params": damo.Parameters(), "table": damo.PyTable(self.path("base")), "damo": damo,
+                "damo.PyTable": damo.PyTable,
             },
             "arguments": {
                 "data_dir": lambda what: self.path(f"table{next(count)}"),
@@ -58,12 +78,14 @@ class Names(Case):
                 "params": lambda what: parameters(path=self.path(f"filter{next(count)}"), capacity=9)
                 if what == "damo.PyFilter" else parameters(name="ones"),
                 "storage": lambda what: storage, "optimizer": lambda what: sgd, "initializer": lambda what: ones,
-                "dim": lambda what: 4, "group": lambda what: 7, "num": lambda what: 1,
+                "dim": lambda what: 4, "group": lambda what: 0 if what.startswith("table.") else 7, "num": lambda what: 1,
                 "key": lambda what: "gamma" if what == "params.insert" else 5,
                 "value": lambda what: 0.5,
                 "keys": lambda what: keys(5), "w": lambda what: np.ones(4, np.float32), "gds": lambda what: floats(0, 0, 0, 0),
                 "path": lambda what: self.path("checkpoint1") if what.endswith("load_from_checkpoint")
-                else self.path(f"{what[8:]}{'' if what.endswith('dump') else 1}"),
+                else self.path("base") if what == "damo.PyTable" else self.path(f"{what[8:]}{'' if what.endswith('dump') else 1}"),
+                "base": lambda what: self.path("base"), "increment": lambda what: self.path("increment"),
+                "config": lambda what: self.path("config"), "release": lambda what: None, "name": lambda what: "rows_created",
                 "condition": lambda what: parameters(min_count=1),
                 "step": lambda what: 0,
             },
@@ -72,35 +94,10 @@ class Names(Case):
     def test_every_documented_call(self):
         values = self.values()
         calls = list(documented())
-        self.assertEqual(
-            sorted(what for what, _, _ in calls),
-            sorted(
-                [
-                    "damo.PyStorage",
-                    "damo.PyOptimizer",
-                    "damo.PyInitializer",
-                    "damo.PyEmbedding",
-                    "damo.PyFilter",
-                ]
-                + [
-                    "params.insert",
-                    "embedding.lookup",
-                    "embedding.apply_gradients",
-                    "storage.dump",
-                    "storage.checkpoint",
-                ]
-                + [
-                    "storage.load_from_checkpoint",
-                    "initializer.call",
-                    "optimizer.call",
-                    "filter.check",
-                    "filter.add",
-                ]
-            ),
-        )
+        self.assertEqual(sorted(what for what, _, _ in calls), CALLS)
         for what, needed, optional in calls:
-            owner, name = what.split(".")
-            function = getattr(damo if owner == "damo" else values["objects"][owner], name)
+            owner, name = what.rsplit(".", 1)
+            function = getattr(values["objects"][owner], name)
             for count in range(len(optional) + 1):
                 for left_in in itertools.combinations(optional, count):
                     with self.subTest(call=what, names=[*needed, *left_in]):
@@ -112,7 +109,7 @@ class Names(Case):
                 self.assert_fails(TypeError, [], lambda: function(**every, nobody=1))
             # Some classes can be made without any.
             with self.subTest(call=what, names="one is missing"):
-                if owner != "damo":
+                if owner != "damo" or what in ("damo.PyDamo", "damo.PyTable"):
                     self.assert_fails(
                         TypeError, [], lambda: function(**{key: every[key] for key in needed[1:]})
                     )

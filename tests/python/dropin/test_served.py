@@ -1,4 +1,4 @@
-"""PyDamo: what damo-embedding has had from 1.1.4 on. Behaviour as measured of the wheels of 1.1.11 and 1.1.12."""
+"""PyDamo: what damo-embedding has had from 1.1.4 on, as the wheels of 1.1.11 and 1.1.12 do it."""
 
 import json
 import os

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import damo
-from support import SWIG, Case, floats, initializer, keys, optimizer, parameters
+from support import Case, floats, initializer, keys, optimizer, parameters
 
 
 def read_classic(path, groups=256):
@@ -47,8 +47,6 @@ class Storage(Case):
 
     def test_paths_of_all_kinds(self):
         for name, kind in (("ü 日本", str), ("b", os.fsencode), ("p", pathlib.Path)):
-            if kind is os.fsencode and not SWIG:
-                continue  # the package takes str and os.PathLike
             storage = damo.PyStorage(kind(self.path(name)), 0)
             self.assertTrue(os.path.isdir(self.path(name)))
             storage.dump(kind(self.path(name + ".dat")))

@@ -1,0 +1,164 @@
+"""The drop-in classes that are made of a bag: Parameters, PyInitializer, PyOptimizer, PyFilter."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+
+from . import _arrays
+from . import _dropin_rules as rules
+from ._dropin_names import _group_first
+from ._errors import InvalidArgumentError
+from ._filter import Filter
+from ._params import Params
+from .initializers import Initializer
+from .optimizers import Optimizer
+from .schedulers import Scheduler
+
+
+class Parameters:
+    """A typed key/value bag."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._params = Params()
+
+    def insert(self, key: str, value: bool | SupportsIndex | float | str) -> None:
+        """Sets one value; a key that is set twice keeps the last."""
+        self._params.set(key, value)
+        self._values[key] = value
+
+    def to_json(self) -> str:
+        """The bag as a JSON object, keys sorted."""
+        return self._params.to_json()
+
+    def __repr__(self) -> str:
+        return f"Parameters({self.to_json()})"
+
+
+def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
+    """The parameter "name", which says what is to be made, and the others."""
+    if not isinstance(params, Parameters):
+        raise TypeError(f"damo: {what} must be a damo.Parameters, not {type(params).__name__}")
+    values = dict(params._values)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"damo: {what} needs the parameter 'name', a string that says which {kind} it is for; "
+            f"it has {params.to_json()}"
+        )
+    return name, values
+
+
+def _make(cls: Any, name: str, values: dict[str, Any], **more: Any) -> Any:
+    # A parameter may be called as an argument of ours, and is the library's to judge then.
+    made = cls.__new__(cls)
+    clash = {"self", "name", *more} & set(values)
+    if clash:
+        raise InvalidArgumentError(f"damo: {sorted(clash)[0]!r} is not a parameter of {name!r}")
+    made.__init__(name, **values, **more)
+    return made
+
+
+def _bag(values: dict[str, Any]) -> Parameters:
+    made = Parameters()
+    for key, value in values.items():
+        made.insert(key, value)
+    return made
+
+
+def _scheduler(params: Parameters) -> Scheduler | None:
+    name, values = _named(params, "scheduler_params", "scheduler")
+    revised = rules._schedule(dict(values, name=name))
+    if revised is None:
+        return None
+    name = revised.pop("name")
+    return rules._make(lambda scheduler: _make(Scheduler, name, scheduler), scheduler=revised)
+
+
+class PyInitializer:
+    """An initializer; params has its "name" and its parameters."""
+
+    def __init__(self, params: Parameters | None = None) -> None:
+        if params is None:
+            params = _bag(rules._default("PyInitializer", "zeros"))
+        name, values = _named(params, "params", "initializer")
+        self._initializer: Initializer = rules._make(
+            lambda initializer: _make(Initializer, name, initializer), initializer=values
+        )
+
+    def call(self, w: np.ndarray) -> None:
+        """Fills w, contiguous writable float32, as the row of group 0 and key 0."""
+        if isinstance(w, np.ndarray) and w.ndim != 1 and w.flags.c_contiguous:
+            _arrays.floats(w, "w", (w.shape,), writable=True)
+            w = w.reshape(-1)
+        self._initializer.fill(w)
+
+
+class PyOptimizer:
+    """An optimizer; op_params has its "name" and parameters, scheduler_params those of a schedule."""
+
+    def __init__(
+        self, op_params: Parameters | None = None, scheduler_params: Parameters | None = None
+    ) -> None:
+        if op_params is None:
+            op_params = _bag(rules._default("PyOptimizer", "sgd", gamma=1e-3))
+        name, values = _named(op_params, "op_params", "optimizer")
+        scheduler = None if scheduler_params is None else _scheduler(scheduler_params)
+        self._optimizer: Optimizer = rules._make(
+            lambda optimizer: _make(Optimizer, name, optimizer, scheduler=scheduler),
+            optimizer=values,
+        )
+
+    def call(
+        self,
+        w: np.ndarray,
+        gds: np.ndarray,
+        step: SupportsIndex = 0,
+        *,
+        global_step: SupportsIndex | None = None,
+    ) -> None:
+        """Applies gds to w, in place: the weights and then the optimizer's state, zeros at first."""
+        self._optimizer.apply(w, gds, rules._step(step, global_step))
+
+
+class PyFilter:
+    """A counting Bloom filter; params: path, capacity, count, fpr, reload.
+
+    Without params it lets every key pass.
+    """
+
+    def __init__(self, params: Parameters | None = None) -> None:
+        if params is not None and not isinstance(params, Parameters):
+            raise TypeError(f"damo: params must be a damo.Parameters, not {type(params).__name__}")
+        self._filter: Filter | None = None
+        if params is None:
+            rules._pass_all()
+            return
+        made = Filter.__new__(Filter)
+        made._open(params._values)
+        self._filter = made
+
+    @overload
+    def check(self, key: SupportsIndex) -> bool: ...
+    @overload
+    def check(self, group: SupportsIndex, key: SupportsIndex) -> bool: ...
+    def check(self, *group_and_key: SupportsIndex, **named: SupportsIndex) -> bool:
+        """check([group,] key): whether the key was added often enough. group is 0 by default."""
+        group, key = _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
+        number, key = _arrays.group(group), _arrays.key(key)
+        return True if self._filter is None else self._filter._check_one(number, key)
+
+    @overload
+    def add(self, key: SupportsIndex, num: SupportsIndex) -> None: ...
+    @overload
+    def add(self, group: SupportsIndex, key: SupportsIndex, num: SupportsIndex) -> None: ...
+    def add(self, *group_key_and_num: SupportsIndex, **named: SupportsIndex) -> None:
+        """add([group,] key, num): adds num to how often the key was seen. group is 0 by default."""
+        names = ("group", "key", "num")
+        group, key, num = _group_first("PyFilter.add", names, group_key_and_num, named)
+        times = _arrays.integer(num, "num", 0, 2**32 - 1)
+        number, key = _arrays.group(group), _arrays.key(key)
+        if self._filter is not None:
+            self._filter._add_one(number, key, times)
