@@ -52,7 +52,11 @@ refuse("" "refused.log: is empty")
 
 file(WRITE one_label.log "1 5:1\n1 6:1\n1 5:1\n")
 train("have the same label, so there is no AUC.*test AUC undefined \\(one label only\\).*${same}" one_label.log --epochs 1)
-file(REMOVE one_label.log)
+file(WRITE one_label.log "-1 5:1\n-1 6:1\n-1 5:1\n")
+train("have the same label.*test AUC undefined \\(one label only\\).*${same}" one_label.log --epochs 1)
+file(WRITE both_labels.log "1 5:1\n-1 6:1\n1 5:1\n")
+train("have the same label.*test AUC undefined \\(one label only\\).*${same}" both_labels.log one_label.log --epochs 1)
+file(REMOVE one_label.log both_labels.log)
 
 if(EXISTS "${DATA}/frappe.train.libfm")
   # PyTorch's own factorization machine reaches 0.932 on this log in five epochs.

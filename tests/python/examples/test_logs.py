@@ -149,6 +149,19 @@ class Arrays(Scratch):
             self.assertIsNone(logs.auc(labels, np.linspace(0, 1, len(labels))))
         self.assertEqual(logs.show_auc(None), "undefined (one label only)")
 
+    def test_one_label_elsewhere(self):
+        """In all of a log, in its last fifth only, and in both logs: an AUC is undefined, not NaN."""
+        for contents in (
+            ["1 5:1\n" * 10],
+            ["-1 5:1\n1 6:1\n" * 4 + "-1 5:1\n" * 8],
+            ["0 5:1\n" * 10, "0 6:1\n" * 5],
+            ["1 5:1\n" * 10, "1 6:1\n" * 5],
+        ):
+            with contextlib.redirect_stdout(io.StringIO()):
+                _, test = self.read(*contents)
+            with self.subTest(contents):
+                self.assertIsNone(logs.auc(test.labels, np.linspace(0, 1, len(test.labels))))
+
     def test_auc(self):
         self.assertEqual(logs.auc(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.3, 0.2])), 0.75)
 
