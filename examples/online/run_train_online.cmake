@@ -38,7 +38,8 @@ endif()
 foreach(durability process checkpoint)
   train("${learned}.* all of them in the rows" online.one --epochs 1 --durability ${durability})
 endforeach()
-train("the store has [1-9].*${learned}.* all of them in the rows" online.one --epochs 1 --samples 16)
+train("the store has [1-9].*${learned}.* all of them in the rows"
+  online.one --epochs 1 --samples 16)
 
 # The checkpoint is a store, with the steps of all runs.
 train("the store has [1-9].*${learned}" online.one.checkpoint --epochs 1)

@@ -1,7 +1,7 @@
 // train_online: a trainer that works sample by sample, with several threads on one damo store.
 //
-// docs/porting.md tells how one gets from a trainer with arrays in memory to this. online_fm.hpp has
-// the model; the readers of logs are those of examples/cpp.
+// docs/porting.md tells how one gets from a trainer with arrays in memory to this. online_fm.hpp
+// has the model; the readers of logs are those of examples/cpp.
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>
@@ -24,9 +24,9 @@ namespace {
 
 const char usage[] =
     "usage: train_online STORE [TRAIN TEST] [OPTION VALUE]...\n"
-    "Trains on the log TRAIN, or on a generated one, in the directory STORE, going on from what it\n"
-    "holds. After each epoch STORE.checkpoint is the model as it was then; in the end STORE.table\n"
-    "is the file to serve from.\n"
+    "Trains on the log TRAIN, or on a generated one, in the directory STORE, going on from what\n"
+    "it holds. After each epoch STORE.checkpoint is the model as it was then; in the end\n"
+    "STORE.table is the file to serve from.\n"
     "  --epochs N          passes over the log (3)\n"
     "  --threads N         threads that train (2)\n"
     "  --samples N         samples that a thread learns from with one call a group (1)\n"
