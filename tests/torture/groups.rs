@@ -34,7 +34,7 @@ static SPECS: LazyLock<[Spec; 4]> = LazyLock::new(|| {
     ]
 });
 
-fn spec(group: u16, dim: usize, optimizer: &str, params: &[(&str, f64)], initializer: &str) -> Spec {
+pub fn spec(group: u16, dim: usize, optimizer: &str, params: &[(&str, f64)], initializer: &str) -> Spec {
     let params = params.iter().fold(Params::new(), |bag, (name, value)| bag.with(name, *value).unwrap());
     Spec {
         group,

@@ -26,7 +26,7 @@ pub struct Lane {
     pub index: u64,
     deadline: Option<Instant>,
     calls: HashMap<(&'static str, &'static str, u32), i64>,
-    disk: Option<Disk>,
+    pub disk: Option<Disk>,
 }
 
 /// What a campaign consists of.

@@ -22,6 +22,7 @@ mod errors;
 mod examine;
 mod groups;
 mod headers;
+mod histories;
 mod import_file;
 mod inquest;
 mod judge;
@@ -48,9 +49,15 @@ use control::Control;
 use lanes::Campaign;
 use options::Options;
 
-static CAMPAIGNS: [Campaign; 5] = [
+static CAMPAIGNS: [Campaign; 6] = [
     Campaign { name: "kills", exhaustive: kills::exhaustive, trial: kills::trial, repeat: kills::repeat },
     Campaign { name: "power", exhaustive: power::exhaustive, trial: power::trial, repeat: power::repeat },
+    Campaign {
+        name: "histories",
+        exhaustive: histories::exhaustive,
+        trial: histories::trial,
+        repeat: histories::repeat,
+    },
     Campaign {
         name: "corruption",
         exhaustive: corruption::exhaustive,

@@ -25,10 +25,10 @@ pub struct Options {
     pub is_once: bool,
 }
 
-pub const CAMPAIGNS: [&str; 5] = ["kills", "power", "corruption", "errors", "limits"];
+pub const CAMPAIGNS: [&str; 6] = ["kills", "power", "histories", "corruption", "errors", "limits"];
 /// Of the three minutes that `--quick` takes, in seconds.
-const QUICK: [(&str, u64); 5] =
-    [("kills", 45), ("power", 30), ("corruption", 45), ("errors", 45), ("limits", 15)];
+const QUICK: [(&str, u64); 6] =
+    [("kills", 40), ("power", 25), ("histories", 30), ("corruption", 35), ("errors", 35), ("limits", 15)];
 
 fn command() -> Command {
     let number = |name: &'static str, help: &'static str| {
