@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_whole};
+pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
 #[cfg(any(fuzzing, test))]
 pub(crate) use record::SEGMENT_HEADER_LEN;
 pub(crate) use record::{Head, Kind};

@@ -43,6 +43,31 @@ pub(crate) fn read_all(
     machine_stopped: bool,
     replay: &mut impl Replay,
 ) -> Result<u64> {
+    read(dir, through, machine_stopped, None, replay)
+}
+
+/// As [`read_all`], of links to the files of a journal that somebody else may still write. The last
+/// one had `listed_bytes` when the links were made: if it has ended since, the next one has no link.
+///
+/// # Errors
+/// As [`read_all`].
+pub(crate) fn read_links(
+    dir: &Path,
+    through: u64,
+    machine_stopped: bool,
+    listed_bytes: u64,
+    replay: &mut impl Replay,
+) -> Result<u64> {
+    read(dir, through, machine_stopped, Some(listed_bytes), replay)
+}
+
+fn read(
+    dir: &Path,
+    through: u64,
+    machine_stopped: bool,
+    listed_bytes: Option<u64>,
+    replay: &mut impl Replay,
+) -> Result<u64> {
     let mut segments = list(dir)?;
     // Of what is on disk already, not all files need be there any more.
     let begin = segments.iter().rposition(|(first, _)| *first <= through + 1).unwrap_or(0);
@@ -88,7 +113,11 @@ pub(crate) fn read_all(
         let tolerance = Tolerance { is_last: index >= last_with_calls, machine_stopped };
         (last, has_ended) = read_segment(path, *first, through, tolerance, replay)?;
     }
-    if has_ended && !machine_stopped {
+    let has_grown = match (listed_bytes, segments.last()) {
+        (Some(listed), Some((_, path))) => len(path)? > listed,
+        _ => false,
+    };
+    if has_ended && !machine_stopped && !has_grown {
         let next = dir.join(segment::name(last + 1));
         return Err(Error::damage(format_args!(
             "the journal '{}' is missing: the file before it, which ends with call {last}, says that it was there",

@@ -50,6 +50,18 @@ fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     (dir, paths)
 }
 
+#[test]
+fn a_file_that_has_ended_since_its_link_was_made_may_be_the_last() {
+    let (dir, paths) = written();
+    let bytes = fs::metadata(&paths[0]).unwrap().len();
+    fs::remove_file(&paths[1]).unwrap();
+    let last = |listed| read_links(dir.path(), 0, false, listed, &mut Calls::default());
+    // Its end was not there yet.
+    assert_eq!(last(bytes - RECORD_HEADER_LEN as u64).unwrap(), 3);
+    let error = last(bytes).unwrap_err();
+    assert!(error.message().contains("is missing"), "{error}");
+}
+
 fn read(dir: &Path, machine_stopped: bool) -> Result<Vec<u64>> {
     let mut calls = Calls::default();
     let last = read_all(dir, 0, machine_stopped, &mut calls)?;

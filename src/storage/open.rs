@@ -85,7 +85,7 @@ impl Storage {
                 writer,
                 pid: std::process::id(),
                 dir: directory,
-                likeness,
+                likeness: likeness.clone(),
                 closing: None,
             }),
         };
@@ -94,7 +94,8 @@ impl Storage {
         let listed = rocks.last();
         core.expiry.restore_time(record.time());
         drop(rocks);
-        let last = replay::replay(&core, record, listed)?;
+        let likeness_bytes = likeness.map(|likeness| likeness.journal_bytes());
+        let last = replay::replay(&core, record, listed, likeness_bytes)?;
         replay::start_journal(&core, last)?;
         core.is_open.store(true, Ordering::Release);
         Ok(storage)

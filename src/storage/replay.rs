@@ -188,11 +188,17 @@ impl Core {
 }
 
 /// Makes the calls that the journal of an earlier process has again, and brings them to disk; returns the number of
-/// the last one, or of the inventory, which has `listed`.
+/// the last one, or of the inventory, which has `listed`. Of a likeness, `likeness_bytes` is what its last file had when it
+/// was made.
 ///
 /// # Errors
 /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
-pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<u64> {
+pub(super) fn replay(
+    core: &Core,
+    record: JournalRecord,
+    listed: u64,
+    likeness_bytes: Option<u64>,
+) -> Result<u64> {
     let dir = core.journal_dir();
     journal::make_dir(&dir)?;
     if !record.active {
@@ -214,7 +220,10 @@ pub(super) fn replay(core: &Core, record: JournalRecord, listed: u64) -> Result<
     // What had expired when a call was made is decided as it was then.
     let ttl_ms = core.expiry.ttl_ms();
     core.expiry.set_ttl_ms(record.ttl_ms);
-    let last = journal::read_all(&dir, record.through, machine_stopped, &mut tables);
+    let last = match likeness_bytes {
+        None => journal::read_all(&dir, record.through, machine_stopped, &mut tables),
+        Some(bytes) => journal::read_links(&dir, record.through, machine_stopped, bytes, &mut tables),
+    };
     core.expiry.set_ttl_ms(ttl_ms);
     let last = last?.max(record.reserved).max(listed);
     if tables.calls > 0 {

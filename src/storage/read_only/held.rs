@@ -16,8 +16,14 @@ use rustix::process::{Resource, getrlimit};
 use crate::regular;
 use crate::storage::rocks::MAX_OPEN_FILES;
 
-/// Descriptors that are left to the program, and to what damo opens beside SST files.
+/// Descriptors that are left to the program, and to what damo opens beside SST files: at least so
+/// many, and this part of the limit.
 const LEFT: usize = 64;
+const PART_LEFT: usize = 4;
+
+/// The calling thread's descriptors. Those of `/proc/self` are not there once the process's first
+/// thread has ended.
+const DESCRIPTORS: &str = "/proc/thread-self/fd";
 
 /// The files, for as long as this is there.
 pub(super) struct Held {
@@ -30,12 +36,13 @@ pub(super) struct Held {
 
 impl Held {
     /// For a storage with so many SST files: as many as the process may open, beside those that
-    /// RocksDB will open.
+    /// RocksDB will open and those that are left to the program.
     pub(super) fn new(sst_files: usize) -> Held {
-        let open = fs::read_dir("/proc/self/fd").map_or(usize::MAX, Iterator::count);
+        let open = fs::read_dir(DESCRIPTORS).map_or(usize::MAX, Iterator::count);
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let needed = LEFT + sst_files.min(MAX_OPEN_FILES);
-        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(open).saturating_sub(needed);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let needed = LEFT.max(limit / PART_LEFT) + sst_files.min(MAX_OPEN_FILES);
+        let room = limit.saturating_sub(open).saturating_sub(needed);
         Held { files: Vec::new(), room, passed_over: 0 }
     }
 
@@ -63,10 +70,9 @@ impl Held {
     }
 }
 
-/// A path that opens the file again, whatever has become of its name. It is the calling thread's,
-/// since `/proc/self` is empty once the first thread has ended. None where there is no /proc.
+/// A path that opens the file again, whatever has become of its name. None where there is no /proc.
 fn link_to(file: &File) -> Option<PathBuf> {
-    let path = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
+    let path = Path::new(DESCRIPTORS).join(file.as_raw_fd().to_string());
     let (ours, there) = (file.metadata().ok()?, fs::metadata(&path).ok()?);
     ((ours.dev(), ours.ino()) == (there.dev(), there.ino())).then_some(path)
 }

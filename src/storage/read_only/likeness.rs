@@ -10,7 +10,11 @@ use super::listing::{Seen, is_copied, is_rows, list};
 use crate::error::{Error, Result, Status};
 use crate::regular;
 use crate::storage::directory::is_in_use;
+use crate::storage::replay::FOLDER as JOURNAL;
 use crate::storage::rocks::INVENTORY;
+
+/// How often the files are copied in vain before the likeness is made anew.
+const ATTEMPTS: usize = 20;
 
 /// The directory; removed when dropped.
 pub(in crate::storage) struct Likeness {
@@ -18,6 +22,8 @@ pub(in crate::storage) struct Likeness {
     original: PathBuf,
     /// The files of the original when the likeness was begun.
     seen: Vec<Seen>,
+    /// The bytes that the newest file of the journal had when the likeness was made.
+    journal_bytes: u64,
     is_in_use: bool,
     held: Held,
     _folder: Folder,
@@ -36,21 +42,30 @@ impl Likeness {
         let seen = list(&original)?;
         let held = Held::new(seen.iter().filter(|file| is_rows(&file.name)).count());
         let is_in_use = is_in_use(&original);
-        let mut likeness =
-            Likeness { path: folder.storage(), original, seen: Vec::new(), is_in_use, held, _folder: folder };
+        let mut likeness = Likeness {
+            path: folder.storage(),
+            original,
+            seen: Vec::new(),
+            journal_bytes: 0,
+            is_in_use,
+            held,
+            _folder: folder,
+        };
         // First what others may remove, then the copies, then what others have added before the
         // copies were made. So what a copy names is there, and so is each call that it has not.
         likeness.link_all(&seen)?;
         likeness.seen = seen;
-        let before = list(&likeness.original)?;
-        let are_copied = likeness.copy_all(&before)?;
-        let after = list(&likeness.original)?;
-        if !are_copied || !copied(&before).eq(copied(&after)) {
-            return Ok(None);
-        }
-        let new: Vec<Seen> = after.into_iter().filter(|file| !likeness.has_link(&file.name)).collect();
+        let Some(after) = likeness.copy_all()? else { return Ok(None) };
+        let journal = after.iter().rfind(|file| file.name.starts_with(JOURNAL));
+        likeness.journal_bytes = journal.map_or(0, |file| file.bytes);
+        let new: Vec<Seen> = after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
         likeness.link_all(&new)?;
         Ok(Some(likeness))
+    }
+
+    /// The bytes that the newest file of the journal had when the likeness was made.
+    pub(in crate::storage) fn journal_bytes(&self) -> u64 {
+        self.journal_bytes
     }
 
     pub(in crate::storage) fn path(&self) -> &Path {
@@ -109,18 +124,34 @@ impl Likeness {
         Ok(())
     }
 
-    fn has_link(&self, name: &Path) -> bool {
+    fn has(&self, name: &Path) -> bool {
         fs::symlink_metadata(self.path.join(name)).is_ok()
     }
 
-    /// Copies the files that opening may change; false if one of them is gone.
-    fn copy_all(&self, files: &[Seen]) -> Result<bool> {
+    /// Copies the files that opening may change, of which none changes meanwhile; returns what the
+    /// original has afterwards, or None if they change all the time.
+    fn copy_all(&self) -> Result<Option<Vec<Seen>>> {
+        for _ in 0..ATTEMPTS {
+            let before = list(&self.original)?;
+            let are_copied = self.copy_once(&before)?;
+            let after = list(&self.original)?;
+            if are_copied && copied(&before).eq(copied(&after)) {
+                return Ok(Some(after));
+            }
+            for file in copied(&before) {
+                let _ = fs::remove_file(self.path.join(&file.name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies these of the files that opening may change; false if one of them is gone.
+    fn copy_once(&self, files: &[Seen]) -> Result<bool> {
         // The inventory says how the others begin, and the MANIFEST may know of files that the logs
         // do not know of yet. Names of logs come before `MANIFEST-`.
         let is_inventory = |file: &&Seen| file.name == Path::new(INVENTORY);
-        let inventory = files.iter().filter(is_inventory);
-        let others = files.iter().filter(|file| is_copied(&file.name) && !is_inventory(file));
-        for file in inventory.chain(others) {
+        let others = copied(files).filter(|file| !is_inventory(file));
+        for file in files.iter().filter(is_inventory).chain(others) {
             let (from, to) = (self.original.join(&file.name), self.path.join(&file.name));
             match copy(&from, &to) {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

@@ -67,8 +67,7 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
     // What is not there has no files.
     let before = listing::list(dir).unwrap_or_default();
     if let Err(error) = check_is_storage(dir) {
-        let is_changing = begin::is_under_way(dir)? && is_being_made(dir, begun)?
-            || listing::list(dir).unwrap_or_default() != before;
+        let is_changing = is_being_made(dir, begun)? || listing::list(dir).unwrap_or_default() != before;
         return if is_changing { Ok(Look::Changing(being_made())) } else { Err(error) };
     }
     let Some(likeness) = Likeness::make(dir)?.map(Arc::new) else {
