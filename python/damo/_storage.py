@@ -89,6 +89,9 @@ class Storage(Handle):
         try:
             super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
         except BusyError as error:
+            if read_only:
+                # Another process makes or changes it; the message says what to do.
+                raise
             raise _busy.with_remedy(error, self.path, _REMEDY, _ELSEWHERE) from None
         bag.close()
         _busy.note(self, self.path)

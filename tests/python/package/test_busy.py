@@ -1,6 +1,8 @@
 """A BusyError says who has it open and what to do: a notebook's cell that opens a storage is run again."""
 
+import fcntl
 import gc
+import os
 
 import damo
 from support import CACHE, Case
@@ -85,6 +87,22 @@ class Notebook(Case):
             """,
             output="True True False\n",
         )
+
+    def test_while_another_process_makes_it(self):
+        making = self.path("making")
+        os.mkdir(making)
+        open(os.path.join(making, ".damo-first-opening"), "w").close()
+        with open(os.path.join(making, "LOCK"), "w") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            self.run_script(
+                f"""
+                try:
+                    damo.Storage({making!r}, read_only=True)
+                except damo.BusyError as error:
+                    print("being made by another process" in str(error), "Close it there" in str(error))
+                """,
+                output="True False\n",
+            )
 
     def test_nothing_is_kept_alive(self):
         self.run_cell()
