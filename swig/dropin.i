@@ -62,12 +62,12 @@ class PyOptimizer(_Optimizer):
 class PyFilter(_Filter):
     __doc__ = _Filter.__doc__
 
-    def __init__(self, *params, **named):
-        self._passes_all = not params and not named
-        if not self._passes_all:
-            super().__init__(*params, **named)
-        else:
+    def __init__(self, params=None):
+        self._passes_all = params is None
+        if self._passes_all:
             _pass_all()
+        else:
+            super().__init__(params)
 
     def check(self, *group_and_key, **named):
         """check([group,] key) -> bool: whether key was added as often as count says."""
@@ -151,7 +151,7 @@ class PyEmbedding(_Embedding):
         """apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that
         is given twice is stepped twice. All rows change or none does: a gradient that is NaN or
         infinite is a ValueError. Other threads run meanwhile."""
-        return super().apply_gradients(_keys(keys), gds)
+        return super().apply_gradients(_keys(keys), _gradients(gds))
 
     def step(self, keys, gds):
         """step(keys, gds): apply_gradients, as 1.1.0 to 1.1.3 also called it."""

@@ -27,7 +27,8 @@ class Parameters:
     def insert(self, key: str, value: bool | SupportsIndex | float | str) -> None:
         """Sets one value; a key that is set twice keeps the last."""
         self._params.set(key, value)
-        self._values[key] = value
+        # One kind of float, for the rules.
+        self._values[key] = float(value) if isinstance(value, np.floating) else value
 
     def to_json(self) -> str:
         """The bag as a JSON object, keys sorted."""

@@ -163,6 +163,18 @@ def _keys(values):
     return values
 
 
+def _gradients(values):
+    """A list or a tuple of numbers as float32; other gradients as they are."""
+    if not isinstance(values, (list, tuple)):
+        return values
+    for number in values:
+        is_real = isinstance(number, (int, float)) or getattr(number, "dtype", None) == "float32"
+        if isinstance(number, bool) or not is_real:
+            return values
+    _warn(f"gds are a {type(values).__name__}; make them a NumPy array of float32 once")
+    return array.array("f", values)
+
+
 def _dump(write, values, not_found):
     """write(condition) with what `write_as` has set; empty for a group that is not there."""
     if "format" not in values and "header_groups" not in values:
@@ -184,7 +196,10 @@ def _dump(write, values, not_found):
 
 def _checkpoint(write, path):
     """Makes a checkpoint path-MILLISECONDS, as the releases did, and path a link to it."""
-    path = os.fsdecode(path).rstrip(os.sep) or os.sep
+    given, path = path, os.fsdecode(path).rstrip(os.sep)
+    if not path:
+        # Nothing, or the root: a name behind it would be somewhere else.
+        return write(given)
     stamp = int(time.time() * 1000)
     while os.path.lexists(f"{path}-{stamp}"):
         stamp += 1

@@ -86,12 +86,18 @@ class _Served:
             )
 
     def _group(self, group):
-        try:
-            return self._embeddings[group], self._dims[group]
-        except (KeyError, TypeError):
-            raise ValueError(
-                f"damo: group is {group!r}; the configuration has {sorted(self._dims)}"
-            ) from None
+        number = self._integer(group, "group")
+        if number not in self._dims:
+            raise ValueError(f"damo: group is {number}; the configuration has {sorted(self._dims)}")
+        return self._embeddings[number], self._dims[number]
+
+    @staticmethod
+    def _integer(value, what):
+        """An integer of any kind, but no bool."""
+        is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == "bool"
+        if is_bool or not hasattr(value, "__index__"):
+            raise TypeError(f"damo: {what} is {value!r}; an integer is needed")
+        return value.__index__()
 
     @staticmethod
     def _keys(values):
@@ -145,10 +151,8 @@ class _Served:
                 f"not {len(arguments)} arguments"
             )
         *step, group, keys, gds = arguments
-        if step and (not hasattr(step[0], "__index__") or not 0 <= step[0].__index__() < 2**64):
-            raise TypeError(
-                f"damo: step is {step[0]!r}; an integer from 0 to 18446744073709551615 is needed"
-            )
+        if step and not 0 <= self._integer(step[0], "step") < 2**64:
+            raise TypeError(f"damo: step is {step[0]!r}; it goes from 0 to 18446744073709551615")
         embedding, dim = self._group(group)
         keys, real = self._keys(keys)
         gradients = numpy.ascontiguousarray(gds, numpy.float32).reshape(-1)
@@ -173,10 +177,10 @@ class _Served:
 
     def checkpoint(self, path):
         """Makes path a directory with everything; replaces a checkpoint, damo's or a file."""
-        path = os.fsdecode(path).rstrip(os.sep)
+        given, path = path, os.fsdecode(path).rstrip(os.sep)
         is_one = os.path.isfile(path) or os.path.isfile(os.path.join(path, "checkpoint.json"))
-        if not is_one:
-            return self._storage._checkpoint(path)
+        if not path or not is_one:
+            return self._storage._checkpoint(path or given)
         made, old = f"{path}.damo-new.{os.getpid()}", f"{path}.damo-old.{os.getpid()}"
         self._storage._checkpoint(made)
         os.rename(path, old)

@@ -140,6 +140,8 @@ class PyEmbedding:
         gds: contiguous float32, (n * dim,) or (n, dim).
         """
         keys = _keys(keys)
+        revised = rules._gradients(gds)
+        gds = gds if revised is gds else np.asarray(revised)
         _arrays.strict_rows(gds, "gds", keys.size, self._embedding.dim)
         _c_api.damo_embedding_apply_gradients(
             self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(gds), gds.size

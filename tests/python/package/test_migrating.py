@@ -14,7 +14,7 @@ class Migrating(Case):
     def test_the_blocks_run(self):
         text = (CHECKOUT / "docs" / "migrating.md").read_text()
         blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        self.assertEqual(len(blocks), 3)
+        self.assertEqual(len(blocks), 4)
         before = os.getcwd()
         self.addCleanup(os.chdir, before)
         for release in ("1.0.6", "1.1.12"):

@@ -1,0 +1,128 @@
+"""Arrays as code for damo-embedding gives them: keys and gradients that are converted, with one warning.
+
+Measured: all releases with these classes take lists of keys and of gradients, and keys of shorter
+integers.
+"""
+
+import array
+import warnings
+
+import numpy as np
+
+import damo
+from support import Case, floats, initializer, keys, optimizer
+
+
+class Index:
+    """An integer of nobody's."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+class Arrays(Case):
+    def setUp(self):
+        super().setUp()
+        self.rows = damo.PyEmbedding(self.storage(), optimizer(gamma=1.0), initializer("zeros"), 1)
+
+    def weights(self, *numbers):
+        w = np.full(len(numbers), 9, np.float32)
+        self.rows.lookup(keys(*numbers), w)
+        return w.tolist()
+
+    def quietly(self, function, *arguments):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*arguments)
+
+    def test_sequences_of_keys(self):
+        for given in (
+            [5],
+            (5, 5, 5),
+            range(5, 6),
+            [np.uint8(5)],
+            [np.uint64(5), np.int16(5)],
+            [Index(5)],
+            range(5, -1, -5),
+            [2**63 + 5, 5, -(2**63)],
+        ):
+            with self.subTest(given=repr(given)):
+                w = np.full((len(given), 1), 9, np.float32)
+                self.warned([type(given).__name__, "int64"], self.rows.lookup, given, w)
+                self.assertEqual(w.ravel().tolist(), [0] * len(given))
+        self.assertEqual(self.weights(5 - 2**63, -(2**63)), [0, 0])
+
+    def test_keys_of_shorter_integers(self):
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
+            info = np.iinfo(name)
+            numbers = np.array([info.min, 7, info.max], name)
+            gradients = np.ones(3, np.float32)
+            self.warned([name, "astype"], self.rows.apply_gradients, numbers, gradients)
+            self.assertLess(max(self.weights(int(info.min), 7, int(info.max))), 0)
+        self.assertEqual(self.weights(7), [-6])
+
+    def test_keys_that_are_views_and_read_only(self):
+        base = np.arange(24, dtype=np.int32)
+        base.flags.writeable = False
+        for view in (base[::5], base[::-1][:3], base.reshape(4, 6)[:, 2], base[:0]):
+            w = np.full(len(view), 9, np.float32)
+            self.warned(["int32"], self.rows.lookup, view, w)
+            self.assertEqual(w.tolist(), [0] * len(view))
+
+    def test_sequences_of_gradients(self):
+        for given, step in (
+            ([1.0, 2.0], [1, 2]),
+            ((1, 2), [1, 2]),
+            ([np.float32(0.5), np.float64(0.25)], [0.5, 0.25]),
+            ([3, 0.1], [3, float(np.float32(0.1))]),
+        ):
+            with self.subTest(given=given):
+                before = self.weights(5, 6)
+                self.warned(
+                    [type(given).__name__, "float32"], self.rows.apply_gradients, keys(5, 6), given
+                )
+                after = [float(np.float32(was) - np.float32(by)) for was, by in zip(before, step)]
+                self.assertEqual(self.weights(5, 6), after)
+
+    def test_both_are_sequences(self):
+        self.quietly(self.rows.apply_gradients, [5, 6], [1.0, 2.0])
+        self.assertEqual(self.weights(5, 6), [-1, -2])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.rows.step(range(5, 7), (1.0, 2.0))
+        self.assertEqual(len(caught), 3, "one for each thing to mend")
+        self.assertEqual(self.weights(5, 6), [-2, -4])
+
+    def test_what_is_no_number_is_refused(self):
+        self.weights(5)
+        for given in ([True], ["5"], [5.0], [None], [[5]], [2**64], [-(2**63) - 1], {5}, iter([5])):
+            with self.subTest(keys=repr(given)), warnings.catch_warnings():
+                warnings.simplefilter("error")
+                self.assert_fails(
+                    (TypeError, ValueError), ["keys"], self.rows.lookup, given, floats(0)
+                )
+        for given in ([True], ["1"], [None], [1j], [[1.0]], {1.0}, np.array([1.0]), 1.0):
+            with self.subTest(gds=repr(given)), warnings.catch_warnings():
+                warnings.simplefilter("error")
+                self.assert_fails(
+                    (TypeError, ValueError), ["gds"], self.rows.apply_gradients, keys(5), given
+                )
+        for given in ([float("nan")], [1e300], [float("-inf")], [1.0, 2.0], []):
+            with self.subTest(gds=repr(given)):
+                self.assert_fails(
+                    (ValueError, OverflowError),
+                    [],
+                    lambda wrong: self.quietly(self.rows.apply_gradients, keys(5), wrong),
+                    given,
+                )
+        self.assertEqual(self.weights(5), [0])
+
+    def test_what_is_filled_is_the_callers(self):
+        """A list, or weights of another type, would be filled and lost."""
+        for w in ([0.0], (0.0,), np.zeros(1), np.zeros(1, np.float16), array.array("d", [0.0])):
+            with self.subTest(w=repr(w)):
+                self.assert_fails(TypeError, ["float32"], self.rows.lookup, keys(5), w)
+                self.assert_fails(TypeError, ["float32"], self.rows.peek, keys(5), w)
