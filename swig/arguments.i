@@ -83,6 +83,10 @@ void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t
   if (view->ndim < 1 || view->ndim > max_ndim || !PyBuffer_IsContiguous(view, 'C') || (writable && view->readonly)) {
     raise_argument(name + " is " + describe(object, *view) + "; " + needed + " is needed");
   }
+  // As of numpy.frombuffer with an offset.
+  if (view->len > 0 && reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(size) != 0) {
+    raise_argument(name + " is not aligned to " + std::to_string(size) + " bytes; a copy of it is");
+  }
 }
 
 void take(const std::string &name, PyObject *object, Keys *keys) {

@@ -146,7 +146,7 @@ def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writab
             f"damo: {what} has strides {array.strides}; it must be C-contiguous (numpy.ascontiguousarray makes a copy)"
         )
     if not array.flags.aligned:
-        raise InvalidArgumentError(f"damo: {what} is not aligned to 4 bytes")
+        raise InvalidArgumentError(f"damo: {what} is not aligned to 4 bytes; a copy of it is")
     if writable and not array.flags.writeable:
         raise InvalidArgumentError(f"damo: {what} is read-only; it is written to in place and must be writable")
     return array
@@ -167,7 +167,7 @@ def strict_keys(array: Any) -> np.ndarray:
             f"damo: keys has strides {array.strides}; it must be contiguous (numpy.ascontiguousarray makes a copy)"
         )
     if not array.flags.aligned:
-        raise InvalidArgumentError("damo: keys is not aligned to 8 bytes")
+        raise InvalidArgumentError("damo: keys is not aligned to 8 bytes; a copy of it is")
     return array
 
 

@@ -120,6 +120,33 @@ class Arrays(Case):
                 )
         self.assertEqual(self.weights(5), [0])
 
+    def test_at_any_address(self):
+        """Short keys are copied anyhow; others are refused by what they lack, not by an address."""
+        self.weights(0)
+
+        def at(offset, count, name):
+            size = count * np.dtype(name).itemsize
+            return np.frombuffer(bytearray(size + offset), name, offset=offset)
+
+        for offset in (1, 4, 7):
+            for name in ("int64", "uint64"):
+                numbers, w = at(offset, 2, name), np.zeros(2, np.float32)
+                for call in (self.rows.lookup, self.rows.peek, self.rows.apply_gradients):
+                    words = ["keys", "aligned to 8 bytes", "copy"]
+                    error = self.assert_fails(ValueError, words, call, numbers, w)
+                    self.assertNotIn("0x", str(error))
+                self.rows.lookup(numbers.copy(), w)
+        for offset in (1, 2, 3):
+            floats_there = at(offset, 2, "float32")
+            for call in (self.rows.lookup, self.rows.peek, self.rows.apply_gradients):
+                words = ["aligned to 4 bytes", "copy"]
+                error = self.assert_fails(ValueError, words, call, keys(0, 5), floats_there)
+                self.assertNotIn("0x", str(error))
+            for call in (initializer().call, lambda w: optimizer().call(w, w)):
+                self.assert_fails(ValueError, ["aligned to 4 bytes"], call, floats_there)
+        self.warned(["int32"], self.rows.lookup, at(1, 3, "int32"), np.zeros(3, np.float32))
+        self.assertEqual(self.weights(0), [0])
+
     def test_what_is_filled_is_the_callers(self):
         """A list, or weights of another type, would be filled and lost."""
         for w in ([0.0], (0.0,), np.zeros(1), np.zeros(1, np.float16), array.array("d", [0.0])):
