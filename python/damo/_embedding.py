@@ -45,13 +45,13 @@ class Embedding(Handle):
         if not isinstance(initializer, Initializer):
             raise TypeError(f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}")
         self.storage = storage
-        self.name = name_or_group if isinstance(name_or_group, str) else None
+        self._name = name_or_group if isinstance(name_or_group, str) else None
         group = _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
         self.dim = _arrays.integer(dim, "dim", 1, 262144)
         self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
-        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self.name})
+        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name})
         super().__init__(
             _c_api.damo_embedding_new,
             _c_api.damo_embedding_free,
@@ -64,11 +64,19 @@ class Embedding(Handle):
         )
         bag.close()
         self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number))
-        if self.name is None:
-            self.name = next((name for name, group in storage.names.items() if group == self.group), None)
+
+    @property
+    def name(self) -> str | None:
+        """What the group is called, if it has a name."""
+        # Not asked for at opening: it takes a description of all groups.
+        if self._name is None and not self.closed:
+            names = self.storage.names.items()
+            self._name = next((name for name, group in names if group == self.group), None)
+        return self._name
 
     def __repr__(self) -> str:
-        called = f"{self.name!r} (group {self.group})" if self.name is not None else f"group {self.group}"
+        name = self.name
+        called = f"{name!r} (group {self.group})" if name is not None else f"group {self.group}"
         closed = ", closed" if self.closed else ""
         return f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim}, {self.optimizer.name}{closed}>"
 

@@ -134,6 +134,56 @@ class Integers(Case):
         self.assertEqual(sgd.learning_rate, 0.25)
 
 
+class Addresses(Case):
+    """Keys at any address: what numpy.frombuffer gives with an offset, and fields of records."""
+
+    NUMBERS = [3, -4, 2**62]
+
+    def keys(self):
+        numbers = np.array(self.NUMBERS)
+        for offset in (1, 3, 4, 7):
+            for name in ("int64", "uint64"):
+                raw = bytearray(offset) + numbers.astype(name).tobytes()
+                yield f"{name} at {offset}", np.frombuffer(raw, name, offset=offset)
+        record = np.zeros(3, [("flag", "u1"), ("key", "<i8")])
+        record["key"] = numbers
+        yield "a field of packed records", record["key"]
+        raw = bytes(3) + numbers.astype("<i8").tobytes() + bytes(2)
+        yield "read-only", np.frombuffer(raw, "<i8", 3, 3)
+        raw = bytearray(1) + np.repeat(numbers, 2).tobytes()
+        yield "every second one", np.frombuffer(raw, np.int64, offset=1)[::2]
+
+    def test_in_every_call(self):
+        storage = self.storage()
+        users = self.users(storage)
+        for number, (what, keys) in enumerate(self.keys()):
+            with self.subTest(what):
+                self.assertFalse(keys.flags.aligned and keys.flags.c_contiguous)
+                self.assertEqual(users.lookup(keys).tolist(), [[1] * 4] * 3)
+                users.apply_gradients(keys, floats(3, 4, value=2))
+                self.assertEqual(users.peek(keys)[0].tolist(), [[0] * 4] * 3)
+                users.insert(keys, floats(3, 4, value=7))
+                self.assertEqual(users[self.NUMBERS].tolist(), [[7] * 4] * 3)
+                path = self.path(f"table{number}")
+                storage.dump(path)
+                with damo.Table(path) as table:
+                    self.assertEqual(table.lookup(keys, users.group)[1].tolist(), [True] * 3)
+                users.prefetch(keys)
+                users.delete(keys)
+                self.assertEqual(len(users), 0)
+                seen = damo.Filter(self.path(f"filter{number}"), capacity=100, count=2)
+                seen.add(keys, np.frombuffer(bytearray(13), np.uint32, offset=1) + 2)
+                self.assertEqual(seen.check(keys).tolist(), [True] * 3)
+
+    def test_of_short_integers(self):
+        users = self.users()
+        raw = bytearray(1) + np.array([3, -4], np.int32).tobytes()
+        users.lookup(np.frombuffer(raw, np.int32, offset=1))
+        raw = bytearray(1) + np.array([5], np.uint16).tobytes()
+        users.lookup(np.frombuffer(raw, np.uint16, offset=1))
+        self.assertEqual(sorted(row.key for row in users), [-4, 3, 5])
+
+
 class Paths(Case):
     """A path is a str, bytes, or what leads to one."""
 
