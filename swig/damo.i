@@ -77,7 +77,7 @@ suit. Its file is let go of with the object.";
 
 %feature("docstring") PyStorage
 "A directory that holds everything: PyStorage(data_dir, ttl=0). It is created when it is not there. Rows that were not
-updated for ttl seconds are gone; 0 is never. One object at a time, of all processes, has a directory: OSError (BUSY)
+updated for ttl seconds (or a timedelta, rounded up) are gone; 0 is never. One object at a time, of all processes, has a directory: OSError (BUSY)
 otherwise. It is closed with the last object that uses it, in whichever order they go.";
 
 %feature("docstring") PyStorage::flush

@@ -6,6 +6,7 @@
 %include "dropin_served.i"
 
 %pythoncode %{
+import datetime as _datetime
 import json as _json
 
 _Initializer, _Optimizer, _Filter = PyInitializer, PyOptimizer, PyFilter
@@ -88,6 +89,10 @@ class PyStorage(_Storage):
     __doc__ = _Storage.__doc__
 
     def __init__(self, data_dir, ttl=0):
+        if isinstance(ttl, _datetime.timedelta):
+            # Away from 0, which is never: a fraction of a second is one, and a negative one is refused.
+            second = _datetime.timedelta(seconds=1)
+            ttl = ttl // second if ttl < 0 * second else -(-ttl // second)
         super().__init__(data_dir, ttl)
         self._old_files = _OldFiles()
 

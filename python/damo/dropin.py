@@ -8,6 +8,7 @@ What releases of damo-embedding took and new code should not rely on is accepted
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from typing import Any, SupportsIndex
@@ -28,9 +29,10 @@ from ._storage import Storage
 
 
 class PyStorage:
-    """A directory with everything; a row that was not updated for ttl seconds is gone (0: never)."""
+    """A directory with everything; a row that was not updated for ttl seconds (or a
+    timedelta, rounded up) is gone; 0 is never."""
 
-    def __init__(self, data_dir: str | os.PathLike[str], ttl: SupportsIndex = 0) -> None:
+    def __init__(self, data_dir: str | os.PathLike[str], ttl: SupportsIndex | datetime.timedelta = 0) -> None:
         self._storage = Storage(data_dir, ttl=ttl)
         self._old_files = rules._OldFiles()
 

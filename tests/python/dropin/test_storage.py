@@ -1,5 +1,6 @@
 """PyStorage: opening, expiry, dumps read back byte by byte, checkpoints."""
 
+import datetime
 import os
 import pathlib
 import time
@@ -76,6 +77,28 @@ class Storage(Case):
         self.assertEqual(self.looked_up(embedding, 5), [[0.5, 0.75]])
         time.sleep(2.2)
         self.assertEqual(self.looked_up(embedding, 5), [[1, 1]])
+
+    def test_a_fraction_of_a_second_is_not_never(self):
+        delta = datetime.timedelta
+        times = {"a": delta(milliseconds=900), "b": delta(microseconds=1), "c": delta(milliseconds=999, microseconds=999)}
+        longer = {"d": delta(0), "e": delta(days=3650, microseconds=1), "f": delta(minutes=1), "g": 60}
+        opened = {name: self.embedding(damo.PyStorage(self.path(name), ttl)) for name, ttl in {**times, **longer}.items()}
+        started = time.monotonic()
+        for embedding in opened.values():
+            embedding.apply_gradients(keys(5), floats(0.5, 0.25))
+        found = [self.looked_up(embedding, 5) for embedding in opened.values()]
+        if time.monotonic() - started < 1:
+            self.assertEqual(found, [[[0.5, 0.75]]] * len(opened))
+        time.sleep(1.1)
+        for name, embedding in opened.items():
+            self.assertEqual(self.looked_up(embedding, 5), [[1, 1]] if name in times else [[0.5, 0.75]], name)
+        for ttl in (delta(microseconds=-1), delta(milliseconds=-900), delta(days=-1)):
+            self.assert_fails(
+                ValueError, ["ttl", "-"], damo.PyStorage, self.path("x"), ttl, status="INVALID_ARGUMENT"
+            )
+        for ttl in (0.9, "0.9", None, 1e-9, [1]):
+            self.assert_fails(TypeError, [], damo.PyStorage, self.path("x"), ttl)
+        self.assertFalse(os.path.exists(self.path("x")))
 
     def test_dump_is_what_servers_read(self):
         storage = self.storage()
