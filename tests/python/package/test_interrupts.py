@@ -1,10 +1,14 @@
 """Signals: KeyboardInterrupt at any moment, and handlers that call the package themselves."""
 
+import concurrent.futures
+import contextlib
 import gc
 import itertools
 import os
 import random
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -12,7 +16,7 @@ import numpy as np
 
 import damo
 from damo import _handles
-from support import Case
+from support import Case, floats
 
 
 class Interrupts(Case):
@@ -41,14 +45,8 @@ class Interrupts(Case):
 
     def test_signals_are_no_errors(self):
         """Handlers of Python are installed without SA_RESTART."""
-        storage = self.storage()
-        users = self.users(storage, dim=64)
-        for keys in np.arange(20_000).reshape(10, -1):
-            users[keys]
-        storage.flush()
-        before = signal.signal(signal.SIGALRM, lambda *_: None)
-        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
-        try:
+        storage = self.filled()
+        with self.alarms():
             for turn in range(3):
                 path = self.path(f"checkpoint-{turn}")
                 storage.checkpoint(path)
@@ -59,9 +57,83 @@ class Interrupts(Case):
                     storage.load_from_checkpoint(os.path.join(folder, "away"))
                 storage.dump(self.path("dump"))
                 damo.Filter(self.path("filter"), capacity=1 << 20).close()
+        self.assertEqual(storage.row_count(), 20_000)
+
+    def filled(self):
+        """A storage with 20,000 rows, in files."""
+        storage = self.storage()
+        users = self.users(storage, dim=64)
+        for keys in np.arange(20_000).reshape(10, -1):
+            users[keys]
+        storage.flush()
+        return storage
+
+    @contextlib.contextmanager
+    def alarms(self):
+        """A signal every tenth of a millisecond, whose handler does nothing; there must have been many."""
+        count = itertools.count()
+        before = signal.signal(signal.SIGALRM, lambda *_: next(count))
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        try:
+            yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+        self.assertGreater(next(count), 20)
+
+    def test_signals_are_no_errors_of_what_rewrites_or_reads_everything(self):
+        storage = self.filled()
+        users = self.users(storage, dim=64)
+        base = storage.dump(self.path("base"))
+        with self.alarms():
+            for turn in range(2):
+                users.insert(np.arange(500), floats(500, 64, value=turn))
+                storage.compact()
+                self.assertEqual(storage.verify(), 20_000)
+                self.assertEqual(sum(1 for _ in users), 20_000)
+                storage.dump(self.path("more"), since=base.number)
+                damo.merge(self.path("base"), self.path("more"), self.path("merged"))
+                with damo.Table(self.path("merged")) as table:
+                    self.assertEqual(table.lookup([7], 0)[0][0, 0], turn)
+                storage.dump(self.path("counted"), format="counted")
+                self.assertEqual(storage.import_file(self.path("counted"))["imported"], 20_000)
+
+    def test_signals_are_no_errors_of_opening_and_closing(self):
+        self.filled().close()
+        with self.alarms():
+            for turn in range(5):
+                with self.storage() as storage:
+                    self.users(storage, dim=64).apply_gradients([turn], floats(1, 64))
+                with self.storage(read_only=True) as storage:
+                    self.assertEqual(storage.row_count(), 20_000)
+                with self.storage(f"new-{turn}") as storage:
+                    self.users(storage).apply_gradients([1], floats(1, 4))
+        with self.storage() as storage:
+            self.assertEqual(self.users(storage, dim=64)[[0, 4, 5]][:, 0].tolist(), [0.5, 0.5, 1.0])
+
+    def test_signals_of_another_process_are_no_errors(self):
+        """Of several kinds, on a thread that is not the main one, too."""
+        storage = self.filled()
+        script = "import os, sys, time\nwhile True: os.kill(int(sys.argv[1]), int(sys.argv[2])); time.sleep(1e-4)"
+        kinds = (signal.SIGUSR1, signal.SIGWINCH, signal.SIGCHLD)
+        handlers = [signal.signal(kind, lambda *_: None) for kind in kinds]
+        senders = [
+            subprocess.Popen([sys.executable, "-S", "-c", script, str(os.getpid()), str(int(kind))]) for kind in kinds
+        ]
+        try:
+            with concurrent.futures.ThreadPoolExecutor(1) as thread:
+                for turn in range(2):
+                    made = thread.submit(storage.checkpoint, self.path(f"thread-{turn}"))
+                    storage.checkpoint(self.path(f"main-{turn}"))
+                    made.result()
+                    thread.submit(storage.load_from_checkpoint, self.path(f"main-{turn}")).result()
+                    storage.load_from_checkpoint(self.path(f"thread-{turn}"))
+        finally:
+            for sender in senders:
+                sender.kill()
+                sender.wait()
+            for kind, handler in zip(kinds, handlers):
+                signal.signal(kind, handler)
         self.assertEqual(storage.row_count(), 20_000)
 
     def test_in_calls(self):

@@ -181,6 +181,9 @@ class Life(Case):
             (datetime.timedelta(milliseconds=900), 1),
             (datetime.timedelta(microseconds=1), 1),
             (datetime.timedelta(seconds=1, microseconds=1), 2),
+            (datetime.timedelta(seconds=2), 2),
+            (datetime.timedelta(seconds=59, milliseconds=999, microseconds=999), 60),
+            (datetime.timedelta(days=1, microseconds=-1), 86400),
             (datetime.timedelta(days=30), 30 * 86400),
             (datetime.timedelta(0), 0),
         ]:
@@ -192,8 +195,12 @@ class Life(Case):
                 self.assertIn(1, users)
                 storage._set_clock(10**12 + seconds * 1000)
                 self.assertEqual(1 in users, seconds == 0)
-        for ttl in (datetime.timedelta(microseconds=-1), datetime.timedelta(days=-1), -1):
+        negative = [datetime.timedelta(microseconds=-1), datetime.timedelta(milliseconds=-900)]
+        for ttl in (*negative, datetime.timedelta(seconds=-1), datetime.timedelta(days=-1), -1):
             self.assert_fails(ValueError, ["ttl", "-1" if ttl == -1 else "-"], self.storage, "never", ttl=ttl)
+        for ttl in (0.9, 1e-9, -0.5, "0.9", None):
+            self.assert_fails(TypeError, ["ttl"], self.storage, "never", ttl=ttl)
+        self.assertFalse(os.path.exists(self.path("never")))
 
     def test_read_only(self):
         with self.storage() as storage:
