@@ -139,30 +139,6 @@ fn deleted_and_expired_rows_do_not_come_back_under_a_longer_time_to_live() {
     assert_eq!(peek(&sgd(&storage, 1, 1.0, &[]), &[1, 2]), (vec![0.0, 1.0], vec![0, 1]));
 }
 
-/// What reads one moment sees all of it, whatever expires and is merged meanwhile.
-#[test]
-fn rows_that_expire_while_they_are_read_are_still_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = open(dir.path(), 3600, &[("threads", int(1))]);
-    let embedding = sgd(&storage, 256, 1.0, &[]);
-    const ROWS: i64 = 40_000;
-    let keys: Vec<i64> = (0..ROWS).collect();
-    keys.chunks(10_000).for_each(|keys| drop(lookup(&embedding, keys)));
-    storage.compact().unwrap();
-    let mut rows = storage.rows(Some(0)).unwrap();
-    assert!(rows.next_row().unwrap().is_some());
-    storage.set_clock_for_test(START + 3_601_000).unwrap();
-    storage.compact().unwrap();
-    let mut seen = 1;
-    while rows.next_row().unwrap().is_some() {
-        seen += 1;
-    }
-    assert_eq!((seen, storage.row_count(None).unwrap()), (ROWS, 0));
-    drop(rows);
-    storage.compact().unwrap();
-    assert_eq!(storage.stat("expired_rows").unwrap(), ROWS as u64, "merging drops them afterwards");
-}
-
 #[test]
 fn a_clock_that_goes_back_brings_no_row_back() {
     let dir = tempfile::tempdir().unwrap();
