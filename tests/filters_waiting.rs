@@ -174,3 +174,32 @@ fn loading_forgets_what_waited_before() {
     embed(&storage, 1).set_filter(Some(Arc::clone(&other))).unwrap();
     assert!(admitted(&other, 1).is_empty());
 }
+
+/// `damo restore` runs in a process that ends before any filter is attached.
+#[test]
+fn counts_that_the_tool_restored_wait_for_the_filter() {
+    let scratch = tempfile::tempdir().unwrap();
+    let from = checkpoint(scratch.path());
+    for (name, flags) in [("made", &["--create"][..]), ("had", &[])] {
+        let dir = scratch.path().join(name);
+        if flags.is_empty() {
+            drop(open(&dir));
+        }
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_damo"))
+            .args(["restore", dir.to_str().unwrap(), from.to_str().unwrap(), "--json"])
+            .args(flags)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("\"filters\":1"), "{said}");
+        // A look in between takes none.
+        drop(Storage::open(&dir, 0, &params(&[("read_only", Value::Bool(true))])).unwrap());
+        let storage = open(&dir);
+        let own = filter(&scratch.path().join(format!("{name}.filter")));
+        let embedding = embed(&storage, 1);
+        embedding.set_filter(Some(Arc::clone(&own))).unwrap();
+        assert_eq!((admitted(&own, 1), admitted(&own, 2)), (vec![1], vec![2]), "{name}");
+        own.add(1, 3, 1).unwrap();
+        assert_eq!(admitted(&own, 1), [1, 3], "{name}");
+    }
+}
