@@ -150,6 +150,14 @@ impl Model {
         }
     }
 
+    /// Gives whole rows of a group a state that gradients can lead to.
+    pub fn make_possible(&self, group: usize, rows: &mut [f32]) {
+        for row in rows.chunks_exact_mut(self.row_len(group)) {
+            let squares = self.optimizers[group].squares(SPECS[group].dim);
+            row[squares].iter_mut().for_each(|float| *float = float.abs());
+        }
+    }
+
     /// The floats of a row of a group, its weights and its optimizer's state.
     pub fn row_len(&self, group: usize) -> usize {
         self.optimizers[group].row_len(SPECS[group].dim)

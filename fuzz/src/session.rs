@@ -129,7 +129,8 @@ impl Session {
 
     pub fn insert_records(&mut self, bytes: &mut Bytes) {
         let (group, keys) = group_and_keys(bytes);
-        let rows = floats(bytes, keys.len() * self.model.row_len(group));
+        let mut rows = floats(bytes, keys.len() * self.model.row_len(group));
+        self.model.make_possible(group, &mut rows);
         let updates: Vec<u64> = keys.iter().map(|_| u64::from(bytes.byte())).collect();
         match self.embedding(group, 0).insert_records(&keys, &rows, &updates) {
             Ok(()) => self.model.insert_records(group, &keys, &rows, &updates),
