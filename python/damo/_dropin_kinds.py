@@ -98,7 +98,7 @@ class PyInitializer:
 
 
 class PyOptimizer:
-    """An optimizer; op_params has its "name" and parameters, scheduler_params those of a schedule."""
+    """An optimizer; op_params has its "name" and parameters, scheduler_params a schedule's."""
 
     def __init__(
         self, op_params: Parameters | None = None, scheduler_params: Parameters | None = None
@@ -120,7 +120,7 @@ class PyOptimizer:
         *,
         global_step: SupportsIndex | None = None,
     ) -> None:
-        """Applies gds to w, in place: the weights and then the optimizer's state, zeros at first."""
+        """Applies gds to w, in place: weights, then the optimizer's state, zeros at first."""
         self._optimizer.apply(w, gds, rules._step(step, global_step))
 
 

@@ -253,7 +253,8 @@ class _OldFiles:
         if unknown is not None:
             self._waiting.append((path, groups))
             more += (
-                f"; {unknown['records']} of groups that are not open yet come in when those are opened"
+                f"; {unknown['records']} of groups that are not open yet come in "
+                "when those are opened"
             )
         _warn(
             f"'{path}' is a checkpoint file of damo-embedding: {report['imported']} rows came in"

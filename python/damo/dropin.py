@@ -32,7 +32,9 @@ class PyStorage:
     """A directory with everything; a row that was not updated for ttl seconds (or a
     timedelta, rounded up) is gone; 0 is never."""
 
-    def __init__(self, data_dir: str | os.PathLike[str], ttl: SupportsIndex | datetime.timedelta = 0) -> None:
+    def __init__(
+        self, data_dir: str | os.PathLike[str], ttl: SupportsIndex | datetime.timedelta = 0
+    ) -> None:
         self._storage = Storage(data_dir, ttl=ttl)
         self._old_files = rules._OldFiles()
 

@@ -1,4 +1,4 @@
-"""Arrays as code for damo-embedding gives them: keys and gradients that are converted, with one warning.
+"""Arrays as code for damo-embedding gives them: converted, with one warning.
 
 Measured: all releases with these classes take lists of keys and of gradients, and keys of shorter
 integers.

@@ -1,4 +1,4 @@
-"""What damo-embedding and damo both accept and do differently: docs/migrating.md, "What both accept".
+"""What damo-embedding and damo both accept and do differently, as docs/migrating.md says.
 
 Damo's side of each difference, as the document says it. The other side was printed by 1.0.6.
 """
