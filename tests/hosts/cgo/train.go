@@ -24,7 +24,8 @@ const (
 	goroutines, failures                  = 16, 2000
 )
 
-// What the call that gave this errno has failed with.
+// What the call that gave this errno has failed with; NOT_FOUND if that is forgotten, which it is once
+// 4096 other calls have failed.
 func failure(errno error) (C.damo_status, string) {
 	number, ok := errno.(syscall.Errno)
 	if !ok {
@@ -33,8 +34,8 @@ func failure(errno error) (C.damo_status, string) {
 	buffer := make([]byte, 4096)
 	var length C.size_t
 	room := (*C.char)(unsafe.Pointer(&buffer[0]))
-	if C.damo_failure_message(C.int32_t(number), room, C.size_t(len(buffer)), &length) != C.DAMO_STATUS_OK {
-		return C.DAMO_STATUS_OK, ""
+	if status := C.damo_failure_message(C.int32_t(number), room, C.size_t(len(buffer)), &length); status != C.DAMO_STATUS_OK {
+		return status, ""
 	}
 	return C.damo_failure_code(C.int32_t(number)), string(buffer[:length])
 }
@@ -46,18 +47,24 @@ func check(status C.damo_status, errno error) {
 	}
 }
 
-// Each goroutine fails with names of its own, and must get messages about these.
+// Each goroutine fails with names of its own, and must get messages about these, or none if its thread
+// has waited for so long that the others have failed 4096 times. That is rare on the busiest machine.
 func fail(worker int) {
+	forgotten := 0
 	for i := 0; i < failures; i++ {
 		name := fmt.Sprintf("worker-%d-%d", worker, i)
 		text := C.CString(name)
 		made, errno := C.damo_optimizer_new(text, nil, nil)
 		runtime.Gosched()
 		status, message := failure(errno)
+		C.free(unsafe.Pointer(text))
+		if made == nil && status == C.DAMO_STATUS_NOT_FOUND && forgotten < failures/10 {
+			forgotten++
+			continue
+		}
 		if made != nil || status != C.DAMO_STATUS_INVALID_ARGUMENT || !strings.Contains(message, "'"+name+"'") {
 			panic(fmt.Sprintf("%s got %d: %s", name, status, message))
 		}
-		C.free(unsafe.Pointer(text))
 	}
 }
 
