@@ -185,3 +185,18 @@ fn every_reader_has_the_time_that_was_used() {
     storage.compact().unwrap();
     see(&storage, &embedding, "merged");
 }
+
+/// A clock at the end of what rows can tell expires nothing, and none goes beyond it.
+#[test]
+fn rows_of_the_last_time_there_is_live() {
+    let last = (1 << 48) - 1;
+    let scratch = tempfile::tempdir().unwrap();
+    let (storage, embedding) = open(&scratch.path().join("t"), last, "process");
+    assert!(storage.set_clock_for_test(last + 1).is_err());
+    embedding.apply_gradients(&[5], &[0.5]).unwrap();
+    assert_eq!(state(&embedding, 5), (1, last));
+    storage.compact().unwrap();
+    drop((embedding, storage));
+    let (_storage, embedding) = open(&scratch.path().join("t"), START, "process");
+    assert_eq!(state(&embedding, 5), (1, last));
+}

@@ -7,7 +7,7 @@ use crate::error::{Error, damo_status};
 /// until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
 /// A storage's time never goes back: after a time was used, an earlier one counts as that time.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_test_set_clock(storage: *const damo_storage, time_ms: i64) -> damo_status {
     guard::status("damo_test_set_clock", || {

@@ -131,11 +131,13 @@ impl Expiry {
         self.clock_ms().max(self.latest_ms())
     }
 
+    /// Not beyond what rows can have: one that is stamped earlier than it was made would have expired.
     fn clock_ms(&self) -> u64 {
-        match self.set_now.load(Ordering::Relaxed) {
+        let now = match self.set_now.load(Ordering::Relaxed) {
             0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
             set => set,
-        }
+        };
+        now.min(row::MAX_TIME)
     }
 
     /// The latest time that was used.
@@ -160,6 +162,7 @@ impl Expiry {
 
     /// Says which time was used before: by an earlier process, or in what is loaded.
     pub(super) fn restore_time(&self, time: u64) {
+        let time = time.min(row::MAX_TIME);
         self.restored.fetch_max(time, Ordering::SeqCst);
         self.latest.fetch_max(time, Ordering::SeqCst);
     }
@@ -280,9 +283,13 @@ impl super::Storage {
     /// tests. The storage's time does not go back with it.
     ///
     /// # Errors
-    /// `FORKED`, `EXITING`.
+    /// `INVALID_ARGUMENT` beyond what rows can have; `FORKED`, `EXITING`.
     pub fn set_clock_for_test(&self, now_ms: u64) -> Result<()> {
         let _call = self.begin_call()?;
+        if now_ms > row::MAX_TIME {
+            let most = row::MAX_TIME;
+            return Err(Error::invalid(format!("time_ms is {now_ms}; a number from 0 to {most} is needed")));
+        }
         self.core().expiry.set_now_ms(now_ms);
         Ok(())
     }

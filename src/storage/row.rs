@@ -52,6 +52,8 @@ const MAX_HEADER_LEN: usize = 21;
 const ROW: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const EXPIRED: u8 = TOMBSTONE << 6 | 1;
+/// The latest time that rows can have: in the year 10889.
+pub(super) const MAX_TIME: u64 = MAX_U48;
 const MAX_U48: u64 = (1 << 48) - 1;
 const MAX_U56: u64 = (1 << 56) - 1;
 
