@@ -314,8 +314,9 @@ impl Payload {
     }
 
     fn split(&self, floats_a_key: usize) -> Option<(&[i64], &[f32])> {
-        let keys = self.len / (8 + 4 * floats_a_key);
-        if keys * (8 + 4 * floats_a_key) != self.len {
+        let bytes_a_key = floats_a_key.checked_mul(4)?.checked_add(8)?;
+        let keys = self.len / bytes_a_key;
+        if keys * bytes_a_key != self.len {
             return None;
         }
         let (keys, floats) = self.bytes().split_at(8 * keys);

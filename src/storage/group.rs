@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Core;
 use super::names::{self, Wanted, name_key};
@@ -18,6 +18,7 @@ use crate::journal::Kind;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
+use crate::table::MAX_DIM;
 
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,10 +31,20 @@ pub struct Named {
 /// everything else may, and the last opening's values are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
+    #[serde(deserialize_with = "possible_dim")]
     pub dim: usize,
     pub optimizer: Named,
     pub scheduler: Option<Named>,
     pub initializer: Named,
+}
+
+/// A dim that a group can have: what is computed from it does not overflow.
+fn possible_dim<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<usize, D::Error> {
+    let dim = usize::deserialize(deserializer)?;
+    if !(1..=MAX_DIM).contains(&dim) {
+        return Err(serde::de::Error::custom(format!("its dim is {dim}")));
+    }
+    Ok(dim)
 }
 
 impl GroupConfig {
