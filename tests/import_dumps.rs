@@ -199,3 +199,15 @@ fn headers_that_do_not_add_up() {
     assert_eq!(scratch.storage.row_count(None).unwrap(), 0);
     assert_eq!(scratch.storage.import(scratch.write(&whole), |_, _| true).unwrap().imported, 1);
 }
+
+/// The dims of groups 2 and 3 lie where a checkpoint has the length of its first key, which is 12.
+#[test]
+fn a_classic_header_that_looks_like_a_checkpoints() {
+    let scratch = Scratch::new();
+    let (low, high) = (scratch.group(0, 2), scratch.group(2, 12));
+    let rows = [(0, 5, vec![2.0, 3.0]), (2, 6, vec![0.5; 12])];
+    let path = scratch.write(&classic(256, &[(0, 2, 1), (2, 12, 1)], &rows));
+    let report = scratch.storage.import(&path, |_, _| true).unwrap();
+    assert_eq!((report.imported, report.format), (2, Format::Classic));
+    assert_eq!((peek(&low, &[5]).0, peek(&high, &[6]).0), (vec![2.0, 3.0], vec![0.5; 12]));
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::dump::Dump;
 use super::{FieldOrder, Format, ImportOptions, Imported, Layout, REPORT_EVERY, SMALLEST_TIME, go_on};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 
 /// # Errors
 /// `CORRUPTION` for a file that is not whole or of which it cannot be told where its fields are; as
@@ -19,7 +19,14 @@ pub(super) fn survey(
     match options.format {
         Some(Format::Checkpoint(_)) => survey_checkpoint(path, progress),
         Some(format) => survey_dump(Dump::open(path, format, options.header_groups)?, progress),
-        None if Checkpoint::is_one(path)? => survey_checkpoint(path, progress),
+        None if Checkpoint::is_one(path)? => match survey_checkpoint(path, progress) {
+            // The dims of a classic header can look like the length of a checkpoint's first key.
+            Err(error) if error.status() == Status::Corruption => {
+                let dump = Dump::find(path, options.header_groups)?.ok_or(error)?;
+                survey_dump(dump, progress)
+            }
+            surveyed => surveyed,
+        },
         None => match Dump::find(path, options.header_groups)? {
             Some(dump) => survey_dump(dump, progress),
             // Says what a checkpoint would need.
