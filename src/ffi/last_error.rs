@@ -54,7 +54,10 @@ pub extern "C" fn damo_last_error_code() -> damo_status {
 /// next call that fails on the same thread, or the thread's end; do not free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_message() -> *const c_char {
-    with_slot(|slot| slot.as_ref().map_or(c"".as_ptr(), |(_, message)| message.as_ptr()))
+    with_slot(|slot| match slot {
+        Some((status, message)) if *status != Status::Ok => message.as_ptr(),
+        _ => c"".as_ptr(),
+    })
 }
 
 /// Forgets the last failure of this thread: the code is OK then, and the message "".
@@ -63,7 +66,8 @@ pub extern "C" fn damo_last_error_message() -> *const c_char {
 /// for the code after it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_clear() {
-    with_slot(|slot| *slot = None);
+    // The message stays: a pointer to it is valid until the next failure.
+    with_slot(|slot| slot.iter_mut().for_each(|(status, _)| *status = Status::Ok));
 }
 
 /// The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.
