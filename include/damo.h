@@ -830,7 +830,7 @@ damo_status damo_embedding_insert(const damo_embedding *embedding,
  * 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
  *
  * Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
- * negative number, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
+ * number that is negative or above 2^56 - 1, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
  * then.
  */
 damo_status damo_embedding_insert_records(const damo_embedding *embedding,
@@ -1246,7 +1246,7 @@ damo_status damo_test_panic(const damo_embedding *embedding);
  * until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
  * A storage's time never goes back: after a time was used, an earlier one counts as that time.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and a negative time; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1; FORKED.
  */
 damo_status damo_test_set_clock(const damo_storage *storage,
                                 int64_t time_ms);

@@ -31,6 +31,8 @@ use crate::storage::{Group, Storage, Table, Wanted};
 
 /// The widest row: a mebibyte of weights is no embedding, it is a wrong argument.
 pub const MAX_DIM: usize = 1 << 18;
+/// The largest update count of a row.
+pub const MAX_UPDATE_NUM: i64 = (1 << 56) - 1;
 
 /// Groups are numbered 0..=65535.
 pub const MAX_GROUP: u32 = u16::MAX as u32;

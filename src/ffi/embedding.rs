@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::Reading;
 use super::{arguments, damo_filter, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
-use crate::embedding::Embedding;
+use crate::embedding::{Embedding, MAX_UPDATE_NUM};
 use crate::error::{Error, damo_status};
 
 /// One group of a storage with its optimizer and initializer: what a trainer calls.
@@ -204,7 +204,7 @@ pub unsafe extern "C" fn damo_embedding_insert(
 /// 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
 ///
 /// Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
-/// negative number, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
+/// number that is negative or above 2^56 - 1, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
 /// then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_insert_records(
@@ -226,9 +226,11 @@ pub unsafe extern "C" fn damo_embedding_insert_records(
                 arguments::slice(update_nums, update_nums_len, "update_nums")?,
             )
         };
-        if let Some(index) = update_nums.iter().position(|number| *number < 0) {
+        if let Some(index) = update_nums.iter().position(|number| !(0..=MAX_UPDATE_NUM).contains(number)) {
             let number = update_nums.get(index).copied().unwrap_or_default();
-            return Err(Error::invalid(format!("update_nums[{index}] is {number}; a number >= 0 is needed")));
+            return Err(Error::invalid(format!(
+                "update_nums[{index}] is {number}; a number from 0 to {MAX_UPDATE_NUM} is needed"
+            )));
         }
         // Not negative, so they are the same numbers.
         embedding.inner.insert_records(keys, rows, bytemuck::cast_slice(update_nums))
@@ -293,7 +295,7 @@ pub unsafe extern "C" fn damo_embedding_record(
         if !data.is_empty() {
             data.copy_from_slice(&record.data);
         }
-        // Stored counts have 48 bits, so the casts are exact.
+        // Times have 48 bits and counts 56, so the casts are exact.
         if let Some(update_time) = update_time {
             *update_time = record.update_time as i64;
         }

@@ -85,7 +85,7 @@ pub unsafe extern "C" fn damo_iterator_next(
         let Some(record) = record else { return Ok(()) };
         set(group, u32::from(record.group));
         set(key, record.key);
-        // Times and counts have 48 bits, so the casts are exact.
+        // Times have 48 bits and counts 56, so the casts are exact.
         set(update_time, record.update_time as i64);
         set(update_num, record.update_num as i64);
         set(dim, record.dim);

@@ -75,7 +75,7 @@ impl Algorithm for Ftrl {
     fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
         self.begin(state);
         for (z, weight) in state.iter_mut().zip(weights).filter(|(_, weight)| **weight != 0.0) {
-            *z = self.lambda1.next_up().copysign(-weight);
+            *z = self.lambda1.next_up().min(f32::MAX).copysign(-weight);
         }
     }
 
