@@ -53,7 +53,8 @@ impl Storage {
         let filters = core.prepare_filters(checkpoint.path()).map_err(named)?;
         let inventory = Inventory::read(checkpoint.path()).map_err(named)?;
         let last = core.last_number().max(inventory.map_or(0, |inventory| inventory.last));
-        restore::stage(checkpoint.path(), &core.dir, last).map_err(named)?;
+        let time = core.expiry.latest_ms();
+        restore::stage(checkpoint.path(), &core.dir, last, time).map_err(named)?;
         let loaded = core.replace_contents(&theirs, filters);
         restore::abandon(&core.dir);
         loaded.map_err(named)

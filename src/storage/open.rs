@@ -323,14 +323,16 @@ pub(super) fn open_here(
     expiry: &Arc<Expiry>,
     kept: &[PathBuf],
 ) -> Result<Rocks> {
-    let mut last = 0;
+    let (mut last, mut time) = (0, 0);
     if let Some(inventory) = Inventory::read(dir)? {
-        last = inventory.last;
+        (last, time) = (inventory.last, inventory.time);
+        expiry.restore_time(time);
         inventory.begin(dir)?;
     }
     let expiry = Arc::clone(expiry);
     let rocks = Rocks::open(dir, opening, options, kept, move |value| expiry.fate(value))?;
     rocks.note_last(last);
+    rocks.set_time(time);
     Ok(rocks)
 }
 

@@ -119,6 +119,7 @@ impl Core {
         let rocks = self.rocks()?;
         rocks.note_last(record.reserved.max(self.last_number()));
         rocks.write(batch)?;
+        rocks.set_time(0);
         self.expiry.set_recorded(record.time);
         Ok(())
     }

@@ -23,11 +23,12 @@ const COMPLETE: &str = ".damo-restoring";
 const MOVING: &str = ".damo-restored";
 
 /// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or
-/// there.
+/// there, and this storage has used the time `time`: it does not go back to the checkpoint's, not even
+/// if the process is killed before the documents say so.
 ///
 /// # Errors
 /// `IO`. The storage is as it was.
-pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64) -> Result<()> {
+pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Result<()> {
     let staged = dir.join(FILLING);
     let fill = || -> io::Result<()> {
         remove(&staged)?;
@@ -45,7 +46,7 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64) -> Result<()> {
         sync_dir(&staged)
     };
     let filled = fill().map_err(|error| failed(&staged, &error));
-    let listed = filled.and_then(|()| Inventory::take(&staged, true, last)?.write(&staged));
+    let listed = filled.and_then(|()| Inventory::take(&staged, true, last)?.at(time).write(&staged));
     listed.inspect_err(|_| drop(remove(&staged)))
 }
 
@@ -204,12 +205,13 @@ mod tests {
     /// As [`read`], without the inventory, which is of the checkpoint's files.
     fn read_loaded(dir: &Path) -> Vec<(String, String)> {
         let inventory = Inventory::read(dir).unwrap().unwrap();
-        assert_eq!(inventory.last, LAST);
+        assert_eq!((inventory.last, inventory.time), (LAST, TIME));
         inventory.check(dir).unwrap();
         read(dir).into_iter().filter(|(name, _)| name != INVENTORY).collect()
     }
 
     const LAST: u64 = 42;
+    const TIME: u64 = 4_000_000_000_000;
 
     const OLD: [(&str, &str); 7] = [
         ("INVENTORY", "old"),
@@ -243,7 +245,7 @@ mod tests {
         let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
         write(&dir, &OLD);
         write(&checkpoint, &NEW);
-        stage(&checkpoint, &dir, LAST).unwrap();
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
         commit(&dir).unwrap();
         assert_eq!(read_loaded(&dir), expected());
         assert_eq!(read(&checkpoint).len(), NEW.len(), "the checkpoint is as it was");
@@ -258,14 +260,14 @@ mod tests {
         let dir = scratch.path().join("before");
         write(&dir, &OLD);
         let before = read(&dir);
-        stage(&checkpoint, &dir, LAST).unwrap();
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
         finish(&dir).unwrap();
         assert_eq!(read(&dir), before);
         // After it: with any number of old files deleted, and any number of new ones moved.
         for deleted in 0..=5 {
             let dir = scratch.path().join(format!("deleted{deleted}"));
             write(&dir, &OLD);
-            stage(&checkpoint, &dir, LAST).unwrap();
+            stage(&checkpoint, &dir, LAST, TIME).unwrap();
             fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
             for name in content_of(&dir).unwrap().into_iter().take(deleted) {
                 fs::remove_file(dir.join(name)).unwrap();
@@ -277,7 +279,7 @@ mod tests {
         for moved in 0..=5 {
             let dir = scratch.path().join(format!("moved{moved}"));
             write(&dir, &OLD);
-            stage(&checkpoint, &dir, LAST).unwrap();
+            stage(&checkpoint, &dir, LAST, TIME).unwrap();
             fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
             for name in content_of(&dir).unwrap() {
                 fs::remove_file(dir.join(name)).unwrap();

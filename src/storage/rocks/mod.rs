@@ -58,6 +58,8 @@ pub(super) struct Rocks {
     new_table_options: Options,
     /// The largest number that a call may have been given, as the inventory says it.
     last: AtomicU64,
+    /// The latest time that was used, until a document has it; 0 then.
+    time: AtomicU64,
     /// What the inventory was written of last; held while it is written.
     listed: Mutex<Known>,
     /// Set when a write has failed: RocksDB may refuse to work until it resumes.
@@ -197,6 +199,7 @@ impl Rocks {
             read_options,
             new_table_options,
             last: AtomicU64::new(0),
+            time: AtomicU64::new(0),
             listed: Mutex::default(),
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
@@ -206,6 +209,11 @@ impl Rocks {
     /// Says that calls up to this number may have been made, for the inventory.
     pub(super) fn note_last(&self, last: u64) {
         self.last.fetch_max(last, Ordering::AcqRel);
+    }
+
+    /// Says which time was used, for the inventory, until a document has it.
+    pub(super) fn set_time(&self, time: u64) {
+        self.time.store(time, Ordering::Release);
     }
 
     /// The largest number that a call may have been given.
@@ -249,9 +257,10 @@ impl Rocks {
     /// `IO`. The database is closed all the same; the inventory says that it is open.
     pub(super) fn close(self) -> Result<()> {
         let (dir, last) = (self.db.path().to_owned(), self.last.load(Ordering::Acquire));
+        let time = self.time.load(Ordering::Acquire);
         let mut known = std::mem::take(&mut *self.listed.lock());
         drop(self);
-        Inventory::take_again(&dir, true, last, &mut known)?.write(&dir)
+        Inventory::take_again(&dir, true, last, &mut known)?.at(time).write(&dir)
     }
 
     /// Lists RocksDB's files as they are now.
@@ -261,8 +270,8 @@ impl Rocks {
     pub(super) fn write_inventory(&self) -> Result<()> {
         // One at a time: a later one must not be replaced by an earlier.
         let mut known = self.listed.lock();
-        let last = self.last.load(Ordering::Acquire);
-        Inventory::take_again(self.db.path(), false, last, &mut known)?.write(self.db.path())
+        let (last, time) = (self.last.load(Ordering::Acquire), self.time.load(Ordering::Acquire));
+        Inventory::take_again(self.db.path(), false, last, &mut known)?.at(time).write(self.db.path())
     }
 
     /// Bytes of memory that indexes and filters take, or may take.

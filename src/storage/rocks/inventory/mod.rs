@@ -43,6 +43,10 @@ pub(in crate::storage) struct Inventory {
     closed: bool,
     /// The largest number that a call may have been given.
     pub(in crate::storage) last: u64,
+    /// The latest time that was used, milliseconds since 1970, where the documents may have an
+    /// earlier one: a checkpoint was loaded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(in crate::storage) time: u64,
     /// The system's boot id when it was written; empty where it cannot be told.
     boot: String,
     files: Vec<Listed>,
@@ -53,6 +57,10 @@ struct Listed {
     name: String,
     bytes: u64,
     crc32: u32,
+}
+
+fn is_zero(time: &u64) -> bool {
+    *time == 0
 }
 
 /// The system's boot id, which changes each time the system is started; empty where it cannot be
@@ -110,7 +118,8 @@ impl Inventory {
                 Ok(Some(files)) => {
                     let files = std::mem::take(files);
                     known.0.retain(|name, _| files.iter().any(|listed| listed.name == *name));
-                    return Ok(Inventory { format: FORMAT.to_owned(), closed, last, boot: boot(), files });
+                    let (format, boot) = (FORMAT.to_owned(), boot());
+                    return Ok(Inventory { format, closed, last, time: 0, boot, files });
                 }
                 // RocksDB has begun or removed one meanwhile.
                 Ok(None) => {}
@@ -123,6 +132,11 @@ impl Inventory {
         Err(outcome.err().unwrap_or_else(|| {
             Error::io(format!("the files in '{}' change faster than they can be listed", dir.display()))
         }))
+    }
+
+    /// The same, with a time that is not in the documents.
+    pub(in crate::storage) fn at(self, time: u64) -> Inventory {
+        Inventory { time, ..self }
     }
 
     /// Writes and syncs the inventory, in place of the one before.
