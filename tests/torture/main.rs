@@ -1,4 +1,5 @@
-//! Campaigns that attack storages: kills, power cuts, corruption, errors of system calls, limits.
+//! Campaigns that attack storages: kills, power cuts, histories in which rows expire and the clock
+//! jumps, corruption, errors of system calls, limits.
 //! Whatever is left is opened and compared, row by row, with a model of what docs/durability.md
 //! promises.
 //!

@@ -20,7 +20,6 @@ use rand_chacha::ChaCha8Rng;
 use crate::control::{CHANGES, Fate, Plan};
 use crate::disk::Disk;
 use crate::engine::{DURABILITIES, Places};
-use crate::judge::TIMEOUT;
 use crate::lanes::Lane;
 use crate::script::random;
 use crate::system::{Child, End, kill_self, stop_self};
@@ -31,6 +30,8 @@ use worker::Session;
 
 /// Seconds that rows live; 0 for ever.
 const TTLS: [u64; 6] = [0, 1, 60, 3600, 2 * 86_400, 40 * 86_400];
+/// A session that takes longer hangs: it takes a second, a few with wide rows.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Trials of a campaign that nobody has given a number of.
 const TRIALS: u64 = 1000;
 /// One in so many trials is on a disk that loses its power, which takes ten times as long.
@@ -257,14 +258,14 @@ impl History<'_> {
                 child.kill();
             }
         } else if is_cut && matches!(self.lane.disk(), Disk::Ext4 { .. }) {
-            if !child.wait_for_stop(TIMEOUT) {
+            if !child.wait_for_stop(PATIENCE) {
                 child.kill();
-                let _ = child.finish(TIMEOUT);
+                let _ = child.finish(PATIENCE);
                 return End::Hung;
             }
             self.lane.disk().cut(&child);
         }
-        child.finish(TIMEOUT)
+        child.finish(PATIENCE)
     }
 
     /// The machine starts: its boot id is another one.

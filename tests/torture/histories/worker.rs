@@ -12,6 +12,9 @@ use super::state::State;
 use crate::control::Board;
 use crate::engine::Places;
 
+/// Characters of an act that are shown.
+const SHOWN: usize = 400;
+
 /// What a worker is to do.
 pub struct Session<'a> {
     pub places: &'a Places,
@@ -44,7 +47,8 @@ impl Session<'_> {
         between();
         for (index, act) in self.acts.iter().enumerate() {
             if self.is_told {
-                eprintln!("{index:3} at {}: {act:?}", self.past.now().now);
+                let shown: String = format!("{act:?}").chars().take(SHOWN).collect();
+                eprintln!("{index:3} at {}: {shown}", self.past.now().now);
             }
             board.start(index + 1);
             let place = |why: String| format!("act {index}, {}: {why}", act.name());
