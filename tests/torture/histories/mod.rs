@@ -9,6 +9,7 @@ mod look;
 mod past;
 mod script;
 mod state;
+mod travel;
 mod worker;
 mod worlds;
 
@@ -24,8 +25,9 @@ use crate::lanes::Lane;
 use crate::script::random;
 use crate::system::{Child, End, kill_self, stop_self};
 use crate::tally::{CLOSED, CRASH, HANG, LOST, Verdict, WRONG};
-use past::{Ended, Opening, Past, read_state};
+use past::{Ended, Opening, Past};
 use script::{Act, START_MS, clock, session};
+use travel::read_state;
 use worker::Session;
 
 /// Seconds that rows live; 0 for ever.

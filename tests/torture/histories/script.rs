@@ -117,7 +117,10 @@ pub fn held_open(random: &mut ChaCha8Rng, ttl_ms: u64, known: &mut Known) -> Vec
     };
     let mut acts: Vec<Act> = keys.chunks(8).map(insert).collect();
     known.now += ttl_ms + random.random_range(0..1000);
-    acts.extend([Act::Compact, Act::Hold, Act::Clock(known.now), Act::Compact, Act::Drain, Act::Look]);
+    // Merging goes by the time of the latest call that is on disk, so there is one.
+    let call = Act::Delete { group: 0, keys: vec![0] };
+    acts.extend([Act::Compact, Act::Hold, Act::Clock(known.now), call]);
+    acts.extend([Act::Compact, Act::Drain, Act::Look]);
     acts.push(Act::Delete { group: WIDE, keys });
     acts
 }

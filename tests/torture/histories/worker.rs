@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::engine::{Engine, Outcome, at};
 use super::look;
-use super::past::{Opening, Past, write_state};
+use super::past::{Opening, Past};
 use super::script::Act;
 use super::state::State;
+use super::travel::write_state;
 use crate::control::Board;
 use crate::engine::Places;
 
