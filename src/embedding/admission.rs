@@ -36,7 +36,8 @@ impl Embedding {
     /// - apply_gradients drops the gradients of keys that were not and have no row;
     /// - all other calls are as before: insert makes rows, peek and prefetch count nothing.
     ///
-    /// Calls that are under way may use the filter that was there when they began.
+    /// Calls that are under way may use the filter that was there when they began. Attaching waits
+    /// for a checkpoint that is being made or loaded.
     ///
     /// If a checkpoint was loaded, or opened as a storage, that has counts for the group which no
     /// filter has taken yet, they take the place of the filter's own.
@@ -45,6 +46,7 @@ impl Embedding {
     /// `FORKED`; and when there are such counts, `INVALID_ARGUMENT` for a filter with other
     /// parameters, `CORRUPTION`, `IO`, `OUT_OF_MEMORY`. Nothing is attached then.
     pub fn set_filter(&self, filter: Option<Arc<Filter>>) -> Result<()> {
+        let _no_checkpoint = filter.is_some().then(|| self.storage.hold_checkpoints()).transpose()?;
         let _call = self.storage.begin_call()?;
         let filters = self.storage.core().filters();
         let group = self.table.group().id();

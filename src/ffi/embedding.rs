@@ -367,7 +367,8 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// in the folder filters of the directory. The first filter that is attached to the group takes them
 /// in place of its own, whatever its path; read_only storages give none.
 ///
-/// May be called while other threads use the embedding: calls under way may still use the filter before.
+/// May be called while other threads use the embedding: calls under way may still use the filter before. Attaching waits
+/// for a checkpoint that is being made or loaded.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL embedding; FORKED. When such counts wait, also
 /// INVALID_ARGUMENT for a filter with another capacity, count or fpr, CORRUPTION when they are

@@ -84,6 +84,7 @@ impl Core {
     /// # Errors
     /// `IO`, naming the file.
     pub(super) fn save_filters(&self, dir: &Path) -> Result<()> {
+        debug_assert!(self.checkpoints.is_locked());
         let live = self.filters.live();
         let _waiting = self.filters.waiting.lock();
         let own = self.dir.join(FOLDER);

@@ -11,9 +11,20 @@ use std::sync::Arc;
 use super::{Copy, FOLDER, Prepared, list, read_list, write_list};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::locks::MutexGuard;
 use crate::storage::{Core, Storage};
 
 impl Storage {
+    /// Keeps checkpoints from being made and loaded while a filter is attached: they have its counts
+    /// as those that wait, or as those of a filter in use. To be taken before the call begins, as they do.
+    ///
+    /// # Errors
+    /// As [`Storage::begin_call`].
+    pub(crate) fn hold_checkpoints(&self) -> Result<MutexGuard<'_, ()>> {
+        drop(self.begin_call()?);
+        Ok(self.core().checkpoints.lock())
+    }
+
     /// How many filters of a checkpoint there are whose counts wait for a filter to be attached.
     ///
     /// # Errors

@@ -1,0 +1,102 @@
+//! What a review of counts that wait for their filter found.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
+
+use common::{float, initializer, int, open, optimizer, params, races, text};
+use damo::embedding::Embedding;
+use damo::filter::Filter;
+use damo::params::Params;
+use damo::storage::Storage;
+
+const COUNT: u32 = 3;
+const KEYS: [i64; 4] = [1, 2, 3, 4];
+
+fn filter_of(path: &Path, capacity: i64) -> Arc<Filter> {
+    let list = [
+        ("path", text(path.to_str().unwrap())),
+        ("capacity", int(capacity)),
+        ("count", int(COUNT.into())),
+        ("fpr", float(1e-6)),
+    ];
+    Arc::new(Filter::open(&params(&list)).unwrap())
+}
+
+fn embed(storage: &Storage, group: u32) -> Embedding {
+    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
+    Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
+}
+
+fn admitted(filter: &Filter, group: u32) -> Vec<i64> {
+    KEYS.into_iter().filter(|key| filter.check(group, *key).unwrap()).collect()
+}
+
+/// A checkpoint whose groups have a filter each, which admits the key that has the group's number.
+fn checkpoint_of(scratch: &Path, groups: &[u32], capacity: i64) -> PathBuf {
+    let storage = open(&scratch.join("first"));
+    let mut embeddings = Vec::new();
+    for group in groups {
+        let own = filter_of(&scratch.join(format!("first.{group}")), capacity);
+        own.add(*group, i64::from(*group), COUNT).unwrap();
+        embeddings.push(embed(&storage, *group));
+        embeddings.last().unwrap().set_filter(Some(own)).unwrap();
+    }
+    let path = scratch.join("checkpoint");
+    storage.checkpoint(&path).unwrap();
+    path
+}
+
+/// Large enough that taking its counts lasts as long as a checkpoint.
+const LARGE: i64 = 3_000_000;
+
+#[test]
+fn a_checkpoint_has_the_counts_of_a_filter_that_is_being_attached() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = checkpoint_of(scratch.path(), &[1], LARGE);
+    for round in 0..4 * races() {
+        let scratch = tempfile::tempdir().unwrap();
+        let storage = open(&scratch.path().join("second"));
+        storage.load_from_checkpoint(&first).unwrap();
+        let own = filter_of(&scratch.path().join("own.filter"), LARGE);
+        let (embedding, again) = (embed(&storage, 1), scratch.path().join("again"));
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                embedding.set_filter(Some(Arc::clone(&own))).unwrap();
+            });
+            start.wait();
+            storage.checkpoint(&again).unwrap();
+        });
+        assert!(again.join("filters/filters.json").exists(), "round {round}");
+    }
+}
+
+#[test]
+fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = checkpoint_of(scratch.path(), &[1], LARGE);
+    for round in 0..4 * races() {
+        let scratch = tempfile::tempdir().unwrap();
+        let storage = open(&scratch.path().join("second"));
+        let own = filter_of(&scratch.path().join("own.filter"), LARGE);
+        let embedding = embed(&storage, 1);
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                storage.load_from_checkpoint(&first).unwrap();
+            });
+            start.wait();
+            // Other threads of this process attach and detach at any time.
+            for _ in 0..50 {
+                embedding.set_filter(None).unwrap();
+                std::thread::yield_now();
+                embedding.set_filter(Some(Arc::clone(&own))).unwrap();
+            }
+        });
+        assert_eq!((admitted(&own, 1), storage.waiting_filters().unwrap()), (vec![1], 0), "round {round}");
+    }
+}
