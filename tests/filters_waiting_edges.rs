@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
-use common::{float, initializer, int, open, optimizer, params, races, text};
+use common::{failure, float, initializer, int, open, optimizer, params, races, text};
 use damo::embedding::Embedding;
+use damo::error::Status;
 use damo::filter::Filter;
 use damo::params::Params;
 use damo::storage::Storage;
@@ -22,6 +24,10 @@ fn filter_of(path: &Path, capacity: i64) -> Arc<Filter> {
         ("fpr", float(1e-6)),
     ];
     Arc::new(Filter::open(&params(&list)).unwrap())
+}
+
+fn filter(path: &Path) -> Arc<Filter> {
+    filter_of(path, 10_000)
 }
 
 fn embed(storage: &Storage, group: u32) -> Embedding {
@@ -46,6 +52,10 @@ fn checkpoint_of(scratch: &Path, groups: &[u32], capacity: i64) -> PathBuf {
     let path = scratch.join("checkpoint");
     storage.checkpoint(&path).unwrap();
     path
+}
+
+fn checkpoint(scratch: &Path, groups: &[u32]) -> PathBuf {
+    checkpoint_of(scratch, groups, 10_000)
 }
 
 /// Large enough that taking its counts lasts as long as a checkpoint.
@@ -99,4 +109,26 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
         });
         assert_eq!((admitted(&own, 1), storage.waiting_filters().unwrap()), (vec![1], 0), "round {round}");
     }
+}
+
+#[test]
+fn a_list_names_nothing_outside_its_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = checkpoint(scratch.path(), &[1]);
+    let victim = scratch.path().join("victim");
+    fs::copy(dir.join("filters/0.filter"), &victim).unwrap();
+    let list = dir.join("filters/filters.json");
+    let text = fs::read_to_string(&list).unwrap();
+    let storage = open(&dir);
+    let embedding = embed(&storage, 1);
+    let own = filter(&scratch.path().join("own.filter"));
+    for name in [victim.to_str().unwrap(), "../../victim", "a/0.filter", ".filter", "0.filter/"] {
+        fs::write(&list, text.replace("\"0.filter\"", &format!("\"{name}\""))).unwrap();
+        let refused = failure(embedding.set_filter(Some(Arc::clone(&own))), Status::Corruption);
+        assert!(refused.message().contains(name), "{refused}");
+        failure(storage.checkpoint(scratch.path().join("again")), Status::Corruption);
+        assert!(victim.exists());
+    }
+    fs::write(&list, text).unwrap();
+    embedding.set_filter(Some(own)).unwrap();
 }

@@ -1,6 +1,7 @@
 //! The list of the copies of filters in a folder `filters`: of a checkpoint, or of a storage where
 //! they wait.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, verify_file};
 use crate::publish::publish;
+use crate::storage::begin::is_numbered;
 use crate::storage::checkpoint::is_absence;
 
 /// The folder in a checkpoint or a storage, and the list in it.
@@ -66,18 +68,30 @@ pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
         .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || file.ends_with(".filter")))
 }
 
+/// Whether a name is one that copies have.
+fn is_copy(name: &str) -> bool {
+    is_numbered(name, "", ".filter")
+}
+
 /// The list of the copies in a folder; empty where there is none.
 ///
 /// # Errors
 /// `CORRUPTION` when it is damaged; `IO`.
 pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
     let list = folder.join(LIST);
-    match fs::read(&list) {
-        Err(error) if is_absence(&error) => Ok(Vec::new()),
-        Err(error) => Err(Error::io(format!("'{}': {error}", list.display()))),
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| {
-            Error::corruption(format!("its list of filters '{}' is damaged: {error}", list.display()))
-        }),
+    let damaged = |why: &dyn Display| {
+        Error::corruption(format!("its list of filters '{}' is damaged: {why}", list.display()))
+    };
+    let json = match fs::read(&list) {
+        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(format!("'{}': {error}", list.display()))),
+        Ok(json) => json,
+    };
+    let copies: Vec<Copy> = serde_json::from_slice(&json).map_err(|error| damaged(&error))?;
+    // What is listed is read, copied and deleted.
+    match copies.iter().find(|copy| !is_copy(&copy.file)) {
+        Some(copy) => Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file))),
+        None => Ok(copies),
     }
 }
 
