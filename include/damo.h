@@ -910,7 +910,8 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * May be called while other threads use the embedding: calls under way may still use the filter before. Attaching waits
  * for a checkpoint that is being made or loaded.
  *
- * Errors: INVALID_ARGUMENT for a NULL embedding; FORKED. When such counts wait, also
+ * Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
+ * filters of a storage or checkpoint, where damo deletes files; FORKED. When such counts wait, also
  * INVALID_ARGUMENT for a filter with another capacity, count or fpr, CORRUPTION when they are
  * damaged, IO, OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
  */

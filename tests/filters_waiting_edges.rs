@@ -112,6 +112,38 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
 }
 
 #[test]
+fn a_checkpoints_own_copy_is_not_attached() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = checkpoint(scratch.path(), &[1]);
+    let storage = open(&dir);
+    let embedding = embed(&storage, 1);
+    let copy = filter(&dir.join("filters/0.filter"));
+    let error = failure(embedding.set_filter(Some(copy)), Status::InvalidArgument);
+    assert!(error.message().contains("filters/0.filter") && error.message().contains("elsewhere"), "{error}");
+    assert!(dir.join("filters/0.filter").exists() && embedding.filter().is_none());
+    let own = filter(&scratch.path().join("own.filter"));
+    embedding.set_filter(Some(Arc::clone(&own))).unwrap();
+    assert_eq!(admitted(&own, 1), [1]);
+}
+
+#[test]
+fn files_that_damo_did_not_put_into_its_folder_stay() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = checkpoint(scratch.path(), &[1]);
+    let dir = scratch.path().join("second");
+    let storage = open(&dir);
+    fs::create_dir(dir.join("filters")).unwrap();
+    let mine = dir.join("filters/mine.filter");
+    drop(filter(&mine));
+    storage.load_from_checkpoint(&first).unwrap();
+    assert!(mine.exists(), "after loading");
+    let own = filter(&scratch.path().join("own.filter"));
+    embed(&storage, 1).set_filter(Some(own)).unwrap();
+    assert!(mine.exists(), "after the counts were taken");
+    assert!(!dir.join("filters/0.filter").exists());
+}
+
+#[test]
 fn a_list_names_nothing_outside_its_folder() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = checkpoint(scratch.path(), &[1]);
@@ -131,4 +163,27 @@ fn a_list_names_nothing_outside_its_folder() {
     }
     fs::write(&list, text).unwrap();
     embedding.set_filter(Some(own)).unwrap();
+}
+
+/// As after a kill between the list and the files that it named.
+#[test]
+fn copies_that_a_killed_process_left_are_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = checkpoint(scratch.path(), &[1, 2]);
+    let left = dir.join("filters/7.filter");
+    fs::copy(dir.join("filters/0.filter"), &left).unwrap();
+    let opened = dir.join("filters/8.filter");
+    fs::copy(&left, &opened).unwrap();
+    let in_use = filter(&opened);
+    let storage = open(&dir);
+    for group in [1, 2] {
+        let own = filter(&scratch.path().join(format!("own.{group}")));
+        embed(&storage, group).set_filter(Some(own)).unwrap();
+        assert!(!left.exists());
+        assert!(opened.exists(), "somebody's filter");
+    }
+    drop(in_use);
+    let own = filter(&scratch.path().join("own.3"));
+    embed(&storage, 3).set_filter(Some(own)).unwrap();
+    assert!(!dir.join("filters").exists(), "nothing is left");
 }

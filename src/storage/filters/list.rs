@@ -2,7 +2,7 @@
 //! they wait.
 
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, verify_file};
 use crate::publish::publish;
+use crate::regular;
 use crate::storage::begin::is_numbered;
 use crate::storage::checkpoint::is_absence;
 
 /// The folder in a checkpoint or a storage, and the list in it.
 pub(in crate::storage) const FOLDER: &str = "filters";
 const LIST: &str = "filters.json";
+/// The list while it is written.
+const NEW_LIST: &str = "filters.json.new";
 
 /// The copy of a filter.
 #[derive(Serialize, Deserialize)]
@@ -64,11 +67,10 @@ pub(super) fn find(copies: &[Copy], filter: &Filter, groups: &[u16]) -> Option<u
 
 /// Whether a file of a checkpoint, by its name there, is one of these.
 pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
-    name.split_once('/')
-        .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || file.ends_with(".filter")))
+    name.split_once('/').is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
 }
 
-/// Whether a name is one that copies have.
+/// Whether a name is one that copies have. Others are somebody's, and neither copied nor deleted.
 fn is_copy(name: &str) -> bool {
     is_numbered(name, "", ".filter")
 }
@@ -97,19 +99,38 @@ pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
 
 /// Writes the list, in place of the one that may be there; it is on disk when this returns.
 pub(super) fn write_list(folder: &Path, copies: &[Copy]) -> io::Result<()> {
-    let (new, list) = (folder.join(format!("{LIST}.new")), folder.join(LIST));
+    let (new, list) = (folder.join(NEW_LIST), folder.join(LIST));
     let mut file = File::create(&new)?;
     file.write_all(&serde_json::to_vec_pretty(copies)?)?;
     file.sync_all()?;
     publish(&new, &list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
-/// Removes the list, so that nothing waits, and then what it named.
+/// Removes the list, so that nothing waits.
 pub(super) fn remove_list(folder: &Path) -> io::Result<()> {
     fs::remove_file(folder.join(LIST))?;
-    File::open(folder)?.sync_all()?;
-    let _ = fs::remove_dir_all(folder);
-    Ok(())
+    File::open(folder)?.sync_all()
+}
+
+/// Removes copies that the list does not name, as far as that works: they were taken, now or before
+/// a kill. One that somebody has opened as a filter stays, and so does the folder while it has
+/// anything else.
+pub(super) fn sweep(folder: &Path, listed: &[Copy]) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_taken = |name: &str| is_copy(name) && listed.iter().all(|copy| copy.file != name);
+        if name.to_str().is_some_and(is_taken) {
+            let path = entry.path();
+            let is_locked = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            if !regular::open(&path).map_or(true, is_locked) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+    if listed.is_empty() {
+        let _ = fs::remove_file(folder.join(NEW_LIST));
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 /// Reads the copies through.

@@ -12,6 +12,7 @@ use super::{Copy, FOLDER, Prepared, list, read_list, write_list};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::locks::MutexGuard;
+use crate::publish::is_in_storage;
 use crate::storage::{Core, Storage};
 
 impl Storage {
@@ -40,14 +41,16 @@ impl Core {
     /// Gives a filter that is about to be attached to a group the counts that wait for it, if any do.
     ///
     /// # Errors
-    /// As [`Filter::restore_from`]. The filter is as it was then, and the counts wait still.
+    /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is a checkpoint's copy. The filter is as it was then, and the counts wait still.
     pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
+        check_is_no_copy(filter)?;
         if self.is_read_only() {
             return Ok(());
         }
         let folder = self.dir.join(FOLDER);
         let _waiting = self.filters.waiting.lock();
         let mut copies = read_list(&folder)?;
+        list::sweep(&folder, &copies);
         let Some(found) = list::find(&copies, filter, &[group]) else { return Ok(()) };
         let copy = &mut copies[found];
         if copy.is_taken_by(filter) && !copy.groups.contains(&group) {
@@ -87,18 +90,31 @@ impl Core {
     }
 
     /// Writes the list anew, without those that wait for no group any more.
-    fn keep_waiting(&self, copies: Vec<Copy>) -> Result<()> {
+    fn keep_waiting(&self, mut copies: Vec<Copy>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
-        let (waiting, done): (Vec<Copy>, Vec<Copy>) =
-            copies.into_iter().partition(|copy| !copy.groups.is_empty());
-        let written = match waiting.is_empty() {
+        copies.retain(|copy| !copy.groups.is_empty());
+        let written = match copies.is_empty() {
             true => list::remove_list(&folder),
-            false => write_list(&folder, &waiting),
+            false => write_list(&folder, &copies),
         };
         written.map_err(|error| Error::io(format!("'{}': {error}", folder.display())))?;
-        for copy in done {
-            let _ = fs::remove_file(folder.join(copy.file));
-        }
+        list::sweep(&folder, &copies);
         Ok(())
     }
+}
+
+/// Refuses a filter whose file is in a storage's folder of copies: copies are deleted once they are
+/// taken, and when a checkpoint is loaded.
+fn check_is_no_copy(filter: &Filter) -> Result<()> {
+    let path = filter.path();
+    let Some(Ok(folder)) = path.parent().map(fs::canonicalize) else { return Ok(()) };
+    let is_in = folder.ends_with(FOLDER) && is_in_storage(&folder.join(FOLDER)).unwrap_or(true);
+    if !is_in {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the filter's path '{}' is in the folder '{FOLDER}' of a storage or checkpoint, whose files damo deletes; a \
+         filter elsewhere is needed (copy the file)",
+        path.display()
+    )))
 }
