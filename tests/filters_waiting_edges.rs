@@ -165,6 +165,37 @@ fn a_list_names_nothing_outside_its_folder() {
     embedding.set_filter(Some(own)).unwrap();
 }
 
+#[test]
+fn a_filter_takes_the_counts_of_one_filter_only() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = checkpoint(scratch.path(), &[1, 2]);
+    let shared = filter(&scratch.path().join("shared.filter"));
+    // Also when the first group is not open, and in another process.
+    for is_first_open in [true, false] {
+        let storage = open(&dir);
+        let first = is_first_open.then(|| embed(&storage, 1));
+        if let Some(first) = &first {
+            first.set_filter(Some(Arc::clone(&shared))).unwrap();
+        }
+        let second = embed(&storage, 2);
+        let error = failure(second.set_filter(Some(Arc::clone(&shared))), Status::InvalidArgument);
+        assert!(error.message().contains("group 2") && error.message().contains("shared.filter"), "{error}");
+        assert_eq!((admitted(&shared, 1), admitted(&shared, 2)), (vec![1], vec![]));
+    }
+    // One that serves another group already would lose what it has counted.
+    let storage = open(&dir);
+    let (second, third) = (embed(&storage, 2), embed(&storage, 3));
+    let own = filter(&scratch.path().join("own.filter"));
+    third.set_filter(Some(Arc::clone(&own))).unwrap();
+    own.add(3, 3, COUNT).unwrap();
+    failure(second.set_filter(Some(Arc::clone(&own))), Status::InvalidArgument);
+    assert_eq!(admitted(&own, 3), [3]);
+    third.set_filter(None).unwrap();
+    second.set_filter(Some(Arc::clone(&own))).unwrap();
+    assert_eq!(admitted(&own, 2), [2]);
+    assert!(!dir.join("filters").exists());
+}
+
 /// As after a kill between the list and the files that it named.
 #[test]
 fn copies_that_a_killed_process_left_are_removed() {

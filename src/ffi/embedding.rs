@@ -365,15 +365,17 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// Which filter an embedding has is not stored: attach it each time the group is opened. After a
 /// checkpoint was loaded, or opened as a storage, the counts that its filter of this group had wait
 /// in the folder filters of the directory. The first filter that is attached to the group takes them
-/// in place of its own, whatever its path; read_only storages give none.
+/// in place of its own, whatever its path; read_only storages give none. Groups that had filters
+/// of their own need filters of their own again: one filter takes the counts of one.
 ///
 /// May be called while other threads use the embedding: calls under way may still use the filter before. Attaching waits
 /// for a checkpoint that is being made or loaded.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
 /// filters of a storage or checkpoint, where damo deletes files; FORKED. When such counts wait, also
-/// INVALID_ARGUMENT for a filter with another capacity, count or fpr, CORRUPTION when they are
-/// damaged, IO, OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
+/// INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one whose counts of
+/// other groups they would replace, CORRUPTION when they are damaged, IO, OUT_OF_MEMORY. Nothing is
+/// attached then, and the filter is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,

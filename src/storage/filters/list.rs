@@ -32,11 +32,14 @@ pub(super) struct Copy {
     /// Filters that have its counts already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     taken_by: Vec<String>,
+    /// Filters that have counts of another copy, which this one's would replace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    withheld_from: Vec<String>,
 }
 
 impl Copy {
     pub(super) fn new(file: String, filter: &Filter, groups: Vec<u16>) -> Copy {
-        Copy { file, path: path_of(filter), groups, taken_by: Vec::new() }
+        Copy { file, path: path_of(filter), groups, taken_by: Vec::new(), withheld_from: Vec::new() }
     }
 
     pub(super) fn renamed(self, file: String) -> Copy {
@@ -47,8 +50,12 @@ impl Copy {
         self.taken_by.contains(&path_of(filter))
     }
 
+    pub(super) fn is_withheld_from(&self, filter: &Filter) -> bool {
+        self.withheld_from.contains(&path_of(filter))
+    }
+
     /// `filter`, of `groups`, has its counts: it waits for these groups no longer.
-    pub(super) fn note_taken(&mut self, filter: &Filter, groups: &[u16]) {
+    fn note_taken(&mut self, filter: &Filter, groups: &[u16]) {
         if !self.is_taken_by(filter) {
             self.taken_by.push(path_of(filter));
         }
@@ -63,6 +70,17 @@ pub(super) fn find(copies: &[Copy], filter: &Filter, groups: &[u16]) -> Option<u
     let has_common_group = |copy: &Copy| copy.groups.iter().any(|group| groups.contains(group));
     let same_path = copies.iter().position(|copy| copy.path == path);
     same_path.or_else(|| copies.iter().position(has_common_group))
+}
+
+/// `filter`, of `groups`, has the counts of this copy now, and must not lose them to another's.
+pub(super) fn note_taken(copies: &mut [Copy], taken: usize, filter: &Filter, groups: &[u16]) {
+    for (index, copy) in copies.iter_mut().enumerate() {
+        if index == taken {
+            copy.note_taken(filter, groups);
+        } else if !copy.is_taken_by(filter) && !copy.is_withheld_from(filter) {
+            copy.withheld_from.push(path_of(filter));
+        }
+    }
 }
 
 /// Whether a file of a checkpoint, by its name there, is one of these.

@@ -44,6 +44,11 @@ impl Filters {
         }
     }
 
+    /// Whether an embedding of another group has it.
+    fn has_other_group(&self, group: u16, filter: &Arc<Filter>) -> bool {
+        self.attached.lock().iter().any(|(other, known)| *other != group && is_same(known, filter))
+    }
+
     /// Every filter that is in use with the groups that use it, ascending; the filters by their first group.
     pub fn live(&self) -> Vec<(Vec<u16>, Arc<Filter>)> {
         let mut attached: Vec<_> = {

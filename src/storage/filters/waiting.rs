@@ -52,11 +52,21 @@ impl Core {
         let mut copies = read_list(&folder)?;
         list::sweep(&folder, &copies);
         let Some(found) = list::find(&copies, filter, &[group]) else { return Ok(()) };
-        let copy = &mut copies[found];
+        let copy = &copies[found];
         if copy.is_taken_by(filter) && !copy.groups.contains(&group) {
             return Ok(());
         }
         if !copy.is_taken_by(filter) {
+            let is_in_use = || self.filters.has_other_group(group, filter);
+            if copy.is_withheld_from(filter) || is_in_use() {
+                return Err(Error::invalid(format!(
+                    "group {group} has counts of a checkpoint that wait for its filter, and '{}' has counts of other \
+                     groups, which they would replace; attach a filter of its own, attach this one to group {group} \
+                     first, or remove the folder '{}' to go on without them",
+                    filter.path().display(),
+                    folder.display()
+                )));
+            }
             filter.restore_from(&folder.join(&copy.file)).map_err(|error| {
                 error.within(&format!(
                     "group {group} has counts of a checkpoint that wait for its filter; attach one with the same \
@@ -65,7 +75,7 @@ impl Core {
                 ))
             })?;
         }
-        copy.note_taken(filter, &[group]);
+        list::note_taken(&mut copies, found, filter, &[group]);
         self.keep_waiting(copies)
     }
 
@@ -83,7 +93,7 @@ impl Core {
         for Prepared { groups, filter, restoration } in prepared {
             filter.publish(restoration)?;
             if let Some(found) = list::find(&copies, &filter, &groups) {
-                copies[found].note_taken(&filter, &groups);
+                list::note_taken(&mut copies, found, &filter, &groups);
             }
         }
         self.keep_waiting(copies)
