@@ -28,6 +28,8 @@ pub(super) struct Directory {
     lock: Option<File>,
     /// The lock's file was made here, and goes again unless the directory turns out to be a storage.
     is_new: AtomicBool,
+    /// It goes with everything in it, while the lock is held.
+    is_unwanted: AtomicBool,
 }
 
 /// The file that is locked.
@@ -74,8 +76,8 @@ impl Directory {
             open.push((id, path.clone()));
         }
         // From here on dropping gives it back.
-        let is_new = AtomicBool::new(false);
-        let mut taken = Directory { path, id, pid: std::process::id(), lock: None, is_new };
+        let (is_new, is_unwanted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut taken = Directory { path, id, pid: std::process::id(), lock: None, is_new, is_unwanted };
         taken.check_lock(dir)?;
         taken.lock = taken.take_lock(dir)?;
         Ok(taken)
@@ -154,12 +156,20 @@ impl Directory {
     pub(super) fn keep(&self) {
         self.is_new.store(false, Ordering::Relaxed);
     }
+
+    /// Nobody wants what is in it: it is removed before it is given back, so that nobody opens it before.
+    pub(super) fn remove_when_done(&self) {
+        self.is_unwanted.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         // A forked child owns nothing, and the lock may be held for ever there.
         if self.pid == std::process::id() {
+            if self.is_unwanted.load(Ordering::Relaxed) {
+                let _ = fs::remove_dir_all(&self.path);
+            }
             // Not by closing alone: a forked child may still have the file.
             if self.is_new.load(Ordering::Relaxed) {
                 let _ = fs::remove_file(self.path.join(LOCK));

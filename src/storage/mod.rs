@@ -135,6 +135,15 @@ impl Storage {
         self.handle.core.groups()
     }
 
+    /// Removes the directory once the storage is closed, before anybody else can open it. One that has
+    /// a group, or cannot be told to have none, stays.
+    pub fn discard_if_empty(self) {
+        let is_empty = self.begin_call().is_ok() && self.groups().is_empty();
+        if is_empty && self.handle.likeness.is_none() {
+            self.handle.dir.remove_when_done();
+        }
+    }
+
     /// Every call starts here, before any lock, and keeps what it gets until it returns. Refuses to go on where RocksDB
     /// cannot: in a child forked after opening, whose threads and locks did not come along, and while the process ends.
     ///

@@ -37,10 +37,9 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         storage.load_from_checkpoint(checkpoint)
     };
     if let Err(error) = loaded {
-        drop(storage);
         if is_new {
-            // Nobody had it, and it holds nothing.
-            let _ = std::fs::remove_dir_all(dir);
+            // Unless the checkpoint is in its place by now.
+            storage.discard_if_empty();
         }
         return Err(error.into());
     }
