@@ -303,14 +303,16 @@ class PyTable {
 
   PyObject *lookup(uint32_t group, const Keys &keys, const Weights &w) const {
     require_row_each("PyTable.lookup: w", w.rows, keys.len);
-    Owned found(zeros(keys.len));
-    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found.get()));
+    // No destructor has it: a thread that comes back while the interpreter ends is unwound without the GIL.
+    PyObject *found = zeros(keys.len);
+    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found));
     damo_status status;
     Py_BEGIN_ALLOW_THREADS
     status = damo_table_lookup(handle_, group, keys.data, keys.len, w.data, w.len, bytes);
     Py_END_ALLOW_THREADS
+    if (status != DAMO_STATUS_OK) Py_DECREF(found);
     require(status);
-    return found.release();
+    return found;
   }
   size_t dim(uint32_t group) const {
     size_t dim = 0;
@@ -365,14 +367,16 @@ class PyEmbedding {
   }
   PyObject *peek(const Keys &keys, const Weights &w) const {
     require_row_each("PyEmbedding.peek: w", w.rows, keys.len);
-    Owned found(zeros(keys.len));
-    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found.get()));
+    // No destructor has it: a thread that comes back while the interpreter ends is unwound without the GIL.
+    PyObject *found = zeros(keys.len);
+    uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found));
     damo_status status;
     Py_BEGIN_ALLOW_THREADS
     status = damo_embedding_peek(handle_, keys.data, keys.len, w.data, w.len, bytes);
     Py_END_ALLOW_THREADS
+    if (status != DAMO_STATUS_OK) Py_DECREF(found);
     require(status);
-    return found.release();
+    return found;
   }
   void apply_gradients(const Keys &keys, const Gradients &gds) const {
     require_row_each("PyEmbedding.apply_gradients: gds", gds.rows, keys.len);
