@@ -92,20 +92,14 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
         let scratch = tempfile::tempdir().unwrap();
         let storage = open(&scratch.path().join("second"));
         let own = filter_of(&scratch.path().join("own.filter"), LARGE);
-        let embedding = embed(&storage, 1);
-        let start = Barrier::new(2);
+        let (embedding, staged) = (embed(&storage, 1), scratch.path().join("second/.damo-restoring.new"));
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                start.wait();
-                storage.load_from_checkpoint(&first).unwrap();
-            });
-            start.wait();
-            // Other threads of this process attach and detach at any time.
-            for _ in 0..50 {
-                embedding.set_filter(None).unwrap();
+            let loading = scope.spawn(|| storage.load_from_checkpoint(&first).unwrap());
+            // The filters that are attached have been looked for by then.
+            while !staged.exists() && !loading.is_finished() {
                 std::thread::yield_now();
-                embedding.set_filter(Some(Arc::clone(&own))).unwrap();
             }
+            embedding.set_filter(Some(Arc::clone(&own))).unwrap();
         });
         assert_eq!((admitted(&own, 1), storage.waiting_filters().unwrap()), (vec![1], 0), "round {round}");
     }
