@@ -27,7 +27,8 @@
  * of damo's own; only where none can be had do they take 64 KiB of the caller's.
  *
  * Signals. damo has no handlers and changes none. A file that would exceed the process's limit (RLIMIT_FSIZE) is
- * DAMO_STATUS_IO instead of SIGXFSZ, if there was a limit when a storage, filter or other handle was made last.
+ * DAMO_STATUS_IO instead of SIGXFSZ, if there was a limit when a storage, filter or other handle was made last. The
+ * threads that a storage starts never get the signal, whenever the limit is set.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.

@@ -3,7 +3,12 @@
 //! At such a write the system sends the thread SIGXFSZ, which ends the process unless it is blocked,
 //! ignored or handled; the write then fails with EFBIG. What the process does with the signal is the
 //! host's business. So it is blocked for the time of a call, and taken back before the call returns.
-//! Threads that a call starts have it blocked for good. Where there is no limit nothing is done.
+//! Where there is no limit nothing is done.
+//!
+//! Threads begin with what the thread that starts them has blocked. Those that write for longer than
+//! a call, damo's writer and RocksDB's, are started when a database is opened. There the signal is
+//! blocked whether there is a limit or not: one may be set later, and RocksDB's threads serve all
+//! storages of the process.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +31,11 @@ pub(super) struct Blocked(());
 
 /// Blocks the signal, if there is a limit and the host has not blocked it.
 pub(super) fn enter() -> Option<Blocked> {
-    if !IS_LIMITED.load(Ordering::Relaxed) {
-        return None;
-    }
+    if IS_LIMITED.load(Ordering::Relaxed) { block() } else { None }
+}
+
+/// Blocks the signal, if the host has not: for what starts threads that stay.
+pub(super) fn block() -> Option<Blocked> {
     let signal = the_signal();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both point to sets, of which the second is written.
@@ -37,7 +44,8 @@ pub(super) fn enter() -> Option<Blocked> {
     }
     // SAFETY: it was written.
     let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGXFSZ) } == 1;
-    (!was_blocked).then_some(Blocked(()))
+    // Made only when it is needed: dropping one unblocks the signal.
+    (!was_blocked).then(|| Blocked(()))
 }
 
 impl Drop for Blocked {

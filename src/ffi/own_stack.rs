@@ -6,11 +6,15 @@
 use std::panic::resume_unwind;
 use std::thread;
 
+use super::file_size_limit;
+
 /// What such a call has. Only what it touches takes memory.
 const SIZE: usize = 1 << 20;
 
 /// Runs `body` on a thread of its own and waits for it; where no thread can be had, here.
 pub(super) fn run<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    // The threads of the database that it opens begin with what is blocked here.
+    let _writes_that_return = file_size_limit::block();
     let mut body = Some(body);
     let slot = &mut body;
     let done = thread::scope(|scope| {

@@ -1,4 +1,5 @@
-/* A file beyond the process's limit is an error of the call, and no signal. */
+/* A file beyond the process's limit is an error of the call, and no signal: neither for the thread that calls
+ * nor for threads that were started before there was a limit. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdint.h>
@@ -24,6 +25,53 @@ static void signal_is_as_it_was(void) {
   CHECK(sigpending(&set) == 0 && !sigismember(&set, SIGXFSZ));
 }
 
+/* Makes one row of each key, until a call fails or there are enough; returns the number of steps. */
+static int fill(damo_embedding *embedding, int steps, damo_status *status) {
+  int step, index;
+  for (step = 0; step < steps && *status == DAMO_STATUS_OK; step++) {
+    for (index = 0; index < KEYS; index++) keys[index] = (int64_t)step * KEYS + index;
+    *status = damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM);
+    signal_is_as_it_was();
+  }
+  return step;
+}
+
+/* The writer and RocksDB's threads are older than the limit. They meet it, and the process lives. */
+static void threads_from_before_the_limit(damo_optimizer *sgd, damo_initializer *normal) {
+  damo_params *options = damo_params_new();
+  damo_storage *storage;
+  damo_embedding *embedding;
+  damo_status status = DAMO_STATUS_OK;
+  CHECK_OK(damo_params_set_str(options, "durability", "checkpoint"));
+  CHECK_OK(damo_params_set_int(options, "cache_bytes", 1 << 20));
+  storage = damo_storage_new("early", 0, options);
+  CHECK(storage != NULL);
+  embedding = damo_embedding_new(storage, sgd, normal, DIM, 0, NULL);
+  CHECK(embedding != NULL);
+  limit(1 << 20);
+  damo_params_free(damo_params_new());
+  fill(embedding, 60, &status);
+  CHECK(status == DAMO_STATUS_OK);
+  CHECK_OK(damo_storage_flush(storage));
+  CHECK(damo_storage_compact(storage) == DAMO_STATUS_IO);
+  signal_is_as_it_was();
+  limit(RLIM_INFINITY);
+  damo_embedding_free(embedding);
+  damo_storage_free(storage);
+  damo_params_free(options);
+}
+
+/* What the host has blocked stays blocked. */
+static void a_blocked_signal_stays_blocked(void) {
+  sigset_t set;
+  CHECK(sigemptyset(&set) == 0 && sigaddset(&set, SIGXFSZ) == 0);
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  limit(1 << 20);
+  damo_params_free(damo_params_new());
+  limit(RLIM_INFINITY);
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, &set) == 0 && sigismember(&set, SIGXFSZ));
+}
+
 int main(void) {
   damo_params *options = damo_params_new(), *filter = damo_params_new();
   damo_initializer *normal = damo_initializer_new("random_normal", NULL);
@@ -31,11 +79,14 @@ int main(void) {
   damo_storage *storage;
   damo_embedding *embedding;
   damo_status status = DAMO_STATUS_OK;
-  int step, index;
+  int steps;
   uint64_t rows = 0;
   CHECK_OK(damo_params_set_int(options, "cache_bytes", 1 << 20));
   CHECK_OK(damo_params_set_str(filter, "path", "filter"));
   CHECK_OK(damo_params_set_int(filter, "capacity", 10000000));
+
+  threads_from_before_the_limit(sgd, normal);
+  a_blocked_signal_stays_blocked();
 
   limit(1 << 20);
   storage = damo_storage_new("storage", 0, options);
@@ -44,11 +95,7 @@ int main(void) {
   CHECK(embedding != NULL);
   CHECK_NULL(damo_filter_new(filter), DAMO_STATUS_IO, "filter");
   signal_is_as_it_was();
-  for (step = 0; step < 100 && status == DAMO_STATUS_OK; step++) {
-    for (index = 0; index < KEYS; index++) keys[index] = (int64_t)step * KEYS + index;
-    status = damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM);
-    signal_is_as_it_was();
-  }
+  steps = fill(embedding, 100, &status);
   CHECK(status == DAMO_STATUS_IO);
   status = damo_storage_flush(storage);
   CHECK(status == DAMO_STATUS_OK || status == DAMO_STATUS_IO);
@@ -59,7 +106,7 @@ int main(void) {
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM));
   CHECK_OK(damo_storage_flush(storage));
   CHECK_OK(damo_storage_verify(storage, &rows));
-  CHECK(rows == (uint64_t)step * KEYS);
+  CHECK(rows == (uint64_t)steps * KEYS);
   damo_embedding_free(embedding);
   damo_storage_free(storage);
   damo_optimizer_free(sgd);
