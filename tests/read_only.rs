@@ -217,3 +217,29 @@ fn damage_is_named_where_it_is() {
     let error = failure(opened, Status::Corruption);
     assert!(error.message().contains(&*table.to_string_lossy()), "{error}");
 }
+
+/// A folder in the system's folder for temporary files, named like those that openings leave.
+fn stale_folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("damo-read-only-{name}-{}", std::process::id()));
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn what_others_left_keeps_no_opening_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let [pipe, link, new, old] = ["pipe", "link", "new", "old"].map(stale_folder);
+    assert!(Command::new("mkfifo").arg(pipe.join("alive")).status().unwrap().success());
+    std::os::unix::fs::symlink(dir.path().join("CURRENT"), link.join("alive")).unwrap();
+    // Their processes were killed before there was a lock, one of them two days ago.
+    fs::create_dir(old.join("storage")).unwrap();
+    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 60 * 60);
+    fs::File::open(&old).unwrap().set_modified(two_days_ago).unwrap();
+    assert_eq!(look(dir.path(), 0).row_count(None).unwrap(), 3000);
+    let are_there = [&pipe, &link, &new, &old].map(|path| path.exists());
+    for path in [&pipe, &link, &new] {
+        fs::remove_dir_all(path).unwrap();
+    }
+    assert_eq!(are_there, [true, true, true, false]);
+}

@@ -1,12 +1,14 @@
 //! The private folder that a likeness is in.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
 use crate::storage::checkpoint::remove;
@@ -18,6 +20,8 @@ const ALIVE: &str = "alive";
 const UNLOCKED: &str = "alive.new";
 /// The directory in each in which the storage is opened.
 const STORAGE: &str = "storage";
+/// How old a folder without `ALIVE` is that was left: its process was killed while it made or removed it.
+const HALF_MADE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder in the system's folder for temporary files; removed when dropped.
 pub(super) struct Folder {
@@ -66,7 +70,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // In a forked child it is the parent's.
         if self.pid == std::process::id() {
-            let _ = remove(&self.path);
+            let _ = remove_alive_last(&self.path);
         }
     }
 }
@@ -86,17 +90,55 @@ fn make_in(parent: &Path) -> Result<PathBuf> {
 /// Removes the folders of processes that were killed: nobody has them locked.
 fn remove_stale(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        let Ok(alive) = File::open(entry.path().join(ALIVE)) else { continue };
-        if flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = remove(&entry.path());
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove_if_stale(&entry.path());
         }
     }
 }
 
-fn unusable(parent: &Path, error: &std::io::Error) -> Error {
+/// Only this user's: anybody may put anything into the parent, and what others left is theirs.
+fn remove_if_stale(path: &Path) {
+    let Ok(found) = fs::symlink_metadata(path) else { return };
+    if !found.is_dir() || found.uid() != geteuid().as_raw() {
+        return;
+    }
+    match open_alive(&path.join(ALIVE)) {
+        Ok(alive) => {
+            if flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let _ = remove_alive_last(path);
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let age = found.modified().ok().and_then(|changed| changed.elapsed().ok());
+            if age.is_some_and(|age| age > HALF_MADE) {
+                let _ = remove(path);
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// Opens a regular file. A pipe is not waited for, and no link is followed.
+fn open_alive(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+/// Removes a folder. A process that is killed meanwhile leaves `ALIVE`, unlocked, as long as it can.
+fn remove_alive_last(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false if entry.file_name() != ALIVE => fs::remove_file(entry.path())?,
+            false => {}
+        }
+    }
+    remove(path)
+}
+
+fn unusable(parent: &Path, error: &io::Error) -> Error {
     Error::io(format!(
         "a folder for links to its files cannot be made in '{}': {error}; set TMPDIR to a folder that can be \
          written",
