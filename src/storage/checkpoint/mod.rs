@@ -107,7 +107,8 @@ impl Core {
             identity.write()?;
             rocks.checkpoint(&linked).map(|()| cut)
         })?;
-        if self.is_read_only() {
+        // On another file system they are copied, or linked, straight from where the links lead.
+        if self.is_read_only() && away.is_none() {
             replace_links(&linked).map_err(|error| failed(&linked, &error))?;
         }
         if away.is_some() {
@@ -196,14 +197,20 @@ fn replace_links(dir: &Path) -> std::io::Result<()> {
     for path in entries.iter().map(fs::DirEntry::path) {
         if fs::symlink_metadata(&path)?.is_symlink() {
             let new = path.with_extension("new");
-            // The link may lead to a file that has no name any more.
-            if linkat(CWD, &path, CWD, &new, AtFlags::SYMLINK_FOLLOW).is_err() {
-                copy_for_good(&path, &new)?;
-            }
+            link_or_copy(&path, &new)?;
             fs::rename(&new, &path)?;
         }
     }
     sync_dir(dir)
+}
+
+/// Makes a hard link to the file that a symbolic link leads to, or a copy where that cannot be had:
+/// the file may have no name any more.
+fn link_or_copy(link: &Path, to: &Path) -> std::io::Result<()> {
+    match linkat(CWD, link, CWD, to, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(()),
+        Err(_) => copy_for_good(link, to),
+    }
 }
 
 fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -216,7 +223,11 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        copy_for_good(&entry.path(), &to.join(entry.file_name()))?;
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type()?.is_symlink() {
+            true => link_or_copy(&path, &copy)?,
+            false => copy_for_good(&path, &copy)?,
+        }
     }
     sync_dir(to)
 }
