@@ -257,8 +257,10 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
 /// Whether a storage has the directory open, here or in another process, as far as can be told.
 pub(super) fn is_in_use(dir: &Path) -> bool {
     let Ok(found) = fs::metadata(dir) else { return false };
-    // Then the file of RocksDB's lock is not opened here: closing it would release the lock.
-    if OPEN.lock().iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+    // Then the file of RocksDB's lock is not opened here: closing it would release the lock. Nobody
+    // opens the storage until it is closed again.
+    let open = OPEN.lock();
+    if open.iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
         return true;
     }
     let Ok(file) = regular::open(&dir.join(ROCKSDB_LOCK)) else { return false };
