@@ -52,17 +52,35 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         let signal = the_signal();
         let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut taken = 0;
-        // SAFETY: each gets sets that are there, and the addresses of variables to write. sigwait
-        // does not wait, since the signal is pending and blocked.
+        // SAFETY: each gets sets that are there, and the addresses of variables to write.
         unsafe {
             if libc::sigpending(pending.as_mut_ptr()) == 0
                 && libc::sigismember(pending.as_ptr(), libc::SIGXFSZ) == 1
             {
-                libc::sigwait(&raw const signal, &raw mut taken);
+                take(&raw const signal);
             }
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signal, std::ptr::null_mut());
         }
+    }
+}
+
+/// Takes the signal, which is pending. It may be pending for the whole process, and another thread
+/// be faster: so there is no waiting for it where the system can do without.
+///
+/// # Safety
+/// `signal` points to a set.
+unsafe fn take(signal: *const libc::sigset_t) {
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the caller's promise; nothing is written where NULL is given.
+        unsafe { libc::sigtimedwait(signal, std::ptr::null_mut(), &raw const at_once) };
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        let mut taken = 0;
+        // SAFETY: the caller's promise, and a variable to write.
+        unsafe { libc::sigwait(signal, &raw mut taken) };
     }
 }
 
