@@ -14,6 +14,9 @@ pub(super) struct FloatState {
     x87: Option<[u32; 7]>,
     #[cfg(target_arch = "aarch64")]
     control: u64,
+    /// What fetestexcept tells.
+    #[cfg(target_arch = "aarch64")]
+    seen: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -84,13 +87,16 @@ mod aarch64 {
     impl FloatState {
         #[inline]
         pub(in crate::ffi) fn enter() -> FloatState {
-            let control: u64;
-            // SAFETY: reads a register that every program may read.
-            unsafe { asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack, preserves_flags)) };
+            let (control, seen): (u64, u64);
+            // SAFETY: they read registers that every program may read.
+            unsafe {
+                asm!("mrs {}, fpcr", out(reg) control, options(nomem, nostack, preserves_flags));
+                asm!("mrs {}, fpsr", out(reg) seen, options(nomem, nostack, preserves_flags));
+            }
             if control != 0 {
                 load(0);
             }
-            FloatState { control }
+            FloatState { control, seen }
         }
     }
 
@@ -100,6 +106,9 @@ mod aarch64 {
             if self.control != 0 {
                 load(self.control);
             }
+            // What was seen meanwhile is nothing that the caller has done.
+            // SAFETY: the value came from the register.
+            unsafe { asm!("msr fpsr, {}", in(reg) self.seen, options(nomem, nostack, preserves_flags)) };
         }
     }
 
