@@ -60,6 +60,19 @@ class PyOptimizer(_Optimizer):
         return super().call(w, gds, _step(step, global_step))
 
 
+def _in_range(names, values):
+    """The checks of group, key and num where no filter makes them."""
+    ranges = {"group": (0, 65535), "key": (-(2**63), 2**64 - 1), "num": (0, 2**32 - 1)}
+    for name, value in zip(names, values):
+        low, high = ranges[name]
+        if _is_bool(value) or not hasattr(value, "__index__"):
+            raise TypeError(f"damo: {name} is a {type(value).__name__}; an integer is needed")
+        if not low <= value.__index__() <= high:
+            raise ValueError(
+                f"damo: {name} is {value}; an integer from {low} to {high} is needed"
+            )
+
+
 class PyFilter(_Filter):
     __doc__ = _Filter.__doc__
 
@@ -73,14 +86,16 @@ class PyFilter(_Filter):
     def check(self, *group_and_key, **named):
         """check([group,] key) -> bool: whether key was added as often as count says."""
         if self._passes_all:
-            _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
+            names = ("group", "key")
+            _in_range(names, _group_first("PyFilter.check", names, group_and_key, named))
             return True
         return super().check(*group_and_key, **named)
 
     def add(self, *group_key_and_num, **named):
         """add([group,] key, num): adds num to how often key was seen."""
         if self._passes_all:
-            _group_first("PyFilter.add", ("group", "key", "num"), group_key_and_num, named)
+            names = ("group", "key", "num")
+            _in_range(names, _group_first("PyFilter.add", names, group_key_and_num, named))
         else:
             super().add(*group_key_and_num, **named)
 
@@ -168,5 +183,6 @@ class PyDamo(_Served):
     __doc__ = _Served.__doc__
     _parts = (Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding)
     _warn = staticmethod(_warn)
+    _is_bool = staticmethod(_is_bool)
 
 %}

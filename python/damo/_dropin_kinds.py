@@ -27,8 +27,12 @@ class Parameters:
     def insert(self, key: str, value: bool | SupportsIndex | float | str) -> None:
         """Sets one value; a key that is set twice keeps the last."""
         self._params.set(key, value)
-        # One kind of float, for the rules.
-        self._values[key] = float(value) if isinstance(value, np.floating) else value
+        # Python's own, which nobody can change, and one kind of float for the rules.
+        if isinstance(value, (float, np.floating)):
+            value = float(value)
+        elif not isinstance(value, str):
+            value = bool(value) if _arrays.is_bool(value) else _arrays.index(value, "value")
+        self._values[key] = value
 
     def to_json(self) -> str:
         """The bag as a JSON object, keys sorted."""

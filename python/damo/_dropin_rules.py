@@ -15,11 +15,12 @@ import sys
 import time
 import warnings
 
-_RELEASES = {
+_RELEASES: dict[str, dict[str, object]] = {
     # What dumps of these releases have for a header.
     "1.0.5": {"header_groups": 1024},
     "1.0.6": {"format": "counted"},
     "1.1": {"format": "counted"},
+    **{f"1.1.{number}": {"format": "counted"} for number in range(13)},
 }
 _dump_defaults: dict[str, object] = {}
 
@@ -31,17 +32,13 @@ def write_as(release):
     None, the default: a classic header for 256 groups. A condition with a format has its own.
     PyDamo.dump always writes a counted header, as the releases with that class did.
     """
-    name = (
-        None
-        if release is None
-        else next((r for r in _RELEASES if (release + ".").startswith(r + ".")), "")
-    )
-    if name == "":
+    is_name = isinstance(release, str) and release in _RELEASES
+    if release is not None and not is_name:
         raise ValueError(
             f"damo: release is {release!r}; '1.0.5', '1.0.6', '1.1.0' to '1.1.12' or None is needed"
         )
     _dump_defaults.clear()
-    _dump_defaults.update(_RELEASES.get(name, {}))
+    _dump_defaults.update(_RELEASES[release] if is_name else {})
 
 
 def _warn(message):
@@ -139,16 +136,29 @@ def _step(given, global_step):
     return global_step
 
 
+def _is_bool(value):
+    """Whether it is True or False of any library: they have an __index__, and are no numbers."""
+    if type(value) is int or type(value) is float:
+        return False
+    dtype = getattr(value, "dtype", None)
+    # Not str(dtype) of NumPy's: it imports, which cannot be done while the interpreter ends.
+    kind = getattr(dtype, "kind", None)
+    is_foreign = kind is None and str(dtype).endswith("bool")
+    return isinstance(value, bool) or kind == "b" or is_foreign
+
+
 def _keys(values):
     """A list, a tuple, a range or an array of short integers as int64; other keys as they are."""
     if isinstance(values, (list, tuple, range)):
-        if any(isinstance(key, bool) or not hasattr(key, "__index__") for key in values):
+        if any(_is_bool(key) or not hasattr(key, "__index__") for key in values):
             return values
         numbers = [key.__index__() for key in values]
         if any(not -(2**63) <= key < 2**64 for key in numbers):
             return values
         _warn(f"keys are a {type(values).__name__}; make them a NumPy array of int64 once")
         return array.array("q", [key - 2**64 if key >= 2**63 else key for key in numbers])
+    if getattr(values, "mask", None) is not None:
+        raise TypeError("damo: keys is a masked array; give its keys.compressed()")
     dtype = getattr(values, "dtype", None)
     # Not str(dtype): it imports, which cannot be done while the interpreter ends.
     if (
@@ -169,7 +179,7 @@ def _gradients(values):
         return values
     for number in values:
         is_real = isinstance(number, (int, float)) or getattr(number, "dtype", None) == "float32"
-        if isinstance(number, bool) or not is_real:
+        if _is_bool(number) or not is_real:
             return values
     _warn(f"gds are a {type(values).__name__}; make them a NumPy array of float32 once")
     return array.array("f", values)
@@ -200,17 +210,23 @@ def _checkpoint(write, path):
     if not path:
         # Nothing, or the root: a name behind it would be somewhere else.
         return write(given)
-    stamp = int(time.time() * 1000)
-    while os.path.lexists(f"{path}-{stamp}"):
-        stamp += 1
-    made = f"{path}-{stamp}"
     name = os.path.basename(path)
     is_ours = (
         os.path.islink(path)
         and re.fullmatch(re.escape(name) + r"-\d+", os.readlink(path)) is not None
     )
     is_there = os.path.lexists(path)
-    write(made)
+    stamp = int(time.time() * 1000)
+    while True:
+        made = f"{path}-{stamp}"
+        try:
+            if not os.path.lexists(made):
+                write(made)
+                break
+        except FileExistsError:
+            # Another thread's, made in the same millisecond.
+            pass
+        stamp += 1
     if is_there and not is_ours:
         _warn(
             f"'{path}' is there already, so the checkpoint is '{made}'; "
@@ -240,7 +256,7 @@ class _OldFiles:
         groups: the numbers of those that are registered. bring_in(path, group or None): the report
         of an import, and the error that it ended with.
         """
-        groups = set(groups)
+        path, groups = os.path.abspath(os.fsdecode(path)), set(groups)
         report, error = bring_in(path, None)
         refused = {entry["reason"]: entry for entry in report["refused"]}
         unknown = refused.pop("unknown_group", None)
@@ -264,8 +280,14 @@ class _OldFiles:
 
     def opened(self, group, bring_in):
         """Brings in the rows of a group that was just opened, of the files that wait for it."""
-        for path, groups in self._waiting:
-            if group not in groups:
+        for path, groups in list(self._waiting):
+            if group not in groups and not os.path.isfile(path):
+                self._waiting.remove((path, groups))
+                _warn(
+                    f"'{path}' is gone, a checkpoint file of damo-embedding that was loaded; its "
+                    f"rows of group {group} did not come in. Keep it until all groups are open"
+                )
+            elif group not in groups:
                 _, error = bring_in(path, group)
                 if error is not None:
                     raise error

@@ -73,6 +73,17 @@ class Filter(Case):
         self.assert_fails(TypeError, [], made.add, 1, 2, 3, 4)
         self.assertFalse(made.check(1))
 
+    def test_refuses_without_a_file_too(self):
+        made = self.warned(["lets every key pass"], damo.PyFilter)
+        for call, numbers in ((made.check, (65536, 1)), (made.check, (2**64,)),
+                              (made.add, (-1, 1, 1)), (made.add, (1, -1)), (made.add, (1, 2**32))):
+            self.assert_fails(ValueError, [], call, *numbers)
+        for wrong in ("5", 5.0, None, [5], True, np.True_):
+            self.assert_fails(TypeError, ["key"], made.check, wrong)
+            self.assert_fails(TypeError, ["num"], made.add, 5, wrong)
+        self.assertIs(made.check(2**64 - 1), True)
+        self.assertIsNone(made.add(65535, np.int64(-1), np.uint8(3)))
+
     def test_parameters_are_checked(self):
         with self.assertRaisesRegex(ValueError, "count"):
             self.filter("x", count=16)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import warnings
 
 import numpy as np
 
@@ -68,6 +70,30 @@ class OldFiles(Case):
         self.assert_rows(
             self.open_group(storage, known["groups"][7]), known["groups"][7], known["rows"]
         )
+
+    def test_a_file_that_is_gone_before_groups_are_opened(self):
+        known = values("1.1.12", "all")
+        content = pathlib.Path(fixture("1.1.12", "all.checkpoint")).read_bytes()
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.folder)
+        pathlib.Path("old").write_bytes(content)
+        storage = self.storage()
+        self.warned(["60 of groups"], storage.load_from_checkpoint, "old")
+        # It is found from elsewhere, too.
+        os.chdir(before)
+        groups = known["groups"]
+        self.assert_rows(self.open_group(storage, groups[0]), groups[0], known["rows"])
+        os.remove(self.path("old"))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            opened = self.open_group(storage, groups[1])
+            self.open_group(storage, groups[2])
+        self.assertEqual(len(caught), 1, caught)
+        for word in (self.path("old"), "is gone", f"group {groups[1]['group']}"):
+            self.assertIn(word, str(caught[0].message))
+        w = np.full(groups[1]["dim"], 9, np.float32)
+        self.assertNotIn(1, opened.peek(keys(1), w))
 
     def test_what_does_not_fit_is_an_error(self):
         storage, path = self.storage(), fixture("1.1.12", "sgd3.checkpoint")

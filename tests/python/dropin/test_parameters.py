@@ -43,6 +43,15 @@ class Parameters(Case):
         self.assertEqual(json.loads(bag.to_json()), {"a": -3, "b": 0.5, "c": 0.25, "d": True, "e": 200})
         self.assertIn('"d":true', bag.to_json())
 
+    def test_what_was_put_in_stays(self):
+        value = np.array(3)
+        bag = parameters(name="constant", value=value)
+        value[...] = 5
+        self.assertEqual(json.loads(bag.to_json())["value"], 3)
+        w = np.zeros(2, np.float32)
+        damo.PyInitializer(bag).call(w)
+        np.testing.assert_array_equal(w, [3, 3])
+
     def test_other_values_are_refused_and_change_nothing(self):
         bag = parameters(a=1)
         for value in (None, [1], 1j, b"x", object(), np.zeros(1), np.zeros(3), damo.Parameters()):

@@ -55,6 +55,18 @@ class Arrays(Case):
                 self.assertEqual(w.ravel().tolist(), [0] * len(given))
         self.assertEqual(self.weights(5 - 2**63, -(2**63)), [0, 0])
 
+    def test_keys_that_are_bools_or_masked(self):
+        tensor = type("Tensor", (), {"dtype": "torch.bool", "__index__": lambda self: 1})()
+        for given in ([True, 2], [2, np.True_], (tensor, 2)):
+            for call in (self.rows.lookup, self.rows.peek, self.rows.apply_gradients):
+                self.assert_fails(TypeError, [], call, given, np.zeros(2, np.float32))
+        self.assert_fails(TypeError, [], self.rows.apply_gradients, keys(5), [np.True_])
+        for name in ("int64", "int32"):
+            given = np.ma.array([1, 2], dtype=name, mask=[0, 1])
+            w = np.zeros(2, np.float32)
+            self.assert_fails(TypeError, ["masked", "compressed"], self.rows.lookup, given, w)
+        self.assertEqual(self.rows.peek(keys(1, 2), np.zeros(2, np.float32)), bytes(2))
+
     def test_keys_of_shorter_integers(self):
         for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"):
             info = np.iinfo(name)

@@ -4,7 +4,10 @@ import glob
 import os
 import pathlib
 import shutil
+import threading
+import time
 import warnings
+from unittest import mock
 
 import numpy as np
 
@@ -85,13 +88,35 @@ class Dumps(Paths):
         self.assertEqual(read_classic(self.path("dump"), 300)[2], rows)
         self.opened.dump(self.path("dump"), parameters(min_count=2))
         self.assertEqual(read_counted(self.path("dump")), ({1: 2}, {}))
-        for wrong in ("1.0", "1", "1.0.55", "1.10.6", "0.9"):
-            self.assert_fails(ValueError, [wrong, "'1.0.6'"], damo.write_as, wrong)
+        for wrong in ("1.0", "1", "1.0.55", "1.10.6", "0.9", "1.1.13", "1.1.3x", 1, 1.1, b"1.1.3"):
+            self.assert_fails(ValueError, [repr(wrong), "'1.0.6'"], damo.write_as, wrong)
         self.opened.dump(self.path("dump"))
         self.assertEqual(read_counted(self.path("dump"))[1], rows)
 
 
 class Checkpoints(Paths):
+    def test_several_threads_in_one_millisecond(self):
+        errors = []
+
+        def make(path):
+            try:
+                self.opened.checkpoint(path)
+            except Exception as error:
+                errors.append(error)
+
+        now = time.time()
+        with mock.patch("time.time", lambda: now), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            threads = [threading.Thread(target=make, args=(self.path("cp"),)) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(errors, [])
+        made = [name for name in os.listdir(self.folder) if name.startswith("cp-")]
+        self.assertEqual(len(made), 6, made)
+        self.assertIn(os.readlink(self.path("cp")), made)
+
     def test_a_second_one_by_other_spellings(self):
         self.train()
         self.opened.checkpoint(self.path("cp"))
