@@ -179,6 +179,7 @@ class PyDamo(served._Served):
     __doc__ = served._Served.__doc__
     _parts = (Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding)
     _warn = staticmethod(rules._warn)
+    _is_bool = staticmethod(rules._is_bool)
 
 
 __all__ = [

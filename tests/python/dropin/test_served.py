@@ -100,6 +100,74 @@ class Served(Case):
             self.assert_fails(TypeError, ["step"], table.push, step, 0, keys(1), floats(0, 0))
         self.assertIsNone(table.push(2**64 - 1, 0, keys(), floats()))
 
+    def test_keys_of_64_bits_in_lists_and_no_bools(self):
+        table = damo.PyDamo(self.configuration())
+        w = np.full(4, 9, np.float32)
+        table.pull(0, [2**63, -1], w)
+        table.push(0, (2**63, 2**64 - 1), floats(1, 1, 2, 2))
+        self.assertEqual(self.pull(table, 0, [-(2**63), -1], 2), [0, 0, -1, -1])
+        # Beside small numbers NumPy would make floats of them.
+        table.pull(0, [[5, 2**64 - 1]], w)
+        self.assertEqual(w.tolist(), [1, 1, -1, -1])
+        tensor = type("Tensor", (), {"dtype": "torch.bool", "__index__": lambda self: 1})()
+        for wrong in (
+            [True, 5],
+            (np.True_, 5),
+            [5, tensor],
+            [1.0, 5],
+            ["1", "5"],
+            np.array([True, False]),
+            np.ma.array([1, 5], mask=[0, 1]),
+        ):
+            self.assert_fails(TypeError, ["key"], table.pull, 0, wrong, w)
+            self.assert_fails(TypeError, ["key"], table.push, 0, wrong, floats(1, 1, 1, 1))
+        self.assert_fails(ValueError, ["64 bits"], table.pull, 0, [2**64, 5], w)
+        self.assert_fails(TypeError, ["group"], table.pull, tensor, keys(1), floats(0, 0))
+        table.dump(self.path("dump"))
+        self.assertEqual(
+            sorted(read_counted(self.path("dump"))[1]), [(0, -(2**63)), (0, -1), (0, 5)]
+        )
+
+    def test_push_by_name(self):
+        table = damo.PyDamo(self.configuration())
+        self.pull(table, 0, [5], 2)
+        gds = floats(1, 2)
+        table.push(group=0, keys=keys(5), gds=gds)
+        table.push(0, keys(5), gds=gds)
+        table.push(7, 0, keys=keys(5), gds=gds)
+        table.push(step=7, group=0, keys=keys(5), gds=gds)
+        self.assertEqual(self.pull(table, 0, [5], 2), [-3, -7])
+        for given, named in (
+            ((0, keys(5)), {}),
+            ((0, keys(5)), {"gradients": gds}),
+            ((1, 0, keys(5), gds), {"keys": keys(5)}),
+            ((1, 0, keys(5), gds), {"step": 1}),
+            ((), {"step": 1, "keys": keys(5), "gds": gds}),
+        ):
+            self.assert_fails(TypeError, ["push takes"], table.push, *given, **named)
+        self.assert_fails(TypeError, ["step"], table.push, keys=keys(5), gds=gds, group=0, step="1")
+
+    def test_gradients_that_are_no_real_numbers(self):
+        table = damo.PyDamo(self.configuration())
+        self.pull(table, 0, [5], 2)
+        for wrong in (
+            np.array([1 + 1j, 2]),
+            np.array([True, False]),
+            np.array(["1", "2"]),
+            np.array([1, None]),
+            np.ma.array([1.0, 2.0], mask=[0, 1]),
+            [True, 1.0],
+            [1.0, np.True_],
+            [[1j, 1.0]],
+            "12",
+            None,
+        ):
+            self.assert_fails(TypeError, ["gds"], table.push, 0, keys(5), wrong)
+        self.assertEqual(self.pull(table, 0, [5], 2), [1, 1])
+        for right in ([1, 0.5], [[1.0, 0.5]], np.array([1, 0.5]), np.array([1, 1], np.int8)):
+            table.push(0, keys(5), right)
+        self.assertEqual(self.pull(table, 0, [5], 2), [-3, -1.5])
+
     def test_dump_and_checkpoint_replace_what_is_there(self):
         table = damo.PyDamo(self.configuration())
         for number in range(3):
