@@ -127,6 +127,9 @@ static int damo_c_kind(void) {
 #define DAMO_RAISE SWIG_JavaException(jenv, damo_c_kind(), damo_c_message())
 #elif defined(SWIGCSHARP)
 #define DAMO_RAISE SWIG_CSharpException(damo_c_kind(), damo_c_message())
+#elif defined(SWIGLUA)
+// SWIG_exception would put its own argument before the message.
+#define DAMO_RAISE lua_pushstring(L, damo_c_message()); SWIG_fail
 #else
 #define DAMO_RAISE SWIG_exception(damo_c_kind(), damo_c_message())
 #endif

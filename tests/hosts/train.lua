@@ -6,6 +6,8 @@ local DIM, KEYS, ROWS, STEPS, STEPS_A_FLUSH = 8, 200, 1000, 2000, 50
 local function refused(call, ...)
   local done, message = pcall(call)
   assert(not done, "it was accepted")
+  -- Lua puts nothing before it: a message begins with the status.
+  assert(tostring(message):find("INVALID_ARGUMENT: ", 1, true) == 1, message)
   for _, word in ipairs({...}) do assert(tostring(message):find(word, 1, true), message) end
 end
 
@@ -37,6 +39,26 @@ local row = {}
 for i = 1, 3 * DIM do row[i] = 0 end
 damo.damo_embedding_record(users, keys[1], row)
 assert(row[1] == weights[1])
+-- What is no integer, or does not fit, is no key, length or byte; 3.0 is 3.
+local rows = damo.damo_storage_stat(storage, "rows_created")
+for _, wrong in ipairs({1.5, 1e19, 0 / 0, "5", true, {}}) do
+  refused(function() damo.damo_embedding_lookup(users, {wrong}, {0, 0, 0, 0, 0, 0, 0, 0}) end, "keys[1]", "integer")
+end
+for _, wrong in ipairs({-1, 256, 0.5}) do
+  refused(function() damo.damo_embedding_peek(users, {1}, {0, 0, 0, 0, 0, 0, 0, 0}, {wrong}) end, "found[1]", "255")
+end
+refused(function() damo.damo_embedding_lookup(users, {1}, {"0", 0, 0, 0, 0, 0, 0, 0}) end, "weights[1]", "number")
+for _, wrong in ipairs({1.5, 1e19}) do
+  refused(function() damo.damo_params_set_int(options, "seed", wrong) end, "argument[3]", "integer")
+end
+for _, wrong in ipairs({-1, 2.5}) do
+  refused(function() damo.damo_embedding_new(storage, adam, normal, wrong, 9, nil) end, "argument[4]")
+  refused(function() damo.damo_embedding_new(storage, adam, normal, DIM, wrong, nil) end, "argument[5]")
+end
+refused(function() damo.damo_embedding_new(storage, adam, normal, DIM, 2 ^ 32, nil) end, "argument[5]")
+assert(not pcall(damo.damo_params_set_int, options, "seed", "5"), "a string was taken for a number")
+assert(damo.damo_storage_stat(storage, "rows_created") == rows, "a row was made")
+damo.damo_embedding_peek(users, {3.0}, {0, 0, 0, 0, 0, 0, 0, 0}, {0})
 gradients[6] = 0 / 0
 refused(function() damo.damo_embedding_apply_gradients(users, keys, gradients) end, "INVALID_ARGUMENT", "gradients")
 refused(function() damo.damo_optimizer_new("no", nil, nil) end, "INVALID_ARGUMENT", "damo_optimizer_new", "adam")
