@@ -153,8 +153,8 @@ impl History<'_> {
             acts = script::held_open(&mut self.random, opening.ttl_ms, &mut known);
         }
         acts.extend(session(&mut self.random, opening.ttl_ms, known));
-        acts.push(Act::Look);
         if is_last {
+            acts.push(Act::Look);
             acts.extend(self.past.known().checkpoints.into_iter().rev().take(2).map(Act::OpenCheckpoint));
         }
         let looks_first = self.random.random_range(0..4) == 0;

@@ -105,7 +105,22 @@ pub fn clock(random: &mut ChaCha8Rng, now: u64, ttl_ms: u64) -> u64 {
 
 pub fn session(random: &mut ChaCha8Rng, ttl_ms: u64, mut known: Known) -> Vec<Act> {
     let count = random.random_range(8..40);
+    if random.random() {
+        return (0..2 * count).map(|_| quiet(random, ttl_ms, &mut known)).collect();
+    }
     (0..count).map(|_| act(random, ttl_ms, &mut known)).collect()
+}
+
+/// One that brings nothing to disk by itself, so that the journal grows.
+fn quiet(random: &mut ChaCha8Rng, ttl_ms: u64, known: &mut Known) -> Act {
+    match random.random_range(0..8) {
+        0 => {
+            let clock = clock(random, known.now, ttl_ms);
+            known.now = known.now.max(clock);
+            Act::Clock(clock)
+        }
+        _ => call(random),
+    }
 }
 
 /// Rows expire and are merged away under an iterator, most of whose rows are not read yet.
