@@ -213,7 +213,8 @@ fn link_or_copy(link: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
+/// A copy that is on disk, and not only in the system's memory.
+pub(super) fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
     copy_file(from, to)?;
     File::open(to)?.sync_all()
 }

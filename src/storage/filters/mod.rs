@@ -14,7 +14,7 @@ use list::{Copy, read_list, verify, write_list};
 pub(super) use list::{FOLDER, is_of_filters};
 
 use super::Core;
-use crate::copy::copy_file;
+use super::checkpoint::copy_for_good;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Restoration};
 use crate::locks::Mutex;
@@ -108,7 +108,7 @@ impl Core {
         }
         for copy in waiting {
             let file = format!("{}.filter", copies.len());
-            copy_file(&own.join(&copy.file), &folder.join(&file)).map_err(failed)?;
+            copy_for_good(&own.join(&copy.file), &folder.join(&file)).map_err(failed)?;
             copies.push(copy.renamed(file));
         }
         write_list(&folder, &copies).map_err(failed)
