@@ -69,7 +69,8 @@ static void a_blocked_signal_stays_blocked(void) {
   limit(1 << 20);
   damo_params_free(damo_params_new());
   limit(RLIM_INFINITY);
-  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, &set) == 0 && sigismember(&set, SIGXFSZ));
+  sigset_t before;
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, &before) == 0 && sigismember(&before, SIGXFSZ));
 }
 
 int main(void) {
