@@ -193,9 +193,8 @@ impl State {
         for key in keys() {
             if self.row(key, ttl_ms).is_none() && (!is_filtered || self.is_admitted(key)) {
                 let fresh = self.fresh(spec, key.1);
-                if let Some(expired) = self.rows.insert(key, Arc::new(fresh))
-                    && !expired.fleeting
-                {
+                // One that a lookup made may have been evicted to disk before it expired.
+                if let Some(expired) = self.rows.insert(key, Arc::new(fresh)) {
                     self.ghosts.entry(key).or_default().push(expired);
                 }
             }
