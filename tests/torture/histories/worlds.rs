@@ -1,6 +1,6 @@
 //! What a fresh process may find after a stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::past::{Past, may_be_gone};
@@ -176,16 +176,34 @@ impl Past {
         }
     }
 
-    /// The first world that fits what was found.
+    /// The state that fits what was found. More worlds than one may fit, if they differ in rows that
+    /// are not seen.
     pub fn find_world(&self, found: &Found, now: u64, ttl_ms: u64) -> Result<State, String> {
-        let mut wrong = Vec::new();
+        let (mut fitting, mut wrong) = (Vec::new(), Vec::new());
         for world in self.worlds() {
             match world.check(found, now, ttl_ms) {
-                Ok(state) => return Ok(state),
+                Ok(state) => fitting.push(state),
                 Err(why) => wrong.push(why),
             }
         }
         wrong.dedup();
-        Err(wrong.join("; or "))
+        fitting.into_iter().reduce(State::or_hidden).ok_or_else(|| wrong.join("; or "))
+    }
+}
+
+impl State {
+    /// What is not seen may be on disk as in either.
+    fn or_hidden(mut self, mut other: State) -> State {
+        let keys = other.rows.keys().chain(other.ghosts.keys()).chain(self.rows.keys());
+        for key in keys.copied().collect::<BTreeSet<Key>>() {
+            let (mine, theirs) = (self.rows.get(&key), other.rows.remove(&key));
+            if mine.zip(theirs.as_ref()).is_some_and(|(mine, theirs)| mine.is_same(theirs)) {
+                continue;
+            }
+            let others = other.ghosts.remove(&key).into_iter().flatten().chain(theirs);
+            let all: Vec<_> = self.rows.remove(&key).into_iter().chain(others).collect();
+            self.ghosts.entry(key).or_default().extend(all);
+        }
+        self
     }
 }
