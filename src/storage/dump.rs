@@ -123,7 +123,8 @@ impl Storage {
             if is_table && !core.is_read_only() {
                 let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
-                let export = Export { number, time, cutoff, later_cutoff: cutoff, group, min_count };
+                let (later_time, later_cutoff) = (time, cutoff);
+                let export = Export { number, time, later_time, cutoff, later_cutoff, group, min_count };
                 core.remember_export(rocks, export)?;
             }
             Ok(select)

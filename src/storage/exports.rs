@@ -14,8 +14,11 @@ use crate::error::{Error, Result, Status};
 pub(super) struct Export {
     /// The last call that it has.
     pub(super) number: u64,
-    /// Milliseconds since 1970.
+    /// When it was made, milliseconds since 1970; the earliest time when several dumps share a number.
     pub(super) time: u64,
+    /// The latest such time. Records of older versions have none: 0.
+    #[serde(default)]
+    pub(super) later_time: u64,
     /// Rows last updated before this are not in the dump; the smallest cutoff when several dumps
     /// share a number.
     pub(super) cutoff: u64,
@@ -36,6 +39,24 @@ const RECORD: &str = "exports";
 const MAX_EXPORTS: usize = 256;
 const MAX_AGE_MS: u64 = 30 * DAY_MS;
 
+impl Export {
+    /// Two dumps of the same calls, of which `other` was made later. An increment has to fit both.
+    fn and(self, other: Export) -> Export {
+        Export {
+            time: self.time.min(other.time),
+            later_time: self.later_time.max(self.time).max(other.later_time),
+            cutoff: self.cutoff.min(other.cutoff),
+            later_cutoff: self.later_cutoff.max(other.later_cutoff),
+            ..other
+        }
+    }
+
+    /// Whether it is remembered at a time.
+    fn is_remembered(&self, now: u64) -> bool {
+        self.time.max(self.later_time).saturating_add(MAX_AGE_MS) >= now
+    }
+}
+
 impl Exports {
     pub(super) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
         let exports = match rocks.read_meta(RECORD)? {
@@ -45,9 +66,7 @@ impl Exports {
             })?),
         };
         let now = expiry.now_unused_ms();
-        let exports = Exports(
-            exports.0.into_iter().filter(|export| export.time.saturating_add(MAX_AGE_MS) >= now).collect(),
-        );
+        let exports = Exports(forget(exports.0, now));
         exports.tell(expiry);
         Ok(exports)
     }
@@ -92,18 +111,9 @@ impl Core {
         let same = |other: &Export| {
             (other.number, other.group, other.min_count) == (export.number, export.group, export.min_count)
         };
-        match list.iter_mut().find(|other| same(other)) {
-            // An increment has to fit both.
-            Some(other) => {
-                other.cutoff = other.cutoff.min(export.cutoff);
-                other.later_cutoff = other.later_cutoff.max(export.later_cutoff);
-                other.time = other.time.min(export.time);
-            }
-            None => list.push(export),
-        }
-        list.retain(|other| other.time.saturating_add(MAX_AGE_MS) >= export.time);
-        let excess = list.len().saturating_sub(MAX_EXPORTS);
-        list.drain(..excess);
+        let before = list.iter().position(same).map(|place| list.remove(place));
+        list.push(before.map_or(export, |before| before.and(export)));
+        list = forget(list, export.time);
         write(rocks, &list)?;
         exports.0 = list;
         exports.tell(&self.expiry);
@@ -121,6 +131,21 @@ impl Core {
         exports.tell(&self.expiry);
         Ok(())
     }
+}
+
+/// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may share
+/// it, and an increment that follows either has to fit both.
+fn forget(mut list: Vec<Export>, now: u64) -> Vec<Export> {
+    let latest = list.iter().map(|export| export.number).max();
+    let may_go = |export: &Export| Some(export.number) != latest;
+    list.retain(|export| !may_go(export) || export.is_remembered(now));
+    let mut excess = list.len().saturating_sub(MAX_EXPORTS);
+    list.retain(|export| {
+        let goes = excess > 0 && may_go(export);
+        excess -= usize::from(goes);
+        !goes
+    });
+    list
 }
 
 fn write(rocks: &Rocks, list: &[Export]) -> Result<()> {

@@ -79,8 +79,15 @@ mod tests {
 
     #[test]
     fn an_increment_has_what_changed_and_what_went() {
-        let base =
-            Export { number: 10, time: 3 * DAY_MS, cutoff: 40, later_cutoff: 40, group: None, min_count: 2 };
+        let base = Export {
+            number: 10,
+            time: 3 * DAY_MS,
+            later_time: 0,
+            cutoff: 40,
+            later_cutoff: 40,
+            group: None,
+            min_count: 2,
+        };
         let select = Select { cutoff: 50, min_count: 2, since: Some(base) };
         for (stored, choice) in [
             (row(60, 2, 11), Choice::Row),
