@@ -46,14 +46,14 @@ ssize_t write(int fd, const void *data, size_t len) {
   ssize_t fate = on_write(fd, data, len, -1);
   if (fate != GO_ON) return fate == FAIL ? -1 : fate;
   torture_record(KIND_WRITE, fd, NULL, NULL, data, len, -1);
-  return syscall(SYS_write, fd, data, len);
+  return torture_syscall(SYS_write, fd, data, len);
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset) {
   ssize_t fate = on_write(fd, data, len, offset);
   if (fate != GO_ON) return fate == FAIL ? -1 : fate;
   torture_record(KIND_WRITE, fd, NULL, NULL, data, len, offset);
-  return syscall(SYS_pwrite64, fd, data, len, offset);
+  return torture_syscall(SYS_pwrite64, fd, data, len, offset);
 }
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset) { return pwrite64(fd, data, len, offset); }
@@ -66,7 +66,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
   int i, error;
   for (i = 0; i < count; i++) len += parts[i].iov_len;
   flat = len <= MOST_FLATTENED ? malloc(len + 1) : NULL;
-  if (flat == NULL) return on_fd(KIND_WRITE, fd) == FAIL ? -1 : syscall(SYS_writev, fd, parts, count);
+  if (flat == NULL) return on_fd(KIND_WRITE, fd) == FAIL ? -1 : torture_syscall(SYS_writev, fd, parts, count);
   for (i = 0; i < count; i++) {
     memcpy(flat + at, parts[i].iov_base, parts[i].iov_len);
     at += parts[i].iov_len;
@@ -80,12 +80,12 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 
 ssize_t read(int fd, void *data, size_t len) {
   if (on_fd(KIND_READ, fd) == FAIL) return -1;
-  return syscall(SYS_read, fd, data, len);
+  return torture_syscall(SYS_read, fd, data, len);
 }
 
 ssize_t pread64(int fd, void *data, size_t len, off64_t offset) {
   if (on_fd(KIND_READ, fd) == FAIL) return -1;
-  return syscall(SYS_pread64, fd, data, len, offset);
+  return torture_syscall(SYS_pread64, fd, data, len, offset);
 }
 
 ssize_t pread(int fd, void *data, size_t len, off_t offset) { return pread64(fd, data, len, offset); }
@@ -93,7 +93,7 @@ ssize_t pread(int fd, void *data, size_t len, off_t offset) { return pread64(fd,
 int fsync(int fd) {
   int result;
   if (on_fd(KIND_SYNC, fd) == FAIL) return -1;
-  result = (int)syscall(SYS_fsync, fd);
+  result = (int)torture_syscall(SYS_fsync, fd);
   if (result == 0) torture_record(KIND_SYNC, fd, NULL, NULL, NULL, 0, -1);
   return result;
 }
@@ -101,25 +101,25 @@ int fsync(int fd) {
 int fdatasync(int fd) {
   int result;
   if (on_fd(KIND_SYNC, fd) == FAIL) return -1;
-  result = (int)syscall(SYS_fdatasync, fd);
+  result = (int)torture_syscall(SYS_fdatasync, fd);
   if (result == 0) torture_record(KIND_SYNC, fd, NULL, NULL, NULL, 0, -1);
   return result;
 }
 
 int sync_file_range(int fd, off64_t offset, off64_t len, unsigned flags) {
   if (on_fd(KIND_FLUSH, fd) == FAIL) return -1;
-  return (int)syscall(SYS_sync_file_range, fd, offset, len, flags);
+  return (int)torture_syscall(SYS_sync_file_range, fd, offset, len, flags);
 }
 
 int msync(void *at, size_t len, int flags) {
   if (on_path(KIND_FLUSH, AT_FDCWD, "msync") == FAIL) return -1;
-  return (int)syscall(SYS_msync, at, len, flags);
+  return (int)torture_syscall(SYS_msync, at, len, flags);
 }
 
 int ftruncate64(int fd, off64_t len) {
   if (on_fd(KIND_TRUNCATE, fd) == FAIL) return -1;
   torture_record(KIND_TRUNCATE, fd, NULL, NULL, NULL, 0, len);
-  return (int)syscall(SYS_ftruncate, fd, len);
+  return (int)torture_syscall(SYS_ftruncate, fd, len);
 }
 
 int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
@@ -127,7 +127,7 @@ int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 int fallocate64(int fd, int mode, off64_t offset, off64_t len) {
   int result;
   if (on_fd(KIND_ALLOCATE, fd) == FAIL) return -1;
-  result = (int)syscall(SYS_fallocate, fd, mode, offset, len);
+  result = (int)torture_syscall(SYS_fallocate, fd, mode, offset, len);
   if (result == 0 && mode == 0) torture_record(KIND_ALLOCATE, fd, NULL, NULL, NULL, 0, offset + len);
   return result;
 }
@@ -150,7 +150,7 @@ ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size
     return -1;
   }
   if (on_fd(KIND_WRITE, to) == FAIL) return -1;
-  return syscall(SYS_copy_file_range, from, from_at, to, to_at, len, flags);
+  return torture_syscall(SYS_copy_file_range, from, from_at, to, to_at, len, flags);
 }
 
 ssize_t sendfile64(int to, int from, off64_t *offset, size_t len) {
@@ -160,13 +160,13 @@ ssize_t sendfile64(int to, int from, off64_t *offset, size_t len) {
     return -1;
   }
   if (on_fd(KIND_WRITE, to) == FAIL) return -1;
-  return syscall(SYS_sendfile, to, from, offset, len);
+  return torture_syscall(SYS_sendfile, to, from, offset, len);
 }
 
 int rename(const char *from, const char *to) {
   int result;
   if (on_path(KIND_RENAME, AT_FDCWD, to) == FAIL) return -1;
-  result = (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+  result = (int)torture_syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
   if (result == 0) torture_record(KIND_RENAME, -1, to, from, NULL, 0, 0);
   return result;
 }
@@ -174,7 +174,7 @@ int rename(const char *from, const char *to) {
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
   int result;
   if (on_path(KIND_RENAME, to_dir, to) == FAIL) return -1;
-  result = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+  result = (int)torture_syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
   if (result == 0) torture_record(KIND_RENAME, -1, to, from, NULL, 0, flags & RENAME_EXCHANGE);
   return result;
 }
@@ -182,7 +182,7 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 int unlinkat(int dir, const char *path, int flags) {
   int result;
   if (on_path(KIND_REMOVE, dir, path) == FAIL) return -1;
-  result = (int)syscall(SYS_unlinkat, dir, path, flags);
+  result = (int)torture_syscall(SYS_unlinkat, dir, path, flags);
   if (result == 0) torture_record(KIND_REMOVE, dir == AT_FDCWD ? -1 : dir, path, NULL, NULL, 0, -1);
   return result;
 }
@@ -194,7 +194,7 @@ int rmdir(const char *path) { return unlinkat(AT_FDCWD, path, AT_REMOVEDIR); }
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {
   int result;
   if (on_path(KIND_LINK, to_dir, to) == FAIL) return -1;
-  result = (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+  result = (int)torture_syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
   if (result == 0) torture_record(KIND_LINK, -1, to, from, NULL, 0, -1);
   return result;
 }
@@ -204,7 +204,7 @@ int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FD
 int mkdir(const char *path, mode_t mode) {
   int result;
   if (on_path(KIND_MKDIR, AT_FDCWD, path) == FAIL) return -1;
-  result = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+  result = (int)torture_syscall(SYS_mkdirat, AT_FDCWD, path, mode);
   if (result == 0) torture_record(KIND_MKDIR, -1, path, NULL, NULL, 0, -1);
   return result;
 }
@@ -213,9 +213,9 @@ static int open_at(int dir, const char *path, int flags, mode_t mode) {
   struct control *control = torture_control();
   int fd;
   if (control != NULL && control->boot_id[0] != '\0' && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
-    return (int)syscall(SYS_openat, AT_FDCWD, control->boot_id, flags, mode);
+    return (int)torture_syscall(SYS_openat, AT_FDCWD, control->boot_id, flags, mode);
   if (on_path(flags & O_CREAT ? KIND_CREATE : KIND_OPEN, dir, path) == FAIL) return -1;
-  fd = (int)syscall(SYS_openat, dir, path, flags, mode);
+  fd = (int)torture_syscall(SYS_openat, dir, path, flags, mode);
   if (fd >= 0 && flags & (O_CREAT | O_TRUNC)) torture_record(KIND_CREATE, fd, NULL, NULL, NULL, 0, flags & O_TRUNC ? 0 : -1);
   return fd;
 }
@@ -254,4 +254,21 @@ int openat(int dir, const char *path, int flags, ...) {
 int pthread_setname_np(pthread_t thread, const char *name) {
   (void)thread, (void)name;
   return 0;
+}
+
+/* Some libraries make these by their numbers. */
+long syscall(long number, ...) {
+  long given[6];
+  va_list list;
+  va_start(list, number);
+  for (int index = 0; index < 6; index++) given[index] = va_arg(list, long);
+  va_end(list);
+  if (number == SYS_copy_file_range) {
+    return copy_file_range((int)given[0], (off64_t *)given[1], (int)given[2], (off64_t *)given[3], (size_t)given[4],
+                           (unsigned)given[5]);
+  }
+  if (number == SYS_renameat2) {
+    return renameat2((int)given[0], (const char *)given[1], (int)given[2], (const char *)given[3], (unsigned)given[4]);
+  }
+  return torture_syscall(number, given[0], given[1], given[2], given[3], given[4], given[5]);
 }

@@ -29,7 +29,7 @@ static int fails(enum kind kind, int fd, const char *path) {
 
 int statx(int dir, const char *restrict path, int flags, unsigned mask, struct statx *restrict found) {
   if (fails(KIND_STAT, dir, path)) return -1;
-  return (int)syscall(SYS_statx, dir, path, flags, mask, found);
+  return (int)torture_syscall(SYS_statx, dir, path, flags, mask, found);
 }
 
 int fstatat64(int dir, const char *path, struct stat64 *found, int flags) {
@@ -64,7 +64,7 @@ int fstat64(int fd, struct stat64 *found) {
 
 int access(const char *path, int mode) {
   if (fails(KIND_STAT, -1, path)) return -1;
-  return (int)syscall(SYS_faccessat, AT_FDCWD, path, mode);
+  return (int)torture_syscall(SYS_faccessat, AT_FDCWD, path, mode);
 }
 
 FILE *fopen(const char *path, const char *mode) {
@@ -99,7 +99,7 @@ struct dirent *readdir(DIR *dir) {
 
 void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t offset) {
   if (fd >= 0 ? fails(KIND_MAP, fd, NULL) : len >= LARGE_MAPPING && fails(KIND_MEMORY, -1, NULL)) return MAP_FAILED;
-  return (void *)syscall(SYS_mmap, at, len, protection, flags, fd, offset);
+  return (void *)torture_syscall(SYS_mmap, at, len, protection, flags, fd, offset);
 }
 
 void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset) {
@@ -108,7 +108,7 @@ void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset
 
 int flock(int fd, int operation) {
   if (fails(KIND_LOCK, fd, NULL)) return -1;
-  return (int)syscall(SYS_flock, fd, operation);
+  return (int)torture_syscall(SYS_flock, fd, operation);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {

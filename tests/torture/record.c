@@ -37,7 +37,7 @@ static off_t offset_of(int fd) {
 /* Each worker has a descriptor of its own. */
 static int log_of_this_process(const char *path) {
   if (log_owner != getpid()) {
-    log_fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    log_fd = (int)torture_syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     log_owner = getpid();
   }
   return log_fd;
@@ -69,7 +69,7 @@ void torture_record(enum kind kind, int fd, const char *path, const char *other,
   parts[2] = (struct iovec){from, entry.other_len};
   parts[3] = (struct iovec){(void *)data, len};
   pthread_mutex_lock(&one_at_a_time);
-  if (log_of_this_process(control->log) >= 0) syscall(SYS_writev, log_fd, parts, 4);
+  if (log_of_this_process(control->log) >= 0) torture_syscall(SYS_writev, log_fd, parts, 4);
   pthread_mutex_unlock(&one_at_a_time);
   errno = before;
 }

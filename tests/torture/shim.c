@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,17 @@ void torture_attach(struct control *control) { attached = control; }
 
 struct control *torture_control(void) { return attached; }
 
+long torture_syscall(long number, ...) {
+  static long (*real)(long, ...);
+  long given[6];
+  va_list list;
+  if (real == NULL) real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+  va_start(list, number);
+  for (int index = 0; index < 6; index++) given[index] = va_arg(list, long);
+  va_end(list);
+  return real(number, given[0], given[1], given[2], given[3], given[4], given[5]);
+}
+
 void torture_path(int fd, const char *path, char *buffer, size_t size) {
   size_t used = 0;
   if (path != NULL && path[0] == '/') {
@@ -33,7 +46,7 @@ void torture_path(int fd, const char *path, char *buffer, size_t size) {
     char link[64];
     ssize_t len;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    len = syscall(SYS_readlink, link, buffer, size - 1);
+    len = torture_syscall(SYS_readlink, link, buffer, size - 1);
     used = len > 0 ? (size_t)len : 0;
   }
   buffer[used] = '\0';
@@ -52,19 +65,19 @@ static uint64_t draw(void) {
 
 /* No thread of the process does anything after this. */
 static void end_with(int signal) {
-  syscall(SYS_kill, getpid(), signal);
-  for (;;) syscall(SYS_pause);
+  torture_syscall(SYS_kill, getpid(), signal);
+  for (;;) torture_syscall(SYS_pause);
 }
 
 /* Makes a part of a write, as a process does that is killed, or a disk that becomes full. Neither a
  * kill nor a power cut leaves a part of what lies within one sector of a disk. */
 static ssize_t write_part(const struct call *call) {
   size_t part = call->len * attached->part / 256;
-  off_t from = call->offset >= 0 ? call->offset : (off_t)syscall(SYS_lseek, call->fd, 0, SEEK_CUR);
+  off_t from = call->offset >= 0 ? call->offset : (off_t)torture_syscall(SYS_lseek, call->fd, 0, SEEK_CUR);
   int is_in_one_sector = from >= 0 && from / SECTOR == (from + (off_t)call->len - 1) / SECTOR;
   if (part == 0 || (attached->mode != MODE_FAIL && is_in_one_sector)) return 0;
-  if (call->offset >= 0) return syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
-  return syscall(SYS_write, call->fd, call->data, part);
+  if (call->offset >= 0) return torture_syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
+  return torture_syscall(SYS_write, call->fd, call->data, part);
 }
 
 /* Whether this call, the n-th to be counted, meets its fate; also which of those calls it is, from
@@ -97,7 +110,7 @@ static ssize_t meet_fate(const struct call *call, int64_t which, const char *pat
 static void flush_early(const struct call *call) {
   if (attached->lottery > 0 && call->kind == KIND_WRITE && draw() % 1000000 < attached->lottery) {
     off_t from = (off_t)(draw() % 65536) & ~(off_t)4095;
-    syscall(SYS_sync_file_range, call->fd, from, (off_t)(4096 << (draw() % 5)), 7);
+    torture_syscall(SYS_sync_file_range, call->fd, from, (off_t)(4096 << (draw() % 5)), 7);
   }
 }
 

@@ -73,6 +73,9 @@ ssize_t torture_judge(struct call call);
 /* The control block, or NULL before the driver has attached it. */
 struct control *torture_control(void);
 
+/* The C library's `syscall`, which does not come through the shim. */
+long torture_syscall(long number, ...);
+
 /* The path that a call is about, absolute if it can be had. */
 void torture_path(int fd, const char *path, char *buffer, size_t size);
 
