@@ -1,9 +1,9 @@
 //! The number of a failure, for hosts whose calls move between threads.
 //!
-//! The last error belongs to a thread, and a host such as Go asks for it on another one. What every
-//! host can have from the call itself is errno: it is read on the thread of the call before
-//! anything else happens there. So a failed call leaves its number in errno. The latest failures of
-//! the process are kept here under their numbers, and each thread can ask for them.
+//! The last error belongs to a thread, and a host such as Go may ask for it on another one. Every
+//! host can read errno together with the call: on the call's own thread, before anything else
+//! happens there. So a failed call leaves its number in errno. The latest failures of the process
+//! are kept here under their numbers, and any thread can ask for them.
 
 use std::ffi::{CString, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -127,8 +127,8 @@ fn usage(error: &clap::Error) -> i32 {
     if error.use_stderr() { 2 } else { 0 }
 }
 
-/// What is wrong with the arguments, in clap's words: all that comes before its usage. Which
-/// arguments are missing, what would be accepted and what may have been meant have lines of their own.
+/// What is wrong with the arguments, in clap's words: all lines before its usage. Lines of their
+/// own tell which arguments are missing, what would be accepted, and what may have been meant.
 fn in_one_line(rendered: &str) -> String {
     let lines = rendered.lines().map(str::trim);
     let told =
