@@ -351,7 +351,10 @@ damo_status damo_failure_code(int32_t failure);
  * Errors: NOT_FOUND when no failure that is kept has this number; INVALID_ARGUMENT for a NULL
  * buffer with a length, and for a buffer that is too small, whose content is then unchanged.
  */
-damo_status damo_failure_message(int32_t failure, char *buffer, size_t buffer_len, size_t *message_len);
+damo_status damo_failure_message(int32_t failure,
+                                 char *buffer,
+                                 size_t buffer_len,
+                                 size_t *message_len);
 
 /**
  * Makes an empty bag. Never NULL. Free it with damo_params_free.
@@ -500,7 +503,8 @@ damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
  *
  * Errors: INVALID_ARGUMENT for a NULL handle and for a rate that is negative, NaN or beyond float32.
  */
-damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, double learning_rate);
+damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer,
+                                             double learning_rate);
 
 /**
  * Writes the learning rate, before any schedule, to *learning_rate.
@@ -1113,8 +1117,8 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
  * record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
- * than its header says, or no such file (the message names the record and the byte), and when no
- * record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+ * than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
+ * and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
  */
 damo_status damo_storage_import(const damo_storage *storage, const char *path);
 
@@ -1155,7 +1159,7 @@ damo_status damo_storage_import_with(const damo_storage *storage,
  *
  * ```text
  *     records         records in the file
- *     imported        of these, records that are rows now
+ *     imported        of these, records that came in
  *     without_state   of the imported ones, those with weights only
  *     other_groups    records of other groups than the option group
  *     format          "checkpoint", or "classic" or "counted" for a dump

@@ -25,8 +25,8 @@ use crate::storage::{ImportOptions, Imported, Storage};
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
 /// record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
-/// than its header says, or no such file (the message names the record and the byte), and when no
-/// record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+/// than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
+/// and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import(
     storage: *const damo_storage,
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
 ///
 /// ```text
 ///     records         records in the file
-///     imported        of these, records that are rows now
+///     imported        of these, records that came in
 ///     without_state   of the imported ones, those with weights only
 ///     other_groups    records of other groups than the option group
 ///     format          "checkpoint", or "classic" or "counted" for a dump
