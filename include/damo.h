@@ -3,32 +3,36 @@
  *
  * Generated from src/ffi by cbindgen; do not edit. This header is the reference manual.
  *
- * Errors. A function that can fail returns a damo_status, DAMO_STATUS_OK (0) for success; a _new function returns
- * NULL on failure. damo_last_error_message() then tells, for this thread, which argument had which value and what
- * would be accepted. After an error nothing stored is lost or half-written. No function exits, aborts, prints
- * or throws. Where a call and the question after it may run on two threads, errno has the failure's number:
- * damo_failure_message.
+ * Errors. A function that can fail returns a damo_status, DAMO_STATUS_OK (0) for success; a _new
+ * function returns NULL on failure. damo_last_error_message() then tells, for this thread, which
+ * argument had which value and what would be accepted. After an error nothing stored is lost or
+ * half-written. No function exits, aborts, prints or throws. A failed call also leaves the number
+ * of its failure in errno, for programs that may ask on another thread: damo_failure_message.
  *
- * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any order: what one
- * of them needs of another stays alive. Free all of them before the process exits, and do not unload the library. What
- * comes too late, from a destructor that runs after damo's exit handler, gets DAMO_STATUS_EXITING; a storage that is
- * freed then is not closed, which is as safe as a crash and no safer. A handle of another kind is refused like NULL,
- * and _free leaves it alone; one that was freed is told apart only as long as its memory is nobody else's.
+ * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any
+ * order: what one of them needs of another stays alive. Free all of them before the process exits,
+ * and do not unload the library. What comes too late, from a destructor that runs after damo's exit
+ * handler, gets DAMO_STATUS_EXITING; a storage that is freed then is not closed, which is as safe
+ * as a crash and no safer. A handle of another kind is refused like NULL, and _free leaves it
+ * alone. So is a freed handle, but only until something else uses its memory.
  *
  * Buffers are a pointer and, right after it, its number of elements. They belong to the caller. (NULL, 0) is empty.
  *
  * Threads. A function that takes a const handle may be called from many threads at once; the other ones need the
  * handle for themselves. _free must not race with any use of the same handle.
  *
- * Floating point. Rounding modes, traps and flushing of denormals that the host has set change nothing, and are as
- * they were when a call returns, also what fetestexcept tells.
+ * Floating point. A call computes in the default state, whatever rounding mode, traps or flushing
+ * of denormals the host has set. When it returns, the state is the host's again, with the
+ * exceptions that fetestexcept tells.
  *
- * Stack. A call needs 32 KiB of stack at most. Opening a storage and loading a checkpoint need more, and run on a thread
- * of damo's own; only where none can be had do they take 64 KiB of the caller's.
+ * Stack. A call needs at most 32 KiB of stack. Opening a storage and loading a checkpoint need
+ * more, so they run on a thread of damo's own. Where no thread can be had, they take 64 KiB of the
+ * caller's stack.
  *
- * Signals. damo has no handlers and changes none. A file that would exceed the process's limit (RLIMIT_FSIZE) is
- * DAMO_STATUS_IO instead of SIGXFSZ, if there was a limit when a storage, filter or other handle was made last. The
- * threads that a storage starts never get the signal, whenever the limit is set.
+ * Signals. damo installs no handlers and changes none. A write beyond the process's limit of file
+ * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when the
+ * last handle (a storage, a filter ...) was made. The threads that a storage starts never get this
+ * signal, whenever the limit is set.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
@@ -61,16 +65,17 @@
  * The number of the binary interface that this header describes.
  *
  * It rises when a function is removed or changes its meaning; new functions do not raise it.
- * Compare it with damo_abi_version() after loading the library at run time. Where names that
- * differ in case only are one, as in Ada, define DAMO_CASE_INSENSITIVE to be without it.
+ * Compare it with damo_abi_version() after loading the library at run time. Languages that
+ * ignore case, such as Ada, cannot tell these two names apart: DAMO_CASE_INSENSITIVE, if
+ * defined, leaves the constant out.
  */
 #ifndef DAMO_CASE_INSENSITIVE
 #define DAMO_ABI_VERSION 1
 #endif
 
 /**
- * The number of the first failure of a process; others count up from it. It is above every errno of
- * the operating system.
+ * The number of the first failure of a process; later failures count up from it. It is above every
+ * errno of the operating system.
  */
 #define DAMO_FAILURE_FIRST 1073741824
 
@@ -210,12 +215,16 @@ typedef struct damo_iterator damo_iterator;
  *     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
  * ```
  *
- * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
- * and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own
- * lambda1 and lambda2. Bias corrections use each row's own update count. Under ftrl a weight is a function of its
- * gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0. A weight
- * that was inserted is where its gradients go on from.
- * ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with which n, or the one float, begins.
+ * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them,
+ * gamma for ftrl and lion too. lambda is weight decay, in the gradient except for adamw and lion,
+ * which decouple it; ftrl has its own lambda1 and lambda2. Bias corrections use each row's own
+ * update count. ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with
+ * which n, or the one float, begins.
+ *
+ * Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
+ * value counts no more, and after gradients of 0 only it is 0. A weight that was inserted is an
+ * exception: steps go on from it.
+ *
  * May be used by many threads at once.
  */
 typedef struct damo_optimizer damo_optimizer;
@@ -266,9 +275,10 @@ typedef struct damo_storage damo_storage;
 typedef struct damo_table damo_table;
 
 /**
- * Told now and then how far a long call is: rows so far, of about so many. Called on the thread that made the call, with the user
- * pointer that was given there. Return true to go on; false ends the call with CANCELLED, and what it was making is
- * removed. Must not throw, and must not free the handle that the call is on.
+ * Called from time to time during a long call, on that call's thread, with the rows that are done
+ * and an estimate of all. user is the pointer that was given to the call. Return true to go on;
+ * false ends the call with CANCELLED, and what it was making is removed. Must not throw, and must
+ * not free the handle that the call is on.
  */
 typedef bool (*damo_progress)(void *user, uint64_t rows, uint64_t rows_estimate);
 
@@ -303,10 +313,10 @@ damo_status damo_last_error_code(void);
 const char *damo_last_error_message(void);
 
 /**
- * Forgets the last failure of this thread: the code is OK then, and the message "".
+ * Forgets the last failure of this thread: its code becomes OK, and its message "".
  *
- * For wrappers that do not know which functions can fail, such as those of generators: clear it before a call and ask
- * for the code after it.
+ * For wrappers that do not know which functions can fail, such as those that generators make: call
+ * it before a function and damo_last_error_code after it.
  */
 void damo_last_error_clear(void);
 
@@ -318,26 +328,28 @@ void damo_last_error_clear(void);
 const char *damo_status_name(int32_t status);
 
 /**
- * The status of the call that has left this number in errno; OK for a number that is no failure's, or of a failure
- * that is not known any more: the process keeps the latest 4096.
+ * The status of the failed call that left this number in errno. OK when no failure has this
+ * number, or when it is not kept any more: the process keeps the latest 4096.
  *
- * Every call that fails on any thread leaves its number in errno, from DAMO_FAILURE_FIRST on. Calls that succeed may
- * leave anything there. This is for hosts that run a call and the question after it on two threads, such as Go
- * without LockOSThread; their languages give errno with the call: cgo's second result, .NET's SetLastError, Java's
- * captureCallState, ctypes' use_errno. In C damo_last_error_code and damo_last_error_message are enough.
+ * Every call that fails leaves the number of its failure in errno, from DAMO_FAILURE_FIRST on. A
+ * call that succeeds may leave anything there. This is for hosts that may run a call and the
+ * question after it on two threads, such as Go without LockOSThread. Their languages read errno
+ * together with the call: cgo's second result, .NET's SetLastError, Java's captureCallState,
+ * ctypes' use_errno. In C damo_last_error_code and damo_last_error_message are enough.
  *
  * May be called on any thread, any number of times.
  */
 damo_status damo_failure_code(int32_t failure);
 
 /**
- * Writes the message of the call that has left this number in errno into buffer, with a NUL at the end.
+ * Writes the message of the failed call that left this number in errno into buffer, with a NUL at
+ * the end.
  *
- * *message_len becomes the length of the message without the NUL, also when the buffer is too small; message_len may
- * be NULL. Call it with buffer NULL and buffer_len 0 to learn the length.
+ * *message_len becomes the length of the message without the NUL, also when the buffer is too
+ * small; message_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length.
  *
- * Errors: NOT_FOUND for a number that damo_failure_code has no status for; INVALID_ARGUMENT for a NULL buffer with a
- * length, and a buffer that is too small, whose content is then unchanged.
+ * Errors: NOT_FOUND when no failure that is kept has this number; INVALID_ARGUMENT for a NULL
+ * buffer with a length, and for a buffer that is too small, whose content is then unchanged.
  */
 damo_status damo_failure_message(int32_t failure,
                                  char *buffer,
@@ -467,8 +479,9 @@ damo_status damo_optimizer_row_len(const damo_optimizer *optimizer,
                                    size_t *row_len);
 
 /**
- * Applies one gradient to one row that the caller keeps: weights first, then state. A fresh row's state is
- * zeros, and initial_accumulator_value where the optimizer has that.
+ * Applies one gradient to one row that the caller keeps: weights first, then state. The state of a
+ * fresh row is zeros; for an optimizer with initial_accumulator_value, n or the one float begins
+ * with that.
  *
  * gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
  * this row has had before (0 for the first); it is also the step of the scheduler, if there is one.
@@ -490,7 +503,8 @@ damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
  *
  * Errors: INVALID_ARGUMENT for a NULL handle and for a rate that is negative, NaN or beyond float32.
  */
-damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, double learning_rate);
+damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer,
+                                             double learning_rate);
 
 /**
  * Writes the learning rate, before any schedule, to *learning_rate.
@@ -557,7 +571,8 @@ damo_status damo_filter_add_batch(const damo_filter *filter,
                                   uint32_t num);
 
 /**
- * Adds to each of keys its count in nums, which has one for each; to a key that is given twice, both.
+ * As damo_filter_add_batch, with a number for each key: adds nums[i] for keys[i]. A key that is
+ * given twice gets both.
  *
  * Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
  */
@@ -608,9 +623,10 @@ void damo_filter_free(damo_filter *filter);
 /**
  * Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
  *
- * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup makes a fresh one, and the
- * space comes back as files are merged. 0 is never. It is that of this opening; rows that a shorter one had hidden, and that
- * are not merged yet, are there again under a longer one.
+ * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup
+ * makes a fresh one, and the space comes back as files are merged. 0: rows never expire. The time
+ * to live belongs to this opening, not to the data: under a longer one, rows that a merge has not
+ * dropped yet become visible again.
  *
  * options may be NULL; names (defaults):
  *
@@ -624,20 +640,34 @@ void damo_filter_free(damo_filter *filter);
  *                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
  *     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
  *                   that prefetches, up to 64 that wait for the disk, and RocksDB's
- *     read_only     true: not one byte of data_dir changes, and it may be another process's, a checkpoint, or a
- *                   directory that cannot be written (false). All that is on disk is seen as opening finds it, with the
- *                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
- *                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
- *                   the journal's calls change, are kept in the folder for temporary files (TMPDIR). Each file
- *                   takes a descriptor, as far as their limit allows, so that it stays when another process merges
- *                   it away; beyond the limit a call that needs such a file is IO, and says so
+ *     read_only     true: the storage is only looked at, see below (false)
  * ```
  *
- * Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
- * damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open, and with
- * read_only when another process has been making it for 5 seconds, or has changed it during each look for as long:
- * open it again in a moment; NOT_FOUND when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
- * OUT_OF_MEMORY.
+ * With read_only not one byte of data_dir changes. It may be a checkpoint, a directory without
+ * write permission, a storage that was killed, or one that is open elsewhere. The storage shows
+ * what opening finds on disk, with the calls in the journal; damo_storage_describe tells as of
+ * when that is. Lookups create no rows: a key without one reads as its initial weights. Calls that
+ * change rows return NOT_SUPPORTED. Links to the files, and what the journal's calls change, are
+ * kept in the folder for temporary files (TMPDIR). Each SST file takes a descriptor, by which it
+ * stays readable when another process merges it away. If the limit of descriptors is too low for
+ * all, the oldest files go without. A call that needs such a file after it was merged away returns
+ * IO, and the message says so.
+ *
+ * Returns NULL and sets the last error:
+ *
+ * ```text
+ *     INVALID_ARGUMENT   data_dir is a file or holds something else than a damo storage, or an
+ *                        option is wrong
+ *     BUSY               another handle, here or in another process, has it open. With read_only:
+ *                        another process has been making it, or changing it during each look, for
+ *                        5 seconds; open it again in a moment
+ *     NOT_FOUND          with read_only: there is no storage
+ *     IO                 it cannot be created, read or written
+ *     CORRUPTION         its files are damaged
+ *     NOT_SUPPORTED      its format is of a later release
+ *     FORKED             this process was forked after its parent had opened a storage
+ *     OUT_OF_MEMORY      there is no memory for it
+ * ```
  */
 damo_storage *damo_storage_new(const char *data_dir,
                                int64_t ttl_seconds,
@@ -697,11 +727,17 @@ damo_status damo_storage_stat(const damo_storage *storage,
  *
  * ```text
  *     dir           its directory, absolute
- *     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
- *                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
- *     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
- *                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
- *                   an object of name and params; scheduler may be null
+ *     read_only     null; with the option read_only an object of as_of_ms and is_open_elsewhere.
+ *                   as_of_ms: the latest time on record in the storage, milliseconds since 1970;
+ *                   what came later is not seen. is_open_elsewhere: whether it was open when it
+ *                   was looked at, here or in another process; there may be more in memory then
+ *     checkpoint    the id of the checkpoint that was made or loaded last, or that this storage
+ *                   was opened from: 32 hexadecimal digits, others for each checkpoint; null if
+ *                   there was none
+ *     groups        a list, one object a group, in order of number: group (the number), name (or
+ *                   null), dim, row_len (floats with the optimizer's state), step, and what it was
+ *                   opened with last: optimizer, initializer and scheduler (or null), each an
+ *                   object of name and params
  * ```
  *
  * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
@@ -809,12 +845,13 @@ damo_status damo_embedding_prefetch(const damo_embedding *embedding,
                                     size_t keys_len);
 
 /**
- * Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state as a row begins. A row
- * that exists is replaced; of a key given twice the last counts. For pretrained tables.
+ * Stores weights, keys_len x dim floats, as fresh rows: their update count is 0, and the
+ * optimizer's state is that of a new row. A row that exists is replaced; of a key given twice the
+ * last counts. For pretrained tables.
  *
- * State that begins anew forgets how far each weight has come: adam, adagrad and their kin take large steps again, which
- * can ruin what was trained; damo_embedding_insert_records brings the state along. The state of ftrl stands for the
- * weights, and is set so that steps go on from them.
+ * With the state of a new row adam, adagrad and their kin take large steps at first, which can
+ * ruin what was trained; damo_embedding_insert_records stores the state, too. Under ftrl the
+ * weights follow from the state: it is set so that steps go on from these weights.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
  * weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
@@ -826,13 +863,14 @@ damo_status damo_embedding_insert(const damo_embedding *embedding,
                                   size_t weights_len);
 
 /**
- * Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state as damo_embedding_record gives
- * them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
- * 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
+ * Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state, as
+ * damo_embedding_record reads them. Training goes on as it would have where they come from.
+ * update_nums has the number of gradients that each row has had; (NULL, 0) means none. A row that
+ * exists is replaced; of a key given twice the last counts. The update_time of the rows is now.
  *
- * Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
- * number that is negative or above 2^56 - 1, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
- * then.
+ * Errors: as damo_embedding_insert, for whole rows; INVALID_ARGUMENT when update_nums_len is
+ * neither 0 nor keys_len, for an update_num that is negative or above 2^56 - 1, and for a negative
+ * float where the optimizer's state has a sum or mean of squares. Nothing has changed then.
  */
 damo_status damo_embedding_insert_records(const damo_embedding *embedding,
                                           const int64_t *keys,
@@ -903,20 +941,22 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
  * record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
  *
- * Which filter an embedding has is not stored: attach it each time the group is opened. After a
- * checkpoint was loaded, or opened as a storage, the counts that its filter of this group had wait
- * in the folder filters of the directory. The first filter that is attached to the group takes them
- * in place of its own, whatever its path; read_only storages give none. Groups that had filters
- * of their own need filters of their own again: one filter takes the counts of one.
+ * Which filter an embedding has is not stored: attach it each time the group is opened.
  *
- * May be called while other threads use the embedding: calls under way may still use the filter before. Attaching waits
- * for a checkpoint that is being made or loaded.
+ * A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
+ * whose counts no attached filter has taken waits in the folder filters of the directory. The
+ * first filter that is attached to a group of that copy takes its counts in place of its own,
+ * whatever the path of either. A read_only storage gives no counts. A filter takes the counts of
+ * one copy only: groups that had a filter each need a filter each again.
+ *
+ * May be called while other threads use the embedding: calls under way may still use the filter
+ * before. Attaching waits until a checkpoint that is being made or loaded is done.
  *
  * Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
- * filters of a storage or checkpoint, where damo deletes files; FORKED. When such counts wait, also
- * INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one whose counts of
- * other groups they would replace, CORRUPTION when they are damaged, IO, OUT_OF_MEMORY. Nothing is
- * attached then, and the filter is as it was.
+ * filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
+ * group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
+ * has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
+ * OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
  */
 damo_status damo_embedding_set_filter(const damo_embedding *embedding,
                                       const damo_filter *filter);
@@ -1019,8 +1059,9 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  *
  * ```text
  *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
- *                    "counted": the same after a header with those groups only that there are, as damo-embedding
- *                    from 1.0.6 on writes it; "table": what damo_table_open maps into memory
+ *                    "counted": the same, but the header lists only the groups that are dumped,
+ *                    as damo-embedding from 1.0.6 on writes it;
+ *                    "table": what damo_table_open maps into memory
  *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
  *     min_count      leave out rows that were updated fewer times (0)
  *     group          only this group (all)
@@ -1058,30 +1099,33 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             uint64_t *removed);
 
 /**
- * Brings in the rows of the file path, which the earlier C++ implementation wrote: a checkpoint of any release from
- * 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md has their bytes, docs/migrating.md the way over.
+ * Brings in the rows of a file that damo-embedding, the earlier C++ implementation, wrote: a
+ * checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md
+ * has the bytes of these files, docs/migrating.md the whole way over.
  *
- * The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
- * optimizer that they had. A row that exists is replaced. A checkpoint's update_time and update_num are kept; a row of
- * a dump has the time of the import and no updates. A record with weights only gets the state of an inserted row. A
- * record that does not fit is left out: damo_storage_import_counted tells how many there were,
- * damo_storage_import_report why. That is an error only when none could be taken. Memory does not grow with the file.
+ * The groups of the file must have been opened in this storage once (damo_embedding_new), each
+ * with the dim and the optimizer that it had. A row that exists is replaced. A row of a checkpoint
+ * keeps its update_time and update_num; a row of a dump gets the time of the import and no
+ * updates. A record without state gets the state of an inserted row. A record that does not fit is
+ * left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
+ * If not one could be taken, the call fails. Memory does not grow with the file.
  *
- * The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is
- * on disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may
- * have come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be
- * replaced: train afterwards.
+ * The file is read through first, and nothing is changed unless it is whole. When the call has
+ * returned, the rows are on disk, whatever the durability. After a later error or a kill a part of
+ * the rows may be there: import the file again. Other calls go on meanwhile, but the import may
+ * replace what they do to rows of the file: train afterwards.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no record fits the groups of
- * this storage; NOT_FOUND; CORRUPTION for a file that is cut off, has more than it says, or is something else, naming the
- * record and the byte, and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
+ * record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
+ * than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
+ * and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
  */
-damo_status damo_storage_import(const damo_storage *storage,
-                                const char *path);
+damo_status damo_storage_import(const damo_storage *storage, const char *path);
 
 /**
- * As damo_storage_import, and writes how many records came in to *imported and how many were left out to *refused; either
- * may be NULL. Of a key that is there twice both records count as imported, and the last one is the row.
+ * As damo_storage_import, and writes how many records came in to *imported and how many were left
+ * out to *refused; either may be NULL. If the file has a key twice, both records count as
+ * imported, and the last one is the row.
  *
  * Errors: as damo_storage_import; the counts are unchanged then.
  */
@@ -1094,12 +1138,14 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
  * As damo_storage_import_counted, with options, which may be NULL; names (defaults):
  *
  * ```text
- *     format         "auto": what the file looks like (the default); "checkpoint", "classic" or "counted" (dumps)
+ *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
+ *                    "counted", which are dumps
  *     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
  *     group          only this group (all)
  * ```
  *
- * Errors: as damo_storage_import; INVALID_ARGUMENT for options that are wrong, too. The counts are unchanged then.
+ * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, too. The counts are
+ * unchanged then.
  */
 damo_status damo_storage_import_with(const damo_storage *storage,
                                      const char *path,
@@ -1108,27 +1154,32 @@ damo_status damo_storage_import_with(const damo_storage *storage,
                                      uint64_t *refused);
 
 /**
- * Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
+ * Writes what became of the records of this storage's latest import into buffer, as a JSON object
+ * with a NUL at the end:
  *
  * ```text
- *     records         in the file
- *     imported        that are rows now
- *     without_state   of these, with weights only
- *     other_groups    of other groups than the one that was asked for
- *     format          "checkpoint"; "classic" or "counted": a dump
- *     value_header    bytes of a checkpoint's values before their floats: 32 or 40; of a dump 0
- *     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
- *                     when no record tells; "absent" in a dump
- *     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
- *                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
- *                     wrong_length, not_finite, negative_square, bad_time, expired
+ *     records         records in the file
+ *     imported        of these, records that came in
+ *     without_state   of the imported ones, those with weights only
+ *     other_groups    records of other groups than the option group
+ *     format          "checkpoint", or "classic" or "counted" for a dump
+ *     value_header    bytes before the floats of a checkpoint's value: 32 or 40; 0 for a dump
+ *     order           which comes first in a record, update_time or update_num: "time_first",
+ *                     "num_first"; "assumed" when no record shows it, and update_time is taken
+ *                     for the first; "absent" for a dump, which has neither
+ *     refused         a list, one object a reason: reason, records (how many), and first (what
+ *                     was wrong with the first of them). Reasons: unknown_group, key_mismatch
+ *                     (the value names another group or key), wrong_dim, wrong_length,
+ *                     not_finite, negative_square, bad_time, expired
  * ```
  *
- * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
- * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+ * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small;
+ * json_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len
+ * = *json_len + 1 then suffices.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
- * then unchanged; NOT_FOUND when nothing has been imported since the storage was opened.
+ * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is
+ * too small, whose content is then unchanged; NOT_FOUND when nothing has been imported since the
+ * storage was opened.
  */
 damo_status damo_storage_import_report(const damo_storage *storage,
                                        char *buffer,
@@ -1213,22 +1264,20 @@ damo_status damo_table_merge(const char *base,
 void damo_table_free(damo_table *table);
 
 /**
- * Writes to *key the key of a string of bytes_len bytes, any bytes: XXH64 with seed 0, as a signed number of the same
- * bits. It is the same in every language and release. Two of a billion strings get one key with a probability of
- * about 3 %.
+ * Writes to *key the key of a string of bytes_len bytes, which may have any values: XXH64 with
+ * seed 0, as a signed number of the same bits. The key is the same in every language and release.
+ * Among a billion strings, the probability that any two get the same key is about 3 %.
  *
  * Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
  */
-damo_status damo_key_hash(const uint8_t *bytes,
-                          size_t bytes_len,
-                          int64_t *key);
+damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 
 /**
- * As damo_key_hash, of ends_len strings that lie one after the other in bytes: string i ends before byte ends[i], where
- * the next one begins.
+ * As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
+ * before byte ends[i]; the next one begins there.
  *
- * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is before the one before
- * it or beyond bytes_len. Nothing is written then.
+ * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is
+ * below the one before it or above bytes_len. Nothing is written then.
  */
 damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t bytes_len,
@@ -1247,14 +1296,15 @@ damo_status damo_key_hash_batch(const uint8_t *bytes,
 damo_status damo_test_panic(const damo_embedding *embedding);
 
 /**
- * Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
- * until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
- * A storage's time never goes back: after a time was used, an earlier one counts as that time.
+ * Sets the clock of this storage, by which rows are stamped and expire, to time_ms, milliseconds
+ * since 1970. It stands still until the next call of this function; 0 gives the storage the
+ * system's clock again. For testing a program's own handling of rows that expire. A storage's time
+ * never goes back: after a time was used, an earlier one counts as that time.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1;
+ * FORKED.
  */
-damo_status damo_test_set_clock(const damo_storage *storage,
-                                int64_t time_ms);
+damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -50,13 +50,14 @@ class span {
  public:
   constexpr span() noexcept = default;
   constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  // A temporary may be read within one full expression; writing to one would be lost, unless it is a view itself,
-  // whose elements can be written to even if it is const.
+  // A temporary may be read within one full expression. What is written to one is lost, so that is
+  // refused, unless the temporary is a view: its elements live elsewhere.
   template <class Container,
             class = std::enable_if_t<
                 std::is_convertible_v<decltype(std::data(std::declval<Container&>())), T*> &&
                 (std::is_const_v<T> || std::is_lvalue_reference_v<Container> ||
-                 std::is_convertible_v<decltype(std::data(std::declval<const Container&>())), T*>) &&
+                 std::is_convertible_v<decltype(std::data(std::declval<const Container&>())),
+                                       T*>) &&
                 !std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span>>>
   constexpr span(Container&& container) noexcept : data_(std::data(container)), size_(std::size(container)) {}
 
@@ -84,12 +85,13 @@ class span {
   std::size_t size_ = 0;
 };
 
-// A view of keys: integers of 64 bits, whatever their type is called. Unsigned ones keep their bits.
+// A view of keys: integers of any type of 64 bits. Unsigned ones keep their bits.
 class keys_view {
   template <class T>
   static constexpr bool is_key = std::is_integral_v<T> && sizeof(T) == sizeof(std::int64_t);
   template <class Container>
-  using element = std::remove_cv_t<std::remove_pointer_t<decltype(std::data(std::declval<const Container&>()))>>;
+  using element = std::remove_cv_t<
+      std::remove_pointer_t<decltype(std::data(std::declval<const Container&>()))>>;
 
  public:
   constexpr keys_view() noexcept = default;
@@ -97,13 +99,15 @@ class keys_view {
   keys_view(const Key* data, std::size_t size) noexcept
       : data_(reinterpret_cast<const std::int64_t*>(data)), size_(size) {}
   template <class Container, class = std::enable_if_t<is_key<element<Container>>>>
-  keys_view(const Container& container) noexcept : keys_view(std::data(container), std::size(container)) {}
+  keys_view(const Container& container) noexcept
+      : keys_view(std::data(container), std::size(container)) {}
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winit-list-lifetime"
 #endif
   // From {1, 2, 3}, within one full expression.
-  keys_view(std::initializer_list<std::int64_t> list) noexcept : data_(list.begin()), size_(list.size()) {}
+  keys_view(std::initializer_list<std::int64_t> list) noexcept
+      : data_(list.begin()), size_(list.size()) {}
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 #pragma GCC diagnostic pop
 #endif
@@ -124,20 +128,25 @@ inline void check(damo_status status) {
   if (status != DAMO_STATUS_OK) throw error(status, damo_last_error_message());
 }
 
-// A string for C: not NULL, as what getenv gives may be, and without a NUL inside, where C would cut it.
+// A string for C. It is not NULL, which getenv may return, and has no NUL inside, where C would cut
+// it.
 class text {
  public:
   text(const char* chars) : text_(chars == nullptr ? "" : chars) {
-    if (chars == nullptr) throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: a string is NULL; one is needed");
+    if (chars == nullptr) {
+      throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: a string is NULL; one is needed");
+    }
   }
   // std::string, and what converts to it, such as a path.
-  template <class String, class = std::enable_if_t<std::is_convertible_v<const String&, std::string> &&
-                                                   !std::is_convertible_v<const String&, const char*>>>
+  template <class String,
+            class = std::enable_if_t<std::is_convertible_v<const String&, std::string> &&
+                                     !std::is_convertible_v<const String&, const char*>>>
   text(const String& string) : text_(string) {
     if (text_.find('\0') != std::string::npos) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
-                  "damo: a string of " + std::to_string(text_.size()) + " characters that begins with '" +
-                      text_.c_str() + "' has a NUL inside; one without is needed");
+                  "damo: a string of " + std::to_string(text_.size()) +
+                      " characters that begins with '" + text_.c_str() +
+                      "' has a NUL inside; one without is needed");
     }
   }
   const char* c_str() const noexcept { return text_.c_str(); }
@@ -344,10 +353,13 @@ class optimizer {
 // The key of a string: XXH64 with seed 0, see damo_key_hash.
 inline std::int64_t key_hash(const std::string& text) {
   std::int64_t key = 0;
-  detail::check(damo_key_hash(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), &key));
+  detail::check(
+      damo_key_hash(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), &key));
   return key;
 }
-inline std::int64_t key_hash(const char* chars) { return key_hash(std::string(detail::text(chars).c_str())); }
+inline std::int64_t key_hash(const char* chars) {
+  return key_hash(std::string(detail::text(chars).c_str()));
+}
 
 // A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
 class filter {
@@ -367,11 +379,12 @@ class filter {
     detail::check(damo_filter_check(get(), group, key, &admitted));
     return admitted;
   }
-  // admitted, one byte a key, becomes 1 or 0.
   // A count for each key.
   void add(std::uint32_t group, keys_view keys, span<const std::uint32_t> nums) const {
-    detail::check(damo_filter_add_counts(get(), group, keys.data(), keys.size(), nums.data(), nums.size()));
+    detail::check(damo_filter_add_counts(get(), group, keys.data(), keys.size(), nums.data(),
+                                         nums.size()));
   }
+  // admitted, one byte a key, becomes 1 or 0.
   void check(std::uint32_t group, keys_view keys, span<std::uint8_t> admitted) const {
     detail::check(
         damo_filter_check_batch(get(), group, keys.data(), keys.size(), admitted.data(), admitted.size()));
@@ -406,7 +419,8 @@ struct imported {
 
 class storage {
  public:
-  explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
+  explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0,
+                   const params& options = {})
       : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds, options.get())) {}
 
   void flush() const { detail::check(damo_storage_flush(get())); }
@@ -437,8 +451,9 @@ class storage {
   // Weights in a file for serving; see damo_storage_dump for what condition may say.
   damo::dumped dump(const detail::text& path, const params& condition = {}) const {
     damo::dumped done;
-    detail::check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), nullptr, nullptr,
-                                                  &done.number, &done.rows, &done.removed));
+    detail::check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), nullptr,
+                                                  nullptr, &done.number, &done.rows,
+                                                  &done.removed));
     return done;
   }
   // progress(rows, rows_estimate) is called now and then on this thread; it cancels the dump by returning false, which
@@ -449,8 +464,8 @@ class storage {
     using Told = detail::told<std::remove_reference_t<Progress>>;
     Told told(progress);
     damo::dumped done;
-    told.check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), &Told::tell, &told,
-                                               &done.number, &done.rows, &done.removed));
+    told.check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), &Told::tell,
+                                               &told, &done.number, &done.rows, &done.removed));
     return done;
   }
 
@@ -518,7 +533,8 @@ struct record {
 //     for (const damo::record& row : damo::row_iterator(storage)) ...
 class row_iterator {
  public:
-  explicit row_iterator(const storage& s, std::uint32_t group = all_groups) : handle_(damo_iterator_new(s.get(), group)) {}
+  explicit row_iterator(const storage& s, std::uint32_t group = all_groups)
+      : handle_(damo_iterator_new(s.get(), group)) {}
 
   // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it was.
   bool next(record& row) {
@@ -569,7 +585,7 @@ class row_iterator {
   detail::handle<damo_iterator, damo_iterator_free> handle_;
   record row_;
 };
-// The same; ambiguous where both damo and std are used as a whole.
+// The same; its name is ambiguous after `using namespace` for both damo and std.
 using iterator = row_iterator;
 
 // One group of a storage. Keeps its storage open.
@@ -627,10 +643,13 @@ class embedding {
     detail::check(damo_embedding_insert(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
 
-  // Stores whole rows, weights and the optimizer's state as record gives them, with their update counts, or none.
-  void insert_records(keys_view keys, span<const float> rows, span<const std::int64_t> update_nums = {}) const {
-    detail::check(damo_embedding_insert_records(get(), keys.data(), keys.size(), rows.data(), rows.size(),
-                                                update_nums.data(), update_nums.size()));
+  // Stores whole rows, as record reads them: weights and the optimizer's state. update_nums has
+  // their update counts, or is empty: all are 0.
+  void insert_records(keys_view keys, span<const float> rows,
+                      span<const std::int64_t> update_nums = {}) const {
+    detail::check(damo_embedding_insert_records(get(), keys.data(), keys.size(), rows.data(),
+                                                rows.size(), update_nums.data(),
+                                                update_nums.size()));
   }
 
   // Deletes rows (delete is a keyword); keys without a row are no error.
@@ -677,9 +696,9 @@ class table {
   explicit table(const detail::text& path) : handle_(damo_table_open(path.c_str())) {}
 
   // Writes to path what base becomes with the changes in increment; see damo_table_merge.
-  static void merge(const detail::text& base, const detail::text& increment, const detail::text& path) {
-    detail::check(
-        damo_table_merge(base.c_str(), increment.c_str(), path.c_str()));
+  static void merge(const detail::text& base, const detail::text& increment,
+                    const detail::text& path) {
+    detail::check(damo_table_merge(base.c_str(), increment.c_str(), path.c_str()));
   }
 
   // Weights of keys, dim floats a key; keys without a row read as zeros.

@@ -37,7 +37,8 @@ impl Embedding {
         )))
     }
 
-    /// Refuses whole rows whose state no gradients can have led to: the next step would make them NaN.
+    /// Refuses whole rows whose state no gradients can have led to: the next step would make them
+    /// NaN.
     pub(super) fn check_squares(&self, keys: &[i64], rows: &[f32]) -> Result<()> {
         let squares = self.table.optimizer().squares(self.dim());
         for (index, (key, row)) in keys.iter().zip(rows.chunks_exact(self.row_len())).enumerate() {

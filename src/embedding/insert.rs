@@ -20,9 +20,9 @@ impl Embedding {
         self.table.insert(self.storage.core(), keys, weights)
     }
 
-    /// Stores whole rows, `row_len` floats a key: what [`Embedding::record`] gives, so that training
-    /// goes on as where they come from. `counts` has their update counts, and may be empty for zeros.
-    /// A row that exists is replaced; of a key given twice the last row counts.
+    /// Stores whole rows, `row_len` floats a key: what [`Embedding::record`] gives, so that
+    /// training goes on as where they come from. `counts` has their update counts, and may be empty
+    /// for zeros. A row that exists is replaced; of a key given twice the last row counts.
     ///
     /// # Errors
     /// As [`Embedding::insert`].

@@ -141,8 +141,8 @@ pub(super) unsafe fn give_json(
     unsafe { give_text(json.as_bytes(), "json", (buffer, buffer_len), json_len) }
 }
 
-/// Copies a text called `name` and a NUL into a buffer, after telling how long it is; a buffer of no
-/// length asks for that only.
+/// Copies a text called `name` and a NUL into a buffer, after telling how long it is; a buffer of
+/// no length asks for that only.
 ///
 /// # Safety
 /// The module's contract for buffers; `text_len` is NULL or points to room for one value.

@@ -6,9 +6,10 @@ use super::{arguments, damo_params, damo_storage, guard};
 use crate::error::damo_status;
 use crate::storage::DumpOptions;
 
-/// Told now and then how far a long call is: rows so far, of about so many. Called on the thread that made the call, with the user
-/// pointer that was given there. Return true to go on; false ends the call with CANCELLED, and what it was making is
-/// removed. Must not throw, and must not free the handle that the call is on.
+/// Called from time to time during a long call, on that call's thread, with the rows that are done
+/// and an estimate of all. user is the pointer that was given to the call. Return true to go on;
+/// false ends the call with CANCELLED, and what it was making is removed. Must not throw, and must
+/// not free the handle that the call is on.
 pub type damo_progress =
     Option<unsafe extern "C" fn(user: *mut c_void, rows: u64, rows_estimate: u64) -> bool>;
 
@@ -18,8 +19,9 @@ pub type damo_progress =
 ///
 /// ```text
 ///     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
-///                    "counted": the same after a header with those groups only that there are, as damo-embedding
-///                    from 1.0.6 on writes it; "table": what damo_table_open maps into memory
+///                    "counted": the same, but the header lists only the groups that are dumped,
+///                    as damo-embedding from 1.0.6 on writes it;
+///                    "table": what damo_table_open maps into memory
 ///     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
 ///     min_count      leave out rows that were updated fewer times (0)
 ///     group          only this group (all)

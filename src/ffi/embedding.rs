@@ -169,12 +169,13 @@ pub unsafe extern "C" fn damo_embedding_prefetch(
     })
 }
 
-/// Stores weights, keys_len x dim floats, as fresh rows: no gradients counted, the optimizer's state as a row begins. A row
-/// that exists is replaced; of a key given twice the last counts. For pretrained tables.
+/// Stores weights, keys_len x dim floats, as fresh rows: their update count is 0, and the
+/// optimizer's state is that of a new row. A row that exists is replaced; of a key given twice the
+/// last counts. For pretrained tables.
 ///
-/// State that begins anew forgets how far each weight has come: adam, adagrad and their kin take large steps again, which
-/// can ruin what was trained; damo_embedding_insert_records brings the state along. The state of ftrl stands for the
-/// weights, and is set so that steps go on from them.
+/// With the state of a new row adam, adagrad and their kin take large steps at first, which can
+/// ruin what was trained; damo_embedding_insert_records stores the state, too. Under ftrl the
+/// weights follow from the state: it is set so that steps go on from these weights.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
 /// weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
@@ -199,13 +200,14 @@ pub unsafe extern "C" fn damo_embedding_insert(
     })
 }
 
-/// Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state as damo_embedding_record gives
-/// them, so that training goes on as where they come from. update_nums has the gradients that each row has had; NULL with
-/// 0 is none. A row that exists is replaced; of a key given twice the last counts. The rows' time is now.
+/// Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state, as
+/// damo_embedding_record reads them. Training goes on as it would have where they come from.
+/// update_nums has the number of gradients that each row has had; (NULL, 0) means none. A row that
+/// exists is replaced; of a key given twice the last counts. The update_time of the rows is now.
 ///
-/// Errors: as damo_embedding_insert, for rows; INVALID_ARGUMENT when update_nums_len is neither 0 nor keys_len, for a
-/// number that is negative or above 2^56 - 1, and for a negative float where the optimizer's state has a sum or mean of squares. Nothing has changed
-/// then.
+/// Errors: as damo_embedding_insert, for whole rows; INVALID_ARGUMENT when update_nums_len is
+/// neither 0 nor keys_len, for an update_num that is negative or above 2^56 - 1, and for a negative
+/// float where the optimizer's state has a sum or mean of squares. Nothing has changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_insert_records(
     embedding: *const damo_embedding,
@@ -362,20 +364,22 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
 /// record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
 ///
-/// Which filter an embedding has is not stored: attach it each time the group is opened. After a
-/// checkpoint was loaded, or opened as a storage, the counts that its filter of this group had wait
-/// in the folder filters of the directory. The first filter that is attached to the group takes them
-/// in place of its own, whatever its path; read_only storages give none. Groups that had filters
-/// of their own need filters of their own again: one filter takes the counts of one.
+/// Which filter an embedding has is not stored: attach it each time the group is opened.
 ///
-/// May be called while other threads use the embedding: calls under way may still use the filter before. Attaching waits
-/// for a checkpoint that is being made or loaded.
+/// A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
+/// whose counts no attached filter has taken waits in the folder filters of the directory. The
+/// first filter that is attached to a group of that copy takes its counts in place of its own,
+/// whatever the path of either. A read_only storage gives no counts. A filter takes the counts of
+/// one copy only: groups that had a filter each need a filter each again.
+///
+/// May be called while other threads use the embedding: calls under way may still use the filter
+/// before. Attaching waits until a checkpoint that is being made or loaded is done.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
-/// filters of a storage or checkpoint, where damo deletes files; FORKED. When such counts wait, also
-/// INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one whose counts of
-/// other groups they would replace, CORRUPTION when they are damaged, IO, OUT_OF_MEMORY. Nothing is
-/// attached then, and the filter is as it was.
+/// filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
+/// group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
+/// has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
+/// OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,

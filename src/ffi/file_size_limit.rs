@@ -1,14 +1,14 @@
 //! A file that would exceed the process's limit is an error of the call, and not the process's end.
 //!
-//! At such a write the system sends the thread SIGXFSZ, which ends the process unless it is blocked,
-//! ignored or handled; the write then fails with EFBIG. What the process does with the signal is the
-//! host's business. So it is blocked for the time of a call, and taken back before the call returns.
-//! Where there is no limit nothing is done.
+//! At such a write the system sends the thread SIGXFSZ, which ends the process unless it is
+//! blocked, ignored or handled; the write then fails with EFBIG. What the process does with the
+//! signal is the host's business. So it is blocked for the time of a call, and taken back before
+//! the call returns. Where there is no limit nothing is done.
 //!
-//! Threads begin with what the thread that starts them has blocked. Those that write for longer than
-//! a call, damo's writer and RocksDB's, are started when a database is opened. There the signal is
-//! blocked whether there is a limit or not: one may be set later, and RocksDB's threads serve all
-//! storages of the process.
+//! Threads begin with what the thread that starts them has blocked. Those that write for longer
+//! than a call, damo's writer and RocksDB's, are started when a database is opened. There the
+//! signal is blocked whether there is a limit or not: one may be set later, and RocksDB's threads
+//! serve all storages of the process.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};

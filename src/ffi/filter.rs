@@ -91,7 +91,8 @@ pub unsafe extern "C" fn damo_filter_add_batch(
     })
 }
 
-/// Adds to each of keys its count in nums, which has one for each; to a key that is given twice, both.
+/// As damo_filter_add_batch, with a number for each key: adds nums[i] for keys[i]. A key that is
+/// given twice gets both.
 ///
 /// Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
 #[unsafe(no_mangle)]

@@ -1,11 +1,11 @@
 //! The host's floating-point state changes nothing, and is left as it is.
 //!
-//! Pascal, Fortran and some Lisps turn traps on, so that a NaN which damo is to refuse would be a
-//! signal. Others round upwards, or flush denormals to zero, and rows would not be those of any
-//! other machine. So each call runs in the state in which a C program starts. Threads that a call
-//! starts begin in the same.
+//! Pascal, Fortran and some Lisps turn traps on: a NaN that damo should refuse would raise a
+//! signal. Other hosts round upwards, or flush denormals to zero: rows would differ from those of
+//! other machines. So each call runs in the state in which a C program starts, and so do the
+//! threads that a call starts.
 
-/// The caller's state; had again when dropped.
+/// The caller's state; restored when dropped.
 pub(super) struct FloatState {
     #[cfg(target_arch = "x86_64")]
     sse: u32,

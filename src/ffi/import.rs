@@ -7,23 +7,26 @@ use super::{arguments, damo_params, damo_storage, guard};
 use crate::error::{Error, Result, Status, damo_status};
 use crate::storage::{ImportOptions, Imported, Storage};
 
-/// Brings in the rows of the file path, which the earlier C++ implementation wrote: a checkpoint of any release from
-/// 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md has their bytes, docs/migrating.md the way over.
+/// Brings in the rows of a file that damo-embedding, the earlier C++ implementation, wrote: a
+/// checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md
+/// has the bytes of these files, docs/migrating.md the whole way over.
 ///
-/// The groups of its records must have been opened in this storage once (damo_embedding_new), with the dim and the
-/// optimizer that they had. A row that exists is replaced. A checkpoint's update_time and update_num are kept; a row of
-/// a dump has the time of the import and no updates. A record with weights only gets the state of an inserted row. A
-/// record that does not fit is left out: damo_storage_import_counted tells how many there were,
-/// damo_storage_import_report why. That is an error only when none could be taken. Memory does not grow with the file.
+/// The groups of the file must have been opened in this storage once (damo_embedding_new), each
+/// with the dim and the optimizer that it had. A row that exists is replaced. A row of a checkpoint
+/// keeps its update_time and update_num; a row of a dump gets the time of the import and no
+/// updates. A record without state gets the state of an inserted row. A record that does not fit is
+/// left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
+/// If not one could be taken, the call fails. Memory does not grow with the file.
 ///
-/// The file is first read through, and nothing is changed unless it is whole. Once the call has returned what came in is
-/// on disk, whatever the durability. After an error later than that, or when the process is killed, a part of the rows may
-/// have come in; import the file again then. Other calls go on meanwhile, but what they do to rows of the file may be
-/// replaced: train afterwards.
+/// The file is read through first, and nothing is changed unless it is whole. When the call has
+/// returned, the rows are on disk, whatever the durability. After a later error or a kill a part of
+/// the rows may be there: import the file again. Other calls go on meanwhile, but the import may
+/// replace what they do to rows of the file: train afterwards.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no record fits the groups of
-/// this storage; NOT_FOUND; CORRUPTION for a file that is cut off, has more than it says, or is something else, naming the
-/// record and the byte, and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
+/// record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
+/// than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
+/// and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import(
     storage: *const damo_storage,
@@ -36,8 +39,9 @@ pub unsafe extern "C" fn damo_storage_import(
     })
 }
 
-/// As damo_storage_import, and writes how many records came in to *imported and how many were left out to *refused; either
-/// may be NULL. Of a key that is there twice both records count as imported, and the last one is the row.
+/// As damo_storage_import, and writes how many records came in to *imported and how many were left
+/// out to *refused; either may be NULL. If the file has a key twice, both records count as
+/// imported, and the last one is the row.
 ///
 /// Errors: as damo_storage_import; the counts are unchanged then.
 #[unsafe(no_mangle)]
@@ -63,12 +67,14 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 /// As damo_storage_import_counted, with options, which may be NULL; names (defaults):
 ///
 /// ```text
-///     format         "auto": what the file looks like (the default); "checkpoint", "classic" or "counted" (dumps)
+///     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
+///                    "counted", which are dumps
 ///     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
 ///     group          only this group (all)
 /// ```
 ///
-/// Errors: as damo_storage_import; INVALID_ARGUMENT for options that are wrong, too. The counts are unchanged then.
+/// Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, too. The counts are
+/// unchanged then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import_with(
     storage: *const damo_storage,
@@ -94,27 +100,32 @@ pub unsafe extern "C" fn damo_storage_import_with(
     })
 }
 
-/// Writes what became of the records of this storage's latest import as a JSON object into buffer, with a NUL at the end:
+/// Writes what became of the records of this storage's latest import into buffer, as a JSON object
+/// with a NUL at the end:
 ///
 /// ```text
-///     records         in the file
-///     imported        that are rows now
-///     without_state   of these, with weights only
-///     other_groups    of other groups than the one that was asked for
-///     format          "checkpoint"; "classic" or "counted": a dump
-///     value_header    bytes of a checkpoint's values before their floats: 32 or 40; of a dump 0
-///     order           how the file has update_time and update_num: "time_first", "num_first"; "assumed", as time_first,
-///                     when no record tells; "absent" in a dump
-///     refused         a list, one object a reason: reason, records, and first, what was wrong with the first of them.
-///                     Reasons: unknown_group, key_mismatch (the value names another group or key), wrong_dim,
-///                     wrong_length, not_finite, negative_square, bad_time, expired
+///     records         records in the file
+///     imported        of these, records that came in
+///     without_state   of the imported ones, those with weights only
+///     other_groups    records of other groups than the option group
+///     format          "checkpoint", or "classic" or "counted" for a dump
+///     value_header    bytes before the floats of a checkpoint's value: 32 or 40; 0 for a dump
+///     order           which comes first in a record, update_time or update_num: "time_first",
+///                     "num_first"; "assumed" when no record shows it, and update_time is taken
+///                     for the first; "absent" for a dump, which has neither
+///     refused         a list, one object a reason: reason, records (how many), and first (what
+///                     was wrong with the first of them). Reasons: unknown_group, key_mismatch
+///                     (the value names another group or key), wrong_dim, wrong_length,
+///                     not_finite, negative_square, bad_time, expired
 /// ```
 ///
-/// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
-/// it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+/// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small;
+/// json_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len
+/// = *json_len + 1 then suffices.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
-/// then unchanged; NOT_FOUND when nothing has been imported since the storage was opened.
+/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is
+/// too small, whose content is then unchanged; NOT_FOUND when nothing has been imported since the
+/// storage was opened.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import_report(
     storage: *const damo_storage,

@@ -4,9 +4,9 @@ use super::{arguments, guard};
 use crate::error::damo_status;
 use crate::key_hash::{key_of, keys_of};
 
-/// Writes to *key the key of a string of bytes_len bytes, any bytes: XXH64 with seed 0, as a signed number of the same
-/// bits. It is the same in every language and release. Two of a billion strings get one key with a probability of
-/// about 3 %.
+/// Writes to *key the key of a string of bytes_len bytes, which may have any values: XXH64 with
+/// seed 0, as a signed number of the same bits. The key is the same in every language and release.
+/// Among a billion strings, the probability that any two get the same key is about 3 %.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
 #[unsafe(no_mangle)]
@@ -20,11 +20,11 @@ pub unsafe extern "C" fn damo_key_hash(bytes: *const u8, bytes_len: usize, key: 
     })
 }
 
-/// As damo_key_hash, of ends_len strings that lie one after the other in bytes: string i ends before byte ends[i], where
-/// the next one begins.
+/// As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
+/// before byte ends[i]; the next one begins there.
 ///
-/// Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is before the one before
-/// it or beyond bytes_len. Nothing is written then.
+/// Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is
+/// below the one before it or above bytes_len. Nothing is written then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_key_hash_batch(
     bytes: *const u8,

@@ -60,10 +60,10 @@ pub extern "C" fn damo_last_error_message() -> *const c_char {
     })
 }
 
-/// Forgets the last failure of this thread: the code is OK then, and the message "".
+/// Forgets the last failure of this thread: its code becomes OK, and its message "".
 ///
-/// For wrappers that do not know which functions can fail, such as those of generators: clear it before a call and ask
-/// for the code after it.
+/// For wrappers that do not know which functions can fail, such as those that generators make: call
+/// it before a function and damo_last_error_code after it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_clear() {
     // The message stays: a pointer to it is valid until the next failure.

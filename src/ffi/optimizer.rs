@@ -23,12 +23,16 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 ///     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
 /// ```
 ///
-/// gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them, gamma for ftrl
-/// and lion too. lambda is weight decay, in the gradient except for adamw and lion, which decouple it; ftrl has its own
-/// lambda1 and lambda2. Bias corrections use each row's own update count. Under ftrl a weight is a function of its
-/// gradients alone: once it has had one, its initial value counts no more, and after gradients of 0 only it is 0. A weight
-/// that was inserted is where its gradients go on from.
-/// ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with which n, or the one float, begins.
+/// gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them,
+/// gamma for ftrl and lion too. lambda is weight decay, in the gradient except for adamw and lion,
+/// which decouple it; ftrl has its own lambda1 and lambda2. Bias corrections use each row's own
+/// update count. ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with
+/// which n, or the one float, begins.
+///
+/// Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
+/// value counts no more, and after gradients of 0 only it is 0. A weight that was inserted is an
+/// exception: steps go on from it.
+///
 /// May be used by many threads at once.
 pub struct damo_optimizer {
     pub(super) inner: Arc<Optimizer>,
@@ -78,8 +82,9 @@ pub unsafe extern "C" fn damo_optimizer_row_len(
     })
 }
 
-/// Applies one gradient to one row that the caller keeps: weights first, then state. A fresh row's state is
-/// zeros, and initial_accumulator_value where the optimizer has that.
+/// Applies one gradient to one row that the caller keeps: weights first, then state. The state of a
+/// fresh row is zeros; for an optimizer with initial_accumulator_value, n or the one float begins
+/// with that.
 ///
 /// gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
 /// this row has had before (0 for the first); it is also the step of the scheduler, if there is one.

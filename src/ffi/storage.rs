@@ -16,9 +16,10 @@ pub struct damo_storage {
 
 /// Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
 ///
-/// A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup makes a fresh one, and the
-/// space comes back as files are merged. 0 is never. It is that of this opening; rows that a shorter one had hidden, and that
-/// are not merged yet, are there again under a longer one.
+/// A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup
+/// makes a fresh one, and the space comes back as files are merged. 0: rows never expire. The time
+/// to live belongs to this opening, not to the data: under a longer one, rows that a merge has not
+/// dropped yet become visible again.
 ///
 /// options may be NULL; names (defaults):
 ///
@@ -32,20 +33,34 @@ pub struct damo_storage {
 ///                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
 ///     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
 ///                   that prefetches, up to 64 that wait for the disk, and RocksDB's
-///     read_only     true: not one byte of data_dir changes, and it may be another process's, a checkpoint, or a
-///                   directory that cannot be written (false). All that is on disk is seen as opening finds it, with the
-///                   calls that a journal has; damo_storage_describe says as of when. Lookups make no rows: a key
-///                   without one reads as it would begin. What changes rows is NOT_SUPPORTED. Links to the files, and what
-///                   the journal's calls change, are kept in the folder for temporary files (TMPDIR). Each file
-///                   takes a descriptor, as far as their limit allows, so that it stays when another process merges
-///                   it away; beyond the limit a call that needs such a file is IO, and says so
+///     read_only     true: the storage is only looked at, see below (false)
 /// ```
 ///
-/// Returns NULL and sets the last error: INVALID_ARGUMENT when data_dir is a file or holds something else than a
-/// damo storage, or an option is wrong; BUSY when another handle, here or in another process, has it open, and with
-/// read_only when another process has been making it for 5 seconds, or has changed it during each look for as long:
-/// open it again in a moment; NOT_FOUND when it is opened with read_only and there is none; IO when it cannot be created or written; CORRUPTION when its files are damaged; NOT_SUPPORTED for a format of a later release; FORKED in a process that was forked after its parent had opened a storage;
-/// OUT_OF_MEMORY.
+/// With read_only not one byte of data_dir changes. It may be a checkpoint, a directory without
+/// write permission, a storage that was killed, or one that is open elsewhere. The storage shows
+/// what opening finds on disk, with the calls in the journal; damo_storage_describe tells as of
+/// when that is. Lookups create no rows: a key without one reads as its initial weights. Calls that
+/// change rows return NOT_SUPPORTED. Links to the files, and what the journal's calls change, are
+/// kept in the folder for temporary files (TMPDIR). Each SST file takes a descriptor, by which it
+/// stays readable when another process merges it away. If the limit of descriptors is too low for
+/// all, the oldest files go without. A call that needs such a file after it was merged away returns
+/// IO, and the message says so.
+///
+/// Returns NULL and sets the last error:
+///
+/// ```text
+///     INVALID_ARGUMENT   data_dir is a file or holds something else than a damo storage, or an
+///                        option is wrong
+///     BUSY               another handle, here or in another process, has it open. With read_only:
+///                        another process has been making it, or changing it during each look, for
+///                        5 seconds; open it again in a moment
+///     NOT_FOUND          with read_only: there is no storage
+///     IO                 it cannot be created, read or written
+///     CORRUPTION         its files are damaged
+///     NOT_SUPPORTED      its format is of a later release
+///     FORKED             this process was forked after its parent had opened a storage
+///     OUT_OF_MEMORY      there is no memory for it
+/// ```
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_new(
     data_dir: *const c_char,
@@ -138,11 +153,17 @@ pub unsafe extern "C" fn damo_storage_stat(
 ///
 /// ```text
 ///     dir           its directory, absolute
-///     checkpoint    32 hexadecimal digits: what the checkpoint is known by that was made or loaded last, or that this
-///                   storage was opened from; null when there was none. Each checkpoint gets digits of its own
-///     groups        a list, one object a group, in order: group (its number), name (or null), dim, row_len (floats with the
-///                   optimizer's state), step, and what it was opened with last: optimizer, initializer and scheduler, each
-///                   an object of name and params; scheduler may be null
+///     read_only     null; with the option read_only an object of as_of_ms and is_open_elsewhere.
+///                   as_of_ms: the latest time on record in the storage, milliseconds since 1970;
+///                   what came later is not seen. is_open_elsewhere: whether it was open when it
+///                   was looked at, here or in another process; there may be more in memory then
+///     checkpoint    the id of the checkpoint that was made or loaded last, or that this storage
+///                   was opened from: 32 hexadecimal digits, others for each checkpoint; null if
+///                   there was none
+///     groups        a list, one object a group, in order of number: group (the number), name (or
+///                   null), dim, row_len (floats with the optimizer's state), step, and what it was
+///                   opened with last: optimizer, initializer and scheduler (or null), each an
+///                   object of name and params
 /// ```
 ///
 /// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call

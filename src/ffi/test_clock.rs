@@ -3,11 +3,13 @@
 use super::{arguments, damo_storage, guard};
 use crate::error::{Error, damo_status};
 
-/// Sets the clock of this storage, by which rows are stamped and expire, to time_ms milliseconds since 1970, where it stays
-/// until the next call of this; 0 gives it back the system's. For testing a program's own handling of rows that expire.
-/// A storage's time never goes back: after a time was used, an earlier one counts as that time.
+/// Sets the clock of this storage, by which rows are stamped and expire, to time_ms, milliseconds
+/// since 1970. It stands still until the next call of this function; 0 gives the storage the
+/// system's clock again. For testing a program's own handling of rows that expire. A storage's time
+/// never goes back: after a time was used, an earlier one counts as that time.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1;
+/// FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_test_set_clock(storage: *const damo_storage, time_ms: i64) -> damo_status {
     guard::status("damo_test_set_clock", || {

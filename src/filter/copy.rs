@@ -1,5 +1,5 @@
-//! Copies of a filter, for checkpoints: files of the same format, which can be opened as filters themselves.
-//! One that is to be attached is copied out of its folder `filters` first.
+//! Copies of a filter, for checkpoints: files of the same format, which can be opened as filters.
+//! To attach a copy, copy it out of the folder `filters` first: in that folder damo deletes files.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -47,7 +47,8 @@ pub(crate) fn read_all(
 }
 
 /// As [`read_all`], of links to the files of a journal that somebody else may still write. The last
-/// one had `listed_bytes` when the links were made: if it has ended since, the next one has no link.
+/// one had `listed_bytes` when the links were made: if it has ended since, the next one has no
+/// link.
 ///
 /// # Errors
 /// As [`read_all`].

@@ -11,19 +11,22 @@
 //!           8   u64      bytes of the payload
 //!           16  u64      number of the call: one more than the call's before; for a configuration,
 //!                        and for an end, that of the next call
-//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step, 6 end,
-//!                        7 insert_records
+//!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step,
+//!                        6 end, 7 insert_records
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
 //!           40  i64      the group's global step after the call
 //!           48  u64      time, ms since 1970
 //!           56  f64      learning rate
-//!           64  payload  gradients: keys (i64 each), then dim floats a key, in the order of the steps;
-//!                        insert: keys, then dim weights a key; insert_records: keys, then for each
-//!                        the floats of a row and its update count, u64; delete: keys; configuration: JSON;
-//!                        set_step: nothing; end: nothing, it is the last record of a segment that
-//!                        another one follows
+//!           64  payload  gradients: keys (i64 each), then dim floats a key, in the order of steps
+//!                        insert: keys, then dim weights a key
+//!                        insert_records: keys, then for each the floats of a row and its update
+//!                        count, u64
+//!                        delete: keys
+//!                        configuration: JSON
+//!                        set_step: nothing
+//!                        end: nothing; the last record of a segment that another one follows
 //! ```
 
 use std::io::IoSlice;

@@ -24,9 +24,9 @@
 //! which for a constant alpha is the algorithm, and for any other a weight that goes on from where it is. Without
 //! beta, lambda1 and lambda2 it is Adagrad.
 //!
-//! n begins with `initial_accumulator_value`, as TensorFlow's Ftrl has it. A row that is inserted has
-//! weights that z does not know: z gets their signs, beyond lambda1, and so they count as the solution
-//! that they stand for, and steps go on from them.
+//! n begins with `initial_accumulator_value`, as in TensorFlow's Ftrl. No gradient has led to the
+//! weights of an inserted row, so z does not belong to them. It gets their signs and a size beyond
+//! lambda1. By that the next step takes the weights for a solution, and goes on from them.
 //!
 //! A coordinate whose gradients have all been zero becomes 0, as in the paper, unless it was
 //! inserted. A learning rate of 0 (the first step of a warmup) leaves the row as it is.

@@ -156,8 +156,8 @@ impl Optimizer {
         dim + self.rule.state_len(dim)
     }
 
-    /// Where a row has sums or means of squares, of which steps take the roots: a negative one would
-    /// make its weight NaN.
+    /// Where a row has sums or means of squares, of which steps take the roots: a negative one
+    /// would make its weight NaN.
     pub fn squares(&self, dim: usize) -> Range<usize> {
         self.rule.squares(dim)
     }
@@ -167,8 +167,8 @@ impl Optimizer {
         self.rule.begin(state);
     }
 
-    /// Writes the state of a row that begins with these weights, which were trained elsewhere: steps
-    /// go on from them.
+    /// Writes the state of a row that begins with these weights, which were trained elsewhere:
+    /// steps go on from them.
     pub fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
         self.rule.begin_at(weights, state);
     }

@@ -46,8 +46,8 @@ pub struct Core {
     pub(super) stepping: RwLock<()>,
     /// Set when `rocks` is None for good.
     pub(super) is_lost: AtomicBool,
-    /// Held while a checkpoint is loaded, and while one is made: one at a time; and while a filter is
-    /// attached. Taken before `contents`, which is taken before `rounds`.
+    /// Held while a checkpoint is made or loaded, so that there is one at a time, and while a
+    /// filter is attached. Taken before `contents`, which is taken before `rounds`.
     pub(super) checkpoints: Mutex<()>,
     /// Held for reading by every call; for writing while a checkpoint takes the place of everything.
     pub(super) contents: RwLock<()>,

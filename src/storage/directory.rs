@@ -28,7 +28,7 @@ pub(super) struct Directory {
     lock: Option<File>,
     /// The lock's file was made here, and goes again unless the directory turns out to be a storage.
     is_new: AtomicBool,
-    /// It goes with everything in it, while the lock is held.
+    /// To be removed with everything in it when it is given back, while the lock is still held.
     is_unwanted: AtomicBool,
 }
 
@@ -157,7 +157,8 @@ impl Directory {
         self.is_new.store(false, Ordering::Relaxed);
     }
 
-    /// Nobody wants what is in it: it is removed before it is given back, so that nobody opens it before.
+    /// Nobody wants what is in it: it is removed before it is given back, so that nobody opens it
+    /// before.
     pub(super) fn remove_when_done(&self) {
         self.is_unwanted.store(true, Ordering::Relaxed);
     }
@@ -182,8 +183,8 @@ impl Drop for Directory {
     }
 }
 
-/// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first opening leaves
-/// when it is killed may be there: anything else is somebody's.
+/// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first
+/// opening leaves when it is killed may be there: anything else is somebody's.
 pub(super) fn has_database(dir: &Path) -> Result<bool> {
     let unreadable = |error: std::io::Error| Error::io(format!("cannot be read: {error}"));
     // An error here must not pass for a missing file.

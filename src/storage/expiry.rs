@@ -126,12 +126,13 @@ impl Expiry {
         if now <= latest { latest } else { self.latest.fetch_max(now, Ordering::SeqCst).max(now) }
     }
 
-    /// As `now_ms`, and the clock's time does not count as used.
+    /// As `now_ms`, but the clock's time does not count as used.
     pub(super) fn now_unused_ms(&self) -> u64 {
         self.clock_ms().max(self.latest_ms())
     }
 
-    /// Not beyond what rows can have: one that is stamped earlier than it was made would have expired.
+    /// What the clock says, at most the largest time that a row can store. A row made later would
+    /// be stamped with that, and count as expired.
     fn clock_ms(&self) -> u64 {
         let now = match self.set_now.load(Ordering::Relaxed) {
             0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
@@ -250,8 +251,8 @@ impl Expiry {
         if settled == 0 {
             return Fate::Stay;
         }
-        // RocksDB asks for rows that a snapshot needs, too. In this order: the moment of a scan that
-        // is not seen here yet is not earlier than this time.
+        // RocksDB asks for rows that a snapshot needs, too. In this order: the moment of a scan
+        // that is not seen here yet is not earlier than this time.
         let now = self.now_ms();
         let now = now.min(settled).min(self.oldest_scan.load(Ordering::SeqCst));
         match row::parse(value) {

@@ -83,7 +83,7 @@ pub struct Storage {
 pub struct Seen {
     /// The latest time on record in it, milliseconds since 1970. What came later is not seen.
     pub as_of_ms: u64,
-    /// It was open when it was looked at, in another process or here: there may be more in memory.
+    /// Whether it was open when it was looked at, in another process or here: memory may have more.
     pub is_open_elsewhere: bool,
 }
 
@@ -94,7 +94,7 @@ struct Handle {
     pid: u32,
     /// Given back once the database is closed: dropped after `core`.
     dir: Directory,
-    /// What is open in place of a directory that is only looked at.
+    /// With `read_only`: what is open in place of the storage's own directory.
     likeness: Option<Arc<Likeness>>,
     /// Closing is a call too. Last, so that it ends when everything else is gone.
     closing: Option<Call>,
@@ -135,8 +135,8 @@ impl Storage {
         self.handle.core.groups()
     }
 
-    /// Removes the directory once the storage is closed, before anybody else can open it. One that has
-    /// a group, or cannot be told to have none, stays.
+    /// Removes the directory once the storage is closed, before anybody else can open it. One that
+    /// has a group, or cannot be told to have none, stays.
     pub fn discard_if_empty(self) {
         let is_empty = self.begin_call().is_ok() && self.groups().is_empty();
         if is_empty && self.handle.likeness.is_none() {

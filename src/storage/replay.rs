@@ -188,9 +188,9 @@ impl Core {
     }
 }
 
-/// Makes the calls that the journal of an earlier process has again, and brings them to disk; returns the number of
-/// the last one, or of the inventory, which has `listed`. Of a likeness, `likeness_bytes` is what its last file had when it
-/// was made.
+/// Makes the calls that the journal of an earlier process has again, and brings them to disk;
+/// returns the number of the last one, or of the inventory, which has `listed`. Of a likeness,
+/// `likeness_bytes` is what its last file had when it was made.
 ///
 /// # Errors
 /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.

@@ -23,8 +23,8 @@ const COMPLETE: &str = ".damo-restoring";
 const MOVING: &str = ".damo-restored";
 
 /// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or
-/// there, and this storage has used the time `time`: it does not go back to the checkpoint's, not even
-/// if the process is killed before the documents say so.
+/// there, and this storage has used the time `time`: it does not go back to the checkpoint's, not
+/// even if the process is killed before the documents say so.
 ///
 /// # Errors
 /// `IO`. The storage is as it was.

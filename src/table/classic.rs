@@ -1,6 +1,7 @@
 //! The classic and the counted format of a dump, which online-serving readers parse already: dims
-//! and counts of groups, then rows with their group. A classic header has all groups there can be,
-//! a counted one those there are. docs/formats.md has the bytes.
+//! and counts of groups, then rows with their group. A classic header has a place for each group up
+//! to its width; a counted header lists only the groups that are dumped. docs/formats.md has the
+//! bytes.
 
 use std::path::Path;
 
@@ -19,9 +20,9 @@ const ROW_HEAD: usize = 12;
 /// Which groups a header has.
 #[derive(Clone, Copy)]
 enum Header {
-    /// So many, from group 0 on: classic.
+    /// Classic: this many, from group 0 on.
     Groups(usize),
-    /// Those that are dumped, and how many they are: counted.
+    /// Counted: their number, then those that are dumped.
     Counted,
 }
 

@@ -90,8 +90,8 @@ pub fn open(matches: &ArgMatches) -> Outcome<Storage> {
     Ok(Storage::open_existing(get_path(matches, "DIR")?, ttl, &params)?)
 }
 
-/// As many open files as this process may have: each file of rows that is looked at takes one, so
-/// that it stays when another process merges it away.
+/// Raises the limit of open files as far as this process may. Each SST file that is looked at takes
+/// a descriptor, so that it stays readable when another process merges it away.
 fn raise_limit_of_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,5 @@
-//! `damo`, the command-line tool: looks into storages and serving tables, and does the long work that no trainer is needed for.
+//! `damo`, the command-line tool: looks into storages and serving tables, and does the long work
+//! that no trainer is needed for.
 //!
 //! One file a command: its arguments, then what it does, through the library's Rust interface alone. docs/cli.md is the manual.
 
@@ -55,7 +56,9 @@ const COMMANDS: [Entry; 13] = [
 const ABOUT: &str = "\
 Looks into damo storages and serving tables, dumps, checkpoints, imports and verifies them.
 
-A storage is open in one process at a time: stop its trainer first, or look at a checkpoint.";
+stat, groups, get, rows, verify, checkpoint, and dump in the formats classic and counted open DIR
+read-only: they change nothing in it, and work beside its trainer. Stop the trainer before the other
+commands on a storage: restore, import, compact, and dump --format table.";
 
 const AFTER: &str = "\
 Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not accepted; \
@@ -124,8 +127,8 @@ fn usage(error: &clap::Error) -> i32 {
     if error.use_stderr() { 2 } else { 0 }
 }
 
-/// What is wrong with the arguments, in clap's words: all that comes before its usage. Which
-/// arguments are missing, what would be accepted and what may have been meant have lines of their own.
+/// What is wrong with the arguments, in clap's words: all lines before its usage. Lines of their
+/// own tell which arguments are missing, what would be accepted, and what may have been meant.
 fn in_one_line(rendered: &str) -> String {
     let lines = rendered.lines().map(str::trim);
     let told =

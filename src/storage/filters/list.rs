@@ -54,7 +54,8 @@ impl Copy {
         self.withheld_from.contains(&path_of(filter))
     }
 
-    /// `filter`, of `groups`, has its counts: it waits for these groups no longer.
+    /// Notes that `filter`, of `groups`, has taken the counts: they wait for these groups no
+    /// longer.
     fn note_taken(&mut self, filter: &Filter, groups: &[u16]) {
         if !self.is_taken_by(filter) {
             self.taken_by.push(path_of(filter));

@@ -1,8 +1,9 @@
-//! The filters that the embeddings of a storage have now, so that flushing and checkpoints can take them along.
+//! The filters that the embeddings of a storage have now, so that flushing and checkpoints can take
+//! them along.
 //!
 //! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups
-//! had it (`list`). After a checkpoint was loaded, or opened as a storage, copies wait there until a
-//! filter is attached (`waiting`).
+//! had it (`list`). After a checkpoint was loaded, or opened as a storage, copies wait there until
+//! a filter is attached (`waiting`).
 
 mod list;
 mod waiting;
@@ -49,7 +50,8 @@ impl Filters {
         self.attached.lock().iter().any(|(other, known)| *other != group && is_same(known, filter))
     }
 
-    /// Every filter that is in use with the groups that use it, ascending; the filters by their first group.
+    /// Every filter that is in use with the groups that use it, ascending; the filters by their
+    /// first group.
     pub fn live(&self) -> Vec<(Vec<u16>, Arc<Filter>)> {
         let mut attached: Vec<_> = {
             let attached = self.attached.lock();
@@ -114,8 +116,8 @@ impl Core {
         write_list(&folder, &copies).map_err(failed)
     }
 
-    /// Finds for each filter here its counts in a checkpoint: the copy of the same file, or else one that a common group had. A
-    /// filter whose groups had none there keeps its counts.
+    /// Finds for each filter here its counts in a checkpoint: the copy of the same file, or else
+    /// one that a common group had. A filter whose groups had none there keeps its counts.
     ///
     /// # Errors
     /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.

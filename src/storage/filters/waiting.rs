@@ -1,9 +1,9 @@
 //! Counts that wait for their filter.
 //!
-//! When a checkpoint is loaded, or opened as a storage, a filter of it need not be attached to
-//! anything here: no embedding of its groups is open, or has had its filter set. Its copy is in the
-//! storage's own folder `filters` then, and the first filter that is attached to one of its groups
-//! takes the counts. Checkpoints take along what still waits.
+//! When a checkpoint is loaded, or opened as a storage, a filter of it may not be attached here: no
+//! embedding of its groups is open, or none has had its filter set yet. Then its copy waits in the
+//! storage's own folder `filters`. The first filter that is attached to one of its groups takes the
+//! counts. A checkpoint copies what still waits.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use crate::publish::is_in_storage;
 use crate::storage::{Core, Storage};
 
 impl Storage {
-    /// Keeps checkpoints from being made and loaded while a filter is attached: they have its counts
-    /// as those that wait, or as those of a filter in use. To be taken before the call begins, as they do.
+    /// Keeps checkpoints from being made and loaded while a filter is attached. In a checkpoint its
+    /// counts are either among those that wait or among those of filters in use. Take it before the
+    /// call begins, as checkpoints do.
     ///
     /// # Errors
     /// As [`Storage::begin_call`].
@@ -38,10 +39,12 @@ impl Storage {
 }
 
 impl Core {
-    /// Gives a filter that is about to be attached to a group the counts that wait for it, if any do.
+    /// Gives a filter that is about to be attached to a group the counts that wait for it, if any
+    /// do.
     ///
     /// # Errors
-    /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is a checkpoint's copy. The filter is as it was then, and the counts wait still.
+    /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is in a folder of copies, and
+    /// when it has counts of other groups. The filter is then as it was, and the counts still wait.
     pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         check_is_no_copy(filter)?;
         if self.is_read_only() {
@@ -79,8 +82,8 @@ impl Core {
         self.keep_waiting(copies)
     }
 
-    /// Gives filters that are attached the counts of the checkpoint that was loaded. Those that no
-    /// filter took go on waiting.
+    /// Gives the filters that are attached the counts of the checkpoint that was loaded. Counts
+    /// that no filter took wait.
     ///
     /// # Errors
     /// As [`Filter::publish`]; `CORRUPTION`, `IO`.
@@ -113,7 +116,7 @@ impl Core {
     }
 }
 
-/// Refuses a filter whose file is in a storage's folder of copies: copies are deleted once they are
+/// Refuses a filter whose file is in a folder of copies: damo deletes copies there once they are
 /// taken, and when a checkpoint is loaded.
 fn check_is_no_copy(filter: &Filter) -> Result<()> {
     let path = filter.path();

@@ -12,7 +12,7 @@
 //!                                      f32   weights[dim], then the optimizer's state
 //! ```
 //!
-//! Nothing tells such a file from any other but that its lengths add up to its end, to the byte.
+//! Only its lengths show that a file is one of these: they add up to its end, to the byte.
 
 use std::path::Path;
 
@@ -61,7 +61,8 @@ impl Dims {
 
 impl Checkpoint {
     /// # Errors
-    /// `CORRUPTION` for a count that the file is too short for; `NOT_FOUND`, `INVALID_ARGUMENT`, `IO`.
+    /// `CORRUPTION` for a count that the file is too short for; `NOT_FOUND`, `INVALID_ARGUMENT`,
+    /// `IO`.
     pub(super) fn open(path: &Path) -> Result<Checkpoint> {
         let mut bytes = Bytes::open(path)?;
         let len = bytes.len();

@@ -1,8 +1,8 @@
 //! Import: rows from files of the earlier implementation, so that its users can move.
 //!
-//! The file is read twice: first all of it, to know that it is whole and where its fields are, then
-//! once more for the rows, in batches, so that memory does not grow with the file. What the bytes
-//! are is `checkpoint`'s and `dump`'s; which records fit is `rows`'; how rows get in is `table`'s.
+//! The file is read twice: first as a whole (`survey`), to know that nothing is missing and where
+//! its fields are; then for the rows, in batches, so that memory does not grow with the file.
+//! `checkpoint` and `dump` know the bytes, `rows` knows which records fit, and `table` stores rows.
 
 mod bytes;
 mod checkpoint;
@@ -92,24 +92,26 @@ impl Storage {
         self.import_with(path, &ImportOptions::default(), progress)
     }
 
-    /// Brings in the rows of the file `path`, a checkpoint or a dump that the earlier implementation
-    /// wrote. Their groups must be registered, that is, have been opened in this storage once, with
-    /// the right dim and optimizer. A row that is there is replaced; a checkpoint's update_time and
-    /// update_num are kept; a row of a dump has no updates and the time of the import. A record that
-    /// does not fit is left out, and counted with its reason. Everything that came in is on disk
-    /// when this returns.
+    /// Brings in the rows of the file `path`, a checkpoint or a dump that the earlier
+    /// implementation wrote. Their groups must be registered, that is, have been opened in this
+    /// storage once, with the right dim and optimizer. A row that is there is replaced; a
+    /// checkpoint's update_time and update_num are kept; a row of a dump has no updates and the
+    /// time of the import. A record that does not fit is left out, and counted with its reason.
+    /// Everything that came in is on disk when this returns.
     ///
     /// Nothing is changed before the file has been read through. After an error from then on, or
     /// when the process is killed, a part of the rows may be there; import the file again then.
-    /// Calls go on meanwhile, but what they do to rows of the file may be replaced: train afterwards.
+    /// Calls go on meanwhile, but what they do to rows of the file may be replaced: train
+    /// afterwards.
     ///
     /// `progress` is told now and then how many bytes were read, of how many (twice those of the
     /// file), and ends the import by returning false. It must not use the storage.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, and when no record fits what the
-    /// storage has; `CORRUPTION` for a file that is cut off, has more than it says, or is something
-    /// else, and when no record is sound; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
+    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, and when no record fits what
+    /// the storage has; `CORRUPTION` for a file that is cut off, has more than it says, or is
+    /// something else, and when no record is sound; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`,
+    /// `EXITING`.
     pub fn import_with(
         &self,
         path: impl AsRef<Path>,

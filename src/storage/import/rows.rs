@@ -12,7 +12,8 @@ use crate::storage::table::{ImportBatch, Table};
 /// What stored rows and rows in memory have room for.
 const MAX_TIME: i64 = (1 << 48) - 1;
 const MAX_NUM: i64 = (1 << 56) - 1;
-/// Bytes of rows that are brought in at a time, per group: a part of the cache, within these limits.
+/// Bytes of rows that are brought in at a time, per group: a part of the cache, within these
+/// limits.
 const CACHE_PART: usize = 8;
 const MIN_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH_BYTES: usize = 8 << 20;
@@ -184,8 +185,8 @@ fn target<'a>(
 }
 
 impl Target {
-    /// Adds a row whose floats are there from `start` on. Weights alone get the state with which the
-    /// optimizer goes on from them, as inserted ones do.
+    /// Adds a row whose floats are there from `start` on. Weights alone get the state with which
+    /// the optimizer goes on from them, as inserted ones do.
     fn add(&mut self, time: u64, num: u64, key: i64, start: usize) -> Result<()> {
         let (dim, row_len) = (self.table.dim(), self.table.row_len());
         let batch = &mut self.batch;

@@ -20,7 +20,8 @@ const ALIVE: &str = "alive";
 const UNLOCKED: &str = "alive.new";
 /// The directory in each in which the storage is opened.
 const STORAGE: &str = "storage";
-/// How old a folder without `ALIVE` is that was left: its process was killed while it made or removed it.
+/// A folder without `ALIVE` that is older than this was left: its process was killed while it made
+/// or removed the folder.
 const HALF_MADE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder in the system's folder for temporary files; removed when dropped.
@@ -32,8 +33,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes a folder that only this user may look into, and removes those that processes have left
-    /// which were killed.
+    /// Makes a folder that only this user may look into, and removes those that killed processes
+    /// have left.
     ///
     /// # Errors
     /// `IO`, naming what cannot be made.
@@ -125,7 +126,8 @@ fn open_alive(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
-/// Removes a folder. A process that is killed meanwhile leaves `ALIVE`, unlocked, as long as it can.
+/// Removes a folder. A process that is killed meanwhile leaves `ALIVE`, unlocked, as long as it
+/// can.
 fn remove_alive_last(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;

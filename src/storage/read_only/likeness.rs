@@ -1,4 +1,4 @@
-//! The private directory in which a storage is opened that is only looked at.
+//! The likeness of a storage: the private directory that is opened in place of the storage's own.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};

@@ -1,9 +1,9 @@
 //! Opening a storage only to look at it: not one byte of its directory changes.
 //!
-//! RocksDB's own read-only opening sees neither a journal nor what a process that was killed left
-//! half done, and cannot make checkpoints. So the storage that is opened is a likeness: a private
-//! directory with links to the files of rows and copies of the few small files that opening may
-//! change. Everything that opening has to do is done there, and thrown away at closing.
+//! RocksDB's own read-only opening sees neither a journal nor what a killed process left half done,
+//! and cannot make checkpoints. So damo opens a likeness of the storage: a private directory with
+//! links to the files that opening only reads, and copies of the few small files that it may
+//! change. Everything that opening has to do is done there. Closing removes it.
 
 mod folder;
 mod held;
@@ -23,9 +23,9 @@ use super::{Core, Storage, StorageOptions, begin, directory, restore};
 use crate::error::{Error, Result, Status};
 use crate::regular;
 
-/// How long a storage is looked at again and again that another process makes or changes meanwhile.
+/// How long a look is tried again while another process makes or changes the storage.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a first opening is waited for of which no process is seen: it may have just begun, or
+/// How long to wait for a first opening whose process is not seen: that may have just begun, or
 /// have been killed.
 const BEGINNING: Duration = Duration::from_millis(300);
 /// The longest time between two looks.
@@ -41,9 +41,9 @@ enum Look {
 /// Opens a likeness of `dir`.
 ///
 /// # Errors
-/// `NOT_FOUND` when there is no storage; `BUSY` when another process has been making it, or changing
-/// it too fast, for as long as `PATIENCE`; as [`Storage::open`], with the names of the files in
-/// `dir`; `IO` when there is no room for the likeness.
+/// `NOT_FOUND` when there is no storage; `BUSY` when another process has been making it, or
+/// changing it too fast, for as long as `PATIENCE`; `IO` when there is no room for the likeness; as
+/// [`Storage::open`], with the names of the files in `dir`.
 pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> Result<Storage> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);

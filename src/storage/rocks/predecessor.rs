@@ -1,8 +1,9 @@
 //! Whether a database that damo did not write is one of damo-embedding.
 //!
 //! There a key has 12 bytes, group and key, and a value begins with the same 12. RocksDB cannot
-//! always say so: values may be compressed in a way that this build does not know, or wait to be
-//! merged by an operator that only their program has. So the files' bytes are asked, too.
+//! always read a value: it may be compressed in a way that this build does not know, or wait to be
+//! merged by an operator that only damo-embedding has. So the bytes of the files are looked at,
+//! too.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -12,7 +13,7 @@ use super::INVENTORY;
 use crate::error::{Error, Result};
 use crate::regular;
 
-/// What is said of one, up to what is needed in its place.
+/// How the refusal begins, up to what is needed in place of the directory.
 pub(in crate::storage) const PREDECESSOR: &str = concat!(
     "it holds the rows of damo-embedding, which damo does not read in place: make a checkpoint there ",
     "and bring that in here with `damo import` or damo_storage_import, as docs/migrating.md says",
@@ -25,8 +26,8 @@ const PART: u64 = 64 << 10;
 /// releases of RocksDB that damo-embedding has had.
 const MERGES: [&[u8]; 2] = [b"Merge By TTL", b"TtlMergeOperator"];
 
-/// Refuses a directory whose files show that it is one of damo-embedding. `needed` ends the message.
-/// The directory is only read, and without RocksDB.
+/// Refuses a directory whose files show that it is one of damo-embedding. `needed` ends the
+/// message. The directory is only read, and without RocksDB.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.

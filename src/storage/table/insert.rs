@@ -21,8 +21,9 @@ fn count_of(floats: &[f32]) -> u64 {
 }
 
 impl Table {
-    /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the state with
-    /// which the optimizer goes on from these weights. Of a key given twice the last row counts.
+    /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the state
+    /// with which the optimizer goes on from these weights. Of a key given twice the last row
+    /// counts.
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
@@ -45,8 +46,8 @@ impl Table {
         })
     }
 
-    /// Stores whole rows, `row_len` floats a key, with their update counts. Of a key given twice the
-    /// last row counts.
+    /// Stores whole rows, `row_len` floats a key, with their update counts. Of a key given twice
+    /// the last row counts.
     ///
     /// # Errors
     /// As [`Table::insert`].
@@ -74,8 +75,8 @@ impl Table {
         })
     }
 
-    /// Puts rows in the place of what the keys have; `write` fills one from its floats and returns its
-    /// update count.
+    /// Puts rows in the place of what the keys have; `write` fills one from its floats and returns
+    /// its update count.
     fn replace(
         &self,
         core: &Core,
