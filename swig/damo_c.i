@@ -27,10 +27,11 @@
 #include "damo.h"
 %}
 
-// ---- errors, numbers, arrays --------------------------------------------------------------------
+// ---- errors, numbers, texts, arrays -------------------------------------------------------------
 
 %include "damo_c_errors.i"
 %include "damo_c_numbers.i"
+%include "damo_c_texts.i"
 %include "damo_c_arrays.i"
 
 // ---- handles ------------------------------------------------------------------------------------

@@ -30,6 +30,16 @@ static bool damo_c_failed(void) {
   return damo_c_refused[0] != '\0' || damo_last_error_code() != DAMO_STATUS_OK;
 }
 
+/* Ends text where a character ends, if it was cut off: half of one is no UTF-8. */
+static void damo_c_end_whole(char *text) {
+  size_t end = strlen(text), start = end, bytes;
+  while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) start--;
+  if (start == 0) return;
+  const unsigned char first = (unsigned char)text[--start];
+  bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+  if (end - start < bytes) text[start] = '\0';
+}
+
 /* There until the next failure of this thread. */
 static const char *damo_c_message(void) {
   static DAMO_C_THREAD_LOCAL char message[4096];
@@ -38,6 +48,7 @@ static const char *damo_c_message(void) {
   } else {
     snprintf(message, sizeof message, "%s: %s", damo_status_name(damo_last_error_code()), damo_last_error_message());
   }
+  damo_c_end_whole(message);
   return message;
 }
 
@@ -61,9 +72,40 @@ static int damo_c_kind(void) {
 
 // All in one native call, so that it does not matter on which thread the next one runs.
 #if defined(SWIGJAVA)
-#define DAMO_RAISE SWIG_JavaException(jenv, damo_c_kind(), damo_c_message())
+// A checked exception would have to be declared by every function. And ThrowNew, as SWIG has it, does
+// not take UTF-8.
+%pragma(java) jniclasscode=%{
+  private static void fail(boolean io, boolean argument, boolean memory, byte[] message) {
+    String text = text(message);
+    if (io) throw new java.io.UncheckedIOException(text, new java.io.IOException(text));
+    if (argument) throw new IllegalArgumentException(text);
+    if (memory) throw new OutOfMemoryError(text);
+    throw new RuntimeException(text);
+  }
+%}
+%insert("header") {
+static jbyteArray damo_c_bytes(JNIEnv *jenv, const char *text) {
+  const jsize len = (jsize)strlen(text);
+  jbyteArray bytes = JCALL1(NewByteArray, jenv, len);
+  if (bytes != NULL) JCALL4(SetByteArrayRegion, jenv, bytes, 0, len, (const jbyte *)text);
+  return bytes;
+}
+
+static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message) {
+  const jmethodID fail = JCALL3(GetStaticMethodID, jenv, jcls, "fail", "(ZZZ[B)V");
+  jbyteArray bytes = fail == NULL ? NULL : damo_c_bytes(jenv, message);
+  if (bytes == NULL) return; /* Java has an error of its own. */
+  JCALL6(CallStaticVoidMethod, jenv, jcls, fail, (jboolean)(kind == SWIG_IOError), (jboolean)(kind == SWIG_ValueError),
+         (jboolean)(kind == SWIG_MemoryError), bytes);
+}
+}
+#define DAMO_RAISE damo_c_fail(jenv, jcls, damo_c_kind(), damo_c_message())
 #elif defined(SWIGCSHARP)
 #define DAMO_RAISE SWIG_CSharpException(damo_c_kind(), damo_c_message())
+#elif defined(SWIGRUBY)
+// SWIG_exception would make bytes of the message.
+#define DAMO_RAISE \
+  rb_exc_raise(rb_exc_new_str(SWIG_Ruby_ErrorType(damo_c_kind()), rb_utf8_str_new_cstr(damo_c_message())))
 #elif defined(SWIGLUA)
 // SWIG_exception would put its own argument before the message.
 #define DAMO_RAISE lua_pushstring(L, damo_c_message()); SWIG_fail
@@ -107,3 +149,4 @@ static int damo_c_kind(void) {
 /* The status of the last call that failed on this thread; only right after it. */
 int damo_c_last_error_code(void) { return damo_last_error_code(); }
 %}
+
