@@ -13,6 +13,19 @@
 #endif
 
 %include <typemaps.i>
+#ifdef SWIGJAVA
+// Nothing is written after a failure: there is no value, and JNI forbids it while an exception waits.
+%define DAMO_OUTPUT(TYPE, JNI, CAPITAL)
+%typemap(argout) TYPE *OUTPUT {
+  const JNI value = (JNI)temp$argnum;
+  if (!damo_c_failed()) JCALL4(Set ## CAPITAL ## ArrayRegion, jenv, $input, 0, 1, &value);
+}
+%enddef
+DAMO_OUTPUT(bool, jboolean, Boolean)
+DAMO_OUTPUT(double, jdouble, Double)
+DAMO_OUTPUT(unsigned int, jlong, Long)
+DAMO_OUTPUT(long long, jlong, Long)
+#endif
 %apply bool *OUTPUT { bool *found, bool *admitted };
 %apply double *OUTPUT { double *rate, double *learning_rate };
 %apply unsigned int *OUTPUT { uint32_t *group };

@@ -149,4 +149,16 @@ static const char *damo_c_text(lua_State *L, int index, const char *name) {
 %}
 %typemap(in, checkfn="SWIG_lua_isnilstring") const char * "$1 = ($1_ltype)damo_c_text(L, $input, \"$1_name\");"
 
+#elif defined(SWIGPERL)
+
+%typemap(in, fragment="SWIG_AsCharPtrAndSize") const char * (int res, char *text = NULL, size_t size = 0, int alloc = 0) {
+  res = SWIG_AsCharPtrAndSize($input, &text, &size, &alloc);
+  if (!SWIG_IsOK(res)) SWIG_exception_fail(SWIG_ArgError(res), "$1_name is no string");
+  if (text != NULL && strlen(text) + 1 < size) {
+    SWIG_exception_fail(SWIG_ValueError, "INVALID_ARGUMENT: $1_name has a NUL inside; a string without one is needed");
+  }
+  $1 = ($1_ltype)text;
+}
+%typemap(freearg) const char * "if (alloc$argnum == SWIG_NEWOBJ) free(text$argnum);"
+
 #endif

@@ -56,6 +56,11 @@ public class Train {
     for (long group : new long[] {-1, 1L << 32}) {
       refused(() -> damo_c.damo_embedding_new(null, null, null, DIM, group, null), "group is " + group, "4294967295");
     }
+    long[] step = {7};
+    double[] rate = {0.5};
+    refused(() -> damo_c.damo_embedding_step(null, step), "embedding is NULL");
+    refused(() -> damo_c.damo_optimizer_learning_rate(null, rate), "optimizer is NULL");
+    check(step[0] == 7 && rate[0] == 0.5, "a call that failed has written");
     params.delete();
   }
 
