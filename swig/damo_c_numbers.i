@@ -185,7 +185,8 @@ static uint64_t damo_c_integer(VALUE number, const char *name, long index, int64
   bool fits;
   int sign;
   if (!RB_INTEGER_TYPE_P(number)) {
-    rb_raise(rb_eTypeError, "%s is a %s; an Integer is needed", damo_c_place(&place, name, index), rb_obj_classname(number));
+    rb_raise(rb_eTypeError, "%s is a %s; an Integer is needed", damo_c_place(&place, name, index),
+             rb_obj_classname(number));
   }
   sign = rb_integer_pack(number, words, 2, sizeof *words, 0,
                          INTEGER_PACK_LSWORD_FIRST | INTEGER_PACK_NATIVE_BYTE_ORDER | INTEGER_PACK_2COMP);
@@ -203,7 +204,8 @@ static double damo_c_float(VALUE number, const char *name, long index, int64_t m
   char place[80];
   (void)min, (void)max;
   if (!RTEST(rb_obj_is_kind_of(number, rb_cNumeric))) {
-    rb_raise(rb_eTypeError, "%s is a %s; a number is needed", damo_c_place(&place, name, index), rb_obj_classname(number));
+    rb_raise(rb_eTypeError, "%s is a %s; a number is needed", damo_c_place(&place, name, index),
+             rb_obj_classname(number));
   }
   return NUM2DBL(number);
 }

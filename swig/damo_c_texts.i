@@ -17,7 +17,8 @@ static int damo_c_text(PyObject *object, const char *name, const char **text) {
   if (*text == NULL) {
     if (!PyErr_ExceptionMatches(PyExc_UnicodeError)) return -1;
     PyErr_Clear();
-    PyErr_Format(PyExc_ValueError, "INVALID_ARGUMENT: %s is %A, which is no UTF-8; a str that is is needed", name, object);
+    PyErr_Format(PyExc_ValueError, "INVALID_ARGUMENT: %s is %A, which has no UTF-8; a str that has one is needed",
+                 name, object);
     return -1;
   }
   if (strlen(*text) == (size_t)len) return 0;
@@ -151,8 +152,8 @@ static const char *damo_c_text(lua_State *L, int index, const char *name) {
 
 #elif defined(SWIGPERL)
 
-%typemap(in, fragment="SWIG_AsCharPtrAndSize") const char * (int res, char *text = NULL, size_t size = 0, int alloc = 0) {
-  res = SWIG_AsCharPtrAndSize($input, &text, &size, &alloc);
+%typemap(in, fragment="SWIG_AsCharPtrAndSize") const char * (char *text = NULL, size_t size = 0, int alloc = 0) {
+  const int res = SWIG_AsCharPtrAndSize($input, &text, &size, &alloc);
   if (!SWIG_IsOK(res)) SWIG_exception_fail(SWIG_ArgError(res), "$1_name is no string");
   if (text != NULL && strlen(text) + 1 < size) {
     SWIG_exception_fail(SWIG_ValueError, "INVALID_ARGUMENT: $1_name has a NUL inside; a string without one is needed");
