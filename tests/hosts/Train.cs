@@ -18,7 +18,23 @@ public static class Train {
     Check(false, "it was accepted");
   }
 
+  /// Texts are UTF-8 on every way, and have no NUL.
+  static void CheckArguments() {
+    const string face = "\ud83d\ude00";
+    damo_params bag = damo_c.damo_params_new();
+    damo_c.damo_params_set_str(bag, face, "\u00e4" + face);
+    string json = damo_c.damo_params_to_json(bag);
+    Check(json == "{\"" + face + "\":\"\u00e4" + face + "\"}", json);
+    Refused(() => damo_c.damo_optimizer_new(face, null, null), "'" + face + "'");
+    Refused(() => damo_c.damo_params_set_str(bag, "a\0b", "c"), "INVALID_ARGUMENT: key", "NUL");
+    Refused(() => damo_c.damo_params_set_str(bag, "a", "c\0"), "INVALID_ARGUMENT: value", "NUL");
+    Refused(() => damo_c.damo_params_set_str(bag, face.Substring(1), "c"), "INVALID_ARGUMENT: key", "surrogate");
+    Refused(() => damo_c.damo_params_set_str(bag, null, "c"), "key is NULL");
+    Check(damo_c.damo_params_to_json(bag) == json, "a refused text was taken");
+  }
+
   public static int Main(string[] arguments) {
+    CheckArguments();
     damo_params adamParams = damo_c.damo_params_new(), normalParams = damo_c.damo_params_new();
     damo_params options = damo_c.damo_params_new();
     damo_c.damo_params_set_float(adamParams, "gamma", 0.01);

@@ -1,4 +1,6 @@
 import damo.*;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 
 /** Train DIR [STEPS INDEX HOSTS]: trains through damo_c.i's module for Java, in turns as train.c does. */
 public class Train {
@@ -19,22 +21,55 @@ public class Train {
   }
 
   /** Waits while another host has it open. */
-  static damo_storage open(String dir) throws Exception {
+  static damo_storage open(String dir) throws InterruptedException {
     while (true) {
       try {
         return damo_c.damo_storage_new(dir, 0, null);
-      } catch (Exception error) {
+      } catch (UncheckedIOException error) {
         if (!error.getMessage().startsWith("BUSY")) throw error;
         Thread.sleep(2);
       }
     }
   }
 
-  public static void main(String[] arguments) throws Exception {
+  /** Texts are UTF-8 on every way, have no NUL, and numbers fit. */
+  static void checkArguments() {
+    final String face = "\ud83d\ude00";
+    final damo_params params = damo_c.damo_params_new();
+    damo_c.damo_params_set_str(params, face, "\u00e4" + face);
+    String json = damo_c.damo_params_to_json(params);
+    check(json.equals("{\"" + face + "\":\"\u00e4" + face + "\"}"), json);
+    refused(() -> damo_c.damo_optimizer_new(face, null, null), "'" + face + "'");
+    refused(() -> damo_c.damo_params_set_str(params, "a\0b", "c"), "INVALID_ARGUMENT: key", "NUL");
+    refused(() -> damo_c.damo_params_set_str(params, "a", "c\0"), "INVALID_ARGUMENT: value", "NUL");
+    refused(() -> damo_c.damo_params_set_str(params, face.substring(1), "c"), "INVALID_ARGUMENT: key", "surrogate");
+    refused(() -> damo_c.damo_params_set_str(params, null, "c"), "key is NULL");
+    check(damo_c.damo_params_to_json(params).equals(json), "a refused text was taken");
+    try {
+      damo_c.damo_storage_new("/dev/null/" + face, 0, null);
+      check(false, "/dev/null is a directory");
+    } catch (UncheckedIOException error) {
+      IOException cause = error.getCause();
+      check(error.getMessage().startsWith("IO: ") && error.getMessage().contains("/" + face + "'"), error.getMessage());
+      check(error.getMessage().equals(cause.getMessage()), cause.getMessage());
+    }
+    for (long group : new long[] {-1, 1L << 32}) {
+      refused(() -> damo_c.damo_embedding_new(null, null, null, DIM, group, null), "group is " + group, "4294967295");
+    }
+    long[] step = {7};
+    double[] rate = {0.5};
+    refused(() -> damo_c.damo_embedding_step(null, step), "embedding is NULL");
+    refused(() -> damo_c.damo_optimizer_learning_rate(null, rate), "optimizer is NULL");
+    check(step[0] == 7 && rate[0] == 0.5, "a call that failed has written");
+    params.delete();
+  }
+
+  public static void main(String[] arguments) throws InterruptedException {
     boolean shares = arguments.length > 1;
     long turn = shares ? Long.parseLong(arguments[1]) : STEPS;
     long index = shares ? Long.parseLong(arguments[2]) : 0, hosts = shares ? Long.parseLong(arguments[3]) : 1;
     System.loadLibrary("damo_c");
+    checkArguments();
     damo_params adamParams = damo_c.damo_params_new(), normalParams = damo_c.damo_params_new();
     damo_params options = damo_c.damo_params_new();
     damo_c.damo_params_set_float(adamParams, "gamma", 0.01);

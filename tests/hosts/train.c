@@ -38,11 +38,12 @@ static void behave(const char *manner) {
   }
 }
 
-/* Waits while another host has it open. */
-static damo_storage *open_storage(const char *dir) {
+/* Waits while another host has it open, but not on and on after what has started it was killed. */
+static damo_storage *open_storage(const char *dir, pid_t parent) {
   damo_storage *storage;
   while ((storage = damo_storage_new(dir, 0, NULL)) == NULL) {
     CHECK(damo_last_error_code() == DAMO_STATUS_BUSY);
+    CHECK(getppid() == parent);
     usleep(2000);
   }
   return storage;
@@ -67,6 +68,7 @@ int main(int argc, char **argv) {
   damo_storage *storage;
   damo_embedding *users;
   int64_t step;
+  const pid_t parent = getppid();
   CHECK(argc == 3 || argc == 6);
   if (argc == 6) turns = (struct turns){atoll(argv[3]), atoll(argv[4]), atoll(argv[5])};
   behave(argv[2]);
@@ -76,7 +78,8 @@ int main(int argc, char **argv) {
   adam = damo_optimizer_new("adam", adam_params, NULL);
   normal = damo_initializer_new("random_normal", normal_params);
   for (;;) {
-    storage = open_storage(argv[1]);
+    CHECK(getppid() == parent);
+    storage = open_storage(argv[1], parent);
     users = damo_embedding_new(storage, adam, normal, DIM, 0, options);
     CHECK(users != NULL);
     CHECK_OK(damo_embedding_step(users, &step));

@@ -11,6 +11,15 @@ local function refused(call, ...)
   for _, word in ipairs({...}) do assert(tostring(message):find(word, 1, true), message) end
 end
 
+-- Texts are bytes, and have no NUL.
+local bag = damo.damo_params_new()
+refused(function() damo.damo_params_set_str(bag, "a\0b", "c") end, "key", "NUL at byte 1")
+refused(function() damo.damo_params_set_str(bag, "a", "\0") end, "value", "NUL at byte 0")
+refused(function() damo.damo_params_set_str(bag, nil, "c") end, "key is NULL")
+assert(damo.damo_params_to_json(bag) == "{}", "a refused text was taken")
+damo.damo_params_set_str(bag, "\u{1f600}", "\u{e4}")
+assert(damo.damo_params_to_json(bag) == '{"\u{1f600}":"\u{e4}"}')
+
 local adam_params, normal_params, options = damo.damo_params_new(), damo.damo_params_new(), damo.damo_params_new()
 damo.damo_params_set_float(adam_params, "gamma", 0.01)
 damo.damo_params_set_int(normal_params, "seed", 7)

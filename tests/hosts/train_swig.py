@@ -9,15 +9,66 @@ import damo_c as damo
 DIM, KEYS, ROWS, STEPS, STEPS_A_FLUSH = 8, 200, 1000, 2000, 50
 
 
-def refused(call, *words):
+def refused(call, *words, kind=ValueError):
     try:
         call()
-    except ValueError as error:
+    except kind as error:
         assert all(word in str(error) for word in words), error
     else:
         raise AssertionError("it was accepted")
 
 
+class Index:
+    """An integer as NumPy's are: no int, but with an __index__."""
+
+    def __init__(self, number, dtype="int64"):
+        self.number, self.dtype = number, dtype
+
+    def __index__(self):
+        return self.number
+
+
+def check_arguments():
+    """Texts are UTF-8 and have no NUL; integers are of any kind, and no bools."""
+    bag = damo.damo_params_new()
+    refused(lambda: damo.damo_params_set_str(bag, "a\0b", "c"), "INVALID_ARGUMENT: key", "NUL at byte 1")
+    refused(lambda: damo.damo_params_set_str(bag, "a", "\0"), "INVALID_ARGUMENT: value", "NUL at byte 0")
+    refused(lambda: damo.damo_params_set_str(bag, "\ud800", "c"), "INVALID_ARGUMENT: key", "UTF-8")
+    refused(lambda: damo.damo_params_set_str(bag, None, "c"), "key is NULL")
+    refused(lambda: damo.damo_params_set_str(bag, b"a", "c"), "key is a bytes", kind=TypeError)
+    for wrong in (True, Index(1, "bool"), 1.0, "1", None, 1j):
+        refused(lambda: damo.damo_params_set_int(bag, "a", wrong), "value", "integer", kind=TypeError)
+        refused(lambda: damo.damo_embedding_new(None, None, None, wrong, 0, None), "dim", kind=TypeError)
+    for wrong in (2**63, -(2**63) - 1, Index(2**200)):
+        refused(lambda: damo.damo_params_set_int(bag, "a", wrong), "INVALID_ARGUMENT: value is ", "integer from")
+    for wrong in (-1, 2**32, Index(2**64 + 5)):
+        refused(lambda: damo.damo_embedding_new(None, None, None, DIM, wrong, None), "INVALID_ARGUMENT: group is ")
+    for wrong in (True, Index(1, "bool"), "1", None, 1j):
+        refused(lambda: damo.damo_params_set_float(bag, "a", wrong), "value", "float", kind=TypeError)
+    for wrong in (1, 0.0, "", None, Index(1)):
+        refused(lambda: damo.damo_params_set_bool(bag, "a", wrong), "value", "bool", kind=TypeError)
+    assert damo.damo_params_to_json(bag) == "{}", "a refused argument was taken"
+    damo.damo_params_set_int(bag, "i", Index(-(2**63)))
+    damo.damo_params_set_float(bag, "f", Index(3))
+    damo.damo_params_set_str(bag, "\U0001f600", "\u00e4")
+    assert damo.damo_params_to_json(bag) == '{"f":3.0,"i":-9223372036854775808,"\U0001f600":"\u00e4"}'
+    # A message that is cut off ends with a whole character.
+    for shift in range(4):
+        name = "x" * shift + "\U0001f600" * 2000
+        refused(lambda: damo.damo_storage_new("/dev/null/" + name, 0, None), name[:500], kind=OSError)
+    try:
+        import numpy
+    except ImportError:
+        return
+    damo.damo_params_set_int(bag, "n", numpy.int64(3))
+    damo.damo_params_set_float(bag, "n", numpy.float32(0.5))
+    damo.damo_params_set_bool(bag, "n", numpy.bool_(True))
+    refused(lambda: damo.damo_params_set_int(bag, "n", numpy.bool_(True)), "integer", kind=TypeError)
+    refused(lambda: damo.damo_params_set_int(bag, "n", numpy.float64(3)), "integer", kind=TypeError)
+    refused(lambda: damo.damo_params_set_int(bag, "n", numpy.uint64(2**63)), "value is 9223372036854775808")
+
+
+check_arguments()
 adam_params, normal_params, options = (damo.damo_params_new() for _ in range(3))
 damo.damo_params_set_float(adam_params, "gamma", 0.01)
 damo.damo_params_set_int(normal_params, "seed", 7)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 
 	damo "hosts/damo_c"
@@ -16,7 +17,11 @@ const (
 
 func refused(call func(), words ...string) {
 	defer func() {
-		message := fmt.Sprint(recover())
+		failure := recover()
+		if failure == nil {
+			panic("it was accepted")
+		}
+		message := fmt.Sprint(failure)
 		for _, word := range words {
 			if !strings.Contains(message, word) {
 				panic("not refused as expected: " + message)
@@ -26,7 +31,56 @@ func refused(call func(), words ...string) {
 	call()
 }
 
+// Texts are UTF-8 on every way, have no NUL, and numbers fit.
+func checkArguments() {
+	bag, noEmbedding := damo.Damo_params_new(), damo.SwigcptrDamo_embedding(0)
+	damo.Damo_params_set_str(bag, "\U0001f600", "\u00e4")
+	json := damo.Damo_params_to_json(bag)
+	if json != "{\"\U0001f600\":\"\u00e4\"}" {
+		panic(json)
+	}
+	refused(func() { damo.Damo_params_set_str(bag, "a\x00b", "c") }, "INVALID_ARGUMENT: key", "NUL")
+	refused(func() { damo.Damo_params_set_str(bag, "a", "c\x00") }, "INVALID_ARGUMENT: value", "NUL")
+	if damo.Damo_params_to_json(bag) != json {
+		panic("a refused text was taken")
+	}
+	tooLarge := uint(1) << 32
+	refused(func() { damo.Damo_embedding_delete(noEmbedding, nil) }, "INVALID_ARGUMENT", "NULL")
+	refused(func() { damo.Damo_iterator_new(damo.SwigcptrDamo_storage(0), tooLarge) }, "INVALID_ARGUMENT: group")
+	damo.Damo_params_free(bag)
+}
+
+// The size of the process in memory.
+func resident() int {
+	pages, size := 0, 0
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		_, err = fmt.Sscan(string(statm), &size, &pages)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// A call that fails leaves nothing behind.
+func checkMemory() {
+	const texts, length = 500, 1 << 20
+	bag, text := damo.Damo_params_new(), strings.Repeat("x", length)
+	before := resident()
+	for i := 0; i < texts; i++ {
+		refused(func() { damo.Damo_params_set_str(bag, "", text) }, "INVALID_ARGUMENT", "key")
+	}
+	runtime.GC()
+	if grown := resident() - before; grown > texts*length/2 {
+		panic(fmt.Sprint("calls that failed have left ", grown, " bytes behind"))
+	}
+	damo.Damo_params_free(bag)
+}
+
 func main() {
+	checkArguments()
+	checkMemory()
 	noParams, noScheduler := damo.SwigcptrDamo_params(0), damo.SwigcptrDamo_scheduler(0)
 	adamParams, normalParams, options := damo.Damo_params_new(), damo.Damo_params_new(), damo.Damo_params_new()
 	damo.Damo_params_set_float(adamParams, "gamma", 0.01)
