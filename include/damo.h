@@ -307,7 +307,8 @@ damo_status damo_last_error_code(void);
 /**
  * The message of the last call that failed on this thread, or "" if none has.
  *
- * UTF-8, never NULL, names the function, the argument, its value and what would be accepted. Valid until the
+ * UTF-8, never NULL, names the function, the argument, its value and what would be accepted. A message of more
+ * than 8 KiB lacks its middle, and says so. Valid until the
  * next call that fails on the same thread, or the thread's end; do not free it.
  */
 const char *damo_last_error_message(void);

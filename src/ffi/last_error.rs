@@ -17,11 +17,24 @@ thread_local! {
 /// For threads whose own slot is gone: those that are ending, and the main thread in exit handlers. They share it.
 static LAST_OF_ENDING_THREADS: UntracedMutex<Slot> = UntracedMutex::new(None);
 
+/// A message is at most so long: the process keeps the latest thousands of them (failure.rs).
+const MAX_MESSAGE: usize = 8 << 10;
+
+/// A text without its middle, if it is too long.
+fn shortened(text: String) -> String {
+    if text.len() <= MAX_MESSAGE {
+        return text;
+    }
+    const KEPT: usize = MAX_MESSAGE / 2 - 32;
+    let (head, tail) = (text.floor_char_boundary(KEPT), text.ceil_char_boundary(text.len() - KEPT));
+    format!("{} [{} bytes left out] {}", &text[..head], tail - head, &text[tail..])
+}
+
 /// Remembers a failure of `function`. Only failures come here: success leaves the slot alone.
 pub(super) fn set(function: &str, error: Error) -> Status {
     // Callers' strings cannot hold NUL, but RocksDB's messages may quote stored bytes.
     let text = format!("{function}: {}", error.message()).replace('\0', "\u{fffd}");
-    let message = CString::new(text).unwrap_or_default();
+    let message = CString::new(shortened(text)).unwrap_or_default();
     let number = failure::keep(error.status(), &message);
     with_slot(|slot| *slot = Some((error.status(), message)));
     let status = error.status();
@@ -50,7 +63,8 @@ pub extern "C" fn damo_last_error_code() -> damo_status {
 
 /// The message of the last call that failed on this thread, or "" if none has.
 ///
-/// UTF-8, never NULL, names the function, the argument, its value and what would be accepted. Valid until the
+/// UTF-8, never NULL, names the function, the argument, its value and what would be accepted. A message of more
+/// than 8 KiB lacks its middle, and says so. Valid until the
 /// next call that fails on the same thread, or the thread's end; do not free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_message() -> *const c_char {
@@ -76,4 +90,25 @@ pub extern "C" fn damo_last_error_clear() {
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_status_name(status: i32) -> *const c_char {
     Status::from_code(status).map_or(c"UNKNOWN", Status::name).as_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_keep_both_ends() {
+        let short = "x".repeat(MAX_MESSAGE);
+        assert_eq!(shortened(short.clone()), short);
+        // Characters of two bytes, at both parities.
+        for head in ["head", "heads"] {
+            let text = format!("{head}{}, tail", "\u{e9}".repeat(50_000));
+            let message = shortened(text.clone());
+            assert!(message.len() <= MAX_MESSAGE && message.len() > MAX_MESSAGE - 64, "{}", message.len());
+            let (start, rest) = message.split_once(" [").unwrap();
+            let (left_out, end) = rest.split_once(" bytes left out] ").unwrap();
+            assert!(text.starts_with(start) && text.ends_with(end), "{message}");
+            assert_eq!(start.len() + left_out.parse::<usize>().unwrap() + end.len(), text.len());
+        }
+    }
 }
