@@ -22,6 +22,7 @@
 #include <exception>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -33,6 +34,8 @@
 #include "damo.h"
 
 namespace damo {
+
+class keys_view;
 
 // A call that failed: what() is damo's message.
 class error : public std::runtime_error {
@@ -84,6 +87,69 @@ class span {
   std::size_t size_ = 0;
 };
 
+namespace detail {
+
+template <class T>
+inline constexpr bool is_integer = std::is_integral_v<T> && !std::is_same_v<std::remove_cv_t<T>, bool> &&
+                                   sizeof(T) <= sizeof(std::int64_t);
+
+// Whether T can stand for an integer of the type To: every integral type but bool, enumerations that convert, and
+// classes that convert without narrowing. Not floats, which would be cut, and not {}, which would be 0.
+template <class T, class To, class = void>
+struct stands_for : std::bool_constant<is_integer<T> || (std::is_enum_v<T> && std::is_convertible_v<T, To>)> {};
+template <class T, class To>
+struct stands_for<T, To, std::enable_if_t<std::is_class_v<T>, std::void_t<decltype(To{std::declval<const T&>()})>>>
+    : std::is_convertible<const T&, To> {};
+
+// An argument that is a key. Unsigned ones keep their bits.
+class key {
+ public:
+  template <class T, class = std::enable_if_t<stands_for<T, std::int64_t>::value>>
+  constexpr key(const T& value) noexcept(!std::is_class_v<T>) : value_(static_cast<std::int64_t>(value)) {}
+  constexpr std::int64_t get() const noexcept { return value_; }
+
+ private:
+  friend class damo::keys_view;
+  std::int64_t value_;
+};
+static_assert(sizeof(key) == sizeof(std::int64_t) && std::is_standard_layout_v<key>);
+
+template <class T>
+constexpr bool is_negative([[maybe_unused]] T value) noexcept {
+  if constexpr (std::is_signed_v<T>) {
+    return value < 0;
+  } else {
+    return false;
+  }
+}
+
+// An argument that is a number of the type To. One that To cannot hold is refused, and not cut.
+template <class To>
+class number {
+ public:
+  template <class T, class = std::enable_if_t<stands_for<T, To>::value>>
+  constexpr number(const T& value) : value_(static_cast<To>(value)) {
+    if constexpr (is_integer<T>) {
+      if (static_cast<T>(value_) != value || is_negative(value_) != is_negative(value)) {
+        throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                    "damo: an integer is " + std::to_string(value) + "; " +
+                        std::to_string(std::numeric_limits<To>::min()) + " to " +
+                        std::to_string(std::numeric_limits<To>::max()) + " is needed");
+      }
+    }
+  }
+  constexpr To get() const noexcept { return value_; }
+
+ private:
+  To value_;
+};
+using group_number = number<std::uint32_t>;
+using count_number = number<std::uint32_t>;
+using signed_number = number<std::int64_t>;
+using size_number = number<std::size_t>;
+
+}  // namespace detail
+
 // A view of keys: integers of 64 bits, whatever their type is called. Unsigned ones keep their bits.
 class keys_view {
   template <class T>
@@ -102,8 +168,9 @@ class keys_view {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winit-list-lifetime"
 #endif
-  // From {1, 2, 3}, within one full expression.
-  keys_view(std::initializer_list<std::int64_t> list) noexcept : data_(list.begin()), size_(list.size()) {}
+  // From {1, 2, 3} of integers of any types, within one full expression.
+  keys_view(std::initializer_list<detail::key> list) noexcept
+      : data_(list.size() == 0 ? nullptr : &list.begin()->value_), size_(list.size()) {}
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 #pragma GCC diagnostic pop
 #endif
@@ -281,8 +348,8 @@ class initializer {
   explicit initializer(const detail::text& name, const params& p = {})
       : handle_(damo_initializer_new(name.c_str(), p.get())) {}
 
-  void fill(std::uint32_t group, std::int64_t key, span<float> weights) const {
-    detail::check(damo_initializer_fill(get(), group, key, weights.data(), weights.size()));
+  void fill(detail::group_number group, detail::key key, span<float> weights) const {
+    detail::check(damo_initializer_fill(get(), group.get(), key.get(), weights.data(), weights.size()));
   }
 
   const damo_initializer* get() const { return handle_.get(); }
@@ -296,9 +363,9 @@ class scheduler {
   explicit scheduler(const detail::text& name, const params& p = {})
       : handle_(damo_scheduler_new(name.c_str(), p.get())) {}
 
-  double rate(double learning_rate, std::int64_t step) const {
+  double rate(double learning_rate, detail::signed_number step) const {
     double rate = 0;
-    detail::check(damo_scheduler_rate(get(), learning_rate, step, &rate));
+    detail::check(damo_scheduler_rate(get(), learning_rate, step.get(), &rate));
     return rate;
   }
 
@@ -316,16 +383,16 @@ class optimizer {
       : handle_(damo_optimizer_new(name.c_str(), p.get(), s.get())) {}
 
   // Floats of a row of dim weights: the weights and the optimizer's state.
-  std::size_t row_len(std::size_t dim) const {
+  std::size_t row_len(detail::size_number dim) const {
     std::size_t row_len = 0;
-    detail::check(damo_optimizer_row_len(get(), dim, &row_len));
+    detail::check(damo_optimizer_row_len(get(), dim.get(), &row_len));
     return row_len;
   }
 
   // One gradient on a row that the caller keeps; step counts the gradients the row has had before.
-  void apply(span<float> row, span<const float> gradient, std::int64_t step) const {
+  void apply(span<float> row, span<const float> gradient, detail::signed_number step) const {
     detail::check(
-        damo_optimizer_apply(get(), row.data(), row.size(), gradient.data(), gradient.size(), step));
+        damo_optimizer_apply(get(), row.data(), row.size(), gradient.data(), gradient.size(), step.get()));
   }
 
   double learning_rate() const {
@@ -351,30 +418,45 @@ inline std::int64_t key_hash(const char* chars) { return key_hash(std::string(de
 
 // A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
 class filter {
+  template <class T>
+  using if_key = std::enable_if_t<detail::stands_for<T, std::int64_t>::value>;
+  template <class T>
+  using if_number = std::enable_if_t<detail::stands_for<T, std::uint32_t>::value>;
+
  public:
   explicit filter(const params& p) : handle_(damo_filter_new(p.get())) {}
 
-  void add(std::uint32_t group, std::int64_t key, std::uint32_t num = 1) const {
-    detail::check(damo_filter_add(get(), group, key, num));
+  // num to how often a key of group was seen, or each of many. A key and a number are templates: {} is neither.
+  template <class Key, class = if_key<Key>>
+  void add(detail::group_number group, const Key& key) const {
+    add(group, key, 1);
   }
-  void add(std::uint32_t group, keys_view keys, std::uint32_t num = 1) const {
-    detail::check(damo_filter_add_batch(get(), group, keys.data(), keys.size(), num));
+  template <class Key, class Num, class = if_key<Key>, class = if_number<Num>>
+  void add(detail::group_number group, const Key& key, const Num& num) const {
+    detail::check(damo_filter_add(get(), group.get(), detail::key(key).get(), detail::count_number(num).get()));
+  }
+  void add(detail::group_number group, keys_view keys) const { add(group, keys, 1); }
+  template <class Num, class = if_number<Num>>
+  void add(detail::group_number group, keys_view keys, const Num& num) const {
+    detail::check(
+        damo_filter_add_batch(get(), group.get(), keys.data(), keys.size(), detail::count_number(num).get()));
+  }
+  // A count for each key.
+  void add(detail::group_number group, keys_view keys, span<const std::uint32_t> nums) const {
+    detail::check(
+        damo_filter_add_counts(get(), group.get(), keys.data(), keys.size(), nums.data(), nums.size()));
   }
 
   // True once the key was added as often as the parameter count says.
-  bool check(std::uint32_t group, std::int64_t key) const {
+  bool check(detail::group_number group, detail::key key) const {
     bool admitted = false;
-    detail::check(damo_filter_check(get(), group, key, &admitted));
+    detail::check(damo_filter_check(get(), group.get(), key.get(), &admitted));
     return admitted;
   }
   // admitted, one byte a key, becomes 1 or 0.
-  // A count for each key.
-  void add(std::uint32_t group, keys_view keys, span<const std::uint32_t> nums) const {
-    detail::check(damo_filter_add_counts(get(), group, keys.data(), keys.size(), nums.data(), nums.size()));
-  }
-  void check(std::uint32_t group, keys_view keys, span<std::uint8_t> admitted) const {
-    detail::check(
-        damo_filter_check_batch(get(), group, keys.data(), keys.size(), admitted.data(), admitted.size()));
+  void check(detail::group_number group, keys_view keys, span<std::uint8_t> admitted) const {
+    detail::check(damo_filter_check_batch(get(), group.get(), keys.data(), keys.size(), admitted.data(),
+                                          admitted.size()));
   }
 
   // Returns once what was added would survive the machine losing power.
@@ -406,8 +488,8 @@ struct imported {
 
 class storage {
  public:
-  explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0, const params& options = {})
-      : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds, options.get())) {}
+  explicit storage(const detail::text& data_dir, detail::signed_number ttl_seconds = 0, const params& options = {})
+      : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds.get(), options.get())) {}
 
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
@@ -464,9 +546,9 @@ class storage {
   }
 
   // Counts the rows there are now by reading them all.
-  std::uint64_t row_count(std::uint32_t group = all_groups) const {
+  std::uint64_t row_count(detail::group_number group = all_groups) const {
     std::uint64_t rows = 0;
-    detail::check(damo_storage_row_count(get(), group, &rows));
+    detail::check(damo_storage_row_count(get(), group.get(), &rows));
     return rows;
   }
   // Reads everything that is stored and compares every checksum; returns the number of rows, or throws CORRUPTION.
@@ -518,7 +600,8 @@ struct record {
 //     for (const damo::record& row : damo::row_iterator(storage)) ...
 class row_iterator {
  public:
-  explicit row_iterator(const storage& s, std::uint32_t group = all_groups) : handle_(damo_iterator_new(s.get(), group)) {}
+  explicit row_iterator(const storage& s, detail::group_number group = all_groups)
+      : handle_(damo_iterator_new(s.get(), group.get())) {}
 
   // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it was.
   bool next(record& row) {
@@ -575,11 +658,11 @@ using iterator = row_iterator;
 // One group of a storage. Keeps its storage open.
 class embedding {
  public:
-  embedding(const storage& s, const optimizer& o, const initializer& i, std::size_t dim, std::uint32_t group = 0,
-            const params& options = {})
-      : handle_(damo_embedding_new(s.get(), o.get(), i.get(), dim, group, options.get())),
-        dim_(dim),
-        row_len_(o.row_len(dim)) {
+  embedding(const storage& s, const optimizer& o, const initializer& i, detail::size_number dim,
+            detail::group_number group = 0, const params& options = {})
+      : handle_(damo_embedding_new(s.get(), o.get(), i.get(), dim.get(), group.get(), options.get())),
+        dim_(dim.get()),
+        row_len_(o.row_len(dim.get())) {
     detail::check(damo_embedding_group(get(), &group_));
   }
 
@@ -639,13 +722,13 @@ class embedding {
   }
 
   // Throws NOT_FOUND when the key has no row.
-  damo::record record(std::int64_t key) const {
+  damo::record record(detail::key key) const {
     damo::record row;
     row.group = group_;
-    row.key = key;
+    row.key = key.get();
     row.dim = dim_;
     row.data.resize(row_len_);
-    detail::check(damo_embedding_record(get(), key, &row.update_time, &row.update_num, row.data.data(),
+    detail::check(damo_embedding_record(get(), key.get(), &row.update_time, &row.update_num, row.data.data(),
                                         row.data.size()));
     return row;
   }
@@ -660,7 +743,7 @@ class embedding {
     detail::check(damo_embedding_step(get(), &step));
     return step;
   }
-  void set_step(std::int64_t step) const { detail::check(damo_embedding_set_step(get(), step)); }
+  void set_step(detail::signed_number step) const { detail::check(damo_embedding_set_step(get(), step.get())); }
 
   const damo_embedding* get() const { return handle_.get(); }
 
@@ -683,11 +766,12 @@ class table {
   }
 
   // Weights of keys, dim floats a key; keys without a row read as zeros.
-  void lookup(std::uint32_t group, keys_view keys, span<float> weights) const {
-    detail::check(damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
+  void lookup(detail::group_number group, keys_view keys, span<float> weights) const {
+    detail::check(damo_table_lookup(get(), group.get(), keys.data(), keys.size(), weights.data(), weights.size(),
+                                    nullptr));
   }
   // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
-  void lookup(std::uint32_t group, keys_view keys, span<float> weights,
+  void lookup(detail::group_number group, keys_view keys, span<float> weights,
               span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
@@ -695,22 +779,22 @@ class table {
                       std::to_string(keys.size()) + " keys; one byte a key is needed");
     }
     detail::check(
-        damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
+        damo_table_lookup(get(), group.get(), keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
   }
-  std::vector<float> lookup(std::uint32_t group, keys_view keys) const {
+  std::vector<float> lookup(detail::group_number group, keys_view keys) const {
     std::vector<float> weights(keys.size() * dim(group));
     lookup(group, keys, weights);
     return weights;
   }
 
-  std::size_t dim(std::uint32_t group) const {
+  std::size_t dim(detail::group_number group) const {
     std::size_t dim = 0;
-    detail::check(damo_table_dim(get(), group, &dim));
+    detail::check(damo_table_dim(get(), group.get(), &dim));
     return dim;
   }
-  std::uint64_t rows(std::uint32_t group) const {
+  std::uint64_t rows(detail::group_number group) const {
     std::uint64_t rows = 0;
-    detail::check(damo_table_rows(get(), group, &rows));
+    detail::check(damo_table_rows(get(), group.get(), &rows));
     return rows;
   }
   // Where in the life of its storage the table was taken.
