@@ -1,12 +1,14 @@
-// damo for C++17: owning handles, exceptions that carry status and message, views instead of pointer and length.
+// damo for C++17: owning handles, exceptions that carry status and message, views instead of
+// pointer and length.
 //
-// Header-only, over damo.h, which documents every call. Handles can be moved, not copied, and destroyed in any
-// order. Calls on a const object may come from many threads at once.
+// Header-only, over damo.h, which documents every call. Handles can be moved, not copied, and
+// destroyed in any order. Calls on a const object may come from many threads at once.
 //
 //     damo::storage storage("/data/tables");
 //     damo::optimizer adam("adam", {{"gamma", 0.01}});
 //     damo::initializer normal("random_normal", {{"stddev", 0.01}});
-//     damo::embedding users(storage, adam, normal, /*dim=*/16, /*group=*/0, {{"duplicates", "sum"}});
+//     damo::embedding users(storage, adam, normal, /*dim=*/16, /*group=*/0,
+//                           {{"duplicates", "sum"}});
 //     users.lookup(keys, weights);
 //     users.apply_gradients(keys, gradients);
 
@@ -22,6 +24,7 @@
 #include <exception>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -34,32 +37,37 @@
 
 namespace damo {
 
+class keys_view;
+
 // A call that failed: what() is damo's message.
 class error : public std::runtime_error {
  public:
-  error(damo_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+  error(damo_status status, const std::string& message)
+      : std::runtime_error(message), status_(status) {}
   damo_status status() const noexcept { return status_; }
 
  private:
   damo_status status_;
 };
 
-// A view of elements that somebody else owns; made from a vector, an array, or a pointer and a count.
+// A view of elements that somebody else owns; made from a vector, an array, or a pointer and a
+// count.
 template <class T>
 class span {
  public:
   constexpr span() noexcept = default;
   constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  // A temporary may be read within one full expression. What is written to one is lost, so that is
-  // refused, unless the temporary is a view: its elements live elsewhere.
-  template <class Container,
-            class = std::enable_if_t<
-                std::is_convertible_v<decltype(std::data(std::declval<Container&>())), T*> &&
-                (std::is_const_v<T> || std::is_lvalue_reference_v<Container> ||
-                 std::is_convertible_v<decltype(std::data(std::declval<const Container&>())),
-                                       T*>) &&
-                !std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span>>>
-  constexpr span(Container&& container) noexcept : data_(std::data(container)), size_(std::size(container)) {}
+  // A temporary may be read within one full expression; writing to one would be lost, unless it is
+  // a view itself, whose elements can be written to even if it is const.
+  template <
+      class Container,
+      class = std::enable_if_t<
+          std::is_convertible_v<decltype(std::data(std::declval<Container&>())), T*> &&
+          (std::is_const_v<T> || std::is_lvalue_reference_v<Container> ||
+           std::is_convertible_v<decltype(std::data(std::declval<const Container&>())), T*>) &&
+          !std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span>>>
+  constexpr span(Container&& container) noexcept
+      : data_(std::data(container)), size_(std::size(container)) {}
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 #pragma GCC diagnostic push
@@ -85,7 +93,77 @@ class span {
   std::size_t size_ = 0;
 };
 
-// A view of keys: integers of any type of 64 bits. Unsigned ones keep their bits.
+namespace detail {
+
+template <class T>
+inline constexpr bool is_integer =
+    std::is_integral_v<T> && !std::is_same_v<std::remove_cv_t<T>, bool> &&
+    sizeof(T) <= sizeof(std::int64_t);
+
+// Whether T can stand for an integer of the type To: every integral type but bool, enumerations
+// that convert, and classes that convert without narrowing. Not floats, which would be cut, and not
+// {}, which would be 0.
+template <class T, class To, class = void>
+struct stands_for
+    : std::bool_constant<is_integer<T> || (std::is_enum_v<T> && std::is_convertible_v<T, To>)> {};
+template <class T, class To>
+struct stands_for<
+    T, To,
+    std::enable_if_t<std::is_class_v<T>, std::void_t<decltype(To{std::declval<const T&>()})>>>
+    : std::is_convertible<const T&, To> {};
+
+// An argument that is a key. Unsigned ones keep their bits.
+class key {
+ public:
+  template <class T, class = std::enable_if_t<stands_for<T, std::int64_t>::value>>
+  constexpr key(const T& value) noexcept(!std::is_class_v<T>)
+      : value_(static_cast<std::int64_t>(value)) {}
+  constexpr std::int64_t get() const noexcept { return value_; }
+
+ private:
+  friend class damo::keys_view;
+  std::int64_t value_;
+};
+static_assert(sizeof(key) == sizeof(std::int64_t) && std::is_standard_layout_v<key>);
+
+template <class T>
+constexpr bool is_negative([[maybe_unused]] T value) noexcept {
+  if constexpr (std::is_signed_v<T>) {
+    return value < 0;
+  } else {
+    return false;
+  }
+}
+
+// An argument that is a number of the type To. One that To cannot hold is refused, and not cut.
+template <class To>
+class number {
+ public:
+  template <class T, class = std::enable_if_t<stands_for<T, To>::value>>
+  constexpr number(const T& value) : value_(static_cast<To>(value)) {
+    if constexpr (is_integer<T>) {
+      if (static_cast<T>(value_) != value || is_negative(value_) != is_negative(value)) {
+        throw error(DAMO_STATUS_INVALID_ARGUMENT,
+                    "damo: an integer is " + std::to_string(value) + "; " +
+                        std::to_string(std::numeric_limits<To>::min()) + " to " +
+                        std::to_string(std::numeric_limits<To>::max()) + " is needed");
+      }
+    }
+  }
+  constexpr To get() const noexcept { return value_; }
+
+ private:
+  To value_;
+};
+using group_number = number<std::uint32_t>;
+using count_number = number<std::uint32_t>;
+using signed_number = number<std::int64_t>;
+using size_number = number<std::size_t>;
+
+}  // namespace detail
+
+// A view of keys: integers of 64 bits, whatever their type is called. Unsigned ones keep their
+// bits.
 class keys_view {
   template <class T>
   static constexpr bool is_key = std::is_integral_v<T> && sizeof(T) == sizeof(std::int64_t);
@@ -105,9 +183,9 @@ class keys_view {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winit-list-lifetime"
 #endif
-  // From {1, 2, 3}, within one full expression.
-  keys_view(std::initializer_list<std::int64_t> list) noexcept
-      : data_(list.begin()), size_(list.size()) {}
+  // From {1, 2, 3} of integers of any types, within one full expression.
+  keys_view(std::initializer_list<detail::key> list) noexcept
+      : data_(list.size() == 0 ? nullptr : &list.begin()->value_), size_(list.size()) {}
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 #pragma GCC diagnostic pop
 #endif
@@ -128,14 +206,13 @@ inline void check(damo_status status) {
   if (status != DAMO_STATUS_OK) throw error(status, damo_last_error_message());
 }
 
-// A string for C. It is not NULL, which getenv may return, and has no NUL inside, where C would cut
-// it.
+// A string for C: not NULL, as what getenv gives may be, and without a NUL inside, where C would
+// cut it.
 class text {
  public:
   text(const char* chars) : text_(chars == nullptr ? "" : chars) {
-    if (chars == nullptr) {
+    if (chars == nullptr)
       throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: a string is NULL; one is needed");
-    }
   }
   // std::string, and what converts to it, such as a path.
   template <class String,
@@ -162,7 +239,8 @@ class handle {
   explicit handle(T* raw) : raw_(raw) {
     if (raw == nullptr) throw error(damo_last_error_code(), damo_last_error_message());
   }
-  // Where the C interface takes NULL for a default, a handle that was moved away must not pass for one.
+  // Where the C interface takes NULL for a default, a handle that was moved away must not pass for
+  // one.
   T* get() const {
     if (raw_ == nullptr) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: an object is used after it was moved from");
@@ -177,8 +255,8 @@ class handle {
   std::unique_ptr<T, deleter> raw_;
 };
 
-// What C is given as a progress function. Nothing that the caller's own throws may cross C: it is kept, the call is
-// cancelled, and it goes on from where the call was made.
+// What C is given as a progress function. Nothing that the caller's own throws may cross C: it is
+// kept, the call is cancelled, and it goes on from where the call was made.
 template <class Progress>
 class told {
  public:
@@ -220,7 +298,8 @@ class value {
   value(Bool v) : v_(v) {}
   value(const char* v) : v_(std::string(detail::text(v).c_str())) {}
   value(std::string v) : v_(std::move(v)) {}
-  template <class Number, class = std::enable_if_t<std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>>>
+  template <class Number,
+            class = std::enable_if_t<std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>>>
   value(Number v) : v_(number(v)) {}
   const std::variant<bool, std::int64_t, double, std::string>& get() const noexcept { return v_; }
 
@@ -233,7 +312,8 @@ class value {
       if constexpr (std::is_unsigned_v<Number> && sizeof(Number) >= sizeof(std::int64_t)) {
         if (v > static_cast<Number>(INT64_MAX)) {
           throw error(DAMO_STATUS_INVALID_ARGUMENT,
-                      "damo::value: " + std::to_string(v) + " is given; an integer up to 2^63 - 1 is needed");
+                      "damo::value: " + std::to_string(v) +
+                          " is given; an integer up to 2^63 - 1 is needed");
         }
       }
       return static_cast<std::int64_t>(v);
@@ -243,7 +323,8 @@ class value {
   std::variant<bool, std::int64_t, double, std::string> v_;
 };
 
-// Parameters of whatever is being made: damo::params{{"gamma", 0.01}, {"seed", 42}, {"duplicates", "sum"}}.
+// Parameters of whatever is being made: damo::params{{"gamma", 0.01}, {"seed", 42}, {"duplicates",
+// "sum"}}.
 class params {
  public:
   params() : handle_(damo_params_new()) {}
@@ -290,8 +371,9 @@ class initializer {
   explicit initializer(const detail::text& name, const params& p = {})
       : handle_(damo_initializer_new(name.c_str(), p.get())) {}
 
-  void fill(std::uint32_t group, std::int64_t key, span<float> weights) const {
-    detail::check(damo_initializer_fill(get(), group, key, weights.data(), weights.size()));
+  void fill(detail::group_number group, detail::key key, span<float> weights) const {
+    detail::check(
+        damo_initializer_fill(get(), group.get(), key.get(), weights.data(), weights.size()));
   }
 
   const damo_initializer* get() const { return handle_.get(); }
@@ -305,9 +387,9 @@ class scheduler {
   explicit scheduler(const detail::text& name, const params& p = {})
       : handle_(damo_scheduler_new(name.c_str(), p.get())) {}
 
-  double rate(double learning_rate, std::int64_t step) const {
+  double rate(double learning_rate, detail::signed_number step) const {
     double rate = 0;
-    detail::check(damo_scheduler_rate(get(), learning_rate, step, &rate));
+    detail::check(damo_scheduler_rate(get(), learning_rate, step.get(), &rate));
     return rate;
   }
 
@@ -325,16 +407,16 @@ class optimizer {
       : handle_(damo_optimizer_new(name.c_str(), p.get(), s.get())) {}
 
   // Floats of a row of dim weights: the weights and the optimizer's state.
-  std::size_t row_len(std::size_t dim) const {
+  std::size_t row_len(detail::size_number dim) const {
     std::size_t row_len = 0;
-    detail::check(damo_optimizer_row_len(get(), dim, &row_len));
+    detail::check(damo_optimizer_row_len(get(), dim.get(), &row_len));
     return row_len;
   }
 
   // One gradient on a row that the caller keeps; step counts the gradients the row has had before.
-  void apply(span<float> row, span<const float> gradient, std::int64_t step) const {
-    detail::check(
-        damo_optimizer_apply(get(), row.data(), row.size(), gradient.data(), gradient.size(), step));
+  void apply(span<float> row, span<const float> gradient, detail::signed_number step) const {
+    detail::check(damo_optimizer_apply(get(), row.data(), row.size(), gradient.data(),
+                                       gradient.size(), step.get()));
   }
 
   double learning_rate() const {
@@ -342,7 +424,9 @@ class optimizer {
     detail::check(damo_optimizer_learning_rate(get(), &rate));
     return rate;
   }
-  void set_learning_rate(double rate) const { detail::check(damo_optimizer_set_learning_rate(get(), rate)); }
+  void set_learning_rate(double rate) const {
+    detail::check(damo_optimizer_set_learning_rate(get(), rate));
+  }
 
   const damo_optimizer* get() const { return handle_.get(); }
 
@@ -361,33 +445,50 @@ inline std::int64_t key_hash(const char* chars) {
   return key_hash(std::string(detail::text(chars).c_str()));
 }
 
-// A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen often enough.
+// A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen
+// often enough.
 class filter {
+  template <class T>
+  using if_key = std::enable_if_t<detail::stands_for<T, std::int64_t>::value>;
+  template <class T>
+  using if_number = std::enable_if_t<detail::stands_for<T, std::uint32_t>::value>;
+
  public:
   explicit filter(const params& p) : handle_(damo_filter_new(p.get())) {}
 
-  void add(std::uint32_t group, std::int64_t key, std::uint32_t num = 1) const {
-    detail::check(damo_filter_add(get(), group, key, num));
+  // num to how often a key of group was seen, or each of many. A key and a number are templates: {}
+  // is neither.
+  template <class Key, class = if_key<Key>>
+  void add(detail::group_number group, const Key& key) const {
+    add(group, key, 1);
   }
-  void add(std::uint32_t group, keys_view keys, std::uint32_t num = 1) const {
-    detail::check(damo_filter_add_batch(get(), group, keys.data(), keys.size(), num));
+  template <class Key, class Num, class = if_key<Key>, class = if_number<Num>>
+  void add(detail::group_number group, const Key& key, const Num& num) const {
+    detail::check(damo_filter_add(get(), group.get(), detail::key(key).get(),
+                                  detail::count_number(num).get()));
+  }
+  void add(detail::group_number group, keys_view keys) const { add(group, keys, 1); }
+  template <class Num, class = if_number<Num>>
+  void add(detail::group_number group, keys_view keys, const Num& num) const {
+    detail::check(damo_filter_add_batch(get(), group.get(), keys.data(), keys.size(),
+                                        detail::count_number(num).get()));
+  }
+  // A count for each key.
+  void add(detail::group_number group, keys_view keys, span<const std::uint32_t> nums) const {
+    detail::check(damo_filter_add_counts(get(), group.get(), keys.data(), keys.size(), nums.data(),
+                                         nums.size()));
   }
 
   // True once the key was added as often as the parameter count says.
-  bool check(std::uint32_t group, std::int64_t key) const {
+  bool check(detail::group_number group, detail::key key) const {
     bool admitted = false;
-    detail::check(damo_filter_check(get(), group, key, &admitted));
+    detail::check(damo_filter_check(get(), group.get(), key.get(), &admitted));
     return admitted;
   }
-  // A count for each key.
-  void add(std::uint32_t group, keys_view keys, span<const std::uint32_t> nums) const {
-    detail::check(damo_filter_add_counts(get(), group, keys.data(), keys.size(), nums.data(),
-                                         nums.size()));
-  }
   // admitted, one byte a key, becomes 1 or 0.
-  void check(std::uint32_t group, keys_view keys, span<std::uint8_t> admitted) const {
-    detail::check(
-        damo_filter_check_batch(get(), group, keys.data(), keys.size(), admitted.data(), admitted.size()));
+  void check(detail::group_number group, keys_view keys, span<std::uint8_t> admitted) const {
+    detail::check(damo_filter_check_batch(get(), group.get(), keys.data(), keys.size(),
+                                          admitted.data(), admitted.size()));
   }
 
   // Returns once what was added would survive the machine losing power.
@@ -401,7 +502,8 @@ class filter {
 
 // As a group: all groups.
 inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
-// As an embedding's group: the one with the name that its options have, as in {{"name", "user"}}; a new one, if need be.
+// As an embedding's group: the one with the name that its options have, as in {{"name", "user"}}; a
+// new one, if need be.
 inline constexpr std::uint32_t group_by_name = DAMO_GROUP_BY_NAME;
 
 // What a dump has done.
@@ -419,9 +521,9 @@ struct imported {
 
 class storage {
  public:
-  explicit storage(const detail::text& data_dir, std::int64_t ttl_seconds = 0,
+  explicit storage(const detail::text& data_dir, detail::signed_number ttl_seconds = 0,
                    const params& options = {})
-      : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds, options.get())) {}
+      : handle_(damo_storage_new(data_dir.c_str(), ttl_seconds.get(), options.get())) {}
 
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
@@ -456,8 +558,8 @@ class storage {
                                                   &done.removed));
     return done;
   }
-  // progress(rows, rows_estimate) is called now and then on this thread; it cancels the dump by returning false, which
-  // throws CANCELLED, or by throwing, which comes out here.
+  // progress(rows, rows_estimate) is called now and then on this thread; it cancels the dump by
+  // returning false, which throws CANCELLED, or by throwing, which comes out here.
   template <class Progress,
             class = std::enable_if_t<std::is_invocable_v<Progress&, std::uint64_t, std::uint64_t>>>
   damo::dumped dump(const detail::text& path, const params& condition, Progress&& progress) const {
@@ -479,19 +581,21 @@ class storage {
   }
 
   // Counts the rows there are now by reading them all.
-  std::uint64_t row_count(std::uint32_t group = all_groups) const {
+  std::uint64_t row_count(detail::group_number group = all_groups) const {
     std::uint64_t rows = 0;
-    detail::check(damo_storage_row_count(get(), group, &rows));
+    detail::check(damo_storage_row_count(get(), group.get(), &rows));
     return rows;
   }
-  // Reads everything that is stored and compares every checksum; returns the number of rows, or throws CORRUPTION.
+  // Reads everything that is stored and compares every checksum; returns the number of rows, or
+  // throws CORRUPTION.
   std::uint64_t verify() const {
     std::uint64_t rows = 0;
     detail::check(damo_storage_verify(get(), &rows));
     return rows;
   }
 
-  // The groups, their names and what they were opened with, and the checkpoint, as JSON: see damo_storage_describe.
+  // The groups, their names and what they were opened with, and the checkpoint, as JSON: see
+  // damo_storage_describe.
   std::string describe() const {
     std::string text;
     std::size_t length = 0;
@@ -527,23 +631,24 @@ struct record {
   std::vector<float> data;  // dim weights, then the optimizer's state
 };
 
-// Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps its storage open. For
-// one thread at a time.
+// Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps
+// its storage open. For one thread at a time.
 //
 //     for (const damo::record& row : damo::row_iterator(storage)) ...
 class row_iterator {
  public:
-  explicit row_iterator(const storage& s, std::uint32_t group = all_groups)
-      : handle_(damo_iterator_new(s.get(), group)) {}
+  explicit row_iterator(const storage& s, detail::group_number group = all_groups)
+      : handle_(damo_iterator_new(s.get(), group.get())) {}
 
-  // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it was.
+  // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it
+  // was.
   bool next(record& row) {
     bool found = false;
     record read;
     const float* data = nullptr;
     std::size_t data_len = 0;
-    detail::check(damo_iterator_next(get(), &found, &read.group, &read.key, &read.update_time, &read.update_num,
-                                     &read.dim, &data, &data_len));
+    detail::check(damo_iterator_next(get(), &found, &read.group, &read.key, &read.update_time,
+                                     &read.update_num, &read.dim, &data, &data_len));
     if (!found) return false;
     read.data = std::move(row.data);
     read.data.assign(data, data + data_len);
@@ -585,17 +690,18 @@ class row_iterator {
   detail::handle<damo_iterator, damo_iterator_free> handle_;
   record row_;
 };
-// The same; its name is ambiguous after `using namespace` for both damo and std.
+// The same; ambiguous where both damo and std are used as a whole.
 using iterator = row_iterator;
 
 // One group of a storage. Keeps its storage open.
 class embedding {
  public:
-  embedding(const storage& s, const optimizer& o, const initializer& i, std::size_t dim, std::uint32_t group = 0,
-            const params& options = {})
-      : handle_(damo_embedding_new(s.get(), o.get(), i.get(), dim, group, options.get())),
-        dim_(dim),
-        row_len_(o.row_len(dim)) {
+  embedding(const storage& s, const optimizer& o, const initializer& i, detail::size_number dim,
+            detail::group_number group = 0, const params& options = {})
+      : handle_(
+            damo_embedding_new(s.get(), o.get(), i.get(), dim.get(), group.get(), options.get())),
+        dim_(dim.get()),
+        row_len_(o.row_len(dim.get())) {
     detail::check(damo_embedding_group(get(), &group_));
   }
 
@@ -604,7 +710,8 @@ class embedding {
 
   // Weights of keys, dim floats a key; missing rows are created.
   void lookup(keys_view keys, span<float> weights) const {
-    detail::check(damo_embedding_lookup(get(), keys.data(), keys.size(), weights.data(), weights.size()));
+    detail::check(
+        damo_embedding_lookup(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
   std::vector<float> lookup(keys_view keys) const {
     std::vector<float> weights(keys.size() * dim_);
@@ -614,18 +721,19 @@ class embedding {
 
   // As lookup, but creates nothing; keys without a row read as zeros.
   void peek(keys_view keys, span<float> weights) const {
-    detail::check(
-        damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
+    detail::check(damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(),
+                                      weights.size(), nullptr));
   }
   // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
   void peek(keys_view keys, span<float> weights, span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
-                  "damo::embedding::peek: found has " + std::to_string(found.size()) + " bytes and keys has " +
-                      std::to_string(keys.size()) + " keys; one byte a key is needed");
+                  "damo::embedding::peek: found has " + std::to_string(found.size()) +
+                      " bytes and keys has " + std::to_string(keys.size()) +
+                      " keys; one byte a key is needed");
     }
-    detail::check(
-        damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
+    detail::check(damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(),
+                                      weights.size(), found.data()));
   }
 
   void apply_gradients(keys_view keys, span<const float> gradients) const {
@@ -633,18 +741,20 @@ class embedding {
                                                  gradients.size()));
   }
 
-  // Brings rows into memory in the background, for a trainer that knows its next batch; returns at once.
+  // Brings rows into memory in the background, for a trainer that knows its next batch; returns at
+  // once.
   void prefetch(keys_view keys) const {
     detail::check(damo_embedding_prefetch(get(), keys.data(), keys.size()));
   }
 
   // Stores pretrained weights as fresh rows, replacing what is there.
   void insert(keys_view keys, span<const float> weights) const {
-    detail::check(damo_embedding_insert(get(), keys.data(), keys.size(), weights.data(), weights.size()));
+    detail::check(
+        damo_embedding_insert(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
 
-  // Stores whole rows, as record reads them: weights and the optimizer's state. update_nums has
-  // their update counts, or is empty: all are 0.
+  // Stores whole rows, weights and the optimizer's state as record gives them, with their update
+  // counts, or none.
   void insert_records(keys_view keys, span<const float> rows,
                       span<const std::int64_t> update_nums = {}) const {
     detail::check(damo_embedding_insert_records(get(), keys.data(), keys.size(), rows.data(),
@@ -658,20 +768,24 @@ class embedding {
   }
 
   // Throws NOT_FOUND when the key has no row.
-  damo::record record(std::int64_t key) const {
+  damo::record record(detail::key key) const {
     damo::record row;
     row.group = group_;
-    row.key = key;
+    row.key = key.get();
     row.dim = dim_;
     row.data.resize(row_len_);
-    detail::check(damo_embedding_record(get(), key, &row.update_time, &row.update_num, row.data.data(),
-                                        row.data.size()));
+    detail::check(damo_embedding_record(get(), key.get(), &row.update_time, &row.update_num,
+                                        row.data.data(), row.data.size()));
     return row;
   }
 
   // Only keys that were looked up often enough get rows from now on; nullptr: all do.
-  void set_filter(const filter& f) const { detail::check(damo_embedding_set_filter(get(), f.get())); }
-  void set_filter(std::nullptr_t) const { detail::check(damo_embedding_set_filter(get(), nullptr)); }
+  void set_filter(const filter& f) const {
+    detail::check(damo_embedding_set_filter(get(), f.get()));
+  }
+  void set_filter(std::nullptr_t) const {
+    detail::check(damo_embedding_set_filter(get(), nullptr));
+  }
 
   // The group's global step: apply_gradients calls so far.
   std::int64_t step() const {
@@ -679,7 +793,9 @@ class embedding {
     detail::check(damo_embedding_step(get(), &step));
     return step;
   }
-  void set_step(std::int64_t step) const { detail::check(damo_embedding_set_step(get(), step)); }
+  void set_step(detail::signed_number step) const {
+    detail::check(damo_embedding_set_step(get(), step.get()));
+  }
 
   const damo_embedding* get() const { return handle_.get(); }
 
@@ -702,34 +818,36 @@ class table {
   }
 
   // Weights of keys, dim floats a key; keys without a row read as zeros.
-  void lookup(std::uint32_t group, keys_view keys, span<float> weights) const {
-    detail::check(damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), nullptr));
+  void lookup(detail::group_number group, keys_view keys, span<float> weights) const {
+    detail::check(damo_table_lookup(get(), group.get(), keys.data(), keys.size(), weights.data(),
+                                    weights.size(), nullptr));
   }
   // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
-  void lookup(std::uint32_t group, keys_view keys, span<float> weights,
+  void lookup(detail::group_number group, keys_view keys, span<float> weights,
               span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
-                  "damo::table::lookup: found has " + std::to_string(found.size()) + " bytes and keys has " +
-                      std::to_string(keys.size()) + " keys; one byte a key is needed");
+                  "damo::table::lookup: found has " + std::to_string(found.size()) +
+                      " bytes and keys has " + std::to_string(keys.size()) +
+                      " keys; one byte a key is needed");
     }
-    detail::check(
-        damo_table_lookup(get(), group, keys.data(), keys.size(), weights.data(), weights.size(), found.data()));
+    detail::check(damo_table_lookup(get(), group.get(), keys.data(), keys.size(), weights.data(),
+                                    weights.size(), found.data()));
   }
-  std::vector<float> lookup(std::uint32_t group, keys_view keys) const {
+  std::vector<float> lookup(detail::group_number group, keys_view keys) const {
     std::vector<float> weights(keys.size() * dim(group));
     lookup(group, keys, weights);
     return weights;
   }
 
-  std::size_t dim(std::uint32_t group) const {
+  std::size_t dim(detail::group_number group) const {
     std::size_t dim = 0;
-    detail::check(damo_table_dim(get(), group, &dim));
+    detail::check(damo_table_dim(get(), group.get(), &dim));
     return dim;
   }
-  std::uint64_t rows(std::uint32_t group) const {
+  std::uint64_t rows(detail::group_number group) const {
     std::uint64_t rows = 0;
-    detail::check(damo_table_rows(get(), group, &rows));
+    detail::check(damo_table_rows(get(), group.get(), &rows));
     return rows;
   }
   // Where in the life of its storage the table was taken.

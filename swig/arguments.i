@@ -66,9 +66,26 @@ bool has_elements(const Py_buffer &view, Py_ssize_t size, const char *kinds) {
   return view.itemsize == size && *format != '\0' && format[1] == '\0' && std::strchr(kinds, *format) != nullptr;
 }
 
+// Whether one of its classes has the name, such as NumPy's, which this module does not import.
+bool is_a(PyObject *value, const char *name) {
+  PyObject *classes = Py_TYPE(value)->tp_mro;
+  for (Py_ssize_t place = 0; classes != nullptr && place < PyTuple_GET_SIZE(classes); ++place) {
+    PyObject *one = PyTuple_GET_ITEM(classes, place);
+    if (PyType_Check(one) && std::strcmp(reinterpret_cast<PyTypeObject *>(one)->tp_name, name) == 0) return true;
+  }
+  return false;
+}
+
+// numpy.ma's: a class that is written in Python has no module in its name here.
+bool is_masked(PyObject *value) { return is_a(value, "MaskedArray"); }
+
 // Gets hold of the array, or says what is needed.
 void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t size, const char *kinds, int max_ndim,
           bool writable, const char *needed) {
+  if (is_masked(object)) {
+    PyErr_Format(PyExc_TypeError, "%s is a masked array; %s is needed", name.c_str(), needed);
+    throw Raised();
+  }
   if (PyObject_GetBuffer(object, view, PyBUF_RECORDS_RO) != 0) {
     view->obj = nullptr;
     PyErr_Clear();
@@ -128,16 +145,6 @@ void require_one_row(const char *name, Py_ssize_t rows) {
   raise_argument(name + " is " + text_of(PyObject_Str(number)) + "; an integer from " + min + " to " + max + " is needed");
 }
 
-// Whether one of its classes has the name, such as NumPy's, which this module does not import.
-bool is_a(PyObject *value, const char *name) {
-  PyObject *classes = Py_TYPE(value)->tp_mro;
-  for (Py_ssize_t place = 0; classes != nullptr && place < PyTuple_GET_SIZE(classes); ++place) {
-    PyObject *one = PyTuple_GET_ITEM(classes, place);
-    if (PyType_Check(one) && std::strcmp(reinterpret_cast<PyTypeObject *>(one)->tp_name, name) == 0) return true;
-  }
-  return false;
-}
-
 bool is_numpy_bool(PyObject *value) { return is_a(value, "numpy.bool_") || is_a(value, "numpy.bool"); }
 
 // True or False of any library: those have an __index__, too, and are no numbers here.
@@ -154,7 +161,7 @@ bool is_bool(PyObject *value) {
 
 // Python's int of an integer of any kind, such as numpy.int64, but not of a bool: a new reference.
 PyObject *index_of(const std::string &name, PyObject *object) {
-  PyObject *number = PyIndex_Check(object) && !is_bool(object) ? PyNumber_Index(object) : nullptr;
+  PyObject *number = PyIndex_Check(object) && !is_bool(object) && !is_masked(object) ? PyNumber_Index(object) : nullptr;
   if (number == nullptr) {
     if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) throw Raised();
     PyErr_Clear();
@@ -187,6 +194,13 @@ int64_t key_of(const std::string &name, PyObject *object) {
   return overflow > 0 ? static_cast<int64_t>(bits) : value;
 }
 
+// A str that has no UTF-8, such as half of a surrogate pair.
+[[noreturn]] void raise_unicode(const std::string &name) {
+  if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw Raised();
+  PyErr_Clear();
+  raise_argument(name + " cannot be written as UTF-8");
+}
+
 // Lives as long as the object does.
 const char *c_string(const std::string &name, PyObject *object) {
   if (!PyUnicode_Check(object)) {
@@ -195,11 +209,21 @@ const char *c_string(const std::string &name, PyObject *object) {
   }
   Py_ssize_t length = 0;
   const char *text = PyUnicode_AsUTF8AndSize(object, &length);
-  if (text == nullptr) throw Raised();
+  if (text == nullptr) raise_unicode(name);
   if (static_cast<size_t>(length) != std::strlen(text)) {
     raise_argument(name + " has a NUL inside; a str without is needed");
   }
   return text;
+}
+
+// A path: a str, bytes, or what leads to one; a new reference to bytes.
+PyObject *path_bytes(const std::string &name, PyObject *object) {
+  PyObject *bytes = nullptr;
+  if (PyUnicode_FSConverter(object, &bytes)) return bytes;
+  if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) raise_unicode(name);
+  if (!PyErr_ExceptionMatches(PyExc_ValueError)) throw Raised();
+  PyErr_Clear();
+  raise_argument(name + " has a NUL inside; a path without is needed");
 }
 
 // numpy.float32 and the like. Decimal and Fraction convert to float, too, and are not taken for one.
@@ -251,7 +275,7 @@ PyObject *zeros(size_t length) {
 
 %typemap(in) const char *path (PyObject *bytes = nullptr), const char *data_dir (PyObject *bytes = nullptr),
   const char *base (PyObject *bytes = nullptr), const char *increment (PyObject *bytes = nullptr) {
-  if (!PyUnicode_FSConverter($input, &bytes)) SWIG_fail;
+  DAMO_CONVERT(bytes = path_bytes(argument_name("$symname", "$1_name"), $input))
   $1 = PyBytes_AS_STRING(bytes);
 }
 %typemap(freearg) const char *path, const char *data_dir, const char *base, const char *increment "Py_XDECREF(bytes$argnum);"

@@ -1,8 +1,10 @@
 // What releases of damo-embedding took and new code should not rely on: accepted with a warning, in
 // Python, by classes that take the places of those above. The rules are the package's:
-// dropin_rules.i and dropin_served.i are links to its files.
+// dropin_config.i, dropin_old_files.i, dropin_rules.i and dropin_served.i are links to its files.
 
 %include "dropin_rules.i"
+%include "dropin_old_files.i"
+%include "dropin_config.i"
 %include "dropin_served.i"
 
 %pythoncode %{
@@ -31,9 +33,7 @@ class PyInitializer(_Initializer):
         init = super().__init__
         if params is None:
             params = _bag(_default("PyInitializer", "zeros"))
-        if not isinstance(params, Parameters):
-            init(params)
-            return
+        _typed(params, Parameters, "params")
         _make(lambda initializer: init(_bag(initializer)), initializer=_values(params))
 
 
@@ -44,10 +44,9 @@ class PyOptimizer(_Optimizer):
         init = super().__init__
         if op_params is None:
             op_params = _bag(_default("PyOptimizer", "sgd", gamma=1e-3))
-        bags = [op_params] if scheduler_params is None else [op_params, scheduler_params]
-        if not all(isinstance(bag, Parameters) for bag in bags):
-            init(*bags)
-            return
+        _typed(op_params, Parameters, "op_params")
+        if scheduler_params is not None:
+            _typed(scheduler_params, Parameters, "scheduler_params")
         schedule = None if scheduler_params is None else _schedule(_values(scheduler_params))
 
         def build(optimizer, scheduler):
@@ -81,6 +80,7 @@ class PyFilter(_Filter):
         if self._passes_all:
             _pass_all()
         else:
+            _typed(params, Parameters, "params")
             super().__init__(params)
 
     def check(self, *group_and_key, **named):
@@ -109,14 +109,14 @@ class PyStorage(_Storage):
             second = _datetime.timedelta(seconds=1)
             ttl = ttl // second if ttl < 0 * second else -(-ttl // second)
         super().__init__(data_dir, ttl)
-        self._old_files = _OldFiles()
+        self._old_files = _OldFiles(_warn)
 
     def dump(self, path, condition=None):
         """dump(path[, condition]): writes the weights of all rows, as they are at one moment, to a
         file for serving. condition: format ("classic", see write_as), expire_days, min_count, group,
         and what else damo_storage_dump takes."""
-        if condition is not None and not isinstance(condition, Parameters):
-            super().dump(path, condition)
+        if condition is not None:
+            _typed(condition, Parameters, "condition")
         write = super().dump
         values = {} if condition is None else _values(condition)
         _dump(lambda revised: write(path, _bag(revised)), values, NotFoundError)
@@ -153,6 +153,11 @@ class PyEmbedding(_Embedding):
     __doc__ = _Embedding.__doc__
 
     def __init__(self, storage, optimizer, initializer, dim, group=0):
+        _typed(storage, PyStorage, "storage")
+        _typed(optimizer, PyOptimizer, "optimizer")
+        _typed(initializer, PyInitializer, "initializer")
+        if hasattr(group, "__index__") and not _is_bool(group):
+            storage._old_files.opening(group.__index__())
         super().__init__(storage, optimizer, initializer, dim, group)
         storage._old_files.opened(group.__index__(), storage._bring_in)
 
@@ -182,6 +187,7 @@ class PyEmbedding(_Embedding):
 class PyDamo(_Served):
     __doc__ = _Served.__doc__
     _parts = (Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding)
+    _read = staticmethod(_configuration)
     _warn = staticmethod(_warn)
     _is_bool = staticmethod(_is_bool)
 

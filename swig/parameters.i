@@ -32,7 +32,7 @@ PyObject *plain_value(const char *key, PyObject *value) {
   } else if (is_float(value)) {
     const double number = PyFloat_AsDouble(value);
     plain = number == -1 && PyErr_Occurred() ? nullptr : PyFloat_FromDouble(number);
-  } else if (PyIndex_Check(value) && !is_bool(value)) {
+  } else if (PyIndex_Check(value) && !is_bool(value) && !is_masked(value)) {
     plain = PyNumber_Index(value);
   }
   // Of the failures only this one is for the user to read; NumPy's arrays look like numbers until they are asked.

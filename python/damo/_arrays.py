@@ -21,6 +21,30 @@ def _describe(value: Any) -> str:
     return f"{type(value).__name__}"
 
 
+def of_buffer(value: Any) -> Any:
+    """An array over the memory of a buffer, such as array.array and memoryview; other values as they are."""
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        view = memoryview(value)
+        # The two that NumPy has no dtype for.
+        if view.format in ("n", "N"):
+            view = view.cast("B").cast("q" if view.format == "n" else "Q")
+        return np.asarray(view)
+    except (TypeError, ValueError, BufferError):
+        return value
+
+
+def _refuse_mask(values: Any, what: str, remedy: str) -> None:
+    """Raises TypeError for a masked array, also within sequences: what its mask hides would be used."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"damo: {what} is a masked array; give {remedy}")
+    if isinstance(values, (list, tuple)):
+        for value in values:
+            if isinstance(value, (list, tuple, np.ma.MaskedArray)):
+                _refuse_mask(value, what, remedy)
+
+
 def is_bool(value: Any) -> bool:
     """Whether it is True or False of any library. They have an __index__, and are no numbers here."""
     if isinstance(value, (bool, np.bool_)):
@@ -33,9 +57,9 @@ def is_bool(value: Any) -> bool:
 def index(value: Any, what: str) -> int:
     """Python's int of an integer of any kind: int, NumPy's, whatever has __index__.
 
-    Raises TypeError for anything else: bool, Decimal, Fraction, complex, every float.
+    Raises TypeError for anything else: bool, Decimal, Fraction, complex, every float, what is masked.
     """
-    if not is_bool(value):
+    if not is_bool(value) and not isinstance(value, np.ma.MaskedArray):
         try:
             return operator.index(value)
         except TypeError:
@@ -89,6 +113,7 @@ def _has_bool(values: Any) -> bool:
 
 def _integers(values: Any, what: str) -> np.ndarray:
     """values as an array of an integer dtype, or of Python's ints if no dtype has room for all."""
+    _refuse_mask(values, what, f"its {what} that are not masked ({what}.compressed())")
     array = np.asarray(values)
     if array.dtype.kind in "iu" and not isinstance(values, np.ndarray) and _has_bool(values):
         raise TypeError(f"damo: {what} must be integers, and there is a bool among them")
@@ -107,8 +132,6 @@ def keys(values: Any) -> np.ndarray:
     int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers are converted, and sequences too.
     Raises TypeError for anything but integers.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError("damo: keys is a masked array; give its keys that are not masked (keys.compressed())")
     array = _integers(values, "keys")
     if array.dtype == np.int64 or array.dtype == np.uint64:
         return np.require(array, requirements=["C", "A"]).view(np.int64).reshape(array.shape)
@@ -136,6 +159,7 @@ def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writab
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"damo: {what} must be a numpy.ndarray of float32, not {_describe(array)}")
+    _refuse_mask(array, what, f"{what}.data, or what {what}.filled makes of it")
     if array.dtype != np.float32:
         raise TypeError(f"damo: {what} must have dtype float32, not {array.dtype}; it is not converted silently")
     if array.shape not in shapes:
@@ -153,7 +177,11 @@ def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writab
 
 
 def strict_keys(array: Any) -> np.ndarray:
-    """keys of the drop-in classes: a one-dimensional contiguous int64 or uint64 array, never copied."""
+    """keys of the drop-in classes: a one-dimensional contiguous int64 or uint64 array, never copied.
+
+    The result is over the memory of a buffer, and array itself otherwise.
+    """
+    array = of_buffer(array)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"damo: keys must be a numpy.ndarray of int64, not {_describe(array)}")
     if array.dtype != np.int64 and array.dtype != np.uint64:
@@ -172,5 +200,8 @@ def strict_keys(array: Any) -> np.ndarray:
 
 
 def strict_rows(array: Any, what: str, rows: int, dim: int, *, writable: bool = False) -> np.ndarray:
-    """weights and gradients of the drop-in classes: rows x dim floats, flat or as a matrix."""
-    return floats(array, what, ((rows * dim,), (rows, dim)), writable=writable)
+    """weights and gradients of the drop-in classes: rows x dim floats, flat or as a matrix.
+
+    The result is over the memory of a buffer, and array itself otherwise.
+    """
+    return floats(of_buffer(array), what, ((rows * dim,), (rows, dim)), writable=writable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ._params import Params
 from .initializers import Initializer
 from .optimizers import Optimizer
 from .schedulers import Scheduler
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class Parameters:
@@ -44,8 +47,7 @@ class Parameters:
 
 def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
     """The parameter "name", which says what is to be made, and the others."""
-    if not isinstance(params, Parameters):
-        raise TypeError(f"damo: {what} must be a damo.Parameters, not {type(params).__name__}")
+    rules._typed(params, Parameters, what)
     values = dict(params._values)
     name = values.pop("name", None)
     if not isinstance(name, str):
@@ -56,13 +58,10 @@ def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
     return name, values
 
 
-def _make(cls: Any, name: str, values: dict[str, Any], **more: Any) -> Any:
-    # A parameter may be called as an argument of ours, and is the library's to judge then.
+def _make(cls: Any, name: str, values: dict[str, Any], *more: Any) -> Any:
+    # Not by keywords: a parameter may be called as an argument of ours.
     made = cls.__new__(cls)
-    clash = {"self", "name", *more} & set(values)
-    if clash:
-        raise InvalidArgumentError(f"damo: {sorted(clash)[0]!r} is not a parameter of {name!r}")
-    made.__init__(name, **values, **more)
+    made._open(name, values, *more)
     return made
 
 
@@ -93,12 +92,18 @@ class PyInitializer:
             lambda initializer: _make(Initializer, name, initializer), initializer=values
         )
 
-    def call(self, w: np.ndarray) -> None:
-        """Fills w, contiguous writable float32, as the row of group 0 and key 0."""
-        if isinstance(w, np.ndarray) and w.ndim != 1 and w.flags.c_contiguous:
-            _arrays.floats(w, "w", (w.shape,), writable=True)
-            w = w.reshape(-1)
-        self._initializer.fill(w)
+    def call(self, w: np.ndarray | Buffer) -> None:
+        """Fills w, all of it as the row of group 0 and key 0.
+
+        w: contiguous writable float32 with one dimension or two.
+        """
+        row = _arrays.of_buffer(w)
+        if getattr(row, "dtype", None) == np.float32 and row.ndim not in (1, 2):
+            raise InvalidArgumentError(
+                f"damo: w has shape {row.shape}; it must have one dimension or two"
+            )
+        _arrays.floats(row, "w", (getattr(row, "shape", ()),), writable=True)
+        self._initializer.fill(np.asarray(row).reshape(-1))
 
 
 class PyOptimizer:
@@ -112,20 +117,21 @@ class PyOptimizer:
         name, values = _named(op_params, "op_params", "optimizer")
         scheduler = None if scheduler_params is None else _scheduler(scheduler_params)
         self._optimizer: Optimizer = rules._make(
-            lambda optimizer: _make(Optimizer, name, optimizer, scheduler=scheduler),
+            lambda optimizer: _make(Optimizer, name, optimizer, scheduler),
             optimizer=values,
         )
 
     def call(
         self,
-        w: np.ndarray,
-        gds: np.ndarray,
+        w: np.ndarray | Buffer,
+        gds: np.ndarray | Buffer,
         step: SupportsIndex = 0,
         *,
         global_step: SupportsIndex | None = None,
     ) -> None:
         """Applies gds to w, in place: weights, then the optimizer's state, zeros at first."""
-        self._optimizer.apply(w, gds, rules._step(step, global_step))
+        row, gradients = _arrays.of_buffer(w), _arrays.of_buffer(gds)
+        self._optimizer.apply(row, gradients, rules._step(step, global_step))
 
 
 class PyFilter:
@@ -135,12 +141,11 @@ class PyFilter:
     """
 
     def __init__(self, params: Parameters | None = None) -> None:
-        if params is not None and not isinstance(params, Parameters):
-            raise TypeError(f"damo: params must be a damo.Parameters, not {type(params).__name__}")
         self._filter: Filter | None = None
         if params is None:
             rules._pass_all()
             return
+        rules._typed(params, Parameters, "params")
         made = Filter.__new__(Filter)
         made._open(params._values)
         self._filter = made

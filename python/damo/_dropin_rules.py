@@ -12,6 +12,7 @@ import array
 import os
 import re
 import sys
+import threading
 import time
 import warnings
 
@@ -23,6 +24,10 @@ _RELEASES: dict[str, dict[str, object]] = {
     **{f"1.1.{number}": {"format": "counted"} for number in range(13)},
 }
 _dump_defaults: dict[str, object] = {}
+
+# Checkpoints that threads are making. Their directories are not there yet.
+_being_made: set[str] = set()
+_naming = threading.Lock()
 
 
 def write_as(release):
@@ -42,7 +47,10 @@ def write_as(release):
 
 
 def _warn(message):
-    """Warns at the line that called a drop-in class, however deep this is."""
+    """Warns at the line that called a drop-in class, however deep this is.
+
+    Where warnings are errors this raises, so it comes before the work that it is about.
+    """
     ours, frame, level = __name__.split(".")[0], sys._getframe(1), 3
     while (
         frame.f_back is not None
@@ -147,6 +155,18 @@ def _is_bool(value):
     return isinstance(value, bool) or kind == "b" or is_foreign
 
 
+def _typed(value, cls, what):
+    """Raises TypeError for an object of another class than the drop-in class cls."""
+    if not isinstance(value, cls):
+        raise TypeError(f"damo: {what} must be a damo.{cls.__name__}, not {type(value).__name__}")
+
+
+def _no_mask(values, what, remedy):
+    """Raises TypeError for a masked array: what its mask hides would be used."""
+    if hasattr(values, "mask") and hasattr(values, "compressed"):
+        raise TypeError(f"damo: {what} is a masked array; give {remedy}")
+
+
 def _keys(values):
     """A list, a tuple, a range or an array of short integers as int64; other keys as they are."""
     if isinstance(values, (list, tuple, range)):
@@ -157,8 +177,7 @@ def _keys(values):
             return values
         _warn(f"keys are a {type(values).__name__}; make them a NumPy array of int64 once")
         return array.array("q", [key - 2**64 if key >= 2**63 else key for key in numbers])
-    if getattr(values, "mask", None) is not None:
-        raise TypeError("damo: keys is a masked array; give its keys.compressed()")
+    _no_mask(values, "keys", "keys.compressed()")
     dtype = getattr(values, "dtype", None)
     # Not str(dtype): it imports, which cannot be done while the interpreter ends.
     if (
@@ -194,20 +213,38 @@ def _dump(write, values, not_found):
     except not_found:
         if "group" not in values or "since" in values:
             raise
-    empty = {name: value for name, value in values.items() if name != "group"}
-    # No row was updated so often.
-    result = write(dict(empty, min_count=2**63 - 1))
     _warn(
         f"group {values['group']} is not there, so the dump is empty; "
         "open the group first, or leave it out"
     )
-    return result
+    empty = {name: value for name, value in values.items() if name != "group"}
+    # No row was updated so often.
+    return write(dict(empty, min_count=2**63 - 1))
+
+
+def _is_path(path):
+    """Whether the system can have it for a path."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _reserved(path):
+    """path-MILLISECONDS, which is not there and which no other thread is making."""
+    stamp = int(time.time() * 1000)
+    with _naming:
+        while f"{path}-{stamp}" in _being_made or os.path.lexists(f"{path}-{stamp}"):
+            stamp += 1
+        made = f"{path}-{stamp}"
+        _being_made.add(made)
+    return made
 
 
 def _checkpoint(write, path):
     """Makes a checkpoint path-MILLISECONDS, as the releases did, and path a link to it."""
     given, path = path, os.fsdecode(path).rstrip(os.sep)
-    if not path:
+    if not path or not _is_path(path):
         # Nothing, or the root: a name behind it would be somewhere else.
         return write(given)
     name = os.path.basename(path)
@@ -216,86 +253,36 @@ def _checkpoint(write, path):
         and re.fullmatch(re.escape(name) + r"-\d+", os.readlink(path)) is not None
     )
     is_there = os.path.lexists(path)
-    stamp = int(time.time() * 1000)
     while True:
-        made = f"{path}-{stamp}"
+        made = _reserved(path)
         try:
-            if not os.path.lexists(made):
-                write(made)
-                break
+            if is_ours:
+                _warn(
+                    f"'{path}' is a checkpoint already. Both are kept: this one is '{made}', "
+                    f"and '{path}' leads to it; give each checkpoint a name of its own"
+                )
+            elif is_there:
+                _warn(
+                    f"'{path}' is there already, so the checkpoint is '{made}'; "
+                    "load that, or give each a name of its own"
+                )
+            write(made)
+            break
         except FileExistsError:
-            # Another thread's, made in the same millisecond.
-            pass
-        stamp += 1
+            # Of another process, made in the same millisecond.
+            if not os.path.lexists(made):
+                raise
+        finally:
+            _being_made.discard(made)
     if is_there and not is_ours:
-        _warn(
-            f"'{path}' is there already, so the checkpoint is '{made}'; "
-            "load that, or give each a name of its own"
-        )
         return
     link = made + ".link"
     os.symlink(os.path.basename(made), link)
-    os.replace(link, path)
-    if is_there:
-        _warn(
-            f"'{path}' was a checkpoint already. Both are kept: this one is '{made}', "
-            f"and '{path}' leads to it now; give each checkpoint a name of its own"
-        )
-
-
-class _OldFiles:
-    """Checkpoint files of damo-embedding, some of whose groups were not open yet when they came."""
-
-    def __init__(self):
-        # Path, and the groups whose rows have come in.
-        self._waiting = []
-
-    def load(self, path, groups, bring_in):
-        """Imports a file.
-
-        groups: the numbers of those that are registered. bring_in(path, group or None): the report
-        of an import, and the error that it ended with.
-        """
-        path, groups = os.path.abspath(os.fsdecode(path)), set(groups)
-        report, error = bring_in(path, None)
-        refused = {entry["reason"]: entry for entry in report["refused"]}
-        unknown = refused.pop("unknown_group", None)
-        if error is not None and (refused or unknown is None):
-            raise error
-        more = "".join(
-            f"; {entry['records']} left out, {reason}: {entry['first']}"
-            for reason, entry in refused.items()
-        )
-        if unknown is not None:
-            self._waiting.append((path, groups))
-            more += (
-                f"; {unknown['records']} of groups that are not open yet come in "
-                "when those are opened"
-            )
-        _warn(
-            f"'{path}' is a checkpoint file of damo-embedding: {report['imported']} rows came in"
-            f"{more}. Import it once, with `damo import` or damo.Storage.import_file, and make a "
-            "checkpoint of damo's own"
-        )
-
-    def opened(self, group, bring_in):
-        """Brings in the rows of a group that was just opened, of the files that wait for it."""
-        for path, groups in list(self._waiting):
-            if group not in groups and not os.path.isfile(path):
-                self._waiting.remove((path, groups))
-                _warn(
-                    f"'{path}' is gone, a checkpoint file of damo-embedding that was loaded; its "
-                    f"rows of group {group} did not come in. Keep it until all groups are open"
-                )
-            elif group not in groups:
-                _, error = bring_in(path, group)
-                if error is not None:
-                    raise error
-                groups.add(group)
-
-    def forget(self):
-        """Another checkpoint takes the place of everything."""
-        self._waiting.clear()
+    try:
+        os.replace(link, path)
+    except OSError:
+        os.remove(link)
+        raise
 
 
 # %}

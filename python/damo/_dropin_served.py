@@ -7,7 +7,6 @@
 # classes and those of the SWIG module share this file: swig/dropin_served.i is a link to it, and
 # the lines above are for SWIG.
 
-import json
 import os
 import shutil
 import threading
@@ -25,9 +24,9 @@ def _remove(path):
 class _Served:
     """Tables by a configuration file: PyDamo(path).
 
-    The file is JSON: dir; ttl (seconds, 0 is never); embeddings, each with group, dim, initializer
+    The file is JSON: dir; ttl (seconds; without it, or 0, never); embeddings, each with group, dim, initializer
     and optimizer, objects with a name and parameters; reload_dir, a checkpoint that is loaded at
-    every opening if it is there: damo's, or a file of damo-embedding.
+    every opening if it is there: damo's, or a file of damo-embedding. null is as good as nothing.
 
     Key 0 is padding: it has no row, pull does not write its place, and push does not step it. Rows
     are made by pull only.
@@ -38,6 +37,11 @@ class _Served:
 
     # Checkpoints of one path would take each other's files away.
     _replacing = threading.Lock()
+
+    @staticmethod
+    def _read(config, parameters, warn):
+        """What a configuration file says."""
+        raise NotImplementedError
 
     @staticmethod
     def _warn(message):
@@ -51,52 +55,20 @@ class _Served:
 
     def __init__(self, config):
         parameters, storage, optimizer, initializer, embedding = self._parts
-        path = os.fsdecode(config)
-        with open(path, encoding="utf-8") as file:
-            try:
-                values = json.load(file)
-            except ValueError as error:
-                raise ValueError(f"damo: the configuration '{path}' is no JSON: {error}") from None
-
-        def field(values, name, kinds, where, *default):
-            found = values.get(name, *default) if isinstance(values, dict) else None
-            if not isinstance(found, kinds) or isinstance(found, bool):
-                raise ValueError(
-                    f"damo: the configuration '{path}' needs {name} in {where}; it has {found!r}"
-                )
-            return found
-
-        def bag(values):
-            made = parameters()
-            for name, value in values.items():
-                made.insert(name, value)
-            return made
-
-        listed = []
-        for place, entry in enumerate(field(values, "embeddings", list, "its object")):
-            where = f"embeddings[{place}]"
-            group, dim = (field(entry, name, int, where) for name in ("group", "dim"))
-            listed.append(
-                (
-                    group,
-                    dim,
-                    *(
-                        bag(field(entry, name, dict, where))
-                        for name in ("optimizer", "initializer")
-                    ),
-                )
-            )
-        directory = field(values, "dir", str, "its object")
-        reload_dir = field(values, "reload_dir", str, "its object", "")
-        ttl = field(values, "ttl", int, "its object", 0)
+        directory, ttl, reload_dir, listed = self._read(config, parameters, self._warn)
         # Before the storage, which is not opened at all for what is refused here.
         ready = [
             (group, dim, optimizer(op_params), initializer(in_params))
             for group, dim, op_params, in_params in listed
         ]
         self._dims = {group: dim for group, dim, _, _ in ready}
+        checkpoint = self._checkpoint_of(reload_dir)
         try:
-            self._open(storage(directory, ttl), embedding, ready, reload_dir)
+            self._open(storage(directory, ttl), embedding, ready)
+            if checkpoint is not None:
+                # A replacement may have come to its end meanwhile.
+                there = os.path.lexists(reload_dir)
+                self._storage.load_from_checkpoint(reload_dir if there else checkpoint)
         except BaseException as error:
             # Who keeps the error keeps the frames of its traceback; they must not keep it open.
             self._storage, self._embeddings = None, {}
@@ -106,26 +78,29 @@ class _Served:
                 chain = chain.__context__
             raise
 
-    def _open(self, storage, embedding, ready, reload_dir):
+    def _checkpoint_of(self, reload_dir):
+        """What is to be loaded: reload_dir, what a replacement that was cut short left, or None."""
+        _, old = self._beside(reload_dir)
+        if not reload_dir or os.path.lexists(reload_dir):
+            return reload_dir or None
+        if os.path.lexists(old):
+            self._warn(
+                f"reload_dir '{reload_dir}' is not there: its replacement was cut short, so the "
+                f"earlier one, '{old}', is loaded; the next checkpoint there puts it in order"
+            )
+            return old
+        self._warn(
+            f"reload_dir '{reload_dir}' is not there, so nothing is loaded; "
+            "leave it out until there is one"
+        )
+        return None
+
+    def _open(self, storage, embedding, ready):
         self._storage = storage
         self._embeddings = {}
         # No comprehension: its function would keep the storage after clear_frames.
         for group, dim, optimizer, initializer in ready:
             self._embeddings[group] = embedding(storage, optimizer, initializer, dim, group)
-        _, old = self._beside(reload_dir)
-        if reload_dir and os.path.lexists(reload_dir):
-            storage.load_from_checkpoint(reload_dir)
-        elif reload_dir and os.path.lexists(old):
-            storage.load_from_checkpoint(old)
-            self._warn(
-                f"reload_dir '{reload_dir}' is not there: its replacement was cut short, so the "
-                f"earlier one, '{old}', was loaded; the next checkpoint there puts it in order"
-            )
-        elif reload_dir:
-            self._warn(
-                f"reload_dir '{reload_dir}' is not there, so nothing was loaded; "
-                "leave it out until there is one"
-            )
 
     def _group(self, group):
         number = self._integer(group, "group")
@@ -183,24 +158,48 @@ class _Served:
         return numpy.ascontiguousarray(array, numpy.float32).reshape(-1)
 
     def pull(self, group, keys, w):
-        """Fills w, writable float32 with dim floats a key, in place; new keys get a row."""
+        """Fills w, writable float32 with dim floats a key, in place; new keys get a row.
+
+        w: an array, or a buffer such as array.array and memoryview, contiguous, of any shape.
+        """
         import numpy
 
         embedding, dim = self._group(group)
         keys, real = self._keys(keys)
+        w = self._weights(w, keys.size * dim)
         if real is None:
-            return embedding.lookup(keys, w.reshape(-1) if self._is_rows(w) else w)
-        if not self._is_rows(w) or w.size != keys.size * dim or not w.flags.writeable:
-            raise ValueError(
-                f"damo: w must be a contiguous writable array of {keys.size * dim} float32"
-            )
+            return embedding.lookup(keys, w)
         rows = numpy.empty(int(real.sum()) * dim, numpy.float32)
         embedding.lookup(keys[real], rows)
         w.reshape(keys.size, dim)[real] = rows.reshape(-1, dim)
 
     @staticmethod
-    def _is_rows(w):
-        return getattr(w, "dtype", None) == "float32" and w.flags.c_contiguous
+    def _weights(values, size):
+        """An array over the memory of values, with one dimension."""
+        import numpy
+
+        array = values
+        if not isinstance(array, numpy.ndarray):
+            try:
+                array = numpy.asarray(memoryview(values))
+            except (TypeError, ValueError):
+                pass
+        if (
+            not isinstance(array, numpy.ndarray)
+            or array.dtype != numpy.float32
+            or isinstance(array, numpy.ma.MaskedArray)
+        ):
+            found = getattr(array, "dtype", None)
+            raise TypeError(
+                f"damo: w must be an array of float32, not {type(values).__name__}"
+                + (f" of {found}" if found is not None else "")
+            )
+        flags = array.flags
+        if array.size != size or not (flags.c_contiguous and flags.writeable and flags.aligned):
+            raise ValueError(
+                f"damo: w must be a contiguous, aligned and writable array of {size} float32"
+            )
+        return numpy.asarray(array).reshape(-1)
 
     def push(self, *arguments, **named):
         """push([step,] group, keys, gds): steps the optimizer for keys that have a row.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
 from . import _arrays, _c_api
 from ._table import Table
 from ._table import merge as merge_tables
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class PyTable:
@@ -21,13 +24,13 @@ class PyTable:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._table = Table(path)
 
-    def lookup(self, group: SupportsIndex, keys: np.ndarray, w: np.ndarray) -> bytes:
+    def lookup(self, group: SupportsIndex, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> bytes:
         """Fills w as PyEmbedding.lookup does; what is returned has a byte a key.
 
         A key without a row reads as zeros, and is a 0 there.
         """
         keys = _arrays.strict_keys(keys)
-        _arrays.strict_rows(w, "w", keys.size, self.dim(group), writable=True)
+        w = _arrays.strict_rows(w, "w", keys.size, self.dim(group), writable=True)
         found = np.empty(keys.size, np.uint8)
         _c_api.damo_table_lookup(
             self._table._use(),

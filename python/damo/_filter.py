@@ -62,7 +62,7 @@ class Filter(Handle):
         num: one count for all, or an array of counts with the shape of keys. group: whose keys they are.
         """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
-        if isinstance(num, (np.ndarray, list, tuple)):
+        if isinstance(num, (list, tuple)) or (isinstance(num, np.ndarray) and num.ndim):
             counts = _arrays.counts(num, numbers.shape)
             _c_api.damo_filter_add_counts(
                 self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(counts), counts.size

@@ -1,7 +1,8 @@
 """The classes that existing stacks import from a SWIG-built damo: same names, same signatures.
 
-Arrays are filled in place. Weights and gradients are never converted or copied: a wrong dtype is a
-TypeError, a wrong shape, stride or a read-only array a ValueError, and both say what is wanted.
+Arrays are NumPy's, or buffers such as array.array and memoryview. They are filled in place. Weights
+and gradients are never converted or copied: a wrong dtype or a masked array is a TypeError, a wrong
+shape, stride or a read-only array a ValueError, and both say what is wanted.
 What releases of damo-embedding took and new code should not rely on is accepted with a warning
 (_dropin_rules). New code has damo.Storage and its company.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from . import _arrays, _c_api
+from . import _dropin_config as config
+from . import _dropin_old_files as old_files
 from . import _dropin_rules as rules
 from . import _dropin_served as served
 from ._choices import StatName
@@ -27,6 +30,9 @@ from ._errors import InvalidArgumentError, NotFoundError
 from ._params import Params
 from ._storage import Storage
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 
 class PyStorage:
     """A directory with everything; a row that was not updated for ttl seconds (or a
@@ -36,17 +42,15 @@ class PyStorage:
         self, data_dir: str | os.PathLike[str], ttl: SupportsIndex | datetime.timedelta = 0
     ) -> None:
         self._storage = Storage(data_dir, ttl=ttl)
-        self._old_files = rules._OldFiles()
+        self._old_files = old_files._OldFiles(rules._warn)
 
     def dump(self, path: str | os.PathLike[str], condition: Parameters | None = None) -> None:
         """Writes the weights for serving.
 
         condition: format ("classic", see write_as), expire_days, min_count, group, ...
         """
-        if condition is not None and not isinstance(condition, Parameters):
-            raise TypeError(
-                f"damo: condition must be a damo.Parameters, not {type(condition).__name__}"
-            )
+        if condition is not None:
+            rules._typed(condition, Parameters, "condition")
         values = {} if condition is None else condition._values
         rules._dump(
             lambda revised: self._storage._dump(path, Params(revised)), values, NotFoundError
@@ -112,13 +116,12 @@ class PyEmbedding:
             (optimizer, PyOptimizer, "optimizer"),
             (initializer, PyInitializer, "initializer"),
         ):
-            if not isinstance(value, cls):
-                raise TypeError(
-                    f"damo: {what} must be a damo.{cls.__name__}, not {type(value).__name__}"
-                )
+            rules._typed(value, cls, what)
+        number = _arrays.group(group)
+        storage._old_files.opening(number)
         self._embedding = Embedding(
             storage._storage,
-            _arrays.group(group),
+            number,
             dim=dim,
             optimizer=optimizer._optimizer,
             initializer=initializer._initializer,
@@ -127,18 +130,18 @@ class PyEmbedding:
         )
         storage._old_files.opened(self._embedding.group, storage._bring_in)
 
-    def lookup(self, keys: np.ndarray, w: np.ndarray) -> None:
+    def lookup(self, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> None:
         """Fills w, contiguous writable float32 of shape (n * dim,) or (n, dim).
 
         keys: int64 or uint64 of shape (n,).
         """
         keys = _keys(keys)
-        _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
+        w = _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
         _c_api.damo_embedding_lookup(
             self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(w), w.size
         )
 
-    def apply_gradients(self, keys: np.ndarray, gds: np.ndarray) -> None:
+    def apply_gradients(self, keys: np.ndarray | Buffer, gds: np.ndarray | Buffer) -> None:
         """Steps the optimizer, once for each occurrence of a key.
 
         gds: contiguous float32, (n * dim,) or (n, dim).
@@ -146,18 +149,18 @@ class PyEmbedding:
         keys = _keys(keys)
         revised = rules._gradients(gds)
         gds = gds if revised is gds else np.asarray(revised)
-        _arrays.strict_rows(gds, "gds", keys.size, self._embedding.dim)
+        gds = _arrays.strict_rows(gds, "gds", keys.size, self._embedding.dim)
         _c_api.damo_embedding_apply_gradients(
             self._embedding._use(), _arrays.address(keys), keys.size, _arrays.address(gds), gds.size
         )
 
-    def peek(self, keys: np.ndarray, w: np.ndarray) -> bytes:
+    def peek(self, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> bytes:
         """As lookup, but makes no rows; what is returned has a byte a key.
 
         A key without a row reads as zeros, and is a 0 there.
         """
         keys = _keys(keys)
-        _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
+        w = _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
         found = np.empty(keys.size, np.uint8)
         _c_api.damo_embedding_peek(
             self._embedding._use(),
@@ -169,7 +172,7 @@ class PyEmbedding:
         )
         return found.tobytes()
 
-    def step(self, keys: np.ndarray, gds: np.ndarray) -> None:
+    def step(self, keys: np.ndarray | Buffer, gds: np.ndarray | Buffer) -> None:
         """apply_gradients, as 1.1.0 to 1.1.3 also called it."""
         rules._called_step()
         self.apply_gradients(keys, gds)
@@ -178,6 +181,7 @@ class PyEmbedding:
 class PyDamo(served._Served):
     __doc__ = served._Served.__doc__
     _parts = (Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding)
+    _read = staticmethod(config._configuration)
     _warn = staticmethod(rules._warn)
     _is_bool = staticmethod(rules._is_bool)
 

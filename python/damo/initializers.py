@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, Mapping, SupportsIndex
 
 import numpy as np
 
@@ -19,6 +19,9 @@ class Initializer(Handle):
     """An initializer by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(self, name: InitializerName, **params: Unpack[InitializerParams]) -> None:
+        self._open(name, params)
+
+    def _open(self, name: str, params: Mapping[str, Any]) -> None:
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
@@ -33,7 +36,7 @@ class Initializer(Handle):
 
     def fill(self, weights: np.ndarray, *, key: SupportsIndex = 0, group: SupportsIndex = 0) -> None:
         """Writes them into weights: writable contiguous float32 of shape (dim,). TypeError, ValueError otherwise."""
-        _arrays.floats(weights, "weights", ((np.size(weights),),), writable=True)
+        _arrays.floats(weights, "weights", ((getattr(weights, "size", 0),),), writable=True)
         number, which = _arrays.key(key), _arrays.group(group)
         _c_api.damo_initializer_fill(self._use(), which, number, _arrays.address(weights), weights.size)
 

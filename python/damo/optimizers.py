@@ -7,7 +7,7 @@ with the table. scheduler is one of damo.schedulers, driven by the group's globa
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, Mapping, SupportsIndex
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Optimizer(Handle):
     def __init__(
         self, name: OptimizerName, *, scheduler: Scheduler | None = None, **params: Unpack[OptimizerParams]
     ) -> None:
+        self._open(name, params, scheduler)
+
+    def _open(self, name: str, params: Mapping[str, Any], scheduler: Scheduler | None) -> None:
         if scheduler is not None and not isinstance(scheduler, Scheduler):
             raise TypeError(f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}")
         self.name = name
@@ -62,8 +65,8 @@ class Optimizer(Handle):
         gradients: contiguous float32 of shape (dim,); step: how many gradients the row has had before.
         ValueError for shapes that do not fit together and gradients that are NaN or infinite: the row is unchanged.
         """
-        _arrays.floats(gradients, "gradients", ((np.size(gradients),),))
-        _arrays.floats(row, "row", ((np.size(row),),), writable=True)
+        _arrays.floats(gradients, "gradients", ((getattr(gradients, "size", 0),),))
+        _arrays.floats(row, "row", ((getattr(row, "size", 0),),), writable=True)
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
         _c_api.damo_optimizer_apply(
             self._use(), _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number

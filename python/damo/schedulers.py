@@ -6,7 +6,7 @@ All take warmup_steps: the rate climbs linearly from 0 over that many steps, the
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, Mapping, SupportsIndex
 
 from . import _arrays, _c_api
 from ._choices import SchedulerName, SchedulerParams
@@ -21,6 +21,9 @@ class Scheduler(Handle):
     """A schedule by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(self, name: SchedulerName, **params: Unpack[SchedulerParams]) -> None:
+        self._open(name, params)
+
+    def _open(self, name: str, params: Mapping[str, Any]) -> None:
         bag = Params(params)
         c_name = _c_api.text(name, "name")
         super().__init__(_c_api.damo_scheduler_new, _c_api.damo_scheduler_free, c_name, bag._use())

@@ -13,6 +13,9 @@ import numpy as np
 
 import damo
 
+# What suites share.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
 # Files that releases of damo-embedding wrote: tests/import/make_fixtures.
 FIXTURES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../import/fixtures")
 

@@ -1,11 +1,10 @@
 """PyEmbedding: which arrays it takes, what it fills in, and that whatever it refuses is untouched."""
 
-import unittest
 
 import numpy as np
 
 import damo
-from support import SWIG, Case, floats, initializer, keys, optimizer
+from support import Case, floats, initializer, keys, optimizer
 
 DIM = 4
 
@@ -153,7 +152,6 @@ class Arrays(Case):
         self.embedding.apply_gradients(keys=keys(1), gds=floats(0, 0, 0, 0))
         np.testing.assert_array_equal(w, self.rows(keys(1)))
 
-    @unittest.skipUnless(SWIG, "the package takes NumPy's arrays only")
     def test_anything_with_a_buffer(self):
         import array
 
@@ -189,8 +187,13 @@ class Making(Case):
                 self.assert_fails(TypeError, [], make, *arguments)
         for position in range(3):
             arguments = [storage, sgd, ones, 4]
-            arguments[position] = None
-            self.assert_fails((TypeError, ValueError), [], make, *arguments)
+            for wrong in (None, 3, "path", damo.Parameters(), damo.PyStorage, self.embedding_of(storage)):
+                arguments[position] = wrong
+                what = ("storage", "optimizer", "initializer")[position]
+                self.assert_fails(TypeError, [what, type(wrong).__name__], make, *arguments)
+
+    def embedding_of(self, storage):
+        return damo.PyEmbedding(storage, optimizer(), initializer(), 4, 9)
 
     def test_numbers_of_numpy(self):
         made = damo.PyEmbedding(self.storage(), optimizer(), initializer(), np.int64(4), np.uint16(65535))

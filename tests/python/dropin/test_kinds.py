@@ -74,6 +74,20 @@ class Initializers(Case):
         initializer("random_normal").call(square)
         np.testing.assert_array_equal(square.ravel(), flat)
 
+    def test_one_dimension_or_two(self):
+        call = initializer().call
+        for shape in ((), (1, 1, 1), (2, 1, 2), (1, 2, 1, 2), (0, 0, 0)):
+            w = np.full(shape, 9, np.float32)
+            with self.subTest(shape=shape):
+                self.assert_fails(ValueError, ["shape", "one dimension"], call, w)
+                self.assert_fails(ValueError, [], optimizer().call, w, floats(0))
+                self.assertTrue((w == 9).all())
+        self.assert_fails(ValueError, [], call, np.zeros((2, 3), np.float32, order="F"))
+        for shape in ((0,), (3,), (1, 3), (3, 1), (0, 3)):
+            w = np.full(shape, 9, np.float32)
+            call(w)
+            self.assertTrue((w == 1).all())
+
     def test_what_is_missing_or_wrong_is_named(self):
         make = damo.PyInitializer
         self.assert_fails(ValueError, ["name", "initializer"], make, damo.Parameters(), status="INVALID_ARGUMENT")

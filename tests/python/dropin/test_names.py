@@ -13,6 +13,8 @@ import numpy as np
 import damo
 from support import Case, floats, initializer, keys, optimizer, parameters
 
+from shared.integers import NO_INTEGERS, TWOS, Index
+
 README = pathlib.Path(__file__).resolve().parents[3] / "swig" / "README.md"
 
 
@@ -37,16 +39,6 @@ CALLS = sorted(
     table.lookup table.rows
     """.split()
 )
-
-
-class Index:
-    """An integer of nobody's."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
 
 
 class Names(Case):
@@ -162,44 +154,14 @@ class Integers(Case):
         }
 
     def test_of_any_kind(self):
-        class Two(int):
-            pass
-
-        kinds = [2, Two(2), Index(2), np.array(2), np.array(2, np.uint8)]
-        kinds += [
-            np.dtype(name).type(2)
-            for name in ("int8", "uint8", "int16", "uint32", "int64", "uint64")
-        ]
         for what, call in self.calls().items():
-            for value in kinds:
+            for value in TWOS:
                 with self.subTest(what=what, value=repr(value), type=type(value)):
                     call(value)
 
     def test_nothing_else(self):
-        others = [
-            True,
-            False,
-            np.bool_(True),
-            Decimal(2),
-            Fraction(2),
-            2 + 0j,
-            np.complex64(2),
-            2.0,
-            np.float32(2),
-            "2",
-            b"2",
-        ]
-        others += [
-            np.str_("2"),
-            [2],
-            None,
-            np.array([2]),
-            np.timedelta64(2, "s"),
-            Index("2"),
-            np.array(True),
-        ]
         for what, call in self.calls().items():
-            for value in others:
+            for value in [*NO_INTEGERS, "2", np.str_("2"), [2], None, np.array([2])]:
                 with self.subTest(what=what, value=repr(value)):
                     self.assert_fails(TypeError, ["integer"], call, value)
 
@@ -215,6 +177,7 @@ class Integers(Case):
             np.complex64(0.5),
             np.array(0.5),
             np.array(True),
+            np.ma.array(2, mask=True),
             Index("2"),
         ):
             with self.subTest(value=repr(value)):

@@ -71,6 +71,24 @@ class Parameters(Case):
         self.assert_fails(ValueError, [], bag.insert, "a\0b", 1)
         self.assertEqual(bag.to_json(), "{}")
 
+    def test_text_that_has_no_utf_8(self):
+        """Halves of surrogate pairs, and what stands for foreign bytes in paths."""
+        bag, storage = damo.Parameters(), self.storage()
+        for text in ("\ud800", "a\udfffb", "\udcff", "\ud83d", "x" * 100 + "\udc80"):
+            with self.subTest(text=ascii(text)):
+                for call in (
+                    lambda: bag.insert("a", text),
+                    lambda: bag.insert(text, 1),
+                    lambda: storage.stat(text),
+                ):
+                    error = self.assert_fails(
+                        ValueError, ["UTF-8"], call, status="INVALID_ARGUMENT"
+                    )
+                    self.assertNotIsInstance(error, UnicodeError)
+        self.assertEqual(bag.to_json(), "{}")
+        bag.insert("a", "\U0001f600")
+        self.assertEqual(json.loads(bag.to_json()), {"a": "\U0001f600"})
+
     def test_whoever_uses_it_copies_it(self):
         bag = parameters(name="constant", value=2)
         made = damo.PyInitializer(bag)

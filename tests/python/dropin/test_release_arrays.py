@@ -5,22 +5,15 @@ integers.
 """
 
 import array
+import ctypes
 import warnings
 
 import numpy as np
 
 import damo
-from support import Case, floats, initializer, keys, optimizer
+from support import Case, floats, initializer, keys, optimizer, parameters
 
-
-class Index:
-    """An integer of nobody's."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
+from shared.integers import Index
 
 
 class Arrays(Case):
@@ -165,3 +158,84 @@ class Arrays(Case):
             with self.subTest(w=repr(w)):
                 self.assert_fails(TypeError, ["float32"], self.rows.lookup, keys(5), w)
                 self.assert_fails(TypeError, ["float32"], self.rows.peek, keys(5), w)
+
+
+class Buffers(Case):
+    """What has its memory in a buffer, as swig/README.md says: taken as it is, without a warning."""
+
+    def setUp(self):
+        super().setUp()
+        self.opened = self.storage()
+        self.rows = damo.PyEmbedding(self.opened, optimizer(gamma=1.0), initializer("ones"), 2)
+
+    def of(self, *numbers):
+        """Buffers of float32 with these numbers."""
+        flat = floats(*numbers)
+        yield array.array("f", numbers)
+        yield memoryview(flat.copy())
+        yield memoryview(bytearray(flat.tobytes())).cast("f")
+        yield (ctypes.c_float * len(numbers))(*numbers)
+
+    def test_in_every_call(self):
+        self.rows.lookup(keys(5), floats(0, 0))
+        self.opened.dump(self.path("dump"), parameters(format="table"))
+        table = damo.PyTable(self.path("dump"))
+        numbers = [array.array("q", [5]), memoryview(keys(5)), memoryview(np.array([5], np.uint64))]
+        numbers += [memoryview(bytearray(keys(5).tobytes())).cast(kind) for kind in "lnqQ"]
+        for given in numbers:
+            for w in self.of(9, 9):
+                self.assertIsNone(self.rows.lookup(given, w))
+                self.assertEqual(list(w), [1, 1])
+            for w in self.of(9, 9):
+                self.assertEqual(self.rows.peek(given, w), b"\1")
+                self.assertEqual(list(w), [1, 1])
+            for w in self.of(9, 9):
+                self.assertEqual(table.lookup(0, given, w), b"\1")
+                self.assertEqual(list(w), [1, 1])
+            for gds in self.of(0.5, 1):
+                self.rows.apply_gradients(given, gds)
+            w = floats(9, 9)
+            self.rows.lookup(given, w)
+            self.assertEqual(w.tolist(), [-1, -3])
+            self.rows.apply_gradients(given, floats(-2, -4))
+        for w in self.of(9, 9):
+            initializer().call(w)
+            self.assertEqual(list(w), [1, 1])
+        for w, gds in zip(self.of(1, 1), self.of(0.5, 1)):
+            optimizer(gamma=1.0).call(w, gds)
+            self.assertEqual(list(w), [0.5, 0])
+        w = memoryview(np.zeros((1, 2), np.float32))
+        self.rows.lookup(keys(5), w)
+        self.assertEqual(w.tolist(), [[1, 1]])
+
+    def test_of_another_kind(self):
+        read_only = memoryview(floats(0, 0).tobytes()).cast("f")
+        calls = (
+            lambda w: self.rows.lookup(keys(5), w),
+            lambda w: self.rows.peek(keys(5), w),
+            initializer().call,
+            lambda w: optimizer().call(w, floats(0, 0)),
+        )
+        for call in calls:
+            for w in (b"12345678", bytearray(8), array.array("d", [0, 0]), memoryview(bytes(8))):
+                self.assert_fails(TypeError, ["float32"], call, w)
+            for w in (read_only, memoryview(np.zeros(4, np.float32))[::2]):
+                self.assert_fails(ValueError, [], call, w)
+        for wrong in (b"12345678", array.array("i", [5]), array.array("d", [5])):
+            self.assert_fails(TypeError, ["keys"], self.rows.lookup, wrong, floats(0, 0))
+        self.assertEqual(self.rows.peek(keys(5), floats(0, 0)), b"\0")
+
+    def test_masked_arrays(self):
+        for mask in ([True, False], False):
+            masked = np.ma.array(floats(0, 0), mask=mask)
+            for call in (
+                lambda: self.rows.lookup(keys(5), masked),
+                lambda: self.rows.peek(keys(5), masked),
+                lambda: self.rows.apply_gradients(keys(5), masked),
+                lambda: initializer().call(masked),
+                lambda: optimizer().call(masked, floats(0, 0)),
+                lambda: optimizer().call(floats(0, 0), masked),
+                lambda: self.rows.lookup(np.ma.array([5], mask=mask[:1] if mask else mask), floats(0, 0)),
+            ):
+                self.assert_fails(TypeError, ["masked"], call)
+        self.assertEqual(self.rows.peek(keys(5), floats(0, 0)), b"\0")

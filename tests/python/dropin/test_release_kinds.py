@@ -126,6 +126,34 @@ class Kinds(Case):
             bag = parameters(path=self.path("filter"), hashes=3)
             self.assert_fails(ValueError, ["'hashes'"], damo.PyFilter, bag)
 
+    def test_parameters_with_names_of_arguments(self):
+        """Whatever a parameter is called, it is the library that does not know it."""
+        for name in (
+            "self", "cls", "scheduler", "initializer", "optimizer", "params", "values", "build",
+            "op_params", "scheduler_params", "w", "key", "value", "kwargs", "_open",
+        ):  # fmt: skip
+            words = [f"no parameter '{name}'", "ignored"]
+            with self.subTest(name=name):
+                made = self.warned(
+                    ["optimizer 'sgd'", *words],
+                    damo.PyOptimizer,
+                    parameters(name="sgd", gamma=0.5, **{name + "_": 7}),
+                )
+                self.assertEqual(rate(made, 0), 0.5)
+                if name != "value":
+                    self.warned(
+                        ["initializer 'constant'", *words],
+                        damo.PyInitializer,
+                        parameters(name="constant", value=3, **{name + "_": "x"}),
+                    )
+                made = self.warned(
+                    ["scheduler 'cosine_decay'", *words],
+                    damo.PyOptimizer,
+                    parameters(name="sgd", gamma=1.0),
+                    parameters(name="cosine_decay", decay_steps=10, **{name + "_": True}),
+                )
+                self.assertEqual(rate(made, 5), 0.5)
+
     def test_made_without_arguments(self):
         storage = self.storage()
         sgd = self.warned(["'sgd'"], damo.PyOptimizer)

@@ -54,6 +54,44 @@ class Storage(Case):
             self.assertTrue(os.path.isfile(self.path(name + ".dat")))
             storage.checkpoint(kind(self.path(name + ".checkpoint")))
 
+    def test_paths_that_no_file_can_have(self):
+        """Each call says so of the path that it was given, and leaves nothing behind."""
+        storage = self.storage()
+        self.embedding(storage).apply_gradients(keys(5), floats(0.5, 0.25))
+        storage.dump(self.path("dump"), parameters(format="table"))
+        merge = damo.PyTable.merge
+        dump = self.path("dump")
+        calls = (
+            storage.checkpoint,
+            storage.load_from_checkpoint,
+            storage.dump,
+            damo.PyStorage,
+            damo.PyTable,
+            lambda path: merge(path, dump, dump),
+            lambda path: merge(dump, path, dump),
+            lambda path: merge(dump, dump, path),
+        )
+        there = sorted(os.listdir(self.folder))
+        for call in calls:
+            for wrong, word in (
+                ("a\0b", "NUL"),
+                ("\0", "NUL"),
+                (b"a\0b", "NUL"),
+                (pathlib.Path("a\0b"), "NUL"),
+                (self.path("x") + "\0", "NUL"),
+                (self.path("x\0/y/"), "NUL"),
+                ("\ud800", "UTF-8"),
+                (self.path("\udbff"), "UTF-8"),
+            ):
+                with self.subTest(path=repr(wrong)):
+                    error = self.assert_fails(
+                        ValueError, [word], call, wrong, status="INVALID_ARGUMENT"
+                    )
+                    self.assertNotRegex(str(error), r"-\d{13}")
+            for wrong in (None, 3, 1.5, [self.path("x")], object()):
+                self.assert_fails(TypeError, [], call, wrong)
+        self.assertEqual(sorted(os.listdir(self.folder)), there)
+
     def test_opening_refuses(self):
         make = damo.PyStorage
         self.assert_fails(TypeError, [], make)

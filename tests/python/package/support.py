@@ -14,6 +14,8 @@ import numpy as np
 import damo
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+# What suites share.
+sys.path.append(str(CHECKOUT / "tests" / "python"))
 CACHE = 1 << 24
 
 

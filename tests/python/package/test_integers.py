@@ -1,37 +1,20 @@
-"""Integers of any kind are integers; bool, Decimal and complex are none, and floats are not cut to integers."""
+"""Integers of any kind are integers; bool, Decimal and complex are none, and floats are not cut to integers.
+
+What is masked is refused, and so is one string where many are needed.
+"""
 
 from decimal import Decimal
-from fractions import Fraction
 
 import numpy as np
 
 import damo
 from support import Case, floats
 
-
-class Index:
-    """An integer of nobody's."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
+from shared.integers import BOOLS, FLOATS, OTHERS, TWOS, Index
 
 
-OTHERS = [
-    True,
-    False,
-    np.bool_(True),
-    Decimal(2),
-    Fraction(2),
-    2 + 0j,
-    np.complex64(2),
-    2.0,
-    np.float32(2),
-    b"2",
-]
-OTHERS += [np.timedelta64(2, "s"), Index("2"), np.array(True)]
+# Parameters and options: the library compares the types of bools, floats and strings itself.
+PARAMETERS = {"threads", "capacity", "decay_steps", "seed", "min_count"}
 
 
 class Integers(Case):
@@ -77,24 +60,25 @@ class Integers(Case):
         }
 
     def test_of_any_kind(self):
-        kinds = [
-            2,
-            Index(2),
-            np.array(2),
-            np.array(2, np.uint8),
-            *(np.dtype(name).type(2) for name in ("int8", "uint32", "uint64")),
-        ]
         for what, call in self.calls().items():
-            for value in kinds:
+            for value in TWOS:
                 with self.subTest(what=what, value=repr(value), type=type(value)):
                     call(value)
 
     def test_nothing_else(self):
-        for what, call in self.calls().items():
+        """As python/README says it."""
+        calls = self.calls()
+        self.assertLess(PARAMETERS, set(calls))
+        for what, call in calls.items():
+            for value in BOOLS + FLOATS:
+                kind = damo.InvalidArgumentError if what in PARAMETERS else TypeError
+                with self.subTest(what=what, value=repr(value)):
+                    self.assert_fails(kind, [], call, value)
             for value in OTHERS:
                 with self.subTest(what=what, value=repr(value)):
-                    # The library compares types of parameters itself.
-                    self.assert_fails((TypeError, damo.InvalidArgumentError), [], call, value)
+                    self.assert_fails(TypeError, [], call, value)
+        for what in PARAMETERS:
+            self.assert_fails(damo.InvalidArgumentError, [], calls[what], "2")
 
     def test_keys_keep_their_bits(self):
         users = self.users()
@@ -210,3 +194,74 @@ class Paths(Case):
             damo.merge(place("base"), place("more"), place("whole"))
             with damo.Table(place("whole")) as table:
                 self.assertEqual(table.rows(), 2)
+
+
+class Masked(Case):
+    """A masked array is refused in every place: what its mask hides would be used."""
+
+    def test_in_every_call(self):
+        storage = self.storage()
+        users = self.users(storage)
+        users.insert([1, 2], floats(2, 4))
+        seen = damo.Filter(self.path("filter"), capacity=100, count=1)
+        storage.dump(self.path("dump"))
+        sgd, ones = damo.SGD(lr=1.0), damo.Ones()
+        for mask in ([False, True], False, np.ma.nomask):
+            keys = np.ma.array([1, 2], mask=mask)
+            weights = np.ma.array(floats(2, 4), mask=np.ma.nomask)
+            row = np.ma.array(floats(2), mask=mask)
+            for what, call in {
+                "lookup": lambda: users.lookup(keys),
+                "lookup of a list": lambda: users.lookup([keys, keys]),
+                "peek": lambda: users.peek((keys,)),
+                "prefetch": lambda: users.prefetch(keys),
+                "out": lambda: users.lookup([1, 2], out=weights),
+                "gradients": lambda: users.apply_gradients([1, 2], weights),
+                "insert": lambda: users.insert([1, 2], weights),
+                "rows": lambda: users.insert_records([1, 2], weights),
+                "update_nums": lambda: users.insert_records([1, 2], floats(2, 4), keys),
+                "delete": lambda: users.delete(keys),
+                "add": lambda: seen.add(keys),
+                "num": lambda: seen.add([1, 2], keys),
+                "num in a list": lambda: seen.add([[1, 2]], [keys]),
+                "one num": lambda: seen.add([1, 2], np.ma.array(1, mask=mask is not False)),
+                "check": lambda: seen.check(keys),
+                "fill": lambda: ones.fill(row),
+                "apply": lambda: sgd.apply(row, floats(2)),
+                "gradients of apply": lambda: sgd.apply(floats(2), row),
+            }.items():
+                with self.subTest(what=what, mask=mask):
+                    self.assert_fails(TypeError, [], call)
+            with damo.Table(self.path("dump")) as table:
+                self.assert_fails(TypeError, ["masked"], table.lookup, keys, users.group)
+        self.assertEqual(users.peek([1, 2])[0].tolist(), [[1] * 4] * 2)
+        self.assertEqual(seen.check([1, 2]).tolist(), [False, False])
+        seen.add(keys.compressed())
+        seen.add([5, 6], np.array(1))
+        self.assertEqual(seen.check([1, 2, 5, 6]).tolist(), [True] * 4)
+
+
+class Strings(Case):
+    def test_one_is_not_many(self):
+        for one in ("abc", "", b"abc", bytearray(b"abc"), memoryview(b"abc"), np.str_("abc")):
+            with self.subTest(one=one):
+                self.assert_fails(TypeError, ["list", "key_hash"], damo.key_hashes, one)
+        known = [damo.key_hash("abc"), damo.key_hash(b"d")]
+        for many in (
+            ["abc", b"d"],
+            ("abc", "d"),
+            iter(["abc", "d"]),
+            np.array(["abc", "d"]),
+            np.array(["abc", "d"], object),
+            {"abc": 1, "d": 2},
+        ):
+            self.assertEqual(damo.key_hashes(many).tolist(), known)
+        self.assertEqual(damo.key_hashes([]).tolist(), [])
+
+    def test_that_are_none(self):
+        for wrong in ([1], [None], [["abc"]], [np.array("abc")], np.ma.array(["a", "b"], mask=[0, 1])):
+            with self.subTest(wrong=wrong):
+                self.assert_fails(TypeError, ["str or bytes"], damo.key_hashes, wrong)
+        self.assert_fails(TypeError, [], damo.key_hashes, 5)
+        self.assert_fails(damo.InvalidArgumentError, ["UTF-8"], damo.key_hash, "a\ud800")
+        self.assert_fails(damo.InvalidArgumentError, ["UTF-8"], damo.key_hashes, ["a", "\udcff"])

@@ -1,0 +1,76 @@
+#if 0
+''''
+#endif
+%pythoncode %{
+# '''
+# Checkpoint files of damo-embedding that PyStorage.load_from_checkpoint imports. The package's
+# drop-in classes and those of the SWIG module share this file: swig/dropin_old_files.i is a link to
+# it, and the lines above are for SWIG.
+
+import os
+
+
+class _OldFiles:
+    """Checkpoint files of damo-embedding, some of whose groups were not open yet when they came."""
+
+    def __init__(self, warn):
+        # The drop-in classes' way of warning.
+        self._warn = warn
+        # Path, and the groups whose rows have come in.
+        self._waiting = []
+
+    def load(self, path, groups, bring_in):
+        """Imports a file.
+
+        groups: the numbers of those that are registered. bring_in(path, group or None): the report
+        of an import, and the error that it ended with.
+        """
+        path, groups = os.path.abspath(os.fsdecode(path)), set(groups)
+        report, error = bring_in(path, None)
+        refused = {entry["reason"]: entry for entry in report["refused"]}
+        unknown = refused.pop("unknown_group", None)
+        if error is not None and (refused or unknown is None):
+            raise error
+        more = "".join(
+            f"; {entry['records']} left out, {reason}: {entry['first']}"
+            for reason, entry in refused.items()
+        )
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] != path]
+        if unknown is not None:
+            self._waiting.append((path, groups))
+            more += (
+                f"; {unknown['records']} of groups that are not open yet come in "
+                "when those are opened"
+            )
+        # What came in is known now only. To load the file again, once nothing warns, does no harm.
+        self._warn(
+            f"'{path}' is a checkpoint file of damo-embedding: {report['imported']} rows came in"
+            f"{more}. Import it once, with `damo import` or damo.Storage.import_file, and make a "
+            "checkpoint of damo's own"
+        )
+
+    def opening(self, group):
+        """Drops the files that are gone and that wait for a group which is about to be opened."""
+        for path, groups in list(self._waiting):
+            if group not in groups and not os.path.isfile(path):
+                self._waiting.remove((path, groups))
+                self._warn(
+                    f"'{path}' is gone, a checkpoint file of damo-embedding that was loaded; its "
+                    f"rows of group {group} do not come in. Keep it until all groups are open"
+                )
+
+    def opened(self, group, bring_in):
+        """Brings in the rows of a group that was just opened, of the files that wait for it."""
+        for path, groups in list(self._waiting):
+            if group not in groups:
+                _, error = bring_in(path, group)
+                if error is not None:
+                    raise error
+                groups.add(group)
+
+    def forget(self):
+        """Another checkpoint takes the place of everything."""
+        self._waiting.clear()
+
+
+# %}

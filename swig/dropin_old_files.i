@@ -1,0 +1,1 @@
+../python/damo/_dropin_old_files.py
