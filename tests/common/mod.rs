@@ -1,6 +1,8 @@
 //! What the tests of storage and embedding share.
 #![allow(dead_code)]
 
+pub mod filters;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +52,12 @@ pub fn initializer(name: &str, list: &[(&str, Value)]) -> Arc<Initializer> {
 pub fn sgd(storage: &Storage, dim: usize, gamma: f64, options: &[(&str, Value)]) -> Embedding {
     let (sgd, ones) = (optimizer("sgd", &[("gamma", float(gamma))]), initializer("ones", &[]));
     Embedding::new(storage.clone(), sgd, ones, dim, 0, &params(options)).unwrap()
+}
+
+/// An embedding of another group, with rows of one weight that starts as one.
+pub fn embed(storage: &Storage, group: u32) -> Embedding {
+    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
+    Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
 }
 
 pub fn lookup(embedding: &Embedding, keys: &[i64]) -> Vec<f32> {
