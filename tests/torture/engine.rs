@@ -121,14 +121,7 @@ impl Engine {
     pub fn make(&mut self, op: &Op) -> Result<()> {
         let places = self.places.clone();
         match op {
-            Op::Lookup { group, keys } => {
-                let embedding = self.embedding(*group)?;
-                embedding.lookup(keys, &mut vec![0.0; keys.len() * embedding.dim()])
-            }
-            Op::Apply { group, keys, gradients } => self.embedding(*group)?.apply_gradients(keys, gradients),
-            Op::Insert { group, keys, weights } => self.embedding(*group)?.insert(keys, weights),
-            Op::Delete { group, keys } => self.embedding(*group)?.delete(keys),
-            Op::SetStep { group, step } => self.embedding(*group)?.set_step(*step),
+            Op::Call(call) => call.make(self.embedding(call.group())?),
             Op::NewGroup => {
                 let spec = &specs()[LATE];
                 let open = self.open.as_mut().ok_or_else(|| Error::invalid("closed"))?;

@@ -15,6 +15,7 @@ use super::past::{Opening, Past};
 use super::script::Act;
 use super::state::{FILTER_COUNT, State};
 use super::worlds::Found;
+use crate::call::Call;
 use crate::engine::Places;
 
 const CACHE_BYTES: i64 = 64 << 10;
@@ -97,7 +98,7 @@ impl Engine {
         }
         let name = act.name();
         match act {
-            Act::Lookup { group, keys } => {
+            Act::Call(Call::Lookup { group, keys }) => {
                 let mut weights = vec![0.0; keys.len() * of(*group).dim];
                 self.embedding(*group).lookup(keys, &mut weights).map_err(at(name))?;
                 look::compare_lookup(*group, keys, &weights, &past.after(act, ttl_ms), ttl_ms)
@@ -106,17 +107,10 @@ impl Engine {
                 look::compare_peek(self.embedding(*group), keys, &past.after(act, ttl_ms), ttl_ms)
             }
             Act::Prefetch { group, keys } => self.embedding(*group).prefetch(keys).map_err(at(name)),
-            Act::Apply { group, keys, gradients } => {
-                self.embedding(*group).apply_gradients(keys, gradients).map_err(at(name))
-            }
-            Act::Insert { group, keys, weights } => {
-                self.embedding(*group).insert(keys, weights).map_err(at(name))
-            }
             Act::InsertRecords { group, keys, rows, counts } => {
                 self.embedding(*group).insert_records(keys, rows, counts).map_err(at(name))
             }
-            Act::Delete { group, keys } => self.embedding(*group).delete(keys).map_err(at(name)),
-            Act::SetStep { group, step } => self.embedding(*group).set_step(*step).map_err(at(name)),
+            Act::Call(call) => call.make(self.embedding(call.group())).map_err(at(name)),
             Act::Clock(clock) => self.set_clock(*clock, before),
             Act::Flush => self.inside().storage.flush().map_err(at(name)),
             Act::Compact => self.inside().storage.compact().map_err(at(name)),
