@@ -44,6 +44,16 @@ def floats(*numbers):
     return np.array(numbers, dtype=np.float32)
 
 
+class Index:
+    """An integer of nobody's."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
 class Case(unittest.TestCase):
     """A test with a folder of its own, self.folder."""
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 import damo
-from support import Case, floats, initializer, keys, optimizer, parameters
+from support import Case, Index, floats, initializer, keys, optimizer, parameters
 
 README = pathlib.Path(__file__).resolve().parents[3] / "swig" / "README.md"
 
@@ -37,16 +37,6 @@ CALLS = sorted(
     table.lookup table.rows
     """.split()
 )
-
-
-class Index:
-    """An integer of nobody's."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
 
 
 class Names(Case):

@@ -10,17 +10,7 @@ import warnings
 import numpy as np
 
 import damo
-from support import Case, floats, initializer, keys, optimizer
-
-
-class Index:
-    """An integer of nobody's."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __index__(self):
-        return self.value
+from support import Case, Index, floats, initializer, keys, optimizer
 
 
 class Arrays(Case):
