@@ -75,7 +75,8 @@ struct Open {
     storage: Storage,
 }
 
-fn embedding(storage: &Storage, spec: &Spec) -> Result<Embedding> {
+/// Opens a group as its spec says.
+pub fn embedding(storage: &Storage, spec: &Spec) -> Result<Embedding> {
     let (optimizer, initializer) = (Arc::clone(&spec.optimizer), Arc::clone(&spec.initializer));
     Embedding::new(storage.clone(), optimizer, initializer, spec.dim, spec.group.into(), &Params::new())
 }

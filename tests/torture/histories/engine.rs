@@ -16,7 +16,7 @@ use super::script::Act;
 use super::state::{FILTER_COUNT, State};
 use super::worlds::Found;
 use crate::call::Call;
-use crate::engine::Places;
+use crate::engine::{Places, embedding};
 
 const CACHE_BYTES: i64 = 64 << 10;
 const FILTER_CAPACITY: i64 = 4096;
@@ -62,11 +62,7 @@ impl Open {
             {
                 continue;
             }
-            let (optimizer, initializer) = (Arc::clone(&spec.optimizer), Arc::clone(&spec.initializer));
-            let (dim, group) = (spec.dim, spec.group.into());
-            let embedding =
-                Embedding::new(storage.clone(), optimizer, initializer, dim, group, &Params::new())?;
-            embeddings.insert(spec.group, embedding);
+            embeddings.insert(spec.group, embedding(&storage, spec)?);
         }
         Ok(Open { embeddings, storage })
     }
