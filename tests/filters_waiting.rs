@@ -6,38 +6,11 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{failure, float, initializer, int, open, optimizer, params, text};
-use damo::embedding::Embedding;
+use common::filters::{COUNT, admitted, filter, filter_of};
+use common::{embed, failure, open, params};
 use damo::error::Status;
-use damo::filter::Filter;
-use damo::params::{Params, Value};
+use damo::params::Value;
 use damo::storage::Storage;
-
-const COUNT: u32 = 3;
-const KEYS: [i64; 4] = [1, 2, 3, 4];
-
-fn filter_of(path: &Path, capacity: i64) -> Arc<Filter> {
-    let list = [
-        ("path", text(path.to_str().unwrap())),
-        ("capacity", int(capacity)),
-        ("count", int(COUNT.into())),
-        ("fpr", float(1e-6)),
-    ];
-    Arc::new(Filter::open(&params(&list)).unwrap())
-}
-
-fn filter(path: &Path) -> Arc<Filter> {
-    filter_of(path, 10_000)
-}
-
-fn embed(storage: &Storage, group: u32) -> Embedding {
-    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
-    Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
-}
-
-fn admitted(filter: &Filter, group: u32) -> Vec<i64> {
-    KEYS.into_iter().filter(|key| filter.check(group, *key).unwrap()).collect()
-}
 
 /// A checkpoint whose groups 1 and 2 share a filter that admits key 1 in group 1 and key 2 in
 /// group 2; in group 1 key 3 lacks one addition.

@@ -6,38 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
-use common::{failure, float, initializer, int, open, optimizer, params, races, text};
-use damo::embedding::Embedding;
+use common::filters::{COUNT, admitted, filter, filter_of};
+use common::{embed, failure, open, races};
 use damo::error::Status;
-use damo::filter::Filter;
-use damo::params::Params;
-use damo::storage::Storage;
-
-const COUNT: u32 = 3;
-const KEYS: [i64; 4] = [1, 2, 3, 4];
-
-fn filter_of(path: &Path, capacity: i64) -> Arc<Filter> {
-    let list = [
-        ("path", text(path.to_str().unwrap())),
-        ("capacity", int(capacity)),
-        ("count", int(COUNT.into())),
-        ("fpr", float(1e-6)),
-    ];
-    Arc::new(Filter::open(&params(&list)).unwrap())
-}
-
-fn filter(path: &Path) -> Arc<Filter> {
-    filter_of(path, 10_000)
-}
-
-fn embed(storage: &Storage, group: u32) -> Embedding {
-    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
-    Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
-}
-
-fn admitted(filter: &Filter, group: u32) -> Vec<i64> {
-    KEYS.into_iter().filter(|key| filter.check(group, *key).unwrap()).collect()
-}
 
 /// A checkpoint whose groups have a filter each, which admits the key that has the group's number.
 fn checkpoint_of(scratch: &Path, groups: &[u32], capacity: i64) -> PathBuf {

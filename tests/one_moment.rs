@@ -158,6 +158,27 @@ fn an_iterator_sees_rows_as_they_were_before_others_were_deleted_and_inserted() 
     assert_eq!(storage.row_count(None).unwrap(), 2000);
 }
 
+#[test]
+fn an_iterator_that_is_dropped_leaves_the_rows_of_another_of_its_moment() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (storage, embedding) = open(scratch.path());
+    fill(&storage, &embedding);
+    let [mut dropped, mut kept] = [(); 2].map(|()| storage.rows(None).unwrap());
+    for rows in [&mut dropped, &mut kept] {
+        assert_eq!(rows.next_row().unwrap().unwrap().key, 0);
+    }
+    drop(dropped);
+    let mut now = START;
+    expire(&storage, &mut now);
+    for key in 1..ROWS {
+        assert_eq!(kept.next_row().unwrap().unwrap().key, key);
+    }
+    assert!(kept.next_row().unwrap().is_none());
+    drop(kept);
+    storage.compact().unwrap();
+    assert_eq!(storage.stat("expired_rows").unwrap(), ROWS as u64);
+}
+
 /// Two iterators, with merges that the storage begins itself, as training does.
 #[test]
 fn iterators_of_two_moments_each_see_their_own_while_training_goes_on() {

@@ -2,13 +2,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd};
+use common::{bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::{Params, Value};
@@ -19,25 +18,6 @@ const CHILD: &str = "DAMO_READ_ONLY_TEST_DIR";
 
 fn look(dir: &Path, ttl_seconds: i64) -> Storage {
     Storage::open(dir, ttl_seconds, &params(&[("read_only", Value::from(true))])).unwrap()
-}
-
-/// Every file below a directory with its bytes and the time of its last change.
-fn state(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        found.insert(folder.clone(), (Vec::new(), fs::metadata(&folder).unwrap().modified().unwrap()));
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let changed = fs::metadata(&path).unwrap().modified().unwrap();
-                found.insert(path.clone(), (fs::read(&path).unwrap(), changed));
-            }
-        }
-    }
-    found
 }
 
 /// Everything that looks.
@@ -79,13 +59,13 @@ fn fill(dir: &Path) {
 fn a_closed_storage_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let before = state(dir.path());
+    let before = bytes_and_times(dir.path());
     for (ttl_seconds, rows) in [(0, 3000), (3, 1000)] {
         let storage = look(dir.path(), ttl_seconds);
         storage.set_clock_for_test(START + 6999).unwrap();
         look_at_everything(&storage, rows);
         drop(storage);
-        assert_eq!(state(dir.path()), before);
+        assert_eq!(bytes_and_times(dir.path()), before);
     }
 }
 
@@ -93,7 +73,7 @@ fn a_closed_storage_stays_as_it_is() {
 fn what_changes_rows_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let before = state(dir.path());
+    let before = bytes_and_times(dir.path());
     let storage = look(dir.path(), 0);
     let embedding = sgd(&storage, 4, 1.0, &[]);
     let refused = |result: damo::error::Result<()>| {
@@ -115,14 +95,14 @@ fn what_changes_rows_is_refused() {
     assert_eq!(lookup(&embedding, &[0, -5]), [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!(peek(&embedding, &[0, -5]).1, [1, 0]);
     drop((embedding, storage));
-    assert_eq!(state(dir.path()), before);
+    assert_eq!(bytes_and_times(dir.path()), before);
     for missing in ["missing", "journal"] {
         let path = dir.path().join(missing);
         let error =
             failure(Storage::open(&path, 0, &params(&[("read_only", Value::from(true))])), Status::NotFound);
         assert!(error.message().contains(missing), "{error}");
     }
-    assert_eq!(state(dir.path()), before);
+    assert_eq!(bytes_and_times(dir.path()), before);
 }
 
 #[test]
@@ -131,10 +111,10 @@ fn a_checkpoint_stays_one() {
     let (dir, checkpoint) = (scratch.path().join("storage"), scratch.path().join("checkpoint"));
     fill(&dir);
     Storage::open(&dir, 0, &Params::new()).unwrap().checkpoint(&checkpoint).unwrap();
-    let before = state(&checkpoint);
+    let before = bytes_and_times(&checkpoint);
     assert!(before.contains_key(&checkpoint.join("checkpoint.json")));
     look_at_everything(&look(&checkpoint, 0), 3000);
-    assert_eq!(state(&checkpoint), before);
+    assert_eq!(bytes_and_times(&checkpoint), before);
 }
 
 /// Trains one row a call, and says how many calls have returned.
@@ -187,13 +167,13 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
     let returned = acknowledged.last().unwrap_or(9000);
     let copy = tempfile::tempdir().unwrap();
     copy_dir(dir.path(), copy.path());
-    let before = state(dir.path());
+    let before = bytes_and_times(dir.path());
     let storage = look(dir.path(), 0);
     let rows = storage.row_count(None).unwrap();
     assert!(rows == returned || rows == returned + 1, "{rows} of {returned}");
     look_at_everything(&storage, rows);
     drop(storage);
-    assert_eq!(state(dir.path()), before);
+    assert_eq!(bytes_and_times(dir.path()), before);
     // As the next opening finds it.
     assert_eq!(Storage::open(copy.path(), 0, &Params::new()).unwrap().row_count(None).unwrap(), rows);
 }

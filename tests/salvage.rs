@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{copy_dir, float, initializer, int, open, optimizer, params, sgd, text};
+use common::{copy_dir, float, initializer, int, open, optimizer, params, sgd, text, walk};
 use damo::embedding::Embedding;
 use damo::storage::{Salvaged, Storage, salvage};
 
@@ -44,19 +44,8 @@ fn content(dir: &Path) -> Content {
 
 /// Every file, by its path, with its bytes.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(path.clone(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
+    let files = walk(dir).into_iter().filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
 
 fn adam(storage: &Storage) -> Embedding {

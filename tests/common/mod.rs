@@ -1,9 +1,13 @@
 //! What the tests of storage and embedding share.
 #![allow(dead_code)]
 
+pub mod filters;
+
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use damo::embedding::Embedding;
 use damo::error::{Error, Result, Status};
@@ -52,6 +56,12 @@ pub fn sgd(storage: &Storage, dim: usize, gamma: f64, options: &[(&str, Value)])
     Embedding::new(storage.clone(), sgd, ones, dim, 0, &params(options)).unwrap()
 }
 
+/// An embedding of another group, with rows of one weight that starts as one.
+pub fn embed(storage: &Storage, group: u32) -> Embedding {
+    let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
+    Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
+}
+
 pub fn lookup(embedding: &Embedding, keys: &[i64]) -> Vec<f32> {
     let mut weights = vec![f32::NAN; keys.len() * embedding.dim()];
     embedding.lookup(keys, &mut weights).unwrap();
@@ -84,6 +94,26 @@ pub fn copy_dir(from: &Path, to: &Path) {
             let _ = fs::copy(entry.path(), to.join(entry.file_name()));
         }
     }
+}
+
+/// A directory, its folders, and all that is in them.
+pub fn walk(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+        found.push(folder);
+    }
+    found
+}
+
+/// Bytes, and times of the last change, of everything in a directory. Folders have no bytes.
+pub fn bytes_and_times(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let bytes = |path: &Path| if path.is_dir() { Vec::new() } else { fs::read(path).unwrap() };
+    let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    walk(dir).into_iter().map(|path| (path.clone(), (bytes(&path), changed(&path)))).collect()
 }
 
 /// How often what depends on luck is tried.

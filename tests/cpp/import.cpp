@@ -2,20 +2,7 @@
 
 #include "damo.hpp"
 
-#include "check.h"
-
-template <class Call>
-void throws(damo_status status, const char* words, Call call) {
-  try {
-    call();
-  } catch (const damo::error& error) {
-    CHECK(error.status() == status);
-    CHECK(std::string(error.what()).find(words) != std::string::npos);
-    return;
-  }
-  fprintf(stderr, "nothing was thrown where '%s' was expected\n", words);
-  exit(1);
-}
+#include "throws.h"
 
 int main(int argc, char** argv) {
   CHECK(argc == 2);

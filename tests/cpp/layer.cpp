@@ -5,7 +5,7 @@
 #include <array>
 #include <type_traits>
 
-#include "check.h"
+#include "throws.h"
 
 static_assert(!std::is_copy_constructible_v<damo::storage> && std::is_move_constructible_v<damo::storage>);
 static_assert(!std::is_copy_constructible_v<damo::embedding> && std::is_move_assignable_v<damo::embedding>);
@@ -17,22 +17,6 @@ static_assert(!std::is_convertible_v<std::vector<float>, damo::span<float>>, "bu
 enum color { red };
 static_assert(!std::is_convertible_v<int*, damo::value> && !std::is_convertible_v<color, damo::value>,
               "neither is a bool");
-
-template <class Call>
-void throws(damo_status status, const char* words, Call call) {
-  try {
-    call();
-  } catch (const damo::error& error) {
-    CHECK(error.status() == status);
-    if (std::string(error.what()).find(words) == std::string::npos) {
-      fprintf(stderr, "'%s' is not in: %s\n", words, error.what());
-      exit(1);
-    }
-    return;
-  }
-  fprintf(stderr, "nothing was thrown where '%s' was expected\n", words);
-  exit(1);
-}
 
 void params_carry_every_type() {
   const damo::params params{{"a", 1}, {"b", 2.5}, {"c", true}, {"d", "text"}, {"e", std::string("more")}, {"f", 3u},

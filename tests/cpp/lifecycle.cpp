@@ -6,23 +6,10 @@
 #include <functional>
 #include <type_traits>
 
-#include "check.h"
+#include "throws.h"
 
 static_assert(!std::is_copy_constructible_v<damo::iterator> && std::is_move_constructible_v<damo::iterator>);
 static_assert(std::is_same_v<std::iterator_traits<damo::iterator::place>::value_type, damo::record>);
-
-template <class Call>
-void throws(damo_status status, const char* words, Call call) {
-  try {
-    call();
-  } catch (const damo::error& error) {
-    CHECK(error.status() == status);
-    CHECK(std::string(error.what()).find(words) != std::string::npos);
-    return;
-  }
-  fprintf(stderr, "nothing was thrown where '%s' was expected\n", words);
-  exit(1);
-}
 
 damo::embedding embed(const damo::storage& storage, std::uint32_t group) {
   return {storage, damo::optimizer("adagrad", {{"gamma", 0.5}}), damo::initializer("ones"), 2, group};

@@ -4,22 +4,9 @@
 
 #include <type_traits>
 
-#include "check.h"
+#include "throws.h"
 
 static_assert(!std::is_copy_constructible_v<damo::table> && std::is_move_constructible_v<damo::table>);
-
-template <class Call>
-void throws(damo_status status, const char* words, Call call) {
-  try {
-    call();
-  } catch (const damo::error& error) {
-    CHECK(error.status() == status);
-    CHECK(std::string(error.what()).find(words) != std::string::npos);
-    return;
-  }
-  fprintf(stderr, "nothing was thrown where '%s' was expected\n", words);
-  exit(1);
-}
 
 int main(int argc, char** argv) {
   CHECK(argc == 2);

@@ -9,8 +9,8 @@
 #include <span>
 #endif
 
-#include "check.h"
 #include "damo.hpp"
+#include "throws.h"
 
 template <class Keys, class = void>
 struct takes : std::false_type {};
@@ -46,18 +46,6 @@ static void reads(const damo::embedding& users, std::vector<Key> keys) {
   CHECK(weights[0] == 0.5f);
 }
 
-template <class Function>
-static void fails(Function function, const std::string& word) {
-  try {
-    function();
-  } catch (const damo::error& error) {
-    CHECK(error.status() == DAMO_STATUS_INVALID_ARGUMENT);
-    CHECK(std::string(error.what()).find(word) != std::string::npos);
-    return;
-  }
-  CHECK(!"nothing was thrown");
-}
-
 static int count_with_both_namespaces(const damo::storage& storage) {
   using namespace std;
   using namespace damo;
@@ -88,17 +76,18 @@ int main() {
   CHECK(weights == (std::vector<float>{0.25f, 0.5f, 0}));
 #endif
   // Whatever may come from getenv.
+  const auto refused = [](auto call) { throws(DAMO_STATUS_INVALID_ARGUMENT, "a string is NULL", call); };
   const char* unset = std::getenv("DAMO_SURELY_UNSET");
-  fails([&] { damo::storage{unset}; }, "a string is NULL");
-  fails([&] { damo::table{unset}; }, "a string is NULL");
-  fails([&] { damo::table::merge("views", unset, "views"); }, "a string is NULL");
-  fails([&] { damo::optimizer{unset}; }, "a string is NULL");
-  fails([&] { storage.checkpoint(unset); }, "a string is NULL");
-  fails([&] { storage.dump(unset); }, "a string is NULL");
-  fails([&] { storage.stat(unset); }, "a string is NULL");
-  fails([&] { damo::params{{unset, 1}}; }, "a string is NULL");
-  fails([&] { damo::params{{"name", unset}}; }, "a string is NULL");
-  fails([&] { damo::key_hash(unset); }, "a string is NULL");
+  refused([&] { damo::storage{unset}; });
+  refused([&] { damo::table{unset}; });
+  refused([&] { damo::table::merge("views", unset, "views"); });
+  refused([&] { damo::optimizer{unset}; });
+  refused([&] { storage.checkpoint(unset); });
+  refused([&] { storage.dump(unset); });
+  refused([&] { storage.stat(unset); });
+  refused([&] { damo::params{{unset, 1}}; });
+  refused([&] { damo::params{{"name", unset}}; });
+  refused([&] { damo::key_hash(unset); });
   storage.checkpoint(std::filesystem::path("views.checkpoint"));
   CHECK(count_with_both_namespaces(storage) == 2);
 }

@@ -75,7 +75,8 @@ struct Open {
     storage: Storage,
 }
 
-fn embedding(storage: &Storage, spec: &Spec) -> Result<Embedding> {
+/// Opens a group as its spec says.
+pub fn embedding(storage: &Storage, spec: &Spec) -> Result<Embedding> {
     let (optimizer, initializer) = (Arc::clone(&spec.optimizer), Arc::clone(&spec.initializer));
     Embedding::new(storage.clone(), optimizer, initializer, spec.dim, spec.group.into(), &Params::new())
 }
@@ -121,14 +122,7 @@ impl Engine {
     pub fn make(&mut self, op: &Op) -> Result<()> {
         let places = self.places.clone();
         match op {
-            Op::Lookup { group, keys } => {
-                let embedding = self.embedding(*group)?;
-                embedding.lookup(keys, &mut vec![0.0; keys.len() * embedding.dim()])
-            }
-            Op::Apply { group, keys, gradients } => self.embedding(*group)?.apply_gradients(keys, gradients),
-            Op::Insert { group, keys, weights } => self.embedding(*group)?.insert(keys, weights),
-            Op::Delete { group, keys } => self.embedding(*group)?.delete(keys),
-            Op::SetStep { group, step } => self.embedding(*group)?.set_step(*step),
+            Op::Call(call) => call.make(self.embedding(call.group())?),
             Op::NewGroup => {
                 let spec = &specs()[LATE];
                 let open = self.open.as_mut().ok_or_else(|| Error::invalid("closed"))?;

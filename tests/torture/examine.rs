@@ -8,6 +8,7 @@ use damo::error::{Error, Result};
 use damo::table::Contents;
 use serde::{Deserialize, Serialize};
 
+use crate::call::Call;
 use crate::engine::{CLASSIC_WIDTH, Engine, FILTER_COUNT, Opening, Places, open_filter};
 use crate::model::Model;
 use crate::script::{KEYS, Op};
@@ -49,11 +50,12 @@ impl std::fmt::Display for Refusal {
 pub fn follow_up() -> [Op; 4] {
     let keys: Vec<i64> = vec![1, 2, 50, 1];
     [
-        Op::Apply { group: 0, gradients: vec![0.25; keys.len() * 4], keys: keys.clone() },
-        Op::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys },
-        Op::Delete { group: 0, keys: vec![3, 50] },
-        Op::Insert { group: 300, keys: vec![-7], weights: vec![0.75; 2] },
+        Call::Apply { group: 0, gradients: vec![0.25; keys.len() * 4], keys: keys.clone() },
+        Call::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys },
+        Call::Delete { group: 0, keys: vec![3, 50] },
+        Call::Insert { group: 300, keys: vec![-7], weights: vec![0.75; 2] },
     ]
+    .map(Op::Call)
 }
 
 /// What `follow_up` makes of a model.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::Call;
 use crate::engine::{Engine, Opening, Places};
 use crate::examine::Refusal;
 use crate::judge::{judge, judge_files};
@@ -71,7 +72,7 @@ pub fn go_on(
 }
 
 fn next_call() -> Op {
-    Op::Apply { group: 0, keys: vec![5, 6, 95], gradients: vec![0.25; 12] }
+    Op::Call(Call::Apply { group: 0, keys: vec![5, 6, 95], gradients: vec![0.25; 12] })
 }
 
 fn patiently<T>(mut make: impl FnMut() -> damo::error::Result<T>, step: &str) -> Result<T, Refusal> {

@@ -13,6 +13,7 @@
 
 #![no_main]
 
+mod call;
 mod control;
 mod corruption;
 mod cut_back;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::Call;
 use crate::groups::{self, Spec};
 use crate::import_file;
 use crate::script::Op;
@@ -53,26 +54,10 @@ impl Model {
         }
     }
 
-    /// Does what a call does that returned; not what loading a checkpoint does.
+    /// Does what an operation does that returned; not what loading a checkpoint does.
     pub fn make(&mut self, op: &Op) {
         match op {
-            Op::Lookup { group, keys } => {
-                let spec = groups::of(*group);
-                for key in keys {
-                    self.rows.entry((*group, *key)).or_insert_with(|| fresh(spec, *key));
-                }
-            }
-            Op::Apply { group, keys, gradients } => self.apply(groups::of(*group), keys, gradients),
-            Op::Insert { group, keys, weights } => {
-                let spec = groups::of(*group);
-                for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
-                    let mut data = weights.to_vec();
-                    data.resize(spec.row_len(), 0.0);
-                    self.rows.insert((*group, *key), Arc::new(Row { updates: 0, data, fleeting: false }));
-                }
-            }
-            Op::Delete { group, keys } => keys.iter().for_each(|key| drop(self.rows.remove(&(*group, *key)))),
-            Op::SetStep { group, step } => self.set_step(*group, *step),
+            Op::Call(call) => self.call(call),
             Op::Import(number) => {
                 for (key, row) in import_file::rows(*number) {
                     self.rows.insert(key, Arc::new(row));
@@ -81,6 +66,29 @@ impl Model {
             }
             Op::Flush | Op::Close | Op::Reopen => self.settle(),
             _ => {}
+        }
+    }
+
+    fn call(&mut self, call: &Call) {
+        let spec = groups::of(call.group());
+        match call {
+            Call::Lookup { group, keys } => {
+                for key in keys {
+                    self.rows.entry((*group, *key)).or_insert_with(|| fresh(spec, *key));
+                }
+            }
+            Call::Apply { keys, gradients, .. } => self.apply(spec, keys, gradients),
+            Call::Insert { group, keys, weights } => {
+                for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
+                    let mut data = weights.to_vec();
+                    data.resize(spec.row_len(), 0.0);
+                    self.rows.insert((*group, *key), Arc::new(Row { updates: 0, data, fleeting: false }));
+                }
+            }
+            Call::Delete { group, keys } => {
+                keys.iter().for_each(|key| drop(self.rows.remove(&(*group, *key))));
+            }
+            Call::SetStep { group, step } => self.set_step(*group, *step),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Scenes: a storage to start from, calls to warm up, and the operation that is attacked.
 
+use crate::call::Call;
 use crate::control::Board;
 use crate::engine::{Engine, Opening, Places};
 use crate::script::{Op, random};
@@ -31,17 +32,18 @@ pub fn scenes() -> Vec<Scene> {
     let calls: Vec<Op> = (0..6).map(|_| Op::call(&mut random)).collect();
     let keys: Vec<i64> = vec![-19, 3, 90, 91, 3];
     let op = |name, op| Scene { name, start: Start::Closed, before: calls.clone(), target: Target::Op(op) };
+    let call = |name, call| op(name, Op::Call(call));
     let open = |name, start| Scene { name, start, before: Vec::new(), target: Target::Open };
     vec![
         open("first_open", Start::Nothing),
         open("open", Start::Closed),
         open("open_killed", Start::Killed),
         op("embedding_new", Op::NewGroup),
-        op("lookup", Op::Lookup { group: 7, keys: keys.clone() }),
-        op("apply", Op::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys: keys.clone() }),
-        op("insert", Op::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() }),
-        op("delete", Op::Delete { group: 0, keys }),
-        op("set_step", Op::SetStep { group: 300, step: 77 }),
+        call("lookup", Call::Lookup { group: 7, keys: keys.clone() }),
+        call("apply", Call::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys: keys.clone() }),
+        call("insert", Call::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() }),
+        call("delete", Call::Delete { group: 0, keys }),
+        call("set_step", Call::SetStep { group: 300, step: 77 }),
         op("flush", Op::Flush),
         op("compact", Op::Compact),
         op("checkpoint", Op::Checkpoint(NEW)),

@@ -3,33 +3,14 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::call::Call;
 use crate::groups::{USUAL, specs};
 
 /// What a worker can be told to do with an open storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    Lookup {
-        group: u16,
-        keys: Vec<i64>,
-    },
-    Apply {
-        group: u16,
-        keys: Vec<i64>,
-        gradients: Vec<f32>,
-    },
-    Insert {
-        group: u16,
-        keys: Vec<i64>,
-        weights: Vec<f32>,
-    },
-    Delete {
-        group: u16,
-        keys: Vec<i64>,
-    },
-    SetStep {
-        group: u16,
-        step: i64,
-    },
+    /// Reads or changes rows, or the step, of one group.
+    Call(Call),
     NewGroup,
     Flush,
     Compact,
@@ -71,13 +52,13 @@ impl Op {
         let count = random.random_range(1..24);
         let keys: Vec<i64> = (0..count).map(|_| random.random_range(KEYS)).collect();
         let floats = (0..count * spec.dim).map(|_| random.random_range(-64..=64) as f32 / 64.0).collect();
-        match random.random_range(0..20) {
-            0..12 => Op::Apply { group, keys, gradients: floats },
-            12..15 => Op::Lookup { group, keys },
-            15..17 => Op::Insert { group, keys, weights: floats },
-            17..19 => Op::Delete { group, keys },
-            _ => Op::SetStep { group, step: random.random_range(0..1000) },
-        }
+        Op::Call(match random.random_range(0..20) {
+            0..12 => Call::Apply { group, keys, gradients: floats },
+            12..15 => Call::Lookup { group, keys },
+            15..17 => Call::Insert { group, keys, weights: floats },
+            17..19 => Call::Delete { group, keys },
+            _ => Call::SetStep { group, step: random.random_range(0..1000) },
+        })
     }
 
     /// Any operation. `checkpoint` and `table` are the numbers of the latest ones.
@@ -103,11 +84,7 @@ impl Op {
 
     pub fn name(&self) -> &'static str {
         match self {
-            Op::Lookup { .. } => "lookup",
-            Op::Apply { .. } => "apply",
-            Op::Insert { .. } => "insert",
-            Op::Delete { .. } => "delete",
-            Op::SetStep { .. } => "set_step",
+            Op::Call(call) => call.name(),
             Op::NewGroup => "embedding_new",
             Op::Flush => "flush",
             Op::Compact => "compact",

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::call::Call;
 use crate::engine::{Engine, Opening, Places};
 use crate::model::Model;
 use crate::scenes::{Scene, Target};
@@ -122,7 +123,7 @@ fn operations(seed: u64) -> (Vec<Op>, Vec<Op>) {
     for group in [0, 7, 300] {
         let keys: Vec<i64> = KEYS.step_by(2).collect();
         let gradients = vec![0.5; keys.len() * crate::groups::of(group).dim];
-        before.push(Op::Apply { group, keys, gradients });
+        before.push(Op::Call(Call::Apply { group, keys, gradients }));
     }
     before.push(Op::Flush);
     before.extend(calls(12));

@@ -15,7 +15,8 @@ use super::past::{Opening, Past};
 use super::script::Act;
 use super::state::{FILTER_COUNT, State};
 use super::worlds::Found;
-use crate::engine::Places;
+use crate::call::Call;
+use crate::engine::{Places, embedding};
 
 const CACHE_BYTES: i64 = 64 << 10;
 const FILTER_CAPACITY: i64 = 4096;
@@ -61,11 +62,7 @@ impl Open {
             {
                 continue;
             }
-            let (optimizer, initializer) = (Arc::clone(&spec.optimizer), Arc::clone(&spec.initializer));
-            let (dim, group) = (spec.dim, spec.group.into());
-            let embedding =
-                Embedding::new(storage.clone(), optimizer, initializer, dim, group, &Params::new())?;
-            embeddings.insert(spec.group, embedding);
+            embeddings.insert(spec.group, embedding(&storage, spec)?);
         }
         Ok(Open { embeddings, storage })
     }
@@ -97,7 +94,7 @@ impl Engine {
         }
         let name = act.name();
         match act {
-            Act::Lookup { group, keys } => {
+            Act::Call(Call::Lookup { group, keys }) => {
                 let mut weights = vec![0.0; keys.len() * of(*group).dim];
                 self.embedding(*group).lookup(keys, &mut weights).map_err(at(name))?;
                 look::compare_lookup(*group, keys, &weights, &past.after(act, ttl_ms), ttl_ms)
@@ -106,17 +103,10 @@ impl Engine {
                 look::compare_peek(self.embedding(*group), keys, &past.after(act, ttl_ms), ttl_ms)
             }
             Act::Prefetch { group, keys } => self.embedding(*group).prefetch(keys).map_err(at(name)),
-            Act::Apply { group, keys, gradients } => {
-                self.embedding(*group).apply_gradients(keys, gradients).map_err(at(name))
-            }
-            Act::Insert { group, keys, weights } => {
-                self.embedding(*group).insert(keys, weights).map_err(at(name))
-            }
             Act::InsertRecords { group, keys, rows, counts } => {
                 self.embedding(*group).insert_records(keys, rows, counts).map_err(at(name))
             }
-            Act::Delete { group, keys } => self.embedding(*group).delete(keys).map_err(at(name)),
-            Act::SetStep { group, step } => self.embedding(*group).set_step(*step).map_err(at(name)),
+            Act::Call(call) => call.make(self.embedding(call.group())).map_err(at(name)),
             Act::Clock(clock) => self.set_clock(*clock, before),
             Act::Flush => self.inside().storage.flush().map_err(at(name)),
             Act::Compact => self.inside().storage.compact().map_err(at(name)),

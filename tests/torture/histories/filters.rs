@@ -70,23 +70,29 @@ impl Copy {
 
 /// As it travels between processes.
 #[derive(Serialize, Deserialize)]
-struct Flat(Vec<(Vec<(Key, u32)>, BTreeSet<u16>, bool)>);
+struct Flat {
+    counts: Vec<(Key, u32)>,
+    groups: BTreeSet<u16>,
+    is_taken: bool,
+}
 
 impl Serialize for Copies {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let flat =
-            |copy: &Copy| (copy.counts.clone().into_iter().collect(), copy.groups.clone(), copy.is_taken);
-        Flat(self.0.iter().map(flat).collect()).serialize(serializer)
+        let flat = |copy: &Copy| {
+            let Copy { counts, groups, is_taken } = copy.clone();
+            Flat { counts: counts.into_iter().collect(), groups, is_taken }
+        };
+        self.0.iter().map(flat).collect::<Vec<Flat>>().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Copies {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Copies, D::Error> {
-        let copy = |(counts, groups, is_taken): (Vec<_>, _, _)| Copy {
+        let copy = |Flat { counts, groups, is_taken }: Flat| Copy {
             counts: counts.into_iter().collect(),
             groups,
             is_taken,
         };
-        Ok(Copies(Flat::deserialize(deserializer)?.0.into_iter().map(copy).collect()))
+        Ok(Copies(Vec::deserialize(deserializer)?.into_iter().map(copy).collect()))
     }
 }

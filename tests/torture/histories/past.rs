@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::filters::Copies;
 use super::script::{Act, Known};
 use super::state::{Row, State};
+use crate::call::Call;
 use crate::engine::Places;
 use crate::timeline::Promise;
 
@@ -136,11 +137,8 @@ impl Past {
         self.latest = self.latest.max(next.now);
         let is_made = self.is_made(act, opening.ttl_ms);
         match act {
-            Act::Apply { .. }
-            | Act::Insert { .. }
-            | Act::InsertRecords { .. }
-            | Act::Delete { .. }
-            | Act::SetStep { .. } => match opening.durability {
+            Act::Call(Call::Lookup { .. }) => {}
+            Act::Call(_) | Act::InsertRecords { .. } => match opening.durability {
                 "checkpoint" => {}
                 "power" => (self.recorded, self.synced) = (next.now, next.now),
                 _ => self.recorded = next.now,
@@ -200,7 +198,7 @@ impl Past {
             self.note_files(under_way.as_ref(), places, opening.ttl_ms);
             let now = self.now();
             self.is_filter_in_doubt = match &under_way {
-                Some(Act::Lookup { group, .. }) => now.attached.contains(group),
+                Some(Act::Call(Call::Lookup { group, .. })) => now.attached.contains(group),
                 Some(Act::Attach(_)) => true,
                 Some(Act::Load(number)) => {
                     let filters = self.checkpoints.get(number).map(|saved| &saved.filters);

@@ -5,14 +5,13 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::groups::{FILTERED, WIDE, WIDE_KEYS, of, specs};
+use crate::call::Call;
 
 /// What a worker does with an open storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    Lookup {
-        group: u16,
-        keys: Vec<i64>,
-    },
+    /// Reads or changes rows, or the step, of one group.
+    Call(Call),
     Peek {
         group: u16,
         keys: Vec<i64>,
@@ -21,29 +20,11 @@ pub enum Act {
         group: u16,
         keys: Vec<i64>,
     },
-    Apply {
-        group: u16,
-        keys: Vec<i64>,
-        gradients: Vec<f32>,
-    },
-    Insert {
-        group: u16,
-        keys: Vec<i64>,
-        weights: Vec<f32>,
-    },
     InsertRecords {
         group: u16,
         keys: Vec<i64>,
         rows: Vec<f32>,
         counts: Vec<u64>,
-    },
-    Delete {
-        group: u16,
-        keys: Vec<i64>,
-    },
-    SetStep {
-        group: u16,
-        step: i64,
     },
     /// The machine's clock says this from now on, milliseconds since 1970.
     Clock(u64),
@@ -128,15 +109,15 @@ pub fn held_open(random: &mut ChaCha8Rng, ttl_ms: u64, known: &mut Known) -> Vec
     let keys: Vec<i64> = WIDE_KEYS.collect();
     let insert = |keys: &[i64]| {
         let weights = keys.iter().flat_map(|key| vec![*key as f32; of(WIDE).dim]).collect();
-        Act::Insert { group: WIDE, keys: keys.to_vec(), weights }
+        Act::Call(Call::Insert { group: WIDE, keys: keys.to_vec(), weights })
     };
     let mut acts: Vec<Act> = keys.chunks(8).map(insert).collect();
     known.now += ttl_ms + random.random_range(0..1000);
     // Merging goes by the time of the latest call that is on disk, so there is one.
-    let call = Act::Delete { group: 0, keys: vec![0] };
+    let call = Act::Call(Call::Delete { group: 0, keys: vec![0] });
     acts.extend([Act::Compact, Act::Hold, Act::Clock(known.now), call]);
     acts.extend([Act::Compact, Act::Drain, Act::Look]);
-    acts.push(Act::Delete { group: WIDE, keys });
+    acts.push(Act::Call(Call::Delete { group: WIDE, keys }));
     acts
 }
 
@@ -193,19 +174,19 @@ fn call(random: &mut ChaCha8Rng) -> Act {
     };
     let (short, long) = (floats(spec.dim), floats(spec.row_len()));
     match random.random_range(0..40) {
-        0..14 => Act::Apply { group, keys, gradients: short },
-        14..22 => Act::Lookup { group, keys },
+        0..14 => Act::Call(Call::Apply { group, keys, gradients: short }),
+        14..22 => Act::Call(Call::Lookup { group, keys }),
         22..25 => Act::Peek { group, keys },
         25 => Act::Prefetch { group, keys },
-        26..29 => Act::Insert { group, keys, weights: short },
+        26..29 => Act::Call(Call::Insert { group, keys, weights: short }),
         29..33 => {
             // Sums of squares are not negative.
             let rows = long.iter().map(|float| float.abs()).collect();
             let counts = (0..count).map(|_| random.random_range(0..1000)).collect();
             Act::InsertRecords { group, keys, rows, counts }
         }
-        33..39 => Act::Delete { group, keys },
-        _ => Act::SetStep { group, step: random.random_range(0..1000) },
+        33..39 => Act::Call(Call::Delete { group, keys }),
+        _ => Act::Call(Call::SetStep { group, step: random.random_range(0..1000) }),
     }
 }
 
@@ -221,14 +202,10 @@ fn key(random: &mut ChaCha8Rng) -> i64 {
 impl Act {
     pub fn name(&self) -> &'static str {
         match self {
-            Act::Lookup { .. } => "lookup",
+            Act::Call(call) => call.name(),
             Act::Peek { .. } => "peek",
             Act::Prefetch { .. } => "prefetch",
-            Act::Apply { .. } => "apply_gradients",
-            Act::Insert { .. } => "insert",
             Act::InsertRecords { .. } => "insert_records",
-            Act::Delete { .. } => "delete",
-            Act::SetStep { .. } => "set_step",
             Act::Clock(_) => "a change of the clock",
             Act::Flush => "flush",
             Act::Compact => "compact",

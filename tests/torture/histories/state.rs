@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::filters::Copies;
 use super::groups::of;
 use super::script::Act;
+use crate::call::Call;
 use crate::groups::Spec;
 
 pub type Key = (u16, i64);
@@ -134,30 +135,13 @@ impl State {
     /// Does what an act does that returned; what comes from checkpoints is the past's (past.rs).
     pub fn make(&mut self, act: &Act, ttl_ms: u64) {
         match act {
-            Act::Lookup { group, keys } => self.lookup(of(*group), keys, ttl_ms),
-            Act::Apply { group, keys, gradients } => self.apply(of(*group), keys, gradients, ttl_ms),
-            Act::Insert { group, keys, weights } => {
-                let spec = of(*group);
-                for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
-                    let mut data = weights.to_vec();
-                    data.resize(spec.row_len(), 0.0);
-                    spec.optimizer.begin_at(weights, &mut data[spec.dim..]);
-                    self.put((*group, *key), self.written(data, 0));
-                }
-            }
+            Act::Call(call) => self.call(call, ttl_ms),
             Act::InsertRecords { group, keys, rows, counts } => {
                 let given = keys.iter().zip(rows.chunks_exact(of(*group).row_len())).zip(counts);
                 for ((key, row), count) in given {
                     self.put((*group, *key), self.written(row.to_vec(), *count));
                 }
             }
-            Act::Delete { group, keys } => {
-                for key in keys.iter().map(|key| (*group, *key)) {
-                    self.rows.remove(&key);
-                    self.ghosts.remove(&key);
-                }
-            }
-            Act::SetStep { group, step } => self.set_step(*group, *step),
             Act::Clock(clock) => self.now = self.now.max(*clock),
             Act::Flush | Act::Compact => self.settle(),
             Act::Attach(group) => {
@@ -172,6 +156,29 @@ impl State {
                 self.attached.clear();
             }
             _ => {}
+        }
+    }
+
+    fn call(&mut self, call: &Call, ttl_ms: u64) {
+        let spec = of(call.group());
+        match call {
+            Call::Lookup { keys, .. } => self.lookup(spec, keys, ttl_ms),
+            Call::Apply { keys, gradients, .. } => self.apply(spec, keys, gradients, ttl_ms),
+            Call::Insert { group, keys, weights } => {
+                for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
+                    let mut data = weights.to_vec();
+                    data.resize(spec.row_len(), 0.0);
+                    spec.optimizer.begin_at(weights, &mut data[spec.dim..]);
+                    self.put((*group, *key), self.written(data, 0));
+                }
+            }
+            Call::Delete { group, keys } => {
+                for key in keys.iter().map(|key| (*group, *key)) {
+                    self.rows.remove(&key);
+                    self.ghosts.remove(&key);
+                }
+            }
+            Call::SetStep { group, step } => self.set_step(*group, *step),
         }
     }
 
