@@ -30,9 +30,10 @@
  * caller's stack.
  *
  * Signals. damo installs no handlers and changes none. A write beyond the process's limit of file
- * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when the
- * last handle (a storage, a filter ...) was made. The threads that a storage starts never get this
- * signal, whenever the limit is set.
+ * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when a handle
+ * (a storage, a filter ...) was last made or freed, or when a long call (a flush, checkpoint, dump,
+ * import ...) last began. The threads that damo starts never get this signal, whenever the limit is
+ * set.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.

@@ -385,7 +385,7 @@ pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,
     filter: *const damo_filter,
 ) -> damo_status {
-    guard::status("damo_embedding_set_filter", || {
+    guard::long_call("damo_embedding_set_filter", || {
         // SAFETY: the contract of `arguments`.
         let (embedding, filter) = unsafe {
             (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter, "filter")?)

@@ -32,7 +32,7 @@ pub unsafe extern "C" fn damo_storage_import(
     storage: *const damo_storage,
     path: *const c_char,
 ) -> damo_status {
-    guard::status("damo_storage_import", || {
+    guard::long_call("damo_storage_import", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         import(storage, path, &ImportOptions::default()).map(drop)
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn damo_storage_import_counted(
     imported: *mut u64,
     refused: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_import_counted", || {
+    guard::long_call("damo_storage_import_counted", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         // SAFETY: as above.
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
     imported: *mut u64,
     refused: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_import_with", || {
+    guard::long_call("damo_storage_import_with", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         // SAFETY: as above.
