@@ -1116,10 +1116,10 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
  * the rows may be there: import the file again. Other calls go on meanwhile, but the import may
  * replace what they do to rows of the file: train afterwards.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
- * record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
- * than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
- * and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when the
+ * file has records and none fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that
+ * is cut off, longer than it says, or neither a checkpoint nor a dump (the message names the record
+ * and the byte), and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
  */
 damo_status damo_storage_import(const damo_storage *storage, const char *path);
 
@@ -1145,8 +1145,8 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
  *     group          only this group (all)
  * ```
  *
- * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, too. The counts are
- * unchanged then.
+ * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, and when the file has records
+ * and none is of the option group. The counts are unchanged then.
  */
 damo_status damo_storage_import_with(const damo_storage *storage,
                                      const char *path,
@@ -1160,7 +1160,8 @@ damo_status damo_storage_import_with(const damo_storage *storage,
  *
  * ```text
  *     records         records in the file
- *     imported        of these, records that came in
+ *     imported        of these, records that came in; after an error, those that are known to
+ *                     have come in before it
  *     without_state   of the imported ones, those with weights only
  *     other_groups    records of other groups than the option group
  *     format          "checkpoint", or "classic" or "counted" for a dump
