@@ -898,8 +898,8 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
  * applied so far; either may be NULL. data, unless NULL with data_len 0, gets the dim weights and the optimizer's
  * state; data_len is what damo_optimizer_row_len gives for dim.
  *
- * Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle and a wrong data_len; IO,
- * CORRUPTION, FORKED. Nothing is written then.
+ * Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle, a wrong data_len,
+ * and data that overlaps update_time or update_num; IO, CORRUPTION, FORKED. Nothing is written then.
  */
 damo_status damo_embedding_record(const damo_embedding *embedding,
                                   int64_t key,
@@ -1270,7 +1270,8 @@ void damo_table_free(damo_table *table);
  * seed 0, as a signed number of the same bits. The key is the same in every language and release.
  * Among a billion strings, the probability that any two get the same key is about 3 %.
  *
- * Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
+ * Errors: INVALID_ARGUMENT for a NULL buffer with a length, a NULL key, and a key that lies within
+ * bytes.
  */
 damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 
@@ -1278,8 +1279,9 @@ damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
  * As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
  * before byte ends[i]; the next one begins there.
  *
- * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is
- * below the one before it or above bytes_len. Nothing is written then.
+ * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, for an end that is
+ * below the one before it or above bytes_len, and for keys that overlap ends or bytes. Nothing is
+ * written then.
  */
 damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t bytes_len,
