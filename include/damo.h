@@ -30,9 +30,10 @@
  * caller's stack.
  *
  * Signals. damo installs no handlers and changes none. A write beyond the process's limit of file
- * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when the
- * last handle (a storage, a filter ...) was made. The threads that a storage starts never get this
- * signal, whenever the limit is set.
+ * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when a handle
+ * (a storage, a filter ...) was last made or freed, or when a long call (a flush, checkpoint, dump,
+ * import ...) last began. The threads that damo starts never get this signal, whenever the limit is
+ * set.
  *
  * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
  * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
@@ -898,8 +899,8 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
  * applied so far; either may be NULL. data, unless NULL with data_len 0, gets the dim weights and the optimizer's
  * state; data_len is what damo_optimizer_row_len gives for dim.
  *
- * Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle and a wrong data_len; IO,
- * CORRUPTION, FORKED. Nothing is written then.
+ * Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle, a wrong data_len,
+ * and data that overlaps update_time or update_num; IO, CORRUPTION, FORKED. Nothing is written then.
  */
 damo_status damo_embedding_record(const damo_embedding *embedding,
                                   int64_t key,
@@ -1116,10 +1117,10 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
  * the rows may be there: import the file again. Other calls go on meanwhile, but the import may
  * replace what they do to rows of the file: train afterwards.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
- * record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
- * than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
- * and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+ * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when the
+ * file has records and none fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that
+ * is cut off, longer than it says, or neither a checkpoint nor a dump (the message names the record
+ * and the byte), and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
  */
 damo_status damo_storage_import(const damo_storage *storage, const char *path);
 
@@ -1145,8 +1146,8 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
  *     group          only this group (all)
  * ```
  *
- * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, too. The counts are
- * unchanged then.
+ * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, and when the file has records
+ * and none is of the option group. The counts are unchanged then.
  */
 damo_status damo_storage_import_with(const damo_storage *storage,
                                      const char *path,
@@ -1160,7 +1161,8 @@ damo_status damo_storage_import_with(const damo_storage *storage,
  *
  * ```text
  *     records         records in the file
- *     imported        of these, records that came in
+ *     imported        of these, records that came in; after an error, those that are known to
+ *                     have come in before it
  *     without_state   of the imported ones, those with weights only
  *     other_groups    records of other groups than the option group
  *     format          "checkpoint", or "classic" or "counted" for a dump
@@ -1269,7 +1271,8 @@ void damo_table_free(damo_table *table);
  * seed 0, as a signed number of the same bits. The key is the same in every language and release.
  * Among a billion strings, the probability that any two get the same key is about 3 %.
  *
- * Errors: INVALID_ARGUMENT for a NULL buffer with a length and a NULL key.
+ * Errors: INVALID_ARGUMENT for a NULL buffer with a length, a NULL key, and a key that lies within
+ * bytes.
  */
 damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 
@@ -1277,8 +1280,9 @@ damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
  * As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
  * before byte ends[i]; the next one begins there.
  *
- * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, and for an end that is
- * below the one before it or above bytes_len. Nothing is written then.
+ * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, for an end that is
+ * below the one before it or above bytes_len, and for keys that overlap ends or bytes. Nothing is
+ * written then.
  */
 damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t bytes_len,

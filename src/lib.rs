@@ -11,6 +11,7 @@
 //! - [`table`]: the files of a dump and serving from them; needs no storage
 //! - [`filter`]: a counting Bloom filter in a file of its own
 //! - publish: how a finished file gets its name
+//! - [`file_size_limit`]: a write beyond the process's limit is an error, and no signal
 //! - locks: those that all of the above use
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
 //!   without I/O
@@ -23,6 +24,7 @@ mod copy;
 pub mod embedding;
 pub mod error;
 pub mod ffi;
+pub mod file_size_limit;
 pub mod filter;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;

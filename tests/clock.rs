@@ -6,7 +6,6 @@ use std::path::Path;
 
 use common::{copy_dir, int, params, peek, sgd, text};
 use damo::embedding::Embedding;
-use damo::error::Status;
 use damo::params::Value;
 use damo::storage::{DumpOptions, Storage};
 use damo::table::{Table, merge};
@@ -200,78 +199,4 @@ fn rows_of_the_last_time_there_is_live() {
     drop((embedding, storage));
     let (_storage, embedding) = open(&scratch.path().join("t"), START, "process");
     assert_eq!(state(&embedding, 5), (1, last));
-}
-
-/// Two dumps of the same calls have one number, and an increment fits both. So the first is
-/// remembered as long as the second is, which is thirty days.
-#[test]
-fn dumps_that_share_a_number_are_remembered_together() {
-    const DAY: u64 = 86_400_000;
-    let scratch = tempfile::tempdir().unwrap();
-    let (path, dir) = (scratch.path().join("table"), scratch.path().join("storage"));
-    let options = params(&[("threads", int(1))]);
-    let mut storage = Storage::open(&dir, 0, &options).unwrap();
-    storage.set_clock_for_test(START).unwrap();
-    sgd(&storage, 1, 1.0, &[]).apply_gradients(&[1], &[1.0]).unwrap();
-    let dump = |storage: &Storage, day: u64, condition: &[(&'static str, i64)]| {
-        storage.set_clock_for_test(START + day * DAY).unwrap();
-        let condition = condition.iter().map(|(name, number)| (*name, int(*number)));
-        let list: Vec<(&str, Value)> = [("format", text("table"))].into_iter().chain(condition).collect();
-        let dumped = storage.dump(&path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true);
-        dumped.map(|dumped| dumped.number as i64)
-    };
-    let number = dump(&storage, 0, &[]).unwrap();
-    for day in [20, 45, 90] {
-        assert_eq!(dump(&storage, day, &[]).unwrap(), number);
-        // Other dumps come, after which the oldest are forgotten.
-        dump(&storage, day + 30, &[("min_count", 1)]).unwrap();
-        drop(storage);
-        storage = Storage::open(&dir, 0, &options).unwrap();
-        assert_eq!(dump(&storage, day + 30, &[("since", number)]).unwrap(), number);
-    }
-    sgd(&storage, 1, 1.0, &[]).apply_gradients(&[1], &[1.0]).unwrap();
-    assert!(dump(&storage, 120, &[("min_count", 1)]).unwrap() > number);
-    assert!(dump(&storage, 121, &[("since", number)]).unwrap() > number);
-    dump(&storage, 160, &[("min_count", 1)]).unwrap();
-    let error = dump(&storage, 160, &[("since", number)]).unwrap_err();
-    assert_eq!(error.status(), Status::NotFound, "{error}");
-}
-
-/// An increment that follows a dump fits an earlier one of the same number, whose rows had not
-/// expired yet, however long ago that was.
-#[test]
-fn an_increment_fits_every_dump_of_its_number() {
-    const DAY: u64 = 86_400_000;
-    let scratch = tempfile::tempdir().unwrap();
-    let at = |name: &str| scratch.path().join(name);
-    let options = params(&[("threads", int(1))]);
-    let storage = Storage::open(at("storage"), 40 * 86_400, &options).unwrap();
-    let dump = |name: &str, day: u64, condition: &[(&'static str, i64)]| {
-        storage.set_clock_for_test(START + day * DAY).unwrap();
-        let condition = condition.iter().map(|(name, number)| (*name, int(*number)));
-        let list: Vec<(&str, Value)> = [("format", text("table"))].into_iter().chain(condition).collect();
-        storage.dump(at(name), DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap().number as i64
-    };
-    storage.set_clock_for_test(START).unwrap();
-    let embedding = sgd(&storage, 1, 1.0, &[]);
-    embedding.apply_gradients(&[1, 2], &[1.0, 1.0]).unwrap();
-    let number = dump("first", 0, &[]);
-    // Others have been forgotten by then, this one has not.
-    dump("of one group", 35, &[("group", 0)]);
-    storage.set_clock_for_test(START + 41 * DAY).unwrap();
-    storage.flush().unwrap();
-    storage.compact().unwrap();
-    assert_eq!(dump("second", 41, &[]), number);
-    embedding.apply_gradients(&[3], &[1.0]).unwrap();
-    dump("increment", 42, &[("since", number)]);
-    dump("full", 42, &[]);
-    for base in ["first", "second"] {
-        merge(&at(base), &at("increment"), &at("merged")).unwrap();
-        assert!(std::fs::read(at("merged")).unwrap() == std::fs::read(at("full")).unwrap(), "{base}");
-    }
-    // A checkpoint may be loaded between two dumps: those after it have another number.
-    let last = dump("before loading", 43, &[]);
-    storage.checkpoint(at("checkpoint")).unwrap();
-    storage.load_from_checkpoint(at("checkpoint")).unwrap();
-    assert_ne!(dump("after loading", 43, &[]), last);
 }

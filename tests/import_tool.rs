@@ -115,6 +115,24 @@ fn files_of_which_nothing_fits() {
 }
 
 #[test]
+fn files_without_the_group_that_was_asked_for() {
+    for release in RELEASES {
+        for kind in ["checkpoint", "dump"] {
+            // Group 0 is there, and so is another one.
+            let scratch = Scratch::new(3);
+            let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
+            drop(Embedding::new(open(&scratch.path("t")), sgd, ones, 3, 7, &Params::new()).unwrap());
+            let path = fixture(release, &format!("sgd3.{kind}"));
+            let path = path.to_str().unwrap();
+            let words = ["none of its 5 records is of group 7", "they are of group 0"];
+            scratch.fails(2, &words, &["t", path, "--group", "7"]);
+            let (code, said) = scratch.run(&["t", path, "--group", "0"]);
+            assert_eq!((code, &said["imported"], &said["other_groups"]), (0, &json!(5), &json!(0)));
+        }
+    }
+}
+
+#[test]
 fn every_other_end() {
     let scratch = Scratch::new(3);
     let write = |name: &str, bytes: &[u8]| std::fs::write(scratch.path(name), bytes).unwrap();

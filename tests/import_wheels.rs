@@ -197,10 +197,19 @@ fn a_group_by_itself_comes_in() {
     let report = storage.import_with(&path, &options, |_, _| true).unwrap();
     assert_eq!((report.imported, report.other_groups, report.refused_records()), (5, 55, 0));
     assert_eq!(storage.row_count(None).unwrap(), 5);
-    // A group that the file does not have is no error.
-    let options = ImportOptions { group: Some(99), ..ImportOptions::default() };
-    let report = storage.import_with(&path, &options, |_, _| true).unwrap();
-    assert_eq!((report.imported, report.other_groups), (0, 60));
+    // Of a group that the file does not have nothing could be taken, registered or not.
+    for kind in ["checkpoint", "dump", "checkpoint"] {
+        let options = ImportOptions { group: Some(99), ..ImportOptions::default() };
+        let imported = storage.import_with(fixture("1.1.12", "all", kind), &options, |_, _| true);
+        let error = failure(imported, Status::InvalidArgument);
+        for words in ["none of its 60 records is of group 99", "they are of groups 0, 1, 2", " and others"] {
+            assert!(error.message().contains(words), "{error}");
+        }
+        let report = storage.last_import().unwrap();
+        assert_eq!((report.imported, report.other_groups, report.refused_records()), (0, 60, 0));
+        let (sgd, zeros) = (optimizer("sgd", &[]), initializer("zeros", &[]));
+        Embedding::new(storage.clone(), sgd, zeros, 2, 99, &Params::new()).unwrap();
+    }
 }
 
 #[test]

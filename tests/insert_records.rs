@@ -156,3 +156,36 @@ fn squares_are_not_negative() {
         }
     }
 }
+
+/// The count ends at 2^56 - 1, in memory as on disk, and the row can be moved on from there.
+#[test]
+fn counts_end_where_stored_rows_end() {
+    const MOST: u64 = (1 << 56) - 1;
+    for (group, name) in OPTIMIZERS.into_iter().enumerate() {
+        let scratch = tempfile::tempdir().unwrap();
+        let [dir, killed] = ["t", "killed"].map(|name| scratch.path().join(name));
+        let storage = open(&dir);
+        let embedding = embed(&storage, name, group as u32, &[]);
+        let rows = vec![0.5; 2 * embedding.row_len()];
+        embedding.insert_records(&[5, -6], &rows, &[MOST - 1, u64::MAX]).unwrap();
+        for step in 0..2 {
+            embedding.apply_gradients(&[5, -6], &gradients(step)).unwrap();
+            // A call that has a key several times counts each.
+            embedding.apply_gradients(&[5, 5], &gradients(step)).unwrap();
+        }
+        let records = [5, -6].map(|key| embedding.record(key).unwrap());
+        assert_eq!([records[0].update_num, records[1].update_num], [MOST; 2], "{name}");
+        common::copy_dir(&dir, &killed);
+        drop((embedding, storage));
+        for dir in [&dir, &killed] {
+            let storage = open(dir);
+            let embedding = embed(&storage, name, group as u32, &[]);
+            for before in &records {
+                let after = embedding.record(before.key).unwrap();
+                assert_eq!((after.update_num, &after.data), (MOST, &before.data), "{name}");
+                embedding.insert_records(&[1], &after.data, &[after.update_num]).unwrap();
+                assert_eq!(embedding.record(1).unwrap().update_num, MOST, "{name}");
+            }
+        }
+    }
+}

@@ -268,7 +268,7 @@ class Storage(Handle):
 
         format: "auto", "checkpoint", "classic" or "counted" (dumps). group: only this one. header_groups: the width of a
         classic dump's header. FileNotFoundError, damo.CorruptionError for a file that is not whole or has no sound record,
-        ValueError when no record fits the groups.
+        ValueError when no record fits the groups, or none is of the one that was asked for.
         """
         values = {
             "format": format,

@@ -20,7 +20,7 @@ pub(crate) use budget::Budget;
 pub(crate) use hash::{hash, shard_of};
 pub(crate) use partition::Partition;
 pub(crate) use shard::{CutRow, Full, Kept, Shard};
-pub(crate) use slot::ABSENT;
+pub(crate) use slot::{ABSENT, MAX_UPDATES};
 
 use crate::error::Result;
 use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};

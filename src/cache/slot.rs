@@ -36,6 +36,9 @@ pub(super) const EPOCH: u8 = 32;
 /// None of these may be evicted.
 const KEPT: u8 = DIRTY | WRITING | PINNED;
 
+/// The largest update count that a row can have: stored rows have seven bytes for it.
+pub(crate) const MAX_UPDATES: u64 = (1 << 56) - 1;
+
 /// How often a row must be passed over by the clock before it goes, at most.
 const MAX_USES: u8 = 3;
 
@@ -76,6 +79,13 @@ impl Slot {
     pub(crate) fn stamp(&mut self, time: u64, journal: u64) {
         self.time = U48::new(time);
         self.journal = U48::new(journal);
+    }
+
+    /// Counts an update, and returns how many there were.
+    #[inline(always)]
+    pub(crate) fn count_update(&mut self) -> u64 {
+        self.updates = (self.updates + 1).min(MAX_UPDATES);
+        self.updates
     }
 
     #[inline(always)]
@@ -140,6 +150,14 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_end_where_stored_rows_end() {
+        let mut slot = Slot { updates: MAX_UPDATES - 2, ..Slot::default() };
+        let counts = [(); 4].map(|()| slot.count_update());
+        assert_eq!(counts, [MAX_UPDATES - 1, MAX_UPDATES, MAX_UPDATES, MAX_UPDATES]);
+        assert_eq!(slot.updates, MAX_UPDATES);
+    }
 
     #[test]
     fn six_bytes_hold_48_bits_and_saturate() {

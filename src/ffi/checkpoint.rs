@@ -21,7 +21,7 @@ pub unsafe extern "C" fn damo_storage_checkpoint(
     storage: *const damo_storage,
     path: *const c_char,
 ) -> damo_status {
-    guard::status("damo_storage_checkpoint", || {
+    guard::long_call("damo_storage_checkpoint", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) =
             unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn damo_storage_load_from_checkpoint(
     storage: *const damo_storage,
     path: *const c_char,
 ) -> damo_status {
-    guard::status("damo_storage_load_from_checkpoint", || {
+    guard::long_call("damo_storage_load_from_checkpoint", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) =
             unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };

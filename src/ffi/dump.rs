@@ -41,7 +41,7 @@ pub unsafe extern "C" fn damo_storage_dump(
     path: *const c_char,
     condition: *const damo_params,
 ) -> damo_status {
-    guard::status("damo_storage_dump", || {
+    guard::long_call("damo_storage_dump", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path, condition) = unsafe {
             (
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn damo_storage_dump_with_progress(
     rows: *mut u64,
     removed: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_dump_with_progress", || {
+    guard::long_call("damo_storage_dump_with_progress", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path, condition) = unsafe {
             (

@@ -264,8 +264,8 @@ pub unsafe extern "C" fn damo_embedding_delete(
 /// applied so far; either may be NULL. data, unless NULL with data_len 0, gets the dim weights and the optimizer's
 /// state; data_len is what damo_optimizer_row_len gives for dim.
 ///
-/// Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle and a wrong data_len; IO,
-/// CORRUPTION, FORKED. Nothing is written then.
+/// Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle, a wrong data_len,
+/// and data that overlaps update_time or update_num; IO, CORRUPTION, FORKED. Nothing is written then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_record(
     embedding: *const damo_embedding,
@@ -276,6 +276,9 @@ pub unsafe extern "C" fn damo_embedding_record(
     data_len: usize,
 ) -> damo_status {
     guard::status("damo_embedding_record", || {
+        let data_buffer = (data.cast_const(), data_len, "data");
+        arguments::check_apart(data_buffer, (update_time.cast_const(), 1, "update_time"))?;
+        arguments::check_apart(data_buffer, (update_num.cast_const(), 1, "update_num"))?;
         // SAFETY: the contract of `arguments`.
         let (embedding, data) = unsafe {
             (arguments::handle(embedding, "embedding")?, arguments::slice_mut(data, data_len, "data")?)
@@ -385,7 +388,7 @@ pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,
     filter: *const damo_filter,
 ) -> damo_status {
-    guard::status("damo_embedding_set_filter", || {
+    guard::long_call("damo_embedding_set_filter", || {
         // SAFETY: the contract of `arguments`.
         let (embedding, filter) = unsafe {
             (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter, "filter")?)

@@ -173,7 +173,7 @@ pub unsafe extern "C" fn damo_filter_check_batch(
 /// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_sync(filter: *const damo_filter) -> damo_status {
-    guard::status("damo_filter_sync", || {
+    guard::long_call("damo_filter_sync", || {
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(filter, "filter") }?.inner.sync()
     })

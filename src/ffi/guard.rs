@@ -5,11 +5,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::thread;
 
-use super::file_size_limit;
 use super::float_state::FloatState;
 use super::handle::{self, Kind};
 use super::last_error;
 use crate::error::{Error, Result, Status};
+use crate::file_size_limit;
 use crate::locks::UntracedMutex;
 
 thread_local! {
@@ -30,6 +30,13 @@ pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) 
     }
 }
 
+/// As [`status`], for a function that takes long anyway: it sees a file size limit that was set
+/// since the last handle was made.
+pub(super) fn long_call(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {
+    file_size_limit::look();
+    status(function, body)
+}
+
 /// Runs the body of a function that returns a new handle, or NULL.
 pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Result<T>) -> *mut T {
     file_size_limit::look();
@@ -48,6 +55,8 @@ pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Res
 /// # Safety
 /// As [`handle::take`].
 pub(super) unsafe fn free<T: Kind>(handle: *mut T) {
+    // The last handle of a storage writes what has changed.
+    file_size_limit::look();
     // SAFETY: the caller's promise.
     if let Some(boxed) = unsafe { handle::take(handle) } {
         // A panic while closing has nobody to be told to.

@@ -23,16 +23,16 @@ use crate::storage::{ImportOptions, Imported, Storage};
 /// the rows may be there: import the file again. Other calls go on meanwhile, but the import may
 /// replace what they do to rows of the file: train afterwards.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when no
-/// record fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that is cut off, longer
-/// than it says, or neither a checkpoint nor a dump (the message names the record and the byte),
-/// and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+/// Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when the
+/// file has records and none fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that
+/// is cut off, longer than it says, or neither a checkpoint nor a dump (the message names the record
+/// and the byte), and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import(
     storage: *const damo_storage,
     path: *const c_char,
 ) -> damo_status {
-    guard::status("damo_storage_import", || {
+    guard::long_call("damo_storage_import", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         import(storage, path, &ImportOptions::default()).map(drop)
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn damo_storage_import_counted(
     imported: *mut u64,
     refused: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_import_counted", || {
+    guard::long_call("damo_storage_import_counted", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         // SAFETY: as above.
@@ -73,8 +73,8 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 ///     group          only this group (all)
 /// ```
 ///
-/// Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, too. The counts are
-/// unchanged then.
+/// Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, and when the file has records
+/// and none is of the option group. The counts are unchanged then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import_with(
     storage: *const damo_storage,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
     imported: *mut u64,
     refused: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_import_with", || {
+    guard::long_call("damo_storage_import_with", || {
         // SAFETY: the contract of `arguments`.
         let (storage, path) = unsafe { both(storage, path) }?;
         // SAFETY: as above.
@@ -105,7 +105,8 @@ pub unsafe extern "C" fn damo_storage_import_with(
 ///
 /// ```text
 ///     records         records in the file
-///     imported        of these, records that came in
+///     imported        of these, records that came in; after an error, those that are known to
+///                     have come in before it
 ///     without_state   of the imported ones, those with weights only
 ///     other_groups    records of other groups than the option group
 ///     format          "checkpoint", or "classic" or "counted" for a dump

@@ -112,7 +112,7 @@ pub unsafe extern "C" fn damo_storage_row_count(
     group: u32,
     rows: *mut u64,
 ) -> damo_status {
-    guard::status("damo_storage_row_count", || {
+    guard::long_call("damo_storage_row_count", || {
         // SAFETY: the contract of `arguments`.
         let (storage, rows) =
             unsafe { (arguments::handle(storage, "storage")?, arguments::out(rows, "rows")?) };
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn damo_storage_row_count(
 /// POISONED, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_verify(storage: *const damo_storage, rows: *mut u64) -> damo_status {
-    guard::status("damo_storage_verify", || {
+    guard::long_call("damo_storage_verify", || {
         // SAFETY: the contract of `arguments`.
         let (storage, rows) =
             unsafe { (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?) };

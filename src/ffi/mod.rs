@@ -19,7 +19,6 @@ mod dump;
 mod embedding;
 mod exit;
 mod failure;
-mod file_size_limit;
 mod filter;
 mod float_state;
 mod guard;

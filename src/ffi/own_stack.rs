@@ -6,7 +6,7 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-use super::file_size_limit;
+use crate::file_size_limit;
 
 /// What such a call has. Only what it touches takes memory.
 const SIZE: usize = 1 << 20;

@@ -85,7 +85,7 @@ pub unsafe extern "C" fn damo_storage_new(
 /// flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> damo_status {
-    guard::status("damo_storage_flush", || {
+    guard::long_call("damo_storage_flush", || {
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(storage, "storage") }?.inner.flush()
     })
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn damo_storage_flush(storage: *const damo_storage) -> dam
 /// Errors: as damo_storage_flush.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> damo_status {
-    guard::status("damo_storage_compact", || {
+    guard::long_call("damo_storage_compact", || {
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(storage, "storage") }?.inner.compact()
     })

@@ -127,7 +127,7 @@ pub unsafe extern "C" fn damo_table_merge(
     increment: *const c_char,
     path: *const c_char,
 ) -> damo_status {
-    guard::status("damo_table_merge", || {
+    guard::long_call("damo_table_merge", || {
         // SAFETY: the contract of `arguments`.
         let (base, increment, path) = unsafe {
             (

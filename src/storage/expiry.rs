@@ -24,7 +24,8 @@ pub(super) struct Expiry {
     latest: AtomicU64,
     /// The latest time that earlier processes used, as far as it is on record.
     restored: AtomicU64,
-    /// The time that is on record now.
+    /// The time that is on record now. Merging goes by no later one, or a kill could lose the time
+    /// by which rows are gone.
     recorded: AtomicU64,
     /// When the scans under way began, and how many at the time.
     scans: Mutex<BTreeMap<u64, usize>>,
@@ -158,7 +159,7 @@ impl Expiry {
 
     /// Says which time is on record.
     pub(super) fn set_recorded(&self, time: u64) {
-        self.recorded.store(time, Ordering::Relaxed);
+        self.recorded.store(time, Ordering::Release);
     }
 
     /// Says which time was used before: by an earlier process, or in what is loaded.
@@ -255,6 +256,7 @@ impl Expiry {
         // that is not seen here yet is not earlier than this time.
         let now = self.now_ms();
         let now = now.min(settled).min(self.oldest_scan.load(Ordering::SeqCst));
+        let now = now.min(self.recorded.load(Ordering::Acquire));
         match row::parse(value) {
             Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
                 self.count_expired(1);
@@ -313,8 +315,12 @@ mod tests {
         expiry.set_now_ms(100_000);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
         expiry.set_settled(99_999, 7);
+        expiry.set_recorded(100_000);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a call at 99,999 may have to be made again");
         expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_recorded(99_999);
+        assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a kill could lose the time");
+        expiry.set_recorded(100_000);
         assert_eq!(expiry.cutoff_at(100_000), 90_001);
         assert_eq!(expiry.fate(&stored(90_001)), Fate::Stay);
         assert_eq!((expiry.fate(&stored(90_000)), expiry.expired()), (Fate::Go, 1));
@@ -346,6 +352,7 @@ mod tests {
         let expiry = Arc::new(Expiry::new(10).unwrap());
         expiry.set_now_ms(100_000);
         expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_recorded(u64::MAX);
         let early = expiry.hold_rows();
         expiry.set_now_ms(105_000);
         let (late, again) = (expiry.hold_rows(), expiry.hold_rows());
@@ -365,6 +372,7 @@ mod tests {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(3 * DAY_MS);
         expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_recorded(u64::MAX);
         expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
         let Fate::Leave(tombstone) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(tombstone), Fate::Stay);

@@ -58,17 +58,14 @@ impl Export {
 }
 
 impl Exports {
-    pub(super) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
-        let exports = match rocks.read_meta(RECORD)? {
-            None => Exports::default(),
-            Some(json) => Exports(serde_json::from_slice(&json).map_err(|error| {
-                Error::corruption(format!("the record of the dumps is damaged: {error}"))
-            })?),
-        };
-        let now = expiry.now_unused_ms();
-        let exports = Exports(forget(exports.0, now));
-        exports.tell(expiry);
-        Ok(exports)
+    /// The dumps on record. [`Core::begin_exports`] forgets those that are too old.
+    pub(super) fn read(rocks: &Rocks) -> Result<Exports> {
+        match rocks.read_meta(RECORD)? {
+            None => Ok(Exports::default()),
+            Some(json) => serde_json::from_slice(&json)
+                .map(Exports)
+                .map_err(|error| Error::corruption(format!("the record of the dumps is damaged: {error}"))),
+        }
     }
 
     fn tell(&self, expiry: &Expiry) {
@@ -101,6 +98,23 @@ impl Exports {
 }
 
 impl Core {
+    /// Forgets the dumps that are too old when the storage is opened. The shorter list is on disk
+    /// before merging goes by it: a later opening may have an earlier time, and must not remember
+    /// a dump whose tombstones are gone.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn begin_exports(&self, rocks: &Rocks) -> Result<()> {
+        let mut exports = self.exports.lock();
+        let list = forget(exports.0.clone(), self.expiry.now_unused_ms());
+        if list != exports.0 {
+            write(rocks, &list)?;
+            exports.0 = list;
+        }
+        exports.tell(&self.expiry);
+        Ok(())
+    }
+
     /// Remembers a dump for increments.
     ///
     /// # Errors

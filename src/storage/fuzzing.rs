@@ -93,6 +93,7 @@ fn fate(bytes: &[u8]) {
     let expiry = Expiry::new(10).unwrap();
     for settled in [0, DAY_MS, u64::MAX] {
         expiry.set_settled(settled, u64::MAX);
+        expiry.set_recorded(settled);
         for oldest in [None, Some((0, 0)), Some((1 << 40, 2 * DAY_MS))] {
             expiry.set_oldest_export(oldest);
             expiry.set_now_ms(3 * DAY_MS);

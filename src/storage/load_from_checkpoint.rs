@@ -121,6 +121,8 @@ impl Core {
         self.check_groups(theirs)?;
         let _rounds = self.rounds.lock();
         let last = self.last_number();
+        // Calls went on while the files were copied.
+        restore::note_use(&self.dir, last, self.expiry.latest_ms())?;
         self.close_rocks()?;
         match restore::commit(&self.dir) {
             Ok(()) => {}

@@ -96,6 +96,9 @@ impl Storage {
         drop(rocks);
         let likeness_bytes = likeness.map(|likeness| likeness.journal_bytes());
         let last = replay::replay(&core, record, listed, likeness_bytes)?;
+        // Once the time is known, to which calls that were made again belong. Merging drops nothing
+        // before the journal is started.
+        core.begin_exports(&*core.rocks()?)?;
         replay::start_journal(&core, last)?;
         core.is_open.store(true, Ordering::Release);
         Ok(storage)
@@ -129,7 +132,7 @@ fn make_core(
     let budget = Budget::new(options.cache_bytes);
     budget.lend(rocks.metadata_bytes()?);
     Ok(Core {
-        exports: Mutex::new(Exports::read(&rocks, &expiry)?),
+        exports: Mutex::new(Exports::read(&rocks)?),
         rocks: RwLock::new(Some(Arc::new(rocks))),
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),

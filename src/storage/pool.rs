@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
+use crate::file_size_limit::block;
 
 /// `threads` of them; with one there is no pool, and the caller does the work.
 pub(super) struct Pool {
@@ -21,6 +22,7 @@ impl Pool {
         if threads == 1 {
             return Ok(Pool { pool: None, threads });
         }
+        let _writes_that_return = block();
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("damo-worker-{index}"))

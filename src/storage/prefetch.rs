@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::{Call, Core, Table};
 use crate::error::{Error, Result};
+use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
 use crate::memory::room_for;
 
@@ -61,9 +62,8 @@ impl Prefetcher {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let (core, shared) = (Arc::clone(&self.core), Arc::clone(&self.shared));
-            let started = thread::Builder::new()
-                .name("damo-prefetch".to_owned())
-                .spawn(move || shared.work(&core))
+            let builder = thread::Builder::new().name("damo-prefetch".to_owned());
+            let started = start_thread(builder, move || shared.work(&core))
                 .map_err(|error| Error::io(format!("the prefetching thread cannot be made here: {error}")))?;
             *thread = Some(started);
         }

@@ -12,6 +12,7 @@ use super::key;
 use super::rocks::Rocks;
 use super::row::{self, Found, RowHeader};
 use crate::error::{Error, Result, Status};
+use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
 use crate::memory::{filled, room_for};
 
@@ -134,7 +135,8 @@ impl Readers {
             let name = format!("damo-reader-{}", threads.len());
             // Reading takes little stack; so many of the usual size would frighten people who look at a process's
             // virtual memory.
-            match thread::Builder::new().name(name).stack_size(512 << 10).spawn(move || shared.work()) {
+            let builder = thread::Builder::new().name(name).stack_size(512 << 10);
+            match start_thread(builder, move || shared.work()) {
                 Ok(thread) => threads.push(thread),
                 // With fewer it goes slower.
                 Err(_) => break,

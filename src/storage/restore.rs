@@ -50,6 +50,21 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Resu
     listed.inspect_err(|_| drop(remove(&staged)))
 }
 
+/// Notes in what [`stage`] has prepared what this storage has used meanwhile: numbers up to `last`,
+/// and the time `time`. To be called when no call is under way any more.
+///
+/// # Errors
+/// `IO`. The storage is as it was.
+pub(super) fn note_use(dir: &Path, last: u64, time: u64) -> Result<()> {
+    let staged = dir.join(FILLING);
+    let Some(mut inventory) = Inventory::read(&staged)? else {
+        return Err(Error::io(format!("'{}' has no {INVENTORY}", staged.display())));
+    };
+    inventory.last = inventory.last.max(last);
+    inventory.time = inventory.time.max(time);
+    inventory.write(&staged)
+}
+
 /// Gives up what [`stage`] has prepared.
 pub(super) fn abandon(dir: &Path) {
     let _ = remove(&dir.join(FILLING));
@@ -249,6 +264,28 @@ mod tests {
         commit(&dir).unwrap();
         assert_eq!(read_loaded(&dir), expected());
         assert_eq!(read(&checkpoint).len(), NEW.len(), "the checkpoint is as it was");
+    }
+
+    #[test]
+    fn what_is_used_while_files_are_copied_is_noted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
+        write(&dir, &OLD);
+        write(&checkpoint, &NEW);
+        let noted = || {
+            let inventory = Inventory::read(&dir).unwrap().unwrap();
+            inventory.check(&dir).unwrap();
+            (inventory.last, inventory.time)
+        };
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
+        // Neither goes back.
+        note_use(&dir, LAST + 7, TIME - 1).unwrap();
+        note_use(&dir, LAST, TIME + 9).unwrap();
+        fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+        finish(&dir).unwrap();
+        assert_eq!(noted(), (LAST + 7, TIME + 9));
+        let error = note_use(&dir, LAST, TIME).unwrap_err();
+        assert!(error.message().contains(FILLING), "{error}");
     }
 
     #[test]

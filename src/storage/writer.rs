@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::round::{Round, Scope};
 use super::{Call, Core};
 use crate::error::{Error, Result, Status};
+use crate::file_size_limit::start_thread;
 use crate::journal::Journal;
 use crate::locks::{Condvar, Mutex, MutexGuard};
 use crate::memory::check_headroom;
@@ -88,9 +89,8 @@ impl WriterThread {
     /// `IO` when the thread cannot be made.
     pub(super) fn start(core: &Arc<Core>) -> Result<WriterThread> {
         let worker = Arc::clone(core);
-        let thread = thread::Builder::new()
-            .name("damo-writer".to_owned())
-            .spawn(move || worker.writer.work(&worker))
+        let builder = thread::Builder::new().name("damo-writer".to_owned());
+        let thread = start_thread(builder, move || worker.writer.work(&worker))
             .map_err(|error| Error::io(format!("the writer's thread cannot be made here: {error}")))?;
         Ok(WriterThread { core: Arc::clone(core), thread })
     }

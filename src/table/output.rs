@@ -12,6 +12,7 @@ use super::file::NewFile;
 use super::format::ALIGN;
 use super::system::begin_writing_back;
 use crate::error::{Error, Result};
+use crate::file_size_limit::start_thread;
 use crate::memory::{filled, reserve};
 
 /// What is written at once, at a multiple of itself: a huge page. Where the file system can, the page cache then holds it as
@@ -224,7 +225,7 @@ impl Worker {
             let _ = written.send(filled(0, buffer)?);
         }
         let body = move || write_all(&file, &to_write, &written);
-        let thread = thread::Builder::new().name("damo-dump".to_owned()).spawn(body);
+        let thread = start_thread(thread::Builder::new().name("damo-dump".to_owned()), body);
         Ok(thread.map(|thread| Worker { full: Some(full), empty, thread: Some(thread) }))
     }
 

@@ -61,6 +61,73 @@ static void threads_from_before_the_limit(damo_optimizer *sgd, damo_initializer 
   damo_params_free(options);
 }
 
+/* Rows that are only in memory, more than the limit has room for. */
+static damo_embedding *unwritten(damo_storage *storage, damo_optimizer *sgd, damo_initializer *normal) {
+  damo_embedding *embedding = damo_embedding_new(storage, sgd, normal, DIM, 0, NULL);
+  damo_status status = DAMO_STATUS_OK;
+  CHECK(embedding != NULL);
+  CHECK(fill(embedding, 20, &status) == 20);
+  return embedding;
+}
+
+static damo_status with_iterator(damo_storage *storage) {
+  damo_iterator *iterator = damo_iterator_new(storage, DAMO_ALL_GROUPS);
+  if (iterator == NULL) return damo_last_error_code();
+  damo_iterator_free(iterator);
+  return DAMO_STATUS_OK;
+}
+
+static damo_status scan(damo_storage *storage, int call) {
+  uint64_t rows = 0;
+  switch (call) {
+    case 0: return damo_storage_row_count(storage, DAMO_ALL_GROUPS, &rows);
+    case 1: return damo_storage_verify(storage, &rows);
+    case 2: return damo_storage_dump(storage, "dump", NULL);
+    case 3: return with_iterator(storage);
+    case 4: return damo_storage_flush(storage);
+    case 5: return damo_storage_compact(storage);
+    default: return damo_storage_checkpoint(storage, "checkpoint");
+  }
+}
+
+/* A call that reads writes what has changed first, on a thread of its own, and freeing the last handle
+ * writes on the caller's. No handle was made since the limit was set. */
+static void calls_that_write_first(damo_optimizer *sgd, damo_initializer *normal) {
+  damo_params *options = damo_params_new();
+  int call;
+  CHECK_OK(damo_params_set_str(options, "durability", "checkpoint"));
+  for (call = 0; call < 8; call++) {
+    char path[16];
+    uint64_t rows = 0;
+    damo_storage *storage;
+    damo_embedding *embedding;
+    snprintf(path, sizeof path, "scan%d", call);
+    storage = damo_storage_new(path, 0, options);
+    CHECK(storage != NULL);
+    embedding = unwritten(storage, sgd, normal);
+    limit(1 << 20);
+    if (call < 7) {
+      CHECK(scan(storage, call) == DAMO_STATUS_IO);
+      signal_is_as_it_was();
+      limit(RLIM_INFINITY);
+      CHECK_OK(damo_storage_flush(storage));
+      CHECK_OK(damo_storage_verify(storage, &rows));
+      CHECK(rows == 20 * KEYS);
+    }
+    damo_embedding_free(embedding);
+    damo_storage_free(storage);
+    signal_is_as_it_was();
+    limit(RLIM_INFINITY);
+    /* Nothing half-written is in the way. */
+    storage = damo_storage_new(path, 0, options);
+    CHECK(storage != NULL);
+    CHECK_OK(damo_storage_verify(storage, &rows));
+    CHECK(rows == (call < 7 ? 20 * KEYS : 0));
+    damo_storage_free(storage);
+  }
+  damo_params_free(options);
+}
+
 /* What the host has blocked stays blocked. */
 static void a_blocked_signal_stays_blocked(void) {
   sigset_t set;
@@ -86,6 +153,7 @@ int main(void) {
   CHECK_OK(damo_params_set_str(filter, "path", "filter"));
   CHECK_OK(damo_params_set_int(filter, "capacity", 10000000));
 
+  calls_that_write_first(sgd, normal);
   threads_from_before_the_limit(sgd, normal);
   a_blocked_signal_stays_blocked();
 

@@ -59,13 +59,14 @@ int main(int argc, char **argv) {
   CHECK(strstr(json, "\"records\":3,\"imported\":2,\"without_state\":0,\"order\":\"time_first\"") != NULL);
   CHECK(strstr(json, "{\"reason\":\"unknown_group\",\"records\":1,\"first\":\"record 1 (group 9 key 1)") != NULL);
 
-  /* A group that the file does not have is no error; options that are wrong change no counts. */
+  /* A group that the file does not have, and options that are wrong, are errors and change no counts. */
   damo_params *options = damo_params_new();
   CHECK_OK(damo_params_set_int(options, "group", 5));
-  CHECK_OK(damo_storage_import_with(storage, path, options, &imported, &refused));
-  CHECK(imported == 0 && refused == 0);
+  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused), DAMO_STATUS_INVALID_ARGUMENT,
+              "is of group 5", "they are of groups 4, 9");
+  CHECK(imported == 2 && refused == 1);
   CHECK_OK(damo_params_set_int(options, "group", 4));
-  CHECK_OK(damo_storage_import_with(storage, path, options, &imported, NULL));
+  CHECK_OK(damo_storage_import_with(storage, path, options, &imported, &refused));
   CHECK(imported == 2 && refused == 0);
   CHECK_OK(damo_params_set_str(options, "format", "tabular"));
   CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused), DAMO_STATUS_INVALID_ARGUMENT,

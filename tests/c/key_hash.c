@@ -85,6 +85,27 @@ int main(void) {
   CHECK_FAILS(damo_key_hash(NULL, 3, &key), DAMO_STATUS_INVALID_ARGUMENT, "bytes is NULL");
   CHECK_FAILS(damo_key_hash(buffer, 3, NULL), DAMO_STATUS_INVALID_ARGUMENT, "key is NULL");
   CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL - 1), DAMO_STATUS_INVALID_ARGUMENT, "keys_len is 599");
+  /* Keys in the memory of what they are made of would change it while it is read. */
+  static union {
+    uint8_t bytes[64];
+    uint64_t ends[8];
+    int64_t keys[8];
+  } shared;
+  for (len = 0; len < 8; len++) shared.ends[len] = len;
+  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 8, shared.keys, 8), DAMO_STATUS_INVALID_ARGUMENT,
+              "ends (", "keys (", "overlap");
+  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 7, shared.keys + 1, 7), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 64, ends, 8, shared.keys, 8), DAMO_STATUS_INVALID_ARGUMENT,
+              "bytes (", "overlap");
+  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 57, ends, 1, shared.keys + 7, 1), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  CHECK_FAILS(damo_key_hash(shared.bytes, 9, shared.keys + 1), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  for (len = 0; len < 8; len++) CHECK(shared.ends[len] == len);
+  /* Side by side is apart, and strings may end within the ends. */
+  CHECK_OK(damo_key_hash(shared.bytes, 56, shared.keys + 7));
+  CHECK_OK(damo_key_hash_batch(buffer, 8, shared.ends, 4, shared.keys + 4, 4));
+  CHECK_OK(damo_key_hash_batch(shared.bytes, 32, shared.ends, 4, keys, 4));
+  CHECK((uint64_t)keys[3] == specified(shared.bytes + 2, 1));
+
   ends[5] = ends[4] - 1;
   CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL), DAMO_STATUS_INVALID_ARGUMENT, "ends[5]");
   return 0;

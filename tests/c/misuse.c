@@ -190,6 +190,8 @@ static void embedding_refuses(const char *scratch) {
   CHECK_FAILS(damo_embedding_record(embedding, 99, &time, &num, weights, DIM), DAMO_STATUS_NOT_FOUND,
               "damo_embedding_record", "key 99", "group 65535");
   CHECK_FAILS(damo_embedding_record(embedding, 1, &time, &num, weights, DIM + 1), DAMO_STATUS_INVALID_ARGUMENT, "data_len is 4", "3 floats");
+  CHECK_FAILS(damo_embedding_record(embedding, 1, &time, (int64_t *)(void *)weights, weights, DIM), DAMO_STATUS_INVALID_ARGUMENT,
+              "update_num (", "overlap");
   CHECK(time == -5 && num == -5);
   CHECK_FAILS(damo_embedding_set_step(embedding, -1), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_set_step", "step is -1");
   CHECK_FAILS(damo_embedding_step(embedding, NULL), DAMO_STATUS_INVALID_ARGUMENT, "step is NULL");

@@ -67,6 +67,9 @@ fn a_counted_dump_is_written_and_imported() {
         let others = report["other_groups"].as_u64().unwrap();
         assert_eq!(report["imported"].as_u64().unwrap() + others, dumped["rows"].as_u64().unwrap());
         assert_eq!(others > 0, arguments.contains(&"--group"));
+        let told = human(dir, &all);
+        let told = told.lines().find(|line| line.starts_with("other_groups")).unwrap().replace(',', "");
+        assert!(told.ends_with(&format!(" {others}")), "{told}");
     }
     failure(dir, 5, &["import", "other", "d", "--format", "classic"]);
     failure(dir, 2, &["import", "other", "d", "--format", "tabular"]);

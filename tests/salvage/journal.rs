@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use damo::storage::salvage;
+use damo::storage::{Storage, salvage};
 
-use crate::common::{copy_dir, open, sgd};
+use crate::common::{copy_dir, open, params, sgd, text};
 use crate::{Content, Scene, by_suffix, content, files, flip, manifest_of};
 
 /// A storage that was closed once, and then killed as often as is said, with calls after the last
@@ -189,4 +190,40 @@ fn calls_of_another_layout_are_told_and_left_out() {
         "{salvaged:?}"
     );
     assert_eq!(found.rows, scene.on_disk.rows, "{salvaged:?}");
+}
+
+/// Rows that had expired by the storage's time stay so in the new one, whatever the clock says: the
+/// time is in the documents, or only in the journal.
+#[test]
+fn the_time_comes_along() {
+    const DAY_MS: u64 = 86_400_000;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let with_ttl = |dir: &Path, durability: &str| {
+        let options = params(&[("durability", text(durability))]);
+        Storage::open(dir, 10 * 86_400, &options).unwrap()
+    };
+    for durability in ["process", "checkpoint"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let storage = with_ttl(&at("closed"), durability);
+        sgd(&storage, 2, 0.5, &[]).insert(&[1, 2, 3], &[1.0; 6]).unwrap();
+        storage.flush().unwrap();
+        storage.set_clock_for_test(now + 40 * DAY_MS).unwrap();
+        sgd(&storage, 2, 0.5, &[]).insert(&[4], &[1.0; 2]).unwrap();
+        if durability == "process" {
+            copy_dir(&at("closed"), &at("killed"));
+        }
+        drop(storage);
+        for name in ["closed", "killed"].into_iter().filter(|name| at(name).exists()) {
+            assert!(salvage(&at(name), &at("out"), None, |_| ()).unwrap().is_whole());
+            let storage = with_ttl(&at("out"), durability);
+            assert_eq!(storage.row_count(None).unwrap(), 1, "{durability}, {name}");
+            let ones = sgd(&storage, 2, 0.5, &[]);
+            ones.apply_gradients(&[1], &[1.0; 2]).unwrap();
+            let record = ones.record(1).unwrap();
+            assert_eq!((record.update_num, record.update_time), (1, now + 40 * DAY_MS), "{name}");
+            drop((ones, storage));
+            fs::remove_dir_all(at("out")).unwrap();
+        }
+    }
 }

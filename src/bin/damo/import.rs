@@ -67,6 +67,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         ("without_state", thousands(report.without_state)),
         ("format", name(&report.format)),
         ("order", name(&report.order)),
+        ("other_groups", thousands(report.other_groups)),
         ("refused", thousands(report.refused_records())),
     ])?;
     if report.refused.is_empty() {

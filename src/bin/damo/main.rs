@@ -67,6 +67,8 @@ Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a 
 Errors go to stderr, with --json as {\"error\": {\"status\", \"message\"}}.";
 
 fn main() {
+    // A file beyond the shell's limit is an error with a message. All threads begin with this.
+    let _writes_that_return = damo::file_size_limit::block();
     let code = std::thread::Builder::new()
         .name("damo-cli".to_owned())
         .spawn(|| panic::catch_unwind(AssertUnwindSafe(run)))

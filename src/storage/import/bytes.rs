@@ -111,3 +111,12 @@ impl Bytes {
         Error::io(format!("path '{}' cannot be read at byte {}: {error}", self.path.display(), self.at))
     }
 }
+
+#[cfg(test)]
+impl Bytes {
+    /// The same file on a disk that fails: nothing of it can be read.
+    pub(super) fn on_failing_disk(self) -> Bytes {
+        let file = File::options().append(true).open(&self.path).unwrap();
+        Bytes { file: BufReader::new(file), ..self }
+    }
+}

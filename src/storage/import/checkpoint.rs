@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::bytes::Bytes;
 use super::{Layout, Record};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 
 const KIND: &str = "checkpoint";
 const COUNT_BYTES: u64 = 8;
@@ -92,7 +92,7 @@ impl Checkpoint {
         match Checkpoint::open(path) {
             Ok(found) if found.count == 0 => Ok(found.bytes.left() == 0),
             Ok(mut found) => Ok(found.bytes.read_u64()? == KEY_BYTES),
-            Err(error) if error.status() == crate::error::Status::Corruption => Ok(false),
+            Err(error) if error.status() == Status::Corruption => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -151,7 +151,11 @@ impl Checkpoint {
             return Ok(None);
         }
         let index = self.next;
-        let key_len = self.bytes.read_u64().map_err(|_| self.cut_off())?;
+        let key_len = self.bytes.read_u64().map_err(|error| match error.status() {
+            Status::Corruption => self.cut_off(),
+            // The disk failed, and the file may be whole.
+            _ => error,
+        })?;
         if key_len != KEY_BYTES {
             return Err(self.strange(&format!("its key has {key_len} bytes; {KEY_BYTES} are needed")));
         }
@@ -187,5 +191,30 @@ impl Checkpoint {
     fn strange(&self, what: &str) -> Error {
         let what = format!("record {} (from 0; byte {}): {what}", self.next, self.bytes.at());
         self.bytes.damaged(KIND, &what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that fails says nothing about the file: it may be whole.
+    #[test]
+    fn only_the_end_of_the_file_is_damage() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let begin = [1_u64, KEY_BYTES].map(u64::to_le_bytes).concat();
+        std::fs::write(file.path(), [begin.as_slice(), &[0; 60]].concat()).unwrap();
+        let mut whole = Checkpoint::open(file.path()).unwrap();
+        whole.bytes = whole.bytes.on_failing_disk();
+        let failed = whole.next(Layout::Short).unwrap_err();
+        assert_eq!(failed.status(), Status::Io, "{failed}");
+        assert!(failed.message().contains("cannot be read at byte 8"), "{failed}");
+        let mut cut = Checkpoint::open(file.path()).unwrap();
+        std::fs::write(file.path(), [0; 10]).unwrap();
+        cut.bytes = Bytes::open(file.path()).unwrap();
+        cut.bytes.skip(8).unwrap();
+        let ended = cut.next(Layout::Short).unwrap_err();
+        assert_eq!(ended.status(), Status::Corruption, "{ended}");
+        assert!(ended.message().contains("the file ends in the midst of it"), "{ended}");
     }
 }

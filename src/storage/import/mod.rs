@@ -108,8 +108,8 @@ impl Storage {
     /// file), and ends the import by returning false. It must not use the storage.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, and when no record fits what
-    /// the storage has; `CORRUPTION` for a file that is cut off, has more than it says, or is
+    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, when no record fits what the
+    /// storage has, and when none is of the group that was asked for; `CORRUPTION` for a file that is cut off, has more than it says, or is
     /// something else, and when no record is sound; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`,
     /// `EXITING`.
     pub fn import_with(
@@ -138,7 +138,7 @@ impl Storage {
             .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())));
         *core.last_import.lock() = Some(report.clone());
         outcome.and(written)?;
-        match report.is_in_vain() {
+        match report.is_in_vain(options.group) {
             Some(error) => Err(error.within(&format!("path '{}'", path.display()))),
             None => Ok(report),
         }

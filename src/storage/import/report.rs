@@ -1,5 +1,7 @@
 //! What an import tells: how many records came in, and why the others did not.
 
+use std::collections::BTreeSet;
+
 use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Status};
@@ -112,6 +114,7 @@ pub struct Imported {
     /// Records in the file.
     pub records: u64,
     /// Those that are rows now; of a key that is there twice each counts, and the last is the row.
+    /// After an error those that had become rows before it, or fewer.
     pub imported: u64,
     /// Of these, rows without state, which begin as inserted ones do.
     pub without_state: u64,
@@ -123,7 +126,13 @@ pub struct Imported {
     pub other_groups: u64,
     /// One entry a reason, the first that came up first.
     pub refused: Vec<Refused>,
+    /// Some of the other groups, for messages.
+    #[serde(skip)]
+    others: BTreeSet<i32>,
 }
+
+/// How many of the other groups a message names.
+const NAMED_GROUPS: usize = 8;
 
 impl Imported {
     pub(super) fn new(format: Format, order: FieldOrder, records: u64) -> Imported {
@@ -140,13 +149,23 @@ impl Imported {
             value_header,
             other_groups: 0,
             refused: Vec::new(),
+            others: BTreeSet::new(),
         }
     }
 
-    /// The error that it is when there were records to be taken and none could.
-    pub(super) fn is_in_vain(&self) -> Option<Error> {
-        if self.imported > 0 || self.records == self.other_groups {
+    /// The error that it is when there were records and none could be taken; `only` is the group
+    /// that was asked for.
+    pub(super) fn is_in_vain(&self, only: Option<u16>) -> Option<Error> {
+        if self.imported > 0 || self.records == 0 {
             return None;
+        }
+        if let Some(group) = only.filter(|_| self.records == self.other_groups) {
+            return Some(Error::invalid(format!(
+                "it is a {}, and none of its {} records is of group {group}, which was asked for; they are of {}",
+                self.name(),
+                self.records,
+                self.named_others()
+            )));
         }
         let most = self.refused.iter().max_by_key(|refused| refused.records)?;
         let status = match most.reason {
@@ -155,22 +174,41 @@ impl Imported {
             }
             _ => Status::InvalidArgument,
         };
-        let header = match self.value_header {
-            0 => String::new(),
-            bytes => format!(" with value headers of {bytes} bytes"),
-        };
         let reasons: Vec<String> = self
             .refused
             .iter()
             .map(|refused| format!("{} {}: {}", refused.records, refused.reason.word(), refused.first))
             .collect();
         let message = format!(
-            "it is a {}{header}, and none of its {} records could be taken. {}",
-            self.format.name(),
+            "it is a {}, and none of its {} records could be taken. {}",
+            self.name(),
             self.records - self.other_groups,
             reasons.join(". ")
         );
         Some(Error::new(status, message))
+    }
+
+    /// What messages call the file.
+    fn name(&self) -> String {
+        match self.value_header {
+            0 => self.format.name().to_owned(),
+            bytes => format!("{} with value headers of {bytes} bytes", self.format.name()),
+        }
+    }
+
+    fn named_others(&self) -> String {
+        let named: Vec<_> = self.others.iter().take(NAMED_GROUPS).map(i32::to_string).collect();
+        let more = if self.others.len() > NAMED_GROUPS { " and others" } else { "" };
+        let noun = if self.others.len() == 1 { "group" } else { "groups" };
+        format!("{noun} {}{more}", named.join(", "))
+    }
+
+    /// Counts a record of another group than the one that was asked for.
+    pub(super) fn leave_to_others(&mut self, group: i32) {
+        self.other_groups += 1;
+        if self.others.len() <= NAMED_GROUPS {
+            self.others.insert(group);
+        }
     }
 
     /// Records that were left out.

@@ -24,6 +24,8 @@ const BATCHES: usize = 4;
 struct Target {
     table: Table,
     batch: ImportBatch,
+    /// Rows of the batch that the file has no state of.
+    without_state: u64,
 }
 
 pub(super) struct Import<'a> {
@@ -60,7 +62,7 @@ impl<'a> Import<'a> {
                 go_on(progress(len + at, 2 * len), report.imported)?;
             }
         }
-        self.put_all()?;
+        self.put_all(report)?;
         let len = source.bytes().len();
         go_on(progress(2 * len, 2 * len), report.imported)
     }
@@ -68,7 +70,7 @@ impl<'a> Import<'a> {
     /// Adds one record to the batch of its group, or refuses it.
     fn take(&mut self, source: &mut Source, record: &Record, report: &mut Imported) -> Result<()> {
         if self.only.is_some_and(|only| i32::from(only) != record.group) {
-            report.other_groups += 1;
+            report.leave_to_others(record.group);
             return source.bytes().skip(4 * record.floats);
         }
         let place = || format!("record {} (group {} key {})", record.index, record.group, record.key);
@@ -101,14 +103,13 @@ impl<'a> Import<'a> {
             return Ok(());
         }
         target.add(time, num, record.key, start)?;
-        report.imported += 1;
-        report.without_state += u64::from(record.floats != row_len as u64);
+        target.without_state += u64::from(record.floats != row_len as u64);
         self.waiting_bytes += row_bytes(row_len);
         if target.bytes() >= self.batch_bytes {
             self.waiting_bytes -= target.bytes();
-            target.put(self.core)?;
+            target.put(self.core, report)?;
         } else if self.waiting_bytes >= BATCHES * self.batch_bytes {
-            self.put_all()?;
+            self.put_all(report)?;
         }
         Ok(())
     }
@@ -160,9 +161,9 @@ impl<'a> Import<'a> {
         Ok(Ok((time, num)))
     }
 
-    fn put_all(&mut self) -> Result<()> {
+    fn put_all(&mut self, report: &mut Imported) -> Result<()> {
         self.waiting_bytes = 0;
-        self.targets.values_mut().flatten().try_for_each(|target| target.put(self.core))
+        self.targets.values_mut().flatten().try_for_each(|target| target.put(self.core, report))
     }
 }
 
@@ -178,7 +179,8 @@ fn target<'a>(
         std::collections::hash_map::Entry::Vacant(entry) => {
             let known = core.groups.lock().get(&group).map(Arc::clone);
             let opened = known.map(|group| Table::open_as_before(core, group)).transpose()?;
-            entry.insert(opened.map(|table| Target { table, batch: ImportBatch::default() }))
+            let batch = ImportBatch::default();
+            entry.insert(opened.map(|table| Target { table, batch, without_state: 0 }))
         }
     };
     Ok(target.as_mut())
@@ -217,10 +219,14 @@ impl Target {
         self.batch.keys.len() * row_bytes(self.table.row_len())
     }
 
-    fn put(&mut self, core: &Core) -> Result<()> {
+    /// Brings the rows of the batch in, and counts them.
+    fn put(&mut self, core: &Core, report: &mut Imported) -> Result<()> {
         if !self.batch.keys.is_empty() {
             // Its memory goes, too: there may be thousands of groups, one after the other.
-            self.table.import(core, &std::mem::take(&mut self.batch))?;
+            let batch = std::mem::take(&mut self.batch);
+            self.table.import(core, &batch)?;
+            report.imported += batch.keys.len() as u64;
+            report.without_state += std::mem::take(&mut self.without_state);
         }
         Ok(())
     }

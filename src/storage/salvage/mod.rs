@@ -21,7 +21,7 @@ use super::checkpoint::parent;
 use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
 use super::names::PREFIX as NAME_PREFIX;
 use super::replay::{FOLDER as JOURNAL, JournalRecord};
-use super::rocks::{Batch, Wreck, check_not_predecessor};
+use super::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
 use super::{Core, Group, directory, restore};
 use crate::error::{Error, Result, Status};
 use crate::publish::{check_absent, publish_new};
@@ -169,6 +169,10 @@ fn save(
         super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
         let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
         let record = JournalRecord::from_document(wreck.documents.get("journal"));
+        // What had expired stays so. The inventory has a time while a checkpoint's documents do not
+        // have this storage's yet; damage of it was told above.
+        let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
+        core.expiry.restore_time(record.as_ref().map_or(0, JournalRecord::time).max(listed));
         if wreck.documents.contains_key("journal") && record.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }

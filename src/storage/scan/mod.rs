@@ -21,6 +21,7 @@ use super::row::RowHeader;
 use super::select::Select;
 use super::{Call, Core, Storage};
 use crate::error::{Error, Result, Status};
+use crate::file_size_limit::start_thread;
 use crate::memory::check_headroom;
 use reader::Reader;
 
@@ -98,9 +99,7 @@ impl Storage {
                 let _ = sender.send(Err(error));
             }
         };
-        let thread = thread::Builder::new()
-            .name("damo-scan".to_owned())
-            .spawn(work)
+        let thread = start_thread(thread::Builder::new().name("damo-scan".to_owned()), work)
             .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
         let (pages, empty, thread, storage) = (Some(pages), Some(empty), Some(thread), self.clone());
         match begun.recv() {

@@ -145,9 +145,8 @@ impl Table {
             shard.before_change(place);
             created += u64::from(self.ensure_row(shard, place, stamp));
             let (slot, row) = shard.both_mut(place);
-            slot.updates += 1;
+            let updates = slot.count_update();
             slot.stamp(stamp.time, stamp.number);
-            let updates = slot.updates;
             self.optimizer.step(row, gradient, rate, updates);
             shard.mark_dirty(place);
             updated += 1;

@@ -3,6 +3,7 @@
 use super::change::Change;
 use super::part::{Merge, SKIP};
 use super::{Source, Table};
+use crate::cache::MAX_UPDATES;
 use crate::error::Result;
 use crate::journal::Kind;
 use crate::memory::room_for;
@@ -96,7 +97,7 @@ impl Table {
                 }
                 shard.before_change(place);
                 let (slot, row) = shard.both_mut(place);
-                slot.updates = write(row, given);
+                slot.updates = write(row, given).min(MAX_UPDATES);
                 slot.stamp(stamp.time, stamp.number);
                 shard.set_absent(place, false);
                 shard.mark_dirty(place);

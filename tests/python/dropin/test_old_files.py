@@ -71,6 +71,25 @@ class OldFiles(Case):
             self.open_group(storage, known["groups"][7]), known["groups"][7], known["rows"]
         )
 
+    def test_groups_that_the_file_does_not_have(self):
+        known = values("1.1.12", "sgd3")
+        storage, path = self.storage(), fixture("1.1.12", "sgd3.checkpoint")
+        self.warned(["0 rows came in", "5 of groups"], storage.load_from_checkpoint, path)
+        # They are opened without a word, and have no rows of the file.
+        for group in (3, 65535):
+            other = damo.PyEmbedding(storage, optimizer("sgd"), initializer("zeros"), 3, group)
+            self.assertEqual(list(other.peek(keys(1, 2, 3), floats(*range(9)))), [0, 0, 0])
+        opened = self.open_group(storage, known["groups"][0])
+        self.assert_rows(opened, known["groups"][0], known["rows"])
+        # One that the file has, with another dim, is refused as before.
+        again = self.storage("other")
+        self.warned(["5 of groups"], again.load_from_checkpoint, path)
+        self.assert_fails(
+            ValueError,
+            ["its dim is 3; the group has 2"],
+            lambda: damo.PyEmbedding(again, optimizer("sgd"), initializer("zeros"), 2, 0),
+        )
+
     def test_a_file_that_is_gone_before_groups_are_opened(self):
         known = values("1.1.12", "all")
         content = pathlib.Path(fixture("1.1.12", "all.checkpoint")).read_bytes()

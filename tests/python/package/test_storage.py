@@ -322,8 +322,9 @@ class Life(Case):
         self.assert_fails(ValueError, ["none of its 5", "its dim is 3"], storage.import_file, fixtures / "sgd3.dump")
         report = storage.import_file(fixtures / "sgd1.checkpoint", format="checkpoint", group=0)
         self.assertEqual((report["imported"], report["value_header"], report["order"]), (5, 40, "num_first"))
-        report = storage.import_file(fixtures / "sgd1.dump", group="other")
-        self.assertEqual((report["imported"], report["other_groups"], report["format"]), (0, 5, "counted"))
+        self.assert_fails(
+            ValueError, ["none of its 5", "group 0"], storage.import_file, fixtures / "sgd1.dump", group="other"
+        )
         self.assertEqual(len(ones), 5)
         self.assert_fails(ValueError, ["'classic'"], storage.import_file, fixtures / "sgd1.dump", format="tabular")
         storage.dump(self.path("dump"), format="counted")

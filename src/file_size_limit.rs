@@ -5,19 +5,24 @@
 //! signal is the host's business. So it is blocked for the time of a call, and taken back before
 //! the call returns. Where there is no limit nothing is done.
 //!
-//! Threads begin with what the thread that starts them has blocked. Those that write for longer
-//! than a call, damo's writer and RocksDB's, are started when a database is opened. There the
-//! signal is blocked whether there is a limit or not: one may be set later, and RocksDB's threads
-//! serve all storages of the process.
+//! Threads begin with what the thread that starts them has blocked. damo's own threads, and
+//! RocksDB's, which are started when a database is opened, begin with the signal blocked whether
+//! there is a limit or not: one may be set later, and RocksDB's threads serve all storages of the
+//! process.
 
+#![allow(unsafe_code)]
+
+use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
 
-/// Whether there was a limit when something was opened last.
+/// Whether there was a limit when it was looked for last.
 static IS_LIMITED: AtomicBool = AtomicBool::new(false);
 
-/// Finds out whether there is a limit. Each call that opens something does.
-pub(super) fn look() {
+/// Finds out whether there is a limit. Each call does that opens or closes something, or takes long
+/// anyway.
+pub(crate) fn look() {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
     // SAFETY: it writes the limit, of which there is room for one.
     let is_told = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) } == 0;
@@ -27,15 +32,15 @@ pub(super) fn look() {
 }
 
 /// While it is there the signal is blocked.
-pub(super) struct Blocked(());
+pub struct Blocked(());
 
 /// Blocks the signal, if there is a limit and the host has not blocked it.
-pub(super) fn enter() -> Option<Blocked> {
+pub(crate) fn enter() -> Option<Blocked> {
     if IS_LIMITED.load(Ordering::Relaxed) { block() } else { None }
 }
 
-/// Blocks the signal, if the host has not: for what starts threads that stay.
-pub(super) fn block() -> Option<Blocked> {
+/// Blocks the signal on this thread, if the host has not, and on threads that it starts meanwhile.
+pub fn block() -> Option<Blocked> {
     let signal = the_signal();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both point to sets, of which the second is written.
@@ -46,6 +51,18 @@ pub(super) fn block() -> Option<Blocked> {
     let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGXFSZ) } == 1;
     // Made only when it is needed: dropping one unblocks the signal.
     (!was_blocked).then(|| Blocked(()))
+}
+
+/// Starts a thread that never gets the signal, whatever its starter has blocked.
+///
+/// # Errors
+/// The system's, when it has no thread to give.
+pub(crate) fn start_thread<T: Send + 'static>(
+    builder: Builder,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let _writes_that_return = block();
+    builder.spawn(work)
 }
 
 impl Drop for Blocked {

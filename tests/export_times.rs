@@ -1,0 +1,197 @@
+//! Dumps and time: how long a dump is remembered for increments, and that no clock makes an
+//! increment wrong.
+
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::SystemTime;
+
+use common::{copy_dir, int, params, sgd, text};
+use damo::error::{Error, Status};
+use damo::params::Value;
+use damo::storage::{DumpOptions, Storage};
+use damo::table::{Table, merge};
+
+const START: u64 = 1_795_000_000_000;
+const DAY: u64 = 86_400_000;
+
+thread_local! {
+    /// How far the machine's clock is ahead on this thread, in days.
+    static DAYS_AHEAD: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Takes the place of the C library's function in this program, for the machine's clock that an
+/// opening goes by: `set_clock_for_test` needs a storage that is open.
+///
+/// # Safety
+/// As the C library's: `time` has room for one value.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
+    // SAFETY: the caller's promise.
+    let outcome = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as libc::c_int;
+    let days = DAYS_AHEAD.try_with(Cell::get).unwrap_or(0);
+    if outcome == 0 && clock == libc::CLOCK_REALTIME && days != 0 {
+        // SAFETY: it was written.
+        unsafe { (*time).tv_sec += days * 86_400 };
+    }
+    outcome
+}
+
+fn machine_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// The number of a dump as a table.
+fn table_dump(storage: &Storage, path: &Path, condition: &[(&'static str, i64)]) -> Result<i64, Error> {
+    let condition = condition.iter().map(|(name, number)| (*name, int(*number)));
+    let list: Vec<(&str, Value)> = [("format", text("table"))].into_iter().chain(condition).collect();
+    let dumped = storage.dump(path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true);
+    dumped.map(|dumped| dumped.number as i64)
+}
+
+/// Opens a storage with the machine's clock, and what damo makes of it, so many days ahead.
+fn open_ahead(dir: &Path, days: i64, durability: &str) -> Storage {
+    DAYS_AHEAD.set(days);
+    let opened = Storage::open(dir, 0, &params(&[("durability", text(durability)), ("threads", int(1))]));
+    let storage = opened.unwrap();
+    // RocksDB's threads have the same time.
+    storage.set_clock_for_test(machine_ms()).unwrap();
+    DAYS_AHEAD.set(0);
+    storage
+}
+
+/// An opening whose clock is ahead forgets a dump, and merging drops tombstones. The dump stays
+/// forgotten when the clock is right again, even if the opening was killed.
+#[test]
+fn a_dump_that_was_forgotten_stays_forgotten() {
+    for durability in ["process", "power", "checkpoint"] {
+        for is_killed in [true, false] {
+            let scratch = tempfile::tempdir().unwrap();
+            let at = |name: &str| scratch.path().join(name);
+            let what = format!("{durability}, killed: {is_killed}");
+            let mut storage = open_ahead(&at("t"), 0, durability);
+            let keys: Vec<i64> = (0..100).collect();
+            let embedding = sgd(&storage, 1, 1.0, &[]);
+            embedding.insert(&keys, &[1.0; 100]).unwrap();
+            let first = table_dump(&storage, &at("first"), &[]).unwrap();
+            embedding.delete(&keys[..50]).unwrap();
+            embedding.insert(&[1000], &[1.0]).unwrap();
+            let second = table_dump(&storage, &at("second"), &[]).unwrap();
+            assert!(second > first);
+            drop((embedding, storage));
+
+            storage = open_ahead(&at("t"), 40, durability);
+            if is_killed {
+                copy_dir(&at("t"), &at("killed"));
+            }
+            storage.compact().unwrap();
+            drop(storage);
+            storage = open_ahead(&at(if is_killed { "killed" } else { "t" }), 0, durability);
+            let error = table_dump(&storage, &at("increment"), &[("since", first)]).unwrap_err();
+            assert_eq!(error.status(), Status::NotFound, "{what}: {error}");
+            // The latest one is remembered, and its increment is right.
+            let embedding = sgd(&storage, 1, 1.0, &[]);
+            embedding.delete(&[60]).unwrap();
+            table_dump(&storage, &at("increment"), &[("since", second)]).unwrap();
+            table_dump(&storage, &at("full"), &[]).unwrap();
+            merge(&at("second"), &at("increment"), &at("merged")).unwrap();
+            let [merged, full] = ["merged", "full"].map(|name| std::fs::read(at(name)).unwrap());
+            assert!(merged == full, "{what}");
+            assert_eq!(Table::open(&at("merged")).unwrap().rows(0).unwrap(), 50, "{what}");
+        }
+    }
+}
+
+/// The time that is on record counts from the first moment of an opening: an earlier clock of the
+/// machine remembers no dump any longer.
+#[test]
+fn a_dump_is_forgotten_by_the_storages_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let storage = open_ahead(&at("t"), 0, "process");
+    let embedding = sgd(&storage, 1, 1.0, &[]);
+    embedding.insert(&[1], &[1.0]).unwrap();
+    let first = table_dump(&storage, &at("first"), &[]).unwrap();
+    embedding.insert(&[2], &[1.0]).unwrap();
+    table_dump(&storage, &at("second"), &[]).unwrap();
+    storage.set_clock_for_test(machine_ms() + 40 * DAY).unwrap();
+    embedding.insert(&[3], &[1.0]).unwrap();
+    // Only the journal has that time.
+    copy_dir(&at("t"), &at("killed"));
+    drop((embedding, storage));
+    for name in ["t", "killed"] {
+        let storage = open_ahead(&at(name), 0, "process");
+        let error = table_dump(&storage, &at("increment"), &[("since", first)]).unwrap_err();
+        assert_eq!(error.status(), Status::NotFound, "{name}: {error}");
+    }
+}
+
+/// Two dumps of the same calls have one number, and an increment fits both. So the first is
+/// remembered as long as the second is, which is thirty days.
+#[test]
+fn dumps_that_share_a_number_are_remembered_together() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, dir) = (scratch.path().join("table"), scratch.path().join("storage"));
+    let options = params(&[("threads", int(1))]);
+    let mut storage = Storage::open(&dir, 0, &options).unwrap();
+    storage.set_clock_for_test(START).unwrap();
+    sgd(&storage, 1, 1.0, &[]).apply_gradients(&[1], &[1.0]).unwrap();
+    let dump = |storage: &Storage, day: u64, condition: &[(&'static str, i64)]| {
+        storage.set_clock_for_test(START + day * DAY).unwrap();
+        table_dump(storage, &path, condition)
+    };
+    let number = dump(&storage, 0, &[]).unwrap();
+    for day in [20, 45, 90] {
+        assert_eq!(dump(&storage, day, &[]).unwrap(), number);
+        // Other dumps come, after which the oldest are forgotten.
+        dump(&storage, day + 30, &[("min_count", 1)]).unwrap();
+        drop(storage);
+        storage = Storage::open(&dir, 0, &options).unwrap();
+        assert_eq!(dump(&storage, day + 30, &[("since", number)]).unwrap(), number);
+    }
+    sgd(&storage, 1, 1.0, &[]).apply_gradients(&[1], &[1.0]).unwrap();
+    assert!(dump(&storage, 120, &[("min_count", 1)]).unwrap() > number);
+    assert!(dump(&storage, 121, &[("since", number)]).unwrap() > number);
+    dump(&storage, 160, &[("min_count", 1)]).unwrap();
+    let error = dump(&storage, 160, &[("since", number)]).unwrap_err();
+    assert_eq!(error.status(), Status::NotFound, "{error}");
+}
+
+/// An increment that follows a dump fits an earlier one of the same number, whose rows had not
+/// expired yet, however long ago that was.
+#[test]
+fn an_increment_fits_every_dump_of_its_number() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let options = params(&[("threads", int(1))]);
+    let storage = Storage::open(at("storage"), 40 * 86_400, &options).unwrap();
+    let dump = |name: &str, day: u64, condition: &[(&'static str, i64)]| {
+        storage.set_clock_for_test(START + day * DAY).unwrap();
+        table_dump(&storage, &at(name), condition).unwrap()
+    };
+    storage.set_clock_for_test(START).unwrap();
+    let embedding = sgd(&storage, 1, 1.0, &[]);
+    embedding.apply_gradients(&[1, 2], &[1.0, 1.0]).unwrap();
+    let number = dump("first", 0, &[]);
+    // Others have been forgotten by then, this one has not.
+    dump("of one group", 35, &[("group", 0)]);
+    storage.set_clock_for_test(START + 41 * DAY).unwrap();
+    storage.flush().unwrap();
+    storage.compact().unwrap();
+    assert_eq!(dump("second", 41, &[]), number);
+    embedding.apply_gradients(&[3], &[1.0]).unwrap();
+    dump("increment", 42, &[("since", number)]);
+    dump("full", 42, &[]);
+    for base in ["first", "second"] {
+        merge(&at(base), &at("increment"), &at("merged")).unwrap();
+        assert!(std::fs::read(at("merged")).unwrap() == std::fs::read(at("full")).unwrap(), "{base}");
+    }
+    // A checkpoint may be loaded between two dumps: those after it have another number.
+    let last = dump("before loading", 43, &[]);
+    storage.checkpoint(at("checkpoint")).unwrap();
+    storage.load_from_checkpoint(at("checkpoint")).unwrap();
+    assert_ne!(dump("after loading", 43, &[]), last);
+}
