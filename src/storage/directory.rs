@@ -87,11 +87,6 @@ impl Directory {
         &self.path
     }
 
-    /// To be called before RocksDB is: from then on this process has its threads, or may have.
-    pub(super) fn touch_rocksdb(&self) {
-        OWNER.store(self.pid, Ordering::SeqCst);
-    }
-
     /// Refuses a directory that another process has open, before RocksDB would rotate that process's logs.
     fn check_lock(&self, given: &Path) -> Result<()> {
         // This process has no lock on the file (it would be in OPEN), so closing it again releases
@@ -181,6 +176,11 @@ impl Drop for Directory {
             OPEN.lock().retain(|(id, _)| *id != self.id);
         }
     }
+}
+
+/// To be called before RocksDB is: from then on this process has its threads, or may have.
+pub(super) fn touch_rocksdb() {
+    OWNER.store(std::process::id(), Ordering::SeqCst);
 }
 
 /// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first
@@ -305,7 +305,9 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
     }
 }
 
-fn check_not_forked() -> Result<()> {
+/// # Errors
+/// `FORKED` in a child of a process that has, or may have, RocksDB's threads.
+pub(super) fn check_not_forked() -> Result<()> {
     if !is_forked_child() {
         return Ok(());
     }
