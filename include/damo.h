@@ -649,11 +649,18 @@ void damo_filter_free(damo_filter *filter);
  * write permission, a storage that was killed, or one that is open elsewhere. The storage shows
  * what opening finds on disk, with the calls in the journal; damo_storage_describe tells as of
  * when that is. Lookups create no rows: a key without one reads as its initial weights. Calls that
- * change rows return NOT_SUPPORTED. Links to the files, and what the journal's calls change, are
- * kept in the folder for temporary files (TMPDIR). Each SST file takes a descriptor, by which it
- * stays readable when another process merges it away. If the limit of descriptors is too low for
- * all, the oldest files go without. A call that needs such a file after it was merged away returns
- * IO, and the message says so.
+ * change rows return NOT_SUPPORTED. A group may be opened with other parameters, which
+ * damo_storage_describe does not show, but gets no name. Links to the files, and what the
+ * journal's calls change, are kept in the folder for temporary files (TMPDIR). Each SST file takes
+ * a descriptor, by which it stays readable when another process merges it away. If the limit of
+ * descriptors is too low for all, the oldest files go without. A call that needs such a file after
+ * it was merged away returns IO, and the message says so.
+ *
+ * A process that has the storage open with durability "checkpoint" keeps no journal. Then
+ * read_only shows what a kill would leave at that moment: each row as it was at some moment since
+ * the last flush, so that a call may be there with some of its rows, and the global step is an
+ * older one. damo_storage_checkpoint refuses to make a checkpoint of that. With the other
+ * durabilities each call is there whole or not at all.
  *
  * Returns NULL and sets the last error:
  *
@@ -713,7 +720,7 @@ damo_status damo_storage_compact(const damo_storage *storage);
  *     evictions         rows that left the cache for others
  *     waited_us         microseconds that calls waited for the background writer
  *     bytes_in_memory   held for rows, indexes and filters
- *     bytes_on_disk     sizes of the directory's files
+ *     bytes_on_disk     sizes of the directory's files; with read_only, too, those of data_dir
  *     journal_bytes     of these the journal, which a killed process needs at its next opening
  * ```
  *
@@ -780,7 +787,9 @@ void damo_storage_free(damo_storage *storage);
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
  * option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
- * name is another group's, and when all groups are taken; IO; FORKED.
+ * name is another group's, and when all groups are taken; IO; FORKED. In a storage that is open
+ * with read_only also NOT_FOUND for a group that is not there, and NOT_SUPPORTED for a name when
+ * the group has none.
  */
 damo_embedding *damo_embedding_new(const damo_storage *storage,
                                    const damo_optimizer *optimizer,
@@ -1031,11 +1040,16 @@ damo_status damo_storage_verify(const damo_storage *storage,
  * large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
  * under its name only when it is whole.
  *
+ * A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
+ * its files; what the file system counts of them changes: the number of links, and the time
+ * (ctime) at which that changed.
+ *
  * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
  * it is known by from then on, here and there, and so does the id in its checkpoint.json.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
- * POISONED, FORKED. There is no such directory then.
+ * POISONED, FORKED; BUSY with read_only, when another handle had the storage open with durability
+ * "checkpoint" as it was opened here: it may have parts of calls. There is no such directory then.
  */
 damo_status damo_storage_checkpoint(const damo_storage *storage,
                                     const char *path);

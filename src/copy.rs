@@ -22,7 +22,18 @@ const BUFFER: usize = 1 << 20;
 /// # Errors
 /// What the system says; `Other` when `from` is no regular file.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    let (source, target) = (regular::open(from)?, File::create(to)?);
+    copy(regular::open(from)?, File::create(to)?)
+}
+
+/// As [`copy_file`], where `to` must not be there: no link is followed, and nothing is replaced.
+///
+/// # Errors
+/// As [`copy_file`]; `AlreadyExists`.
+pub(crate) fn copy_to_new_file(from: &Path, to: &Path) -> io::Result<()> {
+    copy(regular::open(from)?, File::create_new(to)?)
+}
+
+fn copy(source: File, target: File) -> io::Result<()> {
     loop {
         match copy_file_range(&source, None, &target, None, PIECE) {
             // Either the end, or a file system that cannot tell where that is.
@@ -66,6 +77,14 @@ mod tests {
         }
         assert_eq!(copy_file(&scratch.path().join("no"), &to).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(copy_file(scratch.path(), &to).is_err());
+        let link = scratch.path().join("link");
+        std::os::unix::fs::symlink(&from, &link).unwrap();
+        for there in [&to, &link] {
+            assert_eq!(copy_to_new_file(&from, there).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        let new = scratch.path().join("new");
+        copy_to_new_file(&link, &new).unwrap();
+        assert_eq!(fs::read(&new).unwrap(), fs::read(&from).unwrap());
     }
 
     /// Gives what it was told to, a piece or an error at a time.

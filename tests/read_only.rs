@@ -2,16 +2,19 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::{Params, Value};
 use damo::storage::Storage;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 const START: u64 = 1_795_000_000_000;
 const CHILD: &str = "DAMO_READ_ONLY_TEST_DIR";
@@ -130,9 +133,9 @@ fn train_until_killed(dir: &Path) {
     }
 }
 
-fn start(dir: &Path) -> (Child, impl Iterator<Item = u64>) {
+fn start(test: &str, dir: &Path) -> (Child, impl Iterator<Item = u64> + use<>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "an_open_and_a_killed_storage_are_seen_whole", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(CHILD, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -147,7 +150,7 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
         return train_until_killed(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    let (mut child, mut acknowledged) = start(dir.path());
+    let (mut child, mut acknowledged) = start("an_open_and_a_killed_storage_are_seen_whole", dir.path());
     for calls in [1500, 4000, 9000] {
         let returned = acknowledged.find(|returned| *returned >= calls).unwrap();
         // Another process has it open, and goes on.
@@ -198,28 +201,61 @@ fn damage_is_named_where_it_is() {
     assert!(error.message().contains(&*table.to_string_lossy()), "{error}");
 }
 
-/// A folder in the system's folder for temporary files, named like those that openings leave.
-fn stale_folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("damo-read-only-{name}-{}", std::process::id()));
-    fs::create_dir(&path).unwrap();
-    path
+#[test]
+fn the_private_folder_is_locked_and_goes_with_its_process() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let _storage = look(Path::new(&dir), 0);
+        println!("ack 1");
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let test = "the_private_folder_is_locked_and_goes_with_its_process";
+    let (mut child, mut opened) = start(test, dir.path());
+    opened.next().unwrap();
+    let folder = fs::canonicalize(std::env::temp_dir()).unwrap();
+    let folder = folder.join(format!("damo-read-only-{}-0", child.id()));
+    // As systemd-tmpfiles asks before it removes what is old.
+    let lock = || flock(File::open(&folder).unwrap(), FlockOperation::NonBlockingLockExclusive);
+    assert_eq!(lock(), Err(Errno::WOULDBLOCK));
+    let other = look(dir.path(), 0);
+    assert!(folder.join("storage").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(look(dir.path(), 0).row_count(None).unwrap(), 3000);
+    assert!(!folder.exists());
+    assert_eq!(other.row_count(None).unwrap(), 3000);
+}
+
+/// Something in the system's folder for temporary files, named like the folders of openings.
+fn stale(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("damo-read-only-{name}-{}", std::process::id()))
 }
 
 #[test]
 fn what_others_left_keeps_no_opening_waiting() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let [pipe, link, new, old] = ["pipe", "link", "new", "old"].map(stale_folder);
-    assert!(Command::new("mkfifo").arg(pipe.join("alive")).status().unwrap().success());
-    std::os::unix::fs::symlink(dir.path().join("CURRENT"), link.join("alive")).unwrap();
-    // Their processes were killed before there was a lock, one of them two days ago.
-    fs::create_dir(old.join("storage")).unwrap();
-    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 60 * 60);
-    fs::File::open(&old).unwrap().set_modified(two_days_ago).unwrap();
+    let before = state(dir.path());
+    let [pipe, link, file, held, empty, full] = ["pipe", "link", "file", "held", "empty", "full"].map(stale);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+    fs::write(&file, "").unwrap();
+    // Killed processes have left these. Those of an earlier build have other files.
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir_all(full.join("storage/journal")).unwrap();
+    fs::write(full.join("alive.new"), "").unwrap();
+    std::os::unix::fs::symlink(dir.path().join("CURRENT"), full.join("storage/CURRENT")).unwrap();
+    fs::create_dir(&held).unwrap();
+    let lock = File::open(&held).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockShared).unwrap();
     assert_eq!(look(dir.path(), 0).row_count(None).unwrap(), 3000);
-    let are_there = [&pipe, &link, &new, &old].map(|path| path.exists());
-    for path in [&pipe, &link, &new] {
-        fs::remove_dir_all(path).unwrap();
+    let are_there = [&pipe, &link, &file, &held, &empty, &full].map(|path| path.symlink_metadata().is_ok());
+    for path in [&pipe, &link, &file] {
+        fs::remove_file(path).unwrap();
     }
-    assert_eq!(are_there, [true, true, true, false]);
+    fs::remove_dir(&held).unwrap();
+    assert_eq!(are_there, [true, true, true, true, false, false]);
+    assert_eq!(state(dir.path()), before);
 }

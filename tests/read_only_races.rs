@@ -107,9 +107,14 @@ fn descriptors_are_left_to_rocksdb_and_the_rest_is_named() {
     let storage = look(&dir).unwrap();
     assert_eq!(read_everything(&storage), 3000);
     owner.compact().unwrap();
-    let error = failure(storage.verify(), Status::Io);
-    let names = ["ulimit -n", "open it here again", "Only 3 of its "];
-    assert!(names.iter().all(|part| error.message().contains(part)), "{error}");
+    let checkpoint = dir.with_file_name("checkpoint-of-what-is-gone");
+    for outcome in [storage.verify().map(drop), storage.checkpoint(&checkpoint)] {
+        let error = failure(outcome, Status::Io);
+        let names = ["ulimit -n", "open it here again", "Only 3 of its ", &*dir.to_string_lossy(), ".sst"];
+        assert!(names.iter().all(|part| error.message().matches(part).count() >= 1), "{error}");
+        assert_eq!(error.message().matches("ulimit -n").count(), 1, "{error}");
+    }
+    assert!(!checkpoint.exists());
     drop(storage);
     assert_eq!(read_everything(&look(&dir).unwrap()), 3000);
 }

@@ -227,7 +227,9 @@ class Storage(Handle):
     def checkpoint(self, path: str | os.PathLike[str]) -> str:
         """Makes path, which must not exist, a directory with everything as it is at one moment; its checkpoint_id.
 
-        Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError.
+        Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError;
+        damo.BusyError with read_only, when another process has the storage open with durability
+        "checkpoint".
         """
         c_path = _c_api.path(path, "path")
         _c_api.damo_storage_checkpoint(self._use(), c_path)

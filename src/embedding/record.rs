@@ -10,7 +10,6 @@ impl Embedding {
     /// # Errors
     /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, key: i64) -> Result<Record> {
-        let _call = self.storage.begin_call()?;
-        self.table.record(self.storage.core(), key)
+        self.storage.call(|core| self.table.record(core, key))
     }
 }

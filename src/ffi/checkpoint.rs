@@ -11,11 +11,16 @@ use crate::error::damo_status;
 /// large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
 /// under its name only when it is whole.
 ///
+/// A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
+/// its files; what the file system counts of them changes: the number of links, and the time
+/// (ctime) at which that changed.
+///
 /// damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
 /// it is known by from then on, here and there, and so does the id in its checkpoint.json.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
-/// POISONED, FORKED. There is no such directory then.
+/// POISONED, FORKED; BUSY with read_only, when another handle had the storage open with durability
+/// "checkpoint" as it was opened here: it may have parts of calls. There is no such directory then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_checkpoint(
     storage: *const damo_storage,

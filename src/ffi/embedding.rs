@@ -37,7 +37,9 @@ pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
 /// option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
-/// name is another group's, and when all groups are taken; IO; FORKED.
+/// name is another group's, and when all groups are taken; IO; FORKED. In a storage that is open
+/// with read_only also NOT_FOUND for a group that is not there, and NOT_SUPPORTED for a name when
+/// the group has none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_new(
     storage: *const damo_storage,

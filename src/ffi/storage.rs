@@ -40,11 +40,18 @@ pub struct damo_storage {
 /// write permission, a storage that was killed, or one that is open elsewhere. The storage shows
 /// what opening finds on disk, with the calls in the journal; damo_storage_describe tells as of
 /// when that is. Lookups create no rows: a key without one reads as its initial weights. Calls that
-/// change rows return NOT_SUPPORTED. Links to the files, and what the journal's calls change, are
-/// kept in the folder for temporary files (TMPDIR). Each SST file takes a descriptor, by which it
-/// stays readable when another process merges it away. If the limit of descriptors is too low for
-/// all, the oldest files go without. A call that needs such a file after it was merged away returns
-/// IO, and the message says so.
+/// change rows return NOT_SUPPORTED. A group may be opened with other parameters, which
+/// damo_storage_describe does not show, but gets no name. Links to the files, and what the
+/// journal's calls change, are kept in the folder for temporary files (TMPDIR). Each SST file takes
+/// a descriptor, by which it stays readable when another process merges it away. If the limit of
+/// descriptors is too low for all, the oldest files go without. A call that needs such a file after
+/// it was merged away returns IO, and the message says so.
+///
+/// A process that has the storage open with durability "checkpoint" keeps no journal. Then
+/// read_only shows what a kill would leave at that moment: each row as it was at some moment since
+/// the last flush, so that a call may be there with some of its rows, and the global step is an
+/// older one. damo_storage_checkpoint refuses to make a checkpoint of that. With the other
+/// durabilities each call is there whole or not at all.
 ///
 /// Returns NULL and sets the last error:
 ///
@@ -123,7 +130,7 @@ pub unsafe extern "C" fn damo_storage_compact(storage: *const damo_storage) -> d
 ///     evictions         rows that left the cache for others
 ///     waited_us         microseconds that calls waited for the background writer
 ///     bytes_in_memory   held for rows, indexes and filters
-///     bytes_on_disk     sizes of the directory's files
+///     bytes_on_disk     sizes of the directory's files; with read_only, too, those of data_dir
 ///     journal_bytes     of these the journal, which a killed process needs at its next opening
 /// ```
 ///

@@ -87,11 +87,6 @@ impl Directory {
         &self.path
     }
 
-    /// To be called before RocksDB is: from then on this process has its threads, or may have.
-    pub(super) fn touch_rocksdb(&self) {
-        OWNER.store(self.pid, Ordering::SeqCst);
-    }
-
     /// Refuses a directory that another process has open, before RocksDB would rotate that process's logs.
     fn check_lock(&self, given: &Path) -> Result<()> {
         // This process has no lock on the file (it would be in OPEN), so closing it again releases
@@ -183,6 +178,11 @@ impl Drop for Directory {
     }
 }
 
+/// To be called before RocksDB is: from then on this process has its threads, or may have.
+pub(super) fn touch_rocksdb() {
+    OWNER.store(std::process::id(), Ordering::SeqCst);
+}
+
 /// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first
 /// opening leaves when it is killed may be there: anything else is somebody's.
 pub(super) fn has_database(dir: &Path) -> Result<bool> {
@@ -210,11 +210,23 @@ pub(super) fn has_database(dir: &Path) -> Result<bool> {
     }
 }
 
+/// The files by which a directory is held.
+pub(super) struct Unchanged(Vec<File>);
+
+impl Drop for Unchanged {
+    fn drop(&mut self) {
+        // Not by closing alone: a child that was forked meanwhile may still have the files.
+        for file in &self.0 {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
 /// Holds a directory that only is read: nobody opens it meanwhile, and nothing in it changes.
 ///
 /// # Errors
 /// `NOT_FOUND` when there is no storage; `BUSY` when it is open; `IO`.
-pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
+pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
     check_not_forked()?;
     let unreadable = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => {
@@ -237,7 +249,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
     if !is_one {
         return Err(Error::new(Status::NotFound, "holds no damo storage; the directory of one is needed"));
     }
-    let mut held = Vec::new();
+    let mut held = Unchanged(Vec::new());
     for name in [LOCK, ROCKSDB_LOCK] {
         let file = match regular::open(&dir.join(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -250,7 +262,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Vec<File>> {
         if is_held {
             return Err(busy(dir, "in another process"));
         }
-        held.push(file);
+        held.0.push(file);
     }
     Ok(held)
 }
@@ -305,7 +317,9 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
     }
 }
 
-fn check_not_forked() -> Result<()> {
+/// # Errors
+/// `FORKED` in a child of a process that has, or may have, RocksDB's threads.
+pub(super) fn check_not_forked() -> Result<()> {
     if !is_forked_child() {
         return Ok(());
     }
@@ -413,3 +427,23 @@ fn is_left_by_a_first_opening(name: &str) -> bool {
 }
 
 const FIRST_MANIFEST: &str = "MANIFEST-000001";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_keeps_no_directory_held() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["CURRENT", LOCK] {
+            fs::write(scratch.path().join(name), "").unwrap();
+        }
+        let held = hold_unchanged(scratch.path()).unwrap();
+        assert!(hold_unchanged(scratch.path()).is_err_and(|error| error.status() == Status::Busy));
+        // As a child has it that is forked before and lives on.
+        let inherited = held.0[0].try_clone().unwrap();
+        drop(held);
+        hold_unchanged(scratch.path()).unwrap();
+        drop(inherited);
+    }
+}

@@ -108,11 +108,10 @@ impl Storage {
         mut progress: impl FnMut(u64, u64) -> bool,
     ) -> Result<Dumped> {
         let path = path.as_ref();
-        let estimate = {
-            let _call = self.begin_call()?;
+        let estimate = self.call(|core| {
             self.check_group(options.group)?;
-            self.core().rocks()?.estimated_rows()?
-        };
+            core.rocks()?.estimated_rows()
+        })?;
         let is_table = matches!(options.format, DumpFormat::Table { .. });
         // Taken before the dump's moment, so that a row that goes right after it leaves a
         // tombstone.

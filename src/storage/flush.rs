@@ -11,12 +11,13 @@ impl Storage {
     /// # Errors
     /// `IO` when the disk refuses, `OUT_OF_MEMORY`; nothing that was stored before is lost.
     pub fn flush(&self) -> Result<()> {
-        let _call = self.begin_call()?;
-        check_headroom(1)?;
-        let core = self.core();
-        core.writer
-            .write_all()
-            .and_then(|()| core.filters.sync())
-            .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
+        self.call(|core| {
+            check_headroom(1)?;
+            // Where nothing is changed there is nothing to write but what filters have counted.
+            let written = if core.is_read_only() { Ok(()) } else { core.writer.write_all() };
+            written
+                .and_then(|()| core.filters.sync())
+                .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
+        })
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Core;
 use super::names::{self, Wanted, name_key};
 use super::rocks::{Batch, Rocks};
 use super::table::COUNT_FLOATS;
+use super::{Core, read_only};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
@@ -238,19 +238,16 @@ impl Core {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
-    /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As [`names::find`].
+    /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As
+    /// [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not there, and
+    /// `NOT_SUPPORTED` for a name that the group does not have.
     pub(super) fn open_group(&self, wanted: Wanted, config: GroupConfig) -> Result<Arc<Group>> {
         let mut groups = self.groups.lock();
         let id = names::find(&groups, wanted)?;
         let name = wanted.name.map(str::to_owned);
         let Some(group) = groups.get(&id) else {
             if self.is_read_only() {
-                return Err(Error::new(
-                    Status::NotFound,
-                    format!(
-                        "group {id} is not there, and a storage that is open with read_only gets no new one"
-                    ),
-                ));
+                return Err(read_only::no_new_group(id, wanted));
             }
             self.register(id, name.as_deref(), &config)?;
             let group = Arc::new(new_group(id, name, config, 0));
@@ -259,8 +256,13 @@ impl Core {
         };
         let mut known = group.config.lock();
         let mut known_name = group.name.lock();
-        let name = name.or_else(|| known_name.clone());
         check_same_rows(id, &known, &config)?;
+        if self.is_read_only() {
+            // The parameters are the caller's alone: what is on record stays.
+            read_only::check_name(id, known_name.as_deref(), wanted)?;
+            return Ok(Arc::clone(group));
+        }
+        let name = name.or_else(|| known_name.clone());
         if *known != config || *known_name != name {
             self.register(id, name.as_deref(), &config)?;
             *known = config;

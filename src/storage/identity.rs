@@ -15,8 +15,7 @@ impl Storage {
     /// # Errors
     /// `IO`; `CORRUPTION`.
     pub fn checkpoint_id(&self) -> Result<Option<String>> {
-        let _call = self.begin_call()?;
-        read(&*self.core().rocks()?)
+        self.call(|core| read(&*core.rocks()?))
     }
 }
 

@@ -114,6 +114,21 @@ impl Storage {
         }
     }
 
+    /// # Errors
+    /// `BUSY` where what is only looked at may have rows of calls of which others are not there.
+    fn check_whole_calls(&self) -> Result<()> {
+        self.handle.likeness.as_ref().map_or(Ok(()), |likeness| likeness.check_whole_calls())
+    }
+
+    /// Runs a call. Its errors name files as they are in the directory that was opened.
+    ///
+    /// # Errors
+    /// `FORKED`, `EXITING`; those of the call.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
+        let _call = self.begin_call()?;
+        call(self.core()).map_err(|error| self.in_dir(error))
+    }
+
     /// For a storage that is open with `read_only`: what is seen of it.
     pub fn seen(&self) -> Option<Seen> {
         let likeness = self.handle.likeness.as_ref()?;

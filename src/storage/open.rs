@@ -94,7 +94,10 @@ impl Storage {
         let listed = rocks.last();
         core.expiry.restore_time(record.time());
         drop(rocks);
-        let likeness_bytes = likeness.map(|likeness| likeness.journal_bytes());
+        let likeness_bytes = likeness.map(|likeness| {
+            likeness.note(&record);
+            likeness.journal_bytes()
+        });
         let last = replay::replay(&core, record, listed, likeness_bytes)?;
         // Once the time is known, to which calls that were made again belong. Merging drops nothing
         // before the journal is started.
@@ -203,14 +206,14 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
     let is_checkpoint = checkpoint::List::check(dir)?.is_some();
     match &inventory {
         Some(inventory) => inventory.check(dir)?,
-        None => check_earlier(directory, options)?,
+        None => check_earlier(dir, options)?,
     }
     if is_checkpoint {
         // Its files change from now on, and the list would say that they are damaged.
         remove_list(dir)
             .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
     }
-    directory.touch_rocksdb();
+    directory::touch_rocksdb();
     let rocks = open_here(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
     if inventory.is_none() {
         // Before the format says that there must be one.
@@ -224,7 +227,7 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
 fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
     let dir = directory.path();
     begin::mark(dir)?;
-    directory.touch_rocksdb();
+    directory::touch_rocksdb();
     let begun = open_here(dir, Opening::New, options, expiry, &[]).and_then(|rocks| {
         write_format(&rocks, dir)?;
         begin::unmark(dir)?;
@@ -238,17 +241,27 @@ fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<
 ///
 /// # Errors
 /// As [`Storage::open`].
-fn check_earlier(directory: &Directory, options: &StorageOptions) -> Result<()> {
-    let dir = directory.path();
-    check_without(dir, false)?;
-    directory.touch_rocksdb();
-    if !is_ours(dir, "an empty directory, a new path or a damo storage")? {
+fn check_earlier(dir: &Path, options: &StorageOptions) -> Result<()> {
+    if !is_earlier(dir, "an empty directory, a new path or a damo storage")? {
         return Ok(());
     }
-    check_without(dir, true)?;
     let rocks = Rocks::open_read_only(dir, options)?;
     // So may have died a first opening of an earlier release, before it wrote its format.
     if rocks.is_empty()? { Ok(()) } else { check_format(&rocks, false, dir) }
+}
+
+/// As [`is_ours`], after a look through the files; nothing is changed.
+///
+/// # Errors
+/// As [`is_ours`]; `CORRUPTION` naming a file that is damaged.
+pub(super) fn is_earlier(dir: &Path, needed: &str) -> Result<bool> {
+    check_without(dir, false)?;
+    directory::touch_rocksdb();
+    let is_ours = is_ours(dir, needed)?;
+    if is_ours {
+        check_without(dir, true)?;
+    }
+    Ok(is_ours)
 }
 
 /// Whether a database without an inventory is damo's; false for one whose first opening was killed,

@@ -10,8 +10,6 @@ impl Storage {
     /// # Errors
     /// `NOT_FOUND` when the group is not registered or the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, group: u16, key: i64) -> Result<Record> {
-        let _call = self.begin_call()?;
-        let core = self.core();
-        Table::open_as_before(core, core.find_group(group)?)?.record(core, key)
+        self.call(|core| Table::open_as_before(core, core.find_group(group)?)?.record(core, key))
     }
 }

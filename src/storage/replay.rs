@@ -52,6 +52,12 @@ impl JournalRecord {
         self.active
     }
 
+    /// Whether there is no journal, and calls were made that are not on disk for certain: of each
+    /// of them some rows may be.
+    pub(super) fn may_have_parts_of_calls(&self) -> bool {
+        !self.active && self.reserved > self.through
+    }
+
     /// The calls up to this number are on disk.
     pub(super) fn through(&self) -> u64 {
         self.through

@@ -230,6 +230,10 @@ impl<'a> Round<'a> {
 
     /// Waits while merging is far behind, as long as it gets on.
     pub(super) fn wait_for_merges(&self) -> Result<()> {
+        // There nothing is merged.
+        if self.core.is_read_only() {
+            return Ok(());
+        }
         let stuck_at = &self.core.writer.merging_stuck_at;
         let (mut fewest, mut since) = (u64::MAX, Instant::now());
         while !is_exiting() {

@@ -5,34 +5,35 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::replay::FOLDER as JOURNAL;
 use super::{Core, Storage};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::params::quoted;
 
-type Read = fn(&Core) -> Result<u64>;
+type Read = fn(&Storage) -> Result<u64>;
 
 const STATS: [(&str, Read); 17] = [
-    ("groups", |core| Ok(core.groups.lock().len() as u64)),
-    ("rows_estimate", |core| core.rocks()?.estimated_rows()),
-    ("rows_in_memory", |core| Ok(over_caches(core, |cache| cache.rows() as u64))),
-    ("dirty_rows", |core| Ok(core.dirty().0)),
-    ("rows_read", |core| count(&core.counters.rows_read)),
-    ("rows_created", |core| count(&core.counters.rows_created)),
-    ("rows_updated", |core| count(&core.counters.rows_updated)),
-    ("rows_loaded", |core| count(&core.counters.rows_loaded)),
-    ("rows_written", |core| count(&core.counters.rows_written)),
-    ("expired_rows", |core| Ok(core.expiry.expired())),
-    ("cache_hits", |core| count(&core.counters.cache_hits)),
-    ("cache_misses", |core| count(&core.counters.cache_misses)),
-    ("evictions", |core| Ok(over_caches(core, GroupCache::evictions))),
-    ("waited_us", |core| count(&core.counters.waited_us)),
-    ("bytes_in_memory", |core| Ok(core.budget.used() as u64 + core.rocks()?.bytes_in_memory()?)),
-    ("bytes_on_disk", |core| {
-        bytes_on_disk(&core.dir)
-            .map_err(|error| Error::io(format!("data_dir '{}' cannot be read: {error}", core.dir.display())))
+    ("groups", |storage| Ok(storage.core().groups.lock().len() as u64)),
+    ("rows_estimate", |storage| storage.core().rocks()?.estimated_rows()),
+    ("rows_in_memory", |storage| Ok(over_caches(storage.core(), |cache| cache.rows() as u64))),
+    ("dirty_rows", |storage| Ok(storage.core().dirty().0)),
+    ("rows_read", |storage| count(&storage.core().counters.rows_read)),
+    ("rows_created", |storage| count(&storage.core().counters.rows_created)),
+    ("rows_updated", |storage| count(&storage.core().counters.rows_updated)),
+    ("rows_loaded", |storage| count(&storage.core().counters.rows_loaded)),
+    ("rows_written", |storage| count(&storage.core().counters.rows_written)),
+    ("expired_rows", |storage| Ok(storage.core().expiry.expired())),
+    ("cache_hits", |storage| count(&storage.core().counters.cache_hits)),
+    ("cache_misses", |storage| count(&storage.core().counters.cache_misses)),
+    ("evictions", |storage| Ok(over_caches(storage.core(), GroupCache::evictions))),
+    ("waited_us", |storage| count(&storage.core().counters.waited_us)),
+    ("bytes_in_memory", |storage| {
+        let core = storage.core();
+        Ok(core.budget.used() as u64 + core.rocks()?.bytes_in_memory()?)
     }),
-    ("journal_bytes", |core| Ok(core.journal().map_or(0, |journal| journal.bytes()))),
+    ("bytes_on_disk", |storage| bytes_in(storage.dir())),
+    ("journal_bytes", journal_bytes),
 ];
 
 impl Storage {
@@ -48,7 +49,7 @@ impl Storage {
     pub fn stat(&self, name: &str) -> Result<u64> {
         let _call = self.begin_call()?;
         match STATS.iter().find(|(known, _)| *known == name) {
-            Some((_, read)) => read(self.core()),
+            Some((_, read)) => read(self).map_err(|error| self.in_dir(error)),
             None => Err(Error::invalid(format!(
                 "name '{name}' is not a statistic; known are {}",
                 quoted(&Storage::stat_names())
@@ -65,18 +66,39 @@ fn over_caches(core: &Core, of: fn(&GroupCache) -> u64) -> u64 {
     core.groups().iter().filter_map(|group| group.cache()).map(|cache| of(&cache)).sum()
 }
 
-/// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that vanishes counts
-/// nothing.
+/// Bytes of the calls that an opening after a kill would make again.
+fn journal_bytes(storage: &Storage) -> Result<u64> {
+    let core = storage.core();
+    if !core.is_read_only() {
+        return Ok(core.journal().map_or(0, |journal| journal.bytes()));
+    }
+    // Not those of this opening's own journal.
+    let folder = storage.dir().join(JOURNAL);
+    if folder.exists() { bytes_in(&folder) } else { Ok(0) }
+}
+
+/// The sizes of a directory's files.
+fn bytes_in(dir: &Path) -> Result<u64> {
+    bytes_on_disk(dir).map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))
+}
+
+/// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that
+/// vanishes counts nothing. Nor does a folder that this user may not read, such as the lost+found
+/// of a file system: it is not damo's.
 fn bytes_on_disk(dir: &Path) -> std::io::Result<u64> {
     let unless_gone = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Ok(0),
         _ => Err(error),
     };
+    let unless_others = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => Ok(0),
+        _ => unless_gone(error),
+    };
     let mut bytes = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         bytes += match entry.metadata() {
-            Ok(found) if found.is_dir() => bytes_on_disk(&entry.path()).or_else(unless_gone)?,
+            Ok(found) if found.is_dir() => bytes_on_disk(&entry.path()).or_else(unless_others)?,
             Ok(found) => found.len(),
             Err(error) => unless_gone(error)?,
         };

@@ -37,11 +37,17 @@ impl Storage {
     /// all of those that returned before, and appears under its name only when it is whole.
     ///
     /// # Errors
-    /// `ALREADY_EXISTS`; `INVALID_ARGUMENT` for a path without a name; `IO`, `OUT_OF_MEMORY`, `POISONED`.
+    /// `ALREADY_EXISTS`; `INVALID_ARGUMENT` for a path without a name; `IO`, `OUT_OF_MEMORY`,
+    /// `POISONED`; `BUSY` with `read_only` when the storage was open elsewhere without a journal:
+    /// calls would be there in part.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
+        self.checkpoint_to(path.as_ref()).map_err(|error| self.in_dir(error))
+    }
+
+    fn checkpoint_to(&self, path: &Path) -> Result<()> {
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
+        self.check_whole_calls().map_err(named)?;
         check_parent(path).map_err(named)?;
         if is_in_storage(path).map_err(|error| failed(path, &error))? {
             return Err(named(Error::invalid(
@@ -209,7 +215,17 @@ fn replace_links(dir: &Path) -> std::io::Result<()> {
 fn link_or_copy(link: &Path, to: &Path) -> std::io::Result<()> {
     match linkat(CWD, link, CWD, to, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(()),
-        Err(_) => copy_for_good(link, to),
+        Err(_) => copy_for_good(link, to).map_err(|error| name_target(link, error)),
+    }
+}
+
+/// The same error, with the name that a symbolic link leads to if nothing is there any more.
+fn name_target(link: &Path, error: std::io::Error) -> std::io::Error {
+    match fs::read_link(link) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            std::io::Error::new(error.kind(), format!("'{}': {error}", target.display()))
+        }
+        _ => error,
     }
 }
 

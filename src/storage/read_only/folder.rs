@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
@@ -15,21 +15,16 @@ use crate::storage::checkpoint::remove;
 
 /// How the names of these folders begin; the process that made it and a number follow.
 const PREFIX: &str = "damo-read-only-";
-/// The file in each that is locked for as long as its process has it.
-const ALIVE: &str = "alive";
-const UNLOCKED: &str = "alive.new";
 /// The directory in each in which the storage is opened.
 const STORAGE: &str = "storage";
-/// A folder without `ALIVE` that is older than this was left: its process was killed while it made
-/// or removed the folder.
-const HALF_MADE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder in the system's folder for temporary files; removed when dropped.
 pub(super) struct Folder {
     path: PathBuf,
     pid: u32,
-    /// Locked, so that no other process takes the folder for one that was left.
-    _alive: File,
+    /// The folder itself, locked: whoever finds it unlocked removes it. systemd-tmpfiles, which
+    /// removes what is old, leaves a locked folder alone with all that is in it.
+    _locked: File,
 }
 
 impl Folder {
@@ -40,25 +35,14 @@ impl Folder {
     /// `IO`, naming what cannot be made.
     pub(super) fn make() -> Result<Folder> {
         let parent = std::env::temp_dir();
-        remove_stale(&parent);
-        let path = make_in(&parent)?;
-        let lock = || {
-            let (unlocked, alive) = (path.join(UNLOCKED), path.join(ALIVE));
-            let file = File::create_new(&unlocked)?;
-            // It gets its name once it is locked: another process that finds it unlocked removes
-            // the folder. Where the file system has no locks, nobody removes any.
-            let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-            fs::rename(&unlocked, &alive)?;
-            DirBuilder::new().mode(0o700).create(path.join(STORAGE))?;
-            Ok(file)
+        let make = || {
+            let parent = fs::canonicalize(&parent)?;
+            remove_stale(&parent);
+            let folder = make_in(&parent)?;
+            DirBuilder::new().mode(0o700).create(folder.storage())?;
+            Ok(folder)
         };
-        match lock() {
-            Ok(alive) => Ok(Folder { path, pid: std::process::id(), _alive: alive }),
-            Err(error) => {
-                let _ = remove(&path);
-                Err(unusable(&parent, &error))
-            }
-        }
+        make().map_err(|error| unusable(&parent, &error))
     }
 
     /// The directory in which the storage is opened.
@@ -71,21 +55,51 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // In a forked child it is the parent's.
         if self.pid == std::process::id() {
-            let _ = remove_alive_last(&self.path);
+            let _ = remove(&self.path);
         }
     }
 }
 
-fn make_in(parent: &Path) -> Result<PathBuf> {
+/// Makes a folder with a name that no other has, and locks it.
+fn make_in(parent: &Path) -> io::Result<Folder> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    let pid = std::process::id();
     loop {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&path).and_then(|()| fs::canonicalize(&path)) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => return made.map_err(|error| unusable(parent, &error)),
+        let path = parent.join(format!("{PREFIX}{pid}-{number}"));
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            made => made?,
+        }
+        match lock_new(&path) {
+            Ok(Some(locked)) => return Ok(Folder { path, pid, _locked: locked }),
+            Ok(None) => {}
+            Err(error) => {
+                let _ = fs::remove_dir(&path);
+                return Err(error);
+            }
         }
     }
+}
+
+/// Locks a folder that was just made; None if another process has found it unlocked, and removes
+/// it.
+fn lock_new(path: &Path) -> io::Result<Option<File>> {
+    let folder = match open_folder(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    // Where the file system has no locks, nobody removes any.
+    if flock(&folder, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Ok(None);
+    }
+    Ok(is_at(&folder, path).then_some(folder))
+}
+
+/// Whether the folder still has this name.
+fn is_at(folder: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(there)) = (folder.metadata(), fs::symlink_metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 /// Removes the folders of processes that were killed: nobody has them locked.
@@ -99,45 +113,19 @@ fn remove_stale(parent: &Path) {
 
 /// Only this user's: anybody may put anything into the parent, and what others left is theirs.
 fn remove_if_stale(path: &Path) {
-    let Ok(found) = fs::symlink_metadata(path) else { return };
-    if !found.is_dir() || found.uid() != geteuid().as_raw() {
-        return;
-    }
-    match open_alive(&path.join(ALIVE)) {
-        Ok(alive) => {
-            if flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                let _ = remove_alive_last(path);
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let age = found.modified().ok().and_then(|changed| changed.elapsed().ok());
-            if age.is_some_and(|age| age > HALF_MADE) {
-                let _ = remove(path);
-            }
-        }
-        Err(_) => {}
+    let Ok(folder) = open_folder(path) else { return };
+    let is_ours = folder.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
+    let is_locked = || flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if is_ours && is_locked() && is_at(&folder, path) {
+        // Locked until it is gone. A process that is killed meanwhile leaves it unlocked.
+        let _ = remove(path);
     }
 }
 
-/// Opens a regular file. A pipe is not waited for, and no link is followed.
-fn open_alive(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
-}
-
-/// Removes a folder. A process that is killed meanwhile leaves `ALIVE`, unlocked, as long as it
-/// can.
-fn remove_alive_last(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false if entry.file_name() != ALIVE => fs::remove_file(entry.path())?,
-            false => {}
-        }
-    }
-    remove(path)
+/// Opens a folder, and nothing else: no pipe is waited for, and no link is followed.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    File::options().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 fn unusable(parent: &Path, error: &io::Error) -> Error {
@@ -157,12 +145,25 @@ mod tests {
         let ours = Folder::make().unwrap();
         let left = Folder::make().unwrap();
         let path = left.path.clone();
-        flock(&left._alive, FlockOperation::Unlock).unwrap();
+        flock(&left._locked, FlockOperation::Unlock).unwrap();
         std::mem::forget(left);
         let other = Folder::make().unwrap();
         assert!(ours.storage().exists() && other.storage().exists() && !path.exists());
         let path = ours.path.clone();
         drop(ours);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_another_process_removes_is_given_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("folder");
+        assert!(lock_new(&path).unwrap().is_none(), "it is gone");
+        fs::create_dir(&path).unwrap();
+        let other = open_folder(&path).unwrap();
+        flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(lock_new(&path).unwrap().is_none(), "it is being removed");
+        drop(other);
+        assert!(lock_new(&path).unwrap().is_some());
     }
 }

@@ -3,7 +3,8 @@
 //! The process that has a storage open merges its SST files and removes those it has merged. A
 //! descriptor keeps such a file, and the link `/proc/thread-self/fd/N` opens it again, by any code
 //! that takes a path. A hard link would do without a descriptor. But it changes the file's link
-//! count, needs the folder to be on the same file system, and a killed process would leave it.
+//! count, needs the folder to be on the same file system, and a killed process would leave it. Only
+//! checkpoints are made of hard links.
 
 use std::fs::{self, File};
 use std::io;

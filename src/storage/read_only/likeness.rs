@@ -1,20 +1,28 @@
 //! The likeness of a storage: the private directory that is opened in place of the storage's own.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::folder::Folder;
 use super::held::Held;
-use super::listing::{Seen, is_copied, is_rows, list};
-use crate::error::{Error, Result, Status};
+use super::listing::{Seen, is_copied, is_rows, is_unread, list};
+use super::{messages, refusals};
+use crate::copy::copy_to_new_file;
+use crate::error::{Error, Result};
 use crate::regular;
 use crate::storage::directory::is_in_use;
-use crate::storage::replay::FOLDER as JOURNAL;
+use crate::storage::replay::{FOLDER as JOURNAL, JournalRecord};
 use crate::storage::rocks::INVENTORY;
 
 /// How often the files are copied in vain before the likeness is made anew.
 const ATTEMPTS: usize = 20;
+/// In place of a larger file that nobody reads an empty one will do.
+const LARGEST_UNREAD: u64 = 1 << 20;
+/// A larger list of filters is none. It is linked, so that whoever reads it refuses it.
+const LARGEST_FILTER_LIST: u64 = 64 << 20;
 
 /// The directory; removed when dropped.
 pub(in crate::storage) struct Likeness {
@@ -25,6 +33,8 @@ pub(in crate::storage) struct Likeness {
     /// The bytes that the newest file of the journal had when the likeness was made.
     journal_bytes: u64,
     is_in_use: bool,
+    /// Whether rows may be there of calls of which others are not.
+    has_parts_of_calls: AtomicBool,
     held: Held,
     _folder: Folder,
 }
@@ -48,6 +58,7 @@ impl Likeness {
             seen: Vec::new(),
             journal_bytes: 0,
             is_in_use,
+            has_parts_of_calls: AtomicBool::new(false),
             held,
             _folder: folder,
         };
@@ -60,6 +71,8 @@ impl Likeness {
         likeness.journal_bytes = journal.map_or(0, |file| file.bytes);
         let new: Vec<Seen> = after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
         likeness.link_all(&new)?;
+        // It may have been opened meanwhile.
+        likeness.is_in_use |= self::is_in_use(&likeness.original);
         Ok(Some(likeness))
     }
 
@@ -89,20 +102,21 @@ impl Likeness {
         latest.and_then(|latest| u64::try_from(latest).ok()).unwrap_or(0)
     }
 
-    /// The same error, with the names that the files have in the original, and with what to do if a
-    /// file is gone that could not be held.
+    /// Notes what the storage says of its journal before opening goes on.
+    pub(in crate::storage) fn note(&self, record: &JournalRecord) {
+        let has_parts = self.is_in_use && record.may_have_parts_of_calls();
+        self.has_parts_of_calls.store(has_parts, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// `BUSY` when there may be rows of calls of which others are not there.
+    pub(in crate::storage) fn check_whole_calls(&self) -> Result<()> {
+        if self.has_parts_of_calls.load(Ordering::Relaxed) { Err(refusals::parts_of_calls()) } else { Ok(()) }
+    }
+
+    /// The same error, with the names that the files have in the original, and with what to do.
     pub(in crate::storage) fn in_original(&self, error: Error) -> Error {
-        let (ours, theirs) = (self.path.to_string_lossy(), self.original.to_string_lossy());
-        let mut message = error.message().replace(&*ours, &theirs);
-        if error.status() == Status::Io && is_gone(&message) && self.held.passed_over > 0 {
-            let (held, all) = (self.held.len(), self.held.len() + self.held.passed_over);
-            message += &format!(
-                "; whoever has the storage open has merged that file away since it was opened here with \
-                 read_only: open it here again. Only {held} of its {all} files could be kept: a higher limit \
-                 of open files (ulimit -n) keeps all of them"
-            );
-        }
-        Error::new(error.status(), message)
+        messages::in_original(error, &self.path, &self.original, &self.held)
     }
 
     /// Whether somebody has changed the original since.
@@ -153,32 +167,37 @@ impl Likeness {
         let others = copied(files).filter(|file| !is_inventory(file));
         for file in files.iter().filter(is_inventory).chain(others) {
             let (from, to) = (self.original.join(&file.name), self.path.join(&file.name));
-            match copy(&from, &to) {
+            match self.copy(file, &from, &to) {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
                 copied => copied.map_err(|error| not_had(&from, &to, &error))?,
             }
         }
         Ok(true)
     }
-}
 
-/// Whether an error says that a file is not there.
-pub(super) fn is_gone(message: &str) -> bool {
-    message.contains("No such file or directory")
+    fn copy(&self, file: &Seen, from: &Path, to: &Path) -> io::Result<()> {
+        make_folder_of(to)?;
+        // It was copied before those that it may name.
+        let current = || regular::read(&self.path.join(file.name.with_file_name("CURRENT"))).ok();
+        if file.bytes > LARGEST_UNREAD && is_unread(&file.name, current().as_deref()) {
+            return match fs::metadata(from)?.is_file() {
+                true => File::create_new(to).map(drop),
+                false => symlink(from, to),
+            };
+        }
+        if file.bytes > LARGEST_FILTER_LIST && file.name.ends_with("filters.json") {
+            return symlink(from, to);
+        }
+        match copy_to_new_file(from, to) {
+            // No file; whoever opens the likeness refuses it.
+            Err(error) if error.kind() == ErrorKind::Other => symlink(from, to),
+            copied => copied,
+        }
+    }
 }
 
 fn copied(files: &[Seen]) -> impl Iterator<Item = &Seen> {
     files.iter().filter(|file| is_copied(&file.name))
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    make_folder_of(to)?;
-    match regular::read(from) {
-        Ok(bytes) => File::create_new(to)?.write_all(&bytes),
-        // No file; whoever opens the likeness refuses it.
-        Err(error) if error.kind() == ErrorKind::Other => std::os::unix::fs::symlink(from, to),
-        Err(error) => Err(error),
-    }
 }
 
 fn make_folder_of(path: &Path) -> io::Result<()> {
@@ -186,5 +205,6 @@ fn make_folder_of(path: &Path) -> io::Result<()> {
 }
 
 fn not_had(from: &Path, to: &Path, error: &io::Error) -> Error {
-    Error::io(format!("'{}' cannot be linked or copied to '{}': {error}", from.display(), to.display()))
+    let message = format!("'{}' cannot be linked or copied to '{}': {error}", from.display(), to.display());
+    Error::io(messages::with_room(message))
 }

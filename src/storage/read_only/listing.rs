@@ -73,10 +73,17 @@ pub(super) fn is_rows(name: &Path) -> bool {
     name.extension().is_some_and(|suffix| suffix == "sst")
 }
 
-/// Files that opening may write to, or cut off. They are small.
+/// Files that opening may write to, or cut off.
 pub(super) fn is_copied(name: &Path) -> bool {
     let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
     name.ends_with(".log")
         || ["MANIFEST-", "OPTIONS-"].iter().any(|begin| name.starts_with(begin))
         || ["CURRENT", "IDENTITY", INVENTORY, "filters.json", LIST].contains(&&*name)
+}
+
+/// Whether opening looks at the file's name alone. `current` is what `CURRENT` says.
+pub(super) fn is_unread(name: &Path, current: Option<&[u8]>) -> bool {
+    let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
+    let is_current = || current.is_none_or(|current| current.trim_ascii_end() == name.as_bytes());
+    name.starts_with("OPTIONS-") || name.starts_with("MANIFEST-") && !is_current()
 }

@@ -9,17 +9,22 @@ mod folder;
 mod held;
 mod likeness;
 mod listing;
+mod messages;
+mod refusals;
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(super) use likeness::Likeness;
+pub(super) use refusals::{check_name, no_new_group};
 
 use super::directory::Directory;
 use super::expiry::Expiry;
-use super::{Core, Storage, StorageOptions, begin, directory, restore};
+use super::rocks::{Inventory, check_regular};
+use super::{Storage, StorageOptions, begin, checkpoint, directory, open, restore};
 use crate::error::{Error, Result, Status};
 use crate::regular;
 
@@ -45,6 +50,7 @@ enum Look {
 /// changing it too fast, for as long as `PATIENCE`; `IO` when there is no room for the likeness; as
 /// [`Storage::open`], with the names of the files in `dir`.
 pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> Result<Storage> {
+    directory::check_not_forked()?;
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -70,6 +76,17 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
         let is_changing = is_being_made(dir, begun)? || listing::list(dir).unwrap_or_default() != before;
         return if is_changing { Ok(Look::Changing(being_made())) } else { Err(error) };
     }
+    if let Err(error) = check_files(dir) {
+        if is_being_made(dir, begun)? {
+            return Ok(Look::Changing(being_made()));
+        }
+        let has_changed = || listing::list(dir).unwrap_or_default() != before;
+        return if is_shortage(&error) || !has_changed() {
+            Err(error)
+        } else {
+            Ok(Look::Changing(changing(error)))
+        };
+    }
     let Some(likeness) = Likeness::make(dir)?.map(Arc::new) else {
         return Ok(Look::Changing(changes_fast("its files did not fit together")));
     };
@@ -88,8 +105,13 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
     if is_shortage(&error) || !likeness.has_original_changed()? {
         return Err(error);
     }
-    let is_systems = error.status() == Status::Io && !likeness::is_gone(error.message());
-    Ok(Look::Changing(if is_systems { error } else { changes_fast(error.message()) }))
+    Ok(Look::Changing(changing(error)))
+}
+
+/// What a look has found while the storage changes: it need be no damage.
+fn changing(error: Error) -> Error {
+    let is_systems = error.status() == Status::Io && !messages::is_gone(error.message());
+    if is_systems { error } else { changes_fast(error.message()) }
 }
 
 /// Whether another process makes the storage for the first time.
@@ -99,7 +121,10 @@ fn is_being_made(dir: &Path, begun: Instant) -> Result<bool> {
 
 /// An error that says nothing about the storage.
 fn is_shortage(error: &Error) -> bool {
-    error.status() == Status::OutOfMemory || regular::check_no_shortage(error.message()).is_err()
+    let message = error.message();
+    error.status() == Status::OutOfMemory
+        || messages::is_refused_write(message)
+        || regular::check_no_shortage(message).is_err()
 }
 
 fn being_made() -> Error {
@@ -141,21 +166,19 @@ fn check_is_storage(dir: &Path) -> Result<()> {
     ))
 }
 
-impl Core {
-    /// # Errors
-    /// `NOT_SUPPORTED` when the storage was opened with `read_only`.
-    pub fn check_writable(&self) -> Result<()> {
-        if !self.options.read_only {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::NotSupported,
-            "the storage is open with read_only, and this call changes it; open it without read_only",
-        ))
+/// Looks through the small files of a storage before any is copied: what is none, or is damaged,
+/// may have large ones. Changes nothing.
+fn check_files(dir: &Path) -> Result<()> {
+    let dir = fs::canonicalize(dir).map_err(|error| Error::io(format!("cannot be read: {error}")))?;
+    // Opening first puts the files of the checkpoint that was loaded in their place.
+    if restore::is_committed(&dir)? {
+        return Ok(());
     }
-
-    /// Whether lookups make no rows, and nothing else changes either.
-    pub fn is_read_only(&self) -> bool {
-        self.options.read_only
+    check_regular(&dir)?;
+    let inventory = Inventory::read(&dir)?;
+    checkpoint::List::check(&dir)?;
+    match inventory {
+        Some(inventory) => inventory.compare(&dir),
+        None => open::is_earlier(&dir, "the directory of a damo storage").map(drop),
     }
 }

@@ -68,15 +68,15 @@ impl Table {
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
     ) -> Result<Table> {
-        let _call = storage.begin_call()?;
         let config = config(dim, &optimizer, &initializer);
-        let core = storage.core();
-        let group = core.open_group(group, config.clone())?;
-        let number = match core.journal() {
-            Some(journal) => journal.announce(group.id(), config.to_json()?),
-            None => 0,
-        };
-        Table::new(core, group, dim, optimizer, initializer, number)
+        storage.call(|core| {
+            let group = core.open_group(group, config.clone())?;
+            let number = match core.journal() {
+                Some(journal) => journal.announce(group.id(), config.to_json()?),
+                None => 0,
+            };
+            Table::new(core, group, dim, optimizer, initializer, number)
+        })
     }
 
     /// Opens a group that is registered as it was opened last.

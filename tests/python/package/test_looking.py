@@ -149,6 +149,64 @@ class Looking(Case):
             self.skipTest("this user may not mount")
         self.assertEqual(self.look(place, 3, before=before), 300)
 
+    def test_a_folder_for_temporary_files_that_is_full(self):
+        """The error names that folder, and no file of the storage."""
+        self.fill()
+        script = PREAMBLE + textwrap.dedent(
+            f"""
+            storage = damo.Storage({self.path("table")!r}, cache_bytes=1 << 24)
+            users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
+            for call in range(10):
+                users.apply_gradients(np.arange(10_000) + 10_000 * call, np.ones((10_000, 4), np.float32))
+            os.kill(os.getpid(), {int(signal.SIGKILL)})
+            """
+        )
+        ended = subprocess.run([sys.executable, "-c", script], timeout=120)
+        self.assertEqual(ended.returncode, -signal.SIGKILL)
+        place = self.path("temporary")
+        os.mkdir(place)
+        before = ["unshare", "--mount", "--", "sh", "-c"]
+        before += ['mount -t tmpfs -o size=512k none "$0" && exec "$@"', place]
+        try:
+            subprocess.run([*before, "true"], check=True, capture_output=True, timeout=60)
+        except (OSError, subprocess.SubprocessError):
+            self.skipTest("this user may not mount")
+        script = PREAMBLE + textwrap.dedent(
+            f"""
+            try:
+                damo.Storage({self.path("table")!r}, cache_bytes=1 << 24, read_only=True)
+            except damo.IoError as error:
+                print(error)
+            """
+        )
+        was = state(self.path("table"))
+        told = subprocess.run(
+            [*before, sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "TMPDIR": place},
+        ).stdout
+        self.assertIn(os.path.join(place, "damo-read-only-"), told)
+        self.assertIn("set TMPDIR", told)
+        self.assertNotIn(os.path.join(self.path("table"), "incoming"), told)
+        self.assertEqual(state(self.path("table")), was)
+
+    def test_a_group_stays_as_it_is_and_a_trainer_without_a_journal_no_checkpoint(self):
+        with self.storage(durability="checkpoint") as trainer:
+            rows = trainer.embedding(3, dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
+            rows.apply_gradients([1, 2], floats(2, 4, value=1))
+            trainer.flush()
+            with damo.Storage(self.path("table"), cache_bytes=CACHE, read_only=True) as looking:
+                described = looking.describe()
+                looking.embedding(3, dim=4, optimizer=damo.SGD(lr=9.0), initializer=damo.Zeros())
+                words = ["no group is called 'user'", "read_only"]
+                self.assert_fails(damo.NotFoundError, words, looking.embedding, "user", dim=4, optimizer=damo.SGD())
+                self.assertEqual(looking.describe(), described)
+                words = ["durability 'checkpoint'"]
+                self.assert_fails(damo.BusyError, words, looking.checkpoint, self.path("copy"))
+        self.assertFalse(os.path.exists(self.path("copy")))
+
     def test_opening_to_write_says_what_cannot_be_written(self):
         """It is IO, and not BUSY: nobody has it open."""
         self.fill()

@@ -18,7 +18,15 @@ impl Inventory {
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
     pub(in crate::storage) fn check(&self, dir: &Path) -> Result<()> {
-        if self.closed { self.check_closed(dir) } else { self.check_open(dir) }
+        if self.closed { self.check_closed(dir) } else { self.check_open(dir, Ends::CutOff) }
+    }
+
+    /// Compares the files of a directory with the inventory, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Inventory::check`]; others, too, if somebody changes the files meanwhile.
+    pub(in crate::storage) fn compare(&self, dir: &Path) -> Result<()> {
+        if self.closed { self.check_closed(dir) } else { self.check_open(dir, Ends::Left) }
     }
 
     /// Compares CURRENT and the MANIFEST with the inventory, and changes nothing.
@@ -65,13 +73,13 @@ impl Inventory {
         Ok(())
     }
 
-    fn check_open(&self, dir: &Path) -> Result<()> {
+    fn check_open(&self, dir: &Path, damaged_ends: Ends) -> Result<()> {
         // Where the boot id cannot be told, only what a killed process leaves is accepted.
-        let machine_stopped = self.boot != boot();
+        let ends = if self.boot == boot() { Ends::Refused } else { damaged_ends };
         let manifest = self.find_manifest(dir)?;
-        check_records(dir, &manifest.name, manifest.listed, machine_stopped)?;
+        check_records(dir, &manifest.name, manifest.listed, ends)?;
         for (name, listed) in self.find_logs(dir, manifest.has_grown)? {
-            check_records(dir, &name, listed, machine_stopped)?;
+            check_records(dir, &name, listed, ends)?;
         }
         Ok(())
     }
@@ -140,20 +148,32 @@ struct FoundManifest {
 /// # Errors
 /// `CORRUPTION` naming the file; `IO`.
 pub(in crate::storage) fn check_without(dir: &Path, with_logs: bool) -> Result<()> {
-    check_records(dir, &manifest_of(dir)?.1, u64::MAX, false)?;
+    let check = |name: &str| check_records(dir, name, u64::MAX, Ends::Refused);
+    check(&manifest_of(dir)?.1)?;
     if with_logs {
-        logs(dir)?.into_iter().try_for_each(|(_, name)| check_records(dir, &name, u64::MAX, false))?;
+        logs(dir)?.iter().try_for_each(|(_, name)| check(name))?;
     }
     Ok(())
 }
 
+/// What becomes of the end of a file from where it is damaged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// No machine has stopped, so that it is CORRUPTION.
+    Refused,
+    CutOff,
+    /// It stays, and is accepted.
+    Left,
+}
+
 /// Looks through a log file's records. Its first `listed` bytes are known to be whole.
-fn check_records(dir: &Path, name: &str, listed: u64, machine_stopped: bool) -> Result<()> {
+fn check_records(dir: &Path, name: &str, listed: u64, ends: Ends) -> Result<()> {
     let path = dir.join(name);
     let checked = log_file::check(&path).map_err(|error| unreadable(&path, &error))?;
     match checked.end {
         End::Whole | End::Torn => Ok(()),
-        End::Damaged(at, _) if machine_stopped && at >= listed => {
+        End::Damaged(at, _) if ends == Ends::Left && at >= listed => Ok(()),
+        End::Damaged(at, _) if ends == Ends::CutOff && at >= listed => {
             // What is cut off was never synced: all that was is listed or whole.
             let cut = || -> io::Result<()> {
                 let file = File::options().write(true).open(&path)?;

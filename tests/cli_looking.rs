@@ -1,0 +1,95 @@
+//! What the command-line tool says of a storage that it only looks at.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{copy_dir, open, params, sgd, text};
+use damo::storage::Storage;
+use serde_json::Value;
+
+fn damo(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_damo")).args(arguments).current_dir(dir).output().unwrap()
+}
+
+fn stats(dir: &Path, name: &str) -> [u64; 2] {
+    let output = damo(dir, &["stat", name, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    ["bytes_on_disk", "journal_bytes"].map(|name| told["stats"][name].as_u64().unwrap())
+}
+
+/// The error of a command that must fail with this exit code.
+fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
+    let output = damo(dir, arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert!(!message.contains("damo-read-only"), "{message}");
+    message
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
+        found if found.is_dir() => bytes_below(&entry.path()),
+        found => found.len(),
+    };
+    entries.map(bytes).sum()
+}
+
+#[test]
+fn stat_measures_the_directory_itself() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    {
+        let storage = open(&dir.join("t"));
+        let keys: Vec<i64> = (0..3000).collect();
+        sgd(&storage, 4, 1.0, &[]).apply_gradients(&keys, &[0.5; 12_000]).unwrap();
+        // Killed: the journal has all of it.
+        copy_dir(&dir.join("t"), &dir.join("killed"));
+    }
+    assert_eq!(stats(dir, "t"), [bytes_below(&dir.join("t")), 0]);
+    let journal = bytes_below(&dir.join("killed/journal"));
+    assert!(journal > 3000 * 24, "{journal}");
+    assert_eq!(stats(dir, "killed"), [bytes_below(&dir.join("killed")), journal]);
+}
+
+#[test]
+fn damage_is_named_in_the_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(scratch.path()).unwrap();
+    {
+        let keys: Vec<i64> = (0..3000).collect();
+        sgd(&open(&dir.join("t")), 4, 1.0, &[]).apply_gradients(&keys, &[0.5; 12_000]).unwrap();
+    }
+    let paths = fs::read_dir(dir.join("t")).unwrap().map(|entry| entry.unwrap().path());
+    let tables: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "sst")).collect();
+    let mut bytes = fs::read(&tables[0]).unwrap();
+    bytes[..32 << 10].iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
+    fs::write(&tables[0], &bytes).unwrap();
+    let table = tables[0].to_string_lossy();
+    for command in [&["get", "t", "0", "1"][..], &["rows", "t"], &["verify", "t"], &["dump", "t", "dump"]] {
+        assert!(failure(&dir, 5, command).contains(&*table), "{command:?}");
+    }
+    // Large files are not copied before anybody knows what they are.
+    fs::File::create(dir.join("t/999999.log")).unwrap().set_len(1 << 40).unwrap();
+    assert!(failure(&dir, 5, &["stat", "t"]).contains("999999.log"));
+}
+
+#[test]
+fn a_trainer_without_a_journal_makes_its_checkpoints_itself() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    let options = params(&[("durability", text("checkpoint"))]);
+    let trainer = Storage::open(dir.join("t"), 0, &options).unwrap();
+    sgd(&trainer, 4, 1.0, &[]).apply_gradients(&[1], &[0.5; 4]).unwrap();
+    trainer.flush().unwrap();
+    let message = failure(dir, 4, &["checkpoint", "t", "c"]);
+    assert!(message.contains("durability 'checkpoint'") && !dir.join("c").exists(), "{message}");
+    assert_eq!(damo(dir, &["rows", "t"]).status.code(), Some(0));
+    drop(trainer);
+    assert_eq!(damo(dir, &["checkpoint", "t", "c"]).status.code(), Some(0));
+}
