@@ -237,7 +237,7 @@ fn stale(name: &str) -> PathBuf {
 fn what_others_left_keeps_no_opening_waiting() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let before = state(dir.path());
+    let before = bytes_and_times(dir.path());
     let [pipe, link, file, held, empty, full] = ["pipe", "link", "file", "held", "empty", "full"].map(stale);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::os::unix::fs::symlink(dir.path(), &link).unwrap();
@@ -257,5 +257,5 @@ fn what_others_left_keeps_no_opening_waiting() {
     }
     fs::remove_dir(&held).unwrap();
     assert_eq!(are_there, [true, true, true, true, false, false]);
-    assert_eq!(state(dir.path()), before);
+    assert_eq!(bytes_and_times(dir.path()), before);
 }

@@ -5,6 +5,7 @@ mod common;
 mod errors;
 mod files;
 mod import;
+mod looked_at;
 mod looking;
 
 use std::path::Path;

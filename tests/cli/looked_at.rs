@@ -1,31 +1,21 @@
-//! What the command-line tool says of a storage that it only looks at.
-
-mod common;
+//! What is said of a storage that is only looked at.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-use common::{copy_dir, open, params, sgd, text};
 use damo::storage::Storage;
-use serde_json::Value;
 
-fn damo(dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_damo")).args(arguments).current_dir(dir).output().unwrap()
-}
+use crate::common::{copy_dir, open, params, sgd, text};
+use crate::{damo, json};
 
 fn stats(dir: &Path, name: &str) -> [u64; 2] {
-    let output = damo(dir, &["stat", name, "--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = json(dir, &["stat", name]);
     ["bytes_on_disk", "journal_bytes"].map(|name| told["stats"][name].as_u64().unwrap())
 }
 
-/// The error of a command that must fail with this exit code.
+/// The error of a command that must fail with this exit code. It never names the private folder.
 fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
-    let output = damo(dir, arguments);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    let message = crate::failure(dir, code, arguments);
     assert!(!message.contains("damo-read-only"), "{message}");
     message
 }
