@@ -15,7 +15,10 @@ fn stats(dir: &Path, name: &str) -> [u64; 2] {
 
 /// The error of a command that must fail with this exit code. It never names the private folder.
 fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
-    let message = crate::failure(dir, code, arguments);
+    // Rows before the damage are written.
+    let output = damo(dir, arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
     assert!(!message.contains("damo-read-only"), "{message}");
     message
 }
