@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use damo::storage::Storage;
+use serde_json::Value;
 
 use crate::common::{copy_dir, open, params, sgd, text};
 use crate::{damo, json};
@@ -82,7 +83,10 @@ fn a_trainer_without_a_journal_makes_its_checkpoints_itself() {
     trainer.flush().unwrap();
     let message = failure(dir, 4, &["checkpoint", "t", "c"]);
     assert!(message.contains("durability 'checkpoint'") && !dir.join("c").exists(), "{message}");
-    assert_eq!(damo(dir, &["rows", "t"]).status.code(), Some(0));
+    let looked = damo(dir, &["rows", "t", "--json"]);
+    assert_eq!(looked.status.code(), Some(0));
+    let note: Value = serde_json::from_slice(&looked.stderr).unwrap();
+    assert!(note["note"]["as_of_ms"].is_u64() && note["note"]["message"].is_string(), "{note}");
     drop(trainer);
     assert_eq!(damo(dir, &["checkpoint", "t", "c"]).status.code(), Some(0));
 }

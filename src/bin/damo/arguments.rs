@@ -111,13 +111,18 @@ pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
         Storage::open(dir, ttl, &params)?
     };
     if let Some(seen) = storage.seen().filter(|seen| seen.is_open_elsewhere) {
-        // Standard error may be closed.
-        let _ = writeln!(
-            std::io::stderr(),
-            "damo: '{}' is open in another process; this is what is on disk, as of {} ms since 1970",
+        let note = format!(
+            "'{}' is open in another process; this is what is on disk, as of {} ms since 1970",
             dir.display(),
             seen.as_of_ms
         );
+        let line = if matches.get_flag("json") {
+            serde_json::json!({"note": {"as_of_ms": seen.as_of_ms, "message": note}}).to_string()
+        } else {
+            format!("damo: {note}")
+        };
+        // Standard error may be closed.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
     Ok(storage)
 }
