@@ -14,7 +14,8 @@
 - Clipping by the norm of all gradients does not see those of rows.
 """
 
-from .embedding import Embedding, EmbeddingBag
+from .bag import EmbeddingBag
+from .embedding import Embedding
 from .optimizer import SparseOptimizer
 from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
