@@ -177,6 +177,9 @@ class Embedding(Layer):
     Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". In training mode backward applies gradients,
     coalesced, or keeps them for a SparseOptimizer; the only parameter, without elements, is what requires_grad_(False) freezes. In eval mode ids without a row read as zeros, and
     nothing is created. padding_idx is an id itself, -1 too.
+
+    dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
+    and the like change it. The storage keeps float32.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,8 @@
 """EmbeddingBag's offsets, two-dimensional ids and padding: what earlier versions got wrong."""
 
+import unittest
+import warnings
+
 # Before the others: without torch it skips this file.
 from support import Case, close, torch  # isort: skip
 
@@ -66,6 +69,17 @@ class Offsets(Case):
         single = damo.torch.Embedding(layer.rows)
         self.assert_fails(TypeError, ["dense"], single, ids.to_sparse())
         self.assert_fails(ValueError, ["meta"], single, ids.to("meta"))
+        self.assertEqual(len(layer.rows), 0)
+
+    @unittest.skipUnless(hasattr(torch, "jagged"), "jagged tensors need torch 2.2")
+    def test_nested_tensors(self):
+        layer = self.layer(cls=damo.torch.EmbeddingBag)
+        for layout in (torch.jagged, torch.strided):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # They are a prototype, says torch.
+                ids = torch.nested.nested_tensor([ints(1, 2), ints(3)], layout=layout)
+            self.assert_fails(TypeError, ["nested", "ids.values()"], layer, ids)
+            self.assert_fails(TypeError, ["nested"], damo.torch.Embedding(layer.rows), ids)
         self.assertEqual(len(layer.rows), 0)
 
     def test_those_that_torch_takes(self):
