@@ -153,6 +153,16 @@ class Dtypes(Case):
             self.assertEqual(record.weights.tolist(), one.weights.tolist())
             self.assertEqual(record.state.tolist(), one.state.tolist())
 
+    def test_gradients_that_wait_for_a_step_add_up_in_float32(self):
+        # 256 + 1 is 256 in bfloat16.
+        layer = self.layer(optimizer=damo.SGD(lr=1.0), initializer=damo.Zeros()).bfloat16()
+        sparse = damo.torch.SparseOptimizer(layer)
+        self.addCleanup(sparse.close)
+        for factor in (256, 1, 1):
+            (layer(torch.tensor([1])) * factor).sum().backward()
+        sparse.step()
+        self.assertEqual((layer.rows.peek(1)[0][0], layer.rows.step), (-258, 1))
+
     def test_gradients_that_float32_cannot_hold_are_refused(self):
         layer = self.layer().double()
         self.assert_fails(ValueError, ["key 1"], (layer(torch.tensor([1])).sum() * 1e300).backward)
