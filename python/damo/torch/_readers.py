@@ -86,7 +86,7 @@ class StorageReader:
         self.collectors = 0
         """SparseOptimizers that collect its gradients."""
         self.pending = Pending()
-        self.marker = torch.zeros(1)
+        self.marker = torch.zeros(1, dtype=torch.float32, device="cpu")
         """What a SparseOptimizer shows to torch in place of the rows. Its gradient stands for those that are pending: none, 1, or
         infinity when one of them is not finite; a GradScaler looks at it, and unscales it."""
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class StorageReader:
         """
         refuse_tracing()
         if not training:
-            out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
+            out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
             _c_api.damo_embedding_peek(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
             return out
         if torch.is_grad_enabled() and anchor.requires_grad:
@@ -107,7 +107,7 @@ class StorageReader:
         return _Lookup.apply(anchor, ids, self)
 
     def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
-        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
+        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
         _c_api.damo_embedding_lookup(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel())
         return out
 
@@ -121,7 +121,7 @@ class StorageReader:
         with self._lock:
             self.pending.pairs.append(pair)
             if self.marker.grad is None or not finite:
-                self.marker.grad = torch.full((1,), 1.0 if finite else math.inf)
+                self.marker.grad = torch.full((1,), 1.0 if finite else math.inf, dtype=torch.float32, device="cpu")
 
     def give(self) -> Pending:
         """What is pending, which is not any more."""
@@ -138,7 +138,9 @@ class StorageReader:
         with self._lock:
             if given.pairs:
                 self.pending.pairs = given.pairs + self.pending.pairs
-                self.marker.grad = torch.full((1,), math.inf if given.has_infinite else given.factor)
+                self.marker.grad = torch.full(
+                    (1,), math.inf if given.has_infinite else given.factor, dtype=torch.float32, device="cpu"
+                )
 
     @property
     def has_infinite(self) -> bool:
@@ -169,7 +171,7 @@ class TableReader:
             raise RuntimeError("damo.torch: this model was saved for serving; open it with damo.torch.load_for_serving")
         if training:
             raise RuntimeError("damo.torch: this model is for serving, its rows are read-only; call model.eval()")
-        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32)
+        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
         _c_api.damo_table_lookup(self.table._use(), self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
         if self.padding_idx is not None:
             # A row of it there may be, from an embedding that was opened without padding.

@@ -1,5 +1,8 @@
 """EmbeddingBag against torch.nn's, and what it refuses."""
 
+import unittest
+import warnings
+
 # Before the others: without torch it skips this file.
 from support import Case, close, torch  # isort: skip
 
@@ -106,3 +109,19 @@ class Bags(Case):
         self.assert_fails(TypeError, ["offsets", "list"], layer, self.FLAT, [0, 2])
         self.assertEqual(len(layer.rows), 0)
         self.assert_fails(ValueError, ["'first'"], damo.torch.EmbeddingBag, self.storage("x"), "u", 4, mode="first")
+
+    @unittest.skipUnless(hasattr(getattr(torch, "compiler", None), "disable"), "torch.compile needs torch 2.1")
+    def test_compiled(self):
+        with warnings.catch_warnings():
+            # The compiler's own, where it looks at tensors at a graph break.
+            warnings.filterwarnings("ignore", "The .grad attribute", UserWarning)
+            for mode in ("sum", "mean", "max"):
+                self.folder += "x"
+                layer = self.layer(cls=damo.torch.EmbeddingBag, mode=mode, padding_idx=0)
+                compiled = torch.compile(nn.Sequential(layer, nn.Linear(4, 1)), backend="eager")
+                compiled(self.IDS).sum().backward()
+                self.assertEqual(layer.rows.step, 1)
+                alone = torch.compile(layer, backend="eager")
+                for arguments in ((self.IDS,), (self.FLAT, self.OFFSETS)):
+                    self.assertTrue(torch.equal(alone(*arguments), layer(*arguments)))
+                self.assert_fails(ValueError, ["never back"], alone, self.FLAT, torch.tensor([0, 9]))

@@ -1,0 +1,125 @@
+"""Checks of what is given to a layer, before any row is made: ids, offsets, per_sample_weights.
+
+Knows tensors, and nothing of layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ._readers import _not_compiled
+
+_CPU = torch.device("cpu")
+
+
+def _check_tensor(given: torch.Tensor, what: str) -> None:
+    """Raises TypeError for a nested or sparse tensor, ValueError for one on the device meta."""
+    if getattr(given, "is_nested", False):
+        raise TypeError(
+            f"damo.torch: {what} is a nested tensor; give {what}.values() (to a bag, its offsets())"
+        )
+    if given.layout != torch.strided:
+        raise TypeError(
+            f"damo.torch: {what} must be a dense tensor, not {given.layout}; to_dense() makes one"
+        )
+    if given.device.type == "meta":
+        raise ValueError(f"damo.torch: {what} is on the device meta, where tensors have no numbers")
+
+
+def check_ids(ids: Any, what: str = "ids") -> None:
+    """Raises TypeError for anything but a dense tensor of int64 or int32."""
+    if not isinstance(ids, torch.Tensor):
+        raise TypeError(
+            f"damo.torch: {what} must be a torch.Tensor of int64, not {type(ids).__name__}"
+        )
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(
+            f"damo.torch: {what} must be a torch.Tensor of int64 (or int32), not {ids.dtype}"
+        )
+    _check_tensor(ids, what)
+
+
+# A copy of ids is nothing to compile, and a compiler cannot ask for inference mode.
+@_not_compiled
+def flat_ids(ids: torch.Tensor) -> torch.Tensor:
+    """ids as a contiguous int64 vector in main memory, without a copy where it is one."""
+    check_ids(ids)
+    flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()
+    # A tensor that was made in inference mode cannot be saved for a backward pass; its copy can.
+    return flat.clone() if flat.is_inference() and not torch.is_inference_mode_enabled() else flat
+
+
+def first_places(ids: torch.Tensor, offsets: Any, include_last_offset: bool) -> torch.Tensor:
+    """Where each bag begins in the flat ids: int64 in main memory.
+
+    Raises TypeError or ValueError unless each id is in exactly one bag.
+    """
+    check_ids(ids)
+    if ids.dim() == 2:
+        if offsets is not None:
+            raise ValueError(
+                "damo.torch: offsets are for ids of one dimension; rows of two are bags already"
+            )
+        return torch.arange(ids.shape[0], dtype=torch.int64, device=_CPU) * ids.shape[1]
+    if ids.dim() != 1 or offsets is None:
+        shape = tuple(ids.shape)
+        raise ValueError(
+            f"damo.torch: ids has shape {shape}; (bags, size), or (n,) with offsets, is needed"
+        )
+    check_ids(offsets, "offsets")
+    if offsets.dim() != 1:
+        raise ValueError(
+            f"damo.torch: offsets has shape {tuple(offsets.shape)}; one dimension is needed"
+        )
+    _check_device(offsets, "offsets", ids)
+    places = offsets.detach().to(_CPU, torch.int64).contiguous()
+    _check_places(places, ids.numel(), include_last_offset)
+    return places[:-1] if include_last_offset else places
+
+
+def _check_places(places: torch.Tensor, ids: int, include_last_offset: bool) -> None:
+    """Raises ValueError unless places go from 0 to at most ids, never back, leaving no id over."""
+    if not places.numel():
+        if include_last_offset:
+            raise ValueError(
+                "damo.torch: offsets is empty; with include_last_offset it has the last bag's end"
+            )
+        if ids:
+            raise ValueError(f"damo.torch: offsets is empty, and the {ids} ids are in no bag")
+        return
+    first, last = int(places[0]), int(places[-1])
+    if first != 0 or last > ids or bool((places[1:] < places[:-1]).any()):
+        raise ValueError(
+            f"damo.torch: offsets must go from 0 to at most {ids}, the number of ids, never back"
+        )
+    if include_last_offset and last != ids:
+        raise ValueError(
+            f"damo.torch: offsets ends with {last}; with include_last_offset it must end with the "
+            f"number of ids, {ids}"
+        )
+
+
+def check_weights(weights: Any, ids: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raises TypeError or ValueError unless weights are as ids are, and of the layer's dtype."""
+    if not isinstance(weights, torch.Tensor) or weights.dtype != dtype:
+        found = getattr(weights, "dtype", type(weights).__name__)
+        needed = str(dtype).replace("torch.", "")
+        raise TypeError(
+            f"damo.torch: per_sample_weights must be a torch.Tensor of {needed}, not {found}"
+        )
+    _check_tensor(weights, "per_sample_weights")
+    if weights.shape != ids.shape:
+        raise ValueError(
+            f"damo.torch: per_sample_weights has shape {tuple(weights.shape)}, and ids "
+            f"{tuple(ids.shape)}"
+        )
+    _check_device(weights, "per_sample_weights", ids)
+
+
+def _check_device(given: torch.Tensor, what: str, ids: torch.Tensor) -> None:
+    if given.device != ids.device:
+        raise ValueError(
+            f"damo.torch: {what} is on the device {given.device}, and ids are on {ids.device}"
+        )
