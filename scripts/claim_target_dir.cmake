@@ -2,6 +2,7 @@
 # tells their packages apart by the age of the files alone. Everything else in it, RocksDB above all, stays shared.
 #
 #   cmake -DTARGET_DIR=... -DCHECKOUT=... -P claim_target_dir.cmake
+file(REAL_PATH "${CHECKOUT}" CHECKOUT)
 set(stamp "${TARGET_DIR}/.damo-checkout")
 set(claimed "")
 if(EXISTS "${stamp}")

@@ -12,7 +12,7 @@ use super::progress::Progress;
 
 pub fn command() -> Command {
     on_storage(Command::new("checkpoint"))
-        .about("Writes a checkpoint: everything, to go on from; its files of rows are hard links")
+        .about("Writes a checkpoint: all rows, groups and steps, to go on from, without the counts of filters that trainers have open; its files of rows are hard links")
         .arg(path("PATH", "The directory; must not exist"))
 }
 

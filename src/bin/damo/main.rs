@@ -62,7 +62,7 @@ commands on a storage: restore, import, compact, and dump --format table.";
 
 const AFTER: &str = "\
 Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not accepted; \
-3 something does not exist; 4 the storage is open elsewhere; 5 damaged or foreign bytes; 6 something exists already; \
+3 something does not exist; 4 the storage is open elsewhere; 5 damaged or truncated bytes; 6 something exists already; \
 7 saved, but not everything. \
 Errors go to stderr, with --json as {\"error\": {\"status\", \"message\"}}.";
 
