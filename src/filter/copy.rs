@@ -13,6 +13,7 @@ use super::header::{BLOCK_LEN, Closed, HEADER_LEN, Header, boot};
 use super::open::resolve;
 use super::{Filter, Opened, closing};
 use crate::error::{Error, Result};
+use crate::regular;
 
 impl Filter {
     /// Writes the filter to a new file at `path`, in place of what is there; it is on disk when this returns. Additions go
@@ -47,7 +48,7 @@ impl Filter {
     }
 
     fn open_copy(&self, path: &Path) -> Result<(File, Header)> {
-        let copy = File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
+        let copy = regular::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
         let header = file::read_header(&copy, path)?;
         header.check_same(&self.options).map_err(|error| {
             Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub(in crate::storage) const FOLDER: &str = "filters";
 const LIST: &str = "filters.json";
 /// The list while it is written.
 const NEW_LIST: &str = "filters.json.new";
+/// The most bytes that a list is read of. That of 65,536 groups with a filter each has a third.
+const MAX_LIST: u64 = 64 << 20;
 
 /// The copy of a filter.
 #[derive(Serialize, Deserialize)]
@@ -103,8 +105,9 @@ pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
     let damaged = |why: &dyn Display| {
         Error::corruption(format!("its list of filters '{}' is damaged: {why}", list.display()))
     };
-    let json = match fs::read(&list) {
+    let json = match regular::read_small(&list, MAX_LIST) {
         Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Err(damaged(&error)),
         Err(error) => return Err(Error::io(format!("'{}': {error}", list.display()))),
         Ok(json) => json,
     };
@@ -119,7 +122,12 @@ pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
 /// Writes the list, in place of the one that may be there; it is on disk when this returns.
 pub(super) fn write_list(folder: &Path, copies: &[Copy]) -> io::Result<()> {
     let (new, list) = (folder.join(NEW_LIST), folder.join(LIST));
-    let mut file = File::create(&new)?;
+    // Whatever has that name is not written to: a pipe would wait for a reader.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(&new)?;
     file.write_all(&serde_json::to_vec_pretty(copies)?)?;
     file.sync_all()?;
     publish(&new, &list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
