@@ -36,6 +36,7 @@ pub mod params;
 mod prefetch;
 mod publish;
 mod regular;
+mod reserved;
 pub mod scheduler;
 pub mod storage;
 pub mod table;

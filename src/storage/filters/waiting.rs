@@ -12,7 +12,7 @@ use super::{Copy, FOLDER, Prepared, list, read_list, write_list};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::locks::MutexGuard;
-use crate::publish::is_in_storage;
+use crate::reserved::is_in_storage;
 use crate::storage::{Core, Storage};
 
 impl Storage {
