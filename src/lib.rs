@@ -35,6 +35,7 @@ pub mod optimizer;
 pub mod params;
 mod prefetch;
 mod publish;
+mod random_id;
 mod regular;
 mod reserved;
 pub mod scheduler;

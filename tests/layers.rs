@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     // The command-line tool.
     "bin",
     // Entry points of the fuzz targets.
@@ -28,6 +28,7 @@ const LAYERS: [&str; 21] = [
     "locks",
     "copy",
     "regular",
+    "random_id",
     "reserved",
 ];
 /// At the bottom: used by all, uses none.

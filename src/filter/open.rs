@@ -85,7 +85,7 @@ impl Opened {
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
         let Layout { blocks, per_key } = Layout::new(capacity, fpr);
-        let header = Header { capacity, count, fpr, per_key, blocks, closed: None };
+        let header = Header { capacity, count, fpr, per_key, blocks, source: [0; 16], closed: None };
         new.begin(&header, true)?;
         Opened::publish(new, header, path)
     }
