@@ -248,6 +248,8 @@ def documents():
     write("checkpoint_list", "later-format", text({**known, "format": "damo checkpoint 2", "files": []}))
     copy = {"file": "0.filter", "path": "/a/users.filter", "groups": [7, 8]}
     write("checkpoint_list", "filters", text([copy]))
+    waiting = {"format": "damo filters 1", "id": "00ff" * 6, "copies": [{**copy, "part_of": ["1.filter"]}]}
+    write("checkpoint_list", "filters-waiting", text({**waiting, "taken": [{"file": "1.filter", "groups": [9]}]}))
     write("checkpoint_list", "filter-missing", text([{**copy, "file": "1.filter"}]))
     bags = {
         "adam": {"gamma": 0.01, "beta1": 0.9, "beta2": 0.999, "lambda": 0.1, "epsilon": 1e-8},

@@ -546,7 +546,8 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  * system ends the process for that, as it does when the disk cannot read a page of it.
  *
  * Returns NULL and sets the last error: INVALID_ARGUMENT when a parameter is wrong, the path is no file or not a
- * filter's, or the filter there has another capacity, count or fpr; BUSY when another handle, here or in another
+ * filter's, the filter there has another capacity, count or fpr, or the path is one that a storage has for its own
+ * files (in its folders journal and incoming, or a name like those of its files); BUSY when another handle, here or in another
  * process, has the file; CORRUPTION when it is damaged, cut off or empty, or its counters are not
  * those that it was closed with; NOT_SUPPORTED for a format of a later release;
  * IO when it cannot be created or read, or the disk has no room; OUT_OF_MEMORY. A file that is refused stays as it is.
@@ -665,8 +666,8 @@ void damo_filter_free(damo_filter *filter);
  * Returns NULL and sets the last error:
  *
  * ```text
- *     INVALID_ARGUMENT   data_dir is a file or holds something else than a damo storage, or an
- *                        option is wrong
+ *     INVALID_ARGUMENT   data_dir is a file, holds something else than a damo storage, or is where
+ *                        another storage has its own files; an option is wrong
  *     BUSY               another handle, here or in another process, has it open. With read_only:
  *                        another process has been making it, or changing it during each look, for
  *                        5 seconds; open it again in a moment
@@ -957,8 +958,13 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
  * whose counts no attached filter has taken waits in the folder filters of the directory. The
  * first filter that is attached to a group of that copy takes its counts in place of its own,
- * whatever the path of either. A read_only storage gives no counts. A filter takes the counts of
- * one copy only: groups that had a filter each need a filter each again.
+ * whatever the path of either. A filter gets no counts of a copy that its group did not have. If
+ * the group had several, it gets those of the filter at the same path, if there is one. A read_only
+ * storage gives no counts. A filter takes the counts of one copy only: groups that had a filter
+ * each need a filter each again.
+ *
+ * The file of a filter says whose counts it has taken. A filter that is made anew at the same path
+ * has taken none, and gets the counts that still wait. A copy of the file has what the file had.
  *
  * May be called while other threads use the embedding: calls under way may still use the filter
  * before. Attaching waits until a checkpoint that is being made or loaded is done.
@@ -967,7 +973,8 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
  * filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
  * group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
  * has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
- * OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
+ * OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was, unless the message says
+ * that it has the counts: then attach it again.
  */
 damo_status damo_embedding_set_filter(const damo_embedding *embedding,
                                       const damo_filter *filter);
@@ -1062,7 +1069,8 @@ damo_status damo_storage_checkpoint(const damo_storage *storage,
  * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
  * not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
  * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
- * optimizer or name there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+ * optimizer or name there; IO, also when something that is no file of damo's lies where one of the checkpoint belongs, such as
+ * a file called filters; OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
  * is to be opened again, the checkpoint has taken its place, and opening finishes that.
  */
 damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,

@@ -145,34 +145,6 @@ pub fn check_absent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Folders inside a storage's directory.
-const STORAGE_FOLDERS: [&str; 3] = ["journal", "incoming", "filters"];
-/// What a storage's directory has.
-const STORAGE_FILE: &str = "INVENTORY";
-
-/// Whether a path is in the directory of a storage, or of a checkpoint, in which nothing else may
-/// be put: it could take the place of one of its files.
-///
-/// # Errors
-/// What the system says.
-pub fn is_in_storage(path: &Path) -> io::Result<bool> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-        return Path::new(STORAGE_FILE).try_exists();
-    };
-    let folder = match fs::canonicalize(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        folder => folder?,
-    };
-    let is_inner = folder.file_name().is_some_and(|name| STORAGE_FOLDERS.iter().any(|known| name == *known));
-    let outer = folder.parent().filter(|_| is_inner);
-    for folder in [Some(&*folder), outer].into_iter().flatten() {
-        if folder.join(STORAGE_FILE).try_exists()? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn is_unsupported(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&error)
 }
@@ -220,19 +192,6 @@ mod tests {
         fs::write(&made, "new").unwrap();
         publish(&made, &path).unwrap();
         assert_eq!((read(&path), read(&there)), ("new".to_owned(), "there".to_owned()));
-    }
-
-    #[test]
-    fn a_storages_directory_and_its_folders_are_told_from_others() {
-        let scratch = tempfile::tempdir().unwrap();
-        for folder in ["storage/journal", "storage/mine", "other/journal"] {
-            fs::create_dir_all(scratch.path().join(folder)).unwrap();
-        }
-        fs::write(scratch.path().join("storage/INVENTORY"), "").unwrap();
-        std::os::unix::fs::symlink("storage/journal", scratch.path().join("link")).unwrap();
-        let is_in = |path: &str| is_in_storage(&scratch.path().join(path)).unwrap();
-        assert!(["storage/x", "storage/journal/x", "link/x"].into_iter().all(is_in));
-        assert!(!["x", "storage", "storage/mine/x", "other/journal/x", "missing/x"].into_iter().any(is_in));
     }
 
     #[test]

@@ -32,6 +32,19 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The content of a regular file that has no more bytes than `most`.
+///
+/// # Errors
+/// As [`open`]; `InvalidData` for a larger one.
+pub(crate) fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 /// Refuses to take a shortage for damage: what could not be read for want of descriptors or memory
 /// is there.
 ///
@@ -81,6 +94,8 @@ mod tests {
         std::os::unix::fs::symlink(scratch.path().join("nothing"), &dangling).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!([read(&file).unwrap(), read(&link).unwrap()], [b"content"; 2]);
+        assert_eq!(read_small(&file, 7).unwrap(), b"content");
+        assert_eq!(read_small(&file, 6).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(open(&dangling).unwrap_err().kind(), io::ErrorKind::NotFound);
         for path in [&pipe, &scratch.path().to_owned()] {
             assert!(open(path).unwrap_err().to_string().contains("not a regular file"), "{path:?}");

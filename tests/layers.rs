@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 23] = [
     // The command-line tool.
     "bin",
     // Entry points of the fuzz targets.
@@ -29,6 +29,8 @@ const LAYERS: [&str; 21] = [
     "copy",
     "regular",
     "file_size_limit",
+    "random_id",
+    "reserved",
 ];
 /// At the bottom: used by all, uses none.
 const ERROR: &str = "error";

@@ -44,8 +44,8 @@ fn two_loads_at_once_are_the_one_or_the_other() {
 
 /// After a load that failed beyond the point of no return.
 fn fail_to_load(dir: &Path, checkpoint: &Path, storage: &Storage) {
-    // What may not be deleted: a folder with the name of a table.
-    fs::create_dir_all(dir.join("999999.sst").join("x")).unwrap();
+    // What may not be replaced: a folder where the checkpoint's files are while they are moved.
+    fs::create_dir_all(dir.join(".damo-restored").join("x")).unwrap();
     println!("{}", storage.load_from_checkpoint(checkpoint).unwrap_err());
 }
 

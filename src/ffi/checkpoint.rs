@@ -41,7 +41,8 @@ pub unsafe extern "C" fn damo_storage_checkpoint(
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
 /// not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
 /// while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
-/// optimizer or name there; IO, OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
+/// optimizer or name there; IO, also when something that is no file of damo's lies where one of the checkpoint belongs, such as
+/// a file called filters; OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
 /// is to be opened again, the checkpoint has taken its place, and opening finishes that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_load_from_checkpoint(

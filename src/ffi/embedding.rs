@@ -374,8 +374,13 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
 /// whose counts no attached filter has taken waits in the folder filters of the directory. The
 /// first filter that is attached to a group of that copy takes its counts in place of its own,
-/// whatever the path of either. A read_only storage gives no counts. A filter takes the counts of
-/// one copy only: groups that had a filter each need a filter each again.
+/// whatever the path of either. A filter gets no counts of a copy that its group did not have. If
+/// the group had several, it gets those of the filter at the same path, if there is one. A read_only
+/// storage gives no counts. A filter takes the counts of one copy only: groups that had a filter
+/// each need a filter each again.
+///
+/// The file of a filter says whose counts it has taken. A filter that is made anew at the same path
+/// has taken none, and gets the counts that still wait. A copy of the file has what the file had.
 ///
 /// May be called while other threads use the embedding: calls under way may still use the filter
 /// before. Attaching waits until a checkpoint that is being made or loaded is done.
@@ -384,7 +389,8 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
 /// filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
 /// group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
 /// has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
-/// OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was.
+/// OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was, unless the message says
+/// that it has the counts: then attach it again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,

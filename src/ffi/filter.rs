@@ -42,7 +42,8 @@ pub struct damo_filter {
 /// system ends the process for that, as it does when the disk cannot read a page of it.
 ///
 /// Returns NULL and sets the last error: INVALID_ARGUMENT when a parameter is wrong, the path is no file or not a
-/// filter's, or the filter there has another capacity, count or fpr; BUSY when another handle, here or in another
+/// filter's, the filter there has another capacity, count or fpr, or the path is one that a storage has for its own
+/// files (in its folders journal and incoming, or a name like those of its files); BUSY when another handle, here or in another
 /// process, has the file; CORRUPTION when it is damaged, cut off or empty, or its counters are not
 /// those that it was closed with; NOT_SUPPORTED for a format of a later release;
 /// IO when it cannot be created or read, or the disk has no room; OUT_OF_MEMORY. A file that is refused stays as it is.

@@ -56,8 +56,8 @@ pub struct damo_storage {
 /// Returns NULL and sets the last error:
 ///
 /// ```text
-///     INVALID_ARGUMENT   data_dir is a file or holds something else than a damo storage, or an
-///                        option is wrong
+///     INVALID_ARGUMENT   data_dir is a file, holds something else than a damo storage, or is where
+///                        another storage has its own files; an option is wrong
 ///     BUSY               another handle, here or in another process, has it open. With read_only:
 ///                        another process has been making it, or changing it during each look, for
 ///                        5 seconds; open it again in a moment

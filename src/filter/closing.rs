@@ -13,6 +13,7 @@ use super::header::{Closed, HEADER_LEN, Header, boot};
 use super::{Filter, Opened};
 use crate::error::{Error, Result};
 use crate::memory::filled;
+use crate::regular;
 
 impl Filter {
     /// To be called after counters may have changed.
@@ -109,7 +110,7 @@ pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path, remedy: &str
 /// # Errors
 /// `IO`, `CORRUPTION`, and those of opening a file that is no filter.
 pub(crate) fn verify_file(path: &Path) -> Result<()> {
-    let file = std::fs::File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
+    let file = regular::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
     let header = read_header(&file, path)?;
     check(&file, &header, path, COPY_REMEDY)
 }

@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 use crc32fast::Hasher;
 
 use super::file::{self, NewFile, OwnedFile, failed, too_large};
-use super::header::{BLOCK_LEN, Closed, HEADER_LEN, Header, boot};
+use super::header::{BLOCK_LEN, Closed, HEADER_LEN, Header, Source, boot};
 use super::open::resolve;
 use super::{Filter, Opened, closing};
 use crate::error::{Error, Result};
+use crate::regular;
 
 impl Filter {
     /// Writes the filter to a new file at `path`, in place of what is there; it is on disk when this returns. Additions go
@@ -25,7 +26,7 @@ impl Filter {
         let path = resolve(path)?;
         let new = NewFile::take(&path)?;
         let _replaced = OwnedFile::open(&path)?;
-        let mut header = opened.header;
+        let mut header = Header { source: [0; 16], ..opened.header };
         let len = header.file_len().ok_or_else(|| too_large(&path))?;
         new.begin(&header, false)?;
         let blocks = opened.map.blocks();
@@ -47,7 +48,7 @@ impl Filter {
     }
 
     fn open_copy(&self, path: &Path) -> Result<(File, Header)> {
-        let copy = File::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
+        let copy = regular::open(path).map_err(|error| failed(path, "cannot be read", &error))?;
         let header = file::read_header(&copy, path)?;
         header.check_same(&self.options).map_err(|error| {
             Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))
@@ -62,14 +63,14 @@ impl Filter {
     /// As `Filter::open` for a copy that is missing, damaged or has other parameters; `IO`; `OUT_OF_MEMORY`; `FORKED`.
     /// The counts are as they were then.
     pub fn restore_from(&self, path: &Path) -> Result<()> {
-        self.publish(self.prepare(path)?)
+        self.publish(self.prepare(path)?, [0; 16])
     }
 
     /// The first half of [`Filter::restore_from`]: what can be refused, and what takes long or needs room. Dropped, it leaves nothing.
     ///
     /// # Errors
     /// As there.
-    pub fn prepare(&self, path: &Path) -> Result<Restoration> {
+    pub(crate) fn prepare(&self, path: &Path) -> Result<Restoration> {
         self.check_not_forked()?;
         let unreadable = |error: std::io::Error| failed(path, "cannot be read", &error);
         let (copy, mut header) = self.open_copy(path)?;
@@ -89,11 +90,13 @@ impl Filter {
         Ok(Restoration { new, header })
     }
 
-    /// The second half.
+    /// The second half. The file says that its counts are from `source`.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`; the counts are as they were then.
-    pub fn publish(&self, Restoration { new, header }: Restoration) -> Result<()> {
+    pub(crate) fn publish(&self, Restoration { new, header }: Restoration, source: Source) -> Result<()> {
+        let header = Header { source, ..header };
+        file::write_header(new.file()?, &header, &self.path)?;
         let fresh = Opened::publish(new, header, &self.path)?;
         // Additions wait no longer than this takes.
         let replaced = std::mem::replace(&mut *self.opened.write(), fresh);

@@ -12,7 +12,8 @@
 //! 48  u32      version 2: CRC-32 of all counters
 //! 52  u32      version 2: 1 when they were on disk, for power cuts, before this was written
 //! 56  u8[16]   version 2: boot id of the system it was closed in; zeros where not known
-//! 72           zeros
+//! 72  u8[16]   the source: which copy of a checkpoint's list its counts were taken from; zeros for none
+//! 88           zeros
 //! ```
 //!
 //! Then the blocks, 128 bytes each. Magic, version and checksum stay where they are in every version.
@@ -29,6 +30,8 @@ const CLOSED: u32 = 2;
 /// What changes in a header when a filter is opened or closed, and more: a disk writes so much at
 /// once or not at all.
 pub(super) const SECTOR: usize = 512;
+/// Where the source is.
+const SOURCE: usize = 72;
 
 /// What a file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,9 +42,15 @@ pub(super) struct Header {
     /// Counters of a key.
     pub(super) per_key: u32,
     pub(super) blocks: u64,
+    /// Where its counts were taken from.
+    pub(super) source: Source,
     /// None while it is open, and after the process that had it open has died.
     pub(super) closed: Option<Closed>,
 }
+
+/// Says of which copy a filter has taken the counts: in a file, so that whoever has these counts says
+/// so, wherever it is copied or moved to. Zeros: of none.
+pub(crate) type Source = [u8; 16];
 
 /// What the counters were when a filter was closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,6 +99,8 @@ impl Header {
             bytes.extend_from_slice(&u32::from(closed.is_on_disk).to_le_bytes());
             bytes.extend_from_slice(&closed.boot);
         }
+        bytes.resize(SOURCE, 0);
+        bytes.extend_from_slice(&self.source);
         bytes.resize(HEADER_LEN, 0);
         let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -139,6 +150,7 @@ impl Header {
             per_key: u32::from_le_bytes(array(bytes, 28)),
             fpr: f64::from_le_bytes(array(bytes, 32)),
             blocks: u64::from_le_bytes(array(bytes, 40)),
+            source: array(bytes, SOURCE),
             closed,
         };
         let is_possible = (1..=MAX_COUNTERS).contains(&header.per_key) && header.blocks > 0;
@@ -194,7 +206,15 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_documented_ones() {
-        let header = Header { capacity: 0x0102, count: 15, fpr: 0.5, per_key: 9, blocks: 3, closed: None };
+        let header = Header {
+            capacity: 0x0102,
+            count: 15,
+            fpr: 0.5,
+            per_key: 9,
+            blocks: 3,
+            source: [0; 16],
+            closed: None,
+        };
         let bytes = header.to_bytes();
         assert_eq!(bytes.len(), 4096);
         assert_eq!(&bytes[..12], b"damofltr\x01\0\0\0");
@@ -206,11 +226,12 @@ mod tests {
         assert_eq!(header.file_len(), Some(4096 + 3 * 128));
         assert_eq!(Header::from_bytes(&bytes, 4096 + 3 * 128), Ok(header));
         let closed = Closed { checksum: 0x0a0b, is_on_disk: true, boot: [7; 16] };
-        let closed = Header { closed: Some(closed), ..header };
+        let closed = Header { closed: Some(closed), source: [9; 16], ..header };
         let bytes = closed.to_bytes();
         assert_eq!(&bytes[..12], b"damofltr\x02\0\0\0");
         assert_eq!(bytes[48..72], [&[0x0b, 0x0a, 0, 0, 1, 0, 0, 0][..], &[7; 16]].concat());
-        assert!(bytes[72..].iter().all(|byte| *byte == 0));
+        assert_eq!(bytes[72..88], [9; 16]);
+        assert!(bytes[88..].iter().all(|byte| *byte == 0));
         assert_eq!(Header::from_bytes(&bytes, 4096 + 3 * 128), Ok(closed));
         // What opening and closing change is in one sector.
         assert_eq!(header.to_bytes()[SECTOR..], bytes[SECTOR..]);

@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 pub(crate) use closing::verify_file;
 pub use copy::Restoration;
+pub(crate) use header::Source;
 pub use options::FilterOptions;
 
 use crate::error::{Error, Result, Status};
@@ -72,6 +73,14 @@ impl Filter {
     /// The file, absolute.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which copy its counts were taken from last.
+    ///
+    /// # Errors
+    /// `FORKED`.
+    pub(crate) fn source(&self) -> Result<Source> {
+        Ok(self.begin()?.header.source)
     }
 
     /// Every call starts here: the locks and the file are those of the process that opened it.

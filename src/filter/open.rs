@@ -13,13 +13,14 @@ use super::{Filter, FilterOptions, Opened, closing};
 use crate::error::{Error, Result, Status};
 use crate::locks::{self, RwLock};
 use crate::params::Params;
+use crate::reserved::storage_that_owns;
 
 impl Filter {
     /// Opens the filter that `params` describe, making its file when there is none, or when `reload` is false.
     ///
     /// # Errors
-    /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, or that of a filter with other
-    ///   parameters
+    /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, that of a filter with other
+    ///   parameters, or one that a storage has for its own files
     /// - `BUSY`: another handle, here or in another process, has the file
     /// - `CORRUPTION`: the file is damaged, cut off or empty
     /// - `NOT_SUPPORTED`: its format is of a later release
@@ -29,6 +30,7 @@ impl Filter {
         locks::report_cycles();
         let options = FilterOptions::read(params)?;
         let path = resolve(&options.path)?;
+        check_is_nobodys(&path)?;
         let opened = if options.reload {
             match Opened::existing(&path, &options)? {
                 Some(opened) => opened,
@@ -83,7 +85,7 @@ impl Opened {
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
         let Layout { blocks, per_key } = Layout::new(capacity, fpr);
-        let header = Header { capacity, count, fpr, per_key, blocks, closed: None };
+        let header = Header { capacity, count, fpr, per_key, blocks, source: [0; 16], closed: None };
         new.begin(&header, true)?;
         Opened::publish(new, header, path)
     }
@@ -94,6 +96,17 @@ impl Opened {
         let map = map(new.file()?, &header, path)?;
         Ok(Opened { header, map, file: new.publish()?, found: None })
     }
+}
+
+/// Refuses a path at which damo, or RocksDB, has a file or may make one.
+fn check_is_nobodys(path: &Path) -> Result<()> {
+    let owner = storage_that_owns(path).map_err(|error| failed(path, "cannot be looked at", &error))?;
+    let Some(storage) = owner else { return Ok(()) };
+    Err(Error::invalid(format!(
+        "path '{}' is one of those that the storage in '{}' has for its own files; a path elsewhere is needed",
+        path.display(),
+        storage.display()
+    )))
 }
 
 fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {

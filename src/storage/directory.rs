@@ -15,9 +15,11 @@ use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::begin::{self, is_numbered};
+use super::rocks::INVENTORY;
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
 use crate::regular;
+use crate::reserved::storage_that_owns;
 
 /// A directory that this process uses; given back when dropped.
 pub(super) struct Directory {
@@ -369,7 +371,11 @@ fn busy(dir: &Path, where_it_is: &str) -> Error {
 fn create(dir: &Path) -> Result<()> {
     let shown = dir.display();
     match fs::metadata(dir) {
-        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(found) if found.is_dir() && dir.join(INVENTORY).exists() => return Ok(()),
+        // One that is no storage yet may be another storage's.
+        Ok(found) if found.is_dir() => {
+            return fs::canonicalize(dir).map_or(Ok(()), |path| check_owner(&path, dir));
+        }
         Ok(_) => return Err(Error::invalid(format!("data_dir '{shown}' is a file; a directory is needed"))),
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
         Err(error) => return Err(Error::io(format!("data_dir '{shown}': {error}"))),
@@ -384,6 +390,7 @@ fn create(dir: &Path) -> Result<()> {
         }
         missing.push(path);
     }
+    missing.last().map_or(Ok(()), |path| check_owner(path, dir))?;
     let mut made = Vec::new();
     let result = missing.into_iter().rev().try_for_each(|path| {
         match fs::create_dir(path) {
@@ -399,6 +406,18 @@ fn create(dir: &Path) -> Result<()> {
         made.iter().rev().for_each(|path| drop(fs::remove_dir(path)));
     }
     result.map_err(uncreatable)
+}
+
+/// Refuses a path at which another storage has, or may make, files of its own.
+fn check_owner(path: &Path, given: &Path) -> Result<()> {
+    let shown = given.display();
+    let owner = storage_that_owns(path).map_err(|error| Error::io(format!("data_dir '{shown}': {error}")))?;
+    let Some(storage) = owner else { return Ok(()) };
+    Err(Error::invalid(format!(
+        "data_dir '{shown}' is one of the places that the storage in '{}' has for its own files; a path elsewhere is \
+         needed",
+        storage.display()
+    )))
 }
 
 fn synchronise_parent(path: &Path) -> std::io::Result<()> {

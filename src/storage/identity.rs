@@ -1,11 +1,10 @@
 //! What a checkpoint is known by: a random number that the checkpoint and the storage it was made of have in common, so that what is
 //! kept beside (a model's dense part) can tell whether it fits.
 
-use std::hash::{BuildHasher, RandomState};
-
 use super::rocks::{Batch, Rocks};
 use super::{Core, Storage};
 use crate::error::{Error, Result};
+use crate::random_id::random_id;
 
 const RECORD: &str = "checkpoint";
 
@@ -34,7 +33,7 @@ impl<'a> Identity<'a> {
     /// `IO`; `CORRUPTION`.
     pub(super) fn begin(core: &Core, rocks: &'a Rocks) -> Result<Identity<'a>> {
         debug_assert!(core.checkpoints.is_locked());
-        Ok(Identity { rocks, before: read(rocks)?, id: new(), is_made: false })
+        Ok(Identity { rocks, before: read(rocks)?, id: random_id(), is_made: false })
     }
 
     /// To be called when nothing but the links is left to do: they have it then.
@@ -74,11 +73,4 @@ fn write(rocks: &Rocks, identity: &str) -> Result<()> {
     let mut batch = Batch::default();
     batch.put_meta(RECORD.to_owned(), identity.as_bytes().to_vec());
     rocks.write(batch)
-}
-
-/// 32 hexadecimal digits. The standard library's hashers have random keys, which is all that is needed here.
-fn new() -> String {
-    let random =
-        |half: u64| RandomState::new().hash_one((half, std::process::id(), std::time::SystemTime::now()));
-    format!("{:016x}{:016x}", random(0), random(1))
 }

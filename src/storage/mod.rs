@@ -22,6 +22,7 @@ pub(crate) mod fuzzing;
 mod group;
 mod identity;
 mod import;
+mod in_the_way;
 mod incoming;
 mod iterate;
 mod key;

@@ -7,16 +7,19 @@
 //!
 //! Opening does what is left to do, or removes what did not get to 2. Knows files, not what is in them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::checkpoint::{failed, list_files, remove, sync_dir};
+use super::begin::is_numbered;
+use super::checkpoint::{failed, is_absence, list_files, remove, sync_dir};
 use super::filters::{FOLDER as FILTERS, is_of_filters};
+use super::in_the_way::{check_ways, in_the_way};
 use super::replay::FOLDER as JOURNAL;
 use super::rocks::{INVENTORY, Inventory};
 use crate::copy::copy_file;
 use crate::error::{Error, Result};
+use crate::regular;
 
 const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
@@ -27,7 +30,7 @@ const MOVING: &str = ".damo-restored";
 /// even if the process is killed before the documents say so.
 ///
 /// # Errors
-/// `IO`. The storage is as it was.
+/// `IO`, also when something is in the way of the files. The storage is as it was.
 pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Result<()> {
     let staged = dir.join(FILLING);
     let fill = || -> io::Result<()> {
@@ -47,7 +50,8 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Resu
     };
     let filled = fill().map_err(|error| failed(&staged, &error));
     let listed = filled.and_then(|()| Inventory::take(&staged, true, last)?.at(time).write(&staged));
-    listed.inspect_err(|_| drop(remove(&staged)))
+    let checked = listed.and_then(|()| check_ways(dir, &content_of(&staged)?));
+    checked.inspect_err(|_| drop(remove(&staged)))
 }
 
 /// Notes in what [`stage`] has prepared what this storage has used meanwhile: numbers up to `last`,
@@ -95,9 +99,7 @@ pub(super) fn is_committed(dir: &Path) -> Result<bool> {
 fn is_there(dir: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(dir) {
         Ok(found) => Ok(found.is_dir()),
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
-            Ok(false)
-        }
+        Err(error) if is_absence(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -113,40 +115,47 @@ pub(super) fn finish(dir: &Path) -> Result<()> {
 /// As [`finish`], of a directory in which the checkpoint's files are known to be staged and
 /// complete, or not.
 fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
-    let work = || -> io::Result<()> {
-        remove(&dir.join(FILLING))?;
-        let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
-        if is_complete || is_there(&complete)? {
-            for name in content_of(dir)? {
-                fs::remove_file(dir.join(name))?;
-            }
-            sync_dir(dir)?;
-            fs::rename(&complete, &moving)?;
-            sync_dir(dir)?;
+    let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
+    let named = |error: io::Error| failed(dir, &error);
+    remove(&dir.join(FILLING)).map_err(named)?;
+    if is_complete || is_there(&complete).map_err(named)? {
+        for path in content_of(dir)?.iter().map(|name| dir.join(name)) {
+            fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
         }
-        if is_there(&moving)? {
-            fs::create_dir_all(dir.join(JOURNAL))?;
-            let content = content_of(&moving)?;
-            if content.iter().any(|name| is_of_filters(name)) {
-                fs::create_dir_all(dir.join(FILTERS))?;
-            }
-            for name in content {
-                fs::rename(moving.join(&name), dir.join(&name))?;
-            }
-            sync_folders(dir)?;
-            sync_dir(dir)?;
-            remove(&moving)?;
-            sync_dir(dir)?;
+        sync_dir(dir).and_then(|()| fs::rename(&complete, &moving)).map_err(named)?;
+        sync_dir(dir).map_err(named)?;
+    }
+    if is_there(&moving).map_err(named)? {
+        let content = content_of(&moving)?;
+        make_folder(&dir.join(JOURNAL))?;
+        if content.iter().any(|name| is_of_filters(name)) {
+            make_folder(&dir.join(FILTERS))?;
         }
-        Ok(())
-    };
-    work().map_err(|error| failed(dir, &error))
+        for name in content {
+            let path = dir.join(&name);
+            fs::rename(moving.join(&name), &path).map_err(|error| failed(&path, &error))?;
+        }
+        sync_folders(dir).and_then(|()| sync_dir(dir)).map_err(named)?;
+        remove(&moving).and_then(|()| sync_dir(dir)).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder, unless it is there.
+fn make_folder(path: &Path) -> Result<()> {
+    match fs::create_dir_all(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => {
+            Err(in_the_way(path, "is no folder, and the loaded checkpoint has files for that folder"))
+        }
+        made => made.map_err(|error| failed(path, &error)),
+    }
 }
 
 /// Synchronises the folders of a directory that hold content, those that are there.
 fn sync_folders(dir: &Path) -> io::Result<()> {
     for folder in [JOURNAL, FILTERS].map(|folder| dir.join(folder)) {
-        if is_there(&folder)? {
+        // Also one that a link leads to.
+        if folder.is_dir() {
             sync_dir(&folder)?;
         }
     }
@@ -155,29 +164,33 @@ fn sync_folders(dir: &Path) -> io::Result<()> {
 
 /// Files that are a storage's content: RocksDB's, but for its lock and its logs for people,
 /// the journal's, and copies of filters.
-fn is_content(name: &str) -> bool {
+pub(super) fn is_content(name: &str) -> bool {
     match name.split_once('/') {
         Some((folder, _)) => folder == JOURNAL || is_of_filters(name),
         None => {
             name == "CURRENT"
                 || name == INVENTORY
-                || [".sst", ".log", ".blob"].iter().any(|suffix| name.ends_with(suffix))
+                || [".sst", ".log", ".blob"].iter().any(|suffix| is_numbered(name, "", suffix))
                 || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
         }
     }
 }
 
-fn content_of(dir: &Path) -> io::Result<Vec<String>> {
+/// The files of a directory that are content. Something else in a folder's place has none.
+fn content_of(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in ["", JOURNAL, FILTERS] {
-        let entries = match fs::read_dir(dir.join(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
+        let path = dir.join(folder);
+        let unreadable = |error: io::Error| failed(&path, &error);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if is_absence(&error) => continue,
+            entries => entries.map_err(unreadable)?,
         };
         for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
             let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if is_content(&name) {
+            if is_content(&name) && !entry.file_type().map_err(unreadable)?.is_dir() {
                 names.push(name);
             }
         }
@@ -192,7 +205,7 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         copy_file(from, to)?;
     }
     // Also of a link: the checkpoint may have been copied here a moment ago.
-    File::open(to)?.sync_all()
+    regular::open(to)?.sync_all()
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result, Status};
-use crate::publish::{Unpublished, is_in_storage, publish};
+use crate::publish::{Unpublished, publish};
+use crate::reserved::is_in_storage;
 
 pub(super) struct NewFile {
     file: File,

@@ -27,7 +27,8 @@ use crate::copy::copy_file;
 use crate::error::{Error, Result, Status};
 use crate::journal;
 use crate::memory::check_headroom;
-use crate::publish::{Unpublished, check_absent, is_in_storage, publish_new};
+use crate::publish::{Unpublished, check_absent, publish_new};
+use crate::reserved::is_in_storage;
 
 /// Where links are made, inside the storage, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";

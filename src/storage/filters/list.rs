@@ -3,12 +3,13 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::filter::{Filter, verify_file};
 use crate::publish::publish;
 use crate::regular;
@@ -20,66 +21,169 @@ pub(in crate::storage) const FOLDER: &str = "filters";
 const LIST: &str = "filters.json";
 /// The list while it is written.
 const NEW_LIST: &str = "filters.json.new";
+/// The most bytes that a list has. That of 65,536 groups with a filter each has a third.
+const MAX_LIST: u64 = 64 << 20;
+
+const FORMAT: &str = "damo filters 1";
+
+/// What the list says.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    format: String,
+    /// A random id, from the first time that counts are taken from here. None in a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    pub(super) copies: Vec<Copy>,
+    /// The groups that each copy was taken for, also of copies that are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) taken: Vec<Taken>,
+}
 
 /// The copy of a filter.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Copy {
     pub(super) file: String,
     /// Where the filter was.
-    path: String,
+    pub(super) path: String,
     /// The groups that had it; in a storage those that it waits for.
     pub(super) groups: Vec<u16>,
-    /// Filters that have its counts already.
+    /// Copies of the same list that have these counts, and more: their filter had taken them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    taken_by: Vec<String>,
-    /// Filters that have counts of another copy, which this one's would replace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    withheld_from: Vec<String>,
+    pub(super) part_of: Vec<String>,
+}
+
+/// What the counts of a copy were taken for.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Taken {
+    pub(super) file: String,
+    pub(super) groups: Vec<u16>,
+}
+
+impl List {
+    pub(super) fn new(copies: Vec<Copy>) -> List {
+        List { format: FORMAT.to_owned(), id: None, copies, taken: Vec::new() }
+    }
+
+    /// The list in a folder; empty where there is none. Lists of builds before the first release
+    /// are the copies alone.
+    ///
+    /// # Errors
+    /// `CORRUPTION` when it is damaged; `NOT_SUPPORTED` for a later format; `IO`.
+    pub(super) fn read(folder: &Path) -> Result<List> {
+        let list = folder.join(LIST);
+        let damaged = |why: &dyn Display| {
+            Error::corruption(format!("its list of filters '{}' is damaged: {why}", list.display()))
+        };
+        let json = match regular::read_small(&list, MAX_LIST) {
+            Err(error) if is_absence(&error) => return Ok(List::new(Vec::new())),
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(damaged(&error)),
+            Err(error) => return Err(Error::io(format!("'{}': {error}", list.display()))),
+            Ok(json) => json,
+        };
+        let value: Value = serde_json::from_slice(&json).map_err(|error| damaged(&error))?;
+        let read = match value.get("format").and_then(Value::as_str) {
+            None if value.is_array() => serde_json::from_value(value).map(List::new),
+            Some(format) if format != FORMAT => {
+                return Err(Error::new(
+                    Status::NotSupported,
+                    format!("the format of '{}' is '{format}'; this damo reads '{FORMAT}'", list.display()),
+                ));
+            }
+            _ => serde_json::from_value(value),
+        };
+        let read: List = read.map_err(|error| damaged(&error))?;
+        // What is listed is read, copied and deleted.
+        match read.copies.iter().find(|copy| !is_copy(&copy.file)) {
+            Some(copy) => Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file))),
+            None => Ok(read),
+        }
+    }
+
+    /// Writes the list beside the one that may be there, whose place it takes with
+    /// [`Draft::publish`]. What can fail for want of room comes first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn draft(&self, folder: &Path) -> io::Result<Draft> {
+        let (new, list) = (folder.join(NEW_LIST), folder.join(LIST));
+        // Whatever has that name is not written to: a pipe would wait for a reader.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if self.copies.is_empty() {
+            return Ok(Draft { new: None, list });
+        }
+        let json = serde_json::to_vec_pretty(self)?;
+        if json.len() as u64 > MAX_LIST {
+            return Err(io::Error::other(format!("the list of filters has more than {MAX_LIST} bytes")));
+        }
+        let mut file = File::create_new(&new)?;
+        let draft = Draft { new: Some(new), list };
+        file.write_all(&json)?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+
+    /// Writes the list, in place of the one that may be there; it is on disk when this returns.
+    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+        self.draft(folder)?.publish()
+    }
+
+    /// Reads the copies through.
+    ///
+    /// # Errors
+    /// `CORRUPTION` naming the file; `IO`.
+    pub(super) fn verify(&self, folder: &Path) -> Result<()> {
+        self.copies.iter().try_for_each(|copy| verify_file(&folder.join(&copy.file)))
+    }
 }
 
 impl Copy {
     pub(super) fn new(file: String, filter: &Filter, groups: Vec<u16>) -> Copy {
-        Copy { file, path: path_of(filter), groups, taken_by: Vec::new(), withheld_from: Vec::new() }
+        Copy { file, path: path_of(filter), groups, part_of: Vec::new() }
     }
+}
 
-    pub(super) fn renamed(self, file: String) -> Copy {
-        Copy { file, ..self }
-    }
+/// A list that is written and has not got its name; removed when it is dropped before it has.
+pub(super) struct Draft {
+    /// None when nothing is to wait any more.
+    new: Option<PathBuf>,
+    list: PathBuf,
+}
 
-    pub(super) fn is_taken_by(&self, filter: &Filter) -> bool {
-        self.taken_by.contains(&path_of(filter))
-    }
-
-    pub(super) fn is_withheld_from(&self, filter: &Filter) -> bool {
-        self.withheld_from.contains(&path_of(filter))
-    }
-
-    /// Notes that `filter`, of `groups`, has taken the counts: they wait for these groups no
-    /// longer.
-    fn note_taken(&mut self, filter: &Filter, groups: &[u16]) {
-        if !self.is_taken_by(filter) {
-            self.taken_by.push(path_of(filter));
+impl Draft {
+    /// Gives the list its name; without copies, removes the one that is there. Both are on disk
+    /// when this returns.
+    ///
+    /// # Errors
+    /// What the system says; the list before is there then, unless the error says otherwise.
+    pub(super) fn publish(self) -> io::Result<()> {
+        match &self.new {
+            Some(new) => {
+                publish(new, &self.list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
+            }
+            None => {
+                match fs::remove_file(&self.list) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                match self.list.parent().map(File::open) {
+                    Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
+                    Some(Ok(folder)) => folder.sync_all(),
+                    _ => Ok(()),
+                }
+            }
         }
-        self.groups.retain(|group| !groups.contains(group));
     }
 }
 
-/// The copy that a filter of these groups gets its counts from: that of the same file, or else one
-/// that a common group had.
-pub(super) fn find(copies: &[Copy], filter: &Filter, groups: &[u16]) -> Option<usize> {
-    let path = path_of(filter);
-    let has_common_group = |copy: &Copy| copy.groups.iter().any(|group| groups.contains(group));
-    let same_path = copies.iter().position(|copy| copy.path == path);
-    same_path.or_else(|| copies.iter().position(has_common_group))
-}
-
-/// `filter`, of `groups`, has the counts of this copy now, and must not lose them to another's.
-pub(super) fn note_taken(copies: &mut [Copy], taken: usize, filter: &Filter, groups: &[u16]) {
-    for (index, copy) in copies.iter_mut().enumerate() {
-        if index == taken {
-            copy.note_taken(filter, groups);
-        } else if !copy.is_taken_by(filter) && !copy.is_withheld_from(filter) {
-            copy.withheld_from.push(path_of(filter));
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Nothing has that name once it is published.
+        if let Some(new) = &self.new {
+            let _ = fs::remove_file(new);
         }
     }
 }
@@ -92,43 +196,6 @@ pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
 /// Whether a name is one that copies have. Others are somebody's, and neither copied nor deleted.
 fn is_copy(name: &str) -> bool {
     is_numbered(name, "", ".filter")
-}
-
-/// The list of the copies in a folder; empty where there is none.
-///
-/// # Errors
-/// `CORRUPTION` when it is damaged; `IO`.
-pub(super) fn read_list(folder: &Path) -> Result<Vec<Copy>> {
-    let list = folder.join(LIST);
-    let damaged = |why: &dyn Display| {
-        Error::corruption(format!("its list of filters '{}' is damaged: {why}", list.display()))
-    };
-    let json = match fs::read(&list) {
-        Err(error) if is_absence(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io(format!("'{}': {error}", list.display()))),
-        Ok(json) => json,
-    };
-    let copies: Vec<Copy> = serde_json::from_slice(&json).map_err(|error| damaged(&error))?;
-    // What is listed is read, copied and deleted.
-    match copies.iter().find(|copy| !is_copy(&copy.file)) {
-        Some(copy) => Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file))),
-        None => Ok(copies),
-    }
-}
-
-/// Writes the list, in place of the one that may be there; it is on disk when this returns.
-pub(super) fn write_list(folder: &Path, copies: &[Copy]) -> io::Result<()> {
-    let (new, list) = (folder.join(NEW_LIST), folder.join(LIST));
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(copies)?)?;
-    file.sync_all()?;
-    publish(&new, &list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
-}
-
-/// Removes the list, so that nothing waits.
-pub(super) fn remove_list(folder: &Path) -> io::Result<()> {
-    fs::remove_file(folder.join(LIST))?;
-    File::open(folder)?.sync_all()
 }
 
 /// Removes copies that the list does not name, as far as that works: they were taken, now or before
@@ -152,14 +219,6 @@ pub(super) fn sweep(folder: &Path, listed: &[Copy]) {
     }
 }
 
-/// Reads the copies through.
-///
-/// # Errors
-/// `CORRUPTION` naming the file; `IO`.
-pub(super) fn verify(folder: &Path, copies: &[Copy]) -> Result<()> {
-    copies.iter().try_for_each(|copy| verify_file(&folder.join(&copy.file)))
-}
-
-fn path_of(filter: &Filter) -> String {
+pub(super) fn path_of(filter: &Filter) -> String {
     filter.path().display().to_string()
 }

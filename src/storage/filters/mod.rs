@@ -3,22 +3,24 @@
 //!
 //! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups
 //! had it (`list`). After a checkpoint was loaded, or opened as a storage, copies wait there until
-//! a filter is attached (`waiting`).
+//! a filter is attached (`waiting`). Which counts a filter gets is in `taking`.
 
 mod list;
+mod taking;
 mod waiting;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use list::{Copy, read_list, verify, write_list};
+use list::{Copy, List, path_of};
 pub(super) use list::{FOLDER, is_of_filters};
 
 use super::Core;
-use super::checkpoint::copy_for_good;
+use super::checkpoint::{copy_for_good, is_absence};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Restoration};
 use crate::locks::Mutex;
+use crate::regular;
 
 /// One entry for each embedding that has a filter.
 #[derive(Default)]
@@ -82,6 +84,8 @@ impl Filters {
 pub(super) struct Prepared {
     groups: Vec<u16>,
     filter: Arc<Filter>,
+    /// The copy that they are from.
+    file: String,
     restoration: Restoration,
 }
 
@@ -95,41 +99,55 @@ impl Core {
         let live = self.filters.live();
         let _waiting = self.filters.waiting.lock();
         let own = self.dir.join(FOLDER);
-        let waiting = read_list(&own)?;
-        if live.is_empty() && waiting.is_empty() {
+        let waiting = List::read(&own)?;
+        if live.is_empty() && waiting.copies.is_empty() {
             return Ok(());
         }
         let folder = dir.join(FOLDER);
         let failed = |error: std::io::Error| Error::io(format!("'{}': {error}", folder.display()));
         std::fs::create_dir(&folder).map_err(failed)?;
-        let mut copies = Vec::new();
+        let (mut copies, mut sources) = (Vec::new(), Vec::new());
         for (groups, filter) in live {
             let file = format!("{}.filter", copies.len());
             filter.save_copy(&folder.join(&file))?;
+            sources.extend(waiting.copy_of(filter.source()?).map(|had| (had, file.clone())));
             copies.push(Copy::new(file, &filter, groups));
         }
-        for copy in waiting {
+        let first_waiting = copies.len();
+        let renamed = |old: &str| {
+            let index = waiting.copies.iter().position(|copy| copy.file == old)?;
+            Some(format!("{}.filter", first_waiting + index))
+        };
+        for copy in &waiting.copies {
             let file = format!("{}.filter", copies.len());
-            copy_for_good(&own.join(&copy.file), &folder.join(&file)).map_err(failed)?;
-            copies.push(copy.renamed(file));
+            save_waiting(copy, &own, &folder.join(&file))?;
+            // Of filters that are copied here, and of copies that wait, too.
+            let taken_by = sources.iter().filter(|(had, _)| copy.is_in(had)).map(|(_, file)| file.clone());
+            let part_of = copy.part_of.iter().filter_map(|file| renamed(file)).chain(taken_by).collect();
+            copies.push(Copy { file, path: copy.path.clone(), groups: copy.groups.clone(), part_of });
         }
-        write_list(&folder, &copies).map_err(failed)
+        List::new(copies).write(&folder).map_err(failed)
     }
 
-    /// Finds for each filter here its counts in a checkpoint: the copy of the same file, or else
-    /// one that a common group had. A filter whose groups had none there keeps its counts.
+    /// Finds for each filter here its counts in a checkpoint: a copy that a common group had, best
+    /// of all that of the same file. A filter whose groups had none there keeps its counts.
     ///
     /// # Errors
     /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
     pub(super) fn prepare_filters(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
-        let copies = read_list(&folder)?;
-        verify(&folder, &copies)?;
+        let list = List::read(&folder)?;
+        list.verify(&folder)?;
         let mut prepared = Vec::new();
+        // What no other filter has taken comes first: a group may have had several.
+        let mut left = list.clone();
         for (groups, filter) in self.filters.live() {
-            if let Some(copy) = list::find(&copies, &filter, &groups) {
-                let restoration = filter.prepare(&folder.join(&copies[copy].file))?;
-                prepared.push(Prepared { groups, filter, restoration });
+            let path = path_of(&filter);
+            if let Some(index) = left.find(&path, &groups).or_else(|| list.find(&path, &groups)) {
+                left.note_taken(index, &groups);
+                let file = list.copies[index].file.clone();
+                let restoration = filter.prepare(&folder.join(&file))?;
+                prepared.push(Prepared { groups, filter, file, restoration });
             }
         }
         Ok(prepared)
@@ -142,13 +160,36 @@ impl Core {
     pub(super) fn verify_filters(&self) -> Result<()> {
         let folder = self.dir.join(FOLDER);
         let _waiting = self.filters.waiting.lock();
-        verify(&folder, &read_list(&folder)?)
+        List::read(&folder)?.verify(&folder)
     }
 
     /// The filters that embeddings have now.
     pub fn filters(&self) -> &Filters {
         &self.filters
     }
+}
+
+/// Copies a copy that waits in the storage's folder `own` into a checkpoint.
+fn save_waiting(copy: &Copy, own: &Path, to: &Path) -> Result<()> {
+    let from = own.join(&copy.file);
+    let remedy = format!(
+        "it has the counts that wait for a filter of the groups {:?}; put it back, or remove the folder '{}' to go on \
+         without any that wait",
+        copy.groups,
+        own.display()
+    );
+    match regular::open(&from) {
+        Err(error) if is_absence(&error) => {
+            return Err(Error::corruption(format!("'{}' is missing; {remedy}", from.display())));
+        }
+        Err(error) => {
+            return Err(Error::io(format!("'{}' cannot be read: {error}; {remedy}", from.display())));
+        }
+        Ok(_) => {}
+    }
+    copy_for_good(&from, to).map_err(|error| {
+        Error::io(format!("'{}' cannot be copied to '{}': {error}", from.display(), to.display()))
+    })
 }
 
 fn is_same(known: &Weak<Filter>, filter: &Arc<Filter>) -> bool {

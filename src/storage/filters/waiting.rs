@@ -3,16 +3,20 @@
 //! When a checkpoint is loaded, or opened as a storage, a filter of it may not be attached here: no
 //! embedding of its groups is open, or none has had its filter set yet. Then its copy waits in the
 //! storage's own folder `filters`. The first filter that is attached to one of its groups takes the
-//! counts. A checkpoint copies what still waits.
+//! counts. A checkpoint copies what still waits. Every list in a storage is of copies that wait: no
+//! release left another there.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
-use super::{Copy, FOLDER, Prepared, list, read_list, write_list};
+use super::list::{List, path_of};
+use super::taking::Claim;
+use super::{FOLDER, Prepared, list};
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, Restoration, Source};
 use crate::locks::MutexGuard;
-use crate::publish::is_in_storage;
+use crate::reserved::is_in_storage;
 use crate::storage::{Core, Storage};
 
 impl Storage {
@@ -34,7 +38,7 @@ impl Storage {
     pub fn waiting_filters(&self) -> Result<usize> {
         let _call = self.begin_call()?;
         let _waiting = self.core().filters.waiting.lock();
-        read_list(&self.core().dir.join(FOLDER)).map(|copies| copies.len())
+        Ok(List::read(&self.core().dir.join(FOLDER))?.copies.len())
     }
 }
 
@@ -44,7 +48,8 @@ impl Core {
     ///
     /// # Errors
     /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is in a folder of copies, and
-    /// when it has counts of other groups. The filter is then as it was, and the counts still wait.
+    /// when it has counts of other groups. The filter is then as it was, unless the message says
+    /// that it has the counts, and they still wait.
     pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         check_is_no_copy(filter)?;
         if self.is_read_only() {
@@ -52,34 +57,20 @@ impl Core {
         }
         let folder = self.dir.join(FOLDER);
         let _waiting = self.filters.waiting.lock();
-        let mut copies = read_list(&folder)?;
-        list::sweep(&folder, &copies);
-        let Some(found) = list::find(&copies, filter, &[group]) else { return Ok(()) };
-        let copy = &copies[found];
-        if copy.is_taken_by(filter) && !copy.groups.contains(&group) {
-            return Ok(());
-        }
-        if !copy.is_taken_by(filter) {
-            let is_in_use = || self.filters.has_other_group(group, filter);
-            if copy.is_withheld_from(filter) || is_in_use() {
-                return Err(Error::invalid(format!(
-                    "group {group} has counts of a checkpoint that wait for its filter, and '{}' has counts of other \
-                     groups, which they would replace; attach a filter of its own, attach this one to group {group} \
-                     first, or remove the folder '{}' to go on without them",
-                    filter.path().display(),
-                    folder.display()
-                )));
+        let mut list = List::read(&folder)?;
+        list::sweep(&folder, &list.copies);
+        let (found, restoration) = match list.claim(&path_of(filter), filter.source()?, group) {
+            Claim::Nothing => return Ok(()),
+            Claim::Has(found) => (found, None),
+            Claim::Takes(found) if !self.filters.has_other_group(group, filter) => {
+                let copy = folder.join(&list.copies[found].file);
+                (found, Some(filter.prepare(&copy).map_err(|error| within(error, group, &folder))?))
             }
-            filter.restore_from(&folder.join(&copy.file)).map_err(|error| {
-                error.within(&format!(
-                    "group {group} has counts of a checkpoint that wait for its filter; attach one with the same \
-                     parameters, or remove the folder '{}' to go on without them",
-                    folder.display()
-                ))
-            })?;
-        }
-        list::note_taken(&mut copies, found, filter, &[group]);
-        self.keep_waiting(copies)
+            Claim::Takes(_) | Claim::Refused => return Err(refused(group, filter, &folder)),
+        };
+        let source = list.source(found, &folder)?;
+        list.note_taken(found, &[group]);
+        self.keep_waiting(list, restoration.map(|restoration| (Arc::clone(filter), restoration, source)))
     }
 
     /// Gives the filters that are attached the counts of the checkpoint that was loaded. Counts
@@ -88,32 +79,78 @@ impl Core {
     /// # Errors
     /// As [`Filter::publish`]; `CORRUPTION`, `IO`.
     pub(in crate::storage) fn publish_counts(&self, prepared: Vec<Prepared>) -> Result<()> {
+        let folder = self.dir.join(FOLDER);
         let _waiting = self.filters.waiting.lock();
-        let mut copies = read_list(&self.dir.join(FOLDER))?;
-        if copies.is_empty() && prepared.is_empty() {
+        let mut list = List::read(&folder)?;
+        let mut given = Vec::new();
+        for Prepared { groups, filter, file, restoration } in prepared {
+            let mut source = [0; 16];
+            if let Some(found) = list.copies.iter().position(|copy| copy.file == file) {
+                source = list.source(found, &folder)?;
+                list.note_taken(found, &groups);
+            }
+            given.push((filter, restoration, source));
+        }
+        if given.is_empty() {
             return Ok(());
         }
-        for Prepared { groups, filter, restoration } in prepared {
-            filter.publish(restoration)?;
-            if let Some(found) = list::find(&copies, &filter, &groups) {
-                list::note_taken(&mut copies, found, &filter, &groups);
-            }
-        }
-        self.keep_waiting(copies)
+        self.keep_waiting(list, given)
     }
 
-    /// Writes the list anew, without those that wait for no group any more.
-    fn keep_waiting(&self, mut copies: Vec<Copy>) -> Result<()> {
+    /// Gives filters their counts, and then puts the list in the place of the one before, without
+    /// the copies that wait for no group any more.
+    ///
+    /// Until the list has its place the counts still wait, as after a kill. A filter that has them
+    /// by then says so itself.
+    fn keep_waiting(&self, mut list: List, given: impl IntoIterator<Item = Given>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
-        copies.retain(|copy| !copy.groups.is_empty());
-        let written = match copies.is_empty() {
-            true => list::remove_list(&folder),
-            false => write_list(&folder, &copies),
-        };
-        written.map_err(|error| Error::io(format!("'{}': {error}", folder.display())))?;
-        list::sweep(&folder, &copies);
+        let failed = |error: io::Error| Error::io(format!("'{}': {error}", folder.display()));
+        list.forget_given();
+        let draft = list.draft(&folder).map_err(failed)?;
+        let mut having = None;
+        for (filter, restoration, source) in given {
+            filter.publish(restoration, source)?;
+            // What has its name must keep it when the machine loses power: the copy goes.
+            filter.sync().map_err(|error| has_counts(error, &filter))?;
+            having = Some(filter);
+        }
+        draft.publish().map_err(|error| match &having {
+            Some(filter) => has_counts(failed(error), filter),
+            None => failed(error),
+        })?;
+        list::sweep(&folder, &list.copies);
         Ok(())
     }
+}
+
+/// A filter, the counts that it gets, and what it says of them.
+type Given = (Arc<Filter>, Restoration, Source);
+
+/// An error after a filter has got its counts.
+fn has_counts(error: Error, filter: &Filter) -> Error {
+    error.within(&format!(
+        "'{}' has the counts of the checkpoint now, and is not attached; attach it again",
+        filter.path().display()
+    ))
+}
+
+fn refused(group: u16, filter: &Filter, folder: &Path) -> Error {
+    Error::invalid(format!(
+        "group {group} has counts of a checkpoint that wait for its filter, and '{}' has counts of other groups, which \
+         they would replace; attach a filter of its own, attach this one to group {group} first, or remove the folder \
+         '{}' to go on without them",
+        filter.path().display(),
+        folder.display()
+    ))
+}
+
+/// An error of giving the counts that wait for a group to a filter.
+fn within(error: Error, group: u16, folder: &Path) -> Error {
+    error.within(&format!(
+        "group {group} has counts of a checkpoint that wait for its filter; attach one with the same parameters, or \
+         remove the folder '{}' to go on without them",
+        folder.display()
+    ))
 }
 
 /// Refuses a filter whose file is in a folder of copies: damo deletes copies there once they are

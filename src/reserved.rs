@@ -1,0 +1,134 @@
+//! Places in the directory of a storage, or of a checkpoint, that are damo's own: what is put there
+//! could take the place of a file of damo's, or keep the directory from being opened.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Folders inside a storage's directory in which damo knows every file.
+const FOLDERS: [&str; 2] = ["journal", "incoming"];
+/// The folder of copies of filters. Other files in it are left alone.
+const FILTERS: &str = "filters";
+/// What a storage's directory has.
+const STORAGE_FILE: &str = "INVENTORY";
+
+/// How the names of RocksDB's files, and of damo's, begin or end.
+const PREFIXES: [&str; 5] = ["MANIFEST-", "OPTIONS-", "LOG.old.", "INVENTORY", ".damo-"];
+const SUFFIXES: [&str; 4] = [".sst", ".log", ".blob", ".dbtmp"];
+const NAMES: [&str; 8] =
+    ["CURRENT", "IDENTITY", "LOCK", "LOG", "checkpoint.json", "journal", "incoming", FILTERS];
+
+/// Whether a path is in the directory of a storage, or of a checkpoint, in which nothing else may
+/// be put: it could take the place of one of its files.
+///
+/// # Errors
+/// What the system says.
+pub fn is_in_storage(path: &Path) -> io::Result<bool> {
+    let Some(folder) = folder_of(path)? else { return Ok(false) };
+    Ok(is_storage(&folder)? || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
+}
+
+/// The storage in which a path is damo's own: in one of its folders, or with a name like those of
+/// its files. None for other files in a storage's directory, and elsewhere.
+///
+/// # Errors
+/// What the system says.
+pub fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
+    let Some(folder) = folder_of(path)? else { return Ok(None) };
+    if path.file_name().is_some_and(is_reserved) && is_storage(&folder)? {
+        return Ok(Some(folder));
+    }
+    storage_around(&folder, &FOLDERS)
+}
+
+/// The folder that a path is in, as the system has it; None when there is none.
+fn folder_of(path: &Path) -> io::Result<Option<PathBuf>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match fs::canonicalize(folder) {
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
+        folder => folder.map(Some),
+    }
+}
+
+fn is_storage(folder: &Path) -> io::Result<bool> {
+    folder.join(STORAGE_FILE).try_exists()
+}
+
+/// The storage that has `folder` in one of its folders of these names, at any depth.
+fn storage_around(folder: &Path, names: &[&str]) -> io::Result<Option<PathBuf>> {
+    for inner in folder.ancestors() {
+        let is_own = inner.file_name().is_some_and(|name| {
+            names.iter().any(|own| name == *own) || name.to_string_lossy().starts_with(".damo-")
+        });
+        if let Some(outer) = inner.parent().filter(|_| is_own)
+            && is_storage(outer)?
+        {
+            return Ok(Some(outer.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether files of damo's or RocksDB's are called so.
+fn is_reserved(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    NAMES.contains(&&*name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A storage, and folders that are none.
+    fn scratch() -> tempfile::TempDir {
+        let scratch = tempfile::tempdir().unwrap();
+        for folder in ["storage/journal/deep", "storage/mine", "storage/filters", "other/journal"] {
+            fs::create_dir_all(scratch.path().join(folder)).unwrap();
+        }
+        fs::write(scratch.path().join("storage/INVENTORY"), "").unwrap();
+        std::os::unix::fs::symlink("storage/journal", scratch.path().join("link")).unwrap();
+        scratch
+    }
+
+    #[test]
+    fn a_storages_directory_and_its_folders_are_told_from_others() {
+        let scratch = scratch();
+        let is_in = |path: &str| is_in_storage(&scratch.path().join(path)).unwrap();
+        let inside =
+            ["storage/x", "storage/journal/x", "storage/journal/deep/x", "link/x", "storage/filters/x"];
+        assert!(inside.into_iter().all(is_in));
+        assert!(!["x", "storage", "storage/mine/x", "other/journal/x", "missing/x"].into_iter().any(is_in));
+    }
+
+    #[test]
+    fn what_damo_calls_its_own_is_told_from_what_somebody_keeps_beside_it() {
+        let scratch = scratch();
+        let owner = |path: &str| storage_that_owns(&scratch.path().join(path)).unwrap();
+        let own = [
+            "storage/journal/x",
+            "storage/journal/deep/x",
+            "link/x",
+            "storage/000012.sst",
+            "storage/CURRENT",
+            "storage/journal",
+            "storage/filters",
+            "storage/INVENTORY.new",
+            "storage/.damo-lock",
+        ];
+        for path in own {
+            assert_eq!(
+                owner(path),
+                Some(fs::canonicalize(scratch.path().join("storage")).unwrap()),
+                "{path}"
+            );
+        }
+        for path in
+            ["x", "x.sst", "storage/mine.filter", "storage/mine/x.sst", "storage/filters/x", "missing/x"]
+        {
+            assert_eq!(owner(path), None, "{path}");
+        }
+    }
+}
