@@ -195,3 +195,62 @@ fn an_increment_fits_every_dump_of_its_number() {
     storage.load_from_checkpoint(at("checkpoint")).unwrap();
     assert_ne!(dump("after loading", 43, &[]), last);
 }
+
+/// A process was killed after rows of the dump were deleted. The calls that are made again leave
+/// tombstones, as they did at first.
+#[test]
+fn an_increment_has_what_a_replay_deletes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let options = params(&[("durability", text("process")), ("threads", int(1))]);
+    let (before, number) = {
+        let storage = Storage::open(at("storage"), 0, &options).unwrap();
+        let embedding = sgd(&storage, 1, 1.0, &[]);
+        embedding.apply_gradients(&[1, 2, 3], &[1.0; 3]).unwrap();
+        let number = table_dump(&storage, &at("table"), &[]).unwrap();
+        storage.flush().unwrap();
+        embedding.delete(&[1, 3]).unwrap();
+        copy_dir(&at("storage"), &at("killed"));
+        (storage, number)
+    };
+    let storage = Storage::open(at("killed"), 0, &options).unwrap();
+    storage.compact().unwrap();
+    table_dump(&storage, &at("increment"), &[("since", number)]).unwrap();
+    table_dump(&storage, &at("full"), &[]).unwrap();
+    merge(&at("table"), &at("increment"), &at("merged")).unwrap();
+    assert!(std::fs::read(at("merged")).unwrap() == std::fs::read(at("full")).unwrap());
+    assert_eq!(Table::open(&at("merged")).unwrap().rows(0).unwrap(), 1);
+    drop(before);
+}
+
+/// Once an increment is remembered, the dump that it follows may be forgotten: here that is more
+/// than thirty days old. Merging must not drop what the increment has still to read.
+#[test]
+fn merging_amid_an_increment_takes_nothing_from_it() {
+    const ROWS: i64 = 400_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let options = params(&[("durability", text("process")), ("threads", int(1))]);
+    let storage = Storage::open(at("storage"), 0, &options).unwrap();
+    storage.set_clock_for_test(START).unwrap();
+    let embedding = sgd(&storage, 1, 1.0, &[]);
+    let keys: Vec<i64> = (0..ROWS).collect();
+    embedding.insert(&keys, &vec![1.0; keys.len()]).unwrap();
+    let number = table_dump(&storage, &at("base"), &[]).unwrap();
+    embedding.delete(&keys[1..]).unwrap();
+    storage.flush().unwrap();
+    storage.set_clock_for_test(START + 31 * DAY).unwrap();
+    embedding.apply_gradients(&[0], &[1.0]).unwrap();
+    let condition = [("format", text("table")), ("since", int(number))];
+    let mut merges = 0;
+    let dumped = storage.dump(at("increment"), DumpOptions::read(&params(&condition)).unwrap(), |_, _| {
+        if merges == 0 {
+            storage.compact().unwrap();
+        }
+        merges += 1;
+        true
+    });
+    assert!(merges > 1, "it is read in parts");
+    let dumped = dumped.unwrap();
+    assert_eq!((dumped.rows, dumped.removed), (1, ROWS as u64 - 1));
+}

@@ -114,8 +114,9 @@ impl Storage {
         })?;
         let is_table = matches!(options.format, DumpFormat::Table { .. });
         // Taken before the dump's moment, so that a row that goes right after it leaves a
-        // tombstone.
-        let tombstones = is_table.then(|| self.core().expiry.hold_tombstones());
+        // tombstone. Held to the end: once this dump is remembered, the one that it follows may be
+        // forgotten, and merging drops tombstones that the scan has not read yet.
+        let _tombstones = is_table.then(|| self.core().expiry.hold_tombstones());
         let mut scan = self.scan(options.group, Wanted::Weights, move |core, rocks, cut| {
             let select = options.select(core, cut)?;
             // A storage that is only looked at remembers nothing.
@@ -128,7 +129,6 @@ impl Storage {
             }
             Ok(select)
         })?;
-        drop(tombstones);
         let number = scan.cut().number;
         let groups = scan.groups();
         match options.format {

@@ -58,14 +58,17 @@ impl Export {
 }
 
 impl Exports {
-    /// The dumps on record. [`Core::begin_exports`] forgets those that are too old.
-    pub(super) fn read(rocks: &Rocks) -> Result<Exports> {
-        match rocks.read_meta(RECORD)? {
-            None => Ok(Exports::default()),
-            Some(json) => serde_json::from_slice(&json)
-                .map(Exports)
-                .map_err(|error| Error::corruption(format!("the record of the dumps is damaged: {error}"))),
-        }
+    /// The dumps on record. Calls that are replayed leave tombstones for all of them;
+    /// [`Core::begin_exports`] forgets those that are too old once the storage has its time.
+    pub(super) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
+        let exports = match rocks.read_meta(RECORD)? {
+            None => Exports::default(),
+            Some(json) => Exports(serde_json::from_slice(&json).map_err(|error| {
+                Error::corruption(format!("the record of the dumps is damaged: {error}"))
+            })?),
+        };
+        exports.tell(expiry);
+        Ok(exports)
     }
 
     fn tell(&self, expiry: &Expiry) {

@@ -135,7 +135,7 @@ fn make_core(
     let budget = Budget::new(options.cache_bytes);
     budget.lend(rocks.metadata_bytes()?);
     Ok(Core {
-        exports: Mutex::new(Exports::read(&rocks)?),
+        exports: Mutex::new(Exports::read(&rocks, &expiry)?),
         rocks: RwLock::new(Some(Arc::new(rocks))),
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
