@@ -59,7 +59,8 @@ fn go_on(embedding: &Embedding) {
     embedding.apply_gradients(&[5], &[0.5]).unwrap();
 }
 
-/// What a process does before it is killed: it makes rows, or loads them, and goes on an hour later.
+/// What a process does before it is killed: it makes rows, or loads them, and goes on an hour
+/// later.
 #[derive(Serialize, Deserialize)]
 struct Session {
     dir: PathBuf,
@@ -181,8 +182,9 @@ fn calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage() {
 }
 
 /// The row on disk expires while the row in memory, with a later update, lives on. The journal has
-/// the call between them, so merging must not drop the row on disk. A group that a panic has left in
-/// doubt is what keeps the later row from being written.
+/// the call between them, so merging must not drop the row on disk. A group that a panic has left
+/// in doubt is what keeps the later row from being
+/// written.
 #[test]
 fn merging_leaves_the_rows_that_the_journals_calls_were_made_on() {
     for durability in ["process", "power"] {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{copy_dir, failure, float, initializer, int, optimizer, params, peek, sgd, text};
+use common::{bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, sgd, text};
 use damo::embedding::{Embedding, GROUP_BY_NAME};
 use damo::error::{Result, Status};
 use damo::params::{Params, Value};
@@ -48,15 +48,6 @@ fn killed(storage: &Storage) -> tempfile::TempDir {
 fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.to_string_lossy().ends_with(suffix)).collect()
-}
-
-fn bytes_below(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
-        found if found.is_dir() => bytes_below(&entry.path()),
-        found => found.len(),
-    };
-    entries.map(bytes).sum()
 }
 
 #[test]

@@ -19,8 +19,8 @@ impl Filter {
     /// Opens the filter that `params` describe, making its file when there is none, or when `reload` is false.
     ///
     /// # Errors
-    /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, that of a filter with other
-    ///   parameters, or one that a storage has for its own files
+    /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, that of
+    ///   a filter with other parameters, or one that a storage has for its own files
     /// - `BUSY`: another handle, here or in another process, has the file
     /// - `CORRUPTION`: the file is damaged, cut off or empty
     /// - `NOT_SUPPORTED`: its format is of a later release

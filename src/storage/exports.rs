@@ -14,7 +14,8 @@ use crate::error::{Error, Result, Status};
 pub(super) struct Export {
     /// The last call that it has.
     pub(super) number: u64,
-    /// When it was made, milliseconds since 1970; the earliest time when several dumps share a number.
+    /// When it was made, milliseconds since 1970; the earliest time when several dumps share a
+    /// number.
     pub(super) time: u64,
     /// The latest such time. Records of older versions have none: 0.
     #[serde(default)]
@@ -150,8 +151,9 @@ impl Core {
     }
 }
 
-/// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may share
-/// it, and an increment that follows either has to fit both.
+/// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may
+/// share it, and an increment that follows either has to fit
+/// both.
 fn forget(mut list: Vec<Export>, now: u64) -> Vec<Export> {
     let latest = list.iter().map(|export| export.number).max();
     let may_go = |export: &Export| Some(export.number) != latest;

@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::common::open;
 use crate::{failure, fill, human, json};
 
-/// A file of the earlier implementation: three rows of sgd in the group, of which the second has a NaN.
+/// A file of the earlier implementation: three rows of sgd in the group, of which the second has a
+/// NaN.
 fn old_file(path: &Path, group: i32) {
     let mut file = 3_i64.to_le_bytes().to_vec();
     for (key, weight) in [(100_i64, 1.0_f32), (101, f32::NAN), (102, 3.0)] {

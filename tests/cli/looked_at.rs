@@ -6,7 +6,7 @@ use std::path::Path;
 use damo::storage::Storage;
 use serde_json::Value;
 
-use crate::common::{copy_dir, open, params, sgd, text};
+use crate::common::{bytes_below, copy_dir, open, params, sgd, text};
 use crate::{damo, json};
 
 fn stats(dir: &Path, name: &str) -> [u64; 2] {
@@ -22,15 +22,6 @@ fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
     assert!(!message.contains("damo-read-only"), "{message}");
     message
-}
-
-fn bytes_below(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
-        found if found.is_dir() => bytes_below(&entry.path()),
-        found => found.len(),
-    };
-    entries.map(bytes).sum()
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The command-line tool as people and scripts run it: every command, both outputs, every exit code.
+//! The command-line tool as people and scripts run it: every command, both outputs, every exit
+//! code.
 
 #[path = "../common/mod.rs"]
 mod common;

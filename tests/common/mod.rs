@@ -109,6 +109,16 @@ pub fn walk(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// How many bytes the files in a directory have.
+pub fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
+        found if found.is_dir() => bytes_below(&entry.path()),
+        found => found.len(),
+    };
+    entries.map(bytes).sum()
+}
+
 /// Bytes, and times of the last change, of everything in a directory. Folders have no bytes.
 pub fn bytes_and_times(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let bytes = |path: &Path| if path.is_dir() { Vec::new() } else { fs::read(path).unwrap() };

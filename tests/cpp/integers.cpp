@@ -1,5 +1,6 @@
-// Integers as keys, groups and counts: of any type, in braces too. Floats, bools and {} do not compile, or would be an
-// integer that nobody has written.
+// Integers as keys, groups and counts: of any type, in braces too. Floats, bools and {} do not
+// compile, or would be an integer that nobody has
+// written.
 #include <array>
 #include <atomic>
 #include <cstdint>

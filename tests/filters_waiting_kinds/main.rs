@@ -1,5 +1,6 @@
-//! Whose the counts of a checkpoint are: those of the group, whatever the path of its filter, and of
-//! a filter that has taken them, whatever file has its path later.
+//! Whose the counts of a checkpoint are: those of the group, whatever the path of its filter, and
+//! of a filter that has taken them, whatever file has its path
+//! later.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -87,8 +87,9 @@ class Layer(nn.Module):
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
         rows = _open(storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter)
         self.reader: StorageReader | TableReader = StorageReader(rows)
-        # No element and no gradient: it is there for requires_grad_ of this module and of those that it is in. Its dtype is the
-        # layer's, which double() and the like change.
+        # No element and no gradient: it is there for requires_grad_ of this module and of those
+        # that it is in. Its dtype is the layer's, which double() and the like
+        # change.
         self.anchor = nn.Parameter(torch.zeros(0, dtype=dtype, device="cpu"))
 
     @property

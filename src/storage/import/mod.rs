@@ -109,8 +109,9 @@ impl Storage {
     ///
     /// # Errors
     /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, when no record fits what the
-    /// storage has, and when none is of the group that was asked for; `CORRUPTION` for a file that is cut off, has more than it says, or is
-    /// something else, and when no record is sound; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`,
+    /// storage has, and when none is of the group that was asked for; `CORRUPTION` for a file that
+    /// is cut off, has more than it says, or is something else, and when no record is sound;
+    /// `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`,
     /// `EXITING`.
     pub fn import_with(
         &self,

@@ -176,8 +176,9 @@ impl Past {
         }
     }
 
-    /// The state that fits what was found. More worlds than one may fit, if they differ in rows that
-    /// are not seen.
+    /// The state that fits what was found. More worlds than one may fit, if they differ in rows
+    /// that are not
+    /// seen.
     pub fn find_world(&self, found: &Found, now: u64, ttl_ms: u64) -> Result<State, String> {
         let (mut fitting, mut wrong) = (Vec::new(), Vec::new());
         for world in self.worlds() {
