@@ -143,10 +143,11 @@ mod tests {
     #[test]
     fn only_what_was_left_is_removed() {
         let ours = Folder::make().unwrap();
-        let left = Folder::make().unwrap();
+        let mut left = Folder::make().unwrap();
         let path = left.path.clone();
-        flock(&left._locked, FlockOperation::Unlock).unwrap();
-        std::mem::forget(left);
+        // As that of a process that was killed: nobody removes it, and it is unlocked.
+        left.pid = 0;
+        drop(left);
         let other = Folder::make().unwrap();
         assert!(ours.storage().exists() && other.storage().exists() && !path.exists());
         let path = ours.path.clone();
