@@ -12,8 +12,7 @@
 //! 48  u32      version 2: CRC-32 of all counters
 //! 52  u32      version 2: 1 when they were on disk, for power cuts, before this was written
 //! 56  u8[16]   version 2: boot id of the system it was closed in; zeros where not known
-//! 72  u8[16]   the source: which copy of a checkpoint's list its counts were taken from; zeros for
-//! none
+//! 72  u8[16]   the source: which copy of a checkpoint's list its counts are from; zeros: none
 //! 88           zeros
 //! ```
 //!
@@ -50,8 +49,7 @@ pub(super) struct Header {
 }
 
 /// Says of which copy a filter has taken the counts: in a file, so that whoever has these counts
-/// says so, wherever it is copied or moved to. Zeros: of
-/// none.
+/// says so, wherever it is copied or moved to. Zeros: of none.
 pub(crate) type Source = [u8; 16];
 
 /// What the counters were when a filter was closed.

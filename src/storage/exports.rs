@@ -152,8 +152,7 @@ impl Core {
 }
 
 /// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may
-/// share it, and an increment that follows either has to fit
-/// both.
+/// share it, and an increment that follows either has to fit both.
 fn forget(mut list: Vec<Export>, now: u64) -> Vec<Export> {
     let latest = list.iter().map(|export| export.number).max();
     let may_go = |export: &Export| Some(export.number) != latest;

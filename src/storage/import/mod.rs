@@ -111,8 +111,7 @@ impl Storage {
     /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, when no record fits what the
     /// storage has, and when none is of the group that was asked for; `CORRUPTION` for a file that
     /// is cut off, has more than it says, or is something else, and when no record is sound;
-    /// `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`,
-    /// `EXITING`.
+    /// `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
     pub fn import_with(
         &self,
         path: impl AsRef<Path>,

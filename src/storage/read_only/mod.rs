@@ -58,7 +58,7 @@ pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> 
         let error = match look(dir, begun, &expiry, options) {
             Ok(Look::Opened(storage)) => return Ok(storage),
             Ok(Look::Changing(error)) => error,
-            // A listing is not of one moment: a file that is made in place of another may be missed.
+            // A listing is not of one moment: a file that takes another's place may be missed.
             Err(error) if error.status() == Status::Corruption && !has_seen_damage => {
                 has_seen_damage = true;
                 error

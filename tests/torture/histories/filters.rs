@@ -1,5 +1,5 @@
-//! Copies of filters: those of a checkpoint, and those that wait in a storage. Which counts a filter
-//! gets is what docs/formats.md says of the folder `filters`.
+//! Copies of filters: those of a checkpoint, and those that wait in a storage. Which counts a
+//! filter gets is what docs/formats.md says of the folder `filters`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
