@@ -18,8 +18,18 @@
 
 from .bag import EmbeddingBag
 from .embedding import Embedding
+from .joint import Optimizer, dense_parameters
 from .optimizer import SparseOptimizer
 from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
 
-__all__ = ["Embedding", "EmbeddingBag", "Prefetch", "SparseOptimizer", "load_for_serving", "save_for_serving"]
+__all__ = [
+    "Embedding",
+    "EmbeddingBag",
+    "Optimizer",
+    "Prefetch",
+    "SparseOptimizer",
+    "dense_parameters",
+    "load_for_serving",
+    "save_for_serving",
+]

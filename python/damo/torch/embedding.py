@@ -16,6 +16,7 @@ from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_ids, flat_ids
 from ._readers import StorageReader, TableReader
+from ._shown import SHAPE
 
 
 def _open(
@@ -86,11 +87,12 @@ class Layer(nn.Module):
         super().__init__()
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
         rows = _open(storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter)
-        self.reader: StorageReader | TableReader = StorageReader(rows)
-        # No element and no gradient: it is there for requires_grad_ of this module and of those
-        # that it is in. Its dtype is the layer's, which double() and the like
-        # change.
-        self.anchor = nn.Parameter(torch.zeros(0, dtype=dtype, device="cpu"))
+        reader = StorageReader(rows)
+        self.reader: StorageReader | TableReader = reader
+        # It stands for the rows: requires_grad_ freezes them, its gradient has the norms of
+        # theirs, and its dtype is the layer's. Its values are zeros, and mean nothing.
+        self.anchor = nn.Parameter(torch.zeros(SHAPE, dtype=dtype, device="cpu"))
+        reader.gradients.attach(self.anchor)
 
     @property
     def embedding_dim(self) -> int:
@@ -126,12 +128,13 @@ class Layer(nn.Module):
         dtype = self._dtype()
         return self.reader.read(ids, self.training, self.anchor).to(device=device, dtype=dtype)
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination.pop(prefix + "anchor", None)
-
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        super()._load_from_state_dict({**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments)
+        name = prefix + "anchor"
+        saved = state_dict.get(name)
+        # Earlier state_dicts have none, or one without elements.
+        if not isinstance(saved, torch.Tensor) or not saved.numel():
+            state_dict = {**state_dict, name: self.anchor}
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     # A state_dict has where the rows are and which state they are in: the storage has its own checkpoints.
 
