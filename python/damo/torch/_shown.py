@@ -50,9 +50,11 @@ def show(gradients: torch.Tensor, like: torch.Tensor, share: float = 1.0) -> tor
     else:
         norm, largest = norms(gradients)
         norm *= share
-        largest = max(min(largest, norm), norm / math.sqrt(_ROOM))
-        shown.fill_(math.sqrt(max(norm * norm - largest * largest, 0.0) / (_ROOM - 1)))
-        shown[0] = largest
+        largest = max(min(largest, norm), norm / math.sqrt(_ROOM - 1))
+        # A small one tells by what was multiplied when others were clamped.
+        small = largest / 1024
+        shown.fill_(math.sqrt(max(norm * norm - largest * largest - small * small, 0.0) / (_ROOM - 2)))
+        shown[0], shown[-1] = largest, small
     # What is not finite is an infinity for whoever looks for one.
     if not bool(shown.isfinite().all()):
         shown.fill_(0.0)[0] = math.inf
@@ -74,12 +76,18 @@ def change(shown: torch.Tensor, seen: torch.Tensor) -> Change | None:
         return None
     # Rounded once for each time that somebody has changed it.
     tolerance = 8 * torch.finfo(shown.dtype).eps
-    squares = float(before.dot(before))
-    factor = float(after.dot(before)) / squares if squares else 1.0
+    factor = _factor(before, after)
     if _are_close(after, before * factor, tolerance):
         return Change(factor)
     bound = float(after.abs().max())
-    return Change(bound=bound) if _are_close(after, before.clamp(-bound, bound), tolerance) else None
+    inside = after.abs() < bound * (1 - tolerance)
+    factor = _factor(before[inside], after[inside])
+    return Change(factor, bound) if _are_close(after, (before * factor).clamp(-bound, bound), tolerance) else None
+
+
+def _factor(before: torch.Tensor, after: torch.Tensor) -> float:
+    squares = float(before.dot(before))
+    return float(after.dot(before)) / squares if squares else 1.0
 
 
 def _are_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:

@@ -1,5 +1,6 @@
 """What torch sees of the gradients of rows: their norms, and what clips and scales them is right for rows."""
 
+import inspect
 import random
 import unittest
 
@@ -24,9 +25,9 @@ def clips(model, optimizer):
 
 class Clipping(Pair):
     def test_by_norms(self):
-        ways = {"foreach": True} if "foreach" in clip_norm.__code__.co_varnames else {}
+        has_foreach = "foreach" in inspect.signature(clip_norm).parameters
         for kind in (2.0, float("inf"), 1.0, 3.0):
-            for options in ({}, ways):
+            for options in [{}, {"foreach": True}, {"foreach": False}] if has_foreach else [{}]:
                 norms = []
 
                 def loop(model, optimizer):
@@ -70,21 +71,19 @@ class Clipping(Pair):
             table = self.layer(dim, storage=self.storage(f"many {number}"), initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0))
             optimizer = damo.torch.SparseOptimizer(table)
             theirs = nn.Embedding(ids, dim)
-            gradient = torch.randn(2 * ids, dim) * draw.choice((1e-6, 1.0, 1e6))
-            if draw.random() < 0.5:
-                gradient = gradient.pow(3)
+            gradient = torch.randn(2 * ids, dim).pow(draw.choice((1, 3))) * draw.choice((1e-6, 1.0, 1e6))
             seen = torch.randint(ids, (2 * ids,))
             for layer in (table, theirs):
                 (layer(seen) * gradient).sum().backward()
             ours, wanted = table.anchor.grad.double(), theirs.weight.grad.double()
-            self.assertAlmostEqual(float(ours.norm() / wanted.norm()), 1.0, 5)
+            self.assertAlmostEqual(float(ours.norm() / wanted.norm()), 1.0, 4)
             # The largest, unless it would have to be in more places than there are.
-            largest = max(wanted.abs().max(), wanted.norm() / 64)
-            self.assertAlmostEqual(float(ours.abs().max() / largest), 1.0, 5)
+            largest = max(wanted.abs().max(), wanted.norm() / 4095**0.5)
+            self.assertAlmostEqual(float(ours.abs().max() / largest), 1.0, 4)
             limit = float(wanted.norm()) * draw.choice((0.3, 0.9, 2.0))
             for parameters in (table.parameters(), theirs.parameters()):
                 clip_norm(parameters, limit)
-            if draw.random() < 0.5 and wanted.abs().max() > wanted.norm() / 64:
+            if draw.random() < 0.5 and wanted.abs().max() > wanted.norm() / 60:
                 bound = float(theirs.weight.grad.abs().max()) * draw.choice((0.5, 2.0))
                 for parameters in (table.parameters(), theirs.parameters()):
                     clip_value(parameters, bound)
@@ -108,7 +107,7 @@ class Clipping(Pair):
             if duplicates == "mean":
                 gradient = gradient / torch.tensor([1, 6, 4, 4] + [1] * 8).unsqueeze(1)
             seen = torch.cat([layer.anchor.grad.flatten() for layer in model])
-            self.assertAlmostEqual(float(seen.norm()), float(gradient.norm()), 5)
+            self.assertAlmostEqual(float(seen.norm() / gradient.norm()), 1, 5)
             clip_norm(model.parameters(), 0.5)
             optimizer.step()
             close(torch.from_numpy(rows.peek(range(IDS))[0]), -gradient * 0.5 / gradient.norm(), 1e-6)
@@ -121,7 +120,10 @@ class Clipping(Pair):
         damo_optimizer.step()
 
     def test_other_dtypes(self):
+        has_half = hasattr(torch.amp, "GradScaler")  # Before torch 2.3 a CPU cannot clip it.
         for dtype, digits in ((torch.float64, 6), (torch.bfloat16, 2), (torch.float16, 3)):
+            if dtype == torch.float16 and not has_half:
+                continue
             table = self.layer(storage=self.storage(str(dtype)), initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0)).to(dtype)
             optimizer = damo.torch.SparseOptimizer(table)
             table(torch.tensor([1, 2])).sum().backward()
@@ -189,7 +191,7 @@ class Scaling(Pair):
         for unscales in ((), ("dense",), ("sparse",), ("dense", "sparse")):
             model = nn.ModuleList([self.layer(storage=self.storage(str(unscales)), initializer=damo.Zeros()), nn.Linear(4, 1)])
             optimizers = {"dense": torch.optim.SGD(model.parameters(), lr=0.5), "sparse": damo.torch.SparseOptimizer(model)}
-            if unscales == ("dense", "sparse"):
+            if "sparse" in unscales:
                 # Both would divide the anchors: only what is the dense part's may be dense's.
                 optimizers["dense"] = torch.optim.SGD(damo.torch.dense_parameters(model), lr=0.5)
             scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
