@@ -985,6 +985,45 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding,
 void damo_embedding_free(damo_embedding *embedding);
 
 /**
+ * Sums gradients by key: writes what damo_embedding_apply_gradients would step the rows with. For
+ * trainers that need the true norm of a batch before they step (clipping by the global norm), or
+ * add up several batches. Stepping with the sums gives the same rows, bit for bit, as stepping with
+ * gradients when the option "duplicates" is "sum".
+ *
+ * gradients has keys_len x dim floats, in key order. Each key is written once to summed_keys,
+ * without the padding key, in an unspecified order. Its sum is written beside it to sums, dim
+ * floats a key: its gradients in float32, added in the order of occurrence. With "duplicates"
+ * "mean" it is their mean. With "sequential" it is the sum, too, although
+ * damo_embedding_apply_gradients would take a step for each.
+ *
+ * summed_keys needs room for keys_len keys, and sums for keys_len x dim floats; more is left alone.
+ *
+ * *summed becomes the number of keys that were written.
+ * *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
+ * *largest becomes the largest absolute value among the sums; may be NULL.
+ *
+ * Changes nothing in the storage, makes no row and asks no filter; a storage may be read_only. May
+ * be called by any number of threads at once, beside calls that change rows, too.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
+ * buffers, a gradients_len that is not keys_len x dim, too little room, and for a gradient or sum
+ * that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; FORKED. Nothing is
+ * written then.
+ */
+damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
+                                         const int64_t *keys,
+                                         size_t keys_len,
+                                         const float *gradients,
+                                         size_t gradients_len,
+                                         int64_t *summed_keys,
+                                         size_t summed_keys_len,
+                                         float *sums,
+                                         size_t sums_len,
+                                         size_t *summed,
+                                         double *norm,
+                                         double *largest);
+
+/**
  * Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
  * changed later is not seen; other calls go on.
  *

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from .optimizers import Optimizer
 
 if TYPE_CHECKING:
     from ._storage import Storage
+
+
+class GradientSums(NamedTuple):
+    """What Embedding.sum_gradients makes of a batch."""
+
+    keys: np.ndarray
+    """int64, each key once, in an unspecified order."""
+    sums: np.ndarray
+    """float32 of shape (len(keys), dim)."""
+    norm: float
+    """The 2-norm of all sums together."""
+    largest: float
+    """The largest absolute value among them."""
 
 
 class Embedding(Handle):
@@ -133,6 +146,35 @@ class Embedding(Handle):
             self._use(), number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
+
+    def sum_gradients(self, keys: Any, gradients: np.ndarray) -> GradientSums:
+        """What apply_gradients would step with: each key once, without padding, and the sum of its gradients.
+
+        With duplicates "mean" it is their mean. gradients: as of apply_gradients, and refused as there. For the norm of
+        a batch before its step, and for adding up batches: nothing changes, and no row is made. The order of the keys is
+        unspecified. To clip: sums *= limit / norm if norm > limit, then apply_gradients(keys, sums).
+        """
+        numbers = _arrays.keys(keys)
+        _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
+        # The system gives memory to what is written, so room that is not needed costs nothing.
+        summed_keys = np.empty(numbers.size, np.int64)
+        sums = np.empty((numbers.size, self.dim), np.float32)
+        summed, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
+        _c_api.damo_embedding_sum_gradients(
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(gradients),
+            gradients.size,
+            _arrays.address(summed_keys),
+            summed_keys.size,
+            _arrays.address(sums),
+            sums.size,
+            ctypes.byref(summed),
+            ctypes.byref(norm),
+            ctypes.byref(largest),
+        )
+        return GradientSums(summed_keys[: summed.value], sums[: summed.value], norm.value, largest.value)
 
     def __contains__(self, key: SupportsIndex) -> bool:
         return bool(self.peek(_arrays.key(key))[1])

@@ -14,12 +14,13 @@ mod peek;
 mod prefetch;
 mod record;
 mod step;
+mod sum_gradients;
 
 use std::sync::Arc;
 
 pub use options::EmbeddingOptions;
 
-pub use crate::storage::{Duplicates, Record};
+pub use crate::storage::{Duplicates, Record, Summed};
 
 use admission::Admission;
 

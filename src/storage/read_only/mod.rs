@@ -53,10 +53,17 @@ pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> 
     directory::check_not_forked()?;
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
+    let mut has_seen_damage = false;
     loop {
-        let error = match look(dir, begun, &expiry, options)? {
-            Look::Opened(storage) => return Ok(storage),
-            Look::Changing(error) => error,
+        let error = match look(dir, begun, &expiry, options) {
+            Ok(Look::Opened(storage)) => return Ok(storage),
+            Ok(Look::Changing(error)) => error,
+            // A listing is not of one moment: a file that is made in place of another may be missed.
+            Err(error) if error.status() == Status::Corruption && !has_seen_damage => {
+                has_seen_damage = true;
+                error
+            }
+            Err(error) => return Err(error),
         };
         if begun.elapsed() >= PATIENCE {
             return Err(error);
