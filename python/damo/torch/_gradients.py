@@ -15,9 +15,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .._embedding import Embedding
+from .._errors import InvalidArgumentError
 from ._passes import Pairs, Step, Task, passes
 from ._pending import Pending, changed, summed
-from ._shown import Change, change, show
+from ._shown import Change, change, infinity, show
 
 
 @dataclass
@@ -76,7 +77,13 @@ class Gradients:
     def show(self, pairs: Pairs) -> torch.Tensor:
         """What stands for the gradients of rows."""
         assert self._anchor is not None
-        return show(summed(self.rows, pairs)[0][1] if pairs else torch.zeros(0), self._anchor)
+        if not pairs:
+            return torch.zeros_like(self._anchor)
+        try:
+            sums = summed(self.rows, pairs)
+        except InvalidArgumentError:
+            return infinity(self._anchor)
+        return show(sums.gradients, self._anchor, sums.norm, sums.largest)
 
     def before(self, gradient: torch.Tensor) -> torch.Tensor | None:
         """Shows hooks what stands for the gradients of rows, in place of gradient."""
@@ -109,6 +116,8 @@ class Gradients:
         after, anchor.grad = anchor.grad, before
         if after is None:  # An optimizer that steps in a hook has zeroed it.
             return Change(0.0 if self.are_collected else 1.0)
+        if not bool(shown.isfinite().all()):  # Refused where it is applied.
+            return Change()
         done = change(shown, after.detach() if before is None else after.detach() - before)
         if done is None:
             raise RuntimeError(

@@ -5,34 +5,63 @@ Whatever zeroes that gradient drops them, and whatever scales or clamps it does 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
 from dataclasses import dataclass
 
 import torch
 
+from .. import _c_api
 from .._embedding import Embedding
-from ._passes import Pairs, is_finite
-from ._shown import Change, change, norms, show
+from .._errors import InvalidArgumentError
+from ._passes import Pairs
+from ._shown import Change, change, infinity, show
 
 
-def summed(rows: Embedding, pairs: Pairs) -> Pairs:
-    """One pair with each id once and what its gradients come to, without padding."""
-    ids, gradients = (torch.cat(some) for some in zip(*pairs))
-    if rows.padding_key is not None:
-        kept = ids != rows.padding_key
-        ids, gradients = ids[kept], gradients[kept]
-    unique, places = ids.unique(return_inverse=True)
-    sums = torch.zeros((unique.numel(), rows.dim), dtype=torch.float32, device="cpu").index_add_(0, places, gradients)
-    if rows.duplicates == "mean":
-        sums /= places.bincount(minlength=unique.numel()).unsqueeze(1)
-    return [(unique, sums)]
+@dataclass
+class Sums:
+    """Each id once, without padding, and what its gradients come to."""
+
+    ids: torch.Tensor
+    gradients: torch.Tensor
+    norm: float
+    """The 2-norm of all of them."""
+    largest: float
+    """The largest absolute value."""
+
+    @property
+    def pairs(self) -> Pairs:
+        return [(self.ids, self.gradients)]
+
+
+def summed(rows: Embedding, pairs: Pairs) -> Sums:
+    """What apply would step with. Raises damo.InvalidArgumentError for gradients that it would refuse."""
+    ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
+    keys = torch.empty_like(ids)
+    sums = torch.empty_like(gradients)
+    number, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
+    _c_api.damo_embedding_sum_gradients(
+        rows._use(),
+        ids.data_ptr(),
+        ids.numel(),
+        gradients.data_ptr(),
+        gradients.numel(),
+        keys.data_ptr(),
+        keys.numel(),
+        sums.data_ptr(),
+        sums.numel(),
+        ctypes.byref(number),
+        ctypes.byref(norm),
+        ctypes.byref(largest),
+    )
+    return Sums(keys[: number.value], sums[: number.value], norm.value, largest.value)
 
 
 def changed(rows: Embedding, pairs: Pairs, done: Change) -> Pairs:
     """The gradients of pairs with done to what they come to."""
     if done.bound != math.inf:
-        pairs = summed(rows, pairs)
+        pairs = summed(rows, pairs).pairs
     return [(ids, done.of(gradients)) for ids, gradients in pairs]
 
 
@@ -74,34 +103,39 @@ class Pending:
         with self.lock:
             self.notice()
             self.anchor, self._factor = anchor, 1.0
-            self._is_finite = self._is_finite and all(is_finite(gradients) for _, gradients in pairs)
-            self._pairs += pairs
+            pairs = [*self._pairs, *pairs]
+            try:
+                sums = summed(self.rows, pairs)
+            except InvalidArgumentError:  # Not finite, or beyond what rows can be stepped with.
+                self._is_finite = False
+                self._keep(pairs)
+                self._set_shown(infinity(anchor))
+                return
             if self.rows.duplicates == "mean":
                 # The mean is of all occurrences, which are not over.
-                self._pairs = [(ids.clone(), gradients.clone()) for ids, gradients in self._pairs]
+                self._keep(pairs)
             else:
-                self._pairs = summed(self.rows, self._pairs)
-            self._show()
+                self._pairs = sums.pairs
+            self._show(sums)
 
-    def _show(self) -> None:
+    def _keep(self, pairs: Pairs) -> None:
+        self._pairs = [(ids.clone(), gradients.clone()) for ids, gradients in pairs]
+
+    def _show(self, sums: Sums) -> None:
+        if not _are_alone():
+            self._set_shown(torch.zeros_like(self._anchor()))
+            return
         waiting = [peer for peer in self.peers if peer._pairs]
-        totals = [summed(peer.rows, peer._pairs) for peer in waiting] if self._sums_again() else [self._pairs]
-        shares = [1.0]
-        if len(waiting) > 1:
-            # All together have the norm of the whole.
-            squares = [norms(total[0][1])[0] ** 2 for total in totals]
-            whole = sum(squares)
-            shares = [(square / whole) ** 0.5 if whole else 1.0 for square in squares]
-            pairs = [pair for peer in waiting for pair in peer._pairs]
-            totals = [summed(self.rows, pairs)] * len(waiting)
-        for peer, total, share in zip(waiting, totals, shares):
-            gradients = total[0][1]
-            if not _are_alone():
-                gradients = torch.zeros_like(gradients)
-            peer._set_shown(show(gradients, peer._anchor(), share))
-
-    def _sums_again(self) -> bool:
-        return self.rows.duplicates == "mean" or sum(bool(peer._pairs) for peer in self.peers) > 1
+        if waiting == [self] or not all(peer._is_finite for peer in waiting):
+            self._set_shown(show(sums.gradients, self._anchor(), sums.norm, sums.largest))
+            return
+        # All together have the norm of the whole.
+        squares = [summed(peer.rows, peer._pairs).norm ** 2 for peer in waiting]
+        parts = sum(squares)
+        sums = summed(self.rows, [pair for peer in waiting for pair in peer._pairs])
+        for peer, square in zip(waiting, squares):
+            share = (square / parts) ** 0.5 if parts else 1.0
+            peer._set_shown(show(None, peer._anchor(), sums.norm * share, sums.largest))
 
     def _anchor(self) -> torch.Tensor:
         assert self.anchor is not None

@@ -28,41 +28,33 @@ class Change:
         return gradients if self.bound == math.inf else gradients.clamp(-self.bound, self.bound)
 
 
-def norms(gradients: torch.Tensor) -> tuple[float, float]:
-    """The 2-norm and the largest absolute value."""
-    if not gradients.numel():
-        return 0.0, 0.0
-    largest = float(gradients.abs().max())
-    # Of what fits into float32 after all, whatever its scale.
-    scaled = largest if 0 < largest < math.inf else 1.0
-    return scaled * float(torch.linalg.vector_norm(gradients / scaled)), largest
+def show(gradients: torch.Tensor | None, like: torch.Tensor, norm: float, largest: float) -> torch.Tensor:
+    """A tensor like an anchor for gradients of this 2-norm and largest absolute value: they themselves, with zeros
+    behind them, where they are given and fit.
 
-
-def show(gradients: torch.Tensor, like: torch.Tensor, share: float = 1.0) -> torch.Tensor:
-    """A tensor like an anchor for summed gradients: they themselves, with zeros behind them, where they fit.
-
-    Otherwise it has their 2-norm, and their largest absolute value unless more than 4,096 would have to have it: then a larger
-    one. share is the part of the 2-norm that is to be shown.
+    Otherwise it has these norms. If more than 4,095 numbers would have to be the largest, they are larger.
     """
     shown = torch.zeros(_ROOM, dtype=torch.float32, device="cpu")
-    if share == 1.0 and gradients.numel() <= _ROOM:
+    if gradients is not None and gradients.numel() <= _ROOM:
         shown[: gradients.numel()] = gradients.reshape(-1)
     else:
-        norm, largest = norms(gradients)
-        norm *= share
         largest = max(min(largest, norm), norm / math.sqrt(_ROOM - 1))
         # A small one tells by what was multiplied when others were clamped.
         small = largest / 1024
         shown.fill_(math.sqrt(max(norm * norm - largest * largest - small * small, 0.0) / (_ROOM - 2)))
         shown[0], shown[-1] = largest, small
-    # What is not finite is an infinity for whoever looks for one.
-    if not bool(shown.isfinite().all()):
-        shown.fill_(0.0)[0] = math.inf
-    elif like.dtype == torch.float16:
+    if like.dtype == torch.float16:
         # The rows' gradients fit, and their sums and norms need not.
         limit = torch.finfo(like.dtype).max
         shown = shown.clamp(-limit, limit)
     return shown.to(device=like.device, dtype=like.dtype).view(SHAPE)
+
+
+def infinity(like: torch.Tensor) -> torch.Tensor:
+    """For gradients that are not finite."""
+    shown = torch.zeros(SHAPE, dtype=like.dtype, device=like.device)
+    shown[0, 0] = math.inf
+    return shown
 
 
 def change(shown: torch.Tensor, seen: torch.Tensor) -> Change | None:
