@@ -9,6 +9,7 @@ use damo::filter::Filter;
 use damo::params::Params;
 use damo::storage::{Rows, Storage};
 
+use super::filters::Attached;
 use super::groups::{WIDE, of, specs};
 use super::look;
 use super::past::{Opening, Past};
@@ -133,7 +134,14 @@ impl Engine {
                 if self.filter.is_none() {
                     self.filter = Some(Arc::new(open_filter(&self.places).map_err(at(name))?));
                 }
-                self.embedding(*group).set_filter(self.filter.clone()).map_err(at(name))
+                let outcome = self.embedding(*group).set_filter(self.filter.clone());
+                if before.waiting.clone().attach(*group, &before.attached) != Attached::Refused {
+                    return outcome.map_err(at(name));
+                }
+                match outcome {
+                    Err(error) if error.message().contains("has counts of other groups") => Ok(()),
+                    other => Err(format!("set_filter: {other:?}, and counts wait that would replace others")),
+                }
             }
             Act::Detach(group) => {
                 self.embedding(*group).set_filter(None).map_err(at(name))?;

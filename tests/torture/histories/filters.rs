@@ -1,4 +1,5 @@
-//! Copies of filters: those of a checkpoint, and those that wait in a storage.
+//! Copies of filters: those of a checkpoint, and those that wait in a storage. Which counts a filter
+//! gets is what docs/formats.md says of the folder `filters`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,88 +12,154 @@ pub type Counts = BTreeMap<Key, u32>;
 /// The counts of a filter, and the groups that it is for.
 #[derive(Clone, Debug, PartialEq)]
 struct Copy {
+    number: usize,
     counts: Counts,
     groups: BTreeSet<u16>,
-    /// The filter's file has the counts already.
-    is_taken: bool,
+    /// Copies whose filter had taken these counts.
+    part_of: BTreeSet<usize>,
 }
 
 /// All histories have one file of a filter, so every copy is a copy of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Copies(Vec<Copy>);
+pub struct Copies {
+    copies: Vec<Copy>,
+    /// The copy whose counts the filter has.
+    had: Option<usize>,
+    /// The groups that copies were taken for.
+    taken: BTreeMap<usize, BTreeSet<u16>>,
+}
+
+/// What becomes of a filter that is attached.
+#[derive(Debug, PartialEq)]
+pub enum Attached {
+    /// It keeps its counts.
+    Keeps,
+    Gets(Counts),
+    /// Counts wait that would replace its own.
+    Refused,
+}
 
 impl Copies {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.copies.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.copies.len()
     }
 
     /// What a checkpoint has: the filter that is in use, and what waits.
     pub fn saved(counts: &Counts, attached: &BTreeSet<u16>, waiting: &Copies) -> Copies {
-        let live = Copy { counts: counts.clone(), groups: attached.clone(), is_taken: false };
-        let live = (!attached.is_empty()).then_some(live);
-        Copies(live.into_iter().chain(waiting.0.iter().cloned()).collect())
+        let mut saved = Copies::default();
+        if !attached.is_empty() {
+            let (counts, groups) = (counts.clone(), attached.clone());
+            saved.copies.push(Copy { number: 0, counts, groups, part_of: BTreeSet::new() });
+        }
+        let first = saved.len();
+        let renumbered =
+            |old: usize| waiting.copies.iter().position(|copy| copy.number == old).map(|index| first + index);
+        for (index, copy) in waiting.copies.iter().enumerate() {
+            let mut part_of: BTreeSet<usize> =
+                copy.part_of.iter().filter_map(|old| renumbered(*old)).collect();
+            if first > 0 && waiting.had.is_some_and(|had| copy.is_in(had)) {
+                part_of.insert(0);
+            }
+            saved.copies.push(Copy { number: first + index, part_of, ..copy.clone() });
+        }
+        saved
     }
 
-    /// The filter is attached to a group; the counts that it gets.
-    pub fn attach(&mut self, group: u16) -> Option<Counts> {
-        let first = self.0.first_mut()?;
-        let counts = (!first.is_taken).then(|| first.counts.clone());
-        if counts.is_some() || first.groups.contains(&group) {
-            first.take(&BTreeSet::from([group]));
+    /// The filter, which groups have, is attached to one more.
+    pub fn attach(&mut self, group: u16, groups: &BTreeSet<u16>) -> Attached {
+        let one = BTreeSet::from([group]);
+        let Some(found) = self.find(&one) else { return Attached::Keeps };
+        let Some(had) = self.had else {
+            if groups.iter().any(|other| *other != group) {
+                return Attached::Refused;
+            }
+            return Attached::Gets(self.take(found, &one));
+        };
+        let has = |copy: &Copy| copy.groups.contains(&group) && copy.is_in(had);
+        if let Some(index) = self.copies.iter().position(has) {
+            self.note_taken(index, &one);
+            return Attached::Keeps;
         }
-        self.0.retain(|copy| !copy.groups.is_empty());
-        counts
+        let was_taken = self.taken.get(&had).is_some_and(|groups| groups.contains(&group));
+        if was_taken { Attached::Keeps } else { Attached::Refused }
     }
 
     /// These were loaded while the filter was attached to groups; the counts that it gets.
     pub fn load(&mut self, attached: &BTreeSet<u16>) -> Option<Counts> {
-        if attached.is_empty() {
-            return None;
+        self.find(attached).map(|found| self.take(found, attached))
+    }
+
+    /// The copy for these groups; if it is a part of another one, that.
+    fn find(&self, groups: &BTreeSet<u16>) -> Option<usize> {
+        let found = self.copies.iter().position(|copy| !copy.groups.is_disjoint(groups))?;
+        let part_of = &self.copies[found].part_of;
+        Some(self.copies.iter().position(|copy| part_of.contains(&copy.number)).unwrap_or(found))
+    }
+
+    fn take(&mut self, index: usize, groups: &BTreeSet<u16>) -> Counts {
+        let Copy { number, counts, .. } = self.copies[index].clone();
+        self.had = Some(number);
+        self.note_taken(index, groups);
+        counts
+    }
+
+    fn note_taken(&mut self, index: usize, groups: &BTreeSet<u16>) {
+        let number = self.copies[index].number;
+        for copy in self.copies.iter_mut().filter(|copy| copy.is_in(number)) {
+            copy.groups.retain(|group| !groups.contains(group));
         }
-        let first = self.0.first_mut()?;
-        let counts = first.counts.clone();
-        first.take(attached);
-        self.0.retain(|copy| !copy.groups.is_empty());
-        Some(counts)
+        self.taken.entry(number).or_default().extend(groups);
+        self.copies.retain(|copy| !copy.groups.is_empty());
     }
 }
 
 impl Copy {
-    fn take(&mut self, groups: &BTreeSet<u16>) {
-        self.is_taken = true;
-        self.groups.retain(|group| !groups.contains(group));
+    /// Whether who has that copy has these counts.
+    fn is_in(&self, number: usize) -> bool {
+        self.number == number || self.part_of.contains(&number)
     }
 }
 
 /// As it travels between processes.
 #[derive(Serialize, Deserialize)]
 struct Flat {
+    copies: Vec<FlatCopy>,
+    had: Option<usize>,
+    taken: Vec<(usize, BTreeSet<u16>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FlatCopy {
+    number: usize,
     counts: Vec<(Key, u32)>,
     groups: BTreeSet<u16>,
-    is_taken: bool,
+    part_of: BTreeSet<usize>,
 }
 
 impl Serialize for Copies {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let flat = |copy: &Copy| {
-            let Copy { counts, groups, is_taken } = copy.clone();
-            Flat { counts: counts.into_iter().collect(), groups, is_taken }
+            let Copy { number, counts, groups, part_of } = copy.clone();
+            FlatCopy { number, counts: counts.into_iter().collect(), groups, part_of }
         };
-        self.0.iter().map(flat).collect::<Vec<Flat>>().serialize(serializer)
+        let copies = self.copies.iter().map(flat).collect();
+        Flat { copies, had: self.had, taken: self.taken.clone().into_iter().collect() }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Copies {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Copies, D::Error> {
-        let copy = |Flat { counts, groups, is_taken }: Flat| Copy {
+        let copy = |FlatCopy { number, counts, groups, part_of }: FlatCopy| Copy {
+            number,
             counts: counts.into_iter().collect(),
             groups,
-            is_taken,
+            part_of,
         };
-        Ok(Copies(Vec::deserialize(deserializer)?.into_iter().map(copy).collect()))
+        let Flat { copies, had, taken } = Flat::deserialize(deserializer)?;
+        Ok(Copies { copies: copies.into_iter().map(copy).collect(), had, taken: taken.into_iter().collect() })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::filters::Copies;
+use super::filters::{Attached, Copies};
 use super::groups::of;
 use super::script::Act;
 use crate::call::Call;
@@ -145,8 +145,10 @@ impl State {
             Act::Clock(clock) => self.now = self.now.max(*clock),
             Act::Flush | Act::Compact => self.settle(),
             Act::Attach(group) => {
-                if let Some(counts) = self.waiting.attach(*group) {
-                    self.counts = counts;
+                match self.waiting.attach(*group, &self.attached) {
+                    Attached::Refused => return,
+                    Attached::Keeps => {}
+                    Attached::Gets(counts) => self.counts = counts,
                 }
                 self.attached.insert(*group);
             }
