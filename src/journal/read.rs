@@ -36,7 +36,8 @@ pub(crate) trait Replay {
 /// its last call. `machine_stopped` says that the system was started anew since it was written.
 ///
 /// # Errors
-/// `IO`; `CORRUPTION` naming the file and the byte; `NOT_SUPPORTED` for a record of a later release.
+/// `IO`; `CORRUPTION` naming the file and the byte; `NOT_SUPPORTED` for a record of a later
+/// release.
 pub(crate) fn read_all(
     dir: &Path,
     through: u64,

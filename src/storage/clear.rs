@@ -1,13 +1,13 @@
 //! Clear: a group loses all its rows in one moment, whatever their number.
 //!
-//! The call takes a number, as every call that changes rows, and forgets what is in memory (`table/clear.rs`).
-//! On disk the rows stay until the next round of the writer, which deletes the group's range of keys before it
-//! writes any later row. Until then nobody reads them. The group counts as complete in memory, and later rows
-//! are not evicted before that round has written them.
+//! The call takes a number, as every call that changes rows, and forgets what is in memory
+//! (`table/clear.rs`). On disk the rows stay until the next round of the writer, which deletes the
+//! group's range of keys before it writes any later row. Until then nobody reads them. The group
+//! counts as complete in memory, and later rows are not evicted before that round has written them.
 //!
-//! The document `cleared:NNNNN` has the number of the latest clear whose range is deleted. A replay leaves out
-//! the group's calls before it. A clear that the journal has and the document has not is made again: no row
-//! that came after it is on disk.
+//! The document `cleared:NNNNN` has the number of the latest clear whose range is deleted. A replay
+//! leaves out the group's calls before it. A clear that the journal has and the document has not is
+//! made again: no row that came after it is on disk.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,8 +43,8 @@ pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// What is known of a group's clears. On cache lines of its own: every lookup reads it, and the group's step
-/// changes all the time.
+/// What is known of a group's clears. On cache lines of its own: every lookup reads it, and the
+/// group's step changes all the time.
 #[repr(align(128))]
 pub(super) struct Clears {
     /// Rises when a clear begins and when it ends, so it is odd meanwhile.
@@ -109,7 +109,8 @@ impl Group {
                 continue;
             }
             let outcome = read();
-            // Whoever has seen a part of the group after a clear, under that part's lock, sees this change.
+            // Whoever has seen a part of the group after a clear, under that part's lock, sees this
+            // change.
             if self.clears.moments.load(Ordering::Acquire) == began {
                 return outcome;
             }
@@ -118,8 +119,8 @@ impl Group {
 }
 
 impl Core {
-    /// Deletes on disk what clears have taken from groups. To be called at the start of a round, before it
-    /// writes rows: all rows of these groups on disk are older than the clears.
+    /// Deletes on disk what clears have taken from groups. To be called at the start of a round,
+    /// before it writes rows: all rows of these groups on disk are older than the clears.
     ///
     /// # Errors
     /// `IO`. The rows are still not seen, and the next round tries again.
@@ -139,7 +140,8 @@ impl Core {
         Ok(())
     }
 
-    /// Refuses an increment to a dump of one group, or of all, if a group was cleared after that dump.
+    /// Refuses an increment to a dump of one group, or of all, if a group was cleared after that
+    /// dump.
     ///
     /// # Errors
     /// `NOT_FOUND`.

@@ -3,6 +3,7 @@
 //! Rows live in the default column family, and come there as whole sorted files; what describes them (format,
 //! groups, steps) in the family `damo`, under readable keys.
 
+mod batch;
 mod blame;
 mod checkpoint;
 mod inventory;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
     Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions, compaction_filter::Decision,
+    ReadOptions, SstFileWriter, compaction_filter::Decision,
 };
 
 use super::expiry::Fate;
@@ -30,6 +31,7 @@ use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+pub(super) use batch::Batch;
 use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 use options::{Logs, METADATA_PART, Metadata};
@@ -66,14 +68,6 @@ pub(super) struct Rocks {
     has_failed: AtomicBool,
     /// Errors of RocksDB's own threads that have been dealt with.
     seen_errors: AtomicU64,
-}
-
-/// Documents that are written together.
-#[derive(Default)]
-pub(super) struct Batch {
-    meta: Vec<(String, Vec<u8>)>,
-    /// Groups all of whose rows go.
-    without_rows: Vec<u16>,
 }
 
 /// A file of rows that is being written, by ascending keys.
@@ -344,39 +338,6 @@ impl Rocks {
         }
     }
 
-    /// Writes documents for good: they are on disk, and in the inventory, when this returns.
-    pub(super) fn write(&self, batch: Batch) -> Result<()> {
-        self.put(batch, true)?;
-        self.write_inventory()
-    }
-
-    /// As [`Rocks::write`], but not in the inventory before the next documents are.
-    pub(super) fn write_unlisted(&self, batch: Batch) -> Result<()> {
-        self.put(batch, true)
-    }
-
-    /// Writes documents that need not be there after losing power, nor be told from an end that was
-    /// being written.
-    pub(super) fn write_without_sync(&self, batch: Batch) -> Result<()> {
-        self.put(batch, false)
-    }
-
-    fn put(&self, batch: Batch, sync: bool) -> Result<()> {
-        let mut documents = WriteBatch::default();
-        let family = self.meta()?;
-        for (key, value) in batch.meta {
-            documents.put_cf(family, key, value);
-        }
-        // After the documents, which are looked for in damaged logs.
-        for group in batch.without_rows {
-            let (start, end) = group_range(group);
-            documents.delete_range(start, end);
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.written(self.db.write_opt(&documents, &options))
-    }
-
     /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
     pub(super) fn begin_table(&self, path: &Path) -> Result<TableWriter<'_>> {
         let mut writer = SstFileWriter::create(&self.new_table_options);
@@ -404,17 +365,6 @@ impl Rocks {
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
         // The call itself reports nothing; what stopped it also stops writes.
         self.flush()
-    }
-
-    /// Removes the files that have rows of this group and no others, all of them deleted. Files that stay give
-    /// their space back when they are merged.
-    pub(super) fn drop_files_of(&self, group: u16) {
-        // A snapshot opens files whenever it gets to them, and would miss these.
-        if self.number("rocksdb.num-snapshots").is_ok_and(|snapshots| snapshots == 0) {
-            let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
-            // Where it fails, merging does it later.
-            let _ = self.db.delete_file_in_range(first, last);
-        }
     }
 
     /// Reads every file and compares its checksums.
@@ -460,17 +410,6 @@ impl Rocks {
     }
 }
 
-impl Batch {
-    pub(super) fn put_meta(&mut self, key: String, value: Vec<u8>) {
-        self.meta.push((key, value));
-    }
-
-    /// Deletes all rows of a group that are stored by then.
-    pub(super) fn delete_rows(&mut self, group: u16) {
-        self.without_rows.push(group);
-    }
-}
-
 impl TableWriter<'_> {
     pub(super) fn put(&mut self, key: [u8; KEY_LEN], value: &[u8]) -> Result<()> {
         self.writer.put(key, value).map_err(|error| translate(&error))
@@ -484,15 +423,6 @@ impl TableWriter<'_> {
     pub(super) fn finish(mut self) -> Result<()> {
         self.writer.finish().map_err(|error| translate(&error))
     }
-}
-
-/// The keys of a group: from the first on, up to but without the second, which is no row's.
-fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
-    let end = match group.checked_add(1) {
-        Some(next) => key::encode(next, i64::MIN).to_vec(),
-        None => vec![u8::MAX; KEY_LEN + 1],
-    };
-    (key::encode(group, i64::MIN).to_vec(), end)
 }
 
 /// Makes RocksDB's environment, whose exit handlers are registered then. Starts no thread.

@@ -3,9 +3,10 @@
 //!
 //! If the MANIFEST counts, so do only the files that it names, and RocksDB's sequence numbers say
 //! which version is newer. If not, every file counts, also one that was merged and not deleted yet.
-//! Then the call numbers in the headers of rows and tombstones say which version is newer. They also
-//! say which rows were there before their group was cleared: the range that RocksDB has deleted is not
-//! looked for in its files.
+//! Then the call numbers in the headers of rows and tombstones say which version is newer.
+//!
+//! The call numbers also say which rows were there before their group was cleared. The range that
+//! RocksDB has deleted is not looked for in its files.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};

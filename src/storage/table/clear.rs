@@ -6,8 +6,8 @@ use crate::journal::{Head, Kind};
 use crate::storage::Core;
 
 impl Table {
-    /// Takes all rows from the group, and sets its global step to 0. Takes as long for many rows as for few,
-    /// but waits for a round of the writer, or a cut, that is under way.
+    /// Takes all rows from the group, and sets its global step to 0. Takes as long for many rows as
+    /// for few, but waits for a round of the writer, or a cut, that is under way.
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
@@ -20,8 +20,8 @@ impl Table {
         core.writer.wait_for_journal(core)?;
         // Nobody brings a row in meanwhile that was read before.
         let _load = self.group.begin_load();
-        // No round and no cut is under way: a round would write earlier rows after the range is deleted, and
-        // a cut would have to keep all rows as they were.
+        // No round and no cut is under way: a round would write earlier rows after the range is
+        // deleted, and a cut would have to keep all rows as they were.
         let _rounds = core.rounds.lock();
         let number = match source {
             Source::Replay { number, .. } => number,
