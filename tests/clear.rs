@@ -1,4 +1,5 @@
-//! Clear: a group loses all rows in one moment, other groups none, and what reads an earlier moment still does.
+//! Clear: a group loses all rows in one moment, other groups none, and what reads an earlier moment
+//! still does.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! A kill at any moment before or after a clear: the calls are made again in their order, so that nothing comes
-//! back that was cleared, and nothing is lost that came later.
+//! A kill at any moment before or after a clear: the calls are made again in their order, so that
+//! nothing comes back that was cleared, and nothing is lost that came later.
 
 mod common;
 
@@ -158,8 +158,8 @@ fn without_a_journal_a_kill_leaves_what_was_flushed() {
     assert_eq!(after.rows[&(0, 1)], 1);
 }
 
-/// The journal's end may be lost with the power, and with it a clear whose rows are gone on disk: the calls
-/// before it must not bring them back.
+/// The journal's end may be lost with the power, and with it a clear whose rows are gone on disk:
+/// the calls before it must not bring them back.
 #[test]
 fn a_clear_on_disk_counts_though_the_journal_has_lost_it() {
     let scratch = tempfile::tempdir().unwrap();
@@ -207,7 +207,8 @@ fn looks_and_salvage_see_no_row_that_was_cleared() {
         looking.row_count(None).unwrap()
     };
     assert_eq!(look(), 40);
-    // In the journal only; with later rows; on disk, where the rows lie in the same files as others.
+    // In the journal only; with later rows; on disk, where the rows lie in the same files as
+    // others.
     copy_dir(&at("t"), &at("journal-only"));
     first.apply_gradients(&[3], &[1.0]).unwrap();
     first.set_step(0).unwrap();
