@@ -1027,8 +1027,8 @@ void damo_embedding_free(damo_embedding *embedding);
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
  * buffers, a gradients_len that is not keys_len x dim, too little room, and for a gradient or sum
- * that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; FORKED. Nothing is
- * written then.
+ * that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; IO in a storage
+ * that has lost its database; FORKED. Nothing is written then.
  */
 damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
                                          const int64_t *keys,

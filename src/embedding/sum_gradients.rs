@@ -13,7 +13,7 @@ impl Embedding {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length, and for a gradient or sum that is NaN, infinite or
-    /// beyond 1e18, naming its key; `OUT_OF_MEMORY`. Nothing is written then.
+    /// beyond 1e18, naming its key; `OUT_OF_MEMORY`, `IO`. Nothing is written then.
     pub fn sum_gradients(
         &self,
         keys: &[i64],
