@@ -16,10 +16,20 @@
 - Clipping by the norm of all gradients does not see those of rows.
 """
 
+from ._state import StateError, rows_of_any_moment
 from .bag import EmbeddingBag
 from .embedding import Embedding
 from .optimizer import SparseOptimizer
 from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
 
-__all__ = ["Embedding", "EmbeddingBag", "Prefetch", "SparseOptimizer", "load_for_serving", "save_for_serving"]
+__all__ = [
+    "Embedding",
+    "EmbeddingBag",
+    "Prefetch",
+    "SparseOptimizer",
+    "StateError",
+    "load_for_serving",
+    "rows_of_any_moment",
+    "save_for_serving",
+]
