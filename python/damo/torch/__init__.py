@@ -18,6 +18,7 @@
 
 from ._state import StateError, rows_of_any_moment
 from .bag import EmbeddingBag
+from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
 from .embedding import Embedding
 from .optimizer import SparseOptimizer
 from .prefetch import Prefetch
@@ -29,7 +30,10 @@ __all__ = [
     "Prefetch",
     "SparseOptimizer",
     "StateError",
+    "load_checkpoint",
     "load_for_serving",
+    "rows_in_checkpoint",
     "rows_of_any_moment",
+    "save_checkpoint",
     "save_for_serving",
 ]
