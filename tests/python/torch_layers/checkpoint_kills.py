@@ -1,6 +1,6 @@
 """Kills a process at each step of save_checkpoint, and loads what is there: run by its test.
 
-    checkpoint_kills.py FOLDER      prints how many processes were killed, and how many saved
+    checkpoint_kills.py FOLDER      prints how many processes were killed
 
 Each process is a fork of this one, which opens no storage.
 """
@@ -68,13 +68,13 @@ def forked(function, *arguments):
 
 
 def expected(folder, epochs):
-    trainer = Trainer(Storages(folder), f"expected {epochs}").train(epochs)
+    trainer = Trainer(Storages(folder), f"expected {epochs}", several=False).train(epochs)
     with open(os.path.join(folder, f"expected {epochs}.txt"), "w") as file:
         file.write(repr(trainer.state()))
 
 
 def save(folder, number, epochs):
-    trainer = Trainer(Storages(folder), f"saved {number} {epochs}").train(epochs)
+    trainer = Trainer(Storages(folder), f"saved {number} {epochs}", several=False).train(epochs)
     if number is not None:
         kill_at(number)
     trainer.save(os.path.join(folder, f"checkpoint {number}" if number is not None else "old"))
@@ -82,7 +82,7 @@ def save(folder, number, epochs):
 
 def check(folder, name, allowed):
     """A process that comes later loads one of the two, whole, and can save there."""
-    trainer = Trainer(Storages(folder), f"check {name}")
+    trainer = Trainer(Storages(folder), f"check {name}", several=False)
     path = os.path.join(folder, name)
     epochs = trainer.load(path)["epoch"]
     assert epochs in allowed, (epochs, allowed)
@@ -99,31 +99,28 @@ def main(folder):
     torch.set_num_threads(1)
     for epochs in (2, 4):
         forked(expected, folder, epochs)
+    forked(save, folder, None, 2)
     killed = saved = number = 0
     while not saved:
-        forked(save, folder, None, 2)
-        os.rename(os.path.join(folder, "old"), os.path.join(folder, f"checkpoint {number}"))
-        ended = forked(save, folder, number, 4)
-        saved += ended
-        killed += not ended
-        forked(check, folder, f"checkpoint {number}", [4] if ended else [2, 4])
+        name = f"checkpoint {number}"
+        shutil.copytree(os.path.join(folder, "old"), os.path.join(folder, name))
+        saved = forked(save, folder, number, 4)
+        killed += not saved
+        forked(check, folder, name, [4] if saved else [2, 4])
+        clean(folder)
         # Where nothing was, there is nothing, or all of it.
-        shutil.rmtree(os.path.join(folder, f"checkpoint {number}"))
-        shutil.rmtree(os.path.join(folder, f"saved {number} 4 0"))
-        shutil.rmtree(os.path.join(folder, f"saved {number} 4 1"))
-        ended = forked(save, folder, number, 4)
-        killed += not ended
-        if os.path.exists(os.path.join(folder, f"checkpoint {number}")):
-            for part in (0, 1):
-                shutil.rmtree(os.path.join(folder, f"check checkpoint {number} {part}"))
-            forked(check, folder, f"checkpoint {number}", [4])
-        else:
-            assert not ended
-        for name in os.listdir(folder):
-            if not name.startswith("expected"):
-                shutil.rmtree(os.path.join(folder, name))
+        killed += not forked(save, folder, number, 4)
+        if os.path.exists(os.path.join(folder, name)):
+            forked(check, folder, name, [4])
+        clean(folder)
         number += 1
-    print(killed, saved)
+    print(killed)
+
+
+def clean(folder):
+    for name in os.listdir(folder):
+        if name != "old" and not name.startswith("expected"):
+            shutil.rmtree(os.path.join(folder, name))
 
 
 main(sys.argv[1])

@@ -272,6 +272,4 @@ class Saves(CheckpointCase):
         command = [sys.executable, "-W", "error", script, self.path("kills")]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stderr)
-        killed, saved = map(int, ended.stdout.split())
-        self.assertGreater(killed, 20)
-        self.assertEqual(saved, 1)
+        self.assertGreater(int(ended.stdout), 20)
