@@ -88,17 +88,13 @@ def _fields(data: bytes, head: int) -> State | None:
     return json.loads(text[head:])  # type: ignore[no-any-return]
 
 
-def sample(ids: torch.Tensor) -> torch.Tensor:
-    """Some of the ids, spread over all of them: a copy."""
-    return ids[:: max(1, ids.numel() // _PROBES)][:_PROBES].clone()
-
-
 def probe(rows: Embedding, ids: torch.Tensor | None) -> list[list[int]] | None:
     """Key, number of updates and checksum of some rows, of ids if they have any.
 
     Empty if the group is, None if that cannot be told.
     """
-    keys = [] if ids is None else dict.fromkeys(ids.tolist())
+    spread = () if ids is None else ids[:: max(1, ids.numel() // _PROBES)][:_PROBES].tolist()
+    keys = dict.fromkeys(spread)
     found = [known for known in (_row(rows, key) for key in keys) if known]
     return found or _first(rows)
 

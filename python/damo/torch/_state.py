@@ -15,15 +15,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ._moments import State, decode, differences, encode, probe, sample
+from ._moments import State, decode, differences, encode, probe
 from ._readers import StorageReader, TableReader, _not_compiled
 
 _VERSION = 2
 _KEY = "_extra_state"
 
-# Some ids that were read last to be trained. They are not in the layer, since its copies for
-# serving would have them.
-_samples: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
+# The ids that were read last to be trained, as they are: what is in them then may be other ids.
+# They are not in the layer, since its copies for serving would have them.
+_read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
 _any_moment: ContextVar[bool] = ContextVar("damo.torch: rows of any moment", default=False)
 
@@ -57,14 +57,14 @@ class RowsState(nn.Module):
     @_not_compiled
     def _note(self, ids: torch.Tensor) -> None:
         """To be called with the ids that are read, as flat_ids gives them."""
-        if torch.is_grad_enabled() and self.anchor.requires_grad and ids.numel():
-            _samples[self.reader] = sample(ids)
+        if torch.is_grad_enabled() and self.anchor.requires_grad:
+            _read_last[self.reader] = ids
 
     def get_extra_state(self) -> torch.Tensor:
         """The moment of the rows, as a uint8 tensor; state_dict calls this."""
         mine = self._identity()
         if isinstance(self.reader, StorageReader):
-            mine["probes"] = probe(self.reader.rows, _samples.get(self.reader))
+            mine["probes"] = probe(self.reader.rows, _read_last.get(self.reader))
         return encode(mine)
 
     def set_extra_state(self, state: Any) -> None:
