@@ -20,7 +20,9 @@
 - Storages stay in the process that opened them: a DataLoader's workers prepare ids, and must not hold a model.
 """
 
+from ._state import StateError, rows_of_any_moment
 from .bag import EmbeddingBag
+from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
 from .embedding import Embedding
 from .joint import Optimizer, dense_parameters
 from .optimizer import SparseOptimizer
@@ -33,7 +35,12 @@ __all__ = [
     "Optimizer",
     "Prefetch",
     "SparseOptimizer",
+    "StateError",
     "dense_parameters",
+    "load_checkpoint",
     "load_for_serving",
+    "rows_in_checkpoint",
+    "rows_of_any_moment",
+    "save_checkpoint",
     "save_for_serving",
 ]

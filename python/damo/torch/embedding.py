@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, SupportsIndex
 
 import torch
@@ -17,6 +16,7 @@ from ..optimizers import Optimizer
 from ._ids import check_ids, flat_ids
 from ._readers import StorageReader, TableReader
 from ._shown import SHAPE
+from ._state import RowsState
 
 
 def _open(
@@ -69,8 +69,8 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-class Layer(nn.Module):
-    """What both layers have: where rows come from, and what a state_dict says about them."""
+class Layer(RowsState):
+    """What both layers have: where rows come from."""
 
     def __init__(
         self,
@@ -126,61 +126,18 @@ class Layer(nn.Module):
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """The rows of ids, as flat_ids gives them, on the device. They are float32 in the storage."""
         dtype = self._dtype()
-        return self.reader.read(ids, self.training, self.anchor).to(device=device, dtype=dtype)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        name = prefix + "anchor"
-        saved = state_dict.get(name)
-        # Earlier state_dicts have none, or one without elements.
-        if not isinstance(saved, torch.Tensor) or not saved.numel():
-            state_dict = {**state_dict, name: self.anchor}
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-    # A state_dict has where the rows are and which state they are in: the storage has its own checkpoints.
-
-    def get_extra_state(self) -> dict[str, Any]:
-        if not isinstance(self.reader, StorageReader):
-            return {"version": 1, "group": self.reader.group, "dim": self.reader.dim}
-        rows = self.reader.rows
-        return {
-            "version": 1,
-            "storage": rows.storage.path,
-            "group": rows.group,
-            "name": rows.name,
-            "dim": rows.dim,
-            "optimizer": rows.optimizer.name,
-            "step": rows.step,
-            "checkpoint": rows.storage.checkpoint_id,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        mine = self.get_extra_state()
-        if not isinstance(state, dict) or state.get("version") != 1 or not {"group", "dim"} <= set(state):
-            raise ValueError(f"damo.torch: a state_dict of this layer has group, dim and version 1 in it, and not {state!r}")
-        both_named = state.get("name") is not None and mine.get("name") is not None
-        for field in ("name" if both_named else "group", "dim", "optimizer"):
-            if field in state and field in mine and state[field] != mine[field]:
-                raise ValueError(
-                    f"damo.torch: the state_dict is of rows with {field} {state[field]!r}, and these have {mine[field]!r}"
-                )
-        for field in ("checkpoint", "step"):
-            if field in state and field in mine and state[field] != mine[field]:
-                warnings.warn(
-                    f"damo.torch: the state_dict was saved with the rows at step {state.get('step')} (checkpoint "
-                    f"{state.get('checkpoint')}), and {self.reader!r} is at step {mine['step']} (checkpoint "
-                    f"{mine['checkpoint']}); to continue from one moment, call storage.load_from_checkpoint first",
-                    stacklevel=2,
-                )
-                return
+        rows = self.reader.read(ids, self.training, self.anchor)
+        self._note(ids)
+        return rows.to(device=device, dtype=dtype)
 
 
 class Embedding(Layer):
     """As torch.nn.Embedding with rows in a storage: ids are any int64 numbers, and rows are made when first seen.
 
     Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
-    Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". In training mode backward applies gradients,
-    coalesced, or keeps them for a SparseOptimizer; the only parameter, without elements, is what requires_grad_(False) freezes. In eval mode ids without a row read as zeros, and
-    nothing is created. padding_idx is an id itself, -1 too.
+    Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". Rows are stepped by damo.torch.Optimizer or
+    SparseOptimizer, or else in backward. The only parameter, anchor, stands for them; requires_grad_(False) freezes them. In
+    eval mode ids without a row read as zeros, and nothing is created. padding_idx is an id itself, -1 too.
 
     dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
     and the like change it. The storage keeps float32.
