@@ -903,6 +903,26 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
                                   size_t keys_len);
 
 /**
+ * Takes all rows from the group, in one moment, whatever their number: for a new model on the same
+ * group. The group's global step becomes 0, so that schedules begin anew. Dim, optimizer and name
+ * stay, and so do all other groups.
+ *
+ * Each other call on the group, from any thread and handle, is wholly before or wholly after. An
+ * iterator, a dump or a checkpoint that began before has the rows of its moment. The call is as
+ * durable as damo_embedding_apply_gradients is. It takes as long for many rows as for few, but
+ * waits while changed rows are brought to disk, as they are by damo_storage_flush. What the rows
+ * took on disk comes back with the next flush, or when files are merged (damo_storage_compact).
+ *
+ * What filters have counted stays: a key that had been seen often enough gets a row with its next
+ * lookup. To count anew, attach a filter that is made anew (reload false). No increment can follow
+ * a dump from before: damo_storage_dump with since is NOT_FOUND, until a dump has been made.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then; after
+ * IO see "Input and output errors" above.
+ */
+damo_status damo_embedding_clear(const damo_embedding *embedding);
+
+/**
  * Reads everything stored of one row, without creating it.
  *
  * *update_time becomes the time of its last write in milliseconds since 1970, *update_num the number of gradients
@@ -1093,7 +1113,8 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
  *     since          table: an increment, with only what has changed since the table dump that had this number, and
  *                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
- *                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+ *                    for 30 days, the latest 256 of them, until a checkpoint is loaded, and until a group that they
+ *                    have is cleared
  * ```
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no

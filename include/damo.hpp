@@ -767,6 +767,9 @@ class embedding {
     detail::check(damo_embedding_delete(get(), keys.data(), keys.size()));
   }
 
+  // Takes all rows from the group in one moment, and sets its global step to 0: for a new model.
+  void clear() const { detail::check(damo_embedding_clear(get())); }
+
   // Throws NOT_FOUND when the key has no row.
   damo::record record(detail::key key) const {
     damo::record row;

@@ -79,6 +79,7 @@ damo_status damo_embedding_insert_records(const damo_embedding *embedding, const
                                           const float *rows, size_t rows_len, const int64_t *update_nums,
                                           size_t update_nums_len);
 damo_status damo_embedding_delete(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
+damo_status damo_embedding_clear(const damo_embedding *embedding);
 damo_status damo_embedding_record(const damo_embedding *embedding, int64_t key, int64_t *update_time, int64_t
     *update_num, float *data, size_t data_len);
 damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);

@@ -199,6 +199,14 @@ class Embedding(Handle):
         numbers = _arrays.keys(keys)
         _c_api.damo_embedding_delete(self._use(), _arrays.address(numbers), numbers.size)
 
+    def clear(self) -> None:
+        """Takes all rows from the group in one moment, whatever their number, and sets step to 0: for a new model.
+
+        Other calls on the group are wholly before or wholly after. An iterator, dump or checkpoint that began before has
+        the rows of its moment. What a filter has counted stays. An increment can follow only a dump that is made after.
+        """
+        _c_api.damo_embedding_clear(self._use())
+
     def set_filter(self, filter: Filter | None) -> None:
         """From now on only keys that the filter has counted often enough get rows; None: all do."""
         if filter is not None and not isinstance(filter, Filter):

@@ -6,6 +6,7 @@
 mod admission;
 mod apply_gradients;
 mod check;
+mod clear;
 mod delete;
 mod insert;
 mod lookup;

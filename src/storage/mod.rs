@@ -7,6 +7,7 @@
 mod begin;
 mod call;
 mod checkpoint;
+mod clear;
 mod compact;
 mod core;
 mod cut;

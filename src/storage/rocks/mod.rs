@@ -72,6 +72,8 @@ pub(super) struct Rocks {
 #[derive(Default)]
 pub(super) struct Batch {
     meta: Vec<(String, Vec<u8>)>,
+    /// Groups all of whose rows go.
+    without_rows: Vec<u16>,
 }
 
 /// A file of rows that is being written, by ascending keys.
@@ -365,6 +367,11 @@ impl Rocks {
         for (key, value) in batch.meta {
             documents.put_cf(family, key, value);
         }
+        // After the documents, which are looked for in damaged logs.
+        for group in batch.without_rows {
+            let (start, end) = group_range(group);
+            documents.delete_range(start, end);
+        }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.written(self.db.write_opt(&documents, &options))
@@ -397,6 +404,17 @@ impl Rocks {
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
         // The call itself reports nothing; what stopped it also stops writes.
         self.flush()
+    }
+
+    /// Removes the files that have rows of this group and no others, all of them deleted. Files that stay give
+    /// their space back when they are merged.
+    pub(super) fn drop_files_of(&self, group: u16) {
+        // A snapshot opens files whenever it gets to them, and would miss these.
+        if self.number("rocksdb.num-snapshots").is_ok_and(|snapshots| snapshots == 0) {
+            let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
+            // Where it fails, merging does it later.
+            let _ = self.db.delete_file_in_range(first, last);
+        }
     }
 
     /// Reads every file and compares its checksums.
@@ -446,6 +464,11 @@ impl Batch {
     pub(super) fn put_meta(&mut self, key: String, value: Vec<u8>) {
         self.meta.push((key, value));
     }
+
+    /// Deletes all rows of a group that are stored by then.
+    pub(super) fn delete_rows(&mut self, group: u16) {
+        self.without_rows.push(group);
+    }
 }
 
 impl TableWriter<'_> {
@@ -461,6 +484,15 @@ impl TableWriter<'_> {
     pub(super) fn finish(mut self) -> Result<()> {
         self.writer.finish().map_err(|error| translate(&error))
     }
+}
+
+/// The keys of a group: from the first on, up to but without the second, which is no row's.
+fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
+    let end = match group.checked_add(1) {
+        Some(next) => key::encode(next, i64::MIN).to_vec(),
+        None => vec![u8::MAX; KEY_LEN + 1],
+    };
+    (key::encode(group, i64::MIN).to_vec(), end)
 }
 
 /// Makes RocksDB's environment, whose exit handlers are registered then. Starts no thread.

@@ -6,6 +6,7 @@
 
 mod apply_gradients;
 mod change;
+mod clear;
 mod delete;
 mod import;
 mod insert;
