@@ -16,10 +16,11 @@
 - Clipping by the norm of all gradients does not see those of rows.
 """
 
+from ._summary import summary
 from .bag import EmbeddingBag
 from .embedding import Embedding
 from .optimizer import SparseOptimizer
 from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
 
-__all__ = ["Embedding", "EmbeddingBag", "Prefetch", "SparseOptimizer", "load_for_serving", "save_for_serving"]
+__all__ = ["Embedding", "EmbeddingBag", "Prefetch", "SparseOptimizer", "load_for_serving", "save_for_serving", "summary"]

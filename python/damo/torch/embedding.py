@@ -15,6 +15,9 @@ from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_ids, flat_ids
+from ._names import TorchNames, begin, names_arguments
+from ._pretrained import FromPretrained
+from ._ranks import warn_of_ranks
 from ._readers import StorageReader, TableReader
 
 
@@ -68,9 +71,10 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-class Layer(nn.Module):
+class Layer(TorchNames):
     """What both layers have: where rows come from, and what a state_dict says about them."""
 
+    @names_arguments
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
@@ -82,6 +86,8 @@ class Layer(nn.Module):
         padding_idx: SupportsIndex | None = None,
         filter: Filter | None = None,
         dtype: torch.dtype | None = None,
+        fresh: bool = False,
+        num_embeddings: SupportsIndex | None = None,
     ) -> None:
         super().__init__()
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
@@ -91,6 +97,7 @@ class Layer(nn.Module):
         # that it is in. Its dtype is the layer's, which double() and the like
         # change.
         self.anchor = nn.Parameter(torch.zeros(0, dtype=dtype, device="cpu"))
+        begin(self, fresh, num_embeddings)
 
     @property
     def embedding_dim(self) -> int:
@@ -104,9 +111,9 @@ class Layer(nn.Module):
 
     @property
     def rows(self) -> Rows:
-        """The damo.Embedding. TypeError for a layer that was loaded for serving."""
+        """The damo.Embedding. AttributeError for a layer that was loaded for serving."""
         if not isinstance(self.reader, StorageReader):
-            raise TypeError("damo.torch: this layer was loaded for serving and has no storage")
+            raise AttributeError("rows")  # TorchNames says why.
         return self.reader.rows
 
     def prefetch(self, ids: torch.Tensor) -> None:
@@ -124,6 +131,9 @@ class Layer(nn.Module):
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """The rows of ids, as flat_ids gives them, on the device. They are float32 in the storage."""
         dtype = self._dtype()
+        may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
+        if may_train and isinstance(self.reader, StorageReader):
+            warn_of_ranks()
         return self.reader.read(ids, self.training, self.anchor).to(device=device, dtype=dtype)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -171,7 +181,7 @@ class Layer(nn.Module):
                 return
 
 
-class Embedding(Layer):
+class Embedding(FromPretrained, Layer):
     """As torch.nn.Embedding with rows in a storage: ids are any int64 numbers, and rows are made when first seen.
 
     Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
@@ -181,6 +191,12 @@ class Embedding(Layer):
 
     dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
     and the like change it. The storage keeps float32.
+
+    Rows outlive the layer. A layer on a group that has rows, in a second run for instance, starts
+    with them, trained as they are. fresh=True empties the group when the layer is made, and
+    reset_parameters() does so later, whoever else uses the group.
+
+    num_embeddings is shown as the attribute, for code that reads it, and limits nothing.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
