@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from . import _arrays, _c_api
+from . import _arrays, _c_api, _tensors
 from ._choices import Duplicates
 from ._filter import Filter
 from ._handles import Handle
@@ -38,6 +38,9 @@ class Embedding(Handle):
 
     keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
     integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
+
+    Tensors of PyTorch are taken, too, on any device: of any integers for keys, and of any floats for
+    gradients, weights and rows, which become float32. What is returned is NumPy's.
 
     Attributes: storage, group, name (None when the group has none), dim, optimizer, initializer, duplicates, padding_key.
     """
@@ -193,33 +196,36 @@ class Embedding(Handle):
 
     # ---- writing
 
-    def apply_gradients(self, keys: Any, gradients: np.ndarray) -> None:
+    def apply_gradients(self, keys: Any, gradients: Any) -> None:
         """Steps the optimizer; a key without a row gets one first. gradients: contiguous float32, keys.shape + (dim,).
 
         A key that is given twice gets one step with the sum of its gradients, or what duplicates says. All rows and the
         group's step change together, or nothing does. ValueError naming the key for NaN and infinities.
         """
         numbers = _arrays.keys(keys)
+        gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_apply_gradients(
             self._use(), _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
         )
 
-    def insert(self, keys: Any, weights: np.ndarray) -> None:
+    def insert(self, keys: Any, weights: Any) -> None:
         """Stores weights as fresh rows, replacing what is there: for pretrained tables. Shapes as apply_gradients."""
         numbers = _arrays.keys(keys)
+        weights = _tensors.floats(weights, "weights")
         _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_insert(
             self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
         )
 
-    def insert_records(self, keys: Any, rows: np.ndarray, update_nums: Any = None) -> None:
+    def insert_records(self, keys: Any, rows: Any, update_nums: Any = None) -> None:
         """Stores whole rows, weights and the optimizer's state as record gives them, so that training goes on.
 
         rows: contiguous float32 of shape (*keys.shape, row_len); update_nums: the gradients that each row has had, integers
         of the shape of keys; None is none. What is there is replaced.
         """
         numbers = _arrays.keys(keys)
+        rows = _tensors.floats(rows, "rows")
         _arrays.floats(rows, "rows", ((*numbers.shape, self._row_len),))
         counts = np.empty(0, np.int64)
         if update_nums is not None:

@@ -21,6 +21,7 @@
 """
 
 from ._state import StateError, rows_of_any_moment
+from ._summary import summary
 from .bag import EmbeddingBag
 from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
 from .embedding import Embedding
@@ -43,4 +44,5 @@ __all__ = [
     "rows_of_any_moment",
     "save_checkpoint",
     "save_for_serving",
+    "summary",
 ]

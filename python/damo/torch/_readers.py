@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .. import _c_api
+from .._copies import refusal_of_model
 from .._embedding import Embedding
 from .._table import Table
 from ._gradients import Gradients, Read, lookup
@@ -104,6 +105,9 @@ class StorageReader:
         self.rows.initializer.fill(row, key=key, group=self.rows.group)
         return row
 
+    def __reduce__(self) -> str:
+        raise refusal_of_model(self.rows.storage.path)
+
     def prefetch(self, ids: torch.Tensor) -> None:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
@@ -112,14 +116,14 @@ class StorageReader:
 
 
 class TableReader:
-    """Rows of a table that was made for serving. Pickled without the table, which load_for_serving opens."""
+    """Rows of a table that was made for serving, which load_for_serving opens.
+
+    A copy has the same file open.
+    """
 
     def __init__(self, file: str, group: int, dim: int, padding_idx: int | None) -> None:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
         self.table: Table | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "table": None}
 
     @_not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:

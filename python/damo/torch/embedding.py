@@ -14,6 +14,9 @@ from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_ids, flat_ids
+from ._names import TorchNames, begin, names_arguments
+from ._pretrained import FromPretrained
+from ._ranks import warn_of_ranks
 from ._readers import StorageReader, TableReader
 from ._shown import SHAPE
 from ._state import RowsState
@@ -69,9 +72,10 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-class Layer(RowsState):
+class Layer(TorchNames, RowsState):
     """What both layers have: where rows come from."""
 
+    @names_arguments
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
@@ -83,6 +87,8 @@ class Layer(RowsState):
         padding_idx: SupportsIndex | None = None,
         filter: Filter | None = None,
         dtype: torch.dtype | None = None,
+        fresh: bool = False,
+        num_embeddings: SupportsIndex | None = None,
     ) -> None:
         super().__init__()
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
@@ -93,6 +99,7 @@ class Layer(RowsState):
         # theirs, and its dtype is the layer's. Its values are zeros, and mean nothing.
         self.anchor = nn.Parameter(torch.zeros(SHAPE, dtype=dtype, device="cpu"))
         reader.gradients.attach(self.anchor)
+        begin(self, fresh, num_embeddings)
 
     @property
     def embedding_dim(self) -> int:
@@ -106,9 +113,9 @@ class Layer(RowsState):
 
     @property
     def rows(self) -> Rows:
-        """The damo.Embedding. TypeError for a layer that was loaded for serving."""
+        """The damo.Embedding. AttributeError for a layer that was loaded for serving."""
         if not isinstance(self.reader, StorageReader):
-            raise TypeError("damo.torch: this layer was loaded for serving and has no storage")
+            raise AttributeError("rows")  # TorchNames says why.
         return self.reader.rows
 
     def prefetch(self, ids: torch.Tensor) -> None:
@@ -126,12 +133,15 @@ class Layer(RowsState):
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """The rows of ids, as flat_ids gives them, on the device. They are float32 in the storage."""
         dtype = self._dtype()
+        may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
+        if may_train and isinstance(self.reader, StorageReader):
+            warn_of_ranks()
         rows = self.reader.read(ids, self.training, self.anchor)
         self._note(ids)
         return rows.to(device=device, dtype=dtype)
 
 
-class Embedding(Layer):
+class Embedding(FromPretrained, Layer):
     """As torch.nn.Embedding with rows in a storage: ids are any int64 numbers, and rows are made when first seen.
 
     Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
@@ -141,6 +151,12 @@ class Embedding(Layer):
 
     dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
     and the like change it. The storage keeps float32.
+
+    Rows outlive the layer. A layer on a group that has rows, in a second run for instance, starts
+    with them, trained as they are. fresh=True empties the group when the layer is made, and
+    reset_parameters() does so later, whoever else uses the group.
+
+    num_embeddings is shown as the attribute, for code that reads it, and limits nothing.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
