@@ -10,7 +10,10 @@ from support import Case, torch  # isort: skip
 import damo
 import damo.torch
 
-# For each way to train: how many warnings there were after each of three steps, and their words.
+# The loss is a sum, so that each step takes the weights of the dense layer from a row, whatever wraps
+# the model: no gradient of a row is divided by the number of ranks.
+# For each way to train: how many warnings there were after each of three steps, and their words,
+# and whether rows moved by this rank's gradients.
 RANK = """
 import sys, warnings
 import torch, damo, damo.torch
@@ -25,6 +28,8 @@ for way in ways:
     damo.torch._ranks._is_warned = False
     first = damo.torch.EmbeddingBag(layer.rows, mode="sum") if way == "bag" else layer
     model = nn.Sequential(first, nn.Flatten(), nn.Linear(4, 1))
+    layer.rows.lookup([rank] if way != "score" else [])
+    weight, before = model[2].weight.detach().clone(), layer.rows.peek([rank])[0]
     if way == "ddp":
         model = nn.parallel.DistributedDataParallel(model)
     elif way == "fully_shard":
@@ -41,7 +46,9 @@ for way in ways:
                 model.train()(torch.tensor([[rank]])).sum().backward()
             ours = [str(one.message) for one in caught if "damo.torch" in str(one.message)]
             counts.append(len(ours))
-    print(way, *counts, *[f"rank {rank} of {world}" in one and "DDP" in one for one in ours])
+    moved = torch.from_numpy(layer.rows.peek([rank])[0] - before)
+    is_own = way == "score" or torch.allclose(moved, -3 * weight, atol=1e-6)
+    print(way, *counts, *[f"rank {rank} of {world}" in one and "DDP" in one for one in ours], is_own)
 print("rows", *layer.rows.peek([0, 1])[1])
 torch.distributed.destroy_process_group()
 """
@@ -69,9 +76,9 @@ class Ranks(Case):
         for rank, process in enumerate(started):
             out, errors = process.communicate(timeout=300)
             self.assertEqual(process.returncode, 0, errors)
-            trained = [f"{way} 1 1 1 True" for way in ways[1:]]
+            trained = [f"{way} 1 1 1 True True" for way in ways[1:]]
             self.assertEqual(
-                out.splitlines(), ["score 0 0 0", *trained, f"rows {rank == 0} {rank == 1}"]
+                out.splitlines(), ["score 0 0 0 True", *trained, f"rows {rank == 0} {rank == 1}"]
             )
 
     def test_one_rank_is_silent(self):
