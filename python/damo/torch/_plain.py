@@ -48,12 +48,12 @@ class Encoder:
             return _tagged("torch", str(value))
         if isinstance(value, Mapping):
             return self._mapping(value, where, functions)
-        for kind in (list, tuple, set, frozenset):
-            if isinstance(value, kind):
-                each = [
+        for sequence in (list, tuple, set, frozenset):
+            if isinstance(value, sequence):
+                parts = [
                     self.encode(one, f"{where}[{at}]", functions) for at, one in enumerate(value)
                 ]
-                return each if kind is list else _tagged(kind.__name__, each)
+                return parts if sequence is list else _tagged(sequence.__name__, parts)
         raise TypeError(
             f"damo.torch: {where} is a {type(value).__name__}, which cannot be saved; tensors, "
             "numbers, strings, bytes, None, arrays, and lists, tuples, sets and dicts of them can, "
