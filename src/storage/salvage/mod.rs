@@ -180,6 +180,8 @@ fn save(
         let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
         let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
+        // Later calls must not look as if they came before a clear.
+        let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
         core.last_number.store(last, Ordering::Release);
         storage.flush()?;
         Known { record, is_latest: wreck.documents_are_latest }
