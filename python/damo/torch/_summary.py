@@ -57,6 +57,9 @@ def summary(model: nn.Module, *, count: bool = True) -> str:
         )
     files = {layer.reader.file for _, layer in layers if isinstance(layer.reader, TableReader)}
     text.extend(f"table {file}" for file in sorted(files))
-    dense = {id(one): one for one in model.parameters() if not torch.nn.parameter.is_lazy(one)}
-    text.append(f"dense parameters: {sum(one.numel() for one in dense.values()):,}")
+    # What stands for rows is no dense parameter.
+    anchors = {id(layer.anchor) for _, layer in layers}
+    dense = [one for one in model.parameters() if id(one) not in anchors]
+    numbers = sum(one.numel() for one in dense if not torch.nn.parameter.is_lazy(one))
+    text.append(f"dense parameters: {numbers:,}")
     return "\n".join(text)
