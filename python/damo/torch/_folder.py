@@ -132,7 +132,8 @@ def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
             raise NotSupportedError(
                 f"damo.torch: {place} has version {version}; this package reads {_VERSION}"
             )
-        yield place / manifest["folder"], manifest
+        # Of whatever it says, a name in this folder.
+        yield place / Path(manifest["folder"]).name, manifest
 
 
 def _checksum(manifest: Manifest) -> int:
