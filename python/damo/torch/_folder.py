@@ -23,11 +23,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .._errors import AlreadyExistsError, CorruptionError, NotFoundError, NotSupportedError
+from .._errors import (
+    AlreadyExistsError,
+    CorruptionError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotSupportedError,
+)
 
 _VERSION = 1
 _MANIFEST = "manifest.json"
 _TOKEN = "saved-"
+_STORAGE = ".damo-lock"
+"""What every directory of a storage has."""
 _count = itertools.count()
 
 Manifest = dict[str, Any]
@@ -41,8 +49,15 @@ def place_of(path: str | os.PathLike[str]) -> Path:
 def check_free(place: Path, overwrite: bool) -> None:
     """Raises AlreadyExistsError unless a checkpoint can be saved there.
 
-    Nothing, an empty folder and, with overwrite, a checkpoint may be there.
+    Nothing, an empty folder and, with overwrite, a checkpoint may be there. Raises
+    InvalidArgumentError for a path within the directory of a storage.
     """
+    for parent in place.parents:
+        if (parent / _STORAGE).exists():
+            raise InvalidArgumentError(
+                f"damo.torch: {place} is in the directory of a storage, {parent}; a path outside "
+                "of it is needed"
+            )
     if not os.path.lexists(place) or (place.is_dir() and not any(place.iterdir())):
         return
     if not (place / _MANIFEST).is_file():
@@ -117,7 +132,8 @@ def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
             raise NotSupportedError(
                 f"damo.torch: {place} has version {version}; this package reads {_VERSION}"
             )
-        yield place / manifest["folder"], manifest
+        # Of whatever it says, a name in this folder.
+        yield place / Path(manifest["folder"]).name, manifest
 
 
 def _checksum(manifest: Manifest) -> int:

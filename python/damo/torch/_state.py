@@ -70,9 +70,11 @@ class RowsState(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Compares the rows with those of a state_dict; load_state_dict calls this.
 
-        Raises StateError. It changes nothing.
+        Raises StateError. It changes nothing. If load_state_dict was called of a module that holds
+        this one, all layers were compared before, unless a hook of torch has renamed their keys.
         """
-        _raise([found] if (found := self._compare(state)) else [])
+        if found := self._compare(state):
+            raise _error([found], "other modules may have been loaded before")
 
     def _identity(self) -> State:
         if not isinstance(self.reader, StorageReader):
@@ -130,16 +132,15 @@ class RowsState(nn.Module):
         )
 
 
-def _raise(found: list[str]) -> None:
-    if found:
-        raise StateError(
-            "damo.torch: the rows are not those of this state_dict, or of another moment, and "
-            "nothing was loaded:\n  "
-            + "\n  ".join(found)
-            + "\nLoad the rows of that moment first: damo.torch.load_checkpoint loads rows and "
-            "dense part, storage.load_from_checkpoint the rows. To load the dense part only: "
-            "with damo.torch.rows_of_any_moment(): model.load_state_dict(...)"
-        )
+def _error(found: list[str], done: str) -> StateError:
+    return StateError(
+        "damo.torch: the rows are not those of this state_dict, or of another moment, and "
+        f"{done}:\n  "
+        + "\n  ".join(found)
+        + "\nLoad the rows of that moment first: damo.torch.load_checkpoint loads rows and "
+        "dense part, storage.load_from_checkpoint the rows. To load the dense part only: "
+        "with damo.torch.rows_of_any_moment(): model.load_state_dict(...)"
+    )
 
 
 def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
@@ -150,14 +151,17 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
         if isinstance(layer, RowsState)
         and (key := f"{name}.{_KEY}" if name else _KEY) in state_dict
     }
-    _raise(
-        [f"{name or type(model).__name__}: {found}" for name, found in compared.items() if found]
-    )
+    wrong = [
+        f"{name or type(model).__name__}: {found}" for name, found in compared.items() if found
+    ]
+    if wrong:
+        raise _error(wrong, "nothing was loaded")
 
 
 # A module that holds layers has no hook that they could set: torch has copied its parameters when
 # it comes to them. So the outermost load_state_dict looks at all layers before it begins.
-_load_state_dict = nn.Module.load_state_dict
+# When this module is loaded again, torch's own is what the one from before calls.
+_load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.load_state_dict)
 
 
 @functools.wraps(_load_state_dict)
@@ -170,5 +174,5 @@ def _checked_load_state_dict(
     return _load_state_dict(self, state_dict, *arguments, **options)
 
 
-if not hasattr(_load_state_dict, "__wrapped__"):
-    setattr(nn.Module, "load_state_dict", _checked_load_state_dict)
+setattr(_checked_load_state_dict, "_damo_calls", _load_state_dict)
+setattr(nn.Module, "load_state_dict", _checked_load_state_dict)

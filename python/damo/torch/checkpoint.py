@@ -87,7 +87,8 @@ def load_checkpoint(
     Everything in a storage of the model is replaced, also the groups that the model does not use
     (Storage.load_from_checkpoint). Embeddings, layers and prefetching that are open go on with the
     rows that were loaded. While an iterator or a dump of a storage is under way, loading is a
-    damo.BusyError. The checkpoint stays as it is, and can be loaded any number of times.
+    damo.BusyError. The checkpoint stays as it is, and can be loaded any number of times. Do not
+    train meanwhile.
 
     Everything is checked before anything changes. If something fails then, the model, optimizers,
     objects and rows become what they were. If that fails, too, the error says which are in doubt.

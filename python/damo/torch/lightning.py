@@ -2,7 +2,7 @@
 
     trainer = Trainer(callbacks=[damo.torch.lightning.Rows(), ModelCheckpoint(monitor="loss")])
 
-Lightning must be installed (lightning, or pytorch_lightning), 2.0 or later.
+Lightning must be installed (lightning, or pytorch_lightning). It is tested with 2.6.
 """
 
 from __future__ import annotations

@@ -92,6 +92,9 @@ class Together(CheckpointCase):
             self.assert_fails(FileExistsError, [name], trainer.save, self.path(name))
         with open(self.path("full/file")) as file:
             self.assertEqual(file.read(), "precious")
+        for name in ("first 0/new", "first 1/journal/new"):
+            self.assert_fails(ValueError, ["a path outside"], trainer.save, self.path(name))
+            self.assertFalse(os.path.exists(self.path(name)))
 
     def test_the_rows_can_be_opened(self):
         trainer = self.trainer().train(2)

@@ -17,8 +17,8 @@ README = pathlib.Path(__file__).resolve().parents[3] / "python" / "README.md"
 class Examples(Case):
     def program(self, name):
         """A program of the page, and what it prints."""
-        found = re.search(rf"```python {name}\n(.*?)```\n```text\n(.*?)```", README.read_text(), re.S)
-        return found.groups()
+        block = rf"```python {name}\n(.*?)```\n```text\n(.*?)```"
+        return re.search(block, README.read_text(), re.DOTALL).groups()
 
     def assert_prints(self, name, **environment):
         program, expected = self.program(name)

@@ -203,3 +203,21 @@ class Moments(Stateful):
         )
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         self.assertEqual((missing, unexpected), (["1._extra_state"], []))
+
+    def test_keys_that_a_hook_renames_are_compared_when_torch_comes_to_them(self):
+        class Old(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.model = model
+                self._register_load_state_dict_pre_hook(self.rename)
+
+            def rename(self, state, prefix, *_):
+                for name in [name for name in state if name.startswith(f"{prefix}old.")]:
+                    state[f"{prefix}model.{name[len(prefix) + 4:]}"] = state.pop(name)
+
+        old = Old(self.model)
+        state = {f"old.{name}": value for name, value in self.saved().items()}
+        old.load_state_dict(state)
+        train(self.users, 1)
+        words = ["step 3", "step 4", "may have been loaded"]
+        self.assert_fails(damo.torch.StateError, words, old.load_state_dict, state)
