@@ -166,8 +166,7 @@ class _Lookup(torch.autograd.Function):
             return gradients.show([(ids, gradient)]), None, None, None, None
         if not is_accumulated:
             return None, None, None, None, None
-        if ctx.found is None or ids.numel():
-            passes.task(ctx.step).hand_over(id(gradients), ids, gradient)
+        passes.task(ctx.step).hand_over(id(gradients), ids, gradient)
         # Without a gradient torch leaves the anchor's as it is.
         return gradients.show([]) if gradients.has_other_hooks() else None, None, None, None, None
 

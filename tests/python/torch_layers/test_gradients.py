@@ -167,12 +167,12 @@ class Looking(Rows):
         self.table.requires_grad_(False)
         self.assertFalse(self.table(ids([1])).requires_grad)
         self.table.requires_grad_(True)
-        # Nothing to train is no step.
+        # A pass is a step of the group, as in training, whatever rows it has.
         self.table(ids([8, 9])).sum().backward()
-        self.assertEqual((self.step, len(self.table.rows)), (1, 2))
+        self.assertEqual((self.step, len(self.table.rows)), (2, 2))
         bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum").eval()
         bag(ids([[1, 9]])).sum().backward()
-        self.assertEqual((self.step, len(self.table.rows), self.weights(1)), (2, 2, [-3]))
+        self.assertEqual((self.step, len(self.table.rows), self.weights(1)), (3, 2, [-3]))
 
 
 class Hooks(Rows):
