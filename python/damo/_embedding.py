@@ -150,7 +150,7 @@ class Embedding(Handle):
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
-    def sum_gradients(self, keys: Any, gradients: np.ndarray) -> GradientSums:
+    def sum_gradients(self, keys: Any, gradients: Any) -> GradientSums:
         """What apply_gradients would step with: each key once, without padding, and the sum of its gradients.
 
         With duplicates "mean" it is their mean. gradients: as of apply_gradients, and refused as there. For the norm of
@@ -158,6 +158,7 @@ class Embedding(Handle):
         unspecified. To clip: sums *= limit / norm if norm > limit, then apply_gradients(keys, sums).
         """
         numbers = _arrays.keys(keys)
+        gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
         # The system gives memory to what is written, so room that is not needed costs nothing.
         summed_keys = np.empty(numbers.size, np.int64)

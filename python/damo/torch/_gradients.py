@@ -157,6 +157,10 @@ class _Lookup(torch.autograd.Function):
         ids, gradients = ctx.ids, ctx.gradients
         if ids._version != ctx.version:
             raise RuntimeError("damo.torch: ids were modified by an inplace operation between forward and backward")
+        try:
+            gradient.data_ptr()
+        except RuntimeError:
+            raise RuntimeError("damo.torch: rows have no batched gradients (is_grads_batched, vmap)") from None
         gradient = gradient.to(torch.float32).contiguous()
         if ctx.found is not None:
             ids, gradient = ids[ctx.found], gradient[ctx.found]

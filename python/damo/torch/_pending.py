@@ -95,6 +95,8 @@ class Pending:
         self._shown_in: torch.Tensor | None = None
         self._factor = 1.0
         """What they were multiplied with since the last were taken."""
+        self.has_taken = False
+        """Whether a pass has left gradients since a step or an optimizer's zero_grad."""
         self._is_finite = True
         self._is_spoiled = False
 
@@ -102,7 +104,7 @@ class Pending:
         """Adds the gradients of a backward pass. Copies: the tensors are torch's, and may be reused after it."""
         with self.lock:
             self.notice()
-            self.anchor, self._factor = anchor, 1.0
+            self.anchor, self._factor, self.has_taken = anchor, 1.0, True
             pairs = [*self._pairs, *pairs]
             try:
                 sums = summed(self.rows, pairs)
@@ -211,5 +213,6 @@ class Pending:
         """Nothing is pending any more."""
         with self.lock:
             self._forget()
+            self.has_taken = False
             if self.anchor is not None:
                 self.anchor.grad = None

@@ -40,9 +40,16 @@ class RowGroup:
         return all(gradients.pending.is_finite for gradients in self.all)
 
     def check(self) -> None:
-        """Raises RuntimeError when the anchors' gradients were changed in a way that rows' cannot be."""
-        for gradients in self.all:
-            gradients.pending.check()
+        """Raises RuntimeError when the anchors, or their gradients, were changed in a way that rows' cannot be."""
+        for layer, gradients in zip(self.layers, self.all):
+            pending = gradients.pending
+            if pending.has_taken and layer.anchor is not pending.anchor:
+                raise RuntimeError(
+                    f"damo.torch: the anchor of {self.rows!r} is another parameter than in the forward pass, as "
+                    "fully_shard makes it, so that zero_grad and clipping would not reach its rows. Shard without it: "
+                    "ignored_params={layer.anchor, ...}; or call optimizer.zero_grad() after replacing parameters"
+                )
+            pending.check()
 
     def check_finite(self) -> None:
         """As check, and ValueError, which names the key, for gradients that are not finite."""

@@ -116,6 +116,20 @@ class Looking(Rows):
         self.assert_fails(RuntimeError, ["unused"], torch.autograd.grad, out, [self.table.anchor, unused])
         self.assertEqual(self.step, 0)
 
+    def test_batched_gradients_are_refused(self):
+        out = self.table(ids([1]))
+        batched = torch.eye(4).view(4, 1, 4)
+        self.assert_fails(
+            RuntimeError,
+            ["batched"],
+            torch.autograd.grad,
+            out,
+            [self.table.anchor],
+            batched,
+            is_grads_batched=True,
+        )
+        self.assertEqual(self.step, 0)
+
     def test_inputs_of_backward(self):
         def out():
             return (self.table(ids([1])) * self.weight).sum()

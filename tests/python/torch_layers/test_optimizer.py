@@ -314,3 +314,14 @@ class Groups(Pair):
             ours(torch.tensor([1])).sum().backward()
             self.assertEqual((ours.table.rows.step, ours.table.anchor.grad), (1, None))
 
+    def test_an_anchor_that_is_replaced_is_noticed(self):
+        ours, _, optimizer, _ = self.made()
+        loss_of(ours, 1).backward()
+        ours.table.anchor = nn.Parameter(torch.zeros(64, 64))  # As fully_shard does.
+        self.assert_fails(RuntimeError, ["fully_shard", "ignored_params"], optimizer.step)
+        self.assertEqual(ours.table.rows.step, 0)
+        optimizer.zero_grad()
+        optimizer.step()
+        loss_of(ours, 1).backward()
+        optimizer.step()
+        self.assertEqual(ours.table.rows.step, 1)
