@@ -20,10 +20,12 @@
 - Storages stay in the process that opened them: a DataLoader's workers prepare ids, and must not hold a model.
 """
 
+from ._conversion import Conversion
 from ._state import StateError, rows_of_any_moment
 from ._summary import summary
 from .bag import EmbeddingBag
 from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
+from .convert import convert
 from .embedding import Embedding
 from .joint import Optimizer, dense_parameters
 from .optimizer import SparseOptimizer
@@ -31,12 +33,14 @@ from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
 
 __all__ = [
+    "Conversion",
     "Embedding",
     "EmbeddingBag",
     "Optimizer",
     "Prefetch",
     "SparseOptimizer",
     "StateError",
+    "convert",
     "dense_parameters",
     "load_checkpoint",
     "load_for_serving",
