@@ -118,7 +118,10 @@ class Gradients:
             return Change(0.0 if self.are_collected else 1.0)
         if not bool(shown.isfinite().all()):  # Refused where it is applied.
             return Change()
-        done = change(shown, after.detach() if before is None else after.detach() - before)
+        added, rounded = after.detach(), 0.0
+        if before is not None:
+            added, rounded = added - before, float(before.abs().max())
+        done = change(shown, added, rounded)
         if done is None:
             raise RuntimeError(
                 f"damo.torch: a hook has changed the gradient of the anchor of {self.rows!r}. It stands for the gradients of "

@@ -57,8 +57,11 @@ def infinity(like: torch.Tensor) -> torch.Tensor:
     return shown
 
 
-def change(shown: torch.Tensor, seen: torch.Tensor) -> Change | None:
-    """What has made seen of shown; None when it is nothing that can be done to rows."""
+def change(shown: torch.Tensor, seen: torch.Tensor, rounded: float = 0.0) -> Change | None:
+    """What has made seen of shown; None when it is nothing that can be done to rows.
+
+    rounded: the largest number that both were rounded with, if larger than theirs.
+    """
     if seen.shape != shown.shape or seen.layout != torch.strided:
         return None
     before, after = (some.detach().reshape(-1).to(device="cpu", dtype=torch.float64) for some in (shown, seen))
@@ -68,13 +71,14 @@ def change(shown: torch.Tensor, seen: torch.Tensor) -> Change | None:
         return None
     # Rounded once for each time that somebody has changed it.
     tolerance = 8 * torch.finfo(shown.dtype).eps
+    least = tolerance * rounded
     factor = _factor(before, after)
-    if _are_close(after, before * factor, tolerance):
+    if _are_close(after, before * factor, tolerance, least):
         return Change(factor)
     bound = float(after.abs().max())
-    inside = after.abs() < bound * (1 - tolerance)
+    inside = after.abs() < bound * (1 - tolerance) - least
     factor = _factor(before[inside], after[inside])
-    return Change(factor, bound) if _are_close(after, (before * factor).clamp(-bound, bound), tolerance) else None
+    return Change(factor, bound) if _are_close(after, (before * factor).clamp(-bound, bound), tolerance, least) else None
 
 
 def _factor(before: torch.Tensor, after: torch.Tensor) -> float:
@@ -82,5 +86,5 @@ def _factor(before: torch.Tensor, after: torch.Tensor) -> float:
     return float(after.dot(before)) / squares if squares else 1.0
 
 
-def _are_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+def _are_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float, least: float) -> bool:
+    return bool((found - expected).abs().max() <= max(tolerance * float(expected.abs().max()), least))

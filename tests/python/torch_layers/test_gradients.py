@@ -211,6 +211,18 @@ class Hooks(Rows):
             self.assertEqual((table.rows.peek(1)[0][0], table.rows.step), (expected, 1))
         close(torch.tensor(seen[0]), torch.tensor((4 * 4.0 + 4.0) ** 0.5))
 
+    def test_hooks_while_gradients_add_up(self):
+        table = self.layer(initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0), storage=self.storage("adds up"))
+        optimizer = damo.torch.SparseOptimizer(table)
+        table.anchor.register_hook(lambda gradient: gradient * 0.5)
+        total = torch.zeros(2, 4)
+        for factor in (1e4, 0.3, 0.7, 1e-3):
+            gradient = factor * torch.randn(2, 4)
+            (table(ids([1, 2])) * gradient).sum().backward()
+            total += gradient * 0.5
+        optimizer.step()
+        close(-torch.from_numpy(table.rows.peek([1, 2])[0]) / 1e4, total / 1e4, 1e-6)
+
     def test_hooks_that_do_something_else_are_refused(self):
         self.table.anchor.register_hook(lambda gradient: gradient + 1)
         self.assert_fails(RuntimeError, ["hook", "clamped"], self.table(ids([1])).sum().backward)
