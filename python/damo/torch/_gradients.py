@@ -39,6 +39,7 @@ class Gradients:
         """Optimizers that collect them."""
         self.pending = Pending(rows)
         self._anchor: torch.Tensor | None = None
+        self._hook: Any = None
         self._version = 0
         self.node: Any = None
         """torch's, that accumulates the anchor's gradient."""
@@ -50,11 +51,18 @@ class Gradients:
     def attach(self, anchor: torch.Tensor) -> None:
         """Makes anchor the parameter that stands for the rows. First of all, since hooks are called in their order."""
         ours = weakref.ref(self)
-        self._anchor, self._version = anchor, -1
-        anchor.register_hook(lambda gradient: _before(ours(), gradient))
+        if self._hook is not None:
+            self._hook.remove()
+        self._anchor, self._version, self.pending.anchor = anchor, -1, anchor if self.pending.anchor is None else self.pending.anchor
+        self._hook = anchor.register_hook(lambda gradient: _before(ours(), gradient))
 
     def watch(self, anchor: torch.Tensor) -> None:
         """Has torch call this when it accumulates the anchor's gradient. The anchor is zero afterwards."""
+        if not isinstance(anchor, torch.nn.Parameter):
+            raise RuntimeError(
+                f"damo.torch: functional_call cannot give other rows to a layer of {self.rows!r}: they are in a storage; "
+                "leave its anchor out, or detach it"
+            )
         if anchor is not self._anchor:
             self.attach(anchor)
         # Another dtype or device makes another node.
@@ -83,7 +91,7 @@ class Gradients:
             sums = summed(self.rows, pairs)
         except InvalidArgumentError:
             return infinity(self._anchor)
-        return show(sums.gradients, self._anchor, sums.norm, sums.largest)
+        return show(sums.gradients, self._anchor, sums.norm, sums.largest, sums.seed)
 
     def before(self, gradient: torch.Tensor) -> torch.Tensor | None:
         """Shows hooks what stands for the gradients of rows, in place of gradient."""
@@ -103,6 +111,8 @@ class Gradients:
         anchor = self._anchor
         assert anchor is not None
         pairs, shown = task.take(id(self)), task.take_shown(id(self))
+        if not anchor.requires_grad:  # Frozen since the forward pass.
+            return
         if shown is not None:
             pairs = changed(self.rows, pairs, self._changed_by_hooks(anchor, *shown))
         if not self.are_collected:
@@ -150,7 +160,7 @@ class _Lookup(torch.autograd.Function):
         # So that torch says when its graph is gone. Hooks may give back anything for what is saved.
         ctx.save_for_backward(ids)
         ctx.ids, ctx.version = ids, ids._version
-        ctx.gradients, ctx.found, ctx.step = gradients, read.found, step
+        ctx.gradients, ctx.found, ctx.step, ctx.node = gradients, read.found, step, gradients.node
         return read.weights
 
     @staticmethod
@@ -168,7 +178,7 @@ class _Lookup(torch.autograd.Function):
         if ctx.found is not None:
             ids, gradient = ids[ctx.found], gradient[ctx.found]
         try:
-            is_accumulated = torch._C._will_engine_execute_node(gradients.node)
+            is_accumulated = torch._C._will_engine_execute_node(ctx.node)
         except RuntimeError:  # torch.autograd.grad asks for the gradient of the anchor.
             return gradients.show([(ids, gradient)]), None, None, None, None
         if not is_accumulated:

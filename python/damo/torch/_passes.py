@@ -51,6 +51,11 @@ def _call_at_end(function: Callable[[], None]) -> bool:
     return True
 
 
+def call_last(function: Callable[[], None]) -> None:
+    """As _call_at_end, after what others have had called."""
+    _call_at_end(lambda: None if _call_at_end(function) else function())
+
+
 def is_under_way() -> bool:
     """Whether this is called in a backward pass."""
     number = _graph_task()
@@ -58,14 +63,39 @@ def is_under_way() -> bool:
     return _call_at_end(lambda: None) if number is None else number != -1
 
 
-class Step:
-    """Gradients that are applied when the outermost backward pass ends, each group's in one step.
+class _Token:
+    """Only what torch is to call at the end of a pass has it: it is gone when the pass is over, or has failed."""
 
-    torch alone keeps it, as what is to be called at the end: one whose pass fails is forgotten.
-    """
+
+class _UntilEnd:
+    """Something of one backward pass. A kept exception may keep this, but not what tells that the pass is over."""
 
     def __init__(self) -> None:
-        self.has_ended = False
+        self._token: weakref.ref[_Token] | None = None
+
+    def begin(self) -> bool:
+        """Has the pass that this is called in call end when it ends well. False outside of one."""
+        token = _Token()
+        self._token = weakref.ref(token)
+
+        def end(_token: _Token = token) -> None:
+            self.end()
+
+        return _call_at_end(end)
+
+    @property
+    def is_over(self) -> bool:
+        return self._token is None or self._token() is None
+
+    def end(self) -> None:
+        raise NotImplementedError
+
+
+class Step(_UntilEnd):
+    """Gradients that are applied when the outermost backward pass ends, each group's in one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._taken: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
         self._lock = threading.Lock()
 
@@ -74,7 +104,6 @@ class Step:
             self._taken.setdefault(group_of(rows), (rows, []))[1].extend(pairs)
 
     def end(self) -> None:
-        self.has_ended = True
         taken, self._taken = list(self._taken.values()), {}
         # Those that will be refused first, so that they are before anything has changed.
         taken.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
@@ -83,10 +112,11 @@ class Step:
                 apply(rows, pairs)
 
 
-class Task:
+class Task(_UntilEnd):
     """One backward pass: what layers have handed over in it. A step may be of several, one inside another."""
 
     def __init__(self, step: Step) -> None:
+        super().__init__()
         self.step = step
         self._handed: dict[int, Pairs] = {}
         self._shown: dict[int, tuple[torch.Tensor | None, torch.Tensor]] = {}
@@ -134,9 +164,9 @@ class Passes:
             return None
         known = getattr(self._local, "step", None)
         step = known and known()
-        if step is None or step.has_ended:
+        if step is None or step.is_over:
             step = Step()
-            _call_at_end(step.end)
+            step.begin()
             self._local.step = weakref.ref(step)
         return step
 
@@ -146,22 +176,25 @@ class Passes:
         number = threading.get_ident() if number is None else number
         with self._lock:
             task = self._tasks.get(number)
-            if task is None:
-                step = begun if begun is not None and not begun.has_ended else self.step()
+            if task is None or task.is_over:
+                step = begun if begun is not None and not begun.is_over else self.step()
                 if step is None:
                     raise RuntimeError("damo.torch: gradients of rows came outside of a backward pass")
                 task = self._tasks[number] = Task(step)
-                _call_at_end(task.end)
+                task.begin()
         return task
 
     def of(self, reader: int) -> list[Task]:
         """The tasks whose gradients for a reader are whole now, when torch accumulates them."""
         number = _graph_task()
         with self._lock:
+            task = self._tasks.get(threading.get_ident() if number is None else number)
+            if task is not None and not task.is_over:
+                return [task]
             if number is not None:
-                task = self._tasks.get(number)
-                return [] if task is None else [task]
-            return [task for task in self._tasks.values() if task.peek(reader)]
+                return []
+            # Where passes have no numbers, another thread may accumulate what is on a GPU.
+            return [task for task in self._tasks.values() if not task.is_over and task.peek(reader)]
 
 
 passes = Passes()

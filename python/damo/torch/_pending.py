@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
+import weakref
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,8 @@ import torch
 from .. import _c_api
 from .._embedding import Embedding
 from .._errors import InvalidArgumentError
-from ._passes import Pairs
-from ._shown import Change, change, infinity, show
+from ._passes import Pairs, call_last
+from ._shown import Change, change, infinity, least, show
 
 
 @dataclass
@@ -29,6 +30,11 @@ class Sums:
     """The 2-norm of all of them."""
     largest: float
     """The largest absolute value."""
+
+    @property
+    def seed(self) -> int:
+        """A number of the ids."""
+        return (int(self.ids.sum()) * 0x9E3779B97F4A7C15 + self.ids.numel()) % 2**63
 
     @property
     def pairs(self) -> Pairs:
@@ -81,11 +87,12 @@ class Given:
 
 
 class Pending:
-    """Of one layer. peers are those of all layers on its group that one optimizer has: their gradients are one step's."""
+    """Of one layer. peers are those of other layers on its group that one optimizer has: their gradients are one step's."""
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
-        self.peers: list[Pending] = [self]
+        self.peers: list[weakref.ref[Pending]] = []
+        """Others; weak, so that nothing keeps the rows' storage."""
         self.lock = threading.RLock()
         """Shared with the peers."""
         self.anchor: torch.Tensor | None = None
@@ -125,19 +132,30 @@ class Pending:
 
     def _show(self, sums: Sums) -> None:
         if not _are_alone():
-            self._set_shown(torch.zeros_like(self._anchor()))
+            self._set_shown(least(self._anchor()))
+            # DistributedDataParallel writes what it has averaged at the end of a pass.
+            call_last(self._show_again)
             return
-        waiting = [peer for peer in self.peers if peer._pairs]
+        peers = [peer for peer in (ref() for ref in self.peers) if peer is not None and peer is not self]
+        for peer in peers:
+            peer.notice()
+        waiting = [self, *(peer for peer in peers if peer._pairs)]
         if waiting == [self] or not all(peer._is_finite for peer in waiting):
-            self._set_shown(show(sums.gradients, self._anchor(), sums.norm, sums.largest))
+            self._set_shown(show(sums.gradients, self._anchor(), sums.norm, sums.largest, sums.seed))
             return
         # All together have the norm of the whole.
         squares = [summed(peer.rows, peer._pairs).norm ** 2 for peer in waiting]
         parts = sum(squares)
         sums = summed(self.rows, [pair for peer in waiting for pair in peer._pairs])
-        for peer, square in zip(waiting, squares):
+        for number, (peer, square) in enumerate(zip(waiting, squares)):
             share = (square / parts) ** 0.5 if parts else 1.0
-            peer._set_shown(show(None, peer._anchor(), sums.norm * share, sums.largest))
+            shown = show(None, peer._anchor(), sums.norm * share, sums.largest, sums.seed + number)
+            peer._set_shown(shown)
+
+    def _show_again(self) -> None:
+        with self.lock:
+            if self._shown is not None:
+                self._set_shown(self._shown)
 
     def _anchor(self) -> torch.Tensor:
         assert self.anchor is not None
@@ -153,7 +171,7 @@ class Pending:
             if self._shown is None:
                 return
             seen = self._anchor().grad
-            if seen is None or _are_alone() and self._is_zeroed(seen):
+            if seen is None or self._is_zeroed(seen):
                 self._forget()
                 return
             done = change(self._shown, seen)
@@ -173,7 +191,11 @@ class Pending:
         """Raises RuntimeError when something was done to the anchor's gradient that cannot be done to rows."""
         with self.lock:
             self.notice()
-            if self._is_spoiled and self._is_finite:
+            if self._shown is None and self.anchor is not None and self.anchor.grad is not None:
+                self._is_spoiled = bool(self.anchor.grad.any())
+            grad = None if self.anchor is None else self.anchor.grad
+            # Of gradients that are not finite the rows' own refusal names the key.
+            if self._is_spoiled and (self._is_finite or grad is None or bool(grad.isfinite().all())):
                 raise RuntimeError(
                     f"damo.torch: the gradient of the anchor of {self.rows!r} was changed. It stands for the gradients of rows: "
                     "it may be multiplied by a number, clamped (clip_grad_norm_, clip_grad_value_, GradScaler do so) and "
@@ -193,7 +215,12 @@ class Pending:
         """
         with self.lock:
             self.notice()
-            is_divided = scale == 1.0 or self._factor * scale <= 1.001
+            is_divided = scale == 1.0 or abs(self._factor * scale - 1.0) < 1e-4
+            if not is_divided and self._factor != 1.0:
+                raise RuntimeError(
+                    f"damo.torch: gradients of {self.rows!r} were clipped or scaled before a GradScaler had divided them by its "
+                    "scale; call scaler.unscale_(optimizer) first"
+                )
             given = Given(self._pairs, 1.0 if is_divided else 1.0 / scale)
             if not keeps:
                 self.drop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Iterable
 
 import torch
@@ -26,10 +27,10 @@ class RowGroup:
 
     def collect(self) -> None:
         """From now on gradients wait."""
-        peers = [gradients.pending for gradients in self.all]
+        peers = [weakref.ref(gradients.pending) for gradients in self.all]
         for gradients in self.all:
             gradients.collectors += 1
-            gradients.pending.peers, gradients.pending.lock = peers, peers[0].lock
+            gradients.pending.peers, gradients.pending.lock = peers, self.all[0].pending.lock
 
     @property
     def anchors(self) -> list[torch.Tensor]:
@@ -90,9 +91,11 @@ def step_rows(groups: list[RowGroup], rates: list[float], scale: float = 1.0, ke
     """
     for group in groups:
         group.check()
+        group.rows._use()  # An error of a storage that is closed, before another one has changed.
     steps = [(group, rate, group.give(scale, keeps)) for group, rate in zip(groups, rates)]
     # Those that will be refused first, so that they are before anything has changed.
     steps.sort(key=lambda step: all(is_finite(sums) for some in step[2] for _, sums in some.pairs))
+    done: list[RowGroup] = []
     while steps:
         group, rate, given = steps.pop(0)
         try:
@@ -100,7 +103,11 @@ def step_rows(groups: list[RowGroup], rates: list[float], scale: float = 1.0, ke
         except Exception:
             for group, _, given in () if keeps else [(group, rate, given), *steps]:
                 group.take_back(given)
+            # Another try is for the others alone.
+            for group in done:
+                group.drop()
             raise
+        done.append(group)
 
 
 def release(all: list[Gradients]) -> None:
@@ -109,7 +116,7 @@ def release(all: list[Gradients]) -> None:
         gradients.collectors -= 1
         if not gradients.collectors:
             gradients.pending.drop()
-            gradients.pending.peers = [gradients.pending]
+            gradients.pending.peers = []
 
 
 def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:

@@ -40,6 +40,8 @@ class Optimizer(torch.optim.Optimizer):
                 f"damo.torch: dense must be a torch.optim.Optimizer of the dense part, not {type(dense).__name__}"
             )
         layers = layers_of(model, "Optimizer")
+        if any(group.get("maximize") for group in dense.param_groups):
+            raise ValueError("damo.torch: maximize=True is not for rows, which go down; negate the loss")
         _take_out(dense, layers)
         self.dense = dense
         self._rows = row_groups(layers)
@@ -52,29 +54,46 @@ class Optimizer(torch.optim.Optimizer):
             }
             for group in self._rows
         ]
+        self._row_groups: list[dict[str, Any]] = []
         self._is_made = False
-        super().__init__(groups, dict(dense.defaults))
+        # OneCycleLR drives these in every group; those of rows are their optimizer's own.
+        driven = {name: value for name, value in dense.defaults.items() if name in ("betas", "momentum")}
+        super().__init__(groups, driven)
         self._is_made = True
-        self._row_groups = self.param_groups
-        self._share()
+        self.defaults = dict(dense.defaults)
         # Also when nobody refers to this any more: its layers would collect for ever, and not train.
         self._release = weakref.finalize(self, release, [one for group in self._rows for one in group.all])
         self._release.atexit = False
         for group in self._rows:
             group.collect()
 
-    def _share(self) -> None:
-        """What is dense's is this one's: schedules and trainers look at either."""
-        self.param_groups = [*self.dense.param_groups, *self._row_groups]
-        self.state = self.dense.state
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """dense's, themselves, and those of rows."""
+        return [*self.dense.param_groups, *self._row_groups] if self._is_made else self._row_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        if not self._is_made:
+            self._row_groups = groups
+
+    @property
+    def state(self) -> Any:
+        """dense's. That of rows is in their storage."""
+        return self.dense.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        pass
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both, or of neither when gradients of rows are refused: ValueError for one that is not finite.
 
         With a closure dense calls it, LBFGS many times, and rows are stepped by the gradients of its last call.
         """
-        self._check()
+        self._check_groups()
         if closure is None:
+            self._check()
             self._step_rows()
             return self.dense.step()
 
@@ -100,12 +119,18 @@ class Optimizer(torch.optim.Optimizer):
                 )
             return self._step(closure)
 
-    def _check(self) -> None:
+    def _check_groups(self) -> None:
         for group, rows in zip(self._row_groups, self._rows):
             if group["weight_decay"]:
                 raise ValueError(
                     f"damo.torch: the param_group of {rows.rows!r} has weight_decay {group['weight_decay']}; {_WHOSE}"
                 )
+        for group in self.param_groups:
+            if group.get("maximize"):
+                raise ValueError("damo.torch: maximize=True is not for rows, which go down; negate the loss")
+
+    def _check(self) -> None:
+        for rows in self._rows:
             rows.check_finite()
 
     def _step_rows(self) -> None:
@@ -123,7 +148,6 @@ class Optimizer(torch.optim.Optimizer):
             super().add_param_group(param_group)
             return
         self.dense.add_param_group(param_group)
-        self._share()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: dense's state, and param_groups in their order. Rows have theirs in the storage's checkpoints."""
@@ -150,7 +174,6 @@ class Optimizer(torch.optim.Optimizer):
         self.dense.load_state_dict({**state_dict, "param_groups": groups[: len(self.dense.param_groups)]})
         for group, saved in zip(self._row_groups, rows):
             group.update({key: copy.deepcopy(value) for key, value in saved.items() if key != "params"})
-        self._share()
 
     def __reduce__(self) -> str:
         raise TypeError("damo.torch: an Optimizer cannot be pickled or copied; its state_dict can")
