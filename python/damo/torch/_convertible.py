@@ -11,9 +11,10 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
-_OWN = set(vars(nn.Embedding(1, 1))) | set(vars(nn.EmbeddingBag(1, 1)))
+# With weights that are given: others would be drawn, and change what is drawn afterwards.
+_ONE = torch.zeros(1, 1, device="cpu")
+_OWN = {name for kind in (nn.Embedding, nn.EmbeddingBag) for name in vars(kind(1, 1, _weight=_ONE))}
 """Attributes that every nn.Embedding or nn.EmbeddingBag has."""
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -81,8 +82,12 @@ def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
         return f"it is a subclass of nn.{base}, whose own code would be lost"
     if "forward" in vars(module):
         return "its forward was replaced"
-    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+    if _has_hooks(module):
         return "it has hooks, which would be lost; add them afterwards, to damo's layer"
+    if type(weight) is not nn.Parameter:
+        return f"its weight is a {type(weight).__name__}; convert it before it is wrapped"
+    if _has_hooks(weight):
+        return "its weight has hooks, which would be lost"
     if module.max_norm is not None:
         return f"max_norm={module.max_norm}: damo does not renormalise rows"
     if module.scale_grad_by_freq:
@@ -99,6 +104,11 @@ def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
             f"first: with torch.no_grad(): layer.weight[{padding}] = 0"
         )
     return None
+
+
+def _has_hooks(owner: nn.Module | torch.Tensor) -> bool:
+    names = {*vars(owner), "_backward_hooks", "_post_accumulate_grad_hooks"}
+    return any(name.endswith("_hooks") and getattr(owner, name, None) for name in names)
 
 
 def _tied(model: nn.Module, one: Found) -> str | None:
@@ -147,5 +157,5 @@ def _plain(name: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
                 yield from walk(f"{place}[{key!r}]", item, depth - 1)
 
     for attribute, value in vars(module).items():
-        if attribute not in ("_parameters", "_buffers", "_modules") and attribute not in _HOOKS:
+        if attribute not in ("_parameters", "_buffers", "_modules"):
             yield from walk(f"{name}.{attribute}" if name else attribute, value, 4)

@@ -1,5 +1,8 @@
 """convert keeps what the layers computed, and their options; what it says, and which it takes."""
 
+import unittest
+import warnings
+
 # Before the others: without torch it skips this file.
 from support import Case, close, torch  # isort: skip
 
@@ -143,6 +146,41 @@ class Converting(Case):
             model, storage=self.storage("given"), initializer=lambda name, _: damo.Constant(7.0)
         )
         self.assertEqual(model["a"](torch.tensor([9])).tolist(), [[7.0, 7.0]])
+
+    def test_nothing_is_drawn(self):
+        model = Model()
+        before = torch.get_rng_state()
+        self.convert(model)
+        self.assertTrue(torch.equal(torch.get_rng_state(), before))
+
+    def test_the_smallest_tables(self):
+        tables = {
+            "none": nn.Embedding(0, 2),
+            "padding": nn.Embedding(1, 2, padding_idx=0),
+            "one": nn.Embedding(1, 1),
+        }
+        model = nn.ModuleDict(tables)
+        report = self.convert(model)
+        self.assertEqual([one.bytes for one in report.layers], [0, 0, 4])
+        self.assertEqual(model["padding"](torch.tensor([0])).tolist(), [[0, 0]])
+        self.assertTrue(torch.equal(model["one"](torch.tensor([0])), tables["one"].weight))
+
+    @unittest.skipUnless(hasattr(torch, "compile"), "torch.compile needs torch 2.0")
+    def test_a_compiled_model(self):
+        warned = warnings.catch_warnings()
+        warned.__enter__()
+        self.addCleanup(warned.__exit__, None, None, None)
+        # The compiler's own, where it looks at tensors at a graph break.
+        warnings.filterwarnings("ignore", "The .grad attribute", UserWarning)
+        model = Model()
+        compiled = torch.compile(model, backend="eager")
+        inputs = batch()
+        before = compiled(*inputs).detach()
+        self.convert(compiled, prefix="compiled.")
+        self.assertIsInstance(model.user, damo.torch.Embedding)
+        close(compiled(*inputs).detach(), before)
+        compiled(*inputs).sum().backward()
+        self.assertEqual(model.user.rows.step, 1)
 
     def test_rules(self):
         chosen = {

@@ -58,12 +58,31 @@ class Refusing(Case):
             "register_forward_hook",
             "register_forward_pre_hook",
             "register_full_backward_hook",
+            "_register_state_dict_hook",
         ):
             with self.subTest(add):
                 self.table = self.storage(add)
                 model = pair(nn.Embedding(4, 2))
                 getattr(model["a"], add)(lambda *_: None)
                 self.assert_left(model, "hooks")
+
+    def test_hooks_of_weights(self):
+        for add in ("register_hook", "register_post_accumulate_grad_hook"):
+            model = pair(nn.Embedding(4, 2))
+            if not hasattr(model["a"].weight, add):
+                continue  # torch 1.13 has the first only.
+            with self.subTest(add):
+                self.table = self.storage(add)
+                getattr(model["a"].weight, add)(lambda _: None)
+                self.assert_left(model, "weight has hooks")
+
+    def test_weights_of_another_kind(self):
+        class Sharded(nn.Parameter):
+            pass
+
+        model = pair(nn.Embedding(4, 2))
+        model["a"].weight = Sharded(torch.zeros(4, 2))
+        self.assert_left(model, "Sharded")
 
     def test_a_forward_of_its_own(self):
         model = pair(nn.Embedding(4, 2))
