@@ -107,7 +107,7 @@ def train(log, storage, folder, learner, rate, rows, clip):
 
 
 def sgd(log, storage, folder):
-    return train(log, storage, folder, "sgd", 0.5, damo.SGD(0.5), 0.1)
+    return train(log, storage, folder, "sgd", 0.2, damo.SGD(0.2), 0.1)
 
 
 def adam(log, storage, folder):

@@ -103,6 +103,36 @@ class RowwiseAdagrad(torch.optim.Optimizer):
                 weight.index_add_(0, rows, -steps)
 
 
+class RowAdam(torch.optim.Optimizer):
+    """Adam with a count of steps for each row, as damo's. Sparse gradients only."""
+
+    def __init__(self, parameters, lr, betas=(0.9, 0.999), eps=1e-8):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self.step_rows(weight, group["lr"], *group["betas"], group["eps"])
+
+    def step_rows(self, weight, lr, beta1, beta2, eps):
+        gradient = weight.grad.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+        state = self.state[weight]
+        if not state:
+            state.update(
+                steps=torch.zeros(len(weight), 1),
+                mean=torch.zeros_like(weight),
+                square=torch.zeros_like(weight),
+            )
+        state["steps"][rows] += 1
+        state["mean"][rows] = state["mean"][rows].lerp(values, 1 - beta1)
+        state["square"][rows] = state["square"][rows].lerp(values.square(), 1 - beta2)
+        mean = state["mean"][rows] / (1 - beta1 ** state["steps"][rows])
+        square = state["square"][rows] / (1 - beta2 ** state["steps"][rows])
+        weight.index_add_(0, rows, -lr * mean / (square.sqrt() + eps))
+
+
 def tensors(log, part):
     return tuple(torch.from_numpy(values) for values in log.parts[part])
 
@@ -207,7 +237,7 @@ def again(log, storage):
     return model, damo.torch.Optimizer(optimizer, model)  # damo
 
 
-def sparse_adam(log, storage, folder):
+def adam(log, storage, make_sparse):
     if storage:
         model, optimizer = made(
             FM, log, storage, lambda p: torch.optim.Adam(p, 0.01), damo.Adam(0.01)
@@ -216,10 +246,18 @@ def sparse_adam(log, storage, folder):
     else:
         model = FM(log.sizes, sparse=True)
         rows = [model.weights.weight, model.factors.weight]
-        optimizers = [torch.optim.SparseAdam(rows, 0.01), torch.optim.Adam([model.bias], 0.01)]
+        optimizers = [make_sparse(rows, 0.01), torch.optim.Adam([model.bias], 0.01)]
     for number in range(5):
         epoch(model, optimizers, log, number)
     return scores(model, log, TEST)
+
+
+def sparse_adam(log, storage, folder):
+    return adam(log, storage, torch.optim.SparseAdam)
+
+
+def row_adam(log, storage, folder):
+    return adam(log, storage, RowAdam)
 
 
 def rowwise(log, storage, folder):
@@ -244,5 +282,6 @@ CHECKS = [
     Check("DeepFM, Adagrad, early stopping, best weights", stopped, DIGITS, (made, stopped)),
     Check("FM, Adagrad, cosine, saved and gone on with", resumed, DIGITS, (resumed, again)),
     Check("FM, SparseAdam and damo.Adam", sparse_adam, AUC, (made,)),
+    Check("FM, Adam with a count for each row, retold", row_adam, AUC, (made,)),
     Check("DLRM, row-wise Adagrad, sparse bags", rowwise, DIGITS, (rowwise,)),
 ]
