@@ -50,13 +50,18 @@ def check_free(place: Path, overwrite: bool) -> None:
     """Raises AlreadyExistsError unless a checkpoint can be saved there.
 
     Nothing, an empty folder and, with overwrite, a checkpoint may be there. Raises
-    InvalidArgumentError for a path within the directory of a storage.
+    InvalidArgumentError for a path within the directory of a storage, or in a checkpoint.
     """
     for parent in place.parents:
         if (parent / _STORAGE).exists():
             raise InvalidArgumentError(
                 f"damo.torch: {place} is in the directory of a storage, {parent}; a path outside "
                 "of it is needed"
+            )
+        if parent.name.startswith(_TOKEN) and (parent.parent / _MANIFEST).is_file():
+            raise InvalidArgumentError(
+                f"damo.torch: {place} is in a checkpoint, {parent.parent}, and would go when that "
+                "one is saved again; a path outside of it is needed"
             )
     if not os.path.lexists(place) or (place.is_dir() and not any(place.iterdir())):
         return

@@ -48,6 +48,8 @@ def _call_at_end(function: Callable[[], None]) -> bool:
         torch.autograd.Variable._execution_engine.queue_callback(function)
     except RuntimeError:
         return False
+    except AssertionError as error:
+        raise RuntimeError(f"damo.torch: compiled autograd cannot step rows ({error}); compile the model alone") from error
     return True
 
 

@@ -95,6 +95,14 @@ class Loads(CheckpointCase):
             self.assert_loads()
             self.trainer_now.train(2)
 
+    def test_a_path_in_another_checkpoint(self):
+        inner = self.folder_saved / "rows-0" / "inner"
+        self.assert_fails(
+            damo.InvalidArgumentError, ["is in a checkpoint"], self.trainer_now.save, str(inner)
+        )
+        self.assertFalse(inner.exists())
+        self.assert_loads()
+
     def test_what_is_not_there(self):
         load = damo.torch.load_checkpoint
         os.mkdir(self.path("empty"))
