@@ -93,7 +93,7 @@ class Tensors(Case):
         self.assertEqual(len(self.rows), 0)
 
     def test_filters_and_tables(self):
-        seen = damo.Filter(self.path("seen"), count=3)
+        seen = damo.Filter(self.path("seen"), count=3, capacity=1000)
         self.addCleanup(seen.close)
         seen.add(torch.tensor([1, 2, 3]), torch.tensor([1, 3, 4]))
         self.assertEqual(seen.check(torch.tensor([1, 2, 3])).tolist(), [False, True, True])
