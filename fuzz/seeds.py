@@ -285,7 +285,8 @@ def documents():
 def programs():
     """The first byte is the options; then calls, by their number in fuzz/fuzz_targets/calls.rs."""
     lookup, peek, apply, insert, delete, set_step, flush, compact, reopen = 0, 2, 3, 7, 8, 9, 10, 11, 12
-    checkpoint, load, table, increment, classic, time, compare = 13, 14, 15, 16, 17, 18, 19
+    checkpoint, load, table, increment, classic, time = 13, 14, 15, 16, 17, 18
+    clear, compare = 20, 21
     few, many = [3, 20, 21, 20], [200, 16]
     train = [apply, 0, *few, 1, 32, 5, 0]
     wide = [apply, 1, *many, 0, 16, 3, 0]
@@ -293,6 +294,7 @@ def programs():
     begin, change = [lookup, 0, *few, *train], [insert, 0, *few, 9, 1, *drop]
     both = [*train, checkpoint, 0, *wide, checkpoint, 1, load, 0, compare, *train, load, 1]
     later = [time, 60, *wide, time, 60, increment, compare, compact, lookup, 0, *few]
+    empty = [*train, *wide, table, clear, 0, *train, compare, flush, clear, 1, lookup, 1, *many]
     padding = [apply, 0, 2, 19, 30, 0, 1, 1, 0, insert, 0, 1, 19, 1, 1]
     nan = [apply, 1, 1, 30, 0, 1, 1, 255]
     seeds = {
@@ -302,6 +304,7 @@ def programs():
         "checkpoints": [4, *both],
         "dumps": [1, *train, table, *wide, *drop, increment, *train, increment, classic],
         "time": [2, *train, table, *later],
+        "cleared": [0, *empty, table, *train, increment, reopen, compare, clear, 0, compare, reopen],
         "padding-and-nan": [8, *padding, *nan],
     }
     for name, program in seeds.items():

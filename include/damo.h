@@ -903,6 +903,26 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
                                   size_t keys_len);
 
 /**
+ * Takes all rows from the group, in one moment, whatever their number: for a new model on the same
+ * group. The group's global step becomes 0, so that schedules begin anew. Dim, optimizer and name
+ * stay, and so do all other groups.
+ *
+ * Each other call on the group, from any thread and handle, is wholly before or wholly after. An
+ * iterator, a dump or a checkpoint that began before has the rows of its moment. The call is as
+ * durable as damo_embedding_apply_gradients is. It takes as long for many rows as for few, but
+ * waits while changed rows are brought to disk, as they are by damo_storage_flush. What the rows
+ * took on disk comes back with the next flush, or when files are merged (damo_storage_compact).
+ *
+ * What filters have counted stays: a key that had been seen often enough gets a row with its next
+ * lookup. To count anew, attach a filter that is made anew (reload false). No increment can follow
+ * a dump from before: damo_storage_dump with since is NOT_FOUND, until a dump has been made.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then; after
+ * IO see "Input and output errors" above.
+ */
+damo_status damo_embedding_clear(const damo_embedding *embedding);
+
+/**
  * Reads everything stored of one row, without creating it.
  *
  * *update_time becomes the time of its last write in milliseconds since 1970, *update_num the number of gradients
@@ -983,6 +1003,45 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding,
  * Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.
  */
 void damo_embedding_free(damo_embedding *embedding);
+
+/**
+ * Sums gradients by key: writes what damo_embedding_apply_gradients would step the rows with. For
+ * trainers that need the true norm of a batch before they step (clipping by the global norm), or
+ * add up several batches. Stepping with the sums gives the same rows, bit for bit, as stepping with
+ * gradients when the option "duplicates" is "sum".
+ *
+ * gradients has keys_len x dim floats, in key order. Each key is written once to summed_keys,
+ * without the padding key, in an unspecified order. Its sum is written beside it to sums, dim
+ * floats a key: its gradients in float32, added in the order of occurrence. With "duplicates"
+ * "mean" it is their mean. With "sequential" it is the sum, too, although
+ * damo_embedding_apply_gradients would take a step for each.
+ *
+ * summed_keys needs room for keys_len keys, and sums for keys_len x dim floats; more is left alone.
+ *
+ * *summed becomes the number of keys that were written.
+ * *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
+ * *largest becomes the largest absolute value among the sums; may be NULL.
+ *
+ * Changes nothing in the storage, makes no row and asks no filter; a storage may be read_only. May
+ * be called by any number of threads at once, beside calls that change rows, too.
+ *
+ * Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
+ * buffers, a gradients_len that is not keys_len x dim, too little room, and for a gradient or sum
+ * that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; IO in a storage
+ * that has lost its database; FORKED. Nothing is written then.
+ */
+damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
+                                         const int64_t *keys,
+                                         size_t keys_len,
+                                         const float *gradients,
+                                         size_t gradients_len,
+                                         int64_t *summed_keys,
+                                         size_t summed_keys_len,
+                                         float *sums,
+                                         size_t sums_len,
+                                         size_t *summed,
+                                         double *norm,
+                                         double *largest);
 
 /**
  * Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
@@ -1093,7 +1152,8 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
  *     since          table: an increment, with only what has changed since the table dump that had this number, and
  *                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
- *                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+ *                    for 30 days, the latest 256 of them, until a checkpoint is loaded, and until a group that they
+ *                    have is cleared
  * ```
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no

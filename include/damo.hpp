@@ -631,6 +631,20 @@ struct record {
   std::vector<float> data;  // dim weights, then the optimizer's state
 };
 
+// What embedding::sum_gradients says of the sums of a batch.
+struct summed {
+  std::size_t keys = 0;  // that were written
+  double norm = 0;       // the 2-norm of all sums together
+  double largest = 0;    // the largest absolute value among them
+};
+// The same with the sums.
+struct gradient_sums {
+  std::vector<std::int64_t> keys;  // each once, in an unspecified order
+  std::vector<float> sums;         // dim floats a key
+  double norm = 0;
+  double largest = 0;
+};
+
 // Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps
 // its storage open. For one thread at a time.
 //
@@ -741,6 +755,28 @@ class embedding {
                                                  gradients.size()));
   }
 
+  // What apply_gradients would step with: each key once, without padding, and the sum of its
+  // gradients (their mean if "duplicates" says so). Changes nothing. There must be room for all keys
+  // of the batch; the buffers can be used again for the next one.
+  summed sum_gradients(keys_view keys, span<const float> gradients,
+                       span<std::int64_t> summed_keys, span<float> sums) const {
+    summed of;
+    detail::check(damo_embedding_sum_gradients(get(), keys.data(), keys.size(), gradients.data(),
+                                               gradients.size(), summed_keys.data(),
+                                               summed_keys.size(), sums.data(), sums.size(),
+                                               &of.keys, &of.norm, &of.largest));
+    return of;
+  }
+  gradient_sums sum_gradients(keys_view keys, span<const float> gradients) const {
+    gradient_sums all{std::vector<std::int64_t>(keys.size()), std::vector<float>(gradients.size())};
+    const summed of = sum_gradients(keys, gradients, all.keys, all.sums);
+    all.keys.resize(of.keys);
+    all.sums.resize(of.keys * dim_);
+    all.norm = of.norm;
+    all.largest = of.largest;
+    return all;
+  }
+
   // Brings rows into memory in the background, for a trainer that knows its next batch; returns at
   // once.
   void prefetch(keys_view keys) const {
@@ -766,6 +802,9 @@ class embedding {
   void erase(keys_view keys) const {
     detail::check(damo_embedding_delete(get(), keys.data(), keys.size()));
   }
+
+  // Takes all rows from the group in one moment, and sets its global step to 0: for a new model.
+  void clear() const { detail::check(damo_embedding_clear(get())); }
 
   // Throws NOT_FOUND when the key has no row.
   damo::record record(detail::key key) const {

@@ -20,11 +20,13 @@ DAMO_IN(float, DAMO_FLOAT, weights)
 DAMO_IN(float, DAMO_FLOAT, gradients)
 DAMO_IN(float, DAMO_FLOAT, rows)
 DAMO_INOUT(int64_t, DAMO_LONG, keys)
+DAMO_INOUT(int64_t, DAMO_LONG, summed_keys)
 DAMO_INOUT(uint8_t, DAMO_BYTE, admitted)
 DAMO_INOUT(uint8_t, DAMO_BYTE, found)
 DAMO_INOUT(float, DAMO_FLOAT, weights)
 DAMO_INOUT(float, DAMO_FLOAT, row)
 DAMO_INOUT(float, DAMO_FLOAT, data)
+DAMO_INOUT(float, DAMO_FLOAT, sums)
 %enddef
 
 #if defined(SWIGPYTHON)

@@ -27,7 +27,7 @@ DAMO_OUTPUT(unsigned int, jlong, Long)
 DAMO_OUTPUT(long long, jlong, Long)
 #endif
 %apply bool *OUTPUT { bool *found, bool *admitted };
-%apply double *OUTPUT { double *rate, double *learning_rate };
+%apply double *OUTPUT { double *rate, double *learning_rate, double *norm, double *largest };
 %apply unsigned int *OUTPUT { uint32_t *group };
 %apply long long *OUTPUT { int64_t *key, int64_t *step, int64_t *update_time, int64_t *update_num };
 #ifdef SWIGJAVA
@@ -36,7 +36,7 @@ DAMO_OUTPUT(long long, jlong, Long)
 %apply unsigned long long *OUTPUT {
 #endif
   uint64_t *rows, uint64_t *number, uint64_t *removed, uint64_t *imported, uint64_t *refused, uint64_t *value,
-  size_t *row_len, size_t *dim
+  size_t *row_len, size_t *dim, size_t *summed
 };
 
 // A literal beyond an int is none in every language.
@@ -264,6 +264,7 @@ DAMO_LUA_INTEGER(int32_t, INT32_MIN, INT32_MAX)
 %apply int64_t *OUT { int64_t *key, int64_t *step, int64_t *update_time, int64_t *update_num };
 %apply int64_t *OUT { uint64_t *rows, uint64_t *number, uint64_t *removed, uint64_t *imported };
 %apply int64_t *OUT { uint64_t *refused, uint64_t *value, size_t *row_len, size_t *dim };
+%apply int64_t *OUT { size_t *summed };
 %apply int64_t *OUT { uint32_t *group };
 
 #endif

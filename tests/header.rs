@@ -34,7 +34,13 @@ fn generate() -> String {
     ["error.rs", "ffi/version.rs", "ffi/last_error.rs", "ffi/failure.rs"]
         .iter()
         .chain(&["ffi/params.rs", "ffi/initializer.rs", "ffi/scheduler.rs", "ffi/optimizer.rs"])
-        .chain(&["ffi/filter.rs", "ffi/storage.rs", "ffi/embedding.rs", "ffi/iterator.rs"])
+        .chain(&[
+            "ffi/filter.rs",
+            "ffi/storage.rs",
+            "ffi/embedding.rs",
+            "ffi/sum_gradients.rs",
+            "ffi/iterator.rs",
+        ])
         .chain(&["ffi/checkpoint.rs", "ffi/dump.rs", "ffi/import.rs", "ffi/table.rs", "ffi/key_hash.rs"])
         .chain(&["ffi/test_panic.rs", "ffi/test_clock.rs"])
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {

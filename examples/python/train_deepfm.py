@@ -116,38 +116,9 @@ def scores(model: torch.nn.Module, log: Log, size: int = 8192) -> np.ndarray:
     return torch.cat([torch.sigmoid(model(*part)) for part in parts]).numpy()
 
 
-def save(
-    folder: Path, epoch: int, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage, curve: list
-) -> None:
-    """A checkpoint of the rows and the dense part beside it; it counts once the last file is there."""
-    place = folder / f"epoch-{epoch}"
-    if place.exists():
-        shutil.rmtree(place)  # Of a run that was killed here.
-    place.mkdir(parents=True)
-    storage.checkpoint(place / "rows")
-    state = {"model": model.state_dict(), "adam": adam.state_dict(), "epoch": epoch, "curve": curve}
-    torch.save(state, place / "dense.tmp")
-    (place / "dense.tmp").rename(place / "dense.pt")
-    for older in folder.glob("epoch-*"):
-        if older != place:
-            shutil.rmtree(older)
-
-
-def resume(folder: Path, model: DeepFM, adam: torch.optim.Optimizer, storage: damo.Storage) -> tuple[int, list]:
-    whole = [place for place in folder.glob("epoch-*") if (place / "dense.pt").exists()]
-    if not whole:
-        raise SystemExit(f"{folder} has no checkpoint to go on from")
-    place = max(whole, key=lambda place: int(place.name.split("-")[1]))
-    storage.load_from_checkpoint(place / "rows")
-    state = torch.load(place / "dense.pt")
-    model.load_state_dict(state["model"])
-    adam.load_state_dict(state["adam"])
-    return state["epoch"], state["curve"]
-
-
 def clear(folder: Path) -> None:
     """Removes what an earlier run has left there, and nothing else."""
-    for place in [folder / "table", folder / "serving", *folder.glob("epoch-*")]:
+    for place in [folder / "table", folder / "serving", folder / "checkpoint"]:
         if place.exists():
             shutil.rmtree(place)
 
@@ -209,12 +180,18 @@ def main() -> None:
         print("all held-out samples have the same label, so there is no AUC")
     if not options.resume:
         clear(options.out)
+    elif not (options.out / "checkpoint").exists():
+        raise SystemExit(f"{options.out} has no checkpoint to go on from")
     options.out.mkdir(parents=True, exist_ok=True)
 
     with damo.Storage(options.out / "table", cache_bytes=options.cache_bytes) as storage:
         model = on_damo(storage, fields, options)
         adam = torch.optim.Adam(model.dense_parameters(), lr=options.lr)
-        done, curve = resume(options.out, model, adam, storage) if options.resume else (0, [])
+        saved, done, curve = options.out / "checkpoint", 0, []
+        if options.resume:
+            # Rows and dense part of one moment, whenever the run was killed.
+            found = damo.torch.load_checkpoint(saved, model, adam)
+            done, curve = found["epoch"], found["curve"]
         for epoch in range(done + 1, options.epochs + 1):
             loader = batches(train, options.batch, epoch, options.seed)
             ahead = damo.torch.Prefetch(loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])])
@@ -225,7 +202,7 @@ def main() -> None:
                 f"epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
                 f"test AUC {show_auc(found)}  {rate:.0f} samples/s"
             )
-            save(options.out, epoch, model, adam, storage, curve)
+            damo.torch.save_checkpoint(model, adam, saved, epoch=epoch, curve=curve)
         plot(options.out / "curve.png", curve, Path(options.train).name)
         expected = scores(model, test)
         shutil.rmtree(options.out / "serving", ignore_errors=True)

@@ -24,7 +24,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 });
 
 fn call(session: &mut Session, bytes: &mut Bytes) {
-    match bytes.below(21) {
+    match bytes.below(22) {
         0 | 1 => session.lookup(bytes),
         2 => session.peek(bytes),
         3..=6 => session.apply(bytes),
@@ -41,6 +41,7 @@ fn call(session: &mut Session, bytes: &mut Bytes) {
         17 => session.dump_classic(),
         18 => session.pass_time(bytes),
         19 => session.insert_records(bytes),
+        20 => session.clear(bytes),
         _ => session.compare_all(),
     }
 }

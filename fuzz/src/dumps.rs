@@ -54,6 +54,15 @@ impl Session {
         self.since = Some(dumped.number);
     }
 
+    /// An increment to a dump from before a clear is refused, and says what to do.
+    pub(crate) fn refuse_increment(&self, since: u64) {
+        let condition = [("format", text("table")), ("since", Value::Int(since as i64))];
+        let options = DumpOptions::read(&params(&condition)).unwrap();
+        let path = self.folder.path().join("refused");
+        let error = self.storage().dump(&path, options, |_, _| true).unwrap_err();
+        assert!(error.message().contains("was cleared") && !path.exists(), "{error}");
+    }
+
     /// A classic dump has the model's weights.
     pub fn dump_classic(&mut self) {
         const GROUPS: usize = 701;

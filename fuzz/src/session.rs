@@ -144,6 +144,16 @@ impl Session {
         self.model.delete(group, &keys);
     }
 
+    pub fn clear(&mut self, bytes: &mut Bytes) {
+        let group = bytes.below(SPECS.len());
+        self.embedding(group, 0).clear().unwrap();
+        self.model.groups[group] = Rows::default();
+        // No increment follows a dump from before.
+        if let Some(since) = self.since.take() {
+            self.refuse_increment(since);
+        }
+    }
+
     pub fn set_step(&mut self, bytes: &mut Bytes) {
         let (group, step) = (bytes.below(SPECS.len()), i64::from(bytes.byte()));
         self.embedding(group, 0).set_step(step).unwrap();

@@ -12,7 +12,7 @@ of this name.
 
 from . import _about, _c_api
 from ._about import about
-from ._embedding import Embedding
+from ._embedding import Embedding, GradientSums
 from ._errors import (
     AlreadyExistsError,
     BusyError,
@@ -89,6 +89,7 @@ __all__ = [
     "FTRL",
     "Filter",
     "ForkedError",
+    "GradientSums",
     "Initializer",
     "InvalidArgumentError",
     "InverseTimeDecay",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _tensors
 from ._errors import InvalidArgumentError
 
 
@@ -113,6 +114,7 @@ def _has_bool(values: Any) -> bool:
 
 def _integers(values: Any, what: str) -> np.ndarray:
     """values as an array of an integer dtype, or of Python's ints if no dtype has room for all."""
+    values = _tensors.integers(values, what)
     _refuse_mask(values, what, f"its {what} that are not masked ({what}.compressed())")
     array = np.asarray(values)
     if array.dtype.kind in "iu" and not isinstance(values, np.ndarray) and _has_bool(values):
@@ -130,7 +132,7 @@ def keys(values: Any) -> np.ndarray:
     """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
 
     int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers are converted, and sequences too.
-    Raises TypeError for anything but integers.
+    Tensors of PyTorch may be on any device. Raises TypeError for anything but integers.
     """
     array = _integers(values, "keys")
     if array.dtype == np.int64 or array.dtype == np.uint64:
@@ -158,7 +160,10 @@ def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writab
     written to, a read-only one.
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"damo: {what} must be a numpy.ndarray of float32, not {_describe(array)}")
+        hint = f"; {what}.numpy() shares its memory" if _tensors.is_tensor(array) else ""
+        raise TypeError(
+            f"damo: {what} must be a numpy.ndarray of float32, not {_describe(array)}{hint}"
+        )
     _refuse_mask(array, what, f"{what}.data, or what {what}.filled makes of it")
     if array.dtype != np.float32:
         raise TypeError(f"damo: {what} must have dtype float32, not {array.dtype}; it is not converted silently")

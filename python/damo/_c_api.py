@@ -79,11 +79,15 @@ damo_status damo_embedding_insert_records(const damo_embedding *embedding, const
                                           const float *rows, size_t rows_len, const int64_t *update_nums,
                                           size_t update_nums_len);
 damo_status damo_embedding_delete(const damo_embedding *embedding, const int64_t *keys, size_t keys_len);
+damo_status damo_embedding_clear(const damo_embedding *embedding);
 damo_status damo_embedding_record(const damo_embedding *embedding, int64_t key, int64_t *update_time, int64_t
     *update_num, float *data, size_t data_len);
 damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
 damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
+damo_status damo_embedding_sum_gradients(const damo_embedding *embedding, const int64_t *keys, size_t keys_len,
+    const float *gradients, size_t gradients_len, int64_t *summed_keys, size_t summed_keys_len, float *sums,
+    size_t sums_len, size_t *summed, double *norm, double *largest);
 damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
 void damo_embedding_free(damo_embedding *embedding);
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from . import _arrays, _c_api
+from . import _arrays, _c_api, _tensors
 from ._choices import Duplicates
 from ._filter import Filter
 from ._handles import Handle
@@ -20,11 +20,27 @@ if TYPE_CHECKING:
     from ._storage import Storage
 
 
+class GradientSums(NamedTuple):
+    """What Embedding.sum_gradients makes of a batch."""
+
+    keys: np.ndarray
+    """int64, each key once, in an unspecified order."""
+    sums: np.ndarray
+    """float32 of shape (len(keys), dim)."""
+    norm: float
+    """The 2-norm of all sums together."""
+    largest: float
+    """The largest absolute value among them."""
+
+
 class Embedding(Handle):
     """Rows of weights by 64-bit keys; made by Storage.embedding. May be used by many threads at once.
 
     keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
     integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
+
+    Tensors of PyTorch are taken, too, on any device: of any integers for keys, and of any floats for
+    gradients, weights and rows, which become float32. What is returned is NumPy's.
 
     Attributes: storage, group, name (None when the group has none), dim, optimizer, initializer, duplicates, padding_key.
     """
@@ -134,6 +150,36 @@ class Embedding(Handle):
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
+    def sum_gradients(self, keys: Any, gradients: Any) -> GradientSums:
+        """What apply_gradients would step with: each key once, without padding, and the sum of its gradients.
+
+        With duplicates "mean" it is their mean. gradients: as of apply_gradients, and refused as there. For the norm of
+        a batch before its step, and for adding up batches: nothing changes, and no row is made. The order of the keys is
+        unspecified. To clip: sums *= limit / norm if norm > limit, then apply_gradients(keys, sums).
+        """
+        numbers = _arrays.keys(keys)
+        gradients = _tensors.floats(gradients, "gradients")
+        _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
+        # The system gives memory to what is written, so room that is not needed costs nothing.
+        summed_keys = np.empty(numbers.size, np.int64)
+        sums = np.empty((numbers.size, self.dim), np.float32)
+        summed, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
+        _c_api.damo_embedding_sum_gradients(
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(gradients),
+            gradients.size,
+            _arrays.address(summed_keys),
+            summed_keys.size,
+            _arrays.address(sums),
+            sums.size,
+            ctypes.byref(summed),
+            ctypes.byref(norm),
+            ctypes.byref(largest),
+        )
+        return GradientSums(summed_keys[: summed.value], sums[: summed.value], norm.value, largest.value)
+
     def __contains__(self, key: SupportsIndex) -> bool:
         return bool(self.peek(_arrays.key(key))[1])
 
@@ -151,33 +197,36 @@ class Embedding(Handle):
 
     # ---- writing
 
-    def apply_gradients(self, keys: Any, gradients: np.ndarray) -> None:
+    def apply_gradients(self, keys: Any, gradients: Any) -> None:
         """Steps the optimizer; a key without a row gets one first. gradients: contiguous float32, keys.shape + (dim,).
 
         A key that is given twice gets one step with the sum of its gradients, or what duplicates says. All rows and the
         group's step change together, or nothing does. ValueError naming the key for NaN and infinities.
         """
         numbers = _arrays.keys(keys)
+        gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_apply_gradients(
             self._use(), _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
         )
 
-    def insert(self, keys: Any, weights: np.ndarray) -> None:
+    def insert(self, keys: Any, weights: Any) -> None:
         """Stores weights as fresh rows, replacing what is there: for pretrained tables. Shapes as apply_gradients."""
         numbers = _arrays.keys(keys)
+        weights = _tensors.floats(weights, "weights")
         _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_insert(
             self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
         )
 
-    def insert_records(self, keys: Any, rows: np.ndarray, update_nums: Any = None) -> None:
+    def insert_records(self, keys: Any, rows: Any, update_nums: Any = None) -> None:
         """Stores whole rows, weights and the optimizer's state as record gives them, so that training goes on.
 
         rows: contiguous float32 of shape (*keys.shape, row_len); update_nums: the gradients that each row has had, integers
         of the shape of keys; None is none. What is there is replaced.
         """
         numbers = _arrays.keys(keys)
+        rows = _tensors.floats(rows, "rows")
         _arrays.floats(rows, "rows", ((*numbers.shape, self._row_len),))
         counts = np.empty(0, np.int64)
         if update_nums is not None:
@@ -198,6 +247,14 @@ class Embedding(Handle):
         """Deletes the rows of keys; a key without one is not an error."""
         numbers = _arrays.keys(keys)
         _c_api.damo_embedding_delete(self._use(), _arrays.address(numbers), numbers.size)
+
+    def clear(self) -> None:
+        """Takes all rows from the group in one moment, whatever their number, and sets step to 0: for a new model.
+
+        Other calls on the group are wholly before or wholly after. An iterator, dump or checkpoint that began before has
+        the rows of its moment. What a filter has counted stays. An increment can follow only a dump that is made after.
+        """
+        _c_api.damo_embedding_clear(self._use())
 
     def set_filter(self, filter: Filter | None) -> None:
         """From now on only keys that the filter has counted often enough get rows; None: all do."""

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from . import _arrays, _busy, _c_api
+from . import _arrays, _busy, _c_api, _tensors
 from ._errors import BusyError
 from ._handles import Handle
 from ._params import Params
@@ -62,6 +62,7 @@ class Filter(Handle):
         num: one count for all, or an array of counts with the shape of keys. group: whose keys they are.
         """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
+        num = _tensors.integers(num, "num")
         if isinstance(num, (list, tuple)) or (isinstance(num, np.ndarray) and num.ndim):
             counts = _arrays.counts(num, numbers.shape)
             _c_api.damo_filter_add_counts(

@@ -19,7 +19,7 @@ from collections import deque
 from itertools import starmap
 from typing import Any, Callable
 
-from . import _c_api
+from . import _c_api, _copies
 from ._errors import ClosedError
 
 # How long the interpreter's exit waits for calls of daemon threads. A storage that is not closed then is as safe as a
@@ -131,10 +131,7 @@ class Handle:
         return self._owner is None
 
     def __reduce__(self) -> str:
-        raise TypeError(
-            f"damo: {type(self).__name__} objects cannot be pickled or copied: they belong to the process that opened them. "
-            "Keep them in the main process (DataLoader workers must not hold a model or a storage), or open a damo.Table"
-        )
+        raise _copies.refusal(type(self).__name__)
 
 
 @atexit.register

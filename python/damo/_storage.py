@@ -149,6 +149,7 @@ class Storage(Handle):
         duplicates: Duplicates = "sum",
         padding_key: SupportsIndex | None = None,
         filter: Filter | None = None,
+        fresh: bool = False,
     ) -> Embedding:
         """Opens a group by its name or number (name_or_group, a str or 0..65535), registering it when it is new. A new name gets the
         lowest free number.
@@ -157,7 +158,11 @@ class Storage(Handle):
         initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
         (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
         "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
+        fresh: True empties the group (Embedding.clear), whoever else uses it. Without it a group
+        that is there goes on with its rows.
         """
+        if not isinstance(fresh, bool):
+            raise TypeError(f"damo: fresh must be True or False, not {fresh!r:.80}")
         if filter is not None and not isinstance(filter, Filter):
             raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
         chosen = Normal(stddev=0.01) if initializer is None else initializer
@@ -173,6 +178,8 @@ class Storage(Handle):
         self._adopt(opened)
         if filter is not None:
             opened.set_filter(filter)
+        if fresh:
+            opened.clear()
         return opened
 
     def _group(self, name_or_group: str | SupportsIndex) -> int:

@@ -15,14 +15,21 @@ from ._handles import Handle
 class Table(Handle):
     """A table file, read-only; any number of processes and threads share its memory, forked children too.
 
+    A copy of it, pickled too, is the same file opened again.
+
     names: what groups are called (storage.names), so that lookup takes a name. Raises FileNotFoundError, ValueError for a file
     that is no table, damo.CorruptionError for one that was changed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None) -> None:
         self.path = os.fspath(path)
+        self._full_path = os.path.abspath(self.path)
         self.names = dict(names or {})
         super().__init__(_c_api.damo_table_open, _c_api.damo_table_free, _c_api.path(path, "path"))
+
+    def __reduce__(self) -> Any:
+        self._use()
+        return _open, (self._full_path, self.names)
 
     def __enter__(self) -> "Table":
         return self
@@ -75,6 +82,10 @@ class Table(Handle):
             _arrays.address(found),
         )
         return weights, found.view(np.bool_)
+
+
+def _open(path: str | bytes, names: dict[str, int]) -> Table:
+    return Table(path, names=names)  # type: ignore[arg-type]
 
 
 def merge(base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from . import _arrays, _c_api
 from ._choices import InitializerName, InitializerParams
 from ._handles import Handle
+from ._keywords import Named
 from ._params import Params
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Initializer(Handle):
+class Initializer(Named, Handle):
     """An initializer by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(self, name: InitializerName, **params: Unpack[InitializerParams]) -> None:

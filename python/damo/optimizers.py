@@ -14,6 +14,7 @@ import numpy as np
 from . import _arrays, _c_api
 from ._choices import OptimizerName, OptimizerParams
 from ._handles import Handle
+from ._keywords import Named
 from ._params import Params
 from .schedulers import Scheduler
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Optimizer(Handle):
+class Optimizer(Named, Handle):
     """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(
@@ -78,6 +79,13 @@ def _with_initial(params: OptimizerParams, value: float) -> OptimizerParams:
     if value:
         params["initial_accumulator_value"] = value
     return params
+
+
+def _pair(betas: Any) -> tuple[float, float]:
+    """beta1 and beta2. TypeError for anything but two numbers."""
+    if isinstance(betas, (tuple, list)) and len(betas) == 2:
+        return betas[0], betas[1]
+    raise TypeError(f"damo: betas must be two numbers, such as (0.9, 0.999), not {betas!r:.80}")
 
 
 class SGD(Optimizer):
@@ -154,7 +162,9 @@ class _AdamLike(Optimizer):
         scheduler: Scheduler | None = None,
     ) -> None:
         decay = self._weight_decay if weight_decay is None else weight_decay
-        params: OptimizerParams = {"gamma": lr, "beta1": betas[0], "beta2": betas[1], "epsilon": eps, "lambda": decay}
+        beta1, beta2 = _pair(betas)
+        params: OptimizerParams = {"gamma": lr, "beta1": beta1, "beta2": beta2, "lambda": decay}
+        params["epsilon"] = eps
         super().__init__(self._name, scheduler=scheduler, **params)
 
 
@@ -188,5 +198,7 @@ class Lion(Optimizer):
         weight_decay: float = 1e-2,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params: OptimizerParams = {"eta": lr, "beta1": betas[0], "beta2": betas[1], "lambda": weight_decay}
+        beta1, beta2 = _pair(betas)
+        params: OptimizerParams = {"eta": lr, "beta1": beta1, "beta2": beta2}
+        params["lambda"] = weight_decay
         super().__init__("lion", scheduler=scheduler, **params)

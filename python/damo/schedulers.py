@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Mapping, SupportsIndex
 from . import _arrays, _c_api
 from ._choices import SchedulerName, SchedulerParams
 from ._handles import Handle
+from ._keywords import Named
 from ._params import Params
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Scheduler(Handle):
+class Scheduler(Named, Handle):
     """A schedule by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(self, name: SchedulerName, **params: Unpack[SchedulerParams]) -> None:

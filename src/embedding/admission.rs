@@ -73,9 +73,16 @@ impl Embedding {
     }
 
     pub(super) fn lookup_admitted(&self, filter: &Filter, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+        let mut admitted = filled(0u8, keys.len())?;
+        let group = self.table.group();
+        filter.count(group.id().into(), keys, self.options.padding_key, &mut admitted)?;
+        group.between_clears(|| self.read_admitted(keys, &admitted, weights))
+    }
+
+    /// Reads keys, and makes rows for those that are `admitted` (one byte a key) and have none.
+    fn read_admitted(&self, keys: &[i64], admitted: &[u8], weights: &mut [f32]) -> Result<()> {
         let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
-        let (mut admitted, mut found) = (filled(0u8, keys.len())?, filled(0u8, keys.len())?);
-        filter.count(self.table.group().id().into(), keys, padding, &mut admitted)?;
+        let mut found = filled(0u8, keys.len())?;
         self.table.peek(core, keys, padding, weights, Some(&mut found))?;
         let count = admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
         let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);

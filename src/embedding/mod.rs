@@ -6,6 +6,7 @@
 mod admission;
 mod apply_gradients;
 mod check;
+mod clear;
 mod delete;
 mod insert;
 mod lookup;
@@ -14,12 +15,13 @@ mod peek;
 mod prefetch;
 mod record;
 mod step;
+mod sum_gradients;
 
 use std::sync::Arc;
 
 pub use options::EmbeddingOptions;
 
-pub use crate::storage::{Duplicates, Record};
+pub use crate::storage::{Duplicates, Record, Summed};
 
 use admission::Admission;
 

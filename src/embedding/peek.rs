@@ -11,7 +11,7 @@ impl Embedding {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when a buffer has the wrong length; `IO`, `CORRUPTION`.
-    pub fn peek(&self, keys: &[i64], weights: &mut [f32], found: Option<&mut [u8]>) -> Result<()> {
+    pub fn peek(&self, keys: &[i64], weights: &mut [f32], mut found: Option<&mut [u8]>) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         if let Some(found) = &found
@@ -24,7 +24,11 @@ impl Embedding {
             )));
         }
         let core = self.storage.core();
-        let peeked = self.table.peek(core, keys, self.options.padding_key, weights, found);
+        let padding = self.options.padding_key;
+        let peeked = self
+            .table
+            .group()
+            .between_clears(|| self.table.peek(core, keys, padding, weights, found.as_deref_mut()));
         peeked.map_err(|error| self.storage.in_dir(error))?;
         core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())

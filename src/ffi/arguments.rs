@@ -197,6 +197,26 @@ pub(super) fn check_apart<A, B>(
     )))
 }
 
+/// A buffer as [`check_all_apart`] takes it: where it is, its bytes, its name.
+type Bytes<'a> = (*const u8, usize, &'a str);
+
+/// A buffer of `len` elements; one that is NULL has no bytes.
+pub(super) fn bytes<T>(pointer: *const T, len: usize, name: &str) -> Bytes<'_> {
+    let len = if pointer.is_null() { 0 } else { len };
+    // A length that no buffer can have is refused where the slice is made.
+    (pointer.cast(), len.checked_mul(size_of::<T>()).unwrap_or(0), name)
+}
+
+/// As [`check_apart`], of all buffers of a call: none that is written shares memory with any other.
+pub(super) fn check_all_apart(read: &[Bytes<'_>], written: &[Bytes<'_>]) -> Result<()> {
+    for (index, buffer) in written.iter().enumerate() {
+        for other in read.iter().chain(written.iter().take(index)) {
+            check_apart(*other, *buffer)?;
+        }
+    }
+    Ok(())
+}
+
 /// The buffers of a call that reads rows and says which there were.
 pub(super) struct Reading<'a> {
     pub(super) keys: &'a [i64],

@@ -29,7 +29,8 @@ pub type damo_progress =
 ///     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
 ///     since          table: an increment, with only what has changed since the table dump that had this number, and
 ///                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
-///                    for 30 days, the latest 256 of them, and until a checkpoint is loaded
+///                    for 30 days, the latest 256 of them, until a checkpoint is loaded, and until a group that they
+///                    have is cleared
 /// ```
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no

@@ -9,11 +9,11 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::record::{
-    Head, Kind, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head, read_segment_header,
+    Head, Kind, NoHead, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head, read_segment_header,
     segment_header,
 };
 use super::segment::{self, failed, list};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::memory::filled;
 use crate::regular;
 
@@ -36,7 +36,8 @@ pub(crate) trait Replay {
 /// its last call. `machine_stopped` says that the system was started anew since it was written.
 ///
 /// # Errors
-/// `IO`; `CORRUPTION` naming the file and the byte.
+/// `IO`; `CORRUPTION` naming the file and the byte; `NOT_SUPPORTED` for a record of a later
+/// release.
 pub(crate) fn read_all(
     dir: &Path,
     through: u64,
@@ -218,6 +219,16 @@ impl Position<'_> {
         error.within(&format!("the journal '{}' at byte {}", self.path.display(), self.at))
     }
 
+    fn of_later_release(&self, kind: u32) -> Error {
+        self.name(Error::new(
+            Status::NotSupported,
+            format!(
+                "has a record of kind {kind}, which a later release of damo wrote; open the storage with that release, and \
+                 close it, first"
+            ),
+        ))
+    }
+
     fn damaged(&self, what: &str) -> Error {
         Error::damage(format_args!(
             "the journal '{}' is damaged at byte {}: {what}",
@@ -283,7 +294,12 @@ fn read_segment(
                 .config(head.group, head.config, payload.bytes())
                 .map_err(|error| position.name(error))?,
             Kind::End => has_ended = true,
-            Kind::Gradients | Kind::Insert | Kind::InsertRecords | Kind::Delete | Kind::SetStep => {
+            Kind::Gradients
+            | Kind::Insert
+            | Kind::InsertRecords
+            | Kind::Delete
+            | Kind::SetStep
+            | Kind::Clear => {
                 let floats_a_key = match head.kind {
                     Kind::Gradients | Kind::Insert | Kind::InsertRecords => {
                         replay.floats_a_key(head).map_err(|error| position.name(error))?
@@ -338,8 +354,11 @@ fn read_record(
     }
     let mut header = [0; RECORD_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
-    let Some(read) = decode_head(&header) else {
-        return position.not_whole("the checksum of a record does not fit");
+    let read = match decode_head(&header) {
+        Ok(read) => read,
+        Err(NoHead::Damaged) => return position.not_whole("the checksum of a record does not fit"),
+        // Its checksum fits, so a machine that stopped has not made it.
+        Err(NoHead::Unknown(kind)) => return Err(position.of_later_release(kind)),
     };
     if left - (RECORD_HEADER_LEN as u64) < read.payload_len {
         return position.torn("a record is cut off");

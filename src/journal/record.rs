@@ -12,7 +12,7 @@
 //!           16  u64      number of the call: one more than the call's before; for a configuration,
 //!                        and for an end, that of the next call
 //!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step,
-//!                        6 end, 7 insert_records
+//!                        6 end, 7 insert_records, 8 clear
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
@@ -25,7 +25,7 @@
 //!                        count, u64
 //!                        delete: keys
 //!                        configuration: JSON
-//!                        set_step: nothing
+//!                        set_step, clear: nothing
 //!                        end: nothing; the last record of a segment that another one follows
 //! ```
 
@@ -51,9 +51,11 @@ pub(crate) enum Kind {
     SetStep = 5,
     End = 6,
     InsertRecords = 7,
+    /// All rows of the group go.
+    Clear = 8,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Config,
     Kind::Gradients,
     Kind::Insert,
@@ -61,6 +63,7 @@ const KINDS: [Kind; 7] = [
     Kind::SetStep,
     Kind::End,
     Kind::InsertRecords,
+    Kind::Clear,
 ];
 
 /// What a record has beside its payload.
@@ -153,21 +156,32 @@ pub(super) fn encode_end(next: u64) -> [u8; RECORD_HEADER_LEN] {
     encode_head(&head, next, checksum(&[]))
 }
 
-/// None when the bytes are not a header.
-pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Option<ReadHead> {
+/// Why bytes are not a header of this release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHead {
+    Damaged,
+    /// They are whole, and of a kind that a later release writes.
+    Unknown(u32),
+}
+
+/// # Errors
+/// When the bytes are not a header.
+pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Result<ReadHead, NoHead> {
     if crc32fast::hash(&bytes[4..]) != u32::from_le_bytes(part(bytes, 0)) {
-        return None;
+        return Err(NoHead::Damaged);
     }
     let kind = u32::from_le_bytes(part(bytes, 24));
+    let known = KINDS.iter().find(|known| **known as u32 == kind).ok_or(NoHead::Unknown(kind))?;
+    let group = u16::try_from(u32::from_le_bytes(part(bytes, 28))).map_err(|_| NoHead::Damaged)?;
     let head = Head {
-        kind: *KINDS.iter().find(|known| **known as u32 == kind)?,
-        group: u16::try_from(u32::from_le_bytes(part(bytes, 28))).ok()?,
+        kind: *known,
+        group,
         config: u32::from_le_bytes(part(bytes, 32)),
         step: i64::from_le_bytes(part(bytes, 40)),
         time: u64::from_le_bytes(part(bytes, 48)),
         rate: f64::from_le_bytes(part(bytes, 56)),
     };
-    Some(ReadHead {
+    Ok(ReadHead {
         head,
         number: u64::from_le_bytes(part(bytes, 16)),
         payload_len: u64::from_le_bytes(part(bytes, 8)),
@@ -201,7 +215,12 @@ mod tests {
         for byte in 0..RECORD_HEADER_LEN {
             let mut damaged = bytes;
             damaged[byte] ^= 0x10;
-            assert!(decode_head(&damaged).is_none(), "byte {byte}");
+            assert_eq!(decode_head(&damaged).unwrap_err(), NoHead::Damaged, "byte {byte}");
         }
+        let mut later = bytes;
+        later[24] = 99;
+        let crc = crc32fast::hash(&later[4..]).to_le_bytes();
+        later[..4].copy_from_slice(&crc);
+        assert_eq!(decode_head(&later).unwrap_err(), NoHead::Unknown(99));
     }
 }

@@ -47,6 +47,7 @@ impl Core {
         let _rounds = self.rounds.lock();
         let mut round = Round::new(self, rocks, Scope::Cut);
         round.wait_for_merges()?;
+        self.write_clears(rocks)?;
         let open = OpenCut::begin(self)?;
         round.write_rows()?;
         let groups = self.groups();

@@ -84,7 +84,9 @@ impl DumpOptions {
         let cutoff = if self.expire_days > 0.0 { oldest.max(0.0) as u64 } else { 0 };
         let since = match self.format {
             DumpFormat::Table { since: Some(since), .. } => {
-                Some(core.exports.lock().find(since, self.group, self.min_count)?)
+                let base = core.exports.lock().find(since, self.group, self.min_count)?;
+                core.check_not_cleared_since(since, self.group)?;
+                Some(base)
             }
             _ => None,
         };
@@ -99,8 +101,8 @@ impl Storage {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for groups that the classic header has no place for (naming them) and for a path that cannot be a
-    /// file's; `NOT_FOUND` for a group that is not registered, and when there is no dump that an increment could
-    /// follow; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. Nothing is at `path` then that was not before.
+    /// file's; `NOT_FOUND` for a group that is not registered, when there is no dump that an
+    /// increment could follow, and when a group was cleared since; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. Nothing is at `path` then that was not before.
     pub fn dump(
         &self,
         path: impl AsRef<Path>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::clear::{Clearing, Clears, read_cleared};
 use super::names::{self, Wanted, name_key};
 use super::rocks::{Batch, Rocks};
 use super::table::COUNT_FLOATS;
@@ -88,6 +89,7 @@ pub struct Group {
     name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
+    pub(super) clears: Clears,
     /// Its resident rows, once it has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// Tables that it is open for.
@@ -199,8 +201,15 @@ impl Group {
         ))
     }
 
+    /// Begins to take all rows, as the call with this number. The caller holds the lock for
+    /// loading, too.
+    pub(super) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
+        self.clears.begin(number)
+    }
+
     /// The rows that were there are gone, and those of another group (None: none) have taken their place.
     pub(super) fn begin_anew(&self, other: Option<&Group>) {
+        self.clears.begin_anew(other.map_or(0, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
         if let Some(name) = other.and_then(Group::name) {
             *self.name.lock() = Some(name);
@@ -250,7 +259,7 @@ impl Core {
                 return Err(read_only::no_new_group(id, wanted));
             }
             self.register(id, name.as_deref(), &config)?;
-            let group = Arc::new(new_group(id, name, config, 0));
+            let group = Arc::new(new_group(id, name, config, (0, 0)));
             groups.insert(id, Arc::clone(&group));
             return Ok(group);
         };
@@ -300,7 +309,8 @@ pub(super) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
         };
         let name = rocks.read_meta(&name_key(id))?.map(String::from_utf8).transpose();
         let name = name.map_err(|error| damaged(format!("its name: {error}")))?;
-        groups.insert(id, Arc::new(new_group(id, name, config, step)));
+        let cleared = read_cleared(rocks, id)?;
+        groups.insert(id, Arc::new(new_group(id, name, config, (step, cleared))));
     }
     Ok(groups)
 }
@@ -316,12 +326,14 @@ pub(super) fn step_key(id: u16) -> String {
     format!("step:{id:05}")
 }
 
-fn new_group(id: u16, name: Option<String>, config: GroupConfig, step: i64) -> Group {
+/// A group with its step, and the number of its latest clear.
+fn new_group(id: u16, name: Option<String>, config: GroupConfig, (step, cleared): (i64, u64)) -> Group {
     Group {
         id,
         name: Mutex::new(name),
         config: Mutex::new(config),
         step: AtomicI64::new(step),
+        clears: Clears::new(cleared),
         cache: Mutex::new(None),
         tables: AtomicUsize::new(0),
         write: Mutex::new(()),

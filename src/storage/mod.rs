@@ -7,6 +7,7 @@
 mod begin;
 mod call;
 mod checkpoint;
+mod clear;
 mod compact;
 mod core;
 mod cut;
@@ -64,7 +65,7 @@ pub use iterate::{Rows, Verified};
 pub use names::Wanted;
 pub use options::{Durability, StorageOptions};
 pub use salvage::{Salvaged, salvage};
-pub use table::{Duplicates, Record, Table};
+pub use table::{Duplicates, Record, Summed, Table};
 
 use crate::error::{Error, Result, Status};
 use crate::locks::{Mutex, RwLockReadGuard};

@@ -324,13 +324,18 @@ impl Replay for Tables<'_> {
     fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         self.core.expiry.restore_time(head.time);
         let table = self.table(head)?;
+        if number < table.group().cleared() {
+            // What it changed is gone.
+            return Ok(());
+        }
         let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
             Kind::Gradients => table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?,
             Kind::Insert => table.insert_from(self.core, keys, floats, source)?,
             Kind::InsertRecords => table.insert_records_from(self.core, keys, floats, source)?,
             Kind::Delete => table.delete_from(self.core, keys, source)?,
-            Kind::SetStep | Kind::Config | Kind::End => {}
+            Kind::Clear if number > table.group().cleared() => table.clear_from(self.core, source)?,
+            Kind::Clear | Kind::SetStep | Kind::Config | Kind::End => {}
         }
         table.group().begin_write()?.set_step(head.step);
         self.calls += 1;

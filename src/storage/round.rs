@@ -79,6 +79,7 @@ impl<'a> Round<'a> {
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that did not get to disk are still dirty.
     pub(super) fn run(mut self) -> Result<()> {
+        self.core.write_clears(self.rocks)?;
         let moment = {
             // Calls that are in the closed part of the journal may still be changing rows; later ones are made later.
             let _between_calls = self.core.stepping.write();

@@ -67,6 +67,7 @@ int main(int argc, char **argv) {
     CHECK_FAILS(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_insert(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_delete(embedding, keys, 3), DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_embedding_clear(embedding), DAMO_STATUS_FORKED, "damo_embedding_clear", argv[1]);
     CHECK_FAILS(damo_embedding_record(embedding, 1, NULL, NULL, NULL, 0), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_step(embedding, &step), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_set_step(embedding, 5), DAMO_STATUS_FORKED, argv[1]);

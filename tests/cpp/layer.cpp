@@ -89,6 +89,10 @@ void an_embedding_trains(const std::string& dir) {
     std::vector<std::uint8_t> three(3);
     embedding.peek(keys, weights, three);
   });
+  embedding.clear();
+  CHECK(embedding.step() == 0);
+  throws(DAMO_STATUS_NOT_FOUND, "key 9", [&] { embedding.record(9); });
+  CHECK((embedding.lookup({4, 9}) == std::vector<float>{1, 1, 1, 1}));
   embedding.set_step(40);
 
   damo::embedding moved = std::move(embedding);

@@ -95,6 +95,12 @@ row = array.array("f", bytes(4 * 3 * DIM))
 has_row, group, key, _, updates, dim, row_len = damo.damo_iterator_next(rows, row)
 assert has_row and group == 0 and key == -(2**62) and updates > 0 and (dim, row_len) == (DIM, 3 * DIM), key
 damo.damo_iterator_free(rows)
+summed_keys, sums = array.array("q", keys), array.array("f", gradients)
+summed, norm, largest = damo.damo_embedding_sum_gradients(users, keys, gradients, summed_keys, sums)
+assert sorted(summed_keys[:summed]) == sorted(set(keys)), summed
+assert math.isclose(norm, math.sqrt(sum(one * one for one in sums[: summed * DIM])), rel_tol=1e-9), norm
+assert largest == max(abs(one) for one in sums[: summed * DIM]), largest
+refused(lambda: damo.damo_embedding_sum_gradients(users, keys, gradients, summed_keys[:1], sums), "summed_keys_len is 1")
 gradients[5] = math.nan
 refused(lambda: damo.damo_embedding_apply_gradients(users, keys, gradients), "INVALID_ARGUMENT", "gradients")
 refused(lambda: damo.damo_optimizer_new("no", None, None), "INVALID_ARGUMENT", "damo_optimizer_new", "adam")

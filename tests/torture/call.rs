@@ -9,6 +9,7 @@ pub enum Call {
     Apply { group: u16, keys: Vec<i64>, gradients: Vec<f32> },
     Insert { group: u16, keys: Vec<i64>, weights: Vec<f32> },
     Delete { group: u16, keys: Vec<i64> },
+    Clear { group: u16 },
     SetStep { group: u16, step: i64 },
 }
 
@@ -19,6 +20,7 @@ impl Call {
             Call::Apply { .. } => "apply_gradients",
             Call::Insert { .. } => "insert",
             Call::Delete { .. } => "delete",
+            Call::Clear { .. } => "clear",
             Call::SetStep { .. } => "set_step",
         }
     }
@@ -29,6 +31,7 @@ impl Call {
             | Call::Apply { group, .. }
             | Call::Insert { group, .. }
             | Call::Delete { group, .. }
+            | Call::Clear { group }
             | Call::SetStep { group, .. } => *group,
         }
     }
@@ -40,6 +43,7 @@ impl Call {
             Call::Apply { keys, gradients, .. } => embedding.apply_gradients(keys, gradients),
             Call::Insert { keys, weights, .. } => embedding.insert(keys, weights),
             Call::Delete { keys, .. } => embedding.delete(keys),
+            Call::Clear { .. } => embedding.clear(),
             Call::SetStep { step, .. } => embedding.set_step(*step),
         }
     }

@@ -88,6 +88,10 @@ impl Model {
             Call::Delete { group, keys } => {
                 keys.iter().for_each(|key| drop(self.rows.remove(&(*group, *key))));
             }
+            Call::Clear { group } => {
+                self.rows.retain(|(of, _), _| of != group);
+                self.set_step(*group, 0);
+            }
             Call::SetStep { group, step } => self.set_step(*group, *step),
         }
     }

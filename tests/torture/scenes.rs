@@ -43,6 +43,7 @@ pub fn scenes() -> Vec<Scene> {
         call("apply", Call::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys: keys.clone() }),
         call("insert", Call::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() }),
         call("delete", Call::Delete { group: 0, keys }),
+        call("clear", Call::Clear { group: 7 }),
         call("set_step", Call::SetStep { group: 300, step: 77 }),
         op("flush", Op::Flush),
         op("compact", Op::Compact),

@@ -5,11 +5,12 @@ Knows tensors, and nothing of layers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
-from ._readers import _not_compiled
+from ._tracers import not_compiled, refuse_tracers, refuse_stand_in
 
 _CPU = torch.device("cpu")
 
@@ -28,24 +29,44 @@ def _check_tensor(given: torch.Tensor, what: str) -> None:
         raise ValueError(f"damo.torch: {what} is on the device meta, where tensors have no numbers")
 
 
+def _integers_of(dtype: torch.dtype, what: str) -> str:
+    """What to do about ids of another dtype."""
+    if dtype.is_complex:
+        return ""
+    remedy = f"; {what}.long() makes integers of them"
+    if not dtype.is_floating_point:
+        return remedy
+    digits = 1 - int(math.log2(torch.finfo(dtype).eps))
+    return (
+        f"{remedy}, and those above 2**{digits} are wrong by then: {str(dtype)[6:]} does not hold "
+        "them. Keep ids in a tensor of their own from the start"
+    )
+
+
 def check_ids(ids: Any, what: str = "ids") -> None:
     """Raises TypeError for anything but a dense tensor of int64 or int32."""
     if not isinstance(ids, torch.Tensor):
+        refuse_stand_in(ids)
         raise TypeError(
             f"damo.torch: {what} must be a torch.Tensor of int64, not {type(ids).__name__}"
         )
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(
             f"damo.torch: {what} must be a torch.Tensor of int64 (or int32), not {ids.dtype}"
+            f"{_integers_of(ids.dtype, what)}"
         )
     _check_tensor(ids, what)
 
 
 # A copy of ids is nothing to compile, and a compiler cannot ask for inference mode.
-@_not_compiled
+@not_compiled
 def flat_ids(ids: torch.Tensor) -> torch.Tensor:
-    """ids as a contiguous int64 vector in main memory, without a copy where it is one."""
+    """ids as a contiguous int64 vector in main memory, without a copy where it is one.
+
+    RuntimeError where torch records or transforms a model: there is nothing to read then.
+    """
     check_ids(ids)
+    refuse_tracers(ids)
     flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()
     # A tensor that was made in inference mode cannot be saved for a backward pass; its copy can.
     return flat.clone() if flat.is_inference() and not torch.is_inference_mode_enabled() else flat

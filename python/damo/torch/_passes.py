@@ -1,4 +1,4 @@
-"""What becomes of gradients: applied to rows, each group's in one step, when the backward pass that they come from ends.
+"""torch's backward passes: what layers hand over in one, and what is applied when it ends.
 
 Knows embeddings and tensors, and nothing of layers.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
 from .. import _c_api
 from .._embedding import Embedding
+
+Pairs = list[tuple[torch.Tensor, torch.Tensor]]
+"""Ids, contiguous int64, and their gradients, contiguous float32 of shape (ids.numel(), dim)."""
 
 
 def group_of(rows: Embedding) -> tuple[Any, ...]:
@@ -20,8 +23,9 @@ def group_of(rows: Embedding) -> tuple[Any, ...]:
     return id(rows.storage), rows.group, rows.duplicates, rows.padding_key
 
 
-def apply(rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
-    """One step with gradients, contiguous float32 of shape (ids.numel(), dim)."""
+def apply(rows: Embedding, pairs: Pairs) -> None:
+    """One step with the gradients of all pairs."""
+    ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
     _c_api.damo_embedding_apply_gradients(
         rows._use(), ids.data_ptr(), ids.numel(), gradients.data_ptr(), gradients.numel()
     )
@@ -32,46 +36,167 @@ def is_finite(gradients: torch.Tensor) -> bool:
     return bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
 
 
-class _Pass:
-    """The gradients of one backward pass. When it ends they are applied, each group's in one step."""
+def _graph_task() -> int | None:
+    """The number of the backward pass that this is called in, if torch numbers them."""
+    number = getattr(torch._C, "_current_graph_task_id", None)
+    return None if number is None else number()
+
+
+def _call_at_end(function: Callable[[], None]) -> bool:
+    """Has the backward pass that this is called in call function when it ends well. False outside of one."""
+    try:
+        torch.autograd.Variable._execution_engine.queue_callback(function)
+    except RuntimeError:
+        return False
+    except AssertionError as error:
+        raise RuntimeError(f"damo.torch: compiled autograd cannot step rows ({error}); compile the model alone") from error
+    return True
+
+
+def call_last(function: Callable[[], None]) -> None:
+    """As _call_at_end, after what others have had called."""
+    _call_at_end(lambda: None if _call_at_end(function) else function())
+
+
+def is_under_way() -> bool:
+    """Whether this is called in a backward pass."""
+    number = _graph_task()
+    # Where passes have no numbers, only this tells.
+    return _call_at_end(lambda: None) if number is None else number != -1
+
+
+class _Token:
+    """Only what torch is to call at the end of a pass has it: it is gone when the pass is over, or has failed."""
+
+
+class _UntilEnd:
+    """Something of one backward pass. A kept exception may keep this, but not what tells that the pass is over."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[Any, ...], list[tuple[Embedding, torch.Tensor, torch.Tensor]]] = {}
+        self._token: weakref.ref[_Token] | None = None
 
-    def take(self, rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
-        self._taken.setdefault(group_of(rows), []).append((rows, ids, gradients))
+    def begin(self) -> bool:
+        """Has the pass that this is called in call end when it ends well. False outside of one."""
+        token = _Token()
+        self._token = weakref.ref(token)
+
+        def end(_token: _Token = token) -> None:
+            self.end()
+
+        return _call_at_end(end)
+
+    @property
+    def is_over(self) -> bool:
+        return self._token is None or self._token() is None
 
     def end(self) -> None:
+        raise NotImplementedError
+
+
+class Step(_UntilEnd):
+    """Gradients that are applied when the outermost backward pass ends, each group's in one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, rows: Embedding, pairs: Pairs) -> None:
+        with self._lock:
+            self._taken.setdefault(group_of(rows), (rows, []))[1].extend(pairs)
+
+    def end(self) -> None:
+        taken, self._taken = list(self._taken.values()), {}
         # Those that will be refused first, so that they are before anything has changed.
-        groups = sorted(self._taken.values(), key=lambda taken: all(is_finite(gradients) for _, _, gradients in taken))
-        for taken in groups:
-            rows, ids, gradients = taken[0]
-            if len(taken) > 1:
-                ids = torch.cat([ids for _, ids, _ in taken])
-                gradients = torch.cat([gradients for _, _, gradients in taken])
-            apply(rows, ids, gradients)
+        taken.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
+        for rows, pairs in taken:
+            if pairs:
+                apply(rows, pairs)
+
+
+class Task(_UntilEnd):
+    """One backward pass: what layers have handed over in it. A step may be of several, one inside another."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.step = step
+        self._handed: dict[int, Pairs] = {}
+        self._shown: dict[int, tuple[torch.Tensor | None, torch.Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def hand_over(self, to: int, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+        with self._lock:
+            self._handed.setdefault(to, []).append((ids, gradients))
+
+    def peek(self, of: int) -> Pairs:
+        with self._lock:
+            return list(self._handed.get(of, ()))
+
+    def take(self, of: int) -> Pairs:
+        with self._lock:
+            return self._handed.pop(of, [])
+
+    def put_shown(self, of: int, before: torch.Tensor | None, shown: torch.Tensor) -> None:
+        """Notes what hooks were shown, and the gradient that torch adds it to."""
+        self._shown[of] = before, shown
+
+    def take_shown(self, of: int) -> tuple[torch.Tensor | None, torch.Tensor] | None:
+        return self._shown.pop(of, None)
+
+    def end(self) -> None:
+        """What nobody took was of torch.autograd.grad, which changes nothing."""
+        self._handed.clear()
+        self._shown.clear()
 
 
 class Passes:
-    """Backward passes that are under way. One that fails is forgotten, and its gradients with it, as torch forgets its own."""
+    """The backward passes that are under way in this process."""
 
     def __init__(self) -> None:
-        # torch alone keeps a pass, as what it is to call at the end.
-        self._passes: weakref.WeakValueDictionary[Any, _Pass] = weakref.WeakValueDictionary()
+        self._tasks: weakref.WeakValueDictionary[int, Task] = weakref.WeakValueDictionary()
+        self._local = threading.local()
+        self._lock = threading.Lock()
 
-    def take(self, rows: Embedding, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+    def step(self) -> Step | None:
+        """The step of the outermost pass that this is called in; None outside of one.
+
+        A pass inside another, as of reentrant checkpoints, is known by a step that has begun on this thread.
+        """
+        if not is_under_way():
+            return None
+        known = getattr(self._local, "step", None)
+        step = known and known()
+        if step is None or step.is_over:
+            step = Step()
+            step.begin()
+            self._local.step = weakref.ref(step)
+        return step
+
+    def task(self, begun: Step | None) -> Task:
+        """The pass that this is called in. Its step is begun, if the pass is inside another; otherwise a new one."""
         number = _graph_task()
-        current = self._passes.get(number)
-        if current is None:
-            current = self._passes[number] = _Pass()
-            torch.autograd.Variable._execution_engine.queue_callback(current.end)
-        current.take(rows, ids, gradients)
+        number = threading.get_ident() if number is None else number
+        with self._lock:
+            task = self._tasks.get(number)
+            if task is None or task.is_over:
+                step = begun if begun is not None and not begun.is_over else self.step()
+                if step is None:
+                    raise RuntimeError("damo.torch: gradients of rows came outside of a backward pass")
+                task = self._tasks[number] = Task(step)
+                task.begin()
+        return task
 
-
-def _graph_task() -> Any:
-    """Which backward pass this is called in; before torch 2.0 the thread tells."""
-    number = getattr(torch._C, "_current_graph_task_id", None)
-    return threading.get_ident() if number is None else number()
+    def of(self, reader: int) -> list[Task]:
+        """The tasks whose gradients for a reader are whole now, when torch accumulates them."""
+        number = _graph_task()
+        with self._lock:
+            task = self._tasks.get(threading.get_ident() if number is None else number)
+            if task is not None and not task.is_over:
+                return [task]
+            if number is not None:
+                return []
+            # Where passes have no numbers, another thread may accumulate what is on a GPU.
+            return [task for task in self._tasks.values() if not task.is_over and task.peek(reader)]
 
 
 passes = Passes()

@@ -5,18 +5,17 @@ Knows tensors and addresses, and nothing of layers: what a bag is, is embedding.
 
 from __future__ import annotations
 
-import math
-import threading
-from dataclasses import dataclass, field
 from typing import Any, Callable
 
+import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
 from .. import _c_api
+from .._copies import refusal_of_model
 from .._embedding import Embedding
 from .._table import Table
-from ._passes import is_finite, passes
+from ._gradients import Gradients, Read, lookup
+from ._passes import is_under_way, passes
 
 
 def _not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +37,8 @@ def check_scaling(applies_in_backward: bool) -> None:
     if applies_in_backward and _is_autocast_to_half():
         raise RuntimeError(
             "damo.torch: under autocast to float16 losses are scaled, and gradients would be applied scaled. Make a "
-            "damo.torch.SparseOptimizer(model) and step it with the GradScaler (scaler.step(sparse)), or use bfloat16"
+            "damo.torch.Optimizer(dense, model), or a SparseOptimizer(model), and step it with the GradScaler "
+            "(scaler.step(optimizer)), or use bfloat16"
         )
 
 
@@ -48,48 +48,14 @@ def refuse_tracing() -> None:
         raise RuntimeError("damo.torch: torch.jit.trace cannot record a layer whose rows are in a storage or a table")
 
 
-class _Lookup(torch.autograd.Function):
-    """Rows of ids; backward hands their gradients to the reader. anchor is there to have a gradient asked for."""
-
-    @staticmethod
-    def forward(ctx: Any, _anchor: torch.Tensor, ids: torch.Tensor, reader: "StorageReader") -> torch.Tensor:
-        ctx.save_for_backward(ids)  # So that torch says when ids was changed in place in between.
-        ctx.reader = reader
-        return reader._lookup(ids)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradients: torch.Tensor) -> tuple[None, None, None]:
-        (ids,) = ctx.saved_tensors
-        ctx.reader._take(ids, gradients.to(torch.float32).contiguous())
-        return None, None, None
-
-
-@dataclass
-class Pending:
-    """Gradients that wait for a SparseOptimizer."""
-
-    pairs: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
-    """Ids, and gradients of shape (ids.numel(), dim)."""
-    factor: float = 1.0
-    """What they are to be multiplied with: 1, or less after GradScaler.unscale_."""
-    has_infinite: bool = False
-
-
 class StorageReader:
-    """Rows of a group. Gradients are applied in backward, or kept for a SparseOptimizer."""
+    """Rows of a group."""
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
         self.dim = rows.dim
         self.padding_idx = rows.padding_key
-        self.collectors = 0
-        """SparseOptimizers that collect its gradients."""
-        self.pending = Pending()
-        self.marker = torch.zeros(1, dtype=torch.float32, device="cpu")
-        """What a SparseOptimizer shows to torch in place of the rows. Its gradient stands for those that are pending: none, 1, or
-        infinity when one of them is not finite; a GradScaler looks at it, and unscales it."""
-        self._lock = threading.Lock()
+        self.gradients = Gradients(rows)
 
     @_not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
@@ -98,54 +64,49 @@ class StorageReader:
         Creates nothing unless training.
         """
         refuse_tracing()
+        has_gradients = torch.is_grad_enabled() and anchor.requires_grad
+        step = passes.step() if has_gradients else None
+        if has_gradients:
+            check_scaling(not self.gradients.are_collected)
         if not training:
-            out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
-            _c_api.damo_embedding_peek(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
-            return out
-        if torch.is_grad_enabled() and anchor.requires_grad:
-            check_scaling(self.collectors == 0)
-        return _Lookup.apply(anchor, ids, self)
+            read = self._look(ids)
+        elif step is None and (has_gradients or not is_under_way()):
+            read = Read(self._make(ids))
+        else:
+            # A checkpoint computes again what it has not kept: these ids have been seen.
+            read = Read(self._look_again(ids))
+        return lookup(self.gradients, anchor, ids, read, step) if has_gradients else read.weights
 
-    def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
+    def _make(self, ids: torch.Tensor) -> torch.Tensor:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
         _c_api.damo_embedding_lookup(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel())
         return out
 
-    def _take(self, ids: torch.Tensor, gradients: torch.Tensor) -> None:
-        if not self.collectors:
-            passes.take(self.rows, ids, gradients)
-            return
-        finite = is_finite(gradients)
-        # Copies: the tensors are torch's, and may be reused after backward.
-        pair = ids.clone(), gradients.clone()
-        with self._lock:
-            self.pending.pairs.append(pair)
-            if self.marker.grad is None or not finite:
-                self.marker.grad = torch.full((1,), 1.0 if finite else math.inf, dtype=torch.float32, device="cpu")
+    def _look(self, ids: torch.Tensor) -> Read:
+        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
+        found = torch.empty(ids.numel(), dtype=torch.uint8, device="cpu")
+        _c_api.damo_embedding_peek(
+            self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), found.data_ptr()
+        )
+        return Read(out, found.view(torch.bool))
 
-    def give(self) -> Pending:
-        """What is pending, which is not any more."""
-        with self._lock:
-            given, self.pending = self.pending, Pending()
-            if self.marker.grad is not None:
-                given.has_infinite = self.has_infinite
-                given.factor = 1.0 if given.has_infinite else float(self.marker.grad)
-            self.marker.grad = None
-        return given
+    def _look_again(self, ids: torch.Tensor) -> torch.Tensor:
+        """What _make has returned for ids that it has seen. No filter counts them again."""
+        read = self._look(ids)
+        assert read.found is not None
+        for place in (~read.found).nonzero().flatten().tolist():
+            key = int(ids[place])
+            if key != self.padding_idx:
+                read.weights[place] = torch.from_numpy(self._fresh(key))
+        return read.weights
 
-    def take_back(self, given: Pending) -> None:
-        """What was given and not applied."""
-        with self._lock:
-            if given.pairs:
-                self.pending.pairs = given.pairs + self.pending.pairs
-                self.marker.grad = torch.full(
-                    (1,), math.inf if given.has_infinite else given.factor, dtype=torch.float32, device="cpu"
-                )
+    def _fresh(self, key: int) -> np.ndarray:
+        row = np.empty(self.dim, np.float32)
+        self.rows.initializer.fill(row, key=key, group=self.rows.group)
+        return row
 
-    @property
-    def has_infinite(self) -> bool:
-        """Whether a gradient that is pending is not finite."""
-        return self.marker.grad is not None and not bool(self.marker.grad.isfinite())
+    def __reduce__(self) -> str:
+        raise refusal_of_model(self.rows.storage.path)
 
     def prefetch(self, ids: torch.Tensor) -> None:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
@@ -155,14 +116,14 @@ class StorageReader:
 
 
 class TableReader:
-    """Rows of a table that was made for serving. Pickled without the table, which load_for_serving opens."""
+    """Rows of a table that was made for serving, which load_for_serving opens.
+
+    A copy has the same file open.
+    """
 
     def __init__(self, file: str, group: int, dim: int, padding_idx: int | None) -> None:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
         self.table: Table | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "table": None}
 
     @_not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:

@@ -14,18 +14,21 @@ from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_weights, first_places, flat_ids
-from ._readers import _not_compiled
+from ._names import names_arguments
+from ._pretrained import BagFromPretrained
+from ._tracers import not_compiled, refuse_tracers
 from .embedding import Layer
 
 
-class EmbeddingBag(Layer):
+class EmbeddingBag(BagFromPretrained, Layer):
     """As torch.nn.EmbeddingBag: the sum, mean or max of the rows of each bag.
 
     A bag without ids is zeros, and padding_idx is left out of bags. Every id is in a bag: offsets
     begin at 0, never go back, and with include_last_offset end with the number of ids. Other
-    offsets are a ValueError, before a row is made.
+    offsets are a ValueError, before a row is made. fresh and num_embeddings are those of Embedding.
     """
 
+    @names_arguments
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
@@ -39,6 +42,8 @@ class EmbeddingBag(Layer):
         mode: BagMode = "mean",
         include_last_offset: bool = False,
         dtype: torch.dtype | None = None,
+        fresh: bool = False,
+        num_embeddings: SupportsIndex | None = None,
     ) -> None:
         if mode not in ("sum", "mean", "max"):
             raise ValueError(f"damo.torch: mode is {mode!r}; it must be 'sum', 'mean' or 'max'")
@@ -51,6 +56,8 @@ class EmbeddingBag(Layer):
             padding_idx=padding_idx,
             filter=filter,
             dtype=dtype,
+            fresh=fresh,
+            num_embeddings=num_embeddings,
         )
         self.mode, self.include_last_offset = mode, include_last_offset
 
@@ -71,7 +78,7 @@ class EmbeddingBag(Layer):
         return self._bags(ids, offsets, per_sample_weights)
 
     # Offsets are checked by their values, which breaks a compiled graph anyway.
-    @_not_compiled
+    @not_compiled
     def _bags(
         self,
         ids: torch.Tensor,
@@ -79,6 +86,7 @@ class EmbeddingBag(Layer):
         per_sample_weights: torch.Tensor | None,
     ) -> torch.Tensor:
         # Checks come first: reading makes rows.
+        refuse_tracers(ids, offsets, per_sample_weights)
         begins = first_places(ids, offsets, self.include_last_offset)
         if per_sample_weights is not None:
             if self.mode != "sum":

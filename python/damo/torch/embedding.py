@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, SupportsIndex
 
 import torch
@@ -15,7 +14,12 @@ from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
 from ._ids import check_ids, flat_ids
+from ._names import TorchNames, begin, names_arguments
+from ._pretrained import FromPretrained
+from ._ranks import warn_of_ranks
 from ._readers import StorageReader, TableReader
+from ._shown import SHAPE
+from ._state import RowsState
 
 
 def _open(
@@ -68,9 +72,10 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-class Layer(nn.Module):
-    """What both layers have: where rows come from, and what a state_dict says about them."""
+class Layer(TorchNames, RowsState):
+    """What both layers have: where rows come from."""
 
+    @names_arguments
     def __init__(
         self,
         storage_or_embedding: Storage | Rows,
@@ -82,15 +87,19 @@ class Layer(nn.Module):
         padding_idx: SupportsIndex | None = None,
         filter: Filter | None = None,
         dtype: torch.dtype | None = None,
+        fresh: bool = False,
+        num_embeddings: SupportsIndex | None = None,
     ) -> None:
         super().__init__()
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
         rows = _open(storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter)
-        self.reader: StorageReader | TableReader = StorageReader(rows)
-        # No element and no gradient: it is there for requires_grad_ of this module and of those
-        # that it is in. Its dtype is the layer's, which double() and the like
-        # change.
-        self.anchor = nn.Parameter(torch.zeros(0, dtype=dtype, device="cpu"))
+        reader = StorageReader(rows)
+        self.reader: StorageReader | TableReader = reader
+        # It stands for the rows: requires_grad_ freezes them, its gradient has the norms of
+        # theirs, and its dtype is the layer's. Its values are zeros, and mean nothing.
+        self.anchor = nn.Parameter(torch.zeros(SHAPE, dtype=dtype, device="cpu"))
+        reader.gradients.attach(self.anchor)
+        begin(self, fresh, num_embeddings)
 
     @property
     def embedding_dim(self) -> int:
@@ -104,9 +113,9 @@ class Layer(nn.Module):
 
     @property
     def rows(self) -> Rows:
-        """The damo.Embedding. TypeError for a layer that was loaded for serving."""
+        """The damo.Embedding. AttributeError for a layer that was loaded for serving."""
         if not isinstance(self.reader, StorageReader):
-            raise TypeError("damo.torch: this layer was loaded for serving and has no storage")
+            raise AttributeError("rows")  # TorchNames says why.
         return self.reader.rows
 
     def prefetch(self, ids: torch.Tensor) -> None:
@@ -124,63 +133,30 @@ class Layer(nn.Module):
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """The rows of ids, as flat_ids gives them, on the device. They are float32 in the storage."""
         dtype = self._dtype()
-        return self.reader.read(ids, self.training, self.anchor).to(device=device, dtype=dtype)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination.pop(prefix + "anchor", None)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        super()._load_from_state_dict({**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments)
-
-    # A state_dict has where the rows are and which state they are in: the storage has its own checkpoints.
-
-    def get_extra_state(self) -> dict[str, Any]:
-        if not isinstance(self.reader, StorageReader):
-            return {"version": 1, "group": self.reader.group, "dim": self.reader.dim}
-        rows = self.reader.rows
-        return {
-            "version": 1,
-            "storage": rows.storage.path,
-            "group": rows.group,
-            "name": rows.name,
-            "dim": rows.dim,
-            "optimizer": rows.optimizer.name,
-            "step": rows.step,
-            "checkpoint": rows.storage.checkpoint_id,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        mine = self.get_extra_state()
-        if not isinstance(state, dict) or state.get("version") != 1 or not {"group", "dim"} <= set(state):
-            raise ValueError(f"damo.torch: a state_dict of this layer has group, dim and version 1 in it, and not {state!r}")
-        both_named = state.get("name") is not None and mine.get("name") is not None
-        for field in ("name" if both_named else "group", "dim", "optimizer"):
-            if field in state and field in mine and state[field] != mine[field]:
-                raise ValueError(
-                    f"damo.torch: the state_dict is of rows with {field} {state[field]!r}, and these have {mine[field]!r}"
-                )
-        for field in ("checkpoint", "step"):
-            if field in state and field in mine and state[field] != mine[field]:
-                warnings.warn(
-                    f"damo.torch: the state_dict was saved with the rows at step {state.get('step')} (checkpoint "
-                    f"{state.get('checkpoint')}), and {self.reader!r} is at step {mine['step']} (checkpoint "
-                    f"{mine['checkpoint']}); to continue from one moment, call storage.load_from_checkpoint first",
-                    stacklevel=2,
-                )
-                return
+        may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
+        if may_train and isinstance(self.reader, StorageReader):
+            warn_of_ranks()
+        rows = self.reader.read(ids, self.training, self.anchor)
+        self._note(ids)
+        return rows.to(device=device, dtype=dtype)
 
 
-class Embedding(Layer):
+class Embedding(FromPretrained, Layer):
     """As torch.nn.Embedding with rows in a storage: ids are any int64 numbers, and rows are made when first seen.
 
     Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
-    Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". In training mode backward applies gradients,
-    coalesced, or keeps them for a SparseOptimizer; the only parameter, without elements, is what requires_grad_(False) freezes. In eval mode ids without a row read as zeros, and
-    nothing is created. padding_idx is an id itself, -1 too.
+    Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". Rows are stepped by damo.torch.Optimizer or
+    SparseOptimizer, or else in backward. The only parameter, anchor, stands for them; requires_grad_(False) freezes them. In
+    eval mode ids without a row read as zeros, and nothing is created. padding_idx is an id itself, -1 too.
 
     dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
     and the like change it. The storage keeps float32.
+
+    Rows outlive the layer. A layer on a group that has rows, in a second run for instance, starts
+    with them, trained as they are. fresh=True empties the group when the layer is made, and
+    reset_parameters() does so later, whoever else uses the group.
+
+    num_embeddings is shown as the attribute, for code that reads it, and limits nothing.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 //! Rows live in the default column family, and come there as whole sorted files; what describes them (format,
 //! groups, steps) in the family `damo`, under readable keys.
 
+mod batch;
 mod blame;
 mod checkpoint;
 mod inventory;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rust_rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
     Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions, compaction_filter::Decision,
+    ReadOptions, SstFileWriter, compaction_filter::Decision,
 };
 
 use super::expiry::Fate;
@@ -30,6 +31,7 @@ use super::key::{self, KEY_LEN};
 use super::options::StorageOptions;
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+pub(super) use batch::Batch;
 use inventory::Known;
 pub(super) use inventory::{INVENTORY, Inventory, boot, check_without};
 use options::{Logs, METADATA_PART, Metadata};
@@ -66,12 +68,6 @@ pub(super) struct Rocks {
     has_failed: AtomicBool,
     /// Errors of RocksDB's own threads that have been dealt with.
     seen_errors: AtomicU64,
-}
-
-/// Documents that are written together.
-#[derive(Default)]
-pub(super) struct Batch {
-    meta: Vec<(String, Vec<u8>)>,
 }
 
 /// A file of rows that is being written, by ascending keys.
@@ -342,34 +338,6 @@ impl Rocks {
         }
     }
 
-    /// Writes documents for good: they are on disk, and in the inventory, when this returns.
-    pub(super) fn write(&self, batch: Batch) -> Result<()> {
-        self.put(batch, true)?;
-        self.write_inventory()
-    }
-
-    /// As [`Rocks::write`], but not in the inventory before the next documents are.
-    pub(super) fn write_unlisted(&self, batch: Batch) -> Result<()> {
-        self.put(batch, true)
-    }
-
-    /// Writes documents that need not be there after losing power, nor be told from an end that was
-    /// being written.
-    pub(super) fn write_without_sync(&self, batch: Batch) -> Result<()> {
-        self.put(batch, false)
-    }
-
-    fn put(&self, batch: Batch, sync: bool) -> Result<()> {
-        let mut documents = WriteBatch::default();
-        let family = self.meta()?;
-        for (key, value) in batch.meta {
-            documents.put_cf(family, key, value);
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.written(self.db.write_opt(&documents, &options))
-    }
-
     /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
     pub(super) fn begin_table(&self, path: &Path) -> Result<TableWriter<'_>> {
         let mut writer = SstFileWriter::create(&self.new_table_options);
@@ -439,12 +407,6 @@ impl Rocks {
         self.db
             .cf_handle(name)
             .ok_or_else(|| Error::corruption(format!("the column family '{name}' is missing")))
-    }
-}
-
-impl Batch {
-    pub(super) fn put_meta(&mut self, key: String, value: Vec<u8>) {
-        self.meta.push((key, value));
     }
 }
 

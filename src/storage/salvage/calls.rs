@@ -3,8 +3,8 @@
 //!
 //! A call is sound when every call before it is there. So calls are made in the order of their
 //! numbers, up to the first damage. A gradient also needs the row as it was. If the row's last
-//! state may be lost, the step is left out, unless an insert or a delete came in between: these do
-//! not depend on what was before.
+//! state may be lost, the step is left out, unless an insert, a delete or a clear came in between:
+//! these do not depend on what was before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
@@ -24,6 +24,8 @@ struct Calls<'a> {
     lost: &'a Lost,
     /// Keys in what is lost whose rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
+    /// Groups all of whose rows are known again, by a clear.
+    cleared: HashSet<u16>,
     /// How many floats a key has, by the file's configurations.
     described: HashMap<u32, GroupConfig>,
     /// Configurations of this file that are not those of their groups, with what is told of them.
@@ -79,6 +81,7 @@ pub(super) fn apply(
         groups: core.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
+        cleared: HashSet::new(),
         described: HashMap::new(),
         unfit: HashMap::new(),
         has_stopped: false,
@@ -157,8 +160,10 @@ impl Calls<'_> {
     fn sound(&mut self, head: &Head, keys: &[i64], floats: &[f32]) -> (Vec<i64>, Vec<f32>) {
         let dim = floats.len().checked_div(keys.len()).unwrap_or(0);
         let (mut sound_keys, mut sound_floats) = (Vec::new(), Vec::new());
+        let is_cleared = self.cleared.contains(&head.group);
         for (index, key) in keys.iter().enumerate() {
-            if self.lost.has(&key::encode(head.group, *key)) && !self.known.contains(&(head.group, *key)) {
+            let is_known = is_cleared || self.known.contains(&(head.group, *key));
+            if !is_known && self.lost.has(&key::encode(head.group, *key)) {
                 self.steps_left_out += 1;
                 continue;
             }
@@ -213,8 +218,12 @@ impl Replay for Calls<'_> {
                 self.tables.call(number, head, &keys, &floats)
             }
             _ => {
-                if matches!(head.kind, Kind::Insert | Kind::InsertRecords | Kind::Delete) {
-                    self.known.extend(keys.iter().map(|key| (head.group, *key)));
+                match head.kind {
+                    Kind::Insert | Kind::InsertRecords | Kind::Delete => {
+                        self.known.extend(keys.iter().map(|key| (head.group, *key)));
+                    }
+                    Kind::Clear => drop(self.cleared.insert(head.group)),
+                    _ => {}
                 }
                 self.tables.call(number, head, keys, floats)
             }

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::checkpoint::parent;
+use super::clear::cleared_key;
 use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
 use super::names::PREFIX as NAME_PREFIX;
 use super::replay::{FOLDER as JOURNAL, JournalRecord};
@@ -179,6 +180,8 @@ fn save(
         let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
         let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
+        // Later calls must not look as if they came before a clear.
+        let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
         core.last_number.store(last, Ordering::Release);
         storage.flush()?;
         Known { record, is_latest: wreck.documents_are_latest }
@@ -210,8 +213,8 @@ fn write_groups(
     let mut batch = Batch::default();
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
-        for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number)] {
-            // From the other storage names are taken, and no steps.
+        for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number), cleared_key(*number)] {
+            // From the other storage names are taken, and no numbers.
             let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());

@@ -4,6 +4,9 @@
 //! If the MANIFEST counts, so do only the files that it names, and RocksDB's sequence numbers say
 //! which version is newer. If not, every file counts, also one that was merged and not deleted yet.
 //! Then the call numbers in the headers of rows and tombstones say which version is newer.
+//!
+//! The call numbers also say which rows were there before their group was cleared. The range that
+//! RocksDB has deleted is not looked for in its files.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -29,6 +32,14 @@ pub(super) struct Rows<'a> {
     pub(super) salvaged: &'a mut Salvaged,
 }
 
+/// What the rows of a group are like.
+struct Shape {
+    /// Their floats.
+    len: usize,
+    /// No row of the group has a smaller call number.
+    cleared: u64,
+}
+
 /// What orders the versions of a row: larger is newer.
 type Rank = (u64, u64, u64, u64);
 
@@ -40,9 +51,9 @@ impl Rows<'_> {
     /// row has.
     pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<u64> {
         let mut sources = Sources::find(self.dir, self.wreck, lost, self.salvaged)?;
-        let mut lens = HashMap::new();
+        let mut shapes = HashMap::new();
         for (number, group) in self.groups {
-            lens.insert(*number, group.shape()?.1);
+            shapes.insert(*number, Shape { len: group.shape()?.1, cleared: group.cleared() });
         }
         let mut heap = Heap::new();
         for index in 0..sources.len() {
@@ -65,7 +76,7 @@ impl Rows<'_> {
                 self.salvaged.rows_refused += versions.len() as u64;
                 continue;
             };
-            let Some(value) = self.newest(&versions, lens.get(&group), &mut last) else { continue };
+            let Some(value) = self.newest(&versions, shapes.get(&group), &mut last) else { continue };
             if lost.has(&stored_key) {
                 self.salvaged.rows_in_doubt += 1;
             }
@@ -110,9 +121,13 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The value of the newest version, if it is a row or the tombstone of one. Rows of the group
-    /// have `len` floats.
-    fn newest<'a>(&mut self, versions: &'a [Entry], len: Option<&usize>, last: &mut u64) -> Option<&'a [u8]> {
+    /// The value of the newest version, if it is a row of that shape or the tombstone of one.
+    fn newest<'a>(
+        &mut self,
+        versions: &'a [Entry],
+        shape: Option<&Shape>,
+        last: &mut u64,
+    ) -> Option<&'a [u8]> {
         let is_ordered = self.wreck.live.is_some();
         let mut newest: Option<(Rank, Option<&[u8]>)> = None;
         let mut expired = None;
@@ -124,8 +139,8 @@ impl Rows<'_> {
                     self.salvaged.deletions_in_doubt += 1;
                     continue;
                 }
-                Some(value) => match (row::parse(value), len) {
-                    (Ok(Stored::Row(header, body)), Some(len)) if body.len() == 4 * len => {
+                Some(value) => match (row::parse(value), shape) {
+                    (Ok(Stored::Row(header, body)), Some(shape)) if body.len() == 4 * shape.len => {
                         *last = (*last).max(header.journal);
                         ((seqno, header.journal, header.update_num, header.update_time), Some(value))
                     }
@@ -148,10 +163,11 @@ impl Rows<'_> {
                 newest = Some((rank, value));
             }
         }
-        let ((.., time), value) = newest?;
+        let ((_, number, _, time), value) = newest?;
+        let is_cleared = value.is_some() && shape.is_some_and(|shape| number < shape.cleared);
         // Another file's tombstone says that the row had expired on that day.
         let has_expired = expired.is_some_and(|day| time / super::super::expiry::DAY_MS < day);
-        value.filter(|_| !has_expired)
+        value.filter(|_| !has_expired && !is_cleared)
     }
 }
 

@@ -180,7 +180,7 @@ impl Table {
     pub(super) fn make_row(&self, shard: &mut Shard, place: u32, moment: Moment<'_>) {
         shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
-        let (key, journal) = (slot.key, slot.journal().max(moment.number()));
+        let (key, journal) = (slot.key, slot.journal().max(moment.number()).max(self.group.cleared()));
         moment.core.expiry.count_expired(u64::from(!slot.has(ABSENT)));
         slot.updates = 0;
         slot.stamp(moment.now, journal);

@@ -6,6 +6,7 @@
 
 mod apply_gradients;
 mod change;
+mod clear;
 mod delete;
 mod import;
 mod insert;
@@ -15,6 +16,7 @@ mod part;
 mod peek;
 mod record;
 mod set_step;
+mod sum_gradients;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ pub(super) use import::ImportBatch;
 pub(super) use insert::COUNT_FLOATS;
 pub use part::Duplicates;
 pub use record::Record;
+pub use sum_gradients::Summed;
 
 use super::group::{Group, GroupConfig, Opened};
 use super::{Core, Storage, Wanted};

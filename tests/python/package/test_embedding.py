@@ -133,6 +133,25 @@ class Stepping(Case):
         with self.assertRaises(StopIteration):
             next(iter(self.storage("other").embedding(0, dim=1, optimizer=damo.SGD())))
 
+    def test_clear(self):
+        storage = self.storage()
+        users = storage.embedding("user", dim=4, optimizer=damo.Adam(), initializer=damo.Ones())
+        again = storage.embedding("user", dim=4, optimizer=damo.Adam(), initializer=damo.Ones())
+        items = storage.embedding("item", dim=4, optimizer=damo.SGD(lr=1.0), initializer=damo.Ones())
+        for embedding in (users, items):
+            embedding.apply_gradients(np.arange(100), floats(100, 4))
+        number = storage.dump(self.path("base"), format="table").number
+        before = iter(users)
+        self.assertEqual(next(before).key, 0)
+        self.assertIsNone(users.clear())
+        self.assertEqual((len(users), len(again), again.step, 5 in users, list(users)), (0, 0, 0, False, []))
+        self.assertEqual((len(items), items.step), (100, 1))
+        self.assertEqual(len(list(before)), 99)
+        self.assert_fails(KeyError, ["was cleared", "full dump"], storage.dump, self.path("more"), format="table", since=number)
+        np.testing.assert_array_equal(again[[5, 6]], floats(2, 4))
+        again.apply_gradients([5], floats(1, 4))
+        self.assertEqual((users.step, users.record(5).update_num, len(users)), (1, 1, 2))
+
     def test_every_optimizer_and_initializer(self):
         storage = self.storage()
         for group, cls in enumerate(

@@ -77,7 +77,7 @@ class Embedding(Inputs):
         padding, dtype, training = draw.choice(PADDINGS), draw.choice(DTYPES), draw.random() < 0.7
         rows, table = self.tables.fresh(padding, draw)
         layer = damo.torch.Embedding(rows).to(dtype).train(training)
-        frozen = not training or draw.random() < 0.1
+        frozen = draw.random() < 0.1
         layer.requires_grad_(not frozen)
         shape = [draw.choice((0, 1, 1, 2, 3, 4)) for _ in range(draw.randrange(5))]
         ids, places = draw.ids(shape, draw.dtype_of_ids(), training)
@@ -108,7 +108,7 @@ class BagInput:
         self.layer = damo.torch.EmbeddingBag(self.rows, mode=self.mode, include_last_offset=self.last)
         training = draw.random() < 0.7
         self.layer.to(self.dtype).train(training)
-        self.frozen = not training or draw.random() < 0.1
+        self.frozen = draw.random() < 0.1
         self.layer.requires_grad_(not self.frozen)
 
         self.sizes = draw.sizes()

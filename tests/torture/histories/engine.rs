@@ -9,6 +9,7 @@ use damo::filter::Filter;
 use damo::params::Params;
 use damo::storage::{Rows, Storage};
 
+use super::dumps;
 use super::filters::Attached;
 use super::groups::{WIDE, of, specs};
 use super::look;
@@ -122,10 +123,11 @@ impl Engine {
                 self.inside().storage.load_from_checkpoint(path).map_err(at(name))
             }
             Act::OpenCheckpoint(number) => look::open_checkpoint(self, *number, past),
-            Act::DumpCounted => look::dump_counted(self, before),
-            Act::DumpTable(number) => look::dump_table(self, *number, before),
+            Act::DumpCounted => dumps::dump_counted(self, before),
+            Act::DumpTable(number) => dumps::dump_table(self, *number, before),
             Act::DumpIncrement(base) => match past.tables.get(base) {
-                Some(time) => look::dump_increment(self, *base, *time, before),
+                Some(time) => dumps::dump_increment(self, *base, *time, before),
+                None if past.outdated.contains(base) => dumps::refuse_increment(self, *base),
                 None => Ok(()),
             },
             Act::Hold => self.hold(before),

@@ -2,6 +2,7 @@
 //! ways, over kills and power cuts. After each, and at random moments, memory, disk and a plain
 //! reference agree: no row is lost, and none is back that was gone.
 
+mod dumps;
 mod engine;
 mod filters;
 mod groups;

@@ -1,6 +1,6 @@
 //! What a history has made of a storage so far, as its driver knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::filters::Copies;
 use super::script::{Act, Known};
@@ -36,6 +36,8 @@ pub struct Past {
     checkpoints: BTreeMap<u64, Saved>,
     /// Table dumps that an increment may follow, and when they were made.
     pub tables: BTreeMap<u64, u64>,
+    /// Those that none may follow, since a group was cleared after them.
+    pub outdated: BTreeSet<u64>,
     next: u64,
     /// Its first opening has returned: a storage is there.
     pub is_there: bool,
@@ -74,6 +76,7 @@ impl Past {
             is_filter_in_doubt: false,
             checkpoints: BTreeMap::new(),
             tables: BTreeMap::new(),
+            outdated: BTreeSet::new(),
             next: 0,
             is_there: false,
         }
@@ -86,7 +89,7 @@ impl Past {
     pub fn known(&self) -> Known {
         Known {
             checkpoints: self.checkpoints.keys().copied().collect(),
-            tables: self.tables.keys().copied().collect(),
+            tables: self.tables.keys().chain(&self.outdated).copied().collect(),
             now: self.latest,
             next: self.next,
         }
@@ -149,8 +152,11 @@ impl Past {
                 self.next = self.next.max(*number);
                 self.tables.insert(*number, next.now);
             }
-            Act::Load(_) if is_made => self.tables.clear(),
+            Act::Load(_) if is_made => self.forget_tables(),
             _ => {}
+        }
+        if matches!(act, Act::Call(Call::Clear { .. })) {
+            self.outdated.extend(std::mem::take(&mut self.tables).into_keys());
         }
         if matches!(act, Act::Flush | Act::Compact | Act::Reopen) || is_made && matches!(act, Act::Load(_)) {
             self.states.clear();
@@ -231,7 +237,7 @@ impl Past {
             }
         }
         if self.promise == Promise::Rows {
-            self.tables.clear();
+            self.forget_tables();
         }
         for state in self.states.iter_mut().chain(self.under_way.iter_mut().map(|(_, after)| after)) {
             state.hide(self.latest, opening.ttl_ms);
@@ -250,9 +256,15 @@ impl Past {
                 self.next = self.next.max(*number);
                 self.tables.insert(*number, now.now);
             }
-            Some(Act::Load(_)) => self.tables.clear(),
+            // Whether it has happened is not known.
+            Some(Act::Load(_) | Act::Call(Call::Clear { .. })) => self.forget_tables(),
             _ => {}
         }
+    }
+
+    fn forget_tables(&mut self) {
+        self.tables.clear();
+        self.outdated.clear();
     }
 }
 

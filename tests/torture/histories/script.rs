@@ -173,7 +173,7 @@ fn call(random: &mut ChaCha8Rng) -> Act {
         (0..count * width).map(|_| random.random_range(-64..=64) as f32 / 64.0).collect()
     };
     let (short, long) = (floats(spec.dim), floats(spec.row_len()));
-    match random.random_range(0..40) {
+    match random.random_range(0..41) {
         0..14 => Act::Call(Call::Apply { group, keys, gradients: short }),
         14..22 => Act::Call(Call::Lookup { group, keys }),
         22..25 => Act::Peek { group, keys },
@@ -186,7 +186,8 @@ fn call(random: &mut ChaCha8Rng) -> Act {
             Act::InsertRecords { group, keys, rows, counts }
         }
         33..39 => Act::Call(Call::Delete { group, keys }),
-        _ => Act::Call(Call::SetStep { group, step: random.random_range(0..1000) }),
+        39 => Act::Call(Call::SetStep { group, step: random.random_range(0..1000) }),
+        _ => Act::Call(Call::Clear { group }),
     }
 }
 

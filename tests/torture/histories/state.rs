@@ -180,6 +180,11 @@ impl State {
                     self.ghosts.remove(&key);
                 }
             }
+            Call::Clear { group } => {
+                self.rows.retain(|(of, _), _| of != group);
+                self.ghosts.retain(|(of, _), _| of != group);
+                self.set_step(*group, 0);
+            }
             Call::SetStep { group, step } => self.set_step(*group, *step),
         }
     }

@@ -281,10 +281,12 @@ impl Properties {
             |name: &str| list.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value);
         let number = |name: &str| property(name).and_then(|value| varint(&mut value.as_slice()));
         let family = property("rocksdb.column.family.name");
+        // They are among the entries, and in no block of rows.
+        let ranges = number("rocksdb.num.range-deletions").unwrap_or(0);
         let index = property("rocksdb.block.based.table.index.type").and_then(|value| value.first_chunk());
         Some(Properties {
             family: family.and_then(|name| String::from_utf8(name.clone()).ok()),
-            entries: number("rocksdb.num.entries"),
+            entries: number("rocksdb.num.entries").map(|all| all.saturating_sub(ranges)),
             is_external: property("rocksdb.external_sst_file.version").is_some(),
             is_user_key: number("rocksdb.index.key.is.user.key").is_none_or(|yes| yes == 1),
             has_two_levels: index.is_some_and(|kind| u32::from_le_bytes(*kind) == TWO_LEVELS),

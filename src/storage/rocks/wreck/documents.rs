@@ -57,27 +57,28 @@ impl Wreck {
 fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
     let mut documents = Vec::new();
     let Some((seqno, mut rest)) = batch.split_first_chunk::<8>() else { return documents };
-    let seqno = u64::from_le_bytes(*seqno);
+    let mut seqno = u64::from_le_bytes(*seqno);
     rest = rest.get(4..).unwrap_or_default();
     let mut read = || -> Option<()> {
         loop {
             let (kind, after) = rest.split_first()?;
             rest = after;
-            // Kinds 4 and 5 have the number of a column family. Those without are rows, which damo
-            // never writes into a log.
-            let family = if [4, 5].contains(kind) { varint(&mut rest)? } else { 0 };
+            // Kinds 4, 5 and 14 have the number of a column family. Those without are of rows, which
+            // damo never writes into a log, but that a group's range of them is deleted (15).
+            let family = if [4, 5, 14].contains(kind) { varint(&mut rest)? } else { 0 };
             let mut text = || {
                 let len = varint(&mut rest)?;
                 take(&mut rest, len).map(<[u8]>::to_vec)
             };
             let (key, value) = match kind {
                 0 | 4 => (text()?, None),
-                1 | 5 => (text()?, Some(text()?)),
+                1 | 5 | 14 | 15 => (text()?, Some(text()?)),
                 _ => return None,
             };
             if family != 0 {
-                documents.push((seqno.saturating_add(documents.len() as u64), key, value));
+                documents.push((seqno, key, value));
             }
+            seqno = seqno.saturating_add(1);
         }
     };
     let _ = read();

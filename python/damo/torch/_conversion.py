@@ -1,0 +1,87 @@
+"""What convert has done, to be read by programs and by people.
+
+Knows nothing of layers but their names and numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A layer of torch in whose place a layer of damo is."""
+
+    name: str
+    """Its path in the model; the first one when it is used at several places."""
+    places: tuple[str, ...]
+    """All its paths."""
+    kind: str
+    """"Embedding" or "EmbeddingBag"."""
+    group: str
+    """What its group in the storage is called."""
+    ids: int
+    """How many rows its weight had: ids 0 to ids - 1."""
+    dim: int
+    bytes: int
+    """What those rows take in the storage, with the optimizer's state."""
+    initializer: str
+    """Where the rows of further ids come from."""
+    is_frozen: bool
+    kept_rows: bool
+    """Whether the group's own rows were kept (exist_ok), instead of the weight's."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Left:
+    """A layer that stayed as it was."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What convert has done. str() of it is a table."""
+
+    layers: tuple[Converted, ...]
+    left: tuple[Left, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What all rows take in the storage."""
+        return sum(layer.bytes for layer in self.layers)
+
+    def __str__(self) -> str:
+        head = ("layer", "group", "ids", "dim", "bytes", "new rows")
+        table = [
+            (one.name, one.group, f"{one.ids:,}", str(one.dim), f"{one.bytes:,}", one.initializer)
+            for one in self.layers
+        ]
+        widths = [max(len(row[column]) for row in (head, *table)) for column in range(len(head))]
+        lines = [f"damo.torch.convert: {_count(len(self.layers), 'layer')} converted"]
+        for row in (head, *table):
+            cells = [
+                cell.rjust(width) if column in (2, 3, 4) else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths))
+            ]
+            lines.append(("  " + "  ".join(cells)).rstrip())
+        for one in self.layers:
+            lines += [f"  {one.name}: {note}" for note in _remarks(one)]
+        lines += [f"left as it was: {one.name} ({one.kind}): {one.reason}" for one in self.left]
+        lines.append("Optimizers made before this have the old weights: make them again.")
+        return "\n".join(lines)
+
+
+def _remarks(one: Converted) -> list[str]:
+    """What is said about a converted layer beside its line in the table."""
+    remarks = [f"used at {len(one.places)} places: {', '.join(one.places)}"] * (len(one.places) > 1)
+    remarks += ["frozen, as its weight was"] * one.is_frozen
+    remarks += ["the rows that were in the storage are kept, not the weight's"] * one.kept_rows
+    return [*remarks, *one.notes]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

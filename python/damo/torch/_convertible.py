@@ -1,0 +1,161 @@
+"""Which layers of a model damo's can take the place of, and why not the others.
+
+Looks at the model, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Iterator
+
+import torch
+from torch import nn
+
+# With weights that are given: others would be drawn, and change what is drawn afterwards.
+_ONE = torch.zeros(1, 1, device="cpu")
+_OWN = {name for kind in (nn.Embedding, nn.EmbeddingBag) for name in vars(kind(1, 1, _weight=_ONE))}
+"""Attributes that every nn.Embedding or nn.EmbeddingBag has."""
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@dataclass
+class Found:
+    """An nn.Embedding or nn.EmbeddingBag, and what is known of it before anything is changed."""
+
+    module: nn.Embedding | nn.EmbeddingBag
+    places: list[str]
+    """Its paths in the model: more than one when it is used at several places."""
+    reason: str | None = None
+    """Why it stays, if it does."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.places[0]
+
+    @property
+    def kind(self) -> str:
+        return type(self.module).__name__
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """Attributes that somebody has set on the module."""
+        return {name: value for name, value in vars(self.module).items() if name not in _OWN}
+
+
+@dataclass
+class Unseen:
+    """A layer that torch does not see, since it is no module's child."""
+
+    place: str
+    module: nn.Module
+
+
+def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
+    """All layers of torch that have rows, each with why it cannot be converted, if so."""
+    found: dict[int, Found] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            found.setdefault(id(module), Found(module, [])).places.append(name)
+    plain = [held for name, module in model.named_modules() for held in _plain(name, module)]
+    unseen: list[Unseen] = []
+    for place, value in plain:
+        if not isinstance(value, (nn.Embedding, nn.EmbeddingBag)):
+            continue
+        if id(value) not in found:
+            unseen.append(Unseen(place, value))
+        else:
+            found[id(value)].reason = f"{place} refers to it, too, where torch does not see it"
+    for one in found.values():
+        one.reason = one.reason or _reason(one.module) or _tied(model, one)
+        for place, value in plain:
+            if value is one.module.weight:
+                one.notes.append(f"{place} still has its old weight, which nothing trains now")
+    return list(found.values()), unseen
+
+
+def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
+    """Why the layer by itself cannot be converted, if so."""
+    weight, padding = module.weight, module.padding_idx
+    if type(module) not in (nn.Embedding, nn.EmbeddingBag):
+        base = "EmbeddingBag" if isinstance(module, nn.EmbeddingBag) else "Embedding"
+        return f"it is a subclass of nn.{base}, whose own code would be lost"
+    if "forward" in vars(module):
+        return "its forward was replaced"
+    if _has_hooks(module):
+        return "it has hooks, which would be lost; add them afterwards, to damo's layer"
+    if type(weight) is not nn.Parameter:
+        return f"its weight is a {type(weight).__name__}; convert it before it is wrapped"
+    if _has_hooks(weight):
+        return "its weight has hooks, which would be lost"
+    if module.max_norm is not None:
+        return f"max_norm={module.max_norm}: damo does not renormalise rows"
+    if module.scale_grad_by_freq:
+        return "scale_grad_by_freq=True: damo sums the gradients of an id that is there twice"
+    if weight.device.type == "meta":
+        return "its weight is on the device meta, where it has no numbers"
+    if weight.dtype not in _DTYPES:
+        return f"its weight is {weight.dtype}; damo has float32, float64, float16 and bfloat16"
+    if not bool(weight.float().isfinite().all()):
+        return "its weight has a NaN, an infinity, or a number that float32 cannot hold"
+    if isinstance(module, nn.Embedding) and padding is not None and bool(weight[padding].any()):
+        return (
+            f"the row of padding_idx={padding} is not zeros, and damo reads it as zeros; zero it "
+            f"first: with torch.no_grad(): layer.weight[{padding}] = 0"
+        )
+    return None
+
+
+def _has_hooks(owner: nn.Module | torch.Tensor) -> bool:
+    names = {*vars(owner), "_backward_hooks", "_post_accumulate_grad_hooks"}
+    return any(name.endswith("_hooks") and getattr(owner, name, None) for name in names)
+
+
+def _tied(model: nn.Module, one: Found) -> str | None:
+    """Where else in the model the numbers of its weight are used, if anywhere."""
+    weight = one.module.weight
+    for name, module in model.named_modules():
+        if module is one.module:
+            continue
+        tensors = {**module._parameters, **module._buffers}
+        for own, tensor in tensors.items():
+            if tensor is not None and _is_same(weight, tensor):
+                place = f"{name}.{own}" if name else own
+                return f"its weight is tied to {place}, which a layer of damo cannot be"
+    return None
+
+
+def _is_same(weight: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether they share memory."""
+    if weight is other:
+        return True
+    if not weight.numel() or not other.numel() or weight.device != other.device:
+        return False
+    # A sparse tensor has no memory of its own.
+    if other.layout != torch.strided:
+        return False
+    return _address(weight) == _address(other)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    # Before torch 2.0 there is only storage(), about which later ones warn.
+    untyped = getattr(tensor, "untyped_storage", None)
+    return (untyped() if untyped is not None else tensor.storage()).data_ptr()
+
+
+def _plain(name: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Modules and tensors that module has as plain attributes, or in plain lists and dicts."""
+    seen: set[int] = set()
+
+    def walk(place: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, (nn.Module, torch.Tensor)):
+            yield place, value
+        elif depth and isinstance(value, (list, tuple, set, dict)) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in items:
+                yield from walk(f"{place}[{key!r}]", item, depth - 1)
+
+    for attribute, value in vars(module).items():
+        if attribute not in ("_parameters", "_buffers", "_modules"):
+            yield from walk(f"{name}.{attribute}" if name else attribute, value, 4)

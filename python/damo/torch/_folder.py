@@ -1,0 +1,196 @@
+"""A checkpoint's folder: it appears whole, and what is saved into it later takes its place whole.
+
+    PATH/manifest.json       names the folder beside it that counts; all but tensors and rows
+    PATH/TOKEN/tensors.pt    the tensors that it numbers: the dense part, optimizers, ...
+    PATH/TOKEN/rows-0 ...    a checkpoint of each storage
+
+A new TOKEN is made beside PATH, in `.NAME.damo-new.PID.N`, and moved; then a rename replaces
+manifest.json. Whatever a killed process
+has left is removed by the next one that saves there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .._errors import (
+    AlreadyExistsError,
+    CorruptionError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotSupportedError,
+)
+
+_VERSION = 1
+_MANIFEST = "manifest.json"
+_TOKEN = "saved-"
+_STORAGE = ".damo-lock"
+"""What every directory of a storage has."""
+_count = itertools.count()
+
+Manifest = dict[str, Any]
+
+
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """Where a checkpoint is: where links lead to."""
+    return Path(os.path.realpath(os.fsdecode(path)))
+
+
+def check_free(place: Path, overwrite: bool) -> None:
+    """Raises AlreadyExistsError unless a checkpoint can be saved there.
+
+    Nothing, an empty folder and, with overwrite, a checkpoint may be there. Raises
+    InvalidArgumentError for a path within the directory of a storage, or in a checkpoint.
+    """
+    for parent in place.parents:
+        if (parent / _STORAGE).exists():
+            raise InvalidArgumentError(
+                f"damo.torch: {place} is in the directory of a storage, {parent}; a path outside "
+                "of it is needed"
+            )
+        if parent.name.startswith(_TOKEN) and (parent.parent / _MANIFEST).is_file():
+            raise InvalidArgumentError(
+                f"damo.torch: {place} is in a checkpoint, {parent.parent}, and would go when that "
+                "one is saved again; a path outside of it is needed"
+            )
+    if not os.path.lexists(place) or (place.is_dir() and not any(place.iterdir())):
+        return
+    if not (place / _MANIFEST).is_file():
+        raise AlreadyExistsError(
+            f"damo.torch: {place} exists and is no checkpoint of damo.torch; another path is needed"
+        )
+    if not overwrite:
+        raise AlreadyExistsError(f"damo.torch: {place} exists, and overwrite is False")
+
+
+class Unfinished:
+    """A checkpoint that is being made, beside its place. As a context it is removed in the end."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._prefix = f".{place.name}.damo-new."
+        remove_stale(place.parent, self._prefix)
+        self._token = _TOKEN + secrets.token_hex(8)
+        self._made = place.with_name(f"{self._prefix}{os.getpid()}.{next(_count)}")
+        self.folder = self._made / self._token
+        """Where its files go."""
+
+    def __enter__(self) -> Unfinished:
+        self.folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        shutil.rmtree(self._made, ignore_errors=True)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Puts it in its place, on disk."""
+        told = {"version": _VERSION, "folder": self._token, **manifest}
+        write(self._made / _MANIFEST, json.dumps({**told, "crc32": _checksum(told)}).encode())
+        sync(self.folder)
+        sync(self._made)
+        try:
+            # Over nothing, or an empty folder.
+            os.rename(self._made, self.place)
+        except OSError:
+            if not (self.place / _MANIFEST).is_file():
+                raise
+            self._replace()
+        sync(self.place.parent)
+
+    def _replace(self) -> None:
+        with _locked(self.place, fcntl.LOCK_EX):
+            os.rename(self.folder, self.place / self._token)
+            sync(self.place)
+            # From here on the new one counts.
+            os.rename(self._made / _MANIFEST, self.place / _MANIFEST)
+            sync(self.place)
+            for older in self.place.glob(f"{_TOKEN}*"):
+                if older.name != self._token:
+                    shutil.rmtree(older, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
+    """The folder and manifest of a checkpoint, which nobody replaces meanwhile."""
+    if not (place / _MANIFEST).is_file():
+        raise NotFoundError(f"damo.torch: {place} has no checkpoint of damo.torch")
+    with _locked(place, fcntl.LOCK_SH):
+        try:
+            manifest = json.loads((place / _MANIFEST).read_bytes())
+            told = {name: value for name, value in manifest.items() if name != "crc32"}
+            version, checksum = manifest["version"], manifest["crc32"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptionError(f"damo.torch: {place / _MANIFEST} is damaged: {error}") from error
+        if checksum != _checksum(told):
+            raise CorruptionError(f"damo.torch: {place / _MANIFEST} is damaged")
+        if version != _VERSION:
+            raise NotSupportedError(
+                f"damo.torch: {place} has version {version}; this package reads {_VERSION}"
+            )
+        # Of whatever it says, a name in this folder.
+        yield place / Path(manifest["folder"]).name, manifest
+
+
+def _checksum(manifest: Manifest) -> int:
+    return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # Of a file system without locks.
+            fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, data: bytes) -> None:
+    """A new file that is on disk."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Brings the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale(parent: Path, prefix: str) -> None:
+    """Removes the folders `PREFIX PID...` of processes that do not run any more."""
+    for left in parent.glob(f"{_escaped(prefix)}*"):
+        pid = left.name[len(prefix) :].split(".")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _escaped(text: str) -> str:
+    """For glob, which takes it literally."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

@@ -1,0 +1,150 @@
+"""The moment of a layer's rows, as a tensor in its state_dict, and what differs between two.
+
+The tensor always has the same shape, so that distributed checkpoints can be read into it. Its bytes
+are two JSON texts. The first says which rows these are, the second in which state they are. Each
+half of a byte is one element, in the middle of 16 values. So averages over the values of
+state_dicts leave the first text readable, even if they are rounded down: it does not change while
+a model is trained. The second text has a checksum, which an average does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._embedding import Embedding
+from .._errors import NotFoundError
+
+_LEN = 640
+"""Bytes of each text, with the 8 digits of its checksum."""
+_DIGITS = 20
+"""Of the step, with which the second text begins."""
+_PROBES = 8
+"""Rows that are compared, at most."""
+
+State = dict[str, Any]
+
+
+def encode(state: State) -> torch.Tensor:
+    """A uint8 tensor with identity and moment of rows; the moment may be None."""
+    identity = _part(state, "version", "name", "group", "dim", "optimizer")
+    moment = _part(state, "step", "checkpoint", "probes", "storage")
+    digits = f"{min(max(0, state.get('step', 0)), 10**_DIGITS - 1):0{_DIGITS}}".encode()
+    data = _text(b"", identity) + _text(digits, moment)
+    halves = np.frombuffer(data, np.uint8).repeat(2)
+    halves = np.where(np.arange(halves.size) % 2, halves & 15, halves >> 4)
+    elements = (halves * 16 + 8).astype(np.uint8)
+    return torch.tensor(elements.tolist(), dtype=torch.uint8, device="cpu")
+
+
+def _part(state: State, *names: str) -> State:
+    return {name: state[name] for name in names if name in state}
+
+
+def _text(head: bytes, fields: State) -> bytes:
+    text = head + json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(text) > _LEN - 8 and "storage" in fields:
+        # The path is only there to be read by people.
+        return _text(head, {name: value for name, value in fields.items() if name != "storage"})
+    text = text.ljust(_LEN - 8)
+    return text + b"%08x" % zlib.crc32(text)
+
+
+def decode(tensor: torch.Tensor) -> State | None:
+    """What encode was given; None for anything else.
+
+    If the tensor was averaged, the moment is missing, and "mean_step" is there if it can be told.
+    """
+    if tensor.shape != (4 * _LEN,) or tensor.is_complex():
+        return None
+    values = tensor.detach().to("cpu", torch.float64).numpy()
+    if not np.isfinite(values).all():
+        return None
+    exact = (values - 8) / 16
+    # Rounded to the middle of 16 values.
+    halves = np.clip(np.floor(values / 16), 0, 15).astype(np.uint8)
+    data = (halves[::2] << 4 | halves[1::2]).tobytes()
+    identity = _fields(data[:_LEN], 0)
+    if identity is None:
+        return None
+    moment = _fields(data[_LEN:], _DIGITS)
+    if moment is not None:
+        return {**identity, **moment}
+    if not tensor.is_floating_point():
+        return identity
+    digits = exact[2 * _LEN : 2 * (_LEN + _DIGITS)]
+    # Of "0" to "9" the lower half is the digit. The mean of numbers is that of their digits.
+    return {**identity, "mean_step": float(digits[1::2] @ 10.0 ** np.arange(_DIGITS - 1, -1, -1))}
+
+
+def _fields(data: bytes, head: int) -> State | None:
+    text, checksum = data[:-8], data[-8:]
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    return json.loads(text[head:])  # type: ignore[no-any-return]
+
+
+def probe(rows: Embedding, ids: torch.Tensor | None) -> list[list[int]] | None:
+    """Key, number of updates and checksum of some rows, of ids if they have any.
+
+    Empty if the group is, None if that cannot be told.
+    """
+    spread = () if ids is None else ids[:: max(1, ids.numel() // _PROBES)][:_PROBES].tolist()
+    keys = dict.fromkeys(spread)
+    found = [known for known in (_row(rows, key) for key in keys) if known]
+    return found or _first(rows)
+
+
+def _row(rows: Embedding, key: int) -> list[int] | None:
+    try:
+        record = rows.record(key)
+    except NotFoundError:
+        return None
+    state = zlib.crc32(record.weights.tobytes() + record.state.tobytes())
+    return [key, record.update_num, state]
+
+
+def _first(rows: Embedding) -> list[list[int]] | None:
+    records = iter(rows)
+    try:
+        for record in records:
+            known = _row(rows, record.key)
+            # None of a row that expires or is deleted in this moment.
+            return None if known is None else [known]
+        return []
+    finally:
+        records.close()
+
+
+def differences(state: State, mine: State, rows: Embedding) -> str | None:
+    """How the moment of rows differs from that of a state; None if nothing says that it does.
+
+    Rows that are the same are of one moment, whatever checkpoints were made before and after it.
+    """
+    if "mean_step" in state and state["mean_step"] > (mine["step"] + 0.5) * (1 + 1e-5):
+        return (
+            f"averaged over moments up to a later one than step {mine['step']}, which they are at"
+        )
+    if "step" not in state or "step" not in mine:
+        return None
+    saved, now = state.get("checkpoint"), mine["checkpoint"]
+    told = (
+        f"saved at step {state['step']} (checkpoint {saved}); they are at step {mine['step']} "
+        f"(checkpoint {now})"
+    )
+    if state["step"] != mine["step"]:
+        return told
+    probes = state.get("probes")
+    compared = [(known, _row(rows, known[0])) for known in probes or ()]
+    for known, current in compared:
+        if current is not None and current != known:
+            return f"{told}, where key {known[0]} has another row"
+    if any(current is not None for _, current in compared):
+        return None
+    if saved is None or saved == now or (probes == [] and _first(rows) == []):
+        return None
+    return told

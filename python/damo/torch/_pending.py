@@ -1,0 +1,245 @@
+"""Gradients of one layer that wait for an optimizer's step, and what torch sees of them: the anchor's gradient.
+
+Whatever zeroes that gradient drops them, and whatever scales or clamps it does so to them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+import weakref
+from dataclasses import dataclass
+
+import torch
+
+from .. import _c_api
+from .._embedding import Embedding
+from .._errors import InvalidArgumentError
+from ._passes import Pairs, call_last
+from ._shown import Change, change, infinity, least, show
+
+
+@dataclass
+class Sums:
+    """Each id once, without padding, and what its gradients come to."""
+
+    ids: torch.Tensor
+    gradients: torch.Tensor
+    norm: float
+    """The 2-norm of all of them."""
+    largest: float
+    """The largest absolute value."""
+
+    @property
+    def seed(self) -> int:
+        """A number of the ids."""
+        return (int(self.ids.sum()) * 0x9E3779B97F4A7C15 + self.ids.numel()) % 2**63
+
+    @property
+    def pairs(self) -> Pairs:
+        return [(self.ids, self.gradients)]
+
+
+def summed(rows: Embedding, pairs: Pairs) -> Sums:
+    """What apply would step with. Raises damo.InvalidArgumentError for gradients that it would refuse."""
+    ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
+    keys = torch.empty_like(ids)
+    sums = torch.empty_like(gradients)
+    number, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
+    _c_api.damo_embedding_sum_gradients(
+        rows._use(),
+        ids.data_ptr(),
+        ids.numel(),
+        gradients.data_ptr(),
+        gradients.numel(),
+        keys.data_ptr(),
+        keys.numel(),
+        sums.data_ptr(),
+        sums.numel(),
+        ctypes.byref(number),
+        ctypes.byref(norm),
+        ctypes.byref(largest),
+    )
+    return Sums(keys[: number.value], sums[: number.value], norm.value, largest.value)
+
+
+def changed(rows: Embedding, pairs: Pairs, done: Change) -> Pairs:
+    """The gradients of pairs with done to what they come to."""
+    if done.bound != math.inf:
+        pairs = summed(rows, pairs).pairs
+    return [(ids, done.of(gradients)) for ids, gradients in pairs]
+
+
+def _are_alone() -> bool:
+    """Whether no other rank has the dense part: all must scale it by the same number."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
+
+
+@dataclass
+class Given:
+    """Gradients for a step."""
+
+    pairs: Pairs
+    factor: float = 1.0
+    """What they are to be multiplied with."""
+
+
+class Pending:
+    """Of one layer. peers are those of other layers on its group that one optimizer has: their gradients are one step's."""
+
+    def __init__(self, rows: Embedding) -> None:
+        self.rows = rows
+        self.peers: list[weakref.ref[Pending]] = []
+        """Others; weak, so that nothing keeps the rows' storage."""
+        self.lock = threading.RLock()
+        """Shared with the peers."""
+        self.anchor: torch.Tensor | None = None
+        self._pairs: Pairs = []
+        self._shown: torch.Tensor | None = None
+        """A copy of what torch was shown, and the tensor that it was shown in."""
+        self._shown_in: torch.Tensor | None = None
+        self._factor = 1.0
+        """What they were multiplied with since the last were taken."""
+        self.has_taken = False
+        """Whether a pass has left gradients since a step or an optimizer's zero_grad."""
+        self._is_finite = True
+        self._is_spoiled = False
+
+    def take(self, anchor: torch.Tensor, pairs: Pairs) -> None:
+        """Adds the gradients of a backward pass. Copies: the tensors are torch's, and may be reused after it."""
+        with self.lock:
+            self.notice()
+            self.anchor, self._factor, self.has_taken = anchor, 1.0, True
+            pairs = [*self._pairs, *pairs]
+            try:
+                sums = summed(self.rows, pairs)
+            except InvalidArgumentError:  # Not finite, or beyond what rows can be stepped with.
+                self._is_finite = False
+                self._keep(pairs)
+                self._set_shown(infinity(anchor))
+                return
+            if self.rows.duplicates == "mean":
+                # The mean is of all occurrences, which are not over.
+                self._keep(pairs)
+            else:
+                self._pairs = sums.pairs
+            self._show(sums)
+
+    def _keep(self, pairs: Pairs) -> None:
+        self._pairs = [(ids.clone(), gradients.clone()) for ids, gradients in pairs]
+
+    def _show(self, sums: Sums) -> None:
+        if not _are_alone():
+            self._set_shown(least(self._anchor()))
+            # DistributedDataParallel writes what it has averaged at the end of a pass.
+            call_last(self._show_again)
+            return
+        peers = [peer for peer in (ref() for ref in self.peers) if peer is not None and peer is not self]
+        for peer in peers:
+            peer.notice()
+        waiting = [self, *(peer for peer in peers if peer._pairs)]
+        if waiting == [self] or not all(peer._is_finite for peer in waiting):
+            self._set_shown(show(sums.gradients, self._anchor(), sums.norm, sums.largest, sums.seed))
+            return
+        # All together have the norm of the whole.
+        squares = [summed(peer.rows, peer._pairs).norm ** 2 for peer in waiting]
+        parts = sum(squares)
+        sums = summed(self.rows, [pair for peer in waiting for pair in peer._pairs])
+        for number, (peer, square) in enumerate(zip(waiting, squares)):
+            share = (square / parts) ** 0.5 if parts else 1.0
+            shown = show(None, peer._anchor(), sums.norm * share, sums.largest, sums.seed + number)
+            peer._set_shown(shown)
+
+    def _show_again(self) -> None:
+        with self.lock:
+            if self._shown is not None:
+                self._set_shown(self._shown)
+
+    def _anchor(self) -> torch.Tensor:
+        assert self.anchor is not None
+        return self.anchor
+
+    def _set_shown(self, shown: torch.Tensor) -> None:
+        self._shown, self._shown_in = shown.clone(), shown
+        self._anchor().grad = shown
+
+    def notice(self) -> None:
+        """Does to the gradients what was done to the anchor's since they were shown."""
+        with self.lock:
+            if self._shown is None:
+                return
+            seen = self._anchor().grad
+            if seen is None or self._is_zeroed(seen):
+                self._forget()
+                return
+            done = change(self._shown, seen)
+            if done is None:
+                self._is_spoiled = True
+            elif done != Change():
+                self._pairs = changed(self.rows, self._pairs, done)
+                self._shown = seen.detach().clone()
+                self._factor *= done.factor
+
+    def _is_zeroed(self, seen: torch.Tensor) -> bool:
+        # A gradient of zeros is shown as zeros, in a tensor of ours.
+        assert self._shown is not None
+        return not bool(seen.any()) and (seen is not self._shown_in or bool(self._shown.any()))
+
+    def check(self) -> None:
+        """Raises RuntimeError when something was done to the anchor's gradient that cannot be done to rows."""
+        with self.lock:
+            self.notice()
+            if self._shown is None and self.anchor is not None and self.anchor.grad is not None:
+                self._is_spoiled = bool(self.anchor.grad.any())
+            grad = None if self.anchor is None else self.anchor.grad
+            # Of gradients that are not finite the rows' own refusal names the key.
+            if self._is_spoiled and (self._is_finite or grad is None or bool(grad.isfinite().all())):
+                raise RuntimeError(
+                    f"damo.torch: the gradient of the anchor of {self.rows!r} was changed. It stands for the gradients of rows: "
+                    "it may be multiplied by a number, clamped (clip_grad_norm_, clip_grad_value_, GradScaler do so) and "
+                    "zeroed. zero_grad drops it with the gradients"
+                )
+
+    @property
+    def is_finite(self) -> bool:
+        with self.lock:
+            self.notice()
+            return self._is_finite
+
+    def give(self, scale: float, keeps: bool) -> Given:
+        """What is pending, which is not any more unless keeps. scale: what the loss was multiplied with.
+
+        An optimizer that has the anchors, too, may have divided by it already.
+        """
+        with self.lock:
+            self.notice()
+            is_divided = scale == 1.0 or abs(self._factor * scale - 1.0) < 1e-4
+            if not is_divided and self._factor != 1.0:
+                raise RuntimeError(
+                    f"damo.torch: gradients of {self.rows!r} were clipped or scaled before a GradScaler had divided them by its "
+                    "scale; call scaler.unscale_(optimizer) first"
+                )
+            given = Given(self._pairs, 1.0 if is_divided else 1.0 / scale)
+            if not keeps:
+                self.drop()
+        return given
+
+    def take_back(self, given: Given) -> None:
+        """What was given and not applied."""
+        if given.pairs:
+            self.take(self._anchor(), given.pairs)
+
+    def _forget(self) -> None:
+        self._pairs = []
+        self._shown, self._shown_in, self._factor = None, None, 1.0
+        self._is_finite, self._is_spoiled = True, False
+
+    def drop(self) -> None:
+        """Nothing is pending any more."""
+        with self.lock:
+            self._forget()
+            self.has_taken = False
+            if self.anchor is not None:
+                self.anchor.grad = None

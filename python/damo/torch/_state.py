@@ -1,0 +1,178 @@
+"""What a state_dict says about rows, and that it is loaded over the same rows, or not at all.
+
+The rows themselves are in the storage, which has checkpoints of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from ._moments import State, decode, differences, encode, probe
+from ._readers import StorageReader, TableReader, _not_compiled
+
+_VERSION = 2
+_KEY = "_extra_state"
+
+# The ids that were read last to be trained, as they are: what is in them then may be other ids.
+# They are not in the layer, since its copies for serving would have them.
+_read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
+
+_any_moment: ContextVar[bool] = ContextVar("damo.torch: rows of any moment", default=False)
+
+
+class StateError(ValueError, RuntimeError):
+    """A state_dict is of other rows than the model has, or of another moment of them.
+
+    It is raised before anything of the model has changed.
+    """
+
+
+@contextmanager
+def rows_of_any_moment() -> Iterator[None]:
+    """Within it load_state_dict takes a model's dense part whatever the moment of its rows is.
+
+    That the rows are of the same group, dim and optimizer is still checked.
+    """
+    token = _any_moment.set(True)
+    try:
+        yield
+    finally:
+        _any_moment.reset(token)
+
+
+class RowsState(nn.Module):
+    """The part of a layer that state_dict and load_state_dict are about."""
+
+    reader: StorageReader | TableReader
+    anchor: nn.Parameter
+
+    @_not_compiled
+    def _note(self, ids: torch.Tensor) -> None:
+        """To be called with the ids that are read, as flat_ids gives them."""
+        if torch.is_grad_enabled() and self.anchor.requires_grad:
+            _read_last[self.reader] = ids
+
+    def get_extra_state(self) -> torch.Tensor:
+        """The moment of the rows, as a uint8 tensor; state_dict calls this."""
+        mine = self._identity()
+        if isinstance(self.reader, StorageReader):
+            mine["probes"] = probe(self.reader.rows, _read_last.get(self.reader))
+        return encode(mine)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Compares the rows with those of a state_dict; load_state_dict calls this.
+
+        Raises StateError. It changes nothing. If load_state_dict was called of a module that holds
+        this one, all layers were compared before, unless a hook of torch has renamed their keys.
+        """
+        if found := self._compare(state):
+            raise _error([found], "other modules may have been loaded before")
+
+    def _identity(self) -> State:
+        if not isinstance(self.reader, StorageReader):
+            return {"version": _VERSION, "group": self.reader.group, "dim": self.reader.dim}
+        rows = self.reader.rows
+        return {
+            "version": _VERSION,
+            "name": rows.name,
+            "group": rows.group,
+            "dim": rows.dim,
+            "optimizer": rows.optimizer.name,
+            "step": rows.step,
+            "checkpoint": rows.storage.checkpoint_id,
+            "storage": rows.storage.path,
+        }
+
+    def _compare(self, given: Any) -> str | None:
+        """What is wrong with a state of these rows; None if nothing is."""
+        # Before this version a state was a dict.
+        state = decode(given) if isinstance(given, torch.Tensor) else given
+        if state is None and isinstance(given, torch.Tensor) and _any_moment.get():
+            return None
+        if (
+            not isinstance(state, Mapping)
+            or state.get("version") not in (1, _VERSION)
+            or not {"group", "dim"} <= set(state)
+        ):
+            shown = (
+                f"a tensor of {given.dtype}, shape {tuple(given.shape)}"
+                if isinstance(given, torch.Tensor)
+                else repr(given)
+            )
+            return (
+                f"{self.reader!r}: the state is neither the tensor that state_dict has of this "
+                f"layer, nor a dict with group, dim and version 1; "
+                f"it may have been changed: {shown}"
+            )
+        mine = self._identity()
+        both_named = state.get("name") is not None and mine.get("name") is not None
+        for field in ("name" if both_named else "group", "dim", "optimizer"):
+            if field in state and field in mine and state[field] != mine[field]:
+                return (
+                    f"{self.reader!r}: the state is of rows with {field} {state[field]!r}, and "
+                    f"these have {mine[field]!r}"
+                )
+        if _any_moment.get() or not isinstance(self.reader, StorageReader):
+            return None
+        found = differences(dict(state), mine, self.reader.rows)
+        return None if found is None else f"{self.reader!r}: {found}"
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        # It is always zero. State_dicts from before it was saved do not have it.
+        super()._load_from_state_dict(
+            {**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments
+        )
+
+
+def _error(found: list[str], done: str) -> StateError:
+    return StateError(
+        "damo.torch: the rows are not those of this state_dict, or of another moment, and "
+        f"{done}:\n  "
+        + "\n  ".join(found)
+        + "\nLoad the rows of that moment first: damo.torch.load_checkpoint loads rows and "
+        "dense part, storage.load_from_checkpoint the rows. To load the dense part only: "
+        "with damo.torch.rows_of_any_moment(): model.load_state_dict(...)"
+    )
+
+
+def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
+    """Raises one StateError for all layers whose rows are not those of the state_dict."""
+    compared = {
+        name: layer._compare(state_dict[key])
+        for name, layer in model.named_modules()
+        if isinstance(layer, RowsState)
+        and (key := f"{name}.{_KEY}" if name else _KEY) in state_dict
+    }
+    wrong = [
+        f"{name or type(model).__name__}: {found}" for name, found in compared.items() if found
+    ]
+    if wrong:
+        raise _error(wrong, "nothing was loaded")
+
+
+# A module that holds layers has no hook that they could set: torch has copied its parameters when
+# it comes to them. So the outermost load_state_dict looks at all layers before it begins.
+# When this module is loaded again, torch's own is what the one from before calls.
+_load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.load_state_dict)
+
+
+@functools.wraps(_load_state_dict)
+def _checked_load_state_dict(
+    self: nn.Module, state_dict: Mapping[str, Any], *arguments: Any, **options: Any
+) -> Any:
+    # Of anything else torch says what is wrong.
+    if isinstance(state_dict, Mapping):
+        check_state_dict(self, state_dict)
+    return _load_state_dict(self, state_dict, *arguments, **options)
+
+
+setattr(_checked_load_state_dict, "_damo_calls", _load_state_dict)
+setattr(nn.Module, "load_state_dict", _checked_load_state_dict)

@@ -1,0 +1,130 @@
+"""What records a model instead of running it is refused before a row is made.
+
+Rows come from a storage, which no graph has. A recorded graph would return this call's rows for
+ever, or memory that nobody filled. Knows tensors and modes of torch, and nothing of layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+from torch.utils import _python_dispatch
+
+_BEHIND = "call rows = layer(ids) outside of it, and give it the part of the model that takes rows"
+_SERVING = "To serve a model, damo.torch.save_for_serving(model, path)"
+
+# What is refused by the names of its classes: where they are differs between versions of torch.
+_MODES = {
+    "ProxyTorchDispatchMode": "make_fx (and torch.export, which uses it)",
+    "FakeTensorMode": "FakeTensorMode (and torch.export, which uses it)",
+    "FunctionalTensorMode": "a functionalized trace",
+}
+_TENSORS = {
+    "FakeTensor": "FakeTensorMode (and torch.export, which uses it)",
+    "FunctionalTensor": "a functionalized trace",
+    "BatchedTensor": "torch.func.vmap",
+    "Proxy": "torch.fx.symbolic_trace",
+}
+
+
+def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile breaks the graph here and calls the function as it is.
+
+    With fullgraph=True and in torch.export(strict=True) torch's error has the reason.
+    """
+    disable = getattr(getattr(torch, "compiler", None), "disable", None)
+    if disable is None:
+        return function
+    reason = (
+        "damo.torch: rows come from a storage, which no graph has. Compile without fullgraph=True."
+        f" To export, {_BEHIND}. {_SERVING}"
+    )
+    try:
+        return disable(function, reason=reason)
+    except TypeError:  # Before torch 2.7.
+        return disable(function)
+
+
+def refusal(tracer: str) -> RuntimeError:
+    """The error for a layer that something is about to record."""
+    return RuntimeError(
+        f"damo.torch: {tracer} cannot record a layer whose rows are in a storage or a table;"
+        f" {_BEHIND}. {_SERVING}"
+    )
+
+
+def refuse_tracers(*given: Any) -> None:
+    """Raises RuntimeError when this call or a given tensor is recorded or transformed."""
+    if torch.jit.is_tracing():
+        raise refusal("torch.jit.trace (and torch.onnx.export, which uses it)")
+    for tensor in given:
+        # Nearly always it is exactly a tensor, which is quick to see.
+        if type(tensor) is not torch.Tensor:
+            refuse_stand_in(tensor)
+    mode = _mode()
+    if mode is not None:
+        raise refusal(mode)
+    if _in_transform():
+        raise RuntimeError(
+            "damo.torch: torch.func's transforms (vmap, grad, jvp, jacrev, functionalize and the"
+            f" like) cannot run a layer whose rows are in a storage or a table; {_BEHIND}"
+        )
+
+
+def _named(value: Any, names: dict[str, str]) -> str | None:
+    """The entry in names of the first class of value that has one."""
+    return next((names[cls.__name__] for cls in type(value).__mro__ if cls.__name__ in names), None)
+
+
+def refuse_stand_in(tensor: Any) -> None:
+    """Raises RuntimeError for what stands for a tensor, TypeError for a tensor without memory."""
+    tracer = _named(tensor, _TENSORS)
+    if tracer is not None:
+        raise refusal(tracer)
+    if (
+        not isinstance(tensor, torch.Tensor)
+        or not tensor.numel()
+        or isinstance(tensor, torch.nn.Parameter)
+    ):
+        return
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError:
+        address = 0
+    # Without memory there is nothing to read: DTensor, MaskedTensor and other wrappers.
+    if not address and tensor.layout == torch.strided and tensor.device.type != "meta":
+        raise TypeError(
+            f"damo.torch: a {type(tensor).__name__} is no plain torch.Tensor, and its numbers"
+            " cannot be read; give the tensor that it wraps (of a DTensor, to_local() or"
+            " full_tensor())"
+        )
+
+
+def _mode() -> str | None:
+    """The mode under way that would record this call; None is none."""
+    if not hasattr(_python_dispatch, "_get_current_dispatch_mode_stack"):  # Before torch 2.0.
+        modes = [
+            torch._C._get_dispatch_stack_at(at)
+            for at in range(torch._C._len_torch_dispatch_stack())
+        ]
+    else:
+        modes = (
+            _python_dispatch._get_current_dispatch_mode_stack()
+            if _python_dispatch._len_torch_dispatch_stack()
+            else []
+        )
+    before_dispatch = getattr(torch._ops, "_len_torch_dispatch_stack_pre_dispatch", None)
+    if before_dispatch is not None and before_dispatch():
+        return _MODES["ProxyTorchDispatchMode"]
+    return next(filter(None, (_named(mode, _MODES) for mode in modes)), None)
+
+
+def _in_transform() -> bool:
+    """Whether a transform of torch.func, or of functorch before torch 2.0, is under way."""
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    if active is not None:
+        return active()
+    functorch = getattr(torch._C, "_functorch", None)
+    peek = getattr(functorch, "peek_interpreter_stack", None)
+    return peek is not None and peek() is not None

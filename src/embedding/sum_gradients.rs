@@ -1,0 +1,52 @@
+//! Sum gradients: what apply_gradients would step with, for a trainer that needs the norm first, or
+//! adds up several batches.
+
+use super::Embedding;
+use crate::error::{Error, Result, Status};
+use crate::optimizer::{GRADIENT_WORDS, is_gradient};
+use crate::storage::Summed;
+
+impl Embedding {
+    /// Writes each of `keys` once into `summed_keys`, without padding, and beside it into `sums`,
+    /// `dim` floats a key, the sum of its `gradients` in the order of occurrence; the mean if the
+    /// option `duplicates` says so. Touches no row and asks no filter.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a wrong length, and for a gradient or sum that is NaN, infinite or
+    /// beyond 1e18, naming its key; `OUT_OF_MEMORY`, `IO`. Nothing is written then.
+    pub fn sum_gradients(
+        &self,
+        keys: &[i64],
+        gradients: &[f32],
+        summed_keys: &mut [i64],
+        sums: &mut [f32],
+    ) -> Result<Summed> {
+        let _call = self.storage.begin_call()?;
+        self.check_floats("gradients", gradients.len(), keys.len())?;
+        if summed_keys.len() < keys.len() {
+            return Err(Error::invalid(format!(
+                "summed_keys_len is {} and keys_len is {}; room for as many keys is needed",
+                summed_keys.len(),
+                keys.len()
+            )));
+        }
+        if sums.len() < gradients.len() {
+            return Err(Error::invalid(format!(
+                "sums_len is {} and keys_len is {}; room for {} keys x dim {} = {} floats is needed",
+                sums.len(),
+                keys.len(),
+                keys.len(),
+                self.dim(),
+                gradients.len()
+            )));
+        }
+        let (core, options) = (self.storage.core(), &self.options);
+        let (batch, room) = ((keys, gradients), (summed_keys, sums));
+        let outcome = self.table.sum_gradients(core, batch, options.padding_key, options.duplicates, room);
+        if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
+            // As apply_gradients: only now is it looked up where it is.
+            self.check_each("gradient", keys, (gradients, self.dim()), is_gradient, GRADIENT_WORDS)?;
+        }
+        outcome
+    }
+}

@@ -1,0 +1,81 @@
+//! Batches: documents that are written together, at once, and with them that all rows of a group go.
+
+use rust_rocksdb::{WriteBatch, WriteOptions};
+
+use super::Rocks;
+use crate::error::Result;
+use crate::storage::key::{self, KEY_LEN};
+
+/// Documents that are written together.
+#[derive(Default)]
+pub(in crate::storage) struct Batch {
+    meta: Vec<(String, Vec<u8>)>,
+    /// Groups all of whose rows go.
+    without_rows: Vec<u16>,
+}
+
+impl Batch {
+    pub(in crate::storage) fn put_meta(&mut self, key: String, value: Vec<u8>) {
+        self.meta.push((key, value));
+    }
+
+    /// Deletes all rows of a group that are stored by then.
+    pub(in crate::storage) fn delete_rows(&mut self, group: u16) {
+        self.without_rows.push(group);
+    }
+}
+
+impl Rocks {
+    /// Writes documents for good: they are on disk, and in the inventory, when this returns.
+    pub(in crate::storage) fn write(&self, batch: Batch) -> Result<()> {
+        self.put(batch, true)?;
+        self.write_inventory()
+    }
+
+    /// As [`Rocks::write`], but not in the inventory before the next documents are.
+    pub(in crate::storage) fn write_unlisted(&self, batch: Batch) -> Result<()> {
+        self.put(batch, true)
+    }
+
+    /// Writes documents that need not be there after losing power, nor be told from an end that was
+    /// being written.
+    pub(in crate::storage) fn write_without_sync(&self, batch: Batch) -> Result<()> {
+        self.put(batch, false)
+    }
+
+    fn put(&self, batch: Batch, sync: bool) -> Result<()> {
+        let mut documents = WriteBatch::default();
+        let family = self.meta()?;
+        for (key, value) in batch.meta {
+            documents.put_cf(family, key, value);
+        }
+        // After the documents, which are looked for in damaged logs.
+        for group in batch.without_rows {
+            let (start, end) = group_range(group);
+            documents.delete_range(start, end);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.written(self.db.write_opt(&documents, &options))
+    }
+
+    /// Removes the files that have rows of this group and no others, all of them deleted. Files
+    /// that stay give their space back when they are merged.
+    pub(in crate::storage) fn drop_files_of(&self, group: u16) {
+        // A snapshot opens files whenever it gets to them, and would miss these.
+        if self.number("rocksdb.num-snapshots").is_ok_and(|snapshots| snapshots == 0) {
+            let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
+            // Where it fails, merging does it later.
+            let _ = self.db.delete_file_in_range(first, last);
+        }
+    }
+}
+
+/// The keys of a group: from the first on, up to but without the second, which is no row's.
+fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
+    let end = match group.checked_add(1) {
+        Some(next) => key::encode(next, i64::MIN).to_vec(),
+        None => vec![u8::MAX; KEY_LEN + 1],
+    };
+    (key::encode(group, i64::MIN).to_vec(), end)
+}

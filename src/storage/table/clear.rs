@@ -1,0 +1,44 @@
+//! Clear: all rows of the group, in one moment.
+
+use super::{Source, Table};
+use crate::error::Result;
+use crate::journal::{Head, Kind};
+use crate::storage::Core;
+
+impl Table {
+    /// Takes all rows from the group, and sets its global step to 0. Takes as long for many rows as
+    /// for few, but waits for a round of the writer, or a cut, that is under way.
+    ///
+    /// # Errors
+    /// `POISONED`, `IO`. Nothing has changed then.
+    pub fn clear(&self, core: &Core) -> Result<()> {
+        self.clear_from(core, Source::Call)
+    }
+
+    pub(in crate::storage) fn clear_from(&self, core: &Core, source: Source) -> Result<()> {
+        let guard = self.group.begin_write()?;
+        core.writer.wait_for_journal(core)?;
+        // Nobody brings a row in meanwhile that was read before.
+        let _load = self.group.begin_load();
+        // No round and no cut is under way: a round would write earlier rows after the range is
+        // deleted, and a cut would have to keep all rows as they were.
+        let _rounds = core.rounds.lock();
+        let number = match source {
+            Source::Replay { number, .. } => number,
+            Source::Call => self.record_clear(core)?,
+        };
+        let clearing = self.group.begin_clear(&guard, number);
+        self.cache.clear(true);
+        guard.set_step(0);
+        drop(clearing);
+        core.writer.rows_changed();
+        Ok(())
+    }
+
+    /// Appends the call to the journal, if there is one; its number.
+    fn record_clear(&self, core: &Core) -> Result<u64> {
+        let Some(journal) = core.journal() else { return core.next_number() };
+        let (group, config, time) = (self.group.id(), self.config, core.now_ms());
+        journal.append(&Head { kind: Kind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])
+    }
+}
