@@ -86,7 +86,8 @@ def load_checkpoint(
     optimizer: as many as were saved, in the same order, or None, which loads none of them. The
     learning rates of rows are loaded with the optimizers, or if no optimizer was saved. more:
     an object with load_state_dict gets the state that was saved by this name. Any other value is a
-    default, which is returned if the checkpoint has no value by this name.
+    default, which is returned if the checkpoint has no value by this name. A saved state for which
+    no object is given is returned as it is.
 
     Everything in a storage of the model is replaced, also groups that the model does not use
     (Storage.load_from_checkpoint). Embeddings, layers and prefetching that are open go on with the

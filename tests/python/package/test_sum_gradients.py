@@ -1,4 +1,4 @@
-"""Gradients by key: values, shapes, clipping, and what is refused."""
+"""Embedding.sum_gradients: values, shapes, clipping, and what is refused."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""When rows are stepped without an optimizer: exactly when torch would change the .grad of a weight."""
+"""When rows are stepped without an optimizer: when torch would change the .grad of a weight."""
 
 import unittest
 import warnings
@@ -65,7 +65,7 @@ class Checkpointing(Rows):
                 raise OSError("in backward")
 
         for checked in self.both():
-            # The part that fails was computed first, so that its backward comes last.
+            # The failing part is computed first, so its backward comes last.
             failing = checked(lambda weight: Fails.apply(self.part(weight)), Fails.apply(self.weight))
             out = (failing + checked(self.part, self.weight)).sum()
             self.assert_fails(OSError, ["in backward"], out.backward)
@@ -83,7 +83,7 @@ class Checkpointing(Rows):
                 given = []
                 checked(lambda weight: given.append(table(ids([7]))) or given[-1] * weight, self.weight).sum().backward()
                 self.assertEqual(len(table.rows), rows, (number, seen))
-                # What is computed again is what was.
+                # The recomputed rows are those of the forward pass.
                 close(given[0].detach(), given[-1].detach())
 
     def test_it_is_collected_as_well(self):
@@ -106,7 +106,7 @@ class Looking(Rows):
                 if parameters[-1] is self.table.anchor:
                     close(found[-1].detach().norm(), ids(2.0))
         self.assertEqual((self.step, self.table.anchor.grad), (0, None))
-        # And nothing of it is left for the next pass.
+        # Nothing is left for the next pass.
         self.table(ids([2])).sum().backward()
         self.assertEqual((self.step, self.weights(1, 2)), (1, [0, -1]))
 
@@ -181,7 +181,7 @@ class Looking(Rows):
         self.table.requires_grad_(False)
         self.assertFalse(self.table(ids([1])).requires_grad)
         self.table.requires_grad_(True)
-        # A pass is a step of the group, as in training, whatever rows it has.
+        # In eval mode, too, a pass is a step of the group, even if no id has a row.
         self.table(ids([8, 9])).sum().backward()
         self.assertEqual((self.step, len(self.table.rows)), (2, 2))
         bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum").eval()

@@ -1,4 +1,4 @@
-"""What torch sees of the gradients of rows: their norms, and what clips and scales them is right for rows."""
+"""Clipping and scaling of rows' gradients, through the norms that torch sees of them."""
 
 import inspect
 import random
@@ -16,7 +16,7 @@ clip_norm, clip_value = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_
 
 
 def clips(model, optimizer):
-    """Ways to reach the same gradients."""
+    """The parameters that clipping is called with: of the model, and of the optimizer."""
     return [
         list(model.parameters()),
         [parameter for group in optimizer.param_groups for parameter in group["params"]],
@@ -64,7 +64,7 @@ class Clipping(Pair):
         self.both(self.made(lr=0.05), loop)
 
     def test_many_rows(self):
-        """More gradients than a parameter of fixed shape has room for."""
+        """More numbers than an anchor has: it shows their norms."""
         draw = random.Random(5)
         for number in range(20):
             dim, ids = draw.choice((16, 64)), draw.choice((300, 3000))
@@ -77,7 +77,7 @@ class Clipping(Pair):
                 (layer(seen) * gradient).sum().backward()
             ours, wanted = table.anchor.grad.double(), theirs.weight.grad.double()
             self.assertAlmostEqual(float(ours.norm() / wanted.norm()), 1.0, 4)
-            # The largest, unless it would have to be in more places than there are.
+            # 4,076 numbers cannot have every ratio of the two norms: then the largest is larger.
             largest = max(wanted.abs().max(), wanted.norm() / 4076**0.5)
             self.assertAlmostEqual(float(ours.abs().max() / largest), 1.0, 4)
             limit = float(wanted.norm()) * draw.choice((0.3, 0.9, 2.0))
@@ -163,7 +163,7 @@ class Scaling(Pair):
                 scale = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2)
                 for number in range(8):
                     optimizer.zero_grad()
-                    # The fourth overflows.
+                    # The fourth batch overflows.
                     factor = 1e38 if number == 3 else 1.0
                     scale.scale(loss_of(model, number) * factor).backward()
                     if unscales:
@@ -192,7 +192,7 @@ class Scaling(Pair):
             model = nn.ModuleList([self.layer(storage=self.storage(str(unscales)), initializer=damo.Zeros()), nn.Linear(4, 1)])
             optimizers = {"dense": torch.optim.SGD(model.parameters(), lr=0.5), "sparse": damo.torch.SparseOptimizer(model)}
             if "sparse" in unscales:
-                # Both would divide the anchors: only what is the dense part's may be dense's.
+                # Each unscale_ divides the anchors, so only one optimizer may have them.
                 optimizers["dense"] = torch.optim.SGD(damo.torch.dense_parameters(model), lr=0.5)
             scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
             for number in range(1, 4):

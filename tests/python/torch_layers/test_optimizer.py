@@ -1,4 +1,4 @@
-"""damo.torch.Optimizer beside torch's own optimizers over torch.nn.Embedding: the same loops, the same weights."""
+"""damo.torch.Optimizer against torch's optimizers on nn.Embedding: same loops, same weights."""
 
 import copy
 import gc
@@ -24,7 +24,7 @@ class Net(nn.Module):
 
 
 class Pair(Case):
-    """The same model twice: with rows in a storage, and with torch.nn.Embedding."""
+    """The same model twice: on damo.torch.Embedding and on torch.nn.Embedding."""
 
     def made(self, rows=None, name="table", lr=0.5, dense=torch.optim.SGD, dim=4, **options):
         torch.manual_seed(2)
@@ -41,7 +41,7 @@ class Pair(Case):
             close(mine.detach(), other.detach(), tolerance)
 
     def both(self, made, loop, tolerance=1e-6):
-        """Runs loop(model, optimizer) for both and compares."""
+        """Runs loop(model, optimizer) for both, and compares their weights."""
         ours, theirs, mine, other = made
         for model, optimizer in ((ours, mine), (theirs, other)):
             torch.manual_seed(4)
@@ -98,7 +98,7 @@ class Loops(Pair):
                     optimizer.step()
                     if number < 6:
                         optimizer.zero_grad()
-            # As with torch, a step without zero_grad is one with the same gradients again.
+            # As in torch, a step without zero_grad applies the same gradients again.
             optimizer.step()
 
         self.both(self.made(lr=0.05), loop, 1e-5)
@@ -108,7 +108,7 @@ class Loops(Pair):
             for number in range(8):
                 optimizer.zero_grad()
                 if number == 3:
-                    optimizer.step()  # Without gradients.
+                    optimizer.step()  # There are no gradients.
                     continue
                 loss = loss_of(model, number)
                 if number == 5:
@@ -117,7 +117,7 @@ class Loops(Pair):
                         loss.backward()
                     continue
                 loss.backward()
-                if number != 6:  # Looked at, and left.
+                if number != 6:  # Gradients that nobody steps.
                     optimizer.step()
 
         made = self.made(lr=0.05)
