@@ -24,6 +24,7 @@ use crate::error::damo_status;
 ///
 /// Nothing in the storage changes: no row is made, and no filter counts. The storage may be
 /// read_only. Any number of threads may call this at once, also beside calls that change rows.
+/// Gradients of the padding key may be any floats.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
 /// buffers, a gradients_len that is not keys_len x dim, too little room, and a gradient or sum that

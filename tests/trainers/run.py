@@ -1,4 +1,4 @@
-"""Trains with each trainer on torch's embedding and on damo's, and says how far apart they end.
+"""Runs each trainer on torch's embedding and on damo's, and compares the scores.
 
 scripts/test-trainers runs this where the trainers are installed.
 """
