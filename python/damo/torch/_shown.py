@@ -110,8 +110,6 @@ def _factor(before: torch.Tensor, after: torch.Tensor) -> float:
     return float(after.dot(before)) / squares if squares else 1.0
 
 
-def _are_close(
-    found: torch.Tensor, expected: torch.Tensor, tolerance: float, least: float
-) -> bool:
+def _are_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float, least: float) -> bool:
     apart = (found - expected).abs().max()
     return bool(apart <= max(tolerance * float(expected.abs().max()), least))
