@@ -17,7 +17,12 @@ _IDENTITY = ("name", "group", "dim", "optimizer")
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """By the names that state_dict has. Raises ValueError for a model that was made for serving."""
+    """By the names that state_dict has.
+
+    Raises TypeError for what is no model, ValueError for one that was made for serving.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"damo.torch: model must be a torch.nn.Module, not {type(model).__name__}")
     found = {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
     for name, layer in found.items():
         if not isinstance(layer.reader, StorageReader):
