@@ -17,7 +17,12 @@ _IDENTITY = ("name", "group", "dim", "optimizer")
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """The layers by their paths in the model. Raises ValueError if one was loaded for serving."""
+    """The layers of a model by their paths, as in state_dict.
+
+    Raises TypeError for anything but a model, ValueError if a layer was loaded for serving.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"damo.torch: model must be a torch.nn.Module, not {type(model).__name__}")
     found = {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
     for name, layer in found.items():
         if not isinstance(layer.reader, StorageReader):

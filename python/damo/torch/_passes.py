@@ -5,6 +5,7 @@ Knows embeddings and tensors, and nothing of layers.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import Any, Callable
@@ -16,6 +17,13 @@ from .._embedding import Embedding
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 """Ids, contiguous int64, and their gradients, contiguous float32 of shape (ids.numel(), dim)."""
+
+
+_RUNS_PASSES = [
+    getattr(function, "__code__", None)
+    for function in (torch.autograd.backward, torch.autograd.grad)
+]
+"""The code of torch's functions that run a backward pass."""
 
 
 def group_of(rows: Embedding) -> tuple[Any, ...]:
@@ -70,6 +78,15 @@ def is_under_way() -> bool:
     return _call_at_end(lambda: None) if number is None else number != -1
 
 
+def _depth() -> int:
+    """How many backward passes this thread is in, one inside another."""
+    depth, frame = 0, sys._getframe()
+    while frame is not None:
+        depth += frame.f_code in _RUNS_PASSES
+        frame = frame.f_back  # type: ignore[assignment]
+    return depth
+
+
 class _Token:
     """Kept alive only by a callback at the end of a pass: gone once the pass is over or failed."""
 
@@ -92,6 +109,8 @@ class _UntilEnd:
         self._token = weakref.ref(token)
 
         def end(_token: _Token = token) -> None:
+            # A GPU's thread may keep the pass, and so the token, for a moment longer.
+            self._token = None
             self.end()
 
         return _call_at_end(end)
@@ -109,8 +128,23 @@ class Step(_UntilEnd):
 
     def __init__(self) -> None:
         super().__init__()
+        self._began_in = _graph_task()
+        """The number of the pass in which it was made."""
+        self._depth = _depth()
+        """How many passes that thread was in then."""
         self._taken: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def is_of_this_pass(self) -> bool:
+        """Whether the pass that this is called in is the step's, or inside it on the same thread.
+
+        A pass that has failed may not be over yet: a GPU's thread may keep it for a moment longer.
+        """
+        number = _graph_task()
+        return not self.is_over and (
+            number is None or number == self._began_in or _depth() > self._depth
+        )
 
     def take(self, rows: Embedding, pairs: Pairs) -> None:
         with self._lock:
@@ -180,7 +214,7 @@ class Passes:
             return None
         known = getattr(self._local, "step", None)
         step = known and known()
-        if step is None or step.is_over:
+        if step is None or not step.is_of_this_pass:
             step = Step()
             step.begin()
             self._local.step = weakref.ref(step)

@@ -8,7 +8,7 @@ import pickle
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -48,9 +48,9 @@ def save_checkpoint(
     Raises TypeError for what cannot be saved, ValueError for a model that was loaded for serving
     and for a path within a storage's directory or another checkpoint, damo.IoError, and OSError.
     """
+    layers = layers_of(model)
     place = place_of(path)
     check_free(place, overwrite)
-    layers = layers_of(model)
     steps = steps_of(layers)
     encoder = Encoder()
     states = {
@@ -78,10 +78,22 @@ def save_checkpoint(
         new.publish(manifest)
 
 
+@overload
 def load_checkpoint(
     path: str | os.PathLike[str], model: nn.Module, optimizer: Any = None, **more: Any
-) -> dict[str, Any]:
+) -> dict[str, Any]: ...
+
+
+@overload
+def load_checkpoint(
+    path: nn.Module, model: Any, optimizer: str | os.PathLike[str], **more: Any
+) -> dict[str, Any]: ...
+
+
+def load_checkpoint(path: Any, model: Any, optimizer: Any = None, **more: Any) -> dict[str, Any]:
     """Loads what save_checkpoint saved, all of it or nothing. Returns the values in more by name.
+
+    path, model and optimizer may also be given in save_checkpoint's order: model, optimizer, path.
 
     optimizer: as many as were saved, in the same order, or None, which loads none of them. The
     learning rates of rows are loaded with the optimizers, or if no optimizer was saved. more:
@@ -103,6 +115,8 @@ def load_checkpoint(
     number of optimizers, what load_state_dict of model, optimizers and objects raises,
     damo.BusyError, and damo.NotSupportedError for a storage that is open with read_only.
     """
+    if isinstance(path, nn.Module):
+        path, model, optimizer = optimizer, path, model
     layers = layers_of(model)
     with opened(place_of(path)) as (folder, manifest):
         storages = match(layers, manifest["storages"])

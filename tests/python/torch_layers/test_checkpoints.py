@@ -236,6 +236,26 @@ class More(CheckpointCase):
             )
             self.assertFalse(os.path.exists(self.path("saved")))
 
+    def test_either_order_of_arguments_loads(self):
+        layer = self.layer()
+        optimizer = damo.torch.SparseOptimizer(layer)
+        save, load = damo.torch.save_checkpoint, damo.torch.load_checkpoint
+        save(layer, optimizer, self.path("saved"), epoch=3)
+        for arguments in (
+            (self.path("saved"), layer, optimizer),
+            (layer, optimizer, self.path("saved")),
+            (layer, None, self.path("saved")),
+        ):
+            self.assertEqual(load(*arguments), {"epoch": 3})
+        named = {"model": layer, "optimizer": optimizer, "path": self.path("saved")}
+        self.assertEqual(load(**named), {"epoch": 3})
+        self.assert_fails(
+            TypeError, ["model must be", "str"], save, self.path("saved"), layer, optimizer
+        )
+        self.assert_fails(
+            TypeError, ["model must be", "SparseOptimizer"], load, self.path("saved"), optimizer
+        )
+
     def test_names_that_are_not_there(self):
         layer = self.layer()
         damo.torch.save_checkpoint(layer, None, self.path("saved"), epoch=3)

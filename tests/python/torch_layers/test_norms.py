@@ -135,7 +135,7 @@ class Clipping(Pair):
     def test_what_cannot_be_done_to_rows_is_refused(self):
         for wrong in (
             lambda gradient: gradient.add_(1),
-            lambda gradient: gradient.mul_(torch.rand(gradient.shape)),
+            lambda gradient: gradient.mul_(torch.rand_like(gradient)),
             lambda gradient: gradient[0, 1].fill_(7),
             lambda gradient: gradient.clamp_(min=0.5),
         ):
@@ -160,7 +160,7 @@ class Scaling(Pair):
             scales = []
 
             def loop(model, optimizer):
-                scale = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2)
+                scale = torch.amp.GradScaler(self.device, init_scale=2.0**16, growth_interval=2)
                 for number in range(8):
                     optimizer.zero_grad()
                     # The fourth batch overflows.
@@ -179,7 +179,7 @@ class Scaling(Pair):
 
     def test_an_overflow_of_rows_alone_skips_both(self):
         ours, _, optimizer, _ = self.made()
-        scale = torch.amp.GradScaler("cpu", init_scale=8.0)
+        scale = torch.amp.GradScaler(self.device, init_scale=8.0)
         before = ours.dense.weight.detach().clone()
         scale.scale(ours.table(torch.tensor([1])).sum() * 3e38 + ours(torch.tensor([2])).sum()).backward()
         scale.step(optimizer)
@@ -194,7 +194,7 @@ class Scaling(Pair):
             if "sparse" in unscales:
                 # Each unscale_ divides the anchors, so only one optimizer may have them.
                 optimizers["dense"] = torch.optim.SGD(damo.torch.dense_parameters(model), lr=0.5)
-            scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
+            scale = torch.amp.GradScaler(self.device, init_scale=1024.0)
             for number in range(1, 4):
                 scale.scale((model[1](model[0](torch.tensor([1]))) * 0 + model[0](torch.tensor([1]))).sum()).backward()
                 for name in unscales:

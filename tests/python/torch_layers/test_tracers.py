@@ -126,7 +126,9 @@ class Tracers(Case):
                 lambda: torch.compile(module, fullgraph=True, backend="eager")(ids),
                 lambda: torch.export.export(module, (ids,), strict=True),
             ):
-                torch._dynamo.reset()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Of torch, about its own parts.
+                    torch._dynamo.reset()
                 self.refused(function, words=["fullgraph=True"])
 
     def test_served_models_are_refused_too(self):
