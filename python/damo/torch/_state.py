@@ -145,16 +145,24 @@ def _error(found: list[str], done: str) -> StateError:
 
 
 def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
-    """Raises one StateError that names all layers whose rows the state_dict does not fit."""
-    compared = {
-        name: layer._compare(state_dict[key])
-        for name, layer in model.named_modules()
-        if isinstance(layer, RowsState)
-        and (key := f"{name}.{_KEY}" if name else _KEY) in state_dict
-    }
-    wrong = [
-        f"{name or type(model).__name__}: {found}" for name, found in compared.items() if found
-    ]
+    """Raises one StateError that names all layers whose rows the state_dict does not fit.
+
+    It also names layers for which the state_dict has the weight of a torch.nn.Embedding.
+    """
+    wrong = []
+    for name, layer in model.named_modules():
+        if not isinstance(layer, RowsState):
+            continue
+        prefix = f"{name}." if name else ""
+        found = layer._compare(state_dict[prefix + _KEY]) if prefix + _KEY in state_dict else None
+        if found is None and prefix + "weight" in state_dict and not _any_moment.get():
+            found = (
+                f"{layer.reader!r}: the state_dict has {prefix}weight, of a torch.nn.Embedding. Rows "
+                "do not come with a state_dict: store it with layer.rows.insert(range(len(weight)), "
+                "weight), or load it into the torch.nn.Embedding and damo.torch.convert the model"
+            )
+        if found is not None:
+            wrong.append(f"{name or type(model).__name__}: {found}")
     if wrong:
         raise _error(wrong, "nothing was loaded")
 

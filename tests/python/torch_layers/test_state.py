@@ -203,6 +203,23 @@ class Moments(Stateful):
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         self.assertEqual((missing, unexpected), (["1._extra_state"], []))
 
+    def test_weights_of_torchs_layers_are_told_the_way(self):
+        state = self.saved()
+        for old in ("1.weight", "2.1.weight"):
+            weights = {**state, old: torch.ones(5, 4), "0.weight": torch.ones(2, 2)}
+            for strict in (True, False):
+                words = [old, "rows.insert", "convert", "nothing was loaded"]
+                self.assert_fails(
+                    damo.torch.StateError, words, self.model.load_state_dict, weights, strict=strict
+                )
+            self.assertTrue(torch.equal(self.model[0].weight, state["0.weight"]))
+            with damo.torch.rows_of_any_moment():
+                _, unexpected = self.model.load_state_dict(weights, strict=False)
+            self.assertEqual(unexpected, [old])
+            self.model.load_state_dict(state)
+        alone = {**self.users.state_dict(), "weight": torch.ones(5, 4)}
+        self.assert_fails(damo.torch.StateError, ["rows.insert"], self.users.load_state_dict, alone)
+
     def test_keys_that_a_hook_renames_are_compared_when_torch_comes_to_them(self):
         class Old(nn.Module):
             def __init__(self, model):
