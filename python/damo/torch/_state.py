@@ -157,9 +157,10 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
         found = layer._compare(state_dict[prefix + _KEY]) if prefix + _KEY in state_dict else None
         if found is None and prefix + "weight" in state_dict and not _any_moment.get():
             found = (
-                f"{layer.reader!r}: the state_dict has {prefix}weight, of a torch.nn.Embedding. Rows "
-                "do not come with a state_dict: store it with layer.rows.insert(range(len(weight)), "
-                "weight), or load it into the torch.nn.Embedding and damo.torch.convert the model"
+                f"{layer.reader!r}: the state_dict has {prefix}weight, of a torch.nn.Embedding. "
+                "Rows do not come with a state_dict: store it with "
+                "layer.rows.insert(range(len(weight)), weight), or load it into the "
+                "torch.nn.Embedding and damo.torch.convert the model"
             )
         if found is not None:
             wrong.append(f"{name or type(model).__name__}: {found}")
