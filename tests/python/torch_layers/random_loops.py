@@ -54,7 +54,12 @@ class Loss:
 
     def __init__(self, draw):
         self.parts = [
-            (name, torch.tensor([[draw.randrange(IDS) for _ in range(2)] for _ in range(draw.randint(1, 3))]))
+            (
+                name,
+                torch.tensor(
+                    [[draw.randrange(IDS) for _ in range(2)] for _ in range(draw.randint(1, 3))]
+                ),
+            )
             for name in draw.sample(LAYERS, draw.randint(1, 4))
         ]
         self.size = draw.choice((1, 1, 1, 1e-6, 1e4, 0.3)) * draw.uniform(-2, 2)
@@ -85,13 +90,27 @@ def backward(loss, **options):
 
 
 class Draw(random.Random):
-    """step() draws a function of (model, optimizer). If that returns a float, floats are compared."""
+    """step() draws a function of (model, optimizer). If it returns a float, floats are compared."""
 
     def step(self):
         kind = self.choice(
             ["backward"] * 6
             + ["step", "zero"] * 3
-            + ["clip", "clip", "scale", "norm", "mode", "freeze", "grad", "twice", "parts", "fails", "inputs", "closure", "state"]
+            + [
+                "clip",
+                "clip",
+                "scale",
+                "norm",
+                "mode",
+                "freeze",
+                "grad",
+                "twice",
+                "parts",
+                "fails",
+                "inputs",
+                "closure",
+                "state",
+            ]
         )
         return kind, getattr(self, f"_{kind}")(Loss(self))
 
@@ -134,7 +153,11 @@ class Draw(random.Random):
         is_dense, loss.reentrant = self.random() < 0.3, ()
 
         def run(model, _):
-            wanted = [model.dense] if is_dense else [one for one in model.parameters() if one.requires_grad]
+            wanted = (
+                [model.dense]
+                if is_dense
+                else [one for one in model.parameters() if one.requires_grad]
+            )
             loss(model).backward(inputs=wanted)
 
         return run
@@ -221,4 +244,8 @@ def with_gradients(model):
 
 
 def norm_of(gradients):
-    return float(torch.stack([torch.zeros(()), *(one.norm().cpu() for one in gradients if one is not None)]).norm())
+    return float(
+        torch.stack(
+            [torch.zeros(()), *(one.norm().cpu() for one in gradients if one is not None)]
+        ).norm()
+    )

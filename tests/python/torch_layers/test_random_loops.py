@@ -36,7 +36,10 @@ class Loops(Case):
                 weights[padding] = 0
             kept = [id for id in range(IDS) if id != padding]
             rows.insert(kept, weights[kept].numpy())
-            yield rows, nn.Embedding.from_pretrained(weights.clone(), freeze=False, padding_idx=padding)
+            yield (
+                rows,
+                nn.Embedding.from_pretrained(weights.clone(), freeze=False, padding_idx=padding),
+            )
 
     def check(self, storage, draw, number):
         (user, user_weights), (item, item_weights) = self.tables(storage, number)
