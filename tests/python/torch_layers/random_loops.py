@@ -1,4 +1,4 @@
-"""Random training loops: each step of them is drawn once, and done to damo's layers and to torch.nn's."""
+"""Random training loops: each step is drawn once, and run on damo's layers and on torch.nn's."""
 
 import random
 
@@ -23,7 +23,7 @@ class Net(nn.Module):
         self.dense = nn.Parameter(torch.linspace(-1, 1, DIM))
 
     def freeze(self, name, is_frozen):
-        """Both layers on a table, whose weight torch.nn's have in common."""
+        """Freezes both layers on a table; those of torch.nn share a weight."""
         for layer in (getattr(self, name), getattr(self, LAYERS[LAYERS.index(name) + 1])):
             layer.requires_grad_(not is_frozen)
 
@@ -50,11 +50,16 @@ class Fails(torch.autograd.Function):
 
 
 class Loss:
-    """Of some layers with some ids, and now and then within checkpoints."""
+    """A loss over some layers and ids, sometimes within torch.utils.checkpoint."""
 
     def __init__(self, draw):
         self.parts = [
-            (name, torch.tensor([[draw.randrange(IDS) for _ in range(2)] for _ in range(draw.randint(1, 3))]))
+            (
+                name,
+                torch.tensor(
+                    [[draw.randrange(IDS) for _ in range(2)] for _ in range(draw.randint(1, 3))]
+                ),
+            )
             for name in draw.sample(LAYERS, draw.randint(1, 4))
         ]
         self.size = draw.choice((1, 1, 1, 1e-6, 1e4, 0.3)) * draw.uniform(-2, 2)
@@ -85,13 +90,27 @@ def backward(loss, **options):
 
 
 class Draw(random.Random):
-    """step() draws what is to be done to (model, optimizer). What that returns is compared if it is a float."""
+    """step() draws a function of (model, optimizer). If it returns a float, floats are compared."""
 
     def step(self):
         kind = self.choice(
             ["backward"] * 6
             + ["step", "zero"] * 3
-            + ["clip", "clip", "scale", "norm", "mode", "freeze", "grad", "twice", "parts", "fails", "inputs", "closure", "state"]
+            + [
+                "clip",
+                "clip",
+                "scale",
+                "norm",
+                "mode",
+                "freeze",
+                "grad",
+                "twice",
+                "parts",
+                "fails",
+                "inputs",
+                "closure",
+                "state",
+            ]
         )
         return kind, getattr(self, f"_{kind}")(Loss(self))
 
@@ -125,7 +144,7 @@ class Draw(random.Random):
             except ZeroDivisionError as error:
                 if is_kept:
                     kept.append(error)
-            # What torch has accumulated before it failed is not said.
+            # torch does not say what it accumulates before a failure.
             optimizer.zero_grad()
 
         return run
@@ -134,7 +153,11 @@ class Draw(random.Random):
         is_dense, loss.reentrant = self.random() < 0.3, ()
 
         def run(model, _):
-            wanted = [model.dense] if is_dense else [one for one in model.parameters() if one.requires_grad]
+            wanted = (
+                [model.dense]
+                if is_dense
+                else [one for one in model.parameters() if one.requires_grad]
+            )
             loss(model).backward(inputs=wanted)
 
         return run
@@ -221,4 +244,8 @@ def with_gradients(model):
 
 
 def norm_of(gradients):
-    return float(torch.stack([torch.zeros(()), *(one.norm().cpu() for one in gradients if one is not None)]).norm())
+    return float(
+        torch.stack(
+            [torch.zeros(()), *(one.norm().cpu() for one in gradients if one is not None)]
+        ).norm()
+    )

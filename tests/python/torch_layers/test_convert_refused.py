@@ -1,4 +1,4 @@
-"""What convert refuses, with the reason, and that nothing has changed then."""
+"""What convert refuses: the reason is given, and nothing changes."""
 
 # Before the others: without torch it skips this file.
 from support import Case, torch  # isort: skip
@@ -27,7 +27,7 @@ class Refusing(Case):
         return damo.torch.convert(model, self.table, rule, **options)
 
     def assert_left(self, model, *words):
-        """Only a is left, for a reason with these words; asked for by its name it is an error."""
+        """Layer a is left, for a reason with these words. Given by its path, it is an error."""
         first = model["a"]
         self.assert_fails(ValueError, ["a cannot be converted", *words], self.convert, model, "a")
         self.assertEqual(self.table.describe()["groups"], [])
@@ -70,7 +70,7 @@ class Refusing(Case):
         for add in ("register_hook", "register_post_accumulate_grad_hook"):
             model = pair(nn.Embedding(4, 2))
             if not hasattr(model["a"].weight, add):
-                continue  # torch 1.13 has the first only.
+                continue  # torch 1.13 has only the first.
             with self.subTest(add):
                 self.table = self.storage(add)
                 getattr(model["a"].weight, add)(lambda _: None)

@@ -1,4 +1,4 @@
-"""Layers and models on a GPU: the tests of optimizers and norms again, and what is there alone."""
+"""Layers and models on a GPU: the tests of optimizers and norms, and tests for a GPU alone."""
 
 import unittest
 import warnings
@@ -22,7 +22,7 @@ class OnGpu:
         if not torch.cuda.is_available():
             self.skipTest("torch finds no GPU")
         super().setUp()
-        # torch says so of the thread that its backward passes have for a GPU.
+        # torch's thread for backward passes of a GPU gives this warning.
         silence = warnings.catch_warnings()
         silence.__enter__()
         self.addCleanup(silence.__exit__, None, None, None)
@@ -58,7 +58,9 @@ class Models(OnGpu, test_optimizer.Pair):
 
     def test_fused_and_capturable_optimizers(self):
         for options in ({"fused": True}, {"foreach": True}, {"capturable": True}):
-            ours, _, optimizer, _ = self.made(dense=torch.optim.Adam, lr=0.05, name=str(options), **options)
+            ours, _, optimizer, _ = self.made(
+                dense=torch.optim.Adam, lr=0.05, name=str(options), **options
+            )
             before = float(test_optimizer.loss_of(ours, 1).detach())
             for _ in range(20):
                 optimizer.zero_grad()
@@ -90,7 +92,9 @@ class Models(OnGpu, test_optimizer.Pair):
             out = layer(torch.tensor([[1, 2], [2, 3]], device="cuda"))
             out.sum().backward()
             self.assertEqual((layer.rows.step, layer.anchor.grad), (number, None))
-        close(torch.from_numpy(layer.rows.peek([1, 2, 3])[0][:, 0]), torch.tensor([-1.5, -3.0, -1.5]))
+        close(
+            torch.from_numpy(layer.rows.peek([1, 2, 3])[0][:, 0]), torch.tensor([-1.5, -3.0, -1.5])
+        )
 
     def test_checkpointing(self):
         for reentrant in (False, True):
@@ -129,7 +133,7 @@ class Models(OnGpu, test_optimizer.Pair):
         layer(ids).sum().backward()
         graph = torch.cuda.CUDAGraph()
         with self.assertRaises(RuntimeError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # That the graph is empty.
+            warnings.simplefilter("ignore")  # The graph is empty.
             with torch.cuda.graph(graph):
                 layer(ids)
         layer(ids).sum().backward()
@@ -139,7 +143,10 @@ class Models(OnGpu, test_optimizer.Pair):
         ours, _, optimizer, _ = self.made(dense=torch.optim.Adam, lr=0.05)
         self.plain(ours, optimizer)
         damo.torch.save_checkpoint(ours, optimizer, self.path("saved"))
-        kept = ours.dense.weight.detach().cpu().clone(), torch.from_numpy(ours.table.rows.peek([1, 2])[0])
+        kept = (
+            ours.dense.weight.detach().cpu().clone(),
+            torch.from_numpy(ours.table.rows.peek([1, 2])[0]),
+        )
         for device in ("cpu", "cuda"):
             self.plain(ours, optimizer)
             ours.device = device

@@ -1,4 +1,4 @@
-"""damo.torch.Optimizer beside torch's own optimizers over torch.nn.Embedding: the same loops, the same weights."""
+"""damo.torch.Optimizer against torch's optimizers on nn.Embedding: same loops, same weights."""
 
 import copy
 import gc
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 
 class Pair(Case):
-    """The same model twice: with rows in a storage, and with torch.nn.Embedding."""
+    """The same model twice: on damo.torch.Embedding and on torch.nn.Embedding."""
 
     device = "cpu"
 
@@ -43,12 +43,16 @@ class Pair(Case):
         return ours, theirs, damo.torch.Optimizer(optimizers[0], ours), optimizers[1]
 
     def assert_equal(self, ours, theirs, tolerance=1e-6):
-        close(torch.from_numpy(ours.table.rows.peek(range(IDS))[0]), theirs.table.weight.detach().cpu(), tolerance)
+        close(
+            torch.from_numpy(ours.table.rows.peek(range(IDS))[0]),
+            theirs.table.weight.detach().cpu(),
+            tolerance,
+        )
         for mine, other in zip(ours.dense.parameters(), theirs.dense.parameters()):
             close(mine.detach(), other.detach(), tolerance)
 
     def both(self, made, loop, tolerance=1e-6):
-        """Runs loop(model, optimizer) for both and compares."""
+        """Runs loop(model, optimizer) for both, and compares their weights."""
         ours, theirs, mine, other = made
         for model, optimizer in ((ours, mine), (theirs, other)):
             torch.manual_seed(4)
@@ -86,7 +90,10 @@ class Loops(Pair):
                 lambda: optimizer.zero_grad(set_to_none=False),
                 lambda: [setattr(parameter, "grad", None) for parameter in model.parameters()],
                 lambda: [parameter.grad.zero_() for parameter in model.parameters()],
-                lambda: [setattr(parameter, "grad", torch.zeros_like(parameter)) for parameter in model.parameters()],
+                lambda: [
+                    setattr(parameter, "grad", torch.zeros_like(parameter))
+                    for parameter in model.parameters()
+                ],
             ]
             for number, zero in enumerate(zeroes):
                 (loss_of(model, 50 + number) * 100).backward()
@@ -105,7 +112,7 @@ class Loops(Pair):
                     optimizer.step()
                     if number < 6:
                         optimizer.zero_grad()
-            # As with torch, a step without zero_grad is one with the same gradients again.
+            # As in torch, a step without zero_grad applies the same gradients again.
             optimizer.step()
 
         self.both(self.made(lr=0.05), loop, 1e-5)
@@ -115,7 +122,7 @@ class Loops(Pair):
             for number in range(8):
                 optimizer.zero_grad()
                 if number == 3:
-                    optimizer.step()  # Without gradients.
+                    optimizer.step()  # There are no gradients.
                     continue
                 loss = loss_of(model, number)
                 if number == 5:
@@ -124,7 +131,7 @@ class Loops(Pair):
                         loss.backward()
                     continue
                 loss.backward()
-                if number != 6:  # Looked at, and left.
+                if number != 6:  # Gradients that nobody steps.
                     optimizer.step()
 
         made = self.made(lr=0.05)
@@ -165,7 +172,10 @@ class Loops(Pair):
     def test_two_optimizers_over_two_models(self):
         first, second = self.made(lr=0.05), self.made(lr=0.05, name="other")
         for which in (0, 1):
-            models, optimizers = (first[which], second[which]), (first[which + 2], second[which + 2])
+            models, optimizers = (
+                (first[which], second[which]),
+                (first[which + 2], second[which + 2]),
+            )
             for number in range(6):
                 for optimizer in optimizers:
                     optimizer.zero_grad()
@@ -201,7 +211,9 @@ class Loops(Pair):
                 loss_of(model, number).backward()
                 optimizer.step()
 
-        self.both(self.made(rows=damo.Adagrad(lr=0.1), dense=torch.optim.Adagrad, lr=0.1), loop, 1e-5)
+        self.both(
+            self.made(rows=damo.Adagrad(lr=0.1), dense=torch.optim.Adagrad, lr=0.1), loop, 1e-5
+        )
 
 
 class Schedules(Pair):
@@ -209,7 +221,9 @@ class Schedules(Pair):
         schedules = torch.optim.lr_scheduler
         for name, make in {
             "step": lambda optimizer: schedules.StepLR(optimizer, 2, gamma=0.5),
-            "plateau": lambda optimizer: schedules.ReduceLROnPlateau(optimizer, patience=0, factor=0.5),
+            "plateau": lambda optimizer: schedules.ReduceLROnPlateau(
+                optimizer, patience=0, factor=0.5
+            ),
             "cosine": lambda optimizer: schedules.CosineAnnealingLR(optimizer, 5),
         }.items():
             with self.subTest(name):
@@ -231,13 +245,18 @@ class Schedules(Pair):
             options = {"momentum": 0.9} if dense is torch.optim.SGD else {}
             made = dense(damo.torch.dense_parameters(model), lr=0.1, **options)
             optimizer = damo.torch.Optimizer(made, model)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[0.1, 0.4], total_steps=10)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, max_lr=[0.1, 0.4], total_steps=10
+            )
             rates = set()
             for step in range(9):
                 optimizer.zero_grad()
                 loss_of(model, step).backward()
                 optimizer.step()
-                close(torch.tensor(optimizer.param_groups[1]["lr"]), torch.tensor(made.param_groups[0]["lr"] * 4))
+                close(
+                    torch.tensor(optimizer.param_groups[1]["lr"]),
+                    torch.tensor(made.param_groups[0]["lr"] * 4),
+                )
                 rates.add(table.rows.optimizer.learning_rate)
                 schedule.step()
             self.assertEqual(len(rates), 9)
@@ -249,7 +268,11 @@ class Groups(Pair):
     def test_what_stands_for_rows_leaves_dense(self):
         ours, _, optimizer, _ = self.made()
         anchor = ours.table.anchor
-        self.assertFalse(any(held is anchor for group in optimizer.dense.param_groups for held in group["params"]))
+        self.assertFalse(
+            any(
+                held is anchor for group in optimizer.dense.param_groups for held in group["params"]
+            )
+        )
         self.assertIs(optimizer.param_groups[0], optimizer.dense.param_groups[0])
         self.assertIs(optimizer.param_groups[1]["params"][0], anchor)
         self.assertEqual(optimizer.param_groups[1]["rows"], "user")
@@ -259,7 +282,9 @@ class Groups(Pair):
     def test_weight_decay_of_rows_is_refused(self):
         model = Net(self.layer())
         dense = torch.optim.AdamW(model.parameters())
-        self.assert_fails(ValueError, ["weight_decay", "dense_parameters"], damo.torch.Optimizer, dense, model)
+        self.assert_fails(
+            ValueError, ["weight_decay", "dense_parameters"], damo.torch.Optimizer, dense, model
+        )
         self.assertTrue(any(held is model.table.anchor for held in dense.param_groups[0]["params"]))
         dense = torch.optim.AdamW(damo.torch.dense_parameters(model), weight_decay=0.1)
         optimizer = damo.torch.Optimizer(dense, model)
@@ -299,14 +324,24 @@ class Groups(Pair):
         self.assertEqual(other.param_groups[1]["lr"], 0.125)
         self.assertIs(other.param_groups[0], other.dense.param_groups[0])
         self.assertIs(other.state, other.dense.state)
-        wrong = {**state, "param_groups": [*state["param_groups"][:1], {**state["param_groups"][1], "rows": "item"}]}
+        wrong = {
+            **state,
+            "param_groups": [
+                *state["param_groups"][:1],
+                {**state["param_groups"][1], "rows": "item"},
+            ],
+        }
         self.assert_fails(ValueError, ["'item'", "'user'"], other.load_state_dict, wrong)
-        self.assert_fails(ValueError, ["param_groups"], other.load_state_dict, optimizer.dense.state_dict())
+        self.assert_fails(
+            ValueError, ["param_groups"], other.load_state_dict, optimizer.dense.state_dict()
+        )
 
     def test_what_is_refused(self):
         model = Net(self.layer())
         dense = torch.optim.SGD(model.parameters(), lr=0.1)
-        self.assert_fails(TypeError, ["torch.optim.Optimizer", "Net"], damo.torch.Optimizer, model, dense)
+        self.assert_fails(
+            TypeError, ["torch.optim.Optimizer", "Net"], damo.torch.Optimizer, model, dense
+        )
         self.assert_fails(ValueError, ["layers"], damo.torch.Optimizer, dense, nn.Linear(1, 1))
         optimizer = damo.torch.Optimizer(dense, model)
         self.assert_fails(TypeError, ["dense"], damo.torch.Optimizer, optimizer, model)

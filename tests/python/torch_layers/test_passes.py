@@ -1,4 +1,4 @@
-"""Backward passes that torch has for longer than they run, as the thread of a GPU does."""
+"""Backward passes that torch keeps after they have ended, as a GPU's thread does."""
 
 import unittest
 from unittest import mock
@@ -51,7 +51,10 @@ class Kept(Case):
             before = layer.rows.step
             for number in range(1, 5):
                 one = torch.ones((), requires_grad=True)
-                (checkpoint(lambda one: layer(IDS) * one, one, use_reentrant=reentrant).sum() + layer(IDS).sum()).backward()
+                (
+                    checkpoint(lambda one: layer(IDS) * one, one, use_reentrant=reentrant).sum()
+                    + layer(IDS).sum()
+                ).backward()
                 self.assertEqual(layer.rows.step, before + number)
 
     def test_each_pass_counts_for_an_optimizer(self):
@@ -79,7 +82,9 @@ class Kept(Case):
         for _ in range(4):
             one = torch.ones((), requires_grad=True)
             with self.assertRaises(ZeroDivisionError):
-                checkpoint(lambda one: Fails.apply(layer(IDS) * one), one, use_reentrant=True).sum().backward()
+                checkpoint(
+                    lambda one: Fails.apply(layer(IDS) * one), one, use_reentrant=True
+                ).sum().backward()
             step = layer.rows.step
             checkpoint(lambda one: layer(IDS) * one, one, use_reentrant=True).sum().backward()
             self.assertEqual(layer.rows.step, step + 1)

@@ -1,7 +1,8 @@
-"""Random inputs against torch.nn with a table of the same rows: values and gradients equal, or the input is refused.
+"""Random inputs against torch.nn with the same rows: values and gradients are equal, or the input is
+refused.
 
-DAMO_RANDOM_INPUTS is how many each test draws (300), and DAMO_RANDOM_SEED what they follow from. Where
-torch finds a GPU, ids and layers are now and then on it.
+DAMO_RANDOM_INPUTS is how many each test draws (300), DAMO_RANDOM_SEED their seed. If torch finds a
+GPU, some ids and layers are on it.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ def autocast(draw, device):
 
 
 def assert_near(mine, theirs, dtype, size):
-    """Equal to 1e-6, or to a rounding of each sum on the way. The sizes of what is summed come to size."""
+    """Equal to 1e-6, or to one rounding of each partial sum. size: the sum of their absolute values."""
     rounding = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
     tolerance = max(1e-6, rounding * size)
     torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=1e-6, atol=tolerance)

@@ -1,7 +1,7 @@
-"""Random training loops beside torch.nn's: after each step of them the norms, the rows and the dense part are equal.
+"""Random training loops against torch.nn: norms, rows and dense part are equal after each step.
 
-DAMO_RANDOM_LOOPS is how many are drawn (60), and DAMO_RANDOM_SEED what they follow from. Where
-torch finds a GPU, every other model is on it.
+DAMO_RANDOM_LOOPS is the number of loops (60), DAMO_RANDOM_SEED their seed. If torch finds a GPU,
+every other model is on it.
 """
 
 import os
@@ -27,7 +27,7 @@ class Loops(Case):
                 self.check(storage, Draw(f"{SEED} {number}"), number)
 
     def tables(self, storage, number):
-        """Rows of two groups, and torch's weights with the same numbers."""
+        """The rows of two groups, each with a layer of torch that has the same weights."""
         for name, padding in (("user", None), ("item", PADDING)):
             options = {"optimizer": damo.SGD(lr=0.5), "padding_key": padding}
             rows = storage.embedding(f"{name} {number}", dim=DIM, duplicates="sum", **options)
@@ -36,7 +36,10 @@ class Loops(Case):
                 weights[padding] = 0
             kept = [id for id in range(IDS) if id != padding]
             rows.insert(kept, weights[kept].numpy())
-            yield rows, nn.Embedding.from_pretrained(weights.clone(), freeze=False, padding_idx=padding)
+            yield (
+                rows,
+                nn.Embedding.from_pretrained(weights.clone(), freeze=False, padding_idx=padding),
+            )
 
     def check(self, storage, draw, number):
         (user, user_weights), (item, item_weights) = self.tables(storage, number)

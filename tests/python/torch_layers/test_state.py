@@ -1,4 +1,4 @@
-"""What a state_dict says about rows: it is loaded over those of the same moment or not at all."""
+"""A state_dict is loaded over rows of the same moment, or not at all."""
 
 import copy
 
@@ -39,7 +39,7 @@ class Stateful(Case):
         self.model.load_state_dict(state, strict=True)
 
     def assert_other_moment(self, state, *words):
-        """Nothing changes, whatever the dense part of the state."""
+        """The state is refused, and the dense part of the model does not change."""
         before = self.saved()
         state = {
             name: value + 1 if value.is_floating_point() else value for name, value in state.items()
@@ -72,7 +72,6 @@ class Moments(Stateful):
         self.assert_same_moment(state)
 
     def test_a_state_from_before_the_checkpoint(self):
-        """P19."""
         for number, taken in enumerate((0, 1, 2)):
             with self.subTest(checkpoints_before=number):
                 state = self.saved()
@@ -97,7 +96,7 @@ class Moments(Stateful):
             nn.Linear(2, 2), users, nn.Sequential(nn.Linear(2, 2), items), nn.Linear(2, 2)
         )
         model.load_state_dict(state)
-        # Nothing was read there yet, and the next checkpoint has another id.
+        # The new layers have read nothing yet, and the next checkpoint has another id.
         again = model.state_dict()
         other.checkpoint(self.path("grandchild"))
         model.load_state_dict(again)
@@ -128,7 +127,7 @@ class Moments(Stateful):
         self.assert_same_moment(state)
 
     def test_states_that_are_dicts(self):
-        """As they were before this version."""
+        """Earlier versions saved dicts."""
         identity = self.rows.checkpoint(self.path("checkpoint"))
         told = {
             "version": 1,
@@ -171,7 +170,7 @@ class Moments(Stateful):
                 self.assert_fails(ValueError, words, other.load_state_dict, state)
         other = damo.torch.Embedding(self.rows, "other", 4, optimizer=damo.SGD())
         self.assert_fails(ValueError, ["'user'", "'other'"], other.load_state_dict, state)
-        # By its number it is the same group, and has its name.
+        # Opened by its number, it is the same group with the same name.
         same = damo.torch.Embedding(self.rows, 0, 4, optimizer=damo.SGD())
         self.assertEqual(same.rows.name, "user")
         same.load_state_dict(state)
