@@ -7,6 +7,8 @@ import warnings
 from support import close, torch  # isort: skip
 import test_norms
 import test_optimizer
+import test_optimizer_groups
+from pair import Pair, batch, loss_of
 from torch.utils.checkpoint import checkpoint
 
 import damo
@@ -37,7 +39,7 @@ class Schedules(OnGpu, test_optimizer.Schedules):
     pass
 
 
-class Groups(OnGpu, test_optimizer.Groups):
+class Groups(OnGpu, test_optimizer_groups.Groups):
     pass
 
 
@@ -49,11 +51,11 @@ class Scaling(OnGpu, test_norms.Scaling):
     pass
 
 
-class Models(OnGpu, test_optimizer.Pair):
+class Models(OnGpu, Pair):
     def plain(self, model, optimizer):
         for number in range(6):
             optimizer.zero_grad()
-            test_optimizer.loss_of(model, number).backward()
+            loss_of(model, number).backward()
             optimizer.step()
 
     def test_fused_and_capturable_optimizers(self):
@@ -61,12 +63,12 @@ class Models(OnGpu, test_optimizer.Pair):
             ours, _, optimizer, _ = self.made(
                 dense=torch.optim.Adam, lr=0.05, name=str(options), **options
             )
-            before = float(test_optimizer.loss_of(ours, 1).detach())
+            before = float(loss_of(ours, 1).detach())
             for _ in range(20):
                 optimizer.zero_grad()
-                test_optimizer.loss_of(ours, 1).backward()
+                loss_of(ours, 1).backward()
                 optimizer.step()
-            self.assertLess(float(test_optimizer.loss_of(ours, 1).detach()), before)
+            self.assertLess(float(loss_of(ours, 1).detach()), before)
             self.assertEqual(ours.table.rows.step, 20)
 
     def test_a_layer_that_stays_in_main_memory(self):
@@ -79,7 +81,7 @@ class Models(OnGpu, test_optimizer.Pair):
         def loop(model, optimizer):
             for number in range(6):
                 optimizer.zero_grad()
-                test_optimizer.loss_of(model, number).backward()
+                loss_of(model, number).backward()
                 optimizer.step()
                 if isinstance(model.table, damo.torch.Embedding):
                     model.table.to("cpu" if number % 2 else "cuda")
@@ -101,7 +103,7 @@ class Models(OnGpu, test_optimizer.Pair):
 
             def loop(model, optimizer):
                 for number in range(6):
-                    ids, wanted = test_optimizer.batch(number)
+                    ids, wanted = batch(number)
                     start = torch.ones((), requires_grad=True)
                     optimizer.zero_grad()
                     out = checkpoint(lambda one: model(ids) * one, start, use_reentrant=reentrant)
@@ -117,7 +119,7 @@ class Models(OnGpu, test_optimizer.Pair):
         for _ in range(20):
             optimizer.zero_grad()
             with torch.autocast("cuda", dtype=torch.float16):
-                loss = test_optimizer.loss_of(ours, 1)
+                loss = loss_of(ours, 1)
             scale.scale(loss).backward()
             scale.unscale_(optimizer)
             nn.utils.clip_grad_norm_(ours.parameters(), 10.0)

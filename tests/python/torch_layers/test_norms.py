@@ -6,7 +6,7 @@ import unittest
 
 # Before the others: without torch it skips this file.
 from support import close, torch  # isort: skip
-from test_optimizer import IDS, Pair, loss_of
+from pair import IDS, Pair, loss_of
 
 import damo
 import damo.torch
