@@ -74,8 +74,14 @@ def call_last(function: Callable[[], None]) -> None:
 def is_under_way() -> bool:
     """Whether this is called in a backward pass."""
     number = _graph_task()
-    # Without numbers, only the queue of callbacks tells.
-    return _call_at_end(lambda: None) if number is None else number != -1
+    if number is not None:
+        return number != -1
+    if _depth() > 0:
+        return True
+    # Only threads of torch's are in a pass without having called it. Its queue of callbacks tells
+    # for sure, and takes a millisecond to say no.
+    is_torchs = isinstance(threading.current_thread(), threading._DummyThread)
+    return is_torchs and _call_at_end(lambda: None)
 
 
 def _depth() -> int:

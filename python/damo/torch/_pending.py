@@ -188,6 +188,8 @@ class Pending:
             if self._shown is None:
                 return
             seen = self._anchor().grad
+            if seen is not None and self._is_as_shown(seen):
+                return
             if seen is None or self._is_zeroed(seen):
                 self._forget()
                 return
@@ -198,6 +200,13 @@ class Pending:
                 self._pairs = changed(self.rows, self._pairs, done)
                 self._shown = seen.detach().clone()
                 self._factor *= done.factor
+
+    def _is_as_shown(self, seen: torch.Tensor) -> bool:
+        """Whether seen is the tensor that was given, unchanged: true at most calls, and quick."""
+        shown = self._shown
+        assert shown is not None
+        is_same = seen is self._shown_in and (seen.dtype, seen.device) == (shown.dtype, shown.device)
+        return is_same and torch.equal(seen, shown)
 
     def _is_zeroed(self, seen: torch.Tensor) -> bool:
         # Gradients that are zeros are shown as zeros, too, but in the tensor that was given.

@@ -15,6 +15,9 @@ SHAPE = (64, 64)
 _ROOM = SHAPE[0] * SHAPE[1]
 _PROBES = [2.0**-power for power in range(10, 30)]
 """Parts of the largest value. A clamp leaves the small ones, which then tell the factor."""
+_DRAW = torch.Generator(device="cpu").manual_seed(1)
+_SIGNS = torch.randint(2, (_ROOM,), generator=_DRAW, device="cpu") * 2.0 - 1.0
+"""In no order, so that a tensor that is rolled on is not a multiple of what it was."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,11 @@ def show(
 ) -> torch.Tensor:
     """A tensor like an anchor that stands for gradients of this 2-norm and largest absolute value.
 
-    gradients: if they are given and fit, the tensor has them, in any order, and zeros. Otherwise it
+    gradients: if they are given and fit, the tensor has them, from any place on, and zeros. Otherwise it
     has numbers with these two norms. If norm is more than 63.8 times largest (4,076 numbers cannot
     have that), its largest is larger. seed: depends on the ids, so that the tensor for other ids is
     not a multiple of this one.
     """
-    draw = torch.Generator(device="cpu").manual_seed(seed)
     shown = torch.zeros(_ROOM, dtype=torch.float32, device="cpu")
     if gradients is not None and gradients.numel() <= _ROOM:
         shown[: gradients.numel()] = gradients.reshape(-1)
@@ -52,8 +54,8 @@ def show(
         rest = max(norm * norm - largest * largest - float(probes.square().sum()), 0.0)
         shown.fill_(math.sqrt(rest / (room - 1)))
         shown[0], shown[room:] = largest, probes.float()
-        shown *= torch.randint(2, (_ROOM,), generator=draw, device="cpu") * 2.0 - 1.0
-    shown = shown[torch.randperm(_ROOM, generator=draw, device="cpu")]
+        shown *= _SIGNS
+    shown = shown.roll((seed >> 32) % _ROOM)
     if like.dtype == torch.float16:
         # Each gradient fits into float16; sums and norms may not.
         limit = torch.finfo(like.dtype).max
