@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+_SHOWN = 4
+"""How many layers with the same remark are named."""
+
+
 @dataclass(frozen=True)
 class Converted:
     """A layer of torch that a layer of damo has replaced."""
@@ -68,11 +72,26 @@ class Conversion:
                 for column, (cell, width) in enumerate(zip(row, widths))
             ]
             lines.append(("  " + "  ".join(cells)).rstrip())
-        for one in self.layers:
-            lines += [f"  {one.name}: {note}" for note in _remarks(one)]
+        for remark, names in _by_remark(self.layers).items():
+            lines.append(f"  {_listed(names)}: {remark}")
         lines += [f"left as it was: {one.name} ({one.kind}): {one.reason}" for one in self.left]
         lines.append("Optimizers made before this have the old weights: make them again.")
         return "\n".join(lines)
+
+
+def _by_remark(layers: tuple[Converted, ...]) -> dict[str, list[str]]:
+    """The names of the layers that have each remark."""
+    by_remark: dict[str, list[str]] = {}
+    for one in layers:
+        for remark in _remarks(one):
+            by_remark.setdefault(remark, []).append(one.name)
+    return by_remark
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
 def _remarks(one: Converted) -> list[str]:

@@ -73,7 +73,10 @@ def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
         one.reason = one.reason or _reason(one.module) or _tied(model, one)
         for place, value in plain:
             if value is one.module.weight:
-                one.notes.append(f"{place} still has its old weight, which nothing trains now")
+                one.notes.append(
+                    f"{place.partition('[')[0]} still has the old weight: nothing trains it now, "
+                    "and a penalty on it does not act on the rows"
+                )
     return list(found.values()), unseen
 
 

@@ -25,6 +25,8 @@ _KEY = "_extra_state"
 # since, other rows are compared. Not in the layer: its copies for serving would keep them.
 _read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
+_SHOWN = 5
+"""How many layers an error says the reasons of."""
 _any_moment: ContextVar[bool] = ContextVar("damo.torch: rows of any moment", default=False)
 
 
@@ -34,6 +36,8 @@ class StateError(ValueError, RuntimeError):
     Raised before anything of the model has changed. The exception is a model with a hook that
     renames the keys of a state_dict while it is loaded: the message says so.
     """
+
+    __module__ = "damo.torch"
 
 
 @contextmanager
@@ -134,6 +138,9 @@ class RowsState(nn.Module):
 
 
 def _error(found: list[str], done: str) -> StateError:
+    if len(found) > _SHOWN:
+        names = ", ".join(line.partition(":")[0] for line in found[_SHOWN:])
+        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more layers: {names}"]
     return StateError(
         "damo.torch: the rows are not those of this state_dict, or of another moment, and "
         f"{done}:\n  "

@@ -36,7 +36,8 @@ def summary(model: nn.Module, *, count: bool = True) -> str:
     Bytes are those of weights and optimizer state; in a table for serving, of weights as float32.
     Below is a line for each storage, with its bytes in memory and on disk, and one for the number
     of dense parameters. Counting reads every row of a group, which takes long for a large one:
-    count=False shows ? in its place.
+    count=False shows ? in its place, and RocksDB's estimate for the storage, which has rows of all
+    groups and some that are deleted.
     """
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
     lines = [_HEAD, *(_line(name, layer, count) for name, layer in layers)]
@@ -51,10 +52,9 @@ def summary(model: nn.Module, *, count: bool = True) -> str:
     }
     for storage in storages.values():
         memory, disk = storage.stat("bytes_in_memory"), storage.stat("bytes_on_disk")
-        estimate = storage.stat("rows_estimate")
+        rows = "" if count else f"about {storage.stat('rows_estimate'):,} rows, "
         text.append(
-            f"storage {storage.path}: about {estimate:,} rows, {memory:,} bytes in memory, {disk:,}"
-            " on disk"
+            f"storage {storage.path}: {rows}{memory:,} bytes in memory, {disk:,} on disk"
         )
     files = {layer.reader.file for _, layer in layers if isinstance(layer.reader, TableReader)}
     text.extend(f"table {file}" for file in sorted(files))

@@ -132,6 +132,8 @@ def _plan(
             steps.append(_step(one, optimizer, initializer, prefix))
     if not steps:
         why = "".join(f"\n  {one.name}: {one.reason}" for one in left)
+        if not why and (already := sum(isinstance(one, Layer) for one in model.modules())):
+            why = f"; it has {already} of damo's layers already"
         raise ValueError(
             "damo.torch: no nn.Embedding or nn.EmbeddingBag of the model can be converted"
             + (
@@ -175,7 +177,7 @@ def _look_at_groups(storage: Storage, steps: list[_Step], may_exist: bool) -> No
             raise AlreadyExistsError(
                 f"damo.torch: the storage has a group {step.group!r} with dim {there['dim']} and "
                 f"{there['optimizer']['name']}, and {step.found.name} needs dim {dim} and {kind}; "
-                "give a prefix"
+                "a group keeps both, also when fresh empties it: give a prefix, or another storage"
             )
         records = storage._iterate(there["group"])
         step.has_rows = next(records, None) is not None

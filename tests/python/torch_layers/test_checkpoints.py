@@ -255,6 +255,9 @@ class More(CheckpointCase):
         self.assert_fails(
             TypeError, ["model must be", "SparseOptimizer"], load, self.path("saved"), optimizer
         )
+        self.assert_fails(
+            TypeError, ["path must be", "order"], load, layer, self.path("saved"), optimizer
+        )
 
     def test_names_that_are_not_there(self):
         layer = self.layer()

@@ -231,3 +231,5 @@ class Converting(Case):
         self.assertEqual(
             [one.name for one in report.layers], ["tower.item", "tower.tags", "more.0.0"]
         )
+        words = ["4 of damo's layers already"]
+        self.assert_fails(ValueError, words, self.convert, model, storage=self.table)

@@ -142,10 +142,14 @@ class Refusing(Case):
         self.assert_left(model, "plain[0]")
 
     def test_an_old_weight_in_a_list_is_told(self):
-        model = pair(nn.Embedding(4, 2))
-        model.penalties = [(list(model["a"].named_parameters()), 0.1)]
+        model = nn.ModuleDict({name: nn.Embedding(4, 2) for name in "abcdef"})
+        model.penalties = [(list(model.named_parameters()), 0.1)]
         report = self.convert(model)
-        self.assertIn("penalties[0][0][0][1]", report.layers[0].notes[0])
+        for layer in report.layers:
+            self.assertIn("penalties still has the old weight", layer.notes[0])
+        told = [line for line in str(report).split("\n") if "penalties" in line]
+        self.assertEqual(len(told), 1)
+        self.assertIn("a, b, c, d and 2 more: penalties", told[0])
 
     def test_groups_that_have_rows(self):
         self.convert(pair(nn.Embedding(4, 2)), "b")

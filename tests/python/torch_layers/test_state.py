@@ -63,6 +63,18 @@ class Moments(Stateful):
         self.items(torch.tensor([[5]])).sum().backward()
         self.assert_other_moment(state, "1: ", "2.1: ", "'item'", "step 1", "step 2")
 
+    def test_of_many_layers_some_have_their_reason_and_all_their_name(self):
+        layers = {
+            f"feature_{number}": damo.torch.Embedding(self.rows, number, 4, optimizer=damo.SGD())
+            for number in range(20, 32)
+        }
+        model = nn.ModuleDict(layers)
+        state = copy.deepcopy(model.state_dict())
+        for layer in layers.values():
+            train(layer, 1, 2)
+        words = [*layers, "and 7 more layers: ", "nothing was loaded"]
+        self.assert_fails(damo.torch.StateError, words, model.load_state_dict, state)
+
     def test_rows_that_are_back_are_of_the_same_moment(self):
         self.rows.checkpoint(self.path("checkpoint"))
         state = self.saved()
