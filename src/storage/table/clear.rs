@@ -16,6 +16,8 @@ impl Table {
     }
 
     pub(in crate::storage) fn clear_from(&self, core: &Core, source: Source) -> Result<()> {
+        // What takes long is waited for here, where no call on the group has to wait, too.
+        drop(core.rounds.lock());
         let guard = self.group.begin_write()?;
         core.writer.wait_for_journal(core)?;
         // Nobody brings a row in meanwhile that was read before.
