@@ -1,4 +1,4 @@
-//! What a clear costs others: callers on its group, and later rounds.
+//! What a clear costs others: callers on its group, the writer, and later rounds.
 
 mod common;
 
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{embed, lookup, open, sgd};
+use common::{embed, int, lookup, open, params, sgd};
+use damo::storage::Storage;
 
 /// Each clear makes RocksDB begin a log. Logs that stayed would be looked at with each document.
 #[test]
@@ -62,6 +63,27 @@ fn calls_go_on_while_a_clear_waits_for_a_round() {
         }
     }
     panic!("no clear waited for a round");
+}
+
+/// A cache that was full, and is empty after a clear, is one that grows.
+#[test]
+fn the_writer_begins_before_the_cache_is_full_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(dir.path(), 0, &params(&[("cache_bytes", int(8 << 20))])).unwrap();
+    let embedding = sgd(&storage, 16, 0.5, &[]);
+    let fill = |rows: i64| (0..rows / 1000).for_each(|part| drop(lookup(&embedding, &keys(part))));
+    fill(70_000);
+    storage.flush().unwrap();
+    assert!(storage.stat("bytes_in_memory").unwrap() > 6 << 20);
+    embedding.clear().unwrap();
+    let written = storage.stat("rows_written").unwrap();
+    // Half of it, which is dirty.
+    fill(45_000);
+    let began = Instant::now();
+    while storage.stat("rows_written").unwrap() == written {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing is written");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn keys(part: i64) -> Vec<i64> {

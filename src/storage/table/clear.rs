@@ -33,6 +33,7 @@ impl Table {
         self.cache.clear(true);
         guard.set_step(0);
         drop(clearing);
+        core.writer.memory_fell(core);
         core.writer.rows_changed();
         Ok(())
     }
