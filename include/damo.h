@@ -909,9 +909,10 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
  *
  * Each other call on the group, from any thread and handle, is wholly before or wholly after. An
  * iterator, a dump or a checkpoint that began before has the rows of its moment. The call is as
- * durable as damo_embedding_apply_gradients is. It takes as long for many rows as for few, but
- * waits while changed rows are brought to disk, as they are by damo_storage_flush. What the rows
- * took on disk comes back with the next flush, or when files are merged (damo_storage_compact).
+ * durable as damo_embedding_apply_gradients is. It writes as little for many rows as for few, and
+ * gives back the memory that they took. It waits while changed rows are brought to disk, as they
+ * are by damo_storage_flush. What the rows took on disk comes back with the next flush, or when
+ * files are merged (damo_storage_compact).
  *
  * What filters have counted stays: a key that had been seen often enough gets a row with its next
  * lookup. To count anew, attach a filter that is made anew (reload false). No increment can follow

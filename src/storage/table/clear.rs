@@ -6,8 +6,9 @@ use crate::journal::{Head, Kind};
 use crate::storage::Core;
 
 impl Table {
-    /// Takes all rows from the group, and sets its global step to 0. Takes as long for many rows as
-    /// for few, but waits for a round of the writer, or a cut, that is under way.
+    /// Takes all rows from the group, and sets its global step to 0. Writes as little for many rows
+    /// as for few, and gives back the memory that they took. Waits for a round of the writer, or a
+    /// cut, that is under way.
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
