@@ -909,9 +909,10 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
  *
  * Every other call on the group, from any thread and handle, happens wholly before or wholly
  * after. An iterator, dump or checkpoint that began before has the rows of its moment. The call is
- * as durable as damo_embedding_apply_gradients. It takes no longer for many rows than for few, but
- * it waits while changed rows are being written to disk (by damo_storage_flush, for instance).
- * Disk space comes back at the next flush, or when files are merged (damo_storage_compact).
+ * as durable as damo_embedding_apply_gradients. It writes as little for many rows as for few, and
+ * gives back the memory that they took. It waits while changed rows are being written to disk (by
+ * damo_storage_flush, for instance). Disk space comes back at the next flush, or when files are
+ * merged (damo_storage_compact).
  *
  * Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
  * count anew, attach a new filter (reload false). An increment cannot follow a dump that was made

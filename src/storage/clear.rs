@@ -128,17 +128,31 @@ impl Core {
     /// # Errors
     /// `IO`. Nobody reads the old rows even then, and the next round tries again.
     pub(super) fn write_clears(&self, rocks: &Rocks) -> Result<()> {
-        for group in self.groups().iter().filter(|group| !group.is_poisoned()) {
-            let Some(number) = group.clears.pending() else { continue };
-            let mut batch = Batch::default();
+        let groups = self.groups();
+        let mut pending = Vec::new();
+        for group in groups.iter().filter(|group| !group.is_poisoned()) {
+            pending.extend(group.clears.pending().map(|number| (group, number)));
+        }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (group, number) in &pending {
             batch.put_meta(cleared_key(group.id()), number.to_le_bytes().to_vec());
             // The step at the clear. A later one comes with the journal's calls or the next round.
             batch.put_meta(step_key(group.id()), 0i64.to_le_bytes().to_vec());
             batch.delete_rows(group.id());
-            rocks.note_last(self.last_number());
-            rocks.write(batch)?;
+        }
+        rocks.note_last(self.last_number());
+        rocks.write(batch)?;
+        // First, since what comes next needs room.
+        pending.iter().for_each(|(group, _)| rocks.drop_files_of(group.id()));
+        // RocksDB would flush the rows' memtable itself when it takes over the next file, and nobody
+        // would have looked for room. It would begin a log each time, too, and the documents in the
+        // other memtable would keep them all.
+        rocks.flush()?;
+        for (group, number) in pending {
             group.clears.on_disk.store(number, Ordering::Release);
-            rocks.drop_files_of(group.id());
         }
         Ok(())
     }

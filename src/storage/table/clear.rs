@@ -6,8 +6,9 @@ use crate::journal::{Head, Kind};
 use crate::storage::Core;
 
 impl Table {
-    /// Removes all rows of the group and sets its global step to 0. Takes no longer for many rows
-    /// than for few, but waits for a write-back round or a cut that is under way.
+    /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
+    /// as for few, and gives back the memory that they took. Waits for a write-back round or a cut
+    /// that is under way.
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
@@ -16,6 +17,8 @@ impl Table {
     }
 
     pub(in crate::storage) fn clear_from(&self, core: &Core, source: Source) -> Result<()> {
+        // What takes long is waited for here, where no call on the group has to wait, too.
+        drop(core.rounds.lock());
         let guard = self.group.begin_write()?;
         core.writer.wait_for_journal(core)?;
         // So that no load that has read an old row installs it afterwards.
@@ -31,6 +34,7 @@ impl Table {
         self.cache.clear(true);
         guard.set_step(0);
         drop(clearing);
+        core.writer.memory_fell(core);
         core.writer.rows_changed();
         Ok(())
     }
