@@ -39,6 +39,18 @@ class Case(unittest.TestCase):
             self.assertIn(word, str(caught.exception))
 
 
+class Fails(torch.autograd.Function):
+    """Raises in backward."""
+
+    @staticmethod
+    def forward(ctx, given):
+        return given * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise OSError("in backward")
+
+
 class Rows(Case):
     """A layer whose rows begin at 0 and step by their gradients."""
 

@@ -3,7 +3,7 @@
 import warnings
 
 # Before the others: without torch it skips this file.
-from support import Rows, close, torch  # isort: skip
+from support import Fails, Rows, close, torch  # isort: skip
 
 from torch.utils.checkpoint import checkpoint
 
@@ -47,15 +47,6 @@ class Checkpointing(Rows):
             self.assertEqual((self.step, self.weights(1, 2)), (number, [-4.0 * number] * 2))
 
     def test_a_pass_that_fails_leaves_no_step(self):
-        class Fails(torch.autograd.Function):
-            @staticmethod
-            def forward(_ctx, x):
-                return x.clone()
-
-            @staticmethod
-            def backward(_ctx, _gradient):
-                raise OSError("in backward")
-
         for checked in self.both():
             # The failing part is computed first, so its backward comes last.
             failing = checked(

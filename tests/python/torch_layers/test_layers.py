@@ -8,7 +8,7 @@ import warnings
 
 
 # Before the others: without torch it skips this file.
-from support import Case, close, torch  # isort: skip
+from support import Case, Fails, close, torch  # isort: skip
 
 import damo
 import damo.torch
@@ -48,15 +48,6 @@ class Embedding(Case):
             close(torch.from_numpy(rows.peek([1, 2])[0][:, 0]), torch.tensor([-1.5, -1.0]) * turn)
 
     def test_a_backward_that_fails_changes_nothing(self):
-        class Fails(torch.autograd.Function):
-            @staticmethod
-            def forward(_ctx, x):
-                return x.clone()
-
-            @staticmethod
-            def backward(_ctx, _gradient):
-                raise OSError("in backward")
-
         layer = self.layer(initializer=damo.Zeros())
         weight = nn.Parameter(torch.ones(4))
         for _ in range(2):
