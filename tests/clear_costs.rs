@@ -32,8 +32,9 @@ fn calls_go_on_while_a_clear_waits_for_a_round() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     let (large, small) = (sgd(&storage, 64, 0.5, &[]), embed(&storage, 5));
-    for _ in 0..20 {
-        (0..200).for_each(|part| drop(lookup(&large, &keys(part))));
+    // A fast disk needs more rows for a round that a clear can wait for.
+    for attempt in 1..=20 {
+        (0..200 * attempt.min(8)).for_each(|part| drop(lookup(&large, &keys(part))));
         let is_over = AtomicBool::new(false);
         let (calls, waited) = thread::scope(|scope| {
             let written = storage.stat("rows_written").unwrap();
@@ -57,8 +58,8 @@ fn calls_go_on_while_a_clear_waits_for_a_round() {
             (calls, clear.join().unwrap())
         });
         large.clear().unwrap();
-        if waited > Duration::from_millis(100) {
-            assert!(calls > 10, "{calls} calls in {waited:?}");
+        if waited > Duration::from_millis(50) {
+            assert!(calls > 5, "{calls} calls in {waited:?}");
             return;
         }
     }
