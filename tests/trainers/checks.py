@@ -18,6 +18,8 @@ from logs import TEST, Log
 
 DIGITS, AUC = "the same digits", "AUC"
 """What is asked for: scores within 1e-5 and four digits of the AUC; or an AUC within Log.near."""
+SMOOTH = torch.nn.GELU
+"""In place of ReLU, whose kink can make a rounding error as large as 1e-2 (docs/trainers.md)."""
 MARK = "# damo"
 """Ends each line that a program has because of damo."""
 
