@@ -903,22 +903,23 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
                                   size_t keys_len);
 
 /**
- * Takes all rows from the group, in one moment, whatever their number: for a new model on the same
- * group. The group's global step becomes 0, so that schedules begin anew. Dim, optimizer and name
- * stay, and so do all other groups.
+ * Removes all rows of the group at once and sets its global step to 0, so that schedules begin
+ * anew. Use it to train a new model on the same group. The group keeps its dim, optimizer and
+ * name. Other groups do not change.
  *
- * Each other call on the group, from any thread and handle, is wholly before or wholly after. An
- * iterator, a dump or a checkpoint that began before has the rows of its moment. The call is as
- * durable as damo_embedding_apply_gradients is. It takes as long for many rows as for few, but
- * waits while changed rows are brought to disk, as they are by damo_storage_flush. What the rows
- * took on disk comes back with the next flush, or when files are merged (damo_storage_compact).
+ * Every other call on the group, from any thread and handle, happens wholly before or wholly
+ * after. An iterator, dump or checkpoint that began before has the rows of its moment. The call is
+ * as durable as damo_embedding_apply_gradients. It writes as little for many rows as for few, and
+ * gives back the memory that they took. It waits while changed rows are being written to disk (by
+ * damo_storage_flush, for instance). Disk space comes back at the next flush, or when files are
+ * merged (damo_storage_compact).
  *
- * What filters have counted stays: a key that had been seen often enough gets a row with its next
- * lookup. To count anew, attach a filter that is made anew (reload false). No increment can follow
- * a dump from before: damo_storage_dump with since is NOT_FOUND, until a dump has been made.
+ * Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
+ * count anew, attach a new filter (reload false). An increment cannot follow a dump that was made
+ * before the clear: damo_storage_dump with its number as since is NOT_FOUND. Make a full dump.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then; after
- * IO see "Input and output errors" above.
+ * Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then;
+ * after IO see "Input and output errors" above.
  */
 damo_status damo_embedding_clear(const damo_embedding *embedding);
 
@@ -1005,30 +1006,32 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding,
 void damo_embedding_free(damo_embedding *embedding);
 
 /**
- * Sums gradients by key: writes what damo_embedding_apply_gradients would step the rows with. For
- * trainers that need the true norm of a batch before they step (clipping by the global norm), or
- * add up several batches. Stepping with the sums gives the same rows, bit for bit, as stepping with
- * gradients when the option "duplicates" is "sum".
+ * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps the
+ * rows. For trainers that need the norm of the sums before they step (to clip by the global norm),
+ * or that add up several batches. When the option "duplicates" is "sum", a step with the sums
+ * gives the same rows, bit for bit, as a step with the gradients.
  *
- * gradients has keys_len x dim floats, in key order. Each key is written once to summed_keys,
- * without the padding key, in an unspecified order. Its sum is written beside it to sums, dim
- * floats a key: its gradients in float32, added in the order of occurrence. With "duplicates"
- * "mean" it is their mean. With "sequential" it is the sum, too, although
- * damo_embedding_apply_gradients would take a step for each.
+ * gradients has keys_len x dim floats, in key order. Each key except the padding key is written
+ * once to summed_keys, in an unspecified order. The sum of its gradients, dim floats, is written
+ * at the same place in sums. Sums are float32, added in the order of occurrence. When "duplicates"
+ * is "mean", the mean is written. When it is "sequential", the sum is written, although
+ * damo_embedding_apply_gradients takes one step for each occurrence.
  *
- * summed_keys needs room for keys_len keys, and sums for keys_len x dim floats; more is left alone.
+ * summed_keys needs room for keys_len keys, and sums for keys_len x dim floats. Room that is not
+ * needed is left as it is.
  *
  * *summed becomes the number of keys that were written.
  * *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
  * *largest becomes the largest absolute value among the sums; may be NULL.
  *
- * Changes nothing in the storage, makes no row and asks no filter; a storage may be read_only. May
- * be called by any number of threads at once, beside calls that change rows, too.
+ * Nothing in the storage changes: no row is made, and no filter counts. The storage may be
+ * read_only. Any number of threads may call this at once, also beside calls that change rows.
+ * Gradients of the padding key may be any floats.
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
- * buffers, a gradients_len that is not keys_len x dim, too little room, and for a gradient or sum
- * that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; IO in a storage
- * that has lost its database; FORKED. Nothing is written then.
+ * buffers, a gradients_len that is not keys_len x dim, too little room, and a gradient or sum that
+ * is NaN, infinite or beyond 1e18 in size (the message names its key); OUT_OF_MEMORY; IO in a
+ * storage that has lost its database; FORKED. Nothing is written then.
  */
 damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
                                          const int64_t *keys,
@@ -1151,9 +1154,9 @@ damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
  *     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
  *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
  *     since          table: an increment, with only what has changed since the table dump that had this number, and
- *                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
- *                    for 30 days, the latest 256 of them, until a checkpoint is loaded, and until a group that they
- *                    have is cleared
+ *                    the keys that are gone; the group and min_count must be those of that dump.
+ *                    A dump can be followed for 30 days if it is one of the latest 256, until a
+ *                    checkpoint is loaded or a group of the dump is cleared
  * ```
  *
  * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no

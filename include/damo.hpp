@@ -631,13 +631,13 @@ struct record {
   std::vector<float> data;  // dim weights, then the optimizer's state
 };
 
-// What embedding::sum_gradients says of the sums of a batch.
+// What embedding::sum_gradients returns when it writes into buffers of the caller.
 struct summed {
-  std::size_t keys = 0;  // that were written
+  std::size_t keys = 0;  // how many were written
   double norm = 0;       // the 2-norm of all sums together
   double largest = 0;    // the largest absolute value among them
 };
-// The same with the sums.
+// What it returns otherwise: the sums, too.
 struct gradient_sums {
   std::vector<std::int64_t> keys;  // each once, in an unspecified order
   std::vector<float> sums;         // dim floats a key
@@ -755,9 +755,9 @@ class embedding {
                                                  gradients.size()));
   }
 
-  // What apply_gradients would step with: each key once, without padding, and the sum of its
-  // gradients (their mean if "duplicates" says so). Changes nothing. There must be room for all keys
-  // of the batch; the buffers can be used again for the next one.
+  // Sums gradients by key, as apply_gradients does before it steps: each key once, without padding,
+  // and the sum of its gradients (the mean when "duplicates" is "mean"). Changes nothing in the
+  // storage. The buffers need room for the whole batch, and can be used again for the next one.
   summed sum_gradients(keys_view keys, span<const float> gradients,
                        span<std::int64_t> summed_keys, span<float> sums) const {
     summed of;
@@ -803,7 +803,7 @@ class embedding {
     detail::check(damo_embedding_delete(get(), keys.data(), keys.size()));
   }
 
-  // Takes all rows from the group in one moment, and sets its global step to 0: for a new model.
+  // Removes all rows of the group at once and sets its global step to 0: for a new model.
   void clear() const { detail::check(damo_embedding_clear(get())); }
 
   // Throws NOT_FOUND when the key has no row.

@@ -1,5 +1,5 @@
-//! Clear: a group loses all rows in one moment, other groups none, and what reads an earlier moment
-//! still does.
+//! Clear: removes all rows of a group at once and none of other groups. Iterators, dumps and
+//! checkpoints of an earlier moment keep its rows.
 
 mod common;
 
@@ -47,7 +47,7 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
         let dir = tempfile::tempdir().unwrap();
         let options = [("durability", text(durability))];
         let storage = open_with(dir.path(), &options);
-        // Neighbours, and the last group there is.
+        // Neighbouring groups, and the last group possible.
         let groups = [3, 4, 5, 65_535].map(|group| embed(&storage, group));
         let second = embed(&storage, 4);
         groups.iter().for_each(|embedding| step(embedding, &KEYS));
@@ -75,7 +75,7 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
         let storage = open_with(dir.path(), &options);
         let groups = [3, 4, 5, 65_535].map(|group| embed(&storage, group));
         check(&storage, &groups);
-        // A new model begins where every model does.
+        // New rows have first weights, and steps count from 0.
         assert_eq!(lookup(&groups[1], &KEYS), [1.0; 6]);
         step(&groups[1], &KEYS);
         let record = groups[1].record(0).unwrap();
@@ -84,7 +84,7 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
     }
 }
 
-/// Rows that are on disk only are neither found nor counted, though nothing has been written yet.
+/// Rows on disk are neither found nor counted, even before the DeleteRange is written.
 #[test]
 fn rows_that_were_evicted_are_gone_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn rows_that_were_evicted_are_gone_at_once() {
         embedding.clear().unwrap();
         let (_, found) = peek(&embedding, &keys);
         assert!(found.iter().all(|found| *found == 0), "turn {turn}");
-        // More than memory holds, so that what is there is read from disk.
+        // More rows than memory holds, so that evicted ones are read from disk.
         let weights: Vec<f32> = keys.chunks(500).flat_map(|some| lookup(&embedding, some)).collect();
         assert!(weights.iter().all(|weight| *weight == 1.0), "turn {turn}");
         step(&embedding, &keys[..10]);
@@ -115,7 +115,7 @@ fn what_began_before_has_the_rows_of_its_moment() {
     let path = |name: &str| scratch.path().join(name);
     let storage = open_with(&path("t"), &[]);
     let embedding = sgd(&storage, 64, 0.5, &[]);
-    // More rows than an iterator and its thread have in hand.
+    // More rows than an iterator and its thread read ahead.
     let keys: Vec<i64> = (0..100_000).collect();
     step(&embedding, &keys);
     storage.compact().unwrap();
@@ -144,7 +144,7 @@ fn what_began_before_has_the_rows_of_its_moment() {
         count += 1;
     }
     assert_eq!((count, storage.row_count(None).unwrap()), (100_000, 1));
-    // Loading what there was before the clear brings it back, and a clear takes it again.
+    // Loading a checkpoint from before the clear brings its rows back; a clear removes them again.
     drop(rows);
     storage.load_from_checkpoint(path("before")).unwrap();
     assert_eq!((storage.row_count(None).unwrap(), embedding.step().unwrap()), (100_000, 1));
@@ -177,7 +177,7 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
             storage.flush().unwrap();
         }
     }
-    // Right after the clear, so that it has the clear's number; then rows come of every call.
+    // Right after the clear, so the dump has the clear's number. Then all kinds of calls make rows.
     let base = dump(&storage, &path("base"), None).unwrap();
     assert_eq!((base.rows, base.number), (6, before + 1));
     lookup(&first, &[7]);
@@ -190,7 +190,7 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
     merge(&path("base"), &path("increment"), &path("merged")).unwrap();
     assert_eq!(std::fs::read(path("merged")).unwrap(), std::fs::read(path("full")).unwrap());
     assert_eq!(Contents::open(&path("full")).unwrap().number(), increment.number);
-    // A dump of another group alone can be followed, also after opening again.
+    // A dump of another group alone can be followed, also after reopening.
     let of = |group: i64, since: Option<u64>| {
         let mut list = vec![("format", text("table")), ("group", int(group))];
         list.extend(since.map(|since| ("since", int(since as i64))));
@@ -204,7 +204,7 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
     storage.dump(path("one"), of(1, Some(numbers[1])), |_, _| true).unwrap();
 }
 
-/// What a clear writes does not depend on the rows that it takes.
+/// What a clear writes does not depend on the number of rows.
 #[test]
 fn a_million_rows_cost_as_much_as_ten() {
     let written = [10, 1_000_000].map(|count| {
@@ -226,11 +226,11 @@ fn a_million_rows_cost_as_much_as_ten() {
         assert_eq!(storage.row_count(None).unwrap(), 0);
         (stat("rows_written") - rows, journal)
     });
-    // One record of the journal, and no row.
+    // A journal record of 64 bytes, and no row.
     assert_eq!(written, [(0, 64); 2]);
 }
 
-/// Files that have rows of the group alone go with the next flush.
+/// Files that have rows of the group alone are removed by the next flush.
 #[test]
 fn the_disk_gets_the_space_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Damage to what a clear has written: the rows do not come back without a word.
+//! Damage to what a clear has written does not bring rows back silently.
 
 mod common;
 
@@ -12,8 +12,8 @@ use damo::storage::Storage;
 
 const KEYS: [i64; 4] = [-1, 0, 1, 77];
 
-/// A storage with a group that was cleared; the file with the deletion of its rows, which are in
-/// another one.
+/// Makes a storage with a group that was cleared. Returns the file with the DeleteRange; the rows
+/// are in another file.
 fn cleared(dir: &Path) -> PathBuf {
     let storage = open(dir);
     let embeddings = [0, 1].map(|group| embed(&storage, group));
@@ -23,7 +23,7 @@ fn cleared(dir: &Path) -> PathBuf {
     storage.flush().unwrap();
     embeddings[0].clear().unwrap();
     drop((embeddings, storage));
-    // Opening makes a file of what RocksDB's log has.
+    // Opening flushes RocksDB's log into a file.
     drop(open(dir));
     let has_deletion = |path: &PathBuf| {
         let is_table = path.extension().is_some_and(|extension| extension == "sst");
@@ -73,7 +73,7 @@ fn a_damaged_deletion_is_corruption_or_without_effect() {
     assert!(refused > len / 3, "{refused} of {len} bytes were refused, {harmless} harmless");
 }
 
-/// A later release's journal is not taken for a damaged one.
+/// A journal of a later release is not called damaged.
 #[test]
 fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     let scratch = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     for word in ["kind 99", "later release", &*journal.to_string_lossy()] {
         assert!(error.message().contains(word), "{error}");
     }
-    // Nothing has changed, so it opens once the release is the right one.
+    // Nothing has changed, so a release that knows the record opens it.
     fs::write(&journal, &ours).unwrap();
     assert_eq!(look(&killed).unwrap(), (vec![0; 4], 0));
 }

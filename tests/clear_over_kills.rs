@@ -1,5 +1,5 @@
-//! A kill at any moment before or after a clear: the calls are made again in their order, so that
-//! nothing comes back that was cleared, and nothing is lost that came later.
+//! A kill at any moment before or after a clear: calls are replayed in their order, so no cleared
+//! row comes back, and no later one is lost.
 
 mod common;
 
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 const KEYS: i64 = 40;
 const GROUPS: [u32; 2] = [0, 1];
 
-/// Update counts by group and key, and steps: gradients are all the same, so a row is its count.
+/// Update counts by group and key, and steps. All gradients are equal, so the count tells the row.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     rows: BTreeMap<(u16, i64), u64>,
@@ -84,12 +84,12 @@ fn make(
         }
         Act::Flush => storage.flush().unwrap(),
         Act::Compact => storage.compact().unwrap(),
-        // Its cut writes what was there, and nothing later.
+        // Its cut writes the rows of its moment, and none that came later.
         Act::Dump => assert_eq!(storage.row_count(None).unwrap(), model.rows.len() as u64),
     }
 }
 
-/// What iteration has, and what each embedding has.
+/// The rows that iteration gives, and the steps of each embedding.
 fn found((storage, embeddings): &(Storage, [Embedding; 2])) -> Model {
     let mut model = Model::default();
     let mut rows = storage.rows(None).unwrap();
@@ -106,7 +106,7 @@ fn found((storage, embeddings): &(Storage, [Embedding; 2])) -> Model {
     model
 }
 
-/// A directory that is copied while no call is under way is what a kill leaves.
+/// A copy of the directory, made while no call is under way, is what a kill would leave.
 #[test]
 fn every_call_before_and_after_a_clear_is_there_once_it_is_opened_again() {
     for (turn, durability) in ["process", "power", "process"].into_iter().enumerate() {
@@ -134,7 +134,7 @@ fn every_call_before_and_after_a_clear_is_there_once_it_is_opened_again() {
     }
 }
 
-/// Without a journal a clear is on disk once everything is, and never half of it.
+/// Without a journal a clear gets to disk with the next flush, and never in part.
 #[test]
 fn without_a_journal_a_kill_leaves_what_was_flushed() {
     let scratch = tempfile::tempdir().unwrap();
@@ -158,9 +158,9 @@ fn without_a_journal_a_kill_leaves_what_was_flushed() {
     assert_eq!(after.rows[&(0, 1)], 1);
 }
 
-/// Rounds that make room bring the clear to disk, and say nothing of the journal. A kill leaves a
-/// journal with all calls, and losing power may take its end, and with it the clear. The calls
-/// before it must not bring rows back either way.
+/// A round that makes room writes the clear's DeleteRange, and leaves the journal as it is. After a
+/// kill the journal has all calls. Losing power may cut its end off, and with it the clear. Calls
+/// from before the clear must not bring rows back in either case.
 #[test]
 fn a_clear_on_disk_counts_whether_or_not_the_journal_has_it() {
     let scratch = tempfile::tempdir().unwrap();
@@ -192,7 +192,7 @@ fn a_clear_on_disk_counts_whether_or_not_the_journal_has_it() {
     }
 }
 
-/// The same from looking, which changes nothing, and from salvaging.
+/// Neither an opening with read_only nor a salvage brings cleared rows back.
 #[test]
 fn looks_and_salvage_see_no_row_that_was_cleared() {
     let scratch = tempfile::tempdir().unwrap();
@@ -214,8 +214,8 @@ fn looks_and_salvage_see_no_row_that_was_cleared() {
         looking.row_count(None).unwrap()
     };
     assert_eq!(look(), 40);
-    // In the journal only; with later rows; on disk, where the rows lie in the same files as
-    // others.
+    // The clear is in the journal only; then with later rows; then on disk, where the cleared rows
+    // share files with others.
     copy_dir(&at("t"), &at("journal-only"));
     first.apply_gradients(&[3], &[1.0]).unwrap();
     first.set_step(0).unwrap();
@@ -231,7 +231,7 @@ fn looks_and_salvage_see_no_row_that_was_cleared() {
         assert_eq!((salvaged.rows, salvaged.entries_lost), (rows, 0), "{name}: {salvaged:?}");
         let saved = open(&out);
         assert_eq!(peek(&embed(&saved, 0), &[7]).1, [0], "{name}");
-        // Without its MANIFEST every file counts, also those that RocksDB had merged.
+        // Without the MANIFEST salvage reads every file, also those that RocksDB had merged.
         let cut = at(&format!("{name}.damaged"));
         copy_dir(&at(name), &cut);
         for entry in std::fs::read_dir(&cut).unwrap() {

@@ -1,5 +1,5 @@
-//! Gradients by key: against a model that adds them up one by one, and that stepping with the sums is
-//! stepping with the gradients.
+//! sum_gradients: against a loop that adds gradients one by one. A step with the sums is the same
+//! as a step with the gradients.
 
 mod common;
 
@@ -21,7 +21,7 @@ type Sums = Vec<(i64, Vec<u32>)>;
 
 fn sums_of(embedding: &Embedding, keys: &[i64], gradients: &[f32]) -> (Sums, Summed) {
     let dim = embedding.dim();
-    // What lies behind the buffers must stay as it is.
+    // Room that is not needed must stay as it is.
     let (mut summed_keys, mut sums) = (vec![-9; keys.len() + 3], vec![9.5; gradients.len() + 3]);
     let summed = embedding.sum_gradients(keys, gradients, &mut summed_keys, &mut sums).unwrap();
     assert!(summed_keys[summed.keys..].iter().all(|key| *key == -9));
@@ -32,7 +32,7 @@ fn sums_of(embedding: &Embedding, keys: &[i64], gradients: &[f32]) -> (Sums, Sum
     (found, summed)
 }
 
-/// What [`sums_of`] must give, with nothing but a loop.
+/// What [`sums_of`] must return, computed by a plain loop.
 fn model(keys: &[i64], gradients: &[f32], dim: usize, mode: &str, padding: Option<i64>) -> Sums {
     let mut entries: Vec<(i64, Vec<f32>, f32)> = Vec::new();
     for (key, gradient) in keys.iter().zip(gradients.chunks_exact(dim)) {
@@ -65,8 +65,8 @@ fn agrees(embedding: &Embedding, keys: &[i64], gradients: &[f32], mode: &str, pa
     assert_eq!(summed.largest, sums().map(f64::abs).fold(0.0, f64::max));
 }
 
-/// Keys of both signs, some of them often, and padding; gradients of very different sizes, so that
-/// the order of addition shows.
+/// Keys of both signs, some of them repeated, and padding. Gradients have very different sizes, so
+/// that another order of addition gives other sums.
 fn batch(random: &mut impl Rng, len: usize, dim: usize, kinds: i64) -> (Vec<i64>, Vec<f32>) {
     let keys = (0..len).map(|_| random.random_range(-kinds..=kinds) * random.random_range(0..=1)).collect();
     let float = |random: &mut dyn Rng| {
@@ -92,7 +92,7 @@ fn sums_are_those_of_a_loop() {
                     let options = params(&options);
                     let embedding =
                         Embedding::new(storage.clone(), sgd, ones, dim, group as u32, &options).unwrap();
-                    // From 4096 keys on, and of so many different ones, the work is shared.
+                    // From 4096 keys on, if as many are distinct, threads share the work.
                     let lens = if dim == 1 { vec![0, 1, 2, 5, 300, 9000] } else { vec![0, 1, 2, 5, 300] };
                     for len in lens {
                         for kinds in [1, 40, 20_000] {
@@ -185,7 +185,7 @@ fn what_is_no_gradient_is_named_and_nothing_is_written() {
         }
         refused(&[1, 2], &[0.0; 3], "gradients_len is 3");
         refused(&[1, 2, 3, 4], &[0.0; 8], "summed_keys_len is 3 and keys_len is 4");
-        // Nobody uses what comes under the padding key.
+        // Gradients of the padding key may be any floats.
         let (found, summed) = sums_of(&embedding, &[PADDING, 4], &[f32::NAN, f32::INFINITY, 1.0, 0.0]);
         assert_eq!((found.len(), summed), (1, Summed { keys: 1, norm: 1.0, largest: 1.0 }));
         let (found, summed) = sums_of(&embedding, &[PADDING; 9], &[1.0; 18]);
@@ -211,7 +211,7 @@ fn threads_sum_beside_threads_that_step() {
             let embedding = &embedding;
             scope.spawn(move || {
                 for _ in 0..20 {
-                    // To the last bit of the norm, whichever thread did which part.
+                    // Equal to the last bit, whichever thread has summed which part.
                     assert!(sums_of(embedding, &batch.0, &batch.1) == *expected);
                     embedding.apply_gradients(&batch.0, &vec![0.0; batch.1.len()]).unwrap();
                 }

@@ -132,7 +132,7 @@ def keys(values: Any) -> np.ndarray:
     """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
 
     int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers are converted, and sequences too.
-    Tensors of PyTorch may be on any device. Raises TypeError for anything but integers.
+    PyTorch tensors may be on any device. Raises TypeError for anything but integers.
     """
     array = _integers(values, "keys")
     if array.dtype == np.int64 or array.dtype == np.uint64:

@@ -1,4 +1,4 @@
-"""Errors for copies and pickles of what belongs to an open storage: what to do instead."""
+"""The errors for copies and pickles of what belongs to an open storage, with what to do instead."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MODELS_IN_PROCESSES = (
 
 
 def _is_for_process() -> bool:
-    """Whether it is pickled for a process that is being started, such as a DataLoader's worker."""
+    """Whether an object is pickled for a process that starts, such as a DataLoader's worker."""
     context = sys.modules.get("multiprocessing.context")
     return context is not None and context.get_spawning_popen() is not None
 
 
 def refusal(kind: str) -> TypeError:
-    """For an object that holds a handle."""
+    """The error for an object with a handle. kind: the name of its class."""
     way = _PROCESSES if _is_for_process() else _COPIES
     return TypeError(
         f"damo: {kind} objects cannot be pickled or copied: they belong to the process that opened"
@@ -45,5 +45,5 @@ def refusal(kind: str) -> TypeError:
 
 
 def refusal_of_model(path: str) -> TypeError:
-    """For a layer of damo.torch. path: of its storage."""
+    """The error for a layer of damo.torch. path: that of its storage."""
     return TypeError((_MODELS_IN_PROCESSES if _is_for_process() else _MODELS).format(path=path))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GradientSums(NamedTuple):
-    """What Embedding.sum_gradients makes of a batch."""
+    """What Embedding.sum_gradients returns for a batch."""
 
     keys: np.ndarray
     """int64, each key once, in an unspecified order."""
@@ -39,8 +39,8 @@ class Embedding(Handle):
     keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
     integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
 
-    Tensors of PyTorch are taken, too, on any device: of any integers for keys, and of any floats for
-    gradients, weights and rows, which become float32. What is returned is NumPy's.
+    PyTorch tensors on any device are taken, too: of any integer dtype for keys, and of any float
+    dtype, converted to float32, for gradients, weights and rows. Results are NumPy arrays.
 
     Attributes: storage, group, name (None when the group has none), dim, optimizer, initializer, duplicates, padding_key.
     """
@@ -151,16 +151,17 @@ class Embedding(Handle):
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
     def sum_gradients(self, keys: Any, gradients: Any) -> GradientSums:
-        """What apply_gradients would step with: each key once, without padding, and the sum of its gradients.
+        """Sums gradients by key, as apply_gradients does before it steps. No row changes or is made.
 
-        With duplicates "mean" it is their mean. gradients: as of apply_gradients, and refused as there. For the norm of
-        a batch before its step, and for adding up batches: nothing changes, and no row is made. The order of the keys is
-        unspecified. To clip: sums *= limit / norm if norm > limit, then apply_gradients(keys, sums).
+        gradients: as of apply_gradients, and refused as there. Each key except padding comes once,
+        in an unspecified order, with the sum of its gradients, or their mean if duplicates is
+        "mean". For the norm of a batch before its step, and for adding up batches. To clip: if
+        norm > limit, sums *= limit / norm; then apply_gradients(keys, sums).
         """
         numbers = _arrays.keys(keys)
         gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
-        # The system gives memory to what is written, so room that is not needed costs nothing.
+        # Room that is not written costs nothing: the system gives memory on the first write.
         summed_keys = np.empty(numbers.size, np.int64)
         sums = np.empty((numbers.size, self.dim), np.float32)
         summed, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
@@ -178,7 +179,8 @@ class Embedding(Handle):
             ctypes.byref(norm),
             ctypes.byref(largest),
         )
-        return GradientSums(summed_keys[: summed.value], sums[: summed.value], norm.value, largest.value)
+        count = summed.value
+        return GradientSums(summed_keys[:count], sums[:count], norm.value, largest.value)
 
     def __contains__(self, key: SupportsIndex) -> bool:
         return bool(self.peek(_arrays.key(key))[1])
@@ -249,10 +251,11 @@ class Embedding(Handle):
         _c_api.damo_embedding_delete(self._use(), _arrays.address(numbers), numbers.size)
 
     def clear(self) -> None:
-        """Takes all rows from the group in one moment, whatever their number, and sets step to 0: for a new model.
+        """Removes all rows of the group at once and sets step to 0: for a new model.
 
-        Other calls on the group are wholly before or wholly after. An iterator, dump or checkpoint that began before has
-        the rows of its moment. What a filter has counted stays. An increment can follow only a dump that is made after.
+        Every other call on the group happens wholly before or wholly after. An iterator, dump or
+        checkpoint that began before has the rows of its moment. A filter keeps its counts. An
+        increment can only follow a dump that is made after the clear.
         """
         _c_api.damo_embedding_clear(self._use())
 

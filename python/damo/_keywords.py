@@ -1,4 +1,4 @@
-"""Keyword arguments that other libraries call otherwise: the error names the one that is meant."""
+"""Keyword arguments by the names of other libraries: the error gives the name here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import functools
 import inspect
 from typing import Any, Callable, TypeVar
 
-# What is meant, the likeliest first: the first that the function has is named.
+# For a name elsewhere the names here, the likeliest first. The error gives the first one that the
+# function has.
 _MEANT = {
     "learning_rate": ("lr",),
     "rate": ("lr", "decay_rate"),
@@ -51,7 +52,7 @@ _MEANT = {
     "eta_min": ("end_learning_rate", "alpha"),
     "warmup": ("warmup_steps",),
 }
-# What is not there under any name.
+# Names elsewhere of what is not supported, and what to do.
 _MISSING = {
     "momentum": (
         "no optimizer here has momentum alone; damo.Adam and damo.Lion keep an average of gradients"
@@ -87,7 +88,7 @@ def _hint(name: str, known: list[str]) -> str:
 
 
 def named(function: F) -> F:
-    """The method function, whose error for an unknown keyword argument names the right one."""
+    """The method function, with a TypeError for an unknown keyword that gives the right one."""
     parameters = inspect.signature(function).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return function
@@ -106,7 +107,7 @@ def named(function: F) -> F:
 
 
 class Named:
-    """Its subclasses' constructors name the right keyword."""
+    """A base class whose subclasses' constructors give the right keyword (see named)."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -158,8 +158,8 @@ class Storage(Handle):
         initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
         (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
         "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
-        fresh: True empties the group (Embedding.clear), whoever else uses it. Without it a group
-        that is there goes on with its rows.
+        fresh: True empties the group (Embedding.clear), for all its users. Otherwise a group that
+        exists keeps its rows.
         """
         if not isinstance(fresh, bool):
             raise TypeError(f"damo: fresh must be True or False, not {fresh!r:.80}")

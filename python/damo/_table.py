@@ -15,7 +15,7 @@ from ._handles import Handle
 class Table(Handle):
     """A table file, read-only; any number of processes and threads share its memory, forked children too.
 
-    A copy of it, pickled too, is the same file opened again.
+    A copy or a pickle opens the same file again, by its absolute path.
 
     names: what groups are called (storage.names), so that lookup takes a name. Raises FileNotFoundError, ValueError for a file
     that is no table, damo.CorruptionError for one that was changed.

@@ -1,7 +1,7 @@
-"""Tensors of PyTorch as NumPy arrays, wherever keys or floats are taken.
+"""PyTorch tensors as NumPy arrays, wherever keys or floats are taken.
 
-Keys stay integers, of any kind and on any device. Floats of any dtype become float32 in main
-memory, without their gradients. torch is not imported: without it nothing is a tensor.
+Tensors may be on any device. Integers keep their dtype. Floats of any dtype become float32, and
+leave torch's graph. torch is not imported: if the program has not, nothing is a tensor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ._errors import InvalidArgumentError
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether value is a torch.Tensor, also a parameter or one of another subclass."""
+    """Whether value is a torch.Tensor or of a subclass, such as a parameter."""
     kind = getattr(sys.modules.get("torch"), "Tensor", None)
     return isinstance(kind, type) and isinstance(value, kind)
 
@@ -34,9 +34,9 @@ def _check(tensor: Any, what: str) -> None:
 
 
 def _array(tensor: Any, what: str) -> np.ndarray:
-    """The array over a dense tensor in main memory.
+    """The array that shares the memory of a dense tensor, or of a contiguous copy.
 
-    TypeError for what has no memory of its own, or is being traced.
+    Raises TypeError for a tensor without memory of its own, or one that is being traced.
     """
     try:
         return tensor.contiguous().numpy()
@@ -51,7 +51,8 @@ def _array(tensor: Any, what: str) -> np.ndarray:
 def integers(value: Any, what: str) -> Any:
     """The array of a tensor of integers, or value itself if it is no tensor.
 
-    TypeError for a tensor of anything else.
+    Raises TypeError for a tensor of another dtype, and for a nested or sparse one;
+    InvalidArgumentError for one on the device meta.
     """
     if not is_tensor(value):
         return value
@@ -68,7 +69,8 @@ def integers(value: Any, what: str) -> Any:
 def floats(value: Any, what: str) -> Any:
     """The contiguous float32 array of a tensor of floats, or value itself if it is no tensor.
 
-    TypeError for a tensor of anything else.
+    Raises TypeError for a tensor of another dtype, and for a nested or sparse one;
+    InvalidArgumentError for one on the device meta.
     """
     if not is_tensor(value):
         return value

@@ -82,7 +82,7 @@ def _with_initial(params: OptimizerParams, value: float) -> OptimizerParams:
 
 
 def _pair(betas: Any) -> tuple[float, float]:
-    """beta1 and beta2. TypeError for anything but two numbers."""
+    """beta1 and beta2. Raises TypeError for anything but a tuple or list of two."""
     if isinstance(betas, (tuple, list)) and len(betas) == 2:
         return betas[0], betas[1]
     raise TypeError(f"damo: betas must be two numbers, such as (0.9, 0.999), not {betas!r:.80}")

@@ -1,13 +1,12 @@
-//! Clear: a group that is as if nobody had ever used it.
+//! Clear: removes all rows of a group at once.
 
 use super::Embedding;
 use crate::error::Result;
 
 impl Embedding {
-    /// Takes all rows from the group in one moment, whatever their number, and sets its global step
-    /// to 0. Each other call on the group is wholly before or wholly after; an iterator, a dump or
-    /// a checkpoint that began before has the rows of its moment. What an attached filter has
-    /// counted stays.
+    /// Removes all rows of the group at once and sets its global step to 0. Every other call on the
+    /// group happens wholly before or wholly after. An iterator, dump or checkpoint that began
+    /// before has the rows of its moment. An attached filter keeps its counts.
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.

@@ -1,5 +1,5 @@
-//! Sum gradients: what apply_gradients would step with, for a trainer that needs the norm first, or
-//! adds up several batches.
+//! Sum gradients: the sums that apply_gradients steps with, for a trainer that needs their norm
+//! before it steps, or that adds up several batches.
 
 use super::Embedding;
 use crate::error::{Error, Result, Status};
@@ -7,9 +7,9 @@ use crate::optimizer::{GRADIENT_WORDS, is_gradient};
 use crate::storage::Summed;
 
 impl Embedding {
-    /// Writes each of `keys` once into `summed_keys`, without padding, and beside it into `sums`,
-    /// `dim` floats a key, the sum of its `gradients` in the order of occurrence; the mean if the
-    /// option `duplicates` says so. Touches no row and asks no filter.
+    /// Writes each of `keys` except padding once into `summed_keys`, and the sum of its
+    /// `gradients`, `dim` floats, at the same place in `sums`. Gradients are added in the order of
+    /// occurrence. With `duplicates` `Mean` the mean is written. Touches no row and no filter.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length, and for a gradient or sum that is NaN, infinite or
@@ -44,7 +44,7 @@ impl Embedding {
         let (batch, room) = ((keys, gradients), (summed_keys, sums));
         let outcome = self.table.sum_gradients(core, batch, options.padding_key, options.duplicates, room);
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
-            // As apply_gradients: only now is it looked up where it is.
+            // As in apply_gradients, only a refusal pays for finding the key and column.
             self.check_each("gradient", keys, (gradients, self.dim()), is_gradient, GRADIENT_WORDS)?;
         }
         outcome

@@ -203,11 +203,11 @@ type Bytes<'a> = (*const u8, usize, &'a str);
 /// A buffer of `len` elements; one that is NULL has no bytes.
 pub(super) fn bytes<T>(pointer: *const T, len: usize, name: &str) -> Bytes<'_> {
     let len = if pointer.is_null() { 0 } else { len };
-    // A length that no buffer can have is refused where the slice is made.
+    // An impossible length counts as no bytes here; making the slice refuses it.
     (pointer.cast(), len.checked_mul(size_of::<T>()).unwrap_or(0), name)
 }
 
-/// As [`check_apart`], of all buffers of a call: none that is written shares memory with any other.
+/// [`check_apart`] for all buffers of a call: no written buffer may share memory with another.
 pub(super) fn check_all_apart(read: &[Bytes<'_>], written: &[Bytes<'_>]) -> Result<()> {
     for (index, buffer) in written.iter().enumerate() {
         for other in read.iter().chain(written.iter().take(index)) {

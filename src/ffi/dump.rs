@@ -28,9 +28,9 @@ pub type damo_progress =
 ///     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
 ///     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
 ///     since          table: an increment, with only what has changed since the table dump that had this number, and
-///                    the keys that are gone; the group and min_count must be those of that dump. Dumps are remembered
-///                    for 30 days, the latest 256 of them, until a checkpoint is loaded, and until a group that they
-///                    have is cleared
+///                    the keys that are gone; the group and min_count must be those of that dump.
+///                    A dump can be followed for 30 days if it is one of the latest 256, until a
+///                    checkpoint is loaded or a group of the dump is cleared
 /// ```
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no

@@ -260,22 +260,23 @@ pub unsafe extern "C" fn damo_embedding_delete(
     })
 }
 
-/// Takes all rows from the group, in one moment, whatever their number: for a new model on the same
-/// group. The group's global step becomes 0, so that schedules begin anew. Dim, optimizer and name
-/// stay, and so do all other groups.
+/// Removes all rows of the group at once and sets its global step to 0, so that schedules begin
+/// anew. Use it to train a new model on the same group. The group keeps its dim, optimizer and
+/// name. Other groups do not change.
 ///
-/// Each other call on the group, from any thread and handle, is wholly before or wholly after. An
-/// iterator, a dump or a checkpoint that began before has the rows of its moment. The call is as
-/// durable as damo_embedding_apply_gradients is. It takes as long for many rows as for few, but
-/// waits while changed rows are brought to disk, as they are by damo_storage_flush. What the rows
-/// took on disk comes back with the next flush, or when files are merged (damo_storage_compact).
+/// Every other call on the group, from any thread and handle, happens wholly before or wholly
+/// after. An iterator, dump or checkpoint that began before has the rows of its moment. The call is
+/// as durable as damo_embedding_apply_gradients. It writes as little for many rows as for few, and
+/// gives back the memory that they took. It waits while changed rows are being written to disk (by
+/// damo_storage_flush, for instance). Disk space comes back at the next flush, or when files are
+/// merged (damo_storage_compact).
 ///
-/// What filters have counted stays: a key that had been seen often enough gets a row with its next
-/// lookup. To count anew, attach a filter that is made anew (reload false). No increment can follow
-/// a dump from before: damo_storage_dump with since is NOT_FOUND, until a dump has been made.
+/// Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
+/// count anew, attach a new filter (reload false). An increment cannot follow a dump that was made
+/// before the clear: damo_storage_dump with its number as since is NOT_FOUND. Make a full dump.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then; after
-/// IO see "Input and output errors" above.
+/// Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then;
+/// after IO see "Input and output errors" above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_clear(embedding: *const damo_embedding) -> damo_status {
     guard::status("damo_embedding_clear", || {

@@ -4,30 +4,32 @@ use super::arguments::{bytes, check_all_apart};
 use super::{arguments, damo_embedding, guard};
 use crate::error::damo_status;
 
-/// Sums gradients by key: writes what damo_embedding_apply_gradients would step the rows with. For
-/// trainers that need the true norm of a batch before they step (clipping by the global norm), or
-/// add up several batches. Stepping with the sums gives the same rows, bit for bit, as stepping with
-/// gradients when the option "duplicates" is "sum".
+/// Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps the
+/// rows. For trainers that need the norm of the sums before they step (to clip by the global norm),
+/// or that add up several batches. When the option "duplicates" is "sum", a step with the sums
+/// gives the same rows, bit for bit, as a step with the gradients.
 ///
-/// gradients has keys_len x dim floats, in key order. Each key is written once to summed_keys,
-/// without the padding key, in an unspecified order. Its sum is written beside it to sums, dim
-/// floats a key: its gradients in float32, added in the order of occurrence. With "duplicates"
-/// "mean" it is their mean. With "sequential" it is the sum, too, although
-/// damo_embedding_apply_gradients would take a step for each.
+/// gradients has keys_len x dim floats, in key order. Each key except the padding key is written
+/// once to summed_keys, in an unspecified order. The sum of its gradients, dim floats, is written
+/// at the same place in sums. Sums are float32, added in the order of occurrence. When "duplicates"
+/// is "mean", the mean is written. When it is "sequential", the sum is written, although
+/// damo_embedding_apply_gradients takes one step for each occurrence.
 ///
-/// summed_keys needs room for keys_len keys, and sums for keys_len x dim floats; more is left alone.
+/// summed_keys needs room for keys_len keys, and sums for keys_len x dim floats. Room that is not
+/// needed is left as it is.
 ///
 /// *summed becomes the number of keys that were written.
 /// *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
 /// *largest becomes the largest absolute value among the sums; may be NULL.
 ///
-/// Changes nothing in the storage, makes no row and asks no filter; a storage may be read_only. May
-/// be called by any number of threads at once, beside calls that change rows, too.
+/// Nothing in the storage changes: no row is made, and no filter counts. The storage may be
+/// read_only. Any number of threads may call this at once, also beside calls that change rows.
+/// Gradients of the padding key may be any floats.
 ///
 /// Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
-/// buffers, a gradients_len that is not keys_len x dim, too little room, and for a gradient or sum
-/// that is NaN, infinite or beyond 1e18 in size (naming its key); OUT_OF_MEMORY; IO in a storage
-/// that has lost its database; FORKED. Nothing is written then.
+/// buffers, a gradients_len that is not keys_len x dim, too little room, and a gradient or sum that
+/// is NaN, infinite or beyond 1e18 in size (the message names its key); OUT_OF_MEMORY; IO in a
+/// storage that has lost its database; FORKED. Nothing is written then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_sum_gradients(
     embedding: *const damo_embedding,

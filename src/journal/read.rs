@@ -223,8 +223,8 @@ impl Position<'_> {
         self.name(Error::new(
             Status::NotSupported,
             format!(
-                "has a record of kind {kind}, which a later release of damo wrote; open the storage with that release, and \
-                 close it, first"
+                "has a record of kind {kind}, which a later release of damo wrote; open the \
+                 storage with that release, and close it, first"
             ),
         ))
     }
@@ -357,7 +357,7 @@ fn read_record(
     let read = match decode_head(&header) {
         Ok(read) => read,
         Err(NoHead::Damaged) => return position.not_whole("the checksum of a record does not fit"),
-        // Its checksum fits, so a machine that stopped has not made it.
+        // Its checksum fits, so it is not a record that a stopped machine left half written.
         Err(NoHead::Unknown(kind)) => return Err(position.of_later_release(kind)),
     };
     if left - (RECORD_HEADER_LEN as u64) < read.payload_len {

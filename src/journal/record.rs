@@ -51,7 +51,7 @@ pub(crate) enum Kind {
     SetStep = 5,
     End = 6,
     InsertRecords = 7,
-    /// All rows of the group go.
+    /// Removes all rows of the group.
     Clear = 8,
 }
 
@@ -156,16 +156,18 @@ pub(super) fn encode_end(next: u64) -> [u8; RECORD_HEADER_LEN] {
     encode_head(&head, next, checksum(&[]))
 }
 
-/// Why bytes are not a header of this release.
+/// Why bytes are not a header that this release reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoHead {
     Damaged,
-    /// They are whole, and of a kind that a later release writes.
+    /// The checksum fits, and the kind is one that a later release writes.
     Unknown(u32),
 }
 
+/// Reads a record's header.
+///
 /// # Errors
-/// When the bytes are not a header.
+/// [`NoHead`] when this release cannot read it.
 pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Result<ReadHead, NoHead> {
     if crc32fast::hash(&bytes[4..]) != u32::from_le_bytes(part(bytes, 0)) {
         return Err(NoHead::Damaged);

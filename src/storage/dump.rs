@@ -102,7 +102,8 @@ impl Storage {
     /// # Errors
     /// `INVALID_ARGUMENT` for groups that the classic header has no place for (naming them) and for a path that cannot be a
     /// file's; `NOT_FOUND` for a group that is not registered, when there is no dump that an
-    /// increment could follow, and when a group was cleared since; `CANCELLED`; `IO`, `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. Nothing is at `path` then that was not before.
+    /// increment could follow, and when a group was cleared since; `CANCELLED`; `IO`,
+    /// `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. `path` is as it was then.
     pub fn dump(
         &self,
         path: impl AsRef<Path>,

@@ -201,8 +201,7 @@ impl Group {
         ))
     }
 
-    /// Begins to take all rows, as the call with this number. The caller holds the lock for
-    /// loading, too.
+    /// Begins a clear, as the call with this number. The caller holds the lock for loading, too.
     pub(super) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
         self.clears.begin(number)
     }

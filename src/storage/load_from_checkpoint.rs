@@ -195,6 +195,7 @@ impl Core {
         }
         self.forget_exports(rocks)?;
         self.budget.lend(rocks.metadata_bytes()?);
+        self.writer.memory_fell(self);
         self.cut_number.store(self.last_number(), Ordering::Release);
         Ok(())
     }

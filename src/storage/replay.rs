@@ -325,7 +325,7 @@ impl Replay for Tables<'_> {
         self.core.expiry.restore_time(head.time);
         let table = self.table(head)?;
         if number < table.group().cleared() {
-            // What it changed is gone.
+            // A later clear has removed what it changed.
             return Ok(());
         }
         let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };

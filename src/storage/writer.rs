@@ -220,6 +220,11 @@ impl Writer {
         }
     }
 
+    /// To be called after rows were taken from memory, many at once: the cache grows from here.
+    pub(super) fn memory_fell(&self, core: &Core) {
+        self.used_then.fetch_min(core.budget.used(), Ordering::Relaxed);
+    }
+
     /// Writes everything and waits for it.
     ///
     /// # Errors

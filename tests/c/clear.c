@@ -1,4 +1,5 @@
-/* damo_embedding_clear: all rows of a group go, from every handle, and no others; what began before has them. */
+/* damo_embedding_clear: removes all rows of a group, for every handle, and no others. What began
+ * before still has them. */
 #include <stdint.h>
 
 #include "check.h"
@@ -57,7 +58,7 @@ int main(void) {
   is_empty(storage, users, 65535);
   is_empty(storage, second, 65535);
   CHECK(rows_of(storage, 65534) == KEYS && step_of(others) == 1);
-  CHECK_OK(damo_embedding_clear(second)); /* an empty group, too */
+  CHECK_OK(damo_embedding_clear(second)); /* the group is empty already */
   while (more) {
     CHECK_OK(damo_iterator_next(before, &more, NULL, NULL, NULL, NULL, NULL, NULL, NULL));
     count += more;
@@ -65,7 +66,7 @@ int main(void) {
   CHECK(count == KEYS);
   damo_iterator_free(before);
 
-  /* A new model begins with first rows, and with the first step. */
+  /* New rows have first weights, and steps count from 0. */
   train(second);
   CHECK_OK(damo_embedding_peek(users, keys, KEYS, floats, KEYS * DIM, found));
   CHECK(found[7] == 1 && floats[7] == 1 - 1e-3f && step_of(users) == 1);

@@ -1,4 +1,4 @@
-/* damo_embedding_sum_gradients: what it writes, what may be NULL, and every argument that is refused. */
+/* damo_embedding_sum_gradients: what it writes, what may be NULL, and all that is refused. */
 #include <math.h>
 #include <stdint.h>
 
@@ -54,7 +54,7 @@ static void sums_are_written(const damo_embedding *embedding) {
   for (i = 2; i <= KEYS; i++) CHECK(summed_keys[i] == -9);
   for (i = 2 * DIM; i <= FLOATS; i++) CHECK(sums[i] == 9.5f);
 
-  /* more room than needed, and numbers that nobody wants */
+  /* more room than needed, and NULL for norm and largest */
   reset();
   CHECK_OK(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys, KEYS + 1, sums,
                                         FLOATS + 1, &summed, NULL, NULL));
@@ -98,7 +98,7 @@ static void misuse_is_refused(const damo_embedding *embedding) {
   REFUSED(damo_embedding_sum_gradients(embedding, keys, SIZE_MAX, gradients, FLOATS, summed_keys, KEYS, sums, FLOATS,
                                        &summed, &norm, &largest), "18446744073709551615");
 
-  /* every pair of which one is written */
+  /* every pair of buffers of which one is written */
   REFUSED(SUM(summed_keys + 1, gradients, summed_keys, sums, &summed, &norm, &largest), "keys (", "summed_keys (", "overlap");
   REFUSED(SUM(keys, sums + 1, summed_keys, sums, &summed, &norm, &largest), "gradients (", "sums (", "overlap");
   REFUSED(SUM(keys, gradients, (int64_t *)inside_sums, sums, &summed, &norm, &largest), "summed_keys (", "sums (", "overlap");
@@ -117,7 +117,7 @@ static void misuse_is_refused(const damo_embedding *embedding) {
   bad[0] = bad[4] = bad[8] = 5e17f;
   REFUSED(SUM(keys, bad, summed_keys, sums, &summed, &norm, &largest), "gradients of key 7 add up");
   bad[0] = bad[4] = bad[8] = 1;
-  bad[6] = NAN; /* under the padding key */
+  bad[6] = NAN; /* a gradient of the padding key */
   CHECK_OK(SUM(keys, bad, summed_keys, sums, &summed, &norm, &largest));
   CHECK(summed == 2 && norm == 5);
 }

@@ -1,4 +1,4 @@
-// embedding::sum_gradients: into vectors of its own, into buffers of the caller, and clipping with it.
+// embedding::sum_gradients: returned vectors, buffers of the caller, and clipping with it.
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +24,7 @@ void a_batch_is_summed(const damo::storage& storage) {
   CHECK(storage.row_count() == 0);
 }
 
-// The global norm of two batches together is at most 1, as torch's clip_grad_norm_ has it.
+// Two batches are added up, and the norm of their sum is clipped to 1, as clip_grad_norm_ does it.
 void batches_are_added_up_and_clipped(const damo::storage& storage) {
   const damo::embedding embedding = open(storage, 2, "sum");
   std::vector<std::int64_t> keys{8, 9, 8, 9};

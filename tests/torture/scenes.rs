@@ -31,7 +31,12 @@ pub fn scenes() -> Vec<Scene> {
     let mut random = random(7, 7);
     let calls: Vec<Op> = (0..6).map(|_| Op::call(&mut random)).collect();
     let keys: Vec<i64> = vec![-19, 3, 90, 91, 3];
+    // A clear that the disk does not have yet, and rows that came after it.
+    let clear = Op::Call(Call::Clear { group: 7 });
+    let later = Call::Apply { group: 7, gradients: vec![0.25; keys.len() * 3], keys: keys.clone() };
+    let cleared = [&calls[..], &[clear, Op::Call(later)]].concat();
     let op = |name, op| Scene { name, start: Start::Closed, before: calls.clone(), target: Target::Op(op) };
+    let after_clear = |name, target| Scene { before: cleared.clone(), ..op(name, target) };
     let call = |name, call| op(name, Op::Call(call));
     let open = |name, start| Scene { name, start, before: Vec::new(), target: Target::Open };
     vec![
@@ -59,6 +64,12 @@ pub fn scenes() -> Vec<Scene> {
         op("filter_sync", Op::FilterSync),
         op("close", Op::Close),
         op("reopen", Op::Reopen),
+        after_clear("flush_cleared", Op::Flush),
+        after_clear("compact_cleared", Op::Compact),
+        after_clear("checkpoint_cleared", Op::Checkpoint(NEW)),
+        after_clear("load_cleared", Op::Load(1)),
+        after_clear("close_cleared", Op::Close),
+        after_clear("reopen_cleared", Op::Reopen),
     ]
 }
 

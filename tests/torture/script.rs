@@ -64,6 +64,7 @@ impl Op {
     /// Any operation. `checkpoint` and `table` are the numbers of the latest ones.
     pub fn any(random: &mut ChaCha8Rng, index: u64, checkpoint: Option<u64>, table: Option<u64>) -> Op {
         let call = Op::call(random);
+        let cleared = specs()[random.random_range(0..USUAL)].group;
         let keys = (0..random.random_range(1..9)).map(|_| random.random_range(KEYS)).collect();
         match random.random_range(0..100) {
             0..8 => Op::Flush,
@@ -78,6 +79,7 @@ impl Op {
             28 => Op::FilterSync,
             29 => Op::NewGroup,
             30..32 => Op::Reopen,
+            32 => Op::Call(Call::Clear { group: cleared }),
             _ => call,
         }
     }

@@ -1,5 +1,6 @@
 //! Sessions of random operations, which something stops.
 
+use crate::call::Call;
 use crate::control::Board;
 use crate::engine::{Engine, Opening, Places};
 use crate::script::{Op, random};
@@ -14,8 +15,9 @@ pub fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
         match op {
             Op::Checkpoint(number) => checkpoint = Some(number),
             Op::DumpTable(number) => table = Some(number),
-            // Which dumps an increment may follow is stored with the rows.
-            Op::Load(_) => table = None,
+            // Which dumps an increment may follow is stored with the rows. None may follow one from
+            // before a clear.
+            Op::Load(_) | Op::Call(Call::Clear { .. }) => table = None,
             _ => {}
         }
         ops.push(op);

@@ -1,4 +1,4 @@
-"""One trainer on torch's own embedding and on damo's, and how far apart they end."""
+"""Runs one program on torch's embedding and on damo's, and compares the scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import torch
 from logs import TEST, Log
 
 DIGITS, AUC = "the same digits", "AUC"
-"""What is asked for: scores within 1e-5 and four digits of the AUC; or an AUC within Log.near."""
+"""What is required: scores within 1e-5 and four digits of the AUC; or an AUC within Log.near."""
 SMOOTH = torch.nn.GELU
 """In place of ReLU, whose kink can make a rounding error as large as 1e-2 (docs/trainers.md)."""
 MARK = "# damo"
-"""Ends each line that a program has because of damo."""
+"""The end of each line of a program that damo needs."""
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Check:
 
     name: str
     program: Callable[[Log, "damo.Storage | None", str], np.ndarray]
-    """Of the log, a storage or None, and a folder of its own."""
+    """Its arguments are the log, a storage or None, and a folder of its own."""
     asked: str
     sources: tuple[Callable[..., Any], ...]
-    """The functions and classes that the program is; their marked lines are counted."""
+    """The functions and classes of the program, whose marked lines are counted."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Result:
     near: float
     """How far apart the AUCs may be."""
     lines: int
-    """Lines of the program that are there because of damo."""
+    """Lines of the program that damo needs."""
     seconds: float
 
     @property
@@ -61,7 +61,7 @@ class Result:
 
 
 def run(check: Check, log: Log, scratch: str | None) -> Result:
-    """Raises what the program raises, with what it has printed as its `said`."""
+    """Raises what the program raises; the attribute `said` has what it printed."""
     begun = time.monotonic()
     scores = []
     for on_damo in (False, True):
@@ -84,7 +84,7 @@ def run(check: Check, log: Log, scratch: str | None) -> Result:
 
 
 def auc(scores: np.ndarray, clicks: np.ndarray) -> float:
-    """The chance that a click has a higher score than none; half of it for equal scores."""
+    """The chance that a click scores higher than a non-click. Equal scores count half."""
     values, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
     positive = clicks > 0.5
@@ -108,7 +108,7 @@ def _folder(scratch: str | None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Trainers talk; what they say is shown only when they fail."""
+    """Keeps what trainers print, which is shown only if they fail."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -59,7 +59,7 @@ class Best(Callback):
 
 
 def torch_adagrad(parameters):
-    # From 0 the first step would be as large for rounding errors as for gradients.
+    # From 0 a rounding error would make as large a first step as a gradient does.
     return torch.optim.Adagrad(parameters, 0.05, initial_accumulator_value=0.1)
 
 

@@ -88,7 +88,7 @@ def sgd(log, storage, folder):
 
 
 def adagrad(log, storage, folder):
-    # From 0 the first step would be as large for rounding errors as for gradients.
+    # From 0 a rounding error would make as large a first step as a gradient does.
     dense = lambda p: torch.optim.Adagrad(p, 0.1, initial_accumulator_value=0.1)  # noqa: E731
     return train(
         log, storage, folder, dense, damo.Adagrad(0.1, initial_accumulator_value=0.1), 10.0

@@ -1,4 +1,4 @@
-"""The click log that trainers are tried on: Frappe if it is there, or else one from a seed."""
+"""The click log that trainers run on: Frappe if it is there, or else one made from a seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 
 @dataclass
 class Log:
-    """Samples of some fields with a click each. ids of a field count from 0."""
+    """Samples with an id for each field, and a click or none. Ids of a field count from 0."""
 
     name: str
     sizes: list[int]
@@ -29,7 +29,7 @@ class Log:
 
 
 def load(folder: Path | None, samples: int) -> Log:
-    """So many samples to train on, half as many to choose the best epoch with, and to test."""
+    """That many samples to train on; half as many to choose the best epoch, and to test."""
     path = None if folder is None else folder / "frappe.train.libfm"
     if path is None or not path.exists():
         where = "no folder with data is given" if path is None else f"{path} is not there"
@@ -39,7 +39,7 @@ def load(folder: Path | None, samples: int) -> Log:
 
 
 def _read(path: Path, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """A libFM file whose lines all have the same fields; those that come first in a shuffle."""
+    """Samples of a libFM file whose lines all have the same fields: the first ones of a shuffle."""
     rows, clicks = [], []
     with open(path, encoding="ascii") as file:
         for line in file:

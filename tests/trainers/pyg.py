@@ -1,4 +1,4 @@
-"""PyG: ComplEx over a graph whose nodes are ids, and whose relation is a click."""
+"""PyG: ComplEx over a graph whose nodes are ids."""
 
 from __future__ import annotations
 

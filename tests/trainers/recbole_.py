@@ -10,7 +10,7 @@ import torch
 from checks import AUC, DIGITS, Check
 from logs import TEST, TRAIN, VALID
 
-# RecBole knows NumPy 1, whose names it looks for.
+# RecBole uses names of NumPy 1.
 for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
     if not hasattr(np, name):
         setattr(np, name, kind)
@@ -96,7 +96,7 @@ def train(log, storage, folder, learner, rate, rows, clip):
     model = DeepFM(config, parts[0]._dataset)
     trainer = OnDamo(config, model) if storage else Trainer(config, model)
     if storage:
-        # After the trainer was made, whose optimizer has the old weights.
+        # The trainer's optimizer has the old weights, so another one is made.
         damo.torch.convert(model, storage, optimizer=rows)  # damo
         trainer.optimizer = damo.torch.Optimizer(trainer._build_optimizer(), model)  # damo
     trainer.fit(parts[0], parts[1], verbose=False, show_progress=False)

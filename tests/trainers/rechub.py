@@ -20,7 +20,7 @@ NET = {"dims": [32], "dropout": 0.0, "activation": "sigmoid"}
 
 
 class Best(EarlyStopper):
-    """EarlyStopper on damo: the rows go with the rest."""
+    """EarlyStopper on damo: saves and loads rows, too."""
 
     def __init__(self, path, model, patience):  # damo
         super().__init__(patience)  # damo
@@ -63,7 +63,7 @@ def train(log, storage, folder, make_dense, rows, epochs, patience=None):
 
 
 def after(log, storage, folder):
-    """The layers are put in after the trainer was made, which then gets another optimizer."""
+    """The trainer is made before the model is converted, and then gets another optimizer."""
     features = [SparseFeature(f"f{field}", size, 8) for field, size in enumerate(log.sizes)]
     model = DeepFM(features, features, NET)
     options = {"lr": 0.5}
@@ -85,7 +85,7 @@ def sgd(log, storage, folder):
 
 
 def adagrad(log, storage, folder):
-    # From 0 the first step would be as large for rounding errors as for gradients.
+    # From 0 a rounding error would make as large a first step as a gradient does.
     dense = lambda p: torch.optim.Adagrad(p, 0.1, initial_accumulator_value=0.1)  # noqa: E731
     rows = damo.Adagrad(0.1, initial_accumulator_value=0.1)
     return train(log, storage, folder, dense, rows, 10, patience=1)

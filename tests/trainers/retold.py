@@ -1,5 +1,5 @@
-"""Models retold in a few lines, in a loop of our own: accumulation, clipping, a schedule, early
-stopping with the best epoch, and going on after a break.
+"""Models and loops of public programs, written again in a few lines: accumulation, clipping, a
+schedule, early stopping with the best epoch, and resuming.
 
 The factorization machine is Rendle's (2010), DeepFM that of Guo et al. (2017), DLRM that of Naumov
 et al. (2019), with the row-wise Adagrad of its authors.
@@ -42,7 +42,7 @@ class FM(nn.Module):
 
 
 class DeepFM(FM):
-    """And a net over the factors, one after another."""
+    """FM, and a net over the factors of all fields side by side."""
 
     def __init__(self, sizes, dim=8, sparse=False):
         super().__init__(sizes, dim, sparse)
@@ -53,9 +53,9 @@ class DeepFM(FM):
 
 
 class DLRM(nn.Module):
-    """Numbers through a net, ids through bags, the products of all pairs, and a net over them.
+    """A net over numbers, bags of ids, the products of all pairs, and a net over these.
 
-    The log has no numbers: the ids of its three smallest fields are taken for some.
+    The log has no numbers: the ids of its three smallest fields are used as numbers.
     """
 
     def __init__(self, sizes, dim=8, sparse=True):

@@ -1,4 +1,4 @@
-"""Trains with each trainer on torch's embedding and on damo's, and says how far apart they end.
+"""Runs each trainer on torch's embedding and on damo's, and compares the scores.
 
 scripts/test-trainers runs this where the trainers are installed.
 """
@@ -107,7 +107,7 @@ def title(module: Any) -> str:
 def table(done: list[tuple[str, Result]]) -> str:
     lines = [
         f"torch {torch.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}:\n",
-        "| trainer | what | asked | AUC, torch | AUC, damo | scores apart | lines |",
+        "| trainer | what | required | AUC, torch | AUC, damo | scores apart | lines |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, result in done:

@@ -1,23 +1,29 @@
-"""damo in PyTorch: layers whose rows live in a storage, stepped by damo's optimizers.
+"""damo in PyTorch: layers whose rows live in a storage and are stepped by damo's optimizers.
 
     users = damo.torch.Embedding(storage, "user", 16, optimizer=damo.Adam(lr=1e-3))
     dense = torch.optim.Adam(damo.torch.dense_parameters(model), lr=1e-3)
-    optimizer = damo.torch.Optimizer(dense, model)   # steps the dense part, and rows
+    optimizer = damo.torch.Optimizer(dense, model)   # steps dense parameters and rows
 
-- Rows are stepped exactly when torch would change the .grad of a weight, and step it. A pass that fails changes nothing,
-  and neither do torch.autograd.grad and backward(inputs=...) of something else.
-- Optimizer(dense, model) is one optimizer of torch for both parts. SparseOptimizer(model) is for rows alone.
-- Without either, rows are stepped when a backward pass ends, each group's once, however often its layers are used.
-- Each layer has one parameter, its anchor, which is zero and stands for the rows: its gradient has their gradients' norms.
-- Rows and optimizer states are float32 in the storage. A layer returns rows in its own dtype, and gradients come back in it: double(),
-  half(), bfloat16() and to(dtype) change it as that of torch.nn.Embedding. autocast leaves it alone.
-- Under autocast to float16 without an optimizer for the rows a forward pass raises. Losses that are scaled without autocast
-  nobody can see.
-- In eval mode no row is made. Nothing else is different.
-- EmbeddingBag refuses offsets that leave an id in no bag, go back or beyond the ids, with a ValueError before a row is made.
-- requires_grad_(False) on a layer, on a module around it or on its parameter freezes its rows.
-- torch.compile breaks the graph at the layers and compiles what is around them; fullgraph=True raises torch's error.
-- Storages stay in the process that opened them: a DataLoader's workers prepare ids, and must not hold a model.
+- Rows are stepped exactly when torch would step a weight. A backward pass that fails changes
+  nothing, nor does torch.autograd.grad, nor backward(inputs=...) with other tensors.
+- Optimizer(dense, model) is one torch optimizer for dense parameters and rows.
+  SparseOptimizer(model) steps rows alone. Without either, each backward pass is one step of each
+  group, however often its layers are used.
+- Each layer has one parameter, its anchor. It is zero and stands for the rows: its gradient has the
+  norms of the rows' gradients.
+- Rows and optimizer state are float32 in the storage. A layer returns rows in its own dtype, and
+  gradients arrive in it. double(), half(), bfloat16() and to(dtype) change it, as they do for
+  torch.nn.Embedding. autocast does not.
+- Under autocast to float16, a forward pass without an optimizer for the rows is a RuntimeError. A
+  loss that is scaled without autocast goes unnoticed: rows are stepped with scaled gradients.
+- In eval mode no row is made. Everything else is as in train mode.
+- EmbeddingBag raises ValueError, before a row is made, for offsets that leave an id in no bag, go
+  back, or go beyond the ids.
+- requires_grad_(False) on a layer, on a module around it or on its anchor freezes its rows.
+- torch.compile breaks the graph at a layer and compiles what is around it. fullgraph=True raises
+  torch's error.
+- A storage belongs to the process that opened it. A DataLoader's workers may prepare ids, and must
+  not hold a model.
 """
 
 from ._conversion import Conversion

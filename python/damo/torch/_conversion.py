@@ -1,4 +1,4 @@
-"""What convert has done, to be read by programs and by people.
+"""The report of convert, for programs and for people.
 
 Knows nothing of layers but their names and numbers.
 """
@@ -8,25 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+_SHOWN = 4
+"""How many layers with the same remark are named."""
+
+
 @dataclass(frozen=True)
 class Converted:
-    """A layer of torch in whose place a layer of damo is."""
+    """A layer of torch that a layer of damo has replaced."""
 
     name: str
-    """Its path in the model; the first one when it is used at several places."""
+    """Its path in the model, the first one if it is used at several places."""
     places: tuple[str, ...]
     """All its paths."""
     kind: str
     """"Embedding" or "EmbeddingBag"."""
     group: str
-    """What its group in the storage is called."""
+    """The name of its group in the storage."""
     ids: int
-    """How many rows its weight had: ids 0 to ids - 1."""
+    """How many rows its weight had. Their ids are 0 to ids - 1."""
     dim: int
     bytes: int
-    """What those rows take in the storage, with the optimizer's state."""
+    """Bytes of those rows with their optimizer state. A padding row is not stored."""
     initializer: str
-    """Where the rows of further ids come from."""
+    """The initializer of further ids, with its parameters."""
     is_frozen: bool
     kept_rows: bool
     """Whether the group's own rows were kept (exist_ok), instead of the weight's."""
@@ -44,14 +48,14 @@ class Left:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What convert has done. str() of it is a table."""
+    """What convert has done. str() makes a table of it."""
 
     layers: tuple[Converted, ...]
     left: tuple[Left, ...]
 
     @property
     def bytes(self) -> int:
-        """What all rows take in the storage."""
+        """Bytes of all rows with their optimizer state."""
         return sum(layer.bytes for layer in self.layers)
 
     def __str__(self) -> str:
@@ -68,15 +72,30 @@ class Conversion:
                 for column, (cell, width) in enumerate(zip(row, widths))
             ]
             lines.append(("  " + "  ".join(cells)).rstrip())
-        for one in self.layers:
-            lines += [f"  {one.name}: {note}" for note in _remarks(one)]
+        for remark, names in _by_remark(self.layers).items():
+            lines.append(f"  {_listed(names)}: {remark}")
         lines += [f"left as it was: {one.name} ({one.kind}): {one.reason}" for one in self.left]
         lines.append("Optimizers made before this have the old weights: make them again.")
         return "\n".join(lines)
 
 
+def _by_remark(layers: tuple[Converted, ...]) -> dict[str, list[str]]:
+    """The names of the layers that have each remark."""
+    by_remark: dict[str, list[str]] = {}
+    for one in layers:
+        for remark in _remarks(one):
+            by_remark.setdefault(remark, []).append(one.name)
+    return by_remark
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
 def _remarks(one: Converted) -> list[str]:
-    """What is said about a converted layer beside its line in the table."""
+    """The remarks on a converted layer that follow the table."""
     remarks = [f"used at {len(one.places)} places: {', '.join(one.places)}"] * (len(one.places) > 1)
     remarks += ["frozen, as its weight was"] * one.is_frozen
     remarks += ["the rows that were in the storage are kept, not the weight's"] * one.kept_rows

@@ -1,4 +1,4 @@
-"""What is given to convert: which layers a rule means, and what arguments must be.
+"""The arguments of convert: their checks, and which layers a rule chooses.
 
 Changes nothing.
 """
@@ -22,7 +22,10 @@ _KINDS = "rule must be paths, a number of ids or a function"
 
 
 def check(model: Any, storage: Any, optimizer: Any, initializer: Any) -> None:
-    """Raises TypeError or ValueError for arguments of other kinds."""
+    """Raises TypeError for arguments of other types.
+
+    Raises ValueError for a model that is itself a layer, or that DistributedDataParallel wraps.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"damo.torch: model must be a torch.nn.Module, not {type(model).__name__}")
     if not isinstance(storage, Storage):
@@ -47,9 +50,9 @@ def check(model: Any, storage: Any, optimizer: Any, initializer: Any) -> None:
 
 
 def choose(rule: Rule | None, found: list[Found]) -> tuple[set[str], set[str]]:
-    """The names of the layers that rule chooses, and of those that it names by their whole path.
+    """The names of the layers that rule chooses, and of those whose whole path it gives.
 
-    Raises ValueError for a path or pattern that fits nothing, TypeError for another kind of rule.
+    Raises ValueError for a path or pattern that fits nothing, TypeError for a rule of another type.
     """
     if rule is None:
         return {one.name for one in found}, set()
@@ -76,5 +79,5 @@ def choose(rule: Rule | None, found: list[Found]) -> tuple[set[str], set[str]]:
 
 
 def _fits(place: str, pattern: str) -> bool:
-    """Whether pattern is the path, a pattern for it, or the path of a module around it."""
+    """Whether pattern is this path, a pattern that fits it, or the path of a module around it."""
     return place.startswith(f"{pattern}.") or fnmatchcase(place, pattern)

@@ -1,4 +1,4 @@
-"""Which layers of a model damo's can take the place of, and why not the others.
+"""Which layers of a model convert can replace, and why not the others.
 
 Looks at the model, and changes nothing.
 """
@@ -11,7 +11,7 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
-# With weights that are given: others would be drawn, and change what is drawn afterwards.
+# With a given weight: drawing one would advance torch's random generator.
 _ONE = torch.zeros(1, 1, device="cpu")
 _OWN = {name for kind in (nn.Embedding, nn.EmbeddingBag) for name in vars(kind(1, 1, _weight=_ONE))}
 """Attributes that every nn.Embedding or nn.EmbeddingBag has."""
@@ -20,11 +20,11 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass
 class Found:
-    """An nn.Embedding or nn.EmbeddingBag, and what is known of it before anything is changed."""
+    """An nn.Embedding or nn.EmbeddingBag, and whether it can be converted."""
 
     module: nn.Embedding | nn.EmbeddingBag
     places: list[str]
-    """Its paths in the model: more than one when it is used at several places."""
+    """Its paths in the model: several if it is used at several places."""
     reason: str | None = None
     """Why it stays, if it does."""
     notes: list[str] = field(default_factory=list)
@@ -45,14 +45,17 @@ class Found:
 
 @dataclass
 class Unseen:
-    """A layer that torch does not see, since it is no module's child."""
+    """A layer that torch does not see: a plain attribute, or in a plain list or dict."""
 
     place: str
     module: nn.Module
 
 
 def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
-    """All layers of torch that have rows, each with why it cannot be converted, if so."""
+    """All nn.Embedding and nn.EmbeddingBag of a model, and those that torch does not see.
+
+    Each of the former has the reason if it cannot be converted.
+    """
     found: dict[int, Found] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
@@ -70,12 +73,15 @@ def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
         one.reason = one.reason or _reason(one.module) or _tied(model, one)
         for place, value in plain:
             if value is one.module.weight:
-                one.notes.append(f"{place} still has its old weight, which nothing trains now")
+                one.notes.append(
+                    f"{place.partition('[')[0]} still has the old weight: nothing trains it now, "
+                    "and a penalty on it does not act on the rows"
+                )
     return list(found.values()), unseen
 
 
 def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
-    """Why the layer by itself cannot be converted, if so."""
+    """Why a layer, looked at alone, cannot be converted; None if it can."""
     weight, padding = module.weight, module.padding_idx
     if type(module) not in (nn.Embedding, nn.EmbeddingBag):
         base = "EmbeddingBag" if isinstance(module, nn.EmbeddingBag) else "Embedding"
@@ -112,7 +118,7 @@ def _has_hooks(owner: nn.Module | torch.Tensor) -> bool:
 
 
 def _tied(model: nn.Module, one: Found) -> str | None:
-    """Where else in the model the numbers of its weight are used, if anywhere."""
+    """Why a layer whose weight another module shares cannot be converted; None if none does."""
     weight = one.module.weight
     for name, module in model.named_modules():
         if module is one.module:
@@ -138,13 +144,13 @@ def _is_same(weight: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _address(tensor: torch.Tensor) -> int:
-    # Before torch 2.0 there is only storage(), about which later ones warn.
+    # Before torch 2.0 there is only storage(); since then it warns.
     untyped = getattr(tensor, "untyped_storage", None)
     return (untyped() if untyped is not None else tensor.storage()).data_ptr()
 
 
 def _plain(name: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Modules and tensors that module has as plain attributes, or in plain lists and dicts."""
+    """Modules and tensors in plain attributes of module, or in lists and dicts there."""
     seen: set[int] = set()
 
     def walk(place: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:

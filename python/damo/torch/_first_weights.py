@@ -1,4 +1,4 @@
-"""An initializer for new rows that are to look like the rows of a table that is there.
+"""The initializer that the weights of a table may have come from, for rows of new ids.
 
 Knows numbers, and nothing of layers.
 """
@@ -10,18 +10,19 @@ import torch
 from ..initializers import Constant, Initializer, Normal, Uniform, Zeros
 
 _ENOUGH = 1 << 20
-"""So many weights tell a distribution from another; more are not looked at."""
+"""The most weights that are looked at: enough to tell distributions apart."""
 _FEW = 100
-"""With fewer than this the shape of a distribution cannot be told, only its width."""
+"""Fewer weights than this show the width of a distribution, and not its shape."""
 _FLAT = 2.2
-"""Kurtosis: 1.8 is that of a uniform distribution, 3 that of a normal one."""
+"""A kurtosis: that of a uniform distribution is 1.8, that of a normal one 3."""
 
 
 def initializer_like(weights: torch.Tensor, rows: torch.Tensor) -> Initializer:
-    """The initializer that these rows of weights, of shape (n, dim), seem to come from.
+    """The initializer that rows of weights seem to come from.
 
+    weights: a tensor of floats of shape (n, dim). rows: which of its rows to look at, int64.
     Weights that are all equal give Constant (or Zeros), a flat distribution gives Uniform, any
-    other Normal. torch.nn.Embedding's own, Normal(0, 1), is what no weights at all give.
+    other gives Normal. No weights at all give torch.nn.Embedding's own, Normal(0, 1).
     """
     values = _sample(weights, rows)
     if not values.numel():
@@ -33,7 +34,7 @@ def initializer_like(weights: torch.Tensor, rows: torch.Tensor) -> Initializer:
     count = values.numel()
     if count >= _FEW and float(((values - mean) / stddev).pow(4).mean()) < _FLAT:
         return _uniform(low, high, stddev, count)
-    # What differs from 0 and 1 by chance is 0 and 1: four standard errors.
+    # Within four standard errors of 0 and 1 the parameters are taken for 0 and 1.
     chance = 4 * stddev / count**0.5
     mean = 0.0 if abs(mean) < chance else _short(mean)
     return Normal(mean, 1.0 if abs(stddev - 1) < chance else _short(stddev))
@@ -48,12 +49,12 @@ def _uniform(low: float, high: float, stddev: float, count: int) -> Initializer:
 
 
 def _short(number: float) -> float:
-    """Three digits: there are not more in a sample."""
+    """number rounded to three digits: a sample does not tell more."""
     return float(f"{number:.3g}")
 
 
 def _sample(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Up to _ENOUGH of their weights, from all over the table, as float64."""
+    """Up to _ENOUGH weights of these rows, spread over the table, as float64."""
     most = max(_ENOUGH // max(weights.shape[1], 1), 1)
     some = rows[:: max(-(-rows.numel() // most), 1)].to(weights.device)
     return weights.detach()[some].to("cpu", torch.float64).reshape(-1)

@@ -1,12 +1,12 @@
-"""A checkpoint's folder: it appears whole, and what is saved into it later takes its place whole.
+"""The directory of a checkpoint, which appears whole and is replaced whole.
 
-    PATH/manifest.json       names the folder beside it that counts; all but tensors and rows
-    PATH/TOKEN/tensors.pt    the tensors that it numbers: the dense part, optimizers, ...
+    PATH/manifest.json       which TOKEN counts, and all but tensors and rows
+    PATH/TOKEN/tensors.pt    tensors of the dense part, of optimizers and so on, by number
     PATH/TOKEN/rows-0 ...    a checkpoint of each storage
 
-A new TOKEN is made beside PATH, in `.NAME.damo-new.PID.N`, and moved; then a rename replaces
-manifest.json. Whatever a killed process
-has left is removed by the next one that saves there.
+A new checkpoint is made beside PATH, in `.NAME.damo-new.PID.N`. If nothing is at PATH, it is
+renamed to PATH. Otherwise its TOKEN is moved into PATH, and a rename replaces manifest.json. The
+next save there removes what a killed process has left.
 """
 
 from __future__ import annotations
@@ -35,22 +35,27 @@ _VERSION = 1
 _MANIFEST = "manifest.json"
 _TOKEN = "saved-"
 _STORAGE = ".damo-lock"
-"""What every directory of a storage has."""
+"""A file that every directory of a storage has."""
 _count = itertools.count()
 
 Manifest = dict[str, Any]
 
 
 def place_of(path: str | os.PathLike[str]) -> Path:
-    """Where a checkpoint is: where links lead to."""
+    """The path of a checkpoint, with symbolic links followed."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"damo.torch: path must be a str or os.PathLike, not {type(path).__name__}; the order is "
+            "model, optimizer, path, and for load_checkpoint also path, model, optimizer"
+        )
     return Path(os.path.realpath(os.fsdecode(path)))
 
 
 def check_free(place: Path, overwrite: bool) -> None:
-    """Raises AlreadyExistsError unless a checkpoint can be saved there.
+    """Raises AlreadyExistsError unless a checkpoint can be saved at place.
 
-    Nothing, an empty folder and, with overwrite, a checkpoint may be there. Raises
-    InvalidArgumentError for a path within the directory of a storage, or in a checkpoint.
+    Nothing, an empty folder or, with overwrite, a checkpoint may be there. Raises
+    InvalidArgumentError for a path within the directory of a storage or within a checkpoint.
     """
     for parent in place.parents:
         if (parent / _STORAGE).exists():
@@ -74,7 +79,10 @@ def check_free(place: Path, overwrite: bool) -> None:
 
 
 class Unfinished:
-    """A checkpoint that is being made, beside its place. As a context it is removed in the end."""
+    """A checkpoint that is being made beside its place.
+
+    As a context it makes the folder, and in the end removes what was not moved to the place.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -83,7 +91,7 @@ class Unfinished:
         self._token = _TOKEN + secrets.token_hex(8)
         self._made = place.with_name(f"{self._prefix}{os.getpid()}.{next(_count)}")
         self.folder = self._made / self._token
-        """Where its files go."""
+        """Where its files are to be made."""
 
     def __enter__(self) -> Unfinished:
         self.folder.mkdir(parents=True)
@@ -93,13 +101,13 @@ class Unfinished:
         shutil.rmtree(self._made, ignore_errors=True)
 
     def publish(self, manifest: Manifest) -> None:
-        """Puts it in its place, on disk."""
+        """Moves it to its place, and syncs it to disk."""
         told = {"version": _VERSION, "folder": self._token, **manifest}
         write(self._made / _MANIFEST, json.dumps({**told, "crc32": _checksum(told)}).encode())
         sync(self.folder)
         sync(self._made)
         try:
-            # Over nothing, or an empty folder.
+            # Possible where nothing is, or an empty folder.
             os.rename(self._made, self.place)
         except OSError:
             if not (self.place / _MANIFEST).is_file():
@@ -111,7 +119,7 @@ class Unfinished:
         with _locked(self.place, fcntl.LOCK_EX):
             os.rename(self.folder, self.place / self._token)
             sync(self.place)
-            # From here on the new one counts.
+            # From this rename on the new one counts.
             os.rename(self._made / _MANIFEST, self.place / _MANIFEST)
             sync(self.place)
             for older in self.place.glob(f"{_TOKEN}*"):
@@ -121,7 +129,11 @@ class Unfinished:
 
 @contextlib.contextmanager
 def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
-    """The folder and manifest of a checkpoint, which nobody replaces meanwhile."""
+    """A context with the folder and the manifest of a checkpoint, which nobody replaces meanwhile.
+
+    Raises NotFoundError where no checkpoint is, CorruptionError for a damaged manifest, and
+    NotSupportedError for one of another version.
+    """
     if not (place / _MANIFEST).is_file():
         raise NotFoundError(f"damo.torch: {place} has no checkpoint of damo.torch")
     with _locked(place, fcntl.LOCK_SH):
@@ -137,7 +149,7 @@ def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
             raise NotSupportedError(
                 f"damo.torch: {place} has version {version}; this package reads {_VERSION}"
             )
-        # Of whatever it says, a name in this folder.
+        # Only a name: a manifest cannot lead to another directory.
         yield place / Path(manifest["folder"]).name, manifest
 
 
@@ -149,7 +161,7 @@ def _checksum(manifest: Manifest) -> int:
 def _locked(folder: Path, how: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # Of a file system without locks.
+        with contextlib.suppress(OSError):  # Some file systems have no locks.
             fcntl.flock(descriptor, how)
         yield
     finally:
@@ -157,7 +169,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """A new file that is on disk."""
+    """Makes a new file, and syncs it to disk."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -165,7 +177,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Brings the names in a folder to disk."""
+    """Syncs the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -174,7 +186,7 @@ def sync(folder: Path) -> None:
 
 
 def remove_stale(parent: Path, prefix: str) -> None:
-    """Removes the folders `PREFIX PID...` of processes that do not run any more."""
+    """Removes folders named prefix + PID + ... of processes that no longer run."""
     for left in parent.glob(f"{_escaped(prefix)}*"):
         pid = left.name[len(prefix) :].split(".")[0]
         if pid.isdigit() and not _is_running(int(pid)):
@@ -192,5 +204,5 @@ def _is_running(pid: int) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """For glob, which takes it literally."""
+    """The pattern of glob that matches exactly text."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)

@@ -1,8 +1,10 @@
-"""Where the gradients of a layer's rows go: into a step at the end of a backward pass, or to an optimizer that collects them.
+"""Where the gradients of a layer's rows go: into a step when the backward pass ends, or to an
+optimizer that collects them.
 
-torch knows them as those of the layer's anchor, a parameter of fixed shape that is zero. What happens to rows happens when
-torch accumulates the anchor's gradient, and so exactly when it would change the .grad of a weight: torch.autograd.grad and
-backward(inputs=...) of something else change nothing.
+For torch they are the gradients of the layer's anchor, a parameter of fixed shape that is zero.
+damo takes them when torch accumulates the anchor's gradient, which is exactly when torch would
+change the .grad of a weight. So torch.autograd.grad, and backward(inputs=...) with other tensors,
+change nothing.
 """
 
 from __future__ import annotations
@@ -23,49 +25,58 @@ from ._shown import Change, change, infinity, show
 
 @dataclass
 class Read:
-    """What was read, float32 of shape (ids.numel(), dim)."""
+    """The rows that were read for ids."""
 
     weights: torch.Tensor
+    """float32 of shape (ids.numel(), dim), in main memory."""
     found: torch.Tensor | None = None
-    """Which ids have a row: without one there is nothing to train. None: all."""
+    """bool of shape (ids.numel(),): which ids have a row that can be trained. None: all."""
 
 
 class Gradients:
-    """Those of one layer."""
+    """The gradients of one layer's rows, on their way."""
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
         self.collectors = 0
-        """Optimizers that collect them."""
+        """How many optimizers collect them."""
         self.pending = Pending(rows)
         self._anchor: torch.Tensor | None = None
         self._hook: Any = None
         self._version = 0
         self.node: Any = None
-        """torch's, that accumulates the anchor's gradient."""
+        """torch's AccumulateGrad node of the anchor."""
 
     @property
     def are_collected(self) -> bool:
         return self.collectors > 0
 
     def attach(self, anchor: torch.Tensor) -> None:
-        """Makes anchor the parameter that stands for the rows. First of all, since hooks are called in their order."""
+        """Makes anchor the parameter that stands for the rows.
+
+        To be called before anybody else adds a hook to anchor: torch calls hooks in their order.
+        """
         ours = weakref.ref(self)
         if self._hook is not None:
             self._hook.remove()
-        self._anchor, self._version, self.pending.anchor = anchor, -1, anchor if self.pending.anchor is None else self.pending.anchor
+        self._anchor, self._version = anchor, -1
+        if self.pending.anchor is None:
+            self.pending.anchor = anchor
         self._hook = anchor.register_hook(lambda gradient: _before(ours(), gradient))
 
     def watch(self, anchor: torch.Tensor) -> None:
-        """Has torch call this when it accumulates the anchor's gradient. The anchor is zero afterwards."""
+        """Has torch tell this when it accumulates the anchor's gradient, and zeroes the anchor.
+
+        Raises RuntimeError for an anchor that is no parameter, as functional_call gives.
+        """
         if not isinstance(anchor, torch.nn.Parameter):
             raise RuntimeError(
-                f"damo.torch: functional_call cannot give other rows to a layer of {self.rows!r}: they are in a storage; "
-                "leave its anchor out, or detach it"
+                f"damo.torch: functional_call cannot give other rows to a layer of {self.rows!r}: "
+                "they are in a storage; leave its anchor out, or detach it"
             )
         if anchor is not self._anchor:
             self.attach(anchor)
-        # Another dtype or device makes another node.
+        # torch makes another node when the anchor's dtype or device changes.
         node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
         if node is not self.node:
             self.node = node
@@ -77,13 +88,13 @@ class Gradients:
             self._version = anchor._version
 
     def has_other_hooks(self) -> bool:
-        """Whether somebody else looks at the anchor's gradient on its way, or is called when it is there."""
+        """Whether the anchor has hooks of others, before or after its gradient is accumulated."""
         anchor = self._anchor
         others = len(getattr(anchor, "_backward_hooks", None) or ()) - 1
         return others > 0 or bool(getattr(anchor, "_post_accumulate_grad_hooks", None))
 
     def show(self, pairs: Pairs) -> torch.Tensor:
-        """What stands for the gradients of rows."""
+        """The tensor, like the anchor, that stands for the gradients of pairs (see _shown)."""
         assert self._anchor is not None
         if not pairs:
             return torch.zeros_like(self._anchor)
@@ -94,7 +105,10 @@ class Gradients:
         return show(sums.gradients, self._anchor, sums.norm, sums.largest, sums.seed)
 
     def before(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Shows hooks what stands for the gradients of rows, in place of gradient."""
+        """Adds to the anchor's gradient what other hooks are to see of the rows' gradients.
+
+        None leaves it as it is: nobody looks, or there are no gradients of rows.
+        """
         assert self._anchor is not None
         if not self.has_other_hooks():
             return None
@@ -103,11 +117,12 @@ class Gradients:
         if not pairs:
             return None
         shown, before = self.show(pairs), self._anchor.grad
-        tasks[0].put_shown(id(self), None if before is None else before.detach().clone(), shown.clone())
+        kept = None if before is None else before.detach().clone()
+        tasks[0].put_shown(id(self), kept, shown.clone())
         return gradient + shown
 
     def accumulate(self, task: Task) -> None:
-        """torch has accumulated the anchor's gradient: what the pass has handed over is whole."""
+        """Takes the pass's gradients: they are complete, as torch has accumulated the anchor's."""
         anchor = self._anchor
         assert anchor is not None
         pairs, shown = task.take(id(self)), task.take_shown(id(self))
@@ -121,12 +136,17 @@ class Gradients:
         elif pairs:
             self.pending.take(anchor, pairs)
 
-    def _changed_by_hooks(self, anchor: torch.Tensor, before: torch.Tensor | None, shown: torch.Tensor) -> Change:
-        """What hooks have done to what they were shown, which torch has added to what was there before."""
+    def _changed_by_hooks(
+        self, anchor: torch.Tensor, before: torch.Tensor | None, shown: torch.Tensor
+    ) -> Change:
+        """How hooks have changed shown. anchor.grad, which torch has added it to, becomes before.
+
+        Raises RuntimeError for a change that cannot be made to rows.
+        """
         after, anchor.grad = anchor.grad, before
         if after is None:  # An optimizer that steps in a hook has zeroed it.
             return Change(0.0 if self.are_collected else 1.0)
-        if not bool(shown.isfinite().all()):  # Refused where it is applied.
+        if not bool(shown.isfinite().all()):  # The step will refuse these gradients.
             return Change()
         added, rounded = after.detach(), 0.0
         if before is not None:
@@ -134,8 +154,8 @@ class Gradients:
         done = change(shown, added, rounded)
         if done is None:
             raise RuntimeError(
-                f"damo.torch: a hook has changed the gradient of the anchor of {self.rows!r}. It stands for the gradients of "
-                "rows, and may be multiplied by a number or clamped"
+                f"damo.torch: a hook has changed the gradient of the anchor of {self.rows!r}. It "
+                "stands for the gradients of rows, and may be multiplied by a number or clamped"
             )
         return done
 
@@ -151,29 +171,42 @@ def _accumulated(gradients: Gradients | None) -> None:
 
 
 class _Lookup(torch.autograd.Function):
-    """Rows of ids; backward hands their gradients over."""
+    """The rows of ids; backward hands their gradients to the pass's Task."""
 
     @staticmethod
     def forward(
-        ctx: Any, _anchor: torch.Tensor, ids: torch.Tensor, gradients: Gradients, read: Read, step: Step | None
+        ctx: Any,
+        _anchor: torch.Tensor,
+        ids: torch.Tensor,
+        gradients: Gradients,
+        read: Read,
+        step: Step | None,
     ) -> torch.Tensor:
-        # So that torch says when its graph is gone. Hooks may give back anything for what is saved.
+        # Saved only so that torch raises when the graph was freed: hooks on saved tensors may give
+        # anything back.
         ctx.save_for_backward(ids)
         ctx.ids, ctx.version = ids, ids._version
-        ctx.gradients, ctx.found, ctx.step, ctx.node = gradients, read.found, step, gradients.node
+        ctx.gradients, ctx.node = gradients, gradients.node
+        ctx.found, ctx.step = read.found, step
         return read.weights
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None, None]:
+    def backward(
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, None, None, None, None]:
         _ = ctx.saved_tensors
         ids, gradients = ctx.ids, ctx.gradients
         if ids._version != ctx.version:
-            raise RuntimeError("damo.torch: ids were modified by an inplace operation between forward and backward")
+            raise RuntimeError(
+                "damo.torch: ids were modified by an inplace operation between forward and backward"
+            )
         try:
             gradient.data_ptr()
         except RuntimeError:
-            raise RuntimeError("damo.torch: rows have no batched gradients (is_grads_batched, vmap)") from None
+            raise RuntimeError(
+                "damo.torch: rows have no batched gradients (is_grads_batched, vmap)"
+            ) from None
         gradient = gradient.to(torch.float32).contiguous()
         if ctx.found is not None:
             ids, gradient = ids[ctx.found], gradient[ctx.found]
@@ -184,11 +217,17 @@ class _Lookup(torch.autograd.Function):
         if not is_accumulated:
             return None, None, None, None, None
         passes.task(ctx.step).hand_over(id(gradients), ids, gradient)
-        # Without a gradient torch leaves the anchor's as it is.
-        return gradients.show([]) if gradients.has_other_hooks() else None, None, None, None, None
+        # None leaves the anchor's gradient as it is. Hooks need a tensor to be called.
+        shown = gradients.show([]) if gradients.has_other_hooks() else None
+        return shown, None, None, None, None
 
 
-def lookup(gradients: Gradients, anchor: torch.Tensor, ids: torch.Tensor, read: Read, step: Step | None) -> torch.Tensor:
-    """What was read for ids, with its gradients. step is of the backward pass that this is called in, if any."""
+def lookup(
+    gradients: Gradients, anchor: torch.Tensor, ids: torch.Tensor, read: Read, step: Step | None
+) -> torch.Tensor:
+    """What was read for ids, in torch's graph, so that its gradients arrive in gradients.
+
+    step: that of the backward pass that this is called in, as a checkpoint of torch does; or None.
+    """
     gradients.watch(anchor)
     return _Lookup.apply(anchor, ids, gradients, read, step)

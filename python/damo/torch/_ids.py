@@ -30,7 +30,7 @@ def _check_tensor(given: torch.Tensor, what: str) -> None:
 
 
 def _integers_of(dtype: torch.dtype, what: str) -> str:
-    """What to do about ids of another dtype."""
+    """The end of an error about ids of another dtype: what to do."""
     if dtype.is_complex:
         return ""
     remedy = f"; {what}.long() makes integers of them"
@@ -58,12 +58,12 @@ def check_ids(ids: Any, what: str = "ids") -> None:
     _check_tensor(ids, what)
 
 
-# A copy of ids is nothing to compile, and a compiler cannot ask for inference mode.
+# Copying ids gains nothing from a compiler, which cannot trace the check for inference mode.
 @not_compiled
 def flat_ids(ids: torch.Tensor) -> torch.Tensor:
-    """ids as a contiguous int64 vector in main memory, without a copy where it is one.
+    """ids as a contiguous int64 vector in main memory; not copied if they are one.
 
-    RuntimeError where torch records or transforms a model: there is nothing to read then.
+    Raises as check_ids and refuse_tracers do.
     """
     check_ids(ids)
     refuse_tracers(ids)

@@ -17,7 +17,12 @@ _IDENTITY = ("name", "group", "dim", "optimizer")
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """By the names that state_dict has. Raises ValueError for a model that was made for serving."""
+    """The layers of a model by their paths, as in state_dict.
+
+    Raises TypeError for anything but a model, ValueError if a layer was loaded for serving.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"damo.torch: model must be a torch.nn.Module, not {type(model).__name__}")
     found = {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
     for name, layer in found.items():
         if not isinstance(layer.reader, StorageReader):
@@ -28,16 +33,17 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
 
 
 def storages_of(layers: dict[str, Layer]) -> list[Storage]:
-    """Each once, in the order of the layers."""
+    """The storages of the layers, each once, in the order of the layers."""
     return list({id(layer.rows.storage): layer.rows.storage for layer in layers.values()}.values())
 
 
 def steps_of(layers: dict[str, Layer]) -> dict[str, int]:
+    """The global step of each layer's group."""
     return {name: layer.rows.step for name, layer in layers.items()}
 
 
 def describe(layers: dict[str, Layer], storage: Storage) -> dict[str, Any]:
-    """What a manifest says of the layers of a storage."""
+    """The entry of a storage in a manifest, with its layers."""
     described = {}
     for name, layer in layers.items():
         if layer.rows.storage is storage:
@@ -48,9 +54,9 @@ def describe(layers: dict[str, Layer], storage: Storage) -> dict[str, Any]:
 
 
 def match(layers: dict[str, Layer], saved: list[dict[str, Any]]) -> list[Storage]:
-    """The storage of the model for each that was saved.
+    """The storages of the model, in the order of those that were saved.
 
-    Raises StateError unless the layers are the same and lie in storages as they did.
+    Raises StateError unless the layers are the same, and shared among storages in the same way.
     """
     known = {name: entry for part in saved for name, entry in part["layers"].items()}
     wrong = [f"{name}: the model has no such layer" for name in known if name not in layers]
@@ -86,7 +92,11 @@ def _raise(wrong: list[str]) -> None:
 
 
 def check_rows(folder: Path, saved: dict[str, Any]) -> None:
-    """Looks at a checkpoint's rows; changes nothing. Raises StateError if they went on since."""
+    """Compares the rows in folder with the manifest's entry of their storage; changes nothing.
+
+    Raises StateError if they were trained since, BusyError if folder is open as a storage, and
+    another damo.Error if it cannot be read.
+    """
     try:
         with Storage(folder, read_only=True, cache_bytes=1 << 24) as rows:
             found = rows.describe()
@@ -109,7 +119,7 @@ def check_rows(folder: Path, saved: dict[str, Any]) -> None:
 
 
 def check_writable(storage: Storage) -> None:
-    """Raises NotSupportedError for a storage that was opened to look at it."""
+    """Raises NotSupportedError for a storage that is open with read_only."""
     if storage.describe()["read_only"] is not None:
         raise NotSupportedError(
             f"damo.torch: {storage.path} is open with read_only, so no rows can be loaded into it"

@@ -1,10 +1,10 @@
-"""The moment of a layer's rows, as a tensor in its state_dict, and what differs between two.
+"""The moment of a layer's rows as a tensor in its state_dict, and how two moments differ.
 
-The tensor always has the same shape, so that distributed checkpoints can be read into it. Its bytes
-are two JSON texts. The first says which rows these are, the second in which state they are. Each
-half of a byte is one element, in the middle of 16 values. So averages over the values of
-state_dicts leave the first text readable, even if they are rounded down: it does not change while
-a model is trained. The second text has a checksum, which an average does not fit.
+The tensor always has the same shape, so that distributed checkpoints can load into it. It holds two
+texts with JSON: the identity says which rows these are, the moment says which state they are in.
+Each half of a byte is one element, in the middle of 16 values. So the identity, which training does
+not change, stays readable in an average of state_dicts, even in one that is rounded down. The
+moment of an average does not fit its checksum.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .._embedding import Embedding
 from .._errors import NotFoundError
 
 _LEN = 640
-"""Bytes of each text, with the 8 digits of its checksum."""
+"""Bytes of each text, with its checksum of 8 digits."""
 _DIGITS = 20
-"""Of the step, with which the second text begins."""
+"""Decimal digits of the step, with which the second text begins."""
 _PROBES = 8
-"""Rows that are compared, at most."""
+"""The most rows that are compared."""
 
 State = dict[str, Any]
 
 
 def encode(state: State) -> torch.Tensor:
-    """A uint8 tensor with identity and moment of rows; the moment may be None."""
+    """A uint8 tensor of shape (4 * _LEN,). A layer for serving has a state without a moment."""
     identity = _part(state, "version", "name", "group", "dim", "optimizer")
     moment = _part(state, "step", "checkpoint", "probes", "storage")
     digits = f"{min(max(0, state.get('step', 0)), 10**_DIGITS - 1):0{_DIGITS}}".encode()
@@ -48,16 +48,16 @@ def _part(state: State, *names: str) -> State:
 def _text(head: bytes, fields: State) -> bytes:
     text = head + json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
     if len(text) > _LEN - 8 and "storage" in fields:
-        # The path is only there to be read by people.
+        # The path is for people only.
         return _text(head, {name: value for name, value in fields.items() if name != "storage"})
     text = text.ljust(_LEN - 8)
     return text + b"%08x" % zlib.crc32(text)
 
 
 def decode(tensor: torch.Tensor) -> State | None:
-    """What encode was given; None for anything else.
+    """The state that encode was given; None for a tensor that is not of encode.
 
-    If the tensor was averaged, the moment is missing, and "mean_step" is there if it can be told.
+    An average has no moment. If its elements are floats it has "mean_step" instead.
     """
     if tensor.shape != (4 * _LEN,) or tensor.is_complex():
         return None
@@ -65,7 +65,7 @@ def decode(tensor: torch.Tensor) -> State | None:
     if not np.isfinite(values).all():
         return None
     exact = (values - 8) / 16
-    # Rounded to the middle of 16 values.
+    # Any of 16 values means the half of a byte in whose middle encode puts it.
     halves = np.clip(np.floor(values / 16), 0, 15).astype(np.uint8)
     data = (halves[::2] << 4 | halves[1::2]).tobytes()
     identity = _fields(data[:_LEN], 0)
@@ -77,7 +77,7 @@ def decode(tensor: torch.Tensor) -> State | None:
     if not tensor.is_floating_point():
         return identity
     digits = exact[2 * _LEN : 2 * (_LEN + _DIGITS)]
-    # Of "0" to "9" the lower half is the digit. The mean of numbers is that of their digits.
+    # The lower half of "0" to "9" is the digit, and digits are averaged as the number is.
     return {**identity, "mean_step": float(digits[1::2] @ 10.0 ** np.arange(_DIGITS - 1, -1, -1))}
 
 
@@ -89,9 +89,9 @@ def _fields(data: bytes, head: int) -> State | None:
 
 
 def probe(rows: Embedding, ids: torch.Tensor | None) -> list[list[int]] | None:
-    """Key, number of updates and checksum of some rows, of ids if they have any.
+    """Key, number of updates and CRC-32 of some rows: rows of ids, or else the group's first row.
 
-    Empty if the group is, None if that cannot be told.
+    An empty list for an empty group; None if the first row vanished while it was looked at.
     """
     spread = () if ids is None else ids[:: max(1, ids.numel() // _PROBES)][:_PROBES].tolist()
     keys = dict.fromkeys(spread)
@@ -113,7 +113,7 @@ def _first(rows: Embedding) -> list[list[int]] | None:
     try:
         for record in records:
             known = _row(rows, record.key)
-            # None of a row that expires or is deleted in this moment.
+            # It may have expired or been deleted just now.
             return None if known is None else [known]
         return []
     finally:
@@ -121,9 +121,9 @@ def _first(rows: Embedding) -> list[list[int]] | None:
 
 
 def differences(state: State, mine: State, rows: Embedding) -> str | None:
-    """How the moment of rows differs from that of a state; None if nothing says that it does.
+    """How the rows differ from the moment of a state; None if nothing tells that they do.
 
-    Rows that are the same are of one moment, whatever checkpoints were made before and after it.
+    If rows that the state has checksums of are the same, the checkpoint ids do not matter.
     """
     if "mean_step" in state and state["mean_step"] > (mine["step"] + 0.5) * (1 + 1e-5):
         return (

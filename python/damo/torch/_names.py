@@ -1,4 +1,4 @@
-"""What people look for on a torch.nn.Embedding. Each name works, or says what to use.
+"""The names of torch.nn.Embedding. Each works, or its error says what to use instead.
 
 Knows torch, and of layers only that they have `rows`.
 """
@@ -96,7 +96,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def names_arguments(function: F) -> F:
-    """function, which says of an argument of torch's that it does not have, what to do instead."""
+    """function, with a TypeError that says what to do in place of an argument of torch's."""
     parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
@@ -117,7 +117,10 @@ def check_fresh(fresh: Any) -> None:
 
 
 def begin(layer: "TorchNames", fresh: bool, num_embeddings: SupportsIndex | None) -> None:
-    """What a layer that is otherwise made does last, since it may empty the group."""
+    """Ends the construction of a layer. It comes last, since fresh empties the group.
+
+    Raises TypeError or ValueError for a num_embeddings that is no integer from 0 to 2**64.
+    """
     check_fresh(fresh)
     if num_embeddings is not None:
         layer.num_embeddings = integer(num_embeddings, "num_embeddings", 0, 2**64)
@@ -126,21 +129,21 @@ def begin(layer: "TorchNames", fresh: bool, num_embeddings: SupportsIndex | None
 
 
 class TorchNames(nn.Module):
-    """A module with the names of torch.nn.Embedding; those that mean nothing here are errors."""
+    """A module with the names of torch.nn.Embedding. Those without a meaning here are errors."""
 
     sparse = property(
         lambda _self: False, doc="False: the parameter has no gradient that could be sparse."
     )
     max_norm = property(lambda _self: None, doc="None: rows are not rescaled when they are read.")
     norm_type = property(
-        lambda _self: 2.0, doc="torch's default, for a max_norm that there is not."
+        lambda _self: 2.0, doc="torch's default; without max_norm it means nothing."
     )
     scale_grad_by_freq = property(
         lambda _self: False, doc="False: gradients are not divided by occurrences."
     )
 
     def reset_parameters(self) -> None:
-        """Empties the layer's group, whoever else uses it. Rows are made anew as ids are seen."""
+        """Empties the layer's group, for all its users. Ids get new rows when they are seen."""
         self.rows.clear()
 
     def __prepare_scriptable__(self) -> Any:
@@ -153,7 +156,7 @@ class TorchNames(nn.Module):
         )
         return AttributeError(f"damo.torch: {type(self).__name__} {message}")
 
-    # Called for what there is not, also when a property raises AttributeError.
+    # Called for a missing attribute, and when a property raises AttributeError.
     def __getattr__(self, name: str) -> Any:
         if name in _READS and "reader" in self.__dict__:
             raise self._refuse(name, _READS)
@@ -161,7 +164,7 @@ class TorchNames(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETS:
-            # What it is already, as in a copy of all attributes, is no change.
+            # The value that it has already is no change. Code that copies all attributes sets it.
             if (
                 isinstance(value, (type(None), bool, int, float))
                 and hasattr(self, name)

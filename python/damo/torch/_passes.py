@@ -1,10 +1,11 @@
-"""torch's backward passes: what layers hand over in one, and what is applied when it ends.
+"""torch's backward passes: the gradients that layers hand over in one, and the step at its end.
 
 Knows embeddings and tensors, and nothing of layers.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import Any, Callable
@@ -16,6 +17,13 @@ from .._embedding import Embedding
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 """Ids, contiguous int64, and their gradients, contiguous float32 of shape (ids.numel(), dim)."""
+
+
+_RUNS_PASSES = [
+    getattr(function, "__code__", None)
+    for function in (torch.autograd.backward, torch.autograd.grad)
+]
+"""The code of torch's functions that run a backward pass."""
 
 
 def group_of(rows: Embedding) -> tuple[Any, ...]:
@@ -32,55 +40,83 @@ def apply(rows: Embedding, pairs: Pairs) -> None:
 
 
 def is_finite(gradients: torch.Tensor) -> bool:
-    """Whether all of them are. A sum is quick, and may overflow."""
+    """Whether all gradients are finite. Their sum is quicker to test, and may overflow."""
     return bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
 
 
 def _graph_task() -> int | None:
-    """The number of the backward pass that this is called in, if torch numbers them."""
+    """The number of the pass that this is called in, or -1; None if torch does not number them."""
     number = getattr(torch._C, "_current_graph_task_id", None)
     return None if number is None else number()
 
 
 def _call_at_end(function: Callable[[], None]) -> bool:
-    """Has the backward pass that this is called in call function when it ends well. False outside of one."""
+    """Has the backward pass that this is called in call function when it ends without an error.
+
+    False outside of a pass. Raises RuntimeError in one of compiled autograd.
+    """
     try:
         torch.autograd.Variable._execution_engine.queue_callback(function)
     except RuntimeError:
         return False
     except AssertionError as error:
-        raise RuntimeError(f"damo.torch: compiled autograd cannot step rows ({error}); compile the model alone") from error
+        raise RuntimeError(
+            f"damo.torch: compiled autograd cannot step rows ({error}); compile the model alone"
+        ) from error
     return True
 
 
 def call_last(function: Callable[[], None]) -> None:
-    """As _call_at_end, after what others have had called."""
+    """As _call_at_end, but after the callbacks of others."""
     _call_at_end(lambda: None if _call_at_end(function) else function())
 
 
 def is_under_way() -> bool:
     """Whether this is called in a backward pass."""
     number = _graph_task()
-    # Where passes have no numbers, only this tells.
-    return _call_at_end(lambda: None) if number is None else number != -1
+    if number is not None:
+        return number != -1
+    if _depth() > 0:
+        return True
+    # Only threads of torch's are in a pass without having called it. Its queue of callbacks tells
+    # for sure, and takes a millisecond to say no.
+    is_torchs = isinstance(threading.current_thread(), threading._DummyThread)
+    return is_torchs and _call_at_end(lambda: None)
+
+
+def _depth() -> int:
+    """How many backward passes this thread is in, one inside another."""
+    depth, frame = 0, sys._getframe()
+    while frame is not None:
+        depth += frame.f_code in _RUNS_PASSES
+        frame = frame.f_back  # type: ignore[assignment]
+    return depth
 
 
 class _Token:
-    """Only what torch is to call at the end of a pass has it: it is gone when the pass is over, or has failed."""
+    """Kept alive only by a callback at the end of a pass: gone once the pass is over or failed."""
 
 
 class _UntilEnd:
-    """Something of one backward pass. A kept exception may keep this, but not what tells that the pass is over."""
+    """What belongs to one backward pass, and knows whether the pass is over.
+
+    It knows so even if the traceback of a kept exception keeps it alive: the token is not kept.
+    """
 
     def __init__(self) -> None:
         self._token: weakref.ref[_Token] | None = None
 
     def begin(self) -> bool:
-        """Has the pass that this is called in call end when it ends well. False outside of one."""
+        """Has the pass that this is called in call end() when it ends without an error.
+
+        False outside of a pass.
+        """
         token = _Token()
         self._token = weakref.ref(token)
 
         def end(_token: _Token = token) -> None:
+            # A GPU's thread may keep the pass, and so the token, for a moment longer.
+            self._token = None
             self.end()
 
         return _call_at_end(end)
@@ -94,12 +130,27 @@ class _UntilEnd:
 
 
 class Step(_UntilEnd):
-    """Gradients that are applied when the outermost backward pass ends, each group's in one step."""
+    """Gradients to be applied when the outermost backward pass ends, each group's in one step."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._began_in = _graph_task()
+        """The number of the pass in which it was made."""
+        self._depth = _depth()
+        """How many passes that thread was in then."""
         self._taken: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def is_of_this_pass(self) -> bool:
+        """Whether the pass that this is called in is the step's, or inside it on the same thread.
+
+        A pass that has failed may not be over yet: a GPU's thread may keep it for a moment longer.
+        """
+        number = _graph_task()
+        return not self.is_over and (
+            number is None or number == self._began_in or _depth() > self._depth
+        )
 
     def take(self, rows: Embedding, pairs: Pairs) -> None:
         with self._lock:
@@ -107,7 +158,7 @@ class Step(_UntilEnd):
 
     def end(self) -> None:
         taken, self._taken = list(self._taken.values()), {}
-        # Those that will be refused first, so that they are before anything has changed.
+        # What will be refused comes first, so that nothing has changed by then.
         taken.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
         for rows, pairs in taken:
             if pairs:
@@ -115,7 +166,10 @@ class Step(_UntilEnd):
 
 
 class Task(_UntilEnd):
-    """One backward pass: what layers have handed over in it. A step may be of several, one inside another."""
+    """One backward pass, and the gradients that layers have handed over in it.
+
+    A pass and those inside it (reentrant checkpoints) have one Step.
+    """
 
     def __init__(self, step: Step) -> None:
         super().__init__()
@@ -137,14 +191,14 @@ class Task(_UntilEnd):
             return self._handed.pop(of, [])
 
     def put_shown(self, of: int, before: torch.Tensor | None, shown: torch.Tensor) -> None:
-        """Notes what hooks were shown, and the gradient that torch adds it to."""
+        """Notes what hooks were shown, and the gradient that torch will add it to."""
         self._shown[of] = before, shown
 
     def take_shown(self, of: int) -> tuple[torch.Tensor | None, torch.Tensor] | None:
         return self._shown.pop(of, None)
 
     def end(self) -> None:
-        """What nobody took was of torch.autograd.grad, which changes nothing."""
+        """Drops what nobody took: torch.autograd.grad changes nothing."""
         self._handed.clear()
         self._shown.clear()
 
@@ -160,20 +214,23 @@ class Passes:
     def step(self) -> Step | None:
         """The step of the outermost pass that this is called in; None outside of one.
 
-        A pass inside another, as of reentrant checkpoints, is known by a step that has begun on this thread.
+        A pass inside another (reentrant checkpoints) finds the step that has begun on this thread.
         """
         if not is_under_way():
             return None
         known = getattr(self._local, "step", None)
         step = known and known()
-        if step is None or step.is_over:
+        if step is None or not step.is_of_this_pass:
             step = Step()
             step.begin()
             self._local.step = weakref.ref(step)
         return step
 
     def task(self, begun: Step | None) -> Task:
-        """The pass that this is called in. Its step is begun, if the pass is inside another; otherwise a new one."""
+        """The Task of the pass that this is called in. Raises RuntimeError outside of a pass.
+
+        begun: the step of the pass around it, if any, which it shares; otherwise it gets a new one.
+        """
         number = _graph_task()
         number = threading.get_ident() if number is None else number
         with self._lock:
@@ -181,13 +238,15 @@ class Passes:
             if task is None or task.is_over:
                 step = begun if begun is not None and not begun.is_over else self.step()
                 if step is None:
-                    raise RuntimeError("damo.torch: gradients of rows came outside of a backward pass")
+                    raise RuntimeError(
+                        "damo.torch: gradients of rows came outside of a backward pass"
+                    )
                 task = self._tasks[number] = Task(step)
                 task.begin()
         return task
 
     def of(self, reader: int) -> list[Task]:
-        """The tasks whose gradients for a reader are whole now, when torch accumulates them."""
+        """The tasks whose gradients for reader, an id(), are complete as torch accumulates them."""
         number = _graph_task()
         with self._lock:
             task = self._tasks.get(threading.get_ident() if number is None else number)
@@ -195,7 +254,7 @@ class Passes:
                 return [task]
             if number is not None:
                 return []
-            # Where passes have no numbers, another thread may accumulate what is on a GPU.
+            # Without numbers: what is on a GPU may be accumulated on another thread.
             return [task for task in self._tasks.values() if not task.is_over and task.peek(reader)]
 
 

@@ -1,6 +1,7 @@
-"""Gradients of one layer that wait for an optimizer's step, and what torch sees of them: the anchor's gradient.
+"""Gradients of one layer that wait for an optimizer's step.
 
-Whatever zeroes that gradient drops them, and whatever scales or clamps it does so to them.
+torch sees them as the anchor's gradient. Whatever zeroes that gradient drops them; whatever scales
+or clamps it does the same to them.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from ._shown import Change, change, infinity, least, show
 
 @dataclass
 class Sums:
-    """Each id once, without padding, and what its gradients come to."""
+    """The sums of gradients by id: each id once, without padding."""
 
     ids: torch.Tensor
+    """int64 of shape (n,)."""
     gradients: torch.Tensor
+    """The sums, float32 of shape (n, dim)."""
     norm: float
-    """The 2-norm of all of them."""
+    """The 2-norm of all sums together."""
     largest: float
-    """The largest absolute value."""
+    """The largest absolute value among them."""
 
     @property
     def seed(self) -> int:
-        """A number of the ids."""
+        """A number that depends on the ids."""
         return (int(self.ids.sum()) * 0x9E3779B97F4A7C15 + self.ids.numel()) % 2**63
 
     @property
@@ -42,7 +45,10 @@ class Sums:
 
 
 def summed(rows: Embedding, pairs: Pairs) -> Sums:
-    """What apply would step with. Raises damo.InvalidArgumentError for gradients that it would refuse."""
+    """The sums that apply would step with.
+
+    Raises damo.InvalidArgumentError for gradients that apply would refuse.
+    """
     ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
     keys = torch.empty_like(ids)
     sums = torch.empty_like(gradients)
@@ -65,16 +71,20 @@ def summed(rows: Embedding, pairs: Pairs) -> Sums:
 
 
 def changed(rows: Embedding, pairs: Pairs, done: Change) -> Pairs:
-    """The gradients of pairs with done to what they come to."""
+    """pairs with the change done made to their sums."""
     if done.bound != math.inf:
         pairs = summed(rows, pairs).pairs
     return [(ids, done.of(gradients)) for ids, gradients in pairs]
 
 
 def _are_alone() -> bool:
-    """Whether no other rank has the dense part: all must scale it by the same number."""
+    """Whether there is one rank only. Several must all scale the dense part by the same number."""
     distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
+    return not (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
 
 
 @dataclass
@@ -83,32 +93,37 @@ class Given:
 
     pairs: Pairs
     factor: float = 1.0
-    """What they are to be multiplied with."""
+    """What they are still to be multiplied by."""
 
 
 class Pending:
-    """Of one layer. peers are those of other layers on its group that one optimizer has: their gradients are one step's."""
+    """The waiting gradients of one layer.
+
+    Its peers are those of all layers on the same group that one optimizer has: their gradients are
+    applied in one step, and are shown so that all anchors together have the norm of the whole.
+    """
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
         self.peers: list[weakref.ref[Pending]] = []
-        """Others; weak, so that nothing keeps the rows' storage."""
+        """Weak, so that they do not keep the storage open."""
         self.lock = threading.RLock()
         """Shared with the peers."""
         self.anchor: torch.Tensor | None = None
         self._pairs: Pairs = []
         self._shown: torch.Tensor | None = None
-        """A copy of what torch was shown, and the tensor that it was shown in."""
+        """A copy of the gradient that the anchor was given."""
         self._shown_in: torch.Tensor | None = None
+        """The tensor that the anchor was given."""
         self._factor = 1.0
-        """What they were multiplied with since the last were taken."""
+        """What the gradients were multiplied by since the last ones were taken."""
         self.has_taken = False
-        """Whether a pass has left gradients since a step or an optimizer's zero_grad."""
+        """Whether a pass has brought gradients since drop was called."""
         self._is_finite = True
         self._is_spoiled = False
 
     def take(self, anchor: torch.Tensor, pairs: Pairs) -> None:
-        """Adds the gradients of a backward pass. Copies: the tensors are torch's, and may be reused after it."""
+        """Adds the gradients of a backward pass, as copies: torch may reuse its tensors."""
         with self.lock:
             self.notice()
             self.anchor, self._factor, self.has_taken = anchor, 1.0, True
@@ -121,7 +136,7 @@ class Pending:
                 self._set_shown(infinity(anchor))
                 return
             if self.rows.duplicates == "mean":
-                # The mean is of all occurrences, which are not over.
+                # The mean is of all occurrences, and more may come.
                 self._keep(pairs)
             else:
                 self._pairs = sums.pairs
@@ -133,17 +148,19 @@ class Pending:
     def _show(self, sums: Sums) -> None:
         if not _are_alone():
             self._set_shown(least(self._anchor()))
-            # DistributedDataParallel writes what it has averaged at the end of a pass.
+            # At the end of a pass DistributedDataParallel overwrites it with an average.
             call_last(self._show_again)
             return
-        peers = [peer for peer in (ref() for ref in self.peers) if peer is not None and peer is not self]
+        alive = (ref() for ref in self.peers)
+        peers = [peer for peer in alive if peer is not None and peer is not self]
         for peer in peers:
             peer.notice()
         waiting = [self, *(peer for peer in peers if peer._pairs)]
         if waiting == [self] or not all(peer._is_finite for peer in waiting):
-            self._set_shown(show(sums.gradients, self._anchor(), sums.norm, sums.largest, sums.seed))
+            shown = show(sums.gradients, self._anchor(), sums.norm, sums.largest, sums.seed)
+            self._set_shown(shown)
             return
-        # All together have the norm of the whole.
+        # Shares of the norm of the whole.
         squares = [summed(peer.rows, peer._pairs).norm ** 2 for peer in waiting]
         parts = sum(squares)
         sums = summed(self.rows, [pair for peer in waiting for pair in peer._pairs])
@@ -166,11 +183,13 @@ class Pending:
         self._anchor().grad = shown
 
     def notice(self) -> None:
-        """Does to the gradients what was done to the anchor's since they were shown."""
+        """Does to the gradients what was done to the anchor's gradient since it was shown."""
         with self.lock:
             if self._shown is None:
                 return
             seen = self._anchor().grad
+            if seen is not None and self._is_as_shown(seen):
+                return
             if seen is None or self._is_zeroed(seen):
                 self._forget()
                 return
@@ -182,24 +201,34 @@ class Pending:
                 self._shown = seen.detach().clone()
                 self._factor *= done.factor
 
+    def _is_as_shown(self, seen: torch.Tensor) -> bool:
+        """Whether seen is the tensor that was given, unchanged: true at most calls, and quick."""
+        shown = self._shown
+        assert shown is not None
+        is_same = seen is self._shown_in and (seen.dtype, seen.device) == (shown.dtype, shown.device)
+        return is_same and torch.equal(seen, shown)
+
     def _is_zeroed(self, seen: torch.Tensor) -> bool:
-        # A gradient of zeros is shown as zeros, in a tensor of ours.
+        # Gradients that are zeros are shown as zeros, too, but in the tensor that was given.
         assert self._shown is not None
         return not bool(seen.any()) and (seen is not self._shown_in or bool(self._shown.any()))
 
     def check(self) -> None:
-        """Raises RuntimeError when something was done to the anchor's gradient that cannot be done to rows."""
+        """Raises RuntimeError if the anchor's gradient was changed as rows' gradients cannot be."""
         with self.lock:
             self.notice()
             if self._shown is None and self.anchor is not None and self.anchor.grad is not None:
                 self._is_spoiled = bool(self.anchor.grad.any())
             grad = None if self.anchor is None else self.anchor.grad
-            # Of gradients that are not finite the rows' own refusal names the key.
-            if self._is_spoiled and (self._is_finite or grad is None or bool(grad.isfinite().all())):
+            # For gradients that are not finite, the step's own error names the key.
+            if self._is_spoiled and (
+                self._is_finite or grad is None or bool(grad.isfinite().all())
+            ):
                 raise RuntimeError(
-                    f"damo.torch: the gradient of the anchor of {self.rows!r} was changed. It stands for the gradients of rows: "
-                    "it may be multiplied by a number, clamped (clip_grad_norm_, clip_grad_value_, GradScaler do so) and "
-                    "zeroed. zero_grad drops it with the gradients"
+                    f"damo.torch: the gradient of the anchor of {self.rows!r} was changed. It "
+                    "stands for the gradients of rows: it may be multiplied by a number, clamped "
+                    "(clip_grad_norm_, clip_grad_value_ and GradScaler do no more) and zeroed. "
+                    "zero_grad drops it with the gradients"
                 )
 
     @property
@@ -209,17 +238,20 @@ class Pending:
             return self._is_finite
 
     def give(self, scale: float, keeps: bool) -> Given:
-        """What is pending, which is not any more unless keeps. scale: what the loss was multiplied with.
+        """The waiting gradients, for a step. They are dropped unless keeps.
 
-        An optimizer that has the anchors, too, may have divided by it already.
+        scale: what the loss was multiplied by. If GradScaler has divided the anchors' gradients by
+        it already, they are not divided again. Raises RuntimeError if they were changed otherwise
+        before that.
         """
         with self.lock:
             self.notice()
             is_divided = scale == 1.0 or abs(self._factor * scale - 1.0) < 1e-4
             if not is_divided and self._factor != 1.0:
                 raise RuntimeError(
-                    f"damo.torch: gradients of {self.rows!r} were clipped or scaled before a GradScaler had divided them by its "
-                    "scale; call scaler.unscale_(optimizer) first"
+                    f"damo.torch: gradients of {self.rows!r} were clipped or scaled before a "
+                    "GradScaler had divided them by its scale; call scaler.unscale_(optimizer) "
+                    "first"
                 )
             given = Given(self._pairs, 1.0 if is_divided else 1.0 / scale)
             if not keeps:
@@ -227,7 +259,7 @@ class Pending:
         return given
 
     def take_back(self, given: Given) -> None:
-        """What was given and not applied."""
+        """Takes gradients that were given and not applied."""
         if given.pairs:
             self.take(self._anchor(), given.pairs)
 
@@ -237,7 +269,7 @@ class Pending:
         self._is_finite, self._is_spoiled = True, False
 
     def drop(self) -> None:
-        """Nothing is pending any more."""
+        """Drops all waiting gradients, and the anchor's."""
         with self.lock:
             self._forget()
             self.has_taken = False

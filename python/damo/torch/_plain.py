@@ -1,7 +1,7 @@
-"""States as files have them: a JSON text, and the tensors that it numbers.
+"""States for files: JSON, and the tensors that it refers to by number.
 
-So torch.load reads nothing but a list of tensors, with weights_only in every version of torch; that
-of 1.13 reads no floats. What neither can hold is refused when it is saved, not when it is read.
+So torch.load reads only a list of tensors, which weights_only takes in every version of torch;
+torch 1.13 takes no floats. What neither JSON nor tensors hold is refused on saving.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _TAG = "__damo__"
 
 
 class Encoder:
-    """Makes values what JSON has; tensors has the rest of them."""
+    """Turns values into JSON. Its attribute tensors collects their tensors."""
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
 
     def encode(self, value: Any, where: str, functions: bool = False) -> Any:
-        """Raises TypeError, which says where it is, for what cannot be saved.
+        """value in JSON. Raises TypeError, which names where, for what cannot be saved.
 
-        functions: those in dicts are left out. States of objects have them, and whoever loads the
-        state keeps their own.
+        functions: True leaves functions in dicts out. The state of an object may have some, and the
+        object that the state is loaded into keeps its own.
         """
         if value is None or type(value) in (bool, int, float, str):
             return value
@@ -73,7 +73,7 @@ class Encoder:
         return _tagged("dict", pairs)
 
     def state_dict(self, state: Mapping[str, Any], where: str) -> Any:
-        """A module's, with the versions of its modules, which torch keeps in an attribute."""
+        """The state_dict of a module in JSON, with the versions of its modules (its _metadata)."""
         versions = getattr(state, "_metadata", None)
         pairs = [[name, self.encode(value, f"{where}[{name!r}]")] for name, value in state.items()]
         return _tagged("module", pairs, versions=self.encode(versions, f"{where}._metadata"))
@@ -96,7 +96,7 @@ def _tagged(tag: str, value: Any, **more: Any) -> dict[str, Any]:
 
 
 def decode(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """What an Encoder was given."""
+    """The value that an Encoder was given. Raises CorruptionError for a kind it does not know."""
     if isinstance(value, list):
         return [decode(each, tensors) for each in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""from_pretrained: layers whose rows begin as the weights of a tensor, an array or a module."""
+"""from_pretrained: layers whose first rows are the weights of a tensor, an array or a module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._weights import check, ids_of, store
 
 
 class _Given(NamedTuple):
-    """What the first argument brings. None is what it does not say."""
+    """What the first argument says. None: it does not say."""
 
     weights: Any
     padding_idx: int | None = None
@@ -30,7 +30,10 @@ class _Given(NamedTuple):
 
 
 def _given(weights: Any, kind: type[nn.Module]) -> _Given:
-    """weights, and what the module that has them says. Raises TypeError, ValueError."""
+    """The first argument of from_pretrained of a layer of this kind of torch.nn.
+
+    Raises TypeError for another kind, ValueError for options of a module that damo does not have.
+    """
     if isinstance(weights, (nn.Embedding, nn.EmbeddingBag)):
         name = f"this torch.nn.{kind.__name__}"
         if not isinstance(weights, kind):
@@ -140,14 +143,18 @@ class FromPretrained:
         dtype: torch.dtype | None = None,
         fresh: bool = False,
     ) -> Any:
-        """A layer whose rows begin as weights.
+        """A layer whose first rows are weights.
 
-        weights: a tensor or array of shape (rows, dim), or a torch.nn.Embedding, whose padding_idx
-        and dtype are kept. Their ids are 0, 1, 2 and so on, or ids. freeze: None is True for a
-        tensor, as in torch, and for a module what its weight says. Without it an optimizer is
-        needed. Other ids get rows as in any layer, and rows of other ids that the group has stay,
-        unless fresh=True empties it. All weights are checked before one is stored, and a large
-        table is stored in batches.
+        weights: floats of shape (rows, dim), in a tensor or an array, or a torch.nn.Embedding,
+        whose padding_idx and dtype are kept. ids: one integer for each row, all different; None is
+        0, 1, 2 and so on. freeze: None freezes a tensor, as in torch, and a module if its
+        weight is frozen. Rows that are not frozen need an optimizer. Other ids get rows as in any
+        layer, and the group's rows of other ids stay, unless fresh=True empties it first.
+
+        All weights are checked before the first one is stored. A large table is stored in batches.
+        Raises TypeError for weights that are no floats and for a missing optimizer, ValueError for
+        other shapes, numbers that are not finite float32, ids that repeat, a padding row that is
+        not zeros, and a module with max_norm or scale_grad_by_freq.
         """
         given = _given(weights, nn.Embedding)
         return _make(
@@ -189,9 +196,10 @@ class BagFromPretrained:
         dtype: torch.dtype | None = None,
         fresh: bool = False,
     ) -> Any:
-        """As Embedding.from_pretrained, of a tensor, an array or a torch.nn.EmbeddingBag.
+        """As Embedding.from_pretrained, for a tensor, an array or a torch.nn.EmbeddingBag.
 
-        A module's mode and include_last_offset are kept; None for a tensor is "mean" and False.
+        mode and include_last_offset: None is what a module has; for a tensor "mean" and False. The
+        weights of padding_idx are not stored, and may be anything.
         """
         given = _given(weights, nn.EmbeddingBag)
         last = (
@@ -214,6 +222,6 @@ class BagFromPretrained:
             fresh=fresh,
             mode=mode or given.mode or "mean",
             include_last_offset=last,
-            # No bag has padding in it, whatever its row is.
+            # Bags leave padding out, so its weights do not matter.
             is_kept=False,
         )

@@ -1,6 +1,6 @@
-"""Where a layer's rows come from: a group of an open storage, or a table for serving. Flat ids in, rows out.
+"""Where a layer's rows come from: a group of an open storage, or a table for serving.
 
-Knows tensors and addresses, and nothing of layers: what a bag is, is embedding.py's.
+Flat ids in, rows out. Knows tensors and addresses, and nothing of layers: bags are bag.py's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._passes import is_under_way, passes
 
 
 def _not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.compile breaks the graph here and calls the function as it is: it is foreign code with effects."""
+    """torch.compile breaks the graph here and calls the function as it is: it has side effects."""
     compiler = getattr(torch, "compiler", None)
     disable = getattr(compiler, "disable", None)
     return function if disable is None else disable(function)
@@ -29,23 +29,30 @@ def _is_autocast_to_half() -> bool:
     if not hasattr(torch, "get_autocast_dtype"):  # Before torch 2.4 only GPUs have float16.
         return torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16
     devices = ("cpu", "cuda", "xpu", "mps")
-    return any(torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) == torch.float16 for on in devices)
+    return any(
+        torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) == torch.float16
+        for on in devices
+    )
 
 
 def check_scaling(applies_in_backward: bool) -> None:
-    """Scaled gradients that are applied in backward would be steps of the wrong size, without a word."""
+    """Raises RuntimeError where backward would apply scaled gradients, as steps of a wrong size."""
     if applies_in_backward and _is_autocast_to_half():
         raise RuntimeError(
-            "damo.torch: under autocast to float16 losses are scaled, and gradients would be applied scaled. Make a "
-            "damo.torch.Optimizer(dense, model), or a SparseOptimizer(model), and step it with the GradScaler "
-            "(scaler.step(optimizer)), or use bfloat16"
+            "damo.torch: under autocast to float16 losses are scaled, and gradients would be "
+            "applied scaled. Make a damo.torch.Optimizer(dense, model), or a "
+            "SparseOptimizer(model), and step it with the GradScaler (scaler.step(optimizer)), or "
+            "use bfloat16"
         )
 
 
 def refuse_tracing() -> None:
-    """A trace would have the numbers of this call for ever."""
+    """Raises RuntimeError in torch.jit.trace, which would record this call's rows for ever."""
     if torch.jit.is_tracing():
-        raise RuntimeError("damo.torch: torch.jit.trace cannot record a layer whose rows are in a storage or a table")
+        raise RuntimeError(
+            "damo.torch: torch.jit.trace cannot record a layer whose rows are in a storage or a "
+            "table"
+        )
 
 
 class StorageReader:
@@ -59,9 +66,10 @@ class StorageReader:
 
     @_not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
-        """float32 of shape (ids.numel(), dim), which has gradients where anchor has. ids: contiguous int64 in main memory.
+        """The rows of ids, float32 of shape (ids.numel(), dim), in torch's graph if anchor is.
 
-        Creates nothing unless training.
+        ids: contiguous int64 in main memory. An id without a row gets one if training. In a
+        backward pass, which computes rows again, it reads as its first weights; otherwise as zeros.
         """
         refuse_tracing()
         has_gradients = torch.is_grad_enabled() and anchor.requires_grad
@@ -73,25 +81,32 @@ class StorageReader:
         elif step is None and (has_gradients or not is_under_way()):
             read = Read(self._make(ids))
         else:
-            # A checkpoint computes again what it has not kept: these ids have been seen.
+            # A checkpoint of torch recomputes its forward pass: these ids were read before.
             read = Read(self._look_again(ids))
         return lookup(self.gradients, anchor, ids, read, step) if has_gradients else read.weights
 
     def _make(self, ids: torch.Tensor) -> torch.Tensor:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
-        _c_api.damo_embedding_lookup(self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel())
+        _c_api.damo_embedding_lookup(
+            self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel()
+        )
         return out
 
     def _look(self, ids: torch.Tensor) -> Read:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
         found = torch.empty(ids.numel(), dtype=torch.uint8, device="cpu")
         _c_api.damo_embedding_peek(
-            self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), found.data_ptr()
+            self.rows._use(),
+            ids.data_ptr(),
+            ids.numel(),
+            out.data_ptr(),
+            out.numel(),
+            found.data_ptr(),
         )
         return Read(out, found.view(torch.bool))
 
     def _look_again(self, ids: torch.Tensor) -> torch.Tensor:
-        """What _make has returned for ids that it has seen. No filter counts them again."""
+        """What _make returned for the same ids, without making rows or counting in a filter."""
         read = self._look(ids)
         assert read.found is not None
         for place in (~read.found).nonzero().flatten().tolist():
@@ -116,10 +131,7 @@ class StorageReader:
 
 
 class TableReader:
-    """Rows of a table that was made for serving, which load_for_serving opens.
-
-    A copy has the same file open.
-    """
+    """Rows of a table for serving, which load_for_serving opens. A copy opens the same file."""
 
     def __init__(self, file: str, group: int, dim: int, padding_idx: int | None) -> None:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
@@ -129,13 +141,26 @@ class TableReader:
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
         refuse_tracing()
         if self.table is None:
-            raise RuntimeError("damo.torch: this model was saved for serving; open it with damo.torch.load_for_serving")
+            raise RuntimeError(
+                "damo.torch: this model was saved for serving; open it with "
+                "damo.torch.load_for_serving"
+            )
         if training:
-            raise RuntimeError("damo.torch: this model is for serving, its rows are read-only; call model.eval()")
+            raise RuntimeError(
+                "damo.torch: this model is for serving, its rows are read-only; call model.eval()"
+            )
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
-        _c_api.damo_table_lookup(self.table._use(), self.group, ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel(), None)
+        _c_api.damo_table_lookup(
+            self.table._use(),
+            self.group,
+            ids.data_ptr(),
+            ids.numel(),
+            out.data_ptr(),
+            out.numel(),
+            None,
+        )
         if self.padding_idx is not None:
-            # A row of it there may be, from an embedding that was opened without padding.
+            # An embedding that was opened without padding may have made a row for it.
             out[ids == self.padding_idx] = 0
         return out
 

@@ -1,4 +1,4 @@
-"""Loading that is undone if it fails: what was there is put back, the last first."""
+"""Loading that is undone if it fails: what was there before is put back, in reverse order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _count = itertools.count()
 
 
 class Restore:
-    """A context in which states are loaded. If an exception leaves it, they are what they were."""
+    """A context in which states are loaded. If an exception leaves it, they become what they were.
+
+    Raises RuntimeError if that fails, too, and names what is in doubt.
+    """
 
     def __init__(self) -> None:
         self._undo: list[tuple[str, Callable[[], Any]]] = []
@@ -53,7 +56,7 @@ class Restore:
             ) from error
 
     def model(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Loads the dense part; the rows are to follow."""
+        """Loads the dense part. The rows are loaded later, whatever their moment is now."""
         before = model.state_dict()
         for name, value in before.items():
             is_tensor = isinstance(value, torch.Tensor)
@@ -70,6 +73,7 @@ class Restore:
         thing.load_state_dict(state)
 
     def learning_rate(self, rows: Embedding, rate: float) -> None:
+        """Sets the learning rate of the optimizer of rows."""
         before = rows.optimizer.learning_rate
 
         def undo() -> None:
@@ -79,9 +83,9 @@ class Restore:
         rows.optimizer.learning_rate = rate
 
     def rows(self, storage: Storage, folder: Path, is_last: bool) -> None:
-        """Loads the rows of a storage. If this fails, they are what they were.
+        """Loads the rows of a storage from folder. If this fails itself, they are what they were.
 
-        is_last: nothing that can fail comes afterwards, so nobody has to put them back.
+        is_last: nothing that can fail follows, so no copy is kept to put back.
         """
         if is_last:
             storage.load_from_checkpoint(folder)

@@ -1,4 +1,4 @@
-"""A group of rows as an optimizer has it: the layers on it, whose gradients are collected and make one step."""
+"""A group as an optimizer has it: its layers, whose gradients are collected for one step."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from .embedding import Layer
 
 
 class RowGroup:
-    """The layers of a model that have one group's rows."""
+    """The layers of a model whose rows are in the same group."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self.layers = layers
         self.rows: Rows = layers[0].rows
         readers = [layer.reader for layer in layers]
-        self.all: list[Gradients] = [reader.gradients for reader in readers if isinstance(reader, StorageReader)]
+        self.all: list[Gradients] = [
+            reader.gradients for reader in readers if isinstance(reader, StorageReader)
+        ]
 
     def collect(self) -> None:
-        """From now on gradients wait."""
+        """Has the layers keep their gradients for a step, instead of applying them in backward."""
         peers = [weakref.ref(gradients.pending) for gradients in self.all]
         for gradients in self.all:
             gradients.collectors += 1
@@ -41,37 +43,40 @@ class RowGroup:
         return all(gradients.pending.is_finite for gradients in self.all)
 
     def check(self) -> None:
-        """Raises RuntimeError when the anchors, or their gradients, were changed in a way that rows' cannot be."""
+        """Raises RuntimeError if an anchor, or its gradient, was changed as rows cannot be."""
         for layer, gradients in zip(self.layers, self.all):
             pending = gradients.pending
             if pending.has_taken and layer.anchor is not pending.anchor:
                 raise RuntimeError(
-                    f"damo.torch: the anchor of {self.rows!r} is another parameter than in the forward pass, as "
-                    "fully_shard makes it, so that zero_grad and clipping would not reach its rows. Shard without it: "
-                    "ignored_params={layer.anchor, ...}; or call optimizer.zero_grad() after replacing parameters"
+                    f"damo.torch: the anchor of {self.rows!r} is another parameter than in the "
+                    "forward pass, as fully_shard makes it, so that zero_grad and clipping would "
+                    "not reach its rows. Shard without it: ignored_params={layer.anchor, ...}; or "
+                    "call optimizer.zero_grad() after replacing parameters"
                 )
             pending.check()
 
     def check_finite(self) -> None:
-        """As check, and ValueError, which names the key, for gradients that are not finite."""
+        """As check. Also raises ValueError, naming the key, for gradients that are not finite."""
         self.check()
         if not self.is_finite:
-            # The rows' own refusal names the key. It comes before anything changes.
+            # The step's own error names the key. It comes before anything has changed.
             self.step(self.rows.optimizer.learning_rate, self.give(1.0, keeps=True))
 
     def give(self, scale: float, keeps: bool) -> list[Given]:
-        """What waits, and with keeps goes on waiting. scale: what the loss was multiplied with."""
+        """The waiting gradients; keeps: they go on waiting. scale: that of the loss."""
         return [gradients.pending.give(scale, keeps) for gradients in self.all]
 
     def take_back(self, given: list[Given]) -> None:
-        """What was given and not applied waits again."""
+        """Lets gradients that were given and not applied wait again."""
         for gradients, some in zip(self.all, given):
             gradients.pending.take_back(some)
 
     def step(self, rate: float, given: list[Given]) -> None:
-        """One step with what was given, none without any."""
+        """One step with the gradients given; none if there are none. rate: the learning rate."""
         pairs = [
-            (ids, sums if some.factor == 1.0 else sums * some.factor) for some in given for ids, sums in some.pairs
+            (ids, sums if some.factor == 1.0 else sums * some.factor)
+            for some in given
+            for ids, sums in some.pairs
         ]
         if not pairs:
             return
@@ -84,16 +89,19 @@ class RowGroup:
             gradients.pending.drop()
 
 
-def step_rows(groups: list[RowGroup], rates: list[float], scale: float = 1.0, keeps: bool = False) -> None:
-    """A step of each group with what waits, which with keeps goes on waiting.
+def step_rows(
+    groups: list[RowGroup], rates: list[float], scale: float = 1.0, keeps: bool = False
+) -> None:
+    """One step of each group with its waiting gradients, at its rate; keeps: they go on waiting.
 
-    What a group refuses is as it was for another step, and so is what comes after it.
+    If a group fails, its gradients wait for another step, as do those of the groups after it. The
+    groups before it have had their step, and their gradients are dropped.
     """
     for group in groups:
         group.check()
-        group.rows._use()  # An error of a storage that is closed, before another one has changed.
+        group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.give(scale, keeps)) for group, rate in zip(groups, rates)]
-    # Those that will be refused first, so that they are before anything has changed.
+    # What will be refused comes first, so that nothing has changed by then.
     steps.sort(key=lambda step: all(is_finite(sums) for some in step[2] for _, sums in some.pairs))
     done: list[RowGroup] = []
     while steps:
@@ -103,7 +111,7 @@ def step_rows(groups: list[RowGroup], rates: list[float], scale: float = 1.0, ke
         except Exception:
             for group, _, given in () if keeps else [(group, rate, given), *steps]:
                 group.take_back(given)
-            # Another try is for the others alone.
+            # So that another step does not step these twice.
             for group in done:
                 group.drop()
             raise
@@ -111,7 +119,7 @@ def step_rows(groups: list[RowGroup], rates: list[float], scale: float = 1.0, ke
 
 
 def release(all: list[Gradients]) -> None:
-    """Ends collecting."""
+    """Ends collecting. Waiting gradients are dropped, unless another optimizer collects them."""
     for gradients in all:
         gradients.collectors -= 1
         if not gradients.collectors:
@@ -120,11 +128,13 @@ def release(all: list[Gradients]) -> None:
 
 
 def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:
-    """The layers of a model. Raises ValueError when there are none, or some without a storage."""
+    """The layers of a model. Raises ValueError if there are none, or one was loaded for serving."""
     modules = model.modules() if isinstance(model, nn.Module) else model
     layers = [module for module in modules if isinstance(module, Layer)]
     if not layers or not all(isinstance(layer.reader, StorageReader) for layer in layers):
-        raise ValueError(f"damo.torch: {who} needs a model with damo.torch layers that have a storage")
+        raise ValueError(
+            f"damo.torch: {who} needs a model with damo.torch layers that have a storage"
+        )
     return layers
 
 

@@ -1,4 +1,4 @@
-"""What a state_dict says about rows, and that it is loaded over the same rows, or not at all.
+"""What a state_dict says about rows: it is loaded over the rows that it was saved with, or not.
 
 The rows themselves are in the storage, which has checkpoints of its own.
 """
@@ -21,25 +21,30 @@ from ._readers import StorageReader, TableReader, _not_compiled
 _VERSION = 2
 _KEY = "_extra_state"
 
-# The ids that were read last to be trained, as they are: what is in them then may be other ids.
-# They are not in the layer, since its copies for serving would have them.
+# The ids that each layer read last to be trained. Not copied: if the program has changed them
+# since, other rows are compared. Not in the layer: its copies for serving would keep them.
 _read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
+_SHOWN = 5
+"""How many layers an error says the reasons of."""
 _any_moment: ContextVar[bool] = ContextVar("damo.torch: rows of any moment", default=False)
 
 
 class StateError(ValueError, RuntimeError):
-    """A state_dict is of other rows than the model has, or of another moment of them.
+    """A state_dict or checkpoint has other rows than the model, or another moment of them.
 
-    It is raised before anything of the model has changed.
+    Raised before anything of the model has changed. The exception is a model with a hook that
+    renames the keys of a state_dict while it is loaded: the message says so.
     """
+
+    __module__ = "damo.torch"
 
 
 @contextmanager
 def rows_of_any_moment() -> Iterator[None]:
-    """Within it load_state_dict takes a model's dense part whatever the moment of its rows is.
+    """A context in which load_state_dict loads the dense part whatever the moment of the rows.
 
-    That the rows are of the same group, dim and optimizer is still checked.
+    Rows of another group, dim or optimizer are still a StateError.
     """
     token = _any_moment.set(True)
     try:
@@ -49,14 +54,14 @@ def rows_of_any_moment() -> Iterator[None]:
 
 
 class RowsState(nn.Module):
-    """The part of a layer that state_dict and load_state_dict are about."""
+    """The part of a layer that state_dict and load_state_dict call."""
 
     reader: StorageReader | TableReader
     anchor: nn.Parameter
 
     @_not_compiled
     def _note(self, ids: torch.Tensor) -> None:
-        """To be called with the ids that are read, as flat_ids gives them."""
+        """Notes the ids of a read, as flat_ids gives them, if the rows can be trained."""
         if torch.is_grad_enabled() and self.anchor.requires_grad:
             _read_last[self.reader] = ids
 
@@ -70,8 +75,8 @@ class RowsState(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Compares the rows with those of a state_dict; load_state_dict calls this.
 
-        Raises StateError. It changes nothing. If load_state_dict was called of a module that holds
-        this one, all layers were compared before, unless a hook of torch has renamed their keys.
+        Raises StateError, and changes nothing. load_state_dict has compared all layers of a model
+        before, except those whose keys a hook of torch renames.
         """
         if found := self._compare(state):
             raise _error([found], "other modules may have been loaded before")
@@ -92,7 +97,7 @@ class RowsState(nn.Module):
         }
 
     def _compare(self, given: Any) -> str | None:
-        """What is wrong with a state of these rows; None if nothing is."""
+        """Why a state does not fit these rows; None if it does."""
         # Before this version a state was a dict.
         state = decode(given) if isinstance(given, torch.Tensor) else given
         if state is None and isinstance(given, torch.Tensor) and _any_moment.get():
@@ -126,13 +131,16 @@ class RowsState(nn.Module):
         return None if found is None else f"{self.reader!r}: {found}"
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        # It is always zero. State_dicts from before it was saved do not have it.
+        # The anchor is always zero, and state_dicts of earlier versions do not have it.
         super()._load_from_state_dict(
             {**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments
         )
 
 
 def _error(found: list[str], done: str) -> StateError:
+    if len(found) > _SHOWN:
+        names = ", ".join(line.partition(":")[0] for line in found[_SHOWN:])
+        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more layers: {names}"]
     return StateError(
         "damo.torch: the rows are not those of this state_dict, or of another moment, and "
         f"{done}:\n  "
@@ -144,23 +152,32 @@ def _error(found: list[str], done: str) -> StateError:
 
 
 def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
-    """Raises one StateError for all layers whose rows are not those of the state_dict."""
-    compared = {
-        name: layer._compare(state_dict[key])
-        for name, layer in model.named_modules()
-        if isinstance(layer, RowsState)
-        and (key := f"{name}.{_KEY}" if name else _KEY) in state_dict
-    }
-    wrong = [
-        f"{name or type(model).__name__}: {found}" for name, found in compared.items() if found
-    ]
+    """Raises one StateError that names all layers whose rows the state_dict does not fit.
+
+    It also names layers for which the state_dict has the weight of a torch.nn.Embedding.
+    """
+    wrong = []
+    for name, layer in model.named_modules():
+        if not isinstance(layer, RowsState):
+            continue
+        prefix = f"{name}." if name else ""
+        found = layer._compare(state_dict[prefix + _KEY]) if prefix + _KEY in state_dict else None
+        if found is None and prefix + "weight" in state_dict and not _any_moment.get():
+            found = (
+                f"{layer.reader!r}: the state_dict has {prefix}weight, of a torch.nn.Embedding. "
+                "Rows do not come with a state_dict: store it with "
+                "layer.rows.insert(range(len(weight)), weight), or load it into the "
+                "torch.nn.Embedding and damo.torch.convert the model"
+            )
+        if found is not None:
+            wrong.append(f"{name or type(model).__name__}: {found}")
     if wrong:
         raise _error(wrong, "nothing was loaded")
 
 
-# A module that holds layers has no hook that they could set: torch has copied its parameters when
-# it comes to them. So the outermost load_state_dict looks at all layers before it begins.
-# When this module is loaded again, torch's own is what the one from before calls.
+# Layers are asked too late: torch has copied the parameters of the modules around them by then. So
+# load_state_dict is replaced by one that compares all layers before it begins. If this module is
+# reloaded, torch's own is the one that the replacement calls.
 _load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.load_state_dict)
 
 
@@ -168,7 +185,7 @@ _load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.l
 def _checked_load_state_dict(
     self: nn.Module, state_dict: Mapping[str, Any], *arguments: Any, **options: Any
 ) -> Any:
-    # Of anything else torch says what is wrong.
+    # torch refuses anything else.
     if isinstance(state_dict, Mapping):
         check_state_dict(self, state_dict)
     return _load_state_dict(self, state_dict, *arguments, **options)

@@ -1,4 +1,4 @@
-"""The layers of a model with their rows and bytes, which no summary of parameters shows."""
+"""A table of the layers of a model with rows and bytes, which no list of parameters shows."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ def _line(name: str, layer: Layer, count: bool) -> tuple[str, ...]:
 
 
 def summary(model: nn.Module, *, count: bool = True) -> str:
-    """A table of the damo.torch layers in a model: group, dim, rows, and bytes of a row.
+    """A table of the damo.torch layers of a model: group, dim, rows, bytes a row, and bytes.
 
-    The bytes are those of weights and optimizer state. Below the table is a line for each storage,
-    with its bytes in memory and on disk, and one for the dense parameters. Counting reads every row
-    of a group, which takes a while for a large one: count=False leaves rows out.
+    Bytes are those of weights and optimizer state; in a table for serving, of weights as float32.
+    Below is a line for each storage, with its bytes in memory and on disk, and one for the number
+    of dense parameters. Counting reads every row of a group, which takes long for a large one:
+    count=False shows ? in its place, and RocksDB's estimate for the storage, which has rows of all
+    groups and some that are deleted.
     """
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
     lines = [_HEAD, *(_line(name, layer, count) for name, layer in layers)]
@@ -50,14 +52,13 @@ def summary(model: nn.Module, *, count: bool = True) -> str:
     }
     for storage in storages.values():
         memory, disk = storage.stat("bytes_in_memory"), storage.stat("bytes_on_disk")
-        estimate = storage.stat("rows_estimate")
+        rows = "" if count else f"about {storage.stat('rows_estimate'):,} rows, "
         text.append(
-            f"storage {storage.path}: about {estimate:,} rows, {memory:,} bytes in memory, {disk:,}"
-            " on disk"
+            f"storage {storage.path}: {rows}{memory:,} bytes in memory, {disk:,} on disk"
         )
     files = {layer.reader.file for _, layer in layers if isinstance(layer.reader, TableReader)}
     text.extend(f"table {file}" for file in sorted(files))
-    # What stands for rows is no dense parameter.
+    # Anchors stand for rows, and are no dense parameters.
     anchors = {id(layer.anchor) for _, layer in layers}
     dense = [one for one in model.parameters() if id(one) not in anchors]
     numbers = sum(one.numel() for one in dense if not torch.nn.parameter.is_lazy(one))

@@ -1,7 +1,7 @@
-"""What records a model instead of running it is refused before a row is made.
+"""Refuses, before a row is made, what records or transforms a model instead of running it.
 
-Rows come from a storage, which no graph has. A recorded graph would return this call's rows for
-ever, or memory that nobody filled. Knows tensors and modes of torch, and nothing of layers.
+Rows come from a storage, which is in no graph. A recorded graph would return the rows of this call
+for ever, or uninitialised memory. Knows tensors and modes of torch, and nothing of layers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.utils import _python_dispatch
 _BEHIND = "call rows = layer(ids) outside of it, and give it the part of the model that takes rows"
 _SERVING = "To serve a model, damo.torch.save_for_serving(model, path)"
 
-# What is refused by the names of its classes: where they are differs between versions of torch.
+# By class name, since versions of torch have the classes in different places.
 _MODES = {
     "ProxyTorchDispatchMode": "make_fx (and torch.export, which uses it)",
     "FakeTensorMode": "FakeTensorMode (and torch.export, which uses it)",
@@ -59,7 +59,7 @@ def refuse_tracers(*given: Any) -> None:
     if torch.jit.is_tracing():
         raise refusal("torch.jit.trace (and torch.onnx.export, which uses it)")
     for tensor in given:
-        # Nearly always it is exactly a tensor, which is quick to see.
+        # Nearly always it is a plain tensor, for which this test is quick.
         if type(tensor) is not torch.Tensor:
             refuse_stand_in(tensor)
     mode = _mode()
@@ -102,7 +102,7 @@ def refuse_stand_in(tensor: Any) -> None:
 
 
 def _mode() -> str | None:
-    """The mode under way that would record this call; None is none."""
+    """What is recording this call, for a message; None if nothing is."""
     if not hasattr(_python_dispatch, "_get_current_dispatch_mode_stack"):  # Before torch 2.0.
         modes = [
             torch._C._get_dispatch_stack_at(at)

@@ -1,4 +1,4 @@
-"""Weights that rows begin as: their checks, their ids, and how they are stored."""
+"""The first weights of rows: their checks, their ids, and storing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BATCH_BYTES = 1 << 24
 
 
 def check(weights: Any) -> None:
-    """Raises TypeError unless weights are floats, ValueError unless they are rows of them."""
+    """Raises TypeError unless weights are floats, ValueError for a shape other than (rows, dim)."""
     is_float = (
         weights.dtype.is_floating_point
         if isinstance(weights, torch.Tensor)
@@ -30,7 +30,7 @@ def check(weights: Any) -> None:
 
 
 def _batch(weights: Any, begin: int, end: int) -> np.ndarray:
-    """Rows begin..end as contiguous float32 in main memory. ValueError unless they are finite."""
+    """Rows begin to end as contiguous float32 in main memory. ValueError if one is not finite."""
     part = weights[begin:end]
     with np.errstate(over="ignore"):
         floats = np.ascontiguousarray(_tensors.floats(part, "weights"), np.float32)
@@ -44,7 +44,11 @@ def _batch(weights: Any, begin: int, end: int) -> np.ndarray:
 
 
 def ids_of(ids: Any, rows: int, padding_idx: int | None) -> np.ndarray | None:
-    """The ids of the rows; None is 0, 1, 2 and so on. Raises TypeError, ValueError."""
+    """ids as int64 of shape (rows,); None stays None, for 0, 1, 2 and so on.
+
+    Raises TypeError for ids that are no integers, ValueError for another shape, an id that is there
+    twice, and without ids for a padding_idx that is none of them.
+    """
     if ids is not None:
         numbers = keys(ids)
         if numbers.shape != (rows,):
@@ -65,10 +69,10 @@ def ids_of(ids: Any, rows: int, padding_idx: int | None) -> np.ndarray | None:
 
 
 def store(rows: Rows, weights: Any, ids: np.ndarray | None, is_kept: bool, fresh: bool) -> None:
-    """Inserts weights, all but those of the padding id, which has no row.
+    """Inserts weights of shape (n, dim), except those of the padding id, which has no row.
 
-    is_kept: torch would return the weights of the padding id as they are, so that they must be
-    zeros. fresh: the group is emptied first. Everything is checked before anything is changed.
+    is_kept: raises ValueError unless the padding id's weights are zeros, since torch would return
+    them as they are. fresh: empties the group first. Checks everything before it changes anything.
     """
     count, dim = weights.shape
     size = max(1, _BATCH_BYTES // (4 * dim))

@@ -21,11 +21,11 @@ from .embedding import Layer
 
 
 class EmbeddingBag(BagFromPretrained, Layer):
-    """As torch.nn.EmbeddingBag: the sum, mean or max of the rows of each bag.
+    """As torch.nn.EmbeddingBag, with rows in a storage: each bag's sum, mean or max of its rows.
 
     A bag without ids is zeros, and padding_idx is left out of bags. Every id is in a bag: offsets
     begin at 0, never go back, and with include_last_offset end with the number of ids. Other
-    offsets are a ValueError, before a row is made. fresh and num_embeddings are those of Embedding.
+    offsets are a ValueError, before a row is made. Other arguments are those of Embedding.
     """
 
     @names_arguments

@@ -1,4 +1,4 @@
-"""A model's dense part, rows, optimizers and whatever else goes with them, saved as one thing."""
+"""Saves and loads a model's dense part, its rows, optimizers and what goes with them, as one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -32,22 +32,25 @@ def save_checkpoint(
 ) -> None:
     """Saves model, optimizer and the rows of all layers to the directory path.
 
-    optimizer: one, a list of them, or None. more: whatever else goes with them. Of an object with
-    state_dict and load_state_dict (a schedule, a GradScaler) the state is saved; load_checkpoint
-    returns the rest: numbers, strings, tensors, arrays, and lists, tuples and dicts of them.
+    optimizer: one, a list of them, or None. more: what else goes with them, by name. An object with
+    state_dict and load_state_dict (a schedule, a GradScaler) has its state saved. Other values may
+    be numbers, strings, bytes, tensors, arrays, None, and lists, tuples, sets and dicts of them;
+    load_checkpoint returns these.
 
     The directory appears whole. A checkpoint that is there stays until the new one is on disk, and
-    is replaced in one moment; with overwrite False it is a FileExistsError. Whatever else is there
-    is one, too. Rows are hard links (Storage.checkpoint). Gradients that wait for a step are not
-    saved. Do not train meanwhile: if rows have had a step when all is written, nothing is saved,
-    and that is a RuntimeError.
+    is then replaced at once; with overwrite=False it is a FileExistsError. Anything else at path
+    but an empty directory is a FileExistsError, too. Rows are hard links (Storage.checkpoint).
+    Gradients that wait for a step are not saved.
 
-    Raises TypeError for what cannot be saved, ValueError for a model that was made for serving,
-    damo.IoError and OSError.
+    Do not train meanwhile. If rows have had a step when everything is written, nothing is saved,
+    and a RuntimeError is raised.
+
+    Raises TypeError for what cannot be saved, ValueError for a model that was loaded for serving
+    and for a path within a storage's directory or another checkpoint, damo.IoError, and OSError.
     """
+    layers = layers_of(model)
     place = place_of(path)
     check_free(place, overwrite)
-    layers = layers_of(model)
     steps = steps_of(layers)
     encoder = Encoder()
     states = {
@@ -75,28 +78,45 @@ def save_checkpoint(
         new.publish(manifest)
 
 
+@overload
 def load_checkpoint(
     path: str | os.PathLike[str], model: nn.Module, optimizer: Any = None, **more: Any
-) -> dict[str, Any]:
-    """Loads what save_checkpoint saved, all of it or nothing; returns what was added by more.
+) -> dict[str, Any]: ...
 
-    optimizer: those that were saved, in their order, or None, which loads none of them. more:
-    objects that the states of that name are loaded into. Of any other value the name is looked up,
-    and the value is what is returned if the checkpoint does not have it.
 
-    Everything in a storage of the model is replaced, also the groups that the model does not use
+@overload
+def load_checkpoint(
+    path: nn.Module, model: Any, optimizer: str | os.PathLike[str], **more: Any
+) -> dict[str, Any]: ...
+
+
+def load_checkpoint(path: Any, model: Any, optimizer: Any = None, **more: Any) -> dict[str, Any]:
+    """Loads what save_checkpoint saved, all of it or nothing. Returns the values in more by name.
+
+    path, model and optimizer may also be given in save_checkpoint's order: model, optimizer, path.
+
+    optimizer: as many as were saved, in the same order, or None, which loads none of them. The
+    learning rates of rows are loaded with the optimizers, or if no optimizer was saved. more:
+    an object with load_state_dict gets the state that was saved by this name. Any other value is a
+    default, which is returned if the checkpoint has no value by this name. A saved state for which
+    no object is given is returned as it is.
+
+    Everything in a storage of the model is replaced, also groups that the model does not use
     (Storage.load_from_checkpoint). Embeddings, layers and prefetching that are open go on with the
-    rows that were loaded. While an iterator or a dump of a storage is under way, loading is a
-    damo.BusyError. The checkpoint stays as it is, and can be loaded any number of times. Do not
-    train meanwhile.
+    loaded rows. While an iterator or a dump of a storage is under way, loading is a damo.BusyError.
+    The checkpoint stays as it is, and can be loaded any number of times. Do not train meanwhile.
 
-    Everything is checked before anything changes. If something fails then, the model, optimizers,
-    objects and rows become what they were. If that fails, too, the error says which are in doubt.
+    Checksums, layers and storages are checked before anything changes. If something fails later,
+    the model, optimizers, objects and rows become what they were. If that fails, too, a
+    RuntimeError says which are in doubt.
 
-    Raises FileNotFoundError, damo.CorruptionError, damo.torch.StateError if layers are other ones,
-    what load_state_dict of model, optimizers and objects raises, damo.BusyError, and
-    damo.NotSupportedError for a storage that is open with read_only.
+    Raises FileNotFoundError where no checkpoint is or it has no state by a name,
+    damo.CorruptionError, damo.torch.StateError if the layers do not fit, ValueError for another
+    number of optimizers, what load_state_dict of model, optimizers and objects raises,
+    damo.BusyError, and damo.NotSupportedError for a storage that is open with read_only.
     """
+    if isinstance(path, nn.Module):
+        path, model, optimizer = optimizer, path, model
     layers = layers_of(model)
     with opened(place_of(path)) as (folder, manifest):
         storages = match(layers, manifest["storages"])
@@ -134,10 +154,12 @@ def load_checkpoint(
 
 
 def rows_in_checkpoint(path: str | os.PathLike[str]) -> list[str]:
-    """The directories with the rows of a checkpoint, one a storage, in the order of the layers.
+    """The directories with the rows of a checkpoint, one for each storage.
 
-    Each is a checkpoint of Storage. Look at it with damo.Storage(directory, read_only=True). To
-    train from it, copy it with Storage.checkpoint first: one that was trained is not loaded.
+    They are in the order of the model's layers, and each is a checkpoint of Storage. Read it with
+    damo.Storage(directory, read_only=True). To train on it, copy it with Storage.checkpoint first:
+    load_checkpoint refuses a checkpoint whose rows were trained. Raises FileNotFoundError where no
+    checkpoint is, and damo.CorruptionError.
     """
     with opened(place_of(path)) as (folder, manifest):
         return [str(_rows(folder, number)) for number in range(len(manifest["storages"]))]
@@ -183,7 +205,7 @@ def _check_more(saved: dict[str, Any], objects: dict[str, Any]) -> None:
 
 
 def _write(path: Path, tensors: list[torch.Tensor]) -> dict[str, int]:
-    """Bytes and checksum of the file, which is on disk."""
+    """Writes the file and syncs it. Returns its bytes and checksum."""
     with open(path, "x+b") as file:
         torch.save(tensors, file)
         file.flush()

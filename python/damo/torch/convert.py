@@ -1,4 +1,4 @@
-"""convert: damo's layers where a model has nn.Embedding and nn.EmbeddingBag."""
+"""convert: replaces nn.Embedding and nn.EmbeddingBag in a model by damo's layers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _UNSEEN = "torch does not see it there; nn.ModuleList and nn.ModuleDict make it 
 
 @dataclass
 class _Step:
-    """A layer that is converted: what is known before, and what was made."""
+    """A layer to convert, what to make of it, and what was made."""
 
     found: Found
     group: str
     optimizer: Optimizer
     initializer: Initializer
     has_rows: bool = False
-    """Whether its group was in the storage, with rows."""
+    """Whether its group was in the storage before, with rows."""
     layer: Layer | None = None
 
     @property
@@ -55,27 +55,32 @@ def convert(
     fresh: bool = False,
     exist_ok: bool = False,
 ) -> Conversion:
-    """Puts damo's layers where model has nn.Embedding and nn.EmbeddingBag, and says what it did.
+    """Replaces nn.Embedding and nn.EmbeddingBag in model by damo's layers, and says what it did.
 
-    The rows of a weight become the rows of ids 0 to n - 1; ids beyond n get rows, too, from now on.
+    The n rows of a weight become the rows of ids 0 to n - 1. Other ids get rows from now on, too.
     padding_idx, mode, include_last_offset, dtype, requires_grad and train or eval mode stay. Print
-    what is returned: it has a line for each layer, and why others were left as they were.
+    the result: it has a line for each layer, and the reason for each that was left as it was.
 
-    rule: which layers; None is all. A path in the model ("user", "tower.user"; that of a module is
+    rule: which layers; None is all. A path in the model ("user", "tower.user"; a module's path is
     all layers in it), a pattern ("*_emb"), several of them, the least number of ids, or a function
-    of path and layer. ValueError when a path or pattern fits nothing, and when a layer that its own
-    path names cannot be converted.
-    optimizer, initializer: one for all, or functions of path and layer. Without an initializer new
-    rows are drawn from what the weights look like: uniform, normal or constant.
-    prefix: begins the names of all groups, which are the paths: for several models in one storage.
-    fresh: groups that exist are emptied first. exist_ok: their rows are kept, and the weights are
-    not stored; so that a script that is run again goes on. Without either, a group that has rows is
-    a damo.AlreadyExistsError.
+    of path and layer. A path or pattern that fits nothing is a ValueError, and so is a layer given
+    by its whole path that cannot be converted.
+    optimizer, initializer: one for all, or a function of path and layer. Without an initializer the
+    rows of new ids are drawn from a distribution like that of the weights: uniform, normal or
+    constant.
+    prefix: put before the path of a layer, makes the name of its group; for several models in one
+    storage.
+    fresh: empties groups that exist first. exist_ok: keeps the rows of groups that have some, and
+    does not store those weights, so that a script that runs again goes on. Without either, a group
+    that has rows is a damo.AlreadyExistsError.
 
-    Layers in plain lists and dicts are not found, as torch does not find them; those that hang on a
-    module are reported. After an error the model is as it was, and so is the storage, but for
-    groups without rows that may be new in it, and with fresh for rows that were emptied.
+    Layers in plain lists and dicts are not converted, since torch does not find them. Those that a
+    module refers to are reported. After an error the model is as it was, and so is the storage,
+    except that new groups without rows may be left, and that fresh may have emptied groups.
     Optimizers hold weights, so make them afterwards. Convert before DistributedDataParallel.
+
+    Raises TypeError for arguments of other types, ValueError also if no layer can be converted, and
+    damo.NotSupportedError for a storage that is open with read_only.
     """
     check(model, storage, optimizer, initializer)
     if fresh and exist_ok:
@@ -111,7 +116,7 @@ def convert(
 def _plan(
     model: nn.Module, rule: Rule | None, optimizer: Any, initializer: Any, prefix: str
 ) -> tuple[list[_Step], tuple[Left, ...]]:
-    """What is to be done, and what is left. Raises ValueError when that is nothing."""
+    """The layers to convert, and those to leave. Raises ValueError if there are none to convert."""
     found, unseen = find(model)
     chosen, named = choose(rule, found)
     left = [Left(one.place, type(one.module).__name__, _UNSEEN) for one in unseen]
@@ -127,6 +132,8 @@ def _plan(
             steps.append(_step(one, optimizer, initializer, prefix))
     if not steps:
         why = "".join(f"\n  {one.name}: {one.reason}" for one in left)
+        if not why and (already := sum(isinstance(one, Layer) for one in model.modules())):
+            why = f"; it has {already} of damo's layers already"
         raise ValueError(
             "damo.torch: no nn.Embedding or nn.EmbeddingBag of the model can be converted"
             + (
@@ -151,7 +158,7 @@ def _step(found: Found, optimizer: Any, initializer: Any, prefix: str) -> _Step:
 
 
 def _look_at_groups(storage: Storage, steps: list[_Step], may_exist: bool) -> None:
-    """Raises what would fail later, before anything has changed."""
+    """Raises for groups that cannot be used, before anything has changed."""
     described = storage.describe()
     if described["read_only"]:
         raise NotSupportedError(f"damo.torch: {storage.path} is open read_only; rows need another")
@@ -170,7 +177,7 @@ def _look_at_groups(storage: Storage, steps: list[_Step], may_exist: bool) -> No
             raise AlreadyExistsError(
                 f"damo.torch: the storage has a group {step.group!r} with dim {there['dim']} and "
                 f"{there['optimizer']['name']}, and {step.found.name} needs dim {dim} and {kind}; "
-                "give a prefix"
+                "a group keeps both, also when fresh empties it: give a prefix, or another storage"
             )
         records = storage._iterate(there["group"])
         step.has_rows = next(records, None) is not None
@@ -183,7 +190,7 @@ def _look_at_groups(storage: Storage, steps: list[_Step], may_exist: bool) -> No
 
 
 def _layer(storage: Storage, step: _Step) -> Layer:
-    """damo's layer as torch's was, on its group."""
+    """damo's layer, with the options and attributes of torch's, on its group."""
     module = step.found.module
     options: dict[str, Any] = {
         "optimizer": step.optimizer,
@@ -204,11 +211,11 @@ def _layer(storage: Storage, step: _Step) -> Layer:
 
 
 def _undo(steps: list[_Step], exist_ok: bool) -> None:
-    """Takes the rows back that were stored."""
+    """Deletes the rows that were stored, and closes the embeddings."""
     for step in steps:
         if step.layer is None:
             continue
-        # What cannot be undone must not hide the error that is being raised.
+        # An error here must not hide the one that is being raised.
         with contextlib.suppress(Error):
             if not (exist_ok and step.has_rows):
                 step.layer.rows.delete(step.keys.numpy())
@@ -216,13 +223,13 @@ def _undo(steps: list[_Step], exist_ok: bool) -> None:
 
 
 def _slot(model: nn.Module, place: str) -> tuple[dict[str, Any], str]:
-    """Where a module hangs: the children of its parent, and its name there."""
+    """The children of a module's parent, and the module's name among them."""
     parent, _, name = place.rpartition(".")
     return model.get_submodule(parent)._modules, name
 
 
 def _described(step: _Step, group: dict[str, Any], kept_rows: bool) -> Converted:
-    """What is told of a step. group: what the storage tells of its group."""
+    """The report of a step. group: the entry of its group in Storage.describe."""
     found, module = step.found, step.found.module
     notes = list(found.notes)
     if module.weight.dtype == torch.float64:

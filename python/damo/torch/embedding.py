@@ -1,4 +1,4 @@
-"""Embedding, as torch.nn's, without a number of embeddings; and what it has in common with EmbeddingBag."""
+"""Embedding, as torch.nn's, for any ids; and Layer, its base class and EmbeddingBag's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def _open(
 ) -> Rows:
     if isinstance(storage_or_embedding, Storage):
         if name_or_group is None or dim is None or optimizer is None:
-            raise TypeError("damo.torch: with a storage, name_or_group, dim and optimizer are needed, too")
+            raise TypeError(
+                "damo.torch: with a storage, name_or_group, dim and optimizer are needed, too"
+            )
         return storage_or_embedding.embedding(
             name_or_group,
             dim=dim,
@@ -45,26 +47,31 @@ def _open(
         )
     if not isinstance(storage_or_embedding, Rows):
         raise TypeError(
-            f"damo.torch: a damo.Storage or damo.Embedding is needed, not {type(storage_or_embedding).__name__}"
+            "damo.torch: a damo.Storage or damo.Embedding is needed, not "
+            f"{type(storage_or_embedding).__name__}"
         )
     if any(value is not None for value in (name_or_group, dim, optimizer, initializer, filter)):
-        raise TypeError("damo.torch: a damo.Embedding has its group, dim, optimizer, initializer and filter already")
+        raise TypeError(
+            "damo.torch: a damo.Embedding has its group, dim, optimizer, initializer and filter "
+            "already"
+        )
     rows = storage_or_embedding
     if rows.duplicates == "sequential":
         raise ValueError(
-            "damo.torch: this damo.Embedding steps once for every occurrence of a key (duplicates='sequential'), and "
-            "torch sums their gradients; open it with duplicates='sum' (or 'mean')"
+            "damo.torch: this damo.Embedding steps once for every occurrence of a key "
+            "(duplicates='sequential'), and torch sums their gradients; open it with "
+            "duplicates='sum' (or 'mean')"
         )
     if padding_idx is not None and rows.padding_key != key(padding_idx, "padding_idx"):
         raise ValueError(
-            f"damo.torch: padding_idx is {padding_idx}, and the damo.Embedding was opened with padding_key "
-            f"{rows.padding_key}; give padding_key={padding_idx} to storage.embedding"
+            f"damo.torch: padding_idx is {padding_idx}, and the damo.Embedding was opened with "
+            f"padding_key {rows.padding_key}; give padding_key={padding_idx} to storage.embedding"
         )
     return rows
 
 
 def _checked(dtype: torch.dtype) -> torch.dtype:
-    """dtype, once it is known to be one that rows are handed out in. Raises TypeError."""
+    """dtype, if a layer can return rows in it. Raises TypeError if not."""
     if dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         raise TypeError(
             f"damo.torch: rows cannot be {dtype}; they are float32, float64, float16 or bfloat16"
@@ -73,7 +80,7 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
 
 
 class Layer(TorchNames, RowsState):
-    """What both layers have: where rows come from."""
+    """The base class of both layers: it reads rows."""
 
     @names_arguments
     def __init__(
@@ -92,7 +99,9 @@ class Layer(TorchNames, RowsState):
     ) -> None:
         super().__init__()
         dtype = _checked(torch.get_default_dtype() if dtype is None else dtype)
-        rows = _open(storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter)
+        rows = _open(
+            storage_or_embedding, name_or_group, dim, optimizer, initializer, padding_idx, filter
+        )
         reader = StorageReader(rows)
         self.reader: StorageReader | TableReader = reader
         # It stands for the rows: requires_grad_ freezes them, its gradient has the norms of
@@ -127,11 +136,11 @@ class Layer(TorchNames, RowsState):
         return f"{self.reader!r}{padding}"
 
     def _dtype(self) -> torch.dtype:
-        """The dtype of the rows that forward returns. Raises TypeError for one that is not supported."""
+        """The dtype of the rows that forward returns. Raises TypeError if it is not supported."""
         return _checked(self.anchor.dtype)
 
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """The rows of ids, as flat_ids gives them, on the device. They are float32 in the storage."""
+        """The rows of ids, as flat_ids gives them, in the layer's dtype on device."""
         dtype = self._dtype()
         may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
         if may_train and isinstance(self.reader, StorageReader):
@@ -142,21 +151,28 @@ class Layer(TorchNames, RowsState):
 
 
 class Embedding(FromPretrained, Layer):
-    """As torch.nn.Embedding with rows in a storage: ids are any int64 numbers, and rows are made when first seen.
+    """As torch.nn.Embedding, with rows in a storage: ids are any int64 numbers.
 
-    Made of a storage, a group's name or number, dim and an optimizer (initializer, padding_idx, filter as in
-    Storage.embedding), or of a damo.Embedding with duplicates "sum" or "mean". Rows are stepped by damo.torch.Optimizer or
-    SparseOptimizer, or else in backward. The only parameter, anchor, stands for them; requires_grad_(False) freezes them. In
-    eval mode ids without a row read as zeros, and nothing is created. padding_idx is an id itself, -1 too.
-
-    dtype is that of the rows that are returned: float32, float64, float16 or bfloat16. None is torch's default of now. double()
-    and the like change it. The storage keeps float32.
+    Ids get rows when they are first seen in train mode. In eval mode ids without a row read as
+    zeros, and nothing is created. Rows are stepped by damo.torch.Optimizer or SparseOptimizer, or
+    else in backward. The only parameter, anchor, stands for them; requires_grad_(False) freezes
+    them.
 
     Rows outlive the layer. A layer on a group that has rows, in a second run for instance, starts
-    with them, trained as they are. fresh=True empties the group when the layer is made, and
-    reset_parameters() does so later, whoever else uses the group.
+    with them as they are.
 
-    num_embeddings is shown as the attribute, for code that reads it, and limits nothing.
+    storage_or_embedding: a Storage, with name_or_group, dim and optimizer (and initializer,
+    padding_idx and filter, as in Storage.embedding); or a damo.Embedding with duplicates "sum" or
+    "mean", which has all of these.
+    padding_idx: an id, of any value, that reads as zeros and whose gradients are dropped.
+    dtype: of the rows that are returned: float32, float64, float16 or bfloat16; None is torch's
+    default when the layer is made. double() and the like change it. The storage keeps float32.
+    fresh: True empties the group when the layer is made, for all its users. reset_parameters() does
+    so later.
+    num_embeddings: the value of the attribute, for code that reads it. It limits nothing.
+
+    Raises TypeError for arguments of other types, ValueError for a damo.Embedding with duplicates
+    "sequential" or another padding_key, and what Storage.embedding raises.
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One torch optimizer over both kinds of parameters: those of the dense part, and rows."""
+"""One torch optimizer for dense parameters and rows."""
 
 from __future__ import annotations
 
@@ -12,36 +12,47 @@ from torch import nn
 from ._row_groups import RowGroup, layers_of, release, row_groups, step_rows
 from .embedding import Layer
 
-_WHOSE = "rows have the weight_decay of their own optimizer, for instance damo.Adam(weight_decay=...)"
+_WHOSE = (
+    "rows have the weight_decay of their own optimizer, for instance damo.Adam(weight_decay=...)"
+)
+_MAXIMIZE = "damo.torch: maximize=True is not for rows, which go down; negate the loss"
 
 
 def dense_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """model.parameters() without what stands for rows: for an optimizer with weight_decay, or an L2 term."""
+    """model.parameters() without the anchors: for an optimizer with weight_decay, or an L2 term."""
     anchors = {id(module.anchor) for module in model.modules() if isinstance(module, Layer)}
     return (parameter for parameter in model.parameters() if id(parameter) not in anchors)
 
 
 class Optimizer(torch.optim.Optimizer):
-    """A torch optimizer for the dense part and the rows of the layers in a model (or an iterable of layers), as one.
+    """One torch optimizer for the dense part of a model and the rows of its layers.
 
-    dense may have been made of model.parameters(): what stands for rows is taken out of it. Rows are stepped by the damo
-    optimizer that their layer was made with, once a step, by the sum of the gradients since zero_grad. As with any optimizer of
-    torch, step leaves gradients as they are, and zero_grad of this or of the model drops them.
+    dense: a torch optimizer of the dense part. If it was made of model.parameters(), the anchors
+    are taken out of it. model: a model, or an iterable of layers. Rows are stepped by the damo
+    optimizer of their layer, once a step, with the sum of the gradients since zero_grad. As with
+    any torch optimizer, step leaves gradients as they are, and zero_grad, of this or of the model,
+    drops them.
 
-    param_groups has dense's groups, themselves, and then one for each damo.Embedding, whose "lr" is its optimizer's rate:
-    schedules drive all of them. weight_decay in dense's groups is for their parameters. For rows it is a ValueError: they
-    have the weight_decay of their own optimizer. Clipping and GradScaler (torch 2.3 or newer) see all gradients, since those of the
-    layers' anchors have the norms of the rows'. state_dict has the form of torch's.
+    param_groups has dense's groups (the same dicts), and then one for each group of rows. Its "lr"
+    is the learning rate of the rows, so schedules drive all of them. weight_decay in dense's groups
+    is for their parameters; for rows it is a ValueError, since they have that of their own
+    optimizer. Clipping and GradScaler (torch 2.3 or newer) see all gradients, since the anchors'
+    gradients have the norms of the rows'. state_dict has the form of torch's.
+
+    Raises TypeError unless dense is a torch optimizer, ValueError for a model without layers, for
+    layers that were loaded for serving, for maximize=True, and for a group of dense that has both
+    weight_decay and anchors.
     """
 
     def __init__(self, dense: torch.optim.Optimizer, model: nn.Module | Iterable[Layer]) -> None:
         if not isinstance(dense, torch.optim.Optimizer) or isinstance(dense, Optimizer):
             raise TypeError(
-                f"damo.torch: dense must be a torch.optim.Optimizer of the dense part, not {type(dense).__name__}"
+                "damo.torch: dense must be a torch.optim.Optimizer of the dense part, not "
+                f"{type(dense).__name__}"
             )
         layers = layers_of(model, "Optimizer")
         if any(group.get("maximize") for group in dense.param_groups):
-            raise ValueError("damo.torch: maximize=True is not for rows, which go down; negate the loss")
+            raise ValueError(_MAXIMIZE)
         _take_out(dense, layers)
         self.dense = dense
         self._rows = row_groups(layers)
@@ -56,20 +67,23 @@ class Optimizer(torch.optim.Optimizer):
         ]
         self._row_groups: list[dict[str, Any]] = []
         self._is_made = False
-        # OneCycleLR drives these in every group; those of rows are their optimizer's own.
-        driven = {name: value for name, value in dense.defaults.items() if name in ("betas", "momentum")}
+        # OneCycleLR sets these in every group. Rows do not read them: their optimizer has its own.
+        driven = {
+            name: value for name, value in dense.defaults.items() if name in ("betas", "momentum")
+        }
         super().__init__(groups, driven)
         self._is_made = True
         self.defaults = dict(dense.defaults)
-        # Also when nobody refers to this any more: its layers would collect for ever, and not train.
-        self._release = weakref.finalize(self, release, [one for group in self._rows for one in group.all])
+        # When this is garbage, too: otherwise its layers would collect for ever, and not train.
+        gradients = [one for group in self._rows for one in group.all]
+        self._release = weakref.finalize(self, release, gradients)
         self._release.atexit = False
         for group in self._rows:
             group.collect()
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """dense's, themselves, and those of rows."""
+        """dense's groups (the same dicts), and then those of rows."""
         return [*self.dense.param_groups, *self._row_groups] if self._is_made else self._row_groups
 
     @param_groups.setter
@@ -79,7 +93,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def state(self) -> Any:
-        """dense's. That of rows is in their storage."""
+        """dense's state. The state of rows is in their storage."""
         return self.dense.state
 
     @state.setter
@@ -87,9 +101,12 @@ class Optimizer(torch.optim.Optimizer):
         pass
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of both, or of neither when gradients of rows are refused: ValueError for one that is not finite.
+        """One step of dense parameters and rows. Returns what dense.step returns.
 
-        With a closure dense calls it, LBFGS many times, and rows are stepped by the gradients of its last call.
+        Raises ValueError, naming the key, for gradients of rows that are not finite, and
+        RuntimeError for an anchor's gradient that was changed as rows' cannot be; neither part has
+        changed then. A closure is called by dense, several times by LBFGS: rows are stepped with
+        the gradients of its last call, and dense has moved already if a later call is refused.
         """
         self._check_groups()
         if closure is None:
@@ -111,11 +128,13 @@ class Optimizer(torch.optim.Optimizer):
         _step_supports_amp_scaling = True
         _step = step
 
-        def step(self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None) -> Any:  # type: ignore[misc]
+        def step(  # type: ignore[misc]
+            self, closure: Callable[[], Any] | None = None, *, grad_scaler: Any = None
+        ) -> Any:
             if grad_scaler is not None:
                 raise RuntimeError(
-                    "damo.torch: before torch 2.3 a GradScaler cannot step a damo.torch.Optimizer; step the dense optimizer "
-                    "and a damo.torch.SparseOptimizer(model) with it"
+                    "damo.torch: before torch 2.3 a GradScaler cannot step a damo.torch.Optimizer; "
+                    "step the dense optimizer and a damo.torch.SparseOptimizer(model) with it"
                 )
             return self._step(closure)
 
@@ -123,11 +142,12 @@ class Optimizer(torch.optim.Optimizer):
         for group, rows in zip(self._row_groups, self._rows):
             if group["weight_decay"]:
                 raise ValueError(
-                    f"damo.torch: the param_group of {rows.rows!r} has weight_decay {group['weight_decay']}; {_WHOSE}"
+                    f"damo.torch: the param_group of {rows.rows!r} has weight_decay "
+                    f"{group['weight_decay']}; {_WHOSE}"
                 )
         for group in self.param_groups:
             if group.get("maximize"):
-                raise ValueError("damo.torch: maximize=True is not for rows, which go down; negate the loss")
+                raise ValueError(_MAXIMIZE)
 
     def _check(self) -> None:
         for rows in self._rows:
@@ -137,20 +157,23 @@ class Optimizer(torch.optim.Optimizer):
         step_rows(self._rows, [group["lr"] for group in self._row_groups], keeps=True)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drops the gradients of rows, and those of the dense part, or zeroes them without set_to_none."""
+        """Drops all gradients. set_to_none=False zeroes those of the dense part instead."""
         self.dense.zero_grad(set_to_none=set_to_none)
         for group in self._rows:
             group.drop()
 
     def add_param_group(self, param_group: Any) -> None:
-        """Adds a group to dense. What a layer's rows are, is its storage's."""
+        """Adds a group to dense. Groups of rows are those of the layers it was made of."""
         if not self._is_made:
             super().add_param_group(param_group)
             return
         self.dense.add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's: dense's state, and param_groups in their order. Rows have theirs in the storage's checkpoints."""
+        """In torch's form: dense's state, and all param_groups in their order.
+
+        The state of rows is in their storage and its checkpoints.
+        """
         state = self.dense.state_dict()
         first = sum(len(group["params"]) for group in self.dense.param_groups)
         for group in self._row_groups:
@@ -161,41 +184,54 @@ class Optimizer(torch.optim.Optimizer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes what state_dict gave. Raises ValueError, before anything changes, when it is of other groups."""
+        """Loads what state_dict returned.
+
+        Raises ValueError, before anything changes, if it is of other groups of rows.
+        """
         groups = state_dict["param_groups"]
         rows = groups[len(self.dense.param_groups) :]
         names = [group.get("rows") for group in rows]
         expected = [group["rows"] for group in self._row_groups]
         if names != expected:
             raise ValueError(
-                f"damo.torch: the state_dict has {len(groups)} param_groups, the last of them of the rows {names}; this optimizer "
-                f"has {len(self.param_groups)}, the last of them of the rows {expected}"
+                f"damo.torch: the state_dict has {len(groups)} param_groups, the last of them of "
+                f"the rows {names}; this optimizer has {len(self.param_groups)}, the last of them "
+                f"of the rows {expected}"
             )
-        self.dense.load_state_dict({**state_dict, "param_groups": groups[: len(self.dense.param_groups)]})
+        dense_groups = groups[: len(self.dense.param_groups)]
+        self.dense.load_state_dict({**state_dict, "param_groups": dense_groups})
         for group, saved in zip(self._row_groups, rows):
-            group.update({key: copy.deepcopy(value) for key, value in saved.items() if key != "params"})
+            group.update(
+                {key: copy.deepcopy(value) for key, value in saved.items() if key != "params"}
+            )
 
     def __reduce__(self) -> str:
         raise TypeError("damo.torch: an Optimizer cannot be pickled or copied; its state_dict can")
 
     def close(self) -> None:
-        """What is pending is dropped, and the layers apply their gradients in backward again, unless another one collects them."""
+        """Ends the collecting of gradients; waiting ones are dropped.
+
+        The layers then apply theirs in backward, unless another optimizer collects them.
+        """
         self._release()
 
 
 def _take_out(dense: torch.optim.Optimizer, layers: list[Layer]) -> None:
-    """Takes what stands for rows out of dense's groups."""
+    """Takes the anchors out of dense's groups. Raises ValueError if one has weight_decay."""
     anchors = {id(layer.anchor) for layer in layers}
     held = [
-        group for group in dense.param_groups if any(id(parameter) in anchors for parameter in group["params"])
+        group
+        for group in dense.param_groups
+        if any(id(parameter) in anchors for parameter in group["params"])
     ]
     for group in held:
         if group.get("weight_decay"):
             raise ValueError(
-                f"damo.torch: dense has layers of damo.torch in a group with weight_decay {group['weight_decay']}; {_WHOSE}. "
-                "Make dense of damo.torch.dense_parameters(model)"
+                "damo.torch: dense has layers of damo.torch in a group with weight_decay "
+                f"{group['weight_decay']}; {_WHOSE}. Make dense of "
+                "damo.torch.dense_parameters(model)"
             )
     for group in held:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in anchors]
+        group["params"] = [one for one in group["params"] if id(one) not in anchors]
     for layer in layers:
         dense.state.pop(layer.anchor, None)

@@ -1,4 +1,4 @@
-"""Rows in Lightning's checkpoints: one callback, beside ModelCheckpoint and EarlyStopping.
+"""Rows in Lightning's checkpoints: a callback, beside ModelCheckpoint and EarlyStopping.
 
     trainer = Trainer(callbacks=[damo.torch.lightning.Rows(), ModelCheckpoint(monitor="loss")])
 
@@ -24,7 +24,7 @@ _KEY = "damo_rows"
 
 
 def _imported() -> Any:
-    """The one that the program uses already, or else the one that is installed."""
+    """The package that the program has imported, or else the one that is installed."""
     names = ["lightning.pytorch", "pytorch_lightning"]
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
@@ -42,10 +42,10 @@ _Torch: Any = import_module(f"{_lightning.__name__}.plugins.io").TorchCheckpoint
 class Rows(_lightning.Callback):  # type: ignore[misc, name-defined]
     """Saves the rows of a model with each checkpoint of Lightning, and loads them with it.
 
-    Beside `NAME.ckpt` it makes the folder `NAME.ckpt.rows`, of hard links, and removes it with the
-    checkpoint. So best, last and top-k of ModelCheckpoint, `ckpt_path` of fit, validate, test and
-    predict, and lr_find have dense part and rows of one moment. Loading replaces what the storages
-    hold now. Checkpoints must be in a local directory.
+    The rows are in the folder `NAME.ckpt.rows` beside `NAME.ckpt`, as hard links, and are removed
+    with it. So best, last and top-k of ModelCheckpoint, `ckpt_path` of fit, validate, test and
+    predict, and lr_find have dense part and rows of one moment. Loading replaces all rows of the
+    model's storages. Checkpoints must be in a local directory: a path with `://` is a ValueError.
     """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -58,11 +58,11 @@ class Rows(_lightning.Callback):  # type: ignore[misc, name-defined]
 
 
 def load_rows(path: str | os.PathLike[str], model: nn.Module) -> None:
-    """Loads the rows that belong to a checkpoint file of Lightning, and not its dense part.
+    """Loads the rows of a checkpoint file of Lightning, and not its dense part.
 
-    For a checkpoint that is loaded without a Trainer: load the rows, and then the state_dict.
-    Raises FileNotFoundError if it was saved without the callback Rows, and what
-    damo.torch.load_checkpoint raises.
+    For use without a Trainer: load the rows first, and then the state_dict. Raises
+    FileNotFoundError if the file was saved without the callback Rows, damo.torch.StateError if the
+    layers do not fit, and damo.BusyError and other damo.Errors as damo.torch.load_checkpoint does.
     """
     place = Path(os.path.realpath(path))
     checkpoint = _Torch().load_checkpoint(place, map_location="cpu")
@@ -90,12 +90,12 @@ def _load(path: Any, saved: dict[str, Any], model: nn.Module) -> None:
 
 
 class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
-    """Another CheckpointIO, and the rows."""
+    """A CheckpointIO that saves and loads the rows beside what another one does."""
 
     def __init__(self, inner: Any, model: nn.Module) -> None:
         self.inner, self.model = inner, model
         self._last: dict[str, str] = {}
-        """The folder that was made last for each path."""
+        """For each path, the name of the folder that was made last."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, *arguments: Any, **options: Any
@@ -103,7 +103,7 @@ class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
         layers = layers_of(self.model)
         storages = storages_of(layers)
         folder = _folder(path)
-        # The checkpoint that is there names its rows until the new one has replaced it.
+        # A folder of its own: the old checkpoint names the old one until it is replaced.
         token = folder / secrets.token_hex(8)
         token.mkdir(parents=True)
         for number, storage in enumerate(storages):
@@ -111,7 +111,7 @@ class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
         saved = [describe(layers, storage) for storage in storages]
         told = {**checkpoint, _KEY: {"folder": token.name, "storages": saved}}
         self.inner.save_checkpoint(told, path, *arguments, **options)
-        # Another one may write in a thread: then the checkpoint before stays whole until it has.
+        # Another CheckpointIO may write in a thread: the rows of the checkpoint before stay, too.
         kept = {token.name, self._last.get(str(path)) if type(self.inner) is not _Torch else None}
         for older in folder.iterdir():
             if older.name not in kept:

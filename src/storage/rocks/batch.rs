@@ -1,4 +1,4 @@
-//! Batches: documents that are written together, at once, and with them that all rows of a group go.
+//! Batches: documents, and DeleteRanges of whole groups, that are written atomically.
 
 use rust_rocksdb::{WriteBatch, WriteOptions};
 
@@ -6,11 +6,11 @@ use super::Rocks;
 use crate::error::Result;
 use crate::storage::key::{self, KEY_LEN};
 
-/// Documents that are written together.
+/// Documents and deletions that are written atomically.
 #[derive(Default)]
 pub(in crate::storage) struct Batch {
     meta: Vec<(String, Vec<u8>)>,
-    /// Groups all of whose rows go.
+    /// Groups whose rows are all deleted.
     without_rows: Vec<u16>,
 }
 
@@ -19,7 +19,7 @@ impl Batch {
         self.meta.push((key, value));
     }
 
-    /// Deletes all rows of a group that are stored by then.
+    /// Deletes all rows of a group that are stored when the batch is written.
     pub(in crate::storage) fn delete_rows(&mut self, group: u16) {
         self.without_rows.push(group);
     }
@@ -49,7 +49,7 @@ impl Rocks {
         for (key, value) in batch.meta {
             documents.put_cf(family, key, value);
         }
-        // After the documents, which are looked for in damaged logs.
+        // After the documents, which salvage reads from damaged logs.
         for group in batch.without_rows {
             let (start, end) = group_range(group);
             documents.delete_range(start, end);
@@ -59,19 +59,19 @@ impl Rocks {
         self.written(self.db.write_opt(&documents, &options))
     }
 
-    /// Removes the files that have rows of this group and no others, all of them deleted. Files
-    /// that stay give their space back when they are merged.
+    /// Removes the files that have rows of this group only. To be called after its rows were
+    /// deleted. Other files give their space back when they are merged.
     pub(in crate::storage) fn drop_files_of(&self, group: u16) {
-        // A snapshot opens files whenever it gets to them, and would miss these.
+        // Iterators of a snapshot open files late, and would not find these.
         if self.number("rocksdb.num-snapshots").is_ok_and(|snapshots| snapshots == 0) {
             let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
-            // Where it fails, merging does it later.
+            // After an error a merge frees the space later.
             let _ = self.db.delete_file_in_range(first, last);
         }
     }
 }
 
-/// The keys of a group: from the first on, up to but without the second, which is no row's.
+/// The keys of a group as a half-open range. Its end is not the key of any row of the group.
 fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
     let end = match group.checked_add(1) {
         Some(next) => key::encode(next, i64::MIN).to_vec(),

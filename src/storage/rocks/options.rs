@@ -87,8 +87,8 @@ pub(super) fn database(options: &StorageOptions, opening: Opening, logs: Logs) -
     database.create_if_missing(opening == Opening::New);
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
-    // The log holds documents, and that all rows of a group are deleted. A torn last record is what a killed process leaves; damage anywhere else is an
-    // error, not a shorter history.
+    // The log holds documents and DeleteRanges of whole groups. A torn last record is what a killed
+    // process leaves; damage anywhere else is an error, not a shorter history.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // A log that is missing or cut short before the last one would otherwise leave a hole in the history.
     database.set_track_and_verify_wals(logs == Logs::Tracked);
@@ -152,7 +152,7 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &StorageOptions) 
     // Files come whole; RocksDB's own brakes are for memtables. The writer looks after the number of files itself.
     rows.set_level_zero_slowdown_writes_trigger(1 << 20);
     rows.set_level_zero_stop_writes_trigger(1 << 20);
-    // Nothing is written to this memtable but that all rows of a group are deleted.
+    // Only DeleteRanges of whole groups are written to this memtable.
     rows.set_write_buffer_size(1 << 20);
     // Nobody gains from merging in a likeness that is thrown away.
     rows.set_disable_auto_compactions(options.read_only);

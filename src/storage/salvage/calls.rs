@@ -24,7 +24,7 @@ struct Calls<'a> {
     lost: &'a Lost,
     /// Keys in what is lost whose rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
-    /// Groups all of whose rows are known again, by a clear.
+    /// Groups that a clear has emptied: the state of all their rows is known again.
     cleared: HashSet<u16>,
     /// How many floats a key has, by the file's configurations.
     described: HashMap<u32, GroupConfig>,

@@ -180,7 +180,7 @@ fn save(
         let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
         let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
-        // Later calls must not look as if they came before a clear.
+        // The next call of OUT must have a larger number than the latest clear.
         let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
         core.last_number.store(last, Ordering::Release);
         storage.flush()?;
@@ -214,7 +214,7 @@ fn write_groups(
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
         for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number), cleared_key(*number)] {
-            // From the other storage names are taken, and no numbers.
+            // Of the other storage only names are taken, not steps or numbers of clears.
             let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());

@@ -5,8 +5,8 @@
 //! which version is newer. If not, every file counts, also one that was merged and not deleted yet.
 //! Then the call numbers in the headers of rows and tombstones say which version is newer.
 //!
-//! The call numbers also say which rows were there before their group was cleared. The range that
-//! RocksDB has deleted is not looked for in its files.
+//! The call numbers also tell which rows are older than the latest clear of their group. RocksDB's
+//! DeleteRanges are not read.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -32,11 +32,11 @@ pub(super) struct Rows<'a> {
     pub(super) salvaged: &'a mut Salvaged,
 }
 
-/// What the rows of a group are like.
+/// What every row of a group fits.
 struct Shape {
-    /// Their floats.
+    /// Floats of a row.
     len: usize,
-    /// No row of the group has a smaller call number.
+    /// The number of the group's latest clear: rows with a smaller number are gone.
     cleared: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Clear: all rows of the group, in one moment.
+//! Clear: removes all rows of the group at once.
 
 use super::{Source, Table};
 use crate::error::Result;
@@ -6,8 +6,9 @@ use crate::journal::{Head, Kind};
 use crate::storage::Core;
 
 impl Table {
-    /// Takes all rows from the group, and sets its global step to 0. Takes as long for many rows as
-    /// for few, but waits for a round of the writer, or a cut, that is under way.
+    /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
+    /// as for few, and gives back the memory that they took. Waits for a write-back round or a cut
+    /// that is under way.
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
@@ -16,12 +17,14 @@ impl Table {
     }
 
     pub(in crate::storage) fn clear_from(&self, core: &Core, source: Source) -> Result<()> {
+        // What takes long is waited for here, where no call on the group has to wait, too.
+        drop(core.rounds.lock());
         let guard = self.group.begin_write()?;
         core.writer.wait_for_journal(core)?;
-        // Nobody brings a row in meanwhile that was read before.
+        // So that no load that has read an old row installs it afterwards.
         let _load = self.group.begin_load();
-        // No round and no cut is under way: a round would write earlier rows after the range is
-        // deleted, and a cut would have to keep all rows as they were.
+        // So that no round and no cut is under way: a round would write old rows after the
+        // DeleteRange, and a cut would have to keep a copy of every row.
         let _rounds = core.rounds.lock();
         let number = match source {
             Source::Replay { number, .. } => number,
@@ -31,11 +34,12 @@ impl Table {
         self.cache.clear(true);
         guard.set_step(0);
         drop(clearing);
+        core.writer.memory_fell(core);
         core.writer.rows_changed();
         Ok(())
     }
 
-    /// Appends the call to the journal, if there is one; its number.
+    /// Appends the call to the journal, if there is one. Returns the call's number.
     fn record_clear(&self, core: &Core) -> Result<u64> {
         let Some(journal) = core.journal() else { return core.next_number() };
         let (group, config, time) = (self.group.id(), self.config, core.now_ms());

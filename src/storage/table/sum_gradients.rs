@@ -1,4 +1,4 @@
-//! Sum gradients: what apply_gradients would step with, for a caller that looks at it first.
+//! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them first.
 
 use super::Table;
 use super::part::{Duplicates, Merge, Part};
@@ -6,10 +6,10 @@ use crate::error::Result;
 use crate::memory::room_for;
 use crate::storage::Core;
 
-/// What the sums of a batch are, beside themselves.
+/// What is known of the sums of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summed {
-    /// Keys that were written.
+    /// How many keys were written.
     pub keys: usize,
     /// The 2-norm of all sums together, added up in double precision.
     pub norm: f64,
@@ -17,7 +17,7 @@ pub struct Summed {
     pub largest: f64,
 }
 
-/// One part on its way into the caller's buffers.
+/// One part and the pieces of the caller's buffers that it is copied into.
 struct Copying<'a> {
     part: &'a Part,
     keys: &'a mut [i64],
@@ -27,8 +27,9 @@ struct Copying<'a> {
 }
 
 impl Table {
-    /// Writes each key but `padding` once into `summed_keys`, and the sum or mean of its `gradients`
-    /// into `sums`, `dim` floats a key. Both have room for the whole batch. Looks at no row.
+    /// Writes each key except `padding` once into `summed_keys`, and the sum or mean of its
+    /// `gradients`, `dim` floats, at the same place in `sums`. Both must have room for the whole
+    /// batch. Looks at no row.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`. Nothing is written
@@ -51,7 +52,7 @@ impl Table {
         summed
     }
 
-    /// Copies the parts one after the other.
+    /// Copies the parts, one behind the other, into the buffers.
     fn copy_sums(
         &self,
         core: &Core,
@@ -74,15 +75,15 @@ impl Table {
             (copy.squares, copy.largest) = measure(&copy.part.floats);
             Ok(())
         })?;
-        // In the order of the parts, so that the norm does not depend on which thread was first.
+        // Added in the order of the parts, so that the norm does not depend on the threads.
         let squares: f64 = copies.iter().map(|copy| copy.squares).sum();
         let largest = copies.iter().fold(0.0, |largest, copy| copy.largest.max(largest));
         Ok(Summed { keys: count, norm: squares.sqrt(), largest: largest.into() })
     }
 }
 
-/// The sum of the squares of finite floats, and the largest absolute value. Eight of each at a
-/// time, which become vectors.
+/// The sum of the squares of finite floats, and the largest absolute value. Eight lanes, so that
+/// the compiler makes vectors of them.
 fn measure(floats: &[f32]) -> (f64, f32) {
     const LANES: usize = 8;
     let (mut squares, mut largest) = ([0.0; LANES], [0.0; LANES]);
@@ -101,7 +102,7 @@ fn measure(floats: &[f32]) -> (f64, f32) {
 fn add(float: f32, square: &mut f64, largest: &mut f32) {
     let double = f64::from(float);
     *square += double * double;
-    // Not f32::max, whose care for NaN costs instructions.
+    // f32::max would spend instructions on NaN.
     *largest = if float.abs() > *largest { float.abs() } else { *largest };
 }
 

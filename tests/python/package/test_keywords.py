@@ -1,4 +1,4 @@
-"""P25: keyword arguments that are called otherwise elsewhere; errors name what is meant."""
+"""Keyword arguments by the names of other libraries: the error gives the name here."""
 
 import unittest
 

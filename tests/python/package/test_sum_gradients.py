@@ -1,4 +1,4 @@
-"""Gradients by key: values, shapes, clipping, and what is refused."""
+"""Embedding.sum_gradients: values, shapes, clipping, and what is refused."""
 
 import threading
 
@@ -15,19 +15,30 @@ def as_dict(summed):
 class Sums(Case):
     def test_each_key_once(self):
         users = self.users(dim=2, padding_key=0)
-        summed = users.sum_gradients([7, -7, 0, 7], np.array([[1, 0], [0, 4], [9, 9], [2, 0]], np.float32))
+        summed = users.sum_gradients(
+            [7, -7, 0, 7], np.array([[1, 0], [0, 4], [9, 9], [2, 0]], np.float32)
+        )
         self.assertIsInstance(summed, damo.GradientSums)
         self.assertEqual(as_dict(summed), {7: [3, 0], -7: [0, 4]})
         self.assertEqual((summed.norm, summed.largest), (5.0, 4.0))
-        self.assertEqual((summed.keys.dtype, summed.sums.dtype), (np.dtype(np.int64), np.dtype(np.float32)))
+        self.assertEqual(
+            (summed.keys.dtype, summed.sums.dtype), (np.dtype(np.int64), np.dtype(np.float32))
+        )
         self.assertEqual((len(users), users.step), (0, 0))
 
     def test_duplicates(self):
         storage = self.storage()
-        for group, (duplicates, expected) in enumerate([("sequential", 4.0), ("sum", 4.0), ("mean", 2.0), (None, 4.0)]):
+        for group, (duplicates, expected) in enumerate(
+            [("sequential", 4.0), ("sum", 4.0), ("mean", 2.0), (None, 4.0)]
+        ):
             users = storage.embedding(group, dim=1, optimizer=damo.SGD(), duplicates=duplicates)
-            keys, sums, norm, largest = users.sum_gradients([5, 5], np.array([[1], [3]], np.float32))
-            self.assertEqual((keys.tolist(), sums.tolist(), norm, largest), ([5], [[expected]], expected, expected))
+            keys, sums, norm, largest = users.sum_gradients(
+                [5, 5], np.array([[1], [3]], np.float32)
+            )
+            self.assertEqual(
+                (keys.tolist(), sums.tolist(), norm, largest),
+                ([5], [[expected]], expected, expected),
+            )
 
     def test_shapes(self):
         users = self.users()
@@ -35,7 +46,10 @@ class Sums(Case):
         summed = users.sum_gradients(np.zeros((2, 3), np.uint64), floats(2, 3, 4))
         self.assertEqual(as_dict(summed), {0: [6, 6, 6, 6]})
         empty = users.sum_gradients([], floats(0, 4))
-        self.assertEqual((empty.keys.shape, empty.sums.shape, empty.norm, empty.largest), ((0,), (0, 4), 0.0, 0.0))
+        self.assertEqual(
+            (empty.keys.shape, empty.sums.shape, empty.norm, empty.largest),
+            ((0,), (0, 4), 0.0, 0.0),
+        )
 
     def test_against_numpy(self):
         users = self.users(dim=3)
@@ -50,12 +64,16 @@ class Sums(Case):
         order = np.argsort(summed.keys)
         np.testing.assert_array_equal(summed.keys[order], distinct)
         np.testing.assert_array_equal(summed.sums[order], expected)
-        self.assertAlmostEqual(summed.norm / np.linalg.norm(expected.astype(np.float64)), 1, places=12)
+        self.assertAlmostEqual(
+            summed.norm / np.linalg.norm(expected.astype(np.float64)), 1, places=12
+        )
         self.assertEqual(summed.largest, np.abs(expected).max())
 
     def test_the_rows_are_those_of_the_gradients(self):
         storage = self.storage()
-        make = lambda name: storage.embedding(name, dim=4, optimizer=damo.Adam(), initializer=damo.Ones(), duplicates="sum")
+        make = lambda name: storage.embedding(
+            name, dim=4, optimizer=damo.Adam(), initializer=damo.Ones(), duplicates="sum"
+        )
         summing, applying = make("summing"), make("applying")
         random = np.random.default_rng(7)
         for _ in range(5):
@@ -78,7 +96,9 @@ class Sums(Case):
         with damo.Storage(self.path("table")) as storage:
             self.users(storage).lookup([1])
         with damo.Storage(self.path("table"), read_only=True) as looking:
-            self.assertEqual(as_dict(self.users(looking).sum_gradients([1, 2, 1], floats(3, 4)))[1], [2, 2, 2, 2])
+            self.assertEqual(
+                as_dict(self.users(looking).sum_gradients([1, 2, 1], floats(3, 4)))[1], [2, 2, 2, 2]
+            )
 
     def test_threads(self):
         users = self.users(dim=2)
@@ -101,7 +121,9 @@ class Sums(Case):
 
     def test_refusals(self):
         users = self.users(dim=2)
-        fails = lambda kind, words, *arguments: self.assert_fails(kind, words, users.sum_gradients, *arguments)
+        fails = lambda kind, words, *arguments: self.assert_fails(
+            kind, words, users.sum_gradients, *arguments
+        )
         bad = floats(2, 2)
         bad[1, 1] = np.nan
         fails(ValueError, ["key 6 (position 1, column 1)", "NaN"], [5, 6], bad)

@@ -1,4 +1,4 @@
-"""Kills a process at each step of save_checkpoint, and loads what is there: run by its test.
+"""Kills a process at each step of save_checkpoint, and loads what it leaves. A test runs this.
 
     checkpoint_kills.py FOLDER      prints how many processes were killed
 
@@ -14,7 +14,7 @@ import traceback
 import damo
 from checkpoint_support import Trainer, torch
 
-# What save_checkpoint does to the disk itself; Storage.checkpoint has kill tests of its own.
+# The steps of save_checkpoint on disk. Storage.checkpoint, one of them, has kill tests of its own.
 STEPS = (
     (os, "mkdir"),
     (os, "rename"),
@@ -33,7 +33,7 @@ class Storages:
 
 
 def kill_at(number):
-    """Kills this process before the step of that number."""
+    """Has this process killed before the step with this number."""
     left = [number]
 
     def counted(function):
@@ -50,7 +50,7 @@ def kill_at(number):
 
 
 def forked(function, *arguments):
-    """Whether the function returned in a process of its own; False if it was killed."""
+    """Runs the function in a process of its own. True if it returned, False if it was killed."""
     pid = os.fork()
     if not pid:
         try:
@@ -81,7 +81,7 @@ def save(folder, number, epochs):
 
 
 def check(folder, name, allowed):
-    """A process that comes later loads one of the two, whole, and can save there."""
+    """A later process loads one of the two checkpoints whole, and can save there."""
     trainer = Trainer(Storages(folder), f"check {name}", several=False)
     path = os.path.join(folder, name)
     epochs = trainer.load(path)["epoch"]
@@ -95,7 +95,7 @@ def check(folder, name, allowed):
 
 
 def main(folder):
-    # Each fork would make threads of its own.
+    # A forked process would make threads of its own.
     torch.set_num_threads(1)
     for epochs in (2, 4):
         forked(expected, folder, epochs)
@@ -108,7 +108,7 @@ def main(folder):
         killed += not saved
         forked(check, folder, name, [4] if saved else [2, 4])
         clean(folder)
-        # Where nothing was, there is nothing, or all of it.
+        # With nothing there before, there is nothing or the whole checkpoint.
         killed += not forked(save, folder, number, 4)
         if os.path.exists(os.path.join(folder, name)):
             forked(check, folder, name, [4])

@@ -1,4 +1,4 @@
-"""A model on two storages, with what a trainer has beside it, for the tests of checkpoints."""
+"""A model on two storages, with optimizers and a schedule, for the tests of checkpoints."""
 
 import random
 
@@ -12,7 +12,7 @@ nn = torch.nn
 
 
 class Net(nn.Module):
-    """Dense parts before and behind two layers, whose rows are in two storages."""
+    """Two layers, with rows in two storages, and dense parts before and after them."""
 
     def __init__(self, users, items, classes=1):
         super().__init__()
@@ -72,7 +72,7 @@ class Trainer:
         return found
 
     def state(self):
-        """Everything that training depends on, to be compared."""
+        """Everything that training depends on, for comparing."""
         found = {
             name: value.tolist()
             for name, value in self.model.state_dict().items()

@@ -14,6 +14,7 @@ PADDINGS = [None, *IDS]
 # These never have a row.
 WITHOUT_ROWS = [123456789, 2**50, -(2**31) + 1]
 DIM = 3
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DTYPES = (torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -65,6 +66,9 @@ class Draw(random.Random):
         if kind == 2 and tensor.dim():
             return torch.cat([tensor[:1], tensor])[min(1, len(tensor)) :]
         return tensor
+
+    def device(self):
+        return self.choice(DEVICES)
 
     def dtype_of_ids(self):
         return self.choice((torch.int64, torch.int32))

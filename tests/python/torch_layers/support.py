@@ -39,5 +39,33 @@ class Case(unittest.TestCase):
             self.assertIn(word, str(caught.exception))
 
 
+class Fails(torch.autograd.Function):
+    """Raises in backward."""
+
+    @staticmethod
+    def forward(ctx, given):
+        return given * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise OSError("in backward")
+
+
+class Rows(Case):
+    """A layer whose rows begin at 0 and step by their gradients."""
+
+    def setUp(self):
+        super().setUp()
+        self.table = self.layer(initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0))
+        self.weight = torch.nn.Parameter(torch.ones(4))
+
+    def weights(self, *keys):
+        return self.table.rows.peek(list(keys))[0][:, 0].tolist()
+
+    @property
+    def step(self):
+        return self.table.rows.step
+
+
 def close(a, b, tolerance=1e-6):
     torch.testing.assert_close(a, b, rtol=0, atol=tolerance)

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be saved or loaded: everything is as it was. Kills while one is saved."""
+"""Checkpoints that cannot be saved or loaded change nothing. Kills while one is saved."""
 
 import json
 import os
@@ -21,7 +21,7 @@ nn = torch.nn
 
 
 class Refuses:
-    """An object that takes its own state back, and no other."""
+    """An object whose load_state_dict takes only its own state."""
 
     def __init__(self, message):
         self.message = message

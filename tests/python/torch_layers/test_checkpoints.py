@@ -1,4 +1,4 @@
-"""save_checkpoint and load_checkpoint: one thing, that continues to the same numbers."""
+"""save_checkpoint and load_checkpoint: training that resumes reaches the same numbers."""
 
 import collections
 import os
@@ -25,14 +25,14 @@ class Together(CheckpointCase):
         again.load(self.path("checkpoint"))
         self.assertEqual(again.state(), first.state())
         self.assertEqual(again.train(4).state(), expected)
-        # And the first, taken back, any number of times.
+        # The first can be set back any number of times.
         for more in (3, 1):
             first.train(more)
             first.load(self.path("checkpoint"))
             self.assertEqual(first.train(4).state(), expected)
 
     def test_early_stopping_with_best_weights(self):
-        """P17: the dense part and the rows are those of the best epoch."""
+        """Dense part and rows are those of the best epoch."""
         trainer = self.trainer()
         best, states = None, []
         for epoch, score in enumerate((0.5, 0.7, 0.6, 0.65)):
@@ -41,7 +41,7 @@ class Together(CheckpointCase):
             if best is None or score > best:
                 best = score
                 trainer.save(self.path("best"), score=score)
-        # The dense part alone is refused.
+        # Loading the dense part alone is refused.
         dense = self.trainer("dense")
         dense.load(self.path("best"))
         state = dense.model.state_dict()
@@ -67,7 +67,7 @@ class Together(CheckpointCase):
         trainer.train()
         trainer.load(self.path("last"))
         self.assertEqual(trainer.state(), state)
-        # Nothing else is left there.
+        # The old checkpoint's files are gone.
         self.assertEqual(len(os.listdir(self.path("last"))), 2)
         self.assertFalse([name for name in os.listdir(self.folder) if ".damo" in name])
 
@@ -105,7 +105,7 @@ class Together(CheckpointCase):
             with damo.Storage(place, read_only=True) as rows:
                 self.assertEqual(rows.row_count(), len(layer.rows))
         trainer.load(self.path("saved"))
-        # As a storage that is trained, too; it is not part of the checkpoint then.
+        # One of them may be trained as a storage. Then the checkpoint cannot be loaded.
         with damo.Storage(places[0]) as storage:
             rows = storage.embedding("user", dim=4, optimizer=damo.Adam())
             self.assertEqual(rows.step, 2)
@@ -218,7 +218,7 @@ class More(CheckpointCase):
         for name, schedule in again.items():
             self.assertEqual(schedule.last_epoch, made[name].last_epoch, name)
             schedule.step(*([1.0] if name == "plateau" else []))
-        # A state that nobody asks for is returned.
+        # A state for which no object is given is returned.
         found = damo.torch.load_checkpoint(self.path("saved"), layer)
         self.assertEqual(found["steps"]["milestones"], collections.Counter({2: 2, 5: 1}))
 
@@ -235,6 +235,29 @@ class More(CheckpointCase):
                 TypeError, words, save, layer, None, self.path("saved"), more_value=value
             )
             self.assertFalse(os.path.exists(self.path("saved")))
+
+    def test_either_order_of_arguments_loads(self):
+        layer = self.layer()
+        optimizer = damo.torch.SparseOptimizer(layer)
+        save, load = damo.torch.save_checkpoint, damo.torch.load_checkpoint
+        save(layer, optimizer, self.path("saved"), epoch=3)
+        for arguments in (
+            (self.path("saved"), layer, optimizer),
+            (layer, optimizer, self.path("saved")),
+            (layer, None, self.path("saved")),
+        ):
+            self.assertEqual(load(*arguments), {"epoch": 3})
+        named = {"model": layer, "optimizer": optimizer, "path": self.path("saved")}
+        self.assertEqual(load(**named), {"epoch": 3})
+        self.assert_fails(
+            TypeError, ["model must be", "str"], save, self.path("saved"), layer, optimizer
+        )
+        self.assert_fails(
+            TypeError, ["model must be", "SparseOptimizer"], load, self.path("saved"), optimizer
+        )
+        self.assert_fails(
+            TypeError, ["path must be", "order"], load, layer, self.path("saved"), optimizer
+        )
 
     def test_names_that_are_not_there(self):
         layer = self.layer()

@@ -1,4 +1,4 @@
-"""convert keeps what the layers computed, and their options; what it says, and which it takes."""
+"""convert: what layers compute and their options stay; its report, and its rules."""
 
 import unittest
 import warnings
@@ -170,7 +170,7 @@ class Converting(Case):
         warned = warnings.catch_warnings()
         warned.__enter__()
         self.addCleanup(warned.__exit__, None, None, None)
-        # The compiler's own, where it looks at tensors at a graph break.
+        # torch's compiler warns of its own access to .grad at a graph break.
         warnings.filterwarnings("ignore", "The .grad attribute", UserWarning)
         model = Model()
         compiled = torch.compile(model, backend="eager")
@@ -231,3 +231,5 @@ class Converting(Case):
         self.assertEqual(
             [one.name for one in report.layers], ["tower.item", "tower.tags", "more.0.0"]
         )
+        words = ["4 of damo's layers already"]
+        self.assert_fails(ValueError, words, self.convert, model, storage=self.table)

@@ -1,4 +1,4 @@
-"""What convert refuses, with the reason, and that nothing has changed then."""
+"""What convert refuses: the reason is given, and nothing changes."""
 
 # Before the others: without torch it skips this file.
 from support import Case, torch  # isort: skip
@@ -27,7 +27,7 @@ class Refusing(Case):
         return damo.torch.convert(model, self.table, rule, **options)
 
     def assert_left(self, model, *words):
-        """Only a is left, for a reason with these words; asked for by its name it is an error."""
+        """Layer a is left, for a reason with these words. Given by its path, it is an error."""
         first = model["a"]
         self.assert_fails(ValueError, ["a cannot be converted", *words], self.convert, model, "a")
         self.assertEqual(self.table.describe()["groups"], [])
@@ -70,7 +70,7 @@ class Refusing(Case):
         for add in ("register_hook", "register_post_accumulate_grad_hook"):
             model = pair(nn.Embedding(4, 2))
             if not hasattr(model["a"].weight, add):
-                continue  # torch 1.13 has the first only.
+                continue  # torch 1.13 has only the first.
             with self.subTest(add):
                 self.table = self.storage(add)
                 getattr(model["a"].weight, add)(lambda _: None)
@@ -142,10 +142,14 @@ class Refusing(Case):
         self.assert_left(model, "plain[0]")
 
     def test_an_old_weight_in_a_list_is_told(self):
-        model = pair(nn.Embedding(4, 2))
-        model.penalties = [(list(model["a"].named_parameters()), 0.1)]
+        model = nn.ModuleDict({name: nn.Embedding(4, 2) for name in "abcdef"})
+        model.penalties = [(list(model.named_parameters()), 0.1)]
         report = self.convert(model)
-        self.assertIn("penalties[0][0][0][1]", report.layers[0].notes[0])
+        for layer in report.layers:
+            self.assertIn("penalties still has the old weight", layer.notes[0])
+        told = [line for line in str(report).split("\n") if "penalties" in line]
+        self.assertEqual(len(told), 1)
+        self.assertIn("a, b, c, d and 2 more: penalties", told[0])
 
     def test_groups_that_have_rows(self):
         self.convert(pair(nn.Embedding(4, 2)), "b")

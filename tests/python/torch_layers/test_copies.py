@@ -1,4 +1,4 @@
-"""P11: copies of a model in training are refused, and say what to do. P9: served ones copy."""
+"""Copies of a model in training are refused, with what to do. A model for serving is copied."""
 
 import copy
 import io
@@ -21,7 +21,7 @@ WAYS = ["state_dict", "save_checkpoint(model, optimizer, path)", "save_for_servi
 
 
 class Loader(torch.utils.data.Dataset):
-    """What must not be done: a dataset that holds a model."""
+    """A dataset that holds a model, which its workers must not get."""
 
     def __init__(self, model):
         self.model = model

@@ -1,4 +1,4 @@
-"""P16: a layer on a group that has rows starts with them, unless it is asked to start anew."""
+"""A layer on a group that has rows starts with them, unless fresh=True empties the group."""
 
 # Before the others: without torch it skips this file.
 from support import Case, close, torch  # isort: skip
@@ -32,7 +32,7 @@ class Fresh(Case):
         for number, cls in enumerate((damo.torch.Embedding, damo.torch.EmbeddingBag)):
             expected = self.scores(self.trained(self.storage(f"new{number}"), cls))
             storage = self.storage(f"old{number}")
-            for _ in range(2):  # A fold of a cross-validation, and the next one.
+            for _ in range(2):  # Two folds of a cross-validation.
                 layer = self.trained(storage, cls, fresh=True)
                 close(self.scores(layer), expected, 0)
                 self.assertEqual((len(layer.rows), layer.rows.step), (3, 3))
@@ -45,7 +45,7 @@ class Fresh(Case):
         layer = self.layer(storage=storage, optimizer=damo.Adam(lr=0.1), fresh=True)
         self.assertEqual((len(layer.rows), layer.rows.step), (0, 0))
         storage.close()
-        # It is on disk, too.
+        # The group is empty on disk, too.
         storage = self.storage()
         self.assertEqual(storage.row_count(), 0)
         close(self.scores(self.trained(storage)), before, 0)
@@ -84,7 +84,7 @@ class Fresh(Case):
         layer.rows.step = 5
         layer = damo.torch.Embedding.from_pretrained(weights, layer.rows, fresh=True)
         self.assertEqual((len(layer.rows), layer.rows.step, layer(IDS[:1])[0, 0, 0]), (2, 0, 0))
-        # Weights that are refused take nothing away.
+        # If weights are refused, the group is not emptied.
         wrong = torch.full((5, 4), float("nan"))
         self.assert_fails(
             ValueError, ["nan"], damo.torch.Embedding.from_pretrained, wrong, layer.rows, fresh=True

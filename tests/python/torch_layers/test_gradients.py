@@ -1,10 +1,9 @@
-"""When rows are stepped without an optimizer: exactly when torch would change the .grad of a weight."""
+"""When rows are stepped without an optimizer: when torch would change the .grad of a weight."""
 
-import unittest
 import warnings
 
 # Before the others: without torch it skips this file.
-from support import Case, close, torch  # isort: skip
+from support import Fails, Rows, close, torch  # isort: skip
 
 from torch.utils.checkpoint import checkpoint
 
@@ -13,20 +12,6 @@ import damo.torch
 
 nn = torch.nn
 ids = torch.tensor
-
-
-class Rows(Case):
-    def setUp(self):
-        super().setUp()
-        self.table = self.layer(initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0))
-        self.weight = nn.Parameter(torch.ones(4))
-
-    def weights(self, *keys):
-        return self.table.rows.peek(list(keys))[0][:, 0].tolist()
-
-    @property
-    def step(self):
-        return self.table.rows.step
 
 
 class Checkpointing(Rows):
@@ -41,7 +26,10 @@ class Checkpointing(Rows):
         return self.table(ids([1, 2])) * weight
 
     def both(self):
-        return [lambda *given, reentrant=reentrant: checkpoint(*given, use_reentrant=reentrant) for reentrant in (True, False)]
+        return [
+            lambda *given, reentrant=reentrant: checkpoint(*given, use_reentrant=reentrant)
+            for reentrant in (True, False)
+        ]
 
     def test_a_pass_is_one_step_however_many_parts_it_has(self):
         for number, checked in enumerate(self.both(), 1):
@@ -51,22 +39,19 @@ class Checkpointing(Rows):
     def test_parts_inside_parts(self):
         for number, checked in enumerate(self.both(), 1):
             inner = lambda weight: checked(self.part, weight) + checked(self.part, weight)
-            (checked(inner, self.weight) + checked(self.part, self.weight) + self.part(self.weight)).sum().backward()
+            (
+                checked(inner, self.weight)
+                + checked(self.part, self.weight)
+                + self.part(self.weight)
+            ).sum().backward()
             self.assertEqual((self.step, self.weights(1, 2)), (number, [-4.0 * number] * 2))
 
     def test_a_pass_that_fails_leaves_no_step(self):
-        class Fails(torch.autograd.Function):
-            @staticmethod
-            def forward(_ctx, x):
-                return x.clone()
-
-            @staticmethod
-            def backward(_ctx, _gradient):
-                raise OSError("in backward")
-
         for checked in self.both():
-            # The part that fails was computed first, so that its backward comes last.
-            failing = checked(lambda weight: Fails.apply(self.part(weight)), Fails.apply(self.weight))
+            # The failing part is computed first, so its backward comes last.
+            failing = checked(
+                lambda weight: Fails.apply(self.part(weight)), Fails.apply(self.weight)
+            )
             out = (failing + checked(self.part, self.weight)).sum()
             self.assert_fails(OSError, ["in backward"], out.backward)
             self.assertEqual((self.step, self.weights(1, 2)), (0, [0, 0]))
@@ -81,14 +66,18 @@ class Checkpointing(Rows):
             table = self.layer(storage=storage, filter=filter, initializer=damo.Normal(stddev=1.0))
             for seen, rows in ((1, 0), (2, 1), (3, 1)):
                 given = []
-                checked(lambda weight: given.append(table(ids([7]))) or given[-1] * weight, self.weight).sum().backward()
+                checked(
+                    lambda weight: given.append(table(ids([7]))) or given[-1] * weight, self.weight
+                ).sum().backward()
                 self.assertEqual(len(table.rows), rows, (number, seen))
-                # What is computed again is what was.
+                # The recomputed rows are those of the forward pass.
                 close(given[0].detach(), given[-1].detach())
 
     def test_it_is_collected_as_well(self):
         for checked in self.both():
-            table = self.layer(storage=self.storage(f"collected {checked}"), initializer=damo.Zeros())
+            table = self.layer(
+                storage=self.storage(f"collected {checked}"), initializer=damo.Zeros()
+            )
             optimizer = damo.torch.Optimizer(torch.optim.SGD([self.weight], lr=0.0), table)
             part = lambda weight: table(ids([1])) * weight
             (checked(part, self.weight) + checked(part, self.weight)).sum().backward()
@@ -100,20 +89,27 @@ class Checkpointing(Rows):
 class Looking(Rows):
     def test_autograd_grad_steps_nothing(self):
         for parameters in ([self.weight], [self.table.anchor], [self.weight, self.table.anchor]):
-            for given in ({}, {"allow_unused": True}, {"retain_graph": True}, {"create_graph": True}):
+            for given in (
+                {},
+                {"allow_unused": True},
+                {"retain_graph": True},
+                {"create_graph": True},
+            ):
                 out = (self.table(ids([1])) * self.weight).sum()
                 found = torch.autograd.grad(out, parameters, **given)
                 if parameters[-1] is self.table.anchor:
                     close(found[-1].detach().norm(), ids(2.0))
         self.assertEqual((self.step, self.table.anchor.grad), (0, None))
-        # And nothing of it is left for the next pass.
+        # Nothing is left for the next pass.
         self.table(ids([2])).sum().backward()
         self.assertEqual((self.step, self.weights(1, 2)), (1, [0, -1]))
 
     def test_autograd_grad_that_raises(self):
         unused = nn.Parameter(torch.ones(1))
         out = (self.table(ids([1])) * self.weight).sum()
-        self.assert_fails(RuntimeError, ["unused"], torch.autograd.grad, out, [self.table.anchor, unused])
+        self.assert_fails(
+            RuntimeError, ["unused"], torch.autograd.grad, out, [self.table.anchor, unused]
+        )
         self.assertEqual(self.step, 0)
 
     def test_batched_gradients_are_refused(self):
@@ -161,7 +157,9 @@ class Looking(Rows):
             with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
                 out = self.table(ids([[1, 2], [3, 4]]))
             out.sum().backward()
-            self.assertEqual((self.step, self.weights(1, 2, 3, 4, 5)), (number, [-float(number)] * 4 + [0.0]))
+            self.assertEqual(
+                (self.step, self.weights(1, 2, 3, 4, 5)), (number, [-float(number)] * 4 + [0.0])
+            )
 
     def test_ids_that_change_under_hooks(self):
         given = ids([1, 2])
@@ -175,101 +173,17 @@ class Looking(Rows):
         self.table.eval()
         out = self.table(ids([[1, 3], [2, 1]]))
         out.sum().backward()
-        self.assertEqual((self.step, len(self.table.rows), self.weights(1, 2, 3)), (1, 2, [-2, -1, 0]))
+        self.assertEqual(
+            (self.step, len(self.table.rows), self.weights(1, 2, 3)), (1, 2, [-2, -1, 0])
+        )
         with torch.no_grad():
             self.assertFalse(self.table(ids([1])).requires_grad)
         self.table.requires_grad_(False)
         self.assertFalse(self.table(ids([1])).requires_grad)
         self.table.requires_grad_(True)
-        # A pass is a step of the group, as in training, whatever rows it has.
+        # In eval mode, too, a pass is a step of the group, even if no id has a row.
         self.table(ids([8, 9])).sum().backward()
         self.assertEqual((self.step, len(self.table.rows)), (2, 2))
         bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum").eval()
         bag(ids([[1, 9]])).sum().backward()
         self.assertEqual((self.step, len(self.table.rows), self.weights(1)), (3, 2, [-3]))
-
-
-class Hooks(Rows):
-    def test_hooks_on_the_output_change_gradients(self):
-        out = self.table(ids([1]))
-        out.register_hook(lambda gradient: gradient * 3)
-        out.sum().backward()
-        self.assertEqual(self.weights(1), [-3])
-
-    def test_hooks_on_parameters_see_the_norm_and_may_scale_and_clamp(self):
-        seen = []
-        for made, expected in (
-            (lambda gradient: seen.append(float(gradient.norm())), -2.0),
-            (lambda gradient: gradient * 0.5, -1.0),
-            (lambda gradient: gradient.clamp(-0.5, 0.5), -0.5),
-            (lambda gradient: gradient * 0, 0.0),
-        ):
-            table = self.layer(storage=self.storage(f"hooked {expected}"), initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0))
-            for parameter in table.parameters():
-                parameter.register_hook(made)
-            (table(ids([1])).sum() + table(ids([1, 2])).sum()).backward()
-            self.assertEqual((table.rows.peek(1)[0][0], table.rows.step), (expected, 1))
-        close(torch.tensor(seen[0]), torch.tensor((4 * 4.0 + 4.0) ** 0.5))
-
-    def test_hooks_while_gradients_add_up(self):
-        table = self.layer(initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0), storage=self.storage("adds up"))
-        optimizer = damo.torch.SparseOptimizer(table)
-        table.anchor.register_hook(lambda gradient: gradient * 0.5)
-        total = torch.zeros(2, 4)
-        for factor in (1e4, 0.3, 0.7, 1e-3):
-            gradient = factor * torch.randn(2, 4)
-            (table(ids([1, 2])) * gradient).sum().backward()
-            total += gradient * 0.5
-        optimizer.step()
-        close(-torch.from_numpy(table.rows.peek([1, 2])[0]) / 1e4, total / 1e4, 1e-6)
-
-    def test_hooks_that_do_something_else_are_refused(self):
-        self.table.anchor.register_hook(lambda gradient: gradient + 1)
-        self.assert_fails(RuntimeError, ["hook", "clamped"], self.table(ids([1])).sum().backward)
-        self.assertEqual(self.step, 0)
-
-    @unittest.skipUnless(hasattr(torch.Tensor, "register_post_accumulate_grad_hook"), "needs torch 2.1")
-    def test_hooks_after_accumulation(self):
-        seen = []
-        self.table.anchor.register_post_accumulate_grad_hook(lambda anchor: seen.append(float(anchor.grad.norm())))
-        self.table(ids([1])).sum().backward()
-        self.assertEqual((seen, self.weights(1), self.table.anchor.grad), ([2.0], [-1], None))
-
-
-class Anchors(Rows):
-    def test_loops_over_parameters(self):
-        for parameter in self.table.parameters():
-            self.assertEqual((float(parameter.detach().abs().max()), float(parameter.detach().mean()), float(parameter.detach().norm(float("inf")))), (0, 0, 0))
-            torch.histogram(parameter.detach(), 10)
-            nn.init.xavier_uniform_(parameter)
-            nn.init.kaiming_normal_(parameter)
-        before = self.table.rows.step
-        self.table(ids([1])).sum().backward()
-        self.assertEqual((float(self.table.anchor.detach().abs().max()), self.step, self.weights(1)), (0, before + 1, [-1]))
-
-    def test_terms_over_parameters_and_optimizers_that_hold_them_do_nothing_to_rows(self):
-        optimizer = torch.optim.Adam(self.table.parameters(), lr=0.5, weight_decay=0.5)
-        for number in range(1, 4):
-            optimizer.zero_grad()
-            term = sum(parameter.pow(2).sum() + parameter.abs().sum() + parameter.norm() for parameter in self.table.parameters())
-            (self.table(ids([1])).sum() + term).backward()
-            optimizer.step()
-            self.assertEqual((float(term.detach()), self.step, self.weights(1)), (0, number, [-number]))
-
-    def test_names(self):
-        names = [name for name, _ in self.table.named_parameters()]
-        self.assertTrue(set(names) <= set(self.table.state_dict()), names)
-        other = self.layer(storage=self.storage("other"))
-        for anchor in ({}, {"anchor": torch.zeros(0)}, {"anchor": torch.ones(64, 64)}):
-            state = {**anchor, "_extra_state": other.state_dict()["_extra_state"]}
-            other.load_state_dict(state)
-        other(ids([1]))
-        self.assertEqual(float(other.anchor.detach().abs().max()), 0)
-
-    def test_a_parameter_that_takes_its_place(self):
-        for _ in range(2):
-            self.table.anchor = nn.Parameter(torch.zeros(64, 64))
-            self.table(ids([1])).sum().backward()
-        self.table.double()
-        self.table(ids([1])).sum().backward()
-        self.assertEqual((self.step, self.weights(1)), (3, [-3]))

@@ -8,7 +8,7 @@ import warnings
 
 
 # Before the others: without torch it skips this file.
-from support import Case, close, torch  # isort: skip
+from support import Case, Fails, close, torch  # isort: skip
 
 import damo
 import damo.torch
@@ -48,15 +48,6 @@ class Embedding(Case):
             close(torch.from_numpy(rows.peek([1, 2])[0][:, 0]), torch.tensor([-1.5, -1.0]) * turn)
 
     def test_a_backward_that_fails_changes_nothing(self):
-        class Fails(torch.autograd.Function):
-            @staticmethod
-            def forward(_ctx, x):
-                return x.clone()
-
-            @staticmethod
-            def backward(_ctx, _gradient):
-                raise OSError("in backward")
-
         layer = self.layer(initializer=damo.Zeros())
         weight = nn.Parameter(torch.ones(4))
         for _ in range(2):
@@ -109,7 +100,7 @@ class Embedding(Case):
 
     def test_traces_are_refused(self):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # Newer versions of torch have something else.
+            warnings.simplefilter("ignore")  # Newer versions of torch have something else.
             self.assert_fails(RuntimeError, ["torch.jit.trace"], torch.jit.trace, self.layer(), torch.tensor([1]))
 
     def test_gradients_reach_what_is_before_and_behind(self):

@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from damo.torch.lightning import Rows, load_rows
 
 SAMPLES = 40
-# Of a click for each id: what is best is reached in the midst of training.
+# Scores of the epochs: the best is in the midst of training.
 SCORES = [0.5, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
@@ -41,7 +41,7 @@ class Model(lightning.LightningModule):
         return nn.functional.mse_loss(self.dense(self.table(ids)).squeeze(1), clicks)
 
     def validation_step(self, batch, _number):
-        # Whatever the weights are, so that epochs are best that are not the last.
+        # Scores do not depend on the weights, so that the best epoch is not the last.
         loss = self.training_step(batch, 0) if self.trainer.state.fn != "fit" else 0.0
         self.log("measured", float(loss))
         self.log("score", SCORES[min(self.current_epoch, len(SCORES) - 1)])
@@ -111,7 +111,7 @@ class Trains(Case):
         trainer = self.trainer(noted, best, latest)
         trainer.fit(model, batches(), batches())
         self.assertEqual(self.state(model), states[3])
-        # "last" is the one that was saved last of the best ones.
+        # "last" is the last one that this callback saved, and it saves the best ones.
         expected = {"best": 1, "last": 2, latest.best_model_path: 3}
         for path, epoch in expected.items():
             trainer.validate(model, batches(), ckpt_path=path, verbose=False)
@@ -151,7 +151,6 @@ class Trains(Case):
         self.assertAlmostEqual(measured, sum(found) / len(found), places=6)
 
     def test_without_the_callback_it_is_an_error(self):
-        """P17."""
         model, saved = self.model(), self.checkpoints()
         trainer = self.trainer(saved, rows=False)
         trainer.fit(model, batches(), batches())
@@ -180,7 +179,6 @@ class Trains(Case):
         self.assert_fails(FileNotFoundError, ["without"], load_rows, path, other)
 
     def test_lr_find_leaves_no_trace(self):
-        """P17."""
         model = self.model()
         self.trainer(epochs=1).fit(model, batches())
         before = self.state(model)

@@ -1,4 +1,4 @@
-"""P15, P24: what people look for on a torch.nn.Embedding works, or says what to use."""
+"""The names of torch.nn.Embedding work, or their errors say what to use instead."""
 
 import inspect
 
@@ -13,7 +13,7 @@ LAYERS = (damo.torch.Embedding, damo.torch.EmbeddingBag)
 
 
 class Weight(Case):
-    """P15 and P24: there is no weight."""
+    """There is no weight to read, set or tie."""
 
     def layers(self):
         for number, cls in enumerate(LAYERS):
@@ -102,7 +102,7 @@ class Attributes(Case):
         ):
             self.assert_fails(AttributeError, ["damo.torch", *words], setattr, layer, name, value)
             self.assert_fails(AttributeError, words, layer.register_buffer, name, torch.zeros(1))
-        # What it is already is no change.
+        # Setting the value that it has already is no change.
         for name in (
             "max_norm",
             "norm_type",
@@ -189,7 +189,7 @@ class Arguments(Case):
 
 
 class Ids(Case):
-    """P25: ids that went through floats."""
+    """Ids that were converted to floats."""
 
     def test_floats_are_told_what_they_cannot_hold(self):
         layer = self.layer()
@@ -219,7 +219,7 @@ class Summary(Case):
         items(torch.arange(30).view(3, 10))
         lines = damo.torch.summary(model).splitlines()
         self.assertEqual(lines[0].split()[:5], ["layer", "kind", "group", "dim", "rows"])
-        # Adam has two floats a weight.
+        # Adam has a state of two floats for each weight.
         self.assertEqual(
             lines[1].split(), ["user", "Embedding", "'user'", "16", "1,000", "192", "192,000"]
         )

@@ -1,4 +1,4 @@
-"""What torch sees of the gradients of rows: their norms, and what clips and scales them is right for rows."""
+"""Clipping and scaling of rows' gradients, through the norms that torch sees of them."""
 
 import inspect
 import random
@@ -6,7 +6,7 @@ import unittest
 
 # Before the others: without torch it skips this file.
 from support import close, torch  # isort: skip
-from test_optimizer import IDS, Pair, loss_of
+from pair import IDS, Pair, loss_of
 
 import damo
 import damo.torch
@@ -16,7 +16,7 @@ clip_norm, clip_value = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_
 
 
 def clips(model, optimizer):
-    """Ways to reach the same gradients."""
+    """The parameters that clipping is called with: of the model, and of the optimizer."""
     return [
         list(model.parameters()),
         [parameter for group in optimizer.param_groups for parameter in group["params"]],
@@ -35,7 +35,9 @@ class Clipping(Pair):
                         optimizer.zero_grad()
                         loss_of(model, number).backward()
                         parameters = clips(model, optimizer)[number % 2]
-                        norms.append(float(clip_norm(parameters, 0.5 + number, norm_type=kind, **options)))
+                        norms.append(
+                            float(clip_norm(parameters, 0.5 + number, norm_type=kind, **options))
+                        )
                         optimizer.step()
 
                 self.both(self.made(lr=0.05, name=f"{kind} {options}"), loop, 1e-5)
@@ -64,20 +66,27 @@ class Clipping(Pair):
         self.both(self.made(lr=0.05), loop)
 
     def test_many_rows(self):
-        """More gradients than a parameter of fixed shape has room for."""
+        """More numbers than an anchor has: it shows their norms."""
         draw = random.Random(5)
         for number in range(20):
             dim, ids = draw.choice((16, 64)), draw.choice((300, 3000))
-            table = self.layer(dim, storage=self.storage(f"many {number}"), initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0))
+            table = self.layer(
+                dim,
+                storage=self.storage(f"many {number}"),
+                initializer=damo.Zeros(),
+                optimizer=damo.SGD(lr=1.0),
+            )
             optimizer = damo.torch.SparseOptimizer(table)
             theirs = nn.Embedding(ids, dim)
-            gradient = torch.randn(2 * ids, dim).pow(draw.choice((1, 3))) * draw.choice((1e-6, 1.0, 1e6))
+            gradient = torch.randn(2 * ids, dim).pow(draw.choice((1, 3))) * draw.choice(
+                (1e-6, 1.0, 1e6)
+            )
             seen = torch.randint(ids, (2 * ids,))
             for layer in (table, theirs):
                 (layer(seen) * gradient).sum().backward()
             ours, wanted = table.anchor.grad.double(), theirs.weight.grad.double()
             self.assertAlmostEqual(float(ours.norm() / wanted.norm()), 1.0, 4)
-            # The largest, unless it would have to be in more places than there are.
+            # 4,076 numbers cannot have every ratio of the two norms: then the largest is larger.
             largest = max(wanted.abs().max(), wanted.norm() / 4076**0.5)
             self.assertAlmostEqual(float(ours.abs().max() / largest), 1.0, 4)
             limit = float(wanted.norm()) * draw.choice((0.3, 0.9, 2.0))
@@ -89,20 +98,36 @@ class Clipping(Pair):
                     clip_value(parameters, bound)
             optimizer.step()
             scale = float(theirs.weight.grad.abs().max())
-            close(torch.from_numpy(table.rows.peek(range(ids))[0]) / scale, -theirs.weight.grad / scale, 1e-5)
+            close(
+                torch.from_numpy(table.rows.peek(range(ids))[0]) / scale,
+                -theirs.weight.grad / scale,
+                1e-5,
+            )
 
     def test_two_layers_on_one_group_have_the_norm_of_the_whole(self):
         for duplicates in ("sum", "mean"):
             storage = self.storage(duplicates)
             rows = storage.embedding(
-                "user", dim=4, optimizer=damo.SGD(lr=1.0), initializer=damo.Zeros(), duplicates=duplicates
+                "user",
+                dim=4,
+                optimizer=damo.SGD(lr=1.0),
+                initializer=damo.Zeros(),
+                duplicates=duplicates,
             )
-            model = nn.ModuleList([damo.torch.Embedding(rows), damo.torch.EmbeddingBag(rows, mode="sum")])
+            model = nn.ModuleList(
+                [damo.torch.Embedding(rows), damo.torch.EmbeddingBag(rows, mode="sum")]
+            )
             optimizer = damo.torch.SparseOptimizer(model)
             weight = nn.Parameter(torch.zeros(IDS, 4))
             for _ in range(2):
-                for first, second in ((model[0], model[1]), (lambda ids: weight[ids], lambda ids: weight[ids].sum(1))):
-                    (first(torch.tensor([1, 1, 2])).sum() + 3 * second(torch.tensor([[1, 2], [3, 3]])).sum()).backward()
+                for first, second in (
+                    (model[0], model[1]),
+                    (lambda ids: weight[ids], lambda ids: weight[ids].sum(1)),
+                ):
+                    (
+                        first(torch.tensor([1, 1, 2])).sum()
+                        + 3 * second(torch.tensor([[1, 2], [3, 3]])).sum()
+                    ).backward()
             gradient = weight.grad
             if duplicates == "mean":
                 gradient = gradient / torch.tensor([1, 6, 4, 4] + [1] * 8).unsqueeze(1)
@@ -110,7 +135,9 @@ class Clipping(Pair):
             self.assertAlmostEqual(float(seen.norm() / gradient.norm()), 1, 5)
             clip_norm(model.parameters(), 0.5)
             optimizer.step()
-            close(torch.from_numpy(rows.peek(range(IDS))[0]), -gradient * 0.5 / gradient.norm(), 1e-6)
+            close(
+                torch.from_numpy(rows.peek(range(IDS))[0]), -gradient * 0.5 / gradient.norm(), 1e-6
+            )
 
     def test_padding_is_no_part_of_it(self):
         table = self.layer(padding_idx=0)
@@ -124,10 +151,16 @@ class Clipping(Pair):
         for dtype, digits in ((torch.float64, 6), (torch.bfloat16, 2), (torch.float16, 3)):
             if dtype == torch.float16 and not has_half:
                 continue
-            table = self.layer(storage=self.storage(str(dtype)), initializer=damo.Zeros(), optimizer=damo.SGD(lr=1.0)).to(dtype)
+            table = self.layer(
+                storage=self.storage(str(dtype)),
+                initializer=damo.Zeros(),
+                optimizer=damo.SGD(lr=1.0),
+            ).to(dtype)
             optimizer = damo.torch.SparseOptimizer(table)
             table(torch.tensor([1, 2])).sum().backward()
-            self.assertEqual((table.anchor.grad.dtype, table.anchor.grad.shape), (dtype, table.anchor.shape))
+            self.assertEqual(
+                (table.anchor.grad.dtype, table.anchor.grad.shape), (dtype, table.anchor.shape)
+            )
             self.assertAlmostEqual(float(clip_norm(table.parameters(), 0.5)), 8**0.5, 1)
             optimizer.step()
             self.assertAlmostEqual(float(table.rows.peek(1)[0][0]), -0.5 / 8**0.5, digits)
@@ -135,7 +168,7 @@ class Clipping(Pair):
     def test_what_cannot_be_done_to_rows_is_refused(self):
         for wrong in (
             lambda gradient: gradient.add_(1),
-            lambda gradient: gradient.mul_(torch.rand(gradient.shape)),
+            lambda gradient: gradient.mul_(torch.rand_like(gradient)),
             lambda gradient: gradient[0, 1].fill_(7),
             lambda gradient: gradient.clamp_(min=0.5),
         ):
@@ -144,7 +177,9 @@ class Clipping(Pair):
             wrong(ours.table.anchor.grad)
             before = ours.dense.weight.detach().clone()
             for _ in range(2):
-                self.assert_fails(RuntimeError, ["anchor", "clip_grad_norm_", "zero_grad"], optimizer.step)
+                self.assert_fails(
+                    RuntimeError, ["anchor", "clip_grad_norm_", "zero_grad"], optimizer.step
+                )
             self.assertEqual(ours.table.rows.step, 0)
             close(ours.dense.weight.detach(), before, 0)
             ours.zero_grad()
@@ -160,10 +195,10 @@ class Scaling(Pair):
             scales = []
 
             def loop(model, optimizer):
-                scale = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2)
+                scale = torch.amp.GradScaler(self.device, init_scale=2.0**16, growth_interval=2)
                 for number in range(8):
                     optimizer.zero_grad()
-                    # The fourth overflows.
+                    # The fourth batch overflows.
                     factor = 1e38 if number == 3 else 1.0
                     scale.scale(loss_of(model, number) * factor).backward()
                     if unscales:
@@ -179,9 +214,11 @@ class Scaling(Pair):
 
     def test_an_overflow_of_rows_alone_skips_both(self):
         ours, _, optimizer, _ = self.made()
-        scale = torch.amp.GradScaler("cpu", init_scale=8.0)
+        scale = torch.amp.GradScaler(self.device, init_scale=8.0)
         before = ours.dense.weight.detach().clone()
-        scale.scale(ours.table(torch.tensor([1])).sum() * 3e38 + ours(torch.tensor([2])).sum()).backward()
+        scale.scale(
+            ours.table(torch.tensor([1])).sum() * 3e38 + ours(torch.tensor([2])).sum()
+        ).backward()
         scale.step(optimizer)
         scale.update()
         close(ours.dense.weight.detach(), before, 0)
@@ -189,18 +226,32 @@ class Scaling(Pair):
 
     def test_a_sparse_optimizer_beside_a_dense_one_that_has_the_anchors(self):
         for unscales in ((), ("dense",), ("sparse",), ("dense", "sparse")):
-            model = nn.ModuleList([self.layer(storage=self.storage(str(unscales)), initializer=damo.Zeros()), nn.Linear(4, 1)])
-            optimizers = {"dense": torch.optim.SGD(model.parameters(), lr=0.5), "sparse": damo.torch.SparseOptimizer(model)}
+            model = nn.ModuleList(
+                [
+                    self.layer(storage=self.storage(str(unscales)), initializer=damo.Zeros()),
+                    nn.Linear(4, 1),
+                ]
+            )
+            optimizers = {
+                "dense": torch.optim.SGD(model.parameters(), lr=0.5),
+                "sparse": damo.torch.SparseOptimizer(model),
+            }
             if "sparse" in unscales:
-                # Both would divide the anchors: only what is the dense part's may be dense's.
+                # Each unscale_ divides the anchors, so only one optimizer may have them.
                 optimizers["dense"] = torch.optim.SGD(damo.torch.dense_parameters(model), lr=0.5)
-            scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
+            scale = torch.amp.GradScaler(self.device, init_scale=1024.0)
             for number in range(1, 4):
-                scale.scale((model[1](model[0](torch.tensor([1]))) * 0 + model[0](torch.tensor([1]))).sum()).backward()
+                scale.scale(
+                    (model[1](model[0](torch.tensor([1]))) * 0 + model[0](torch.tensor([1]))).sum()
+                ).backward()
                 for name in unscales:
                     scale.unscale_(optimizers[name])
                 for optimizer in optimizers.values():
                     scale.step(optimizer)
                 scale.update()
                 optimizers["dense"].zero_grad()
-                self.assertEqual((model[0].rows.peek(1)[0][0], model[0].rows.step), (-0.5 * number, number), unscales)
+                self.assertEqual(
+                    (model[0].rows.peek(1)[0][0], model[0].rows.step),
+                    (-0.5 * number, number),
+                    unscales,
+                )

@@ -1,4 +1,4 @@
-"""from_pretrained: rows that begin as the weights of a tensor or of a module of torch.nn (P24)."""
+"""from_pretrained: first rows from a tensor, an array or a module of torch.nn."""
 
 import unittest.mock
 
@@ -69,7 +69,7 @@ class Pretrained(Case):
         for mode in ("sum", "mean", "max"):
             theirs = nn.EmbeddingBag(6, 4, mode=mode, include_last_offset=True, padding_idx=0)
             with torch.no_grad():
-                theirs.weight[0] = 5.0  # It is in no bag.
+                theirs.weight[0] = 5.0  # Bags leave padding out.
             layer = self.make(
                 theirs, damo.torch.EmbeddingBag, self.storage(mode), optimizer=damo.SGD()
             )

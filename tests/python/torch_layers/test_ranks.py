@@ -1,4 +1,4 @@
-"""P10: a rank of torch.distributed warns once that rows are its own. Real processes, on gloo."""
+"""Each rank of torch.distributed warns once that its rows are its own. Processes use gloo."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ from support import Case, torch  # isort: skip
 import damo
 import damo.torch
 
-# The loss is a sum, so that each step takes the weights of the dense layer from a row, whatever wraps
-# the model: no gradient of a row is divided by the number of ranks.
-# For each way to train: how many warnings there were after each of three steps, and their words,
-# and whether rows moved by this rank's gradients.
+# Prints for each way to train: how many warnings there were after each of three steps, whether they
+# have the right words, and whether rows moved by this rank's gradients.
+# The loss is a sum, so each step subtracts the weights of the dense layer from a row. Whatever
+# wraps the model, no gradient of a row is divided by the number of ranks.
 RANK = """
 import sys, warnings
 import torch, damo, damo.torch

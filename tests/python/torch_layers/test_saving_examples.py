@@ -1,4 +1,4 @@
-"""The programs of python/README's section on saving and resuming, for Lightning and Ray Train."""
+"""Runs python/README's programs for Lightning and Ray Train."""
 
 import importlib.util
 import os
@@ -16,13 +16,13 @@ README = pathlib.Path(__file__).resolve().parents[3] / "python" / "README.md"
 
 class Examples(Case):
     def program(self, name):
-        """A program of the page, and what it prints."""
+        """A program of the page prints what the page says."""
         block = rf"```python {name}\n(.*?)```\n```text\n(.*?)```"
         return re.search(block, README.read_text(), re.DOTALL).groups()
 
     def assert_prints(self, name, **environment):
         program, expected = self.program(name)
-        # Warnings of Lightning and Ray are theirs.
+        # Lightning and Ray warn about themselves.
         command = [sys.executable, "-W", "ignore", "-c", program]
         options = {"cwd": self.folder, "env": {**os.environ, **environment}, "timeout": 600}
         ended = subprocess.run(command, capture_output=True, text=True, **options)

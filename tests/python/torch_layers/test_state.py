@@ -1,4 +1,4 @@
-"""What a state_dict says about rows: it is loaded over those of the same moment or not at all."""
+"""A state_dict is loaded over rows of the same moment, or not at all."""
 
 import copy
 
@@ -39,7 +39,7 @@ class Stateful(Case):
         self.model.load_state_dict(state, strict=True)
 
     def assert_other_moment(self, state, *words):
-        """Nothing changes, whatever the dense part of the state."""
+        """The state is refused, and the dense part of the model does not change."""
         before = self.saved()
         state = {
             name: value + 1 if value.is_floating_point() else value for name, value in state.items()
@@ -63,6 +63,18 @@ class Moments(Stateful):
         self.items(torch.tensor([[5]])).sum().backward()
         self.assert_other_moment(state, "1: ", "2.1: ", "'item'", "step 1", "step 2")
 
+    def test_of_many_layers_some_have_their_reason_and_all_their_name(self):
+        layers = {
+            f"feature_{number}": damo.torch.Embedding(self.rows, number, 4, optimizer=damo.SGD())
+            for number in range(20, 32)
+        }
+        model = nn.ModuleDict(layers)
+        state = copy.deepcopy(model.state_dict())
+        for layer in layers.values():
+            train(layer, 1, 2)
+        words = [*layers, "and 7 more layers: ", "nothing was loaded"]
+        self.assert_fails(damo.torch.StateError, words, model.load_state_dict, state)
+
     def test_rows_that_are_back_are_of_the_same_moment(self):
         self.rows.checkpoint(self.path("checkpoint"))
         state = self.saved()
@@ -72,7 +84,6 @@ class Moments(Stateful):
         self.assert_same_moment(state)
 
     def test_a_state_from_before_the_checkpoint(self):
-        """P19."""
         for number, taken in enumerate((0, 1, 2)):
             with self.subTest(checkpoints_before=number):
                 state = self.saved()
@@ -97,7 +108,7 @@ class Moments(Stateful):
             nn.Linear(2, 2), users, nn.Sequential(nn.Linear(2, 2), items), nn.Linear(2, 2)
         )
         model.load_state_dict(state)
-        # Nothing was read there yet, and the next checkpoint has another id.
+        # The new layers have read nothing yet, and the next checkpoint has another id.
         again = model.state_dict()
         other.checkpoint(self.path("grandchild"))
         model.load_state_dict(again)
@@ -128,7 +139,7 @@ class Moments(Stateful):
         self.assert_same_moment(state)
 
     def test_states_that_are_dicts(self):
-        """As they were before this version."""
+        """Earlier versions saved dicts."""
         identity = self.rows.checkpoint(self.path("checkpoint"))
         told = {
             "version": 1,
@@ -171,7 +182,7 @@ class Moments(Stateful):
                 self.assert_fails(ValueError, words, other.load_state_dict, state)
         other = damo.torch.Embedding(self.rows, "other", 4, optimizer=damo.SGD())
         self.assert_fails(ValueError, ["'user'", "'other'"], other.load_state_dict, state)
-        # By its number it is the same group, and has its name.
+        # Opened by its number, it is the same group with the same name.
         same = damo.torch.Embedding(self.rows, 0, 4, optimizer=damo.SGD())
         self.assertEqual(same.rows.name, "user")
         same.load_state_dict(state)
@@ -203,6 +214,23 @@ class Moments(Stateful):
         )
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         self.assertEqual((missing, unexpected), (["1._extra_state"], []))
+
+    def test_weights_of_torchs_layers_are_told_the_way(self):
+        state = self.saved()
+        for old in ("1.weight", "2.1.weight"):
+            weights = {**state, old: torch.ones(5, 4), "0.weight": torch.ones(2, 2)}
+            for strict in (True, False):
+                words = [old, "rows.insert", "convert", "nothing was loaded"]
+                self.assert_fails(
+                    damo.torch.StateError, words, self.model.load_state_dict, weights, strict=strict
+                )
+            self.assertTrue(torch.equal(self.model[0].weight, state["0.weight"]))
+            with damo.torch.rows_of_any_moment():
+                _, unexpected = self.model.load_state_dict(weights, strict=False)
+            self.assertEqual(unexpected, [old])
+            self.model.load_state_dict(state)
+        alone = {**self.users.state_dict(), "weight": torch.ones(5, 4)}
+        self.assert_fails(damo.torch.StateError, ["rows.insert"], self.users.load_state_dict, alone)
 
     def test_keys_that_a_hook_renames_are_compared_when_torch_comes_to_them(self):
         class Old(nn.Module):

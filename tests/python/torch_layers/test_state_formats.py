@@ -1,4 +1,4 @@
-"""State_dicts of tensors alone: in the files, averages and tracers that take nothing else."""
+"""A state_dict has only tensors: files, averages and tracers that need this take it."""
 
 import importlib.util
 import io
@@ -30,7 +30,7 @@ class Formats(Case):
         self.train(1)
 
     def ignore_warnings(self):
-        """Of torch: that there is one process, and that an exporter is old."""
+        """torch warns that there is one process, and that an exporter is old."""
         caught = warnings.catch_warnings()
         caught.__enter__()
         self.addCleanup(caught.__exit__, None, None, None)
@@ -44,7 +44,7 @@ class Formats(Case):
                     parameter.add_(1)
 
     def assert_loads(self, state):
-        """The state, with rows of its moment, and not with those of another."""
+        """The state loads over rows of its moment, and not over rows of another step."""
         step = self.table.rows.step
         self.model.load_state_dict(state)
         self.table.rows.step = step + 1
@@ -95,7 +95,7 @@ class Formats(Case):
             (get_model_state_dict, set_model_state_dict),
             (nn.Module.state_dict, nn.Module.load_state_dict),
         ):
-            # Into the tensors of now, which have other bytes, and as many.
+            # dcp loads into the tensors of now: other values of the same shape.
             read = {"model": take(self.model)}
             dcp.load(read, checkpoint_id=self.path("saved"))
             self.assert_fails(damo.torch.StateError, ["at step 3"], put, self.model, read["model"])
@@ -112,7 +112,7 @@ class Formats(Case):
         return mean
 
     def test_averages_of_values(self):
-        """Of several moments, over the rows of the last: they are not of an earlier one."""
+        """An average of several moments loads over the rows of the last one."""
         self.table.rows.storage.checkpoint(self.path("first"))
 
         def rounded_down(mean, value):

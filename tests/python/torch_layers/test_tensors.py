@@ -1,4 +1,4 @@
-"""P25: tensors as keys, weights and gradients, in rows.insert(ids, weights) and the like."""
+"""PyTorch tensors as keys, weights and gradients, in rows.insert(ids, weights) and the like."""
 
 # Before the others: without torch it skips this file.
 from support import Case, torch  # isort: skip

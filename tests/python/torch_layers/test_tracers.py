@@ -1,4 +1,4 @@
-"""P9: what records or transforms a model is refused before rows are made, and told the way."""
+"""What records or transforms a model is refused before rows are made, with what to do."""
 
 import unittest
 import warnings
@@ -16,7 +16,7 @@ is_new = int(torch.__version__.split(".")[0]) >= 2
 
 
 def functional():
-    """vmap, grad, jvp and so on: functorch's before torch 2.0."""
+    """The module with vmap, grad, jvp and so on: functorch before torch 2.0."""
     if is_new:
         return torch.func
     with warnings.catch_warnings():
@@ -44,7 +44,7 @@ class Tracers(Case):
             self.model.train(training)
             self.bag.train(training)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Of torch, about what it deprecates.
+                warnings.simplefilter("ignore")  # torch deprecates some of these.
                 self.assert_fails(
                     RuntimeError, [*self.WORDS, *words], function, *arguments, **options
                 )
@@ -55,7 +55,7 @@ class Tracers(Case):
         for mode in ("real", "fake", "symbolic"):
             for module in (self.table, self.bag, self.model):
                 self.refused(lambda: make_fx(lambda i: module(i), tracing_mode=mode)(ids))
-        # Ids that the traced function has not been given.
+        # The ids are no argument of the traced function.
         self.refused(
             lambda: make_fx(lambda weight: self.table(ids) * weight)(torch.ones(4)),
             words=["make_fx"],
@@ -126,7 +126,9 @@ class Tracers(Case):
                 lambda: torch.compile(module, fullgraph=True, backend="eager")(ids),
                 lambda: torch.export.export(module, (ids,), strict=True),
             ):
-                torch._dynamo.reset()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Of torch, about its own parts.
+                    torch._dynamo.reset()
                 self.refused(function, words=["fullgraph=True"])
 
     def test_served_models_are_refused_too(self):

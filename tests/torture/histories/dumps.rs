@@ -1,4 +1,4 @@
-//! Dumps of a history: what they hold, and which increments there may be.
+//! Dumps of a history: what they hold, and which increments are allowed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::look::bits;
 use super::state::{Key, Row, State};
 
 const DAY_MS: u64 = 86_400_000;
-/// Dumps that increments may follow are remembered for so long.
+/// How long dumps are remembered, so that increments may follow them.
 const REMEMBERED_MS: u64 = 30 * DAY_MS;
 
 /// The weights of rows.
@@ -44,7 +44,7 @@ pub fn dump_table(engine: &Engine, number: u64, state: &State) -> Outcome {
     compare_dump("table", &read_table(&path)?, state, engine.opening.ttl_ms)
 }
 
-/// A table, and what has changed since, are what a full dump would be.
+/// A table merged with an increment to it is equal to a full dump.
 pub fn dump_increment(engine: &Engine, base: u64, time: u64, state: &State) -> Outcome {
     let (base, out) = (engine.places.out("table", base), |name| engine.places.root.join(name));
     match dump(engine, &out("increment"), &since(&base)?) {
@@ -55,7 +55,7 @@ pub fn dump_increment(engine: &Engine, base: u64, time: u64, state: &State) -> O
     compare_dump("increment", &read_table(&out("merged"))?, state, engine.opening.ttl_ms)
 }
 
-/// A group was cleared after the table, so no increment follows it.
+/// An increment to the table must be refused: a group was cleared after it.
 pub fn refuse_increment(engine: &Engine, base: u64) -> Outcome {
     let condition = since(&engine.places.out("table", base))?;
     match dump(engine, &engine.places.root.join("increment"), &condition) {
@@ -64,7 +64,7 @@ pub fn refuse_increment(engine: &Engine, base: u64) -> Outcome {
     }
 }
 
-/// The condition of an increment to a table.
+/// The condition for an increment to a table.
 fn since(base: &Path) -> Outcome<Params> {
     let number = Contents::open(base).map_err(at("table"))?.number() as i64;
     let condition = Params::new().with("format", "table").and_then(|bag| bag.with("since", number));

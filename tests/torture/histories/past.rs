@@ -36,7 +36,7 @@ pub struct Past {
     checkpoints: BTreeMap<u64, Saved>,
     /// Table dumps that an increment may follow, and when they were made.
     pub tables: BTreeMap<u64, u64>,
-    /// Those that none may follow, since a group was cleared after them.
+    /// Dumps that no increment may follow, since a group was cleared after them.
     pub outdated: BTreeSet<u64>,
     next: u64,
     /// Its first opening has returned: a storage is there.
@@ -256,7 +256,7 @@ impl Past {
                 self.next = self.next.max(*number);
                 self.tables.insert(*number, now.now);
             }
-            // Whether it has happened is not known.
+            // The kill may have come before it or after it.
             Some(Act::Load(_) | Act::Call(Call::Clear { .. })) => self.forget_tables(),
             _ => {}
         }

@@ -281,7 +281,7 @@ impl Properties {
             |name: &str| list.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value);
         let number = |name: &str| property(name).and_then(|value| varint(&mut value.as_slice()));
         let family = property("rocksdb.column.family.name");
-        // They are among the entries, and in no block of rows.
+        // Entries include range deletions, which no data block has.
         let ranges = number("rocksdb.num.range-deletions").unwrap_or(0);
         let index = property("rocksdb.block.based.table.index.type").and_then(|value| value.first_chunk());
         Some(Properties {

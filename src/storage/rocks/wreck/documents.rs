@@ -63,8 +63,8 @@ fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
         loop {
             let (kind, after) = rest.split_first()?;
             rest = after;
-            // Kinds 4, 5 and 14 have the number of a column family. Those without are of rows, which
-            // damo never writes into a log, but that a group's range of them is deleted (15).
+            // Kinds 4, 5 and 14 have the number of a column family. Kinds without are in the column
+            // family of rows: damo logs only its DeleteRanges (15), never a row.
             let family = if [4, 5, 14].contains(kind) { varint(&mut rest)? } else { 0 };
             let mut text = || {
                 let len = varint(&mut rest)?;
