@@ -5,7 +5,7 @@ from __future__ import annotations
 import damo
 import damo.torch
 import torch
-from checks import AUC, DIGITS, Check
+from checks import AUC, DIGITS, SMOOTH, Check
 from deepctr_torch.callbacks import Callback, EarlyStopping
 from deepctr_torch.inputs import SparseFeat
 from deepctr_torch.models import DeepFM
@@ -16,7 +16,8 @@ PACKAGE = "deepctr-torch"
 
 def train(log, storage, make_dense, rows, epochs, callbacks=(), again=0):
     features = [SparseFeat(f"f{field}", size, 8) for field, size in enumerate(log.sizes)]
-    model = DeepFM(features, features, (32,), l2_reg_linear=0, l2_reg_embedding=0)
+    options = {"dnn_activation": SMOOTH, "l2_reg_linear": 0, "l2_reg_embedding": 0}
+    model = DeepFM(features, features, (32,), **options)
     if storage:
         damo.torch.convert(model, storage, optimizer=rows)  # damo
     optimizer = make_dense(model.parameters())

@@ -19,6 +19,8 @@ class Log:
     """How many ids each field has."""
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
     """TRAIN, VALID, TEST: ids, int64 of shape (samples, fields), and clicks, float32 of 0 and 1."""
+    near: float
+    """How far apart AUCs may be where the formulas differ. The rates were chosen for Frappe."""
 
     def columns(self, part: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """A part as columns by name, f0, f1 and so on, and clicks."""
@@ -32,8 +34,8 @@ def load(folder: Path | None, samples: int) -> Log:
     if path is None or not path.exists():
         where = "no folder with data is given" if path is None else f"{path} is not there"
         print(f"{where}: the log is made from a seed (--data FOLDER, or DAMO_TEST_DATA)")
-        return _cut("made from a seed", *_made(2 * samples), samples)
-    return _cut("Frappe", *_read(path, 2 * samples), samples)
+        return _cut("made from a seed", *_made(2 * samples), samples, near=0.05)
+    return _cut("Frappe", *_read(path, 2 * samples), samples, near=0.01)
 
 
 def _read(path: Path, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +61,7 @@ def _made(samples: int) -> tuple[np.ndarray, np.ndarray]:
     return ids.astype(np.int64), (scores > np.median(scores)).astype(np.float32)
 
 
-def _cut(name: str, ids: np.ndarray, clicks: np.ndarray, samples: int) -> Log:
+def _cut(name: str, ids: np.ndarray, clicks: np.ndarray, samples: int, near: float) -> Log:
     numbered = [np.unique(column, return_inverse=True) for column in ids.T]
     sizes = [len(known) for known, _ in numbered]
     places = np.stack([place for _, place in numbered], 1).astype(np.int64)
@@ -68,4 +70,4 @@ def _cut(name: str, ids: np.ndarray, clicks: np.ndarray, samples: int) -> Log:
         part: (places[begin:end], clicks[begin:end])
         for part, begin, end in zip((TRAIN, VALID, TEST), ends, ends[1:])
     }
-    return Log(name, sizes, parts)
+    return Log(name, sizes, parts, near)

@@ -41,8 +41,8 @@ def train(log, storage, make_dense, rows, epochs):
 
 
 def adagrad(log, storage, folder):
-    dense = lambda p: torch.optim.Adagrad(p, 0.1, initial_accumulator_value=1e-7)  # noqa: E731
-    return train(log, storage, dense, damo.Adagrad(0.1, initial_accumulator_value=1e-7), 8)
+    dense = lambda p: torch.optim.Adagrad(p, 0.1, initial_accumulator_value=1e-5)  # noqa: E731
+    return train(log, storage, dense, damo.Adagrad(0.1, initial_accumulator_value=1e-5), 8)
 
 
 def row_adam(log, storage, folder):

@@ -15,6 +15,8 @@ from torch_rechub.trainers import CTRTrainer
 from torch_rechub.utils.data import TorchDataset
 
 PACKAGE = "torch-rechub"
+# Smooth, as checks.SMOOTH.
+NET = {"dims": [32], "dropout": 0.0, "activation": "sigmoid"}
 
 
 class Best(EarlyStopper):
@@ -36,7 +38,7 @@ class Best(EarlyStopper):
 
 def train(log, storage, folder, make_dense, rows, epochs, patience=None):
     features = [SparseFeature(f"f{field}", size, 8) for field, size in enumerate(log.sizes)]
-    model = DeepFM(features, features, {"dims": [32], "dropout": 0.0})
+    model = DeepFM(features, features, NET)
     if storage:
         damo.torch.convert(model, storage, optimizer=rows)  # damo
         dense, make_dense = make_dense, lambda p: damo.torch.Optimizer(dense(p), model)  # damo
@@ -63,7 +65,7 @@ def train(log, storage, folder, make_dense, rows, epochs, patience=None):
 def after(log, storage, folder):
     """The trainer is made before the model is converted, and then gets another optimizer."""
     features = [SparseFeature(f"f{field}", size, 8) for field, size in enumerate(log.sizes)]
-    model = DeepFM(features, features, {"dims": [32], "dropout": 0.0})
+    model = DeepFM(features, features, NET)
     options = {"lr": 0.5}
     trainer = CTRTrainer(model, torch.optim.SGD, options, n_epoch=2, model_path=folder)
     if storage:

@@ -12,7 +12,7 @@ import copy
 import damo
 import damo.torch
 import torch
-from checks import AUC, DIGITS, Check, auc
+from checks import AUC, DIGITS, SMOOTH, Check, auc
 from logs import TEST, TRAIN, VALID
 from torch import nn
 
@@ -46,7 +46,7 @@ class DeepFM(FM):
 
     def __init__(self, sizes, dim=8, sparse=False):
         super().__init__(sizes, dim, sparse)
-        self.net = nn.Sequential(nn.Linear(dim * len(sizes), 32), nn.ReLU(), nn.Linear(32, 1))
+        self.net = nn.Sequential(nn.Linear(dim * len(sizes), 32), SMOOTH(), nn.Linear(32, 1))
 
     def deep(self, factors):
         return self.net(factors.flatten(1)).squeeze(1)
@@ -174,6 +174,15 @@ def made(kind, log, storage, make_dense, rows, **options):
     return model, optimizer
 
 
+def torch_adagrad(parameters):
+    # From 0 the first step would be as large for rounding errors as for gradients.
+    return torch.optim.Adagrad(parameters, 0.1, initial_accumulator_value=0.01)
+
+
+def damo_adagrad():
+    return damo.Adagrad(0.1, initial_accumulator_value=0.01)
+
+
 def accumulated(log, storage, folder):
     sgd = lambda p: torch.optim.SGD(p, 0.5)  # noqa: E731
     model, optimizer = made(DeepFM, log, storage, sgd, damo.SGD(0.5))
@@ -186,8 +195,7 @@ def accumulated(log, storage, folder):
 
 
 def stopped(log, storage, folder):
-    adagrad = lambda p: torch.optim.Adagrad(p, 0.1)  # noqa: E731
-    model, optimizer = made(DeepFM, log, storage, adagrad, damo.Adagrad(0.1))
+    model, optimizer = made(DeepFM, log, storage, torch_adagrad, damo_adagrad())
     best, waited = 0.0, 0
     for number in range(12):
         epoch(model, [optimizer], log, number)
@@ -209,12 +217,12 @@ def stopped(log, storage, folder):
 
 def resumed(log, storage, folder):
     """The second half of the epochs in a model that is made anew; torch goes through in one go."""
-    adagrad = lambda p: torch.optim.Adagrad(p, 0.1)  # noqa: E731
     parts = [(range(4), storage)]
     if storage:
         parts = [(range(2), storage), (range(2, 4), storage)]
     for numbers, where in parts:
-        model, optimizer = made(FM, log, None, adagrad, None) if not where else again(log, where)
+        made_here = again(log, where) if where else made(FM, log, None, torch_adagrad, None)
+        model, optimizer = made_here
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
         if storage and numbers.start:
             damo.torch.load_checkpoint(
@@ -232,8 +240,8 @@ def resumed(log, storage, folder):
 
 def again(log, storage):
     model = FM(log.sizes)
-    damo.torch.convert(model, storage, optimizer=damo.Adagrad(0.1), exist_ok=True)  # damo
-    optimizer = torch.optim.Adagrad(model.parameters(), 0.1)
+    damo.torch.convert(model, storage, optimizer=damo_adagrad(), exist_ok=True)  # damo
+    optimizer = torch_adagrad(model.parameters())
     return model, damo.torch.Optimizer(optimizer, model)  # damo
 
 

@@ -88,7 +88,7 @@ def compared(
         print(f"FAILED {check.name}\n{getattr(error, 'said', '')}\n{traceback.format_exc()}")
         return None
     if not result.holds:
-        failed.append(f"{name}, {check.name}: {check.asked} asked for")
+        failed.append(f"{name}, {check.name}: {result.asked} asked for")
     print(
         f"{'ok    ' if result.holds else 'FAILED'} {check.name:50} torch {result.torch_auc:.4f}  "
         f"damo {result.damo_auc:.4f}  scores apart {result.apart:.1e}  {result.lines:2} lines  "
@@ -112,7 +112,7 @@ def table(done: list[tuple[str, Result]]) -> str:
     ]
     for name, result in done:
         lines.append(
-            f"| {name} | {result.check.name} | {result.check.asked} | {result.torch_auc:.4f} | "
+            f"| {name} | {result.check.name} | {result.asked} | {result.torch_auc:.4f} | "
             f"{result.damo_auc:.4f} | {result.apart:.0e} | {result.lines} |"
         )
     return "\n".join(lines) + "\n"

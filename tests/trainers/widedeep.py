@@ -38,7 +38,7 @@ class Best(Callback):
             self.model.load_state_dict(torch.load(self.path))
 
 
-def train(log, storage, folder, make_dense, rows):
+def train(log, storage, folder, make_dense, rows, activation="relu"):
     columns = {f"f{field}": field for field in range(len(log.sizes))}
     begins = np.cumsum([1, *log.sizes[:-1]])
     wide = Wide(sum(log.sizes))
@@ -49,6 +49,7 @@ def train(log, storage, folder, make_dense, rows):
         cat_embed_input=[(name, size, 8) for name, size in zip(columns, log.sizes)],
         cat_embed_dropout=0.0,
         mlp_hidden_dims=[32],
+        mlp_activation=activation,
         mlp_dropout=0.0,
     )
     model = WideDeep(wide=wide, deeptabular=deep)
@@ -86,7 +87,9 @@ def train(log, storage, folder, make_dense, rows):
 
 
 def sgd(log, storage, folder):
-    return train(log, storage, folder, lambda p: torch.optim.SGD(p, 0.5), damo.SGD(0.5))
+    # Smooth, as checks.SMOOTH.
+    dense = lambda p: torch.optim.SGD(p, 0.5)  # noqa: E731
+    return train(log, storage, folder, dense, damo.SGD(0.5), "gelu")
 
 
 def adam(log, storage, folder):
