@@ -1,53 +1,95 @@
 /*
  * damo: sparse embedding tables larger than memory, on one machine.
  *
- * Generated from src/ffi by cbindgen; do not edit. This header is the reference manual.
+ * Generated from src/ffi by cbindgen; do not edit. This header is the reference manual. Below, BUSY
+ * stands for DAMO_STATUS_BUSY, and so on.
  *
- * Errors. A function that can fail returns a damo_status, DAMO_STATUS_OK (0) for success; a _new
- * function returns NULL on failure. damo_last_error_message() then tells, for this thread, which
- * argument had which value and what would be accepted. After an error nothing stored is lost or
- * half-written. No function exits, aborts, prints or throws. A failed call also leaves the number
- * of its failure in errno, for programs that may ask on another thread: damo_failure_message.
+ * Errors
+ * ------
+ * A function that can fail returns a damo_status: DAMO_STATUS_OK (0) for success. A function that
+ * makes a handle (_new, and damo_table_open) returns NULL on failure. damo_last_error_message()
+ * then tells, for this thread, which argument had which value and what would be accepted.
  *
- * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any
- * order: what one of them needs of another stays alive. Free all of them before the process exits,
- * and do not unload the library. What comes too late, from a destructor that runs after damo's exit
- * handler, gets DAMO_STATUS_EXITING; a storage that is freed then is not closed, which is as safe
- * as a crash and no safer. A handle of another kind is refused like NULL, and _free leaves it
- * alone. So is a freed handle, but only until something else uses its memory.
+ * After an error nothing stored is lost or half-written. Only a damo_storage_import may leave a
+ * part of its rows. No function exits, aborts, prints or throws.
  *
- * Buffers are a pointer and, right after it, its number of elements. They belong to the caller. (NULL, 0) is empty.
+ * A failed call also leaves the number of its failure in errno, for programs that may ask on
+ * another thread: see damo_failure_message. Any call may return PANIC, and any call on a storage,
+ * embedding or iterator EXITING; the functions below do not list these two.
  *
- * Threads. A function that takes a const handle may be called from many threads at once; the other ones need the
+ * Handles
+ * -------
+ * Each kind of handle has a function that makes it and a _free. _free of NULL is a no-op. Handles
+ * may be freed in any order: a handle keeps what it needs of another one.
+ *
+ * Free all handles before the process exits, and do not unload the library. A call that comes too
+ * late, from a destructor that runs after damo's exit handler, returns EXITING. A storage that is
+ * freed then is not closed, which is as safe as a crash and no safer.
+ *
+ * A handle of another kind is refused like NULL, and _free leaves it alone. So is a freed handle,
+ * but only until something else uses its memory.
+ *
+ * Buffers
+ * -------
+ * A buffer is a pointer, followed by its number of elements. It belongs to the caller. (NULL, 0) is
+ * an empty buffer.
+ *
+ * Threads
+ * -------
+ * A function that takes a const handle may be called from many threads at once. The others need the
  * handle for themselves. _free must not race with any use of the same handle.
  *
- * Floating point. A call computes in the default state, whatever rounding mode, traps or flushing
- * of denormals the host has set. When it returns, the state is the host's again, with the
- * exceptions that fetestexcept tells.
+ * Floating point
+ * --------------
+ * A call computes in the default state, whatever rounding mode, traps or flushing of denormals the
+ * host has set. When it returns, the host's state is restored, including the exceptions that
+ * fetestexcept tells.
  *
- * Stack. A call needs at most 32 KiB of stack. Opening a storage and loading a checkpoint need
- * more, so they run on a thread of damo's own. Where no thread can be had, they take 64 KiB of the
- * caller's stack.
+ * Stack
+ * -----
+ * A call needs at most 32 KiB of stack. Opening a storage and loading a checkpoint need more, so
+ * they run on a thread of damo's own. Where no thread can be had, they take 64 KiB of the caller's
+ * stack.
  *
- * Signals. damo installs no handlers and changes none. A write beyond the process's limit of file
- * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when a handle
- * (a storage, a filter ...) was last made or freed, or when a long call (a flush, checkpoint, dump,
- * import ...) last began. The threads that damo starts never get this signal, whenever the limit is
- * set.
+ * Signals
+ * -------
+ * damo installs no handlers and changes none. A write beyond the process's limit of file sizes
+ * (RLIMIT_FSIZE) returns IO and raises no SIGXFSZ, if the limit was set before
+ * - a handle (a storage, a filter ...) was last made or freed, or
+ * - a long call (a flush, checkpoint, dump, import ...) last began.
  *
- * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
- * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
+ * The threads that damo starts never get this signal, whenever the limit is set.
  *
- * Forks. Open storages after forking, or in processes that are started anew. In a child forked after its parent has
- * opened a storage every call on a storage or embedding returns DAMO_STATUS_FORKED, opening one too; freeing inherited
- * handles is safe and leaves the parent's files alone. With glibc such a child may exit in any way and keeps its exit code
- * and C's streams, but static destructors and exit handlers from before the parent's first storage do not run in it, nor
- * are C++ streams flushed that are not synchronised with C's; elsewhere it must end with _exit. A filter is its process's
- * too: in children every call on it returns DAMO_STATUS_FORKED, but children may open filters of their own.
+ * Memory
+ * ------
+ * A call that needs more memory than there is returns OUT_OF_MEMORY and does nothing. Only where
+ * memory is exhausted altogether can RocksDB's own small allocations still end the process.
  *
- * Input and output errors. After DAMO_STATUS_IO a call has changed nothing, and can be tried again once there is room.
- * Only with durability "power" a failed fsync leaves it open whether the call is on disk: the storage then refuses further
- * writes, and damo_embedding_step tells once it is opened again.
+ * Forks
+ * -----
+ * Open storages after forking, or in processes that are started anew.
+ *
+ * In a child that was forked after its parent had opened a storage, opening a storage returns
+ * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group and
+ * damo_storage_import_report. Freeing inherited handles is safe and leaves the parent's files
+ * alone.
+ * - With glibc such a child may exit in any way. It keeps its exit code and C's streams. Static
+ *   destructors and exit handlers from before the parent's first storage do not run in it, and C++
+ *   streams that are not synchronised with C's are not flushed.
+ * - Elsewhere it must end with _exit.
+ *
+ * A filter, too, belongs to its process: in children every call on it returns FORKED. Children may
+ * open filters of their own.
+ *
+ * Input and output errors
+ * -----------------------
+ * After IO a call has changed nothing, and can be tried again once there is room. There are three
+ * exceptions:
+ * - With durability "power" a failed fsync leaves it open whether the call is on disk. The storage
+ *   then refuses further writes, and damo_embedding_step tells once it is opened again.
+ * - damo_storage_import may leave a part of its rows.
+ * - damo_storage_load_from_checkpoint says so if the storage must be opened again. Until then every
+ *   call on it returns IO.
  */
 
 #ifndef DAMO_H
@@ -66,17 +108,19 @@
  * The number of the binary interface that this header describes.
  *
  * It rises when a function is removed or changes its meaning; new functions do not raise it.
- * Compare it with damo_abi_version() after loading the library at run time. Languages that
- * ignore case, such as Ada, cannot tell these two names apart: DAMO_CASE_INSENSITIVE, if
- * defined, leaves the constant out.
+ * Compare it with damo_abi_version() after loading the library at run time.
+ *
+ * Define DAMO_CASE_INSENSITIVE to leave the constant out, for languages that ignore case, such
+ * as Ada: for them it has the name of that function.
  */
 #ifndef DAMO_CASE_INSENSITIVE
 #define DAMO_ABI_VERSION 1
 #endif
 
 /**
- * The number of the first failure of a process; later failures count up from it. It is above every
- * errno of the operating system.
+ * The number of the first failure of a process. Later failures count up from it.
+ *
+ * It is above every errno of the operating system.
  */
 #define DAMO_FAILURE_FIRST 1073741824
 
@@ -91,45 +135,49 @@
 #define DAMO_ALL_GROUPS 4294967295
 
 /**
- * What became of a call. Numbers are explicit and never reused.
+ * The outcome of a call.
  *
- * A new number may be added in any release: treat one you do not know as an error.
+ * The numbers are explicit and never reused. A later release may add a number: treat one that you
+ * do not know as an error.
  */
 typedef enum {
   /**
-   * Done.
+   * The call succeeded.
    */
   DAMO_STATUS_OK = 0,
   /**
-   * An argument, a parameter name or a value is not acceptable; nothing was done.
+   * An argument, a parameter name or a value is not accepted. Nothing was done.
    */
   DAMO_STATUS_INVALID_ARGUMENT = 1,
   /**
-   * What was asked for does not exist.
+   * What the call asks for does not exist.
    */
   DAMO_STATUS_NOT_FOUND = 2,
   /**
-   * What was to be made exists already, and differs.
+   * What the call would make exists already, or exists with other properties.
    */
   DAMO_STATUS_ALREADY_EXISTS = 3,
   /**
-   * Another handle, here or in another process, holds the directory or the file.
+   * Another handle or call, here or in another process, is using the directory or the file.
    */
   DAMO_STATUS_BUSY = 4,
   /**
-   * The operating system refused: a full disk, a missing permission, a failed read.
+   * The operating system refused: a full disk, a missing permission, a failed read, no more
+   * threads.
    */
   DAMO_STATUS_IO = 5,
   /**
-   * Stored bytes are not what damo wrote: damaged, truncated or foreign.
+   * Stored bytes are not what damo wrote: they are damaged, truncated or foreign.
    */
   DAMO_STATUS_CORRUPTION = 6,
   /**
-   * Not available in this version or for this kind of object.
+   * Not available in this version, for this kind of object, or in a storage that is open with
+   * read_only.
    */
   DAMO_STATUS_NOT_SUPPORTED = 7,
   /**
-   * An earlier panic left this group in doubt; it refuses writes until the storage is opened anew.
+   * An earlier panic left this group in doubt. It refuses writes until the storage is opened
+   * again.
    */
   DAMO_STATUS_POISONED = 8,
   /**
@@ -137,19 +185,21 @@ typedef enum {
    */
   DAMO_STATUS_PANIC = 9,
   /**
-   * The storage or filter was opened before this process was forked from the one that owns it.
+   * The storage or filter belongs to the process from which this one was forked. A child that
+   * was forked after its parent had opened a storage cannot open one.
    */
   DAMO_STATUS_FORKED = 10,
   /**
-   * There is no memory for what the call needs; nothing was done.
+   * There is not enough memory for the call. Nothing was done.
    */
   DAMO_STATUS_OUT_OF_MEMORY = 11,
   /**
-   * The process is ending: the call came from a destructor or handler that runs after damo's own.
+   * The process is ending: the call came from a destructor or handler that runs after damo's
+   * own.
    */
   DAMO_STATUS_EXITING = 12,
   /**
-   * The caller's progress function said so.
+   * The caller's progress function ended the call.
    */
   DAMO_STATUS_CANCELLED = 13,
 } damo_status;
@@ -288,54 +338,59 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The version of the library that is loaded, such as "0.1.0". Never NULL, never freed.
+ * Returns the version of the loaded library, such as "0.1.0". Never NULL; do not free it.
  */
 const char *damo_version(void);
 
 /**
- * The number of the binary interface of the library that is loaded; see DAMO_ABI_VERSION.
+ * Returns the number of the loaded library's binary interface. See DAMO_ABI_VERSION.
  */
 uint32_t damo_abi_version(void);
 
 /**
- * The status of the last call that failed on this thread, or OK if none has.
+ * Returns the status of the last call that failed on this thread, or OK if none has failed.
  *
- * Calls that succeed do not change it, and no _free function ever touches it. Read it right after a call has
- * returned something other than OK, or NULL.
+ * Read it right after a call has returned NULL or a status other than OK. Calls that succeed do
+ * not change it, and neither does any _free function.
  */
 damo_status damo_last_error_code(void);
 
 /**
- * The message of the last call that failed on this thread, or "" if none has.
+ * Returns the message of the last call that failed on this thread, or "" if none has failed.
  *
- * UTF-8, never NULL, names the function, the argument, its value and what would be accepted. A message of more
- * than 8 KiB lacks its middle, and says so. Valid until the
- * next call that fails on the same thread, or the thread's end; do not free it.
+ * The message is UTF-8. It names the function, the argument, its value and what would be accepted.
+ * A message of more than 8 KiB lacks its middle, and says so.
+ *
+ * Never NULL; do not free it. It stays valid until the next call that fails on this thread, or
+ * until the thread ends.
  */
 const char *damo_last_error_message(void);
 
 /**
- * Forgets the last failure of this thread: its code becomes OK, and its message "".
+ * Forgets the last failure of this thread: the code becomes OK and the message "".
  *
- * For wrappers that do not know which functions can fail, such as those that generators make: call
- * it before a function and damo_last_error_code after it.
+ * This is for wrappers that do not know which functions can fail, such as generated ones. They
+ * call it before a function, and damo_last_error_code after it.
  */
 void damo_last_error_clear(void);
 
 /**
- * The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.
+ * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
  *
- * Takes any int, so that a number from a newer library is safe to ask about.
+ * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
+ * free it.
  */
 const char *damo_status_name(int32_t status);
 
 /**
- * The status of the failed call that left this number in errno. OK when no failure has this
- * number, or when it is not kept any more: the process keeps the latest 4096.
+ * Returns the status of the failed call that left this number in errno.
  *
- * Every call that fails leaves the number of its failure in errno, from DAMO_FAILURE_FIRST on. A
- * call that succeeds may leave anything there. This is for hosts that may run a call and the
- * question after it on two threads, such as Go without LockOSThread. Their languages read errno
+ * Returns OK if no failure has this number, or if it is no longer kept: the process keeps the
+ * latest 4096.
+ *
+ * Every call that fails leaves the number of its failure in errno, DAMO_FAILURE_FIRST or above. A
+ * call that succeeds may leave anything there. This is for hosts, such as Go without LockOSThread,
+ * that may run a call and the question after it on two threads. Their languages read errno
  * together with the call: cgo's second result, .NET's SetLastError, Java's captureCallState,
  * ctypes' use_errno. In C damo_last_error_code and damo_last_error_message are enough.
  *
@@ -344,14 +399,16 @@ const char *damo_status_name(int32_t status);
 damo_status damo_failure_code(int32_t failure);
 
 /**
- * Writes the message of the failed call that left this number in errno into buffer, with a NUL at
- * the end.
+ * Writes the message of the failed call that left this number in errno into buffer.
  *
- * *message_len becomes the length of the message without the NUL, also when the buffer is too
- * small; message_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length.
+ * - buffer: gets the message and a NUL. NULL with buffer_len 0 asks for the length only.
+ * - message_len: becomes the length without the NUL, also when the buffer is too small. May be
+ *   NULL.
  *
- * Errors: NOT_FOUND when no failure that is kept has this number; INVALID_ARGUMENT for a NULL
- * buffer with a length, and for a buffer that is too small, whose content is then unchanged.
+ * Errors:
+ * - NOT_FOUND: no failure that is kept has this number.
+ * - INVALID_ARGUMENT: a NULL buffer with a length; a buffer that is too small, which is left
+ *   unchanged.
  */
 damo_status damo_failure_message(int32_t failure,
                                  char *buffer,
