@@ -224,18 +224,18 @@ typedef struct damo_embedding damo_embedding;
 typedef struct damo_filter damo_filter;
 
 /**
- * The weights of a row that nobody has trained yet: a pure function of (seed, group, key).
+ * The first weights of a row: a pure function of (seed, group, key).
  *
  * Names and parameters (defaults):
  *
  * ```text
  *     zeros
  *     ones
- *     constant            value (0)
- *     random_uniform      min (-1), max (1), seed (0)          alias uniform
- *     random_normal       mean (0), stddev (1), seed (0)       alias normal
- *     truncate_normal     mean (0), stddev (1), seed (0)       alias truncated_normal; within 2 stddev
- *     xavier_uniform      seed (0)                             alias xavier; within sqrt(3 / dim)
+ *     constant         value (0)
+ *     random_uniform   min (-1), max (1), seed (0)      alias uniform
+ *     random_normal    mean (0), stddev (1), seed (0)   alias normal
+ *     truncate_normal  mean (0), stddev (1), seed (0)   within 2 stddev; alias truncated_normal
+ *     xavier_uniform   seed (0)                         within sqrt(3 / dim); alias xavier
  * ```
  *
  * May be used by many threads at once.
@@ -256,25 +256,28 @@ typedef struct damo_iterator damo_iterator;
  * Names, parameters (defaults) and state:
  *
  * ```text
- *     sgd                gamma (1e-3), lambda (0)                                           none
- *     ftrl               alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)                   z, n
- *     adagrad            gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)                 n
- *     rowwise_adagrad    gamma (1e-2), lambda (0), epsilon (1e-8)                           one float
- *     adam               gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0), epsilon (1e-8) m, v
- *     amsgrad            as adam                                                            m, v, v_max
- *     adamw              as adam, lambda (1e-2)                                             m, v
- *     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
+ *     sgd              gamma (1e-3), lambda (0)                             none
+ *     ftrl             alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)     z, n
+ *     adagrad          gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)   n
+ *     rowwise_adagrad  gamma (1e-2), lambda (0), epsilon (1e-8)             1 float
+ *     adam             gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0),  m, v
+ *                      epsilon (1e-8)
+ *     amsgrad          as adam                                              m, v, v_max
+ *     adamw            as adam, but lambda (1e-2)                           m, v
+ *     lion             eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)   m
  * ```
  *
- * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them,
- * gamma for ftrl and lion too. lambda is weight decay, in the gradient except for adamw and lion,
- * which decouple it; ftrl has its own lambda1 and lambda2. Bias corrections use each row's own
- * update count. ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with
- * which n, or the one float, begins.
+ * - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
+ *   as learning_rate; ftrl and lion accept it as gamma, too.
+ * - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
+ *   has lambda1 and lambda2 instead.
+ * - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
+ *   value of n, or of the 1 float.
+ * - Bias corrections use the row's own update count.
  *
  * Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
- * value counts no more, and after gradients of 0 only it is 0. A weight that was inserted is an
- * exception: steps go on from it.
+ * value no longer counts, and after gradients of 0 only it is 0. A weight that was inserted is an
+ * exception: steps continue from it.
  *
  * May be used by many threads at once.
  */
@@ -283,28 +286,34 @@ typedef struct damo_optimizer damo_optimizer;
 /**
  * A typed key/value bag that configures everything else.
  *
- * Whoever it is given to copies what it needs, so it can be freed at once. Where a function takes a
- * const damo_params *, NULL means: nothing set, defaults throughout. Unknown keys, wrong types and values out of
- * range are refused where the bag is used, by an error that lists what is accepted. Unlike all other handles, a
- * bag must not be used by two threads at once.
+ * A function that takes a const damo_params * copies what it needs, so the bag can be freed right
+ * after the call. NULL stands for an empty bag: every default holds. The function refuses unknown
+ * keys, wrong types and values out of range, by an error that lists what is accepted.
+ *
+ * Unlike any other handle, a bag must not be used by two threads at once.
  */
 typedef struct damo_params damo_params;
 
 /**
- * A learning rate as a function of a base rate and the group's global step. TensorFlow's formulas and names.
+ * A learning rate as a function of a base rate and the group's global step.
  *
- * Names and parameters (defaults; those without one must be given):
+ * The formulas and names are TensorFlow's. Names and parameters (defaults; a parameter without one
+ * must be given):
  *
  * ```text
  *     exponential_decay     decay_steps, decay_rate, staircase (false)
- *     natural_exp_decay     decay_steps, decay_rate, staircase (false)    alias nature_exponential_decay
+ *     natural_exp_decay     decay_steps, decay_rate, staircase (false)
+ *                           alias nature_exponential_decay
  *     inverse_time_decay    decay_steps, decay_rate, staircase (false)
  *     polynomial_decay      decay_steps, end_learning_rate (1e-4), power (1), cycle (false)
  *     cosine_decay          decay_steps, alpha (0)
- *     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)    alias liner_cosine_decay
+ *     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)
+ *                           alias liner_cosine_decay
  * ```
  *
- * All take warmup_steps (0): the rate climbs linearly from 0 over that many steps, then the decay starts.
+ * Each also takes warmup_steps (0): the rate rises linearly from 0 over that many steps, and then
+ * the decay starts.
+ *
  * May be used by many threads at once.
  */
 typedef struct damo_scheduler damo_scheduler;
@@ -416,46 +425,53 @@ damo_status damo_failure_message(int32_t failure,
                                  size_t *message_len);
 
 /**
- * Makes an empty bag. Never NULL. Free it with damo_params_free.
+ * Makes an empty bag. Never returns NULL. Free it with damo_params_free.
  */
 damo_params *damo_params_new(void);
 
 /**
- * Sets an integer; also accepted wherever a float is wanted. A key set twice keeps the last value.
+ * Sets key to an integer, which is also accepted wherever a float is needed.
  *
- * Errors: INVALID_ARGUMENT for a NULL bag and for a key that is NULL, empty or not UTF-8.
+ * A key that is set twice keeps the last value. The key is copied.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL bag; a key that is NULL, empty or not UTF-8.
  */
 damo_status damo_params_set_int(damo_params *params, const char *key, int64_t value);
 
 /**
- * Sets a float.
+ * Sets key to a float.
  *
- * Errors: as damo_params_set_int; and INVALID_ARGUMENT for NaN and infinities.
+ * Errors: as damo_params_set_int, and
+ * - INVALID_ARGUMENT: NaN or an infinity.
  */
 damo_status damo_params_set_float(damo_params *params, const char *key, double value);
 
 /**
- * Sets a boolean.
+ * Sets key to a boolean.
  *
  * Errors: as damo_params_set_int.
  */
 damo_status damo_params_set_bool(damo_params *params, const char *key, bool value);
 
 /**
- * Sets a string, which is copied.
+ * Sets key to a string, which is copied.
  *
- * Errors: as damo_params_set_int; and INVALID_ARGUMENT for a value that is NULL or not UTF-8.
+ * Errors: as damo_params_set_int, and
+ * - INVALID_ARGUMENT: a value that is NULL or not UTF-8.
  */
 damo_status damo_params_set_str(damo_params *params, const char *key, const char *value);
 
 /**
- * Writes the bag as a JSON object, keys sorted, into buffer, with a NUL at the end.
+ * Writes the bag as a JSON object, with its keys sorted, into buffer.
  *
- * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be
- * NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+ * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+ *   buffer_len = *json_len + 1 is enough.
+ * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
  *
- * Errors: INVALID_ARGUMENT for a NULL bag, a NULL buffer with a length, and a buffer that is too small, whose
- * content is then unchanged.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL bag; a NULL buffer with a length; a buffer that is too small, which
+ *   is left unchanged.
  */
 damo_status damo_params_to_json(const damo_params *params,
                                 char *buffer,
@@ -468,18 +484,23 @@ damo_status damo_params_to_json(const damo_params *params,
 void damo_params_free(damo_params *params);
 
 /**
- * Makes an initializer by name. params may be NULL. Free it with damo_initializer_free.
+ * Makes an initializer by name. Free it with damo_initializer_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is unknown, of a wrong type or out of range.
+ * params may be NULL.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is unknown, of a wrong type or out of range.
  */
-damo_initializer *damo_initializer_new(const char *name,
-                                       const damo_params *params);
+damo_initializer *damo_initializer_new(const char *name, const damo_params *params);
 
 /**
- * Writes the first weights of the row (group, key) into weights; weights_len is the row's dim.
+ * Writes the first weights of the row (group, key) into weights.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a group above 65535.
+ * weights_len is the row's dim. group is at most 65535.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a group above 65535.
  */
 damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   uint32_t group,
@@ -488,24 +509,30 @@ damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   size_t weights_len);
 
 /**
- * Frees an initializer. NULL is a no-op; embeddings made with it keep what they need.
+ * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
  */
 void damo_initializer_free(damo_initializer *initializer);
 
 /**
- * Makes a scheduler by name. params may be NULL. Free it with damo_scheduler_free.
+ * Makes a scheduler by name. Free it with damo_scheduler_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is missing, unknown, of a wrong type or out of range.
+ * params may be NULL.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is missing, unknown, of a wrong type or out of range.
  */
-damo_scheduler *damo_scheduler_new(const char *name,
-                                   const damo_params *params);
+damo_scheduler *damo_scheduler_new(const char *name, const damo_params *params);
 
 /**
- * Writes the rate at a step (>= 0) for a base learning_rate (>= 0) to *rate.
+ * Writes the learning rate at a step to *rate.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or rate, a negative step, and a learning_rate that is negative, NaN
- * or infinite.
+ * - learning_rate: the base rate, 0 or more.
+ * - step: 0 or more.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or rate; a negative step; a learning_rate that is negative,
+ *   NaN or infinite.
  */
 damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double learning_rate,
@@ -513,41 +540,45 @@ damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double *rate);
 
 /**
- * Frees a scheduler. NULL is a no-op; optimizers made with it keep what they need.
+ * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
  */
 void damo_scheduler_free(damo_scheduler *scheduler);
 
 /**
- * Makes an optimizer by name. params and scheduler may be NULL; a scheduler can be freed afterwards. Free the
- * optimizer with damo_optimizer_free.
+ * Makes an optimizer by name. Free it with damo_optimizer_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is unknown, of a wrong type or out of range.
+ * params and scheduler may be NULL. The scheduler can be freed afterwards.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is unknown, of a wrong type or out of range.
  */
 damo_optimizer *damo_optimizer_new(const char *name,
                                    const damo_params *params,
                                    const damo_scheduler *scheduler);
 
 /**
- * Writes to *row_len how many floats a row of dim weights has: the weights and the optimizer's state.
+ * Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or row_len, and for a dim that is 0 or whose row no memory can hold.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or row_len; a dim of 0, or one whose row no memory can hold.
  */
-damo_status damo_optimizer_row_len(const damo_optimizer *optimizer,
-                                   size_t dim,
-                                   size_t *row_len);
+damo_status damo_optimizer_row_len(const damo_optimizer *optimizer, size_t dim, size_t *row_len);
 
 /**
- * Applies one gradient to one row that the caller keeps: weights first, then state. The state of a
- * fresh row is zeros; for an optimizer with initial_accumulator_value, n or the one float begins
- * with that.
+ * Applies one gradient to one row that the caller keeps.
  *
- * gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
- * this row has had before (0 for the first); it is also the step of the scheduler, if there is one.
+ * - row: row_len floats, the weights first, then the state. row_len is what damo_optimizer_row_len
+ *   gives for gradients_len. The state of a fresh row is zeros, except that n, or the 1 float, is
+ *   initial_accumulator_value.
+ * - gradients: gradients_len floats, the row's dim.
+ * - step: the number of gradients that this row has had before, 0 for the first. It is also the
+ *   step of the scheduler, if there is one.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, lengths that do not fit together,
- * overlapping buffers, a negative step, and a gradient that is NaN, infinite or beyond 1e18 in size. The row is then
- * unchanged.
+ * Errors, after which the row is unchanged:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; lengths that do not fit
+ *   together; overlapping buffers; a negative step; a gradient that is NaN, infinite or beyond
+ *   1e18 in size.
  */
 damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
                                  float *row,
@@ -557,23 +588,25 @@ damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
                                  int64_t step);
 
 /**
- * Sets the learning rate, before any schedule, for every call that starts from now on in every embedding made
- * with this optimizer. It is not stored with the table.
+ * Sets the learning rate, before any schedule, of every embedding made with this optimizer.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and for a rate that is negative, NaN or beyond float32.
+ * It holds for calls that start from now on. It is not stored with the table.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a rate that is negative, NaN or beyond float32.
  */
-damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer,
-                                             double learning_rate);
+damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, double learning_rate);
 
 /**
  * Writes the learning rate, before any schedule, to *learning_rate.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or learning_rate.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or learning_rate.
  */
 damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double *learning_rate);
 
 /**
- * Frees an optimizer. NULL is a no-op; embeddings made with it keep what they need.
+ * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
  */
 void damo_optimizer_free(damo_optimizer *optimizer);
 
