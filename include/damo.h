@@ -264,10 +264,13 @@ typedef struct damo_filter damo_filter;
 typedef struct damo_initializer damo_initializer;
 
 /**
- * Every row of a group, or of all, as they were when it was made, in order of group and key.
+ * Every row of a group, or of all groups, of one moment, in order of group and key.
  *
- * Keeps its storage open; while there is one, what is deleted and overwritten takes space, and no checkpoint can be
- * loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
+ * Keeps its storage open. While it lives, rows that are deleted or overwritten keep their disk
+ * space, and no checkpoint can be loaded.
+ *
+ * May be used by many threads, which each get different rows. See damo_iterator_next for how long
+ * data is valid.
  */
 typedef struct damo_iterator damo_iterator;
 
@@ -1283,25 +1286,40 @@ damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
                                          double *largest);
 
 /**
- * Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
- * changed later is not seen; other calls go on.
+ * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
  *
- * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle and a group above 65535; NOT_FOUND for a
- * group that is not registered (those that are are named); IO, OUT_OF_MEMORY, POISONED, FORKED.
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * Later changes are not seen. Other calls go on.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+ * - NOT_FOUND: the group is not registered (the message names those that are).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_iterator *damo_iterator_new(const damo_storage *storage,
-                                 uint32_t group);
+damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
 
 /**
- * Goes to the next row: *found becomes true, and the record is written in the order of the row's own description; at the end
- * *found becomes false and nothing else is written. Pointers may be NULL, except found, for what is not wanted.
+ * Reads the next row.
  *
- * update_time is milliseconds since 1970, update_num the gradients applied so far, dim the number of weights. *data
- * becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
- * iterator's, and there until its next use or its end.
+ * - found: becomes true, or false at the end, where nothing else is written.
  *
- * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
- * after, since the rows that come next are not known; FORKED.
+ * Every other pointer may be NULL:
+ * - group, key: become those of the row.
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970.
+ * - update_num: becomes the number of gradients applied so far.
+ * - dim: becomes the number of weights.
+ * - data: becomes the address of *data_len floats: the dim weights, then the optimizer's state (m
+ *   or z, v or n, v_max). They belong to the iterator and are valid until its next use or its end.
+ * - data_len: becomes the number of these floats.
+ *
+ * After IO, CORRUPTION and OUT_OF_MEMORY every later call returns the same error, since the rows
+ * that come next are not known.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL iterator or found.
+ * - CORRUPTION: a row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_iterator_next(const damo_iterator *iterator,
                                bool *found,
@@ -1319,60 +1337,88 @@ damo_status damo_iterator_next(const damo_iterator *iterator,
 void damo_iterator_free(damo_iterator *iterator);
 
 /**
- * Counts the rows that group, or all groups with DAMO_ALL_GROUPS, has now, and writes their number to *rows. Reads them all; for
- * a quick estimate see damo_storage_stat. Other calls go on meanwhile.
+ * Counts the rows that a group has now, and writes their number to *rows.
  *
- * Errors: as damo_iterator_new; CORRUPTION naming the row.
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
+ *
+ * Errors: as damo_iterator_new, and
+ * - INVALID_ARGUMENT: a NULL rows.
+ * - CORRUPTION: a row is damaged (the message names it).
  */
-damo_status damo_storage_row_count(const damo_storage *storage,
-                                   uint32_t group,
-                                   uint64_t *rows);
+damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
 
 /**
- * Reads everything that is stored, and compares every checksum and the form of every row. *rows, which may be NULL, becomes the
- * number of rows. Other calls go on meanwhile.
+ * Reads everything that is stored, and checks every checksum and the form of every row.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; CORRUPTION naming the file or the row that is damaged; IO, OUT_OF_MEMORY,
- * POISONED, FORKED.
+ * - rows: becomes the number of rows. May be NULL.
+ *
+ * Other calls go on meanwhile.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - CORRUPTION: a file or row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_status damo_storage_verify(const damo_storage *storage,
-                                uint64_t *rows);
+damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
 
 /**
- * Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
- * optimizer state, groups with their names, global steps, and the filters of embeddings that are open (in the folder filters). It has every
- * call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
- * large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
- * under its name only when it is whole.
+ * Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
+ *
+ * - path: the directory. It must not exist yet, but its parent must.
+ *
+ * A checkpoint has every call that returned before: rows, optimizer state, groups with their
+ * names, global steps, and the filters of embeddings that are open (in the folder filters). Other
+ * calls go on meanwhile. The directory appears under its name only when it is whole.
+ *
+ * Files of rows are hard links. So a large table takes no longer than a small one, beyond writing
+ * what has changed. On another file system the files are copied.
  *
  * A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
- * its files; what the file system counts of them changes: the number of links, and the time
- * (ctime) at which that changed.
+ * its files. What the file system records about them changes: the number of links, and the time
+ * (ctime) of that change.
  *
- * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
- * it is known by from then on, here and there, and so does the id in its checkpoint.json.
+ * damo_storage_load_from_checkpoint loads a checkpoint; damo_storage_new opens one as a storage.
+ * The checkpoint id is in its checkpoint.json. damo_storage_describe tells it, too, both here and
+ * in a storage that was made of the checkpoint.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
- * POISONED, FORKED; BUSY with read_only, when another handle had the storage open with durability
- * "checkpoint" as it was opened here: it may have parts of calls. There is no such directory then.
+ * Errors, after which there is no such directory:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path without a name, or inside a storage's
+ *   directory.
+ * - ALREADY_EXISTS: path exists.
+ * - BUSY: with read_only, another handle had the storage open with durability "checkpoint" when it
+ *   was opened here, so that it may have parts of calls.
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_status damo_storage_checkpoint(const damo_storage *storage,
-                                    const char *path);
+damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
 
 /**
- * Replaces everything that is stored by what the checkpoint at path has, or a storage that was closed. The checkpoint stays as
- * it is. Embeddings that are open go on with its groups; a group of theirs that it does not have is empty then. It is read
- * through and compared with its checksums first; then calls wait for a moment.
+ * Replaces everything that is stored by the content of a checkpoint.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
- * not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
- * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
- * optimizer or name there; IO, also when something that is no file of damo's lies where one of the checkpoint belongs, such as
- * a file called filters; OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
- * is to be opened again, the checkpoint has taken its place, and opening finishes that.
+ * - path: a checkpoint, or a storage that was closed. It stays as it is.
+ *
+ * Embeddings that are open continue with the checkpoint's groups. A group that the checkpoint does
+ * not have is empty then. The checkpoint is first read through and compared with its checksums;
+ * then all calls wait for a moment.
+ *
+ * After an error everything is as it was. There is one exception: if the message says that the
+ * storage must be opened again, the checkpoint has taken its place, and opening finishes that.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that is a file, or a database that damo did
+ *   not write.
+ * - NOT_FOUND: path does not exist.
+ * - CORRUPTION: path is no checkpoint, or one that is damaged or not whole.
+ * - NOT_SUPPORTED: another format; a storage that was not closed. Also: this storage is open with
+ *   read_only.
+ * - BUSY: the checkpoint is open somewhere; a dump or an iterator of this storage is under way.
+ * - ALREADY_EXISTS: a group that is open here has another dim, optimizer or name there.
+ * - IO: a failed read or write; something that is no file of damo's, such as a file called
+ *   filters, lies where one of the checkpoint belongs.
+ * - OUT_OF_MEMORY, FORKED.
  */
-damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
-                                              const char *path);
+damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
 
 /**
  * Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
