@@ -355,16 +355,22 @@ typedef struct damo_storage damo_storage;
 /**
  * A table that damo_storage_dump wrote in the format "table", open for lookups.
  *
- * Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
- * is forked may go on using it.
+ * It needs no storage. Any number of processes and threads may have the same file open; they share
+ * its memory. A forked process may continue to use it.
  */
 typedef struct damo_table damo_table;
 
 /**
- * Called from time to time during a long call, on that call's thread, with the rows that are done
- * and an estimate of all. user is the pointer that was given to the call. Return true to go on;
- * false ends the call with CANCELLED, and what it was making is removed. Must not throw, and must
- * not free the handle that the call is on.
+ * Called from time to time during a long call, on its thread.
+ *
+ * - user: the pointer that was given to the call.
+ * - rows: the number of rows that are done.
+ * - rows_estimate: an estimate of all rows.
+ *
+ * Return true to go on. Returning false ends the call with CANCELLED, and what it was making is
+ * removed.
+ *
+ * It must not throw, and must not free the handle that the call is on.
  */
 typedef bool (*damo_progress)(void *user, uint64_t rows, uint64_t rows_estimate);
 
@@ -1421,42 +1427,60 @@ damo_status damo_storage_checkpoint(const damo_storage *storage, const char *pat
 damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
 
 /**
- * Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
- * file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
- * all formats. condition may be NULL; names (defaults):
+ * Writes the weights of all rows, as they are at one moment, to the file path for serving.
+ *
+ * - path: a file, which is replaced if it exists.
+ * - condition: may be NULL. Names (defaults):
  *
  * ```text
- *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
- *                    "counted": the same, but the header lists only the groups that are dumped,
- *                    as damo-embedding from 1.0.6 on writes it;
+ *     format         "classic": dims, counts, then key, group and float32 weights of each row (the
+ *                    default);
+ *                    "counted": the same, but the header lists only the groups that are dumped, as
+ *                    damo-embedding from 1.0.6 on writes it;
  *                    "table": what damo_table_open maps into memory
- *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
+ *     expire_days    leave out rows not updated for so many days, fractions too (0: no limit)
  *     min_count      leave out rows that were updated fewer times (0)
  *     group          only this group (all)
- *     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
- *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
- *     since          table: an increment, with only what has changed since the table dump that had this number, and
- *                    the keys that are gone; the group and min_count must be those of that dump.
- *                    A dump can be followed for 30 days if it is one of the latest 256, until a
- *                    checkpoint is loaded or a group of the dump is cleared
+ *     header_groups  classic: the number of groups the header has place for (256); readers for 128
+ *                    and 1024 exist, too
+ *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and bias a row)
+ *     since          table: the number of a base dump. The file is then an increment: the rows
+ *                    changed since that dump, and the keys that are gone
  * ```
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
- * place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is
- * remembered; IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED. What was at path is as it was then.
+ * The file appears under its name only when it is whole and on disk. Other calls go on meanwhile.
+ * docs/formats.md has the bytes of all formats.
+ *
+ * An increment has the group and min_count of its base dump. A table dump can be the base of
+ * increments for 30 days, if it is one of the latest 256. Loading a checkpoint, or clearing a
+ * group of the dump, ends that earlier. A storage that is open with read_only remembers no dump.
+ *
+ * Errors, after which the file at path is as it was:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that cannot be a file's, or is inside a
+ *   storage's directory; a wrong condition; groups that the classic header has no place for (the
+ *   message names them).
+ * - NOT_FOUND: the group is not registered; no base dump with the number since is remembered for
+ *   this group and min_count, or one of its groups was cleared.
+ * - BUSY: path is being written, here or in another process.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED.
  */
 damo_status damo_storage_dump(const damo_storage *storage,
                               const char *path,
                               const damo_params *condition);
 
 /**
- * As damo_storage_dump, and tells how far it is and what it has done.
+ * As damo_storage_dump, and reports its progress and its result.
  *
- * progress may be NULL. Each of number, rows and removed may be NULL, otherwise it becomes, on success: what the
- * next increment has as since (damo_table_number of the file); rows in the file; keys that an increment says are
- * gone.
+ * - progress: called with user from time to time. May be NULL.
+ * - number: becomes the number of this dump, which the next increment has as since
+ *   (damo_table_number of the file). May be NULL.
+ * - rows: becomes the number of rows in the file. May be NULL.
+ * - removed: becomes the number of keys that an increment says are gone. May be NULL.
  *
- * Errors: as damo_storage_dump; CANCELLED when progress returns false.
+ * After an error the file at path is as it was, and number, rows and removed are unchanged.
+ *
+ * Errors: as damo_storage_dump, and
+ * - CANCELLED: progress returned false.
  */
 damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             const char *path,
@@ -1557,26 +1581,37 @@ damo_status damo_storage_import_report(const damo_storage *storage,
                                        size_t *json_len);
 
 /**
- * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
- * GB a second, once it is in memory). Free the handle with damo_table_free.
+ * Opens the table in the file path. Free it with damo_table_free.
  *
- * The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
- * Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+ * It maps the file into memory and reads all of it once, to compare it with its checksums: several
+ * GB a second once it is in memory.
  *
- * Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
- * directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
- * is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
- * OUT_OF_MEMORY.
+ * A new file may replace the file, as a dump does, or the file may be deleted: the handle keeps
+ * what it has opened. Nobody may write to the file or truncate it in place: that ends the process
+ * with a signal, or gives wrong weights.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - NOT_FOUND: no such file.
+ * - INVALID_ARGUMENT: a NULL or empty path; a directory; a file that is no table; an increment,
+ *   which damo_table_merge makes a table of.
+ * - CORRUPTION: the file is empty, truncated or changed (the message says where).
+ * - NOT_SUPPORTED: a table of a later version.
+ * - IO: the file cannot be read.
+ * - OUT_OF_MEMORY.
  */
 damo_table *damo_table_open(const char *path);
 
 /**
- * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+ * Writes the weights of keys into weights. A key without a row reads as zeros.
  *
- * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ * - keys: keys_len keys of group.
+ * - weights: keys_len x dim floats, in key order.
+ * - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
- * not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+ *   weights_len that is not keys_len x dim.
+ * - NOT_FOUND: the table does not have the group (the message lists those it has).
  */
 damo_status damo_table_lookup(const damo_table *table,
                               uint32_t group,
@@ -1587,46 +1622,53 @@ damo_status damo_table_lookup(const damo_table *table,
                               uint8_t *found);
 
 /**
- * Writes the number of weights a row of the group has to *dim.
+ * Writes the number of weights in a row of the group to *dim.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
- * has).
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or dim.
+ * - NOT_FOUND: the table does not have the group (the message lists those it has).
  */
-damo_status damo_table_dim(const damo_table *table,
-                           uint32_t group,
-                           size_t *dim);
+damo_status damo_table_dim(const damo_table *table, uint32_t group, size_t *dim);
 
 /**
  * Writes the number of rows of the group to *rows.
  *
- * Errors: as damo_table_dim.
+ * Errors: as damo_table_dim, for rows.
  */
 damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
 
 /**
- * Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
- * this number can be merged into it.
+ * Writes the table's number to *number: the sequence number of the last call that it has.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or number.
+ * An increment since this number can be merged into the table.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or number.
  */
-damo_status damo_table_number(const damo_table *table,
-                              uint64_t *number);
+damo_status damo_table_number(const damo_table *table, uint64_t *number);
 
 /**
- * Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
- * storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
- * base open keep what they have opened.
+ * Merges a table and the increment after it into a new table.
  *
- * base is a table and increment the changes since its number: several increments are merged one after the other, in
- * order. Needs some tens of MB of memory, however large the files.
+ * - base: a table.
+ * - increment: the changes since base's number. Merge several increments one after the other, in
+ *   order.
+ * - path: the file to write. It may be base: handles that have base open keep what they have
+ *   opened.
  *
- * Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
- * increment has the changes since another number (both are named), when value types or dims differ, and for a path that
- * cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+ * The new table is, byte for byte, what a dump of the whole storage would have been. It appears
+ * under its name only when it is whole. Merging needs some tens of MB of memory, however large the
+ * files are.
+ *
+ * After an error the file at path is as it was.
+ *
+ * Errors: as damo_table_open for base and increment, but increment must be an increment, and
+ * - INVALID_ARGUMENT: increment continues another number (the message names both); value types or
+ *   dims differ; a path that cannot be a file's, or is inside a storage's directory.
+ * - BUSY: path is being written, here or in another process.
+ * - IO.
  */
-damo_status damo_table_merge(const char *base,
-                             const char *increment,
-                             const char *path);
+damo_status damo_table_merge(const char *base, const char *increment, const char *path);
 
 /**
  * Frees a table. NULL is a no-op.
