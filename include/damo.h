@@ -1702,22 +1702,30 @@ damo_status damo_table_merge(const char *base, const char *increment, const char
 void damo_table_free(damo_table *table);
 
 /**
- * Writes to *key the key of a string of bytes_len bytes, which may have any values: XXH64 with
- * seed 0, as a signed number of the same bits. The key is the same in every language and release.
- * Among a billion strings, the probability that any two get the same key is about 3 %.
+ * Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.
  *
- * Errors: INVALID_ARGUMENT for a NULL buffer with a length, a NULL key, and a key that lies within
- * bytes.
+ * - bytes: bytes_len bytes, of any values.
+ *
+ * The key is the same in every language and release. Among a billion strings, the probability that
+ * any two get the same key is about 3 %.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL buffer with a length; a NULL key; a key that lies within bytes.
  */
 damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 
 /**
- * As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
- * before byte ends[i]; the next one begins there.
+ * Writes the keys of many strings, as damo_key_hash, to keys.
  *
- * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, for an end that is
- * below the one before it or above bytes_len, and for keys that overlap ends or bytes. Nothing is
- * written then.
+ * - bytes: the strings, one after the other.
+ * - ends: ends_len numbers. String i ends before byte ends[i], where the next one begins.
+ * - keys: ends_len keys.
+ *
+ * After an error nothing is written.
+ *
+ * Errors: as damo_key_hash, and
+ * - INVALID_ARGUMENT: a keys_len that is not ends_len; an end that is below the one before it or
+ *   above bytes_len; keys that overlap ends or bytes.
  */
 damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t bytes_len,
@@ -1727,22 +1735,28 @@ damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t keys_len);
 
 /**
- * Fails on purpose, as a bug in damo would: for testing a program's own error handling.
+ * Fails on purpose, as a bug in damo would, to test a program's own error handling. Returns PANIC.
  *
- * Returns PANIC. Given an embedding, the panic happens while its group is being written, so that the group then
- * refuses writes, this call among them, with POISONED until its storage is opened anew; nothing stored is lost. NULL
- * only panics. In a forked child an embedding returns FORKED.
+ * - embedding: the panic happens while its group is being written. The group then refuses writes,
+ *   this call among them, with POISONED until its storage is opened again. Nothing stored is lost.
+ *   NULL: the call only panics.
+ *
+ * Errors:
+ * - FORKED: in a forked child, with an embedding.
  */
 damo_status damo_test_panic(const damo_embedding *embedding);
 
 /**
- * Sets the clock of this storage, by which rows are stamped and expire, to time_ms, milliseconds
- * since 1970. It stands still until the next call of this function; 0 gives the storage the
- * system's clock again. For testing a program's own handling of rows that expire. A storage's time
- * never goes back: after a time was used, an earlier one counts as that time.
+ * Sets the clock of this storage, by which rows are stamped and expire, to test expiry.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1;
- * FORKED.
+ * - time_ms: milliseconds since 1970, at most 2^48 - 1. The clock stands still until the next call
+ *   of this function. 0 gives the storage the system's clock again.
+ *
+ * A storage's time never goes back: after a time was used, an earlier one counts as that time.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a time that is negative or above 2^48 - 1.
+ * - FORKED.
  */
 damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 
