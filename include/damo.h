@@ -1,53 +1,95 @@
 /*
  * damo: sparse embedding tables larger than memory, on one machine.
  *
- * Generated from src/ffi by cbindgen; do not edit. This header is the reference manual.
+ * Generated from src/ffi by cbindgen; do not edit. This header is the reference manual. Below, BUSY
+ * stands for DAMO_STATUS_BUSY, and so on.
  *
- * Errors. A function that can fail returns a damo_status, DAMO_STATUS_OK (0) for success; a _new
- * function returns NULL on failure. damo_last_error_message() then tells, for this thread, which
- * argument had which value and what would be accepted. After an error nothing stored is lost or
- * half-written. No function exits, aborts, prints or throws. A failed call also leaves the number
- * of its failure in errno, for programs that may ask on another thread: damo_failure_message.
+ * Errors
+ * ------
+ * A function that can fail returns a damo_status: DAMO_STATUS_OK (0) for success. A function that
+ * makes a handle (_new, and damo_table_open) returns NULL on failure. damo_last_error_message()
+ * then tells, for this thread, which argument had which value and what would be accepted.
  *
- * Handles. Each kind has _new and _free. _free of NULL is a no-op, and handles may be freed in any
- * order: what one of them needs of another stays alive. Free all of them before the process exits,
- * and do not unload the library. What comes too late, from a destructor that runs after damo's exit
- * handler, gets DAMO_STATUS_EXITING; a storage that is freed then is not closed, which is as safe
- * as a crash and no safer. A handle of another kind is refused like NULL, and _free leaves it
- * alone. So is a freed handle, but only until something else uses its memory.
+ * After an error nothing stored is lost or half-written. Only a damo_storage_import may leave a
+ * part of its rows. No function exits, aborts, prints or throws.
  *
- * Buffers are a pointer and, right after it, its number of elements. They belong to the caller. (NULL, 0) is empty.
+ * A failed call also leaves the number of its failure in errno, for programs that may ask on
+ * another thread: see damo_failure_message. Any call may return PANIC, and any call on a storage,
+ * embedding or iterator EXITING; the functions below do not list these two.
  *
- * Threads. A function that takes a const handle may be called from many threads at once; the other ones need the
+ * Handles
+ * -------
+ * Each kind of handle has a function that makes it and a _free. _free of NULL is a no-op. Handles
+ * may be freed in any order: a handle keeps what it needs of another one.
+ *
+ * Free all handles before the process exits, and do not unload the library. A call that comes too
+ * late, from a destructor that runs after damo's exit handler, returns EXITING. A storage that is
+ * freed then is not closed, which is as safe as a crash and no safer.
+ *
+ * A handle of another kind is refused like NULL, and _free leaves it alone. So is a freed handle,
+ * but only until something else uses its memory.
+ *
+ * Buffers
+ * -------
+ * A buffer is a pointer, followed by its number of elements. It belongs to the caller. (NULL, 0) is
+ * an empty buffer.
+ *
+ * Threads
+ * -------
+ * A function that takes a const handle may be called from many threads at once. The others need the
  * handle for themselves. _free must not race with any use of the same handle.
  *
- * Floating point. A call computes in the default state, whatever rounding mode, traps or flushing
- * of denormals the host has set. When it returns, the state is the host's again, with the
- * exceptions that fetestexcept tells.
+ * Floating point
+ * --------------
+ * A call computes in the default state, whatever rounding mode, traps or flushing of denormals the
+ * host has set. When it returns, the host's state is restored, including the exceptions that
+ * fetestexcept tells.
  *
- * Stack. A call needs at most 32 KiB of stack. Opening a storage and loading a checkpoint need
- * more, so they run on a thread of damo's own. Where no thread can be had, they take 64 KiB of the
- * caller's stack.
+ * Stack
+ * -----
+ * A call needs at most 32 KiB of stack. Opening a storage and loading a checkpoint need more, so
+ * they run on a thread of damo's own. Where no thread can be had, they take 64 KiB of the caller's
+ * stack.
  *
- * Signals. damo installs no handlers and changes none. A write beyond the process's limit of file
- * sizes (RLIMIT_FSIZE) is DAMO_STATUS_IO and raises no SIGXFSZ, if the limit was there when a handle
- * (a storage, a filter ...) was last made or freed, or when a long call (a flush, checkpoint, dump,
- * import ...) last began. The threads that damo starts never get this signal, whenever the limit is
- * set.
+ * Signals
+ * -------
+ * damo installs no handlers and changes none. A write beyond the process's limit of file sizes
+ * (RLIMIT_FSIZE) returns IO and raises no SIGXFSZ, if the limit was set before
+ * - a handle (a storage, a filter ...) was last made or freed, or
+ * - a long call (a flush, checkpoint, dump, import ...) last began.
  *
- * Memory. A call that is too large for the memory there is returns DAMO_STATUS_OUT_OF_MEMORY and does nothing. Only
- * where memory is exhausted altogether can RocksDB's own small allocations still end the process.
+ * The threads that damo starts never get this signal, whenever the limit is set.
  *
- * Forks. Open storages after forking, or in processes that are started anew. In a child forked after its parent has
- * opened a storage every call on a storage or embedding returns DAMO_STATUS_FORKED, opening one too; freeing inherited
- * handles is safe and leaves the parent's files alone. With glibc such a child may exit in any way and keeps its exit code
- * and C's streams, but static destructors and exit handlers from before the parent's first storage do not run in it, nor
- * are C++ streams flushed that are not synchronised with C's; elsewhere it must end with _exit. A filter is its process's
- * too: in children every call on it returns DAMO_STATUS_FORKED, but children may open filters of their own.
+ * Memory
+ * ------
+ * A call that needs more memory than there is returns OUT_OF_MEMORY and does nothing. Only where
+ * memory is exhausted altogether can RocksDB's own small allocations still end the process.
  *
- * Input and output errors. After DAMO_STATUS_IO a call has changed nothing, and can be tried again once there is room.
- * Only with durability "power" a failed fsync leaves it open whether the call is on disk: the storage then refuses further
- * writes, and damo_embedding_step tells once it is opened again.
+ * Forks
+ * -----
+ * Open storages after forking, or in processes that are started anew.
+ *
+ * In a child that was forked after its parent had opened a storage, opening a storage returns
+ * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group and
+ * damo_storage_import_report. Freeing inherited handles is safe and leaves the parent's files
+ * alone.
+ * - With glibc such a child may exit in any way. It keeps its exit code and C's streams. Static
+ *   destructors and exit handlers from before the parent's first storage do not run in it, and C++
+ *   streams that are not synchronised with C's are not flushed.
+ * - Elsewhere it must end with _exit.
+ *
+ * A filter, too, belongs to its process: in children every call on it returns FORKED. Children may
+ * open filters of their own.
+ *
+ * Input and output errors
+ * -----------------------
+ * After IO a call has changed nothing, and can be tried again once there is room. There are three
+ * exceptions:
+ * - With durability "power" a failed fsync leaves it open whether the call is on disk. The storage
+ *   then refuses further writes, and damo_embedding_step tells once it is opened again.
+ * - damo_storage_import may leave a part of its rows.
+ * - damo_storage_load_from_checkpoint says so if the storage must be opened again. Until then every
+ *   call on it returns IO.
  */
 
 #ifndef DAMO_H
@@ -66,22 +108,26 @@
  * The number of the binary interface that this header describes.
  *
  * It rises when a function is removed or changes its meaning; new functions do not raise it.
- * Compare it with damo_abi_version() after loading the library at run time. Languages that
- * ignore case, such as Ada, cannot tell these two names apart: DAMO_CASE_INSENSITIVE, if
- * defined, leaves the constant out.
+ * Compare it with damo_abi_version() after loading the library at run time.
+ *
+ * Define DAMO_CASE_INSENSITIVE to leave the constant out, for languages that ignore case, such
+ * as Ada: for them it has the name of that function.
  */
 #ifndef DAMO_CASE_INSENSITIVE
 #define DAMO_ABI_VERSION 1
 #endif
 
 /**
- * The number of the first failure of a process; later failures count up from it. It is above every
- * errno of the operating system.
+ * The number of the first failure of a process. Later failures count up from it.
+ *
+ * It is above every errno of the operating system.
  */
 #define DAMO_FAILURE_FIRST 1073741824
 
 /**
- * As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
+ * As the group of damo_embedding_new: the group whose name is the option name.
+ *
+ * A name that no group has gets the lowest free number.
  */
 #define DAMO_GROUP_BY_NAME 4294967294
 
@@ -91,45 +137,49 @@
 #define DAMO_ALL_GROUPS 4294967295
 
 /**
- * What became of a call. Numbers are explicit and never reused.
+ * The outcome of a call.
  *
- * A new number may be added in any release: treat one you do not know as an error.
+ * The numbers are explicit and never reused. A later release may add a number: treat one that you
+ * do not know as an error.
  */
 typedef enum {
   /**
-   * Done.
+   * The call succeeded.
    */
   DAMO_STATUS_OK = 0,
   /**
-   * An argument, a parameter name or a value is not acceptable; nothing was done.
+   * An argument, a parameter name or a value is not accepted. Nothing was done.
    */
   DAMO_STATUS_INVALID_ARGUMENT = 1,
   /**
-   * What was asked for does not exist.
+   * What the call asks for does not exist.
    */
   DAMO_STATUS_NOT_FOUND = 2,
   /**
-   * What was to be made exists already, and differs.
+   * What the call would make exists already, or exists with other properties.
    */
   DAMO_STATUS_ALREADY_EXISTS = 3,
   /**
-   * Another handle, here or in another process, holds the directory or the file.
+   * Another handle or call, here or in another process, is using the directory or the file.
    */
   DAMO_STATUS_BUSY = 4,
   /**
-   * The operating system refused: a full disk, a missing permission, a failed read.
+   * The operating system refused: a full disk, a missing permission, a failed read, no more
+   * threads.
    */
   DAMO_STATUS_IO = 5,
   /**
-   * Stored bytes are not what damo wrote: damaged, truncated or foreign.
+   * Stored bytes are not what damo wrote: they are damaged, truncated or foreign.
    */
   DAMO_STATUS_CORRUPTION = 6,
   /**
-   * Not available in this version or for this kind of object.
+   * Not available in this version, for this kind of object, or in a storage that is open with
+   * read_only.
    */
   DAMO_STATUS_NOT_SUPPORTED = 7,
   /**
-   * An earlier panic left this group in doubt; it refuses writes until the storage is opened anew.
+   * An earlier panic left this group in doubt. It refuses writes until the storage is opened
+   * again.
    */
   DAMO_STATUS_POISONED = 8,
   /**
@@ -137,19 +187,21 @@ typedef enum {
    */
   DAMO_STATUS_PANIC = 9,
   /**
-   * The storage or filter was opened before this process was forked from the one that owns it.
+   * The storage or filter belongs to the process from which this one was forked. A child that
+   * was forked after its parent had opened a storage cannot open one.
    */
   DAMO_STATUS_FORKED = 10,
   /**
-   * There is no memory for what the call needs; nothing was done.
+   * There is not enough memory for the call. Nothing was done.
    */
   DAMO_STATUS_OUT_OF_MEMORY = 11,
   /**
-   * The process is ending: the call came from a destructor or handler that runs after damo's own.
+   * The process is ending: the call came from a destructor or handler that runs after damo's
+   * own.
    */
   DAMO_STATUS_EXITING = 12,
   /**
-   * The caller's progress function said so.
+   * The caller's progress function ended the call.
    */
   DAMO_STATUS_CANCELLED = 13,
 } damo_status;
@@ -157,35 +209,54 @@ typedef enum {
 /**
  * One group of a storage with its optimizer and initializer: what a trainer calls.
  *
- * Keeps its storage open. May be used by many threads at once: each gradient is applied exactly once, and two
- * calls on the same key follow each other in an unspecified order.
+ * Keeps its storage open. May be used by many threads at once: each gradient is applied exactly
+ * once, and two calls on the same key follow each other in an unspecified order.
  */
 typedef struct damo_embedding damo_embedding;
 
 /**
- * A counting Bloom filter in a file: how often each key has been seen, for damo_embedding_set_filter or for use by
- * itself.
+ * A counting Bloom filter in a file: how often each key has been seen.
  *
- * It is told in a few bytes a key (below), at the price of a small share of keys that pass for seen too early, and never too
- * late. Counts are in the file, mapped into memory: they survive whatever kills the process, and with damo_filter_sync
- * the machine losing power. One handle at a time, of all processes, has a file. May be used by many threads at once: no
- * addition is lost.
+ * Attach it with damo_embedding_set_filter, or use it by itself. It takes a few bytes a key
+ * (damo_filter_new lists how many). The price: a small share of keys pass for seen too early. No
+ * key passes too late.
+ *
+ * The counters are in the file, mapped into memory. They survive anything that kills the process
+ * and, after damo_filter_sync, a power failure of the machine.
+ *
+ * A file is open in one handle at a time, over all processes. The handle may be used by many
+ * threads at once: no addition is lost.
+ *
+ * A checkpoint has a copy of each filter of the embeddings that were open. After it was loaded, or
+ * opened as a storage, the copies whose counts no attached filter has taken wait in the
+ * directory's folder filters:
+ * - The first filter that is attached to a group of that copy takes its counts in place of its
+ *   own, whatever the path of either.
+ * - A filter gets no counts of a copy that its group did not have.
+ * - If the group had several filters, the filter gets the counts of the one at the same path, if
+ *   there is one.
+ * - A filter takes the counts of one copy only: groups that had a filter each need a filter each
+ *   again.
+ * - A storage that is open with read_only gives no counts.
+ *
+ * A filter's file says whose counts it has taken. A filter that is made anew at the same path has
+ * taken none, and gets the counts that still wait. A copy of the file has what the file had.
  */
 typedef struct damo_filter damo_filter;
 
 /**
- * The weights of a row that nobody has trained yet: a pure function of (seed, group, key).
+ * The first weights of a row: a pure function of (seed, group, key).
  *
  * Names and parameters (defaults):
  *
  * ```text
  *     zeros
  *     ones
- *     constant            value (0)
- *     random_uniform      min (-1), max (1), seed (0)          alias uniform
- *     random_normal       mean (0), stddev (1), seed (0)       alias normal
- *     truncate_normal     mean (0), stddev (1), seed (0)       alias truncated_normal; within 2 stddev
- *     xavier_uniform      seed (0)                             alias xavier; within sqrt(3 / dim)
+ *     constant         value (0)
+ *     random_uniform   min (-1), max (1), seed (0)      alias uniform
+ *     random_normal    mean (0), stddev (1), seed (0)   alias normal
+ *     truncate_normal  mean (0), stddev (1), seed (0)   within 2 stddev; alias truncated_normal
+ *     xavier_uniform   seed (0)                         within sqrt(3 / dim); alias xavier
  * ```
  *
  * May be used by many threads at once.
@@ -193,10 +264,13 @@ typedef struct damo_filter damo_filter;
 typedef struct damo_initializer damo_initializer;
 
 /**
- * Every row of a group, or of all, as they were when it was made, in order of group and key.
+ * Every row of a group, or of all groups, of one moment, in order of group and key.
  *
- * Keeps its storage open; while there is one, what is deleted and overwritten takes space, and no checkpoint can be
- * loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
+ * Keeps its storage open. While it lives, rows that are deleted or overwritten keep their disk
+ * space, and no checkpoint can be loaded.
+ *
+ * May be used by many threads, which each get different rows. See damo_iterator_next for how long
+ * data is valid.
  */
 typedef struct damo_iterator damo_iterator;
 
@@ -206,25 +280,28 @@ typedef struct damo_iterator damo_iterator;
  * Names, parameters (defaults) and state:
  *
  * ```text
- *     sgd                gamma (1e-3), lambda (0)                                           none
- *     ftrl               alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)                   z, n
- *     adagrad            gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)                 n
- *     rowwise_adagrad    gamma (1e-2), lambda (0), epsilon (1e-8)                           one float
- *     adam               gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0), epsilon (1e-8) m, v
- *     amsgrad            as adam                                                            m, v, v_max
- *     adamw              as adam, lambda (1e-2)                                             m, v
- *     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
+ *     sgd              gamma (1e-3), lambda (0)                             none
+ *     ftrl             alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)     z, n
+ *     adagrad          gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)   n
+ *     rowwise_adagrad  gamma (1e-2), lambda (0), epsilon (1e-8)             1 float
+ *     adam             gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0),  m, v
+ *                      epsilon (1e-8)
+ *     amsgrad          as adam                                              m, v, v_max
+ *     adamw            as adam, but lambda (1e-2)                           m, v
+ *     lion             eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)   m
  * ```
  *
- * gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them,
- * gamma for ftrl and lion too. lambda is weight decay, in the gradient except for adamw and lion,
- * which decouple it; ftrl has its own lambda1 and lambda2. Bias corrections use each row's own
- * update count. ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with
- * which n, or the one float, begins.
+ * - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
+ *   as learning_rate; ftrl and lion accept it as gamma, too.
+ * - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
+ *   has lambda1 and lambda2 instead.
+ * - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
+ *   value of n, or of the 1 float.
+ * - Bias corrections use the row's own update count.
  *
  * Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
- * value counts no more, and after gradients of 0 only it is 0. A weight that was inserted is an
- * exception: steps go on from it.
+ * value no longer counts, and after gradients of 0 only it is 0. A weight that was inserted is an
+ * exception: steps continue from it.
  *
  * May be used by many threads at once.
  */
@@ -233,28 +310,34 @@ typedef struct damo_optimizer damo_optimizer;
 /**
  * A typed key/value bag that configures everything else.
  *
- * Whoever it is given to copies what it needs, so it can be freed at once. Where a function takes a
- * const damo_params *, NULL means: nothing set, defaults throughout. Unknown keys, wrong types and values out of
- * range are refused where the bag is used, by an error that lists what is accepted. Unlike all other handles, a
- * bag must not be used by two threads at once.
+ * A function that takes a const damo_params * copies what it needs, so the bag can be freed right
+ * after the call. NULL stands for an empty bag: every default holds. The function refuses unknown
+ * keys, wrong types and values out of range, by an error that lists what is accepted.
+ *
+ * Unlike any other handle, a bag must not be used by two threads at once.
  */
 typedef struct damo_params damo_params;
 
 /**
- * A learning rate as a function of a base rate and the group's global step. TensorFlow's formulas and names.
+ * A learning rate as a function of a base rate and the group's global step.
  *
- * Names and parameters (defaults; those without one must be given):
+ * The formulas and names are TensorFlow's. Names and parameters (defaults; a parameter without one
+ * must be given):
  *
  * ```text
  *     exponential_decay     decay_steps, decay_rate, staircase (false)
- *     natural_exp_decay     decay_steps, decay_rate, staircase (false)    alias nature_exponential_decay
+ *     natural_exp_decay     decay_steps, decay_rate, staircase (false)
+ *                           alias nature_exponential_decay
  *     inverse_time_decay    decay_steps, decay_rate, staircase (false)
  *     polynomial_decay      decay_steps, end_learning_rate (1e-4), power (1), cycle (false)
  *     cosine_decay          decay_steps, alpha (0)
- *     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)    alias liner_cosine_decay
+ *     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)
+ *                           alias liner_cosine_decay
  * ```
  *
- * All take warmup_steps (0): the rate climbs linearly from 0 over that many steps, then the decay starts.
+ * Each also takes warmup_steps (0): the rate rises linearly from 0 over that many steps, and then
+ * the decay starts.
+ *
  * May be used by many threads at once.
  */
 typedef struct damo_scheduler damo_scheduler;
@@ -262,24 +345,32 @@ typedef struct damo_scheduler damo_scheduler;
 /**
  * A directory that holds everything: rows, optimizer state, groups, steps.
  *
- * One process at a time. Stays open until its handle and those of all its embeddings are freed, in any order; free
- * them before the process exits. May be used by many threads at once.
+ * One process at a time has it open for writing. It stays open until its handle and those of all
+ * its embeddings and iterators are freed, in any order. Free them before the process exits.
+ *
+ * May be used by many threads at once.
  */
 typedef struct damo_storage damo_storage;
 
 /**
  * A table that damo_storage_dump wrote in the format "table", open for lookups.
  *
- * Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
- * is forked may go on using it.
+ * It needs no storage. Any number of processes and threads may have the same file open; they share
+ * its memory. A forked process may continue to use it.
  */
 typedef struct damo_table damo_table;
 
 /**
- * Called from time to time during a long call, on that call's thread, with the rows that are done
- * and an estimate of all. user is the pointer that was given to the call. Return true to go on;
- * false ends the call with CANCELLED, and what it was making is removed. Must not throw, and must
- * not free the handle that the call is on.
+ * Called from time to time during a long call, on its thread.
+ *
+ * - user: the pointer that was given to the call.
+ * - rows: the number of rows that are done.
+ * - rows_estimate: an estimate of all rows.
+ *
+ * Return true to go on. Returning false ends the call with CANCELLED, and what it was making is
+ * removed.
+ *
+ * It must not throw, and must not free the handle that the call is on.
  */
 typedef bool (*damo_progress)(void *user, uint64_t rows, uint64_t rows_estimate);
 
@@ -288,54 +379,59 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The version of the library that is loaded, such as "0.1.0". Never NULL, never freed.
+ * Returns the version of the loaded library, such as "0.1.0". Never NULL; do not free it.
  */
 const char *damo_version(void);
 
 /**
- * The number of the binary interface of the library that is loaded; see DAMO_ABI_VERSION.
+ * Returns the number of the loaded library's binary interface. See DAMO_ABI_VERSION.
  */
 uint32_t damo_abi_version(void);
 
 /**
- * The status of the last call that failed on this thread, or OK if none has.
+ * Returns the status of the last call that failed on this thread, or OK if none has failed.
  *
- * Calls that succeed do not change it, and no _free function ever touches it. Read it right after a call has
- * returned something other than OK, or NULL.
+ * Read it right after a call has returned NULL or a status other than OK. Calls that succeed do
+ * not change it, and neither does any _free function.
  */
 damo_status damo_last_error_code(void);
 
 /**
- * The message of the last call that failed on this thread, or "" if none has.
+ * Returns the message of the last call that failed on this thread, or "" if none has failed.
  *
- * UTF-8, never NULL, names the function, the argument, its value and what would be accepted. A message of more
- * than 8 KiB lacks its middle, and says so. Valid until the
- * next call that fails on the same thread, or the thread's end; do not free it.
+ * The message is UTF-8. It names the function, the argument, its value and what would be accepted.
+ * A message of more than 8 KiB lacks its middle, and says so.
+ *
+ * Never NULL; do not free it. It stays valid until the next call that fails on this thread, or
+ * until the thread ends.
  */
 const char *damo_last_error_message(void);
 
 /**
- * Forgets the last failure of this thread: its code becomes OK, and its message "".
+ * Forgets the last failure of this thread: the code becomes OK and the message "".
  *
- * For wrappers that do not know which functions can fail, such as those that generators make: call
- * it before a function and damo_last_error_code after it.
+ * This is for wrappers that do not know which functions can fail, such as generated ones. They
+ * call it before a function, and damo_last_error_code after it.
  */
 void damo_last_error_clear(void);
 
 /**
- * The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.
+ * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
  *
- * Takes any int, so that a number from a newer library is safe to ask about.
+ * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
+ * free it.
  */
 const char *damo_status_name(int32_t status);
 
 /**
- * The status of the failed call that left this number in errno. OK when no failure has this
- * number, or when it is not kept any more: the process keeps the latest 4096.
+ * Returns the status of the failed call that left this number in errno.
  *
- * Every call that fails leaves the number of its failure in errno, from DAMO_FAILURE_FIRST on. A
- * call that succeeds may leave anything there. This is for hosts that may run a call and the
- * question after it on two threads, such as Go without LockOSThread. Their languages read errno
+ * Returns OK if no failure has this number, or if it is no longer kept: the process keeps the
+ * latest 4096.
+ *
+ * Every call that fails leaves the number of its failure in errno, DAMO_FAILURE_FIRST or above. A
+ * call that succeeds may leave anything there. This is for hosts, such as Go without LockOSThread,
+ * that may run a call and the question after it on two threads. Their languages read errno
  * together with the call: cgo's second result, .NET's SetLastError, Java's captureCallState,
  * ctypes' use_errno. In C damo_last_error_code and damo_last_error_message are enough.
  *
@@ -344,14 +440,16 @@ const char *damo_status_name(int32_t status);
 damo_status damo_failure_code(int32_t failure);
 
 /**
- * Writes the message of the failed call that left this number in errno into buffer, with a NUL at
- * the end.
+ * Writes the message of the failed call that left this number in errno into buffer.
  *
- * *message_len becomes the length of the message without the NUL, also when the buffer is too
- * small; message_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length.
+ * - buffer: gets the message and a NUL. NULL with buffer_len 0 asks for the length only.
+ * - message_len: becomes the length without the NUL, also when the buffer is too small. May be
+ *   NULL.
  *
- * Errors: NOT_FOUND when no failure that is kept has this number; INVALID_ARGUMENT for a NULL
- * buffer with a length, and for a buffer that is too small, whose content is then unchanged.
+ * Errors:
+ * - NOT_FOUND: no failure that is kept has this number.
+ * - INVALID_ARGUMENT: a NULL buffer with a length; a buffer that is too small, which is left
+ *   unchanged.
  */
 damo_status damo_failure_message(int32_t failure,
                                  char *buffer,
@@ -359,46 +457,53 @@ damo_status damo_failure_message(int32_t failure,
                                  size_t *message_len);
 
 /**
- * Makes an empty bag. Never NULL. Free it with damo_params_free.
+ * Makes an empty bag. Never returns NULL. Free it with damo_params_free.
  */
 damo_params *damo_params_new(void);
 
 /**
- * Sets an integer; also accepted wherever a float is wanted. A key set twice keeps the last value.
+ * Sets key to an integer, which is also accepted wherever a float is needed.
  *
- * Errors: INVALID_ARGUMENT for a NULL bag and for a key that is NULL, empty or not UTF-8.
+ * A key that is set twice keeps the last value. The key is copied.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL bag; a key that is NULL, empty or not UTF-8.
  */
 damo_status damo_params_set_int(damo_params *params, const char *key, int64_t value);
 
 /**
- * Sets a float.
+ * Sets key to a float.
  *
- * Errors: as damo_params_set_int; and INVALID_ARGUMENT for NaN and infinities.
+ * Errors: as damo_params_set_int, and
+ * - INVALID_ARGUMENT: NaN or an infinity.
  */
 damo_status damo_params_set_float(damo_params *params, const char *key, double value);
 
 /**
- * Sets a boolean.
+ * Sets key to a boolean.
  *
  * Errors: as damo_params_set_int.
  */
 damo_status damo_params_set_bool(damo_params *params, const char *key, bool value);
 
 /**
- * Sets a string, which is copied.
+ * Sets key to a string, which is copied.
  *
- * Errors: as damo_params_set_int; and INVALID_ARGUMENT for a value that is NULL or not UTF-8.
+ * Errors: as damo_params_set_int, and
+ * - INVALID_ARGUMENT: a value that is NULL or not UTF-8.
  */
 damo_status damo_params_set_str(damo_params *params, const char *key, const char *value);
 
 /**
- * Writes the bag as a JSON object, keys sorted, into buffer, with a NUL at the end.
+ * Writes the bag as a JSON object, with its keys sorted, into buffer.
  *
- * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be
- * NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+ * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+ *   buffer_len = *json_len + 1 is enough.
+ * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
  *
- * Errors: INVALID_ARGUMENT for a NULL bag, a NULL buffer with a length, and a buffer that is too small, whose
- * content is then unchanged.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL bag; a NULL buffer with a length; a buffer that is too small, which
+ *   is left unchanged.
  */
 damo_status damo_params_to_json(const damo_params *params,
                                 char *buffer,
@@ -411,18 +516,23 @@ damo_status damo_params_to_json(const damo_params *params,
 void damo_params_free(damo_params *params);
 
 /**
- * Makes an initializer by name. params may be NULL. Free it with damo_initializer_free.
+ * Makes an initializer by name. Free it with damo_initializer_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is unknown, of a wrong type or out of range.
+ * params may be NULL.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is unknown, of a wrong type or out of range.
  */
-damo_initializer *damo_initializer_new(const char *name,
-                                       const damo_params *params);
+damo_initializer *damo_initializer_new(const char *name, const damo_params *params);
 
 /**
- * Writes the first weights of the row (group, key) into weights; weights_len is the row's dim.
+ * Writes the first weights of the row (group, key) into weights.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a group above 65535.
+ * weights_len is the row's dim. group is at most 65535.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a group above 65535.
  */
 damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   uint32_t group,
@@ -431,24 +541,30 @@ damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   size_t weights_len);
 
 /**
- * Frees an initializer. NULL is a no-op; embeddings made with it keep what they need.
+ * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
  */
 void damo_initializer_free(damo_initializer *initializer);
 
 /**
- * Makes a scheduler by name. params may be NULL. Free it with damo_scheduler_free.
+ * Makes a scheduler by name. Free it with damo_scheduler_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is missing, unknown, of a wrong type or out of range.
+ * params may be NULL.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is missing, unknown, of a wrong type or out of range.
  */
-damo_scheduler *damo_scheduler_new(const char *name,
-                                   const damo_params *params);
+damo_scheduler *damo_scheduler_new(const char *name, const damo_params *params);
 
 /**
- * Writes the rate at a step (>= 0) for a base learning_rate (>= 0) to *rate.
+ * Writes the learning rate at a step to *rate.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or rate, a negative step, and a learning_rate that is negative, NaN
- * or infinite.
+ * - learning_rate: the base rate, 0 or more.
+ * - step: 0 or more.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or rate; a negative step; a learning_rate that is negative,
+ *   NaN or infinite.
  */
 damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double learning_rate,
@@ -456,41 +572,45 @@ damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double *rate);
 
 /**
- * Frees a scheduler. NULL is a no-op; optimizers made with it keep what they need.
+ * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
  */
 void damo_scheduler_free(damo_scheduler *scheduler);
 
 /**
- * Makes an optimizer by name. params and scheduler may be NULL; a scheduler can be freed afterwards. Free the
- * optimizer with damo_optimizer_free.
+ * Makes an optimizer by name. Free it with damo_optimizer_free.
  *
- * Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
- * parameter that is unknown, of a wrong type or out of range.
+ * params and scheduler may be NULL. The scheduler can be freed afterwards.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+ *   that is unknown, of a wrong type or out of range.
  */
 damo_optimizer *damo_optimizer_new(const char *name,
                                    const damo_params *params,
                                    const damo_scheduler *scheduler);
 
 /**
- * Writes to *row_len how many floats a row of dim weights has: the weights and the optimizer's state.
+ * Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or row_len, and for a dim that is 0 or whose row no memory can hold.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or row_len; a dim of 0, or one whose row no memory can hold.
  */
-damo_status damo_optimizer_row_len(const damo_optimizer *optimizer,
-                                   size_t dim,
-                                   size_t *row_len);
+damo_status damo_optimizer_row_len(const damo_optimizer *optimizer, size_t dim, size_t *row_len);
 
 /**
- * Applies one gradient to one row that the caller keeps: weights first, then state. The state of a
- * fresh row is zeros; for an optimizer with initial_accumulator_value, n or the one float begins
- * with that.
+ * Applies one gradient to one row that the caller keeps.
  *
- * gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
- * this row has had before (0 for the first); it is also the step of the scheduler, if there is one.
+ * - row: row_len floats, the weights first, then the state. row_len is what damo_optimizer_row_len
+ *   gives for gradients_len. The state of a fresh row is zeros, except that n, or the 1 float, is
+ *   initial_accumulator_value.
+ * - gradients: gradients_len floats, the row's dim.
+ * - step: the number of gradients that this row has had before, 0 for the first. It is also the
+ *   step of the scheduler, if there is one.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, lengths that do not fit together,
- * overlapping buffers, a negative step, and a gradient that is NaN, infinite or beyond 1e18 in size. The row is then
- * unchanged.
+ * Errors, after which the row is unchanged:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; lengths that do not fit
+ *   together; overlapping buffers; a negative step; a gradient that is NaN, infinite or beyond
+ *   1e18 in size.
  */
 damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
                                  float *row,
@@ -500,72 +620,92 @@ damo_status damo_optimizer_apply(const damo_optimizer *optimizer,
                                  int64_t step);
 
 /**
- * Sets the learning rate, before any schedule, for every call that starts from now on in every embedding made
- * with this optimizer. It is not stored with the table.
+ * Sets the learning rate, before any schedule, of every embedding made with this optimizer.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and for a rate that is negative, NaN or beyond float32.
+ * It holds for calls that start from now on. It is not stored with the table.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a rate that is negative, NaN or beyond float32.
  */
-damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer,
-                                             double learning_rate);
+damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, double learning_rate);
 
 /**
  * Writes the learning rate, before any schedule, to *learning_rate.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or learning_rate.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or learning_rate.
  */
 damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double *learning_rate);
 
 /**
- * Frees an optimizer. NULL is a no-op; embeddings made with it keep what they need.
+ * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
  */
 void damo_optimizer_free(damo_optimizer *optimizer);
 
 /**
- * Opens a filter, making its file when there is none. Free the handle with damo_filter_free. Parameters (defaults):
+ * Opens a filter, and makes its file if there is none. Free the handle with damo_filter_free.
+ *
+ * Parameters (defaults):
  *
  * ```text
- *     path       the file; the folder must be there. While a file is being made, <path>.damo-new is there, too
- *     capacity   keys that may be counted, 1..2^40 (2^28). Beyond it nothing fails, but more keys pass for seen
- *     count      how often a key must have been added for damo_filter_check to say so, 1..15 (15)
- *     fpr        the share of keys that may pass for seen though they were never added, when capacity keys have been
- *                added count times, 1e-6..0.5 (1e-3)
- *     reload     true: a file that is there is opened; false: it is replaced by a fresh one, whatever it is (true)
- *     verify     true: freeing the filter writes a checksum of the counters into its file, and
- *                opening compares it; false: neither (true). Each of the two reads the file and
+ *     path       the file, in a folder that exists. While the file is being made, <path>.damo-new
+ *                exists, too
+ *     capacity   the number of keys to be counted, 1..2^40 (2^28). Beyond it nothing fails, but
+ *                more keys pass for seen
+ *     count      the number of additions after which damo_filter_check admits a key, 1..15 (15)
+ *     fpr        the false positive rate: the share of keys that pass though they were never
+ *                added, once capacity keys were added count times, 1e-6..0.5 (1e-3)
+ *     reload     true: open a file that exists; false: replace it by a fresh one, whatever it is
+ *                (true)
+ *     verify     true: freeing the filter writes a checksum of the counters into the file, and
+ *                opening compares it; false: neither (true). Each of the two reads the file, which
  *                takes 0.1 to 0.5 seconds a gigabyte
  * ```
  *
- * That checksum protects counters while the filter is closed, and in checkpoints. While it is
- * open, and after the process was killed, nothing tells whether a counter is what was written. If
- * a disk changes one unnoticed, some keys are admitted earlier or later than they should be;
- * there is no other harm.
+ * The checksum protects the counters while the filter is closed, and in checkpoints. While the
+ * filter is open, and after the process was killed, nothing tells whether a counter is what was
+ * written. If a disk changes one unnoticed, some keys are admitted earlier or later than they
+ * should be. There is no other harm.
  *
- * A key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4 and 25.7 for 1e-6: 2.3 GB for the
- * defaults. The disk's room is taken at once, so that a disk that is full later does no harm, and memory as keys are
- * added; it is the system's page cache and does not count towards cache_bytes. Do not cut off a file that is open: the
- * system ends the process for that, as it does when the disk cannot read a page of it.
+ * Size: each key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4
+ * and 25.7 for 1e-6. The defaults take 2.3 GB.
+ * - Disk space is reserved at once, so that a disk that fills up later does no harm.
+ * - Memory is taken as keys are added. It is the system's page cache and does not count towards
+ *   cache_bytes.
  *
- * Returns NULL and sets the last error: INVALID_ARGUMENT when a parameter is wrong, the path is no file or not a
- * filter's, the filter there has another capacity, count or fpr, or the path is one that a storage has for its own
- * files (in its folders journal and incoming, or a name like those of its files); BUSY when another handle, here or in another
- * process, has the file; CORRUPTION when it is damaged, cut off or empty, or its counters are not
- * those that it was closed with; NOT_SUPPORTED for a format of a later release;
- * IO when it cannot be created or read, or the disk has no room; OUT_OF_MEMORY. A file that is refused stays as it is.
+ * Do not truncate a file that is open: the system then ends the process, as it does when the disk
+ * cannot read a page of the file.
+ *
+ * Returns NULL on failure and sets the last error. A file that is refused stays as it is.
+ * - INVALID_ARGUMENT: a wrong parameter; a path that is no file, or the file of something else
+ *   than a filter; a filter with another capacity, count or fpr; a path that a storage keeps for
+ *   its own files (in its folders journal and incoming, or a name like those of its files).
+ * - BUSY: another handle, here or in another process, has the file open.
+ * - CORRUPTION: the file is damaged, truncated or empty, or the counters differ from those with
+ *   which it was closed.
+ * - NOT_SUPPORTED: the format is of a later release.
+ * - IO: the file cannot be created or read, or the disk is full.
+ * - OUT_OF_MEMORY.
  */
 damo_filter *damo_filter_new(const damo_params *params);
 
 /**
- * Adds num to how often key of group has been seen. Counting ends at the parameter count.
+ * Adds num to the count of key in group. A count ends at the parameter count.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and a group above 65535; FORKED.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+ * - FORKED.
  */
 damo_status damo_filter_add(const damo_filter *filter, uint32_t group, int64_t key, uint32_t num);
 
 /**
- * Adds num to each of keys; one that is given twice is added twice. Several times as fast as one call a key.
+ * Adds num to the count of each of keys. Several times as fast as one call a key.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length and a group above 65535; FORKED. Nothing was
- * added then.
+ * - keys: keys_len keys of group. A key that is given twice is added twice.
+ *
+ * Errors, after which nothing was added:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a group above 65535.
+ * - FORKED.
  */
 damo_status damo_filter_add_batch(const damo_filter *filter,
                                   uint32_t group,
@@ -574,10 +714,15 @@ damo_status damo_filter_add_batch(const damo_filter *filter,
                                   uint32_t num);
 
 /**
- * As damo_filter_add_batch, with a number for each key: adds nums[i] for keys[i]. A key that is
- * given twice gets both.
+ * Adds nums[i] to the count of keys[i], for each key.
  *
- * Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
+ * - keys: keys_len keys of group. A key that is given twice gets both numbers.
+ * - nums: keys_len numbers.
+ *
+ * After an error nothing was added.
+ *
+ * Errors: as damo_filter_add_batch, and
+ * - INVALID_ARGUMENT: a nums_len that is not keys_len.
  */
 damo_status damo_filter_add_counts(const damo_filter *filter,
                                    uint32_t group,
@@ -587,10 +732,15 @@ damo_status damo_filter_add_counts(const damo_filter *filter,
                                    size_t nums_len);
 
 /**
- * Writes to *admitted whether key of group has been seen often enough: true once it was added count times, always; for
- * a key that was not, true with a probability of fpr at most.
+ * Writes to *admitted whether key of group has been seen often enough.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or admitted, and a group above 65535; FORKED. Nothing is written then.
+ * - A key that was added count times: always true.
+ * - Any other key: true with a probability of at most fpr, as long as no more than capacity keys
+ *   were added.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or admitted; a group above 65535.
+ * - FORKED.
  */
 damo_status damo_filter_check(const damo_filter *filter,
                               uint32_t group,
@@ -598,10 +748,15 @@ damo_status damo_filter_check(const damo_filter *filter,
                               bool *admitted);
 
 /**
- * As damo_filter_check for each of keys: admitted has one byte a key, admitted_len of them, which become 1 or 0.
+ * Checks each of keys as damo_filter_check does, and writes the answers to admitted.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, an admitted_len that is
- * not keys_len, and a group above 65535; FORKED. Nothing is written then.
+ * - keys: keys_len keys of group.
+ * - admitted: keys_len bytes. Each becomes 1 or 0.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; an
+ *   admitted_len that is not keys_len; a group above 65535.
+ * - FORKED.
  */
 damo_status damo_filter_check_batch(const damo_filter *filter,
                                     uint32_t group,
@@ -611,151 +766,181 @@ damo_status damo_filter_check_batch(const damo_filter *filter,
                                     size_t admitted_len);
 
 /**
- * Returns once every addition that returned before is on disk, for the machine losing power. The system writes
- * by itself too, within a minute or so; damo_storage_flush does it for the filters of the storage's embeddings.
+ * Makes every addition that returned before this call durable, also against a power failure.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; FORKED.
+ * The system writes the file by itself, too, within a minute or so. damo_storage_flush does the
+ * same for the filters of the storage's embeddings.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - IO: the disk refuses.
+ * - FORKED.
  */
 damo_status damo_filter_sync(const damo_filter *filter);
 
 /**
- * Frees a filter. NULL is a no-op. Its file is let go of once no embedding has it any more.
+ * Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
  */
 void damo_filter_free(damo_filter *filter);
 
 /**
- * Opens the directory data_dir, creating it when it is not there. Free the handle with damo_storage_free.
+ * Opens the directory data_dir, or creates it. Free the handle with damo_storage_free.
  *
- * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup
- * makes a fresh one, and the space comes back as files are merged. 0: rows never expire. The time
- * to live belongs to this opening, not to the data: under a longer one, rows that a merge has not
- * dropped yet become visible again.
- *
- * options may be NULL; names (defaults):
+ * - data_dir: the directory. Parents that do not exist are created, too.
+ * - ttl_seconds: the time to live (TTL) of a row; 0: rows never expire.
+ * - options: may be NULL. Names (defaults):
  *
  * ```text
- *     cache_bytes   memory for rows, and for the indexes and filters of what is on disk, at least 64 KiB (1 GiB). The
- *                   library stays within it and a constant (docs/performance.md), however large the table; while a
- *                   call runs it needs memory for its own keys and gradients beside it, and when the rows of one
- *                   call are more than the cache holds, for those
- *     durability    "process": a call that returned survives whatever kills the process (the default);
- *                   "power": and the machine losing power;
- *                   "checkpoint": only what damo_storage_flush or closing has written survives for certain; the fastest
- *     threads       that share the work of a large call (the number of cores). Beside them there are one that writes, one
- *                   that prefetches, up to 64 that wait for the disk, and RocksDB's
- *     read_only     true: the storage is only looked at, see below (false)
+ *     cache_bytes   memory for rows and RocksDB's indexes and filters, at least 64 KiB (1 GiB).
+ *                   The library stays within it and a constant (docs/performance.md), however
+ *                   large the table is. A running call needs memory beside it for its keys and
+ *                   gradients, and for its rows if they are more than the cache holds
+ *     durability    "process": a call that returned survives anything that kills the process (the
+ *                   default);
+ *                   "power": and a power failure of the machine;
+ *                   "checkpoint": only what damo_storage_flush or closing has written is sure to
+ *                   survive; the fastest
+ *     threads       threads that share the work of a large call, 1..1024 (the number of cores).
+ *                   Beside them there are one that writes, one that prefetches, up to 64 that wait
+ *                   for the disk, and RocksDB's
+ *     read_only     true: nothing in data_dir is changed, see below (false)
  * ```
  *
- * With read_only not one byte of data_dir changes. It may be a checkpoint, a directory without
- * write permission, a storage that was killed, or one that is open elsewhere. The storage shows
- * what opening finds on disk, with the calls in the journal; damo_storage_describe tells as of
- * when that is. Lookups create no rows: a key without one reads as its initial weights. Calls that
- * change rows return NOT_SUPPORTED. A group may be opened with other parameters, which
- * damo_storage_describe does not show, but gets no name. Links to the files, and what the
- * journal's calls change, are kept in the folder for temporary files (TMPDIR). Each SST file takes
- * a descriptor, by which it stays readable when another process merges it away. If the limit of
- * descriptors is too low for all, the oldest files go without. A call that needs such a file after
- * it was merged away returns IO, and the message says so.
+ * A row that has not been updated for ttl_seconds is gone, at once and for every call: lookup
+ * makes a fresh one. Its disk space comes back as files are merged. The TTL belongs to this
+ * opening, not to the data: under a longer TTL, rows that a merge has not dropped yet become
+ * visible again.
+ *
+ * With read_only not one byte of data_dir changes.
+ * - data_dir may be a checkpoint, a directory without write permission, a storage whose process
+ *   was killed, or one that is open elsewhere.
+ * - The storage shows what opening finds on disk, together with the calls in the journal.
+ *   damo_storage_describe tells as of which time.
+ * - Lookups create no rows: a key without a row reads as its first weights. Calls that change rows
+ *   return NOT_SUPPORTED.
+ * - A group may be opened with other parameters, which damo_storage_describe does not show. It
+ *   gets no name.
+ * - Links to the files, and what the journal's calls change, are kept in the folder for temporary
+ *   files (TMPDIR).
+ * - Each SST file takes a descriptor, through which it stays readable when another process merges
+ *   it away. If the limit of descriptors is too low for all, the oldest files go without. A call
+ *   that needs such a file after it was merged away returns IO, and the message says so.
  *
  * A process that has the storage open with durability "checkpoint" keeps no journal. Then
- * read_only shows what a kill would leave at that moment: each row as it was at some moment since
- * the last flush, so that a call may be there with some of its rows, and the global step is an
+ * read_only shows what a kill would leave at that moment. Each row is as it was at some moment
+ * since the last flush: a call may be there with some of its rows only, and the global step is an
  * older one. damo_storage_checkpoint refuses to make a checkpoint of that. With the other
  * durabilities each call is there whole or not at all.
  *
- * Returns NULL and sets the last error:
- *
- * ```text
- *     INVALID_ARGUMENT   data_dir is a file, holds something else than a damo storage, or is where
- *                        another storage has its own files; an option is wrong
- *     BUSY               another handle, here or in another process, has it open. With read_only:
- *                        another process has been making it, or changing it during each look, for
- *                        5 seconds; open it again in a moment
- *     NOT_FOUND          with read_only: there is no storage
- *     IO                 it cannot be created, read or written
- *     CORRUPTION         its files are damaged
- *     NOT_SUPPORTED      its format is of a later release
- *     FORKED             this process was forked after its parent had opened a storage
- *     OUT_OF_MEMORY      there is no memory for it
- * ```
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: data_dir is NULL, a file, holds something else than a damo storage, or is
+ *   where another storage has its own files; a negative ttl_seconds; a wrong option.
+ * - BUSY: another handle, here or in another process, has it open. With read_only: another process
+ *   was making it, or was changing it during each look, for 5 seconds; open it again in a moment.
+ * - NOT_FOUND: with read_only, there is no storage.
+ * - IO: it cannot be created, read or written, or threads cannot be made.
+ * - CORRUPTION: its files are damaged.
+ * - NOT_SUPPORTED: its format is of a later release.
+ * - FORKED: this process was forked after its parent had opened a storage.
+ * - OUT_OF_MEMORY.
  */
 damo_storage *damo_storage_new(const char *data_dir,
                                int64_t ttl_seconds,
                                const damo_params *options);
 
 /**
- * Returns once every change of every call that returned before is on disk, whatever the durability, and what the filters
- * of the storage's embeddings have counted. Other calls go on meanwhile.
+ * Makes every call that returned before this one durable, whatever the option durability.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses (nothing that was stored before is lost, and
- * flushing can be tried again); OUT_OF_MEMORY; POISONED when a group is, whose rows are then not written; FORKED.
+ * It also makes durable what the filters of the storage's embeddings have counted. Other calls go
+ * on meanwhile.
+ *
+ * After an error nothing that was stored before is lost. Flushing can be tried again.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - IO: the disk refuses.
+ * - POISONED: a group is; its rows are then not written.
+ * - OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_storage_flush(const damo_storage *storage);
 
 /**
- * Writes what has changed, then merges everything on disk into one sorted run: what was overwritten or deleted no longer
- * takes space, and reading a row that is not in memory takes one read. Takes as long as reading and writing the table;
- * other calls go on meanwhile. It is done in parts by itself while the table changes, so nobody needs to call this.
+ * Writes what has changed, and then merges everything on disk into one sorted run.
  *
- * Errors: as damo_storage_flush.
+ * Rows that were overwritten or deleted then take no more space, and a row that is not in memory
+ * takes one read. It takes as long as reading and writing the table; other calls go on meanwhile.
+ * The storage merges in parts by itself while the table changes, so nobody needs to call this.
+ *
+ * Errors: as damo_storage_flush, and
+ * - NOT_SUPPORTED: the storage is open with read_only.
  */
 damo_status damo_storage_compact(const damo_storage *storage);
 
 /**
- * Writes one statistic to *value. Names:
+ * Writes one statistic to *value.
+ *
+ * Names (those from rows_read to waited_us count since the storage was opened):
  *
  * ```text
  *     groups            groups registered
- *     rows_estimate     rows on disk, all groups: RocksDB's estimate, which counts a row again each time it is
- *                       written until it is merged (damo_storage_compact makes it exact)
- *     rows_in_memory    rows in the cache; keys that are known to have no row count, too
- *     dirty_rows        those of them that the disk does not have as they are
- *     rows_read         keys asked for by lookup and peek since opening; the following ones are since opening, too
+ *     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
+ *                       is written, until a merge (damo_storage_compact makes it exact)
+ *     rows_in_memory    rows in the cache, and keys that are known to have no row
+ *     dirty_rows        those of them that are not on disk as they are
+ *     rows_read         keys asked for by lookup and peek
  *     rows_created      rows made by lookup and apply_gradients
  *     rows_updated      optimizer steps taken
  *     rows_loaded       keys looked for on disk
- *     rows_written      rows written to disk in the background
- *     expired_rows      rows whose time to live was over, and that were made anew or merged away
+ *     rows_written      rows written back to disk in the background
+ *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
  *     cache_hits        keys of lookup and peek that were in memory
  *     cache_misses      keys of lookup and peek that were not: read from disk or created
  *     evictions         rows that left the cache for others
  *     waited_us         microseconds that calls waited for the background writer
- *     bytes_in_memory   held for rows, indexes and filters
- *     bytes_on_disk     sizes of the directory's files; with read_only, too, those of data_dir
- *     journal_bytes     of these the journal, which a killed process needs at its next opening
+ *     bytes_in_memory   bytes held for rows, indexes and filters
+ *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
+ *     journal_bytes     the journal's part of these, which the next opening after a kill needs
  * ```
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, name or value, and an unknown name (the known ones are listed); IO;
- * FORKED.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
+ *   ones).
+ * - IO, FORKED.
  */
-damo_status damo_storage_stat(const damo_storage *storage,
-                              const char *name,
-                              uint64_t *value);
+damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 
 /**
- * Writes what the storage holds, but for its rows, as a JSON object into buffer, with a NUL at the end:
+ * Writes everything the storage holds except its rows, as a JSON object, into buffer.
  *
  * ```text
- *     dir           its directory, absolute
- *     read_only     null; with the option read_only an object of as_of_ms and is_open_elsewhere.
- *                   as_of_ms: the latest time on record in the storage, milliseconds since 1970;
- *                   what came later is not seen. is_open_elsewhere: whether it was open when it
- *                   was looked at, here or in another process; there may be more in memory then
- *     checkpoint    the id of the checkpoint that was made or loaded last, or that this storage
- *                   was opened from: 32 hexadecimal digits, others for each checkpoint; null if
- *                   there was none
- *     groups        a list, one object a group, in order of number: group (the number), name (or
- *                   null), dim, row_len (floats with the optimizer's state), step, and what it was
- *                   opened with last: optimizer, initializer and scheduler (or null), each an
- *                   object of name and params
+ *     dir           the directory, absolute
+ *     read_only     null, or with the option read_only an object of
+ *                   - as_of_ms: the latest time on record in the storage, milliseconds since 1970;
+ *                     what came later is not seen
+ *                   - is_open_elsewhere: whether the storage was open when it was looked at, here
+ *                     or in another process, which may then have more in memory
+ *     checkpoint    the checkpoint id: of the checkpoint last made, loaded, or opened as this
+ *                   storage. 32 hexadecimal digits, different for each checkpoint; null if there
+ *                   was none
+ *     groups        a list, one object a group, in order of number:
+ *                   - group: the number
+ *                   - name: a string, or null
+ *                   - dim
+ *                   - row_len: floats of a row, with the optimizer's state
+ *                   - step
+ *                   - optimizer, initializer, scheduler (or null): what the group was last opened
+ *                     with, each an object of name and params
  * ```
  *
- * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be NULL. Call
- * it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices, unless other threads open
- * groups or train meanwhile (steps get longer).
+ * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+ *   buffer_len = *json_len + 1 is enough, unless other threads open groups or train meanwhile
+ *   (steps get longer).
+ * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is too small, whose content is
- * then unchanged; IO, CORRUPTION, FORKED.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
+ *   which is left unchanged.
+ * - IO, CORRUPTION, FORKED.
  */
 damo_status damo_storage_describe(const damo_storage *storage,
                                   char *buffer,
@@ -763,34 +948,45 @@ damo_status damo_storage_describe(const damo_storage *storage,
                                   size_t *json_len);
 
 /**
- * Frees a storage handle. NULL is a no-op. The directory is closed, and its lock released, once the handles of
- * its embeddings are freed too.
+ * Frees a storage handle. NULL is a no-op.
+ *
+ * The directory is closed, and its lock released, once the handles of its embeddings and iterators
+ * are freed, too. Closing cannot report an error. Call damo_storage_flush before, which can.
  */
 void damo_storage_free(damo_storage *storage);
 
 /**
- * Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
- * optimizer and initializer can be freed before it.
+ * Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
  *
- * dim is the number of weights a row (1..262144), group a number in 0..65535 or DAMO_GROUP_BY_NAME. A group keeps its dim and its
- * optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. Embeddings that
- * have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
- * after a crash, made with the other's. options may be NULL; names (defaults):
+ * - storage, optimizer, initializer: can be freed before the embedding.
+ * - dim: the number of weights in a row, 1..262144.
+ * - group: a number in 0..65535, or DAMO_GROUP_BY_NAME.
+ * - options: may be NULL. Names (defaults):
  *
  * ```text
  *     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
- *                   "sequential": one step per occurrence, in order (the default);
- *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
- *     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
- *                   for good; it is stored, and part of checkpoints (none)
- *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
+ *                   "sequential": one step for each occurrence, in order (the default);
+ *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and
+ *                   FBGEMM do
+ *     name          the group's name: 1 to 255 bytes of UTF-8 without control characters. A group
+ *                   without a name gets it, for good. It is stored, and part of checkpoints (none)
+ *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
+ *                   (none)
  * ```
  *
- * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
- * option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
- * name is another group's, and when all groups are taken; IO; FORKED. In a storage that is open
- * with read_only also NOT_FOUND for a group that is not there, and NOT_SUPPORTED for a name when
- * the group has none.
+ * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
+ * initializer may differ at the next opening. Embeddings that have a group open at the same time
+ * should have one initializer: after a crash, a row that one of them made and another one trained
+ * is made with the other's.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
+ *   DAMO_GROUP_BY_NAME without a name.
+ * - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
+ *   65536 groups are taken.
+ * - NOT_FOUND: the group does not exist, and the storage is open with read_only.
+ * - NOT_SUPPORTED: a name for a group without one, and the storage is open with read_only.
+ * - IO, OUT_OF_MEMORY, FORKED.
  */
 damo_embedding *damo_embedding_new(const damo_storage *storage,
                                    const damo_optimizer *optimizer,
@@ -800,12 +996,19 @@ damo_embedding *damo_embedding_new(const damo_storage *storage,
                                    const damo_params *options);
 
 /**
- * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key seen for the first time gets
- * a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter
- * (damo_embedding_set_filter) only keys that were seen often enough get rows.
+ * Writes the weights of keys into weights, and creates the rows that are missing.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len
- * that is not keys_len x dim; POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. weights may then be partly written.
+ * - keys: keys_len keys. A key given twice gives its row twice. The padding key reads as zeros.
+ * - weights: keys_len x dim floats, in key order.
+ *
+ * With a filter (damo_embedding_set_filter) only keys that were seen often enough get rows. In a
+ * storage that is open with read_only no key gets one. A key that gets no row reads as its first
+ * weights.
+ *
+ * Errors, after which weights may be partly written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+ *   weights_len that is not keys_len x dim.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
  */
 damo_status damo_embedding_lookup(const damo_embedding *embedding,
                                   const int64_t *keys,
@@ -816,7 +1019,11 @@ damo_status damo_embedding_lookup(const damo_embedding *embedding,
 /**
  * As damo_embedding_lookup, but creates nothing: a key without a row reads as zeros.
  *
- * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ * - keys: keys_len keys.
+ * - weights: keys_len x dim floats, in key order.
+ * - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
+ *
+ * After an error weights may be partly written.
  *
  * Errors: as damo_embedding_lookup, without POISONED.
  */
@@ -828,14 +1035,20 @@ damo_status damo_embedding_peek(const damo_embedding *embedding,
                                 uint8_t *found);
 
 /**
- * Steps the optimizer with gradients: keys_len x dim floats, in key order. A key without a row gets one first; what
- * happens to a key given twice is the option "duplicates". The group's global step rises by one a call.
+ * Steps the optimizer: applies gradients to the rows of keys.
  *
- * All rows of the call and the step change together or not at all.
+ * - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
+ *   happens to a key that is given twice.
+ * - gradients: keys_len x dim floats, in key order.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a gradients_len that is not
- * keys_len x dim, and a gradient that is NaN, infinite or beyond 1e18 in size (naming its key); POISONED, OUT_OF_MEMORY, IO, CORRUPTION,
- * FORKED. Nothing has changed then; after IO see "Input and output errors" above.
+ * The group's global step rises by one a call. All rows of the call and the step change together
+ * or not at all.
+ *
+ * Errors, after which nothing has changed (for IO see "Input and output errors" above):
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
+ *   keys_len x dim; a gradient that is NaN, infinite or beyond 1e18 in size (the message names its
+ *   key).
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
                                            const int64_t *keys,
@@ -844,29 +1057,39 @@ damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
                                            size_t gradients_len);
 
 /**
- * Brings the rows of keys into memory in the background and returns at once: for a trainer that knows its next batch.
- * It creates no row and changes none; keys is copied. Rows stay until they are evicted, so ask for a batch ahead, not for
- * the table. It is a hint: when 16 million keys are waiting already these are left out, and what goes wrong while reading
- * comes out when the rows are used.
+ * Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; OUT_OF_MEMORY; IO when the background
- * thread cannot be made; FORKED.
+ * - keys: keys_len keys, which are copied.
+ *
+ * Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
+ * so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
+ * keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
+ * are used.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - IO: the background thread cannot be made.
+ * - OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_embedding_prefetch(const damo_embedding *embedding,
                                     const int64_t *keys,
                                     size_t keys_len);
 
 /**
- * Stores weights, keys_len x dim floats, as fresh rows: their update count is 0, and the
- * optimizer's state is that of a new row. A row that exists is replaced; of a key given twice the
- * last counts. For pretrained tables.
+ * Stores weights as fresh rows, for pretrained tables.
  *
- * With the state of a new row adam, adagrad and their kin take large steps at first, which can
- * ruin what was trained; damo_embedding_insert_records stores the state, too. Under ftrl the
- * weights follow from the state: it is set so that steps go on from these weights.
+ * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+ * - weights: keys_len x dim floats, in key order.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
- * weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
+ * A fresh row has the update count 0 and the optimizer's first state. With that state adam,
+ * adagrad and their kin take large steps at first, which can ruin what was trained;
+ * damo_embedding_insert_records stores the state, too. Under ftrl the weights follow from the
+ * state: it is set so that steps continue from these weights.
+ *
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a weights_len that is not
+ *   keys_len x dim; a weight that is NaN or infinite; the padding key.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_insert(const damo_embedding *embedding,
                                   const int64_t *keys,
@@ -875,14 +1098,21 @@ damo_status damo_embedding_insert(const damo_embedding *embedding,
                                   size_t weights_len);
 
 /**
- * Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state, as
- * damo_embedding_record reads them. Training goes on as it would have where they come from.
- * update_nums has the number of gradients that each row has had; (NULL, 0) means none. A row that
- * exists is replaced; of a key given twice the last counts. The update_time of the rows is now.
+ * Stores whole rows, weights and optimizer state, as damo_embedding_record reads them.
  *
- * Errors: as damo_embedding_insert, for whole rows; INVALID_ARGUMENT when update_nums_len is
- * neither 0 nor keys_len, for an update_num that is negative or above 2^56 - 1, and for a negative
- * float where the optimizer's state has a sum or mean of squares. Nothing has changed then.
+ * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+ * - rows: keys_len x row_len floats: for each key the dim weights and the optimizer's state.
+ *   row_len is what damo_optimizer_row_len gives for dim.
+ * - update_nums: the number of gradients that each row has had; (NULL, 0): 0 for all.
+ *
+ * Training continues as it would have where the rows come from. Their update_time is now.
+ *
+ * After an error nothing has changed.
+ *
+ * Errors: as damo_embedding_insert, for whole rows, and
+ * - INVALID_ARGUMENT: an update_nums_len that is neither 0 nor keys_len; an update_num that is
+ *   negative or above 2^56 - 1; a negative float where the optimizer's state has a sum or mean of
+ *   squares.
  */
 damo_status damo_embedding_insert_records(const damo_embedding *embedding,
                                           const int64_t *keys,
@@ -893,45 +1123,54 @@ damo_status damo_embedding_insert_records(const damo_embedding *embedding,
                                           size_t update_nums_len);
 
 /**
- * Deletes the rows of keys; a key without a row is not an error. A later lookup makes a fresh row.
+ * Deletes the rows of keys. A later lookup makes a fresh row.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; POISONED, IO, FORKED. Nothing has
- * changed then.
+ * - keys: keys_len keys. A key without a row is not an error.
+ *
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_delete(const damo_embedding *embedding,
                                   const int64_t *keys,
                                   size_t keys_len);
 
 /**
- * Removes all rows of the group at once and sets its global step to 0, so that schedules begin
- * anew. Use it to train a new model on the same group. The group keeps its dim, optimizer and
- * name. Other groups do not change.
+ * Removes all rows of the group at once, and sets its global step to 0.
  *
- * Every other call on the group, from any thread and handle, happens wholly before or wholly
- * after. An iterator, dump or checkpoint that began before has the rows of its moment. The call is
- * as durable as damo_embedding_apply_gradients. It writes as little for many rows as for few, and
- * gives back the memory that they took. It waits while changed rows are being written to disk (by
- * damo_storage_flush, for instance). Disk space comes back at the next flush, or when files are
- * merged (damo_storage_compact).
+ * Use it to train a new model on the same group: schedules start anew. The group keeps its dim,
+ * optimizer and name. Other groups do not change.
  *
- * Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
- * count anew, attach a new filter (reload false). An increment cannot follow a dump that was made
- * before the clear: damo_storage_dump with its number as since is NOT_FOUND. Make a full dump.
+ * - Atomicity: every other call on the group, from any thread and handle, happens wholly before or
+ *   wholly after. An iterator, dump or checkpoint that began before has the rows of its moment.
+ * - Durability: as damo_embedding_apply_gradients.
+ * - Time: it writes as little for many rows as for few, and gives back the memory that they took.
+ *   It waits while changed rows are being written to disk, by damo_storage_flush for instance.
+ * - Disk space: comes back at the next flush, or when files are merged (damo_storage_compact).
+ * - Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
+ *   count anew, attach a new filter (reload false).
+ * - Increments: none can follow a dump that was made before the clear. damo_storage_dump with the
+ *   number of such a dump as since returns NOT_FOUND. Make a full dump.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then;
- * after IO see "Input and output errors" above.
+ * Errors, after which nothing has changed (for IO see "Input and output errors" above):
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_clear(const damo_embedding *embedding);
 
 /**
  * Reads everything stored of one row, without creating it.
  *
- * *update_time becomes the time of its last write in milliseconds since 1970, *update_num the number of gradients
- * applied so far; either may be NULL. data, unless NULL with data_len 0, gets the dim weights and the optimizer's
- * state; data_len is what damo_optimizer_row_len gives for dim.
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
+ * - update_num: becomes the number of gradients applied so far. May be NULL.
+ * - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
+ *   gives for dim. (NULL, 0) leaves it out.
  *
- * Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle, a wrong data_len,
- * and data that overlaps update_time or update_num; IO, CORRUPTION, FORKED. Nothing is written then.
+ * Errors, after which nothing is written:
+ * - NOT_FOUND: the key has no row.
+ * - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
+ *   update_num.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_embedding_record(const damo_embedding *embedding,
                                   int64_t key,
@@ -941,97 +1180,103 @@ damo_status damo_embedding_record(const damo_embedding *embedding,
                                   size_t data_len);
 
 /**
- * Writes the group's number to *group, which DAMO_GROUP_BY_NAME leaves open.
+ * Writes the group's number, which DAMO_GROUP_BY_NAME leaves open, to *group.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or group.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or group.
  */
 damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
 
 /**
- * Writes the group's global step to *step: damo_embedding_apply_gradients calls so far, over all openings, or what
- * it was last set to. It drives the scheduler.
+ * Writes the group's global step to *step.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or step; FORKED.
+ * It is the number of damo_embedding_apply_gradients calls so far, over all openings, or continues
+ * from what it was last set to. It drives the scheduler.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or step.
+ * - FORKED.
  */
-damo_status damo_embedding_step(const damo_embedding *embedding,
-                                int64_t *step);
+damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
 
 /**
- * Sets the group's global step and stores it.
+ * Sets the group's global step, and stores it.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle and a negative step; POISONED, IO, FORKED.
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a negative step.
+ * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 
 /**
- * Attaches a filter, in place of the one that is attached; NULL attaches none. The embedding keeps what it needs, so
- * the handle can be freed. A filter may serve many embeddings, of any group; keys of different groups are different keys.
+ * Attaches a filter in place of the one that is attached; NULL attaches none.
  *
- * From then on damo_embedding_lookup counts every occurrence of a key, but not of the padding key, and then makes rows for
- * those that have been counted often enough (the filter's parameter count; the occurrence that completes it is enough).
- * All other keys read as their initial values and take no row and no disk. damo_embedding_apply_gradients drops their
- * gradients, which must be valid nevertheless, and the global step rises as ever. A key that has a row is as without a
- * filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
- * record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
+ * The embedding keeps what it needs, so the handle can be freed. A filter may serve many
+ * embeddings, of any group: keys of different groups are different keys. Which filter an embedding
+ * has is not stored: attach it each time the group is opened. It may get the counts of a
+ * checkpoint: see damo_filter.
  *
- * Which filter an embedding has is not stored: attach it each time the group is opened.
- *
- * A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
- * whose counts no attached filter has taken waits in the folder filters of the directory. The
- * first filter that is attached to a group of that copy takes its counts in place of its own,
- * whatever the path of either. A filter gets no counts of a copy that its group did not have. If
- * the group had several, it gets those of the filter at the same path, if there is one. A read_only
- * storage gives no counts. A filter takes the counts of one copy only: groups that had a filter
- * each need a filter each again.
- *
- * The file of a filter says whose counts it has taken. A filter that is made anew at the same path
- * has taken none, and gets the counts that still wait. A copy of the file has what the file had.
+ * From then on:
+ * - damo_embedding_lookup first counts every occurrence of a key, except of the padding key. Then
+ *   it makes rows for the keys that have been counted often enough (the filter's parameter count).
+ *   All other keys read as their first weights, and take no row and no disk space. A lookup that
+ *   fails may have counted.
+ * - damo_embedding_apply_gradients drops the gradients of those other keys, which must be valid
+ *   nevertheless. The global step rises as ever.
+ * - A key that has a row is treated as without a filter: attaching one hides nothing trained.
+ * - All other calls are as before: insert makes rows; peek, record and prefetch count nothing;
+ *   delete removes a row and leaves the count.
  *
  * May be called while other threads use the embedding: calls under way may still use the filter
  * before. Attaching waits until a checkpoint that is being made or loaded is done.
  *
- * Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
- * filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
- * group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
- * has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
- * OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was, unless the message says
- * that it has the counts: then attach it again.
+ * After an error nothing is attached. The filter is as it was, unless the message says that it has
+ * the counts: then attach it again.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL embedding; a filter whose file is in the folder filters of a storage
+ *   or checkpoint, where damo deletes files. When counts wait for this group: a filter with
+ *   another capacity, count or fpr; a filter that has counts of other groups, which they would
+ *   replace.
+ * - CORRUPTION: the counts that wait are damaged.
+ * - IO, OUT_OF_MEMORY, FORKED.
  */
-damo_status damo_embedding_set_filter(const damo_embedding *embedding,
-                                      const damo_filter *filter);
+damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
 
 /**
- * Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.
+ * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
  */
 void damo_embedding_free(damo_embedding *embedding);
 
 /**
- * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps the
- * rows. For trainers that need the norm of the sums before they step (to clip by the global norm),
- * or that add up several batches. When the option "duplicates" is "sum", a step with the sums
+ * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
+ *
+ * This is for trainers that need the norm of the sums before they step (to clip by the global
+ * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
  * gives the same rows, bit for bit, as a step with the gradients.
  *
- * gradients has keys_len x dim floats, in key order. Each key except the padding key is written
- * once to summed_keys, in an unspecified order. The sum of its gradients, dim floats, is written
- * at the same place in sums. Sums are float32, added in the order of occurrence. When "duplicates"
- * is "mean", the mean is written. When it is "sequential", the sum is written, although
- * damo_embedding_apply_gradients takes one step for each occurrence.
+ * - keys: keys_len keys.
+ * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
+ * - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
+ *   unspecified order.
+ * - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
+ *   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
+ *   mean is written. When it is "sequential", the sum is written, although
+ *   damo_embedding_apply_gradients takes one step for each occurrence.
+ * - summed: becomes the number of keys that were written.
+ * - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
+ * - largest: becomes the largest absolute value among the sums. May be NULL.
  *
- * summed_keys needs room for keys_len keys, and sums for keys_len x dim floats. Room that is not
- * needed is left as it is.
+ * Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
+ * filter counts. The storage may be open with read_only. Any number of threads may call this at
+ * once, also beside calls that change rows.
  *
- * *summed becomes the number of keys that were written.
- * *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
- * *largest becomes the largest absolute value among the sums; may be NULL.
- *
- * Nothing in the storage changes: no row is made, and no filter counts. The storage may be
- * read_only. Any number of threads may call this at once, also beside calls that change rows.
- * Gradients of the padding key may be any floats.
- *
- * Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
- * buffers, a gradients_len that is not keys_len x dim, too little room, and a gradient or sum that
- * is NaN, infinite or beyond 1e18 in size (the message names its key); OUT_OF_MEMORY; IO in a
- * storage that has lost its database; FORKED. Nothing is written then.
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
+ *   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
+ *   infinite or beyond 1e18 in size (the message names its key).
+ * - IO: the storage has lost its database.
+ * - OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
                                          const int64_t *keys,
@@ -1047,25 +1292,40 @@ damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
                                          double *largest);
 
 /**
- * Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
- * changed later is not seen; other calls go on.
+ * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
  *
- * Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle and a group above 65535; NOT_FOUND for a
- * group that is not registered (those that are are named); IO, OUT_OF_MEMORY, POISONED, FORKED.
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * Later changes are not seen. Other calls go on.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+ * - NOT_FOUND: the group is not registered (the message names those that are).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_iterator *damo_iterator_new(const damo_storage *storage,
-                                 uint32_t group);
+damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
 
 /**
- * Goes to the next row: *found becomes true, and the record is written in the order of the row's own description; at the end
- * *found becomes false and nothing else is written. Pointers may be NULL, except found, for what is not wanted.
+ * Reads the next row.
  *
- * update_time is milliseconds since 1970, update_num the gradients applied so far, dim the number of weights. *data
- * becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
- * iterator's, and there until its next use or its end.
+ * - found: becomes true, or false at the end, where nothing else is written.
  *
- * Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
- * after, since the rows that come next are not known; FORKED.
+ * Every other pointer may be NULL:
+ * - group, key: become those of the row.
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970.
+ * - update_num: becomes the number of gradients applied so far.
+ * - dim: becomes the number of weights.
+ * - data: becomes the address of *data_len floats: the dim weights, then the optimizer's state (m
+ *   or z, v or n, v_max). They belong to the iterator and are valid until its next use or its end.
+ * - data_len: becomes the number of these floats.
+ *
+ * After IO, CORRUPTION and OUT_OF_MEMORY every later call returns the same error, since the rows
+ * that come next are not known.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL iterator or found.
+ * - CORRUPTION: a row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_iterator_next(const damo_iterator *iterator,
                                bool *found,
@@ -1083,98 +1343,144 @@ damo_status damo_iterator_next(const damo_iterator *iterator,
 void damo_iterator_free(damo_iterator *iterator);
 
 /**
- * Counts the rows that group, or all groups with DAMO_ALL_GROUPS, has now, and writes their number to *rows. Reads them all; for
- * a quick estimate see damo_storage_stat. Other calls go on meanwhile.
+ * Counts the rows that a group has now, and writes their number to *rows.
  *
- * Errors: as damo_iterator_new; CORRUPTION naming the row.
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
+ *
+ * Errors: as damo_iterator_new, and
+ * - INVALID_ARGUMENT: a NULL rows.
+ * - CORRUPTION: a row is damaged (the message names it).
  */
-damo_status damo_storage_row_count(const damo_storage *storage,
-                                   uint32_t group,
-                                   uint64_t *rows);
+damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
 
 /**
- * Reads everything that is stored, and compares every checksum and the form of every row. *rows, which may be NULL, becomes the
- * number of rows. Other calls go on meanwhile.
+ * Reads everything that is stored, and checks every checksum and the form of every row.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle; CORRUPTION naming the file or the row that is damaged; IO, OUT_OF_MEMORY,
- * POISONED, FORKED.
+ * - rows: becomes the number of rows. May be NULL.
+ *
+ * Other calls go on meanwhile.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - CORRUPTION: a file or row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_status damo_storage_verify(const damo_storage *storage,
-                                uint64_t *rows);
+damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
 
 /**
- * Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
- * optimizer state, groups with their names, global steps, and the filters of embeddings that are open (in the folder filters). It has every
- * call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
- * large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
- * under its name only when it is whole.
+ * Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
+ *
+ * - path: the directory. It must not exist yet, but its parent must.
+ *
+ * A checkpoint has every call that returned before: rows, optimizer state, groups with their
+ * names, global steps, and the filters of embeddings that are open (in the folder filters). Other
+ * calls go on meanwhile. The directory appears under its name only when it is whole.
+ *
+ * Files of rows are hard links. So a large table takes no longer than a small one, beyond writing
+ * what has changed. On another file system the files are copied.
  *
  * A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
- * its files; what the file system counts of them changes: the number of links, and the time
- * (ctime) at which that changed.
+ * its files. What the file system records about them changes: the number of links, and the time
+ * (ctime) of that change.
  *
- * damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
- * it is known by from then on, here and there, and so does the id in its checkpoint.json.
+ * damo_storage_load_from_checkpoint loads a checkpoint; damo_storage_new opens one as a storage.
+ * The checkpoint id is in its checkpoint.json. damo_storage_describe tells it, too, both here and
+ * in a storage that was made of the checkpoint.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
- * POISONED, FORKED; BUSY with read_only, when another handle had the storage open with durability
- * "checkpoint" as it was opened here: it may have parts of calls. There is no such directory then.
+ * Errors, after which there is no such directory:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path without a name, or inside a storage's
+ *   directory.
+ * - ALREADY_EXISTS: path exists.
+ * - BUSY: with read_only, another handle had the storage open with durability "checkpoint" when it
+ *   was opened here, so that it may have parts of calls.
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
  */
-damo_status damo_storage_checkpoint(const damo_storage *storage,
-                                    const char *path);
+damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
 
 /**
- * Replaces everything that is stored by what the checkpoint at path has, or a storage that was closed. The checkpoint stays as
- * it is. Embeddings that are open go on with its groups; a group of theirs that it does not have is empty then. It is read
- * through and compared with its checksums first; then calls wait for a moment.
+ * Replaces everything that is stored by the content of a checkpoint.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
- * not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
- * while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
- * optimizer or name there; IO, also when something that is no file of damo's lies where one of the checkpoint belongs, such as
- * a file called filters; OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
- * is to be opened again, the checkpoint has taken its place, and opening finishes that.
+ * - path: a checkpoint, or a storage that was closed. It stays as it is.
+ *
+ * Embeddings that are open continue with the checkpoint's groups. A group that the checkpoint does
+ * not have is empty then. The checkpoint is first read through and compared with its checksums;
+ * then all calls wait for a moment.
+ *
+ * After an error everything is as it was. There is one exception: if the message says that the
+ * storage must be opened again, the checkpoint has taken its place, and opening finishes that.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that is a file, or a database that damo did
+ *   not write.
+ * - NOT_FOUND: path does not exist.
+ * - CORRUPTION: path is no checkpoint, or one that is damaged or not whole.
+ * - NOT_SUPPORTED: another format; a storage that was not closed. Also: this storage is open with
+ *   read_only.
+ * - BUSY: the checkpoint is open somewhere; a dump or an iterator of this storage is under way.
+ * - ALREADY_EXISTS: a group that is open here has another dim, optimizer or name there.
+ * - IO: a failed read or write; something that is no file of damo's, such as a file called
+ *   filters, lies where one of the checkpoint belongs.
+ * - OUT_OF_MEMORY, FORKED.
  */
-damo_status damo_storage_load_from_checkpoint(const damo_storage *storage,
-                                              const char *path);
+damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
 
 /**
- * Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
- * file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
- * all formats. condition may be NULL; names (defaults):
+ * Writes the weights of all rows, as they are at one moment, to the file path for serving.
+ *
+ * - path: a file, which is replaced if it exists.
+ * - condition: may be NULL. Names (defaults):
  *
  * ```text
- *     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
- *                    "counted": the same, but the header lists only the groups that are dumped,
- *                    as damo-embedding from 1.0.6 on writes it;
+ *     format         "classic": dims, counts, then key, group and float32 weights of each row (the
+ *                    default);
+ *                    "counted": the same, but the header lists only the groups that are dumped, as
+ *                    damo-embedding from 1.0.6 on writes it;
  *                    "table": what damo_table_open maps into memory
- *     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
+ *     expire_days    leave out rows not updated for so many days, fractions too (0: no limit)
  *     min_count      leave out rows that were updated fewer times (0)
  *     group          only this group (all)
- *     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
- *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
- *     since          table: an increment, with only what has changed since the table dump that had this number, and
- *                    the keys that are gone; the group and min_count must be those of that dump.
- *                    A dump can be followed for 30 days if it is one of the latest 256, until a
- *                    checkpoint is loaded or a group of the dump is cleared
+ *     header_groups  classic: the number of groups the header has place for (256); readers for 128
+ *                    and 1024 exist, too
+ *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and bias a row)
+ *     since          table: the number of a base dump. The file is then an increment: the rows
+ *                    changed since that dump, and the keys that are gone
  * ```
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
- * place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is
- * remembered; IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED. What was at path is as it was then.
+ * The file appears under its name only when it is whole and on disk. Other calls go on meanwhile.
+ * docs/formats.md has the bytes of all formats.
+ *
+ * An increment has the group and min_count of its base dump. A table dump can be the base of
+ * increments for 30 days, if it is one of the latest 256. Loading a checkpoint, or clearing a
+ * group of the dump, ends that earlier. A storage that is open with read_only remembers no dump.
+ *
+ * Errors, after which the file at path is as it was:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that cannot be a file's, or is inside a
+ *   storage's directory; a wrong condition; groups that the classic header has no place for (the
+ *   message names them).
+ * - NOT_FOUND: the group is not registered; no base dump with the number since is remembered for
+ *   this group and min_count, or one of its groups was cleared.
+ * - BUSY: path is being written, here or in another process.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED.
  */
 damo_status damo_storage_dump(const damo_storage *storage,
                               const char *path,
                               const damo_params *condition);
 
 /**
- * As damo_storage_dump, and tells how far it is and what it has done.
+ * As damo_storage_dump, and reports its progress and its result.
  *
- * progress may be NULL. Each of number, rows and removed may be NULL, otherwise it becomes, on success: what the
- * next increment has as since (damo_table_number of the file); rows in the file; keys that an increment says are
- * gone.
+ * - progress: called with user from time to time. May be NULL.
+ * - number: becomes the number of this dump, which the next increment has as since
+ *   (damo_table_number of the file). May be NULL.
+ * - rows: becomes the number of rows in the file. May be NULL.
+ * - removed: becomes the number of keys that an increment says are gone. May be NULL.
  *
- * Errors: as damo_storage_dump; CANCELLED when progress returns false.
+ * After an error the file at path is as it was, and number, rows and removed are unchanged.
+ *
+ * Errors: as damo_storage_dump, and
+ * - CANCELLED: progress returned false.
  */
 damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             const char *path,
@@ -1186,35 +1492,52 @@ damo_status damo_storage_dump_with_progress(const damo_storage *storage,
                                             uint64_t *removed);
 
 /**
- * Brings in the rows of a file that damo-embedding, the earlier C++ implementation, wrote: a
- * checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted. docs/formats.md
- * has the bytes of these files, docs/migrating.md the whole way over.
+ * Imports the rows of a file that damo-embedding, the earlier C++ implementation, wrote.
+ *
+ * - path: a checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted.
+ *
+ * docs/formats.md has the bytes of these files, docs/migrating.md the whole way over.
  *
  * The groups of the file must have been opened in this storage once (damo_embedding_new), each
- * with the dim and the optimizer that it had. A row that exists is replaced. A row of a checkpoint
- * keeps its update_time and update_num; a row of a dump gets the time of the import and no
- * updates. A record without state gets the state of an inserted row. A record that does not fit is
- * left out: damo_storage_import_counted tells how many there were, damo_storage_import_report why.
- * If not one could be taken, the call fails. Memory does not grow with the file.
+ * with the dim and the optimizer that it had. A row that exists is replaced.
+ * - A row of a checkpoint keeps its update_time and update_num.
+ * - A row of a dump gets the time of the import and the update count 0.
+ * - A record without state gets the state of an inserted row.
+ * - A record that does not fit is left out. damo_storage_import_counted tells how many there were,
+ *   damo_storage_import_report why. If no record fits, the call fails.
  *
- * The file is read through first, and nothing is changed unless it is whole. When the call has
- * returned, the rows are on disk, whatever the durability. After a later error or a kill a part of
- * the rows may be there: import the file again. Other calls go on meanwhile, but the import may
- * replace what they do to rows of the file: train afterwards.
+ * The file is read through first, and nothing changes unless it is whole. When the call returns
+ * OK, the rows are on disk, whatever the durability. Memory does not grow with the file. Other
+ * calls go on meanwhile, but the import may replace what they do to rows of the file: train
+ * afterwards.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or path, for a path that is not a file, and when the
- * file has records and none fits the groups of this storage; NOT_FOUND; CORRUPTION for a file that
- * is cut off, longer than it says, or neither a checkpoint nor a dump (the message names the record
- * and the byte), and when no record is sound; IO; OUT_OF_MEMORY; POISONED when a group is; FORKED.
+ * If the file is refused, nothing has changed. After a later error or a kill a part of the rows
+ * may be there: import the file again.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that is not a file; a file with records of
+ *   which none fits the groups of this storage.
+ * - NOT_FOUND: path does not exist.
+ * - CORRUPTION: the file is truncated, longer than it says, or neither a checkpoint nor a dump
+ *   (the message names the record and the byte); the layout of its records cannot be told; no
+ *   record is sound.
+ * - NOT_SUPPORTED: the storage is open with read_only.
+ * - POISONED: a group is.
+ * - IO, OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_storage_import(const damo_storage *storage, const char *path);
 
 /**
- * As damo_storage_import, and writes how many records came in to *imported and how many were left
- * out to *refused; either may be NULL. If the file has a key twice, both records count as
- * imported, and the last one is the row.
+ * As damo_storage_import, and reports how many records came in and how many were left out.
  *
- * Errors: as damo_storage_import; the counts are unchanged then.
+ * - imported: becomes the number of records that came in. May be NULL.
+ * - refused: becomes the number of records that were left out. May be NULL.
+ *
+ * If the file has a key twice, both records count as imported, and the last one is the row.
+ *
+ * After an error the counts are unchanged.
+ *
+ * Errors: as damo_storage_import.
  */
 damo_status damo_storage_import_counted(const damo_storage *storage,
                                         const char *path,
@@ -1222,17 +1545,21 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
                                         uint64_t *refused);
 
 /**
- * As damo_storage_import_counted, with options, which may be NULL; names (defaults):
+ * As damo_storage_import_counted, with options.
+ *
+ * - options: may be NULL. Names (defaults):
  *
  * ```text
  *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
  *                    "counted", which are dumps
- *     header_groups  classic: the width of its header (256, 1024 or 128, whichever adds up)
+ *     header_groups  classic: the width of the header (256, 1024 or 128, whichever adds up)
  *     group          only this group (all)
  * ```
  *
- * Errors: as damo_storage_import; INVALID_ARGUMENT for wrong options, and when the file has records
- * and none is of the option group. The counts are unchanged then.
+ * After an error the counts are unchanged.
+ *
+ * Errors: as damo_storage_import, and
+ * - INVALID_ARGUMENT: a wrong option; a file with records of which none is of the option group.
  */
 damo_status damo_storage_import_with(const damo_storage *storage,
                                      const char *path,
@@ -1241,33 +1568,38 @@ damo_status damo_storage_import_with(const damo_storage *storage,
                                      uint64_t *refused);
 
 /**
- * Writes what became of the records of this storage's latest import into buffer, as a JSON object
- * with a NUL at the end:
+ * Writes what became of the records of the latest import, as a JSON object, into buffer.
  *
  * ```text
  *     records         records in the file
- *     imported        of these, records that came in; after an error, those that are known to
- *                     have come in before it
+ *     imported        of these, records that came in; after an error, those that are known to have
+ *                     come in before it
  *     without_state   of the imported ones, those with weights only
  *     other_groups    records of other groups than the option group
  *     format          "checkpoint", or "classic" or "counted" for a dump
  *     value_header    bytes before the floats of a checkpoint's value: 32 or 40; 0 for a dump
- *     order           which comes first in a record, update_time or update_num: "time_first",
- *                     "num_first"; "assumed" when no record shows it, and update_time is taken
- *                     for the first; "absent" for a dump, which has neither
- *     refused         a list, one object a reason: reason, records (how many), and first (what
- *                     was wrong with the first of them). Reasons: unknown_group, key_mismatch
- *                     (the value names another group or key), wrong_dim, wrong_length,
- *                     not_finite, negative_square, bad_time, expired
+ *     order           which is first in a record, update_time or update_num:
+ *                     "time_first", "num_first";
+ *                     "assumed": no record shows it, and update_time is taken for the first;
+ *                     "absent": a dump, which has neither
+ *     refused         a list, one object a reason:
+ *                     - reason: unknown_group, key_mismatch (the value names another group or
+ *                       key), wrong_dim, wrong_length, not_finite, negative_square, bad_time or
+ *                       expired
+ *                     - records: how many there were
+ *                     - first: what was wrong with the first of them
  * ```
  *
- * *json_len becomes the length of the JSON without the NUL, also when the buffer is too small;
- * json_len may be NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len
- * = *json_len + 1 then suffices.
+ * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+ *   buffer_len = *json_len + 1 is enough.
+ * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a buffer that is
- * too small, whose content is then unchanged; NOT_FOUND when nothing has been imported since the
- * storage was opened.
+ * An import whose file was refused while it was read through leaves the report as it was.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
+ *   which is left unchanged.
+ * - NOT_FOUND: nothing has been imported since the storage was opened.
  */
 damo_status damo_storage_import_report(const damo_storage *storage,
                                        char *buffer,
@@ -1275,26 +1607,37 @@ damo_status damo_storage_import_report(const damo_storage *storage,
                                        size_t *json_len);
 
 /**
- * Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
- * GB a second, once it is in memory). Free the handle with damo_table_free.
+ * Opens the table in the file path. Free it with damo_table_free.
  *
- * The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
- * Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+ * It maps the file into memory and reads all of it once, to compare it with its checksums: several
+ * GB a second once it is in memory.
  *
- * Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
- * directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
- * is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
- * OUT_OF_MEMORY.
+ * A new file may replace the file, as a dump does, or the file may be deleted: the handle keeps
+ * what it has opened. Nobody may write to the file or truncate it in place: that ends the process
+ * with a signal, or gives wrong weights.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - NOT_FOUND: no such file.
+ * - INVALID_ARGUMENT: a NULL or empty path; a directory; a file that is no table; an increment,
+ *   which damo_table_merge makes a table of.
+ * - CORRUPTION: the file is empty, truncated or changed (the message says where).
+ * - NOT_SUPPORTED: a table of a later version.
+ * - IO: the file cannot be read.
+ * - OUT_OF_MEMORY.
  */
 damo_table *damo_table_open(const char *path);
 
 /**
- * Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+ * Writes the weights of keys into weights. A key without a row reads as zeros.
  *
- * found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+ * - keys: keys_len keys of group.
+ * - weights: keys_len x dim floats, in key order.
+ * - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
- * not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+ *   weights_len that is not keys_len x dim.
+ * - NOT_FOUND: the table does not have the group (the message lists those it has).
  */
 damo_status damo_table_lookup(const damo_table *table,
                               uint32_t group,
@@ -1305,46 +1648,53 @@ damo_status damo_table_lookup(const damo_table *table,
                               uint8_t *found);
 
 /**
- * Writes the number of weights a row of the group has to *dim.
+ * Writes the number of weights in a row of the group to *dim.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
- * has).
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or dim.
+ * - NOT_FOUND: the table does not have the group (the message lists those it has).
  */
-damo_status damo_table_dim(const damo_table *table,
-                           uint32_t group,
-                           size_t *dim);
+damo_status damo_table_dim(const damo_table *table, uint32_t group, size_t *dim);
 
 /**
  * Writes the number of rows of the group to *rows.
  *
- * Errors: as damo_table_dim.
+ * Errors: as damo_table_dim, for rows.
  */
 damo_status damo_table_rows(const damo_table *table, uint32_t group, uint64_t *rows);
 
 /**
- * Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
- * this number can be merged into it.
+ * Writes the table's number to *number: the sequence number of the last call that it has.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle or number.
+ * An increment since this number can be merged into the table.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or number.
  */
-damo_status damo_table_number(const damo_table *table,
-                              uint64_t *number);
+damo_status damo_table_number(const damo_table *table, uint64_t *number);
 
 /**
- * Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
- * storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
- * base open keep what they have opened.
+ * Merges a table and the increment after it into a new table.
  *
- * base is a table and increment the changes since its number: several increments are merged one after the other, in
- * order. Needs some tens of MB of memory, however large the files.
+ * - base: a table.
+ * - increment: the changes since base's number. Merge several increments one after the other, in
+ *   order.
+ * - path: the file to write. It may be base: handles that have base open keep what they have
+ *   opened.
  *
- * Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
- * increment has the changes since another number (both are named), when value types or dims differ, and for a path that
- * cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+ * The new table is, byte for byte, what a dump of the whole storage would have been. It appears
+ * under its name only when it is whole. Merging needs some tens of MB of memory, however large the
+ * files are.
+ *
+ * After an error the file at path is as it was.
+ *
+ * Errors: as damo_table_open for base and increment, but increment must be an increment, and
+ * - INVALID_ARGUMENT: increment continues another number (the message names both); value types or
+ *   dims differ; a path that cannot be a file's, or is inside a storage's directory.
+ * - BUSY: path is being written, here or in another process.
+ * - IO.
  */
-damo_status damo_table_merge(const char *base,
-                             const char *increment,
-                             const char *path);
+damo_status damo_table_merge(const char *base, const char *increment, const char *path);
 
 /**
  * Frees a table. NULL is a no-op.
@@ -1352,22 +1702,30 @@ damo_status damo_table_merge(const char *base,
 void damo_table_free(damo_table *table);
 
 /**
- * Writes to *key the key of a string of bytes_len bytes, which may have any values: XXH64 with
- * seed 0, as a signed number of the same bits. The key is the same in every language and release.
- * Among a billion strings, the probability that any two get the same key is about 3 %.
+ * Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.
  *
- * Errors: INVALID_ARGUMENT for a NULL buffer with a length, a NULL key, and a key that lies within
- * bytes.
+ * - bytes: bytes_len bytes, of any values.
+ *
+ * The key is the same in every language and release. Among a billion strings, the probability that
+ * any two get the same key is about 3 %.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL buffer with a length; a NULL key; a key that lies within bytes.
  */
 damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 
 /**
- * As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
- * before byte ends[i]; the next one begins there.
+ * Writes the keys of many strings, as damo_key_hash, to keys.
  *
- * Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, for an end that is
- * below the one before it or above bytes_len, and for keys that overlap ends or bytes. Nothing is
- * written then.
+ * - bytes: the strings, one after the other.
+ * - ends: ends_len numbers. String i ends before byte ends[i], where the next one begins.
+ * - keys: ends_len keys.
+ *
+ * After an error nothing is written.
+ *
+ * Errors: as damo_key_hash, and
+ * - INVALID_ARGUMENT: a keys_len that is not ends_len; an end that is below the one before it or
+ *   above bytes_len; keys that overlap ends or bytes.
  */
 damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t bytes_len,
@@ -1377,22 +1735,28 @@ damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t keys_len);
 
 /**
- * Fails on purpose, as a bug in damo would: for testing a program's own error handling.
+ * Fails on purpose, as a bug in damo would, to test a program's own error handling. Returns PANIC.
  *
- * Returns PANIC. Given an embedding, the panic happens while its group is being written, so that the group then
- * refuses writes, this call among them, with POISONED until its storage is opened anew; nothing stored is lost. NULL
- * only panics. In a forked child an embedding returns FORKED.
+ * - embedding: the panic happens while its group is being written. The group then refuses writes,
+ *   this call among them, with POISONED until its storage is opened again. Nothing stored is lost.
+ *   NULL: the call only panics.
+ *
+ * Errors:
+ * - FORKED: in a forked child, with an embedding.
  */
 damo_status damo_test_panic(const damo_embedding *embedding);
 
 /**
- * Sets the clock of this storage, by which rows are stamped and expire, to time_ms, milliseconds
- * since 1970. It stands still until the next call of this function; 0 gives the storage the
- * system's clock again. For testing a program's own handling of rows that expire. A storage's time
- * never goes back: after a time was used, an earlier one counts as that time.
+ * Sets the clock of this storage, by which rows are stamped and expire, to test expiry.
  *
- * Errors: INVALID_ARGUMENT for a NULL handle, and for a time that is negative or above 2^48 - 1;
- * FORKED.
+ * - time_ms: milliseconds since 1970, at most 2^48 - 1. The clock stands still until the next call
+ *   of this function. 0 gives the storage the system's clock again.
+ *
+ * A storage's time never goes back: after a time was used, an earlier one counts as that time.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a time that is negative or above 2^48 - 1.
+ * - FORKED.
  */
 damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 

@@ -39,7 +39,7 @@ namespace damo {
 
 class keys_view;
 
-// A call that failed: what() is damo's message.
+// The error of a call that failed. what() is damo's message.
 class error : public std::runtime_error {
  public:
   error(damo_status status, const std::string& message)
@@ -50,15 +50,15 @@ class error : public std::runtime_error {
   damo_status status_;
 };
 
-// A view of elements that somebody else owns; made from a vector, an array, or a pointer and a
+// A view of elements that somebody else owns. Made from a vector, an array, or a pointer and a
 // count.
 template <class T>
 class span {
  public:
   constexpr span() noexcept = default;
   constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
-  // A temporary may be read within one full expression; writing to one would be lost, unless it is
-  // a view itself, whose elements can be written to even if it is const.
+  // A temporary can be read within one full expression. It can be written only if it is a view
+  // itself, even a const one: what is written to another temporary would be lost.
   template <
       class Container,
       class = std::enable_if_t<
@@ -100,9 +100,10 @@ inline constexpr bool is_integer =
     std::is_integral_v<T> && !std::is_same_v<std::remove_cv_t<T>, bool> &&
     sizeof(T) <= sizeof(std::int64_t);
 
-// Whether T can stand for an integer of the type To: every integral type but bool, enumerations
-// that convert, and classes that convert without narrowing. Not floats, which would be cut, and not
-// {}, which would be 0.
+// Whether T can stand for an integer of the type To.
+// - Accepted: every integral type but bool, enumerations that convert, and classes that convert
+//   without narrowing.
+// - Refused: floats, which would be truncated, and {}, which would be 0.
 template <class T, class To, class = void>
 struct stands_for
     : std::bool_constant<is_integer<T> || (std::is_enum_v<T> && std::is_convertible_v<T, To>)> {};
@@ -112,7 +113,7 @@ struct stands_for<
     std::enable_if_t<std::is_class_v<T>, std::void_t<decltype(To{std::declval<const T&>()})>>>
     : std::is_convertible<const T&, To> {};
 
-// An argument that is a key. Unsigned ones keep their bits.
+// A key as an argument. An unsigned integer keeps its bits.
 class key {
  public:
   template <class T, class = std::enable_if_t<stands_for<T, std::int64_t>::value>>
@@ -135,7 +136,7 @@ constexpr bool is_negative([[maybe_unused]] T value) noexcept {
   }
 }
 
-// An argument that is a number of the type To. One that To cannot hold is refused, and not cut.
+// A number as an argument. A value that To cannot hold is refused, not truncated.
 template <class To>
 class number {
  public:
@@ -162,8 +163,7 @@ using size_number = number<std::size_t>;
 
 }  // namespace detail
 
-// A view of keys: integers of 64 bits, whatever their type is called. Unsigned ones keep their
-// bits.
+// A view of keys: integers of 64 bits, of any type. Unsigned ones keep their bits.
 class keys_view {
   template <class T>
   static constexpr bool is_key = std::is_integral_v<T> && sizeof(T) == sizeof(std::int64_t);
@@ -206,8 +206,8 @@ inline void check(damo_status status) {
   if (status != DAMO_STATUS_OK) throw error(status, damo_last_error_message());
 }
 
-// A string for C: not NULL, as what getenv gives may be, and without a NUL inside, where C would
-// cut it.
+// A string for C. Refuses NULL, which getenv may return, and a NUL inside, where the string would
+// end in C.
 class text {
  public:
   text(const char* chars) : text_(chars == nullptr ? "" : chars) {
@@ -232,15 +232,14 @@ class text {
   std::string text_;
 };
 
-// Owns a handle of the C interface.
+// Owns a handle of the C ABI.
 template <class T, void (*Free)(T*)>
 class handle {
  public:
   explicit handle(T* raw) : raw_(raw) {
     if (raw == nullptr) throw error(damo_last_error_code(), damo_last_error_message());
   }
-  // Where the C interface takes NULL for a default, a handle that was moved away must not pass for
-  // one.
+  // Throws after a move. NULL would pass for a default where the C ABI has one.
   T* get() const {
     if (raw_ == nullptr) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT, "damo: an object is used after it was moved from");
@@ -255,8 +254,8 @@ class handle {
   std::unique_ptr<T, deleter> raw_;
 };
 
-// What C is given as a progress function. Nothing that the caller's own throws may cross C: it is
-// kept, the call is cancelled, and it goes on from where the call was made.
+// The progress function that C gets. An exception of the caller's function must not pass through C:
+// tell keeps it and cancels the call, and check throws it again.
 template <class Progress>
 class told {
  public:
@@ -277,7 +276,7 @@ class told {
     }
   }
 
-  // Throws what was thrown, or else what the call has failed with.
+  // Throws the caller's exception, or else the error of the call.
   void check(damo_status status) const {
     if (thrown_) std::rethrow_exception(thrown_);
     detail::check(status);
@@ -290,10 +289,10 @@ class told {
 
 }  // namespace detail
 
-// What one parameter may be.
+// The value of a parameter: a bool, an integer, a float or a string.
 class value {
  public:
-  // Exactly bool: pointers would convert.
+  // Takes bool only: pointers would convert to it.
   template <class Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
   value(Bool v) : v_(v) {}
   value(const char* v) : v_(std::string(detail::text(v).c_str())) {}
@@ -323,8 +322,7 @@ class value {
   std::variant<bool, std::int64_t, double, std::string> v_;
 };
 
-// Parameters of whatever is being made: damo::params{{"gamma", 0.01}, {"seed", 42}, {"duplicates",
-// "sum"}}.
+// A bag of parameters: damo::params{{"gamma", 0.01}, {"seed", 42}, {"duplicates", "sum"}}.
 class params {
  public:
   params() : handle_(damo_params_new()) {}
@@ -406,14 +404,15 @@ class optimizer {
   optimizer(const detail::text& name, const params& p, const scheduler& s)
       : handle_(damo_optimizer_new(name.c_str(), p.get(), s.get())) {}
 
-  // Floats of a row of dim weights: the weights and the optimizer's state.
+  // The number of floats in a row of dim weights: the weights and the optimizer's state.
   std::size_t row_len(detail::size_number dim) const {
     std::size_t row_len = 0;
     detail::check(damo_optimizer_row_len(get(), dim.get(), &row_len));
     return row_len;
   }
 
-  // One gradient on a row that the caller keeps; step counts the gradients the row has had before.
+  // Applies one gradient to a row that the caller keeps. step is the number of gradients that the
+  // row has had before.
   void apply(span<float> row, span<const float> gradient, detail::signed_number step) const {
     detail::check(damo_optimizer_apply(get(), row.data(), row.size(), gradient.data(),
                                        gradient.size(), step.get()));
@@ -434,7 +433,7 @@ class optimizer {
   detail::handle<damo_optimizer, damo_optimizer_free> handle_;
 };
 
-// The key of a string: XXH64 with seed 0, see damo_key_hash.
+// The key of a string: XXH64 with seed 0. See damo_key_hash.
 inline std::int64_t key_hash(const std::string& text) {
   std::int64_t key = 0;
   detail::check(
@@ -456,8 +455,8 @@ class filter {
  public:
   explicit filter(const params& p) : handle_(damo_filter_new(p.get())) {}
 
-  // num to how often a key of group was seen, or each of many. A key and a number are templates: {}
-  // is neither.
+  // Adds num, or 1, to the count of a key, or of each of keys. Key and num are templates, so that
+  // {} is refused.
   template <class Key, class = if_key<Key>>
   void add(detail::group_number group, const Key& key) const {
     add(group, key, 1);
@@ -473,25 +472,26 @@ class filter {
     detail::check(damo_filter_add_batch(get(), group.get(), keys.data(), keys.size(),
                                         detail::count_number(num).get()));
   }
-  // A count for each key.
+  // Adds nums[i] to the count of keys[i].
   void add(detail::group_number group, keys_view keys, span<const std::uint32_t> nums) const {
     detail::check(damo_filter_add_counts(get(), group.get(), keys.data(), keys.size(), nums.data(),
                                          nums.size()));
   }
 
-  // True once the key was added as often as the parameter count says.
+  // True once the key was added as often as the parameter count says. A small share of other keys
+  // passes, too: the parameter fpr.
   bool check(detail::group_number group, detail::key key) const {
     bool admitted = false;
     detail::check(damo_filter_check(get(), group.get(), key.get(), &admitted));
     return admitted;
   }
-  // admitted, one byte a key, becomes 1 or 0.
+  // Writes to admitted, one byte a key, 1 or 0.
   void check(detail::group_number group, keys_view keys, span<std::uint8_t> admitted) const {
     detail::check(damo_filter_check_batch(get(), group.get(), keys.data(), keys.size(),
                                           admitted.data(), admitted.size()));
   }
 
-  // Returns once what was added would survive the machine losing power.
+  // Makes what was added durable against a power failure of the machine.
   void sync() const { detail::check(damo_filter_sync(get())); }
 
   const damo_filter* get() const { return handle_.get(); }
@@ -502,21 +502,21 @@ class filter {
 
 // As a group: all groups.
 inline constexpr std::uint32_t all_groups = DAMO_ALL_GROUPS;
-// As an embedding's group: the one with the name that its options have, as in {{"name", "user"}}; a
-// new one, if need be.
+// As an embedding's group: the group with the name in the options, such as {{"name", "user"}}. It
+// is made if there is none.
 inline constexpr std::uint32_t group_by_name = DAMO_GROUP_BY_NAME;
 
-// What a dump has done.
+// The result of a dump.
 struct dumped {
-  std::uint64_t number = 0;   // what the next increment has as since
-  std::uint64_t rows = 0;     // in the file
+  std::uint64_t number = 0;   // its number, which the next increment has as since
+  std::uint64_t rows = 0;     // rows in the file
   std::uint64_t removed = 0;  // keys that an increment says are gone
 };
 
-// What an import has done: records that are rows now, and records that were left out.
+// The result of an import.
 struct imported {
-  std::uint64_t imported = 0;
-  std::uint64_t refused = 0;
+  std::uint64_t imported = 0;  // records that came in
+  std::uint64_t refused = 0;   // records that were left out
 };
 
 class storage {
@@ -528,15 +528,15 @@ class storage {
   void flush() const { detail::check(damo_storage_flush(get())); }
   void compact() const { detail::check(damo_storage_compact(get())); }
 
-  // Rows from a checkpoint or dump of damo-embedding; see damo_storage_import_with for options and
-  // import_report for why records were left out.
+  // Imports the rows of a checkpoint or dump of damo-embedding. damo_storage_import_with lists the
+  // options; import_report tells why records were left out.
   damo::imported import_file(const detail::text& path, const params& options = {}) const {
     damo::imported done;
     detail::check(damo_storage_import_with(get(), path.c_str(), options.get(), &done.imported,
                                            &done.refused));
     return done;
   }
-  // What became of the records of the latest import, as JSON: see damo_storage_import_report.
+  // What became of the records of the latest import, as JSON. See damo_storage_import_report.
   std::string import_report() const {
     std::string text;
     std::size_t length = 0;
@@ -550,7 +550,7 @@ class storage {
     return text;
   }
 
-  // Weights in a file for serving; see damo_storage_dump for what condition may say.
+  // Writes the weights to a file for serving. damo_storage_dump lists what condition may have.
   damo::dumped dump(const detail::text& path, const params& condition = {}) const {
     damo::dumped done;
     detail::check(damo_storage_dump_with_progress(get(), path.c_str(), condition.get(), nullptr,
@@ -558,8 +558,9 @@ class storage {
                                                   &done.removed));
     return done;
   }
-  // progress(rows, rows_estimate) is called now and then on this thread; it cancels the dump by
-  // returning false, which throws CANCELLED, or by throwing, which comes out here.
+  // Calls progress(rows, rows_estimate) from time to time, on this thread. It may return void or a
+  // bool. If it returns false, the dump is cancelled and throws CANCELLED. If it throws, the dump
+  // is cancelled and throws the same.
   template <class Progress,
             class = std::enable_if_t<std::is_invocable_v<Progress&, std::uint64_t, std::uint64_t>>>
   damo::dumped dump(const detail::text& path, const params& condition, Progress&& progress) const {
@@ -571,31 +572,31 @@ class storage {
     return done;
   }
 
-  // Everything of this moment in a directory that does not exist yet, to continue training from.
+  // Makes a checkpoint: a directory, which must not exist yet, with everything of this moment.
   void checkpoint(const detail::text& path) const {
     detail::check(damo_storage_checkpoint(get(), path.c_str()));
   }
-  // Replaces everything that is stored; embeddings that are open go on with it.
+  // Replaces everything that is stored by a checkpoint. Embeddings that are open continue with it.
   void load_from_checkpoint(const detail::text& path) const {
     detail::check(damo_storage_load_from_checkpoint(get(), path.c_str()));
   }
 
-  // Counts the rows there are now by reading them all.
+  // Counts the rows of now. Reads all of them.
   std::uint64_t row_count(detail::group_number group = all_groups) const {
     std::uint64_t rows = 0;
     detail::check(damo_storage_row_count(get(), group.get(), &rows));
     return rows;
   }
-  // Reads everything that is stored and compares every checksum; returns the number of rows, or
-  // throws CORRUPTION.
+  // Reads everything that is stored, and checks every checksum. Returns the number of rows. Throws
+  // CORRUPTION if something is damaged.
   std::uint64_t verify() const {
     std::uint64_t rows = 0;
     detail::check(damo_storage_verify(get(), &rows));
     return rows;
   }
 
-  // The groups, their names and what they were opened with, and the checkpoint, as JSON: see
-  // damo_storage_describe.
+  // Everything the storage holds except its rows, as JSON: the groups, their names and what they
+  // were opened with, and the checkpoint id. See damo_storage_describe.
   std::string describe() const {
     std::string text;
     std::size_t length = 0;
@@ -637,7 +638,7 @@ struct summed {
   double norm = 0;       // the 2-norm of all sums together
   double largest = 0;    // the largest absolute value among them
 };
-// What it returns otherwise: the sums, too.
+// What embedding::sum_gradients returns when it makes the buffers: the sums, too.
 struct gradient_sums {
   std::vector<std::int64_t> keys;  // each once, in an unspecified order
   std::vector<float> sums;         // dim floats a key
@@ -645,8 +646,8 @@ struct gradient_sums {
   double largest = 0;
 };
 
-// Every row of a group, or of all, as they were when it was made, in order of group and key. Keeps
-// its storage open. For one thread at a time.
+// Every row of a group, or of all groups, of one moment, in order of group and key. Keeps its
+// storage open. For one thread at a time.
 //
 //     for (const damo::record& row : damo::row_iterator(storage)) ...
 class row_iterator {
@@ -654,8 +655,8 @@ class row_iterator {
   explicit row_iterator(const storage& s, detail::group_number group = all_groups)
       : handle_(damo_iterator_new(s.get(), group.get())) {}
 
-  // Makes row the next row, whose memory it uses again; false at the end, which leaves it as it
-  // was.
+  // Reads the next row into row, whose memory it reuses. Returns false at the end, and leaves row
+  // as it was.
   bool next(record& row) {
     bool found = false;
     record read;
@@ -670,7 +671,7 @@ class row_iterator {
     return true;
   }
 
-  // A place among the rows that are left, for the loop above.
+  // An input iterator, for the loop above.
   class place {
    public:
     using iterator_category = std::input_iterator_tag;
@@ -694,7 +695,7 @@ class row_iterator {
     explicit place(row_iterator* rows) noexcept : rows_(rows) {}
     row_iterator* rows_;  // nullptr: the end
   };
-  // Goes to the next row, which is the first one of a new iterator.
+  // Reads the next row: the first row, of a new row_iterator.
   place begin() { return ++place(this); }
   place end() noexcept { return place(nullptr); }
 
@@ -704,7 +705,7 @@ class row_iterator {
   detail::handle<damo_iterator, damo_iterator_free> handle_;
   record row_;
 };
-// The same; ambiguous where both damo and std are used as a whole.
+// The same class. The name is ambiguous after using namespace for both damo and std.
 using iterator = row_iterator;
 
 // One group of a storage. Keeps its storage open.
@@ -722,7 +723,7 @@ class embedding {
   std::size_t dim() const noexcept { return dim_; }
   std::uint32_t group() const noexcept { return group_; }
 
-  // Weights of keys, dim floats a key; missing rows are created.
+  // Writes the weights of keys, dim floats a key. Creates the rows that are missing.
   void lookup(keys_view keys, span<float> weights) const {
     detail::check(
         damo_embedding_lookup(get(), keys.data(), keys.size(), weights.data(), weights.size()));
@@ -733,12 +734,12 @@ class embedding {
     return weights;
   }
 
-  // As lookup, but creates nothing; keys without a row read as zeros.
+  // As lookup, but creates nothing: a key without a row reads as zeros.
   void peek(keys_view keys, span<float> weights) const {
     detail::check(damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(),
                                       weights.size(), nullptr));
   }
-  // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
+  // Also writes to found, one byte a key, 1 for a key with a row and 0 for one without.
   void peek(keys_view keys, span<float> weights, span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
       throw error(DAMO_STATUS_INVALID_ARGUMENT,
@@ -755,9 +756,10 @@ class embedding {
                                                  gradients.size()));
   }
 
-  // Sums gradients by key, as apply_gradients does before it steps: each key once, without padding,
-  // and the sum of its gradients (the mean when "duplicates" is "mean"). Changes nothing in the
-  // storage. The buffers need room for the whole batch, and can be used again for the next one.
+  // Sums gradients by key, as apply_gradients does before it steps. Writes each key once, without
+  // padding, and the sum of its gradients (the mean when "duplicates" is "mean"). Changes nothing
+  // in the storage. The buffers need room for the whole batch, and can be used again for the next
+  // one.
   summed sum_gradients(keys_view keys, span<const float> gradients,
                        span<std::int64_t> summed_keys, span<float> sums) const {
     summed of;
@@ -777,20 +779,20 @@ class embedding {
     return all;
   }
 
-  // Brings rows into memory in the background, for a trainer that knows its next batch; returns at
+  // Brings rows into memory in the background, for a trainer that knows its next batch. Returns at
   // once.
   void prefetch(keys_view keys) const {
     detail::check(damo_embedding_prefetch(get(), keys.data(), keys.size()));
   }
 
-  // Stores pretrained weights as fresh rows, replacing what is there.
+  // Stores pretrained weights as fresh rows. Rows that exist are replaced.
   void insert(keys_view keys, span<const float> weights) const {
     detail::check(
         damo_embedding_insert(get(), keys.data(), keys.size(), weights.data(), weights.size()));
   }
 
-  // Stores whole rows, weights and the optimizer's state as record gives them, with their update
-  // counts, or none.
+  // Stores whole rows, as record reads them: weights and the optimizer's state. update_nums has
+  // their update counts; empty means 0 for all.
   void insert_records(keys_view keys, span<const float> rows,
                       span<const std::int64_t> update_nums = {}) const {
     detail::check(damo_embedding_insert_records(get(), keys.data(), keys.size(), rows.data(),
@@ -798,15 +800,15 @@ class embedding {
                                                 update_nums.size()));
   }
 
-  // Deletes rows (delete is a keyword); keys without a row are no error.
+  // Deletes the rows of keys (delete is a keyword). A key without a row is not an error.
   void erase(keys_view keys) const {
     detail::check(damo_embedding_delete(get(), keys.data(), keys.size()));
   }
 
-  // Removes all rows of the group at once and sets its global step to 0: for a new model.
+  // Removes all rows of the group at once, and sets its global step to 0: for a new model.
   void clear() const { detail::check(damo_embedding_clear(get())); }
 
-  // Throws NOT_FOUND when the key has no row.
+  // Reads everything stored of one row. Throws NOT_FOUND if the key has no row.
   damo::record record(detail::key key) const {
     damo::record row;
     row.group = group_;
@@ -818,7 +820,7 @@ class embedding {
     return row;
   }
 
-  // Only keys that were looked up often enough get rows from now on; nullptr: all do.
+  // From now on only keys that were looked up often enough get rows. nullptr: all keys do.
   void set_filter(const filter& f) const {
     detail::check(damo_embedding_set_filter(get(), f.get()));
   }
@@ -826,7 +828,8 @@ class embedding {
     detail::check(damo_embedding_set_filter(get(), nullptr));
   }
 
-  // The group's global step: apply_gradients calls so far.
+  // The group's global step: the apply_gradients calls so far, or counted on from what set_step
+  // set.
   std::int64_t step() const {
     std::int64_t step = 0;
     detail::check(damo_embedding_step(get(), &step));
@@ -850,18 +853,18 @@ class table {
  public:
   explicit table(const detail::text& path) : handle_(damo_table_open(path.c_str())) {}
 
-  // Writes to path what base becomes with the changes in increment; see damo_table_merge.
+  // Merges base and the increment after it into a new table at path. See damo_table_merge.
   static void merge(const detail::text& base, const detail::text& increment,
                     const detail::text& path) {
     detail::check(damo_table_merge(base.c_str(), increment.c_str(), path.c_str()));
   }
 
-  // Weights of keys, dim floats a key; keys without a row read as zeros.
+  // Writes the weights of keys, dim floats a key. A key without a row reads as zeros.
   void lookup(detail::group_number group, keys_view keys, span<float> weights) const {
     detail::check(damo_table_lookup(get(), group.get(), keys.data(), keys.size(), weights.data(),
                                     weights.size(), nullptr));
   }
-  // found, one byte a key, becomes 1 for a key with a row and 0 for one without.
+  // Also writes to found, one byte a key, 1 for a key with a row and 0 for one without.
   void lookup(detail::group_number group, keys_view keys, span<float> weights,
               span<std::uint8_t> found) const {
     if (found.size() != keys.size()) {
@@ -889,7 +892,7 @@ class table {
     detail::check(damo_table_rows(get(), group.get(), &rows));
     return rows;
   }
-  // Where in the life of its storage the table was taken.
+  // The sequence number of the last call that the table has.
   std::uint64_t number() const {
     std::uint64_t number = 0;
     detail::check(damo_table_number(get(), &number));

@@ -6,40 +6,46 @@
 use std::ffi::CStr;
 use std::fmt;
 
-/// What became of a call. Numbers are explicit and never reused.
+/// The outcome of a call.
 ///
-/// A new number may be added in any release: treat one you do not know as an error.
+/// The numbers are explicit and never reused. A later release may add a number: treat one that you
+/// do not know as an error.
 #[repr(C)]
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum damo_status {
-    /// Done.
+    /// The call succeeded.
     Ok = 0,
-    /// An argument, a parameter name or a value is not acceptable; nothing was done.
+    /// An argument, a parameter name or a value is not accepted. Nothing was done.
     InvalidArgument = 1,
-    /// What was asked for does not exist.
+    /// What the call asks for does not exist.
     NotFound = 2,
-    /// What was to be made exists already, and differs.
+    /// What the call would make exists already, or exists with other properties.
     AlreadyExists = 3,
-    /// Another handle, here or in another process, holds the directory or the file.
+    /// Another handle or call, here or in another process, is using the directory or the file.
     Busy = 4,
-    /// The operating system refused: a full disk, a missing permission, a failed read.
+    /// The operating system refused: a full disk, a missing permission, a failed read, no more
+    /// threads.
     Io = 5,
-    /// Stored bytes are not what damo wrote: damaged, truncated or foreign.
+    /// Stored bytes are not what damo wrote: they are damaged, truncated or foreign.
     Corruption = 6,
-    /// Not available in this version or for this kind of object.
+    /// Not available in this version, for this kind of object, or in a storage that is open with
+    /// read_only.
     NotSupported = 7,
-    /// An earlier panic left this group in doubt; it refuses writes until the storage is opened anew.
+    /// An earlier panic left this group in doubt. It refuses writes until the storage is opened
+    /// again.
     Poisoned = 8,
     /// A bug in damo: the call panicked and was stopped at the C boundary.
     Panic = 9,
-    /// The storage or filter was opened before this process was forked from the one that owns it.
+    /// The storage or filter belongs to the process from which this one was forked. A child that
+    /// was forked after its parent had opened a storage cannot open one.
     Forked = 10,
-    /// There is no memory for what the call needs; nothing was done.
+    /// There is not enough memory for the call. Nothing was done.
     OutOfMemory = 11,
-    /// The process is ending: the call came from a destructor or handler that runs after damo's own.
+    /// The process is ending: the call came from a destructor or handler that runs after damo's
+    /// own.
     Exiting = 12,
-    /// The caller's progress function said so.
+    /// The caller's progress function ended the call.
     Cancelled = 13,
 }
 

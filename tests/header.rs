@@ -1,4 +1,5 @@
-//! include/damo.h is what cbindgen makes of src/ffi today. `DAMO_UPDATE=1` writes it instead of comparing.
+//! include/damo.h is what cbindgen makes of src/ffi today. `DAMO_UPDATE=1` writes it instead of
+//! comparing.
 
 use std::fs;
 use std::path::Path;
@@ -19,9 +20,10 @@ fn generate() -> String {
             " * The number of the binary interface that this header describes.",
             " *",
             " * It rises when a function is removed or changes its meaning; new functions do not raise it.",
-            " * Compare it with damo_abi_version() after loading the library at run time. Languages that",
-            " * ignore case, such as Ada, cannot tell these two names apart: DAMO_CASE_INSENSITIVE, if",
-            " * defined, leaves the constant out.",
+            " * Compare it with damo_abi_version() after loading the library at run time.",
+            " *",
+            " * Define DAMO_CASE_INSENSITIVE to leave the constant out, for languages that ignore case, such",
+            " * as Ada: for them it has the name of that function.",
             " */",
             "#ifndef DAMO_CASE_INSENSITIVE",
             &format!("#define DAMO_ABI_VERSION {}", damo::ffi::DAMO_ABI_VERSION),

@@ -1,8 +1,11 @@
-//! Turning what C passes into what Rust may touch. Every error names the argument and its value.
+//! Checks what C passes and turns it into Rust's types. Every error names the argument and its
+//! value.
 //!
-//! The contract that all functions of `ffi` share, and that the header states: a handle is NULL or came from its
-//! `_new` and has not been freed; a buffer that is not NULL has as many elements as the count beside it, and
-//! nobody else writes to it during the call; a string ends with NUL.
+//! All functions of `ffi` share this contract, which the header states:
+//! - A handle is NULL, or was made by damo and has not been freed.
+//! - A buffer that is not NULL has as many elements as the count beside it, and nobody else writes
+//!   to it during the call.
+//! - A string ends with NUL.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +15,7 @@ use super::handle::{self, Kind};
 use crate::error::{Error, Result};
 use crate::params::Params;
 
-/// Element types that may be written through a pointer; of those that are read any bytes are a value.
+/// An element type of buffers and results. Of those that are read, any bytes are a value.
 pub(super) trait Plain: Copy {}
 impl Plain for i64 {}
 impl Plain for f32 {}
@@ -69,11 +72,12 @@ pub(super) unsafe fn slice<'a, T: Plain>(pointer: *const T, len: usize, name: &s
         return Ok(&[]);
     }
     check_buffer(pointer, len, name)?;
-    // SAFETY: not NULL, aligned, no longer than an allocation can be; the rest is the caller's promise.
+    // SAFETY: not NULL, aligned, no longer than an allocation can be. The rest is the caller's
+    // promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
-/// A buffer to write. It may be uninitialised as far as C is concerned: functions only store into it.
+/// A buffer to write. C may pass uninitialised memory where a function only stores into it.
 ///
 /// # Safety
 /// The module's contract for buffers.
@@ -141,8 +145,8 @@ pub(super) unsafe fn give_json(
     unsafe { give_text(json.as_bytes(), "json", (buffer, buffer_len), json_len) }
 }
 
-/// Copies a text called `name` and a NUL into a buffer, after telling how long it is; a buffer of
-/// no length asks for that only.
+/// Writes the length of a text called `name` to `text_len`, and the text and a NUL into a buffer. A
+/// NULL buffer of length 0 asks for the length only.
 ///
 /// # Safety
 /// The module's contract for buffers; `text_len` is NULL or points to room for one value.
@@ -176,13 +180,13 @@ pub(super) unsafe fn give_text(
     Ok(())
 }
 
-/// Refuses two buffers that share memory when one of them is written. Looks at addresses only, before any
-/// reference to either exists.
+/// Refuses two buffers that share memory, of which one is written. Compares addresses only, before
+/// a reference to either exists.
 pub(super) fn check_apart<A, B>(
     first: (*const A, usize, &str),
     second: (*const B, usize, &str),
 ) -> Result<()> {
-    // A length that no buffer can have is refused where the slice is made, with a better message.
+    // `slice` refuses a length that no buffer can have, with a better message.
     let range = |start: usize, len: usize, size: usize| {
         start..start.checked_add(len.checked_mul(size).unwrap_or(0)).unwrap_or(start)
     };
@@ -197,17 +201,17 @@ pub(super) fn check_apart<A, B>(
     )))
 }
 
-/// A buffer as [`check_all_apart`] takes it: where it is, its bytes, its name.
+/// A buffer for [`check_all_apart`]: its address, its size in bytes, its name.
 type Bytes<'a> = (*const u8, usize, &'a str);
 
-/// A buffer of `len` elements; one that is NULL has no bytes.
+/// The bytes of a buffer of `len` elements. A NULL buffer has none.
 pub(super) fn bytes<T>(pointer: *const T, len: usize, name: &str) -> Bytes<'_> {
     let len = if pointer.is_null() { 0 } else { len };
-    // An impossible length counts as no bytes here; making the slice refuses it.
+    // An impossible length counts as 0 bytes here. `slice` refuses it.
     (pointer.cast(), len.checked_mul(size_of::<T>()).unwrap_or(0), name)
 }
 
-/// [`check_apart`] for all buffers of a call: no written buffer may share memory with another.
+/// Refuses a written buffer that shares memory with any other buffer of the call.
 pub(super) fn check_all_apart(read: &[Bytes<'_>], written: &[Bytes<'_>]) -> Result<()> {
     for (index, buffer) in written.iter().enumerate() {
         for other in read.iter().chain(written.iter().take(index)) {
@@ -217,14 +221,14 @@ pub(super) fn check_all_apart(read: &[Bytes<'_>], written: &[Bytes<'_>]) -> Resu
     Ok(())
 }
 
-/// The buffers of a call that reads rows and says which there were.
+/// The buffers of a call that reads rows and tells which exist.
 pub(super) struct Reading<'a> {
     pub(super) keys: &'a [i64],
     pub(super) weights: &'a mut [f32],
     pub(super) found: Option<&'a mut [u8]>,
 }
 
-/// Makes sure that they are apart; `found` may be NULL and otherwise has a byte a key.
+/// Checks that the buffers are apart. `found` is NULL or has one byte a key.
 ///
 /// # Safety
 /// The module's contract for buffers.

@@ -1,26 +1,36 @@
-//! Checkpoints of a storage: everything, to go on from.
+//! Checkpoints of a storage: everything that training continues from.
 
 use std::ffi::c_char;
 
 use super::{arguments, damo_storage, guard, own_stack};
 use crate::error::damo_status;
 
-/// Makes path, which must not exist yet, a directory with everything as it is at one moment, to continue training from: rows,
-/// optimizer state, groups with their names, global steps, and the filters of embeddings that are open (in the folder filters). It has every
-/// call that returned before; other calls go on meanwhile. Files of rows are hard links, so that it takes no longer for a
-/// large table than for a small one, beyond writing what has changed; on another file system they are copied. The directory appears
-/// under its name only when it is whole.
+/// Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
+///
+/// - path: the directory. It must not exist yet, but its parent must.
+///
+/// A checkpoint has every call that returned before: rows, optimizer state, groups with their
+/// names, global steps, and the filters of embeddings that are open (in the folder filters). Other
+/// calls go on meanwhile. The directory appears under its name only when it is whole.
+///
+/// Files of rows are hard links. So a large table takes no longer than a small one, beyond writing
+/// what has changed. On another file system the files are copied.
 ///
 /// A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
-/// its files; what the file system counts of them changes: the number of links, and the time
-/// (ctime) at which that changed.
+/// its files. What the file system records about them changes: the number of links, and the time
+/// (ctime) of that change.
 ///
-/// damo_storage_load_from_checkpoint brings it back; opening it with damo_storage_new works, too. damo_storage_describe says what
-/// it is known by from then on, here and there, and so does the id in its checkpoint.json.
+/// damo_storage_load_from_checkpoint loads a checkpoint; damo_storage_new opens one as a storage.
+/// The checkpoint id is in its checkpoint.json. damo_storage_describe tells it, too, both here and
+/// in a storage that was made of the checkpoint.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path without a name; ALREADY_EXISTS; IO, OUT_OF_MEMORY,
-/// POISONED, FORKED; BUSY with read_only, when another handle had the storage open with durability
-/// "checkpoint" as it was opened here: it may have parts of calls. There is no such directory then.
+/// Errors, after which there is no such directory:
+/// - INVALID_ARGUMENT: a NULL handle or path; a path without a name, or inside a storage's
+///   directory.
+/// - ALREADY_EXISTS: path exists.
+/// - BUSY: with read_only, another handle had the storage open with durability "checkpoint" when it
+///   was opened here, so that it may have parts of calls.
+/// - IO, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_checkpoint(
     storage: *const damo_storage,
@@ -34,16 +44,29 @@ pub unsafe extern "C" fn damo_storage_checkpoint(
     })
 }
 
-/// Replaces everything that is stored by what the checkpoint at path has, or a storage that was closed. The checkpoint stays as
-/// it is. Embeddings that are open go on with its groups; a group of theirs that it does not have is empty then. It is read
-/// through and compared with its checksums first; then calls wait for a moment.
+/// Replaces everything that is stored by the content of a checkpoint.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path, and a path that is a file; NOT_FOUND; CORRUPTION when it is damaged or
-/// not whole; NOT_SUPPORTED for another format and a storage that was not closed; BUSY while it is open somewhere, and
-/// while a dump or an iterator of this storage is under way; ALREADY_EXISTS when a group that is open here has another dim,
-/// optimizer or name there; IO, also when something that is no file of damo's lies where one of the checkpoint belongs, such as
-/// a file called filters; OUT_OF_MEMORY, FORKED. What was stored is as it was then; only when the message says that the storage
-/// is to be opened again, the checkpoint has taken its place, and opening finishes that.
+/// - path: a checkpoint, or a storage that was closed. It stays as it is.
+///
+/// Embeddings that are open continue with the checkpoint's groups. A group that the checkpoint does
+/// not have is empty then. The checkpoint is first read through and compared with its checksums;
+/// then all calls wait for a moment.
+///
+/// After an error everything is as it was. There is one exception: if the message says that the
+/// storage must be opened again, the checkpoint has taken its place, and opening finishes that.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or path; a path that is a file, or a database that damo did
+///   not write.
+/// - NOT_FOUND: path does not exist.
+/// - CORRUPTION: path is no checkpoint, or one that is damaged or not whole.
+/// - NOT_SUPPORTED: another format; a storage that was not closed. Also: this storage is open with
+///   read_only.
+/// - BUSY: the checkpoint is open somewhere; a dump or an iterator of this storage is under way.
+/// - ALREADY_EXISTS: a group that is open here has another dim, optimizer or name there.
+/// - IO: a failed read or write; something that is no file of damo's, such as a file called
+///   filters, lies where one of the checkpoint belongs.
+/// - OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_load_from_checkpoint(
     storage: *const damo_storage,

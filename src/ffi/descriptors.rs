@@ -1,18 +1,19 @@
-//! No file of the shared library has descriptor 0, 1 or 2, whenever the program closes them.
+//! Descriptors 0, 1 and 2 are never those of damo's files, even if the program closes them.
 //!
 //! The system gives a new file the lowest number that is free. In a program that closed its stdout
-//! the journal would be number 1, and the next line that anything prints would be written into it.
-//! So the linker puts the functions below in the place of those that open files (build.rs), in
-//! damo's own code and in RocksDB's. They find out which of the three are free. They fill these for
-//! as long as the opening takes, with descriptors that can be neither read nor written (`O_PATH`:
-//! EBADF, as for a closed one). When the program opens its own files, it gets these numbers as
-//! always.
+//! the journal would get 1, and the next line that anything prints would be written into it. So the
+//! linker puts the functions below in the place of those that open files (build.rs), in damo's code
+//! and in RocksDB's.
 //!
-//! Threads that open at once share what fills the places; the last one empties them. A program may
-//! close or replace one of the three meanwhile: then the file is moved to another number at once,
-//! and what is not damo's any more is not closed. Some functions of the C and C++ libraries open
-//! files inside, to count the processors or to name a thread. They are called with the places
-//! filled.
+//! They fill those of the three places that are free, for as long as the opening takes. The
+//! descriptors that fill them can be neither read nor written (`O_PATH`: EBADF, as for a closed
+//! one). When the program opens its own files, it gets these numbers as always.
+//!
+//! - Threads that open files at once share the filled places. The last one empties them.
+//! - The program may close or replace one of the three meanwhile. Then damo's file is moved to
+//!   another number at once, and a descriptor that is no longer damo's is not closed.
+//! - Some functions of the C and C++ libraries open files themselves, to count the processors or to
+//!   name a thread. They are called with the places filled.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -24,9 +25,9 @@ use super::memory_maps::map;
 /// The first descriptor that damo may have.
 const FIRST: c_int = 3;
 
-/// Which of the places are filled: the process's number, a lock for changing this, a bit for each
-/// place, and how many openings are under way. It is one word, since a process may be forked at any
-/// moment: the child finds another process's number, and begins anew.
+/// Which of the places are filled: the process's id, a lock for changing this word, a bit for each
+/// place, and the number of openings under way. It is one word, since a process may be forked at
+/// any moment: the child finds another process's id, and starts anew.
 static STATE: AtomicU64 = AtomicU64::new(0);
 const LOCKED: u64 = 1 << 31;
 const PLACES: u32 = 28;
@@ -53,8 +54,7 @@ fn try_lock() -> Option<u64> {
         if is_ours && found & LOCKED != 0 {
             return None;
         }
-        // Of what was filled when the process was forked the child has a copy, and nobody else to
-        // empty it.
+        // The child has a copy of each place that was filled at the fork, and must empty it itself.
         let free = if is_ours { found } else { process | found & ALL_PLACES };
         if STATE.compare_exchange(found, free | LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             return Some(free);
@@ -66,7 +66,7 @@ fn unlock(state: u64) {
     STATE.store(state, Ordering::Release);
 }
 
-/// While this is there, the places below `FIRST` that were free are filled.
+/// Keeps the places below `FIRST` that were free filled, until it is dropped.
 struct Filled {
     is_needed: bool,
 }
@@ -78,7 +78,7 @@ impl Filled {
         }
         let mut state = lock();
         if has_a_free_place() {
-            // For a process that is forked before it is known which.
+            // A child that is forked now does not know which: it looks at all.
             STATE.store(state | LOCKED | ALL_PLACES, Ordering::Relaxed);
             while let Some(place) = open_root_in_a_free_place() {
                 state |= ONE_PLACE << place;
@@ -97,13 +97,13 @@ impl Drop for Filled {
         }
         let error = errno();
         let mut state = lock();
-        // In a child forked meanwhile none is under way but this one.
+        // In a child that was forked meanwhile only this opening is under way.
         if state & OPENINGS > 0 {
             state -= 1;
         }
         if state & OPENINGS == 0 {
             for place in 0..FIRST {
-                // Whatever the program has put there since is the program's.
+                // A file that the program has put there since is the program's.
                 if state & ONE_PLACE << place != 0 && is_path_only(place) {
                     // SAFETY: the descriptor is one that `begin` has opened.
                     unsafe { libc::close(place) };
@@ -116,12 +116,12 @@ impl Drop for Filled {
     }
 }
 
-/// Has the places empty in processes that are forked while they are filled. The lock is held
-/// meanwhile: the system copies descriptors and memory one after the other.
+/// Empties the places in processes that are forked while they are filled. The lock is held during a
+/// fork: the system copies descriptors and memory one after the other.
 fn empty_places_after_forks() {
     static IS_HELD: AtomicBool = AtomicBool::new(false);
     extern "C" fn before() {
-        // A signal handler may fork in the thread that has the lock: then it is not waited for.
+        // Gives up after a while: a signal handler may fork in the thread that has the lock.
         let is_held = (0..10_000).any(|_| {
             let is_held = try_lock().is_some();
             if !is_held {
@@ -162,14 +162,14 @@ fn has_a_free_place() -> bool {
 fn open_root_in_a_free_place() -> Option<c_int> {
     while has_a_free_place() {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
-        // A system call, and not the C library's function, in whose place one of these is.
+        // A system call: the C library's function is replaced by one of those below.
         // SAFETY: the path ends with a zero.
         let opened =
             unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) } as c_int;
         if opened < FIRST {
             return (opened >= 0).then_some(opened);
         }
-        // The program was faster.
+        // The program has filled the place meanwhile.
         // SAFETY: the descriptor was opened here.
         unsafe { libc::close(opened) };
     }
@@ -208,8 +208,8 @@ fn raise(fd: c_int) -> c_int {
 }
 
 /// The original of a function that is replaced here. It is looked up by its name, since the linker
-/// would lead a call back here. Any caller would find the same: what a program puts before the C
-/// library still counts.
+/// would lead a call back here. The lookup finds what any caller would: a function that a program
+/// puts before the C library's still counts.
 macro_rules! real {
     ($name:literal as $type:ty) => {{
         static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -224,9 +224,9 @@ macro_rules! real {
     }};
 }
 
-/// Functions that return a descriptor. They make it one that is closed in programs that the host
-/// starts, which RocksDB omits here and there. Callers give a mode only where one is needed, and
-/// the system looks at it only then.
+/// Functions that return a descriptor. They set O_CLOEXEC, which RocksDB omits here and there, so
+/// that programs that the host starts do not inherit it. Callers give a mode only where one is
+/// needed, and the system reads it only then.
 macro_rules! opening {
     ($($function:ident($($argument:ident: $type:ty),*) with $flags:ident, $name:literal;)*) => { $(
         /// # Safety
@@ -266,8 +266,8 @@ unsafe extern "C" fn duplicate(fd: c_int) -> c_int {
     unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, FIRST) }
 }
 
-/// Functions of other libraries that open files inside. They are called with the places filled.
-/// Arguments and results are numbers or pointers.
+/// Functions of other libraries that open files themselves. They are called with the places filled.
+/// Their arguments and results are numbers or pointers.
 macro_rules! with_places_filled {
     ($($function:ident($($argument:ident: $type:ty),*) -> $result:ty, $name:literal;)*) => { $(
         /// # Safety
@@ -311,8 +311,8 @@ macro_rules! jump {
     };
 }
 
-/// The function that build.rs has the linker put in the place of another; nobody else sees it. On
-/// both processors a function with a variable number of arguments gets them where others do.
+/// The symbol that the linker puts in the place of another function (build.rs). It is hidden. On
+/// both processors a variadic function gets its arguments where others do.
 macro_rules! in_place_of {
     ($($name:literal => $function:ident),* $(,)?) => { $(
         std::arch::global_asm!(

@@ -6,36 +6,55 @@ use super::{arguments, damo_params, damo_storage, guard};
 use crate::error::damo_status;
 use crate::storage::DumpOptions;
 
-/// Called from time to time during a long call, on that call's thread, with the rows that are done
-/// and an estimate of all. user is the pointer that was given to the call. Return true to go on;
-/// false ends the call with CANCELLED, and what it was making is removed. Must not throw, and must
-/// not free the handle that the call is on.
+/// Called from time to time during a long call, on its thread.
+///
+/// - user: the pointer that was given to the call.
+/// - rows: the number of rows that are done.
+/// - rows_estimate: an estimate of all rows.
+///
+/// Return true to go on. Returning false ends the call with CANCELLED, and what it was making is
+/// removed.
+///
+/// It must not throw, and must not free the handle that the call is on.
 pub type damo_progress =
     Option<unsafe extern "C" fn(user: *mut c_void, rows: u64, rows_estimate: u64) -> bool>;
 
-/// Writes the weights of all rows, as they are at one moment, to the file path for serving. Other calls go on meanwhile; the
-/// file appears under its name, replacing what was there, only when it is whole and on disk. docs/formats.md has the bytes of
-/// all formats. condition may be NULL; names (defaults):
+/// Writes the weights of all rows, as they are at one moment, to the file path for serving.
+///
+/// - path: a file, which is replaced if it exists.
+/// - condition: may be NULL. Names (defaults):
 ///
 /// ```text
-///     format         "classic": dims, counts, then key, group and float32 weights of each row (the default);
-///                    "counted": the same, but the header lists only the groups that are dumped,
-///                    as damo-embedding from 1.0.6 on writes it;
+///     format         "classic": dims, counts, then key, group and float32 weights of each row (the
+///                    default);
+///                    "counted": the same, but the header lists only the groups that are dumped, as
+///                    damo-embedding from 1.0.6 on writes it;
 ///                    "table": what damo_table_open maps into memory
-///     expire_days    leave out rows that were not updated for so many days, fractions too (0: none)
+///     expire_days    leave out rows not updated for so many days, fractions too (0: no limit)
 ///     min_count      leave out rows that were updated fewer times (0)
 ///     group          only this group (all)
-///     header_groups  classic: groups that the header has place for (256); readers for 128 and 1024 exist, too
-///     value_type     table: "float32" (the default), "float16" or "int8" (a scale and a bias a row)
-///     since          table: an increment, with only what has changed since the table dump that had this number, and
-///                    the keys that are gone; the group and min_count must be those of that dump.
-///                    A dump can be followed for 30 days if it is one of the latest 256, until a
-///                    checkpoint is loaded or a group of the dump is cleared
+///     header_groups  classic: the number of groups the header has place for (256); readers for 128
+///                    and 1024 exist, too
+///     value_type     table: "float32" (the default), "float16" or "int8" (a scale and bias a row)
+///     since          table: the number of a base dump. The file is then an increment: the rows
+///                    changed since that dump, and the keys that are gone
 /// ```
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or path, a condition that is wrong, and groups that the classic header has no
-/// place for (they are named); NOT_FOUND for a group that is not registered, and when no dump with the number since is
-/// remembered; IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED. What was at path is as it was then.
+/// The file appears under its name only when it is whole and on disk. Other calls go on meanwhile.
+/// docs/formats.md has the bytes of all formats.
+///
+/// An increment has the group and min_count of its base dump. A table dump can be the base of
+/// increments for 30 days, if it is one of the latest 256. Loading a checkpoint, or clearing a
+/// group of the dump, ends that earlier. A storage that is open with read_only remembers no dump.
+///
+/// Errors, after which the file at path is as it was:
+/// - INVALID_ARGUMENT: a NULL handle or path; a path that cannot be a file's, or is inside a
+///   storage's directory; a wrong condition; groups that the classic header has no place for (the
+///   message names them).
+/// - NOT_FOUND: the group is not registered; no base dump with the number since is remembered for
+///   this group and min_count, or one of its groups was cleared.
+/// - BUSY: path is being written, here or in another process.
+/// - IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_dump(
     storage: *const damo_storage,
@@ -55,13 +74,18 @@ pub unsafe extern "C" fn damo_storage_dump(
     })
 }
 
-/// As damo_storage_dump, and tells how far it is and what it has done.
+/// As damo_storage_dump, and reports its progress and its result.
 ///
-/// progress may be NULL. Each of number, rows and removed may be NULL, otherwise it becomes, on success: what the
-/// next increment has as since (damo_table_number of the file); rows in the file; keys that an increment says are
-/// gone.
+/// - progress: called with user from time to time. May be NULL.
+/// - number: becomes the number of this dump, which the next increment has as since
+///   (damo_table_number of the file). May be NULL.
+/// - rows: becomes the number of rows in the file. May be NULL.
+/// - removed: becomes the number of keys that an increment says are gone. May be NULL.
 ///
-/// Errors: as damo_storage_dump; CANCELLED when progress returns false.
+/// After an error the file at path is as it was, and number, rows and removed are unchanged.
+///
+/// Errors: as damo_storage_dump, and
+/// - CANCELLED: progress returned false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_dump_with_progress(
     storage: *const damo_storage,

@@ -9,37 +9,48 @@ use crate::error::{Error, damo_status};
 
 /// One group of a storage with its optimizer and initializer: what a trainer calls.
 ///
-/// Keeps its storage open. May be used by many threads at once: each gradient is applied exactly once, and two
-/// calls on the same key follow each other in an unspecified order.
+/// Keeps its storage open. May be used by many threads at once: each gradient is applied exactly
+/// once, and two calls on the same key follow each other in an unspecified order.
 pub struct damo_embedding {
     pub(super) inner: Embedding,
 }
 
-/// As the group of damo_embedding_new: the group that is called what the option name says. A new name gets the lowest free number.
+/// As the group of damo_embedding_new: the group whose name is the option name.
+///
+/// A name that no group has gets the lowest free number.
 pub const DAMO_GROUP_BY_NAME: u32 = 4_294_967_294;
 
-/// Opens a group of a storage, registering it when it is new. Free the handle with damo_embedding_free; storage,
-/// optimizer and initializer can be freed before it.
+/// Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
 ///
-/// dim is the number of weights a row (1..262144), group a number in 0..65535 or DAMO_GROUP_BY_NAME. A group keeps its dim and its
-/// optimizer's name for good; hyper-parameters, scheduler and initializer may differ at the next opening. Embeddings that
-/// have a group open at the same time should have one initializer: a row that one of them made and another one trained is,
-/// after a crash, made with the other's. options may be NULL; names (defaults):
+/// - storage, optimizer, initializer: can be freed before the embedding.
+/// - dim: the number of weights in a row, 1..262144.
+/// - group: a number in 0..65535, or DAMO_GROUP_BY_NAME.
+/// - options: may be NULL. Names (defaults):
 ///
 /// ```text
 ///     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
-///                   "sequential": one step per occurrence, in order (the default);
-///                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and FBGEMM do
-///     name          what the group is called: 1 to 255 bytes of UTF-8 without control characters. A group without a name gets it,
-///                   for good; it is stored, and part of checkpoints (none)
-///     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped (none)
+///                   "sequential": one step for each occurrence, in order (the default);
+///                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and
+///                   FBGEMM do
+///     name          the group's name: 1 to 255 bytes of UTF-8 without control characters. A group
+///                   without a name gets it, for good. It is stored, and part of checkpoints (none)
+///     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
+///                   (none)
 /// ```
 ///
-/// Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle, a dim or group out of range, a wrong
-/// option, DAMO_GROUP_BY_NAME without a name; ALREADY_EXISTS when the group has another dim, optimizer or name, when the
-/// name is another group's, and when all groups are taken; IO; FORKED. In a storage that is open
-/// with read_only also NOT_FOUND for a group that is not there, and NOT_SUPPORTED for a name when
-/// the group has none.
+/// A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
+/// initializer may differ at the next opening. Embeddings that have a group open at the same time
+/// should have one initializer: after a crash, a row that one of them made and another one trained
+/// is made with the other's.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
+///   DAMO_GROUP_BY_NAME without a name.
+/// - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
+///   65536 groups are taken.
+/// - NOT_FOUND: the group does not exist, and the storage is open with read_only.
+/// - NOT_SUPPORTED: a name for a group without one, and the storage is open with read_only.
+/// - IO, OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_new(
     storage: *const damo_storage,
@@ -65,12 +76,19 @@ pub unsafe extern "C" fn damo_embedding_new(
     })
 }
 
-/// Writes the weights of keys into weights: keys_len x dim floats, in key order. A key seen for the first time gets
-/// a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter
-/// (damo_embedding_set_filter) only keys that were seen often enough get rows.
+/// Writes the weights of keys into weights, and creates the rows that are missing.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len
-/// that is not keys_len x dim; POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. weights may then be partly written.
+/// - keys: keys_len keys. A key given twice gives its row twice. The padding key reads as zeros.
+/// - weights: keys_len x dim floats, in key order.
+///
+/// With a filter (damo_embedding_set_filter) only keys that were seen often enough get rows. In a
+/// storage that is open with read_only no key gets one. A key that gets no row reads as its first
+/// weights.
+///
+/// Errors, after which weights may be partly written:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+///   weights_len that is not keys_len x dim.
+/// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_lookup(
     embedding: *const damo_embedding,
@@ -97,7 +115,11 @@ pub unsafe extern "C" fn damo_embedding_lookup(
 
 /// As damo_embedding_lookup, but creates nothing: a key without a row reads as zeros.
 ///
-/// found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+/// - keys: keys_len keys.
+/// - weights: keys_len x dim floats, in key order.
+/// - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
+///
+/// After an error weights may be partly written.
 ///
 /// Errors: as damo_embedding_lookup, without POISONED.
 #[unsafe(no_mangle)]
@@ -120,14 +142,20 @@ pub unsafe extern "C" fn damo_embedding_peek(
     })
 }
 
-/// Steps the optimizer with gradients: keys_len x dim floats, in key order. A key without a row gets one first; what
-/// happens to a key given twice is the option "duplicates". The group's global step rises by one a call.
+/// Steps the optimizer: applies gradients to the rows of keys.
 ///
-/// All rows of the call and the step change together or not at all.
+/// - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
+///   happens to a key that is given twice.
+/// - gradients: keys_len x dim floats, in key order.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a gradients_len that is not
-/// keys_len x dim, and a gradient that is NaN, infinite or beyond 1e18 in size (naming its key); POISONED, OUT_OF_MEMORY, IO, CORRUPTION,
-/// FORKED. Nothing has changed then; after IO see "Input and output errors" above.
+/// The group's global step rises by one a call. All rows of the call and the step change together
+/// or not at all.
+///
+/// Errors, after which nothing has changed (for IO see "Input and output errors" above):
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
+///   keys_len x dim; a gradient that is NaN, infinite or beyond 1e18 in size (the message names its
+///   key).
+/// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_apply_gradients(
     embedding: *const damo_embedding,
@@ -149,13 +177,19 @@ pub unsafe extern "C" fn damo_embedding_apply_gradients(
     })
 }
 
-/// Brings the rows of keys into memory in the background and returns at once: for a trainer that knows its next batch.
-/// It creates no row and changes none; keys is copied. Rows stay until they are evicted, so ask for a batch ahead, not for
-/// the table. It is a hint: when 16 million keys are waiting already these are left out, and what goes wrong while reading
-/// comes out when the rows are used.
+/// Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; OUT_OF_MEMORY; IO when the background
-/// thread cannot be made; FORKED.
+/// - keys: keys_len keys, which are copied.
+///
+/// Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
+/// so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
+/// keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
+/// are used.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+/// - IO: the background thread cannot be made.
+/// - OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_prefetch(
     embedding: *const damo_embedding,
@@ -171,16 +205,20 @@ pub unsafe extern "C" fn damo_embedding_prefetch(
     })
 }
 
-/// Stores weights, keys_len x dim floats, as fresh rows: their update count is 0, and the
-/// optimizer's state is that of a new row. A row that exists is replaced; of a key given twice the
-/// last counts. For pretrained tables.
+/// Stores weights as fresh rows, for pretrained tables.
 ///
-/// With the state of a new row adam, adagrad and their kin take large steps at first, which can
-/// ruin what was trained; damo_embedding_insert_records stores the state, too. Under ftrl the
-/// weights follow from the state: it is set so that steps go on from these weights.
+/// - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+/// - weights: keys_len x dim floats, in key order.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, a weights_len that is not keys_len x dim,
-/// weights that are NaN or infinite, and the padding key; POISONED, OUT_OF_MEMORY, IO, FORKED. Nothing has changed then.
+/// A fresh row has the update count 0 and the optimizer's first state. With that state adam,
+/// adagrad and their kin take large steps at first, which can ruin what was trained;
+/// damo_embedding_insert_records stores the state, too. Under ftrl the weights follow from the
+/// state: it is set so that steps continue from these weights.
+///
+/// Errors, after which nothing has changed:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a weights_len that is not
+///   keys_len x dim; a weight that is NaN or infinite; the padding key.
+/// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_insert(
     embedding: *const damo_embedding,
@@ -202,14 +240,21 @@ pub unsafe extern "C" fn damo_embedding_insert(
     })
 }
 
-/// Stores whole rows, keys_len x row_len floats: the dim weights and the optimizer's state, as
-/// damo_embedding_record reads them. Training goes on as it would have where they come from.
-/// update_nums has the number of gradients that each row has had; (NULL, 0) means none. A row that
-/// exists is replaced; of a key given twice the last counts. The update_time of the rows is now.
+/// Stores whole rows, weights and optimizer state, as damo_embedding_record reads them.
 ///
-/// Errors: as damo_embedding_insert, for whole rows; INVALID_ARGUMENT when update_nums_len is
-/// neither 0 nor keys_len, for an update_num that is negative or above 2^56 - 1, and for a negative
-/// float where the optimizer's state has a sum or mean of squares. Nothing has changed then.
+/// - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+/// - rows: keys_len x row_len floats: for each key the dim weights and the optimizer's state.
+///   row_len is what damo_optimizer_row_len gives for dim.
+/// - update_nums: the number of gradients that each row has had; (NULL, 0): 0 for all.
+///
+/// Training continues as it would have where the rows come from. Their update_time is now.
+///
+/// After an error nothing has changed.
+///
+/// Errors: as damo_embedding_insert, for whole rows, and
+/// - INVALID_ARGUMENT: an update_nums_len that is neither 0 nor keys_len; an update_num that is
+///   negative or above 2^56 - 1; a negative float where the optimizer's state has a sum or mean of
+///   squares.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_insert_records(
     embedding: *const damo_embedding,
@@ -241,10 +286,13 @@ pub unsafe extern "C" fn damo_embedding_insert_records(
     })
 }
 
-/// Deletes the rows of keys; a key without a row is not an error. A later lookup makes a fresh row.
+/// Deletes the rows of keys. A later lookup makes a fresh row.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and a NULL buffer with a length; POISONED, IO, FORKED. Nothing has
-/// changed then.
+/// - keys: keys_len keys. A key without a row is not an error.
+///
+/// Errors, after which nothing has changed:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+/// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_delete(
     embedding: *const damo_embedding,
@@ -260,23 +308,25 @@ pub unsafe extern "C" fn damo_embedding_delete(
     })
 }
 
-/// Removes all rows of the group at once and sets its global step to 0, so that schedules begin
-/// anew. Use it to train a new model on the same group. The group keeps its dim, optimizer and
-/// name. Other groups do not change.
+/// Removes all rows of the group at once, and sets its global step to 0.
 ///
-/// Every other call on the group, from any thread and handle, happens wholly before or wholly
-/// after. An iterator, dump or checkpoint that began before has the rows of its moment. The call is
-/// as durable as damo_embedding_apply_gradients. It writes as little for many rows as for few, and
-/// gives back the memory that they took. It waits while changed rows are being written to disk (by
-/// damo_storage_flush, for instance). Disk space comes back at the next flush, or when files are
-/// merged (damo_storage_compact).
+/// Use it to train a new model on the same group: schedules start anew. The group keeps its dim,
+/// optimizer and name. Other groups do not change.
 ///
-/// Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
-/// count anew, attach a new filter (reload false). An increment cannot follow a dump that was made
-/// before the clear: damo_storage_dump with its number as since is NOT_FOUND. Make a full dump.
+/// - Atomicity: every other call on the group, from any thread and handle, happens wholly before or
+///   wholly after. An iterator, dump or checkpoint that began before has the rows of its moment.
+/// - Durability: as damo_embedding_apply_gradients.
+/// - Time: it writes as little for many rows as for few, and gives back the memory that they took.
+///   It waits while changed rows are being written to disk, by damo_storage_flush for instance.
+/// - Disk space: comes back at the next flush, or when files are merged (damo_storage_compact).
+/// - Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
+///   count anew, attach a new filter (reload false).
+/// - Increments: none can follow a dump that was made before the clear. damo_storage_dump with the
+///   number of such a dump as since returns NOT_FOUND. Make a full dump.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; POISONED, IO, FORKED. Nothing has changed then;
-/// after IO see "Input and output errors" above.
+/// Errors, after which nothing has changed (for IO see "Input and output errors" above):
+/// - INVALID_ARGUMENT: a NULL handle.
+/// - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_clear(embedding: *const damo_embedding) -> damo_status {
     guard::status("damo_embedding_clear", || {
@@ -287,12 +337,16 @@ pub unsafe extern "C" fn damo_embedding_clear(embedding: *const damo_embedding) 
 
 /// Reads everything stored of one row, without creating it.
 ///
-/// *update_time becomes the time of its last write in milliseconds since 1970, *update_num the number of gradients
-/// applied so far; either may be NULL. data, unless NULL with data_len 0, gets the dim weights and the optimizer's
-/// state; data_len is what damo_optimizer_row_len gives for dim.
+/// - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
+/// - update_num: becomes the number of gradients applied so far. May be NULL.
+/// - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
+///   gives for dim. (NULL, 0) leaves it out.
 ///
-/// Errors: NOT_FOUND when the key has no row; INVALID_ARGUMENT for a NULL handle, a wrong data_len,
-/// and data that overlaps update_time or update_num; IO, CORRUPTION, FORKED. Nothing is written then.
+/// Errors, after which nothing is written:
+/// - NOT_FOUND: the key has no row.
+/// - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
+///   update_num.
+/// - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_record(
     embedding: *const damo_embedding,
@@ -338,9 +392,10 @@ pub unsafe extern "C" fn damo_embedding_record(
     })
 }
 
-/// Writes the group's number to *group, which DAMO_GROUP_BY_NAME leaves open.
+/// Writes the group's number, which DAMO_GROUP_BY_NAME leaves open, to *group.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or group.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or group.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_group(
     embedding: *const damo_embedding,
@@ -355,10 +410,14 @@ pub unsafe extern "C" fn damo_embedding_group(
     })
 }
 
-/// Writes the group's global step to *step: damo_embedding_apply_gradients calls so far, over all openings, or what
-/// it was last set to. It drives the scheduler.
+/// Writes the group's global step to *step.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or step; FORKED.
+/// It is the number of damo_embedding_apply_gradients calls so far, over all openings, or continues
+/// from what it was last set to. It drives the scheduler.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or step.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_step(
     embedding: *const damo_embedding,
@@ -373,9 +432,11 @@ pub unsafe extern "C" fn damo_embedding_step(
     })
 }
 
-/// Sets the group's global step and stores it.
+/// Sets the group's global step, and stores it.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and a negative step; POISONED, IO, FORKED.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle; a negative step.
+/// - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embedding, step: i64) -> damo_status {
     guard::status("damo_embedding_set_step", || {
@@ -384,38 +445,37 @@ pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embeddin
     })
 }
 
-/// Attaches a filter, in place of the one that is attached; NULL attaches none. The embedding keeps what it needs, so
-/// the handle can be freed. A filter may serve many embeddings, of any group; keys of different groups are different keys.
+/// Attaches a filter in place of the one that is attached; NULL attaches none.
 ///
-/// From then on damo_embedding_lookup counts every occurrence of a key, but not of the padding key, and then makes rows for
-/// those that have been counted often enough (the filter's parameter count; the occurrence that completes it is enough).
-/// All other keys read as their initial values and take no row and no disk. damo_embedding_apply_gradients drops their
-/// gradients, which must be valid nevertheless, and the global step rises as ever. A key that has a row is as without a
-/// filter, so that attaching one hides nothing that was trained. All other calls are as before: insert makes rows; peek,
-/// record and prefetch count nothing; delete takes a row and leaves the count. A lookup that fails may have counted.
+/// The embedding keeps what it needs, so the handle can be freed. A filter may serve many
+/// embeddings, of any group: keys of different groups are different keys. Which filter an embedding
+/// has is not stored: attach it each time the group is opened. It may get the counts of a
+/// checkpoint: see damo_filter.
 ///
-/// Which filter an embedding has is not stored: attach it each time the group is opened.
-///
-/// A checkpoint has a copy of each filter. After it was loaded, or opened as a storage, a copy
-/// whose counts no attached filter has taken waits in the folder filters of the directory. The
-/// first filter that is attached to a group of that copy takes its counts in place of its own,
-/// whatever the path of either. A filter gets no counts of a copy that its group did not have. If
-/// the group had several, it gets those of the filter at the same path, if there is one. A read_only
-/// storage gives no counts. A filter takes the counts of one copy only: groups that had a filter
-/// each need a filter each again.
-///
-/// The file of a filter says whose counts it has taken. A filter that is made anew at the same path
-/// has taken none, and gets the counts that still wait. A copy of the file has what the file had.
+/// From then on:
+/// - damo_embedding_lookup first counts every occurrence of a key, except of the padding key. Then
+///   it makes rows for the keys that have been counted often enough (the filter's parameter count).
+///   All other keys read as their first weights, and take no row and no disk space. A lookup that
+///   fails may have counted.
+/// - damo_embedding_apply_gradients drops the gradients of those other keys, which must be valid
+///   nevertheless. The global step rises as ever.
+/// - A key that has a row is treated as without a filter: attaching one hides nothing trained.
+/// - All other calls are as before: insert makes rows; peek, record and prefetch count nothing;
+///   delete removes a row and leaves the count.
 ///
 /// May be called while other threads use the embedding: calls under way may still use the filter
 /// before. Attaching waits until a checkpoint that is being made or loaded is done.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL embedding, and for a filter whose file is in the folder
-/// filters of a storage or checkpoint, where damo deletes files; FORKED. When counts wait for this
-/// group, also INVALID_ARGUMENT for a filter with another capacity, count or fpr, and for one that
-/// has counts of other groups, which they would replace; CORRUPTION when they are damaged; IO;
-/// OUT_OF_MEMORY. Nothing is attached then, and the filter is as it was, unless the message says
-/// that it has the counts: then attach it again.
+/// After an error nothing is attached. The filter is as it was, unless the message says that it has
+/// the counts: then attach it again.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL embedding; a filter whose file is in the folder filters of a storage
+///   or checkpoint, where damo deletes files. When counts wait for this group: a filter with
+///   another capacity, count or fpr; a filter that has counts of other groups, which they would
+///   replace.
+/// - CORRUPTION: the counts that wait are damaged.
+/// - IO, OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_set_filter(
     embedding: *const damo_embedding,
@@ -430,7 +490,7 @@ pub unsafe extern "C" fn damo_embedding_set_filter(
     })
 }
 
-/// Frees an embedding. NULL is a no-op. Closes the storage when its handle and its other embeddings are gone.
+/// Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_free(embedding: *mut damo_embedding) {
     // SAFETY: the contract of `arguments`.

@@ -1,14 +1,18 @@
-//! The end of processes in which RocksDB has, or had, background threads.
+//! The end of a process in which RocksDB has, or had, background threads.
 //!
-//! RocksDB's exit handlers join its threads and destroy what its databases need. In a child forked while the threads ran
-//! they do not exist, and joining them crashes; so the child leaves before those handlers, with its exit code and C's
-//! streams flushed, much as POSIX advises forked children to do. In the process itself calls are refused from here on,
-//! so that a destructor which comes later gets an error and not a crash.
+//! RocksDB's exit handlers join its threads and destroy what its databases need. damo's handler
+//! runs before them.
+//! - In a forked child the threads do not exist, and joining them crashes. So the child exits in
+//!   damo's handler, with its exit code, after flushing C's streams. POSIX advises forked children
+//!   to do much the same.
+//! - In the process itself damo's handler makes every later call return an error. A destructor that
+//!   runs later would crash otherwise.
 
 //!
-//! While a process opens its first storage, RocksDB makes static objects one by one, and their destructors would run before any
-//! handler that was registered earlier: a program that ended just then crashed. In the shared library, where C++ registers a
-//! destructor (`__cxa_atexit`), nothing is registered: the objects live as long as the process does.
+//! RocksDB makes static objects one by one while a process opens its first storage. Their
+//! destructors would run before any handler that was registered earlier: a program that ended just
+//! then crashed. So in the shared library `__cxa_atexit`, by which C++ registers destructors,
+//! registers nothing: the objects live as long as the process.
 
 use std::sync::Once;
 
@@ -16,8 +20,8 @@ use crate::error::Result;
 use crate::memory::check_headroom;
 use crate::storage;
 
-/// To be called before a storage is opened. Handlers run in the reverse order of their registration, and RocksDB must
-/// have registered its own before.
+/// Registers damo's exit handler, after RocksDB's: handlers run in the reverse order. Call it
+/// before opening a storage.
 ///
 /// # Errors
 /// `OUT_OF_MEMORY`: RocksDB would end the process.
@@ -33,8 +37,8 @@ pub(super) fn before_opening() -> Result<()> {
     Ok(())
 }
 
-/// To be called after a storage was opened, or was not. Opening makes more of RocksDB's static objects; registered once
-/// more, damo's handler runs before those are destroyed too.
+/// Registers the handler once more, so that it runs before the static objects are destroyed that
+/// opening has made. Call it after opening a storage, also when that failed.
 pub(super) fn after_opening() {
     static REGISTER: Once = Once::new();
     if storage::has_touched_rocksdb() {
@@ -42,7 +46,8 @@ pub(super) fn after_opening() {
     }
 }
 
-// What build.rs has the linker put in place of `__cxa_atexit`: success, and nothing registered. Nobody else sees it.
+// The linker puts this in the place of `__cxa_atexit` (build.rs): it registers nothing and returns
+// success. The symbol is hidden.
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 std::arch::global_asm!(
     ".globl __wrap___cxa_atexit",
@@ -73,7 +78,8 @@ fn register() {
 
     extern "C" fn at_exit(status: c_int, _: *mut c_void) {
         if storage::is_forked_child() {
-            // SAFETY: fflush(NULL) flushes what exit would have flushed; _exit takes a number and does not return.
+            // SAFETY: fflush(NULL) flushes what exit would have flushed. _exit takes a number and
+            // does not return.
             unsafe {
                 libc::fflush(std::ptr::null_mut());
                 libc::_exit(status);
@@ -82,11 +88,13 @@ fn register() {
         storage::process_is_exiting();
     }
 
-    // SAFETY: on_exit keeps a pointer to a function of this library, which the header asks not to unload.
+    // SAFETY: on_exit keeps a pointer to a function of this library, which must not be unloaded
+    // (damo.h).
     unsafe { on_exit(at_exit, std::ptr::null_mut()) };
 }
 
-/// Other C libraries tell an exit handler no status to leave with; there forked children must call _exit themselves.
+/// In other C libraries an exit handler does not learn the status to exit with, so forked children
+/// must call _exit themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn register() {
     extern "C" fn at_exit() {

@@ -6,47 +6,79 @@ use super::{arguments, damo_params, guard};
 use crate::error::damo_status;
 use crate::filter::Filter;
 
-/// A counting Bloom filter in a file: how often each key has been seen, for damo_embedding_set_filter or for use by
-/// itself.
+/// A counting Bloom filter in a file: how often each key has been seen.
 ///
-/// It is told in a few bytes a key (below), at the price of a small share of keys that pass for seen too early, and never too
-/// late. Counts are in the file, mapped into memory: they survive whatever kills the process, and with damo_filter_sync
-/// the machine losing power. One handle at a time, of all processes, has a file. May be used by many threads at once: no
-/// addition is lost.
+/// Attach it with damo_embedding_set_filter, or use it by itself. It takes a few bytes a key
+/// (damo_filter_new lists how many). The price: a small share of keys pass for seen too early. No
+/// key passes too late.
+///
+/// The counters are in the file, mapped into memory. They survive anything that kills the process
+/// and, after damo_filter_sync, a power failure of the machine.
+///
+/// A file is open in one handle at a time, over all processes. The handle may be used by many
+/// threads at once: no addition is lost.
+///
+/// A checkpoint has a copy of each filter of the embeddings that were open. After it was loaded, or
+/// opened as a storage, the copies whose counts no attached filter has taken wait in the
+/// directory's folder filters:
+/// - The first filter that is attached to a group of that copy takes its counts in place of its
+///   own, whatever the path of either.
+/// - A filter gets no counts of a copy that its group did not have.
+/// - If the group had several filters, the filter gets the counts of the one at the same path, if
+///   there is one.
+/// - A filter takes the counts of one copy only: groups that had a filter each need a filter each
+///   again.
+/// - A storage that is open with read_only gives no counts.
+///
+/// A filter's file says whose counts it has taken. A filter that is made anew at the same path has
+/// taken none, and gets the counts that still wait. A copy of the file has what the file had.
 pub struct damo_filter {
     pub(super) inner: Arc<Filter>,
 }
 
-/// Opens a filter, making its file when there is none. Free the handle with damo_filter_free. Parameters (defaults):
+/// Opens a filter, and makes its file if there is none. Free the handle with damo_filter_free.
+///
+/// Parameters (defaults):
 ///
 /// ```text
-///     path       the file; the folder must be there. While a file is being made, <path>.damo-new is there, too
-///     capacity   keys that may be counted, 1..2^40 (2^28). Beyond it nothing fails, but more keys pass for seen
-///     count      how often a key must have been added for damo_filter_check to say so, 1..15 (15)
-///     fpr        the share of keys that may pass for seen though they were never added, when capacity keys have been
-///                added count times, 1e-6..0.5 (1e-3)
-///     reload     true: a file that is there is opened; false: it is replaced by a fresh one, whatever it is (true)
-///     verify     true: freeing the filter writes a checksum of the counters into its file, and
-///                opening compares it; false: neither (true). Each of the two reads the file and
+///     path       the file, in a folder that exists. While the file is being made, <path>.damo-new
+///                exists, too
+///     capacity   the number of keys to be counted, 1..2^40 (2^28). Beyond it nothing fails, but
+///                more keys pass for seen
+///     count      the number of additions after which damo_filter_check admits a key, 1..15 (15)
+///     fpr        the false positive rate: the share of keys that pass though they were never
+///                added, once capacity keys were added count times, 1e-6..0.5 (1e-3)
+///     reload     true: open a file that exists; false: replace it by a fresh one, whatever it is
+///                (true)
+///     verify     true: freeing the filter writes a checksum of the counters into the file, and
+///                opening compares it; false: neither (true). Each of the two reads the file, which
 ///                takes 0.1 to 0.5 seconds a gigabyte
 /// ```
 ///
-/// That checksum protects counters while the filter is closed, and in checkpoints. While it is
-/// open, and after the process was killed, nothing tells whether a counter is what was written. If
-/// a disk changes one unnoticed, some keys are admitted earlier or later than they should be;
-/// there is no other harm.
+/// The checksum protects the counters while the filter is closed, and in checkpoints. While the
+/// filter is open, and after the process was killed, nothing tells whether a counter is what was
+/// written. If a disk changes one unnoticed, some keys are admitted earlier or later than they
+/// should be. There is no other harm.
 ///
-/// A key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4 and 25.7 for 1e-6: 2.3 GB for the
-/// defaults. The disk's room is taken at once, so that a disk that is full later does no harm, and memory as keys are
-/// added; it is the system's page cache and does not count towards cache_bytes. Do not cut off a file that is open: the
-/// system ends the process for that, as it does when the disk cannot read a page of it.
+/// Size: each key of the capacity takes 5.4 bytes for an fpr of 1e-2, 8.7 for 1e-3, 12.9 for 1e-4
+/// and 25.7 for 1e-6. The defaults take 2.3 GB.
+/// - Disk space is reserved at once, so that a disk that fills up later does no harm.
+/// - Memory is taken as keys are added. It is the system's page cache and does not count towards
+///   cache_bytes.
 ///
-/// Returns NULL and sets the last error: INVALID_ARGUMENT when a parameter is wrong, the path is no file or not a
-/// filter's, the filter there has another capacity, count or fpr, or the path is one that a storage has for its own
-/// files (in its folders journal and incoming, or a name like those of its files); BUSY when another handle, here or in another
-/// process, has the file; CORRUPTION when it is damaged, cut off or empty, or its counters are not
-/// those that it was closed with; NOT_SUPPORTED for a format of a later release;
-/// IO when it cannot be created or read, or the disk has no room; OUT_OF_MEMORY. A file that is refused stays as it is.
+/// Do not truncate a file that is open: the system then ends the process, as it does when the disk
+/// cannot read a page of the file.
+///
+/// Returns NULL on failure and sets the last error. A file that is refused stays as it is.
+/// - INVALID_ARGUMENT: a wrong parameter; a path that is no file, or the file of something else
+///   than a filter; a filter with another capacity, count or fpr; a path that a storage keeps for
+///   its own files (in its folders journal and incoming, or a name like those of its files).
+/// - BUSY: another handle, here or in another process, has the file open.
+/// - CORRUPTION: the file is damaged, truncated or empty, or the counters differ from those with
+///   which it was closed.
+/// - NOT_SUPPORTED: the format is of a later release.
+/// - IO: the file cannot be created or read, or the disk is full.
+/// - OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_new(params: *const damo_params) -> *mut damo_filter {
     guard::handle("damo_filter_new", || {
@@ -56,9 +88,11 @@ pub unsafe extern "C" fn damo_filter_new(params: *const damo_params) -> *mut dam
     })
 }
 
-/// Adds num to how often key of group has been seen. Counting ends at the parameter count.
+/// Adds num to the count of key in group. A count ends at the parameter count.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and a group above 65535; FORKED.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_add(
     filter: *const damo_filter,
@@ -72,10 +106,13 @@ pub unsafe extern "C" fn damo_filter_add(
     })
 }
 
-/// Adds num to each of keys; one that is given twice is added twice. Several times as fast as one call a key.
+/// Adds num to the count of each of keys. Several times as fast as one call a key.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length and a group above 65535; FORKED. Nothing was
-/// added then.
+/// - keys: keys_len keys of group. A key that is given twice is added twice.
+///
+/// Errors, after which nothing was added:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a group above 65535.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_add_batch(
     filter: *const damo_filter,
@@ -92,10 +129,15 @@ pub unsafe extern "C" fn damo_filter_add_batch(
     })
 }
 
-/// As damo_filter_add_batch, with a number for each key: adds nums[i] for keys[i]. A key that is
-/// given twice gets both.
+/// Adds nums[i] to the count of keys[i], for each key.
 ///
-/// Errors: as damo_filter_add_batch; INVALID_ARGUMENT when nums_len is not keys_len.
+/// - keys: keys_len keys of group. A key that is given twice gets both numbers.
+/// - nums: keys_len numbers.
+///
+/// After an error nothing was added.
+///
+/// Errors: as damo_filter_add_batch, and
+/// - INVALID_ARGUMENT: a nums_len that is not keys_len.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_add_counts(
     filter: *const damo_filter,
@@ -118,10 +160,15 @@ pub unsafe extern "C" fn damo_filter_add_counts(
     })
 }
 
-/// Writes to *admitted whether key of group has been seen often enough: true once it was added count times, always; for
-/// a key that was not, true with a probability of fpr at most.
+/// Writes to *admitted whether key of group has been seen often enough.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or admitted, and a group above 65535; FORKED. Nothing is written then.
+/// - A key that was added count times: always true.
+/// - Any other key: true with a probability of at most fpr, as long as no more than capacity keys
+///   were added.
+///
+/// Errors, after which nothing is written:
+/// - INVALID_ARGUMENT: a NULL handle or admitted; a group above 65535.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_check(
     filter: *const damo_filter,
@@ -130,7 +177,7 @@ pub unsafe extern "C" fn damo_filter_check(
     admitted: *mut bool,
 ) -> damo_status {
     guard::status("damo_filter_check", || {
-        // A byte, since what the caller's variable holds before need not be a bool.
+        // A byte: what the caller's variable holds before need not be a bool.
         // SAFETY: the contract of `arguments`; C's bool is a byte.
         let (filter, admitted) = unsafe {
             (arguments::handle(filter, "filter")?, arguments::out(admitted.cast::<u8>(), "admitted")?)
@@ -140,10 +187,15 @@ pub unsafe extern "C" fn damo_filter_check(
     })
 }
 
-/// As damo_filter_check for each of keys: admitted has one byte a key, admitted_len of them, which become 1 or 0.
+/// Checks each of keys as damo_filter_check does, and writes the answers to admitted.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, an admitted_len that is
-/// not keys_len, and a group above 65535; FORKED. Nothing is written then.
+/// - keys: keys_len keys of group.
+/// - admitted: keys_len bytes. Each becomes 1 or 0.
+///
+/// Errors, after which nothing is written:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; an
+///   admitted_len that is not keys_len; a group above 65535.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_check_batch(
     filter: *const damo_filter,
@@ -168,10 +220,15 @@ pub unsafe extern "C" fn damo_filter_check_batch(
     })
 }
 
-/// Returns once every addition that returned before is on disk, for the machine losing power. The system writes
-/// by itself too, within a minute or so; damo_storage_flush does it for the filters of the storage's embeddings.
+/// Makes every addition that returned before this call durable, also against a power failure.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; IO when the disk refuses; FORKED.
+/// The system writes the file by itself, too, within a minute or so. damo_storage_flush does the
+/// same for the filters of the storage's embeddings.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle.
+/// - IO: the disk refuses.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_sync(filter: *const damo_filter) -> damo_status {
     guard::long_call("damo_filter_sync", || {
@@ -180,7 +237,7 @@ pub unsafe extern "C" fn damo_filter_sync(filter: *const damo_filter) -> damo_st
     })
 }
 
-/// Frees a filter. NULL is a no-op. Its file is let go of once no embedding has it any more.
+/// Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_filter_free(filter: *mut damo_filter) {
     // SAFETY: the contract of `arguments`.

@@ -1,20 +1,21 @@
-//! The host's floating-point state changes nothing, and is left as it is.
+//! The host's floating-point state: it does not change what damo computes, and damo does not change
+//! it.
 //!
 //! Pascal, Fortran and some Lisps turn traps on: a NaN that damo should refuse would raise a
 //! signal. Other hosts round upwards, or flush denormals to zero: rows would differ from those of
-//! other machines. So each call runs in the state in which a C program starts, and so do the
-//! threads that a call starts.
+//! other machines. So each call, and each thread that it starts, runs in the state in which a C
+//! program starts.
 
-/// The caller's state; restored when dropped.
+/// The caller's state, which is restored on drop.
 pub(super) struct FloatState {
     #[cfg(target_arch = "x86_64")]
     sse: u32,
-    /// Only if it is not the usual one.
+    /// The x87 environment; None for the usual one.
     #[cfg(target_arch = "x86_64")]
     x87: Option<[u32; 7]>,
     #[cfg(target_arch = "aarch64")]
     control: u64,
-    /// What fetestexcept tells.
+    /// The exceptions so far, which fetestexcept tells.
     #[cfg(target_arch = "aarch64")]
     seen: u64,
 }
@@ -25,11 +26,11 @@ mod x86_64 {
 
     use super::FloatState;
 
-    /// All exceptions masked, none seen, to the nearest.
+    /// All exceptions masked, none raised, rounding to nearest.
     const SSE: u32 = 0x1f80;
     /// The same, with 64 bits of mantissa.
     static X87: u16 = 0x037f;
-    /// The bits of MXCSR that say what has happened.
+    /// The bits of MXCSR that say which exceptions were raised.
     const SSE_FLAGS: u32 = 0x3f;
 
     impl FloatState {
@@ -60,7 +61,8 @@ mod x86_64 {
     impl Drop for FloatState {
         #[inline]
         fn drop(&mut self) {
-            // Also what was seen meanwhile is nothing that the caller has done.
+            // This also forgets the exceptions that the call has raised: the caller did not raise
+            // them.
             load_sse(self.sse);
             if let Some(environment) = &self.x87 {
                 // SAFETY: loads what `enter` has stored.
@@ -106,7 +108,7 @@ mod aarch64 {
             if self.control != 0 {
                 load(self.control);
             }
-            // What was seen meanwhile is nothing that the caller has done.
+            // This forgets the exceptions that the call has raised: the caller did not raise them.
             // SAFETY: the value came from the register.
             unsafe { asm!("msr fpsr, {}", in(reg) self.seen, options(nomem, nostack, preserves_flags)) };
         }

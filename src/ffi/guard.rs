@@ -1,4 +1,5 @@
-//! What every exported function runs inside: panics become a status, errors become the thread's last error.
+//! The guard that every exported function runs inside: a panic becomes a status, an error becomes
+//! the thread's last error.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -13,13 +14,14 @@ use crate::file_size_limit;
 use crate::locks::UntracedMutex;
 
 thread_local! {
-    /// How many guards this thread is inside of; above zero its panics are caught and must not be printed.
+    /// How many guards this thread is inside of. Above 0 its panics are caught, and must not be
+    /// printed.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Where the last caught panic happened, and its words.
+    /// The message and place of the last panic that was caught.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// As `PANIC`, of the library's own threads: what they were doing for a call comes out in that call.
+/// As `PANIC`, for the library's own threads: the call for which they worked reports it.
 static PANIC_ELSEWHERE: UntracedMutex<String> = UntracedMutex::new(String::new());
 
 /// Runs the body of a function that returns a status.
@@ -30,8 +32,8 @@ pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) 
     }
 }
 
-/// As [`status`], for a function that takes long anyway: it sees a file size limit that was set
-/// since the last handle was made.
+/// As [`status`], for a function that takes long anyway: it also looks for a file size limit that
+/// was set since the last handle was made.
 pub(super) fn long_call(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {
     file_size_limit::look();
     status(function, body)
@@ -49,17 +51,19 @@ pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Res
     }
 }
 
-/// Frees a handle. Never touches the last error: a finalizer may run between a failed call and the reading of
-/// its message. What is no live handle of this kind is left alone.
+/// Frees a handle. Does nothing with what is no live handle of this kind.
+///
+/// Never touches the last error: a finalizer may run between a failed call and the reading of its
+/// message.
 ///
 /// # Safety
 /// As [`handle::take`].
 pub(super) unsafe fn free<T: Kind>(handle: *mut T) {
-    // The last handle of a storage writes what has changed.
+    // Freeing the last handle of a storage writes what has changed.
     file_size_limit::look();
     // SAFETY: the caller's promise.
     if let Some(boxed) = unsafe { handle::take(handle) } {
-        // A panic while closing has nobody to be told to.
+        // Nobody could be told of a panic while closing.
         let _ = run(|| {
             drop(boxed);
             Ok(())
@@ -72,7 +76,7 @@ fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let _writes_that_return = file_size_limit::enter();
     silence_caught_panics();
     let depth = DEPTH.try_with(|depth| depth.replace(depth.get() + 1)).unwrap_or(0);
-    // Unwind safety: what a panic may leave half-made is behind the group's poison flag.
+    // Unwind safety: the group's poison flag guards what a panic may leave half-made.
     let outcome = panic::catch_unwind(AssertUnwindSafe(body));
     let result = match outcome {
         Ok(result) => result,
@@ -81,7 +85,8 @@ fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
             if what.is_empty() {
                 what = PANIC_ELSEWHERE.lock().clone();
             }
-            // Dropping a payload runs its own code, which may panic again; that payload is then leaked.
+            // Dropping a payload runs its code, which may panic again. That second payload is
+            // leaked.
             if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 std::mem::forget(second);
             }
@@ -92,7 +97,8 @@ fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// A library must not print. Panics on threads outside a guard still go to whatever hook was there before.
+/// Installs a panic hook that does not print, since a library must not. Panics on other threads
+/// outside a guard still go to the hook before it.
 fn silence_caught_panics() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

@@ -1,8 +1,8 @@
-//! Handles know their kind. In many languages all handles have one type, and a program passes one
-//! where another belongs, or one that it has freed.
+//! Handles know their kind. In many languages all handles have one type, so a program may pass one
+//! of the wrong kind, or one that it has freed.
 //!
-//! A handle points to a word that tells its kind, with the struct behind it. The word is compared
-//! where NULL is refused, and wiped when the handle is freed.
+//! A handle points to a word that tells its kind, followed by the struct. The word is checked where
+//! NULL is, and overwritten when the handle is freed.
 
 use std::ptr;
 
@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 
 /// A kind of handle.
 pub(super) trait Kind {
-    /// What it is called in messages.
+    /// Its name in messages.
     const NAME: &'static str;
-    /// What its word is.
+    /// Its word.
     const WORD: u64;
 }
 
@@ -24,7 +24,7 @@ macro_rules! kinds {
             const WORD: u64 = u64::from_le_bytes(*$word);
         })*
 
-        /// What a word says that is none of the wanted kind.
+        /// The kind that a word tells.
         fn name_of(word: u64) -> Option<&'static str> {
             match word {
                 $(<$kind as Kind>::WORD => Some(<$kind as Kind>::NAME),)*
@@ -46,7 +46,7 @@ kinds! {
     damo_table b"\xd4table-\xd4"
 }
 
-/// The word of a handle that was freed, while its memory is nobody else's.
+/// The word of a freed handle, as long as nothing else uses its memory.
 const FREED: u64 = u64::from_le_bytes(*b"\xd4freed-\xd4");
 
 #[repr(C)]
@@ -89,8 +89,8 @@ pub(super) unsafe fn get_mut<'a, T: Kind>(handle: *mut T, name: &str) -> Result<
     Ok(unsafe { handle.cast::<Boxed<T>>().as_mut() }.map(|boxed| &mut boxed.value))
 }
 
-/// Takes the struct of a handle back, to be dropped; None for NULL and for what is no live handle
-/// of this kind, with which nothing is done.
+/// Takes the struct out of a handle, to be dropped. None for NULL, and for what is no live handle
+/// of this kind, which is left alone.
 ///
 /// # Safety
 /// As [`get`]; the handle is not used again.

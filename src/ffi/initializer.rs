@@ -1,4 +1,4 @@
-//! `damo_initializer`: the weights of a row that nobody has trained yet.
+//! `damo_initializer`: the first weights of a row.
 
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use crate::embedding::MAX_GROUP;
 use crate::error::{Error, damo_status};
 use crate::initializer::Initializer;
 
-/// The weights of a row that nobody has trained yet: a pure function of (seed, group, key).
+/// The first weights of a row: a pure function of (seed, group, key).
 ///
 /// Names and parameters (defaults):
 ///
 /// ```text
 ///     zeros
 ///     ones
-///     constant            value (0)
-///     random_uniform      min (-1), max (1), seed (0)          alias uniform
-///     random_normal       mean (0), stddev (1), seed (0)       alias normal
-///     truncate_normal     mean (0), stddev (1), seed (0)       alias truncated_normal; within 2 stddev
-///     xavier_uniform      seed (0)                             alias xavier; within sqrt(3 / dim)
+///     constant         value (0)
+///     random_uniform   min (-1), max (1), seed (0)      alias uniform
+///     random_normal    mean (0), stddev (1), seed (0)   alias normal
+///     truncate_normal  mean (0), stddev (1), seed (0)   within 2 stddev; alias truncated_normal
+///     xavier_uniform   seed (0)                         within sqrt(3 / dim); alias xavier
 /// ```
 ///
 /// May be used by many threads at once.
@@ -27,10 +27,13 @@ pub struct damo_initializer {
     pub(super) inner: Arc<Initializer>,
 }
 
-/// Makes an initializer by name. params may be NULL. Free it with damo_initializer_free.
+/// Makes an initializer by name. Free it with damo_initializer_free.
 ///
-/// Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
-/// parameter that is unknown, of a wrong type or out of range.
+/// params may be NULL.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+///   that is unknown, of a wrong type or out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_initializer_new(
     name: *const c_char,
@@ -44,9 +47,12 @@ pub unsafe extern "C" fn damo_initializer_new(
     })
 }
 
-/// Writes the first weights of the row (group, key) into weights; weights_len is the row's dim.
+/// Writes the first weights of the row (group, key) into weights.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, and a group above 65535.
+/// weights_len is the row's dim. group is at most 65535.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a group above 65535.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_initializer_fill(
     initializer: *const damo_initializer,
@@ -73,7 +79,7 @@ pub unsafe extern "C" fn damo_initializer_fill(
     })
 }
 
-/// Frees an initializer. NULL is a no-op; embeddings made with it keep what they need.
+/// Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_initializer_free(initializer: *mut damo_initializer) {
     // SAFETY: the contract of `arguments`.

@@ -1,4 +1,4 @@
-//! `damo_iterator`: every row of one moment, and what else reads all of them.
+//! `damo_iterator`: every row of one moment; and the calls that count and verify all rows.
 
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
@@ -9,21 +9,29 @@ use crate::storage::{Record, Rows, Storage};
 /// As a group: all groups.
 pub const DAMO_ALL_GROUPS: u32 = 4_294_967_295;
 
-/// Every row of a group, or of all, as they were when it was made, in order of group and key.
+/// Every row of a group, or of all groups, of one moment, in order of group and key.
 ///
-/// Keeps its storage open; while there is one, what is deleted and overwritten takes space, and no checkpoint can be
-/// loaded. May be used by many threads, which each get other rows, but see damo_iterator_next about data.
+/// Keeps its storage open. While it lives, rows that are deleted or overwritten keep their disk
+/// space, and no checkpoint can be loaded.
+///
+/// May be used by many threads, which each get different rows. See damo_iterator_next for how long
+/// data is valid.
 pub struct damo_iterator {
     rows: Mutex<(Rows, Option<Record>)>,
-    /// Asked before the lock: in a forked child a thread that is not there may hold it for ever.
+    /// Checked before `rows` is locked: in a forked child the lock's owner may not exist.
     storage: Storage,
 }
 
-/// Begins to read all rows of group, or of all groups with DAMO_ALL_GROUPS. Free the iterator with damo_iterator_free. What is
-/// changed later is not seen; other calls go on.
+/// Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
 ///
-/// Returns NULL and sets the last error: INVALID_ARGUMENT for a NULL handle and a group above 65535; NOT_FOUND for a
-/// group that is not registered (those that are are named); IO, OUT_OF_MEMORY, POISONED, FORKED.
+/// - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+///
+/// Later changes are not seen. Other calls go on.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+/// - NOT_FOUND: the group is not registered (the message names those that are).
+/// - IO, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: u32) -> *mut damo_iterator {
     guard::handle("damo_iterator_new", || {
@@ -34,15 +42,26 @@ pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: 
     })
 }
 
-/// Goes to the next row: *found becomes true, and the record is written in the order of the row's own description; at the end
-/// *found becomes false and nothing else is written. Pointers may be NULL, except found, for what is not wanted.
+/// Reads the next row.
 ///
-/// update_time is milliseconds since 1970, update_num the gradients applied so far, dim the number of weights. *data
-/// becomes the address of *data_len floats: dim weights, then the optimizer's state (m or z, v or n, v_max). They are the
-/// iterator's, and there until its next use or its end.
+/// - found: becomes true, or false at the end, where nothing else is written.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL iterator or found; IO, CORRUPTION naming the row, OUT_OF_MEMORY, and the same again ever
-/// after, since the rows that come next are not known; FORKED.
+/// Every other pointer may be NULL:
+/// - group, key: become those of the row.
+/// - update_time: becomes the time of the row's last write, milliseconds since 1970.
+/// - update_num: becomes the number of gradients applied so far.
+/// - dim: becomes the number of weights.
+/// - data: becomes the address of *data_len floats: the dim weights, then the optimizer's state (m
+///   or z, v or n, v_max). They belong to the iterator and are valid until its next use or its end.
+/// - data_len: becomes the number of these floats.
+///
+/// After IO, CORRUPTION and OUT_OF_MEMORY every later call returns the same error, since the rows
+/// that come next are not known.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL iterator or found.
+/// - CORRUPTION: a row is damaged (the message names it).
+/// - IO, OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_iterator_next(
     iterator: *const damo_iterator,
@@ -61,7 +80,7 @@ pub unsafe extern "C" fn damo_iterator_next(
         // SAFETY: the contract of `arguments`.
         let (found, group, key, update_time) = unsafe {
             (
-                // A byte, since what C has there need not be a bool yet.
+                // A byte: what C has there need not be a bool yet.
                 arguments::out(found.cast::<u8>(), "found")?,
                 arguments::optional_out(group, "group")?,
                 arguments::optional_out(key, "key")?,
@@ -102,10 +121,15 @@ pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
     unsafe { guard::free(iterator) }
 }
 
-/// Counts the rows that group, or all groups with DAMO_ALL_GROUPS, has now, and writes their number to *rows. Reads them all; for
-/// a quick estimate see damo_storage_stat. Other calls go on meanwhile.
+/// Counts the rows that a group has now, and writes their number to *rows.
 ///
-/// Errors: as damo_iterator_new; CORRUPTION naming the row.
+/// - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+///
+/// It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
+///
+/// Errors: as damo_iterator_new, and
+/// - INVALID_ARGUMENT: a NULL rows.
+/// - CORRUPTION: a row is damaged (the message names it).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_row_count(
     storage: *const damo_storage,
@@ -121,11 +145,16 @@ pub unsafe extern "C" fn damo_storage_row_count(
     })
 }
 
-/// Reads everything that is stored, and compares every checksum and the form of every row. *rows, which may be NULL, becomes the
-/// number of rows. Other calls go on meanwhile.
+/// Reads everything that is stored, and checks every checksum and the form of every row.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle; CORRUPTION naming the file or the row that is damaged; IO, OUT_OF_MEMORY,
-/// POISONED, FORKED.
+/// - rows: becomes the number of rows. May be NULL.
+///
+/// Other calls go on meanwhile.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle.
+/// - CORRUPTION: a file or row is damaged (the message names it).
+/// - IO, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_verify(storage: *const damo_storage, rows: *mut u64) -> damo_status {
     guard::long_call("damo_storage_verify", || {

@@ -1,15 +1,18 @@
-//! Keys of strings.
+//! `damo_key_hash`: keys of strings.
 
 use super::{arguments, guard};
 use crate::error::damo_status;
 use crate::key_hash::{key_of, keys_of};
 
-/// Writes to *key the key of a string of bytes_len bytes, which may have any values: XXH64 with
-/// seed 0, as a signed number of the same bits. The key is the same in every language and release.
-/// Among a billion strings, the probability that any two get the same key is about 3 %.
+/// Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL buffer with a length, a NULL key, and a key that lies within
-/// bytes.
+/// - bytes: bytes_len bytes, of any values.
+///
+/// The key is the same in every language and release. Among a billion strings, the probability that
+/// any two get the same key is about 3 %.
+///
+/// Errors, after which nothing is written:
+/// - INVALID_ARGUMENT: a NULL buffer with a length; a NULL key; a key that lies within bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_key_hash(bytes: *const u8, bytes_len: usize, key: *mut i64) -> damo_status {
     guard::status("damo_key_hash", || {
@@ -22,12 +25,17 @@ pub unsafe extern "C" fn damo_key_hash(bytes: *const u8, bytes_len: usize, key: 
     })
 }
 
-/// As damo_key_hash, for ends_len strings that lie one after the other in bytes. String i ends
-/// before byte ends[i]; the next one begins there.
+/// Writes the keys of many strings, as damo_key_hash, to keys.
 ///
-/// Errors: as damo_key_hash; INVALID_ARGUMENT when keys_len is not ends_len, for an end that is
-/// below the one before it or above bytes_len, and for keys that overlap ends or bytes. Nothing is
-/// written then.
+/// - bytes: the strings, one after the other.
+/// - ends: ends_len numbers. String i ends before byte ends[i], where the next one begins.
+/// - keys: ends_len keys.
+///
+/// After an error nothing is written.
+///
+/// Errors: as damo_key_hash, and
+/// - INVALID_ARGUMENT: a keys_len that is not ends_len; an end that is below the one before it or
+///   above bytes_len; keys that overlap ends or bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_key_hash_batch(
     bytes: *const u8,

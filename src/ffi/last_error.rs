@@ -14,13 +14,14 @@ thread_local! {
     static LAST: RefCell<Slot> = const { RefCell::new(None) };
 }
 
-/// For threads whose own slot is gone: those that are ending, and the main thread in exit handlers. They share it.
+/// The slot of threads whose own is gone: those that are ending, and the main thread in exit
+/// handlers. They share it.
 static LAST_OF_ENDING_THREADS: UntracedMutex<Slot> = UntracedMutex::new(None);
 
-/// A message is at most so long: the process keeps the latest thousands of them (failure.rs).
+/// The largest message, in bytes: the process keeps thousands of them (failure.rs).
 const MAX_MESSAGE: usize = 8 << 10;
 
-/// A text without its middle, if it is too long.
+/// The text, without its middle if it is too long.
 fn shortened(text: String) -> String {
     if text.len() <= MAX_MESSAGE {
         return text;
@@ -30,7 +31,7 @@ fn shortened(text: String) -> String {
     format!("{} [{} bytes left out] {}", &text[..head], tail - head, &text[tail..])
 }
 
-/// Remembers a failure of `function`. Only failures come here: success leaves the slot alone.
+/// Keeps a failure of `function` as the thread's last error. A success leaves the slot alone.
 pub(super) fn set(function: &str, error: Error) -> Status {
     // Callers' strings cannot hold NUL, but RocksDB's messages may quote stored bytes.
     let text = format!("{function}: {}", error.message()).replace('\0', "\u{fffd}");
@@ -52,20 +53,22 @@ fn with_slot<T>(access: impl FnOnce(&mut Slot) -> T) -> T {
     }
 }
 
-/// The status of the last call that failed on this thread, or OK if none has.
+/// Returns the status of the last call that failed on this thread, or OK if none has failed.
 ///
-/// Calls that succeed do not change it, and no _free function ever touches it. Read it right after a call has
-/// returned something other than OK, or NULL.
+/// Read it right after a call has returned NULL or a status other than OK. Calls that succeed do
+/// not change it, and neither does any _free function.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_code() -> damo_status {
     with_slot(|slot| slot.as_ref().map_or(Status::Ok, |(status, _)| *status))
 }
 
-/// The message of the last call that failed on this thread, or "" if none has.
+/// Returns the message of the last call that failed on this thread, or "" if none has failed.
 ///
-/// UTF-8, never NULL, names the function, the argument, its value and what would be accepted. A message of more
-/// than 8 KiB lacks its middle, and says so. Valid until the
-/// next call that fails on the same thread, or the thread's end; do not free it.
+/// The message is UTF-8. It names the function, the argument, its value and what would be accepted.
+/// A message of more than 8 KiB lacks its middle, and says so.
+///
+/// Never NULL; do not free it. It stays valid until the next call that fails on this thread, or
+/// until the thread ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_message() -> *const c_char {
     with_slot(|slot| match slot {
@@ -74,19 +77,20 @@ pub extern "C" fn damo_last_error_message() -> *const c_char {
     })
 }
 
-/// Forgets the last failure of this thread: its code becomes OK, and its message "".
+/// Forgets the last failure of this thread: the code becomes OK and the message "".
 ///
-/// For wrappers that do not know which functions can fail, such as those that generators make: call
-/// it before a function and damo_last_error_code after it.
+/// This is for wrappers that do not know which functions can fail, such as generated ones. They
+/// call it before a function, and damo_last_error_code after it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_last_error_clear() {
     // The message stays: a pointer to it is valid until the next failure.
     with_slot(|slot| slot.iter_mut().for_each(|(status, _)| *status = Status::Ok));
 }
 
-/// The name of a status, such as "BUSY"; "UNKNOWN" for a number that is none. Never NULL, never freed.
+/// Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
 ///
-/// Takes any int, so that a number from a newer library is safe to ask about.
+/// Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
+/// free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_status_name(status: i32) -> *const c_char {
     Status::from_code(status).map_or(c"UNKNOWN", Status::name).as_ptr()

@@ -1,8 +1,8 @@
 //! An anonymous mapping that fails is tried again at once.
 //!
-//! RocksDB's cache ends the process when it cannot map memory. src/memory.rs makes sure beforehand
-//! that there is enough memory, but a single failure after that would end the process. The linker
-//! puts these functions in the place of the C library's (build.rs).
+//! RocksDB's cache ends the process when it cannot map memory. src/memory.rs checks beforehand that
+//! there is enough, but a single failure after that would end the process. The linker puts `map` in
+//! the place of the C library's mmap (build.rs).
 
 #![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 

@@ -1,13 +1,19 @@
 //! The C boundary: one file a handle, and the manual that becomes `include/damo.h`.
 //!
-//! Panics, NULLs, lengths and errors stop here; the work is done below. Comments on the functions are written
-//! for C readers, in this order: what it does; parameters, shapes and ownership; NULL and lengths; errors;
-//! threads. A handle is a boxed struct that holds an `Arc`, so handles may be freed in any order.
+//! Panics, NULLs, lengths and errors stop here; the work is done below. A handle is a boxed struct
+//! that holds an `Arc`, so handles may be freed in any order.
+//!
+//! The comments on the functions are written for C readers, in this order:
+//! - what the function does: a first line that stands alone
+//! - its arguments: shapes, types, units, whether NULL is allowed
+//! - what it returns and writes
+//! - what it leaves after an error
+//! - its errors, one status a line
 
 #![allow(unsafe_code)]
 #![allow(non_camel_case_types)]
-// The header's own sections say what a C caller must uphold; every function has the same Rust contract, stated
-// in `arguments`.
+// The header says what a C caller must uphold. Every function has the same Rust contract, which
+// `arguments` states.
 #![allow(clippy::missing_safety_doc)]
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing)]
@@ -60,7 +66,7 @@ pub use test_clock::*;
 pub use test_panic::*;
 pub use version::*;
 
-/// Handles that the header promises to be usable from many threads at once.
+/// Compiles only for handles that many threads may use at once, as the header promises.
 const fn usable_from_many_threads<T: Send + Sync>() {}
 const _: () = {
     usable_from_many_threads::<damo_initializer>();

@@ -13,36 +13,41 @@ use crate::optimizer::{GRADIENT_WORDS, Optimizer, is_gradient};
 /// Names, parameters (defaults) and state:
 ///
 /// ```text
-///     sgd                gamma (1e-3), lambda (0)                                           none
-///     ftrl               alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)                   z, n
-///     adagrad            gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)                 n
-///     rowwise_adagrad    gamma (1e-2), lambda (0), epsilon (1e-8)                           one float
-///     adam               gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0), epsilon (1e-8) m, v
-///     amsgrad            as adam                                                            m, v, v_max
-///     adamw              as adam, lambda (1e-2)                                             m, v
-///     lion               eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)                 m
+///     sgd              gamma (1e-3), lambda (0)                             none
+///     ftrl             alpha (5e-3), beta (0), lambda1 (0), lambda2 (0)     z, n
+///     adagrad          gamma (1e-2), lambda (0), eta (0), epsilon (1e-10)   n
+///     rowwise_adagrad  gamma (1e-2), lambda (0), epsilon (1e-8)             1 float
+///     adam             gamma (1e-3), beta1 (.9), beta2 (.999), lambda (0),  m, v
+///                      epsilon (1e-8)
+///     amsgrad          as adam                                              m, v, v_max
+///     adamw            as adam, but lambda (1e-2)                           m, v
+///     lion             eta (3e-4), beta1 (.9), beta2 (.99), lambda (1e-2)   m
 /// ```
 ///
-/// gamma, alpha and lion's eta are the learning rate; learning_rate is accepted for all of them,
-/// gamma for ftrl and lion too. lambda is weight decay, in the gradient except for adamw and lion,
-/// which decouple it; ftrl has its own lambda1 and lambda2. Bias corrections use each row's own
-/// update count. ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0), with
-/// which n, or the one float, begins.
+/// - The learning rate is gamma, alpha for ftrl, and eta for lion. Every optimizer also accepts it
+///   as learning_rate; ftrl and lion accept it as gamma, too.
+/// - lambda is weight decay. adamw and lion decouple it; the others add it to the gradient. ftrl
+///   has lambda1 and lambda2 instead.
+/// - ftrl, adagrad and rowwise_adagrad also take initial_accumulator_value (0). It is the first
+///   value of n, or of the 1 float.
+/// - Bias corrections use the row's own update count.
 ///
 /// Under ftrl a weight is a function of its gradients alone. From the first gradient on its initial
-/// value counts no more, and after gradients of 0 only it is 0. A weight that was inserted is an
-/// exception: steps go on from it.
+/// value no longer counts, and after gradients of 0 only it is 0. A weight that was inserted is an
+/// exception: steps continue from it.
 ///
 /// May be used by many threads at once.
 pub struct damo_optimizer {
     pub(super) inner: Arc<Optimizer>,
 }
 
-/// Makes an optimizer by name. params and scheduler may be NULL; a scheduler can be freed afterwards. Free the
-/// optimizer with damo_optimizer_free.
+/// Makes an optimizer by name. Free it with damo_optimizer_free.
 ///
-/// Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
-/// parameter that is unknown, of a wrong type or out of range.
+/// params and scheduler may be NULL. The scheduler can be freed afterwards.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+///   that is unknown, of a wrong type or out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_new(
     name: *const c_char,
@@ -63,9 +68,10 @@ pub unsafe extern "C" fn damo_optimizer_new(
     })
 }
 
-/// Writes to *row_len how many floats a row of dim weights has: the weights and the optimizer's state.
+/// Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or row_len, and for a dim that is 0 or whose row no memory can hold.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or row_len; a dim of 0, or one whose row no memory can hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_row_len(
     optimizer: *const damo_optimizer,
@@ -82,16 +88,19 @@ pub unsafe extern "C" fn damo_optimizer_row_len(
     })
 }
 
-/// Applies one gradient to one row that the caller keeps: weights first, then state. The state of a
-/// fresh row is zeros; for an optimizer with initial_accumulator_value, n or the one float begins
-/// with that.
+/// Applies one gradient to one row that the caller keeps.
 ///
-/// gradients_len is the row's dim and row_len what damo_optimizer_row_len gives for it. step counts the gradients
-/// this row has had before (0 for the first); it is also the step of the scheduler, if there is one.
+/// - row: row_len floats, the weights first, then the state. row_len is what damo_optimizer_row_len
+///   gives for gradients_len. The state of a fresh row is zeros, except that n, or the 1 float, is
+///   initial_accumulator_value.
+/// - gradients: gradients_len floats, the row's dim.
+/// - step: the number of gradients that this row has had before, 0 for the first. It is also the
+///   step of the scheduler, if there is one.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, lengths that do not fit together,
-/// overlapping buffers, a negative step, and a gradient that is NaN, infinite or beyond 1e18 in size. The row is then
-/// unchanged.
+/// Errors, after which the row is unchanged:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; lengths that do not fit
+///   together; overlapping buffers; a negative step; a gradient that is NaN, infinite or beyond
+///   1e18 in size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_apply(
     optimizer: *const damo_optimizer,
@@ -133,10 +142,12 @@ pub unsafe extern "C" fn damo_optimizer_apply(
     })
 }
 
-/// Sets the learning rate, before any schedule, for every call that starts from now on in every embedding made
-/// with this optimizer. It is not stored with the table.
+/// Sets the learning rate, before any schedule, of every embedding made with this optimizer.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle and for a rate that is negative, NaN or beyond float32.
+/// It holds for calls that start from now on. It is not stored with the table.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle; a rate that is negative, NaN or beyond float32.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_set_learning_rate(
     optimizer: *const damo_optimizer,
@@ -151,7 +162,8 @@ pub unsafe extern "C" fn damo_optimizer_set_learning_rate(
 
 /// Writes the learning rate, before any schedule, to *learning_rate.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or learning_rate.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or learning_rate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_learning_rate(
     optimizer: *const damo_optimizer,
@@ -167,7 +179,7 @@ pub unsafe extern "C" fn damo_optimizer_learning_rate(
     })
 }
 
-/// Frees an optimizer. NULL is a no-op; embeddings made with it keep what they need.
+/// Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_optimizer_free(optimizer: *mut damo_optimizer) {
     // SAFETY: the contract of `arguments`.

@@ -1,4 +1,4 @@
-//! `damo_params`: the bag that configures everything else.
+//! `damo_params`: the bag of parameters that configures everything else.
 
 use std::ffi::c_char;
 
@@ -8,23 +8,27 @@ use crate::params::{Params, Value};
 
 /// A typed key/value bag that configures everything else.
 ///
-/// Whoever it is given to copies what it needs, so it can be freed at once. Where a function takes a
-/// const damo_params *, NULL means: nothing set, defaults throughout. Unknown keys, wrong types and values out of
-/// range are refused where the bag is used, by an error that lists what is accepted. Unlike all other handles, a
-/// bag must not be used by two threads at once.
+/// A function that takes a const damo_params * copies what it needs, so the bag can be freed right
+/// after the call. NULL stands for an empty bag: every default holds. The function refuses unknown
+/// keys, wrong types and values out of range, by an error that lists what is accepted.
+///
+/// Unlike any other handle, a bag must not be used by two threads at once.
 pub struct damo_params {
     pub(super) inner: Params,
 }
 
-/// Makes an empty bag. Never NULL. Free it with damo_params_free.
+/// Makes an empty bag. Never returns NULL. Free it with damo_params_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn damo_params_new() -> *mut damo_params {
     guard::handle("damo_params_new", || Ok(damo_params { inner: Params::new() }))
 }
 
-/// Sets an integer; also accepted wherever a float is wanted. A key set twice keeps the last value.
+/// Sets key to an integer, which is also accepted wherever a float is needed.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL bag and for a key that is NULL, empty or not UTF-8.
+/// A key that is set twice keeps the last value. The key is copied.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL bag; a key that is NULL, empty or not UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_params_set_int(
     params: *mut damo_params,
@@ -35,9 +39,10 @@ pub unsafe extern "C" fn damo_params_set_int(
     unsafe { set("damo_params_set_int", params, key, Value::Int(value)) }
 }
 
-/// Sets a float.
+/// Sets key to a float.
 ///
-/// Errors: as damo_params_set_int; and INVALID_ARGUMENT for NaN and infinities.
+/// Errors: as damo_params_set_int, and
+/// - INVALID_ARGUMENT: NaN or an infinity.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_params_set_float(
     params: *mut damo_params,
@@ -48,7 +53,7 @@ pub unsafe extern "C" fn damo_params_set_float(
     unsafe { set("damo_params_set_float", params, key, Value::Float(value)) }
 }
 
-/// Sets a boolean.
+/// Sets key to a boolean.
 ///
 /// Errors: as damo_params_set_int.
 #[unsafe(no_mangle)]
@@ -61,9 +66,10 @@ pub unsafe extern "C" fn damo_params_set_bool(
     unsafe { set("damo_params_set_bool", params, key, Value::Bool(value)) }
 }
 
-/// Sets a string, which is copied.
+/// Sets key to a string, which is copied.
 ///
-/// Errors: as damo_params_set_int; and INVALID_ARGUMENT for a value that is NULL or not UTF-8.
+/// Errors: as damo_params_set_int, and
+/// - INVALID_ARGUMENT: a value that is NULL or not UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_params_set_str(
     params: *mut damo_params,
@@ -98,13 +104,15 @@ unsafe fn set(
     })
 }
 
-/// Writes the bag as a JSON object, keys sorted, into buffer, with a NUL at the end.
+/// Writes the bag as a JSON object, with its keys sorted, into buffer.
 ///
-/// *json_len becomes the length of the JSON without the NUL, also when the buffer is too small; json_len may be
-/// NULL. Call it with buffer NULL and buffer_len 0 to learn the length; buffer_len = *json_len + 1 then suffices.
+/// - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+///   buffer_len = *json_len + 1 is enough.
+/// - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL bag, a NULL buffer with a length, and a buffer that is too small, whose
-/// content is then unchanged.
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL bag; a NULL buffer with a length; a buffer that is too small, which
+///   is left unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_params_to_json(
     params: *const damo_params,

@@ -8,29 +8,37 @@ use crate::error::{Error, damo_status};
 use crate::params::FloatRange;
 use crate::scheduler::Scheduler;
 
-/// A learning rate as a function of a base rate and the group's global step. TensorFlow's formulas and names.
+/// A learning rate as a function of a base rate and the group's global step.
 ///
-/// Names and parameters (defaults; those without one must be given):
+/// The formulas and names are TensorFlow's. Names and parameters (defaults; a parameter without one
+/// must be given):
 ///
 /// ```text
 ///     exponential_decay     decay_steps, decay_rate, staircase (false)
-///     natural_exp_decay     decay_steps, decay_rate, staircase (false)    alias nature_exponential_decay
+///     natural_exp_decay     decay_steps, decay_rate, staircase (false)
+///                           alias nature_exponential_decay
 ///     inverse_time_decay    decay_steps, decay_rate, staircase (false)
 ///     polynomial_decay      decay_steps, end_learning_rate (1e-4), power (1), cycle (false)
 ///     cosine_decay          decay_steps, alpha (0)
-///     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)    alias liner_cosine_decay
+///     linear_cosine_decay   decay_steps, num_periods (0.5), alpha (0), beta (1e-3)
+///                           alias liner_cosine_decay
 /// ```
 ///
-/// All take warmup_steps (0): the rate climbs linearly from 0 over that many steps, then the decay starts.
+/// Each also takes warmup_steps (0): the rate rises linearly from 0 over that many steps, and then
+/// the decay starts.
+///
 /// May be used by many threads at once.
 pub struct damo_scheduler {
     pub(super) inner: Arc<Scheduler>,
 }
 
-/// Makes a scheduler by name. params may be NULL. Free it with damo_scheduler_free.
+/// Makes a scheduler by name. Free it with damo_scheduler_free.
 ///
-/// Returns NULL and sets the last error for an unknown name (INVALID_ARGUMENT, listing the known ones) and for a
-/// parameter that is missing, unknown, of a wrong type or out of range.
+/// params may be NULL.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL name; an unknown name (the message lists the known ones); a parameter
+///   that is missing, unknown, of a wrong type or out of range.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_scheduler_new(
     name: *const c_char,
@@ -44,10 +52,14 @@ pub unsafe extern "C" fn damo_scheduler_new(
     })
 }
 
-/// Writes the rate at a step (>= 0) for a base learning_rate (>= 0) to *rate.
+/// Writes the learning rate at a step to *rate.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or rate, a negative step, and a learning_rate that is negative, NaN
-/// or infinite.
+/// - learning_rate: the base rate, 0 or more.
+/// - step: 0 or more.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or rate; a negative step; a learning_rate that is negative,
+///   NaN or infinite.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_scheduler_rate(
     scheduler: *const damo_scheduler,
@@ -69,7 +81,7 @@ pub unsafe extern "C" fn damo_scheduler_rate(
     })
 }
 
-/// Frees a scheduler. NULL is a no-op; optimizers made with it keep what they need.
+/// Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_scheduler_free(scheduler: *mut damo_scheduler) {
     // SAFETY: the contract of `arguments`.

@@ -4,32 +4,34 @@ use super::arguments::{bytes, check_all_apart};
 use super::{arguments, damo_embedding, guard};
 use crate::error::damo_status;
 
-/// Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps the
-/// rows. For trainers that need the norm of the sums before they step (to clip by the global norm),
-/// or that add up several batches. When the option "duplicates" is "sum", a step with the sums
+/// Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
+///
+/// This is for trainers that need the norm of the sums before they step (to clip by the global
+/// norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
 /// gives the same rows, bit for bit, as a step with the gradients.
 ///
-/// gradients has keys_len x dim floats, in key order. Each key except the padding key is written
-/// once to summed_keys, in an unspecified order. The sum of its gradients, dim floats, is written
-/// at the same place in sums. Sums are float32, added in the order of occurrence. When "duplicates"
-/// is "mean", the mean is written. When it is "sequential", the sum is written, although
-/// damo_embedding_apply_gradients takes one step for each occurrence.
+/// - keys: keys_len keys.
+/// - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
+/// - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
+///   unspecified order.
+/// - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
+///   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
+///   mean is written. When it is "sequential", the sum is written, although
+///   damo_embedding_apply_gradients takes one step for each occurrence.
+/// - summed: becomes the number of keys that were written.
+/// - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
+/// - largest: becomes the largest absolute value among the sums. May be NULL.
 ///
-/// summed_keys needs room for keys_len keys, and sums for keys_len x dim floats. Room that is not
-/// needed is left as it is.
+/// Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
+/// filter counts. The storage may be open with read_only. Any number of threads may call this at
+/// once, also beside calls that change rows.
 ///
-/// *summed becomes the number of keys that were written.
-/// *norm becomes the 2-norm of all sums together, added up in double precision; may be NULL.
-/// *largest becomes the largest absolute value among the sums; may be NULL.
-///
-/// Nothing in the storage changes: no row is made, and no filter counts. The storage may be
-/// read_only. Any number of threads may call this at once, also beside calls that change rows.
-/// Gradients of the padding key may be any floats.
-///
-/// Errors: INVALID_ARGUMENT for a NULL handle or summed, a NULL buffer with a length, overlapping
-/// buffers, a gradients_len that is not keys_len x dim, too little room, and a gradient or sum that
-/// is NaN, infinite or beyond 1e18 in size (the message names its key); OUT_OF_MEMORY; IO in a
-/// storage that has lost its database; FORKED. Nothing is written then.
+/// Errors, after which nothing is written:
+/// - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
+///   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
+///   infinite or beyond 1e18 in size (the message names its key).
+/// - IO: the storage has lost its database.
+/// - OUT_OF_MEMORY, FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_sum_gradients(
     embedding: *const damo_embedding,

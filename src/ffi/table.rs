@@ -9,22 +9,29 @@ use crate::table::{Table, merge};
 
 /// A table that damo_storage_dump wrote in the format "table", open for lookups.
 ///
-/// Needs no storage. Any number of processes and threads may have the same file open; they share its memory. A process that
-/// is forked may go on using it.
+/// It needs no storage. Any number of processes and threads may have the same file open; they share
+/// its memory. A forked process may continue to use it.
 pub struct damo_table {
     inner: Table,
 }
 
-/// Opens the table in the file path: maps it into memory and reads all of it once, to compare it with its checksums (several
-/// GB a second, once it is in memory). Free the handle with damo_table_free.
+/// Opens the table in the file path. Free it with damo_table_free.
 ///
-/// The file may be replaced by a new one meanwhile, as a dump does it, and be deleted: the handle keeps what it has opened.
-/// Nobody may write to it or truncate it in place; that ends the process with a signal or gives wrong weights.
+/// It maps the file into memory and reads all of it once, to compare it with its checksums: several
+/// GB a second once it is in memory.
 ///
-/// Returns NULL and sets the last error: NOT_FOUND when there is no such file; INVALID_ARGUMENT for a NULL or empty path, a
-/// directory, a file that is no table, and an increment, which damo_table_merge makes a table of; CORRUPTION for a file that
-/// is empty, truncated or changed, saying where; NOT_SUPPORTED for a table of a later version; IO when it cannot be read;
-/// OUT_OF_MEMORY.
+/// A new file may replace the file, as a dump does, or the file may be deleted: the handle keeps
+/// what it has opened. Nobody may write to the file or truncate it in place: that ends the process
+/// with a signal, or gives wrong weights.
+///
+/// Returns NULL on failure and sets the last error:
+/// - NOT_FOUND: no such file.
+/// - INVALID_ARGUMENT: a NULL or empty path; a directory; a file that is no table; an increment,
+///   which damo_table_merge makes a table of.
+/// - CORRUPTION: the file is empty, truncated or changed (the message says where).
+/// - NOT_SUPPORTED: a table of a later version.
+/// - IO: the file cannot be read.
+/// - OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_open(path: *const c_char) -> *mut damo_table {
     guard::handle("damo_table_open", || {
@@ -34,12 +41,16 @@ pub unsafe extern "C" fn damo_table_open(path: *const c_char) -> *mut damo_table
     })
 }
 
-/// Writes the weights of keys into weights: keys_len x dim floats, in key order. A key that has no row reads as zeros.
+/// Writes the weights of keys into weights. A key without a row reads as zeros.
 ///
-/// found may be NULL; otherwise it has keys_len bytes, which become 1 for a key with a row and 0 for one without.
+/// - keys: keys_len keys of group.
+/// - weights: keys_len x dim floats, in key order.
+/// - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle, a NULL buffer with a length, overlapping buffers, and a weights_len that is
-/// not keys_len x dim; NOT_FOUND for a group that the table does not have (it lists those it has). Nothing is written then.
+/// Errors, after which nothing is written:
+/// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+///   weights_len that is not keys_len x dim.
+/// - NOT_FOUND: the table does not have the group (the message lists those it has).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_lookup(
     table: *const damo_table,
@@ -61,10 +72,11 @@ pub unsafe extern "C" fn damo_table_lookup(
     })
 }
 
-/// Writes the number of weights a row of the group has to *dim.
+/// Writes the number of weights in a row of the group to *dim.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or dim; NOT_FOUND for a group that the table does not have (it lists those it
-/// has).
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or dim.
+/// - NOT_FOUND: the table does not have the group (the message lists those it has).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_dim(
     table: *const damo_table,
@@ -81,7 +93,7 @@ pub unsafe extern "C" fn damo_table_dim(
 
 /// Writes the number of rows of the group to *rows.
 ///
-/// Errors: as damo_table_dim.
+/// Errors: as damo_table_dim, for rows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_rows(
     table: *const damo_table,
@@ -96,10 +108,12 @@ pub unsafe extern "C" fn damo_table_rows(
     })
 }
 
-/// Writes the table's number to *number: where in the life of its storage it was taken. An increment with the changes since
-/// this number can be merged into it.
+/// Writes the table's number to *number: the sequence number of the last call that it has.
 ///
-/// Errors: INVALID_ARGUMENT for a NULL handle or number.
+/// An increment since this number can be merged into the table.
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle or number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_number(table: *const damo_table, number: *mut u64) -> damo_status {
     guard::status("damo_table_number", || {
@@ -111,16 +125,25 @@ pub unsafe extern "C" fn damo_table_number(table: *const damo_table, number: *mu
     })
 }
 
-/// Writes to path the table that base becomes with the changes in increment. It is, byte for byte, what a dump of the whole
-/// storage would have been, and appears under its name only when it is whole. path may be that of base; handles that have
-/// base open keep what they have opened.
+/// Merges a table and the increment after it into a new table.
 ///
-/// base is a table and increment the changes since its number: several increments are merged one after the other, in
-/// order. Needs some tens of MB of memory, however large the files.
+/// - base: a table.
+/// - increment: the changes since base's number. Merge several increments one after the other, in
+///   order.
+/// - path: the file to write. It may be base: handles that have base open keep what they have
+///   opened.
 ///
-/// Errors: as damo_table_open for base and increment, but that an increment is wanted in its place; INVALID_ARGUMENT when
-/// increment has the changes since another number (both are named), when value types or dims differ, and for a path that
-/// cannot be a file's; BUSY when path is being written already; IO. What was under path is then as it was.
+/// The new table is, byte for byte, what a dump of the whole storage would have been. It appears
+/// under its name only when it is whole. Merging needs some tens of MB of memory, however large the
+/// files are.
+///
+/// After an error the file at path is as it was.
+///
+/// Errors: as damo_table_open for base and increment, but increment must be an increment, and
+/// - INVALID_ARGUMENT: increment continues another number (the message names both); value types or
+///   dims differ; a path that cannot be a file's, or is inside a storage's directory.
+/// - BUSY: path is being written, here or in another process.
+/// - IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_table_merge(
     base: *const c_char,

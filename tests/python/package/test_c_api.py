@@ -36,7 +36,7 @@ class Declarations(unittest.TestCase):
         self.assertEqual(_c_api.ALL_GROUPS, 2**32 - 1)
 
     def test_statistics(self):
-        text = HEADER[HEADER.index("Writes one statistic to *value. Names:") :]
+        text = HEADER[HEADER.index("Writes one statistic to *value.") :]
         text = text[: text.index("Errors:")]
         self.assertEqual(list(_storage.STATS), re.findall(r"^ \*     (\w+)  +\S", text, re.MULTILINE))
 
