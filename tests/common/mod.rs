@@ -5,6 +5,7 @@ pub mod filters;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -83,17 +84,44 @@ pub fn failure<T: std::fmt::Debug>(result: Result<T>, status: Status) -> Error {
     error
 }
 
-/// Copies a directory with everything in it, as a backup would.
+/// Copies a directory with everything in it, as a kill would leave it. A storage that is open may
+/// write in the background meanwhile: then it is copied again, so that all files are of one moment.
+/// Of a directory that never rests, the copy is of several.
 pub fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.metadata().unwrap().is_dir() {
-            copy_dir(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            let _ = fs::copy(entry.path(), to.join(entry.file_name()));
+    for attempt in 0..20 {
+        let before = files_in(from);
+        fs::create_dir_all(to).unwrap();
+        let mut copied = true;
+        for path in before.keys() {
+            let target = to.join(path.strip_prefix(from).unwrap());
+            copied &= if path.is_dir() {
+                fs::create_dir_all(target).is_ok()
+            } else {
+                fs::copy(path, target).is_ok()
+            };
+        }
+        if attempt == 19 || (copied && files_in(from) == before) {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// What is in a directory, with length, time of the last change and inode. A folder comes before
+/// what it has.
+fn files_in(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        // What has gone meanwhile is no longer there.
+        for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let Ok(data) = fs::symlink_metadata(&path) else { continue };
+            if data.is_dir() {
+                folders.push(path.clone());
+            }
+            found.insert(path, (data.len(), data.mtime(), data.mtime_nsec(), data.ino()));
         }
     }
+    found
 }
 
 /// A directory, its folders, and all that is in them.
