@@ -205,8 +205,9 @@ class Pending:
         """Whether seen is the tensor that was given, unchanged: true at most calls, and quick."""
         shown = self._shown
         assert shown is not None
-        is_same = seen is self._shown_in and (seen.dtype, seen.device) == (shown.dtype, shown.device)
-        return is_same and torch.equal(seen, shown)
+        is_same = seen is self._shown_in
+        has_kind = (seen.dtype, seen.device) == (shown.dtype, shown.device)
+        return is_same and has_kind and torch.equal(seen, shown)
 
     def _is_zeroed(self, seen: torch.Tensor) -> bool:
         # Gradients that are zeros are shown as zeros, too, but in the tensor that was given.
