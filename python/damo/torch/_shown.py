@@ -38,8 +38,8 @@ def show(
 ) -> torch.Tensor:
     """A tensor like an anchor that stands for gradients of this 2-norm and largest absolute value.
 
-    gradients: if they are given and fit, the tensor has them, from any place on, and zeros. Otherwise it
-    has numbers with these two norms. If norm is more than 63.8 times largest (4,076 numbers cannot
+    gradients: if they are given and fit, the tensor has them, from any place on, and zeros.
+    Otherwise it has numbers with these two norms. If norm is more than 63.8 times largest (4,076 numbers cannot
     have that), its largest is larger. seed: depends on the ids, so that the tensor for other ids is
     not a multiple of this one.
     """

@@ -1,4 +1,4 @@
-"""Hooks that see gradients of rows, and what else code does to the parameter that stands for them."""
+"""Hooks that see gradients of rows, and what else code does to a layer's anchor."""
 
 import unittest
 
