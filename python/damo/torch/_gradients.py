@@ -43,6 +43,8 @@ class Gradients:
         self.pending = Pending(rows)
         self._anchor: torch.Tensor | None = None
         self._hook: Any = None
+        self._kind: Any = None
+        self._of: torch.Tensor | None = None
         self._version = 0
         self.node: Any = None
         """torch's AccumulateGrad node of the anchor."""
@@ -77,7 +79,14 @@ class Gradients:
         if anchor is not self._anchor:
             self.attach(anchor)
         # torch makes another node when the anchor's dtype or device changes.
-        node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
+        # torch looks the node up under a lock, and may wait for the interpreter with it. So not in
+        # every call, where another thread may have the interpreter and wait for the lock.
+        kind = (anchor.dtype, anchor.device, anchor.data_ptr())
+        if kind == self._kind and anchor is self._of:
+            node = self.node
+        else:
+            node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
+            self._kind, self._of = kind, anchor
         if node is not self.node:
             self.node = node
             ours = weakref.ref(self)
