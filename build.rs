@@ -29,8 +29,10 @@ const OPENING: [&str; 23] = [
 
 /// What src/ffi/start_thread.cc and src/ffi/memory_maps.rs are put in the place of, in programs
 /// that link the crate, too.
-const TRIED_AGAIN: [&str; 2] =
-    ["_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE", "mmap"];
+const TRIED_AGAIN: [&str; 2] = [
+    "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE",
+    "mmap",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -52,7 +54,10 @@ fn main() {
                     println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={function}");
                 }
                 println!("cargo::rerun-if-changed=src/ffi/start_thread.cc");
-                cc::Build::new().cpp(true).file("src/ffi/start_thread.cc").compile("damo_start_thread");
+                cc::Build::new()
+                    .cpp(true)
+                    .file("src/ffi/start_thread.cc")
+                    .compile("damo_start_thread");
                 for function in TRIED_AGAIN {
                     for linked in ["cdylib-link-arg", "link-arg-bins", "link-arg-tests"] {
                         println!("cargo::rustc-{linked}=-Wl,--wrap={function}");
@@ -60,7 +65,9 @@ fn main() {
                 }
             }
         }
-        "macos" => println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libdamo.1.dylib"),
+        "macos" => {
+            println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libdamo.1.dylib")
+        }
         _ => {}
     }
 }

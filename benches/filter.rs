@@ -97,7 +97,9 @@ fn measure(
     });
     let rate = keys as f64 / started.elapsed().as_secs_f64() / 1e6;
     let cpu_rate = keys as f64 / (cpu_seconds() - cpu_before) / 1e6;
-    println!("{threads} thread(s)  {name:18} {rate:7.1} M keys/s  {cpu_rate:7.1} a second of a core");
+    println!(
+        "{threads} thread(s)  {name:18} {rate:7.1} M keys/s  {cpu_rate:7.1} a second of a core"
+    );
 }
 
 /// Processor time of this process, which other processes take nothing from.

@@ -24,14 +24,16 @@ fn main() {
     let words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
     let settings: HashMap<String, String> = words
         .map(|word| {
-            word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).expect("name=value")
+            word.split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .expect("name=value")
         })
         .collect();
     let number = |name: &str, default: usize| -> usize {
         settings.get(name).map_or(default, |value| value.parse().expect("a number"))
     };
-    let value_type =
-        ValueType::from_name(settings.get("type").map_or("float32", String::as_str)).expect("a type");
+    let value_type = ValueType::from_name(settings.get("type").map_or("float32", String::as_str))
+        .expect("a type");
     let (rows, dim) = (number("rows", 1_000_000), number("dim", 16));
     let scratch = tempfile::tempdir().expect("a directory");
     let dir = settings.get("dir").map_or(scratch.path(), Path::new);
@@ -65,7 +67,11 @@ fn main() {
 
     let started = Instant::now();
     let table = Table::open(&path).expect("a table");
-    println!("open     {:8.1} MB/s verified in {:.2?}", rate(bytes, started.elapsed()), started.elapsed());
+    println!(
+        "open     {:8.1} MB/s verified in {:.2?}",
+        rate(bytes, started.elapsed()),
+        started.elapsed()
+    );
     lookups(&table, rows, dim, number("batch", 4096), number("seconds", 3));
     std::fs::remove_file(&path).expect("removed");
 }
@@ -134,7 +140,8 @@ fn lookups(table: &Table, rows: usize, dim: usize, batch: usize, seconds: usize)
 /// Processor time of all threads so far: steadier than the clock where others use the machine.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat.split(' ').skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<f64> =
+        stat.split(' ').skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
     fields.iter().sum::<f64>() / 100.0
 }
 

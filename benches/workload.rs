@@ -34,14 +34,16 @@ impl Settings {
 }
 
 fn main() {
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let mut words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let what = if words.first().is_some_and(|word| !word.contains('=')) {
         words.remove(0)
     } else {
         "reference".to_owned()
     };
     let pairs = words.iter().map(|word| word.split_once('=').expect("name=value"));
-    let settings = Settings(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+    let settings =
+        Settings(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
     match what.as_str() {
         "reference" => reference(&settings),
         "lookup" => resident(&settings, false),
@@ -59,22 +61,28 @@ struct Opened {
 }
 
 fn open(settings: &Settings, cache_bytes: usize) -> Opened {
-    let scratch = (!settings.0.contains_key("dir")).then(|| tempfile::tempdir().expect("a directory"));
-    let dir =
-        settings.0.get("dir").map_or_else(|| scratch.as_ref().expect("made").path().to_owned(), Into::into);
+    let scratch =
+        (!settings.0.contains_key("dir")).then(|| tempfile::tempdir().expect("a directory"));
+    let dir = settings
+        .0
+        .get("dir")
+        .map_or_else(|| scratch.as_ref().expect("made").path().to_owned(), Into::into);
     let options = Params::new()
         .with("cache_bytes", settings.number("cache_bytes", cache_bytes) as i64)
-        .and_then(|params| params.with("durability", settings.text("durability", "process").as_str()))
+        .and_then(|params| {
+            params.with("durability", settings.text("durability", "process").as_str())
+        })
         .and_then(|params| params.with("threads", settings.number("threads", 2) as i64))
         .expect("options");
     let storage = Storage::open(dir, 0, &options).expect("a storage");
     let adam = Optimizer::new("adam", &Params::new(), None).expect("adam");
-    let normal = Initializer::new("random_normal", &Params::new().with("stddev", 0.01).expect("a bag"))
-        .expect("normal");
+    let normal =
+        Initializer::new("random_normal", &Params::new().with("stddev", 0.01).expect("a bag"))
+            .expect("normal");
     let options = Params::new().with("duplicates", "sum").expect("a bag");
     let dim = settings.number("dim", 16);
-    let embedding =
-        Embedding::new(storage.clone(), adam.into(), normal.into(), dim, 0, &options).expect("an embedding");
+    let embedding = Embedding::new(storage.clone(), adam.into(), normal.into(), dim, 0, &options)
+        .expect("an embedding");
     Opened { storage, embedding: Arc::new(embedding), _dir: scratch }
 }
 
@@ -122,7 +130,8 @@ fn peak_rss_mb() -> u64 {
 /// Processor time of all threads so far: steadier than the clock where others use the machine.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat.split(' ').skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<f64> =
+        stat.split(' ').skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
     fields.iter().sum::<f64>() / 100.0
 }
 
@@ -159,7 +168,8 @@ fn reference(settings: &Settings) {
         let mut calls = Calls::default();
         for keys in &batches {
             calls.time(true, || opened.embedding.lookup(keys, &mut weights).expect("lookup"));
-            calls.time(false, || opened.embedding.apply_gradients(keys, &gradients).expect("apply"));
+            calls
+                .time(false, || opened.embedding.apply_gradients(keys, &gradients).expect("apply"));
         }
         println!(
             "pass {pass}: {:.1} steps/s (lookup {:.1} ms, apply {:.1} ms), longest call {:.1} ms",
@@ -231,7 +241,9 @@ fn lifecycle(settings: &Settings) {
         let _ = std::fs::remove_dir_all(&checkpoint);
         time(what, &mut || opened.storage.checkpoint(&checkpoint).expect("checkpoint"));
     }
-    time("load_from_checkpoint", &mut || opened.storage.load_from_checkpoint(&checkpoint).expect("load"));
+    time("load_from_checkpoint", &mut || {
+        opened.storage.load_from_checkpoint(&checkpoint).expect("load")
+    });
     if settings.number("compact", 1) == 1 {
         time("compact", &mut || opened.storage.compact().expect("compact"));
     }
@@ -285,7 +297,10 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         let mut calls = Calls::default();
         for keys in all.chunks(batch) {
             calls.time(false, || {
-                opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
+                opened
+                    .embedding
+                    .apply_gradients(keys, &gradients[..keys.len() * dim])
+                    .expect("apply");
             });
         }
         opened.storage.flush().expect("flush");
@@ -322,7 +337,9 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         let before = calls.total;
         calls.time(true, || opened.embedding.lookup(&keys, &mut weights).expect("lookup"));
         if zipf {
-            calls.time(false, || opened.embedding.apply_gradients(&keys, &gradients).expect("apply"));
+            calls.time(false, || {
+                opened.embedding.apply_gradients(&keys, &gradients).expect("apply")
+            });
         } else {
             calls.count += 1;
         }

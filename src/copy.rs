@@ -75,12 +75,18 @@ mod tests {
             copy_file(&from, &to).unwrap();
             assert!(fs::read(&to).unwrap() == bytes, "{len} bytes");
         }
-        assert_eq!(copy_file(&scratch.path().join("no"), &to).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            copy_file(&scratch.path().join("no"), &to).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(copy_file(scratch.path(), &to).is_err());
         let link = scratch.path().join("link");
         std::os::unix::fs::symlink(&from, &link).unwrap();
         for there in [&to, &link] {
-            assert_eq!(copy_to_new_file(&from, there).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                copy_to_new_file(&from, there).unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
         }
         let new = scratch.path().join("new");
         copy_to_new_file(&link, &new).unwrap();
@@ -106,6 +112,9 @@ mod tests {
         copy_rest(Pieces(pieces.into()), &mut copied).unwrap();
         assert_eq!(copied, b"abc");
         let failing = [Ok(&b"ab"[..]), Err(io::Error::from_raw_os_error(5))];
-        assert_eq!(copy_rest(Pieces(failing.into()), &mut copied).unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(
+            copy_rest(Pieces(failing.into()), &mut copied).unwrap_err().raw_os_error(),
+            Some(5)
+        );
     }
 }

@@ -44,7 +44,9 @@ pub fn block() -> Option<Blocked> {
     let signal = the_signal();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both point to sets, of which the second is written.
-    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, before.as_mut_ptr()) } != 0 {
+    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, before.as_mut_ptr()) }
+        != 0
+    {
         return None;
     }
     // SAFETY: it was written.

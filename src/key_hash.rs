@@ -75,7 +75,8 @@ mod tests {
         assert_eq!(keys.map(i64::cast_unsigned), KNOWN.map(|(_, digest)| digest));
         keys_of(b"", &[], &mut []).unwrap();
         let mut keys = [7; 2];
-        for (ends, words) in [([3, 2], "ends[1] is 2"), ([1, 9], "ends[1] is 9"), ([u64::MAX, 1], "ends[0]")]
+        for (ends, words) in
+            [([3, 2], "ends[1] is 2"), ([1, 9], "ends[1] is 9"), ([u64::MAX, 1], "ends[0]")]
         {
             let error = keys_of(b"abc", &ends, &mut keys).unwrap_err();
             assert!(error.message().contains(words), "{error}");

@@ -68,5 +68,8 @@ pub fn can_be_had(bytes: usize) -> bool {
 
 fn refused<T>(len: usize) -> Error {
     let bytes = len.saturating_mul(size_of::<T>());
-    Error::new(Status::OutOfMemory, format!("{bytes} bytes of memory cannot be had; make smaller calls"))
+    Error::new(
+        Status::OutOfMemory,
+        format!("{bytes} bytes of memory cannot be had; make smaller calls"),
+    )
 }

@@ -79,7 +79,9 @@ pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
             // The exchange gives the old file the other name. Whoever makes a file under that name
             // must not take it for a leftover, so it is locked. A lock that somebody else has does
             // as well.
-            File::open(path).ok().filter(|old| !matches!(old.try_lock(), Err(TryLockError::Error(_))))
+            File::open(path)
+                .ok()
+                .filter(|old| !matches!(old.try_lock(), Err(TryLockError::Error(_))))
         }
         Ok(_) => None,
         Err(error) if error.kind() == ErrorKind::NotFound => return publish_new(made, path),
@@ -103,7 +105,10 @@ pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
 }
 
 /// Synchronises the folder, or takes the rename back.
-fn finish(folder: &Option<File>, take_back: impl FnOnce() -> io::Result<()>) -> Result<(), Unpublished> {
+fn finish(
+    folder: &Option<File>,
+    take_back: impl FnOnce() -> io::Result<()>,
+) -> Result<(), Unpublished> {
     let Some(folder) = folder else { return Ok(()) };
     let Err(error) = folder.sync_all() else { return Ok(()) };
     match take_back() {

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 /// 32 hexadecimal digits. The standard library's hashers have random keys, which is all that is
 /// needed here.
 pub(crate) fn random_id() -> String {
-    let random = |half: u64| RandomState::new().hash_one((half, std::process::id(), SystemTime::now()));
+    let random =
+        |half: u64| RandomState::new().hash_one((half, std::process::id(), SystemTime::now()));
     format!("{:016x}{:016x}", random(0), random(1))
 }
 
@@ -18,6 +19,8 @@ mod tests {
     fn ids_have_32_digits_and_differ() {
         let [one, other] = [random_id(), random_id()];
         assert_ne!(one, other);
-        assert!([&one, &other].iter().all(|id| id.len() == 32 && u128::from_str_radix(id, 16).is_ok()));
+        assert!(
+            [&one, &other].iter().all(|id| id.len() == 32 && u128::from_str_radix(id, 16).is_ok())
+        );
     }
 }

@@ -17,7 +17,8 @@ use crate::error::{Error, Result, Status};
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     check(&fs::metadata(path)?)?;
     // Something else may have got the name meanwhile; it is not waited for.
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let file =
+        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     check(&file.metadata()?)?;
     Ok(file)
 }
@@ -40,7 +41,10 @@ pub(crate) fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {most} bytes"))),
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has more than {most} bytes"),
+        )),
         false => Ok(bytes),
     }
 }

@@ -26,7 +26,8 @@ const NAMES: [&str; 8] =
 /// What the system says.
 pub fn is_in_storage(path: &Path) -> io::Result<bool> {
     let Some(folder) = folder_of(path)? else { return Ok(false) };
-    Ok(is_storage(&folder)? || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
+    Ok(is_storage(&folder)?
+        || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
 }
 
 /// The storage in which a path is damo's own: in one of its folders, or with a name like those of
@@ -44,9 +45,12 @@ pub fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
 
 /// The folder that a path is in, as the system has it; None when there is none.
 fn folder_of(path: &Path) -> io::Result<Option<PathBuf>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match fs::canonicalize(folder) {
-        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(None)
+        }
         folder => folder.map(Some),
     }
 }
@@ -97,10 +101,19 @@ mod tests {
     fn a_storages_directory_and_its_folders_are_told_from_others() {
         let scratch = scratch();
         let is_in = |path: &str| is_in_storage(&scratch.path().join(path)).unwrap();
-        let inside =
-            ["storage/x", "storage/journal/x", "storage/journal/deep/x", "link/x", "storage/filters/x"];
+        let inside = [
+            "storage/x",
+            "storage/journal/x",
+            "storage/journal/deep/x",
+            "link/x",
+            "storage/filters/x",
+        ];
         assert!(inside.into_iter().all(is_in));
-        assert!(!["x", "storage", "storage/mine/x", "other/journal/x", "missing/x"].into_iter().any(is_in));
+        assert!(
+            !["x", "storage", "storage/mine/x", "other/journal/x", "missing/x"]
+                .into_iter()
+                .any(is_in)
+        );
     }
 
     #[test]
@@ -125,9 +138,14 @@ mod tests {
                 "{path}"
             );
         }
-        for path in
-            ["x", "x.sst", "storage/mine.filter", "storage/mine/x.sst", "storage/filters/x", "missing/x"]
-        {
+        for path in [
+            "x",
+            "x.sst",
+            "storage/mine.filter",
+            "storage/mine/x.sst",
+            "storage/filters/x",
+            "missing/x",
+        ] {
             assert_eq!(owner(path), None, "{path}");
         }
     }

@@ -57,11 +57,14 @@ fn try_with(operation: &str, mib: u64, dir: &Path) -> Result<()> {
 fn long_calls_are_refused_where_memory_cannot_be_mapped() {
     if let Some(what) = std::env::var_os(CHILD) {
         let what = what.into_string().unwrap();
-        let [operation, mib, dir] = what.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{what}") };
+        let [operation, mib, dir] = what.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            panic!("{what}")
+        };
         let status = try_with(operation, mib.parse().unwrap(), Path::new(dir)).err();
         // Without unwinding, closing or printing, which need memory, too.
         let code = status.map_or(100, |error| 100 + error.status() as i32);
-        rustix::process::setrlimit(Resource::As, Rlimit { current: None, maximum: None }).unwrap_or(());
+        rustix::process::setrlimit(Resource::As, Rlimit { current: None, maximum: None })
+            .unwrap_or(());
         std::process::exit(code);
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -76,17 +79,27 @@ fn long_calls_are_refused_where_memory_cannot_be_mapped() {
     for operation in OPERATIONS {
         for mib in [0, 1, 2, 4, 8, 16, 32] {
             let ended = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "long_calls_are_refused_where_memory_cannot_be_mapped", "--nocapture"])
+                .args([
+                    "--exact",
+                    "long_calls_are_refused_where_memory_cannot_be_mapped",
+                    "--nocapture",
+                ])
                 .env(CHILD, format!("{operation} {mib} {}", scratch.path().display()))
                 .output()
                 .unwrap();
             let wanted = 100 + Status::OutOfMemory as i32;
             // Opening asks for threads first.
-            let is_right =
-                |code: i32| code == wanted || (operation == "open" && code == 100 + Status::Io as i32);
-            assert!(ended.status.code().is_some_and(is_right), "{operation} with {mib} MiB: {ended:?}");
+            let is_right = |code: i32| {
+                code == wanted || (operation == "open" && code == 100 + Status::Io as i32)
+            };
+            assert!(
+                ended.status.code().is_some_and(is_right),
+                "{operation} with {mib} MiB: {ended:?}"
+            );
         }
-        assert!(!scratch.path().join("checkpoint").exists() && !scratch.path().join("table").exists());
+        assert!(
+            !scratch.path().join("checkpoint").exists() && !scratch.path().join("table").exists()
+        );
     }
     let storage = open(&dir);
     let embedding = sgd(&storage, 2, 0.5, &[]);

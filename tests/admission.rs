@@ -20,12 +20,17 @@ use rand_chacha::ChaCha8Rng;
 
 /// So large that no key passes for another.
 fn filter(path: &Path, count: i64) -> Arc<Filter> {
-    let list = [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(count))];
+    let list =
+        [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(count))];
     Arc::new(Filter::open(&params(&list)).unwrap())
 }
 
 /// An embedding of dim 1 whose rows begin with 1 and lose half of each gradient, with a filter.
-fn admitting(dir: &Path, count: i64, options: &[(&str, Value)]) -> (Storage, Embedding, Arc<Filter>) {
+fn admitting(
+    dir: &Path,
+    count: i64,
+    options: &[(&str, Value)],
+) -> (Storage, Embedding, Arc<Filter>) {
     let storage = common::open(&dir.join("rows"));
     let embedding = sgd(&storage, 1, 0.5, options);
     let filter = filter(&dir.join("filter"), count);
@@ -62,7 +67,10 @@ fn a_key_gets_a_row_with_its_count_th_lookup() {
 fn every_occurrence_counts_and_the_padding_key_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let (_storage, embedding, filter) = admitting(dir.path(), 3, &[("padding_key", int(0))]);
-    assert_eq!(lookup(&embedding, &[7, 0, 7, 8, 7, 0, 0, 8]), [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(
+        lookup(&embedding, &[7, 0, 7, 8, 7, 0, 0, 8]),
+        [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
+    );
     assert_eq!(peek(&embedding, &[7, 8, 0]).1, [1, 0, 0]);
     assert!(!filter.check(0, 0).unwrap());
     embedding.apply_gradients(&[8, 7, 0, 7], &[1.0, 1.0, 9.0, 1.0]).unwrap();
@@ -87,7 +95,10 @@ fn a_filter_hides_no_row_that_is_there() {
     embedding.apply_gradients(&both[..10], &[0.0; 10]).unwrap();
     assert_eq!(lookup(&embedding, &both), expected);
     embedding.apply_gradients(&both, &[1.0; 5000]).unwrap();
-    assert_eq!(lookup(&embedding, &both), expected.iter().map(|w| (w - 0.5).round()).collect::<Vec<_>>());
+    assert_eq!(
+        lookup(&embedding, &both),
+        expected.iter().map(|w| (w - 0.5).round()).collect::<Vec<_>>()
+    );
     assert_eq!(stat(&storage, "rows_created"), 0);
     assert_eq!(stat(&storage, "rows_updated"), 2510);
     assert!(both.iter().all(|key| !filter.check(0, *key).unwrap()));
@@ -110,7 +121,8 @@ fn other_calls_are_as_without_a_filter() {
     // Nothing is counted by a call that is refused, and nothing applied.
     failure(embedding.lookup(&[3], &mut [0.0; 2]), Status::InvalidArgument);
     assert!(!filter.check(0, 3).unwrap());
-    let error = failure(embedding.apply_gradients(&[1, 2], &[1.0, f32::NAN]), Status::InvalidArgument);
+    let error =
+        failure(embedding.apply_gradients(&[1, 2], &[1.0, f32::NAN]), Status::InvalidArgument);
     assert!(error.message().contains("key 2") && error.message().contains("NaN"), "{error}");
     assert_eq!(embedding.step().unwrap(), 1);
     assert_eq!(peek(&embedding, &[1]).0, [4.0]);
@@ -133,7 +145,9 @@ fn filters_are_listed_while_embeddings_have_them() {
     };
     let live = || {
         let live = storage.core().filters().live();
-        live.into_iter().map(|(groups, filter)| (groups, filter.path().to_owned())).collect::<Vec<_>>()
+        live.into_iter()
+            .map(|(groups, filter)| (groups, filter.path().to_owned()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(live(), []);
     let (a, b, c) = (open(5), open(3), open(5));
@@ -148,7 +162,8 @@ fn filters_are_listed_while_embeddings_have_them() {
     assert_eq!(live(), [(vec![5], first.path().to_owned())]);
     // The embedding keeps the file, and lets go of it.
     let path = first.path().to_owned();
-    let list = [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(2))];
+    let list =
+        [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(2))];
     drop(first);
     failure(Filter::open(&params(&list)), Status::Busy);
     drop(c);
@@ -277,7 +292,11 @@ fn compare(embedding: &Embedding, model: &mut Model, after_kill: bool) -> Result
             Some(row) if found == 1 && row == (weight, updates) => {}
             Some((1.0, 0)) if found == 0 && after_kill => drop(model.rows.remove(key)),
             None if found == 0 => {}
-            _ => return Err(format!("key {key} is {weight} ({updates} steps, found {found}), not {row:?}")),
+            _ => {
+                return Err(format!(
+                    "key {key} is {weight} ({updates} steps, found {found}), not {row:?}"
+                ));
+            }
         }
     }
     Ok(())
@@ -285,10 +304,12 @@ fn compare(embedding: &Embedding, model: &mut Model, after_kill: bool) -> Result
 
 fn open_for_history(dir: &Path, session: u64, sum: bool) -> (Storage, Embedding) {
     // The smallest cache at first, so that most rows are on disk only.
-    let options = [("cache_bytes", int([65536, 1 << 20][session as usize % 2])), ("threads", int(2))];
+    let options =
+        [("cache_bytes", int([65536, 1 << 20][session as usize % 2])), ("threads", int(2))];
     let storage = Storage::open(dir.join("rows"), 0, &params(&options)).unwrap();
     let duplicates = if sum { "sum" } else { "sequential" };
-    let embedding = sgd(&storage, 1, 0.5, &[("duplicates", text(duplicates)), ("padding_key", int(PADDING))]);
+    let embedding =
+        sgd(&storage, 1, 0.5, &[("duplicates", text(duplicates)), ("padding_key", int(PADDING))]);
     embedding.set_filter(Some(filter(&dir.join("filter"), 4))).unwrap();
     (storage, embedding)
 }
@@ -317,7 +338,8 @@ fn histories_agree_with_a_model_across_openings() {
             }
             compare(&embedding, &mut reference, false).unwrap();
         }
-        let held_back = reference.seen.keys().filter(|key| !reference.rows.contains_key(key)).count();
+        let held_back =
+            reference.seen.keys().filter(|key| !reference.rows.contains_key(key)).count();
         assert!(held_back > 500 && reference.rows.len() > 500, "{held_back} held back");
     }
 }
@@ -348,26 +370,38 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
     let mut first = 0;
     for session in 0..8 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills_leave_rows_and_counts_as_they_were_acknowledged", "--nocapture"])
+            .args([
+                "--exact",
+                "kills_leave_rows_and_counts_as_they_were_acknowledged",
+                "--nocapture",
+            ])
             .env(CHILD, format!("{session} {first}"))
             .env("DAMO_ADMISSION_DIR", dir.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ack = |line: &str| line.strip_prefix("ack ").and_then(|index| index.parse::<u64>().ok());
+        let ack =
+            |line: &str| line.strip_prefix("ack ").and_then(|index| index.parse::<u64>().ok());
         let is_enough = |index: &u64| *index >= first + CALLS;
-        let mut next = lines.by_ref().filter_map(|line| ack(&line.unwrap())).find(is_enough).unwrap() + 1;
+        let mut next =
+            lines.by_ref().filter_map(|line| ack(&line.unwrap())).find(is_enough).unwrap() + 1;
         std::thread::sleep(Duration::from_millis(15 + 20 * session));
         child.kill().unwrap();
         child.wait().unwrap();
-        next = lines.map_while(Result::ok).filter_map(|line| ack(&line)).fold(next, |_, index| index + 1);
+        next = lines
+            .map_while(Result::ok)
+            .filter_map(|line| ack(&line))
+            .fold(next, |_, index| index + 1);
         (first..next).for_each(|index| model(&mut reference, &call(23, index)));
         let filter = filter(&dir.path().join("filter"), 4);
         let under_way = call(23, next);
         for (key, seen) in &reference.seen {
             let is_under_way = matches!(&under_way, Call::Lookup(keys) if keys.contains(key));
-            assert!(filter.check(0, *key).unwrap() == (*seen >= 4) || is_under_way, "key {key}, seen {seen}");
+            assert!(
+                filter.check(0, *key).unwrap() == (*seen >= 4) || is_under_way,
+                "key {key}, seen {seen}"
+            );
         }
         drop(filter);
         let (storage, embedding) = open_for_history(dir.path(), session, false);
@@ -377,7 +411,8 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
             Call::Lookup(keys) => {
                 embedding.delete(keys).unwrap();
                 reference.rows.retain(|key, _| !keys.contains(key));
-                let counted: Vec<i64> = keys.iter().copied().filter(|key| *key != PADDING).collect();
+                let counted: Vec<i64> =
+                    keys.iter().copied().filter(|key| *key != PADDING).collect();
                 embedding.filter().unwrap().add_batch(0, &counted, 4).unwrap();
                 reference.seen.extend(counted.iter().map(|key| (*key, 4)));
                 compare(&embedding, &mut reference, true).unwrap();
@@ -387,8 +422,9 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
                 if let Err(without) = compare(&embedding, &mut reference, true) {
                     model(&mut reference, &under_way);
                     first += 1;
-                    compare(&embedding, &mut reference, true)
-                        .unwrap_or_else(|with| panic!("session {session}: {without}\nand with it: {with}"));
+                    compare(&embedding, &mut reference, true).unwrap_or_else(|with| {
+                        panic!("session {session}: {without}\nand with it: {with}")
+                    });
                 }
             }
         }

@@ -17,7 +17,8 @@ fn duplicates_are_stepped_in_order_or_coalesced_as_asked() {
         let sgd = optimizer("sgd", &[("gamma", float(0.1)), ("lambda", float(1.0))]);
         let options = params(&[("duplicates", text(mode))]);
         let embedding =
-            Embedding::new(open(dir.path()), sgd, initializer("ones", &[]), 1, 0, &options).unwrap();
+            Embedding::new(open(dir.path()), sgd, initializer("ones", &[]), 1, 0, &options)
+                .unwrap();
         embedding.apply_gradients(&[8, 9, 8], &[1.0, 0.0, 2.0]).unwrap();
         assert!((lookup(&embedding, &[8])[0] - expected).abs() < 1e-6, "{mode}");
         assert!((lookup(&embedding, &[9])[0] - 0.9).abs() < 1e-6, "{mode}");
@@ -59,7 +60,8 @@ fn late_rows_get_their_own_bias_correction() {
     let dir = tempfile::tempdir().unwrap();
     let adam = optimizer("adam", &[("gamma", float(0.1))]);
     let embedding =
-        Embedding::new(open(dir.path()), adam, initializer("zeros", &[]), 1, 0, &Params::new()).unwrap();
+        Embedding::new(open(dir.path()), adam, initializer("zeros", &[]), 1, 0, &Params::new())
+            .unwrap();
     for _ in 0..50 {
         embedding.apply_gradients(&[1], &[1.0]).unwrap();
     }
@@ -77,10 +79,14 @@ fn nan_infinity_and_overflowing_sums_are_refused_and_change_nothing() {
     let before = embedding.record(1).unwrap();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.1e18, -3e38] {
         let gradients = [1.0, 1.0, 1.0, bad, 1.0, 1.0];
-        let error = failure(embedding.apply_gradients(&[1, -77, 3], &gradients), Status::InvalidArgument);
+        let error =
+            failure(embedding.apply_gradients(&[1, -77, 3], &gradients), Status::InvalidArgument);
         assert!(error.message().contains("key -77 (position 1, column 1)"), "{error}");
     }
-    let error = failure(embedding.apply_gradients(&[1, 1], &[0.0, 9e17, 0.0, 9e17]), Status::InvalidArgument);
+    let error = failure(
+        embedding.apply_gradients(&[1, 1], &[0.0, 9e17, 0.0, 9e17]),
+        Status::InvalidArgument,
+    );
     assert!(error.message().contains("gradients of key 1 add up to more than 1e18"), "{error}");
     assert_eq!(embedding.record(1).unwrap(), before);
     failure(embedding.record(3), Status::NotFound);
@@ -121,12 +127,22 @@ fn the_rate_follows_the_schedule_of_the_global_step_and_what_is_set_at_run_time(
     let decay = params(&[("decay_steps", common::int(1)), ("decay_rate", float(0.5))]);
     let halving = Scheduler::new("exponential_decay", &decay).unwrap();
     let optimizer = std::sync::Arc::new(
-        damo::optimizer::Optimizer::new("sgd", &params(&[("gamma", float(1.0))]), Some(halving.into()))
-            .unwrap(),
+        damo::optimizer::Optimizer::new(
+            "sgd",
+            &params(&[("gamma", float(1.0))]),
+            Some(halving.into()),
+        )
+        .unwrap(),
     );
-    let embedding =
-        Embedding::new(open(dir.path()), optimizer.clone(), initializer("zeros", &[]), 1, 0, &Params::new())
-            .unwrap();
+    let embedding = Embedding::new(
+        open(dir.path()),
+        optimizer.clone(),
+        initializer("zeros", &[]),
+        1,
+        0,
+        &Params::new(),
+    )
+    .unwrap();
     embedding.apply_gradients(&[1], &[1.0]).unwrap(); // rate 1
     embedding.apply_gradients(&[1], &[1.0]).unwrap(); // rate 1/2
     assert_eq!(lookup(&embedding, &[1]), [-1.5]);

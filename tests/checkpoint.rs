@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{copy_dir, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text};
+use common::{
+    copy_dir, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text,
+};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::Value;
@@ -16,7 +18,8 @@ use damo::storage::Storage;
 fn adam(storage: &Storage) -> Embedding {
     let adam = optimizer("adam", &[("gamma", float(0.01))]);
     let normal = initializer("random_normal", &[("stddev", float(0.1))]);
-    Embedding::new(storage.clone(), adam, normal, 2, 3, &params(&[("duplicates", text("sum"))])).unwrap()
+    Embedding::new(storage.clone(), adam, normal, 2, 3, &params(&[("duplicates", text("sum"))]))
+        .unwrap()
 }
 
 /// Everything that a storage holds.
@@ -36,9 +39,11 @@ fn content(storage: &Storage) -> Vec<(u16, i64, u64, Vec<u32>)> {
 
 fn train(embedding: &Embedding, steps: std::ops::Range<i64>) {
     for step in steps {
-        let keys: Vec<i64> = (0..50).map(|index| (index * index * 31 + step * 17) % 400 - 100).collect();
+        let keys: Vec<i64> =
+            (0..50).map(|index| (index * index * 31 + step * 17) % 400 - 100).collect();
         lookup(embedding, &keys);
-        let gradients: Vec<f32> = (0..100).map(|index| ((index * 7 + step) % 13) as f32 - 6.0).collect();
+        let gradients: Vec<f32> =
+            (0..100).map(|index| ((index * 7 + step) % 13) as f32 - 6.0).collect();
         embedding.apply_gradients(&keys, &gradients).unwrap();
     }
 }
@@ -125,10 +130,13 @@ fn a_checkpoint_in_the_midst_of_training_is_one_moment() {
                     while !stop.load(Ordering::Relaxed) {
                         // Partners lie in different shards and files.
                         let first = (call * 577) % PAIRS;
-                        let keys: Vec<i64> =
-                            (first..(first + 64).min(PAIRS)).flat_map(|key| [key, -1 - key]).collect();
-                        let gradients: Vec<f32> =
-                            keys.iter().flat_map(|key| [if *key < 0 { 1.0 } else { -1.0 }; 8]).collect();
+                        let keys: Vec<i64> = (first..(first + 64).min(PAIRS))
+                            .flat_map(|key| [key, -1 - key])
+                            .collect();
+                        let gradients: Vec<f32> = keys
+                            .iter()
+                            .flat_map(|key| [if *key < 0 { 1.0 } else { -1.0 }; 8])
+                            .collect();
                         embedding.apply_gradients(&keys, &gradients).unwrap();
                         lookup(&embedding, &[call % 100_000 + 1_000_000]);
                         call += 1;
@@ -162,8 +170,11 @@ fn a_checkpoint_in_the_midst_of_training_is_one_moment() {
                         }
                     }
                     let steps = embed(&copy, u32::from(group)).step().unwrap();
-                    let updates: u64 =
-                        rows.values().filter(|row| row.group == group).map(|row| row.update_num).sum();
+                    let updates: u64 = rows
+                        .values()
+                        .filter(|row| row.group == group)
+                        .map(|row| row.update_num)
+                        .sum();
                     let keys_of = |call: i64| 2 * 64.min(PAIRS - (call * 577) % PAIRS) as u64;
                     assert_eq!(
                         updates,
@@ -210,9 +221,17 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
     let files: Vec<String> = {
         let list: serde_json::Value =
             serde_json::from_slice(&fs::read(dir("cp").join("checkpoint.json")).unwrap()).unwrap();
-        list["files"].as_array().unwrap().iter().map(|file| file[0].as_str().unwrap().to_owned()).collect()
+        list["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| file[0].as_str().unwrap().to_owned())
+            .collect()
     };
-    assert!(files.iter().any(|name| name.ends_with(".sst")) && files.iter().any(|name| name == "CURRENT"));
+    assert!(
+        files.iter().any(|name| name.ends_with(".sst"))
+            && files.iter().any(|name| name == "CURRENT")
+    );
     for name in &files {
         for damage in ["missing", "short", "flipped"] {
             let copy = dir("copy");
@@ -228,7 +247,9 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
                 }
                 // RocksDB's options are for people; the empty journal has a checksum of its own when it is read.
                 "flipped"
-                    if !bytes.is_empty() && !name.starts_with("OPTIONS") && !name.contains("journal") =>
+                    if !bytes.is_empty()
+                        && !name.starts_with("OPTIONS")
+                        && !name.contains("journal") =>
                 {
                     let middle = bytes.len() / 2;
                     bytes[middle] ^= 1;
@@ -278,9 +299,15 @@ fn groups_that_are_open_and_differ_are_refused_others_come_and_go() {
     assert!(error.message().contains("dim 3") && error.message().contains("dim 4"), "{error}");
     drop((storage, other));
     let storage = open(&dir("c"));
-    let only_here =
-        Embedding::new(storage.clone(), optimizer("sgd", &[]), initializer("ones", &[]), 5, 9, &params(&[]))
-            .unwrap();
+    let only_here = Embedding::new(
+        storage.clone(),
+        optimizer("sgd", &[]),
+        initializer("ones", &[]),
+        5,
+        9,
+        &params(&[]),
+    )
+    .unwrap();
     only_here.apply_gradients(&[4], &[1.0; 5]).unwrap();
     storage.load_from_checkpoint(dir("cp")).unwrap();
     assert_eq!(peek(&only_here, &[4]).1, [0]);
@@ -318,7 +345,10 @@ fn a_path_that_cannot_be_looked_at_is_no_answer() {
     fs::remove_file(&current).unwrap();
     std::os::unix::fs::symlink(&current, &current).unwrap();
     let error = failure(storage.load_from_checkpoint(&checkpoint), Status::Io);
-    assert!(error.message().contains("CURRENT") && error.message().contains("os error 40"), "{error}");
+    assert!(
+        error.message().contains("CURRENT") && error.message().contains("os error 40"),
+        "{error}"
+    );
     fs::remove_file(&current).unwrap();
     let error = failure(storage.load_from_checkpoint(&checkpoint), Status::Corruption);
     assert!(error.message().contains("CURRENT"), "{error}");

@@ -148,9 +148,11 @@ fn a_checkpoint_that_became_a_storage_is_not_compared_with_its_list() {
     sgd(&storage, 4, 0.5, &[]).apply_gradients(&[1], &[1.0; 4]).unwrap();
     storage.checkpoint(dir("cp")).unwrap();
     let list = dir("cp").join("checkpoint.json");
-    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 2", "checkpoint 3")).unwrap();
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 2", "checkpoint 3"))
+        .unwrap();
     failure(Storage::open(dir("cp"), 0, &Params::new()).map(drop), Status::NotSupported);
-    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 3", "checkpoint 2")).unwrap();
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("checkpoint 3", "checkpoint 2"))
+        .unwrap();
     {
         let opened = open(&dir("cp"));
         assert!(!list.exists());

@@ -6,7 +6,9 @@ mod common;
 use std::path::Path;
 
 use common::filters::filter;
-use common::{embed, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text};
+use common::{
+    embed, failure, float, initializer, int, lookup, open, optimizer, params, peek, sgd, text,
+};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::Value;
@@ -65,7 +67,10 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
                 assert_eq!(embedding.record(1).unwrap().update_num, 2, "{durability}");
                 assert_eq!(storage.row_count(Some(embedding.group().id())).unwrap(), 6);
             }
-            assert_eq!((storage.row_count(None).unwrap(), storage.verify().unwrap().rows), (12, 12));
+            assert_eq!(
+                (storage.row_count(None).unwrap(), storage.verify().unwrap().rows),
+                (12, 12)
+            );
         };
         assert_empty(&storage, &second);
         check(&storage, &groups);
@@ -100,7 +105,8 @@ fn rows_that_were_evicted_are_gone_at_once() {
         let (_, found) = peek(&embedding, &keys);
         assert!(found.iter().all(|found| *found == 0), "turn {turn}");
         // More rows than memory holds, so that evicted ones are read from disk.
-        let weights: Vec<f32> = keys.chunks(500).flat_map(|some| lookup(&embedding, some)).collect();
+        let weights: Vec<f32> =
+            keys.chunks(500).flat_map(|some| lookup(&embedding, some)).collect();
         assert!(weights.iter().all(|weight| *weight == 1.0), "turn {turn}");
         step(&embedding, &keys[..10]);
         assert_eq!(embedding.record(3).unwrap().update_num, 1);
@@ -156,7 +162,10 @@ fn what_began_before_has_the_rows_of_its_moment() {
     step(&embedding, &[1, 2]);
     assert_eq!(storage.row_count(None).unwrap(), 2);
     let opened = open(&path("after"));
-    assert_eq!((opened.row_count(None).unwrap(), sgd(&opened, 64, 0.5, &[]).step().unwrap()), (0, 0));
+    assert_eq!(
+        (opened.row_count(None).unwrap(), sgd(&opened, 64, 0.5, &[]).step().unwrap()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -172,7 +181,10 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
     for turn in 0..2 {
         let error = failure(dump(&storage, &path("refused"), Some(before)), Status::NotFound);
         assert!(error.message().contains("group 0 was cleared"), "{error}");
-        assert!(error.message().contains("make a full dump") && !path("refused").exists(), "{error}");
+        assert!(
+            error.message().contains("make a full dump") && !path("refused").exists(),
+            "{error}"
+        );
         if turn == 0 {
             storage.flush().unwrap();
         }
@@ -196,7 +208,8 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
         list.extend(since.map(|since| ("since", int(since as i64))));
         DumpOptions::read(&params(&list)).unwrap()
     };
-    let numbers = [0, 1].map(|group| storage.dump(path("one"), of(group, None), |_, _| true).unwrap().number);
+    let numbers =
+        [0, 1].map(|group| storage.dump(path("one"), of(group, None), |_, _| true).unwrap().number);
     first.clear().unwrap();
     drop((first, other, storage));
     let storage = open(&path("t"));
@@ -279,7 +292,8 @@ fn refusals_change_nothing() {
     drop((embedding, looking));
     let storage = open(dir.path());
     let embedding = embed(&storage, 0);
-    let poisoned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| embedding.panic_for_test()));
+    let poisoned =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| embedding.panic_for_test()));
     assert!(poisoned.is_err());
     failure(embedding.clear(), Status::Poisoned);
     assert_eq!((peek(&embedding, &KEYS).1, embedding.step().unwrap()), (vec![1; 6], 1));

@@ -62,7 +62,8 @@ fn make(
     model: &mut Model,
     random: &mut ChaCha8Rng,
 ) {
-    let keys: Vec<i64> = (0..random.random_range(1..9)).map(|_| random.random_range(0..KEYS)).collect();
+    let keys: Vec<i64> =
+        (0..random.random_range(1..9)).map(|_| random.random_range(0..KEYS)).collect();
     match act {
         Act::Step(group) => {
             embeddings[group].apply_gradients(&keys, &vec![1.0; keys.len()]).unwrap();

@@ -21,7 +21,8 @@ fn keys() -> Vec<i64> {
 }
 
 fn open_with(dir: &Path, durability: &str, cache_bytes: i64) -> (Storage, Embedding) {
-    let list: [(&str, Value); 2] = [("durability", text(durability)), ("cache_bytes", int(cache_bytes))];
+    let list: [(&str, Value); 2] =
+        [("durability", text(durability)), ("cache_bytes", int(cache_bytes))];
     let storage = Storage::open(dir, 0, &params(&list)).unwrap();
     let embedding = sgd(&storage, DIM, 0.5, &[]);
     (storage, embedding)

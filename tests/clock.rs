@@ -116,7 +116,8 @@ fn increments_over_a_clock_that_goes_back_add_up_to_the_full_dump() {
     let path = |name: &str| scratch.path().join(name);
     let dump = |storage: &Storage, name: &str, since: Option<u64>| {
         let since = since.map(|since| ("since", int(since as i64)));
-        let list: Vec<(&str, Value)> = [("format", text("table"))].into_iter().chain(since).collect();
+        let list: Vec<(&str, Value)> =
+            [("format", text("table"))].into_iter().chain(since).collect();
         storage.dump(path(name), DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap()
     };
     let (mut storage, mut rows) = open(&path("t"), START, "process");
@@ -164,9 +165,14 @@ fn every_reader_has_the_time_that_was_used() {
     embedding.apply_gradients(&[6], &[0.5]).unwrap();
     let see = |storage: &Storage, embedding: &Embedding, what: &str| {
         let mut rows = storage.rows(None).unwrap();
-        let keys: Vec<i64> = std::iter::from_fn(|| rows.next_row().unwrap()).map(|row| row.key).collect();
+        let keys: Vec<i64> =
+            std::iter::from_fn(|| rows.next_row().unwrap()).map(|row| row.key).collect();
         assert_eq!(keys, [6], "{what}");
-        assert_eq!((storage.row_count(None).unwrap(), storage.verify().unwrap().rows), (1, 1), "{what}");
+        assert_eq!(
+            (storage.row_count(None).unwrap(), storage.verify().unwrap().rows),
+            (1, 1),
+            "{what}"
+        );
         assert_eq!(peek(embedding, &[5, 6]).1, [0, 1], "{what}");
         assert!(embedding.record(5).is_err(), "{what}");
         let options = DumpOptions::read(&params(&[])).unwrap();

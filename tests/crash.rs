@@ -48,7 +48,8 @@ fn acknowledged_calls_survive_sigkill_exactly_once() {
                 .unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
             // The first acknowledgement, then a little longer each round.
-            let acks = |line: &str| line.strip_prefix("ack ").map(|step| step.parse::<i64>().unwrap());
+            let acks =
+                |line: &str| line.strip_prefix("ack ").map(|step| step.parse::<i64>().unwrap());
             acknowledged = lines.by_ref().find_map(|line| acks(&line.unwrap())).unwrap();
             std::thread::sleep(Duration::from_millis(7 * round));
             child.kill().unwrap();

@@ -84,7 +84,10 @@ fn flipped_bytes_are_errors_or_harmless_but_never_other_rows() {
             }
         }
     }
-    assert!(errors > 10, "only {errors} of the flips were noticed: this test does not reach the data");
+    assert!(
+        errors > 10,
+        "only {errors} of the flips were noticed: this test does not reach the data"
+    );
 }
 
 #[test]
@@ -144,7 +147,9 @@ fn a_missing_part_of_the_journal_is_an_error() {
     embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
     // A segment that begins after the first call, as after a rotation.
     let first = journal_files(dir.path()).pop().unwrap();
-    for (what, words) in [("deleted", "has no files"), ("renumbered", "a file of the journal is missing")] {
+    for (what, words) in
+        [("deleted", "has no files"), ("renumbered", "a file of the journal is missing")]
+    {
         let copy = tempfile::tempdir().unwrap();
         copy_files(dir.path(), copy.path());
         let file = copy.path().join("journal").join(first.file_name().unwrap());
@@ -197,7 +202,8 @@ fn the_journal_of_a_storage_with_other_rows_is_refused() {
     let journal = journal_files(ours.path()).pop().unwrap();
     let bytes = fs::read(&journal).unwrap();
     fs::copy(journal_files(theirs.path()).pop().unwrap(), &journal).unwrap();
-    let error = read_all(ours.path()).expect_err("calls on rows of 3 floats were made on rows of 4");
+    let error =
+        read_all(ours.path()).expect_err("calls on rows of 3 floats were made on rows of 4");
     assert_eq!(error.status(), Status::Corruption, "{error}");
     for words in [journal.to_str().unwrap(), "dim 3", "dim 4"] {
         assert!(error.message().contains(words), "{error}");
@@ -222,7 +228,9 @@ fn copy_files(from: &Path, to: &Path) {
 
 #[test]
 fn truncated_and_missing_files_are_errors() {
-    for (suffix, keep) in [(".sst", Some(0.5)), (".sst", None), ("MANIFEST-", None), ("CURRENT", Some(0.5))] {
+    for (suffix, keep) in
+        [(".sst", Some(0.5)), (".sst", None), ("MANIFEST-", None), ("CURRENT", Some(0.5))]
+    {
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path());
         let file = files(dir.path(), suffix).remove(0);
@@ -251,7 +259,8 @@ fn what_others_write_into_the_database_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     stored(dir.path());
     {
-        let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
+        let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"])
+            .unwrap();
         db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();
     }
     let error = read_all(dir.path()).unwrap_err();
@@ -269,7 +278,8 @@ fn a_row_of_another_length_is_corruption_that_names_the_row() {
     stored(dir.path());
     {
         // Key 7 of group 0, as docs/formats.md describes it.
-        let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
+        let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"])
+            .unwrap();
         db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();
         forget_inventory(dir.path(), &db);
     }
@@ -290,13 +300,20 @@ fn a_damaged_group_record_and_a_later_format_are_refused() {
         ("group:00000", "{\"dim\":", Status::Corruption, "the record of group '00000' is damaged"),
         ("group:70000", "{\"dim\":1}", Status::Corruption, "group '70000'"),
         ("step:00000", "12", Status::Corruption, "global step is not 8 bytes"),
-        ("format", "damo 4", Status::NotSupported, "its format is 'damo 4'; this damo reads 'damo 3'"),
+        (
+            "format",
+            "damo 4",
+            Status::NotSupported,
+            "its format is 'damo 4'; this damo reads 'damo 3'",
+        ),
         ("journal", "{", Status::Corruption, "the record of the journal is damaged"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         stored(dir.path());
         {
-            let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"]).unwrap();
+            let db =
+                rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"])
+                    .unwrap();
             forget_inventory(dir.path(), &db);
             db.put_cf(db.cf_handle("damo").unwrap(), key, value).unwrap();
         }

@@ -28,8 +28,10 @@ type Classic = (Vec<i32>, Vec<u64>, BTreeMap<(i32, i64), Vec<f32>>);
 
 fn read_classic(path: &Path, groups: usize) -> Classic {
     let bytes = std::fs::read(path).unwrap();
-    let dims: Vec<i32> =
-        bytes[..4 * groups].chunks(4).map(|dim| i32::from_le_bytes(dim.try_into().unwrap())).collect();
+    let dims: Vec<i32> = bytes[..4 * groups]
+        .chunks(4)
+        .map(|dim| i32::from_le_bytes(dim.try_into().unwrap()))
+        .collect();
     let counts: Vec<u64> = bytes[4 * groups..12 * groups]
         .chunks(8)
         .map(|count| u64::from_le_bytes(count.try_into().unwrap()))
@@ -39,7 +41,8 @@ fn read_classic(path: &Path, groups: usize) -> Classic {
         let key = i64::from_le_bytes(rest[..8].try_into().unwrap());
         let group = i32::from_le_bytes(rest[8..12].try_into().unwrap());
         let end = 12 + 4 * dims[group as usize] as usize;
-        let weights = rest[12..end].chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        let weights =
+            rest[12..end].chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
         assert!(rows.insert((group, key), weights.collect()).is_none(), "key {key} comes once");
         rest = &rest[end..];
     }
@@ -74,7 +77,10 @@ fn train_dump_serve_gives_the_weights_of_peek_for_every_key() {
     let dumped = dump(&storage, &table_path, &table(&[]));
     assert_eq!((dumped.rows, dumped.removed), (8000 + 3100 - 10, 0));
     let classic = dump(&storage, &classic_path, &[]);
-    assert_eq!((classic.rows, classic.bytes), (dumped.rows, std::fs::metadata(&classic_path).unwrap().len()));
+    assert_eq!(
+        (classic.rows, classic.bytes),
+        (dumped.rows, std::fs::metadata(&classic_path).unwrap().len())
+    );
 
     let served = Table::open(&table_path).unwrap();
     let (dims, counts, rows) = read_classic(&classic_path, 256);
@@ -83,7 +89,8 @@ fn train_dump_serve_gives_the_weights_of_peek_for_every_key() {
     for embedding in [&user, &item] {
         let group = embedding.group().id();
         let (weights, found) = peek(embedding, &keys);
-        let (mut table_weights, mut table_found) = (vec![f32::NAN; weights.len()], vec![7; found.len()]);
+        let (mut table_weights, mut table_found) =
+            (vec![f32::NAN; weights.len()], vec![7; found.len()]);
         served.lookup(u32::from(group), &keys, &mut table_weights, Some(&mut table_found)).unwrap();
         assert_eq!((&weights, &found), (&table_weights, &table_found));
         for (index, key) in keys.iter().enumerate() {
@@ -116,7 +123,8 @@ fn conditions_leave_rows_out() {
         (vec![("group", int(1))], vec![(1, 2)]),
         (vec![("header_groups", int(2))], vec![(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 2)]),
     ] {
-        let groups = if condition.iter().any(|(name, _)| *name == "header_groups") { 2 } else { 256 };
+        let groups =
+            if condition.iter().any(|(name, _)| *name == "header_groups") { 2 } else { 256 };
         dump(&storage, &path, &condition);
         let (_, _, rows) = read_classic(&path, groups);
         assert_eq!(rows.into_keys().collect::<Vec<_>>(), expected, "{condition:?}");
@@ -135,7 +143,8 @@ fn conditions_leave_rows_out() {
         assert!(error.message().contains(words), "{error}");
     }
     let read = |condition: &[(&str, Value)]| DumpOptions::read(&params(condition)).unwrap();
-    let error = failure(storage.dump(&path, read(&[("group", int(9))]), |_, _| true), Status::NotFound);
+    let error =
+        failure(storage.dump(&path, read(&[("group", int(9))]), |_, _| true), Status::NotFound);
     assert!(error.message().contains("group 9") && error.message().contains("0, 1"), "{error}");
     let one = read(&[("header_groups", int(1))]);
     failure(storage.dump(&path, one, |_, _| true), Status::InvalidArgument);
@@ -143,8 +152,10 @@ fn conditions_leave_rows_out() {
     failure(storage.dump(&path, read(&[]), |_, _| false), Status::Cancelled);
     failure(storage.dump(scratch.path().join("no/dir"), read(&[]), |_, _| true), Status::Io);
     assert_eq!(std::fs::read(&path).unwrap(), before, "what was there is there");
-    let names: Vec<_> =
-        std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 2, "nothing is left: {names:?}");
 }
 
@@ -207,7 +218,8 @@ fn base_and_increments_are_the_full_dump() {
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
         let open = |ttl| {
-            let options = params(&[("cache_bytes", int(128 << 10)), ("durability", text(durability))]);
+            let options =
+                params(&[("cache_bytes", int(128 << 10)), ("durability", text(durability))]);
             Storage::open(scratch.path().join("a"), ttl, &options).unwrap()
         };
         let mut ttl = 3000;
@@ -217,7 +229,10 @@ fn base_and_increments_are_the_full_dump() {
         let mut embeddings = vec![embed(&storage, 0, 4)];
         train(&embeddings[0], 0..3000);
         let condition = |extra: &[(&'static str, Value)]| {
-            table(&[&[("value_type", text(value_type)), ("min_count", int(min_count))], extra].concat())
+            table(
+                &[&[("value_type", text(value_type)), ("min_count", int(min_count))], extra]
+                    .concat(),
+            )
         };
         let mut since = dump(&storage, &path("current"), &condition(&[])).number;
         let mut removed = 0;
@@ -226,7 +241,10 @@ fn base_and_increments_are_the_full_dump() {
             storage.set_clock_for_test(now).unwrap();
             // Changed, made by lookups, deleted, deleted and made again, given.
             train(&embeddings[0], (round * 211..round * 211 + 400).map(|key| key % 5000));
-            lookup(&embeddings[0], &(10_000 + round * 50..10_000 + round * 50 + 40).collect::<Vec<_>>());
+            lookup(
+                &embeddings[0],
+                &(10_000 + round * 50..10_000 + round * 50 + 40).collect::<Vec<_>>(),
+            );
             embeddings[0].delete(&(round * 97..round * 97 + 60).collect::<Vec<_>>()).unwrap();
             lookup(&embeddings[0], &(round * 97..round * 97 + 20).collect::<Vec<_>>());
             embeddings[0].insert(&[-round, 77], &[round as f32; 8]).unwrap();
@@ -251,7 +269,8 @@ fn base_and_increments_are_the_full_dump() {
                 }
                 _ => {}
             }
-            let increment = dump(&storage, &path("increment"), &condition(&[("since", int(since as i64))]));
+            let increment =
+                dump(&storage, &path("increment"), &condition(&[("since", int(since as i64))]));
             let full = dump(&storage, &path("full"), &condition(&[]));
             assert_eq!(increment.number, full.number);
             // A table that is not the one before is refused, and says which numbers do not meet.
@@ -289,8 +308,10 @@ fn an_increment_needs_the_dump_that_it_follows() {
     dump(&storage, &path, &table(std::slice::from_ref(&since)));
     // Another condition is another dump.
     for other in [("group", int(0)), ("min_count", int(1))] {
-        let error =
-            failure(storage.dump(&path, read(&[since.clone(), other]), |_, _| true), Status::NotFound);
+        let error = failure(
+            storage.dump(&path, read(&[since.clone(), other]), |_, _| true),
+            Status::NotFound,
+        );
         assert!(error.message().contains(&number.to_string()), "{error}");
     }
     // What a checkpoint brought did not come from what was dumped.
@@ -303,8 +324,11 @@ fn an_increment_needs_the_dump_that_it_follows() {
 #[test]
 fn a_table_that_is_read_in_parts_is_whole() {
     let scratch = tempfile::tempdir().unwrap();
-    let options =
-        params(&[("cache_bytes", int(32 << 20)), ("durability", text("checkpoint")), ("threads", int(3))]);
+    let options = params(&[
+        ("cache_bytes", int(32 << 20)),
+        ("durability", text("checkpoint")),
+        ("threads", int(3)),
+    ]);
     let storage = Storage::open(scratch.path().join("a"), 0, &options).unwrap();
     // Ids without gaps, ids anywhere, and a small group between.
     let groups = [embed(&storage, 2, 64), embed(&storage, 5, 2), embed(&storage, 65535, 64)];
@@ -372,7 +396,8 @@ fn a_link_is_followed_and_stays() {
         }
     }
     let options = || DumpOptions::read(&params(&[])).unwrap();
-    let error = failure(storage.dump(path("nowhere"), options(), |_, _| true), Status::InvalidArgument);
+    let error =
+        failure(storage.dump(path("nowhere"), options(), |_, _| true), Status::InvalidArgument);
     assert!(error.message().contains("device"), "{error}");
     failure(storage.dump(path("circle"), options(), |_, _| true), Status::Io);
     assert!(path("nowhere").is_symlink() && path("circle").is_symlink());

@@ -46,7 +46,8 @@ fn a_gradient_for_an_expired_row_steps_a_fresh_one() {
     let storage = open(dir.path(), 10, &[]);
     let adam = optimizer("adam", &[("gamma", float(0.1))]);
     let embedding =
-        Embedding::new(storage.clone(), adam, initializer("ones", &[]), 2, 0, &Params::new()).unwrap();
+        Embedding::new(storage.clone(), adam, initializer("ones", &[]), 2, 0, &Params::new())
+            .unwrap();
     embedding.apply_gradients(&[7], &[1.0, 2.0]).unwrap();
     let first = embedding.record(7).unwrap();
     embedding.apply_gradients(&[7], &[1.0, 2.0]).unwrap();
@@ -64,7 +65,9 @@ fn rows_on_disk_expire_for_lookup_peek_apply_and_prefetch() {
     let keys: Vec<i64> = (0..5000).collect();
     embedding.apply_gradients(&keys, &vec![0.5; 4 * keys.len()]).unwrap();
     storage.flush().unwrap();
-    assert!(storage.stat("evictions").unwrap() > 0 || storage.stat("rows_in_memory").unwrap() < 5000);
+    assert!(
+        storage.stat("evictions").unwrap() > 0 || storage.stat("rows_in_memory").unwrap() < 5000
+    );
     storage.set_clock_for_test(START + 10_000).unwrap();
     assert_eq!(peek(&embedding, &keys), (vec![0.0; 4 * keys.len()], vec![0; keys.len()]));
     assert_eq!(storage.row_count(None).unwrap(), 0);

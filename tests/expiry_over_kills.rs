@@ -31,7 +31,12 @@ const KEYS: [i64; 5] = [1, 2, 3, 4, 5];
 /// Update count, time and weight of each row that is there.
 type State = Vec<Option<(u64, u64, f32)>>;
 
-fn open(dir: &Path, ttl_seconds: i64, clock: u64, options: &[(&str, Value)]) -> (Storage, Embedding) {
+fn open(
+    dir: &Path,
+    ttl_seconds: i64,
+    clock: u64,
+    options: &[(&str, Value)],
+) -> (Storage, Embedding) {
     let storage = Storage::open(dir, ttl_seconds, &params(options)).unwrap();
     storage.set_clock_for_test(clock).unwrap();
     let embedding = sgd(&storage, 1, 1.0, &[]);
@@ -40,7 +45,9 @@ fn open(dir: &Path, ttl_seconds: i64, clock: u64, options: &[(&str, Value)]) -> 
 
 fn state(embedding: &Embedding) -> State {
     let record = |key: &i64| embedding.record(*key).ok();
-    KEYS.iter().map(|key| record(key).map(|row| (row.update_num, row.update_time, row.data[0]))).collect()
+    KEYS.iter()
+        .map(|key| record(key).map(|row| (row.update_num, row.update_time, row.data[0])))
+        .collect()
 }
 
 /// Makes the rows anew.
@@ -138,13 +145,24 @@ fn a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with() {
         let (mut clock, mut expected) = (START, vec![None; KEYS.len()]);
         for (ttl_seconds, has_expired) in openings {
             let (durability, found) = (durability.to_owned(), expected);
-            let session =
-                Session { dir: dir.clone(), ttl_seconds, durability, clock, found, checkpoint: None };
-            expected =
-                session.kill("a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with");
-            let updates: Vec<Option<u64>> = expected.iter().map(|row| row.map(|row| row.0)).collect();
+            let session = Session {
+                dir: dir.clone(),
+                ttl_seconds,
+                durability,
+                clock,
+                found,
+                checkpoint: None,
+            };
+            expected = session
+                .kill("a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with");
+            let updates: Vec<Option<u64>> =
+                expected.iter().map(|row| row.map(|row| row.0)).collect();
             let trained = if has_expired { 1 } else { 2 };
-            assert_eq!(updates, [Some(trained), Some(trained), Some(0), None, Some(1)], "{ttl_seconds} s");
+            assert_eq!(
+                updates,
+                [Some(trained), Some(trained), Some(0), None, Some(1)],
+                "{ttl_seconds} s"
+            );
             clock += HOUR_MS;
             compare(&dir, clock, &expected);
         }
@@ -173,7 +191,8 @@ fn calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage() {
             found: vec![None; KEYS.len()],
             checkpoint: Some(path("checkpoint")),
         };
-        let expected = session.kill("calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage");
+        let expected =
+            session.kill("calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage");
         assert_eq!(expected[0].unwrap().0, if here < HOUR_S { 1 } else { 2 });
         compare(&path("t"), START + HOUR_MS, &expected);
         let (_storage, rows) = open(&path("t"), there, START + HOUR_MS, &[]);
@@ -216,6 +235,10 @@ fn merging_leaves_the_rows_that_the_journals_calls_were_made_on() {
         drop((before, embedding, behind, storage));
         let (storage, _before) = open(scratch.path(), HOUR_S, START + 2 * HOUR_MS, &options);
         assert_eq!(state(&embed(&storage, 1)), expected, "{durability}");
-        assert_eq!(storage.row_count(None).unwrap(), KEYS.len() as u64 + 2 * key as u64, "{durability}");
+        assert_eq!(
+            storage.row_count(None).unwrap(),
+            KEYS.len() as u64 + 2 * key as u64,
+            "{durability}"
+        );
     }
 }

@@ -29,7 +29,10 @@ thread_local! {
 /// # Safety
 /// As the C library's: `time` has room for one value.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
+unsafe extern "C" fn clock_gettime(
+    clock: libc::clockid_t,
+    time: *mut libc::timespec,
+) -> libc::c_int {
     // SAFETY: the caller's promise.
     let outcome = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as libc::c_int;
     let days = DAYS_AHEAD.try_with(Cell::get).unwrap_or(0);
@@ -45,9 +48,14 @@ fn machine_ms() -> u64 {
 }
 
 /// The number of a dump as a table.
-fn table_dump(storage: &Storage, path: &Path, condition: &[(&'static str, i64)]) -> Result<i64, Error> {
+fn table_dump(
+    storage: &Storage,
+    path: &Path,
+    condition: &[(&'static str, i64)],
+) -> Result<i64, Error> {
     let condition = condition.iter().map(|(name, number)| (*name, int(*number)));
-    let list: Vec<(&str, Value)> = [("format", text("table"))].into_iter().chain(condition).collect();
+    let list: Vec<(&str, Value)> =
+        [("format", text("table"))].into_iter().chain(condition).collect();
     let dumped = storage.dump(path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true);
     dumped.map(|dumped| dumped.number as i64)
 }
@@ -55,7 +63,8 @@ fn table_dump(storage: &Storage, path: &Path, condition: &[(&'static str, i64)])
 /// Opens a storage with the machine's clock, and what damo makes of it, so many days ahead.
 fn open_ahead(dir: &Path, days: i64, durability: &str) -> Storage {
     DAYS_AHEAD.set(days);
-    let opened = Storage::open(dir, 0, &params(&[("durability", text(durability)), ("threads", int(1))]));
+    let opened =
+        Storage::open(dir, 0, &params(&[("durability", text(durability)), ("threads", int(1))]));
     let storage = opened.unwrap();
     // RocksDB's threads have the same time.
     storage.set_clock_for_test(machine_ms()).unwrap();
@@ -187,7 +196,10 @@ fn an_increment_fits_every_dump_of_its_number() {
     dump("full", 42, &[]);
     for base in ["first", "second"] {
         merge(&at(base), &at("increment"), &at("merged")).unwrap();
-        assert!(std::fs::read(at("merged")).unwrap() == std::fs::read(at("full")).unwrap(), "{base}");
+        assert!(
+            std::fs::read(at("merged")).unwrap() == std::fs::read(at("full")).unwrap(),
+            "{base}"
+        );
     }
     // A checkpoint may be loaded between two dumps: those after it have another number.
     let last = dump("before loading", 43, &[]);
@@ -248,13 +260,14 @@ fn merging_amid_an_increment_takes_nothing_from_it() {
     embedding.insert(&[0], &[1.0; DIM]).unwrap();
     let condition = [("format", text("table")), ("since", int(number))];
     let mut pages = 0;
-    let dumped = storage.dump(at("increment"), DumpOptions::read(&params(&condition)).unwrap(), |_, _| {
-        if pages == 0 {
-            storage.compact().unwrap();
-        }
-        pages += 1;
-        true
-    });
+    let dumped =
+        storage.dump(at("increment"), DumpOptions::read(&params(&condition)).unwrap(), |_, _| {
+            if pages == 0 {
+                storage.compact().unwrap();
+            }
+            pages += 1;
+            true
+        });
     let dumped = dumped.unwrap();
     assert!(pages > 1, "it is read in parts");
     assert_eq!((dumped.rows, dumped.removed), (KEPT as u64, GONE as u64));

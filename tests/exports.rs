@@ -20,14 +20,18 @@ fn output(command: &mut Command) -> String {
 fn exports_are_the_committed_list() {
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports.txt");
     let symbols = output(Command::new("nm").args(["-D", "--defined-only"]).arg(library()));
-    let mut exported: Vec<&str> = symbols.lines().filter_map(|line| line.split(' ').next_back()).collect();
+    let mut exported: Vec<&str> =
+        symbols.lines().filter_map(|line| line.split(' ').next_back()).collect();
     exported.sort_unstable();
     let exported = exported.join("\n") + "\n";
     if std::env::var_os("DAMO_UPDATE").is_some() {
         std::fs::write(&list, &exported).unwrap();
     }
     let committed = std::fs::read_to_string(&list).unwrap_or_default();
-    assert_eq!(exported, committed, "a changed list is a changed interface: DAMO_UPDATE=1 writes it");
+    assert_eq!(
+        exported, committed,
+        "a changed list is a changed interface: DAMO_UPDATE=1 writes it"
+    );
 }
 
 /// Functions that make descriptors, and those in whose place others are put
@@ -100,7 +104,10 @@ fn nothing_makes_a_descriptor_past_the_functions_that_keep_below_three_free() {
     let imported: Vec<&str> = names.filter_map(|name| name.split('@').next()).collect();
     assert!(imported.contains(&"fdopen"), "the names are not where they were looked for");
     let makers: Vec<&&str> = imported.iter().filter(|name| MAKERS.contains(name)).collect();
-    assert!(makers.is_empty(), "{makers:?}: give them a place in build.rs and src/ffi/descriptors.rs");
+    assert!(
+        makers.is_empty(),
+        "{makers:?}: give them a place in build.rs and src/ffi/descriptors.rs"
+    );
 }
 
 #[test]
@@ -108,5 +115,8 @@ fn nothing_makes_a_descriptor_past_the_functions_that_keep_below_three_free() {
 fn soname_carries_the_abi_version() {
     let dynamic = output(Command::new("readelf").arg("-d").arg(library()));
     let expected = format!("[libdamo.so.{}]", damo::ffi::DAMO_ABI_VERSION);
-    assert!(dynamic.lines().any(|line| line.contains("SONAME") && line.contains(&expected)), "{dynamic}");
+    assert!(
+        dynamic.lines().any(|line| line.contains("SONAME") && line.contains(&expected)),
+        "{dynamic}"
+    );
 }

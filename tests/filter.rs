@@ -91,7 +91,8 @@ fn random_additions_agree_with_a_map() {
                     *map.entry((group, *key)).or_default() += 1;
                 }
                 for (key, admitted) in batch.iter().zip(admitted) {
-                    let is_known = map.get(&(group, *key)).is_some_and(|seen| *seen >= count as u64);
+                    let is_known =
+                        map.get(&(group, *key)).is_some_and(|seen| *seen >= count as u64);
                     assert_eq!(admitted == 1, is_known && *key != skipped);
                 }
                 continue;
@@ -117,7 +118,10 @@ fn random_additions_agree_with_a_map() {
         assert_eq!(one_by_one, expected);
         admitted += expected.iter().filter(|admitted| **admitted == 1).count();
     }
-    assert!((100..1400).contains(&admitted), "{admitted} keys admitted: too few or too many for a test");
+    assert!(
+        (100..1400).contains(&admitted),
+        "{admitted} keys admitted: too few or too many for a test"
+    );
 }
 
 /// Four threads add the same keys at the same time, many of them in the same few blocks: 14 times in all, then once more.
@@ -140,7 +144,11 @@ fn threads_lose_no_addition_and_make_none_up() {
         });
         assert_eq!(check_all(&filter, round, &keys[..10]), [0; 10], "round {round}: too many");
         filter.add_batch(round, &keys, 1).unwrap();
-        assert_eq!(check_all(&filter, round, &keys), vec![1; 300], "round {round}: an addition was lost");
+        assert_eq!(
+            check_all(&filter, round, &keys),
+            vec![1; 300],
+            "round {round}: an addition was lost"
+        );
         if round % 10 == 9 {
             fs::remove_file(&path).unwrap();
             // The next rounds begin with an empty filter, so that keys do not pass for others'.
@@ -179,9 +187,14 @@ fn counts_survive_reopening_and_a_fresh_filter_forgets_them() {
     drop(filter);
     // reload false takes other parameters, and whatever file there is.
     fs::write(&path, "not a filter").unwrap();
-    let filter = Filter::open(&bag(&path, &[("capacity", int(5)), ("reload", Value::Bool(false))])).unwrap();
+    let filter =
+        Filter::open(&bag(&path, &[("capacity", int(5)), ("reload", Value::Bool(false))])).unwrap();
     assert_eq!(check_all(&filter, 1, &keys), vec![0; 1000]);
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "something was left behind");
+    assert_eq!(
+        fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1,
+        "something was left behind"
+    );
 }
 
 #[test]
@@ -193,9 +206,13 @@ fn one_handle_at_a_time_has_a_file() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for other in [&path, &dir.path().join("./seen.filter"), &link] {
         for reload in [true, false] {
-            let list = [("capacity", int(1000)), ("count", int(3)), ("reload", Value::Bool(reload))];
+            let list =
+                [("capacity", int(1000)), ("count", int(3)), ("reload", Value::Bool(reload))];
             let error = failure(Filter::open(&bag(other, &list)), Status::Busy);
-            assert!(error.message().contains("seen.filter") && error.message().contains("in use"), "{error}");
+            assert!(
+                error.message().contains("seen.filter") && error.message().contains("in use"),
+                "{error}"
+            );
         }
     }
     failure(filter.save_copy(&path), Status::Busy);
@@ -219,7 +236,10 @@ fn other_parameters_are_refused_by_name_and_change_nothing() {
     for (list, words) in [
         (vec![("capacity", int(1001)), ("count", int(3))], "capacity 1000, not 1001"),
         (vec![("capacity", int(1000)), ("count", int(4))], "count 3, not 4"),
-        (vec![("capacity", int(1000)), ("count", int(3)), ("fpr", float(0.002))], "fpr 0.001, not 0.002"),
+        (
+            vec![("capacity", int(1000)), ("count", int(3)), ("fpr", float(0.002))],
+            "fpr 0.001, not 0.002",
+        ),
         (vec![], "capacity 1000, not 268435456, count 3, not 15"),
     ] {
         let error = failure(Filter::open(&bag(&path, &list)), Status::InvalidArgument);
@@ -355,7 +375,8 @@ fn copies_hold_what_was_counted_and_bring_it_back() {
     filter.add_batch(2, &keys, 1).unwrap();
     assert_eq!(check_all(&filter, 2, &keys), vec![1; keys.len()]);
     filter.restore_from(&copy).unwrap();
-    let admitted = check_all(&filter, 2, &keys).into_iter().filter(|admitted| *admitted == 1).count();
+    let admitted =
+        check_all(&filter, 2, &keys).into_iter().filter(|admitted| *admitted == 1).count();
     assert!(admitted < 200, "{admitted} keys were not set back");
     filter.add_batch(2, &keys, 1).unwrap();
     assert_eq!(check_all(&filter, 2, &keys), vec![1; keys.len()], "the copy had lost counts");

@@ -185,7 +185,10 @@ fn copies_in_checkpoints_are_compared_when_they_are_loaded_or_verified() {
     assert!(filter.check(0, 7).unwrap(), "a refused checkpoint changes nothing");
     rows.set_filter(None).unwrap();
     let error = failure(storage.load_from_checkpoint(&checkpoint), Status::Corruption);
-    assert!(error.message().contains("0.filter"), "also where no embedding has the filter: {error}");
+    assert!(
+        error.message().contains("0.filter"),
+        "also where no embedding has the filter: {error}"
+    );
     let error = failure(open_storage(&checkpoint).verify(), Status::Corruption);
     assert!(error.message().contains("0.filter"), "{error}");
     flip(&copy, HEADER + 3);

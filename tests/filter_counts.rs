@@ -14,8 +14,11 @@ use rand_chacha::ChaCha8Rng;
 const COUNT: u32 = 7;
 
 fn open(path: &Path) -> Filter {
-    let list =
-        [("path", text(path.to_str().unwrap())), ("capacity", int(2000)), ("count", int(COUNT.into()))];
+    let list = [
+        ("path", text(path.to_str().unwrap())),
+        ("capacity", int(2000)),
+        ("count", int(COUNT.into())),
+    ];
     Filter::open(&params(&list)).unwrap()
 }
 
@@ -28,7 +31,8 @@ fn random_counts_leave_the_file_that_single_additions_leave() {
     let mut random = ChaCha8Rng::seed_from_u64(9);
     for _ in 0..60 {
         let group = random.random_range(0..3);
-        let keys: Vec<i64> = (0..random.random_range(0..50)).map(|_| random.random_range(-40..40)).collect();
+        let keys: Vec<i64> =
+            (0..random.random_range(0..50)).map(|_| random.random_range(-40..40)).collect();
         let nums: Vec<u32> =
             keys.iter().map(|_| [0, 1, 2, 3, 100, u32::MAX][random.random_range(0..6)]).collect();
         first.add_counts(group, &keys, &nums).unwrap();
@@ -48,7 +52,8 @@ fn a_key_is_admitted_once_its_counts_add_up() {
     let filter = open(&scratch.path().join("f"));
     // Twice in one call, over two calls, with a batch and a single addition, and in another group.
     filter.add_counts(0, &[1, 2, 1, 3, 4], &[4, COUNT, 3, 3, COUNT - 1]).unwrap();
-    let admitted = |group| -> Vec<i64> { (0..=6).filter(|key| filter.check(group, *key).unwrap()).collect() };
+    let admitted =
+        |group| -> Vec<i64> { (0..=6).filter(|key| filter.check(group, *key).unwrap()).collect() };
     assert_eq!(admitted(0), [1, 2]);
     filter.add_counts(0, &[3, 4], &[4, 0]).unwrap();
     assert_eq!(admitted(0), [1, 2, 3]);
@@ -65,7 +70,9 @@ fn counts_that_do_not_fit_the_keys_add_nothing() {
     let path = scratch.path().join("f");
     let filter = open(&path);
     filter.add(0, 1, 2).unwrap();
-    for (keys, nums) in [(&[1, 2][..], &[COUNT][..]), (&[1], &[COUNT, COUNT]), (&[], &[1]), (&[1], &[])] {
+    for (keys, nums) in
+        [(&[1, 2][..], &[COUNT][..]), (&[1], &[COUNT, COUNT]), (&[], &[1]), (&[1], &[])]
+    {
         let error = failure(filter.add_counts(0, keys, nums), Status::InvalidArgument);
         assert!(error.message().contains("one a key is needed"), "{error}");
     }

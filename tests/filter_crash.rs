@@ -70,7 +70,8 @@ fn every_addition_that_returned_survives_sigkill() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ack = |line: &str| line.strip_prefix("ack ").and_then(|number| number.parse::<i64>().ok());
+        let ack =
+            |line: &str| line.strip_prefix("ack ").and_then(|number| number.parse::<i64>().ok());
         acknowledged.push(lines.by_ref().find_map(|line| ack(&line.unwrap())).unwrap());
         std::thread::sleep(Duration::from_micros(700 * session as u64));
         child.kill().unwrap();
@@ -89,7 +90,11 @@ fn every_addition_that_returned_survives_sigkill() {
     let filter = open(dir.path());
     for &number in &acknowledged {
         filter.add_batch(1, &batch(number), 1).unwrap();
-        assert_eq!(admitted(&filter, 1, number), BATCH as usize, "batch {number} of group 1 lost a key");
+        assert_eq!(
+            admitted(&filter, 1, number),
+            BATCH as usize,
+            "batch {number} of group 1 lost a key"
+        );
     }
     println!("{SESSIONS} kills, {} batches", acknowledged.len());
     assert!(acknowledged.len() >= 6);

@@ -12,8 +12,11 @@ use damo::params::{Params, Value};
 use damo::storage::{DumpOptions, Storage};
 
 fn filter(path: &Path, reload: bool) -> Result<Filter> {
-    let list =
-        [("path", text(path.to_str().unwrap())), ("capacity", int(100)), ("reload", Value::Bool(reload))];
+    let list = [
+        ("path", text(path.to_str().unwrap())),
+        ("capacity", int(100)),
+        ("reload", Value::Bool(reload)),
+    ];
     Filter::open(&params(&list))
 }
 

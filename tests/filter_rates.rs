@@ -64,8 +64,8 @@ fn false_positives_at_capacity_are_no_more_than_promised() {
         });
         assert_eq!(admitted(&filter, 0, 0, capacity / 2, stride), capacity / 2);
         let asked = if fpr < 1e-4 { 8_000_000 } else { 2_000_000 };
-        let never = (admitted(&filter, 0, capacity, asked, stride) + admitted(&filter, 2, 0, asked, stride))
-            as f64
+        let never = (admitted(&filter, 0, capacity, asked, stride)
+            + admitted(&filter, 2, 0, asked, stride)) as f64
             / (2 * asked) as f64;
         // Few of them, so that they do not take the filter beyond its capacity.
         let few = capacity / 100;
@@ -80,7 +80,10 @@ fn false_positives_at_capacity_are_no_more_than_promised() {
         assert!(never <= fpr, "capacity {capacity}, count {count}, fpr {fpr}: {never}");
         // So few keys have their luck: four standard deviations.
         let most = few as f64 * fpr + 4.0 * (few as f64 * fpr).sqrt() + 1.0;
-        assert!(before as f64 <= most && one_too_little as f64 <= most, "{one_too_little} of {few}");
+        assert!(
+            before as f64 <= most && one_too_little as f64 <= most,
+            "{one_too_little} of {few}"
+        );
     }
 }
 
@@ -115,7 +118,9 @@ fn ten_million_keys_without_a_false_negative() {
             let filter = &filter;
             scope.spawn(move || {
                 for _ in 0..2 {
-                    batches(half * 5_000_000, 5_000_000, 1, |keys| filter.add_batch(3, keys, 1).unwrap());
+                    batches(half * 5_000_000, 5_000_000, 1, |keys| {
+                        filter.add_batch(3, keys, 1).unwrap()
+                    });
                 }
             });
         }
@@ -129,6 +134,8 @@ fn ten_times_the_capacity_of_ids_that_come_once() {
     let (_dir, filter) = filter(200_000, 4, 1e-3);
     batches(0, 2_000_000, 1, |keys| filter.add_batch(0, keys, 1).unwrap());
     let rate = admitted(&filter, 0, 0, 2_000_000, 1) as f64 / 2e6;
-    println!("of 2 M ids that came once, {rate:.1e} pass for having come 4 times, capacity 200 000");
+    println!(
+        "of 2 M ids that came once, {rate:.1e} pass for having come 4 times, capacity 200 000"
+    );
     assert!(rate < 0.2, "{rate}");
 }

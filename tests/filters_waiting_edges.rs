@@ -63,7 +63,8 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
         let scratch = tempfile::tempdir().unwrap();
         let storage = open(&scratch.path().join("second"));
         let own = filter_of(&scratch.path().join("own.filter"), LARGE);
-        let (embedding, staged) = (embed(&storage, 1), scratch.path().join("second/.damo-restoring.new"));
+        let (embedding, staged) =
+            (embed(&storage, 1), scratch.path().join("second/.damo-restoring.new"));
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| storage.load_from_checkpoint(&first).unwrap());
             // The filters that are attached have been looked for by then.
@@ -72,7 +73,11 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
             }
             embedding.set_filter(Some(Arc::clone(&own))).unwrap();
         });
-        assert_eq!((admitted(&own, 1), storage.waiting_filters().unwrap()), (vec![1], 0), "round {round}");
+        assert_eq!(
+            (admitted(&own, 1), storage.waiting_filters().unwrap()),
+            (vec![1], 0),
+            "round {round}"
+        );
     }
 }
 
@@ -84,7 +89,10 @@ fn a_checkpoints_own_copy_is_not_attached() {
     let embedding = embed(&storage, 1);
     let copy = filter(&dir.join("filters/0.filter"));
     let error = failure(embedding.set_filter(Some(copy)), Status::InvalidArgument);
-    assert!(error.message().contains("filters/0.filter") && error.message().contains("elsewhere"), "{error}");
+    assert!(
+        error.message().contains("filters/0.filter") && error.message().contains("elsewhere"),
+        "{error}"
+    );
     assert!(dir.join("filters/0.filter").exists() && embedding.filter().is_none());
     let own = filter(&scratch.path().join("own.filter"));
     embedding.set_filter(Some(Arc::clone(&own))).unwrap();
@@ -144,7 +152,10 @@ fn a_filter_takes_the_counts_of_one_filter_only() {
         }
         let second = embed(&storage, 2);
         let error = failure(second.set_filter(Some(Arc::clone(&shared))), Status::InvalidArgument);
-        assert!(error.message().contains("group 2") && error.message().contains("shared.filter"), "{error}");
+        assert!(
+            error.message().contains("group 2") && error.message().contains("shared.filter"),
+            "{error}"
+        );
         assert_eq!((admitted(&shared, 1), admitted(&shared, 2)), (vec![1], vec![]));
     }
     // One that serves another group already would lose what it has counted.

@@ -12,7 +12,14 @@ use damo::storage::Storage;
 
 fn try_group(storage: &Storage, group: u32, name: Option<&str>, dim: usize) -> Result<Embedding> {
     let options = name.map_or_else(Params::new, |name| params(&[("name", text(name))]));
-    Embedding::new(storage.clone(), optimizer("sgd", &[]), initializer("zeros", &[]), dim, group, &options)
+    Embedding::new(
+        storage.clone(),
+        optimizer("sgd", &[]),
+        initializer("zeros", &[]),
+        dim,
+        group,
+        &options,
+    )
 }
 
 fn group(storage: &Storage, group: u32, name: Option<&str>) -> Embedding {
@@ -56,7 +63,10 @@ fn a_name_gets_the_lowest_free_group_and_keeps_it() {
     assert_eq!(group(&storage, GROUP_BY_NAME, Some("ad")).group().id(), 9);
     assert_eq!(storage.group_named("user").unwrap().id(), 2);
     let error = failure(storage.group_named("users"), Status::NotFound);
-    assert!(error.message().contains("'users'") && error.message().contains("'query', 'user'"), "{error}");
+    assert!(
+        error.message().contains("'users'") && error.message().contains("'query', 'user'"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -67,7 +77,12 @@ fn names_that_cannot_be_are_refused_and_nothing_is_registered() {
     group(&storage, 1, None);
     let long = "x".repeat(256);
     for (number, name, status, words) in [
-        (0, Some("item"), Status::AlreadyExists, "group 0 is called 'user' and was asked for as 'item'"),
+        (
+            0,
+            Some("item"),
+            Status::AlreadyExists,
+            "group 0 is called 'user' and was asked for as 'item'",
+        ),
         (1, Some("user"), Status::AlreadyExists, "'user' is group 0 and was asked for as group 1"),
         (7, Some("user"), Status::AlreadyExists, "'user' is group 0"),
         (GROUP_BY_NAME, None, Status::InvalidArgument, "the option name"),
@@ -106,7 +121,9 @@ fn threads_that_ask_for_one_new_name_get_one_group() {
     let numbers: Vec<u16> = std::thread::scope(|scope| {
         let ask = |index: usize| {
             let storage = &storage;
-            scope.spawn(move || group(storage, GROUP_BY_NAME, Some(["user", "item"][index % 2])).group().id())
+            scope.spawn(move || {
+                group(storage, GROUP_BY_NAME, Some(["user", "item"][index % 2])).group().id()
+            })
         };
         let threads: Vec<_> = (0..8).map(ask).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -121,12 +138,15 @@ fn threads_that_ask_for_one_new_name_get_one_group() {
 #[test]
 fn all_groups_taken_is_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = Storage::open(dir.path(), 0, &params(&[("durability", text("checkpoint"))])).unwrap();
+    let storage =
+        Storage::open(dir.path(), 0, &params(&[("durability", text("checkpoint"))])).unwrap();
     let (sgd, zeros) = (optimizer("sgd", &[]), initializer("zeros", &[]));
     for number in 0..=65535 {
-        Embedding::new(storage.clone(), sgd.clone(), zeros.clone(), 1, number, &Params::new()).unwrap();
+        Embedding::new(storage.clone(), sgd.clone(), zeros.clone(), 1, number, &Params::new())
+            .unwrap();
     }
-    let error = failure(try_group(&storage, GROUP_BY_NAME, Some("one more"), 1), Status::AlreadyExists);
+    let error =
+        failure(try_group(&storage, GROUP_BY_NAME, Some("one more"), 1), Status::AlreadyExists);
     assert!(error.message().contains("all 65536 groups are taken"), "{error}");
     assert_eq!(try_group(&storage, 500, Some("one more"), 1).unwrap().group().id(), 500);
 }
@@ -205,7 +225,10 @@ fn an_open_group_never_goes_on_with_another_ones_rows() {
         checkpoint_of(scratch.path(), &checkpoint, groups);
         let error = failure(storage.load_from_checkpoint(&checkpoint), Status::AlreadyExists);
         assert!(error.message().contains(words), "{error}");
-        assert_eq!((lookup(&users, &[1]), names(&storage)), (vec![5.0; 2], named(&[(0, "user"), (1, "")])));
+        assert_eq!(
+            (lookup(&users, &[1]), names(&storage)),
+            (vec![5.0; 2], named(&[(0, "user"), (1, "")]))
+        );
     }
     // Without a name on one side it is the number that counts, and the name stays.
     checkpoint_of(scratch.path(), &path("good"), &[(0, None), (1, Some("query"))]);
@@ -222,7 +245,8 @@ fn a_description_has_what_groups_were_opened_with() {
     let storage = open(dir.path());
     let adam = optimizer("adam", &[("gamma", Value::Float(0.5))]);
     let options = params(&[("name", text("user"))]);
-    let users = Embedding::new(storage.clone(), adam, initializer("ones", &[]), 3, 7, &options).unwrap();
+    let users =
+        Embedding::new(storage.clone(), adam, initializer("ones", &[]), 3, 7, &options).unwrap();
     users.apply_gradients(&[1], &[1.0; 3]).unwrap();
     let description = describe(&storage);
     assert_eq!(description["dir"], storage.dir().to_str().unwrap());

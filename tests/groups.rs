@@ -24,7 +24,10 @@ fn another_dim_or_optimizer_is_refused_now_and_after_reopening() {
         let before = embedding.record(1).unwrap();
 
         let error = failure(group(&storage, "adam", 16, 7), Status::AlreadyExists);
-        assert!(error.message().contains("group 7 has dim 8 and was asked for with dim 16"), "{error}");
+        assert!(
+            error.message().contains("group 7 has dim 8 and was asked for with dim 16"),
+            "{error}"
+        );
         let error = failure(group(&storage, "amsgrad", 8, 7), Status::AlreadyExists);
         assert!(error.message().contains("group 7 has optimizer adam"), "{error}");
         assert!(error.message().contains("asked for with optimizer amsgrad"), "{error}");

@@ -43,7 +43,13 @@ fn generate() -> String {
             "ffi/sum_gradients.rs",
             "ffi/iterator.rs",
         ])
-        .chain(&["ffi/checkpoint.rs", "ffi/dump.rs", "ffi/import.rs", "ffi/table.rs", "ffi/key_hash.rs"])
+        .chain(&[
+            "ffi/checkpoint.rs",
+            "ffi/dump.rs",
+            "ffi/import.rs",
+            "ffi/table.rs",
+            "ffi/key_hash.rs",
+        ])
         .chain(&["ffi/test_panic.rs", "ffi/test_clock.rs"])
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
             builder.with_src(root.join("src").join(file))

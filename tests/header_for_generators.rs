@@ -51,8 +51,11 @@ fn every_macro_is_a_decimal_literal() {
 fn no_two_names_differ_in_case_only() {
     let mut seen = BTreeMap::new();
     let without = header().replace("#define DAMO_ABI_VERSION", "#define");
-    let text: String =
-        without.lines().filter(|line| !line.trim_start().starts_with('*')).collect::<Vec<_>>().join("\n");
+    let text: String = without
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('*'))
+        .collect::<Vec<_>>()
+        .join("\n");
     for name in names(&text) {
         // A struct and its typedef are the same name on purpose.
         let other = seen.entry(name.to_ascii_lowercase()).or_insert_with(|| name.clone());
@@ -90,8 +93,10 @@ fn every_type_has_one_size_everywhere() {
     let declared = code.split([';', '{', '}', ',', '(', ')']).map(str::trim);
     for piece in declared.clone() {
         for word in piece.split_whitespace() {
-            let sized =
-                !matches!(word, "long" | "short" | "int" | "unsigned" | "signed" | "double*" | "union");
+            let sized = !matches!(
+                word,
+                "long" | "short" | "int" | "unsigned" | "signed" | "double*" | "union"
+            );
             assert!(sized, "'{piece}' has {word}");
         }
         assert!(!piece.contains("...") && !piece.contains('['), "'{piece}'");

@@ -39,7 +39,16 @@ struct Old {
 }
 
 fn old(group: i32, key: i64, time: i64, num: i64, data: &[f32]) -> Old {
-    Old { key_group: group, key, group, value_key: key, time, num, dim: DIM as i32, data: data.to_vec() }
+    Old {
+        key_group: group,
+        key,
+        group,
+        value_key: key,
+        time,
+        num,
+        dim: DIM as i32,
+        data: data.to_vec(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -144,7 +153,8 @@ fn rows_of_every_optimizer_come_in_as_they_were_in_both_orders() {
         let report = import(&storage, &scratch.file(&file, release));
         assert_eq!((report.records, report.imported, report.refused_records()), (40, 40, 0));
         assert_eq!(report.without_state, 7, "every optimizer but sgd has state");
-        let order = if release == Release::Older { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
+        let order =
+            if release == Release::Older { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
         assert_eq!(report.order, order);
         assert_eq!(records(&storage), expected);
         assert_eq!(storage.record(3, 7).unwrap(), expected[18]);
@@ -271,7 +281,8 @@ fn a_file_that_is_not_whole_changes_nothing() {
     }
     refuse(b"damotabl, which is something else than numbers that add up", "begins with a count of");
     let mixed =
-        [bytes(&file[..1], Release::Older), bytes(&file[1..2], Release::Later)[8..].to_vec()].concat();
+        [bytes(&file[..1], Release::Older), bytes(&file[1..2], Release::Later)[8..].to_vec()]
+            .concat();
     let mut mixed = mixed;
     mixed[0] = 2;
     fs::write(&path, mixed).unwrap();
@@ -297,7 +308,8 @@ fn files_without_records_and_without_times_are_accepted() {
     embedding(&storage, "sgd", 0);
     let report = import(&storage, &scratch.file(&[], Release::Older));
     assert_eq!((report.records, report.imported, report.order), (0, 0, FieldOrder::Assumed));
-    let report = import(&storage, &scratch.file(&[old(0, 1, 0, 6, &[1.0, 2.0, 3.0])], Release::Older));
+    let report =
+        import(&storage, &scratch.file(&[old(0, 1, 0, 6, &[1.0, 2.0, 3.0])], Release::Older));
     assert_eq!((report.imported, report.order), (1, FieldOrder::Assumed));
     assert_eq!(records(&storage)[0].update_num, 6);
 }
@@ -310,7 +322,8 @@ fn trained(dir: &Path, name: &str) -> Vec<Old> {
         train(&embedding, step);
     }
     let as_old = |record: Record| {
-        let mut old = old(1, record.key, record.update_time as i64, record.update_num as i64, &record.data);
+        let mut old =
+            old(1, record.key, record.update_time as i64, record.update_num as i64, &record.data);
         old.dim = record.dim as i32;
         old
     };
@@ -346,7 +359,9 @@ fn training_goes_on_as_if_the_rows_had_always_been_here() {
             }
             let content = |storage: &Storage| -> Vec<(i64, u64, Vec<f32>)> {
                 let all = records(storage).into_iter();
-                all.filter(|row| row.key < 1000).map(|row| (row.key, row.update_num, row.data)).collect()
+                all.filter(|row| row.key < 1000)
+                    .map(|row| (row.key, row.update_num, row.data))
+                    .collect()
             };
             assert_eq!(content(&storage), content(&original), "{name} {durability}");
             assert_eq!(peek(&ours, &[1000]).0, [4.0, 5.0, 6.0]);
@@ -411,7 +426,8 @@ fn an_increment_has_what_was_imported() {
     let base = storage.dump(scratch.path("base"), options(None), |_, _| true).unwrap();
     // Older than the dump, and still news to it.
     import(&storage, &scratch.file(&[old(1, 2, TIME, 4, &[7.0, 8.0, 9.0])], Release::Older));
-    let increment = storage.dump(scratch.path("more"), options(Some(base.number)), |_, _| true).unwrap();
+    let increment =
+        storage.dump(scratch.path("more"), options(Some(base.number)), |_, _| true).unwrap();
     assert_eq!((increment.rows, increment.removed), (1, 0));
 }
 

@@ -19,7 +19,9 @@ fn file(folder: &Path, rows: &[(i32, i64)]) -> PathBuf {
     let mut bytes = (rows.len() as i64).to_le_bytes().to_vec();
     for (group, key) in rows {
         let packed = [group.to_le_bytes().as_slice(), &key.to_le_bytes()].concat();
-        bytes.extend([12_u64.to_le_bytes().as_slice(), &packed, &40_u64.to_le_bytes(), &packed].concat());
+        bytes.extend(
+            [12_u64.to_le_bytes().as_slice(), &packed, &40_u64.to_le_bytes(), &packed].concat(),
+        );
         bytes.extend([1_720_000_000_000_i64, 3].map(i64::to_le_bytes).concat());
         bytes.extend((DIM as i32).to_le_bytes());
         bytes.extend([1.0_f32, 2.0].map(f32::to_le_bytes).concat());
@@ -74,7 +76,8 @@ fn an_import_that_was_cancelled_says_what_came_in() {
     let len = std::fs::metadata(&path).unwrap().len();
     for part in [0, 1, 3, 9, 10] {
         let dir = scratch.path().join(format!("t{part}"));
-        let storage = Storage::open(&dir, 0, &params(&[("cache_bytes", common::int(8 << 20))])).unwrap();
+        let storage =
+            Storage::open(&dir, 0, &params(&[("cache_bytes", common::int(8 << 20))])).unwrap();
         let embedding = sgd(&storage, DIM, 1.0, &[]);
         // Up to a part of the second reading.
         let error = failure(
@@ -82,7 +85,10 @@ fn an_import_that_was_cancelled_says_what_came_in() {
             Status::Cancelled,
         );
         let report = storage.last_import().unwrap();
-        assert!(error.message().contains(&format!("; {} records were imported", report.imported)), "{error}");
+        assert!(
+            error.message().contains(&format!("; {} records were imported", report.imported)),
+            "{error}"
+        );
         let keys: Vec<i64> = (0..60_000).collect();
         let came: u64 = peek(&embedding, &keys).1.into_iter().map(u64::from).sum();
         assert_eq!(report.imported, came, "{part}");

@@ -116,9 +116,15 @@ fn a_counted_header_may_have_groups_without_rows() {
     let report = scratch.storage.import(scratch.write(&bytes), |_, _| true).unwrap();
     assert_eq!((report.imported, report.refused_records()), (1, 1));
     let none = counted(&[(9, 4, 1)], &[(9, 3, vec![0.0; 4])]);
-    assert!(scratch.refused(&none, &[], Status::InvalidArgument).contains("group 9 is not registered"));
+    assert!(
+        scratch.refused(&none, &[], Status::InvalidArgument).contains("group 9 is not registered")
+    );
     let other = counted(&[(5, 3, 1)], &[(5, 3, vec![0.0; 3])]);
-    assert!(scratch.refused(&other, &[], Status::InvalidArgument).contains("its dim is 3; the group has 2"));
+    assert!(
+        scratch
+            .refused(&other, &[], Status::InvalidArgument)
+            .contains("its dim is 3; the group has 2")
+    );
 }
 
 #[test]
@@ -134,7 +140,12 @@ fn dumps_without_rows() {
     ];
     for (bytes, format) in empty {
         let report = scratch.storage.import(scratch.write(&bytes), |_, _| true).unwrap();
-        assert_eq!((report.records, report.imported, report.format), (0, 0, format), "{} bytes", bytes.len());
+        assert_eq!(
+            (report.records, report.imported, report.format),
+            (0, 0, format),
+            "{} bytes",
+            bytes.len()
+        );
     }
     // A file without a byte is none of them.
     for format in ["auto", "checkpoint", "classic", "counted"] {

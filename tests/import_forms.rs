@@ -53,8 +53,11 @@ impl Row {
     fn bytes(&self) -> Vec<u8> {
         let packed = [self.group.to_le_bytes().as_slice(), &self.key.to_le_bytes()].concat();
         let mut value = packed.clone();
-        let pair =
-            if self.form == Form::TimeFirst { [self.time, self.count] } else { [self.count, self.time] };
+        let pair = if self.form == Form::TimeFirst {
+            [self.time, self.count]
+        } else {
+            [self.count, self.time]
+        };
         value.extend(pair.map(i64::to_le_bytes).concat());
         if let Form::Long(filling) = self.form {
             value.extend(filling.to_le_bytes());
@@ -110,7 +113,8 @@ fn layout(form: Form) -> Layout {
 fn lengths_that_two_forms_share() {
     // 32 + 4 x 3 = 40 + 4 x 1, and so on: weights alone, with state, and in several groups.
     for form in FORMS {
-        for (name, dims, states) in [("sgd", [1, 3, 5], 0), ("adagrad", [1, 2, 3], 1), ("adam", [1, 2, 4], 2)]
+        for (name, dims, states) in
+            [("sgd", [1, 3, 5], 0), ("adagrad", [1, 2, 3], 1), ("adam", [1, 2, 4], 2)]
         {
             let scratch = Scratch::new(&dims.map(|dim| (name, dim)));
             let row = |group: usize, key: i64| {
@@ -119,12 +123,19 @@ fn lengths_that_two_forms_share() {
             };
             let rows: Vec<Row> = (0..9).map(|place| row(place % 3, 1 + place as i64)).collect();
             let report = scratch.import(&scratch.file(&rows));
-            assert_eq!((report.imported, report.refused_records()), (9, 0), "{form:?} {name}: {report:?}");
+            assert_eq!(
+                (report.imported, report.refused_records()),
+                (9, 0),
+                "{form:?} {name}: {report:?}"
+            );
             assert_eq!(report.format, Format::Checkpoint(layout(form)), "{form:?} {name}");
             for (place, key) in (0..9).zip(1..) {
                 let record = scratch.groups[place % 3].record(key).unwrap();
                 assert_eq!(record.data, rows[place].floats, "{form:?} {name}");
-                assert_eq!((record.update_num, record.update_time), (key as u64, (TIME + key) as u64));
+                assert_eq!(
+                    (record.update_num, record.update_time),
+                    (key as u64, (TIME + key) as u64)
+                );
             }
         }
     }
@@ -151,12 +162,16 @@ fn files_of_one_record() {
 fn records_without_updates_or_times_do_not_decide() {
     for form in FORMS {
         let scratch = Scratch::new(&[("sgd", 2)]);
-        let row =
-            |key: i64, count: i64, time: i64| Row { count, time, ..Row::new(form, 0, key, &[1.0, 2.0]) };
+        let row = |key: i64, count: i64, time: i64| Row {
+            count,
+            time,
+            ..Row::new(form, 0, key, &[1.0, 2.0])
+        };
         // The first ones show nothing of where the time is.
         let rows = [row(1, 0, 0), row(2, 5, 7), row(3, 0, TIME), row(4, 1 << 33, TIME + 1)];
         let report = scratch.import(&scratch.file(&rows));
-        let order = if form == Form::TimeFirst { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
+        let order =
+            if form == Form::TimeFirst { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
         assert_eq!((report.order, report.imported), (order, 4), "{form:?} {report:?}");
         let found = [2, 4].map(|key| {
             let record = scratch.groups[0].record(key).unwrap();
@@ -178,7 +193,10 @@ fn records_of_two_forms_in_one_file() {
             let scratch = Scratch::new(&[("sgd", dim)]);
             let row = |form, key| Row::new(form, 0, key, &vec![1.0; dim]);
             let rows = [row(one, 1), row(other, 2), row(other, 3), row(one, 4)];
-            let error = failure(scratch.storage.import(scratch.file(&rows), |_, _| true), Status::Corruption);
+            let error = failure(
+                scratch.storage.import(scratch.file(&rows), |_, _| true),
+                Status::Corruption,
+            );
             assert!(error.message().contains("which is right cannot be told"), "{error}");
             assert_eq!(scratch.storage.row_count(None).unwrap(), 0);
         }
@@ -189,7 +207,8 @@ fn records_of_two_forms_in_one_file() {
     let error = failure(scratch.storage.import(&path, |_, _| true), Status::Corruption);
     assert!(error.message().contains("1 of its records have a dim after 28 bytes"), "{error}");
     let others = [1, 2].map(|key| Row::new(Form::Long(0), 0, key, &[1.0]));
-    let more: Vec<Row> = [Row::new(Form::Long(3), 0, 3, &[1.0])].into_iter().chain(others).collect();
+    let more: Vec<Row> =
+        [Row::new(Form::Long(3), 0, 3, &[1.0])].into_iter().chain(others).collect();
     assert_eq!(scratch.import(&scratch.file(&more)).imported, 3, "the others decide");
     // The majority is right, and the others are left out and counted.
     for (one, other) in [(Form::CountFirst, Form::Long(0)), (Form::Long(0), Form::CountFirst)] {
@@ -214,11 +233,16 @@ fn files_that_are_cut_or_longer_change_nothing() {
         let whole = std::fs::read(scratch.file(&rows)).unwrap();
         let refused = |bytes: &[u8]| {
             let path = scratch.write(bytes);
-            failure(scratch.storage.import(&path, |_, _| true), Status::Corruption).message().to_owned()
+            failure(scratch.storage.import(&path, |_, _| true), Status::Corruption)
+                .message()
+                .to_owned()
         };
         for len in 0..whole.len() {
             let said = refused(&whole[..len]);
-            assert!(said.contains("old'") && said.contains("not a whole checkpoint file"), "{len}: {said}");
+            assert!(
+                said.contains("old'") && said.contains("not a whole checkpoint file"),
+                "{len}: {said}"
+            );
         }
         for more in [1, 3, 4, 8, 40] {
             refused(&[whole.as_slice(), &vec![0; more]].concat());
@@ -247,7 +271,8 @@ fn groups_and_dims_that_are_not_there() {
         ];
         for (rows, words) in nothing {
             let path = scratch.file(rows);
-            let error = failure(scratch.storage.import(&path, |_, _| true), Status::InvalidArgument);
+            let error =
+                failure(scratch.storage.import(&path, |_, _| true), Status::InvalidArgument);
             for word in [words, &format!("none of its {} records", rows.len()), "old'"] {
                 assert!(error.message().contains(word), "{form:?}: {error}");
             }

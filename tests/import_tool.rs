@@ -70,7 +70,11 @@ fn files_of_every_release() {
         {
             let path = fixture(release, &format!("sgd3.{kind}"));
             let (code, said) = scratch.run(&["t", path.to_str().unwrap()]);
-            assert_eq!((code, &said["records"], &said["imported"]), (0, &json!(5), &json!(5)), "{release}");
+            assert_eq!(
+                (code, &said["records"], &said["imported"]),
+                (0, &json!(5), &json!(5)),
+                "{release}"
+            );
             assert_eq!(
                 (&said["format"], &said["order"]),
                 (&json!(format), &json!(order)),
@@ -102,10 +106,18 @@ fn files_of_which_nothing_fits() {
         );
         // Of the twelve groups of "all", group 0 is adam's with the dim 1.
         let path = fixture(release, "all.checkpoint");
-        other.fails(2, &["none of its 60 records", "1 is not registered"], &["t", path.to_str().unwrap()]);
+        other.fails(
+            2,
+            &["none of its 60 records", "1 is not registered"],
+            &["t", path.to_str().unwrap()],
+        );
         // Another optimizer's state is not this one's: of adam's rows, none is of sgd.
         let sgd = Scratch::new(1);
-        sgd.fails(2, &["none of its 60 records", "it has 3 floats"], &["t", path.to_str().unwrap()]);
+        sgd.fails(
+            2,
+            &["none of its 60 records", "it has 3 floats"],
+            &["t", path.to_str().unwrap()],
+        );
         // Its dump has weights for it.
         let path = fixture(release, "all.dump");
         let (code, said) = sgd.run(&["t", path.to_str().unwrap()]);
@@ -121,7 +133,9 @@ fn files_without_the_group_that_was_asked_for() {
             // Group 0 is there, and so is another one.
             let scratch = Scratch::new(3);
             let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
-            drop(Embedding::new(open(&scratch.path("t")), sgd, ones, 3, 7, &Params::new()).unwrap());
+            drop(
+                Embedding::new(open(&scratch.path("t")), sgd, ones, 3, 7, &Params::new()).unwrap(),
+            );
             let path = fixture(release, &format!("sgd3.{kind}"));
             let path = path.to_str().unwrap();
             let words = ["none of its 5 records is of group 7", "they are of group 0"];
@@ -157,7 +171,11 @@ fn every_other_end() {
     scratch.fails(2, &["<PATH>"], &["t"]);
     scratch.fails(2, &["\"csv\"", "'counted'"], &["t", "good", "--format", "csv"]);
     scratch.fails(2, &["header_groups"], &["t", "good", "--header-groups", "-1"]);
-    scratch.fails(2, &["header_groups"], &["t", "good", "--format", "counted", "--header-groups", "8"]);
+    scratch.fails(
+        2,
+        &["header_groups"],
+        &["t", "good", "--format", "counted", "--header-groups", "8"],
+    );
     scratch.fails(2, &["is a directory"], &["t", "folder"]);
     scratch.fails(2, &["rows of damo-embedding", "docs/migrating.md"], &["t", "theirs"]);
     scratch.fails(2, &["rows of damo-embedding", "docs/migrating.md"], &["theirs", "good"]);

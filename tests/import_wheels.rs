@@ -32,7 +32,12 @@ fn number(value: &Value) -> i64 {
 }
 
 fn weights(row: &Value) -> Vec<f32> {
-    row["weights"].as_array().unwrap().iter().map(|weight| weight.as_f64().unwrap() as f32).collect()
+    row["weights"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|weight| weight.as_f64().unwrap() as f32)
+        .collect()
 }
 
 /// The groups of a set, opened in a storage.
@@ -42,12 +47,20 @@ fn open_groups(storage: &Storage, values: &Value) -> BTreeMap<i64, Embedding> {
             .as_object()
             .unwrap()
             .iter()
-            .fold(Params::new(), |bag, (name, value)| bag.with(name, value.as_f64().unwrap()).unwrap());
+            .fold(Params::new(), |bag, (name, value)| {
+                bag.with(name, value.as_f64().unwrap()).unwrap()
+            });
         let optimizer = Optimizer::new(group["optimizer"].as_str().unwrap(), &bag, None).unwrap();
         let (number, dim) = (number(&group["group"]), number(&group["dim"]) as usize);
         let zeros = initializer("zeros", &[]);
-        let opened =
-            Embedding::new(storage.clone(), Arc::new(optimizer), zeros, dim, number as u32, &params(&[]));
+        let opened = Embedding::new(
+            storage.clone(),
+            Arc::new(optimizer),
+            zeros,
+            dim,
+            number as u32,
+            &params(&[]),
+        );
         (number, opened.unwrap())
     };
     values["groups"].as_array().unwrap().iter().map(open).collect()
@@ -60,7 +73,8 @@ fn import(storage: &Storage, path: &Path) -> Imported {
 /// As train_wheel.py trains.
 fn train(embeddings: &BTreeMap<i64, Embedding>, keys: &[i64], steps: std::ops::Range<i64>) {
     for step in steps {
-        let indexes: Vec<i64> = (0..keys.len() as i64).filter(|index| step % (index + 1) == 0).collect();
+        let indexes: Vec<i64> =
+            (0..keys.len() as i64).filter(|index| step % (index + 1) == 0).collect();
         for (group, embedding) in embeddings {
             let gradient = |index: i64, column: i64| {
                 ((7 * index + 13 * step + 3 * group + 5 * column) % 17 - 8) as f32 / 16.0
@@ -68,7 +82,9 @@ fn train(embeddings: &BTreeMap<i64, Embedding>, keys: &[i64], steps: std::ops::R
             let dim = embedding.dim() as i64;
             let gradients: Vec<f32> = indexes
                 .iter()
-                .flat_map(|index| (0..dim).map(|column| gradient(*index, column)).collect::<Vec<_>>())
+                .flat_map(|index| {
+                    (0..dim).map(|column| gradient(*index, column)).collect::<Vec<_>>()
+                })
                 .collect();
             let trained: Vec<i64> = indexes.iter().map(|index| keys[*index as usize]).collect();
             embedding.apply_gradients(&trained, &gradients).unwrap();
@@ -77,7 +93,11 @@ fn train(embeddings: &BTreeMap<i64, Embedding>, keys: &[i64], steps: std::ops::R
 }
 
 /// The largest difference of weights, by optimizer.
-fn differences(embeddings: &BTreeMap<i64, Embedding>, values: &Value, part: &str) -> BTreeMap<String, f32> {
+fn differences(
+    embeddings: &BTreeMap<i64, Embedding>,
+    values: &Value,
+    part: &str,
+) -> BTreeMap<String, f32> {
     let mut largest: BTreeMap<String, f32> = BTreeMap::new();
     for row in values[part].as_array().unwrap() {
         let group = number(&row["group"]);
@@ -103,19 +123,36 @@ fn checkpoints_of_every_release_come_in_and_train_on() {
             let rows = values["rows"].as_array().unwrap();
             let report = import(&storage, &fixture(release, set, "checkpoint"));
             let count = rows.len() as u64;
-            assert_eq!((report.records, report.imported), (count, count), "{release} {set}: {report:?}");
+            assert_eq!(
+                (report.records, report.imported),
+                (count, count),
+                "{release} {set}: {report:?}"
+            );
             let layout = if release == "1.1.12" { Layout::Long } else { Layout::Short };
             assert_eq!(report.format, Format::Checkpoint(layout), "{release} {set}");
-            let order = if release == "1.0.5" { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
+            let order =
+                if release == "1.0.5" { FieldOrder::TimeFirst } else { FieldOrder::NumFirst };
             assert_eq!(report.order, order, "{release} {set}");
             for row in rows {
-                let record = embeddings[&number(&row["group"])].record(number(&row["key"])).unwrap();
+                let record =
+                    embeddings[&number(&row["group"])].record(number(&row["key"])).unwrap();
                 assert_eq!(record.data[..record.dim], weights(row), "{release} {set} {row}");
-                assert_eq!(record.update_num as i64, number(&row["updates"]), "{release} {set} {row}");
-                assert_eq!(record.update_time as i64, number(&row["time"]), "{release} {set} {row}");
+                assert_eq!(
+                    record.update_num as i64,
+                    number(&row["updates"]),
+                    "{release} {set} {row}"
+                );
+                assert_eq!(
+                    record.update_time as i64,
+                    number(&row["time"]),
+                    "{release} {set} {row}"
+                );
             }
-            let keys: Vec<i64> =
-                rows.iter().filter(|row| row["group"] == 0).map(|row| number(&row["key"])).collect();
+            let keys: Vec<i64> = rows
+                .iter()
+                .filter(|row| row["group"] == 0)
+                .map(|row| number(&row["key"]))
+                .collect();
             train(&embeddings, &keys, 50..100);
             for (optimizer, difference) in differences(&embeddings, &values, "later") {
                 // amsgrad's formula is another one, see docs/migrating.md.
@@ -137,9 +174,17 @@ fn dumps_of_every_release_come_in_as_weights() {
             let embeddings = open_groups(&storage, &values);
             let report = import(&storage, &fixture(release, set, "dump"));
             let rows = values["rows"].as_array().unwrap();
-            assert_eq!((report.imported, report.refused_records()), (rows.len() as u64, 0), "{report:?}");
+            assert_eq!(
+                (report.imported, report.refused_records()),
+                (rows.len() as u64, 0),
+                "{report:?}"
+            );
             let format = if release == "1.0.5" { Format::Classic } else { Format::Counted };
-            assert_eq!((report.format, report.order), (format, FieldOrder::Absent), "{release} {set}");
+            assert_eq!(
+                (report.format, report.order),
+                (format, FieldOrder::Absent),
+                "{release} {set}"
+            );
             for row in rows {
                 let (embedding, key) = (&embeddings[&number(&row["group"])], number(&row["key"]));
                 let record = embedding.record(key).unwrap();
@@ -156,8 +201,10 @@ fn dumps_of_every_release_come_in_as_weights() {
 fn weights_of_a_dump_begin_with_the_optimizers_own_state() {
     let folder = tempfile::tempdir().unwrap();
     let values = values("1.0.6", "sgd3");
-    let (half, lambda1) =
-        ([("initial_accumulator_value", Parameter::Float(0.5))], [("lambda1", Parameter::Float(0.25))]);
+    let (half, lambda1) = (
+        [("initial_accumulator_value", Parameter::Float(0.5))],
+        [("lambda1", Parameter::Float(0.25))],
+    );
     let kinds: [(&str, &[(&str, Parameter)]); 4] =
         [("adagrad", &half), ("rowwise_adagrad", &half), ("ftrl", &half), ("ftrl", &lambda1)];
     for (place, (name, list)) in kinds.into_iter().enumerate() {
@@ -202,7 +249,9 @@ fn a_group_by_itself_comes_in() {
         let options = ImportOptions { group: Some(99), ..ImportOptions::default() };
         let imported = storage.import_with(fixture("1.1.12", "all", kind), &options, |_, _| true);
         let error = failure(imported, Status::InvalidArgument);
-        for words in ["none of its 60 records is of group 99", "they are of groups 0, 1, 2", " and others"] {
+        for words in
+            ["none of its 60 records is of group 99", "they are of groups 0, 1, 2", " and others"]
+        {
             assert!(error.message().contains(words), "{error}");
         }
         let report = storage.last_import().unwrap();
@@ -218,7 +267,9 @@ fn a_file_of_which_nothing_fits_is_an_error_that_names_both_sides() {
     let storage = open(folder.path());
     let path = fixture("1.1.12", "sgd3", "checkpoint");
     let error = failure(storage.import(&path, |_, _| true), Status::InvalidArgument);
-    for words in ["sgd3.checkpoint", "value headers of 40 bytes", "none of its 5 records", "group 0 is not"] {
+    for words in
+        ["sgd3.checkpoint", "value headers of 40 bytes", "none of its 5 records", "group 0 is not"]
+    {
         assert!(error.message().contains(words), "{error}");
     }
     // The group is there now, with another dim.
@@ -227,8 +278,10 @@ fn a_file_of_which_nothing_fits_is_an_error_that_names_both_sides() {
     assert!(error.message().contains("its dim is 3; the group has 1"), "{error}");
     assert_eq!(storage.row_count(None).unwrap(), 0);
     assert_eq!(storage.last_import().unwrap().refused[0].reason, Refusal::WrongDim);
-    let error =
-        failure(storage.import(fixture("1.0.6", "sgd3", "dump"), |_, _| true), Status::InvalidArgument);
+    let error = failure(
+        storage.import(fixture("1.0.6", "sgd3", "dump"), |_, _| true),
+        Status::InvalidArgument,
+    );
     assert!(error.message().contains("it is a counted dump, and none of its 5 records"), "{error}");
 }
 

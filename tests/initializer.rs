@@ -37,8 +37,15 @@ fn bits(weights: &[f32]) -> Vec<u32> {
 
 #[test]
 fn there_are_seven_with_four_aliases() {
-    let names =
-        ["zeros", "ones", "constant", "random_uniform", "random_normal", "truncate_normal", "xavier_uniform"];
+    let names = [
+        "zeros",
+        "ones",
+        "constant",
+        "random_uniform",
+        "random_normal",
+        "truncate_normal",
+        "xavier_uniform",
+    ];
     assert_eq!(Initializer::names(), names);
     for (alias, name) in [
         ("uniform", RANDOM[0]),
@@ -86,7 +93,11 @@ fn parameters_are_checked() {
             r#"{"value": 1e39}"#,
             "'value' is 1e39 (float); a number that float32 can hold is needed",
         ),
-        ("uniform", r#"{"min": 0.5, "max": 0.25}"#, "'min' is 0.5 and 'max' is 0.25; min <= max is needed"),
+        (
+            "uniform",
+            r#"{"min": 0.5, "max": 0.25}"#,
+            "'min' is 0.5 and 'max' is 0.25; min <= max is needed",
+        ),
         ("uniform", r#"{"min": 2}"#, "'min' is 2 and 'max' is 1; min <= max is needed"),
         ("uniform", r#"{"stddev": 2}"#, "valid names are 'min', 'max', 'seed'"),
         (
@@ -94,7 +105,11 @@ fn parameters_are_checked() {
             r#"{"stddev": -1}"#,
             "'stddev' is -1 (int); a number >= 0 that float32 can hold is needed",
         ),
-        ("truncate_normal", r#"{"mean": -1e39}"#, "'mean' is -1e39 (float); a number that float32 can hold"),
+        (
+            "truncate_normal",
+            r#"{"mean": -1e39}"#,
+            "'mean' is -1e39 (float); a number that float32 can hold",
+        ),
         ("normal", r#"{"seed": 1.5}"#, "'seed' is 1.5 (float)"),
         ("normal", r#"{"seed": "x"}"#, "'seed' is \"x\" (string)"),
     ] {
@@ -113,12 +128,20 @@ fn a_row_is_the_same_from_any_thread_and_in_any_order() {
                 let (initializer, rows) = (&initializer, &rows);
                 scope.spawn(move || {
                     for key in (0..1000).rev().skip(first as usize).step_by(4) {
-                        assert_eq!(row(initializer, 7, key, 16), rows[key as usize], "{name} key {key}");
+                        assert_eq!(
+                            row(initializer, 7, key, 16),
+                            rows[key as usize],
+                            "{name} key {key}"
+                        );
                     }
                 });
             }
         });
-        assert_eq!(row(&build(name, r#"{"seed": 42}"#), 7, 500, 16), rows[500], "{name}, built again");
+        assert_eq!(
+            row(&build(name, r#"{"seed": 42}"#), 7, 500, 16),
+            rows[500],
+            "{name}, built again"
+        );
     }
 }
 
@@ -140,15 +163,23 @@ fn rows_differ_by_seed_by_group_and_by_key() {
         assert_eq!(rows.len(), count, "{name}");
     }
     let default = row(&build("normal", "{}"), 0, 0, 4);
-    assert_eq!(row(&build("normal", r#"{"seed": 0}"#), 0, 0, 4), default, "the seed is 0 by default");
+    assert_eq!(
+        row(&build("normal", r#"{"seed": 0}"#), 0, 0, 4),
+        default,
+        "the seed is 0 by default"
+    );
 }
 
 #[test]
 fn degenerate_and_extreme_parameters() {
     assert_eq!(row(&build("uniform", r#"{"min": 0.25, "max": 0.25}"#), 0, 1, 3), [0.25; 3]);
     assert_eq!(row(&build("normal", r#"{"mean": 0.25, "stddev": 0}"#), 0, 1, 3), [0.25; 3]);
-    assert_eq!(row(&build("truncate_normal", r#"{"mean": 0.25, "stddev": 0}"#), 0, 1, 3), [0.25; 3]);
-    let widest = row(&build("uniform", r#"{"min": -3.4028234e38, "max": 3.4028234e38}"#), 0, 1, 1000);
+    assert_eq!(
+        row(&build("truncate_normal", r#"{"mean": 0.25, "stddev": 0}"#), 0, 1, 3),
+        [0.25; 3]
+    );
+    let widest =
+        row(&build("uniform", r#"{"min": -3.4028234e38, "max": 3.4028234e38}"#), 0, 1, 1000);
     assert!(widest.iter().all(|w| w.is_finite()) && widest.iter().any(|w| w.abs() > 3e38));
     for name in RANDOM {
         assert!(row(&build(name, "{}"), 0, 1, 0).is_empty());
@@ -187,7 +218,9 @@ fn uniform_rows_have_the_bits_of_chacha8() {
 fn fingerprint(initializer: &Initializer) -> u64 {
     let rows = (0..10_000).flat_map(|key| bits(&row(initializer, 300, key, 16)));
     let bytes = rows.flat_map(u32::to_le_bytes);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// Recorded from damo 0.1.0. They change when rand_distr draws normals in another way, and then every row that has
@@ -199,7 +232,11 @@ fn normal_rows_keep_their_bits() {
         (7, 300, i64::MAX, [0x3f56c9dc, 0xbfcfa66c, 0xbf8edca9, 0x3fa68eb1]),
     ] {
         let normal = build("normal", &format!(r#"{{"seed": {seed}}}"#));
-        assert_eq!(bits(&row(&normal, group, key, 4)), expected, "seed {seed} group {group} key {key}");
+        assert_eq!(
+            bits(&row(&normal, group, key, 4)),
+            expected,
+            "seed {seed} group {group} key {key}"
+        );
     }
     assert_eq!(fingerprint(&build("normal", r#"{"seed": 7}"#)), 3_091_740_583_102_250_006);
     assert_eq!(fingerprint(&build("truncate_normal", r#"{"seed": 7}"#)), 297_748_257_476_250_998);

@@ -143,9 +143,13 @@ fn neighbouring_rows_and_columns_are_uncorrelated() {
     for name in ["random_uniform", "random_normal"] {
         let values = draws(name, "{}");
         for distance in [1, DIM, 2 * DIM, 256 * DIM] {
-            let products: Vec<f64> = values.iter().zip(&values[distance..]).map(|(a, b)| a * b).collect();
+            let products: Vec<f64> =
+                values.iter().zip(&values[distance..]).map(|(a, b)| a * b).collect();
             let correlation = mean(&products) / stddev(&values).powi(2);
-            assert!(correlation.abs() < 4.0 / DRAWS.sqrt(), "{name}, {distance} apart: {correlation}");
+            assert!(
+                correlation.abs() < 4.0 / DRAWS.sqrt(),
+                "{name}, {distance} apart: {correlation}"
+            );
         }
     }
 }

@@ -14,7 +14,8 @@ const OPTIMIZERS: [&str; 8] =
 
 fn embed(storage: &Storage, name: &str, group: u32, list: &[(&str, Value)]) -> Embedding {
     let ones = initializer("ones", &[]);
-    Embedding::new(storage.clone(), optimizer(name, list), ones, DIM, group, &Params::new()).unwrap()
+    Embedding::new(storage.clone(), optimizer(name, list), ones, DIM, group, &Params::new())
+        .unwrap()
 }
 
 fn gradients(step: usize) -> Vec<f32> {
@@ -26,7 +27,8 @@ fn rows_go_on_with_their_state_in_another_storage_and_after_a_kill() {
     let scratch = tempfile::tempdir().unwrap();
     let keys = [5, -6];
     for (group, name) in OPTIMIZERS.into_iter().enumerate() {
-        let (here, there) = (scratch.path().join(name), scratch.path().join(format!("{name}-moved")));
+        let (here, there) =
+            (scratch.path().join(name), scratch.path().join(format!("{name}-moved")));
         let (here, moved) = (open(&here), open(&there));
         let (here, other) = (embed(&here, name, group as u32, &[]), embed(&moved, name, 1, &[]));
         for step in 0..5 {
@@ -149,9 +151,16 @@ fn squares_are_not_negative() {
             let mut row = vec![0.5; embedding.row_len()];
             row[column] = -0.5;
             let stored = embedding.insert_records(&[7], &row, &[3]);
-            assert_eq!(stored.is_err(), squares.contains(&column), "{name}, column {column}: {stored:?}");
+            assert_eq!(
+                stored.is_err(),
+                squares.contains(&column),
+                "{name}, column {column}: {stored:?}"
+            );
             if let Err(error) = stored {
-                assert!(error.to_string().contains(&format!("column {column}) has -0.5")), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("column {column}) has -0.5")),
+                    "{error}"
+                );
             }
         }
     }

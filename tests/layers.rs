@@ -81,7 +81,8 @@ fn rank(layer: &str) -> usize {
 fn layers_look_down_only() {
     for source in sources().iter().filter(|source| source.layer != "lib") {
         for used in source.text.split("crate::").skip(1) {
-            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let used: String =
+                used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if used.is_empty() {
                 continue;
             }
@@ -110,7 +111,11 @@ fn unsafe_code_lives_at_the_boundary_and_in_simd_kernels() {
     let allowed = UNSAFE_FILES.map(|file| src.join(file));
     let sources = sources();
     for file in &allowed {
-        assert!(sources.iter().any(|source| source.path == *file), "{} is not there", file.display());
+        assert!(
+            sources.iter().any(|source| source.path == *file),
+            "{} is not there",
+            file.display()
+        );
     }
     for source in sources.iter().filter(|source| source.layer != "ffi" && source.layer != "lib") {
         if allowed.contains(&source.path) {
@@ -128,6 +133,10 @@ fn files_stay_small_and_say_what_they_are_for() {
     for source in sources() {
         let lines = source.text.lines().count();
         assert!(lines <= 500, "{} has {lines} lines", source.path.display());
-        assert!(source.text.starts_with("//! "), "{} does not say what it is for", source.path.display());
+        assert!(
+            source.text.starts_with("//! "),
+            "{} does not say what it is for",
+            source.path.display()
+        );
     }
 }

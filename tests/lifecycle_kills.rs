@@ -76,7 +76,10 @@ impl Running {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.is_ok_and(|line| line == "begin")), "the child did not start");
+        assert!(
+            lines.any(|line| line.is_ok_and(|line| line == "begin")),
+            "the child did not start"
+        );
         Running { child, lines, done: 0 }
     }
 
@@ -162,7 +165,8 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
         // A group that the other one does not have.
         let (adam, ones) = (optimizer("adam", &[]), initializer("ones", &[]));
         let group = 7 + which as u32;
-        let other = Embedding::new(storage.clone(), adam, ones, 3 + which, group, &params(&[])).unwrap();
+        let other =
+            Embedding::new(storage.clone(), adam, ones, 3 + which, group, &params(&[])).unwrap();
         lookup(&other, &[1, 2, 3]);
         storage.checkpoint(dir.join(format!("checkpoint{which}"))).unwrap();
         content(&storage)
@@ -241,7 +245,8 @@ fn write_until_killed(dir: &Path) {
 
 fn dump(storage: &Storage, dir: &Path, is_table: bool) {
     let format = if is_table { "table" } else { "classic" };
-    let options = DumpOptions::read(&params(&[("format", text(format)), ("group", int(0))])).unwrap();
+    let options =
+        DumpOptions::read(&params(&[("format", text(format)), ("group", int(0))])).unwrap();
     storage.dump(dir.join("out").join(format), options, |_, _| true).unwrap();
 }
 
@@ -263,7 +268,9 @@ fn steps_of_classic(path: &Path) -> i64 {
     let (head, rows) = bytes.split_at(12 * 256);
     assert_eq!(head[4 * 256..4 * 256 + 8], (DUMPED.end as u64).to_le_bytes());
     let weights = rows.chunks_exact(12 + 4 * DIM).flat_map(|row| row[12..].chunks(4));
-    steps_of(&weights.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect::<Vec<_>>())
+    steps_of(
+        &weights.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect::<Vec<_>>(),
+    )
 }
 
 fn steps_of_table(path: &Path) -> i64 {
@@ -308,8 +315,11 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
         );
         storage.verify().unwrap();
 
-        let names =
-            || fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = || {
+            fs::read_dir(&out)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        };
         for name in names() {
             let taken = match name.as_str() {
                 "classic" => steps_of_classic(&out.join(name)),

@@ -44,7 +44,9 @@ fn merging_drops_the_base_of_calls_that_are_in_the_journal_only() {
         // Alive: 3000 s old of 3600.
         embedding.apply_gradients(&[KEY], &[1.0; 8]).unwrap();
         if done.load(Ordering::SeqCst) {
-            println!("the compaction was too fast for this test; tests/model has the same by chance");
+            println!(
+                "the compaction was too fast for this test; tests/model has the same by chance"
+            );
         }
         storage.set_clock_for_test(start + 3_700_000).unwrap();
     });
@@ -232,32 +234,38 @@ fn everything_at_once_neither_hangs_nor_fails() {
         let stop = AtomicBool::new(false);
         let counts = [const { std::sync::atomic::AtomicU64::new(0) }; 6];
         std::thread::scope(|scope| {
-            let (stop, counts, storage, embedding, cp0) = (&stop, &counts, &storage, &embedding, &cp0);
-            let run = |index: usize, mut work: Box<dyn FnMut(u64) -> damo::error::Result<()> + Send>| {
-                scope.spawn(move || {
-                    for turn in 0.. {
-                        if stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        match work(turn) {
-                            Err(error) if error.status() != damo::error::Status::Busy => {
-                                panic!("{index}: {error}")
+            let (stop, counts, storage, embedding, cp0) =
+                (&stop, &counts, &storage, &embedding, &cp0);
+            let run =
+                |index: usize, mut work: Box<dyn FnMut(u64) -> damo::error::Result<()> + Send>| {
+                    scope.spawn(move || {
+                        for turn in 0.. {
+                            if stop.load(Ordering::Relaxed) {
+                                return;
                             }
-                            Err(_) => {}
-                            Ok(()) => drop(counts[index].fetch_add(1, Ordering::Relaxed)),
+                            match work(turn) {
+                                Err(error) if error.status() != damo::error::Status::Busy => {
+                                    panic!("{index}: {error}")
+                                }
+                                Err(_) => {}
+                                Ok(()) => drop(counts[index].fetch_add(1, Ordering::Relaxed)),
+                            }
                         }
-                    }
-                });
-            };
+                    });
+                };
             for thread in 0..2u64 {
                 run(
                     0,
                     Box::new(move |turn| {
-                        let keys: Vec<i64> =
-                            (0..300).map(|i| ((i * 7919 + turn * 31 + thread) % 20_000) as i64).collect();
+                        let keys: Vec<i64> = (0..300)
+                            .map(|i| ((i * 7919 + turn * 31 + thread) % 20_000) as i64)
+                            .collect();
                         let mut weights = vec![0.0; 16 * 300];
                         embedding.lookup(&keys, &mut weights)?;
-                        embedding.apply_gradients(&keys, &weights.iter().map(|_| 0.5).collect::<Vec<_>>())?;
+                        embedding.apply_gradients(
+                            &keys,
+                            &weights.iter().map(|_| 0.5).collect::<Vec<_>>(),
+                        )?;
                         if turn % 7 == 0 {
                             embedding.delete(&keys[..20])?;
                         }

@@ -20,7 +20,8 @@ fn checkpoint(scratch: &Path, has_filter: bool) -> PathBuf {
     embedding.insert(&[1], &[1.0]).unwrap();
     if has_filter {
         let path = scratch.join("first.filter");
-        let list = [("path", text(path.to_str().unwrap())), ("capacity", int(100)), ("fpr", float(1e-3))];
+        let list =
+            [("path", text(path.to_str().unwrap())), ("capacity", int(100)), ("fpr", float(1e-3))];
         embedding.set_filter(Some(Arc::new(Filter::open(&params(&list)).unwrap()))).unwrap();
     }
     let path = scratch.join("checkpoint");
@@ -72,7 +73,11 @@ fn loading_is_refused_while_there_is_a_way_back() {
         }
         fs::rename(dir.join(name), scratch.path().join(format!("elsewhere{index}"))).unwrap();
         storage.load_from_checkpoint(&from).unwrap();
-        assert_eq!((found(&storage), storage.waiting_filters().unwrap()), (vec![1, 0], 1), "{name}");
+        assert_eq!(
+            (found(&storage), storage.waiting_filters().unwrap()),
+            (vec![1, 0], 1),
+            "{name}"
+        );
         drop(storage);
         assert_eq!(found(&Storage::open(&dir, 0, &mode).unwrap()), [1, 0], "{name}");
     }

@@ -77,7 +77,10 @@ fn nothing_is_acknowledged_after_a_failed_load() {
     let checkpoint = scratch.path().join("cp");
     storage.checkpoint(&checkpoint).unwrap();
     fail_to_load(&dir, &checkpoint, &storage);
-    assert!(embedding.apply_gradients(&[1], &[1.0]).is_err(), "acknowledged into a journal that is deleted");
+    assert!(
+        embedding.apply_gradients(&[1], &[1.0]).is_err(),
+        "acknowledged into a journal that is deleted"
+    );
 }
 
 /// The filters are restored last; when that fails the rows are the checkpoint's already.
@@ -148,8 +151,11 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
         storage.flush().unwrap();
     }
     storage.checkpoint(path("cp")).unwrap();
-    let mut opener =
-        Opener::start("nobody_opens_a_storage_that_is_loading_a_checkpoint", "DAMO_REVIEW_STEAL", &path("a"));
+    let mut opener = Opener::start(
+        "nobody_opens_a_storage_that_is_loading_a_checkpoint",
+        "DAMO_REVIEW_STEAL",
+        &path("a"),
+    );
     std::thread::sleep(Duration::from_millis(300));
     let mut outcomes = Vec::new();
     for _ in 0..60 {

@@ -25,7 +25,8 @@ fn all_bit_patterns_are_keys_and_come_back_in_the_order_asked() {
     let storage = open(dir.path());
     let normal = initializer("random_normal", &[("seed", int(3))]);
     let embedding =
-        Embedding::new(storage, optimizer("sgd", &[]), normal.clone(), 3, 65535, &Params::new()).unwrap();
+        Embedding::new(storage, optimizer("sgd", &[]), normal.clone(), 3, 65535, &Params::new())
+            .unwrap();
     let keys = [0, i64::MAX, -1, i64::MIN, 1, -1, 1 << 40, i64::MAX];
     let weights = lookup(&embedding, &keys);
     for (key, row) in keys.iter().zip(weights.chunks_exact(3)) {
@@ -42,7 +43,8 @@ fn batches_of_any_size_read_and_create_every_row_once() {
     let storage = open(dir.path());
     let normal = initializer("random_uniform", &[("seed", int(1))]);
     let embedding =
-        Embedding::new(storage.clone(), optimizer("adam", &[]), normal, 4, 0, &Params::new()).unwrap();
+        Embedding::new(storage.clone(), optimizer("adam", &[]), normal, 4, 0, &Params::new())
+            .unwrap();
     // Around the size of one MultiGet, and one key more than is new.
     let mut created = 0;
     for size in [1, 1023, 1024, 1025, 3000] {
@@ -86,7 +88,10 @@ fn rows_survive_reopening_and_groups_do_not_mix() {
     assert_ne!(expected[0], expected[1]);
     let storage = open(dir.path());
     for (group, expected) in expected.iter().enumerate() {
-        assert_eq!(peek(&normal_group(&storage, group as u32), &keys), (expected.clone(), vec![1; 3]));
+        assert_eq!(
+            peek(&normal_group(&storage, group as u32), &keys),
+            (expected.clone(), vec![1; 3])
+        );
     }
 }
 

@@ -34,7 +34,10 @@ fn call_without_memory(dir: &Path) {
     let mut weights = vec![0.0f32; keys.len()];
     limit_address_space(200 << 20);
     let error = failure(embedding.lookup(&keys, &mut weights), Status::OutOfMemory);
-    assert!(error.message().contains("bytes of memory cannot be had; make smaller calls"), "{error}");
+    assert!(
+        error.message().contains("bytes of memory cannot be had; make smaller calls"),
+        "{error}"
+    );
     failure(embedding.apply_gradients(&keys, &weights), Status::OutOfMemory);
     failure(embedding.insert(&keys, &weights), Status::OutOfMemory);
     assert_eq!(embedding.step().unwrap(), 0);

@@ -43,18 +43,28 @@ fn peak() -> u64 {
 
 fn train(dir: &Path, durability: &str) {
     let rows = setting("DAMO_BOUND_ROWS", 10 * cache_bytes() / ROW_BYTES);
-    let options =
-        [("cache_bytes", int(cache_bytes() as i64)), ("durability", text(durability)), ("threads", int(2))];
+    let options = [
+        ("cache_bytes", int(cache_bytes() as i64)),
+        ("durability", text(durability)),
+        ("threads", int(2)),
+    ];
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let gradients: Vec<f32> = (0..DIM * BATCH).map(|_| random.random_range(-1.0..1.0)).collect();
     let mut weights = vec![1.0; DIM * BATCH];
-    let keys = |first: u64| (first..rows.min(first + BATCH as u64)).map(|id| id as i64 * 7919).collect();
+    let keys =
+        |first: u64| (first..rows.min(first + BATCH as u64)).map(|id| id as i64 * 7919).collect();
     let before = peak();
     let storage = Storage::open(dir, 0, &params(&options)).unwrap();
     let (adam, normal) = (optimizer("adam", &[]), initializer("random_normal", &[]));
-    let embedding =
-        Embedding::new(storage.clone(), adam, normal, DIM, 0, &params(&[("duplicates", text("sum"))]))
-            .unwrap();
+    let embedding = Embedding::new(
+        storage.clone(),
+        adam,
+        normal,
+        DIM,
+        0,
+        &params(&[("duplicates", text("sum"))]),
+    )
+    .unwrap();
     let stat = |name: &str| storage.stat(name).unwrap();
     let mut largest_count = 0;
     let mut report = |what: &str| {
@@ -70,7 +80,8 @@ fn train(dir: &Path, durability: &str) {
     }
     report("made");
     for _ in 0..15 {
-        let keys: Vec<i64> = (0..BATCH).map(|_| random.random_range(0..rows) as i64 * 7919).collect();
+        let keys: Vec<i64> =
+            (0..BATCH).map(|_| random.random_range(0..rows) as i64 * 7919).collect();
         embedding.lookup(&keys, &mut weights).unwrap();
         embedding.apply_gradients(&keys, &gradients).unwrap();
     }
@@ -78,7 +89,8 @@ fn train(dir: &Path, durability: &str) {
     storage.compact().unwrap();
     report("compacted");
     for _ in 0..5 {
-        let keys: Vec<i64> = (0..BATCH).map(|_| random.random_range(0..rows) as i64 * 7919).collect();
+        let keys: Vec<i64> =
+            (0..BATCH).map(|_| random.random_range(0..rows) as i64 * 7919).collect();
         embedding.prefetch(&keys).unwrap();
         embedding.peek(&keys, &mut weights, None).unwrap();
     }
@@ -107,7 +119,10 @@ fn check_statistics(storage: &Storage, rows: u64, bytes_in_memory: u64) {
     assert!(stat("rows_written") >= rows);
     assert!(stat("dirty_rows") <= stat("rows_in_memory"));
     let estimate = stat("rows_estimate");
-    assert!((rows * 9 / 10..=rows * 12 / 10).contains(&estimate), "{estimate} of {rows} rows estimated");
+    assert!(
+        (rows * 9 / 10..=rows * 12 / 10).contains(&estimate),
+        "{estimate} of {rows} rows estimated"
+    );
     assert!(bytes_in_memory <= cache_bytes() + (4 << 20), "bytes_in_memory {bytes_in_memory}");
     let on_disk = stat("bytes_on_disk");
     assert!(
@@ -129,7 +144,8 @@ fn a_table_ten_times_the_cache_stays_within_its_memory() {
             .env("DAMO_BOUND_DURABILITY", durability)
             .output()
             .unwrap();
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         out.lines().filter(|line| line.starts_with(durability)).for_each(|line| println!("{line}"));
         assert!(output.status.success(), "{out}{error}");
     }

@@ -17,7 +17,8 @@ const ROWS: i64 = 36_000;
 const DIM: usize = 256;
 
 fn open(dir: &Path) -> (Storage, Embedding) {
-    let storage = Storage::open(dir, (TTL_MS / 1000) as i64, &params(&[("threads", int(1))])).unwrap();
+    let storage =
+        Storage::open(dir, (TTL_MS / 1000) as i64, &params(&[("threads", int(1))])).unwrap();
     storage.set_clock_for_test(START).unwrap();
     let sgd = optimizer("sgd", &[("gamma", float(1.0))]);
     // Floats that do not compress.
@@ -45,7 +46,12 @@ fn expire(storage: &Storage, now: &mut u64) {
     storage.compact().unwrap();
 }
 
-fn dump_while(storage: &Storage, path: &Path, list: &[(&str, Value)], meanwhile: impl FnOnce()) -> Dumped {
+fn dump_while(
+    storage: &Storage,
+    path: &Path,
+    list: &[(&str, Value)],
+    meanwhile: impl FnOnce(),
+) -> Dumped {
     let mut meanwhile = Some(meanwhile);
     let told = |_, _| {
         if let Some(meanwhile) = meanwhile.take() {
@@ -125,7 +131,10 @@ fn a_checkpoint_amid_expiry_has_every_row_that_lives() {
         copy.set_clock_for_test(now).unwrap();
         assert_eq!(copy.row_count(None).unwrap(), young.len() as u64);
         let (weights, found) = peek(&rows, &young);
-        assert!(found.iter().all(|found| *found == 1) && weights.iter().all(|weight| *weight == turn as f32));
+        assert!(
+            found.iter().all(|found| *found == 1)
+                && weights.iter().all(|weight| *weight == turn as f32)
+        );
         expire(&storage, &mut now);
     }
 }
@@ -139,7 +148,11 @@ fn an_iterator_sees_rows_as_they_were_before_others_were_deleted_and_inserted() 
     let mut seen: Vec<(i64, f32)> = Vec::new();
     let changes: [&dyn Fn(); 4] = [
         &|| embedding.delete(&(ROWS / 2..ROWS).collect::<Vec<_>>()).unwrap(),
-        &|| embedding.insert(&keys()[..ROWS as usize / 4], &vec![7.0; DIM * ROWS as usize / 4]).unwrap(),
+        &|| {
+            embedding
+                .insert(&keys()[..ROWS as usize / 4], &vec![7.0; DIM * ROWS as usize / 4])
+                .unwrap()
+        },
         &|| drop(lookup(&embedding, &(-1000..0).chain(ROWS..ROWS + 1000).collect::<Vec<_>>())),
         &|| embedding.delete(&keys()).unwrap(),
     ];
@@ -154,7 +167,9 @@ fn an_iterator_sees_rows_as_they_were_before_others_were_deleted_and_inserted() 
     while let Some(row) = rows.next_row().unwrap() {
         seen.push((row.key, row.data[0]));
     }
-    assert!(seen == keys().iter().map(|key| (*key, weights[*key as usize * DIM])).collect::<Vec<_>>());
+    assert!(
+        seen == keys().iter().map(|key| (*key, weights[*key as usize * DIM])).collect::<Vec<_>>()
+    );
     assert_eq!(storage.row_count(None).unwrap(), 2000);
 }
 

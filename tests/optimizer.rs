@@ -5,7 +5,8 @@ use damo::error::Status;
 use damo::optimizer::Optimizer;
 use damo::params::{Params, Value};
 
-const ALL: [&str; 8] = ["sgd", "ftrl", "adagrad", "rowwise_adagrad", "adam", "amsgrad", "adamw", "lion"];
+const ALL: [&str; 8] =
+    ["sgd", "ftrl", "adagrad", "rowwise_adagrad", "adam", "amsgrad", "adamw", "lion"];
 
 fn params<const N: usize>(values: [(&str, f64); N]) -> Params {
     values.into_iter().fold(Params::new(), |bag, (key, value)| bag.with(key, value).unwrap())
@@ -65,7 +66,11 @@ fn the_learning_rate_goes_by_the_algorithms_name_and_by_learning_rate() {
         assert!(both.contains("both 'gamma' and 'learning_rate'"), "{both}");
     }
     assert!(refusal("adam", &params([("alpha", 0.1)])).contains("no parameter 'alpha'"));
-    assert_eq!(build("adagrad", [("eta", 0.1)]).learning_rate(), 1e-2, "adagrad's eta is not its rate");
+    assert_eq!(
+        build("adagrad", [("eta", 0.1)]).learning_rate(),
+        1e-2,
+        "adagrad's eta is not its rate"
+    );
 }
 
 #[test]
@@ -90,7 +95,9 @@ fn values_out_of_range_are_refused_with_what_is_accepted() {
             let text = refusal(name, &params([("learning_rate", value)]));
             assert_eq!(
                 text,
-                format!("optimizer '{name}': parameter 'learning_rate' is {value:?} (float); {not_negative}")
+                format!(
+                    "optimizer '{name}': parameter 'learning_rate' is {value:?} (float); {not_negative}"
+                )
             );
         }
     }
@@ -181,8 +188,9 @@ fn state_comes_in_the_documented_order() {
 
 #[test]
 fn decoupled_decay_shrinks_the_weight_and_l2_goes_through_the_gradient() {
-    let after_zero =
-        |name, rate| row_after(&build(name, [("gamma", rate), ("lambda", 0.5)]), &[2.0], &[&[0.0]])[0];
+    let after_zero = |name, rate| {
+        row_after(&build(name, [("gamma", rate), ("lambda", 0.5)]), &[2.0], &[&[0.0]])[0]
+    };
     let by_hand = [
         2.0 - 0.1 * 1.0,    // sgd: g = lambda w = 1
         2.0 - 0.1,          // adagrad: g / sqrt(g^2)
@@ -205,7 +213,11 @@ fn a_weight_does_not_depend_on_its_place_in_the_row() {
         let gradient: Vec<f32> = (0..13).map(|i| (i as f32).sin()).collect();
         let row = row_after(&optimizer, &weights, &[gradient.as_slice(); 3]);
         for (i, (w, g)) in weights.iter().zip(&gradient).enumerate() {
-            assert_eq!(row[i], row_after(&optimizer, &[*w], &[[*g].as_slice(); 3])[0], "{name} column {i}");
+            assert_eq!(
+                row[i],
+                row_after(&optimizer, &[*w], &[[*g].as_slice(); 3])[0],
+                "{name} column {i}"
+            );
         }
     }
 }

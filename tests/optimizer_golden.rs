@@ -94,7 +94,8 @@ fn run(optimizer: &Optimizer, row: &Row, steps: &[u64]) -> History {
     floats.resize(optimizer.row_len(row.dim), 0.0);
     let mut history = Vec::new();
     for step in 1..=*steps.last().unwrap() {
-        let gradient: Vec<f32> = (0..row.dim).map(|column| gradient(row.seed, step, column)).collect();
+        let gradient: Vec<f32> =
+            (0..row.dim).map(|column| gradient(row.seed, step, column)).collect();
         optimizer.step(&mut floats, &gradient, optimizer.rate(step as i64 - 1).unwrap(), step);
         if steps.contains(&step) {
             history.push(floats[..row.dim].iter().map(|w| f64::from(*w)).collect());
@@ -121,7 +122,9 @@ fn elementwise(history: &History, reference: &History) -> f64 {
 /// differ from each other by up to 1e-4 of |b|, but by 3e-7 of this.
 fn scaled(history: &History, reference: &History, row: &Row) -> f64 {
     let pairs = history.iter().flatten().zip(reference.iter().flatten());
-    worst_of(pairs.zip(row.largest.iter().flatten()).map(|((a, b), largest)| (a - b).abs() / largest))
+    worst_of(
+        pairs.zip(row.largest.iter().flatten()).map(|((a, b), largest)| (a - b).abs() / largest),
+    )
 }
 
 /// Calls `check` with each row of an optimizer's fixture, damo's run of it and words for messages.
@@ -186,7 +189,9 @@ fn papers_in_float64() {
 /// in float32 between steps ends up to 3e-6 away from float64 with the best arithmetic.
 #[test]
 fn lion_in_float64_with_its_row_kept_in_float32() {
-    within_tolerance("lion", "its paper's formula", |row, history| scaled(history, &row.float32, row));
+    within_tolerance("lion", "its paper's formula", |row, history| {
+        scaled(history, &row.float32, row)
+    });
 }
 
 /// A row of floats drifts from float64, whoever computes it. damo must not add to that.

@@ -46,7 +46,10 @@ fn a_rate_set_at_run_time_scales_the_next_step_of_every_optimizer() {
         optimizer.set_learning_rate(0.25).unwrap();
         assert_eq!(optimizer.learning_rate(), 0.25);
         let ratio = displacement(&optimizer, &row) / step;
-        assert!(step < -0.01 && (ratio - 2.0).abs() < 1e-5, "{name}: {step}, then {ratio} times as far");
+        assert!(
+            step < -0.01 && (ratio - 2.0).abs() < 1e-5,
+            "{name}: {step}, then {ratio} times as far"
+        );
     }
 }
 
@@ -55,7 +58,8 @@ fn rates_that_are_no_rates_are_refused_and_change_nothing() {
     let optimizer = build("adam", [("gamma", 0.125)]);
     for rate in [-0.1, 1e39, f64::NAN, f64::INFINITY] {
         let error = optimizer.set_learning_rate(rate).unwrap_err();
-        let expected = format!("learning_rate is {rate:?}; a number >= 0 that float32 can hold is needed");
+        let expected =
+            format!("learning_rate is {rate:?}; a number >= 0 that float32 can hold is needed");
         assert_eq!(error.message(), expected);
     }
     assert_eq!(optimizer.learning_rate(), 0.125);
@@ -68,10 +72,18 @@ fn a_scheduler_scales_whatever_the_rate_was_set_to() {
     for name in Optimizer::names() {
         let bag = params([("learning_rate", 0.5)]);
         let optimizer = Optimizer::new(name, &bag, Some(Arc::clone(&scheduler))).unwrap();
-        assert_eq!([0, 100, 200].map(|step| optimizer.rate(step).unwrap()), [0.5, 0.25, 0.125], "{name}");
+        assert_eq!(
+            [0, 100, 200].map(|step| optimizer.rate(step).unwrap()),
+            [0.5, 0.25, 0.125],
+            "{name}"
+        );
         optimizer.set_learning_rate(2.0).unwrap();
         assert_eq!(optimizer.rate(100).unwrap(), 1.0, "{name}");
-        assert_eq!(optimizer.learning_rate(), 2.0, "{name}: the base rate is not the scheduled one");
+        assert_eq!(
+            optimizer.learning_rate(),
+            2.0,
+            "{name}: the base rate is not the scheduled one"
+        );
     }
 }
 
@@ -90,12 +102,15 @@ fn a_rate_of_zero_leaves_weights_as_they_are() {
 /// A warmup would otherwise multiply every weight by the ratio of the rates: see src/optimizer/ftrl.rs.
 #[test]
 fn ftrl_without_regularisation_is_adagrad_at_any_rate() {
-    let warmup =
-        params([]).with("decay_steps", 50i64).and_then(|bag| bag.with("warmup_steps", 50i64)).unwrap();
+    let warmup = params([])
+        .with("decay_steps", 50i64)
+        .and_then(|bag| bag.with("warmup_steps", 50i64))
+        .unwrap();
     let scheduler = Arc::new(Scheduler::new("cosine_decay", &warmup).unwrap());
     let bag = params([("gamma", 0.1)]);
     let ftrl = Optimizer::new("ftrl", &bag, Some(Arc::clone(&scheduler))).unwrap();
-    let adagrad = Optimizer::new("adagrad", &bag.with("epsilon", 0.0).unwrap(), Some(scheduler)).unwrap();
+    let adagrad =
+        Optimizer::new("adagrad", &bag.with("epsilon", 0.0).unwrap(), Some(scheduler)).unwrap();
 
     let weights = [0.75, -0.5, 0.25];
     let (mut a, mut b) = (fresh_row(&ftrl, &weights), fresh_row(&adagrad, &weights));
@@ -125,7 +140,8 @@ fn ftrl_goes_on_from_where_it_is_when_the_rate_changes() {
 /// w = -(z - lambda1) / ((beta + sqrt(n)) / alpha + lambda2) with z = 2, n = 4.
 #[test]
 fn ftrl_by_hand() {
-    let optimizer = build("ftrl", [("alpha", 0.5), ("beta", 1.0), ("lambda1", 1.0), ("lambda2", 0.5)]);
+    let optimizer =
+        build("ftrl", [("alpha", 0.5), ("beta", 1.0), ("lambda1", 1.0), ("lambda2", 0.5)]);
     let mut row = fresh_row(&optimizer, &[0.0]);
     optimizer.step(&mut row, &[2.0], 0.5, 1);
     assert_eq!(row, [-1.0 / 6.5, 2.0, 4.0]);
@@ -150,7 +166,8 @@ fn ftrl_with_l1_keeps_noise_at_exactly_zero() {
 fn a_gradient_of_zero_moves_no_fresh_weight() {
     for name in Optimizer::names() {
         for zero in [0.0, -0.0] {
-            let optimizer = if name == "ftrl" { build(name, []) } else { build(name, [("lambda", 0.0)]) };
+            let optimizer =
+                if name == "ftrl" { build(name, []) } else { build(name, [("lambda", 0.0)]) };
             let mut row = fresh_row(&optimizer, &[0.25, -0.25]);
             optimizer.step(&mut row, &[zero, zero], 0.1, 1);
             // In FTRL the weight is what the gradients say and nothing else: none, so zero.
@@ -181,9 +198,12 @@ fn epsilon_zero_never_gives_nan() {
 fn finite_gradients_never_give_nan() {
     for name in Optimizer::names() {
         let optimizer = build(name, []);
-        for gradients in
-            [[1e30, 1.0, -1e30], [0.5, 1e30, 1e30], [1e-30, 1e20, 0.0], [0.5, -1e-30, f32::MIN_POSITIVE]]
-        {
+        for gradients in [
+            [1e30, 1.0, -1e30],
+            [0.5, 1e30, 1e30],
+            [1e-30, 1e20, 0.0],
+            [0.5, -1e-30, f32::MIN_POSITIVE],
+        ] {
             let mut row = fresh_row(&optimizer, &[0.25; 5]);
             for (gradient, t) in gradients.into_iter().zip(1..) {
                 optimizer.step(&mut row, &[gradient; 5], optimizer.learning_rate(), t);
@@ -206,16 +226,24 @@ fn a_late_row_gets_the_bias_correction_of_a_first_step() {
         };
         assert!((first_step(1) + 1e-3).abs() < 1e-9, "{name}: {}", first_step(1));
         // What a count of the group's steps would do: m is a tenth of g, sqrt(v) a thirtieth, and 0.8 of v is there.
-        assert!((first_step(1000) / first_step(1) - 2.514).abs() < 1e-3, "{name}: {}", first_step(1000));
+        assert!(
+            (first_step(1000) / first_step(1) - 2.514).abs() < 1e-3,
+            "{name}: {}",
+            first_step(1000)
+        );
     }
 }
 
 #[test]
 fn a_schedule_that_grows_beyond_float32_is_an_error_and_not_infinite_weights() {
-    let bag = Params::new().with("decay_steps", 1i64).and_then(|p| p.with("decay_rate", 10i64)).unwrap();
+    let bag =
+        Params::new().with("decay_steps", 1i64).and_then(|p| p.with("decay_rate", 10i64)).unwrap();
     let growing = Scheduler::new("exponential_decay", &bag).unwrap();
     let sgd = Optimizer::new("sgd", &Params::new(), Some(growing.into())).unwrap();
     assert_eq!(sgd.rate(3).unwrap(), 1.0);
     let error = sgd.rate(1000).unwrap_err();
-    assert!(error.message().contains("'exponential_decay' gives the rate inf at step 1000"), "{error}");
+    assert!(
+        error.message().contains("'exponential_decay' gives the rate inf at step 1000"),
+        "{error}"
+    );
 }

@@ -130,7 +130,9 @@ fn a_name_that_a_file_of_the_storage_has_elsewhere_is_given_to_the_dump_alone() 
         storage.dump(&name, options, |_, _| true).unwrap();
     }
     // Logs may have grown meanwhile, and the list of them is another one then.
-    for (path, bytes) in before.iter().filter(|(path, _)| !path.to_string_lossy().contains("INVENTORY")) {
+    for (path, bytes) in
+        before.iter().filter(|(path, _)| !path.to_string_lossy().contains("INVENTORY"))
+    {
         assert!(fs::read(path).unwrap().starts_with(bytes), "{}", path.display());
     }
     storage.verify().unwrap();

@@ -22,7 +22,9 @@ const WORDS: [&str; 3] = ["rows of damo-embedding", "damo import", "docs/migrati
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+        .map(|entry| {
+            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+        })
         .collect()
 }
 
@@ -30,12 +32,16 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn with_each(look: impl Fn(&Path, &Path)) {
     for release in RELEASES {
         for state in ["killed", "closed"] {
-            let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures").join(release);
+            let theirs =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures").join(release);
             let folder = tempfile::tempdir().unwrap();
             let dir = folder.path().join("rows");
             common::copy_dir(&theirs.join(state), &dir);
             look(&dir, folder.path());
-            assert!(content(&dir) == content(&theirs.join(state)), "{release} {state}: it was changed");
+            assert!(
+                content(&dir) == content(&theirs.join(state)),
+                "{release} {state}: it was changed"
+            );
         }
     }
 }
@@ -54,7 +60,8 @@ fn opening_one_says_so() {
             params(&[("read_only", Value::Bool(true))]),
             params(&[("durability", Value::Str("power".to_owned())), ("threads", Value::Int(1))]),
         ] {
-            let error = failure(Storage::open(dir, 0, &options).map(|_| "opened"), Status::InvalidArgument);
+            let error =
+                failure(Storage::open(dir, 0, &options).map(|_| "opened"), Status::InvalidArgument);
             assert_named(error.message(), &options.to_json());
         }
     });
@@ -101,8 +108,11 @@ const COMMANDS: [&[&str]; 15] = [
 #[test]
 fn every_command_of_the_tool_says_so() {
     let tool = |folder: &Path, arguments: &[&str]| {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_damo")).args(arguments).current_dir(folder).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_damo"))
+            .args(arguments)
+            .current_dir(folder)
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert_named(&said, &arguments.join(" "));
@@ -117,7 +127,11 @@ fn every_command_of_the_tool_says_so() {
         let mut there: Vec<PathBuf> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         there.sort();
-        assert_eq!(there, ["file", "ours", "rows"].map(|name| folder.join(name)), "nothing was made");
+        assert_eq!(
+            there,
+            ["file", "ours", "rows"].map(|name| folder.join(name)),
+            "nothing was made"
+        );
     });
 }
 
@@ -130,8 +144,10 @@ fn one_that_is_damaged_or_half_copied_is_still_told() {
         for name in ["LOG", "LOG.old.1700000000000000", "IDENTITY", "LOCK", "notes.txt"] {
             std::fs::write(copy.join(name), "x").unwrap();
         }
-        let error =
-            failure(Storage::open(&copy, 0, &Params::new()).map(|_| "opened"), Status::InvalidArgument);
+        let error = failure(
+            Storage::open(&copy, 0, &Params::new()).map(|_| "opened"),
+            Status::InvalidArgument,
+        );
         assert_named(error.message(), "beside other files");
     });
 }
@@ -145,7 +161,8 @@ fn a_storage_of_ours_is_not_taken_for_one() {
     for (group, dim) in [(12, 3), (0x0c0c, 8), (44, 5)] {
         let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
         let rows = Embedding::new(storage.clone(), sgd, ones, dim, group, &Params::new()).unwrap();
-        let keys: Vec<i64> = (0..500).map(|key| key * 0x0c0c_0c0c_0c0c % 0x7fff_ffff_0000_0000).collect();
+        let keys: Vec<i64> =
+            (0..500).map(|key| key * 0x0c0c_0c0c_0c0c % 0x7fff_ffff_0000_0000).collect();
         rows.apply_gradients(&keys, &vec![1.0; keys.len() * dim]).unwrap();
     }
     storage.checkpoint(folder.path().join("checkpoint")).unwrap();

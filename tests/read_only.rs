@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd};
+use common::{
+    bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd,
+};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::{Params, Value};
@@ -91,8 +93,14 @@ fn what_changes_rows_is_refused() {
     refused(storage.import(dir.path().join("CURRENT"), |_, _| true).map(drop));
     refused(storage.load_from_checkpoint(dir.path()));
     let options = Params::new();
-    let new =
-        Embedding::new(storage.clone(), optimizer("sgd", &[]), initializer("ones", &[]), 4, 9, &options);
+    let new = Embedding::new(
+        storage.clone(),
+        optimizer("sgd", &[]),
+        initializer("ones", &[]),
+        4,
+        9,
+        &options,
+    );
     assert!(failure(new, Status::NotFound).message().contains("group 9"));
     // A key without a row reads as it would begin, and gets none.
     assert_eq!(lookup(&embedding, &[0, -5]), [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]);
@@ -101,8 +109,10 @@ fn what_changes_rows_is_refused() {
     assert_eq!(bytes_and_times(dir.path()), before);
     for missing in ["missing", "journal"] {
         let path = dir.path().join(missing);
-        let error =
-            failure(Storage::open(&path, 0, &params(&[("read_only", Value::from(true))])), Status::NotFound);
+        let error = failure(
+            Storage::open(&path, 0, &params(&[("read_only", Value::from(true))])),
+            Status::NotFound,
+        );
         assert!(error.message().contains(missing), "{error}");
     }
     assert_eq!(bytes_and_times(dir.path()), before);
@@ -150,7 +160,8 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
         return train_until_killed(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    let (mut child, mut acknowledged) = start("an_open_and_a_killed_storage_are_seen_whole", dir.path());
+    let (mut child, mut acknowledged) =
+        start("an_open_and_a_killed_storage_are_seen_whole", dir.path());
     for calls in [1500, 4000, 9000] {
         let returned = acknowledged.find(|returned| *returned >= calls).unwrap();
         // Another process has it open, and goes on.
@@ -178,7 +189,10 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
     drop(storage);
     assert_eq!(bytes_and_times(dir.path()), before);
     // As the next opening finds it.
-    assert_eq!(Storage::open(copy.path(), 0, &Params::new()).unwrap().row_count(None).unwrap(), rows);
+    assert_eq!(
+        Storage::open(copy.path(), 0, &Params::new()).unwrap().row_count(None).unwrap(),
+        rows
+    );
 }
 
 #[test]
@@ -238,7 +252,8 @@ fn what_others_left_keeps_no_opening_waiting() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
     let before = bytes_and_times(dir.path());
-    let [pipe, link, file, held, empty, full] = ["pipe", "link", "file", "held", "empty", "full"].map(stale);
+    let [pipe, link, file, held, empty, full] =
+        ["pipe", "link", "file", "held", "empty", "full"].map(stale);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::os::unix::fs::symlink(dir.path(), &link).unwrap();
     fs::write(&file, "").unwrap();
@@ -251,7 +266,8 @@ fn what_others_left_keeps_no_opening_waiting() {
     let lock = File::open(&held).unwrap();
     flock(&lock, FlockOperation::NonBlockingLockShared).unwrap();
     assert_eq!(look(dir.path(), 0).row_count(None).unwrap(), 3000);
-    let are_there = [&pipe, &link, &file, &held, &empty, &full].map(|path| path.symlink_metadata().is_ok());
+    let are_there =
+        [&pipe, &link, &file, &held, &empty, &full].map(|path| path.symlink_metadata().is_ok());
     for path in [&pipe, &link, &file] {
         fs::remove_file(path).unwrap();
     }

@@ -38,7 +38,8 @@ fn start(test: &str, dir: &Path) -> Child {
 }
 
 fn wait_for(child: &mut Child, line: &str) {
-    let said = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(std::result::Result::ok);
+    let said =
+        BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(std::result::Result::ok);
     assert!(said.into_iter().any(|said| said.ends_with(line)), "'{line}' was not said");
 }
 
@@ -71,7 +72,10 @@ fn read_everything(storage: &Storage) -> u64 {
     let scratch = tempfile::tempdir().unwrap();
     let checkpoint = scratch.path().join("checkpoint");
     storage.checkpoint(&checkpoint).unwrap();
-    assert_eq!(Storage::open(&checkpoint, 0, &Params::new()).unwrap().row_count(None).unwrap(), rows);
+    assert_eq!(
+        Storage::open(&checkpoint, 0, &Params::new()).unwrap().row_count(None).unwrap(),
+        rows
+    );
     rows
 }
 
@@ -110,7 +114,8 @@ fn descriptors_are_left_to_rocksdb_and_the_rest_is_named() {
     let checkpoint = dir.with_file_name("checkpoint-of-what-is-gone");
     for outcome in [storage.verify().map(drop), storage.checkpoint(&checkpoint)] {
         let error = failure(outcome, Status::Io);
-        let names = ["ulimit -n", "open it here again", "Only 3 of its ", &*dir.to_string_lossy(), ".sst"];
+        let names =
+            ["ulimit -n", "open it here again", "Only 3 of its ", &*dir.to_string_lossy(), ".sst"];
         assert!(names.iter().all(|part| error.message().matches(part).count() >= 1), "{error}");
         assert_eq!(error.message().matches("ulimit -n").count(), 1, "{error}");
     }
@@ -169,7 +174,8 @@ fn a_storage_is_seen_from_its_first_moment() {
     if let Some(dir) = of_child() {
         for number in 0..STORAGES * races() as usize {
             let storage =
-                Storage::open(dir.join(number.to_string()), 0, &params(&[("threads", int(1))])).unwrap();
+                Storage::open(dir.join(number.to_string()), 0, &params(&[("threads", int(1))]))
+                    .unwrap();
             sgd(&storage, 2, 0.5, &[]).apply_gradients(&[7], &[1.0, 1.0]).unwrap();
         }
         return;
@@ -210,7 +216,9 @@ fn a_first_opening_is_waited_for_while_its_process_lives() {
     let begun = Instant::now();
     let error = failure(look(dir.path()), Status::Busy);
     assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
-    for part in ["is being made by another process", "open it again", &*dir.path().to_string_lossy()] {
+    for part in
+        ["is being made by another process", "open it again", &*dir.path().to_string_lossy()]
+    {
         assert!(error.message().contains(part), "{error}");
     }
     // Killed, it has left nothing that is a storage.

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, sgd, text};
+use common::{
+    bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, sgd, text,
+};
 use damo::embedding::{Embedding, GROUP_BY_NAME};
 use damo::error::{Result, Status};
 use damo::params::{Params, Value};
@@ -27,7 +29,8 @@ fn look(dir: &Path) -> Storage {
 }
 
 fn open_with(dir: &Path, durability: &str, cache_bytes: i64) -> Storage {
-    let options = [("threads", int(1)), ("durability", text(durability)), ("cache_bytes", int(cache_bytes))];
+    let options =
+        [("threads", int(1)), ("durability", text(durability)), ("cache_bytes", int(cache_bytes))];
     Storage::open(dir, 0, &params(&options)).unwrap()
 }
 
@@ -54,7 +57,8 @@ fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
 fn sizes_are_those_of_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let sizes = |dir: &Path| ["bytes_on_disk", "journal_bytes"].map(|name| look(dir).stat(name).unwrap());
+    let sizes =
+        |dir: &Path| ["bytes_on_disk", "journal_bytes"].map(|name| look(dir).stat(name).unwrap());
     assert_eq!(sizes(dir.path()), [bytes_below(dir.path()), 0]);
     let owner = open_with(dir.path(), "process", 1 << 20);
     let embedding = sgd(&owner, 4, 1.0, &[]);
@@ -77,12 +81,16 @@ fn a_group_keeps_what_is_on_record_of_it() {
     let storage = look(dir.path());
     let before = storage.describe().unwrap();
     let open = |group: u32, name: Option<&str>, gamma: f64| {
-        let (sgd, zeros) = (optimizer("sgd", &[("gamma", float(gamma))]), initializer("zeros", &[]));
+        let (sgd, zeros) =
+            (optimizer("sgd", &[("gamma", float(gamma))]), initializer("zeros", &[]));
         let options = name.map_or(Params::new(), |name| params(&[("name", text(name))]));
         Embedding::new(storage.clone(), sgd, zeros, 4, group, &options)
     };
     let error = failure(open(0, Some("users"), 1.0), Status::NotSupported);
-    assert!(error.message().contains("'users'") && error.message().contains("read_only"), "{error}");
+    assert!(
+        error.message().contains("'users'") && error.message().contains("read_only"),
+        "{error}"
+    );
     let error = failure(open(GROUP_BY_NAME, Some("users"), 1.0), Status::NotFound);
     assert!(error.message().contains("no group is called 'users'"), "{error}");
     // Other parameters are this opening's alone.
@@ -181,7 +189,12 @@ fn a_checkpoint_adds_links_and_changes_no_byte() {
     let before: Vec<_> = files(&dir, "").iter().filter(|path| path.is_file()).map(told).collect();
     look(&dir).checkpoint(&checkpoint).unwrap();
     let during: Vec<_> = files(&dir, "").iter().filter(|path| path.is_file()).map(told).collect();
-    assert!(before.iter().zip(&during).all(|(before, during)| before.0 == during.0 && before.1 == during.1));
+    assert!(
+        before
+            .iter()
+            .zip(&during)
+            .all(|(before, during)| before.0 == during.0 && before.1 == during.1)
+    );
     let links: u64 = during.iter().map(|told| told.2).sum::<u64>() - before.len() as u64;
     assert_eq!(links, files(&dir, ".sst").len() as u64);
     fs::remove_dir_all(&checkpoint).unwrap();
@@ -199,7 +212,8 @@ fn no_merges_are_waited_for() {
         embedding.apply_gradients(&keys, &[0.5; 2000]).unwrap();
     }
     // Its calls fit into the cache, and fill this one many times over.
-    let options = [("read_only", Value::from(true)), ("threads", int(1)), ("cache_bytes", int(64 << 10))];
+    let options =
+        [("read_only", Value::from(true)), ("threads", int(1)), ("cache_bytes", int(64 << 10))];
     let begun = Instant::now();
     let storage = Storage::open(dir.path(), 0, &params(&options)).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
@@ -245,7 +259,9 @@ fn large_files_are_not_copied() {
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = output.lines().find_map(|line| line.split_once("seen ").map(|(_, seen)| seen.to_owned()));
+        let line = output
+            .lines()
+            .find_map(|line| line.split_once("seen ").map(|(_, seen)| seen.to_owned()));
         line.unwrap_or_else(|| format!("nothing: {output}"))
     };
     for dir in [&closed, &left, &checkpoint] {

@@ -108,7 +108,11 @@ impl Scene {
         let mut names: Vec<_> =
             fs::read_dir(self.scratch.path()).unwrap().map(|x| x.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["damaged", "flushed", "killed", "live", "out"], "something was left behind");
+        assert_eq!(
+            names,
+            ["damaged", "flushed", "killed", "live", "out"],
+            "something was left behind"
+        );
         let content = content(&out);
         assert_eq!(salvaged.rows, content.rows.len() as u64);
         fs::remove_dir_all(&dir).unwrap();
@@ -148,7 +152,10 @@ fn find(path: &Path, bytes: &[u8]) -> Option<usize> {
 
 /// The files of rows that calls were written to and that were not merged.
 fn handed_over(dir: &Path) -> Vec<PathBuf> {
-    by_suffix(dir, ".sst").into_iter().filter(|path| find(path, b"external_sst_file").is_some()).collect()
+    by_suffix(dir, ".sst")
+        .into_iter()
+        .filter(|path| find(path, b"external_sst_file").is_some())
+        .collect()
 }
 
 /// Damages what a file of rows says of itself.
@@ -219,8 +226,12 @@ fn a_damaged_block_costs_its_rows_and_no_others() {
         assert_eq!((salvaged.blocks_lost, salvaged.files_lost), (1, 0), "{salvaged:?}");
         assert!((10..300).contains(&salvaged.entries_lost), "{salvaged:?}");
         scene.check_part(&salvaged, &found);
-        let missing = scene.expected.rows.keys().filter(|key| !found.rows.contains_key(key)).count();
-        assert!(missing as u64 <= salvaged.entries_lost, "{missing} rows are missing: {salvaged:?}");
+        let missing =
+            scene.expected.rows.keys().filter(|key| !found.rows.contains_key(key)).count();
+        assert!(
+            missing as u64 <= salvaged.entries_lost,
+            "{missing} rows are missing: {salvaged:?}"
+        );
         assert_eq!(found.groups, scene.expected.groups);
     }
 }
@@ -317,7 +328,10 @@ fn files_of_large_tables_are_read_too() {
     assert_eq!(content(&out), expected);
     fs::remove_dir_all(&out).unwrap();
     let largest = |dir: &Path| {
-        by_suffix(dir, ".sst").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+        by_suffix(dir, ".sst")
+            .into_iter()
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap()
     };
     let file = largest(&dir);
     let bytes = fs::read(&file).unwrap();
@@ -370,11 +384,14 @@ fn the_tool_tells_what_was_lost() {
 #[test]
 fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
     let scene = Scene::new();
-    let [closed, out, checkpoint] = ["live", "out", "checkpoint"].map(|name| scene.scratch.path().join(name));
+    let [closed, out, checkpoint] =
+        ["live", "out", "checkpoint"].map(|name| scene.scratch.path().join(name));
     open(&closed).checkpoint(&checkpoint).unwrap();
     let expected = content(&closed);
-    let log =
-        by_suffix(&closed, ".log").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let log = by_suffix(&closed, ".log")
+        .into_iter()
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
     let len = fs::metadata(&log).unwrap().len() as usize;
     let mut whole = 0;
     for at in (10..len).step_by(len / 8) {
@@ -382,7 +399,10 @@ fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
         let salvaged = salvage(&closed, &out, None, |_| ()).unwrap();
         assert!(!salvaged.is_whole());
         let found = content(&out);
-        assert!(found.rows.iter().all(|(key, row)| expected.rows.get(key) == Some(row)), "{salvaged:?}");
+        assert!(
+            found.rows.iter().all(|(key, row)| expected.rows.get(key) == Some(row)),
+            "{salvaged:?}"
+        );
         let missing = expected.rows.len() - found.rows.len();
         assert!(missing == 0 || salvaged.rows_refused >= missing as u64, "{salvaged:?}");
         whole += usize::from(missing == 0);

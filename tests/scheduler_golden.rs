@@ -68,11 +68,15 @@ fn rates_worked_out_by_hand() {
     assert_eq!(rates("inverse_time_decay", inverse, 8.0, [0, 10, 50]), [8.0, 2.0, 0.5]);
     // From 0.5 down to 0.1 in 4 steps, and there it stays; squared, half the way leaves a quarter.
     let linear = r#"{"decay_steps": 4, "end_learning_rate": 0.25}"#;
-    assert_eq!(rates("polynomial_decay", linear, 1.25, [0, 1, 2, 4, 5]), [1.25, 1.0, 0.75, 0.25, 0.25]);
+    assert_eq!(
+        rates("polynomial_decay", linear, 1.25, [0, 1, 2, 4, 5]),
+        [1.25, 1.0, 0.75, 0.25, 0.25]
+    );
     let square = r#"{"decay_steps": 4, "end_learning_rate": 0, "power": 2}"#;
     assert_eq!(rates("polynomial_decay", square, 1.0, [0, 2, 4]), [1.0, 0.25, 0.0]);
     // cos(0) = 1, cos(pi / 3) = 1/2, cos(pi) = -1
-    let cosine = rates("cosine_decay", r#"{"decay_steps": 30, "alpha": 0.5}"#, 8.0, [0, 10, 30, 31]);
+    let cosine =
+        rates("cosine_decay", r#"{"decay_steps": 30, "alpha": 0.5}"#, 8.0, [0, 10, 30, 31]);
     for (rate, expected) in cosine.into_iter().zip([8.0, 7.0, 4.0, 4.0]) {
         assert!((rate - expected).abs() < 1e-14, "{cosine:?}");
     }
@@ -95,11 +99,17 @@ fn staircase_falls_only_after_whole_periods() {
     let stairs = r#"{"decay_steps": 10, "decay_rate": 0.5, "staircase": true}"#;
     let steps = [0, 9, 10, 19, 20];
     assert_eq!(rates("exponential_decay", stairs, 8.0, steps), [8.0, 8.0, 4.0, 4.0, 2.0]);
-    assert_eq!(rates("inverse_time_decay", stairs, 8.0, steps), [8.0, 8.0, 8.0 / 1.5, 8.0 / 1.5, 4.0]);
+    assert_eq!(
+        rates("inverse_time_decay", stairs, 8.0, steps),
+        [8.0, 8.0, 8.0 / 1.5, 8.0 / 1.5, 4.0]
+    );
     let natural = rates("natural_exp_decay", stairs, 8.0, steps);
     assert_eq!((natural[0], natural[2]), (natural[1], natural[3]));
     for name in ["polynomial_decay", "cosine_decay", "linear_cosine_decay"] {
-        assert!(refusal(name, stairs.replace(r#""decay_rate": 0.5, "#, "").as_str()).contains("'staircase'"));
+        assert!(
+            refusal(name, stairs.replace(r#""decay_rate": 0.5, "#, "").as_str())
+                .contains("'staircase'")
+        );
     }
 }
 
@@ -121,22 +131,31 @@ fn warmup_climbs_linearly_and_then_the_decay_begins() {
         [0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 4.0, 2.0]
     );
     for name in Scheduler::names() {
-        let needed =
-            if name.contains("exp") || name.contains("inverse") { r#", "decay_rate": 0.5"# } else { "" };
+        let needed = if name.contains("exp") || name.contains("inverse") {
+            r#", "decay_rate": 0.5"#
+        } else {
+            ""
+        };
         let json = format!(r#"{{"decay_steps": 10, "warmup_steps": 4{needed}}}"#);
         let plain = format!(r#"{{"decay_steps": 10{needed}}}"#);
         assert_eq!(rates(name, &json, 8.0, [0, 2]), [0.0, 4.0], "{name}");
-        assert_eq!(rates(name, &json, 8.0, [4, 9, 14]), rates(name, &plain, 8.0, [0, 5, 10]), "{name}");
+        assert_eq!(
+            rates(name, &json, 8.0, [4, 9, 14]),
+            rates(name, &plain, 8.0, [0, 5, 10]),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn aliases_name_the_same_schedule() {
-    for (alias, name) in
-        [("nature_exponential_decay", "natural_exp_decay"), ("liner_cosine_decay", "linear_cosine_decay")]
-    {
+    for (alias, name) in [
+        ("nature_exponential_decay", "natural_exp_decay"),
+        ("liner_cosine_decay", "linear_cosine_decay"),
+    ] {
         let needed = if name.contains("exp") { r#", "decay_rate": 0.5"# } else { "" };
-        let scheduler = Scheduler::new(alias, &params(&format!(r#"{{"decay_steps": 10{needed}}}"#))).unwrap();
+        let scheduler =
+            Scheduler::new(alias, &params(&format!(r#"{{"decay_steps": 10{needed}}}"#))).unwrap();
         assert_eq!(scheduler.name(), name);
     }
     assert_eq!(

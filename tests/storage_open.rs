@@ -88,9 +88,14 @@ fn table_files_without_their_current_file_are_not_taken_for_a_new_storage() {
 
 #[test]
 fn files_of_others_whose_names_look_like_rocksdbs_are_not_taken_for_a_damaged_storage() {
-    for name in
-        ["train.log", "OPTIONS-run3.yaml", "MANIFEST-notes.txt", "rows.sst", "a.dbtmp", "LOG.old.mine"]
-    {
+    for name in [
+        "train.log",
+        "OPTIONS-run3.yaml",
+        "MANIFEST-notes.txt",
+        "rows.sst",
+        "a.dbtmp",
+        "LOG.old.mine",
+    ] {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join(name);
         std::fs::write(&file, "precious").unwrap();
@@ -112,7 +117,9 @@ fn formats_and_families_of_others_are_told_apart() {
             let mut options = rust_rocksdb::Options::default();
             options.create_if_missing(true);
             options.create_missing_column_families(true);
-            let db = rust_rocksdb::DB::open_cf(&options, dir.path(), ["default", family, "journal"]).unwrap();
+            let db =
+                rust_rocksdb::DB::open_cf(&options, dir.path(), ["default", family, "journal"])
+                    .unwrap();
             db.put_cf(db.cf_handle(family).unwrap(), key, value).unwrap();
         }
         let message = refused(dir.path(), status);
@@ -269,7 +276,8 @@ fn options_are_checked_before_anything_is_created() {
         ("threads", int(0), "an int from 1 to 1024"),
         ("cachebytes", int(1 << 30), "valid names are 'cache_bytes', 'durability', 'threads'"),
     ] {
-        let error = failure(Storage::open(&path, 0, &params(&[(key, value)])), Status::InvalidArgument);
+        let error =
+            failure(Storage::open(&path, 0, &params(&[(key, value)])), Status::InvalidArgument);
         assert!(error.message().contains(words), "{error}");
         assert!(!path.exists());
     }

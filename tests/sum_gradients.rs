@@ -5,7 +5,9 @@ mod common;
 
 use std::thread;
 
-use common::{bytes_and_times, failure, float, initializer, int, open, optimizer, params, sgd, text};
+use common::{
+    bytes_and_times, failure, float, initializer, int, open, optimizer, params, sgd, text,
+};
 use damo::embedding::{Embedding, Summed};
 use damo::error::Status;
 use damo::filter::Filter;
@@ -55,11 +57,18 @@ fn model(keys: &[i64], gradients: &[f32], dim: usize, mode: &str, padding: Optio
     entries.into_iter().map(bits).collect()
 }
 
-fn agrees(embedding: &Embedding, keys: &[i64], gradients: &[f32], mode: &str, padding: Option<i64>) {
+fn agrees(
+    embedding: &Embedding,
+    keys: &[i64],
+    gradients: &[f32],
+    mode: &str,
+    padding: Option<i64>,
+) {
     let (found, summed) = sums_of(embedding, keys, gradients);
     let expected = model(keys, gradients, embedding.dim(), mode, padding);
     assert!(found == expected, "{mode}, {} keys, dim {}", keys.len(), embedding.dim());
-    let sums = || expected.iter().flat_map(|(_, sum)| sum).map(|bits| f64::from(f32::from_bits(*bits)));
+    let sums =
+        || expected.iter().flat_map(|(_, sum)| sum).map(|bits| f64::from(f32::from_bits(*bits)));
     let norm = sums().map(|sum| sum * sum).sum::<f64>().sqrt();
     assert!((summed.norm - norm).abs() <= norm * 1e-12, "{} and not {norm}", summed.norm);
     assert_eq!(summed.largest, sums().map(f64::abs).fold(0.0, f64::max));
@@ -68,7 +77,9 @@ fn agrees(embedding: &Embedding, keys: &[i64], gradients: &[f32], mode: &str, pa
 /// Keys of both signs, some of them repeated, and padding. Gradients have very different sizes, so
 /// that another order of addition gives other sums.
 fn batch(random: &mut impl Rng, len: usize, dim: usize, kinds: i64) -> (Vec<i64>, Vec<f32>) {
-    let keys = (0..len).map(|_| random.random_range(-kinds..=kinds) * random.random_range(0..=1)).collect();
+    let keys = (0..len)
+        .map(|_| random.random_range(-kinds..=kinds) * random.random_range(0..=1))
+        .collect();
     let float = |random: &mut dyn Rng| {
         let size = 10f32.powi(random.random_range(-12..8));
         random.random_range(-1.0..1.0f32) * size
@@ -84,16 +95,19 @@ fn sums_are_those_of_a_loop() {
         for mode in ["sequential", "sum", "mean"] {
             for padding in [None, Some(PADDING)] {
                 let dir = tempfile::tempdir().unwrap();
-                let storage = Storage::open(dir.path(), 0, &params(&[("threads", int(threads))])).unwrap();
+                let storage =
+                    Storage::open(dir.path(), 0, &params(&[("threads", int(threads))])).unwrap();
                 for (group, dim) in [1, 3, 8, 17, 512].into_iter().enumerate() {
                     let mut options = vec![("duplicates", text(mode))];
                     options.extend(padding.map(|key| ("padding_key", int(key))));
                     let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
                     let options = params(&options);
                     let embedding =
-                        Embedding::new(storage.clone(), sgd, ones, dim, group as u32, &options).unwrap();
+                        Embedding::new(storage.clone(), sgd, ones, dim, group as u32, &options)
+                            .unwrap();
                     // From 4096 keys on, if as many are distinct, threads share the work.
-                    let lens = if dim == 1 { vec![0, 1, 2, 5, 300, 9000] } else { vec![0, 1, 2, 5, 300] };
+                    let lens =
+                        if dim == 1 { vec![0, 1, 2, 5, 300, 9000] } else { vec![0, 1, 2, 5, 300] };
                     for len in lens {
                         for kinds in [1, 40, 20_000] {
                             let (keys, gradients) = batch(&mut random, len, dim, kinds);
@@ -121,13 +135,15 @@ fn stepping_with_the_sums_is_stepping_with_the_gradients() {
         for _ in 0..20 {
             let (keys, gradients) = batch(&mut random, 700, 4, 90);
             let (mut summed_keys, mut sums) = (keys.clone(), gradients.clone());
-            let summed = summing.sum_gradients(&keys, &gradients, &mut summed_keys, &mut sums).unwrap();
+            let summed =
+                summing.sum_gradients(&keys, &gradients, &mut summed_keys, &mut sums).unwrap();
             let keys_once = &summed_keys[..summed.keys];
             summing.apply_gradients(keys_once, &sums[..4 * summed.keys]).unwrap();
             applying.apply_gradients(&keys, &gradients).unwrap();
             for key in keys_once {
                 let (one, other) = (summing.record(*key).unwrap(), applying.record(*key).unwrap());
-                let bits = |data: &[f32]| data.iter().map(|float| float.to_bits()).collect::<Vec<_>>();
+                let bits =
+                    |data: &[f32]| data.iter().map(|float| float.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&one.data), bits(&other.data), "{mode}, key {key}");
                 assert_eq!(one.update_num, other.update_num);
             }
@@ -151,7 +167,8 @@ fn nothing_changes_in_a_storage_that_may_be_read_only() {
     drop(embedding);
     let before = bytes_and_times(dir.path());
     {
-        let looking = Storage::open(dir.path(), 0, &params(&[("read_only", Value::from(true))])).unwrap();
+        let looking =
+            Storage::open(dir.path(), 0, &params(&[("read_only", Value::from(true))])).unwrap();
         let embedding = sgd(&looking, 2, 0.5, &[]);
         let again = sums_of(&embedding, &[7, 5, 7], &[3.0, 0.0, 0.0, 0.0, 0.0, 4.0]);
         assert_eq!(again, summed);
@@ -177,7 +194,11 @@ fn what_is_no_gradient_is_named_and_nothing_is_written() {
             assert_eq!((keys, sums), ([-9; 3], [9.5; 6]), "{mode}");
         };
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.1e18, -3e38] {
-            refused(&[1, -77, 3], &[1.0, 1.0, 1.0, bad, 1.0, 1.0], "key -77 (position 1, column 1)");
+            refused(
+                &[1, -77, 3],
+                &[1.0, 1.0, 1.0, bad, 1.0, 1.0],
+                "key -77 (position 1, column 1)",
+            );
         }
         if mode != "mean" {
             let words = "gradients of key 1 add up to more than 1e18";
@@ -186,12 +207,15 @@ fn what_is_no_gradient_is_named_and_nothing_is_written() {
         refused(&[1, 2], &[0.0; 3], "gradients_len is 3");
         refused(&[1, 2, 3, 4], &[0.0; 8], "summed_keys_len is 3 and keys_len is 4");
         // Gradients of the padding key may be any floats.
-        let (found, summed) = sums_of(&embedding, &[PADDING, 4], &[f32::NAN, f32::INFINITY, 1.0, 0.0]);
+        let (found, summed) =
+            sums_of(&embedding, &[PADDING, 4], &[f32::NAN, f32::INFINITY, 1.0, 0.0]);
         assert_eq!((found.len(), summed), (1, Summed { keys: 1, norm: 1.0, largest: 1.0 }));
         let (found, summed) = sums_of(&embedding, &[PADDING; 9], &[1.0; 18]);
         assert_eq!((found.len(), summed), (0, Summed::default()));
-        let error =
-            failure(embedding.sum_gradients(&[1], &[0.0; 2], &mut [0], &mut [0.0]), Status::InvalidArgument);
+        let error = failure(
+            embedding.sum_gradients(&[1], &[0.0; 2], &mut [0], &mut [0.0]),
+            Status::InvalidArgument,
+        );
         assert!(
             error.message().contains("sums_len is 1 and keys_len is 1; room for 1 keys x dim 2"),
             "{error}"
@@ -205,7 +229,8 @@ fn threads_sum_beside_threads_that_step() {
     let embedding = sgd(&open(dir.path()), 3, 0.5, &[("duplicates", text("sum"))]);
     let mut random = ChaCha8Rng::seed_from_u64(99);
     let batches: Vec<_> = (0..6).map(|n| batch(&mut random, 100 + 2000 * n, 3, 3000)).collect();
-    let expected: Vec<_> = batches.iter().map(|(keys, floats)| sums_of(&embedding, keys, floats)).collect();
+    let expected: Vec<_> =
+        batches.iter().map(|(keys, floats)| sums_of(&embedding, keys, floats)).collect();
     thread::scope(|scope| {
         for (batch, expected) in batches.iter().zip(&expected) {
             let embedding = &embedding;

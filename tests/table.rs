@@ -19,7 +19,8 @@ fn every_type_gives_back_what_was_written() {
         for dim in (1..=40).chain([63, 64, 65, 100, 127, 128, 200, 255, 256, 300]) {
             let path = dir.path().join("t");
             let mut content = Content::default();
-            let keys = [i64::MIN, i64::MIN + 1, -70_000, -1, 0, 1, 2, 1 << 40, i64::MAX - 1, i64::MAX];
+            let keys =
+                [i64::MIN, i64::MIN + 1, -70_000, -1, 0, 1, 2, 1 << 40, i64::MAX - 1, i64::MAX];
             for (number, key) in keys.iter().enumerate() {
                 content.set(3, *key, (0..dim).map(|column| weight(number, column)).collect());
                 content.set(65_535, *key, vec![number as f32; 2]);
@@ -30,10 +31,17 @@ fn every_type_gives_back_what_was_written() {
             write(&path, &content, value_type, 12, None);
 
             let table = Table::open(&path).unwrap();
-            assert_eq!((table.number(), table.rows(3).unwrap(), table.dim(3).unwrap()), (12, 10, dim));
-            assert_eq!((table.rows(0).unwrap(), table.dim(0).unwrap(), table.rows(9).unwrap()), (0, dim, 0));
+            assert_eq!(
+                (table.number(), table.rows(3).unwrap(), table.dim(3).unwrap()),
+                (12, 10, dim)
+            );
+            assert_eq!(
+                (table.rows(0).unwrap(), table.dim(0).unwrap(), table.rows(9).unwrap()),
+                (0, dim, 0)
+            );
             // In any order, repeated, with unknown keys among them.
-            let asked = [i64::MAX, 7, 0, i64::MIN, i64::MIN, -2, 1 << 40, i64::MAX - 1, 3, -70_000, 1];
+            let asked =
+                [i64::MAX, 7, 0, i64::MIN, i64::MIN, -2, 1 << 40, i64::MAX - 1, 3, -70_000, 1];
             let (weights, found) = look(&table, 3, &asked);
             for (index, key) in asked.iter().enumerate() {
                 let row = &weights[index * dim..][..dim];
@@ -72,7 +80,10 @@ fn assert_close(value_type: ValueType, given: &[f32], stored: &[f32]) {
             }
         };
         let difference = (f64::from(*given) - f64::from(*stored)).abs();
-        assert!(difference <= bound, "{value_type:?}: {given:e} became {stored:e}, bound {bound:e}");
+        assert!(
+            difference <= bound,
+            "{value_type:?}: {given:e} became {stored:e}, bound {bound:e}"
+        );
     }
 }
 
@@ -173,7 +184,8 @@ fn the_bytes_do_not_depend_on_how_rows_come() {
     let files = [1, 7, 4096, 70_001].map(|call| {
         let path = dir.path().join("t");
         let groups = [(9, 1), (0, 3), (5, 2)];
-        let mut writer = Writer::create(&path, &options(ValueType::Float16, 3, None, &groups)).unwrap();
+        let mut writer =
+            Writer::create(&path, &options(ValueType::Float16, 3, None, &groups)).unwrap();
         for (keys, weights) in keys.chunks(call).zip(weights.chunks(3 * call)) {
             writer.add_rows(0, keys, weights).unwrap();
             writer.add_rows(0, &[], &[]).unwrap();
@@ -189,7 +201,8 @@ fn the_bytes_do_not_depend_on_how_rows_come() {
 fn rows_that_do_not_fit_are_refused_and_leave_the_others_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
-    let mut writer = Writer::create(&path, &options(ValueType::Float32, 3, None, &[(2, 2), (5, 1)])).unwrap();
+    let mut writer =
+        Writer::create(&path, &options(ValueType::Float32, 3, None, &[(2, 2), (5, 1)])).unwrap();
     writer.add_rows(2, &[-4, 7], &[1.0, 2.0, 3.0, 4.0]).unwrap();
     for (group, keys, weights, words) in [
         (2, vec![7], vec![0.0; 2], "key 7 of group 2 comes after key 7"),
@@ -225,14 +238,22 @@ fn lookups_that_do_not_fit_are_refused() {
     let mut weights = vec![7.0; 5];
     let error = failure(table.lookup(3, &[1, 2], &mut weights, None), Status::InvalidArgument);
     assert!(
-        error.message().contains("weights_len is 5 and keys_len is 2; 2 keys x dim 3 of group 3 = 6 floats")
+        error
+            .message()
+            .contains("weights_len is 5 and keys_len is 2; 2 keys x dim 3 of group 3 = 6 floats")
     );
-    let error = failure(table.lookup(3, &[1], &mut weights[..3], Some(&mut [0; 2])), Status::InvalidArgument);
+    let error = failure(
+        table.lookup(3, &[1], &mut weights[..3], Some(&mut [0; 2])),
+        Status::InvalidArgument,
+    );
     assert!(error.message().contains("found has 2 bytes and keys_len is 1"), "{error}");
     for group in [30, 65_536 + 3, u32::MAX] {
         let error = failure(table.lookup(group, &[1], &mut weights[..3], None), Status::NotFound);
         assert!(error.message().contains(&format!("group is {group};")), "{error}");
-        assert!(error.message().contains("groups 0, 1, 2, 3,") && error.message().contains("and 10 more"));
+        assert!(
+            error.message().contains("groups 0, 1, 2, 3,")
+                && error.message().contains("and 10 more")
+        );
         failure(table.dim(group), Status::NotFound);
         failure(table.rows(group), Status::NotFound);
     }
@@ -294,7 +315,8 @@ fn a_file_has_its_name_only_when_it_is_whole() {
         names
     };
     let begin = || {
-        let mut writer = Writer::create(&path, &options(ValueType::Float32, 1, None, &[(0, 512)])).unwrap();
+        let mut writer =
+            Writer::create(&path, &options(ValueType::Float32, 1, None, &[(0, 512)])).unwrap();
         let keys: Vec<i64> = (0..4000).collect();
         writer.add_rows(0, &keys, &vec![1.5; 4000 * 512]).unwrap();
         writer
@@ -303,8 +325,10 @@ fn a_file_has_its_name_only_when_it_is_whole() {
     fs::write(dir.path().join(".t.partial"), vec![1; 100 << 10]).unwrap();
     let writer = begin();
     assert_eq!(names(), [".t.partial"]);
-    let error =
-        failure(Writer::create(&path, &options(ValueType::Float32, 1, None, &[])).map(drop), Status::Busy);
+    let error = failure(
+        Writer::create(&path, &options(ValueType::Float32, 1, None, &[])).map(drop),
+        Status::Busy,
+    );
     assert!(error.message().contains("/t' is being written"), "{error}");
     drop(writer);
     assert!(names().is_empty(), "given up without a trace");
@@ -344,7 +368,8 @@ fn an_increment_is_no_table_but_can_be_read_in_order() {
     assert_eq!((summary.rows, summary.removed), (2, 4));
     let error = failure(Table::open(&path).map(drop), Status::InvalidArgument);
     assert!(
-        error.message().contains("is an increment") && error.message().contains("since number 7; merge it")
+        error.message().contains("is an increment")
+            && error.message().contains("since number 7; merge it")
     );
     let contents = Contents::open(&path).unwrap();
     assert_eq!((contents.number(), contents.since()), (9, Some(7)));

@@ -39,7 +39,8 @@ fn small(path: &Path, value_type: ValueType, since: Option<u64>) -> Vec<u8> {
 fn refused(path: &Path) -> damo::error::Error {
     let error = Contents::open(path).map(drop).expect_err("it was opened");
     assert!(
-        [Status::Corruption, Status::InvalidArgument, Status::NotSupported].contains(&error.status()),
+        [Status::Corruption, Status::InvalidArgument, Status::NotSupported]
+            .contains(&error.status()),
         "{error}"
     );
     assert!(error.message().contains(&path.display().to_string()), "{error}");
@@ -84,7 +85,10 @@ fn every_truncated_file_and_every_longer_one_is_noticed() {
         fs::write(&path, &bytes[..len]).unwrap();
         let error = refused(&path);
         assert_eq!(error.status(), Status::Corruption, "{len} bytes: {error}");
-        assert!(error.message().contains(if len == 0 { "it is empty" } else { "it has" }), "{error}");
+        assert!(
+            error.message().contains(if len == 0 { "it is empty" } else { "it has" }),
+            "{error}"
+        );
     }
     for more in [1, 63, 64, 4096] {
         let mut longer = bytes.clone();
@@ -100,7 +104,9 @@ fn what_is_no_table_is_refused() {
     let path = dir.path().join("t");
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let noise: Vec<u8> = (0..10_000).map(|_| random.random()).collect();
-    for foreign in [b"d".as_slice(), b"damotabm", b"x", b"\x7fELF", b"{\"a\": 1}\n", &[0; 4096], &noise] {
+    for foreign in
+        [b"d".as_slice(), b"damotabm", b"x", b"\x7fELF", b"{\"a\": 1}\n", &[0; 4096], &noise]
+    {
         fs::write(&path, foreign).unwrap();
         let error = Contents::open(&path).map(drop).unwrap_err();
         let expected = if foreign == b"d" { Status::Corruption } else { Status::InvalidArgument };
@@ -109,7 +115,10 @@ fn what_is_no_table_is_refused() {
     ClassicWriter::create(&path, 256, &[(0, 1)]).unwrap().finish().unwrap();
     let error = refused(&path);
     assert_eq!(error.status(), Status::InvalidArgument, "{error}");
-    assert!(error.message().contains("a file from a dump in the format 'table' is needed"), "{error}");
+    assert!(
+        error.message().contains("a file from a dump in the format 'table' is needed"),
+        "{error}"
+    );
 
     let error = failure(Table::open(dir.path()).map(drop), Status::InvalidArgument);
     assert!(error.message().contains("is a directory"), "{error}");
@@ -150,12 +159,17 @@ fn a_later_version_says_so() {
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = failure(Table::open(&path).map(drop), Status::NotSupported);
-    assert!(error.message().contains("version 2") && error.message().contains("reads version 1"), "{error}");
+    assert!(
+        error.message().contains("version 2") && error.message().contains("reads version 1"),
+        "{error}"
+    );
 }
 
 /// Makes all checksums right, where the header leads to something.
 fn sign(bytes: &mut [u8]) {
-    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let word = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
+    };
     let groups = word(bytes, 24) & 0xffff_ffff;
     let end = 64_usize.saturating_add(groups.saturating_mul(64)).min(bytes.len());
     for entry in (64..end.saturating_sub(63)).step_by(64) {
@@ -209,9 +223,11 @@ fn crafted_files_with_right_checksums_do_no_harm() {
             Ok(table) => {
                 opened += 1;
                 for info in table.contents().groups() {
-                    let keys: Vec<i64> = (-5..12).map(|key| key * 1_000_003).chain([i64::MIN]).collect();
+                    let keys: Vec<i64> =
+                        (-5..12).map(|key| key * 1_000_003).chain([i64::MIN]).collect();
                     look(&table, info.group.into(), &keys);
-                    let (mut rows, mut weights) = (table.contents().rows(info.group), vec![0.0; info.dim]);
+                    let (mut rows, mut weights) =
+                        (table.contents().rows(info.group), vec![0.0; info.dim]);
                     while rows.next_into(&mut weights).is_some() {}
                 }
                 let _ = merge(&path, &increment, &merged);
@@ -243,14 +259,18 @@ fn an_index_that_leads_elsewhere_is_refused() {
         sign(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let error = failure(Table::open(&path).map(drop), Status::Corruption);
-        assert!(error.message().contains("the index of group 1 does not lead to its rows"), "{error}");
+        assert!(
+            error.message().contains("the index of group 1 does not lead to its rows"),
+            "{error}"
+        );
     }
 }
 
 /// Not a test by itself: what the next one runs as a process of its own, whose files may not grow beyond a limit.
 #[test]
 fn with_a_file_size_limit() {
-    let Some(limit) = std::env::var("DAMO_TEST_FILE_SIZE").ok().map(|limit| limit.parse().unwrap()) else {
+    let Some(limit) = std::env::var("DAMO_TEST_FILE_SIZE").ok().map(|limit| limit.parse().unwrap())
+    else {
         return;
     };
     let dir = std::env::var("DAMO_TEST_DIR").unwrap();
@@ -281,7 +301,10 @@ fn with_a_file_size_limit() {
         None => writer.finish().unwrap_err(),
     };
     assert_eq!(error.status(), Status::Io, "{error}");
-    assert!(error.message().contains("/t' cannot be written") && error.message().contains("File too large"));
+    assert!(
+        error.message().contains("/t' cannot be written")
+            && error.message().contains("File too large")
+    );
     println!("refused: {error}");
 }
 

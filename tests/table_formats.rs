@@ -49,7 +49,8 @@ fn tables_are_written_as_they_were() {
 
 /// The Python code of a section of docs/formats.md.
 fn code(section: &str) -> String {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md")).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md")).unwrap();
     let section = text.split(&format!("\n## {section}")).nth(1).expect("the section");
     let section = section.split("\n## ").next().unwrap();
     section.split("```python\n").nth(1).expect("its code").split("```").next().unwrap().to_owned()
@@ -167,16 +168,19 @@ fn the_documented_reader_reads_counted_dumps_and_those_of_wheels() {
     let bytes = fs::read(&path).unwrap();
     assert_eq!((summary.rows, summary.bytes), (3, bytes.len() as u64));
     assert_eq!(bytes.len(), 4 + 3 * 16 + 2 * 16 + 24);
-    let head: Vec<i32> = bytes[..28].as_chunks().0.iter().map(|four| i32::from_le_bytes(*four)).collect();
+    let head: Vec<i32> =
+        bytes[..28].as_chunks().0.iter().map(|four| i32::from_le_bytes(*four)).collect();
     assert_eq!(head, [3, 0, 7, 65_535, 3, 40, 1]);
     let check = "\nimport sys\nfor group, rows in sorted(read_counted(sys.argv[1]).items()):\n    \
                  print(group, [(key, row.tolist()) for key, row in sorted(rows.items())])\n";
     let script = code("Counted dump") + check;
     let Some(printed) = python(&script, &path) else { return };
-    let expected = format!("0 [(-1, [1.0, 2.0, 3.0])]\n7 []\n65535 [({}, [0.125]), (5, [-0.5])]\n", i64::MIN);
+    let expected =
+        format!("0 [(-1, [1.0, 2.0, 3.0])]\n7 []\n65535 [({}, [0.125]), (5, [-0.5])]\n", i64::MIN);
     assert_eq!(printed, expected);
     // And what damo-embedding wrote.
-    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures/1.0.6/sgd3.dump");
+    let theirs =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures/1.0.6/sgd3.dump");
     let printed = python(&script, &theirs).unwrap();
     assert!(printed.starts_with("0 [(-7, [0.0234375, -0.1015625, 0.0390625]), (1, ["), "{printed}");
     ClassicWriter::create_counted(&path, &[]).unwrap().finish().unwrap();

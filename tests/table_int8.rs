@@ -83,7 +83,8 @@ fn weights_that_are_no_numbers_are_refused_where_rows_come_in() {
     rows.insert(&[7], &[3.0e38; 4]).unwrap();
     let list = [("format", common::text("table")), ("value_type", common::text("int8"))];
     let path = scratch.path().join("dump");
-    let dumped = storage.dump(&path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap();
+    let dumped =
+        storage.dump(&path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap();
     assert_eq!((dumped.rows, dumped.saturated), (1, 4));
     assert_eq!(look(&Table::open(&path).unwrap(), 0, &[7]).0, [LARGEST; 4]);
 }

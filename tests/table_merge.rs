@@ -26,7 +26,8 @@ fn write_increment(
     since: u64,
 ) {
     let dims = content.dims();
-    let mut writer = Writer::create(path, &options(value_type, number, Some(since), &dims)).unwrap();
+    let mut writer =
+        Writer::create(path, &options(value_type, number, Some(since), &dims)).unwrap();
     for (group, changes) in changes {
         for (key, row) in changes {
             match row {
@@ -99,8 +100,10 @@ fn a_large_table_is_merged_through_a_scratch_file() {
     let [base, increment, merged, full] = ["b", "i", "m", "f"].map(|name| dir.path().join(name));
     let write_rows = |path: &Path, number, since, keys: &[i64], gone: &[i64], value: f32| {
         let groups = [(0, 1)];
-        let mut writer = Writer::create(path, &options(ValueType::Int8, number, since, &groups)).unwrap();
-        let weights: Vec<f32> = keys.iter().map(|key| if key % 10 == 1 { value } else { 1.0 }).collect();
+        let mut writer =
+            Writer::create(path, &options(ValueType::Int8, number, since, &groups)).unwrap();
+        let weights: Vec<f32> =
+            keys.iter().map(|key| if key % 10 == 1 { value } else { 1.0 }).collect();
         writer.add_rows(0, keys, &weights).unwrap();
         writer
             .remove_keys(0, gone)
@@ -120,7 +123,10 @@ fn a_large_table_is_merged_through_a_scratch_file() {
     write_rows(&full, 2, None, &keys, &[], 3.0);
     assert!(fs::read(&merged).unwrap() == fs::read(&full).unwrap());
     let table = Table::open(&merged).unwrap();
-    assert_eq!(look(&table, 0, &[0, 11, stays, BIG - 1]), (vec![1.0, 3.0, 0.0, 0.0], vec![1, 1, 0, 0]));
+    assert_eq!(
+        look(&table, 0, &[0, 11, stays, BIG - 1]),
+        (vec![1.0, 3.0, 0.0, 0.0], vec![1, 1, 0, 0])
+    );
 }
 
 #[test]

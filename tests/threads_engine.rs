@@ -82,7 +82,8 @@ fn train(storage: &Storage, seed: u64, calls: u64, acknowledge: impl Fn(u64, u64
                 acknowledge(trainer, index);
             }
         };
-        let trainers: Vec<_> = (0..TRAINERS).map(|number| scope.spawn(move || trainer(number))).collect();
+        let trainers: Vec<_> =
+            (0..TRAINERS).map(|number| scope.spawn(move || trainer(number))).collect();
         // Rows are whole, and gradients that were seen do not vanish.
         scope.spawn(|| {
             let mut random = random(1);
@@ -98,7 +99,11 @@ fn train(storage: &Storage, seed: u64, calls: u64, acknowledge: impl Fn(u64, u64
                 for (key, row) in keys.iter().zip(weights.chunks_exact(DIM)) {
                     assert!(row.iter().all(|weight| *weight == row[0]), "half a gradient: {row:?}");
                     let last = seen.entry((group, *key)).or_insert(0.0);
-                    assert!(row[0] <= *last && row[0].fract() == 0.0, "key {key}: {last}, then {}", row[0]);
+                    assert!(
+                        row[0] <= *last && row[0].fract() == 0.0,
+                        "key {key}: {last}, then {}",
+                        row[0]
+                    );
                     *last = row[0];
                 }
             }
@@ -177,7 +182,10 @@ fn read(storage: &Storage) -> Counts {
                 // A row that was only looked up is as good as none.
                 Ok(record) if record.update_num == 0 => assert_eq!(record.data, [0.0; DIM]),
                 Ok(record) => {
-                    assert!(record.data.iter().all(|weight| *weight == record.data[0]), "{record:?}");
+                    assert!(
+                        record.data.iter().all(|weight| *weight == record.data[0]),
+                        "{record:?}"
+                    );
                     counts.insert((group, key), (-record.data[0], record.update_num));
                 }
                 Err(error) => assert_eq!(error.status(), Status::NotFound, "{error}"),
@@ -203,7 +211,9 @@ fn no_gradient_is_lost_among_threads() {
     let (seed, calls) = (setting("DAMO_THREADS_SEED", 1), setting("DAMO_THREADS_CALLS", 120));
     println!("DAMO_THREADS_SEED={seed}");
     let mut expected = Counts::new();
-    (0..TRAINERS).for_each(|trainer| (0..calls).for_each(|index| count(&mut expected, seed, trainer, index)));
+    (0..TRAINERS).for_each(|trainer| {
+        (0..calls).for_each(|index| count(&mut expected, seed, trainer, index))
+    });
     for cache_bytes in CACHES {
         let dir = tempfile::tempdir().unwrap();
         let storage = open(dir.path(), cache_bytes);
@@ -213,7 +223,11 @@ fn no_gradient_is_lost_among_threads() {
         assert!(cache_bytes > 65536 || evictions > 20_000);
         assert_eq!(difference(&expected, &read(&storage)), None);
         drop(storage);
-        assert_eq!(difference(&expected, &read(&open(dir.path(), cache_bytes))), None, "after re-opening");
+        assert_eq!(
+            difference(&expected, &read(&open(dir.path(), cache_bytes))),
+            None,
+            "after re-opening"
+        );
     }
 }
 
@@ -274,7 +288,9 @@ fn no_gradient_is_lost_among_threads_that_are_killed() {
             .map(|under_way: u64| {
                 let mut expected = acknowledged.clone();
                 let trainers = (0..TRAINERS).filter(|trainer| under_way >> trainer & 1 == 1);
-                trainers.for_each(|trainer| count(&mut expected, seed, trainer, next[trainer as usize]));
+                trainers.for_each(|trainer| {
+                    count(&mut expected, seed, trainer, next[trainer as usize])
+                });
                 difference(&expected, &found)
             })
             .collect();

@@ -58,7 +58,11 @@ fn every_value_of_state_comes_in_bit_for_bit_and_is_stepped_as_it_is() {
                 row.resize(len, value);
                 rows.insert_records(&[key], &row, &[count]).unwrap();
                 let record = rows.record(key).unwrap();
-                assert_eq!((bits(&record.data), record.update_num), (bits(&row), count), "{name} {value:e}");
+                assert_eq!(
+                    (bits(&record.data), record.update_num),
+                    (bits(&row), count),
+                    "{name} {value:e}"
+                );
                 rows.set_step(0).unwrap();
                 rows.apply_gradients(&[key], &gradients(number, 1)).unwrap();
                 step(&optimizer, &mut row, &gradients(number, 1), count);
@@ -80,7 +84,8 @@ fn many_rows_go_on_bit_by_bit_from_a_table_that_memory_does_not_hold() {
     let scratch = tempfile::tempdir().unwrap();
     let keys: Vec<i64> = (0..ROWS as i64).map(|key| key * 977 - 40_000).collect();
     for name in OPTIMIZERS {
-        let decay = params(&[("decay_steps", int(20)), ("alpha", float(0.1)), ("warmup_steps", int(3))]);
+        let decay =
+            params(&[("decay_steps", int(20)), ("alpha", float(0.1)), ("warmup_steps", int(3))]);
         let make = || {
             let cosine = Arc::new(Scheduler::new("cosine_decay", &decay).unwrap());
             Arc::new(Optimizer::new(name, &params(&[]), Some(cosine)).unwrap())
@@ -131,8 +136,11 @@ fn what_was_there_before_leaves_nothing_behind() {
         let optimizer = optimizer(name, &[]);
         let rows = embed(&storage, Arc::clone(&optimizer), 0);
         let path = scratch.path().join(format!("{name}.filter"));
-        let list =
-            [("path", common::text(path.to_str().unwrap())), ("capacity", int(100)), ("count", int(9))];
+        let list = [
+            ("path", common::text(path.to_str().unwrap())),
+            ("capacity", int(100)),
+            ("count", int(9)),
+        ];
         rows.insert(&[1, 2], &[0.5; 2 * DIM]).unwrap();
         rows.apply_gradients(&[1, 2], &gradients(3, 2)).unwrap();
         storage.flush().unwrap();
@@ -152,7 +160,11 @@ fn what_was_there_before_leaves_nothing_behind() {
             step(&optimizer, &mut wanted, &all[index * DIM..][..DIM], count);
             for rows in [&rows, &after_kill] {
                 let record = rows.record(key).unwrap();
-                assert_eq!((bits(&record.data), record.update_num), (bits(&wanted), count + 1), "{name}");
+                assert_eq!(
+                    (bits(&record.data), record.update_num),
+                    (bits(&wanted), count + 1),
+                    "{name}"
+                );
             }
         }
     }
@@ -188,7 +200,8 @@ fn accumulators_begin_at_any_number_that_is_one() {
         }
         for refused in [-1e-30, 1e39, f64::MAX] {
             let list = params(&[("initial_accumulator_value", float(refused))]);
-            let error = failure(Optimizer::new(name, &list, None).map(drop), Status::InvalidArgument);
+            let error =
+                failure(Optimizer::new(name, &list, None).map(drop), Status::InvalidArgument);
             assert!(error.message().contains("initial_accumulator_value"), "{error}");
         }
     }

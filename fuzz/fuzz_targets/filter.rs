@@ -17,7 +17,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let mut header = [0; 48];
         header.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let field = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap());
-        let (capacity, count, fpr) = (field(16) as i64, field(24) as u32, f64::from_bits(field(32)));
+        let (capacity, count, fpr) =
+            (field(16) as i64, field(24) as u32, f64::from_bits(field(32)));
         if !fpr.is_finite() {
             continue;
         }
@@ -29,7 +30,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         ]);
         match Filter::open(&options) {
             Ok(filter) => use_it(&filter, count),
-            Err(error) => assert!(!matches!(error.status(), Status::Busy | Status::Panic), "{error}"),
+            Err(error) => {
+                assert!(!matches!(error.status(), Status::Busy | Status::Panic), "{error}")
+            }
         }
     }
 });

@@ -127,7 +127,8 @@ impl Record {
 
     /// The place of its group among ours, and its row, if it fits.
     fn row(&self, order: FieldOrder) -> Option<(usize, Row)> {
-        let place = GROUPS.iter().position(|(group, ..)| i64::from(*group) == i64::from(self.group))?;
+        let place =
+            GROUPS.iter().position(|(group, ..)| i64::from(*group) == i64::from(self.group))?;
         let (_, dim, _, row_len) = GROUPS[place];
         let (time, num) = match order {
             FieldOrder::NumFirst => (self.pair.1, self.pair.0),
@@ -161,7 +162,8 @@ fn read(bytes: &[u8]) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     for _ in 0..count {
         let key_len = u64::from_le_bytes(take(&mut rest)?);
-        let (group, key) = (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
+        let (group, key) =
+            (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
         let value_len = u64::from_le_bytes(take(&mut rest)?);
         let (value_group, value_key) =
             (i32::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
@@ -173,7 +175,16 @@ fn read(bytes: &[u8]) -> Option<Vec<Record>> {
         let (fields, after) = rest.split_at_checked(left)?;
         rest = after;
         let (dim, data) = (0, Vec::new());
-        records.push(Record { group, key, value_group, value_key, pair, rest: fields.to_vec(), dim, data });
+        records.push(Record {
+            group,
+            key,
+            value_group,
+            value_key,
+            pair,
+            rest: fields.to_vec(),
+            dim,
+            data,
+        });
     }
     rest.is_empty().then_some(records)
 }

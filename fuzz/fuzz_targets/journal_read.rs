@@ -27,7 +27,8 @@ fn read(bytes: &[u8], with_right_checksums: bool) {
             checksums::journal(&mut file);
         }
         // Files are named after their first call, which the header has, too.
-        let number = file.get(16..24).map_or(1, |number| u64::from_le_bytes(number.try_into().unwrap()));
+        let number =
+            file.get(16..24).map_or(1, |number| u64::from_le_bytes(number.try_into().unwrap()));
         fs::write(folder.path().join(format!("{number:020}.journal")), file).unwrap();
     }
     damo::fuzzing::read_journal(folder.path());

@@ -23,10 +23,13 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     while !bytes.is_empty() {
         let (what, (group, dim)) = (bytes.below(4), GROUPS[bytes.below(3)]);
         for key in bytes.keys() {
-            let place = (group, if is_wide { key.wrapping_mul(0x0123_4567_89ab_cdef) } else { key });
+            let place =
+                (group, if is_wide { key.wrapping_mul(0x0123_4567_89ab_cdef) } else { key });
             match what {
                 0 | 1 => drop(base.insert(place, weights(&mut bytes, dim))),
-                2 if !removed.contains(&place) => drop(changed.insert(place, weights(&mut bytes, dim))),
+                2 if !removed.contains(&place) => {
+                    drop(changed.insert(place, weights(&mut bytes, dim)))
+                }
                 3 if !changed.contains_key(&place) => drop(removed.insert(place)),
                 _ => {}
             }
@@ -73,7 +76,8 @@ fn look_up(table: &Table, value_type: ValueType, rows: &Rows, removed: &Keys) {
         let (mut read, mut found) = (vec![0.0; weights.len()], [0]);
         table.lookup((*group).into(), &[*key], &mut read, Some(&mut found)).unwrap();
         assert_eq!(found, [1], "group {group} key {key}");
-        let is_same = read.iter().zip(weights).all(|(read, weight)| read.to_bits() == weight.to_bits());
+        let is_same =
+            read.iter().zip(weights).all(|(read, weight)| read.to_bits() == weight.to_bits());
         assert!(value_type != ValueType::Float32 || is_same, "group {group} key {key}");
     }
     for (group, key) in removed {

@@ -53,7 +53,10 @@ fn schedulers(bag: &Params) {
         let optimizer = Optimizer::new("sgd", &Params::new(), Some(Arc::new(scheduler))).unwrap();
         for step in STEPS {
             if let Ok(rate) = optimizer.rate(step) {
-                assert!(rate >= 0.0 && (rate as f32).is_finite(), "'{name}' gives {rate} at {step}");
+                assert!(
+                    rate >= 0.0 && (rate as f32).is_finite(),
+                    "'{name}' gives {rate} at {step}"
+                );
             }
         }
     }

@@ -31,14 +31,24 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             assert_eq!(bits(&self::rows(&again)), bits(&rows));
         }
         Err(error) => {
-            assert!(matches!(error.status(), Status::Corruption | Status::InvalidArgument), "{error}");
-            assert!(fs::read(dir.join(JOURNAL)).unwrap() == file, "the journal was changed: {error}");
+            assert!(
+                matches!(error.status(), Status::Corruption | Status::InvalidArgument),
+                "{error}"
+            );
+            assert!(
+                fs::read(dir.join(JOURNAL)).unwrap() == file,
+                "the journal was changed: {error}"
+            );
         }
     }
 });
 
 fn open(dir: &Path) -> damo::error::Result<Storage> {
-    Storage::open(dir, 0, &params(&[("cache_bytes", Value::Int(1 << 20)), ("threads", Value::Int(1))]))
+    Storage::open(
+        dir,
+        0,
+        &params(&[("cache_bytes", Value::Int(1 << 20)), ("threads", Value::Int(1))]),
+    )
 }
 
 /// A storage without calls, as a process leaves it that is killed after opening its groups.
@@ -63,5 +73,7 @@ fn rows(storage: &Storage) -> Vec<Record> {
 
 fn bits(rows: &[Record]) -> Vec<(u16, i64, u64, u64, Vec<u32>)> {
     let bits = |row: &Record| row.data.iter().map(|float| float.to_bits()).collect();
-    rows.iter().map(|row| (row.group, row.key, row.update_time, row.update_num, bits(row))).collect()
+    rows.iter()
+        .map(|row| (row.group, row.key, row.update_time, row.update_num, bits(row)))
+        .collect()
 }

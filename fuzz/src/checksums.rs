@@ -31,7 +31,8 @@ pub fn table(file: &mut [u8]) {
     file[12..16].copy_from_slice(&sum.to_le_bytes());
     file[48..56].copy_from_slice(&len.to_le_bytes());
     let is_increment = u32::from_le_bytes(file[28..32].try_into().unwrap()) == 1;
-    let entries = (u32::from_le_bytes(file[24..28].try_into().unwrap()) as usize).min(file.len() / UNIT - 1);
+    let entries =
+        (u32::from_le_bytes(file[24..28].try_into().unwrap()) as usize).min(file.len() / UNIT - 1);
     for entry in 1..=entries {
         let at = entry * UNIT;
         let [rows, more] = [16, 32].map(|offset| u64_at(&file[at..], offset));
@@ -56,7 +57,8 @@ pub fn filter(file: &mut [u8]) {
 /// file.
 fn section(file: &[u8], start: u64, end: u64) -> u32 {
     let end = end.checked_next_multiple_of(64).unwrap_or(u64::MAX);
-    let range = usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
+    let range =
+        usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
     crc32fast::hash(file.get(range).unwrap_or_default())
 }
 

@@ -30,11 +30,18 @@ impl Session {
         let table = Table::open(path).unwrap();
         for (group, spec) in SPECS.iter().enumerate() {
             let (keys, rows): (Vec<i64>, Vec<_>) = self.model.rows(group).unzip();
-            assert_eq!(table.rows(spec.group.into()).unwrap(), keys.len() as u64, "rows of {}", spec.group);
-            let (mut weights, mut found) = (vec![f32::NAN; keys.len() * spec.dim], vec![9; keys.len()]);
+            assert_eq!(
+                table.rows(spec.group.into()).unwrap(),
+                keys.len() as u64,
+                "rows of {}",
+                spec.group
+            );
+            let (mut weights, mut found) =
+                (vec![f32::NAN; keys.len() * spec.dim], vec![9; keys.len()]);
             table.lookup(spec.group.into(), &keys, &mut weights, Some(&mut found)).unwrap();
             assert!(found.iter().all(|found| *found == 1), "{found:?} of {keys:?}");
-            let expected: Vec<f32> = rows.iter().flat_map(|row| row.data[..spec.dim].to_vec()).collect();
+            let expected: Vec<f32> =
+                rows.iter().flat_map(|row| row.data[..spec.dim].to_vec()).collect();
             assert_same(&weights, &expected, "a row of a table");
         }
     }
@@ -43,7 +50,8 @@ impl Session {
     pub fn dump_increment(&mut self) {
         let Some(since) = self.since else { return };
         let table = ("format", text("table"));
-        let (increment, _) = self.dump("increment", &[table.clone(), ("since", Value::Int(since as i64))]);
+        let (increment, _) =
+            self.dump("increment", &[table.clone(), ("since", Value::Int(since as i64))]);
         let (full, dumped) = self.dump("full", &[table]);
         let (base, merged) = (self.folder.path().join("base"), self.folder.path().join("merged"));
         merge(&base, &increment, &merged).unwrap();
@@ -73,15 +81,19 @@ impl Session {
         while let Some((key, row)) = rest.split_first_chunk() {
             let (group, row) = row.split_first_chunk().expect("a group");
             let group = i32::from_le_bytes(*group) as usize;
-            let dim = i32::from_le_bytes(header[4 * group..4 * group + 4].try_into().unwrap()) as usize;
+            let dim =
+                i32::from_le_bytes(header[4 * group..4 * group + 4].try_into().unwrap()) as usize;
             let (weights, next) = row.split_at(4 * dim);
             rest = next;
-            let weights = weights.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let weights =
+                weights.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
             let before = found.insert((group as u16, i64::from_le_bytes(*key)), weights);
             assert_eq!(before, None, "a key comes once");
         }
         let rows = SPECS.iter().enumerate().flat_map(|(group, spec)| {
-            self.model.rows(group).map(|(key, row)| ((spec.group, key), row.data[..spec.dim].to_vec()))
+            self.model
+                .rows(group)
+                .map(|(key, row)| ((spec.group, key), row.data[..spec.dim].to_vec()))
         });
         assert_eq!(found, rows.collect());
     }

@@ -66,7 +66,11 @@ impl Model {
 
     /// The rows that have not expired, by key.
     pub fn rows(&self, group: usize) -> impl Iterator<Item = (i64, &Row)> {
-        self.groups[group].rows.iter().filter(|(_, row)| self.is_alive(row)).map(|(key, row)| (*key, row))
+        self.groups[group]
+            .rows
+            .iter()
+            .filter(|(_, row)| self.is_alive(row))
+            .map(|(key, row)| (*key, row))
     }
 
     fn is_alive(&self, row: &Row) -> bool {
@@ -99,7 +103,8 @@ impl Model {
 
     pub fn peek(&self, group: usize, keys: &[i64]) -> (Vec<f32>, Vec<u8>) {
         let zeros = vec![0.0; SPECS[group].dim];
-        let row = |key: &i64| self.row(group, *key).map_or(&zeros[..], |row| &row.data[..zeros.len()]);
+        let row =
+            |key: &i64| self.row(group, *key).map_or(&zeros[..], |row| &row.data[..zeros.len()]);
         let weights = keys.iter().flat_map(|key| row(key).to_vec()).collect();
         (weights, keys.iter().map(|key| u8::from(self.row(group, *key).is_some())).collect())
     }
@@ -107,7 +112,8 @@ impl Model {
     pub fn apply(&mut self, group: usize, duplicates: &str, keys: &[i64], gradients: &[f32]) {
         let mut steps: Vec<(i64, Vec<f32>, u32)> = Vec::new();
         for (&key, gradient) in keys.iter().zip(gradients.chunks_exact(SPECS[group].dim)) {
-            let known = steps.iter_mut().find(|(known, ..)| *known == key && duplicates != "sequential");
+            let known =
+                steps.iter_mut().find(|(known, ..)| *known == key && duplicates != "sequential");
             match known {
                 _ if key == PADDING => {}
                 None => steps.push((key, gradient.to_vec(), 1)),

@@ -63,11 +63,19 @@ impl Session {
     pub fn reopen(&mut self) {
         self.open = None;
         let dir = self.folder.path().join("storage");
-        let storage = open(&dir, self.durability, self.ttl_seconds, self.cache_bytes, self.model.now);
+        let storage =
+            open(&dir, self.durability, self.ttl_seconds, self.cache_bytes, self.model.now);
         let embeddings = SPECS.each_ref().map(|spec| {
             let face = |duplicates: &&str| {
-                let options = [("duplicates", text(duplicates)), ("padding_key", Value::Int(PADDING))];
-                embedding(&storage, optimizer(spec.optimizer), spec.dim, spec.group.into(), &options)
+                let options =
+                    [("duplicates", text(duplicates)), ("padding_key", Value::Int(PADDING))];
+                embedding(
+                    &storage,
+                    optimizer(spec.optimizer),
+                    spec.dim,
+                    spec.group.into(),
+                    &options,
+                )
             };
             spec.duplicates.iter().map(face).collect()
         });
@@ -91,7 +99,8 @@ impl Session {
 
     pub fn peek(&mut self, bytes: &mut Bytes) {
         let (group, keys) = group_and_keys(bytes);
-        let (mut weights, mut found) = (vec![f32::NAN; keys.len() * SPECS[group].dim], vec![9; keys.len()]);
+        let (mut weights, mut found) =
+            (vec![f32::NAN; keys.len() * SPECS[group].dim], vec![9; keys.len()]);
         self.embedding(group, 0).peek(&keys, &mut weights, Some(&mut found)).unwrap();
         let expected = self.model.peek(group, &keys);
         assert_eq!(found, expected.1, "peek finds {keys:?}");
@@ -195,7 +204,8 @@ impl Session {
             let mut rows = self.storage().rows(Some(spec.group)).unwrap();
             let mut expected = self.model.rows(group);
             while let Some(record) = rows.next_row().unwrap() {
-                let (key, row) = expected.next().unwrap_or_else(|| panic!("{record:?} should not be there"));
+                let (key, row) =
+                    expected.next().unwrap_or_else(|| panic!("{record:?} should not be there"));
                 assert_eq!(record.key, key, "group {}: the next key", spec.group);
                 assert_eq!((record.dim, record.update_num), (spec.dim, row.updates), "key {key}");
                 assert_eq!(record.update_time, row.time, "time of key {key}");

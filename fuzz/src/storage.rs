@@ -49,7 +49,10 @@ pub fn optimizer(name: &str) -> Arc<Optimizer> {
 }
 
 pub fn initializer() -> Arc<Initializer> {
-    Arc::new(Initializer::new("random_uniform", &params(&[("seed", Value::Int(7))])).expect("an initializer"))
+    Arc::new(
+        Initializer::new("random_uniform", &params(&[("seed", Value::Int(7))]))
+            .expect("an initializer"),
+    )
 }
 
 pub fn embedding(
@@ -59,7 +62,8 @@ pub fn embedding(
     group: u32,
     options: &[(&str, Value)],
 ) -> Embedding {
-    let opened = Embedding::new(storage.clone(), optimizer, initializer(), dim, group, &params(options));
+    let opened =
+        Embedding::new(storage.clone(), optimizer, initializer(), dim, group, &params(options));
     opened.expect("an embedding")
 }
 

@@ -20,7 +20,12 @@ const SMALLEST_PART: usize = 4;
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Budget {
-        Budget { bytes, lent: AtomicUsize::new(0), used: AtomicUsize::new(0), groups: AtomicUsize::new(0) }
+        Budget {
+            bytes,
+            lent: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
+            groups: AtomicUsize::new(0),
+        }
     }
 
     /// Says what something else than rows takes of the budget.

@@ -3,7 +3,8 @@
 /// Spreads a key over 64 bits.
 #[inline(always)]
 pub(crate) fn hash(key: i64) -> u64 {
-    let product = u128::from(key as u64 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xa076_1d64_78bd_642f_u64);
+    let product =
+        u128::from(key as u64 ^ 0x9e37_79b9_7f4a_7c15) * u128::from(0xa076_1d64_78bd_642f_u64);
     (product >> 64) as u64 ^ product as u64
 }
 

@@ -29,11 +29,15 @@ impl Memory {
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn new(rows: usize, floats: usize) -> Result<Memory> {
-        let bytes =
-            rows.saturating_mul(size_of::<Slot>()).saturating_add(floats.saturating_mul(size_of::<f32>()));
+        let bytes = rows
+            .saturating_mul(size_of::<Slot>())
+            .saturating_add(floats.saturating_mul(size_of::<f32>()));
         // Whole huge pages come from the system, since an allocator would write the zeros, and that into small ones.
-        let (size, align) =
-            if is_huge(bytes) { (bytes.next_multiple_of(HUGE_PAGE), HUGE_PAGE) } else { (bytes, LINE) };
+        let (size, align) = if is_huge(bytes) {
+            (bytes.next_multiple_of(HUGE_PAGE), HUGE_PAGE)
+        } else {
+            (bytes, LINE)
+        };
         let layout = Layout::from_size_align(size.max(1), align).map_err(|_| refused(bytes))?;
         let start = if is_huge(bytes) {
             huge_pages(size)
@@ -95,7 +99,8 @@ fn is_huge(bytes: usize) -> bool {
 /// Zeroed memory of a size that is a multiple of a huge page, and begins one.
 fn huge_pages(size: usize) -> Option<NonNull<u8>> {
     let mapped = size.checked_add(HUGE_PAGE)?;
-    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping of anonymous memory wherever the system likes; it touches no memory of ours.
     let address = unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, flags, -1, 0) };
     if address == libc::MAP_FAILED {

@@ -55,7 +55,11 @@ impl GroupCache {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn new(row_len: usize, is_complete: bool, budget: &Arc<Budget>) -> Result<GroupCache> {
+    pub(crate) fn new(
+        row_len: usize,
+        is_complete: bool,
+        budget: &Arc<Budget>,
+    ) -> Result<GroupCache> {
         budget.add_group();
         let counts = Arc::new(GroupCounts {
             bytes: AtomicUsize::new(0),

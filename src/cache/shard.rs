@@ -167,7 +167,8 @@ impl Shard {
     fn claim(&mut self, full: Full) -> Result<Option<u32>> {
         if self.free.is_empty() {
             let bytes = self.slab.bytes_of(self.slab.rows_of_next());
-            let take = |shard: &Shard| shard.budget.take(bytes, shard.group.bytes.load(Ordering::Relaxed));
+            let take =
+                |shard: &Shard| shard.budget.take(bytes, shard.group.bytes.load(Ordering::Relaxed));
             if take(self) {
                 self.grow()?;
             } else if let Some(victim) = self.evict() {
@@ -190,7 +191,9 @@ impl Shard {
         let grown = u32::try_from(self.slab.end())
             .map_err(|_| no_room("a shard of the cache has no numbers for more rows"))
             .and_then(|_| {
-                self.free.try_reserve(rows).map_err(|_| no_room("no memory for the cache's free slots"))?;
+                self.free
+                    .try_reserve(rows)
+                    .map_err(|_| no_room("no memory for the cache's free slots"))?;
                 self.slab.grow()
             });
         if let Err(error) = grown {
@@ -279,8 +282,11 @@ impl Shard {
                 continue;
             }
             // The clock may pick a slot of this very chunk; then that row is gone and the next pick is asked for.
-            let target =
-                if slot.is_cold() && slot.may_be_evicted() { None } else { self.target_below(last.start) };
+            let target = if slot.is_cold() && slot.may_be_evicted() {
+                None
+            } else {
+                self.target_below(last.start)
+            };
             if !self.slab.slot(place).has(USED) {
                 emptied.push(place);
                 if let Some(target) = target {
@@ -330,8 +336,9 @@ impl Shard {
     /// `OUT_OF_MEMORY`.
     pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<i64>) -> Result<()> {
         let dirty = self.counts.dirty.load(Ordering::Relaxed);
-        keys.try_reserve(dirty)
-            .map_err(|_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write"))?;
+        keys.try_reserve(dirty).map_err(|_| {
+            Error::new(Status::OutOfMemory, "no memory for the list of rows to write")
+        })?;
         let wanted = |slot: &&Slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold);
         keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
         Ok(())

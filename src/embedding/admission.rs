@@ -46,7 +46,8 @@ impl Embedding {
     /// `FORKED`; and when there are such counts, `INVALID_ARGUMENT` for a filter with other
     /// parameters, `CORRUPTION`, `IO`, `OUT_OF_MEMORY`. Nothing is attached then.
     pub fn set_filter(&self, filter: Option<Arc<Filter>>) -> Result<()> {
-        let _no_checkpoint = filter.is_some().then(|| self.storage.hold_checkpoints()).transpose()?;
+        let _no_checkpoint =
+            filter.is_some().then(|| self.storage.hold_checkpoints()).transpose()?;
         let _call = self.storage.begin_call()?;
         let filters = self.storage.core().filters();
         let group = self.table.group().id();
@@ -72,7 +73,12 @@ impl Embedding {
         self.admission.filter()
     }
 
-    pub(super) fn lookup_admitted(&self, filter: &Filter, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+    pub(super) fn lookup_admitted(
+        &self,
+        filter: &Filter,
+        keys: &[i64],
+        weights: &mut [f32],
+    ) -> Result<()> {
         let mut admitted = filled(0u8, keys.len())?;
         let group = self.table.group();
         filter.count(group.id().into(), keys, self.options.padding_key, &mut admitted)?;
@@ -84,7 +90,8 @@ impl Embedding {
         let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
         let mut found = filled(0u8, keys.len())?;
         self.table.peek(core, keys, padding, weights, Some(&mut found))?;
-        let count = admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
+        let count =
+            admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
         let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);
         for (position, key) in keys.iter().enumerate() {
             if found[position] == 1 || Some(*key) == padding {
@@ -94,7 +101,8 @@ impl Embedding {
                 new_keys.push(*key);
                 positions.push(position);
             } else {
-                self.table.fill_first_weights(*key, &mut weights[position * dim..(position + 1) * dim]);
+                self.table
+                    .fill_first_weights(*key, &mut weights[position * dim..(position + 1) * dim]);
             }
         }
         if new_keys.is_empty() {
@@ -118,8 +126,10 @@ impl Embedding {
         let (padding, duplicates) = (options.padding_key, options.duplicates);
         let mut admitted = filled(0u8, keys.len())?;
         filter.check_batch(self.table.group().id().into(), keys, &mut admitted)?;
-        let is_all =
-            keys.iter().zip(&admitted).all(|(key, admitted)| *admitted == 1 || Some(*key) == padding);
+        let is_all = keys
+            .iter()
+            .zip(&admitted)
+            .all(|(key, admitted)| *admitted == 1 || Some(*key) == padding);
         if is_all {
             return self.table.apply_gradients(core, keys, gradients, padding, duplicates);
         }

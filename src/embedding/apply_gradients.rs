@@ -25,7 +25,13 @@ impl Embedding {
         };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // It is known that something is wrong; now it is looked up what, so that the message says where.
-            self.check_each("gradient", keys, (gradients, self.dim()), is_gradient, GRADIENT_WORDS)?;
+            self.check_each(
+                "gradient",
+                keys,
+                (gradients, self.dim()),
+                is_gradient,
+                GRADIENT_WORDS,
+            )?;
         }
         outcome
     }

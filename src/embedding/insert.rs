@@ -44,7 +44,11 @@ impl Embedding {
     }
 
     fn check_no_padding(&self, keys: &[i64]) -> Result<()> {
-        match self.options.padding_key.and_then(|padding| keys.iter().position(|key| *key == padding)) {
+        match self
+            .options
+            .padding_key
+            .and_then(|padding| keys.iter().position(|key| *key == padding))
+        {
             None => Ok(()),
             Some(index) => Err(Error::invalid(format!(
                 "key {} (position {index}) is the padding key, which reads as zeros and has no row; leave it out",

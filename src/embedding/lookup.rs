@@ -26,9 +26,9 @@ impl Embedding {
         let group = self.table.group();
         match self.admission.filter() {
             _ if core.is_read_only() => self.lookup_read_only(keys, weights)?,
-            None => {
-                group.between_clears(|| self.table.lookup(core, keys, self.options.padding_key, weights))?
-            }
+            None => group.between_clears(|| {
+                self.table.lookup(core, keys, self.options.padding_key, weights)
+            })?,
             Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
         }
         core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);

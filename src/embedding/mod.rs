@@ -66,7 +66,9 @@ impl Embedding {
         options: &Params,
     ) -> Result<Embedding> {
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(Error::invalid(format!("dim is {dim}; a number from 1 to {MAX_DIM} is needed")));
+            return Err(Error::invalid(format!(
+                "dim is {dim}; a number from 1 to {MAX_DIM} is needed"
+            )));
         }
         let options = EmbeddingOptions::read(options)?;
         let number = match (u16::try_from(group), &options.name) {
@@ -114,6 +116,12 @@ impl Embedding {
 
 impl std::fmt::Debug for Embedding {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Embedding({:?}, dim {}, {:?})", self.group(), self.dim(), self.table.optimizer())
+        write!(
+            formatter,
+            "Embedding({:?}, dim {}, {:?})",
+            self.group(),
+            self.dim(),
+            self.table.optimizer()
+        )
     }
 }

@@ -11,7 +11,12 @@ impl Embedding {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when a buffer has the wrong length; `IO`, `CORRUPTION`.
-    pub fn peek(&self, keys: &[i64], weights: &mut [f32], mut found: Option<&mut [u8]>) -> Result<()> {
+    pub fn peek(
+        &self,
+        keys: &[i64],
+        weights: &mut [f32],
+        mut found: Option<&mut [u8]>,
+    ) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         if let Some(found) = &found

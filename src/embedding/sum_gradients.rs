@@ -42,10 +42,17 @@ impl Embedding {
         }
         let (core, options) = (self.storage.core(), &self.options);
         let (batch, room) = ((keys, gradients), (summed_keys, sums));
-        let outcome = self.table.sum_gradients(core, batch, options.padding_key, options.duplicates, room);
+        let outcome =
+            self.table.sum_gradients(core, batch, options.padding_key, options.duplicates, room);
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // As in apply_gradients, only a refusal pays for finding the key and column.
-            self.check_each("gradient", keys, (gradients, self.dim()), is_gradient, GRADIENT_WORDS)?;
+            self.check_each(
+                "gradient",
+                keys,
+                (gradients, self.dim()),
+                is_gradient,
+                GRADIENT_WORDS,
+            )?;
         }
         outcome
     }

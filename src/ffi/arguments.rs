@@ -39,7 +39,10 @@ pub(super) unsafe fn handle<'a, T: Kind>(pointer: *const T, name: &str) -> Resul
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle.
-pub(super) unsafe fn optional_handle<'a, T: Kind>(pointer: *const T, name: &str) -> Result<Option<&'a T>> {
+pub(super) unsafe fn optional_handle<'a, T: Kind>(
+    pointer: *const T,
+    name: &str,
+) -> Result<Option<&'a T>> {
     // SAFETY: the caller's promise.
     unsafe { handle::get(pointer, name) }
 }
@@ -57,7 +60,10 @@ pub(super) unsafe fn handle_mut<'a, T: Kind>(pointer: *mut T, name: &str) -> Res
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle that no other thread is changing.
-pub(super) unsafe fn params<'a>(pointer: *const super::damo_params, name: &str) -> Result<&'a Params> {
+pub(super) unsafe fn params<'a>(
+    pointer: *const super::damo_params,
+    name: &str,
+) -> Result<&'a Params> {
     static NONE: std::sync::LazyLock<Params> = std::sync::LazyLock::new(Params::new);
     // SAFETY: the caller's promise.
     Ok(unsafe { optional_handle(pointer, name) }?.map_or(&NONE, |params| &params.inner))
@@ -67,7 +73,11 @@ pub(super) unsafe fn params<'a>(pointer: *const super::damo_params, name: &str) 
 ///
 /// # Safety
 /// The module's contract for buffers.
-pub(super) unsafe fn slice<'a, T: Plain>(pointer: *const T, len: usize, name: &str) -> Result<&'a [T]> {
+pub(super) unsafe fn slice<'a, T: Plain>(
+    pointer: *const T,
+    len: usize,
+    name: &str,
+) -> Result<&'a [T]> {
     if len == 0 {
         return Ok(&[]);
     }
@@ -81,7 +91,11 @@ pub(super) unsafe fn slice<'a, T: Plain>(pointer: *const T, len: usize, name: &s
 ///
 /// # Safety
 /// The module's contract for buffers.
-pub(super) unsafe fn slice_mut<'a, T: Plain>(pointer: *mut T, len: usize, name: &str) -> Result<&'a mut [T]> {
+pub(super) unsafe fn slice_mut<'a, T: Plain>(
+    pointer: *mut T,
+    len: usize,
+    name: &str,
+) -> Result<&'a mut [T]> {
     if len == 0 {
         return Ok(&mut []);
     }
@@ -103,7 +117,10 @@ pub(super) unsafe fn out<'a, T: Plain>(pointer: *mut T, name: &str) -> Result<&'
 ///
 /// # Safety
 /// As [`out`].
-pub(super) unsafe fn optional_out<'a, T: Plain>(pointer: *mut T, name: &str) -> Result<Option<&'a mut T>> {
+pub(super) unsafe fn optional_out<'a, T: Plain>(
+    pointer: *mut T,
+    name: &str,
+) -> Result<Option<&'a mut T>> {
     if !pointer.is_aligned() {
         return Err(misaligned(pointer, name));
     }
@@ -165,7 +182,8 @@ pub(super) unsafe fn give_text(
     }
     // SAFETY: the caller's promise.
     let buffer = unsafe { slice_mut(buffer.cast::<u8>(), buffer_len, "buffer") }?;
-    let Some((start, end)) = buffer.split_at_mut_checked(text.len()).filter(|(_, end)| !end.is_empty())
+    let Some((start, end)) =
+        buffer.split_at_mut_checked(text.len()).filter(|(_, end)| !end.is_empty())
     else {
         let what = if name == "json" { "JSON" } else { name };
         return Err(Error::invalid(format!(
@@ -237,7 +255,8 @@ pub(super) unsafe fn reading<'a>(
     (weights, weights_len): (*mut f32, usize),
     found: *mut u8,
 ) -> Result<Reading<'a>> {
-    let (keys_buffer, found_buffer) = ((keys, keys_len, "keys"), (found.cast_const(), keys_len, "found"));
+    let (keys_buffer, found_buffer) =
+        ((keys, keys_len, "keys"), (found.cast_const(), keys_len, "found"));
     let weights_buffer = (weights.cast_const(), weights_len, "weights");
     check_apart(keys_buffer, weights_buffer)?;
     if !found.is_null() {
@@ -273,7 +292,9 @@ fn check_buffer<T>(pointer: *const T, len: usize, name: &str) -> Result<()> {
         return Err(misaligned(pointer, name));
     }
     if len > isize::MAX as usize / size_of::<T>() {
-        return Err(Error::invalid(format!("the length of {name} is {len}; no buffer can be that long")));
+        return Err(Error::invalid(format!(
+            "the length of {name} is {len}; no buffer can be that long"
+        )));
     }
     Ok(())
 }

@@ -15,7 +15,11 @@
 //! - Some functions of the C and C++ libraries open files themselves, to count the processors or to
 //!   name a thread. They are called with the places filled.
 
-#![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -56,7 +60,10 @@ fn try_lock() -> Option<u64> {
         }
         // The child has a copy of each place that was filled at the fork, and must empty it itself.
         let free = if is_ours { found } else { process | found & ALL_PLACES };
-        if STATE.compare_exchange(found, free | LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        if STATE
+            .compare_exchange(found, free | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+        {
             return Some(free);
         }
     }
@@ -165,7 +172,8 @@ fn open_root_in_a_free_place() -> Option<c_int> {
         // A system call: the C library's function is replaced by one of those below.
         // SAFETY: the path ends with a zero.
         let opened =
-            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) } as c_int;
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, c"/".as_ptr(), flags) }
+                as c_int;
         if opened < FIRST {
             return (opened >= 0).then_some(opened);
         }
@@ -216,7 +224,8 @@ macro_rules! real {
         let mut found = FOUND.load(Ordering::Relaxed);
         if found.is_null() {
             // SAFETY: the name ends with a zero.
-            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
+            found =
+                unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
             FOUND.store(found, Ordering::Relaxed);
         }
         // SAFETY: it is there, since this library was linked to it, and it has this type.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::arguments::Reading;
-use super::{arguments, damo_filter, damo_initializer, damo_optimizer, damo_params, damo_storage, guard};
+use super::{
+    arguments, damo_filter, damo_initializer, damo_optimizer, damo_params, damo_storage, guard,
+};
 use crate::embedding::{Embedding, MAX_UPDATE_NUM};
 use crate::error::{Error, damo_status};
 
@@ -70,8 +72,10 @@ pub unsafe extern "C" fn damo_embedding_new(
                 arguments::params(options, "options")?,
             )
         };
-        let (optimizer, initializer) = (Arc::clone(&optimizer.inner), Arc::clone(&initializer.inner));
-        let inner = Embedding::new(storage.inner.clone(), optimizer, initializer, dim, group, options)?;
+        let (optimizer, initializer) =
+            (Arc::clone(&optimizer.inner), Arc::clone(&initializer.inner));
+        let inner =
+            Embedding::new(storage.inner.clone(), optimizer, initializer, dim, group, options)?;
         Ok(damo_embedding { inner })
     })
 }
@@ -101,7 +105,10 @@ pub unsafe extern "C" fn damo_embedding_lookup(
         // SAFETY: the contract of `arguments`.
         let embedding = unsafe { arguments::handle(embedding, "embedding") }?;
         embedding.inner.check_floats("weights", weights_len, keys_len)?;
-        arguments::check_apart((keys, keys_len, "keys"), (weights.cast_const(), weights_len, "weights"))?;
+        arguments::check_apart(
+            (keys, keys_len, "keys"),
+            (weights.cast_const(), weights_len, "weights"),
+        )?;
         // SAFETY: the contract of `arguments`.
         let (keys, weights) = unsafe {
             (
@@ -275,7 +282,9 @@ pub unsafe extern "C" fn damo_embedding_insert_records(
                 arguments::slice(update_nums, update_nums_len, "update_nums")?,
             )
         };
-        if let Some(index) = update_nums.iter().position(|number| !(0..=MAX_UPDATE_NUM).contains(number)) {
+        if let Some(index) =
+            update_nums.iter().position(|number| !(0..=MAX_UPDATE_NUM).contains(number))
+        {
             let number = update_nums.get(index).copied().unwrap_or_default();
             return Err(Error::invalid(format!(
                 "update_nums[{index}] is {number}; a number from 0 to {MAX_UPDATE_NUM} is needed"
@@ -362,7 +371,10 @@ pub unsafe extern "C" fn damo_embedding_record(
         arguments::check_apart(data_buffer, (update_num.cast_const(), 1, "update_num"))?;
         // SAFETY: the contract of `arguments`.
         let (embedding, data) = unsafe {
-            (arguments::handle(embedding, "embedding")?, arguments::slice_mut(data, data_len, "data")?)
+            (
+                arguments::handle(embedding, "embedding")?,
+                arguments::slice_mut(data, data_len, "data")?,
+            )
         };
         let row_len = embedding.inner.row_len();
         if !data.is_empty() && data.len() != row_len {
@@ -403,8 +415,9 @@ pub unsafe extern "C" fn damo_embedding_group(
 ) -> damo_status {
     guard::status("damo_embedding_group", || {
         // SAFETY: the contract of `arguments`.
-        let (embedding, group) =
-            unsafe { (arguments::handle(embedding, "embedding")?, arguments::out(group, "group")?) };
+        let (embedding, group) = unsafe {
+            (arguments::handle(embedding, "embedding")?, arguments::out(group, "group")?)
+        };
         *group = u32::from(embedding.inner.group().id());
         Ok(())
     })
@@ -438,7 +451,10 @@ pub unsafe extern "C" fn damo_embedding_step(
 /// - INVALID_ARGUMENT: a NULL handle; a negative step.
 /// - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_embedding_set_step(embedding: *const damo_embedding, step: i64) -> damo_status {
+pub unsafe extern "C" fn damo_embedding_set_step(
+    embedding: *const damo_embedding,
+    step: i64,
+) -> damo_status {
     guard::status("damo_embedding_set_step", || {
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(embedding, "embedding") }?.inner.set_step(step)
@@ -484,7 +500,10 @@ pub unsafe extern "C" fn damo_embedding_set_filter(
     guard::long_call("damo_embedding_set_filter", || {
         // SAFETY: the contract of `arguments`.
         let (embedding, filter) = unsafe {
-            (arguments::handle(embedding, "embedding")?, arguments::optional_handle(filter, "filter")?)
+            (
+                arguments::handle(embedding, "embedding")?,
+                arguments::optional_handle(filter, "filter")?,
+            )
         };
         embedding.inner.set_filter(filter.map(|filter| Arc::clone(&filter.inner)))
     })

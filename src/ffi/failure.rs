@@ -113,6 +113,8 @@ pub unsafe extern "C" fn damo_failure_message(
             )
         })?;
         // SAFETY: the contract of `arguments`.
-        unsafe { arguments::give_text(message.to_bytes(), "message", (buffer, buffer_len), message_len) }
+        unsafe {
+            arguments::give_text(message.to_bytes(), "message", (buffer, buffer_len), message_len)
+        }
     })
 }

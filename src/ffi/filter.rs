@@ -123,8 +123,9 @@ pub unsafe extern "C" fn damo_filter_add_batch(
 ) -> damo_status {
     guard::status("damo_filter_add_batch", || {
         // SAFETY: the contract of `arguments`.
-        let (filter, keys) =
-            unsafe { (arguments::handle(filter, "filter")?, arguments::slice(keys, keys_len, "keys")?) };
+        let (filter, keys) = unsafe {
+            (arguments::handle(filter, "filter")?, arguments::slice(keys, keys_len, "keys")?)
+        };
         filter.inner.add_batch(group, keys, num)
     })
 }
@@ -180,7 +181,10 @@ pub unsafe extern "C" fn damo_filter_check(
         // A byte: what the caller's variable holds before need not be a bool.
         // SAFETY: the contract of `arguments`; C's bool is a byte.
         let (filter, admitted) = unsafe {
-            (arguments::handle(filter, "filter")?, arguments::out(admitted.cast::<u8>(), "admitted")?)
+            (
+                arguments::handle(filter, "filter")?,
+                arguments::out(admitted.cast::<u8>(), "admitted")?,
+            )
         };
         *admitted = u8::from(filter.inner.check(group, key)?);
         Ok(())

@@ -110,7 +110,9 @@ mod aarch64 {
             }
             // This forgets the exceptions that the call has raised: the caller did not raise them.
             // SAFETY: the value came from the register.
-            unsafe { asm!("msr fpsr, {}", in(reg) self.seen, options(nomem, nostack, preserves_flags)) };
+            unsafe {
+                asm!("msr fpsr, {}", in(reg) self.seen, options(nomem, nostack, preserves_flags))
+            };
         }
     }
 

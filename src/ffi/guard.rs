@@ -110,7 +110,8 @@ fn silence_caught_panics() {
                 return previous(info);
             }
             let words = info.payload_as_str().unwrap_or("panicked");
-            let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+            let place =
+                info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
             let text = format!("{words}{}", place.unwrap_or_default());
             if is_guarded {
                 let _ = PANIC.try_with(|panic| panic.replace(text));

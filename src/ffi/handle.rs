@@ -131,6 +131,8 @@ unsafe fn check<T: Kind>(handle: *const T, name: &str) -> Result<()> {
     Err(Error::invalid(match (name_of(word), word == FREED) {
         (Some(kind), _) => format!("{name} is a {kind}; a {wanted} is needed"),
         (None, true) => format!("{name} is a handle that was freed; a live {wanted} is needed"),
-        (None, false) => format!("{name} is {handle:p}, which is no live handle; a {wanted} is needed"),
+        (None, false) => {
+            format!("{name} is {handle:p}, which is no live handle; a {wanted} is needed")
+        }
     }))
 }

@@ -73,7 +73,10 @@ pub unsafe extern "C" fn damo_storage_import_counted(
         let (storage, path) = unsafe { both(storage, path) }?;
         // SAFETY: as above.
         let (imported, refused) = unsafe {
-            (arguments::optional_out(imported, "imported")?, arguments::optional_out(refused, "refused")?)
+            (
+                arguments::optional_out(imported, "imported")?,
+                arguments::optional_out(refused, "refused")?,
+            )
         };
         let report = import(storage, path, &ImportOptions::default())?;
         count(&report, imported, refused);
@@ -164,7 +167,10 @@ pub unsafe extern "C" fn damo_storage_import_report(
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
         let report = storage.inner.last_import().ok_or_else(|| {
-            Error::new(Status::NotFound, "nothing has been imported into storage since it was opened")
+            Error::new(
+                Status::NotFound,
+                "nothing has been imported into storage since it was opened",
+            )
         })?;
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::give_json(&report.to_json(), buffer, buffer_len, json_len) }
@@ -186,7 +192,10 @@ fn count(report: &Imported, imported: Option<&mut u64>, refused: Option<&mut u64
 
 /// # Safety
 /// The contract of `arguments`.
-unsafe fn both<'a>(storage: *const damo_storage, path: *const c_char) -> Result<(&'a Storage, &'a Path)> {
+unsafe fn both<'a>(
+    storage: *const damo_storage,
+    path: *const c_char,
+) -> Result<(&'a Storage, &'a Path)> {
     // SAFETY: the caller's promise.
     unsafe { Ok((&arguments::handle(storage, "storage")?.inner, arguments::path(path, "path")?)) }
 }

@@ -33,7 +33,10 @@ pub struct damo_iterator {
 /// - NOT_FOUND: the group is not registered (the message names those that are).
 /// - IO, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_iterator_new(storage: *const damo_storage, group: u32) -> *mut damo_iterator {
+pub unsafe extern "C" fn damo_iterator_new(
+    storage: *const damo_storage,
+    group: u32,
+) -> *mut damo_iterator {
     guard::handle("damo_iterator_new", || {
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
@@ -156,11 +159,15 @@ pub unsafe extern "C" fn damo_storage_row_count(
 /// - CORRUPTION: a file or row is damaged (the message names it).
 /// - IO, OUT_OF_MEMORY, POISONED, FORKED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_storage_verify(storage: *const damo_storage, rows: *mut u64) -> damo_status {
+pub unsafe extern "C" fn damo_storage_verify(
+    storage: *const damo_storage,
+    rows: *mut u64,
+) -> damo_status {
     guard::long_call("damo_storage_verify", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, rows) =
-            unsafe { (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?) };
+        let (storage, rows) = unsafe {
+            (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?)
+        };
         let verified = storage.inner.verify()?;
         set(rows, verified.rows);
         Ok(())

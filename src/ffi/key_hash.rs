@@ -14,7 +14,11 @@ use crate::key_hash::{key_of, keys_of};
 /// Errors, after which nothing is written:
 /// - INVALID_ARGUMENT: a NULL buffer with a length; a NULL key; a key that lies within bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_key_hash(bytes: *const u8, bytes_len: usize, key: *mut i64) -> damo_status {
+pub unsafe extern "C" fn damo_key_hash(
+    bytes: *const u8,
+    bytes_len: usize,
+    key: *mut i64,
+) -> damo_status {
     guard::status("damo_key_hash", || {
         arguments::check_apart((bytes, bytes_len, "bytes"), (key.cast_const(), 1, "key"))?;
         // SAFETY: the contract of `arguments`.

@@ -108,7 +108,11 @@ mod tests {
         for head in ["head", "heads"] {
             let text = format!("{head}{}, tail", "\u{e9}".repeat(50_000));
             let message = shortened(text.clone());
-            assert!(message.len() <= MAX_MESSAGE && message.len() > MAX_MESSAGE - 64, "{}", message.len());
+            assert!(
+                message.len() <= MAX_MESSAGE && message.len() > MAX_MESSAGE - 64,
+                "{}",
+                message.len()
+            );
             let (start, rest) = message.split_once(" [").unwrap();
             let (left_out, end) = rest.split_once(" bytes left out] ").unwrap();
             assert!(text.starts_with(start) && text.ends_with(end), "{message}");

@@ -4,7 +4,11 @@
 //! there is enough, but a single failure after that would end the process. The linker puts `map` in
 //! the place of the C library's mmap (build.rs).
 
-#![cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 
 use std::ffi::{c_int, c_void};
 

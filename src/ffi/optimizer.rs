@@ -80,8 +80,9 @@ pub unsafe extern "C" fn damo_optimizer_row_len(
 ) -> damo_status {
     guard::status("damo_optimizer_row_len", || {
         // SAFETY: the contract of `arguments`.
-        let (optimizer, row_len) =
-            unsafe { (arguments::handle(optimizer, "optimizer")?, arguments::out(row_len, "row_len")?) };
+        let (optimizer, row_len) = unsafe {
+            (arguments::handle(optimizer, "optimizer")?, arguments::out(row_len, "row_len")?)
+        };
         check_dim("dim", dim)?;
         *row_len = optimizer.inner.row_len(dim);
         Ok(())
@@ -122,7 +123,10 @@ pub unsafe extern "C" fn damo_optimizer_apply(
                 optimizer.inner.name()
             )));
         }
-        arguments::check_apart((row.cast_const(), row_len, "row"), (gradients, gradients_len, "gradients"))?;
+        arguments::check_apart(
+            (row.cast_const(), row_len, "row"),
+            (gradients, gradients_len, "gradients"),
+        )?;
         // SAFETY: the contract of `arguments`.
         let (row, gradients) = unsafe {
             (
@@ -131,7 +135,9 @@ pub unsafe extern "C" fn damo_optimizer_apply(
             )
         };
         check_step(step)?;
-        if let Some((index, float)) = gradients.iter().enumerate().find(|(_, float)| !is_gradient(**float)) {
+        if let Some((index, float)) =
+            gradients.iter().enumerate().find(|(_, float)| !is_gradient(**float))
+        {
             return Err(Error::invalid(format!(
                 "gradients[{index}] is {float:?}; {GRADIENT_WORDS} are needed"
             )));
@@ -172,7 +178,10 @@ pub unsafe extern "C" fn damo_optimizer_learning_rate(
     guard::status("damo_optimizer_learning_rate", || {
         // SAFETY: the contract of `arguments`.
         let (optimizer, learning_rate) = unsafe {
-            (arguments::handle(optimizer, "optimizer")?, arguments::out(learning_rate, "learning_rate")?)
+            (
+                arguments::handle(optimizer, "optimizer")?,
+                arguments::out(learning_rate, "learning_rate")?,
+            )
         };
         *learning_rate = optimizer.inner.learning_rate();
         Ok(())
@@ -191,7 +200,9 @@ const MAX_FLOATS: usize = isize::MAX as usize / 64;
 
 fn check_dim(name: &str, dim: usize) -> Result<(), Error> {
     if !(1..=MAX_FLOATS).contains(&dim) {
-        return Err(Error::invalid(format!("{name} is {dim}; a number from 1 to {MAX_FLOATS} is needed")));
+        return Err(Error::invalid(format!(
+            "{name} is {dim}; a number from 1 to {MAX_FLOATS} is needed"
+        )));
     }
     Ok(())
 }

@@ -73,7 +73,9 @@ pub unsafe extern "C" fn damo_scheduler_rate(
             unsafe { (arguments::handle(scheduler, "scheduler")?, arguments::out(rate, "rate")?) };
         if !learning_rate.is_finite() || learning_rate < 0.0 {
             let accepted = FloatRange::NOT_NEGATIVE.words;
-            return Err(Error::invalid(format!("learning_rate is {learning_rate:?}; {accepted} is needed")));
+            return Err(Error::invalid(format!(
+                "learning_rate is {learning_rate:?}; {accepted} is needed"
+            )));
         }
         check_step(step)?;
         *rate = scheduler.inner.rate(learning_rate, step);

@@ -83,8 +83,9 @@ pub unsafe extern "C" fn damo_storage_new(
 ) -> *mut damo_storage {
     guard::handle("damo_storage_new", || {
         // SAFETY: the contract of `arguments`.
-        let (data_dir, options) =
-            unsafe { (arguments::path(data_dir, "data_dir")?, arguments::params(options, "options")?) };
+        let (data_dir, options) = unsafe {
+            (arguments::path(data_dir, "data_dir")?, arguments::params(options, "options")?)
+        };
         exit::before_opening()?;
         let opened = own_stack::run(|| Storage::open(data_dir, ttl_seconds, options));
         exit::after_opening();

@@ -85,7 +85,8 @@ pub unsafe extern "C" fn damo_table_dim(
 ) -> damo_status {
     guard::status("damo_table_dim", || {
         // SAFETY: the contract of `arguments`.
-        let (table, dim) = unsafe { (arguments::handle(table, "table")?, arguments::out(dim, "dim")?) };
+        let (table, dim) =
+            unsafe { (arguments::handle(table, "table")?, arguments::out(dim, "dim")?) };
         *dim = table.inner.dim(group)?;
         Ok(())
     })
@@ -102,7 +103,8 @@ pub unsafe extern "C" fn damo_table_rows(
 ) -> damo_status {
     guard::status("damo_table_rows", || {
         // SAFETY: the contract of `arguments`.
-        let (table, rows) = unsafe { (arguments::handle(table, "table")?, arguments::out(rows, "rows")?) };
+        let (table, rows) =
+            unsafe { (arguments::handle(table, "table")?, arguments::out(rows, "rows")?) };
         *rows = table.inner.rows(group)?;
         Ok(())
     })
@@ -115,7 +117,10 @@ pub unsafe extern "C" fn damo_table_rows(
 /// Errors:
 /// - INVALID_ARGUMENT: a NULL handle or number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_table_number(table: *const damo_table, number: *mut u64) -> damo_status {
+pub unsafe extern "C" fn damo_table_number(
+    table: *const damo_table,
+    number: *mut u64,
+) -> damo_status {
     guard::status("damo_table_number", || {
         // SAFETY: the contract of `arguments`.
         let (table, number) =

@@ -14,12 +14,16 @@ use crate::error::{Error, damo_status};
 /// - INVALID_ARGUMENT: a NULL handle; a time that is negative or above 2^48 - 1.
 /// - FORKED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_test_set_clock(storage: *const damo_storage, time_ms: i64) -> damo_status {
+pub unsafe extern "C" fn damo_test_set_clock(
+    storage: *const damo_storage,
+    time_ms: i64,
+) -> damo_status {
     guard::status("damo_test_set_clock", || {
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
-        let time_ms = u64::try_from(time_ms)
-            .map_err(|_| Error::invalid(format!("time_ms is {time_ms}; a number >= 0 is needed")))?;
+        let time_ms = u64::try_from(time_ms).map_err(|_| {
+            Error::invalid(format!("time_ms is {time_ms}; a number >= 0 is needed"))
+        })?;
         storage.inner.set_clock_for_test(time_ms)
     })
 }

@@ -60,7 +60,13 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::check_batch`]; nothing was added then.
-    pub fn count(&self, group: u32, keys: &[i64], skipped: Option<i64>, admitted: &mut [u8]) -> Result<()> {
+    pub fn count(
+        &self,
+        group: u32,
+        keys: &[i64],
+        skipped: Option<i64>,
+        admitted: &mut [u8],
+    ) -> Result<()> {
         super::check::check_lengths(keys.len(), admitted.len())?;
         let opened = self.begin()?;
         let terms = self.terms(opened.header.per_key);

@@ -86,7 +86,12 @@ pub(super) const COPY_REMEDY: &str = "use another checkpoint";
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when they differ.
-pub(super) fn check(file: &std::fs::File, header: &Header, path: &Path, remedy: &str) -> Result<()> {
+pub(super) fn check(
+    file: &std::fs::File,
+    header: &Header,
+    path: &Path,
+    remedy: &str,
+) -> Result<()> {
     match header.closed.filter(Closed::is_binding) {
         Some(closed) => check_sum(closed, checksum(file, header, path)?, path, remedy),
         None => Ok(()),
@@ -125,7 +130,8 @@ fn checksum(file: &std::fs::File, header: &Header, path: &Path) -> Result<u32> {
     let mut offset = HEADER_LEN as u64;
     while offset < len {
         let piece = &mut piece[..PIECE.min((len - offset) as usize)];
-        file.read_exact_at(piece, offset).map_err(|error| failed(path, "cannot be read", &error))?;
+        file.read_exact_at(piece, offset)
+            .map_err(|error| failed(path, "cannot be read", &error))?;
         hasher.update(piece);
         offset += piece.len() as u64;
     }

@@ -42,7 +42,8 @@ impl Filter {
             Ok(())
         })?;
         // All of it is on disk before it gets its name.
-        header.closed = Some(Closed { checksum: hasher.finalize(), is_on_disk: true, boot: boot() });
+        header.closed =
+            Some(Closed { checksum: hasher.finalize(), is_on_disk: true, boot: boot() });
         file::write_header(new.file()?, &header, &path)?;
         new.publish_for_good()
     }
@@ -94,7 +95,11 @@ impl Filter {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`; the counts are as they were then.
-    pub(crate) fn publish(&self, Restoration { new, header }: Restoration, source: Source) -> Result<()> {
+    pub(crate) fn publish(
+        &self,
+        Restoration { new, header }: Restoration,
+        source: Source,
+    ) -> Result<()> {
         let header = Header { source, ..header };
         file::write_header(new.file()?, &header, &self.path)?;
         let fresh = Opened::publish(new, header, &self.path)?;

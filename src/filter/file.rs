@@ -68,7 +68,9 @@ impl OwnedFile {
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(busy(named)),
-                Err(TryLockError::Error(error)) => return Err(failed(path, "cannot be locked", &error)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(failed(path, "cannot be locked", &error));
+                }
             }
             let file = OwnedFile { lock, file, pid: std::process::id() };
             // Whoever had it may have put another in its place before letting go of it.
@@ -153,7 +155,11 @@ impl NewFile {
     ///
     /// # Errors
     /// `IO`, and those of `next`, which fills a piece.
-    pub(super) fn fill(&self, len: u64, mut next: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn fill(
+        &self,
+        len: u64,
+        mut next: impl FnMut(u64, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut piece = filled(0u8, PIECE)?;
         let mut offset = HEADER_LEN as u64;
         while offset < len {
@@ -201,7 +207,11 @@ impl NewFile {
 
     fn attempt(&self, len: u64, work: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
         work(self.file()?).map_err(|error| {
-            let what = if len > 0 { format!("cannot be made, {len} bytes") } else { "cannot be made".into() };
+            let what = if len > 0 {
+                format!("cannot be made, {len} bytes")
+            } else {
+                "cannot be made".into()
+            };
             failed(&self.path, &what, &error)
         })
     }
@@ -292,8 +302,9 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<Header> {
     let len = file.metadata().map_err(unreadable)?.len();
     let mut bytes = filled(0u8, (HEADER_LEN as u64).min(len) as usize)?;
     file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
-    let named =
-        |error: Error| Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()));
+    let named = |error: Error| {
+        Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))
+    };
     Header::from_bytes(&bytes, len).map_err(named)
 }
 

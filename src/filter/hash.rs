@@ -75,10 +75,17 @@ mod tests {
         for line in golden.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let [group, key, blocks, block, counters] = fields[..] else { panic!("{line}") };
-            let place =
-                Place::new(Salt::new(group.parse().unwrap()), key.parse().unwrap(), blocks.parse().unwrap());
+            let place = Place::new(
+                Salt::new(group.parse().unwrap()),
+                key.parse().unwrap(),
+                blocks.parse().unwrap(),
+            );
             let hex: String = place.counters.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!((place.block.to_string().as_str(), hex.as_str()), (block, counters), "{line}");
+            assert_eq!(
+                (place.block.to_string().as_str(), hex.as_str()),
+                (block, counters),
+                "{line}"
+            );
             lines += 1;
         }
         assert!(lines >= 10);

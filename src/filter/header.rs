@@ -114,7 +114,9 @@ impl Header {
     /// `NOT_SUPPORTED` for a version of a later release.
     pub(super) fn from_bytes(bytes: &[u8], file_len: u64) -> Result<Header> {
         if bytes.is_empty() {
-            return Err(Error::corruption("is empty; a filter, or a path where nothing is, is needed"));
+            return Err(Error::corruption(
+                "is empty; a filter, or a path where nothing is, is needed",
+            ));
         }
         let begin = bytes.len().min(MAGIC.len());
         if bytes[..begin] != MAGIC[..begin] {

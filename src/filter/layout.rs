@@ -30,7 +30,9 @@ impl Layout {
     pub(super) fn new(capacity: u64, fpr: f64) -> Layout {
         let layouts = (1..=MAX_COUNTERS).map(|per_key| Rates::new(per_key).layout(capacity, fpr));
         // There are layouts for every rate that the options accept.
-        layouts.min_by_key(|layout| layout.blocks).unwrap_or(Layout { blocks: capacity, per_key: 1 })
+        layouts
+            .min_by_key(|layout| layout.blocks)
+            .unwrap_or(Layout { blocks: capacity, per_key: 1 })
     }
 }
 
@@ -48,7 +50,8 @@ impl Rates {
         // What another key meets, by how many counters are full; and what a draw does to how many these are.
         let power: [f64; COUNTERS + 1] = from_fn(|full| share(full).powi(per_key as i32));
         let hit: [f64; COUNTERS + 1] = from_fn(share);
-        let missed: [f64; COUNTERS + 1] = from_fn(|full| share((COUNTERS + 1 - full) % (COUNTERS + 1)));
+        let missed: [f64; COUNTERS + 1] =
+            from_fn(|full| share((COUNTERS + 1 - full) % (COUNTERS + 1)));
         let (mut rate, mut square) = (vec![1.0; MAX_KEYS], vec![1.0; MAX_KEYS]);
         // The probability that so many counters are full.
         let mut full = [0.0; COUNTERS + 1];
@@ -63,7 +66,8 @@ impl Rates {
             for _ in 0..per_key {
                 let before = full;
                 for count in 1..=COUNTERS {
-                    let probability = before[count] * hit[count] + before[count - 1] * missed[count];
+                    let probability =
+                        before[count] * hit[count] + before[count - 1] * missed[count];
                     // Beyond all counting, and floats that small are slow.
                     full[count] = if probability < 1e-60 { 0.0 } else { probability };
                 }
@@ -117,7 +121,9 @@ mod tests {
     /// Bytes a key as documented; a plain counting filter of four bits a counter takes 7.2 for a rate of 0.001.
     #[test]
     fn bytes_a_key_are_the_documented_ones() {
-        for (fpr, per_key, bytes) in [(1e-2, 6, 5.4), (1e-3, 9, 8.7), (1e-4, 11, 12.9), (1e-6, 15, 25.7)] {
+        for (fpr, per_key, bytes) in
+            [(1e-2, 6, 5.4), (1e-3, 9, 8.7), (1e-4, 11, 12.9), (1e-6, 15, 25.7)]
+        {
             let layout = Layout::new(1 << 28, fpr);
             let found = (128 * layout.blocks) as f64 / (1u64 << 28) as f64;
             assert!((found - bytes).abs() < 0.1, "{fpr}: {found} bytes a key");

@@ -112,7 +112,9 @@ impl Filter {
 fn salt(group: u32) -> Result<Salt> {
     match u16::try_from(group) {
         Ok(group) => Ok(Salt::new(group)),
-        Err(_) => Err(Error::invalid(format!("group is {group}; a number from 0 to {MAX_GROUP} is needed"))),
+        Err(_) => Err(Error::invalid(format!(
+            "group is {group}; a number from 0 to {MAX_GROUP} is needed"
+        ))),
     }
 }
 
@@ -145,6 +147,10 @@ impl Opened {
 impl std::fmt::Debug for Filter {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let FilterOptions { capacity, count, fpr, .. } = self.options;
-        write!(formatter, "Filter({}, capacity {capacity}, count {count}, fpr {fpr})", self.path.display())
+        write!(
+            formatter,
+            "Filter({}, capacity {capacity}, count {count}, fpr {fpr})",
+            self.path.display()
+        )
     }
 }

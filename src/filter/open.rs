@@ -62,7 +62,8 @@ impl Opened {
             Error::new(error.status(), format!("path '{}' {}", path.display(), error.message()))
         })?;
         let len = header.file_len().ok_or_else(|| too_large(path))?;
-        file::reserve(file.file(), len).map_err(|error| failed(path, "has no room on disk", &error))?;
+        file::reserve(file.file(), len)
+            .map_err(|error| failed(path, "has no room on disk", &error))?;
         if options.verify {
             closing::check(file.file(), &header, path, closing::REMEDY)?;
         }
@@ -85,7 +86,8 @@ impl Opened {
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
         let Layout { blocks, per_key } = Layout::new(capacity, fpr);
-        let header = Header { capacity, count, fpr, per_key, blocks, source: [0; 16], closed: None };
+        let header =
+            Header { capacity, count, fpr, per_key, blocks, source: [0; 16], closed: None };
         new.begin(&header, true)?;
         Opened::publish(new, header, path)
     }
@@ -100,7 +102,8 @@ impl Opened {
 
 /// Refuses a path at which damo, or RocksDB, has a file or may make one.
 fn check_is_nobodys(path: &Path) -> Result<()> {
-    let owner = storage_that_owns(path).map_err(|error| failed(path, "cannot be looked at", &error))?;
+    let owner =
+        storage_that_owns(path).map_err(|error| failed(path, "cannot be looked at", &error))?;
     let Some(storage) = owner else { return Ok(()) };
     Err(Error::invalid(format!(
         "path '{}' is one of those that the storage in '{}' has for its own files; a path elsewhere is needed",
@@ -112,12 +115,18 @@ fn check_is_nobodys(path: &Path) -> Result<()> {
 fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {
     let blocks = usize::try_from(header.blocks).map_err(|_| too_large(path))?;
     Map::new(file, blocks).map_err(|error| {
-        let status =
-            if error.kind() == std::io::ErrorKind::OutOfMemory { Status::OutOfMemory } else { Status::Io };
+        let status = if error.kind() == std::io::ErrorKind::OutOfMemory {
+            Status::OutOfMemory
+        } else {
+            Status::Io
+        };
         let len = header.file_len().unwrap_or(u64::MAX);
         Error::new(
             status,
-            format!("path '{}': its {len} bytes cannot be mapped into memory: {error}", path.display()),
+            format!(
+                "path '{}': its {len} bytes cannot be mapped into memory: {error}",
+                path.display()
+            ),
         )
     })
 }

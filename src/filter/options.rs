@@ -37,7 +37,8 @@ impl FilterOptions {
         let capacity = reader.int("capacity", 1 << 28, 1, MAX_CAPACITY)?;
         let count = reader.int("count", MAX_COUNT, 1, MAX_COUNT)?;
         let fpr = reader.float(&["fpr"], 1e-3, FPR)?;
-        let path = reader.required_text("path", "the path of a file, a string that is not empty")?;
+        let path =
+            reader.required_text("path", "the path of a file, a string that is not empty")?;
         let reload = reader.bool("reload", true)?;
         let verify = reader.bool("verify", true)?;
         reader.finish()?;

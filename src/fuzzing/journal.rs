@@ -28,7 +28,17 @@ impl Call {
     fn new(number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Call {
         let Head { kind, group, config, step, time, rate } = *head;
         let floats = floats.iter().map(|float| float.to_bits()).collect();
-        Call { number, kind, group, config, step, time, rate: rate.to_bits(), keys: keys.to_vec(), floats }
+        Call {
+            number,
+            kind,
+            group,
+            config,
+            step,
+            time,
+            rate: rate.to_bits(),
+            keys: keys.to_vec(),
+            floats,
+        }
     }
 
     fn payload_bytes(&self) -> usize {
@@ -49,8 +59,8 @@ impl Replay for Collect {
     }
 
     fn config(&mut self, _: u16, config: u32, description: &[u8]) -> Result<()> {
-        let description: GroupConfig =
-            serde_json::from_slice(description).map_err(|error| Error::corruption(error.to_string()))?;
+        let description: GroupConfig = serde_json::from_slice(description)
+            .map_err(|error| Error::corruption(error.to_string()))?;
         // Groups are never wider (embedding::MAX_DIM); replay takes the dim of a registered group.
         self.dims.insert(config, description.dim.min(1 << 18));
         Ok(())
@@ -71,7 +81,11 @@ fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<
     let last = read_all(folder, through, machine_stopped, &mut collect)?;
     for (index, call) in collect.calls.iter().enumerate() {
         assert!(call.number > through, "call {} is on disk already", call.number);
-        assert_eq!(call.number, collect.calls[0].number + index as u64, "calls have consecutive numbers");
+        assert_eq!(
+            call.number,
+            collect.calls[0].number + index as u64,
+            "calls have consecutive numbers"
+        );
     }
     assert!(last >= through, "the last call is {last}, and {through} are on disk");
     if let Some(call) = collect.calls.last() {
@@ -83,7 +97,8 @@ fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<
 /// Reads a journal of any files, as after a kill and as after a loss of power, with all calls to be
 /// made again and with some on disk already.
 pub fn read_journal(folder: &Path) {
-    let bytes: u64 = fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let bytes: u64 =
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     for through in [0, 1, 300] {
         let killed = read(folder, through, false);
         let stopped = read(folder, through, true);
@@ -101,7 +116,8 @@ const GROUPS: [(u16, usize); 2] = [(0, 1), (65535, 3)];
 fn description(dim: usize) -> Vec<u8> {
     let named = r#"{"name":"zeros","params":{}}"#;
     let optimizer = r#"{"name":"sgd","params":{"gamma":0.5}}"#;
-    format!(r#"{{"dim":{dim},"optimizer":{optimizer},"scheduler":null,"initializer":{named}}}"#).into_bytes()
+    format!(r#"{{"dim":{dim},"optimizer":{optimizer},"scheduler":null,"initializer":{named}}}"#)
+        .into_bytes()
 }
 
 /// Writes the calls of a program and reads them back: all of them, and the whole ones before any
@@ -128,17 +144,21 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
             continue;
         }
         let (group, dim) = GROUPS[usize::from(op >> 3 & 1)];
-        let kind = [Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep][usize::from(op >> 1 & 3)];
+        let kind =
+            [Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep][usize::from(op >> 1 & 3)];
         let keys: Vec<i64> = if kind == Kind::SetStep { Vec::new() } else { keys(chunk) };
-        let count = if matches!(kind, Kind::Gradients | Kind::Insert) { keys.len() * dim } else { 0 };
+        let count =
+            if matches!(kind, Kind::Gradients | Kind::Insert) { keys.len() * dim } else { 0 };
         let floats: Vec<f32> =
             (0..count).map(|index| f32::from_bits(u32::from(op) << 23 ^ index as u32)).collect();
         let number = calls.len() as u64 + 1;
         let rate = f64::from(op) / 7.0;
         let config = journal.announce(group, description(dim));
         let head = Head { kind, group, config, step: -i64::from(op), time: number << 40, rate };
-        let payload =
-            [IoSlice::new(bytemuck::cast_slice(&keys)), IoSlice::new(bytemuck::cast_slice(&floats))];
+        let payload = [
+            IoSlice::new(bytemuck::cast_slice(&keys)),
+            IoSlice::new(bytemuck::cast_slice(&floats)),
+        ];
         assert_eq!(journal.append(&head, &payload).unwrap(), number);
         calls.push(Call::new(number, &head, &keys, &floats));
         ends.push((file, journal.bytes() - closed_bytes));
@@ -167,7 +187,11 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
 }
 
 fn keys(chunk: &[u8]) -> Vec<i64> {
-    chunk.iter().skip(1).map(|byte| i64::from(*byte as i8).wrapping_mul(0x0123_4567_89ab_cdef)).collect()
+    chunk
+        .iter()
+        .skip(1)
+        .map(|byte| i64::from(*byte as i8).wrapping_mul(0x0123_4567_89ab_cdef))
+        .collect()
 }
 
 fn last_file(folder: &Path) -> PathBuf {

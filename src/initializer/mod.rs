@@ -70,7 +70,8 @@ impl Initializer {
     /// # Errors
     /// An unknown name; a parameter that the initializer does not have or cannot accept.
     pub fn new(name: &str, params: &Params) -> Result<Initializer> {
-        let canonical = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
+        let canonical =
+            ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
         let Some((name, build)) = INITIALIZERS.iter().find(|(known, _)| *known == canonical) else {
             return Err(Error::invalid(format!(
                 "name '{name}' is not an initializer; known are {} (aliases {})",

@@ -193,7 +193,8 @@ impl Journal {
     /// `IO`.
     pub(crate) fn drop_through(&self, number: u64) -> Result<()> {
         let mut state = self.state.lock();
-        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= number) {
+        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= number)
+        {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(failed("deleted", path, &error));
@@ -240,7 +241,8 @@ impl State {
         }
         let number = journal.last() + 1;
         let config_is_new = !self.current.configs.contains(&head.config);
-        let (group, description) = self.configs.get(head.config as usize).cloned().unwrap_or_default();
+        let (group, description) =
+            self.configs.get(head.config as usize).cloned().unwrap_or_default();
         debug_assert_eq!(group, head.group);
         let config_pieces = [IoSlice::new(&description)];
         let config_head = Head { kind: Kind::Config, ..*head };
@@ -271,9 +273,9 @@ impl State {
     /// ends so.
     fn cut_off_torn_end(&mut self) -> Result<()> {
         if let Some(Doubt::Torn(error)) = &self.doubt {
-            self.current
-                .cut_off()
-                .map_err(|again| failed("cut off", &self.current.path, &again).within(error.message()))?;
+            self.current.cut_off().map_err(|again| {
+                failed("cut off", &self.current.path, &again).within(error.message())
+            })?;
             self.doubt = None;
         }
         Ok(())
@@ -306,7 +308,9 @@ impl State {
 
     fn end_current(&mut self, journal: &Journal, next: u64) -> Result<()> {
         let before = self.current.len;
-        if let Err((error, is_torn)) = self.current.append(&mut [IoSlice::new(&record::encode_end(next))]) {
+        if let Err((error, is_torn)) =
+            self.current.append(&mut [IoSlice::new(&record::encode_end(next))])
+        {
             if is_torn {
                 self.doubt = Some(Doubt::Torn(error.clone()));
             }
@@ -323,7 +327,9 @@ impl State {
 /// `IO`.
 pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("made", dir, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(failed("made", dir, &error))
+        }
         _ => dir
             .parent()
             .map_or(Ok(()), |parent| File::open(parent).and_then(|parent| parent.sync_all()))

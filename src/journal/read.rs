@@ -9,8 +9,8 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::record::{
-    Head, Kind, NoHead, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head, read_segment_header,
-    segment_header,
+    Head, Kind, NoHead, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head,
+    read_segment_header, segment_header,
 };
 use super::segment::{self, failed, list};
 use crate::error::{Error, Result, Status};

@@ -114,7 +114,9 @@ pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<u6
         true if segment_crc(bytes) != u32::from_le_bytes(part(bytes, 12)) => {
             Err("the checksum of its header does not fit".to_owned())
         }
-        true if version != VERSION => Err(format!("its version is {version}; this damo reads {VERSION}")),
+        true if version != VERSION => {
+            Err(format!("its version is {version}; this damo reads {VERSION}"))
+        }
         true => Ok(u64::from_le_bytes(part(bytes, 16))),
     }
 }

@@ -32,7 +32,8 @@ impl Segment {
     pub(super) fn create(dir: &Path, first: u64, sync: bool) -> Result<Segment> {
         let path = dir.join(name(first));
         let make = || -> io::Result<File> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
             file.write_all(&segment_header(first))?;
             if sync {
                 file.sync_all()?;
@@ -58,7 +59,10 @@ impl Segment {
     ///
     /// # Errors
     /// `IO`; the flag says that the file could not be brought back to what it was.
-    pub(super) fn append(&mut self, pieces: &mut [IoSlice<'_>]) -> std::result::Result<(), (Error, bool)> {
+    pub(super) fn append(
+        &mut self,
+        pieces: &mut [IoSlice<'_>],
+    ) -> std::result::Result<(), (Error, bool)> {
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let Err(error) = write_all_vectored(&self.file, pieces) else {
             self.len += len;
@@ -90,7 +94,10 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let number = number_of(&path).ok_or_else(|| {
-            Error::corruption(format!("'{}' is not a file of the journal; move it away", path.display()))
+            Error::corruption(format!(
+                "'{}' is not a file of the journal; move it away",
+                path.display()
+            ))
         })?;
         found.push((number, path));
     }

@@ -105,7 +105,11 @@ fn the_last_file_may_end_anywhere_behind_its_header_and_no_other() {
         assert!(read(dir.path(), false).is_err(), "{len} bytes");
         let calls = len.saturating_sub(SEGMENT_HEADER_LEN + CONFIG_LEN) / CALL_LEN;
         let expected: Vec<u64> = (1..=if calls == 3 { 5 } else { calls as u64 }).collect();
-        assert_eq!(read(dir.path(), true).unwrap(), expected, "{len} bytes, and the machine stopped");
+        assert_eq!(
+            read(dir.path(), true).unwrap(),
+            expected,
+            "{len} bytes, and the machine stopped"
+        );
     }
 }
 
@@ -121,12 +125,20 @@ fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
         fs::write(&paths[0], &before).unwrap();
         fs::write(&paths[1], &bytes[..len]).unwrap();
         refused(dir.path(), &paths[1]);
-        assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes, and the machine stopped");
+        assert_eq!(
+            read(dir.path(), true).unwrap(),
+            [1, 2, 3],
+            "{len} bytes, and the machine stopped"
+        );
         fs::write(&paths[0], without_end).unwrap();
         assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3], "{len} bytes");
         fs::write(&paths[1], &b"MANIFEST-000017\n________"[..len]).unwrap();
         assert_eq!(read(dir.path(), false).is_err(), len > 0, "{len} bytes of another file");
-        assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes, and the machine stopped");
+        assert_eq!(
+            read(dir.path(), true).unwrap(),
+            [1, 2, 3],
+            "{len} bytes, and the machine stopped"
+        );
     }
 }
 

@@ -46,7 +46,11 @@ impl Condvar {
         MutexGuard::unlocked(guard, move || self.inner.wait(&mut gate));
     }
 
-    pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Duration) -> WaitTimeoutResult {
+    pub(crate) fn wait_for<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        timeout: Duration,
+    ) -> WaitTimeoutResult {
         let mut gate = self.gate.lock();
         MutexGuard::unlocked(guard, move || self.inner.wait_for(&mut gate, timeout))
     }
@@ -94,7 +98,8 @@ fn describe(here: &str, earlier: &str) -> String {
         if !line.trim_start().starts_with("0: ") {
             continue;
         }
-        let stack = std::iter::from_fn(|| lines.next_if(|line| !line.trim_start().starts_with("0: ")));
+        let stack =
+            std::iter::from_fn(|| lines.next_if(|line| !line.trim_start().starts_with("0: ")));
         text.push_str("  These were taken before, each while the one before it was held:\n");
         add_stack(&mut text, stack);
         is_first = false;

@@ -23,7 +23,8 @@ struct Adam {
 }
 
 pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
-    Ok(path.rule(Adam { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
+    Ok(path
+        .rule(Adam { moments: Moments::read(reader)?, lambda: weight_decay(reader, 0.0)? as f32 }))
 }
 
 impl Algorithm for Adam {
@@ -37,7 +38,11 @@ impl Algorithm for Adam {
 
     #[inline(always)]
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
-        stepper.step_each(row, gradient, Step { moments: self.moments.step(rate, t), lambda: self.lambda });
+        stepper.step_each(
+            row,
+            gradient,
+            Step { moments: self.moments.step(rate, t), lambda: self.lambda },
+        );
     }
 }
 

@@ -25,7 +25,8 @@ impl<T: Copy> Correction<T> {
     /// rounding of powers.
     pub(super) fn new(beta: f64, bits: u32, finish: fn(f64) -> T) -> Correction<T> {
         // beta^t <= 2^-bits; for beta = 0 from 1, since 0^0 is 1.
-        let settled_at = (f64::from(bits) * std::f64::consts::LN_2 / -beta.ln()).ceil().max(1.0) as u64;
+        let settled_at =
+            (f64::from(bits) * std::f64::consts::LN_2 / -beta.ln()).ceil().max(1.0) as u64;
         let blocks = settled_at.div_ceil(BLOCK as u64).min(MOST_BLOCKS);
         let blocks = (0..blocks).map(|_| OnceLock::new()).collect();
         Correction { beta, finish, settled_at, settled: finish(1.0), blocks }
@@ -48,7 +49,8 @@ impl<T: Copy> Correction<T> {
         let first = t - t % BLOCK as u64;
         match self.blocks.get((t / BLOCK as u64) as usize) {
             Some(block) => {
-                let computed = || Box::new(std::array::from_fn(|i| self.computed(first + i as u64)));
+                let computed =
+                    || Box::new(std::array::from_fn(|i| self.computed(first + i as u64)));
                 block.get_or_init(computed)[(t - first) as usize]
             }
             None => self.computed(t),
@@ -64,7 +66,8 @@ impl<T: Copy> Correction<T> {
 mod tests {
     use super::*;
 
-    const BETAS: [f64; 9] = [0.0, 1e-300, 0.1, 0.5, 0.9, 0.999, 0.9999, 0.9999999, 1.0 - f64::EPSILON / 2.0];
+    const BETAS: [f64; 9] =
+        [0.0, 1e-300, 0.1, 0.5, 0.9, 0.999, 0.9999, 0.9999999, 1.0 - f64::EPSILON / 2.0];
 
     fn root(correction: f64) -> f32 {
         correction.sqrt() as f32
@@ -94,7 +97,10 @@ mod tests {
     #[test]
     fn tables_are_small_and_made_as_they_are_needed() {
         for beta in BETAS {
-            assert!(Correction::new(beta, 55, |correction| correction).blocks.len() * BLOCK * 8 <= 256 << 10);
+            assert!(
+                Correction::new(beta, 55, |correction| correction).blocks.len() * BLOCK * 8
+                    <= 256 << 10
+            );
             assert!(Correction::new(beta, 26, root).blocks.len() * BLOCK * 4 <= 128 << 10);
         }
         let correction = Correction::new(0.999, 26, root);

@@ -119,8 +119,13 @@ impl Formula<3> for Step {
         let ratio = quotient(V::select(same_side, g, -shrunk.copysign(next)), curvature);
         let weight = V::select(same_side, w - ratio, ratio);
         // Without a gradient a solution stays, also where its curvature is too small to tell.
-        let or_stays = |moved, old| V::select(is_solution, V::select(g.ne(zero), moved, old), moved);
+        let or_stays =
+            |moved, old| V::select(is_solution, V::select(g.ne(zero), moved, old), moved);
         let is_beyond = shrunk.gt(zero);
-        [V::select(is_beyond, weight, or_stays(zero, w)), V::select(is_beyond, next, or_stays(next, z)), n]
+        [
+            V::select(is_beyond, weight, or_stays(zero, w)),
+            V::select(is_beyond, next, or_stays(next, z)),
+            n,
+        ]
     }
 }

@@ -83,7 +83,12 @@ const OPTIMIZERS: [Entry; 8] = [
     Entry { name: "sgd", rate_names: &GAMMA, default_rate: 1e-3, build: sgd::build },
     Entry { name: "ftrl", rate_names: &ALPHA, default_rate: 5e-3, build: ftrl::build },
     Entry { name: "adagrad", rate_names: &GAMMA, default_rate: 1e-2, build: adagrad::build },
-    Entry { name: "rowwise_adagrad", rate_names: &GAMMA, default_rate: 1e-2, build: rowwise_adagrad::build },
+    Entry {
+        name: "rowwise_adagrad",
+        rate_names: &GAMMA,
+        default_rate: 1e-2,
+        build: rowwise_adagrad::build,
+    },
     Entry { name: "adam", rate_names: &GAMMA, default_rate: 1e-3, build: adam::build },
     Entry { name: "amsgrad", rate_names: &GAMMA, default_rate: 1e-3, build: amsgrad::build },
     Entry { name: "adamw", rate_names: &GAMMA, default_rate: 1e-3, build: adamw::build },
@@ -114,11 +119,20 @@ impl Optimizer {
     ///
     /// # Errors
     /// An unknown name; a parameter that the optimizer does not have or cannot accept.
-    pub fn new(name: &str, params: &Params, scheduler: Option<Arc<Scheduler>>) -> Result<Optimizer> {
+    pub fn new(
+        name: &str,
+        params: &Params,
+        scheduler: Option<Arc<Scheduler>>,
+    ) -> Result<Optimizer> {
         Optimizer::on(Path::fastest(), name, params, scheduler)
     }
 
-    fn on(path: Path, name: &str, params: &Params, scheduler: Option<Arc<Scheduler>>) -> Result<Optimizer> {
+    fn on(
+        path: Path,
+        name: &str,
+        params: &Params,
+        scheduler: Option<Arc<Scheduler>>,
+    ) -> Result<Optimizer> {
         let Some(entry) = OPTIMIZERS.iter().find(|entry| entry.name == name) else {
             return Err(Error::invalid(format!(
                 "name '{name}' is not an optimizer; known are {}",
@@ -126,7 +140,8 @@ impl Optimizer {
             )));
         };
         let mut reader = params.reader(format!("optimizer '{name}'"));
-        let rate = reader.float(entry.rate_names, entry.default_rate, FloatRange::FLOAT32_NOT_NEGATIVE)?;
+        let rate =
+            reader.float(entry.rate_names, entry.default_rate, FloatRange::FLOAT32_NOT_NEGATIVE)?;
         let rule = (entry.build)(&mut reader, path)?;
         reader.finish()?;
         Ok(Optimizer {
@@ -229,7 +244,8 @@ impl std::fmt::Debug for Optimizer {
 
 /// `initial_accumulator_value`, where the sum of squared gradients begins.
 fn initial_accumulator(reader: &mut Reader<'_>) -> Result<f32> {
-    let value = reader.float(&["initial_accumulator_value"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
+    let value =
+        reader.float(&["initial_accumulator_value"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
     Ok(value as f32)
 }
 

@@ -72,7 +72,11 @@ impl Algorithm for RowwiseAdagrad {
         *m += sum / gradient.len() as f32;
 
         let denominator = m.sqrt() + self.epsilon;
-        stepper.step_each(weights, gradient, Step { rate: rate as f32, lambda: self.lambda, denominator });
+        stepper.step_each(
+            weights,
+            gradient,
+            Step { rate: rate as f32, lambda: self.lambda, denominator },
+        );
     }
 }
 

@@ -55,12 +55,14 @@ impl Path {
     pub(super) fn available() -> impl Iterator<Item = Path> {
         let paths = [Some(Path::Baseline)].into_iter();
         #[cfg(target_arch = "x86_64")]
-        let paths = paths.chain([Avx2::detect().map(Path::Avx2), Avx512::detect().map(Path::Avx512)]);
+        let paths =
+            paths.chain([Avx2::detect().map(Path::Avx2), Avx512::detect().map(Path::Avx512)]);
         paths.flatten()
     }
 
     pub(super) fn fastest() -> Path {
-        static FASTEST: LazyLock<Path> = LazyLock::new(|| Path::available().last().unwrap_or(Path::Baseline));
+        static FASTEST: LazyLock<Path> =
+            LazyLock::new(|| Path::available().last().unwrap_or(Path::Baseline));
         *FASTEST
     }
 
@@ -97,7 +99,12 @@ struct Baseline;
 
 impl Stepper for Baseline {
     #[inline(always)]
-    fn step_each<const C: usize>(self, row: &mut [f32], gradient: &[f32], formula: impl Formula<C>) {
+    fn step_each<const C: usize>(
+        self,
+        row: &mut [f32],
+        gradient: &[f32],
+        formula: impl Formula<C>,
+    ) {
         let columns = columns(row, gradient.len());
         #[cfg(target_arch = "x86_64")]
         let (columns, gradient) = step_lanes::<F32x4, _, C>(columns, gradient, formula);
@@ -171,7 +178,8 @@ mod tests {
     }
 
     fn built_on(path: Path, name: &str, params: &[(&str, f64)]) -> Optimizer {
-        let params = params.iter().fold(Params::new(), |bag, (key, value)| bag.with(key, *value).unwrap());
+        let params =
+            params.iter().fold(Params::new(), |bag, (key, value)| bag.with(key, *value).unwrap());
         Optimizer::on(path, name, &params, None).unwrap()
     }
 
@@ -204,15 +212,20 @@ mod tests {
         let mut floats = Floats(88172645463325252);
         let mut nans = 0;
         for (name, params) in CASES {
-            let optimizers: Vec<Optimizer> = paths.iter().map(|path| built_on(*path, name, params)).collect();
+            let optimizers: Vec<Optimizer> =
+                paths.iter().map(|path| built_on(*path, name, params)).collect();
             for dim in 1..=70 {
                 let row_len = optimizers[0].row_len(dim);
                 let fresh = [floats.some(dim), vec![0.0; row_len - dim]].concat();
                 // Sums of squares, where a state is one, are not negative.
-                let old = [floats.some(dim), floats.some(row_len - dim).iter().map(|x| x.abs()).collect()];
+                let old = [
+                    floats.some(dim),
+                    floats.some(row_len - dim).iter().map(|x| x.abs()).collect(),
+                ];
                 for start in [fresh, old.concat()] {
                     let mut rows = vec![start; paths.len()];
-                    for (t, rate) in COUNTS.into_iter().zip([1e-3, 0.0, 0.1, 1e-38, 1.0].into_iter().cycle())
+                    for (t, rate) in
+                        COUNTS.into_iter().zip([1e-3, 0.0, 0.1, 1e-38, 1.0].into_iter().cycle())
                     {
                         let gradient = floats.some(dim);
                         for (optimizer, row) in optimizers.iter().zip(&mut rows) {
@@ -258,14 +271,22 @@ mod tests {
 
     #[test]
     fn one_float_that_is_no_gradient_is_found_wherever_it_is() {
-        let bad = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, MAX_GRADIENT.next_up(), -1.1e18];
+        let bad = [
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            MAX_GRADIENT.next_up(),
+            -1.1e18,
+        ];
         for length in 0..140 {
             let mut floats = Floats(length as u64 + 1).some(length);
             floats.iter_mut().step_by(5).for_each(|float| *float = MAX_GRADIENT.copysign(*float));
             let agree = |floats: &[f32], expected: bool| {
                 assert_eq!(super::super::are_gradients(floats), expected, "{floats:?}");
-                Path::available()
-                    .for_each(|path| assert_eq!(path.are_gradients(floats), expected, "{path:?} {floats:?}"));
+                Path::available().for_each(|path| {
+                    assert_eq!(path.are_gradients(floats), expected, "{path:?} {floats:?}")
+                });
             };
             agree(&floats, true);
             for index in 0..length {

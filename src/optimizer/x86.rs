@@ -231,7 +231,16 @@ macro_rules! path {
 }
 
 path!(Avx2, Avx2Rule, "avx2", is_x86_feature_detected!("avx2"), F32x8, F32x4, f32);
-path!(Avx512, Avx512Rule, "avx512f,avx512dq,avx512vl", has_fast_avx512(), F32x16, F32x8, F32x4, f32);
+path!(
+    Avx512,
+    Avx512Rule,
+    "avx512f,avx512dq,avx512vl",
+    has_fast_avx512(),
+    F32x16,
+    F32x8,
+    F32x4,
+    f32
+);
 
 fn has_fast_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -245,9 +254,9 @@ mod sse2 {
     use std::arch::x86_64::*;
     pub use std::arch::x86_64::{
         _mm_add_ps as add, _mm_and_ps as and, _mm_and_ps as mask_and, _mm_andnot_ps as and_not,
-        _mm_cmpgt_ps as gt, _mm_cmple_ps as le, _mm_cmpneq_ps as ne, _mm_div_ps as div, _mm_loadu_ps as load,
-        _mm_mul_ps as mul, _mm_or_ps as or, _mm_set1_ps as splat, _mm_sqrt_ps as sqrt,
-        _mm_storeu_ps as store, _mm_sub_ps as sub, _mm_xor_ps as xor,
+        _mm_cmpgt_ps as gt, _mm_cmple_ps as le, _mm_cmpneq_ps as ne, _mm_div_ps as div,
+        _mm_loadu_ps as load, _mm_mul_ps as mul, _mm_or_ps as or, _mm_set1_ps as splat,
+        _mm_sqrt_ps as sqrt, _mm_storeu_ps as store, _mm_sub_ps as sub, _mm_xor_ps as xor,
     };
 
     #[inline(always)]
@@ -275,9 +284,10 @@ mod sse2 {
 mod avx2 {
     use std::arch::x86_64::*;
     pub use std::arch::x86_64::{
-        _mm256_add_ps as add, _mm256_and_ps as and, _mm256_and_ps as mask_and, _mm256_andnot_ps as and_not,
-        _mm256_div_ps as div, _mm256_mul_ps as mul, _mm256_or_ps as or, _mm256_set1_ps as splat,
-        _mm256_sqrt_ps as sqrt, _mm256_storeu_ps as store, _mm256_sub_ps as sub, _mm256_xor_ps as xor,
+        _mm256_add_ps as add, _mm256_and_ps as and, _mm256_and_ps as mask_and,
+        _mm256_andnot_ps as and_not, _mm256_div_ps as div, _mm256_mul_ps as mul,
+        _mm256_or_ps as or, _mm256_set1_ps as splat, _mm256_sqrt_ps as sqrt,
+        _mm256_storeu_ps as store, _mm256_sub_ps as sub, _mm256_xor_ps as xor,
     };
 
     /// Not `_mm256_loadu_ps`, of which the compiler makes two instructions where the baseline is an old CPU.
@@ -330,9 +340,10 @@ mod avx2 {
 mod avx512 {
     use std::arch::x86_64::*;
     pub use std::arch::x86_64::{
-        _mm512_add_ps as add, _mm512_and_ps as and, _mm512_andnot_ps as and_not, _mm512_div_ps as div,
-        _mm512_loadu_ps as load, _mm512_mul_ps as mul, _mm512_or_ps as or, _mm512_set1_ps as splat,
-        _mm512_sqrt_ps as sqrt, _mm512_storeu_ps as store, _mm512_sub_ps as sub, _mm512_xor_ps as xor,
+        _mm512_add_ps as add, _mm512_and_ps as and, _mm512_andnot_ps as and_not,
+        _mm512_div_ps as div, _mm512_loadu_ps as load, _mm512_mul_ps as mul, _mm512_or_ps as or,
+        _mm512_set1_ps as splat, _mm512_sqrt_ps as sqrt, _mm512_storeu_ps as store,
+        _mm512_sub_ps as sub, _mm512_xor_ps as xor,
     };
 
     #[inline(always)]
@@ -361,7 +372,12 @@ mod avx512 {
     #[inline(always)]
     pub unsafe fn same_sign(a: __m512, b: __m512) -> u16 {
         // SAFETY: as the caller's.
-        unsafe { _mm512_testn_epi32_mask(_mm512_castps_si512(xor(a, b)), _mm512_castps_si512(splat(-0.0))) }
+        unsafe {
+            _mm512_testn_epi32_mask(
+                _mm512_castps_si512(xor(a, b)),
+                _mm512_castps_si512(splat(-0.0)),
+            )
+        }
     }
 
     #[inline(always)]

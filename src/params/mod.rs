@@ -96,7 +96,9 @@ impl Params {
         if let Value::Float(float) = value
             && !float.is_finite()
         {
-            return Err(Error::invalid(format!("value of '{key}' is {float}; a finite number is needed")));
+            return Err(Error::invalid(format!(
+                "value of '{key}' is {float}; a finite number is needed"
+            )));
         }
         self.values.insert(key.to_owned(), value);
         Ok(())

@@ -19,7 +19,8 @@ impl FloatRange {
         accepts: |x| x >= 0.0 && (x as f32).is_finite(),
         words: "a number >= 0 that float32 can hold",
     };
-    pub const NOT_NEGATIVE: FloatRange = FloatRange { accepts: |x| x >= 0.0, words: "a number >= 0" };
+    pub const NOT_NEGATIVE: FloatRange =
+        FloatRange { accepts: |x| x >= 0.0, words: "a number >= 0" };
     pub const POSITIVE: FloatRange = FloatRange { accepts: |x| x > 0.0, words: "a number > 0" };
     /// For exponential moving averages: 1 would never take anything in.
     pub const DECAY: FloatRange =
@@ -40,7 +41,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A float that may go by several names; an int is accepted.
-    pub fn float(&mut self, names: &[&'static str], default: f64, range: FloatRange) -> Result<f64> {
+    pub fn float(
+        &mut self,
+        names: &[&'static str],
+        default: f64,
+        range: FloatRange,
+    ) -> Result<f64> {
         Ok(self.float_if_set(names, range)?.unwrap_or(default))
     }
 
@@ -147,7 +153,8 @@ impl<'a> Reader<'a> {
     /// The value under one of `names`; two names for one parameter at once are a contradiction.
     fn take(&mut self, names: &[&'static str]) -> Result<Option<(&'static str, &'a Value)>> {
         self.known.extend(names);
-        let mut given = names.iter().filter_map(|&name| self.params.get(name).map(|value| (name, value)));
+        let mut given =
+            names.iter().filter_map(|&name| self.params.get(name).map(|value| (name, value)));
         let first = given.next();
         if let (Some((first, _)), Some((second, _))) = (first, given.next()) {
             return Err(Error::invalid(format!(
@@ -216,7 +223,8 @@ mod tests {
 
     #[test]
     fn two_names_for_one_parameter_are_a_contradiction() {
-        let params = Params::new().with("gamma", 0.1).and_then(|p| p.with("learning_rate", 0.1)).unwrap();
+        let params =
+            Params::new().with("gamma", 0.1).and_then(|p| p.with("learning_rate", 0.1)).unwrap();
         let mut reader = params.reader("optimizer 'sgd'");
         let text = message(reader.float(&["gamma", "learning_rate"], 0.5, FloatRange::POSITIVE));
         assert!(text.contains("both 'gamma' and 'learning_rate'"), "{text}");

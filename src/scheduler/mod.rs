@@ -30,8 +30,10 @@ const SCHEDULERS: [(&str, Build); 6] = [
     ("linear_cosine_decay", linear_cosine_decay::build),
 ];
 
-const ALIASES: [(&str, &str); 2] =
-    [("nature_exponential_decay", "natural_exp_decay"), ("liner_cosine_decay", "linear_cosine_decay")];
+const ALIASES: [(&str, &str); 2] = [
+    ("nature_exponential_decay", "natural_exp_decay"),
+    ("liner_cosine_decay", "linear_cosine_decay"),
+];
 
 /// A schedule, ready to be asked for rates from any thread.
 pub struct Scheduler {
@@ -54,7 +56,8 @@ impl Scheduler {
     /// # Errors
     /// An unknown name; a parameter that the schedule does not have, lacks or cannot accept.
     pub fn new(name: &str, params: &Params) -> Result<Scheduler> {
-        let canonical = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
+        let canonical =
+            ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
         let Some((name, build)) = SCHEDULERS.iter().find(|(known, _)| *known == canonical) else {
             return Err(Error::invalid(format!(
                 "name '{name}' is not a scheduler; known are {} (aliases {})",

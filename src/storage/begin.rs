@@ -48,7 +48,9 @@ pub(super) fn is_under_way(dir: &Path) -> Result<bool> {
         let path = dir.join(name);
         match fs::symlink_metadata(&path) {
             Ok(_) => Ok(true),
-            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(failed("looked at", &path, &error)),
@@ -67,8 +69,11 @@ pub(super) fn undo(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         names.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
     }
-    let has_calls = names.iter().any(|name| name == JOURNAL) && !journal::is_empty(&dir.join(JOURNAL))?;
-    if let Some(name) = names.iter().find(|name| name.ends_with(".sst") || has_calls && *name == JOURNAL) {
+    let has_calls =
+        names.iter().any(|name| name == JOURNAL) && !journal::is_empty(&dir.join(JOURNAL))?;
+    if let Some(name) =
+        names.iter().find(|name| name.ends_with(".sst") || has_calls && *name == JOURNAL)
+    {
         return Err(Error::damage(format_args!(
             "'{}' says that nothing was stored here, and '{name}' is there without '{INVENTORY}'",
             dir.join(MARKER).display()
@@ -95,7 +100,9 @@ pub(super) fn give_up(dir: &Path) {
 /// Whether a name is that of RocksDB's files of a kind: a number between these.
 pub(super) fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
     let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
-    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    digits.is_some_and(|digits| {
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// What a first opening makes beside the marker and the lock.

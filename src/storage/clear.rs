@@ -58,7 +58,11 @@ pub(super) struct Clears {
 impl Clears {
     /// For a group that was just opened: its latest clear is on disk.
     pub(super) fn new(number: u64) -> Clears {
-        Clears { moments: AtomicU64::new(0), number: AtomicU64::new(number), on_disk: AtomicU64::new(number) }
+        Clears {
+            moments: AtomicU64::new(0),
+            number: AtomicU64::new(number),
+            on_disk: AtomicU64::new(number),
+        }
     }
 
     /// Begins a clear. The caller holds the group's locks for writing and loading.

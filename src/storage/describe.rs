@@ -54,8 +54,12 @@ impl Storage {
     pub fn describe(&self) -> Result<String> {
         let checkpoint = self.checkpoint_id()?;
         let groups = self.groups().iter().map(|group| group.describe()).collect::<Result<_>>()?;
-        let description =
-            Description { dir: &self.dir().to_string_lossy(), read_only: self.seen(), checkpoint, groups };
+        let description = Description {
+            dir: &self.dir().to_string_lossy(),
+            read_only: self.seen(),
+            checkpoint,
+            groups,
+        };
         serde_json::to_string(&description)
             .map_err(|error| Error::invalid(format!("the storage cannot be described: {error}")))
     }

@@ -66,7 +66,8 @@ impl Directory {
             return Err(busy(dir, "in another storage handle of this process"));
         }
         create(dir)?;
-        let unreadable = |error: std::io::Error| Error::io(format!("data_dir '{}': {error}", dir.display()));
+        let unreadable =
+            |error: std::io::Error| Error::io(format!("data_dir '{}': {error}", dir.display()));
         let path = fs::canonicalize(dir).map_err(unreadable)?;
         let metadata = fs::metadata(&path).map_err(unreadable)?;
         let id = (metadata.dev(), metadata.ino());
@@ -79,7 +80,8 @@ impl Directory {
         }
         // From here on dropping gives it back.
         let (is_new, is_unwanted) = (AtomicBool::new(false), AtomicBool::new(false));
-        let mut taken = Directory { path, id, pid: std::process::id(), lock: None, is_new, is_unwanted };
+        let mut taken =
+            Directory { path, id, pid: std::process::id(), lock: None, is_new, is_unwanted };
         taken.check_lock(dir)?;
         taken.lock = taken.take_lock(dir)?;
         Ok(taken)
@@ -102,11 +104,14 @@ impl Directory {
         match fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)) {
             Ok(None) => Ok(()),
             Ok(Some(held)) => {
-                let pid = held.pid.map_or(String::new(), |pid| format!(" {}", pid.as_raw_nonzero()));
+                let pid =
+                    held.pid.map_or(String::new(), |pid| format!(" {}", pid.as_raw_nonzero()));
                 Err(busy(given, &format!("in another process{pid}")))
             }
             Err(error) if has_no_locks(error) => Ok(()),
-            Err(error) => Err(unusable(given, ROCKSDB_LOCK, "asked who has it locked", &error.into())),
+            Err(error) => {
+                Err(unusable(given, ROCKSDB_LOCK, "asked who has it locked", &error.into()))
+            }
         }
     }
 
@@ -249,7 +254,10 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
         is_one |= is_table_or_log(&name) || ["CURRENT", FIRST_MANIFEST].contains(&name.as_str());
     }
     if !is_one {
-        return Err(Error::new(Status::NotFound, "holds no damo storage; the directory of one is needed"));
+        return Err(Error::new(
+            Status::NotFound,
+            "holds no damo storage; the directory of one is needed",
+        ));
     }
     let mut held = Unchanged(Vec::new());
     for name in [LOCK, ROCKSDB_LOCK] {
@@ -258,7 +266,9 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
             file => file.map_err(|error| unusable(dir, name, "opened", &error))?,
         };
         let is_held = match name {
-            LOCK => flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK),
+            LOCK => {
+                flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+            }
             _ => matches!(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)), Ok(Some(_))),
         };
         if is_held {
@@ -314,7 +324,9 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
         Err(error) => Ok(error.kind() != ErrorKind::NotFound),
         // What cannot be read is not taken for what is not there.
         Ok(mut entries) => Ok(entries.any(|entry| {
-            entry.map_or(true, |entry| !is_left_by_a_first_opening(&entry.file_name().to_string_lossy()))
+            entry.map_or(true, |entry| {
+                !is_left_by_a_first_opening(&entry.file_name().to_string_lossy())
+            })
         })),
     }
 }
@@ -358,12 +370,18 @@ fn unusable(dir: &Path, file: &str, what: &str, error: &std::io::Error) -> Error
         }
         _ => "",
     };
-    Error::io(format!("data_dir '{}': its file '{file}' cannot be {what}: {error}{remedy}", dir.display()))
+    Error::io(format!(
+        "data_dir '{}': its file '{file}' cannot be {what}: {error}{remedy}",
+        dir.display()
+    ))
 }
 
 fn busy(dir: &Path, where_it_is: &str) -> Error {
     let shown = dir.display();
-    Error::new(Status::Busy, format!("data_dir '{shown}' is open {where_it_is}; close that one first"))
+    Error::new(
+        Status::Busy,
+        format!("data_dir '{shown}' is open {where_it_is}; close that one first"),
+    )
 }
 
 /// Creates the directory and its parents, each entry on disk before the next: after a power cut a storage must not be
@@ -376,7 +394,11 @@ fn create(dir: &Path) -> Result<()> {
         Ok(found) if found.is_dir() => {
             return fs::canonicalize(dir).map_or(Ok(()), |path| check_owner(&path, dir));
         }
-        Ok(_) => return Err(Error::invalid(format!("data_dir '{shown}' is a file; a directory is needed"))),
+        Ok(_) => {
+            return Err(Error::invalid(format!(
+                "data_dir '{shown}' is a file; a directory is needed"
+            )));
+        }
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
         Err(error) => return Err(Error::io(format!("data_dir '{shown}': {error}"))),
     }
@@ -411,7 +433,8 @@ fn create(dir: &Path) -> Result<()> {
 /// Refuses a path at which another storage has, or may make, files of its own.
 fn check_owner(path: &Path, given: &Path) -> Result<()> {
     let shown = given.display();
-    let owner = storage_that_owns(path).map_err(|error| Error::io(format!("data_dir '{shown}': {error}")))?;
+    let owner = storage_that_owns(path)
+        .map_err(|error| Error::io(format!("data_dir '{shown}': {error}")))?;
     let Some(storage) = owner else { return Ok(()) };
     Err(Error::invalid(format!(
         "data_dir '{shown}' is one of the places that the storage in '{}' has for its own files; a path elsewhere is \
@@ -434,7 +457,8 @@ fn synchronise_parent(path: &Path) -> std::io::Result<()> {
 fn is_table_or_log(name: &str) -> bool {
     let kinds = [("", ".sst"), ("", ".log"), ("OPTIONS-", ""), ("MANIFEST-", "")];
     name == "journal"
-        || (name != FIRST_MANIFEST && kinds.iter().any(|(before, after)| is_numbered(name, before, after)))
+        || (name != FIRST_MANIFEST
+            && kinds.iter().any(|(before, after)| is_numbered(name, before, after)))
 }
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.

@@ -66,7 +66,9 @@ impl DumpOptions {
         let since = reader.int_if_set("since", 0, i64::MAX)?.map(|since| since as u64);
         reader.finish()?;
         let only = |name: &str, format: &str| {
-            Err(Error::invalid(format!("condition: {name} is for the format '{format}' only; leave it out")))
+            Err(Error::invalid(format!(
+                "condition: {name} is for the format '{format}' only; leave it out"
+            )))
         };
         let format = match (format, header_groups) {
             (1 | 2, Some(_)) => return only("header_groups", "classic"),
@@ -127,7 +129,8 @@ impl Storage {
                 let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
                 let (later_time, later_cutoff) = (time, cutoff);
-                let export = Export { number, time, later_time, cutoff, later_cutoff, group, min_count };
+                let export =
+                    Export { number, time, later_time, cutoff, later_cutoff, group, min_count };
                 core.remember_export(rocks, export)?;
             }
             Ok(select)
@@ -149,7 +152,8 @@ impl Storage {
                 Ok(Dumped { rows: summary.rows, bytes: summary.bytes, number, ..Dumped::default() })
             }
             DumpFormat::Table { value_type, since } => {
-                let mut writer = Writer::create(path, &Options { value_type, number, since, groups })?;
+                let mut writer =
+                    Writer::create(path, &Options { value_type, number, since, groups })?;
                 copy(&mut scan, estimate, &mut progress, |page| add(&mut writer, page))?;
                 let summary = writer.finish()?;
                 let crate::table::Summary { rows, removed, bytes, saturated } = summary;
@@ -171,7 +175,10 @@ fn copy(
         take(&page)?;
         rows += page.keys.len() as u64;
         if !progress(rows, estimate.max(rows)) {
-            return Err(Error::new(Status::Cancelled, format!("progress returned false after {rows} rows")));
+            return Err(Error::new(
+                Status::Cancelled,
+                format!("progress returned false after {rows} rows"),
+            ));
         }
         scan.give_back(page);
     }

@@ -136,7 +136,9 @@ impl Expiry {
     /// be stamped with that, and count as expired.
     fn clock_ms(&self) -> u64 {
         let now = match self.set_now.load(Ordering::Relaxed) {
-            0 => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            0 => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
             set => set,
         };
         now.min(row::MAX_TIME)
@@ -266,13 +268,19 @@ impl Expiry {
                 }
             }
             Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
-            Ok(Stored::Deleted { journal, .. }) if journal > self.settled_number.load(Ordering::Acquire) => {
+            Ok(Stored::Deleted { journal, .. })
+                if journal > self.settled_number.load(Ordering::Acquire) =>
+            {
                 Fate::Stay
             }
-            Ok(Stored::Deleted { journal, .. }) if journal < self.oldest_number.load(Ordering::Relaxed) => {
+            Ok(Stored::Deleted { journal, .. })
+                if journal < self.oldest_number.load(Ordering::Relaxed) =>
+            {
                 Fate::Go
             }
-            Ok(Stored::Expired { day }) if day < self.oldest_time.load(Ordering::Relaxed) / DAY_MS => {
+            Ok(Stored::Expired { day })
+                if day < self.oldest_time.load(Ordering::Relaxed) / DAY_MS =>
+            {
                 Fate::Go
             }
             // Damage comes out when it is read.
@@ -291,7 +299,9 @@ impl super::Storage {
         let _call = self.begin_call()?;
         if now_ms > row::MAX_TIME {
             let most = row::MAX_TIME;
-            return Err(Error::invalid(format!("time_ms is {now_ms}; a number from 0 to {most} is needed")));
+            return Err(Error::invalid(format!(
+                "time_ms is {now_ms}; a number from 0 to {most} is needed"
+            )));
         }
         self.core().expiry.set_now_ms(now_ms);
         Ok(())
@@ -316,7 +326,11 @@ mod tests {
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
         expiry.set_settled(99_999, 7);
         expiry.set_recorded(100_000);
-        assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a call at 99,999 may have to be made again");
+        assert_eq!(
+            expiry.fate(&stored(90_000)),
+            Fate::Stay,
+            "a call at 99,999 may have to be made again"
+        );
         expiry.set_settled(u64::MAX, u64::MAX);
         expiry.set_recorded(99_999);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a kill could lose the time");
@@ -357,7 +371,8 @@ mod tests {
         expiry.set_now_ms(105_000);
         let (late, again) = (expiry.hold_rows(), expiry.hold_rows());
         expiry.set_now_ms(200_000);
-        let fates = |expiry: &Expiry| [90_000, 90_001, 95_001].map(|time| expiry.fate(&stored(time)));
+        let fates =
+            |expiry: &Expiry| [90_000, 90_001, 95_001].map(|time| expiry.fate(&stored(time)));
         assert_eq!(fates(&expiry), [Fate::Go, Fate::Stay, Fate::Stay]);
         drop(early);
         assert_eq!(fates(&expiry), [Fate::Go, Fate::Go, Fate::Stay]);

@@ -127,7 +127,8 @@ impl Core {
         let mut exports = self.exports.lock();
         let mut list = exports.0.clone();
         let same = |other: &Export| {
-            (other.number, other.group, other.min_count) == (export.number, export.group, export.min_count)
+            (other.number, other.group, other.min_count)
+                == (export.number, export.group, export.min_count)
         };
         let before = list.iter().position(same).map(|place| list.remove(place));
         list.push(before.map_or(export, |before| before.and(export)));

@@ -81,10 +81,16 @@ fn keys(bytes: &[u8]) {
         Ok((group, key)) => assert_eq!(key::encode(group, key), bytes),
         Err(_) => assert_ne!(bytes.len(), key::KEY_LEN),
     }
-    let found: Vec<_> =
-        bytes.chunks_exact(key::KEY_LEN).map(|bytes| (key::decode(bytes).unwrap(), bytes)).collect();
+    let found: Vec<_> = bytes
+        .chunks_exact(key::KEY_LEN)
+        .map(|bytes| (key::decode(bytes).unwrap(), bytes))
+        .collect();
     for pair in found.windows(2) {
-        assert_eq!(pair[0].0.cmp(&pair[1].0), pair[0].1.cmp(pair[1].1), "bytes sort as groups and keys do");
+        assert_eq!(
+            pair[0].0.cmp(&pair[1].0),
+            pair[0].1.cmp(pair[1].1),
+            "bytes sort as groups and keys do"
+        );
     }
 }
 

@@ -40,7 +40,9 @@ pub struct GroupConfig {
 }
 
 /// A dim that a group can have: what is computed from it does not overflow.
-fn possible_dim<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<usize, D::Error> {
+fn possible_dim<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<usize, D::Error> {
     let dim = usize::deserialize(deserializer)?;
     if !(1..=MAX_DIM).contains(&dim) {
         return Err(serde::de::Error::custom(format!("its dim is {dim}")));
@@ -295,15 +297,19 @@ impl Core {
 pub(super) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
     let mut groups = BTreeMap::new();
     for (id, json) in rocks.scan_meta(CONFIG_PREFIX)? {
-        let damaged =
-            |why: String| Error::corruption(format!("the record of group '{id}' is damaged: {why}"));
+        let damaged = |why: String| {
+            Error::corruption(format!("the record of group '{id}' is damaged: {why}"))
+        };
         let config: GroupConfig =
             serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
-        let id: u16 = id.parse().map_err(|_| damaged("its number is not from 0 to 65535".to_owned()))?;
+        let id: u16 =
+            id.parse().map_err(|_| damaged("its number is not from 0 to 65535".to_owned()))?;
         let step = match rocks.read_meta(&step_key(id))? {
             None => 0,
             Some(bytes) => i64::from_le_bytes(
-                bytes.try_into().map_err(|_| damaged("its global step is not 8 bytes".to_owned()))?,
+                bytes
+                    .try_into()
+                    .map_err(|_| damaged("its global step is not 8 bytes".to_owned()))?,
             ),
         };
         let name = rocks.read_meta(&name_key(id))?.map(String::from_utf8).transpose();
@@ -326,7 +332,12 @@ pub(super) fn step_key(id: u16) -> String {
 }
 
 /// A group with its step, and the number of its latest clear.
-fn new_group(id: u16, name: Option<String>, config: GroupConfig, (step, cleared): (i64, u64)) -> Group {
+fn new_group(
+    id: u16,
+    name: Option<String>,
+    config: GroupConfig,
+    (step, cleared): (i64, u64),
+) -> Group {
     Group {
         id,
         name: Mutex::new(name),

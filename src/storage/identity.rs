@@ -64,8 +64,9 @@ impl Drop for Identity<'_> {
 
 fn read(rocks: &Rocks) -> Result<Option<String>> {
     let Some(bytes) = rocks.read_meta(RECORD)? else { return Ok(None) };
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::corruption("the record of what the checkpoint is known by is damaged"))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::corruption("the record of what the checkpoint is known by is damaged")
+    })?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 

@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `IO` naming what is in the way.
 pub(super) fn check_ways(dir: &Path, names: &[String]) -> Result<()> {
-    let mut folders: Vec<_> = names.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+    let mut folders: Vec<_> =
+        names.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
     folders.push(super::replay::FOLDER);
     folders.sort_unstable();
     folders.dedup();
@@ -26,7 +27,10 @@ pub(super) fn check_ways(dir: &Path, names: &[String]) -> Result<()> {
     for path in names.iter().map(|name| dir.join(name)) {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_dir() => {
-                return Err(in_the_way(&path, "is a folder, and a file of the checkpoint belongs there"));
+                return Err(in_the_way(
+                    &path,
+                    "is a folder, and a file of the checkpoint belongs there",
+                ));
             }
             Err(error) if !is_absence(&error) => return Err(failed(&path, &error)),
             _ => {}
@@ -38,7 +42,10 @@ pub(super) fn check_ways(dir: &Path, names: &[String]) -> Result<()> {
         let entry = entry.map_err(unreadable)?;
         let is_folder = entry.file_type().map_err(unreadable)?.is_dir();
         if is_folder && is_content(&entry.file_name().to_string_lossy()) {
-            return Err(in_the_way(&entry.path(), "is a folder, and only files are called so here"));
+            return Err(in_the_way(
+                &entry.path(),
+                "is a folder, and only files are called so here",
+            ));
         }
     }
     Ok(())
@@ -57,8 +64,15 @@ fn check_folder(dir: &Path, folder: &str) -> Result<()> {
         Ok(target) if target.is_dir() => {
             return Err(in_the_way(&path, "is on another file system than the storage"));
         }
-        _ if found.is_symlink() => return Err(in_the_way(&path, "is a link that leads to no folder")),
-        _ => return Err(in_the_way(&path, "is no folder, and the checkpoint has files for that folder")),
+        _ if found.is_symlink() => {
+            return Err(in_the_way(&path, "is a link that leads to no folder"));
+        }
+        _ => {
+            return Err(in_the_way(
+                &path,
+                "is no folder, and the checkpoint has files for that folder",
+            ));
+        }
     }
     access(&path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(&path, &error.into()))
 }

@@ -40,7 +40,12 @@ impl Incoming {
         for path in list(dir)? {
             fs::remove_file(&path).map_err(|error| failed("removed", &path, &error))?;
         }
-        Ok(Incoming { folder, made: AtomicU64::new(0), kept: Mutex::default(), useless: Mutex::default() })
+        Ok(Incoming {
+            folder,
+            made: AtomicU64::new(0),
+            kept: Mutex::default(),
+            useless: Mutex::default(),
+        })
     }
 
     /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to
@@ -49,7 +54,8 @@ impl Incoming {
     /// # Errors
     /// `IO`.
     pub(super) fn make(&self) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{:06}.sst", self.made.fetch_add(1, Ordering::Relaxed)));
+        let path =
+            self.folder.join(format!("{:06}.sst", self.made.fetch_add(1, Ordering::Relaxed)));
         File::create_new(&path).map_err(|error| failed("made", &path, &error))?;
         Ok(path)
     }

@@ -72,7 +72,8 @@ impl Storage {
     /// # Errors
     /// `CORRUPTION` naming the file or the row; `IO`.
     pub fn verify(&self) -> Result<Verified> {
-        let in_dir = |error| self.in_dir(error).within(&format!("data_dir '{}'", self.dir().display()));
+        let in_dir =
+            |error| self.in_dir(error).within(&format!("data_dir '{}'", self.dir().display()));
         {
             let _call = self.begin_call()?;
             check_headroom(1).map_err(in_dir)?;
@@ -101,7 +102,12 @@ impl Rows {
         if self.next == self.page.keys.len() {
             let Some(page) = self.scan.next()? else { return Ok(None) };
             // As it was at the moment: the group may be another one by now.
-            let dim = self.scan.groups().iter().find(|(group, _)| *group == page.group).map(|(_, dim)| *dim);
+            let dim = self
+                .scan
+                .groups()
+                .iter()
+                .find(|(group, _)| *group == page.group)
+                .map(|(_, dim)| *dim);
             self.dim = dim.unwrap_or(0);
             (self.page, self.next) = (page, 0);
         }

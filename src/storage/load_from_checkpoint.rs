@@ -114,7 +114,11 @@ impl Core {
         Ok(())
     }
 
-    fn replace_contents(&self, theirs: &BTreeMap<u16, Arc<Group>>, filters: Vec<Prepared>) -> Result<()> {
+    fn replace_contents(
+        &self,
+        theirs: &BTreeMap<u16, Arc<Group>>,
+        filters: Vec<Prepared>,
+    ) -> Result<()> {
         // From here on no call is under way.
         let _contents = self.contents.write();
         // Groups may have been opened meanwhile.
@@ -157,7 +161,8 @@ impl Core {
     }
 
     fn open_rocks(&self) -> Result<Arc<Rocks>> {
-        let rocks = Arc::new(open_here(&self.dir, Opening::Existing, &self.options, &self.expiry, &[])?);
+        let rocks =
+            Arc::new(open_here(&self.dir, Opening::Existing, &self.options, &self.expiry, &[])?);
         *self.rocks.write() = Some(Arc::clone(&rocks));
         Ok(rocks)
     }

@@ -34,9 +34,13 @@ impl Storage {
         let groups = self.groups();
         let found = groups.iter().find(|group| group.name().as_deref() == Some(name));
         found.cloned().ok_or_else(|| {
-            let names: Vec<_> =
-                groups.iter().filter_map(|group| group.name()).map(|name| format!("'{name}'")).collect();
-            let known = if names.is_empty() { "no group has one".to_owned() } else { names.join(", ") };
+            let names: Vec<_> = groups
+                .iter()
+                .filter_map(|group| group.name())
+                .map(|name| format!("'{name}'"))
+                .collect();
+            let known =
+                if names.is_empty() { "no group has one".to_owned() } else { names.join(", ") };
             Error::new(Status::NotFound, format!("no group is called '{name}'; names are: {known}"))
         })
     }
@@ -49,10 +53,13 @@ impl Storage {
 /// another group, for a group with another name, and when all groups are taken.
 pub(super) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: Wanted) -> Result<u16> {
     let Some(name) = wanted.name else {
-        return wanted.number.ok_or_else(|| Error::invalid("a group is needed, by its number or its name"));
+        return wanted
+            .number
+            .ok_or_else(|| Error::invalid("a group is needed, by its number or its name"));
     };
     check(name)?;
-    let holder = groups.values().find(|group| group.name().as_deref() == Some(name)).map(|group| group.id());
+    let holder =
+        groups.values().find(|group| group.name().as_deref() == Some(name)).map(|group| group.id());
     match (wanted.number, holder) {
         (Some(number), Some(holder)) if holder != number => Err(is_another(name, holder, number)),
         (Some(number), None) => match groups.get(&number).and_then(|group| group.name()) {
@@ -61,12 +68,14 @@ pub(super) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: Wanted) -> Result
         },
         (Some(number), Some(_)) => Ok(number),
         (None, Some(holder)) => Ok(holder),
-        (None, None) => (0..=u16::MAX).find(|number| !groups.contains_key(number)).ok_or_else(|| {
-            Error::new(
-                Status::AlreadyExists,
-                format!("all 65536 groups are taken; none can be called '{name}'"),
-            )
-        }),
+        (None, None) => {
+            (0..=u16::MAX).find(|number| !groups.contains_key(number)).ok_or_else(|| {
+                Error::new(
+                    Status::AlreadyExists,
+                    format!("all 65536 groups are taken; none can be called '{name}'"),
+                )
+            })
+        }
     }
 }
 

@@ -15,11 +15,13 @@ use super::prefetch::Prefetcher;
 use super::read_only::{self, Likeness};
 use super::readers::Readers;
 use super::replay::{self, JournalRecord};
-use super::rocks::{Batch, FORMAT, Found, INVENTORY, Inventory, Opening, PREDECESSOR, Rocks, check_without};
+use super::rocks::{
+    Batch, FORMAT, Found, INVENTORY, Inventory, Opening, PREDECESSOR, Rocks, check_without,
+};
 use super::writer::{Writer, WriterThread};
 use super::{
-    Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group, incoming,
-    restore, rocks,
+    Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group,
+    incoming, restore, rocks,
 };
 use crate::cache::Budget;
 use crate::error::{Error, Result, Status};
@@ -111,7 +113,11 @@ impl Storage {
     ///
     /// # Errors
     /// `NOT_FOUND` when there is none in `dir`; as [`Storage::open`].
-    pub fn open_existing(dir: impl AsRef<Path>, ttl_seconds: i64, options: &Params) -> Result<Storage> {
+    pub fn open_existing(
+        dir: impl AsRef<Path>,
+        ttl_seconds: i64,
+        options: &Params,
+    ) -> Result<Storage> {
         let dir = dir.as_ref();
         let in_dir = |error| name_directory(error, dir);
         let is_one = directory::may_hold_storage(dir).map_err(in_dir)?;
@@ -178,8 +184,10 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
         match thread::Builder::new().name("damo-probe".to_owned()).spawn(wait) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
-                failure =
-                    Some(Error::io(format!("only {} threads can be made here: {error}", threads.len())));
+                failure = Some(Error::io(format!(
+                    "only {} threads can be made here: {error}",
+                    threads.len()
+                )));
                 break;
             }
         }
@@ -189,7 +197,11 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+fn open_rocks(
+    directory: &Directory,
+    options: &StorageOptions,
+    expiry: &Arc<Expiry>,
+) -> Result<Rocks> {
     let dir = directory.path();
     restore::finish(dir)?;
     rocks::check_regular(dir)?;
@@ -210,8 +222,9 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
     }
     if is_checkpoint {
         // Its files change from now on, and the list would say that they are damaged.
-        remove_list(dir)
-            .map_err(|error| Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST)))?;
+        remove_list(dir).map_err(|error| {
+            Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST))
+        })?;
     }
     directory::touch_rocksdb();
     let rocks = open_here(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
@@ -224,7 +237,11 @@ fn open_rocks(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expi
 }
 
 /// Makes the database of a new storage. One that is killed meanwhile is begun anew.
-fn begin_database(directory: &Directory, options: &StorageOptions, expiry: &Arc<Expiry>) -> Result<Rocks> {
+fn begin_database(
+    directory: &Directory,
+    options: &StorageOptions,
+    expiry: &Arc<Expiry>,
+) -> Result<Rocks> {
     let dir = directory.path();
     begin::mark(dir)?;
     directory::touch_rocksdb();

@@ -26,8 +26,11 @@ pub struct StorageOptions {
     pub read_only: bool,
 }
 
-const DURABILITIES: [(&str, Durability); 3] =
-    [("process", Durability::Process), ("power", Durability::Power), ("checkpoint", Durability::Checkpoint)];
+const DURABILITIES: [(&str, Durability); 3] = [
+    ("process", Durability::Process),
+    ("power", Durability::Power),
+    ("checkpoint", Durability::Checkpoint),
+];
 const DEFAULT_CACHE_BYTES: i64 = 1 << 30;
 const MIN_CACHE_BYTES: i64 = 64 << 10;
 const MAX_THREADS: i64 = 1024;

@@ -27,7 +27,9 @@ impl Pool {
             .num_threads(threads)
             .thread_name(|index| format!("damo-worker-{index}"))
             .build()
-            .map_err(|error| Error::io(format!("{threads} threads cannot be made here: {error}")))?;
+            .map_err(|error| {
+                Error::io(format!("{threads} threads cannot be made here: {error}"))
+            })?;
         Ok(Pool { pool: Some(pool), threads })
     }
 

@@ -63,8 +63,9 @@ impl Prefetcher {
         if thread.is_none() {
             let (core, shared) = (Arc::clone(&self.core), Arc::clone(&self.shared));
             let builder = thread::Builder::new().name("damo-prefetch".to_owned());
-            let started = start_thread(builder, move || shared.work(&core))
-                .map_err(|error| Error::io(format!("the prefetching thread cannot be made here: {error}")))?;
+            let started = start_thread(builder, move || shared.work(&core)).map_err(|error| {
+                Error::io(format!("the prefetching thread cannot be made here: {error}"))
+            })?;
             *thread = Some(started);
         }
         Ok(())

@@ -98,11 +98,13 @@ impl Readers {
             let mut keys = room_for(part.len())?;
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
-                let read = catch_unwind(AssertUnwindSafe(|| read_part(&rocks, group, &keys, row_len)));
+                let read =
+                    catch_unwind(AssertUnwindSafe(|| read_part(&rocks, group, &keys, row_len)));
                 // Before the answer: who gets it may close the database, and must then be the last to hold it.
                 drop(rocks);
-                let read = read
-                    .unwrap_or_else(|_| Err(Error::new(Status::Panic, "a bug in damo: a reader panicked")));
+                let read = read.unwrap_or_else(|_| {
+                    Err(Error::new(Status::Panic, "a bug in damo: a reader panicked"))
+                });
                 let _ = sender.send((index, read));
             }));
         }
@@ -123,7 +125,9 @@ impl Readers {
         match (failure, parts.into_iter().collect::<Option<Vec<_>>>()) {
             (None, Some(parts)) => Ok(ReadBatch { part_len, row_len, parts }),
             (Some(error), _) => Err(error),
-            (None, None) => Err(Error::new(Status::Panic, "a bug in damo: a reader did not answer")),
+            (None, None) => {
+                Err(Error::new(Status::Panic, "a bug in damo: a reader did not answer"))
+            }
         }
     }
 

@@ -18,7 +18,8 @@ impl Core {
     /// Whether RocksDB has failed, and has not been brought to work since.
     pub(super) fn has_failed(&self) -> bool {
         let rocks = self.rocks.read();
-        !self.is_lost.load(Ordering::Acquire) && rocks.as_ref().is_none_or(|rocks| rocks.has_failed())
+        !self.is_lost.load(Ordering::Acquire)
+            && rocks.as_ref().is_none_or(|rocks| rocks.has_failed())
     }
 
     /// Has the writer bring RocksDB to work again, if it has failed. To be called before a call

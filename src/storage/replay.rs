@@ -87,8 +87,9 @@ impl JournalRecord {
     pub(super) fn read(rocks: &Rocks) -> Result<JournalRecord> {
         match rocks.read_meta(RECORD)? {
             None => Ok(JournalRecord::default()),
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|error| Error::corruption(format!("the record of the journal is damaged: {error}"))),
+            Some(json) => serde_json::from_slice(&json).map_err(|error| {
+                Error::corruption(format!("the record of the journal is damaged: {error}"))
+            }),
         }
     }
 }
@@ -156,7 +157,8 @@ impl Core {
     /// journal.
     pub(super) fn settle(&self, time: u64, number: u64) {
         // Without a journal no call is ever made again.
-        let (time, number) = if self.journal().is_some() { (time, number) } else { (u64::MAX, u64::MAX) };
+        let (time, number) =
+            if self.journal().is_some() { (time, number) } else { (u64::MAX, u64::MAX) };
         self.expiry.set_settled(time, number);
     }
 
@@ -213,8 +215,9 @@ pub(super) fn replay(
         return Ok(record.through.max(record.reserved).max(listed));
     }
     let mut tables = Tables::new(core);
-    let listed_files = std::fs::read_dir(&dir)
-        .map_err(|error| Error::io(format!("the journal '{}' cannot be read: {error}", dir.display())))?;
+    let listed_files = std::fs::read_dir(&dir).map_err(|error| {
+        Error::io(format!("the journal '{}' cannot be read: {error}", dir.display()))
+    })?;
     let has_files = listed_files.count() > 0;
     // Then what was not synced may be missing.
     let machine_stopped = record.boot != boot();
@@ -229,7 +232,9 @@ pub(super) fn replay(
     core.expiry.set_ttl_ms(record.ttl_ms);
     let last = match likeness_bytes {
         None => journal::read_all(&dir, record.through, machine_stopped, &mut tables),
-        Some(bytes) => journal::read_links(&dir, record.through, machine_stopped, bytes, &mut tables),
+        Some(bytes) => {
+            journal::read_links(&dir, record.through, machine_stopped, bytes, &mut tables)
+        }
     };
     core.expiry.set_ttl_ms(ttl_ms);
     let last = last?.max(record.reserved).max(listed);
@@ -330,11 +335,15 @@ impl Replay for Tables<'_> {
         }
         let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
-            Kind::Gradients => table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?,
+            Kind::Gradients => {
+                table.apply(self.core, keys, floats, None, Duplicates::Sequential, source)?
+            }
             Kind::Insert => table.insert_from(self.core, keys, floats, source)?,
             Kind::InsertRecords => table.insert_records_from(self.core, keys, floats, source)?,
             Kind::Delete => table.delete_from(self.core, keys, source)?,
-            Kind::Clear if number > table.group().cleared() => table.clear_from(self.core, source)?,
+            Kind::Clear if number > table.group().cleared() => {
+                table.clear_from(self.core, source)?
+            }
             Kind::Clear | Kind::SetStep | Kind::Config | Kind::End => {}
         }
         table.group().begin_write()?.set_step(head.step);

@@ -49,7 +49,8 @@ pub(super) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Resu
         sync_dir(&staged)
     };
     let filled = fill().map_err(|error| failed(&staged, &error));
-    let listed = filled.and_then(|()| Inventory::take(&staged, true, last)?.at(time).write(&staged));
+    let listed =
+        filled.and_then(|()| Inventory::take(&staged, true, last)?.at(time).write(&staged));
     let checked = listed.and_then(|()| check_ways(dir, &content_of(&staged)?));
     checked.inspect_err(|_| drop(remove(&staged)))
 }
@@ -91,7 +92,8 @@ pub(super) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
 /// # Errors
 /// `IO`.
 pub(super) fn is_committed(dir: &Path) -> Result<bool> {
-    let there = |name: &str| is_there(&dir.join(name)).map_err(|error| failed(&dir.join(name), &error));
+    let there =
+        |name: &str| is_there(&dir.join(name)).map_err(|error| failed(&dir.join(name), &error));
     Ok(there(COMPLETE)? || there(MOVING)?)
 }
 
@@ -144,9 +146,10 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
 /// Makes a folder, unless it is there.
 fn make_folder(path: &Path) -> Result<()> {
     match fs::create_dir_all(path) {
-        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => {
-            Err(in_the_way(path, "is no folder, and the loaded checkpoint has files for that folder"))
-        }
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => Err(in_the_way(
+            path,
+            "is no folder, and the loaded checkpoint has files for that folder",
+        )),
         made => made.map_err(|error| failed(path, &error)),
     }
 }

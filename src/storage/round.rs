@@ -154,7 +154,9 @@ impl<'a> Round<'a> {
         self.core.writer.note_writing(bytes);
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
         let keeps_tombstones = self.core.keeps_tombstones();
-        let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else { return Ok(()) };
+        let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else {
+            return Ok(());
+        };
         for (index, &key) in pending.keys.iter().enumerate() {
             if index % 1024 == 0 && is_exiting() {
                 return Err(Error::new(
@@ -213,7 +215,11 @@ impl<'a> Round<'a> {
     }
 
     /// Steps, and up to which call, and which time, everything is on disk; then the journal up to there can go.
-    pub(super) fn write_documents(&self, moment: Option<(u64, u64)>, steps: &[(u16, i64)]) -> Result<()> {
+    pub(super) fn write_documents(
+        &self,
+        moment: Option<(u64, u64)>,
+        steps: &[(u16, i64)],
+    ) -> Result<()> {
         let mut batch = Batch::default();
         for (group, step) in steps {
             batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());

@@ -102,7 +102,8 @@ pub(crate) fn expired_on(day: u64) -> &'static [u8] {
 /// Bytes that this file did not write.
 pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
     let damaged = |what: String| Err(Error::corruption(what));
-    let too_short = || damaged(format!("the stored row has {} bytes, less than its header", value.len()));
+    let too_short =
+        || damaged(format!("the stored row has {} bytes, less than its header", value.len()));
     let Some((&control, rest)) = value.split_first() else {
         return damaged("the stored row is empty".to_owned());
     };
@@ -115,7 +116,9 @@ pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
             let (update_time, update_num, journal) = (number(time), number(num), number(journal));
             Ok(Stored::Row(RowHeader { update_time, update_num, journal }, body))
         }
-        TOMBSTONE if control == EXPIRED && value.len() == 5 => Ok(Stored::Expired { day: number(rest) }),
+        TOMBSTONE if control == EXPIRED && value.len() == 5 => {
+            Ok(Stored::Expired { day: number(rest) })
+        }
         TOMBSTONE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
             let (time, journal) = rest.split_at(6);
             Ok(Stored::Deleted { time: number(time), journal: number(journal) })
@@ -186,7 +189,8 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were_written() {
         let floats = [1.5, -0.0, f32::MIN_POSITIVE];
-        for (update_num, journal, header_len) in [(0, 0, 7), (7, 0, 8), (7, 300, 10), (MAX_U56, MAX_U56, 21)]
+        for (update_num, journal, header_len) in
+            [(0, 0, 7), (7, 0, 8), (7, 300, 10), (MAX_U56, MAX_U56, 21)]
         {
             let header = RowHeader { update_time: 1_795_000_000_000, update_num, journal };
             let mut value = vec![9; 3];

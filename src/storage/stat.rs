@@ -79,7 +79,8 @@ fn journal_bytes(storage: &Storage) -> Result<u64> {
 
 /// The sizes of a directory's files.
 fn bytes_in(dir: &Path) -> Result<u64> {
-    bytes_on_disk(dir).map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))
+    bytes_on_disk(dir)
+        .map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))
 }
 
 /// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that

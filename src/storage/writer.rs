@@ -90,8 +90,10 @@ impl WriterThread {
     pub(super) fn start(core: &Arc<Core>) -> Result<WriterThread> {
         let worker = Arc::clone(core);
         let builder = thread::Builder::new().name("damo-writer".to_owned());
-        let thread = start_thread(builder, move || worker.writer.work(&worker))
-            .map_err(|error| Error::io(format!("the writer's thread cannot be made here: {error}")))?;
+        let thread =
+            start_thread(builder, move || worker.writer.work(&worker)).map_err(|error| {
+                Error::io(format!("the writer's thread cannot be made here: {error}"))
+            })?;
         Ok(WriterThread { core: Arc::clone(core), thread })
     }
 
@@ -177,7 +179,8 @@ impl Writer {
         }
         // A cache that is still growing has its first rounds before it is full: all of it may be dirty by then.
         let total = core.budget.total();
-        let is_growing = core.budget.used() > self.used_then.load(Ordering::Relaxed) + total / GROWTH_PART;
+        let is_growing =
+            core.budget.used() > self.used_then.load(Ordering::Relaxed) + total / GROWTH_PART;
         let enough = if core.budget.is_nearly_full() { total / 2 } else { total / 4 };
         if (is_growing || core.budget.is_nearly_full()) && core.dirty().1 > enough {
             return Some(Scope::Cold);
@@ -197,7 +200,8 @@ impl Writer {
         let held = (dirty + self.writing_bytes.load(Ordering::Relaxed)) as f64 / total as f64;
         // Nothing up to 5/8 (the writer begins at one half); as fast as it writes at 3/4; a third of that when none is left.
         let pressure = ((held - 0.625) * 8.0).max(0.0);
-        let pause = Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
+        let pause =
+            Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
         if pause >= SHORTEST_PAUSE {
             thread::sleep(pause);
             core.counters.waited_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
@@ -256,8 +260,10 @@ impl Writer {
     pub(super) fn file_is_done(&self, rows: usize, took: Duration) {
         // Small files say little.
         if rows >= 1024 {
-            let (before, now) =
-                (self.nanoseconds_a_row.load(Ordering::Relaxed), took.as_nanos() as u64 / rows as u64);
+            let (before, now) = (
+                self.nanoseconds_a_row.load(Ordering::Relaxed),
+                took.as_nanos() as u64 / rows as u64,
+            );
             let average = if before == 0 { now } else { (3 * before + now) / 4 };
             self.nanoseconds_a_row.store(average.clamp(1, 100_000), Ordering::Relaxed);
         }
@@ -293,7 +299,9 @@ impl Writer {
         while journal.bytes() > 2 * journal_limit(core) {
             let started = Instant::now();
             let outcome = self.round(Scope::All);
-            core.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+            core.counters
+                .waited_us
+                .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
             outcome?;
         }
         Ok(())

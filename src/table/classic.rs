@@ -45,7 +45,11 @@ impl ClassicWriter {
     /// `INVALID_ARGUMENT` for groups that the header has no place for (naming them), a group given twice, a dim or
     /// `header_groups` out of range, a path that cannot be a file's; `BUSY` when the file is being written already; `IO`,
     /// `OUT_OF_MEMORY`.
-    pub fn create(path: &Path, header_groups: usize, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
+    pub fn create(
+        path: &Path,
+        header_groups: usize,
+        groups: &[(u16, usize)],
+    ) -> Result<ClassicWriter> {
         Self::with_header(path, Header::Groups(header_groups), groups)
     }
 
@@ -72,8 +76,14 @@ impl ClassicWriter {
         let longest = groups.iter().map(|(_, dim)| ROW_HEAD + 4 * dim).max().unwrap_or(0);
         let (dims, counts) = (filled(0_i32, places)?, filled(0_u64, places)?);
         let output = Output::create(path, head_bytes, longest)?;
-        let mut writer =
-            ClassicWriter { output, counted, dims, counts, summary: Summary::default(), broken: None };
+        let mut writer = ClassicWriter {
+            output,
+            counted,
+            dims,
+            counts,
+            summary: Summary::default(),
+            broken: None,
+        };
         for (group, dim) in groups {
             if !(1..=MAX_DIM).contains(dim) {
                 return Err(Error::invalid(format!(
@@ -109,7 +119,9 @@ impl ClassicWriter {
         let place = self.place(group).unwrap_or(usize::MAX);
         let dim = self.dims.get(place).map_or(0, |dim| *dim as usize);
         if dim == 0 {
-            return Err(Error::invalid(format!("group is {group}; this file was begun without it")));
+            return Err(Error::invalid(format!(
+                "group is {group}; this file was begun without it"
+            )));
         }
         if keys.len().checked_mul(dim) != Some(weights.len()) {
             return Err(Error::invalid(format!(
@@ -162,7 +174,9 @@ impl ClassicWriter {
         while rows.len() > 0 {
             let room = self.output.room(stride)?;
             let len = rows.len().min(room.len() / stride);
-            for (bytes, (key, weights)) in room.chunks_exact_mut(stride).zip(rows.by_ref().take(len)) {
+            for (bytes, (key, weights)) in
+                room.chunks_exact_mut(stride).zip(rows.by_ref().take(len))
+            {
                 let (head, values) = bytes.split_at_mut(ROW_HEAD);
                 let (key_place, group_place) = head.split_at_mut(8);
                 key_place.copy_from_slice(&key.to_le_bytes());
@@ -186,8 +200,11 @@ fn check_width(width: usize, groups: &[(u16, usize)]) -> Result<()> {
             "header_groups is {width}; 1 to {MAX_GROUPS} is needed (readers know 128, 256 and 1024)"
         )));
     }
-    let above: Vec<u16> =
-        groups.iter().map(|(group, _)| *group).filter(|group| usize::from(*group) >= width).collect();
+    let above: Vec<u16> = groups
+        .iter()
+        .map(|(group, _)| *group)
+        .filter(|group| usize::from(*group) >= width)
+        .collect();
     match above.iter().max() {
         None => Ok(()),
         Some(highest) => Err(Error::invalid(format!(

@@ -38,7 +38,8 @@ impl Contents {
     /// version; `CORRUPTION` saying what is damaged; `IO`, `OUT_OF_MEMORY`.
     pub fn open(path: &Path) -> Result<Contents> {
         let unreadable = |error: std::io::Error| {
-            let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
+            let status =
+                if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
             Error::new(status, format!("'{}' cannot be read: {error}", path.display()))
         };
         if path.as_os_str().is_empty() {
@@ -48,7 +49,10 @@ impl Contents {
         let found = fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             let what = if found.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::invalid(format!("'{}' is {what}; a table is a file", path.display())));
+            return Err(Error::invalid(format!(
+                "'{}' is {what}; a table is a file",
+                path.display()
+            )));
         }
         let file = File::open(path).map_err(unreadable)?;
         let map = Map::new(&file).map_err(unreadable)?;

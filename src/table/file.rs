@@ -31,8 +31,9 @@ impl NewFile {
     pub(super) fn create(path: &Path) -> Result<NewFile> {
         let target = check_path(path)?;
         let temporary = beside(&target, "partial");
-        let uncreatable =
-            |error: io::Error| Error::io(format!("'{}' cannot be created: {error}", path.display()));
+        let uncreatable = |error: io::Error| {
+            Error::io(format!("'{}' cannot be created: {error}", path.display()))
+        };
         // Its owner may take it away between opening and locking; nobody does that for long.
         for _ in 0..100 {
             let file = File::options()
@@ -131,7 +132,8 @@ fn beside(target: &Path, suffix: &str) -> PathBuf {
 /// The path, absolute, so that a chdir meanwhile does no harm.
 fn check_path(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
-    let invalid = |what: &str| Error::invalid(format!("path '{shown}' {what}; the path of a file is needed"));
+    let invalid =
+        |what: &str| Error::invalid(format!("path '{shown}' {what}; the path of a file is needed"));
     if path.as_os_str().is_empty() {
         return Err(Error::invalid("path is empty; the path of a file is needed"));
     }
@@ -175,6 +177,9 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
 fn busy(path: &Path) -> Error {
     Error::new(
         Status::Busy,
-        format!("'{}' is being written, here or in another process; wait for it to end", path.display()),
+        format!(
+            "'{}' is being written, here or in another process; wait for it to end",
+            path.display()
+        ),
     )
 }

@@ -118,7 +118,9 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
         )));
     };
     if file.get(20..head_bytes(units.len())).map(crc32fast::hash) != Some(crc) {
-        return Err(Error::corruption("the checksum of its header is wrong: some bytes of it have changed"));
+        return Err(Error::corruption(
+            "the checksum of its header is wrong: some bytes of it have changed",
+        ));
     }
     // With the right checksum this is what a writer wrote; what follows is for writers that are not ours.
     let value_type =
@@ -159,7 +161,8 @@ fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
     if !(1..=MAX_DIM).contains(&dim) {
         return Err(wrong("dim", dim as u64));
     }
-    let entry = Entry { group, dim, rows, rows_offset, rows_crc, more_offset, more_crc, more, homes };
+    let entry =
+        Entry { group, dim, rows, rows_offset, rows_crc, more_offset, more_crc, more, homes };
     if rows > MAX_ROWS {
         return Err(wrong("number of rows", rows));
     }
@@ -181,7 +184,9 @@ fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
 }
 
 fn rows_end(entry: &Entry, value_type: ValueType) -> Option<u64> {
-    entry.rows_offset.checked_add(aligned(entry.rows.checked_mul(entry.stride(value_type) as u64)?)?)
+    entry
+        .rows_offset
+        .checked_add(aligned(entry.rows.checked_mul(entry.stride(value_type) as u64)?)?)
 }
 
 fn end_of(entry: &Entry, header: &Header) -> Option<u64> {
@@ -192,7 +197,9 @@ fn check_prefix(file: &[u8]) -> Result<()> {
     if file.is_empty() {
         return Err(Error::corruption("it is empty"));
     }
-    if !file.starts_with(file.get(..MAGIC.len()).map_or(&MAGIC[..file.len().min(MAGIC.len())], |_| &MAGIC)) {
+    if !file.starts_with(
+        file.get(..MAGIC.len()).map_or(&MAGIC[..file.len().min(MAGIC.len())], |_| &MAGIC),
+    ) {
         return Err(Error::invalid(
             "it does not begin as a table does; a file from a dump in the format 'table' is needed",
         ));
@@ -215,7 +222,10 @@ fn check_prefix(file: &[u8]) -> Result<()> {
 
 fn words(unit: &[u8; UNIT]) -> [u64; 8] {
     let mut words = [0; 8];
-    words.iter_mut().zip(unit.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+    words
+        .iter_mut()
+        .zip(unit.as_chunks().0)
+        .for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
     words
 }
 

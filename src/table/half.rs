@@ -14,7 +14,8 @@ pub(super) fn to_half(float: f32) -> (u16, bool) {
     let (sign, size) = (bits >> 16 & 0x8000, bits & 0x7fff_ffff);
     // Adding 0.5 (whose last place is 2^-24, as that of a subnormal half) makes the processor round to that place.
     let subnormal = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(126 << 23);
-    let normal = size.wrapping_add((15_u32.wrapping_sub(127) << 23) + 0xfff + (size >> 13 & 1)) >> 13;
+    let normal =
+        size.wrapping_add((15_u32.wrapping_sub(127) << 23) + 0xfff + (size >> 13 & 1)) >> 13;
     let is_saturated = (TOO_LARGE..INFINITY).contains(&size);
     let half = if size < SMALLEST_NORMAL { subnormal } else { normal };
     let half = if size >= TOO_LARGE { LARGEST_HALF } else { half };
@@ -32,7 +33,8 @@ pub(super) fn from_half(half: u16) -> f32 {
     let normal = shifted + ((127 - 15) << 23);
     let infinite = normal + ((128 - 16) << 23);
     // A subnormal's mantissa behind the exponent of 2^-14, less that 2^-14.
-    let subnormal = (f32::from_bits(normal + (1 << 23)) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
+    let subnormal =
+        (f32::from_bits(normal + (1 << 23)) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
     let bits = if exponent == 0 { subnormal } else { normal };
     let bits = if exponent == 0x7c00 << 13 { infinite } else { bits };
     f32::from_bits(bits | sign)

@@ -58,7 +58,11 @@ type Ends = Box<[u32; PARTS]>;
 impl IndexBuilder {
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
-    pub(super) fn add(&mut self, keys: impl ExactSizeIterator<Item = i64>, near: &NewFile) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = i64>,
+        near: &NewFile,
+    ) -> Result<()> {
         let mut keys = keys;
         while keys.len() > 0 {
             if self.run.len() == RUN {
@@ -113,12 +117,25 @@ impl IndexBuilder {
         Ok((self.slots.next, homes))
     }
 
-    fn place_part(&mut self, number: usize, shape: Shape, homes: u64, output: &mut Output) -> Result<()> {
+    fn place_part(
+        &mut self,
+        number: usize,
+        shape: Shape,
+        homes: u64,
+        output: &mut Output,
+    ) -> Result<()> {
         let (number, parts) = (number as u64, PARTS as u64);
         let first_bits = number << REST_BITS;
-        let entries =
-            self.part.iter().map(|entry| (first_bits | entry >> ROW_BITS, entry & ((1 << ROW_BITS) - 1)));
-        self.slots.place(entries, homes / parts * number..homes / parts * (number + 1), shape, output)
+        let entries = self
+            .part
+            .iter()
+            .map(|entry| (first_bits | entry >> ROW_BITS, entry & ((1 << ROW_BITS) - 1)));
+        self.slots.place(
+            entries,
+            homes / parts * number..homes / parts * (number + 1),
+            shape,
+            output,
+        )
     }
 
     /// Moves the run to `divided`, part by part, each in the order of its rows.

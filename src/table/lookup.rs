@@ -47,8 +47,9 @@ impl Table {
         let bytes = self.contents.slot_bytes(entry);
         let view = View {
             rows: self.contents.row_bytes(entry),
-            slots: bytemuck::try_cast_slice(bytes)
-                .map_err(|error| Error::corruption(format!("the index of group {group}: {error}")))?,
+            slots: bytemuck::try_cast_slice(bytes).map_err(|error| {
+                Error::corruption(format!("the index of group {group}: {error}"))
+            })?,
             shape: Shape::new(entry.rows, entry.homes),
             stride: entry.stride(self.contents.value_type()),
         };
@@ -75,7 +76,10 @@ impl Table {
             let groups = super::list_groups(self.contents.groups().map(|info| info.group));
             Error::new(
                 Status::NotFound,
-                format!("group is {group}; the table '{}' has {groups}", self.contents.path().display()),
+                format!(
+                    "group is {group}; the table '{}' has {groups}",
+                    self.contents.path().display()
+                ),
             )
         })
     }

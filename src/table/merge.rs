@@ -15,12 +15,14 @@ pub fn merge(base: &Path, increment: &Path, path: &Path) -> Result<Summary> {
     let base = Contents::open(base)?;
     let increment = Contents::open(increment)?;
     check_fit(&base, &increment)?;
-    let mut groups: Vec<(u16, usize)> = base.groups().map(|found| (found.group, found.dim)).collect();
+    let mut groups: Vec<(u16, usize)> =
+        base.groups().map(|found| (found.group, found.dim)).collect();
     let added = increment.groups().filter(|found| base.entry(found.group).is_none());
     groups.extend(added.map(|found| (found.group, found.dim)));
     groups.sort_unstable();
     let (value_type, number) = (base.value_type(), increment.number());
-    let mut writer = Writer::create(path, &Options { value_type, number, since: None, groups: &groups })?;
+    let mut writer =
+        Writer::create(path, &Options { value_type, number, since: None, groups: &groups })?;
     for (group, _) in groups {
         let (rows, removed) = (increment.rows(group), increment.removed(group));
         merge_group(&mut writer, group, base.rows(group), rows, removed)?;
@@ -55,7 +57,9 @@ fn check_fit(base: &Contents, increment: &Contents) -> Result<()> {
         )));
     }
     for found in increment.groups() {
-        if let Some(dim) = base.entry(found.group).map(|entry| entry.dim).filter(|dim| *dim != found.dim) {
+        if let Some(dim) =
+            base.entry(found.group).map(|entry| entry.dim).filter(|dim| *dim != found.dim)
+        {
             return Err(Error::invalid(format!(
                 "group {} has dim {dim} in base '{base_path}' and dim {} in increment '{increment_path}'; the same \
                  dim is needed",

@@ -46,8 +46,15 @@ impl Output {
         let file = NewFile::create(path)?;
         // Whoever asks for a piece in vain has filled a block at least.
         let buffer = filled(0, BLOCK + piece.max(1))?;
-        let mut output =
-            Output { file, buffer, used: 0, ends: Vec::new(), start: 0, worker: None, broken: None };
+        let mut output = Output {
+            file,
+            buffer,
+            used: 0,
+            ends: Vec::new(),
+            start: 0,
+            worker: None,
+            broken: None,
+        };
         let zeros = filled(0, head)?;
         output.write(&zeros)?;
         // As if it were a section, whose checksum nobody needs.
@@ -164,7 +171,8 @@ impl Output {
         self.used = rest.len();
         let later = self.ends.partition_point(|end| *end <= len);
         let later: Vec<usize> = self.ends.drain(later..).map(|end| end - len).collect();
-        let (bytes, ends) = (mem::replace(&mut self.buffer, next), mem::replace(&mut self.ends, later));
+        let (bytes, ends) =
+            (mem::replace(&mut self.buffer, next), mem::replace(&mut self.ends, later));
         worker.write(Full { bytes, len, start: self.start, ends });
         self.start += len as u64;
         Ok(())
@@ -200,7 +208,8 @@ impl Sink {
         }
         self.crc.update(bytes.get(summed..).unwrap_or_default());
         file.write_all_at(bytes, full.start)?;
-        let (from, end) = (*self.handed_over.get_or_insert(full.start), full.start + full.len as u64);
+        let (from, end) =
+            (*self.handed_over.get_or_insert(full.start), full.start + full.len as u64);
         if end - from >= PIECE {
             begin_writing_back(file, from, end - from);
             self.handed_over = Some(end);
@@ -264,7 +273,11 @@ impl Drop for Worker {
     }
 }
 
-fn write_all(file: &File, to_write: &Receiver<Full>, written: &SyncSender<Vec<u8>>) -> io::Result<Vec<u32>> {
+fn write_all(
+    file: &File,
+    to_write: &Receiver<Full>,
+    written: &SyncSender<Vec<u8>>,
+) -> io::Result<Vec<u32>> {
     let mut sink = Sink::default();
     while let Ok(full) = to_write.recv() {
         sink.write(file, &full)?;

@@ -72,7 +72,8 @@ impl<'a> Rows<'a> {
     }
 
     fn take_bytes(&mut self, rows: usize) -> &'a [u8] {
-        let (taken, rest) = self.bytes.split_at_checked(rows * self.stride()).unwrap_or((&[], self.bytes));
+        let (taken, rest) =
+            self.bytes.split_at_checked(rows * self.stride()).unwrap_or((&[], self.bytes));
         self.bytes = rest;
         taken
     }

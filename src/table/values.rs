@@ -16,8 +16,11 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    const ALL: [(ValueType, &'static str); 3] =
-        [(ValueType::Float32, "float32"), (ValueType::Float16, "float16"), (ValueType::Int8, "int8")];
+    const ALL: [(ValueType, &'static str); 3] = [
+        (ValueType::Float32, "float32"),
+        (ValueType::Float16, "float16"),
+        (ValueType::Int8, "int8"),
+    ];
 
     /// As parameters spell it.
     pub fn name(self) -> &'static str {
@@ -29,7 +32,9 @@ impl ValueType {
     pub fn from_name(name: &str) -> Result<ValueType> {
         let found = Self::ALL.iter().find(|(_, known)| *known == name).map(|(known, _)| *known);
         let list = || Self::ALL.map(|(_, name)| format!("'{name}'")).join(", ");
-        found.ok_or_else(|| Error::invalid(format!("value_type is '{name}'; one of {} is needed", list())))
+        found.ok_or_else(|| {
+            Error::invalid(format!("value_type is '{name}'; one of {} is needed", list()))
+        })
     }
 
     /// The number in the header of a file.
@@ -77,7 +82,10 @@ impl Values for Float32 {
     #[inline(always)]
     fn decode(bytes: &[u8], weights: &mut [f32]) {
         let (bytes, _) = bytes.as_chunks();
-        weights.iter_mut().zip(bytes).for_each(|(weight, bytes)| *weight = f32::from_le_bytes(*bytes));
+        weights
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(weight, bytes)| *weight = f32::from_le_bytes(*bytes));
     }
 }
 
@@ -151,7 +159,8 @@ impl Values for Int8 {
         for (byte, weight) in bytes.iter_mut().zip(weights) {
             *byte = ((f64::from(*weight) - f64::from(low)) * inverse + 0.5) as u8;
         }
-        let saturated = weights.iter().filter(|weight| is_saturated && weight.abs() > LARGEST_INT8).count();
+        let saturated =
+            weights.iter().filter(|weight| is_saturated && weight.abs() > LARGEST_INT8).count();
         saturated as u64
     }
 
@@ -160,7 +169,10 @@ impl Values for Int8 {
         let Some((head, bytes)) = bytes.split_first_chunk::<8>() else { return };
         let head = u64::from_le_bytes(*head);
         let (scale, bias) = (f32::from_bits(head as u32), f32::from_bits((head >> 32) as u32));
-        weights.iter_mut().zip(bytes).for_each(|(weight, byte)| *weight = f32::from(*byte) * scale + bias);
+        weights
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(weight, byte)| *weight = f32::from(*byte) * scale + bias);
     }
 }
 

@@ -40,7 +40,13 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
         let rows = entry.rows * entry.stride(header.value_type) as u64;
         cut(entry.rows_offset, rows, None, 0, &mut pieces)?;
         let shape = header.since.is_none().then(|| Shape::new(entry.rows, entry.homes));
-        cut(entry.more_offset, entry.more * more_size(header.since), shape, entry.rows, &mut pieces)?;
+        cut(
+            entry.more_offset,
+            entry.more * more_size(header.since),
+            shape,
+            entry.rows,
+            &mut pieces,
+        )?;
     }
     let sums = sums(file, &pieces)?;
     let mut sums = pieces.iter().zip(&sums).peekable();
@@ -63,7 +69,8 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
         if section(entry.rows_offset, rows).0 != entry.rows_crc {
             return damaged("checksum of the rows");
         }
-        let (crc, taken, is_out_of_range) = section(entry.more_offset, entry.more * more_size(header.since));
+        let (crc, taken, is_out_of_range) =
+            section(entry.more_offset, entry.more * more_size(header.since));
         if crc != entry.more_crc {
             return damaged(if header.since.is_none() {
                 "checksum of the index"
@@ -72,14 +79,22 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
             });
         }
         if header.since.is_none() && (is_out_of_range || taken != entry.rows) {
-            return Err(Error::corruption(format!("the index of group {group} does not lead to its rows")));
+            return Err(Error::corruption(format!(
+                "the index of group {group} does not lead to its rows"
+            )));
         }
     }
     Ok(())
 }
 
 /// Cuts a section, with what fills it up, into pieces.
-fn cut(offset: u64, bytes: u64, slots_of: Option<Shape>, rows: u64, pieces: &mut Vec<Piece>) -> Result<()> {
+fn cut(
+    offset: u64,
+    bytes: u64,
+    slots_of: Option<Shape>,
+    rows: u64,
+    pieces: &mut Vec<Piece>,
+) -> Result<()> {
     let end = (offset + aligned(bytes).unwrap_or(bytes)) as usize;
     let starts = (offset as usize..end).step_by(PIECE);
     reserve(pieces, starts.len())?;

@@ -199,7 +199,9 @@ impl Writer {
     fn check_order(&self, group: u16, mut keys: impl Iterator<Item = i64>) -> Result<()> {
         let (place, _) = self.place_of(group)?;
         if place < self.current {
-            return Err(Error::invalid(format!("group {group} comes after a later one; groups ascend")));
+            return Err(Error::invalid(format!(
+                "group {group} comes after a later one; groups ascend"
+            )));
         }
         let first = if place == self.current { self.last } else { None };
         let Some(mut last) = first.or_else(|| keys.next()) else { return Ok(()) };
@@ -265,7 +267,10 @@ impl Writer {
         if sum > MAX_ROWS {
             return Err(Error::new(
                 Status::NotSupported,
-                format!("group {} has {sum} rows or more; a table holds {MAX_ROWS} of a group", entry.group),
+                format!(
+                    "group {} has {sum} rows or more; a table holds {MAX_ROWS} of a group",
+                    entry.group
+                ),
             ));
         }
         entry.rows = sum;
@@ -284,7 +289,9 @@ impl Writer {
         while rows.len() > 0 {
             let room = self.output.room(stride)?;
             let len = rows.len().min(room.len() / stride);
-            for (bytes, (key, weights)) in room.chunks_exact_mut(stride).zip(rows.by_ref().take(len)) {
+            for (bytes, (key, weights)) in
+                room.chunks_exact_mut(stride).zip(rows.by_ref().take(len))
+            {
                 let (head, values) = bytes.split_at_mut(8);
                 head.copy_from_slice(&key.to_le_bytes());
                 self.summary.saturated += V::encode(weights, values);
@@ -297,7 +304,17 @@ impl Writer {
 
 fn new_entry(group: u16, dim: usize) -> Entry {
     let (rows, rows_offset, rows_crc) = (0, 0, 0);
-    Entry { group, dim, rows, rows_offset, rows_crc, more_offset: 0, more_crc: 0, more: 0, homes: 0 }
+    Entry {
+        group,
+        dim,
+        rows,
+        rows_offset,
+        rows_crc,
+        more_offset: 0,
+        more_crc: 0,
+        more: 0,
+        homes: 0,
+    }
 }
 
 /// The key of a row.

@@ -51,7 +51,10 @@ fn every_exit_code_means_something() {
         let output = damo(dir, &["stat", "t"]);
         assert_eq!(output.status.code(), Some(0));
         let notice = text(&output.stderr);
-        assert!(notice.contains("'t' is open in another process") && notice.contains(" as of 1"), "{notice}");
+        assert!(
+            notice.contains("'t' is open in another process") && notice.contains(" as of 1"),
+            "{notice}"
+        );
     }
     // 5: damaged.
     let table = fs::read_dir(dir.join("t")).unwrap().map(|entry| entry.unwrap().path());
@@ -98,7 +101,9 @@ fn unsigned_keys_keep_their_bits() {
     {
         let storage = open(&dir.join("t"));
         let keys = [-1, i64::MIN, i64::MAX, 0];
-        embedding(&storage, "sgd", 3).insert(&keys, &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]).unwrap();
+        embedding(&storage, "sgd", 3)
+            .insert(&keys, &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0])
+            .unwrap();
     }
     for (given, key, weight) in [
         ("18446744073709551615", -1, 1.0),
@@ -157,5 +162,9 @@ fn a_reader_that_has_read_enough_is_no_error() {
         .output()
         .unwrap();
     assert_eq!(full.status.code(), Some(1));
-    assert!(text(&full.stderr).starts_with("damo: stdout cannot be written"), "{}", text(&full.stderr));
+    assert!(
+        text(&full.stderr).starts_with("damo: stdout cannot be written"),
+        "{}",
+        text(&full.stderr)
+    );
 }

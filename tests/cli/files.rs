@@ -13,13 +13,19 @@ fn dumps_increments_and_serving_tables_go_together() {
     let dir = scratch.path();
     fill(&dir.join("t"));
     assert!(
-        human(dir, &["dump", "t", "classic", "--group", "3", "--header-groups", "128"]).contains("1,200")
+        human(dir, &["dump", "t", "classic", "--group", "3", "--header-groups", "128"])
+            .contains("1,200")
     );
-    assert_eq!(fs::metadata(dir.join("classic")).unwrap().len(), 128 * 12 + 1200 * (12 + 4 * DIM as u64));
+    assert_eq!(
+        fs::metadata(dir.join("classic")).unwrap().len(),
+        128 * 12 + 1200 * (12 + 4 * DIM as u64)
+    );
     let base = json(dir, &["dump", "t", "base", "--format", "table", "--value-type", "float16"]);
     assert_eq!((&base["rows"], &base["path"]), (&json!(1202), &json!("base")));
-    let rare =
-        json(dir, &["dump", "t", "rare", "--format", "table", "--min-count", "1", "--expire-days", "2.5"]);
+    let rare = json(
+        dir,
+        &["dump", "t", "rare", "--format", "table", "--min-count", "1", "--expire-days", "2.5"],
+    );
     assert_eq!(rare["rows"], json!(1200));
 
     {
@@ -29,7 +35,8 @@ fn dumps_increments_and_serving_tables_go_together() {
         sgd.delete(&[9]).unwrap();
     }
     let since = base["number"].to_string();
-    let dump = ["dump", "t", "more", "--format", "table", "--value-type", "float16", "--since", &since];
+    let dump =
+        ["dump", "t", "more", "--format", "table", "--value-type", "float16", "--since", &since];
     let more = json(dir, &dump);
     assert_eq!(more["removed"], json!(1), "{more}");
     let merged = json(dir, &["merge", "base", "more", "new"]);
@@ -38,7 +45,10 @@ fn dumps_increments_and_serving_tables_go_together() {
     assert_eq!(fs::read(dir.join("new")).unwrap(), fs::read(dir.join("new2")).unwrap());
 
     let check = human(dir, &["serve-check", "new"]);
-    assert!(check.contains("float16") && check.contains("rows/s") && check.contains("1,202"), "{check}");
+    assert!(
+        check.contains("float16") && check.contains("rows/s") && check.contains("1,202"),
+        "{check}"
+    );
     let check = json(dir, &["serve-check", "new"]);
     assert_eq!(
         (&check["rows"], &check["number"], &check["ok"]),

@@ -35,7 +35,8 @@ fn files_of_the_earlier_implementation_are_imported() {
     old_file(&dir.join("old"), 7);
     let report = human(dir, &["import", "t", "old"]);
     assert!(
-        report.contains("time_first") && report.contains("not_finite        1  record 1 (group 7 key 101)"),
+        report.contains("time_first")
+            && report.contains("not_finite        1  record 1 (group 7 key 101)"),
         "{report}"
     );
     let report = json(dir, &["import", "t", "old"]);
@@ -46,7 +47,10 @@ fn files_of_the_earlier_implementation_are_imported() {
     );
     let row = json(dir, &["get", "t", "7", "102"]);
     assert_eq!((&row["weights"], &row["update_num"]), (&json!([3.0, 4.0]), &json!(5)));
-    assert!(human(dir, &["get", "t", "7", "102"]).contains("1720000000000 (2024-07-03 09:46:40.000 UTC)"));
+    assert!(
+        human(dir, &["get", "t", "7", "102"])
+            .contains("1720000000000 (2024-07-03 09:46:40.000 UTC)")
+    );
     let whole = fs::read(dir.join("old")).unwrap();
     fs::write(dir.join("cut"), &whole[..whole.len() - 1]).unwrap();
     failure(dir, 5, &["import", "t", "cut"]);
@@ -69,7 +73,8 @@ fn a_counted_dump_is_written_and_imported() {
         assert_eq!(report["imported"].as_u64().unwrap() + others, dumped["rows"].as_u64().unwrap());
         assert_eq!(others > 0, arguments.contains(&"--group"));
         let told = human(dir, &all);
-        let told = told.lines().find(|line| line.starts_with("other_groups")).unwrap().replace(',', "");
+        let told =
+            told.lines().find(|line| line.starts_with("other_groups")).unwrap().replace(',', "");
         assert!(told.ends_with(&format!(" {others}")), "{told}");
     }
     failure(dir, 5, &["import", "other", "d", "--format", "classic"]);
@@ -85,7 +90,10 @@ fn an_import_that_takes_nothing_fails() {
     old_file(&dir.join("old"), 99);
     let before = human(dir, &["rows", "t", "--json"]);
     let said = failure(dir, 2, &["import", "t", "old"]);
-    assert!(said.contains("none of its 3 records") && said.contains("group 99 is not registered"), "{said}");
+    assert!(
+        said.contains("none of its 3 records") && said.contains("group 99 is not registered"),
+        "{said}"
+    );
     assert_eq!(human(dir, &["rows", "t", "--json"]), before);
 }
 
@@ -123,7 +131,10 @@ fn an_import_that_was_killed_is_made_whole_by_another() {
         while let Some(row) = rows.next_row().unwrap() {
             let is_imported =
                 row.data[1..] == [1.0, 2.0, 3.0, 4.0, 5.0] && row.data[0] == (row.key / 3) as f32;
-            assert!(is_imported && row.update_num == row.key as u64 / 3 || row.update_num == 1, "{row:?}");
+            assert!(
+                is_imported && row.update_num == row.key as u64 / 3 || row.update_num == 1,
+                "{row:?}"
+            );
         }
     }
     assert_eq!(json(dir, &["import", "t", "old", "--cache-bytes", "1M"])["imported"], json!(ROWS));

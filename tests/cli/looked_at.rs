@@ -56,7 +56,9 @@ fn damage_is_named_in_the_directory() {
     bytes[..32 << 10].iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
     fs::write(&tables[0], &bytes).unwrap();
     let table = tables[0].to_string_lossy();
-    for command in [&["get", "t", "0", "1"][..], &["rows", "t"], &["verify", "t"], &["dump", "t", "dump"]] {
+    for command in
+        [&["get", "t", "0", "1"][..], &["rows", "t"], &["verify", "t"], &["dump", "t", "dump"]]
+    {
         assert!(failure(&dir, 5, command).contains(&*table), "{command:?}");
     }
     // Large files are not copied before anybody knows what they are.

@@ -19,25 +19,44 @@ fn storages_can_be_looked_into() {
 
     let stat = human(dir, &["stat", "t"]);
     assert!(stat.lines().any(|line| line.split_whitespace().eq(["groups", "2"])), "{stat}");
-    assert!(stat.lines().any(|line| line.split_whitespace().eq(["rows_estimate", "1,202"])), "{stat}");
+    assert!(
+        stat.lines().any(|line| line.split_whitespace().eq(["rows_estimate", "1,202"])),
+        "{stat}"
+    );
     let stat = json(dir, &["stat", "t"]);
-    assert_eq!((&stat["stats"]["groups"], &stat["stats"]["rows_estimate"]), (&json!(2), &json!(1202)));
+    assert_eq!(
+        (&stat["stats"]["groups"], &stat["stats"]["rows_estimate"]),
+        (&json!(2), &json!(1202))
+    );
     assert!(stat["dir"].as_str().unwrap().ends_with("/t"));
     assert_eq!(stat["stats"].as_object().unwrap().len(), Storage::stat_names().len());
 
     let groups = human(dir, &["groups", "t", "--count", "--cache-bytes", "64M"]);
-    let lines: Vec<Vec<&str>> = groups.lines().map(|line| line.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> =
+        groups.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1], ["3", "-", "2", "6", "1", "1,200", "adam", "ones", "-"]);
     assert_eq!(lines[2], ["7", "user", "2", "2", "0", "2", "sgd", "ones", "-"]);
     let groups = json(dir, &["groups", "t"]);
     assert_eq!(groups["groups"][0]["optimizer"], json!({ "name": "adam", "params": {} }));
-    assert_eq!((&groups["groups"][1]["row_len"], &groups["groups"][1]["rows"]), (&json!(2), &Value::Null));
+    assert_eq!(
+        (&groups["groups"][1]["row_len"], &groups["groups"][1]["rows"]),
+        (&json!(2), &Value::Null)
+    );
 
     let row = human(dir, &["get", "t", "7", "-9"]);
-    assert!(row.contains("weights      0.25 -1.5\n") && row.contains("state        none\n"), "{row}");
+    assert!(
+        row.contains("weights      0.25 -1.5\n") && row.contains("state        none\n"),
+        "{row}"
+    );
     let row = json(dir, &["get", "t", "3", "-600"]);
-    assert_eq!((&row["group"], &row["key"], &row["update_num"]), (&json!(3), &json!(-600), &json!(1)));
-    assert_eq!((row["weights"].as_array().unwrap().len(), row["state"].as_array().unwrap().len()), (2, 4));
+    assert_eq!(
+        (&row["group"], &row["key"], &row["update_num"]),
+        (&json!(3), &json!(-600), &json!(1))
+    );
+    assert_eq!(
+        (row["weights"].as_array().unwrap().len(), row["state"].as_array().unwrap().len()),
+        (2, 4)
+    );
     assert!(row["update_time"].as_u64().unwrap() > 1_700_000_000_000);
 
     let rows = human(dir, &["rows", "t", "--limit", "3"]);
@@ -55,7 +74,10 @@ fn storages_can_be_looked_into() {
     assert_eq!(json(dir, &["get", "t", "user", "9"])["weights"], json!([2.0, 3.0]));
     failure(dir, 3, &["get", "t", "users", "9"]);
     let groups = json(dir, &["groups", "t"]);
-    assert_eq!((&groups["groups"][0]["name"], &groups["groups"][1]["name"]), (&Value::Null, &json!("user")));
+    assert_eq!(
+        (&groups["groups"][0]["name"], &groups["groups"][1]["name"]),
+        (&Value::Null, &json!("user"))
+    );
     std::thread::sleep(std::time::Duration::from_millis(1100));
     assert_eq!(human(dir, &["rows", "t", "--json", "--ttl", "1"]), "");
 
@@ -132,7 +154,12 @@ fn looking_changes_not_one_byte() {
                     .output()
                     .unwrap();
                 let expected = if command[0] == "get" && ttl == "5" { 3 } else { 0 };
-                assert_eq!(output.status.code(), Some(expected), "{command:?}: {}", text(&output.stderr));
+                assert_eq!(
+                    output.status.code(),
+                    Some(expected),
+                    "{command:?}: {}",
+                    text(&output.stderr)
+                );
                 assert!(
                     [bytes_and_times(&dir.join("t")), bytes_and_times(&dir.join("c"))] == before,
                     "{command:?}"

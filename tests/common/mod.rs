@@ -113,7 +113,8 @@ fn files_in(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
     while let Some(folder) = folders.pop() {
         // What has gone meanwhile is no longer there.
-        for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        {
             let Ok(data) = fs::symlink_metadata(&path) else { continue };
             if data.is_dir() {
                 folders.push(path.clone());

@@ -84,7 +84,8 @@ fn a_list_without_a_format_is_read_and_a_later_one_is_not() {
     assert!(error.message().contains("damo filters 9"), "{error}");
     fs::write(&list, "{}").unwrap();
     failure(storage.checkpoint(scratch.path().join("again")), Status::Corruption);
-    fs::write(&list, r#"[{"file":"0.filter","path":"/x","groups":[1],"taken_by":["/y"]}]"#).unwrap();
+    fs::write(&list, r#"[{"file":"0.filter","path":"/x","groups":[1],"taken_by":["/y"]}]"#)
+        .unwrap();
     drop(attach(&storage, 1, &own).unwrap());
     assert_eq!(admitted(&own), [1]);
 }

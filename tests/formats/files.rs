@@ -61,7 +61,9 @@ fn table(folder: &Path, name: &str, value_type: ValueType, since: Option<u64>) {
 
 fn classic(folder: &Path, name: &str, header_groups: usize, groups: &[(u16, usize)]) {
     let mut writer = ClassicWriter::create(&folder.join(name), header_groups, groups).unwrap();
-    for (group, key, weights) in ROWS.iter().filter(|row| groups.iter().any(|group| group.0 == row.0)) {
+    for (group, key, weights) in
+        ROWS.iter().filter(|row| groups.iter().any(|group| group.0 == row.0))
+    {
         writer.add_rows(*group, &[*key], weights).unwrap();
     }
     writer.finish().unwrap();
@@ -130,8 +132,8 @@ fn what_is_written_now_is_what_was_written() {
     for entry in fs::read_dir(scratch.path()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let now = fs::read(scratch.path().join(&name)).unwrap();
-        let then =
-            fs::read(path(&name)).unwrap_or_else(|_| panic!("{name} has no fixture: {}", crate::WRITE));
+        let then = fs::read(path(&name))
+            .unwrap_or_else(|_| panic!("{name} has no fixture: {}", crate::WRITE));
         // A filter may say when it was closed.
         assert!(
             now == then || name.ends_with(".filter"),
@@ -148,11 +150,18 @@ fn tables_of_each_value_type_are_read() {
         assert_eq!((table.number(), table.contents().value_type()), (NUMBER, value_type));
         for (group, dim) in GROUPS {
             let rows: Vec<_> = ROWS.iter().filter(|row| row.0 == group).collect();
-            assert_eq!((table.dim(group.into()), table.rows(group.into())), (Ok(dim), Ok(rows.len() as u64)));
+            assert_eq!(
+                (table.dim(group.into()), table.rows(group.into())),
+                (Ok(dim), Ok(rows.len() as u64))
+            );
             for (_, key, expected) in rows {
                 let (mut weights, mut found) = (vec![f32::NAN; 2 * dim], [9; 2]);
                 table.lookup(group.into(), &[*key, 6], &mut weights, Some(&mut found)).unwrap();
-                assert_eq!((&weights[..dim], found), (*expected, [1, 0]), "{name} group {group} key {key}");
+                assert_eq!(
+                    (&weights[..dim], found),
+                    (*expected, [1, 0]),
+                    "{name} group {group} key {key}"
+                );
                 assert!(weights[dim..].iter().all(|weight| *weight == 0.0));
             }
         }
@@ -212,26 +221,37 @@ fn filters_of_every_version_are_read() {
             assert_eq!(seen.check(3, key), Ok(false), "{named} of another group");
             // One more is what a count of two lacks, so counts are those that were written.
             seen.add(2, key, 1).unwrap();
-            assert_eq!(seen.check(2, key), Ok(key.rem_euclid(5) >= COUNT - 1), "{named} key {key} once more");
+            assert_eq!(
+                seen.check(2, key),
+                Ok(key.rem_euclid(5) >= COUNT - 1),
+                "{named} key {key} once more"
+            );
         }
     }
 }
 
 #[test]
 fn checkpoint_files_of_the_earlier_implementation_are_read() {
-    for (name, order) in [("older.ckpt", FieldOrder::TimeFirst), ("later.ckpt", FieldOrder::NumFirst)] {
+    for (name, order) in
+        [("older.ckpt", FieldOrder::TimeFirst), ("later.ckpt", FieldOrder::NumFirst)]
+    {
         let scratch = tempfile::tempdir().unwrap();
         let storage = open(scratch.path());
         let (adam, ones) = (optimizer("adam", &[]), initializer("ones", &[]));
         let _group = Embedding::new(storage.clone(), adam, ones, 2, 4, &params(&[])).unwrap();
         let report = storage.import(path(name), |_, _| true).unwrap();
-        assert_eq!((report.imported, report.refused_records(), report.order), (3, 0, order), "{name}");
+        assert_eq!(
+            (report.imported, report.refused_records(), report.order),
+            (3, 0, order),
+            "{name}"
+        );
         let mut rows = storage.rows(None).unwrap();
         for (group, key, num, data) in IMPORTED {
             let mut data = data.to_vec();
             data.resize(6, 0.0);
             let (update_time, update_num) = (TIME as u64, num as u64);
-            let expected = Record { group: group as u16, key, update_time, update_num, dim: 2, data };
+            let expected =
+                Record { group: group as u16, key, update_time, update_num, dim: 2, data };
             assert_eq!(rows.next_row(), Ok(Some(expected)), "{name}");
         }
         assert_eq!(rows.next_row(), Ok(None));

@@ -87,7 +87,8 @@ fn write_fixtures() {
     keep(&dir("closed"), &target.join("closed"));
 
     let test = ["--exact", "generate::write_fixtures", "--ignored"];
-    let status = Command::new(std::env::current_exe().unwrap()).args(test).env(CHILD, "1").status().unwrap();
+    let status =
+        Command::new(std::env::current_exe().unwrap()).args(test).env(CHILD, "1").status().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGKILL));
     keep(&dir("killed"), &target.join("killed"));
     fs::write(target.join("calls.txt"), &expected).unwrap();

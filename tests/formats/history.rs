@@ -23,12 +23,15 @@ const START: u64 = 4_000_000_000_000;
 const ITEM: u32 = 7;
 
 fn embeddings(storage: &Storage) -> [Embedding; 4] {
-    let decay = params(&[("decay_steps", int(5)), ("decay_rate", float(0.5)), ("warmup_steps", int(2))]);
+    let decay =
+        params(&[("decay_steps", int(5)), ("decay_rate", float(0.5)), ("warmup_steps", int(2))]);
     let decay = Arc::new(Scheduler::new("exponential_decay", &decay).unwrap());
-    let amsgrad =
-        Arc::new(Optimizer::new("amsgrad", &params(&[("gamma", float(0.1))]), Some(decay)).unwrap());
+    let amsgrad = Arc::new(
+        Optimizer::new("amsgrad", &params(&[("gamma", float(0.1))]), Some(decay)).unwrap(),
+    );
     let open = |optimizer, initializer, dim, group, options: &[_]| {
-        Embedding::new(storage.clone(), optimizer, initializer, dim, group, &params(options)).unwrap()
+        Embedding::new(storage.clone(), optimizer, initializer, dim, group, &params(options))
+            .unwrap()
     };
     let normal = initializer("random_normal", &[("seed", int(42)), ("stddev", float(0.1))]);
     let adam = optimizer("adam", &[("gamma", float(0.01))]);
@@ -81,7 +84,8 @@ pub fn expected_items(calls: u64) -> Vec<(i64, [f32; 3])> {
         for (place, key) in keys(index).into_iter().enumerate() {
             let row = rows.entry(key).or_insert([0.0; 3]);
             for (column, weight) in row.iter_mut().enumerate() {
-                *weight -= ((3 * place as u64 + column as u64) * 7 + index).rem_euclid(13) as f32 - 6.0;
+                *weight -=
+                    ((3 * place as u64 + column as u64) * 7 + index).rem_euclid(13) as f32 - 6.0;
             }
         }
         if index % 4 == 1 {
@@ -106,11 +110,13 @@ pub fn content(storage: &Storage) -> String {
     for group in storage.groups() {
         let (config, name) = (group.config(), group.name());
         let optimizer = config.optimizer.name;
-        writeln!(content, "group {} {name:?} {optimizer} step {}", group.id(), group.step()).unwrap();
+        writeln!(content, "group {} {name:?} {optimizer} step {}", group.id(), group.step())
+            .unwrap();
     }
     let mut rows = storage.rows(None).unwrap();
     while let Some(row) = rows.next_row().unwrap() {
-        write!(content, "{} {} {} {}", row.group, row.key, row.update_num, row.update_time).unwrap();
+        write!(content, "{} {} {} {}", row.group, row.key, row.update_num, row.update_time)
+            .unwrap();
         row.data.iter().for_each(|float| write!(content, " {:08x}", float.to_bits()).unwrap());
         content.push('\n');
     }

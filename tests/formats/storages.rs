@@ -14,7 +14,8 @@ use crate::{CALLS, fixtures};
 /// The folder of each format, such as damo-2.
 fn formats() -> Vec<PathBuf> {
     let folders = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
-    let is_format = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("damo-");
+    let is_format =
+        |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("damo-");
     let formats: Vec<_> = folders.filter(is_format).collect();
     assert!(!formats.is_empty(), "the fixtures were not found");
     formats
@@ -65,7 +66,11 @@ fn a_fixture_is_of_the_format_that_its_folder_names() {
     for format in formats() {
         let name = format.file_name().unwrap().to_str().unwrap().replace('-', " ");
         for storage in ["closed", "killed", "checkpoint"] {
-            assert_eq!(format_of(&format.join(storage)).as_deref(), Some(name.as_str()), "{storage}");
+            assert_eq!(
+                format_of(&format.join(storage)).as_deref(),
+                Some(name.as_str()),
+                "{storage}"
+            );
         }
     }
 }
@@ -93,7 +98,8 @@ fn storages_that_were_closed_are_read() {
 fn storages_that_were_killed_are_read() {
     for format in formats() {
         let scratch = tempfile::tempdir().unwrap();
-        let (dir, expected) = (take(&format, "killed", scratch.path()), expected(&format, "calls.txt"));
+        let (dir, expected) =
+            (take(&format, "killed", scratch.path()), expected(&format, "calls.txt"));
         check(&dir, &expected, &format!("{} killed", format.display()));
         // Half of it was in the journal and nowhere else. After another start of the system a lost
         // journal is no error.
@@ -115,13 +121,19 @@ fn an_increment_follows_a_dump_that_was_made_before() {
         let storage = open(&take(&format, "closed", scratch.path()));
         let dump = |name: &str, list: &[_]| {
             let list = [&[("format", text("table"))], list].concat();
-            storage.dump(path(name), DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap()
+            storage
+                .dump(path(name), DumpOptions::read(&params(&list)).unwrap(), |_, _| true)
+                .unwrap()
         };
         dump("full", &[]);
         let increment = dump("increment", &[("since", int(number as i64))]);
         assert!(increment.removed > 0, "rows were deleted since");
         merge(&base, &path("increment"), &path("merged")).unwrap();
-        assert!(fs::read(path("merged")).unwrap() == fs::read(path("full")).unwrap(), "{}", format.display());
+        assert!(
+            fs::read(path("merged")).unwrap() == fs::read(path("full")).unwrap(),
+            "{}",
+            format.display()
+        );
     }
 }
 
@@ -140,7 +152,11 @@ fn checkpoints_are_loaded_and_opened() {
         storage.load_from_checkpoint(&checkpoint).unwrap();
         assert_eq!(content(&storage), expected, "{named}, loaded");
         go_on(&storage, Some(&seen), CALLS..2 * CALLS);
-        assert_eq!(content(&storage), never_stopped(2 * CALLS, true), "{named}, loaded and gone on from");
+        assert_eq!(
+            content(&storage),
+            never_stopped(2 * CALLS, true),
+            "{named}, loaded and gone on from"
+        );
         drop((attached, storage));
 
         // As the storage that it is, with its copy of the filter.
@@ -151,6 +167,10 @@ fn checkpoints_are_loaded_and_opened() {
         std::fs::copy(checkpoint.join("filters/0.filter"), &copy).unwrap();
         let seen = filter(&copy);
         go_on(&storage, Some(&seen), CALLS..2 * CALLS);
-        assert_eq!(content(&storage), never_stopped(2 * CALLS, true), "{named}, opened and gone on from");
+        assert_eq!(
+            content(&storage),
+            never_stopped(2 * CALLS, true),
+            "{named}, opened and gone on from"
+        );
     }
 }

@@ -40,8 +40,15 @@ impl Session {
         let (durability, numbers) = text.split_once(' ').unwrap();
         let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
         let durability = DURABILITIES.into_iter().find(|known| *known == durability).unwrap();
-        let opening = Opening { durability, cache_bytes: numbers[0] as i64, threads: numbers[1] as i64 };
-        Session { opening, seed: numbers[2], number: numbers[3], first: numbers[4], calls: numbers[5] == 1 }
+        let opening =
+            Opening { durability, cache_bytes: numbers[0] as i64, threads: numbers[1] as i64 };
+        Session {
+            opening,
+            seed: numbers[2],
+            number: numbers[3],
+            first: numbers[4],
+            calls: numbers[5] == 1,
+        }
     }
 }
 
@@ -78,7 +85,11 @@ struct Running {
 impl Running {
     fn start(dir: &Path, session: Session) -> Running {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills::every_acknowledged_call_survives_kills_exactly_once", "--nocapture"])
+            .args([
+                "--exact",
+                "kills::every_acknowledged_call_survives_kills_exactly_once",
+                "--nocapture",
+            ])
             .env(CHILD, session.to_text())
             .env("DAMO_KILLS_DIR", dir)
             .stdout(Stdio::piped())
@@ -90,7 +101,10 @@ impl Running {
 
     /// Reads until the child begins to open.
     fn wait_for_opening(&mut self) {
-        assert!(self.lines.any(|line| line.is_ok_and(|line| line == "opening")), "the child did not start");
+        assert!(
+            self.lines.any(|line| line.is_ok_and(|line| line == "opening")),
+            "the child did not start"
+        );
     }
 
     /// Reads one line; false at the end. A line that is cut off was not acknowledged.
@@ -123,7 +137,8 @@ impl Running {
 /// Lets a child make calls and kills it; returns the first call that was not acknowledged.
 fn make_calls_and_kill(dir: &Path, session: Session, random: &mut ChaCha8Rng) -> u64 {
     let mut running = Running::start(dir, session);
-    let micros = |random: &mut ChaCha8Rng, most| Duration::from_micros(random.random_range(0..most));
+    let micros =
+        |random: &mut ChaCha8Rng, most| Duration::from_micros(random.random_range(0..most));
     match random.random_range(0..6) {
         0 => {
             running.wait_for_opening();
@@ -131,8 +146,9 @@ fn make_calls_and_kill(dir: &Path, session: Session, random: &mut ChaCha8Rng) ->
         }
         1 | 2 => {
             // In the midst of a flush, or of a compaction.
-            let is_flush =
-                |index: &u64| matches!(call(session.seed, *index).action, Action::Flush | Action::Compact);
+            let is_flush = |index: &u64| {
+                matches!(call(session.seed, *index).action, Action::Flush | Action::Compact)
+            };
             let skipped = random.random_range(0..4);
             let flush = (session.first..).filter(is_flush).nth(skipped).unwrap();
             running.wait_for(flush);
@@ -186,7 +202,8 @@ fn every_acknowledged_call_survives_kills_exactly_once() {
                 threads: random.random_range(1..=3),
             };
             models.iter_mut().for_each(|model| model.faces = model.spec.faces(number));
-            let mut session = Session { opening: opening(&mut random), seed, number, first, calls: true };
+            let mut session =
+                Session { opening: opening(&mut random), seed, number, first, calls: true };
             let next = make_calls_and_kill(dir.path(), session, &mut random);
             for _ in 0..random.random_range(0..3) {
                 session.opening = opening(&mut random);
@@ -217,6 +234,9 @@ fn every_acknowledged_call_survives_kills_exactly_once() {
             "{durability}: {kills} kills in calls and {openings} in openings, {first} calls, {under_way} that were \
              under way; reading back evicted {evictions} rows"
         );
-        assert!(first > 20 * kills && evictions > 1000 * kills, "too little happened between kills");
+        assert!(
+            first > 20 * kills && evictions > 1000 * kills,
+            "too little happened between kills"
+        );
     }
 }

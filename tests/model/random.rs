@@ -26,17 +26,20 @@ fn check_all(engine: &Engine, references: &[Reference], index: u64) {
     let mut rows = engine.storage.rows(None).unwrap();
     let mut count = 0;
     while let Some(record) = rows.next_row().unwrap() {
-        let reference = references.iter().find(|reference| reference.spec.group == record.group).unwrap();
+        let reference =
+            references.iter().find(|reference| reference.spec.group == record.group).unwrap();
         let row = reference.row(record.key);
-        let row = row.unwrap_or_else(|| panic!("before call {index}: {record:?} should not be there"));
+        let row =
+            row.unwrap_or_else(|| panic!("before call {index}: {record:?} should not be there"));
         assert_eq!(
             (bits(&row.data), row.updates, row.time),
             (bits(&record.data), record.update_num, record.update_time)
         );
         count += 1;
     }
-    let live =
-        |reference: &Reference| reference.rows.keys().filter(|key| reference.row(**key).is_some()).count();
+    let live = |reference: &Reference| {
+        reference.rows.keys().filter(|key| reference.row(**key).is_some()).count()
+    };
     assert_eq!(count, references.iter().map(live).sum::<usize>(), "before call {index}");
 }
 
@@ -104,7 +107,9 @@ fn random_calls_agree_with_a_plain_reference() {
     check_all(&engine, &models, u64::MAX);
     evictions += engine.stat("evictions");
     loaded += engine.stat("rows_loaded");
-    println!("{session} re-openings, {restored} restorations, {evictions} evictions, {loaded} rows loaded");
+    println!(
+        "{session} re-openings, {restored} restorations, {evictions} evictions, {loaded} rows loaded"
+    );
     assert!(restored > 0);
     assert!(evictions > 50_000 && loaded > 50_000, "nearly everything stayed in memory");
     assert!(models.iter().all(|model| model.rows.len() > 1000), "the history was too short");

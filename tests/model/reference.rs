@@ -233,13 +233,15 @@ impl Engine {
         let storage = Storage::open(dir, TTL_SECONDS, &params(&options)).unwrap();
         storage.set_clock_for_test(references[0].now).unwrap();
         let embedding = |reference: &Reference, face: &Face| {
-            let options = params(&[("duplicates", text(face.duplicates)), ("padding_key", int(PADDING))]);
+            let options =
+                params(&[("duplicates", text(face.duplicates)), ("padding_key", int(PADDING))]);
             let (optimizer, initializer) = (face.optimizer.clone(), reference.initializer.clone());
             let (dim, group) = (reference.spec.dim, reference.spec.group.into());
             Embedding::new(storage.clone(), optimizer, initializer, dim, group, &options).unwrap()
         };
-        let groups =
-            references.iter().map(|group| group.faces.iter().map(|face| embedding(group, face)).collect());
+        let groups = references
+            .iter()
+            .map(|group| group.faces.iter().map(|face| embedding(group, face)).collect());
         Engine { groups: groups.collect(), storage }
     }
 

@@ -130,7 +130,8 @@ fn hostile_tables(folder: &Path) -> Vec<&'static str> {
     // Keys that are no row's.
     let mut table = Table::default();
     let block = table.add(
-        &[entry(0, &internal(b"\0"), &TOMBSTONE), entry(0, &internal(b"\0\x01ab"), &TOMBSTONE)].concat(),
+        &[entry(0, &internal(b"\0"), &TOMBSTONE), entry(0, &internal(b"\0\x01ab"), &TOMBSTONE)]
+            .concat(),
     );
     table.write(&[(&last, block)], &path("strange keys"));
     // Handles that lead out of the file.
@@ -166,7 +167,8 @@ fn hostile_files_cost_nothing_but_themselves() {
             fs::remove_file(dir.join("CURRENT")).unwrap();
         });
         assert!(!salvaged.is_whole(), "{name}: {salvaged:?}");
-        let told = salvaged.damage.iter().filter(|told| told.starts_with("000777.sst")).count() as u64;
+        let told =
+            salvaged.damage.iter().filter(|told| told.starts_with("000777.sst")).count() as u64;
         assert!(told + salvaged.rows_refused > 0, "{name}: {salvaged:?}");
         assert!(has_rows_on_disk(&scene, &found), "{name}: {salvaged:?}");
     }

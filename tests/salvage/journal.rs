@@ -78,7 +78,8 @@ fn without_the_latest_record_all_calls_are_made_again() {
             ),
         ];
         for at in begins(&log(&dir)) {
-            damages.push((format!("flipped at {at}"), Box::new(move |dir| flip(&log(dir), at + 30))));
+            damages
+                .push((format!("flipped at {at}"), Box::new(move |dir| flip(&log(dir), at + 30))));
         }
         assert!(damages.len() > 4);
         for (what, damage) in damages {
@@ -89,7 +90,10 @@ fn without_the_latest_record_all_calls_are_made_again() {
             let salvaged = salvage(&copy, &out, None, |_| ()).unwrap();
             assert!(files(&copy) == before, "the damaged storage was changed");
             assert!(!salvaged.is_whole(), "{what}: {salvaged:?}");
-            assert!(salvaged.calls_applied >= 7 && salvaged.calls_left_out == 0, "{what}: {salvaged:?}");
+            assert!(
+                salvaged.calls_applied >= 7 && salvaged.calls_left_out == 0,
+                "{what}: {salvaged:?}"
+            );
             assert_eq!(content(&out).rows, expected.rows, "{kills}, {what}: {salvaged:?}");
             [copy, out].iter().for_each(|dir| fs::remove_dir_all(dir).unwrap());
         }
@@ -100,7 +104,8 @@ fn without_the_latest_record_all_calls_are_made_again() {
 #[test]
 fn files_that_were_deleted_are_not_waited_for_when_the_record_of_that_is_lost() {
     let scratch = tempfile::tempdir().unwrap();
-    let [dir, copy, opened, out] = ["storage", "copy", "opened", "out"].map(|name| scratch.path().join(name));
+    let [dir, copy, opened, out] =
+        ["storage", "copy", "opened", "out"].map(|name| scratch.path().join(name));
     let storage = open(&dir);
     let ones = sgd(&storage, 2, 0.5, &[]);
     let keys: Vec<i64> = (0..50).collect();
@@ -117,7 +122,10 @@ fn files_that_were_deleted_are_not_waited_for_when_the_record_of_that_is_lost() 
     begins[begins.len() / 2..].iter().for_each(|at| flip(&log, at + 30));
     let salvaged = salvage(&copy, &out, None, |_| ()).unwrap();
     assert!(!salvaged.is_whole() && salvaged.calls_applied > 0, "{salvaged:?}");
-    assert!(salvaged.damage.iter().any(|told| told.contains("the record that said so is")), "{salvaged:?}");
+    assert!(
+        salvaged.damage.iter().any(|told| told.contains("the record that said so is")),
+        "{salvaged:?}"
+    );
     assert_eq!(content(&out).rows, expected.rows, "{salvaged:?}");
 }
 
@@ -128,7 +136,8 @@ fn a_newest_file_that_is_gone_is_told() {
     let (salvaged, found) = scene.salvage(|dir| {
         let path = by_suffix(dir, ".journal").pop().unwrap();
         let mut bytes = fs::read(&path).unwrap();
-        let u64_at = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let u64_at =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let (mut at, mut last) = (24, 0);
         while at < bytes.len() {
             last = u64_at(&bytes, at + 16);
@@ -184,7 +193,10 @@ fn calls_of_another_layout_are_told_and_left_out() {
         by_suffix(dir, ".journal").iter().for_each(|path| fs::remove_file(path).unwrap());
         fs::write(dir.join("journal/00000000000000000001.journal"), &journal).unwrap();
     });
-    assert!((1..40).contains(&salvaged.calls_left_out) && salvaged.calls_applied == 0, "{salvaged:?}");
+    assert!(
+        (1..40).contains(&salvaged.calls_left_out) && salvaged.calls_applied == 0,
+        "{salvaged:?}"
+    );
     assert!(
         salvaged.damage.iter().any(|told| told.contains("calls of group 0 were left out")),
         "{salvaged:?}"

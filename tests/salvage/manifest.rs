@@ -48,7 +48,8 @@ struct Case {
 impl Case {
     /// Damages a copy of `state`, and expects of it what there was.
     fn check(&self, state: &Path, damage: impl FnOnce(&Path)) {
-        let [copy, out, opened] = ["copy", "out", "opened"].map(|name| self.scratch.path().join(name));
+        let [copy, out, opened] =
+            ["copy", "out", "opened"].map(|name| self.scratch.path().join(name));
         copy_dir(state, &opened);
         let expected = content(&opened);
         copy_dir(state, &copy);
@@ -121,7 +122,8 @@ fn an_older_manifest_that_was_put_back_hides_no_file() {
 #[test]
 fn a_checkpoint_is_whole() {
     let scratch = tempfile::tempdir().unwrap();
-    let [dir, checkpoint, out] = ["storage", "checkpoint", "out"].map(|name| scratch.path().join(name));
+    let [dir, checkpoint, out] =
+        ["storage", "checkpoint", "out"].map(|name| scratch.path().join(name));
     let (storage, ones) = write_rounds(&dir, |_| ());
     storage.checkpoint(&checkpoint).unwrap();
     drop((storage, ones));

@@ -42,7 +42,9 @@ fn a_new_storage_in_a_directory_that_is_read_is_refused() {
         assert!(error.message().contains("is within"), "{error}");
     }
     assert!((files(&dir), files(&like)) == before);
-    assert!(salvage(&dir, &scene.scratch.path().join("killed-2"), None, |_| ()).unwrap().is_whole());
+    assert!(
+        salvage(&dir, &scene.scratch.path().join("killed-2"), None, |_| ()).unwrap().is_whole()
+    );
 }
 
 #[test]
@@ -86,7 +88,10 @@ fn what_is_no_file_is_told_and_not_waited_for() {
                 let place = format!("{what} {name} {with_manifest}: {salvaged:?}");
                 assert!(salvaged.damage.iter().any(|told| told.contains(name)), "{place}");
                 let found = content(&out);
-                assert!(found.rows.keys().eq(scene.expected.rows.keys()) || !with_manifest, "{place}");
+                assert!(
+                    found.rows.keys().eq(scene.expected.rows.keys()) || !with_manifest,
+                    "{place}"
+                );
                 if with_manifest {
                     assert_eq!(found, scene.expected, "{place}");
                 }
@@ -139,7 +144,10 @@ fn a_folder_that_cannot_be_read_is_told() {
         file_for_folder(&dir.join("incoming"));
         fs::remove_file(handed_over(dir).pop().unwrap()).unwrap();
     });
-    assert!(salvaged.damage.iter().any(|told| told.contains("incoming' cannot be read")), "{salvaged:?}");
+    assert!(
+        salvaged.damage.iter().any(|told| told.contains("incoming' cannot be read")),
+        "{salvaged:?}"
+    );
     assert_eq!(salvaged.files_lost, 1, "{salvaged:?}");
 }
 

@@ -39,7 +39,9 @@ impl Call {
     /// Makes it on the group's embedding. What a lookup finds is not looked at.
     pub fn make(&self, embedding: &Embedding) -> Result<()> {
         match self {
-            Call::Lookup { keys, .. } => embedding.lookup(keys, &mut vec![0.0; keys.len() * embedding.dim()]),
+            Call::Lookup { keys, .. } => {
+                embedding.lookup(keys, &mut vec![0.0; keys.len() * embedding.dim()])
+            }
             Call::Apply { keys, gradients, .. } => embedding.apply_gradients(keys, gradients),
             Call::Insert { keys, weights, .. } => embedding.insert(keys, weights),
             Call::Delete { keys, .. } => embedding.delete(keys),

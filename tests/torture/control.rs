@@ -31,8 +31,8 @@ unsafe impl AllAtomic for Control {}
 
 /// Kinds of system calls, as in shim.h.
 pub const KINDS: [&str; 18] = [
-    "write", "sync", "truncate", "rename", "remove", "link", "create", "mkdir", "allocate", "flush", "read",
-    "open", "stat", "list", "map", "lock", "memory", "thread",
+    "write", "sync", "truncate", "rename", "remove", "link", "create", "mkdir", "allocate",
+    "flush", "read", "open", "stat", "list", "map", "lock", "memory", "thread",
 ];
 /// Those that change what is stored.
 pub const CHANGES: u32 = (1 << 10) - 1;
@@ -130,8 +130,12 @@ impl Control {
     pub fn first(&self) -> String {
         let kind = self.first_kind.load(SeqCst);
         let name = KINDS.get(kind.trailing_zeros() as usize).copied().unwrap_or("nothing");
-        let bytes: Vec<u8> =
-            self.first_path.iter().map(|byte| byte.load(SeqCst)).take_while(|byte| *byte != 0).collect();
+        let bytes: Vec<u8> = self
+            .first_path
+            .iter()
+            .map(|byte| byte.load(SeqCst))
+            .take_while(|byte| *byte != 0)
+            .collect();
         let path = String::from_utf8_lossy(&bytes).into_owned();
         // What comes after the trial's directory says enough.
         let short = path.rsplit_once("/trial/").map_or(path.as_str(), |(_, rest)| rest);

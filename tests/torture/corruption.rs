@@ -34,7 +34,8 @@ pub fn exhaustive(lane: &mut Lane) {
         for durability in DURABILITIES {
             let (places, _) = subject.set_up(lane, durability);
             let dir = subject.dir(&places);
-            let all: Vec<PathBuf> = files(&dir).into_iter().filter(|file| subject.has(file)).collect();
+            let all: Vec<PathBuf> =
+                files(&dir).into_iter().filter(|file| subject.has(file)).collect();
             let mut cases = Vec::new();
             for file in &all {
                 let bytes = fs::read(dir.join(file)).expect("the file was listed");
@@ -59,16 +60,21 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 fn every_damage(file: &Path, bytes: &[u8], all: &[PathBuf]) -> Vec<Damage> {
-    let mut every = vec![Damage::Deleted, Damage::Emptied, Damage::Doubled, Damage::Zeros(0, bytes.len())];
+    let mut every =
+        vec![Damage::Deleted, Damage::Emptied, Damage::Doubled, Damage::Zeros(0, bytes.len())];
     for at in header_bytes(file, bytes) {
         every.extend((0..8).map(|bit| Damage::Bit { at, bit }));
     }
     let step = (bytes.len() / 64).max(1);
     every.extend((1..bytes.len()).step_by(step).map(Damage::Cut));
     every.extend((0..bytes.len()).step_by(step).map(|at| Damage::Zeros(at, step.max(64))));
-    every.extend((1..8).filter(|less| *less < bytes.len()).map(|less| Damage::Cut(bytes.len() - less)));
+    every.extend(
+        (1..8).filter(|less| *less < bytes.len()).map(|less| Damage::Cut(bytes.len() - less)),
+    );
     let others = all.iter().filter(|other| *other != file && kind(other) == kind(file));
-    every.extend(others.flat_map(|other| [Damage::Swapped(other.clone()), Damage::Replaced(other.clone())]));
+    every.extend(
+        others.flat_map(|other| [Damage::Swapped(other.clone()), Damage::Replaced(other.clone())]),
+    );
     every
 }
 
@@ -77,7 +83,8 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let mut random = random(lane.options.seed ^ 0x6461_6d61_6765, number);
     let durability = DURABILITIES[random.random_range(0..3)];
     // Storages more often than what is beside them.
-    let (name, subject) = SUBJECTS[[0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7][random.random_range(0..14)]];
+    let (name, subject) =
+        SUBJECTS[[0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7][random.random_range(0..14)]];
     if !lane.is_wanted(&format!("{name}:{durability}")) {
         return None;
     }
@@ -108,11 +115,20 @@ pub fn repeat(lane: &mut Lane, case: &str) -> Verdict {
     one(lane, subject, durability, Path::new(file), &Damage::parse(damage).expect("a damage"))
 }
 
-fn one(lane: &mut Lane, subject: Subject, durability: &'static str, file: &Path, damage: &Damage) -> Verdict {
+fn one(
+    lane: &mut Lane,
+    subject: Subject,
+    durability: &'static str,
+    file: &Path,
+    damage: &Damage,
+) -> Verdict {
     let (places, timeline) = subject.set_up(lane, durability);
     let dir = subject.dir(&places);
     let is_last_journal = kind(file) == "journal"
-        && files(&dir).iter().rfind(|other| kind(other) == "journal").is_some_and(|last| last == file);
+        && files(&dir)
+            .iter()
+            .rfind(|other| kind(other) == "journal")
+            .is_some_and(|last| last == file);
     let is_behind_header = !matches!(damage, Damage::Emptied | Damage::Cut(..JOURNAL_HEADER));
     // A filter that is not there is made anew: that is its contract.
     if (subject, damage) == (Subject::Filter, &Damage::Deleted) || !damage.make(&dir, file) {
@@ -122,7 +138,9 @@ fn one(lane: &mut Lane, subject: Subject, durability: &'static str, file: &Path,
     let opening = Subject::opening(durability);
     let promise = match lane.stage.base(subject.start(), opening).promise() {
         // A record that is not whole at the journal's end is what a killed process leaves.
-        Promise::Calls if is_last_journal && damage.is_a_shorter_end() && is_behind_header => Promise::Prefix,
+        Promise::Calls if is_last_journal && damage.is_a_shorter_end() && is_behind_header => {
+            Promise::Prefix
+        }
         promise => promise,
     };
     let end = in_child(TIMEOUT, || encode(&use_it(subject, &places, opening)));

@@ -61,7 +61,8 @@ impl Recording {
         let mut entries = BTreeMap::new();
         for entry in fs::read_dir(path).expect("the scratch directory can be read") {
             let entry = entry.expect("the scratch directory can be read");
-            entries.insert(entry.file_name().to_string_lossy().into_owned(), self.load(&entry.path()));
+            entries
+                .insert(entry.file_name().to_string_lossy().into_owned(), self.load(&entry.path()));
         }
         self.nodes[number].kept = entries.clone();
         self.nodes[number].entries = Some(entries);
@@ -93,7 +94,8 @@ impl Recording {
     /// The directory that a path is in, and its name there.
     fn parent(&self, root: &Path, path: &str) -> Option<(usize, String)> {
         let inside = Path::new(path).strip_prefix(root).ok()?;
-        let mut parts: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let mut parts: Vec<String> =
+            inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         let name = parts.pop()?;
         let mut node = 0;
         for part in parts {
@@ -126,7 +128,8 @@ impl Recording {
                 }
             }
         } else if is("rename") || is("link") {
-            let (Some(to), Some(from)) = (self.parent(root, &record.path), self.parent(root, &record.other))
+            let (Some(to), Some(from)) =
+                (self.parent(root, &record.path), self.parent(root, &record.other))
             else {
                 return;
             };
@@ -240,8 +243,9 @@ impl Record {
     fn read(bytes: &[u8], at: &mut usize) -> Option<Record> {
         const HEAD: usize = 32;
         let head = bytes.get(*at..*at + HEAD)?;
-        let word =
-            |from: usize| u32::from_ne_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
+        let word = |from: usize| {
+            u32::from_ne_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
+        };
         let long = |from: usize| Some(i64::from_ne_bytes(head[from..from + 8].try_into().ok()?));
         let (path_len, other_len) = (word(4) as usize, word(8) as usize);
         let (data_len, offset) = (long(16)? as usize, long(24)?);

@@ -96,7 +96,9 @@ impl Damage {
             0..9 if len > 0 => Damage::Bit { at, bit: random.random_range(0..8) },
             9..12 if len > 0 => Damage::Cut(at),
             12..14 if len > 0 => Damage::Zeros(at, some),
-            14..16 if len > 0 => Damage::Noise(at, (0..some.min(512)).map(|_| random.random()).collect()),
+            14..16 if len > 0 => {
+                Damage::Noise(at, (0..some.min(512)).map(|_| random.random()).collect())
+            }
             16 if len > 1 => Damage::Moved(at, random.random_range(0..len), some.min(256)),
             17 => Damage::Deleted,
             18 => [Damage::Emptied, Damage::Doubled][random.random_range(0..2)].clone(),
@@ -170,9 +172,9 @@ impl Damage {
             Some(("zeros", rest)) => pair(rest).map(|(at, len)| Damage::Zeros(at, len)),
             Some(("swapped", rest)) => Some(Damage::Swapped(rest.into())),
             Some(("replaced", rest)) => Some(Damage::Replaced(rest.into())),
-            _ => {
-                [Damage::Deleted, Damage::Emptied, Damage::Doubled].into_iter().find(|one| one.spec() == spec)
-            }
+            _ => [Damage::Deleted, Damage::Emptied, Damage::Doubled]
+                .into_iter()
+                .find(|one| one.spec() == spec),
         }
     }
 
@@ -184,7 +186,8 @@ impl Damage {
     /// What a refusal may name: the files that are concerned, or the folder of journals if one is
     /// gone.
     pub fn names(&self, file: &Path) -> Vec<String> {
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self {
             Damage::Swapped(other) | Damage::Replaced(other) => vec![name(file), name(other)],
             Damage::Deleted if kind(file) == "journal" => vec!["/journal'".to_owned(), name(file)],

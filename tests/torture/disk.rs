@@ -90,7 +90,12 @@ impl Disk {
     }
 
     /// The power is back.
-    pub fn come_back(&self, control: &Control, recording: Option<Recording>, random: &mut ChaCha8Rng) {
+    pub fn come_back(
+        &self,
+        control: &Control,
+        recording: Option<Recording>,
+        random: &mut ChaCha8Rng,
+    ) {
         match (self, recording) {
             (Disk::Ext4 { mount, .. }, _) => {
                 assert!(run("umount", &[], &[mount]), "the file system cannot be unmounted");
@@ -120,6 +125,11 @@ impl Drop for Disk {
 
 fn run(program: &str, options: &[&str], paths: &[&Path]) -> bool {
     let mut command = Command::new(program);
-    command.args(options).args(paths).env_remove("LD_PRELOAD").stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(options)
+        .args(paths)
+        .env_remove("LD_PRELOAD")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

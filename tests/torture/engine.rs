@@ -37,7 +37,10 @@ pub const CLASSIC_WIDTH: usize = 512;
 
 /// The durability of this name.
 pub fn durability(name: &str) -> &'static str {
-    DURABILITIES.into_iter().find(|known| *known == name).unwrap_or_else(|| panic!("no durability '{name}'"))
+    DURABILITIES
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or_else(|| panic!("no durability '{name}'"))
 }
 
 const CACHE_BYTES: i64 = 64 << 10;
@@ -78,7 +81,14 @@ struct Open {
 /// Opens a group as its spec says.
 pub fn embedding(storage: &Storage, spec: &Spec) -> Result<Embedding> {
     let (optimizer, initializer) = (Arc::clone(&spec.optimizer), Arc::clone(&spec.initializer));
-    Embedding::new(storage.clone(), optimizer, initializer, spec.dim, spec.group.into(), &Params::new())
+    Embedding::new(
+        storage.clone(),
+        optimizer,
+        initializer,
+        spec.dim,
+        spec.group.into(),
+        &Params::new(),
+    )
 }
 
 impl Open {
@@ -104,7 +114,9 @@ impl Engine {
 
     fn embedding(&self, group: u16) -> Result<&Embedding> {
         let open = self.open.as_ref().ok_or_else(|| Error::invalid("closed"))?;
-        open.embeddings.get(&group).ok_or_else(|| Error::invalid(format!("group {group} is not open")))
+        open.embeddings
+            .get(&group)
+            .ok_or_else(|| Error::invalid(format!("group {group} is not open")))
     }
 
     pub fn storage(&self) -> Result<&Storage> {
@@ -138,7 +150,9 @@ impl Engine {
             }
             Op::CheckpointWithFilter(number) => self.with_filter(&Op::Checkpoint(*number)),
             Op::LoadWithFilter(number) => self.with_filter(&Op::Load(*number)),
-            Op::Load(number) => self.storage()?.load_from_checkpoint(places.out("checkpoint", *number)),
+            Op::Load(number) => {
+                self.storage()?.load_from_checkpoint(places.out("checkpoint", *number))
+            }
             Op::DumpClassic(number) => self.dump(
                 &places.out("classic", *number),
                 &Params::new().with("header_groups", CLASSIC_WIDTH as i64)?,
@@ -154,7 +168,8 @@ impl Engine {
             Op::Import(number) => {
                 let path = places.out("import", *number);
                 if !path.exists() {
-                    import_file::write(&path, *number).map_err(|error| Error::io(error.to_string()))?;
+                    import_file::write(&path, *number)
+                        .map_err(|error| Error::io(error.to_string()))?;
                 }
                 let report = self.storage()?.import(path, |_, _| true)?;
                 match report.refused_records() {
@@ -221,7 +236,8 @@ impl Engine {
             for key in KEYS {
                 match embedding.record(key) {
                     Ok(record) => {
-                        let row = Row { updates: record.update_num, data: record.data, fleeting: false };
+                        let row =
+                            Row { updates: record.update_num, data: record.data, fleeting: false };
                         found.rows.insert((spec.group, key), Arc::new(row));
                     }
                     Err(error) if error.status() == damo::error::Status::NotFound => {}

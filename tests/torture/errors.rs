@@ -24,13 +24,22 @@ const ERRORS: [Error; 8] = [
     ("ENOMEM", libc::ENOMEM, &[]),
     ("EACCES", libc::EACCES, &[]),
     ("EMFILE", libc::EMFILE, &["open", "create", "list", "map"]),
-    ("EROFS", libc::EROFS, &["open", "create", "mkdir", "rename", "remove", "link", "truncate", "allocate"]),
+    (
+        "EROFS",
+        libc::EROFS,
+        &["open", "create", "mkdir", "rename", "remove", "link", "truncate", "allocate"],
+    ),
     ("EINTR", libc::EINTR, &["write", "read", "open", "create", "allocate", "truncate", "sync"]),
 ];
 
 /// How long a fault lasts, and whether the first write is made in part.
-const LENGTHS: [(&str, i32, u32); 5] =
-    [("once", 0, 0), ("on", -1, 0), ("short", 0, 100), ("short-once", 1, 100), ("short-on", -1, 100)];
+const LENGTHS: [(&str, i32, u32); 5] = [
+    ("once", 0, 0),
+    ("on", -1, 0),
+    ("short", 0, 100),
+    ("short-once", 1, 100),
+    ("short-on", -1, 100),
+];
 
 type Error = (&'static str, i32, &'static [&'static str]);
 type Length = (&'static str, i32, u32);
@@ -72,7 +81,10 @@ fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str)
     for nth in lane.share() {
         // The first trial tells which kind of call it is.
         let first = fail(lane, scene, durability, plan(nth, ERRORS[0], LENGTHS[0]));
-        lane.record(&first.verdict, &format!("--repeat {name}:{nth}:{}:{}", ERRORS[0].0, LENGTHS[0].0));
+        lane.record(
+            &first.verdict,
+            &format!("--repeat {name}:{nth}:{}:{}", ERRORS[0].0, LENGTHS[0].0),
+        );
         if !first.fired {
             break;
         }
@@ -88,7 +100,10 @@ fn exhaust(lane: &mut Lane, scene: &Scene, durability: &'static str, name: &str)
                     return;
                 }
                 let failed = fail(lane, scene, durability, plan(nth, error, length));
-                lane.record(&failed.verdict, &format!("--repeat {name}:{nth}:{}:{}", error.0, length.0));
+                lane.record(
+                    &failed.verdict,
+                    &format!("--repeat {name}:{nth}:{}:{}", error.0, length.0),
+                );
             }
         }
     }
@@ -101,7 +116,8 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let wanted = lane.wanted_scenes(durability);
     let scene = wanted.get(random.random_range(0..wanted.len().max(1)))?;
     let error = ERRORS[random.random_range(0..ERRORS.len())];
-    let kinds = if error.2.is_empty() { files() } else { error.2.iter().map(|name| kind(name)).sum() };
+    let kinds =
+        if error.2.is_empty() { files() } else { error.2.iter().map(|name| kind(name)).sum() };
     let calls = lane.count_calls(scene, durability, kinds);
     let length = LENGTHS[random.random_range(0..LENGTHS.len())];
     let plan = plan(random.random_range(1..=calls.max(1)), error, length);
@@ -152,8 +168,10 @@ fn fail(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan) ->
             let Fate::Fail(error) = plan.fate else { unreachable!("calls fail here") };
             let Plan { again, part, .. } = plan;
             let at = if fired { &at } else { "nothing" };
-            let words =
-                format!("{} {durability}, error {error} (again {again}, part {part}) in {at}", scene.name);
+            let words = format!(
+                "{} {durability}, error {error} (again {again}, part {part}) in {at}",
+                scene.name
+            );
             Verdict::Broken(kind, format!("{words}: {what}"))
         }
         Err(other) => other,

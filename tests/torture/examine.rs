@@ -79,7 +79,12 @@ pub fn examine(places: &Places, opening: Opening) -> std::result::Result<Examina
         engine.make(&op).map_err(at("a call after it"))?;
     }
     let expected = followed_up(&found);
-    compare("after calls", &engine.look().map_err(at("record after calls"))?, &expected, &mut troubles);
+    compare(
+        "after calls",
+        &engine.look().map_err(at("record after calls"))?,
+        &expected,
+        &mut troubles,
+    );
     engine.make(&Op::Reopen).map_err(at("opening again"))?;
     let after = engine.read().map_err(at("rows after opening again"))?;
     compare("after closing and opening again", &after, &expected, &mut troubles);
@@ -111,7 +116,11 @@ pub fn examine_files(places: &Places, opening: Opening, timeline: &Timeline) -> 
         );
     }
     for (number, expected) in &timeline.tables {
-        check(format!("table {number}"), read_table(&places.out("table", *number)), &weights_of(expected));
+        check(
+            format!("table {number}"),
+            read_table(&places.out("table", *number)),
+            &weights_of(expected),
+        );
     }
     for (number, (base, expected)) in &timeline.increments {
         check(format!("increment {number}"), merge(places, *base, *number), &weights_of(expected));
@@ -191,20 +200,33 @@ fn read_classic(path: &Path) -> Result<Model> {
     const WIDTH: usize = CLASSIC_WIDTH;
     let bytes = fs::read(path).map_err(|error| Error::io(error.to_string()))?;
     let short = || Error::corruption("the classic dump is too short");
-    let word =
-        |at: usize| bytes.get(at..at + 4).map(|word| [word[0], word[1], word[2], word[3]]).ok_or_else(short);
-    let long = |at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).ok_or_else(short);
+    let word = |at: usize| {
+        bytes.get(at..at + 4).map(|word| [word[0], word[1], word[2], word[3]]).ok_or_else(short)
+    };
+    let long =
+        |at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).ok_or_else(short);
     let (mut model, mut at) = (Model::default(), 12 * WIDTH);
     for group in 0..WIDTH {
-        let (dim, rows) =
-            (i32::from_le_bytes(word(4 * group)?), u64::from_le_bytes(long(4 * WIDTH + 8 * group)?));
+        let (dim, rows) = (
+            i32::from_le_bytes(word(4 * group)?),
+            u64::from_le_bytes(long(4 * WIDTH + 8 * group)?),
+        );
         for _ in 0..rows {
             let key = i64::from_le_bytes(long(at)?);
-            let floats = (0..dim as usize).map(|index| word(at + 12 + 4 * index).map(f32::from_le_bytes));
-            let row = crate::model::Row { updates: 0, data: floats.collect::<Result<_>>()?, fleeting: false };
+            let floats =
+                (0..dim as usize).map(|index| word(at + 12 + 4 * index).map(f32::from_le_bytes));
+            let row = crate::model::Row {
+                updates: 0,
+                data: floats.collect::<Result<_>>()?,
+                fleeting: false,
+            };
             model.rows.insert((i32::from_le_bytes(word(at + 8)?) as u16, key), row.into());
             at += 12 + 4 * dim as usize;
         }
     }
-    if at == bytes.len() { Ok(model) } else { Err(Error::corruption("the classic dump is too long")) }
+    if at == bytes.len() {
+        Ok(model)
+    } else {
+        Err(Error::corruption("the classic dump is too long"))
+    }
 }

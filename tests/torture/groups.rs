@@ -34,8 +34,15 @@ static SPECS: LazyLock<[Spec; 4]> = LazyLock::new(|| {
     ]
 });
 
-pub fn spec(group: u16, dim: usize, optimizer: &str, params: &[(&str, f64)], initializer: &str) -> Spec {
-    let params = params.iter().fold(Params::new(), |bag, (name, value)| bag.with(name, *value).unwrap());
+pub fn spec(
+    group: u16,
+    dim: usize,
+    optimizer: &str,
+    params: &[(&str, f64)],
+    initializer: &str,
+) -> Spec {
+    let params =
+        params.iter().fold(Params::new(), |bag, (name, value)| bag.with(name, *value).unwrap());
     Spec {
         group,
         dim,

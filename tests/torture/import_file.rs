@@ -20,7 +20,8 @@ pub fn rows(number: u64) -> Vec<(Key, Row)> {
     for spec in &specs()[..USUAL] {
         for key in KEYS.step_by(3) {
             let updates = random.random_range(1..100);
-            let data = (0..spec.row_len()).map(|_| random.random_range(1..=64) as f32 / 64.0).collect();
+            let data =
+                (0..spec.row_len()).map(|_| random.random_range(1..=64) as f32 / 64.0).collect();
             rows.push(((spec.group, key), Row { updates, data, fleeting: false }));
         }
     }

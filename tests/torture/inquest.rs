@@ -45,7 +45,9 @@ pub fn go_on(
     // What could not be opened is opened again, in the same process.
     let engine = match engine.filter(|engine| engine.storage().is_ok()) {
         Some(engine) => Ok(engine),
-        None => Engine::open(places, opening).map_err(|error| Refusal::new("opening again", &error)),
+        None => {
+            Engine::open(places, opening).map_err(|error| Refusal::new("opening again", &error))
+        }
     };
     let mut engine = match engine {
         Ok(engine) => engine,
@@ -75,7 +77,10 @@ fn next_call() -> Op {
     Op::Call(Call::Apply { group: 0, keys: vec![5, 6, 95], gradients: vec![0.25; 12] })
 }
 
-fn patiently<T>(mut make: impl FnMut() -> damo::error::Result<T>, step: &str) -> Result<T, Refusal> {
+fn patiently<T>(
+    mut make: impl FnMut() -> damo::error::Result<T>,
+    step: &str,
+) -> Result<T, Refusal> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match make() {
@@ -132,7 +137,8 @@ impl<'a> Inquest<'a> {
             judge(self.places, self.opening, &timeline, promise, None)?;
             return judge_files(self.places, self.opening, &timeline, None);
         };
-        let needs_opening = matches!(&report.outcome, Err(refusal) if says_open_again(&refusal.message));
+        let needs_opening =
+            matches!(&report.outcome, Err(refusal) if says_open_again(&refusal.message));
         let doubt = under_way.as_ref().filter(|_| self.is_in_doubt || needs_opening);
         match seen {
             Ok(seen) => {
@@ -145,7 +151,10 @@ impl<'a> Inquest<'a> {
             }
             Err(refusal) if says_open_again(&refusal.message) => {}
             Err(refusal) => {
-                return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report)));
+                return Err(Verdict::Broken(
+                    STUCK,
+                    self.with_outcome(&refusal.to_string(), report),
+                ));
             }
         }
         for (op, done) in [(next_call(), &report.call), (Op::Flush, &report.flush)] {
@@ -153,11 +162,15 @@ impl<'a> Inquest<'a> {
                 Ok(()) => timeline.acknowledge(&op),
                 Err(refusal) if doubt.is_some() && says_open_again(&refusal.message) => {}
                 Err(refusal) => {
-                    return Err(Verdict::Broken(STUCK, self.with_outcome(&refusal.to_string(), report)));
+                    return Err(Verdict::Broken(
+                        STUCK,
+                        self.with_outcome(&refusal.to_string(), report),
+                    ));
                 }
             }
         }
-        let promise = if doubt.is_some() { after_kill(self.opening.durability) } else { Promise::All };
+        let promise =
+            if doubt.is_some() { after_kill(self.opening.durability) } else { Promise::All };
         judge(self.places, self.opening, &timeline, promise, doubt)
             .map_err(|verdict| self.verdict_with_outcome(verdict, report))?;
         judge_files(self.places, self.opening, &timeline, under_way.as_ref())

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::{Opening, Places};
-use crate::examine::{Examination, Refusal, admitted, check_filter, examine, examine_files, followed_up};
+use crate::examine::{
+    Examination, Refusal, admitted, check_filter, examine, examine_files, followed_up,
+};
 use crate::model::Model;
 use crate::script::Op;
 use crate::system::{End, in_child};

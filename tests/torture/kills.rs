@@ -71,7 +71,9 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
 /// `SCENE:DURABILITY:NTH:PART`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
-    let [scene, durability, nth, part] = parts[..] else { panic!("SCENE:DURABILITY:NTH:PART is needed") };
+    let [scene, durability, nth, part] = parts[..] else {
+        panic!("SCENE:DURABILITY:NTH:PART is needed")
+    };
     let (scene, durability) = (find(scene), engine::durability(durability));
     at_call(
         lane,
@@ -93,7 +95,13 @@ struct Killed {
 }
 
 /// Kills a worker at a call, sometimes also those that open what it left, and looks at the rest.
-fn at_call(lane: &mut Lane, scene: &Scene, durability: &'static str, plan: Plan, luck: u64) -> Killed {
+fn at_call(
+    lane: &mut Lane,
+    scene: &Scene,
+    durability: &'static str,
+    plan: Plan,
+    luck: u64,
+) -> Killed {
     let opening = Opening { durability, threads: 1 + (luck % 2) as i64 };
     let (places, mut timeline) = lane.stage.set_up(scene.start, opening);
     let (board, control) = (lane.board, lane.control);
@@ -183,16 +191,17 @@ fn at_moments(lane: &mut Lane, number: u64, durability: &'static str) -> Verdict
         child.kill();
         match child.finish(TIMEOUT) {
             End::Signal(libc::SIGKILL) => {}
-            end => return Verdict::Broken(CRASH, format!("{durability}, session {session}: {end:?}")),
+            end => {
+                return Verdict::Broken(CRASH, format!("{durability}, session {session}: {end:?}"));
+            }
         }
         lane.tally.note("killed at a random moment");
         let under_way = account(&ops, &mut timeline, board, &places);
-        let judged = judge(&places, opening, &timeline, after_kill(durability), under_way.as_ref()).and_then(
-            |found| {
+        let judged = judge(&places, opening, &timeline, after_kill(durability), under_way.as_ref())
+            .and_then(|found| {
                 judge_files(&places, opening, &timeline, under_way.as_ref())?;
                 Ok(found)
-            },
-        );
+            });
         match judged {
             Ok(found) => timeline.go_on_from(found),
             Err(Verdict::Broken(kind, what)) => {

@@ -49,12 +49,16 @@ pub fn run(campaign: &'static Campaign, options: &Options, control: &'static Con
     let deadline = options.time_for(campaign.name).map(|time| started + time);
     let lanes = if options.repeat.is_some() { 1 } else { options.jobs };
     let children: Vec<Child> = (0..lanes)
-        .map(|index| Child::start(|| encode(&run_lane(campaign, options, control, index, deadline))))
+        .map(|index| {
+            Child::start(|| encode(&run_lane(campaign, options, control, index, deadline)))
+        })
         .collect();
     let mut tally = Tally::default();
     for child in children {
         match child.finish(NEVER) {
-            End::Returned(bytes) => tally.merge(serde_json::from_slice(&bytes).expect("a lane's tally")),
+            End::Returned(bytes) => {
+                tally.merge(serde_json::from_slice(&bytes).expect("a lane's tally"))
+            }
             end => panic!("a lane of {} failed: {end:?}", campaign.name),
         }
     }
@@ -100,8 +104,11 @@ fn run_lane(
         let mut number = index;
         while number < most && !lane.is_over() {
             if let Some(verdict) = (campaign.trial)(&mut lane, number) {
-                let only =
-                    if options.only.is_empty() { String::new() } else { format!(" --only {}", options.only) };
+                let only = if options.only.is_empty() {
+                    String::new()
+                } else {
+                    format!(" --only {}", options.only)
+                };
                 lane.record(&verdict, &format!("--seed {}{only} --repeat {number}", options.seed));
             }
             number += options.jobs;
@@ -143,7 +150,12 @@ impl Lane {
     }
 
     /// Whether a trial is one of random moments and random operations: one in three.
-    pub fn draws_moments(&self, wanted: &[Scene], durability: &str, random: &mut ChaCha8Rng) -> bool {
+    pub fn draws_moments(
+        &self,
+        wanted: &[Scene],
+        durability: &str,
+        random: &mut ChaCha8Rng,
+    ) -> bool {
         let may = self.is_wanted(&format!("moments:{durability}"));
         may && (wanted.is_empty() || random.random_range(0..3) == 0)
     }

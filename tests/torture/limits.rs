@@ -105,13 +105,21 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
 /// `SCENE:DURABILITY:LIMIT:STEP`, as `exhaustive` names them.
 pub fn repeat(lane: &mut Lane, name: &str) -> Verdict {
     let parts: Vec<&str> = name.split(':').collect();
-    let [scene, durability, limit, step] = parts[..] else { panic!("SCENE:DURABILITY:LIMIT:STEP is needed") };
+    let [scene, durability, limit, step] = parts[..] else {
+        panic!("SCENE:DURABILITY:LIMIT:STEP is needed")
+    };
     let (scene, durability) = (find(scene), engine::durability(durability));
     let limit = LIMITS.iter().find(|known| known.0 == limit).expect("a limit").1;
     one(lane, &scene, durability, limit, step.parse().expect("a number"))
 }
 
-fn one(lane: &mut Lane, scene: &Scene, durability: &'static str, limit: Limit, step: u64) -> Verdict {
+fn one(
+    lane: &mut Lane,
+    scene: &Scene,
+    durability: &'static str,
+    limit: Limit,
+    step: u64,
+) -> Verdict {
     let opening = Opening { durability, threads: 1 + (step % 2) as i64 };
     let disk = (limit == Limit::Disk).then(|| SmallDisk::new(&lane.stage.scratch));
     let is_possible = match (limit, &disk) {
@@ -156,7 +164,8 @@ fn one(lane: &mut Lane, scene: &Scene, durability: &'static str, limit: Limit, s
     match judged {
         Ok(()) => Verdict::Survived,
         Err(Verdict::Broken(kind, what)) => {
-            let what = format!("{} {durability}, {limit:?} of {}: {what}", scene.name, limit.amount(step));
+            let what =
+                format!("{} {durability}, {limit:?} of {}: {what}", scene.name, limit.amount(step));
             Verdict::Broken(kind, what)
         }
         Err(other) => other,

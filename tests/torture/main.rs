@@ -52,8 +52,18 @@ use lanes::Campaign;
 use options::Options;
 
 static CAMPAIGNS: [Campaign; 6] = [
-    Campaign { name: "kills", exhaustive: kills::exhaustive, trial: kills::trial, repeat: kills::repeat },
-    Campaign { name: "power", exhaustive: power::exhaustive, trial: power::trial, repeat: power::repeat },
+    Campaign {
+        name: "kills",
+        exhaustive: kills::exhaustive,
+        trial: kills::trial,
+        repeat: kills::repeat,
+    },
+    Campaign {
+        name: "power",
+        exhaustive: power::exhaustive,
+        trial: power::trial,
+        repeat: power::repeat,
+    },
     Campaign {
         name: "histories",
         exhaustive: histories::exhaustive,
@@ -66,8 +76,18 @@ static CAMPAIGNS: [Campaign; 6] = [
         trial: corruption::trial,
         repeat: corruption::repeat,
     },
-    Campaign { name: "errors", exhaustive: errors::exhaustive, trial: errors::trial, repeat: errors::repeat },
-    Campaign { name: "limits", exhaustive: limits::exhaustive, trial: limits::trial, repeat: limits::repeat },
+    Campaign {
+        name: "errors",
+        exhaustive: errors::exhaustive,
+        trial: errors::trial,
+        repeat: errors::repeat,
+    },
+    Campaign {
+        name: "limits",
+        exhaustive: limits::exhaustive,
+        trial: limits::trial,
+        repeat: limits::repeat,
+    },
 ];
 
 /// 0 when nothing broke, else 1; 2 when the shim cannot be loaded.
@@ -95,8 +115,10 @@ fn start_again(options: &Options) -> c_int {
         return 2;
     }
     let program = std::env::current_exe().expect("the program knows its own path");
-    let error =
-        Command::new(program).args(std::env::args_os().skip(1)).env("LD_PRELOAD", &options.shim).exec();
+    let error = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env("LD_PRELOAD", &options.shim)
+        .exec();
     eprintln!("scripts/torture: {error}");
     2
 }

@@ -82,7 +82,10 @@ impl Model {
                 for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
                     let mut data = weights.to_vec();
                     data.resize(spec.row_len(), 0.0);
-                    self.rows.insert((*group, *key), Arc::new(Row { updates: 0, data, fleeting: false }));
+                    self.rows.insert(
+                        (*group, *key),
+                        Arc::new(Row { updates: 0, data, fleeting: false }),
+                    );
                 }
             }
             Call::Delete { group, keys } => {
@@ -102,8 +105,10 @@ impl Model {
         // Duplicates are stepped one after the other.
         for (key, gradient) in keys.iter().zip(gradients.chunks_exact(spec.dim)) {
             let key = (spec.group, *key);
-            let mut row =
-                self.rows.get(&key).map_or_else(|| (*fresh(spec, key.1)).clone(), |row| (**row).clone());
+            let mut row = self
+                .rows
+                .get(&key)
+                .map_or_else(|| (*fresh(spec, key.1)).clone(), |row| (**row).clone());
             row.updates += 1;
             row.fleeting = false;
             spec.optimizer.step(&mut row.data, gradient, rate, row.updates);

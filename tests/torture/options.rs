@@ -27,8 +27,14 @@ pub struct Options {
 
 pub const CAMPAIGNS: [&str; 6] = ["kills", "power", "histories", "corruption", "errors", "limits"];
 /// Of the three minutes that `--quick` takes, in seconds.
-const QUICK: [(&str, u64); 6] =
-    [("kills", 40), ("power", 25), ("histories", 30), ("corruption", 35), ("errors", 35), ("limits", 15)];
+const QUICK: [(&str, u64); 6] = [
+    ("kills", 40),
+    ("power", 25),
+    ("histories", 30),
+    ("corruption", 35),
+    ("errors", 35),
+    ("limits", 15),
+];
 
 fn command() -> Command {
     let number = |name: &'static str, help: &'static str| {
@@ -85,15 +91,21 @@ impl Options {
         let (seed, seconds, trials, jobs) =
             (number("seed"), number("seconds"), number("trials"), number("jobs"));
         let mut text = |name: &str| found.remove_one::<String>(name);
-        let (only, repeat, scratch, shim) = (text("only"), text("repeat"), text("scratch"), text("shim"));
-        let chosen: Vec<String> = found.remove_many("campaigns").map(Iterator::collect).unwrap_or_default();
-        let campaigns =
-            CAMPAIGNS.into_iter().filter(|name| chosen.is_empty() || chosen.iter().any(|c| c == name));
+        let (only, repeat, scratch, shim) =
+            (text("only"), text("repeat"), text("scratch"), text("shim"));
+        let chosen: Vec<String> =
+            found.remove_many("campaigns").map(Iterator::collect).unwrap_or_default();
+        let campaigns = CAMPAIGNS
+            .into_iter()
+            .filter(|name| chosen.is_empty() || chosen.iter().any(|c| c == name));
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         let campaigns: Vec<&'static str> = campaigns.collect();
         if repeat.is_some() && campaigns.len() != 1 {
             command()
-                .error(ErrorKind::MissingRequiredArgument, "--repeat needs the name of its campaign")
+                .error(
+                    ErrorKind::MissingRequiredArgument,
+                    "--repeat needs the name of its campaign",
+                )
                 .exit();
         }
         Options {
@@ -119,7 +131,9 @@ impl Options {
     /// How long this campaign may take.
     pub fn time_for(&self, campaign: &str) -> Option<Duration> {
         let quick = QUICK.iter().find(|(name, _)| *name == campaign).map(|(_, seconds)| *seconds);
-        self.time.map(|time| if time.is_zero() { Duration::from_secs(quick.unwrap_or(30)) } else { time })
+        self.time.map(
+            |time| if time.is_zero() { Duration::from_secs(quick.unwrap_or(30)) } else { time },
+        )
     }
 
     /// Whether trials are drawn at random.

@@ -100,7 +100,8 @@ fn set_up(lane: &mut Lane, start: Start, opening: Opening) -> (Places, Timeline)
 /// The machine starts, again: the file that its boot id is read from has another one.
 fn boot(lane: &mut Lane, places: &Places) {
     let file: PathBuf = places.root.with_file_name("boot_id");
-    let before = fs::read_to_string(&file).ok().and_then(|id| id.trim().parse::<u64>().ok()).unwrap_or(0);
+    let before =
+        fs::read_to_string(&file).ok().and_then(|id| id.trim().parse::<u64>().ok()).unwrap_or(0);
     fs::write(&file, format!("{}\n", before + 1)).expect("the scratch directory has room");
     lane.control.set_boot_id(Some(&file));
 }
@@ -218,7 +219,8 @@ fn at_moments(
             return Verdict::Broken(CRASH, format!("{durability}, session {session}: {end:?}"));
         }
         let under_way = account(&ops, &mut timeline, board, &places);
-        let judged = look(lane, &places, opening, &mut timeline, after_cut(durability), under_way.as_ref());
+        let judged =
+            look(lane, &places, opening, &mut timeline, after_cut(durability), under_way.as_ref());
         lane.control.set_boot_id(None);
         if let Err(Verdict::Broken(kind, what)) = judged {
             let name = under_way.map_or("nothing", |op| op.name());

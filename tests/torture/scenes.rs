@@ -35,7 +35,12 @@ pub fn scenes() -> Vec<Scene> {
     let clear = Op::Call(Call::Clear { group: 7 });
     let later = Call::Apply { group: 7, gradients: vec![0.25; keys.len() * 3], keys: keys.clone() };
     let cleared = [&calls[..], &[clear, Op::Call(later)]].concat();
-    let op = |name, op| Scene { name, start: Start::Closed, before: calls.clone(), target: Target::Op(op) };
+    let op = |name, op| Scene {
+        name,
+        start: Start::Closed,
+        before: calls.clone(),
+        target: Target::Op(op),
+    };
     let after_clear = |name, target| Scene { before: cleared.clone(), ..op(name, target) };
     let call = |name, call| op(name, Op::Call(call));
     let open = |name, start| Scene { name, start, before: Vec::new(), target: Target::Open };
@@ -45,8 +50,14 @@ pub fn scenes() -> Vec<Scene> {
         open("open_killed", Start::Killed),
         op("embedding_new", Op::NewGroup),
         call("lookup", Call::Lookup { group: 7, keys: keys.clone() }),
-        call("apply", Call::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys: keys.clone() }),
-        call("insert", Call::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() }),
+        call(
+            "apply",
+            Call::Apply { group: 7, gradients: vec![0.5; keys.len() * 3], keys: keys.clone() },
+        ),
+        call(
+            "insert",
+            Call::Insert { group: 0, weights: vec![0.25; keys.len() * 4], keys: keys.clone() },
+        ),
         call("delete", Call::Delete { group: 0, keys }),
         call("clear", Call::Clear { group: 7 }),
         call("set_step", Call::SetStep { group: 300, step: 77 }),
@@ -75,7 +86,10 @@ pub fn scenes() -> Vec<Scene> {
 
 /// The scene of this name.
 pub fn find(name: &str) -> Scene {
-    scenes().into_iter().find(|known| known.name == name).unwrap_or_else(|| panic!("no scene '{name}'"))
+    scenes()
+        .into_iter()
+        .find(|known| known.name == name)
+        .unwrap_or_else(|| panic!("no scene '{name}'"))
 }
 
 impl Scene {
@@ -114,7 +128,8 @@ impl Scene {
                 Err(error) => (None, Err(error)),
             };
         }
-        let mut engine = Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
+        let mut engine =
+            Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
         board.acknowledge(0);
         for (index, op) in ops.iter().enumerate() {
             let is_target = index + 1 == ops.len();

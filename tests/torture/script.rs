@@ -51,7 +51,8 @@ impl Op {
         let group = spec.group;
         let count = random.random_range(1..24);
         let keys: Vec<i64> = (0..count).map(|_| random.random_range(KEYS)).collect();
-        let floats = (0..count * spec.dim).map(|_| random.random_range(-64..=64) as f32 / 64.0).collect();
+        let floats =
+            (0..count * spec.dim).map(|_| random.random_range(-64..=64) as f32 / 64.0).collect();
         Op::Call(match random.random_range(0..20) {
             0..12 => Call::Apply { group, keys, gradients: floats },
             12..15 => Call::Lookup { group, keys },
@@ -62,7 +63,12 @@ impl Op {
     }
 
     /// Any operation. `checkpoint` and `table` are the numbers of the latest ones.
-    pub fn any(random: &mut ChaCha8Rng, index: u64, checkpoint: Option<u64>, table: Option<u64>) -> Op {
+    pub fn any(
+        random: &mut ChaCha8Rng,
+        index: u64,
+        checkpoint: Option<u64>,
+        table: Option<u64>,
+    ) -> Op {
         let call = Op::call(random);
         let cleared = specs()[random.random_range(0..USUAL)].group;
         let keys = (0..random.random_range(1..9)).map(|_| random.random_range(KEYS)).collect();

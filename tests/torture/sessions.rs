@@ -28,7 +28,8 @@ pub fn session_ops(seed: u64, first: u64, timeline: &Timeline) -> Vec<Op> {
 /// In a worker: opens the storage and makes all operations, telling the board.
 pub fn work(ops: &[Op], places: &Places, opening: Opening, board: &Board) -> Engine {
     board.start(0);
-    let mut engine = Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
+    let mut engine =
+        Engine::open(places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
     board.acknowledge(0);
     for (index, op) in ops.iter().enumerate() {
         board.start(index + 1);

@@ -83,7 +83,12 @@ impl Stage {
     }
 
     /// As `set_up`, with only these of the base's entries.
-    pub fn set_up_parts(&mut self, start: Start, opening: Opening, parts: &[&str]) -> (Places, Timeline) {
+    pub fn set_up_parts(
+        &mut self,
+        start: Start,
+        opening: Opening,
+        parts: &[&str],
+    ) -> (Places, Timeline) {
         let trial = self.trial();
         let base = self.base(start, opening);
         let _ = fs::remove_dir_all(&trial.root);
@@ -153,7 +158,8 @@ fn build(places: Places, start: Start, opening: Opening, seed: u64) -> Base {
     }
     let ops: Vec<Op> = before.into_iter().chain(after).collect();
     let end = in_child(BUILD_TIMEOUT, || {
-        let mut engine = Engine::open(&places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
+        let mut engine =
+            Engine::open(&places, opening).unwrap_or_else(|error| panic!("opening: {error:?}"));
         for op in &ops {
             engine.make(op).unwrap_or_else(|error| panic!("{}: {error:?}", op.name()));
         }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::damage::is_idle;
 use crate::engine::{Engine, Opening, Places};
-use crate::examine::{Examination, Refusal, admitted, check_filter, examine, merge, read_table, weights_of};
+use crate::examine::{
+    Examination, Refusal, admitted, check_filter, examine, merge, read_table, weights_of,
+};
 use crate::lanes::Lane;
 use crate::model::Model;
 use crate::script::Op;
@@ -84,11 +86,13 @@ impl Subject {
         let opening = Subject::opening(durability);
         let (places, timeline) = lane.stage.set_up_parts(self.start(), opening, parts);
         if self == Subject::Opened {
-            let base = lane.stage.base(self.start(), opening).places().out("checkpoint", CHECKPOINT);
+            let base =
+                lane.stage.base(self.start(), opening).places().out("checkpoint", CHECKPOINT);
             copy_dir(&base, &places.storage());
         }
         if self == Subject::Import {
-            crate::import_file::write(&places.out("import", 9), 9).expect("the scratch directory has room");
+            crate::import_file::write(&places.out("import", 9), 9)
+                .expect("the scratch directory has room");
         }
         (places, timeline)
     }
@@ -107,7 +111,8 @@ pub enum Used {
 }
 
 pub fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Used, Refusal> {
-    let examined = |places: &Places| examine(places, opening).map(|found| Used::Examined(Box::new(found)));
+    let examined =
+        |places: &Places| examine(places, opening).map(|found| Used::Examined(Box::new(found)));
     match subject {
         Subject::Storage(_) | Subject::Opened => examined(places),
         Subject::Table => {
@@ -117,11 +122,15 @@ pub fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Use
         Subject::Filter => {
             admitted(places).map(Used::Admitted).map_err(|error| Refusal::new("filter", &error))
         }
-        Subject::Increment => {
-            merge(places, TABLE, INCREMENT).map(Used::Rows).map_err(|error| Refusal::new("merge", &error))
-        }
+        Subject::Increment => merge(places, TABLE, INCREMENT)
+            .map(Used::Rows)
+            .map_err(|error| Refusal::new("merge", &error)),
         Subject::Loaded | Subject::Import => {
-            let op = if subject == Subject::Loaded { Op::LoadWithFilter(CHECKPOINT) } else { Op::Import(9) };
+            let op = if subject == Subject::Loaded {
+                Op::LoadWithFilter(CHECKPOINT)
+            } else {
+                Op::Import(9)
+            };
             let mut engine =
                 Engine::open(places, opening).map_err(|error| Refusal::new("opening", &error))?;
             let done = engine.make(&op);
@@ -134,7 +143,12 @@ pub fn use_it(subject: Subject, places: &Places, opening: Opening) -> Result<Use
     }
 }
 
-pub fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Used) -> Result<(), Verdict> {
+pub fn check(
+    subject: Subject,
+    timeline: &Timeline,
+    promise: Promise,
+    used: &Used,
+) -> Result<(), Verdict> {
     let lost = |why: String| Verdict::Broken(LOST, why);
     let exact = |expected: &Model, found: &Model| World::exact(expected).check(found).map_err(lost);
     let settled = |model: &Model| {
@@ -166,7 +180,8 @@ pub fn check(subject: Subject, timeline: &Timeline, promise: Promise, used: &Use
             sound(examination)
         }
         (Subject::Filter, Used::Admitted(admitted)) => {
-            check_filter(admitted, &timeline.filter_counts(false, None)).map_or(Ok(()), |why| Err(lost(why)))
+            check_filter(admitted, &timeline.filter_counts(false, None))
+                .map_or(Ok(()), |why| Err(lost(why)))
         }
         // An import's floats have no checksums: only rows that the file does not concern can be
         // judged.

@@ -38,7 +38,8 @@ impl Child {
         // SAFETY: pipe2 fills the two numbers that it is given.
         assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0, "no pipe");
         // SAFETY: both descriptors are new, and nobody else has them.
-        let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+        let (reader, writer) =
+            unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
         // SAFETY: this process has one thread, so the child has everything that it had.
         match unsafe { libc::fork() } {
             -1 => panic!("fork failed: {}", std::io::Error::last_os_error()),
@@ -59,7 +60,8 @@ impl Child {
         let mut hung = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut poll = libc::pollfd { fd: self.pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let mut poll =
+                libc::pollfd { fd: self.pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one pollfd, which lives until the call returns.
             if unsafe { libc::poll(&mut poll, 1, left.as_millis() as i32) } <= 0 {
                 hung = true;
@@ -122,7 +124,8 @@ impl Child {
 
     /// The state of each thread, a letter of proc(5).
     fn threads(&self) -> Vec<char> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
         let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
         stats.filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
     }
@@ -147,7 +150,8 @@ fn run_and_exit(run: impl FnOnce() -> Vec<u8>, writer: &OwnedFd) -> ! {
         Ok(bytes) => (bytes, 0),
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            let text =
+                text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
             (text.as_bytes().to_vec(), PANICKED)
         }
     };
@@ -190,7 +194,8 @@ pub unsafe trait AllAtomic: Sync {}
 
 /// A zeroed value in memory that children share. It stays for as long as the process does.
 pub fn shared<T: AllAtomic>() -> &'static T {
-    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
     // SAFETY: a new anonymous mapping; it begins at a page and is never given back.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), protection, flags, -1, 0) };
     assert_ne!(at, libc::MAP_FAILED, "no shared memory");

@@ -55,7 +55,9 @@ impl Tally {
                     if let Some((at, _)) = what.char_indices().nth(900) {
                         what.truncate(at);
                     }
-                    println!("BROKEN ({kind}): {what}\n   again: scripts/torture {campaign} {repeat}");
+                    println!(
+                        "BROKEN ({kind}): {what}\n   again: scripts/torture {campaign} {repeat}"
+                    );
                 }
             }
         }
@@ -82,7 +84,8 @@ impl Tally {
     pub fn summary(&self, campaign: &str, seconds: u64) -> String {
         let broken: u64 = self.broken.values().sum();
         let list = |counts: &BTreeMap<String, u64>| {
-            let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+            let counts: Vec<String> =
+                counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
             if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
         };
         format!(

@@ -89,8 +89,12 @@ impl Timeline {
             Op::Checkpoint(number) => drop(self.checkpoints.insert(*number, next.clone())),
             Op::DumpClassic(number) => drop(self.classics.insert(*number, next.clone())),
             Op::DumpTable(number) => drop(self.tables.insert(*number, next.clone())),
-            Op::DumpIncrement(number, base) => drop(self.increments.insert(*number, (*base, next.clone()))),
-            Op::FilterAdd(keys) => keys.iter().for_each(|key| *self.counts.entry(*key).or_default() += 1),
+            Op::DumpIncrement(number, base) => {
+                drop(self.increments.insert(*number, (*base, next.clone())))
+            }
+            Op::FilterAdd(keys) => {
+                keys.iter().for_each(|key| *self.counts.entry(*key).or_default() += 1)
+            }
             Op::FilterSync => self.synced = self.counts.clone(),
             _ => {}
         }
@@ -102,11 +106,17 @@ impl Timeline {
 
     /// How often each key is in the filter, at least and at most; after a power cut it has what was
     /// synced, and of what came later some.
-    pub fn filter_counts(&self, is_after_power: bool, under_way: Option<&Op>) -> [BTreeMap<i64, u32>; 2] {
+    pub fn filter_counts(
+        &self,
+        is_after_power: bool,
+        under_way: Option<&Op>,
+    ) -> [BTreeMap<i64, u32>; 2] {
         let mut least = if is_after_power { self.synced.clone() } else { self.counts.clone() };
         let mut most = self.counts.clone();
         match under_way {
-            Some(Op::FilterAdd(keys)) => keys.iter().for_each(|key| *most.entry(*key).or_default() += 1),
+            Some(Op::FilterAdd(keys)) => {
+                keys.iter().for_each(|key| *most.entry(*key).or_default() += 1)
+            }
             Some(Op::LoadWithFilter(number)) => {
                 let saved = &self.saved[number];
                 least.retain(|key, _| saved.contains_key(key));
@@ -152,16 +162,21 @@ impl Timeline {
             }
             Promise::Rows => {
                 let mut world = World::exact(&self.states[0]);
-                self.states[1..].iter().for_each(|state| world = std::mem::take(&mut world).or(state));
+                self.states[1..]
+                    .iter()
+                    .for_each(|state| world = std::mem::take(&mut world).or(state));
                 match after {
                     Some(after) if is_load => vec![world, World::exact(&after)],
                     Some(after) => vec![world.or(&after)],
                     None => vec![world],
                 }
             }
-            Promise::Prefix => {
-                self.states.iter().rev().map(|state| World::exact(state).with_fleeting_gone()).collect()
-            }
+            Promise::Prefix => self
+                .states
+                .iter()
+                .rev()
+                .map(|state| World::exact(state).with_fleeting_gone())
+                .collect(),
         }
     }
 }
@@ -179,15 +194,20 @@ pub struct World {
 
 impl World {
     pub fn exact(model: &Model) -> World {
-        let rows = model.rows.iter().map(|(key, row)| (*key, vec![Some(Arc::clone(row))])).collect();
-        World { rows, steps: model.steps.iter().map(|(group, step)| (*group, vec![*step])).collect() }
+        let rows =
+            model.rows.iter().map(|(key, row)| (*key, vec![Some(Arc::clone(row))])).collect();
+        World {
+            rows,
+            steps: model.steps.iter().map(|(group, step)| (*group, vec![*step])).collect(),
+        }
     }
 
     /// Each row may also be as it is in `model`.
     fn or(mut self, model: &Model) -> World {
         for (key, row) in &model.rows {
             let versions = self.rows.entry(*key).or_insert_with(|| vec![None]);
-            let is_known = |known: &Option<Arc<Row>>| known.as_ref().is_some_and(|known| known.is_same(row));
+            let is_known =
+                |known: &Option<Arc<Row>>| known.as_ref().is_some_and(|known| known.is_same(row));
             if !versions.iter().any(is_known) {
                 versions.push(Some(Arc::clone(row)));
             }
@@ -226,17 +246,26 @@ impl World {
                 _ => false,
             };
             if !versions.iter().any(fits) {
-                return Err(format!("group {} key {}: {row:?} was found, of {versions:?}", key.0, key.1));
+                return Err(format!(
+                    "group {} key {}: {row:?} was found, of {versions:?}",
+                    key.0, key.1
+                ));
             }
         }
         if let Some((key, row)) = found.rows.iter().find(|(key, _)| !self.rows.contains_key(key)) {
-            return Err(format!("group {} key {}: {row:?} was found, and nothing was there", key.0, key.1));
+            return Err(format!(
+                "group {} key {}: {row:?} was found, and nothing was there",
+                key.0, key.1
+            ));
         }
         let groups = self.steps.keys().chain(found.steps.keys());
         for group in groups {
             let allowed = self.steps.get(group).map_or(&[0][..], Vec::as_slice);
             if !allowed.contains(&found.step(*group)) {
-                return Err(format!("group {group}: step {} was found, of {allowed:?}", found.step(*group)));
+                return Err(format!(
+                    "group {group}: step {} was found, of {allowed:?}",
+                    found.step(*group)
+                ));
             }
         }
         Ok(())

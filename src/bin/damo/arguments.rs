@@ -37,7 +37,8 @@ pub fn read_group(text: &str) -> Result<GroupArgument, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(GroupArgument::Name(text.to_owned()));
     }
-    let number = text.parse().map_err(|_| "a number from 0 to 65535, or a name, is needed".to_owned())?;
+    let number =
+        text.parse().map_err(|_| "a number from 0 to 65535, or a name, is needed".to_owned())?;
     Ok(GroupArgument::Number(number))
 }
 
@@ -148,6 +149,7 @@ fn read_bytes(text: &str) -> Result<i64, String> {
         _ => (Some(text), 0),
     };
     let number = digits.and_then(|digits| digits.parse::<i64>().ok());
-    let bytes = number.filter(|number| *number >= 0).and_then(|number| number.checked_mul(1 << power));
+    let bytes =
+        number.filter(|number| *number >= 0).and_then(|number| number.checked_mul(1 << power));
     bytes.ok_or_else(|| "a number of bytes such as 65536, 64M or 2G is needed".to_owned())
 }

@@ -17,7 +17,11 @@ pub fn command() -> Command {
         .about("Writes the weights of a storage to a file for serving, whole or as an increment")
         .arg(path("PATH", "The file; replaced, once all is written, if it is there"))
         .arg(option("format", "FORMAT", "classic, counted or table [default: classic]"))
-        .arg(option("value-type", "TYPE", "float32, float16 or int8; table only [default: float32]"))
+        .arg(option(
+            "value-type",
+            "TYPE",
+            "float32, float16 or int8; table only [default: float32]",
+        ))
         .arg(group("This group only"))
         .arg(
             option("min-count", "N", "Leaves out rows with fewer updates")
@@ -35,9 +39,13 @@ pub fn command() -> Command {
                 .allow_negative_numbers(true),
         )
         .arg(
-            option("since", "NUMBER", "Only what changed since the dump that told this number; table only")
-                .value_parser(value_parser!(i64))
-                .allow_negative_numbers(true),
+            option(
+                "since",
+                "NUMBER",
+                "Only what changed since the dump that told this number; table only",
+            )
+            .value_parser(value_parser!(i64))
+            .allow_negative_numbers(true),
         )
 }
 
@@ -45,8 +53,11 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let path = get_path(matches, "PATH")?;
     let mut options = DumpOptions::read(&condition(matches)?)?;
     // The storage remembers a table, so that an increment can follow.
-    let storage =
-        if matches!(options.format, DumpFormat::Table { .. }) { open(matches) } else { look(matches) }?;
+    let storage = if matches!(options.format, DumpFormat::Table { .. }) {
+        open(matches)
+    } else {
+        look(matches)
+    }?;
     options.group = get_group(matches, &storage)?;
     let started = Instant::now();
     let dumped = {
@@ -70,7 +81,10 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     }
     let mut pairs = vec![
         ("path", path.display().to_string()),
-        ("rows", format!("{} ({} rows/s)", thousands(dumped.rows), thousands(rate(dumped.rows, took)))),
+        (
+            "rows",
+            format!("{} ({} rows/s)", thousands(dumped.rows), thousands(rate(dumped.rows, took))),
+        ),
         ("bytes", bytes(dumped.bytes)),
     ];
     if matches!(options.format, DumpFormat::Table { .. }) {
@@ -91,7 +105,9 @@ fn condition(matches: &ArgMatches) -> Outcome<Params> {
             params.set(key, value.as_str())?;
         }
     }
-    for (name, key) in [("min-count", "min_count"), ("header-groups", "header_groups"), ("since", "since")] {
+    for (name, key) in
+        [("min-count", "min_count"), ("header-groups", "header_groups"), ("since", "since")]
+    {
         if let Some(value) = get::<i64>(matches, name)? {
             params.set(key, *value)?;
         }

@@ -39,7 +39,8 @@ impl Failure {
             Failure::Incomplete => return 7,
         };
         let line = if json {
-            json!({ "error": { "status": status.name().to_string_lossy(), "message": message } }).to_string()
+            json!({ "error": { "status": status.name().to_string_lossy(), "message": message } })
+                .to_string()
         } else {
             format!("damo: {message}")
         };

@@ -18,9 +18,9 @@ pub fn command() -> Command {
 
 /// An unsigned number keeps its bits, as it does in every binding.
 fn read_key(text: &str) -> Result<i64, String> {
-    text.parse::<i64>()
-        .or_else(|_| text.parse::<u64>().map(u64::cast_signed))
-        .map_err(|_| "a number from -9223372036854775808 to 18446744073709551615 is needed".to_owned())
+    text.parse::<i64>().or_else(|_| text.parse::<u64>().map(u64::cast_signed)).map_err(|_| {
+        "a number from -9223372036854775808 to 18446744073709551615 is needed".to_owned()
+    })
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {

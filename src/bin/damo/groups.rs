@@ -47,7 +47,8 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     if output.is_json() {
         return output.json(&json!({ "dir": storage.dir().to_string_lossy(), "groups": objects }));
     }
-    let mut headings = vec![number("group"), text("name"), number("dim"), number("floats"), number("step")];
+    let mut headings =
+        vec![number("group"), text("name"), number("dim"), number("floats"), number("step")];
     if counts {
         headings.push(number("rows"));
     }

@@ -62,7 +62,11 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         ("records", thousands(report.records)),
         (
             "imported",
-            format!("{} ({} rows/s)", thousands(report.imported), thousands(rate(report.imported, took))),
+            format!(
+                "{} ({} rows/s)",
+                thousands(report.imported),
+                thousands(rate(report.imported, took))
+            ),
         ),
         ("without_state", thousands(report.without_state)),
         ("format", name(&report.format)),
@@ -76,7 +80,9 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let lines: Vec<_> = report
         .refused
         .iter()
-        .map(|refused| vec![name(&refused.reason), thousands(refused.records), refused.first.clone()])
+        .map(|refused| {
+            vec![name(&refused.reason), thousands(refused.records), refused.first.clone()]
+        })
         .collect();
     output.line("")?;
     output.columns(&[text("reason"), number("records"), text("the first")], &lines)

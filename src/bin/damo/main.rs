@@ -133,8 +133,9 @@ fn usage(error: &clap::Error) -> i32 {
 /// own tell which arguments are missing, what would be accepted, and what may have been meant.
 fn in_one_line(rendered: &str) -> String {
     let lines = rendered.lines().map(str::trim);
-    let told =
-        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let told = lines.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
     told.filter(|line| !line.is_empty())
         .collect::<Vec<_>>()
         .join(" ")

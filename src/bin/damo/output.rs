@@ -35,17 +35,23 @@ impl Output {
     /// Names and values, one pair a line.
     pub fn pairs(&mut self, pairs: &[(&str, String)]) -> Outcome {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        pairs.iter().try_for_each(|(name, value)| self.line(format!("{name:width$}  {value}").trim_end()))
+        pairs
+            .iter()
+            .try_for_each(|(name, value)| self.line(format!("{name:width$}  {value}").trim_end()))
     }
 
     /// Columns under their headings; those of numbers are right-aligned.
     pub fn columns(&mut self, headings: &[Column], rows: &[Vec<String>]) -> Outcome {
         let width = |column: usize, heading: &str| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells =
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             cells.max().unwrap_or(0).max(heading.len())
         };
-        let widths: Vec<usize> =
-            headings.iter().enumerate().map(|(index, heading)| width(index, heading.name)).collect();
+        let widths: Vec<usize> = headings
+            .iter()
+            .enumerate()
+            .map(|(index, heading)| width(index, heading.name))
+            .collect();
         let mut write = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::new();
             for ((cell, heading), width) in cells.zip(headings).zip(&widths) {
@@ -109,7 +115,11 @@ pub fn bytes(number: u64) -> String {
         }
         (amount, unit) = (amount / 1024.0, larger);
     }
-    if unit.is_empty() { thousands(number) } else { format!("{} ({amount:.1} {unit})", thousands(number)) }
+    if unit.is_empty() {
+        thousands(number)
+    } else {
+        format!("{} ({amount:.1} {unit})", thousands(number))
+    }
 }
 
 pub fn seconds(took: std::time::Duration) -> f64 {

@@ -29,7 +29,8 @@ impl Progress {
 
     fn new(what: &'static str, template: &str) -> Progress {
         let is_shown = stderr().is_terminal();
-        let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(1), target);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

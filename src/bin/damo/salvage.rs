@@ -56,10 +56,12 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         all.insert("seconds".to_owned(), json!(took));
         output.json(&all)?;
     } else {
-        let count =
-            |(name, value): (&String, &Value)| Some((name.replace('_', " "), thousands(value.as_u64()?)));
+        let count = |(name, value): (&String, &Value)| {
+            Some((name.replace('_', " "), thousands(value.as_u64()?)))
+        };
         let counts: Vec<_> = counts.iter().filter_map(count).collect();
-        let mut pairs: Vec<_> = counts.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let mut pairs: Vec<_> =
+            counts.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         pairs.push(("seconds", took.to_string()));
         output.pairs(&pairs)?;
         for what in salvaged.damage.iter().take(SHOWN) {

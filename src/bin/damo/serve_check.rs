@@ -30,8 +30,8 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     };
     let opened = started.elapsed();
     let found = std::fs::metadata(path);
-    let found =
-        found.map_err(|error| Failure::new(Status::Io, format!("path '{}': {error}", path.display())));
+    let found = found
+        .map_err(|error| Failure::new(Status::Io, format!("path '{}': {error}", path.display())));
     let file_bytes = found?.len();
     let groups: Vec<_> = table.contents().groups().collect();
     let rows: u64 = groups.iter().map(|group| group.rows).sum();
@@ -71,7 +71,10 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         ("bytes", bytes(file_bytes)),
         ("rows", thousands(rows)),
         ("opened in", format!("{} s, every checksum compared", seconds(opened))),
-        ("looked up", format!("every key, in key order, on one thread: {} rows/s", thousands(speed))),
+        (
+            "looked up",
+            format!("every key, in key order, on one thread: {} rows/s", thousands(speed)),
+        ),
     ])?;
     output.line("")?;
     let lines: Vec<_> = groups

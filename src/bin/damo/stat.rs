@@ -25,9 +25,11 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
         let stats: Map<String, Value> =
             stats.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let dir = storage.dir().to_string_lossy();
-        return output.json(&json!({ "dir": dir, "checkpoint": storage.checkpoint_id()?, "stats": stats }));
+        return output
+            .json(&json!({ "dir": dir, "checkpoint": storage.checkpoint_id()?, "stats": stats }));
     }
-    let show = |name: &str, value| if name.contains("bytes") { bytes(value) } else { thousands(value) };
+    let show =
+        |name: &str, value| if name.contains("bytes") { bytes(value) } else { thousands(value) };
     let mut pairs: Vec<_> = stats.iter().map(|(name, value)| (*name, show(name, *value))).collect();
     pairs.push(("checkpoint", storage.checkpoint_id()?.unwrap_or_else(|| "-".to_owned())));
     output.pairs(&pairs)

@@ -56,7 +56,10 @@ impl Shard {
         if !is_complete {
             // What was not written belongs to the next cut, with everything else that is dirty.
             let epoch = self.cut.epoch;
-            self.slab.slots_mut().filter(|slot| slot.has(DIRTY)).for_each(|slot| slot.set_to(EPOCH, epoch));
+            self.slab
+                .slots_mut()
+                .filter(|slot| slot.has(DIRTY))
+                .for_each(|slot| slot.set_to(EPOCH, epoch));
         }
     }
 
@@ -100,7 +103,8 @@ impl Shard {
     /// # Errors
     /// `OUT_OF_MEMORY`, also when a row could not be kept.
     pub(crate) fn cut_keys(&self, keys: &mut Vec<i64>) -> Result<()> {
-        let no_memory = |_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write");
+        let no_memory =
+            |_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write");
         self.check_cut()?;
         keys.try_reserve(self.counts.dirty.load(Ordering::Relaxed) + self.cut.kept.len())
             .map_err(no_memory)?;
@@ -136,8 +140,7 @@ impl Shard {
 
     fn check_cut(&self) -> Result<()> {
         if self.cut.failed {
-            let why =
-                "no memory to keep rows as they were while they change; try again when less is going on";
+            let why = "no memory to keep rows as they were while they change; try again when less is going on";
             return Err(Error::new(Status::OutOfMemory, why));
         }
         Ok(())

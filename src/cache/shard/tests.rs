@@ -173,7 +173,10 @@ impl Checked {
         listed.sort_unstable();
         assert_eq!(listed, dirty);
         let bytes = shard.slab.bytes_of(shard.slab.len()) + shard.index.allocation_size();
-        assert_eq!((shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)), (bytes, bytes));
+        assert_eq!(
+            (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),
+            (bytes, bytes)
+        );
         assert_eq!(shard.group.evictions.load(Ordering::Relaxed), self.evictions);
         assert_eq!(shard.group.is_complete.load(Ordering::Relaxed), !self.lost_rows);
     }
@@ -188,11 +191,16 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
         // Phases with few and with many rows that cannot go.
         for operation in 0..9000 {
             let pressed = operation / 1500 % 2 == 1;
-            let mut keys = (0..30).map(|_| random.random_range(0..KEYS)).collect::<Vec<_>>().into_iter();
+            let mut keys =
+                (0..30).map(|_| random.random_range(0..KEYS)).collect::<Vec<_>>().into_iter();
             match random.random_range(0..100) {
                 0..50 => {
                     if let Some(key) = keys.find(|key| !checked.rows.contains_key(key)) {
-                        let full = if random.random_range(0..400) == 0 { Full::Grow } else { Full::Refuse };
+                        let full = if random.random_range(0..400) == 0 {
+                            Full::Grow
+                        } else {
+                            Full::Refuse
+                        };
                         refused += u32::from(!checked.insert(key, full));
                     }
                 }
@@ -200,7 +208,8 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
                 _ => {
                     if let Some(key) = keys.find(|key| checked.rows.contains_key(key)) {
                         let what = random.random_range(0..13);
-                        checked.use_row(key, if pressed { PRESSING[what as usize % 3] } else { what });
+                        checked
+                            .use_row(key, if pressed { PRESSING[what as usize % 3] } else { what });
                     }
                 }
             }

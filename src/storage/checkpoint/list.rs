@@ -86,7 +86,8 @@ impl List {
     /// The checksum of everything else that the list says.
     fn checksum(&self) -> Result<u32> {
         let others = (&self.format, &self.id, self.number, self.time, &self.files, &self.checksums);
-        let json = serde_json::to_vec(&others).map_err(|error| Error::invalid(error.to_string()))?;
+        let json =
+            serde_json::to_vec(&others).map_err(|error| Error::invalid(error.to_string()))?;
         Ok(crc32fast::hash(&json))
     }
 
@@ -101,12 +102,16 @@ impl List {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&dir.join(LIST), &error)),
         };
-        let list: List = serde_json::from_slice(&json)
-            .map_err(|error| Error::corruption(format!("its list of files, {LIST}, is damaged: {error}")))?;
+        let list: List = serde_json::from_slice(&json).map_err(|error| {
+            Error::corruption(format!("its list of files, {LIST}, is damaged: {error}"))
+        })?;
         if ![FORMAT, EARLIER_FORMAT].contains(&list.format.as_str()) {
             return Err(Error::new(
                 Status::NotSupported,
-                format!("the format of its {LIST} is '{}'; this damo reads '{FORMAT}'", list.format),
+                format!(
+                    "the format of its {LIST} is '{}'; this damo reads '{FORMAT}'",
+                    list.format
+                ),
             ));
         }
         if list.format == FORMAT && list.crc32 != list.checksum()? {
@@ -124,7 +129,9 @@ impl List {
                     )));
                 }
                 Err(error) if is_absence(&error) => {
-                    return Err(Error::corruption(format!("its file '{name}' cannot be read: {error}")));
+                    return Err(Error::corruption(format!(
+                        "its file '{name}' cannot be read: {error}"
+                    )));
                 }
                 // The file may be there, and whole.
                 Err(error) => return Err(failed(&dir.join(name), &error)),

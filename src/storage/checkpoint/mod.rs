@@ -192,8 +192,9 @@ fn remove_stale(path: &Path) {
 }
 
 fn is_same_device(a: &Path, b: &Path) -> Result<bool> {
-    let device =
-        |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(|error| failed(path, &error));
+    let device = |path: &Path| {
+        fs::metadata(path).map(|found| found.dev()).map_err(|error| failed(path, &error))
+    };
     Ok(device(a)? == device(b)?)
 }
 

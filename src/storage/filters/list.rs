@@ -87,7 +87,10 @@ impl List {
             Some(format) if format != FORMAT => {
                 return Err(Error::new(
                     Status::NotSupported,
-                    format!("the format of '{}' is '{format}'; this damo reads '{FORMAT}'", list.display()),
+                    format!(
+                        "the format of '{}' is '{format}'; this damo reads '{FORMAT}'",
+                        list.display()
+                    ),
                 ));
             }
             _ => serde_json::from_value(value),
@@ -95,7 +98,9 @@ impl List {
         let read: List = read.map_err(|error| damaged(&error))?;
         // What is listed is read, copied and deleted.
         match read.copies.iter().find(|copy| !is_copy(&copy.file)) {
-            Some(copy) => Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file))),
+            Some(copy) => {
+                Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file)))
+            }
             None => Ok(read),
         }
     }
@@ -117,7 +122,9 @@ impl List {
         }
         let json = serde_json::to_vec_pretty(self)?;
         if json.len() as u64 > MAX_LIST {
-            return Err(io::Error::other(format!("the list of filters has more than {MAX_LIST} bytes")));
+            return Err(io::Error::other(format!(
+                "the list of filters has more than {MAX_LIST} bytes"
+            )));
         }
         let mut file = File::create_new(&new)?;
         let draft = Draft { new: Some(new), list };
@@ -161,9 +168,8 @@ impl Draft {
     /// What the system says; the list before is there then, unless the error says otherwise.
     pub(super) fn publish(self) -> io::Result<()> {
         match &self.new {
-            Some(new) => {
-                publish(new, &self.list).map_err(|error| io::Error::new(error.kind(), error.to_string()))
-            }
+            Some(new) => publish(new, &self.list)
+                .map_err(|error| io::Error::new(error.kind(), error.to_string())),
             None => {
                 match fs::remove_file(&self.list) {
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -190,7 +196,8 @@ impl Drop for Draft {
 
 /// Whether a file of a checkpoint, by its name there, is one of these.
 pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
+    name.split_once('/')
+        .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
 }
 
 /// Whether a name is one that copies have. Others are somebody's, and neither copied nor deleted.

@@ -41,7 +41,8 @@ impl Filters {
     /// An embedding of `group` has it no more; others may.
     pub fn unregister(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
-        let is_it = |(other, known): &(u16, Weak<Filter>)| *other == group && is_same(known, filter);
+        let is_it =
+            |(other, known): &(u16, Weak<Filter>)| *other == group && is_same(known, filter);
         if let Some(index) = attached.iter().position(is_it) {
             attached.swap_remove(index);
         }
@@ -57,7 +58,10 @@ impl Filters {
     pub fn live(&self) -> Vec<(Vec<u16>, Arc<Filter>)> {
         let mut attached: Vec<_> = {
             let attached = self.attached.lock();
-            attached.iter().filter_map(|(group, filter)| Some((*group, filter.upgrade()?))).collect()
+            attached
+                .iter()
+                .filter_map(|(group, filter)| Some((*group, filter.upgrade()?)))
+                .collect()
         };
         attached.sort_by_key(|(group, _)| *group);
         let mut live: Vec<(Vec<u16>, Arc<Filter>)> = Vec::new();
@@ -122,9 +126,16 @@ impl Core {
             let file = format!("{}.filter", copies.len());
             save_waiting(copy, &own, &folder.join(&file))?;
             // Of filters that are copied here, and of copies that wait, too.
-            let taken_by = sources.iter().filter(|(had, _)| copy.is_in(had)).map(|(_, file)| file.clone());
-            let part_of = copy.part_of.iter().filter_map(|file| renamed(file)).chain(taken_by).collect();
-            copies.push(Copy { file, path: copy.path.clone(), groups: copy.groups.clone(), part_of });
+            let taken_by =
+                sources.iter().filter(|(had, _)| copy.is_in(had)).map(|(_, file)| file.clone());
+            let part_of =
+                copy.part_of.iter().filter_map(|file| renamed(file)).chain(taken_by).collect();
+            copies.push(Copy {
+                file,
+                path: copy.path.clone(),
+                groups: copy.groups.clone(),
+                part_of,
+            });
         }
         List::new(copies).write(&folder).map_err(failed)
     }
@@ -183,7 +194,10 @@ fn save_waiting(copy: &Copy, own: &Path, to: &Path) -> Result<()> {
             return Err(Error::corruption(format!("'{}' is missing; {remedy}", from.display())));
         }
         Err(error) => {
-            return Err(Error::io(format!("'{}' cannot be read: {error}; {remedy}", from.display())));
+            return Err(Error::io(format!(
+                "'{}' cannot be read: {error}; {remedy}",
+                from.display()
+            )));
         }
         Ok(_) => {}
     }

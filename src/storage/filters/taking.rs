@@ -31,7 +31,10 @@ impl List {
         let has_group = |copy: &Copy| copy.groups.iter().any(|group| groups.contains(group));
         let found = self.best(path, has_group)?;
         // One that has these counts, and more, is as good, and leaves no other to wait for it.
-        Some(self.best(path, |copy| self.copies[found].part_of.contains(&copy.file)).unwrap_or(found))
+        Some(
+            self.best(path, |copy| self.copies[found].part_of.contains(&copy.file))
+                .unwrap_or(found),
+        )
     }
 
     /// One of these copies, if possible that of the file at `path`.
@@ -141,7 +144,11 @@ mod tests {
         let source = list.source(0, Path::new("")).unwrap();
         list.note_taken(0, &[1]);
         assert_eq!(list.claim("a", source, 2), Claim::Has(0));
-        assert_eq!(list.claim("a", source, 1), Claim::Nothing, "it has counts of that group already");
+        assert_eq!(
+            list.claim("a", source, 1),
+            Claim::Nothing,
+            "it has counts of that group already"
+        );
         assert_eq!(list.claim("a", source, 3), Claim::Refused);
         assert_eq!(list.claim("a", NONE, 2), Claim::Takes(0), "another filter at the same path");
         list.note_taken(0, &[2]);

@@ -70,7 +70,10 @@ impl Core {
         };
         let source = list.source(found, &folder)?;
         list.note_taken(found, &[group]);
-        self.keep_waiting(list, restoration.map(|restoration| (Arc::clone(filter), restoration, source)))
+        self.keep_waiting(
+            list,
+            restoration.map(|restoration| (Arc::clone(filter), restoration, source)),
+        )
     }
 
     /// Gives the filters that are attached the counts of the checkpoint that was loaded. Counts

@@ -21,7 +21,8 @@ impl Bytes {
     /// `NOT_FOUND`; `INVALID_ARGUMENT` for what is no file; `IO`.
     pub(super) fn open(path: &Path) -> Result<Bytes> {
         let unreadable = |error: std::io::Error| {
-            let status = if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
+            let status =
+                if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
             Error::new(status, format!("path '{}' cannot be read: {error}", path.display()))
         };
         if path.as_os_str().is_empty() {
@@ -31,7 +32,10 @@ impl Bytes {
         let found = fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             let what = if found.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::invalid(format!("path '{}' is {what}; a file is needed", path.display())));
+            return Err(Error::invalid(format!(
+                "path '{}' is {what}; a file is needed",
+                path.display()
+            )));
         }
         let file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
         Ok(Bytes { file, path: path.to_owned(), at: 0, len: found.len() })
@@ -92,9 +96,10 @@ impl Bytes {
                 self.at += bytes.len() as u64;
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err(self.damaged("checkpoint or dump", &format!("it ends in the midst of byte {}", self.at)))
-            }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(self.damaged(
+                "checkpoint or dump",
+                &format!("it ends in the midst of byte {}", self.at),
+            )),
             Err(error) => Err(self.unreadable(&error)),
         }
     }
@@ -108,7 +113,11 @@ impl Bytes {
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Error {
-        Error::io(format!("path '{}' cannot be read at byte {}: {error}", self.path.display(), self.at))
+        Error::io(format!(
+            "path '{}' cannot be read at byte {}: {error}",
+            self.path.display(),
+            self.at
+        ))
     }
 }
 

@@ -52,7 +52,8 @@ impl Dims {
         let floats = self.value_len.saturating_sub(layout.bytes()) / 4;
         match dim.map(u64::try_from) {
             Some(Ok(dim)) if dim > 0 => {
-                (floats.is_multiple_of(dim) && (1..=4).contains(&(floats / dim))) || floats == dim + 1
+                (floats.is_multiple_of(dim) && (1..=4).contains(&(floats / dim)))
+                    || floats == dim + 1
             }
             _ => false,
         }
@@ -145,7 +146,9 @@ impl Checkpoint {
         if self.next == self.count {
             if self.bytes.left() > 0 {
                 let (count, left) = (self.count, self.bytes.left());
-                let what = format!("after its {count} records {left} bytes follow, of which it says nothing");
+                let what = format!(
+                    "after its {count} records {left} bytes follow, of which it says nothing"
+                );
                 return Err(self.bytes.damaged(KIND, &what));
             }
             return Ok(None);
@@ -157,7 +160,9 @@ impl Checkpoint {
             _ => error,
         })?;
         if key_len != KEY_BYTES {
-            return Err(self.strange(&format!("its key has {key_len} bytes; {KEY_BYTES} are needed")));
+            return Err(
+                self.strange(&format!("its key has {key_len} bytes; {KEY_BYTES} are needed"))
+            );
         }
         if self.bytes.left() < KEY_BYTES + 8 {
             return Err(self.cut_off());
@@ -173,15 +178,18 @@ impl Checkpoint {
             )));
         }
         if value_len > left {
-            return Err(
-                self.strange(&format!("its value has {value_len} bytes, and the file ends after {left}"))
-            );
+            return Err(self.strange(&format!(
+                "its value has {value_len} bytes, and the file ends after {left}"
+            )));
         }
         let value_group = self.bytes.read_i32()?;
         let value_key = self.bytes.read_i64()?;
         let pair = (self.bytes.read_i64()?, self.bytes.read_i64()?);
         self.next += 1;
-        Ok(Some((Record { index, group, key, value_group, value_key, pair, dim: 0, floats: 0 }, value_len)))
+        Ok(Some((
+            Record { index, group, key, value_group, value_key, pair, dim: 0, floats: 0 },
+            value_len,
+        )))
     }
 
     fn cut_off(&self) -> Error {

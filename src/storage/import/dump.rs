@@ -36,14 +36,21 @@ impl Dump {
         };
         found.ok_or_else(|| {
             let needed = match (format, header_groups) {
-                (Format::Counted, _) => "its number of groups, groups, dims and rows of each".to_owned(),
+                (Format::Counted, _) => {
+                    "its number of groups, groups, dims and rows of each".to_owned()
+                }
                 (_, Some(width)) => format!("the dims and rows of {width} groups"),
                 (_, None) => {
-                    format!("the dims and rows of {} groups", WIDTHS.map(|w| w.to_string()).join(", "))
+                    format!(
+                        "the dims and rows of {} groups",
+                        WIDTHS.map(|w| w.to_string()).join(", ")
+                    )
                 }
             };
-            let what = format!("it must begin with {needed}, which add up to its length, and they do not");
-            Bytes::open(path).map_or_else(|error| error, |bytes| bytes.damaged(format.name(), &what))
+            let what =
+                format!("it must begin with {needed}, which add up to its length, and they do not");
+            Bytes::open(path)
+                .map_or_else(|error| error, |bytes| bytes.damaged(format.name(), &what))
         })
     }
 
@@ -83,7 +90,9 @@ impl Dump {
         }
         let (key, group) = (self.bytes.read_i64()?, self.bytes.read_i32()?);
         let Some(&dim) = self.dims.get(&group) else {
-            return Err(self.strange(&format!("it is of group {group}, which the header does not have")));
+            return Err(
+                self.strange(&format!("it is of group {group}, which the header does not have"))
+            );
         };
         if self.bytes.left() < 4 * dim {
             return Err(self.strange("the file ends in the midst of it"));

@@ -88,7 +88,11 @@ impl Storage {
     ///
     /// # Errors
     /// As `import_with`.
-    pub fn import(&self, path: impl AsRef<Path>, progress: impl FnMut(u64, u64) -> bool) -> Result<Imported> {
+    pub fn import(
+        &self,
+        path: impl AsRef<Path>,
+        progress: impl FnMut(u64, u64) -> bool,
+    ) -> Result<Imported> {
         self.import_with(path, &ImportOptions::default(), progress)
     }
 
@@ -128,7 +132,10 @@ impl Storage {
         let mut report = survey::survey(path, options, &mut |at, of| progress(at, of))?;
         let mut source = Source::open(path, report.format, options)?;
         if source.count() != report.records {
-            return Err(Error::io(format!("path '{}' was changed while it was read", path.display())));
+            return Err(Error::io(format!(
+                "path '{}' was changed while it was read",
+                path.display()
+            )));
         }
         let outcome = Import::new(core, options.group).run(&mut source, &mut report, &mut progress);
         // Also what came in before an error: it is there, so it should be there to stay.
@@ -152,7 +159,10 @@ impl Storage {
 
 fn go_on(wanted: bool, imported: u64) -> Result<()> {
     let ended = |status, why: &str| {
-        Err(Error::new(status, format!("{why}; {imported} records were imported, the others were not")))
+        Err(Error::new(
+            status,
+            format!("{why}; {imported} records were imported, the others were not"),
+        ))
     };
     if !wanted {
         return ended(Status::Cancelled, "progress returned false");

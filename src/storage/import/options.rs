@@ -20,13 +20,15 @@ impl ImportOptions {
     /// An unknown name, a value that is not accepted, or options that do not go together.
     pub fn read(params: &Params) -> Result<ImportOptions> {
         let mut reader = params.reader("options");
-        let format = match reader.choice("format", 0, &["auto", "checkpoint", "classic", "counted"])? {
-            0 => None,
-            1 => Some(Format::Checkpoint(Layout::Short)),
-            2 => Some(Format::Classic),
-            _ => Some(Format::Counted),
-        };
-        let header_groups = reader.int_if_set("header_groups", 1, 65_536)?.map(|width| width as usize);
+        let format =
+            match reader.choice("format", 0, &["auto", "checkpoint", "classic", "counted"])? {
+                0 => None,
+                1 => Some(Format::Checkpoint(Layout::Short)),
+                2 => Some(Format::Classic),
+                _ => Some(Format::Counted),
+            };
+        let header_groups =
+            reader.int_if_set("header_groups", 1, 65_536)?.map(|width| width as usize);
         let group = reader.int_if_set("group", 0, i64::from(u16::MAX))?.map(|group| group as u16);
         reader.finish()?;
         if header_groups.is_some() && !matches!(format, None | Some(Format::Classic)) {

@@ -169,15 +169,18 @@ impl Imported {
         }
         let most = self.refused.iter().max_by_key(|refused| refused.records)?;
         let status = match most.reason {
-            Refusal::KeyMismatch | Refusal::NotFinite | Refusal::NegativeSquare | Refusal::BadTime => {
-                Status::Corruption
-            }
+            Refusal::KeyMismatch
+            | Refusal::NotFinite
+            | Refusal::NegativeSquare
+            | Refusal::BadTime => Status::Corruption,
             _ => Status::InvalidArgument,
         };
         let reasons: Vec<String> = self
             .refused
             .iter()
-            .map(|refused| format!("{} {}: {}", refused.records, refused.reason.word(), refused.first))
+            .map(|refused| {
+                format!("{} {}: {}", refused.records, refused.reason.word(), refused.first)
+            })
             .collect();
         let message = format!(
             "it is a {}, and none of its {} records could be taken. {}",

@@ -44,7 +44,8 @@ pub(super) struct Import<'a> {
 
 impl<'a> Import<'a> {
     pub(super) fn new(core: &'a Core, only: Option<u16>) -> Import<'a> {
-        let batch_bytes = (core.options.cache_bytes / CACHE_PART).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
+        let batch_bytes =
+            (core.options.cache_bytes / CACHE_PART).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
         let (now, cutoff) = (core.now_ms(), core.moment().cutoff);
         Import { core, only, targets: HashMap::new(), now, cutoff, batch_bytes, waiting_bytes: 0 }
     }
@@ -73,7 +74,8 @@ impl<'a> Import<'a> {
             report.leave_to_others(record.group);
             return source.bytes().skip(4 * record.floats);
         }
-        let place = || format!("record {} (group {} key {})", record.index, record.group, record.key);
+        let place =
+            || format!("record {} (group {} key {})", record.index, record.group, record.key);
         let (time, num) = match self.judge(record, report.order)? {
             Ok(fields) => fields,
             Err((reason, what)) => {
@@ -97,7 +99,10 @@ impl<'a> Import<'a> {
         if let Some(index) = target.negative_square(start) {
             report.refuse(Refusal::NegativeSquare, || {
                 let float = target.batch.floats.get(start + index).unwrap_or(&0.0);
-                format!("{}: its float {index} is {float}, and stands for a sum or mean of squares", place())
+                format!(
+                    "{}: its float {index} is {float}, and stands for a sum or mean of squares",
+                    place()
+                )
             });
             target.batch.floats.truncate(start);
             return Ok(());
@@ -122,7 +127,8 @@ impl<'a> Import<'a> {
     ) -> Result<std::result::Result<(u64, u64), (Refusal, String)>> {
         let refuse = |reason, what| Ok(Err((reason, what)));
         if (record.value_group, record.value_key) != (record.group, record.key) {
-            let what = format!("its value is of group {} key {}", record.value_group, record.value_key);
+            let what =
+                format!("its value is of group {} key {}", record.value_group, record.value_key);
             return refuse(Refusal::KeyMismatch, what);
         }
         let Some(target) = target(&mut self.targets, self.core, record.group)? else {
@@ -130,7 +136,10 @@ impl<'a> Import<'a> {
         };
         let (dim, row_len) = (target.table.dim(), target.table.row_len());
         if usize::try_from(record.dim).ok() != Some(dim) {
-            return refuse(Refusal::WrongDim, format!("its dim is {}; the group has {dim}", record.dim));
+            return refuse(
+                Refusal::WrongDim,
+                format!("its dim is {}; the group has {dim}", record.dim),
+            );
         }
         if record.floats != row_len as u64 && record.floats != dim as u64 {
             let what = format!(

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::checkpoint::Checkpoint;
 use super::dump::Dump;
-use super::{FieldOrder, Format, ImportOptions, Imported, Layout, REPORT_EVERY, SMALLEST_TIME, go_on};
+use super::{
+    FieldOrder, Format, ImportOptions, Imported, Layout, REPORT_EVERY, SMALLEST_TIME, go_on,
+};
 use crate::error::{Error, Result, Status};
 
 /// # Errors
@@ -64,7 +66,10 @@ fn survey_checkpoint(path: &Path, progress: &mut impl FnMut(u64, u64) -> bool) -
         }
     }
     let undecided = |what: String| {
-        Err(Error::corruption(format!("path '{}': {what}; which is right cannot be told", path.display())))
+        Err(Error::corruption(format!(
+            "path '{}': {what}; which is right cannot be told",
+            path.display()
+        )))
     };
     let order = match time_first.cmp(&num_first) {
         Ordering::Greater => FieldOrder::TimeFirst,

@@ -98,7 +98,9 @@ fn lock_new(path: &Path) -> io::Result<Option<File>> {
 
 /// Whether the folder still has this name.
 fn is_at(folder: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (folder.metadata(), fs::symlink_metadata(path)) else { return false };
+    let (Ok(ours), Ok(there)) = (folder.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 

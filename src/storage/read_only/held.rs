@@ -97,7 +97,10 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::write(&file, "another").unwrap();
         assert_eq!(fs::read_to_string(&link).unwrap(), "content");
-        assert_eq!(std::thread::spawn(move || fs::read_to_string(&link).unwrap()).join().unwrap(), "content");
+        assert_eq!(
+            std::thread::spawn(move || fs::read_to_string(&link).unwrap()).join().unwrap(),
+            "content"
+        );
         assert_eq!(fs::read_to_string(&plain).unwrap(), "other");
     }
 

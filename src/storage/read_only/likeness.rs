@@ -111,7 +111,11 @@ impl Likeness {
     /// # Errors
     /// `BUSY` when there may be rows of calls of which others are not there.
     pub(in crate::storage) fn check_whole_calls(&self) -> Result<()> {
-        if self.has_parts_of_calls.load(Ordering::Relaxed) { Err(refusals::parts_of_calls()) } else { Ok(()) }
+        if self.has_parts_of_calls.load(Ordering::Relaxed) {
+            Err(refusals::parts_of_calls())
+        } else {
+            Ok(())
+        }
     }
 
     /// The same error, with the names that the files have in the original, and with what to do.
@@ -205,6 +209,7 @@ fn make_folder_of(path: &Path) -> io::Result<()> {
 }
 
 fn not_had(from: &Path, to: &Path, error: &io::Error) -> Error {
-    let message = format!("'{}' cannot be linked or copied to '{}': {error}", from.display(), to.display());
+    let message =
+        format!("'{}' cannot be linked or copied to '{}': {error}", from.display(), to.display());
     Error::io(messages::with_room(message))
 }

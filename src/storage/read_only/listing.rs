@@ -37,7 +37,9 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Seen>> {
 fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<Seen>) -> io::Result<()> {
     let entries = match fs::read_dir(dir.join(folder)) {
         // Somebody has removed it meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound && folder != Path::new("") => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && folder != Path::new("") => {
+            return Ok(());
+        }
         entries => entries?,
     };
     for entry in entries {

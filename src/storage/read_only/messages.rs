@@ -6,7 +6,8 @@ use super::held::Held;
 use crate::error::{Error, Status};
 
 /// What the system says when a folder cannot take what is written to it.
-const NO_ROOM: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Read-only file system"];
+const NO_ROOM: [&str; 3] =
+    ["No space left on device", "Disk quota exceeded", "Read-only file system"];
 /// The same for what a limit of the process forbids.
 const TOO_LARGE: &str = "File too large";
 const MAKE_ROOM: &str = "with read_only, copies of small files and what the calls of the journal change are kept in \
@@ -26,7 +27,12 @@ pub(super) fn in_original(error: Error, ours: &Path, original: &Path, held: &Hel
     let is_files = message.contains(&format!("{original}/"));
     // Errors of a part of a call are told again by the whole.
     let is_new = !message.contains(MERGED_AWAY);
-    if error.status() == Status::Io && is_gone(&message) && is_files && is_new && held.passed_over > 0 {
+    if error.status() == Status::Io
+        && is_gone(&message)
+        && is_files
+        && is_new
+        && held.passed_over > 0
+    {
         let (count, all) = (held.len(), held.len() + held.passed_over);
         message += &format!(
             "; {MERGED_AWAY}. Only {count} of its {all} files could be kept: a higher limit of open files (ulimit \
@@ -44,7 +50,11 @@ pub(super) fn is_gone(message: &str) -> bool {
 /// The message, with what to do if the folder for temporary files is full.
 pub(super) fn with_room(message: String) -> String {
     let is_full = NO_ROOM.iter().any(|text| message.contains(text));
-    if is_full && !message.contains(MAKE_ROOM) { format!("{message}; {MAKE_ROOM}") } else { message }
+    if is_full && !message.contains(MAKE_ROOM) {
+        format!("{message}; {MAKE_ROOM}")
+    } else {
+        message
+    }
 }
 
 /// Whether an error says that the folder for temporary files does not take what is written to it.
@@ -59,9 +69,11 @@ mod tests {
     use super::*;
 
     fn told(held: &Held, text: &str) -> String {
-        let told = in_original(Error::io(text), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
+        let told =
+            in_original(Error::io(text), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
         // Once more changes nothing.
-        let again = in_original(told.clone(), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
+        let again =
+            in_original(told.clone(), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
         assert_eq!(told, again);
         told.message().to_owned()
     }
@@ -80,7 +92,10 @@ mod tests {
         }
         let too_large = format!("'/tmp/likeness/000009.log': {}", system(27));
         assert_eq!(told(&held, &too_large), too_large);
-        assert_eq!(told(&held, "'/tmp/likeness/CURRENT' is damaged"), "'/data/s/CURRENT' is damaged");
+        assert_eq!(
+            told(&held, "'/tmp/likeness/CURRENT' is damaged"),
+            "'/data/s/CURRENT' is damaged"
+        );
         let gone = told(&held, &format!("'/tmp/likeness/000008.sst': {}", system(2)));
         assert!(gone.starts_with("'/data/s/000008.sst': ") && gone.contains(MERGED_AWAY), "{gone}");
         for other in ["/data/ck", "/data/s2/ck"] {

@@ -80,7 +80,8 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
     // What is not there has no files.
     let before = listing::list(dir).unwrap_or_default();
     if let Err(error) = check_is_storage(dir) {
-        let is_changing = is_being_made(dir, begun)? || listing::list(dir).unwrap_or_default() != before;
+        let is_changing =
+            is_being_made(dir, begun)? || listing::list(dir).unwrap_or_default() != before;
         return if is_changing { Ok(Look::Changing(being_made())) } else { Err(error) };
     }
     if let Err(error) = check_files(dir) {
@@ -161,8 +162,8 @@ fn check_is_storage(dir: &Path) -> Result<()> {
         return Err(Error::invalid("is a file; the directory of a storage is needed"));
     }
     // One that was killed while a checkpoint was loaded has no database for a moment.
-    let is_one =
-        restore::is_committed(dir)? || directory::may_hold_storage(dir)? && directory::has_database(dir)?;
+    let is_one = restore::is_committed(dir)?
+        || directory::may_hold_storage(dir)? && directory::has_database(dir)?;
     if is_one {
         return Ok(());
     }
@@ -176,7 +177,8 @@ fn check_is_storage(dir: &Path) -> Result<()> {
 /// Looks through the small files of a storage before any is copied: what is none, or is damaged,
 /// may have large ones. Changes nothing.
 fn check_files(dir: &Path) -> Result<()> {
-    let dir = fs::canonicalize(dir).map_err(|error| Error::io(format!("cannot be read: {error}")))?;
+    let dir =
+        fs::canonicalize(dir).map_err(|error| Error::io(format!("cannot be read: {error}")))?;
     // Opening first puts the files of the checkpoint that was loaded in their place.
     if restore::is_committed(&dir)? {
         return Ok(());

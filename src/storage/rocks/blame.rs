@@ -20,8 +20,9 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         path.file_name().is_some_and(|name| error.message().contains(&*name.to_string_lossy()))
     };
     paths.sort_by_cached_key(|path| (!is_named(path), path.clone()));
-    let has_suffix =
-        |path: &&std::path::PathBuf, suffix: &str| path.extension().is_some_and(|found| found == suffix);
+    let has_suffix = |path: &&std::path::PathBuf, suffix: &str| {
+        path.extension().is_some_and(|found| found == suffix)
+    };
     for path in paths.iter().filter(|path| has_suffix(path, "sst")) {
         let why = match SstFile::open(path) {
             Ok(file) if file.properties.is_some() => continue,
@@ -45,9 +46,8 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         .collect();
     match logs.is_empty() {
         // Its name ends with the number that it had, which is lost with it.
-        true if error.message().contains("no WAL files") => {
-            error.within(&format!("RocksDB's log, '{}', is missing", dir.join("NNNNNN.log").display()))
-        }
+        true if error.message().contains("no WAL files") => error
+            .within(&format!("RocksDB's log, '{}', is missing", dir.join("NNNNNN.log").display())),
         true => error,
         false => error.within(&format!("RocksDB's logs, {}, or its MANIFEST", logs.join(", "))),
     }
@@ -65,7 +65,9 @@ fn without_manifest(text: &str) -> &str {
 /// The number in "table file 9", as RocksDB calls a file that is whole and not the one in MANIFEST.
 fn number_of_table(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once("table file ")?;
-    rest[..rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len()].parse().ok()
+    rest[..rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len()]
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -78,8 +80,9 @@ mod tests {
     fn a_file_that_rocksdb_calls_by_its_number_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("000021.log"), "").unwrap();
-        let named =
-            |text: &str| name_files(dir.path(), Error::corruption(text.to_owned())).message().to_owned();
+        let named = |text: &str| {
+            name_files(dir.path(), Error::corruption(text.to_owned())).message().to_owned()
+        };
         let swapped = named("Corruption: Mismatch in unique ID on table file 9. Expected: {1,2}");
         assert!(swapped.contains("/000009.sst' is not the file that it was"), "{swapped}");
         let other = named("Corruption: Sequence number is being set backwards");
@@ -90,9 +93,13 @@ mod tests {
     fn a_damaged_file_of_rows_is_blamed_and_not_the_manifest_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("000009.sst"), "no table").unwrap();
-        let text = "Corruption: file is too short  The file /there/MANIFEST-000005 may be corrupted.";
+        let text =
+            "Corruption: file is too short  The file /there/MANIFEST-000005 may be corrupted.";
         let named = name_files(dir.path(), Error::damage(text)).message().to_owned();
-        assert!(named.contains("/000009.sst' is damaged") && named.contains("too short"), "{named}");
+        assert!(
+            named.contains("/000009.sst' is damaged") && named.contains("too short"),
+            "{named}"
+        );
         assert!(!named.contains("MANIFEST") && named.ends_with("damo salvage"), "{named}");
     }
 }

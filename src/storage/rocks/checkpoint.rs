@@ -19,7 +19,10 @@ impl Rocks {
     }
 
     /// Opens a database that stays as it is.
-    pub(in crate::storage) fn open_read_only(dir: &Path, options: &StorageOptions) -> Result<Rocks> {
+    pub(in crate::storage) fn open_read_only(
+        dir: &Path,
+        options: &StorageOptions,
+    ) -> Result<Rocks> {
         let metadata = Metadata::Cached(8 << 20);
         let cache = options::block_cache(metadata);
         let row_options = options::rows(&cache, metadata, options);

@@ -143,7 +143,9 @@ pub(super) fn payloads(path: &Path) -> io::Result<Vec<Vec<u8>>> {
                     payloads.extend((record[6] == 1).then(|| payload.to_vec()));
                 }
                 Some(Piece::First) => open = Some(payload.to_vec()),
-                Some(Piece::Middle) => open.iter_mut().for_each(|open| open.extend_from_slice(payload)),
+                Some(Piece::Middle) => {
+                    open.iter_mut().for_each(|open| open.extend_from_slice(payload))
+                }
                 Some(Piece::Last) => {
                     payloads.extend(open.take().map(|open| [open.as_slice(), payload].concat()))
                 }
@@ -202,7 +204,9 @@ mod tests {
         let (bytes, first) = file();
         assert_eq!(checked(&bytes), Checked { whole: bytes.len() as u64, end: End::Whole });
         assert_eq!(checked(&[]), Checked { whole: 0, end: End::Whole });
-        for len in (1..bytes.len()).step_by(41).chain([first - 1, first + 1, BLOCK - 1, BLOCK, BLOCK + 1]) {
+        for len in
+            (1..bytes.len()).step_by(41).chain([first - 1, first + 1, BLOCK - 1, BLOCK, BLOCK + 1])
+        {
             let whole = if len < first { 0 } else { first as u64 };
             let end = if len == first { End::Whole } else { End::Torn };
             assert_eq!(checked(&bytes[..len]), Checked { whole, end }, "{len} bytes");
@@ -213,7 +217,8 @@ mod tests {
     fn every_flipped_bit_is_damage_or_a_torn_end() {
         let (mut bytes, first) = file();
         bytes.extend(record(1, &[1; 20]));
-        for at in (0..bytes.len()).filter(|at| at % 997 == 0 || *at < 20 || at.abs_diff(BLOCK) < 20) {
+        for at in (0..bytes.len()).filter(|at| at % 997 == 0 || *at < 20 || at.abs_diff(BLOCK) < 20)
+        {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1 << bit;

@@ -35,7 +35,9 @@ pub(super) fn open_with_kept<T, E: ToString>(
 /// The table file that an error names and that is not there.
 fn missing_table(dir: &Path, text: &str) -> Option<PathBuf> {
     // A folder's name may have it, too.
-    let ends = text.match_indices(".sst").filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
+    let ends = text
+        .match_indices(".sst")
+        .filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
     let named = ends.map(|(end, suffix)| {
         let digits = text[..end].bytes().rev().take_while(u8::is_ascii_digit).count();
         (digits, dir.join(&text[end - digits..end + suffix.len()]))
@@ -53,11 +55,16 @@ mod tests {
     fn a_kept_file_takes_the_missing_name_when_that_opens() {
         let dir = tempfile::tempdir().unwrap();
         let kept: Vec<_> = ["a", "b"].iter().map(|name| dir.path().join(name)).collect();
-        kept.iter().for_each(|path| fs::write(path, path.file_name().unwrap().as_encoded_bytes()).unwrap());
+        kept.iter().for_each(|path| {
+            fs::write(path, path.file_name().unwrap().as_encoded_bytes()).unwrap()
+        });
         let missing = dir.path().join("000012.sst");
         let open = || match fs::read_to_string(&missing) {
             Ok(text) if text == "b" => Ok(()),
-            _ => Err(format!("Corruption: Can't access /000012.sst: IO error: '{}'", missing.display())),
+            _ => Err(format!(
+                "Corruption: Can't access /000012.sst: IO error: '{}'",
+                missing.display()
+            )),
         };
         assert_eq!(open_with_kept(dir.path(), &kept, open), Ok(()));
         fs::remove_file(&missing).unwrap();
@@ -69,7 +76,8 @@ mod tests {
     fn a_folder_whose_name_ends_as_a_table_files_does_is_not_taken_for_one() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("000012.sst");
-        let text = format!("IO error: No such file: While open: /data/rows7.sst/{}", missing.display());
+        let text =
+            format!("IO error: No such file: While open: /data/rows7.sst/{}", missing.display());
         assert_eq!(missing_table(dir.path(), &text), Some(missing));
     }
 }

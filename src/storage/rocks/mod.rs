@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rust_rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Direction,
-    Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options,
-    ReadOptions, SstFileWriter, compaction_filter::Decision,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME,
+    Direction, Env, Error as RocksError, ErrorKind, FlushOptions, IngestExternalFileOptions,
+    IteratorMode, Options, ReadOptions, SstFileWriter, compaction_filter::Decision,
 };
 
 use super::expiry::Fate;
@@ -132,17 +132,20 @@ impl Rocks {
     ) -> Result<Rocks> {
         let open_with =
             |metadata, logs| Rocks::open_with(dir, opening, options, metadata, logs, fate.clone());
-        let open =
-            |metadata| match open_with(metadata, Logs::Tracked) {
-                // Sequence numbers are compared first, so no document is missing.
-                Err(error) if error.message().contains("Mismatched size of the WAL") => {
-                    open_with(metadata, Logs::Whole)
-                }
-                Err(error) if error.message().contains("create_if_missing is false") => Err(Error::io(
-                    format!("'{}' cannot be looked at: {}", dir.join("CURRENT").display(), error.message()),
-                )),
-                outcome => outcome,
-            };
+        let open = |metadata| match open_with(metadata, Logs::Tracked) {
+            // Sequence numbers are compared first, so no document is missing.
+            Err(error) if error.message().contains("Mismatched size of the WAL") => {
+                open_with(metadata, Logs::Whole)
+            }
+            Err(error) if error.message().contains("create_if_missing is false") => {
+                Err(Error::io(format!(
+                    "'{}' cannot be looked at: {}",
+                    dir.join("CURRENT").display(),
+                    error.message()
+                )))
+            }
+            outcome => outcome,
+        };
         let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
             .map_err(|error| blame::name_files(dir, error))?;
         let room = options.cache_bytes / METADATA_PART;
@@ -267,7 +270,9 @@ impl Rocks {
         // One at a time: a later one must not be replaced by an earlier.
         let mut known = self.listed.lock();
         let (last, time) = (self.last.load(Ordering::Acquire), self.time.load(Ordering::Acquire));
-        Inventory::take_again(self.db.path(), false, last, &mut known)?.at(time).write(self.db.path())
+        Inventory::take_again(self.db.path(), false, last, &mut known)?
+            .at(time)
+            .write(self.db.path())
     }
 
     /// Bytes of memory that indexes and filters take, or may take.
@@ -319,8 +324,10 @@ impl Rocks {
 
     /// True when there is neither a row nor a document.
     pub(super) fn is_empty(&self) -> Result<bool> {
-        let mut first =
-            [self.db.iterator(IteratorMode::Start), self.db.iterator_cf(self.meta()?, IteratorMode::Start)];
+        let mut first = [
+            self.db.iterator(IteratorMode::Start),
+            self.db.iterator_cf(self.meta()?, IteratorMode::Start),
+        ];
         match first.iter_mut().find_map(Iterator::next) {
             None => Ok(true),
             Some(entry) => entry.map(|_| false).map_err(|error| translate(&error)),
@@ -332,9 +339,9 @@ impl Rocks {
         let start = key::encode(group, i64::MIN);
         match self.db.iterator(IteratorMode::From(&start, Direction::Forward)).next() {
             None => Ok(false),
-            Some(entry) => {
-                entry.map(|(key, _)| key.starts_with(&start[..2])).map_err(|error| translate(&error))
-            }
+            Some(entry) => entry
+                .map(|(key, _)| key.starts_with(&start[..2]))
+                .map_err(|error| translate(&error)),
         }
     }
 

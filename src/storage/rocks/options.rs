@@ -1,8 +1,8 @@
 //! Every option that damo sets in RocksDB, with its reason.
 
 use rust_rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType, DBRecoveryMode,
-    Options, UniversalCompactOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType,
+    DBRecoveryMode, Options, UniversalCompactOptions,
 };
 
 use crate::memory::can_be_had;

@@ -73,7 +73,9 @@ fn part(path: &Path, is_last: bool) -> Option<Vec<u8>> {
 /// length, of one or two bytes, is between them.
 fn has_record(bytes: &[u8]) -> bool {
     bytes.windows(1 + 2 * KEY + 2).any(|window| {
-        let (Some(key), Some(after)) = (window.get(1..=KEY), window.get(KEY + 1..)) else { return false };
+        let (Some(key), Some(after)) = (window.get(1..=KEY), window.get(KEY + 1..)) else {
+            return false;
+        };
         let is_record = |skip: usize| after.get(skip..skip + KEY) == Some(key);
         // Zeros, which files are filled with, are no record.
         window.first() == Some(&(KEY as u8))

@@ -24,7 +24,8 @@ impl KeyRange {
         if ranges.is_empty() {
             ranges.push(KeyRange::all());
         }
-        let starts: Vec<_> = ranges.iter().skip(1).map(|range| Some(range.start)).chain([None]).collect();
+        let starts: Vec<_> =
+            ranges.iter().skip(1).map(|range| Some(range.start)).chain([None]).collect();
         ranges.iter_mut().zip(starts).for_each(|(range, next)| range.end = next);
         if let Some(first) = ranges.first_mut() {
             first.start = key::encode(0, i64::MIN);
@@ -70,7 +71,9 @@ impl Rocks {
         }
         let at = |place: u128| match u64::try_from(place) {
             Ok(place) => key::encode(group, (place ^ (1 << 63)) as i64),
-            Err(_) => group.checked_add(1).map_or([u8::MAX; KEY_LEN], |next| key::encode(next, i64::MIN)),
+            Err(_) => {
+                group.checked_add(1).map_or([u8::MAX; KEY_LEN], |next| key::encode(next, i64::MIN))
+            }
         };
         let below = self.size_between(at(low), at(middle))?;
         self.divide(group, (low, middle), below, bytes, cuts)?;

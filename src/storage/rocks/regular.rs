@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `CORRUPTION` naming what is a pipe, a socket or a device; `IO`.
 pub(in crate::storage) fn check_regular(dir: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(format!("'{}' cannot be read: {error}", dir.display()));
+    let failed =
+        |error: std::io::Error| Error::io(format!("'{}' cannot be read: {error}", dir.display()));
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let kind = entry.file_type().map_err(failed)?;

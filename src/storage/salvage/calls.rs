@@ -104,7 +104,12 @@ pub(super) fn apply(
 
 impl Calls<'_> {
     /// Reads the files and makes their calls. Returns the number of the last one.
-    fn read(&mut self, files: &[(u64, PathBuf)], known: &Known, salvaged: &mut Salvaged) -> Result<u64> {
+    fn read(
+        &mut self,
+        files: &[(u64, PathBuf)],
+        known: &Known,
+        salvaged: &mut Salvaged,
+    ) -> Result<u64> {
         // Calls up to this one are on disk, and maybe later ones.
         let through = known.record.as_ref().map_or(0, JournalRecord::through);
         // Without the latest record, the rows on disk end where the oldest file begins: a file is
@@ -135,7 +140,9 @@ impl Calls<'_> {
                 return Err(error);
             }
             for (group, what) in std::mem::take(&mut self.unfit).into_values() {
-                salvaged.tell(format!("journal/{name}: its calls of group {group} were left out: {what}"))?;
+                salvaged.tell(format!(
+                    "journal/{name}: its calls of group {group} were left out: {what}"
+                ))?;
             }
             match read {
                 Ok((end, is_followed)) => {
@@ -191,7 +198,9 @@ impl Replay for Calls<'_> {
         match self.tables.config(group, config, description) {
             Ok(()) => Ok(()),
             // It says something else than what is known of its group.
-            Err(error) if [Status::Corruption, Status::InvalidArgument].contains(&error.status()) => {
+            Err(error)
+                if [Status::Corruption, Status::InvalidArgument].contains(&error.status()) =>
+            {
                 self.unfit.insert(config, (group, error.without_remedy().to_owned()));
                 Ok(())
             }

@@ -99,13 +99,19 @@ impl Salvaged {
 /// `out`; `ALREADY_EXISTS` for `out`; `INVALID_ARGUMENT` for one in `dir` or `like`;
 /// `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded into
 /// `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
-pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut(u64)) -> Result<Salvaged> {
+pub fn salvage(
+    dir: &Path,
+    out: &Path,
+    like: Option<&Path>,
+    progress: impl FnMut(u64),
+) -> Result<Salvaged> {
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
     check_absent(out).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            at_out(Error::new(Status::AlreadyExists, "exists; a path that does not exist yet is needed"))
-        }
+        std::io::ErrorKind::AlreadyExists => at_out(Error::new(
+            Status::AlreadyExists,
+            "exists; a path that does not exist yet is needed",
+        )),
         _ => at_out(Error::io(error.to_string())),
     })?;
     let name = out.file_name().ok_or_else(|| at_out(Error::invalid("does not end in a name")))?;
@@ -144,11 +150,15 @@ pub fn salvage(dir: &Path, out: &Path, like: Option<&Path>, progress: impl FnMut
 
 /// Refuses a new storage within a directory that is only read.
 fn check_outside(out: &Path, read: &Path) -> Result<()> {
-    let canonical = |path: &Path| std::fs::canonicalize(path).map_err(|error| Error::io(error.to_string()));
+    let canonical =
+        |path: &Path| std::fs::canonicalize(path).map_err(|error| Error::io(error.to_string()));
     // What is not there is refused later.
     let Ok(read_path) = canonical(read) else { return Ok(()) };
     if canonical(parent(out))?.starts_with(read_path) {
-        let what = format!("is within '{}', which must not change; choose a path elsewhere", read.display());
+        let what = format!(
+            "is within '{}', which must not change; choose a path elsewhere",
+            read.display()
+        );
         return Err(Error::invalid(what));
     }
     Ok(())
@@ -177,7 +187,8 @@ fn save(
         if wreck.documents.contains_key("journal") && record.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
-        let mut rows = rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
+        let mut rows =
+            rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
         let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
         // The next call of OUT must have a larger number than the latest clear.
@@ -213,7 +224,9 @@ fn write_groups(
     let mut batch = Batch::default();
     for (number, config) in &configs {
         batch.put_meta(config_key(*number), config.to_json()?);
-        for key in [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number), cleared_key(*number)] {
+        for key in
+            [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number), cleared_key(*number)]
+        {
             // Of the other storage only names are taken, not steps or numbers of clears.
             let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
             if let Some(value) = documents.get(&key).or(other) {
@@ -221,8 +234,11 @@ fn write_groups(
             }
         }
         if !documents.contains_key(&config_key(*number)) {
-            let used = if is_from_journal.contains(number) { "the journal" } else { "the other storage" };
-            salvaged.tell(format!("the description of group {number} is lost; the one in {used} is used"))?;
+            let used =
+                if is_from_journal.contains(number) { "the journal" } else { "the other storage" };
+            salvaged.tell(format!(
+                "the description of group {number} is lost; the one in {used} is used"
+            ))?;
         }
     }
     let rocks = core.rocks()?;

@@ -76,7 +76,9 @@ impl Rows<'_> {
                 self.salvaged.rows_refused += versions.len() as u64;
                 continue;
             };
-            let Some(value) = self.newest(&versions, shapes.get(&group), &mut last) else { continue };
+            let Some(value) = self.newest(&versions, shapes.get(&group), &mut last) else {
+                continue;
+            };
             if lost.has(&stored_key) {
                 self.salvaged.rows_in_doubt += 1;
             }
@@ -142,7 +144,10 @@ impl Rows<'_> {
                 Some(value) => match (row::parse(value), shape) {
                     (Ok(Stored::Row(header, body)), Some(shape)) if body.len() == 4 * shape.len => {
                         *last = (*last).max(header.journal);
-                        ((seqno, header.journal, header.update_num, header.update_time), Some(value))
+                        (
+                            (seqno, header.journal, header.update_num, header.update_time),
+                            Some(value),
+                        )
                     }
                     (Ok(Stored::Deleted { time, journal }), Some(_)) => {
                         *last = (*last).max(journal);

@@ -95,8 +95,10 @@ impl Sources {
         }
         // The writer keeps its own link until it is sure that RocksDB has one.
         let mut kept = if missing.is_empty() { Vec::new() } else { kept(dir, salvaged)? };
-        let fits: Vec<Vec<bool>> =
-            missing.iter().map(|(file, _)| kept.iter().map(|sst| is_same(sst, file)).collect()).collect();
+        let fits: Vec<Vec<bool>> = missing
+            .iter()
+            .map(|(file, _)| kept.iter().map(|sst| is_same(sst, file)).collect())
+            .collect();
         for (index, (file, unreadable)) in missing.iter().enumerate() {
             let fitting = |row: &Vec<bool>, at: usize| row.get(at) == Some(&true);
             let is_candidate = |at: &usize| fits.get(index).is_some_and(|row| fitting(row, *at));
@@ -114,7 +116,13 @@ impl Sources {
         Ok(())
     }
 
-    fn add(&mut self, sst: SstFile, name: &str, live: Option<&Live>, salvaged: &mut Salvaged) -> Result<()> {
+    fn add(
+        &mut self,
+        sst: SstFile,
+        name: &str,
+        live: Option<&Live>,
+        salvaged: &mut Salvaged,
+    ) -> Result<()> {
         salvaged.files_read += 1;
         let properties = sst.properties.as_ref();
         if properties.is_none() {
@@ -125,7 +133,9 @@ impl Sources {
         let has_one = |live: &&Live| is_external || live.smallest_seqno == live.seqno;
         self.list.push(Source {
             seqno: live.filter(has_one).map(|live| live.seqno),
-            expected: properties.and_then(|found| found.entries).or(live.and_then(|live| live.entries)),
+            expected: properties
+                .and_then(|found| found.entries)
+                .or(live.and_then(|live| live.entries)),
             sst,
             name: name.to_owned(),
             block: 0,
@@ -242,7 +252,9 @@ fn lose(
 fn kept(dir: &Path, salvaged: &mut Salvaged) -> Result<Vec<Option<SstFile>>> {
     let mut files = Vec::new();
     match incoming::list(dir) {
-        Ok(paths) => files.extend(paths.iter().filter_map(|path| SstFile::open(path).ok()).map(Some)),
+        Ok(paths) => {
+            files.extend(paths.iter().filter_map(|path| SstFile::open(path).ok()).map(Some))
+        }
         Err(error) => salvaged.tell(error.without_remedy().to_owned())?,
     }
     Ok(files)

@@ -36,7 +36,9 @@ impl Work {
         let failed = |error: io::Error| Error::io(format!("'{}': {error}", path.display()));
         let lock = loop {
             match fs::create_dir(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(failed(error));
+                }
                 _ => {}
             }
             let is_gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
@@ -54,7 +56,10 @@ impl Work {
             };
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(Status::Busy, "another salvage makes it; wait for that one"));
+                    return Err(Error::new(
+                        Status::Busy,
+                        "another salvage makes it; wait for that one",
+                    ));
                 }
                 // A file system without locks.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}

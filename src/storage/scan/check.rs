@@ -14,7 +14,10 @@ use crate::storage::row::{self, Stored};
 ///
 /// # Errors
 /// `CORRUPTION` naming the row; `IO`.
-pub(in crate::storage) fn check_rows(rocks: &Rocks, groups: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
+pub(in crate::storage) fn check_rows(
+    rocks: &Rocks,
+    groups: &BTreeMap<u16, Arc<Group>>,
+) -> Result<()> {
     let mut lens = HashMap::new();
     for (id, group) in groups {
         lens.insert(*id, group.shape()?.1);

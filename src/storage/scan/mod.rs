@@ -100,14 +100,20 @@ impl Storage {
             }
         };
         let thread = start_thread(thread::Builder::new().name("damo-scan".to_owned()), work)
-            .map_err(|error| Error::io(format!("the reading thread cannot be made here: {error}")))?;
-        let (pages, empty, thread, storage) = (Some(pages), Some(empty), Some(thread), self.clone());
+            .map_err(|error| {
+                Error::io(format!("the reading thread cannot be made here: {error}"))
+            })?;
+        let (pages, empty, thread, storage) =
+            (Some(pages), Some(empty), Some(thread), self.clone());
         match begun.recv() {
-            Ok((cut, groups)) => Ok(Scan { cut, groups, pages, empty, thread, storage, failure: None }),
+            Ok((cut, groups)) => {
+                Ok(Scan { cut, groups, pages, empty, thread, storage, failure: None })
+            }
             Err(_) => {
                 let (cut, groups) = (Cut::default(), Vec::new());
                 let mut scan = Scan { cut, groups, pages, empty, thread, storage, failure: None };
-                let silent = || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
+                let silent =
+                    || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
                 scan.next().and_then(|_| Err(silent()))
             }
         }
@@ -193,8 +199,9 @@ fn read(
     if begin.send((cut, groups)).is_err() {
         return Ok(());
     }
-    let outcome =
-        parallel::read(&reader, &ranges, core.options.threads, empty, |page| full.send(Ok(page)).is_ok());
+    let outcome = parallel::read(&reader, &ranges, core.options.threads, empty, |page| {
+        full.send(Ok(page)).is_ok()
+    });
     drop(reader);
     // RocksDB must not be touched once the process ends, not even to let go of what is read.
     match Call::begin() {

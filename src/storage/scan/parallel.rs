@@ -55,8 +55,9 @@ pub(super) fn read(
         let mut started = 0;
         for number in 0..if threads > 1 { threads } else { 0 } {
             let builder = thread::Builder::new().name(format!("damo-scan-{number}"));
-            started +=
-                usize::from(builder.spawn_scoped(scope, || order.work(reader, ranges, threads)).is_ok());
+            started += usize::from(
+                builder.spawn_scoped(scope, || order.work(reader, ranges, threads)).is_ok(),
+            );
         }
         let outcome = (0..ranges.len()).try_for_each(|index| {
             if started == 0 {
@@ -93,7 +94,8 @@ impl Order {
             let index = state.next;
             state.next += 1;
             drop(state);
-            let read = || read_range(reader, &ranges[index], || emptied(self.state.lock().spare.pop()));
+            let read =
+                || read_range(reader, &ranges[index], || emptied(self.state.lock().spare.pop()));
             let pages = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
                 Err(Error::new(Status::Panic, "a bug in damo: a thread that reads rows panicked"))
             });
@@ -116,7 +118,11 @@ impl Order {
     }
 }
 
-fn read_range(reader: &Reader<'_>, range: &KeyRange, next: impl FnMut() -> Page) -> Result<Vec<Page>> {
+fn read_range(
+    reader: &Reader<'_>,
+    range: &KeyRange,
+    next: impl FnMut() -> Page,
+) -> Result<Vec<Page>> {
     // A range is short, so that the end of the process need not wait for long.
     let _call = Call::begin()?;
     let mut pages = Vec::new();

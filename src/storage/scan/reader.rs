@@ -59,7 +59,8 @@ impl<'a> Reader<'a> {
             let Shape { row_len, wanted } = match known {
                 Some((known, shape)) if known == group => shape,
                 _ => {
-                    let shape = self.shapes.get(&group).copied().ok_or_else(|| not_registered(group))?;
+                    let shape =
+                        self.shapes.get(&group).copied().ok_or_else(|| not_registered(group))?;
                     known = Some((group, shape));
                     shape
                 }
@@ -87,7 +88,8 @@ impl<'a> Reader<'a> {
                 page.headers.push(header);
                 let start = page.floats.len();
                 page.floats.resize(start + wanted, 0.0);
-                bytemuck::cast_slice_mut(&mut page.floats[start..]).copy_from_slice(&body[..4 * wanted]);
+                bytemuck::cast_slice_mut(&mut page.floats[start..])
+                    .copy_from_slice(&body[..4 * wanted]);
             }
             Ok(true)
         })?;
@@ -105,7 +107,10 @@ pub(super) fn not_registered(group: u16) -> Error {
 fn shapes(core: &Core, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
     let shape = |group: &Arc<Group>| {
         let (dim, row_len) = group.shape()?;
-        Ok((group.id(), Shape { row_len, wanted: if wanted == Wanted::Weights { dim } else { row_len } }))
+        Ok((
+            group.id(),
+            Shape { row_len, wanted: if wanted == Wanted::Weights { dim } else { row_len } },
+        ))
     };
     core.groups().iter().map(shape).collect()
 }
@@ -118,8 +123,9 @@ impl Group {
     pub fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
         let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
-        let optimizer = optimizer
-            .map_err(|error| Error::corruption(format!("group {}: {}", self.id(), error.message())))?;
+        let optimizer = optimizer.map_err(|error| {
+            Error::corruption(format!("group {}: {}", self.id(), error.message()))
+        })?;
         Ok((config.dim, optimizer.row_len(config.dim)))
     }
 }

@@ -96,14 +96,23 @@ impl Table {
         source: Source,
     ) -> Result<()> {
         let change = match source {
-            Source::Replay { rate, step, .. } => Change { kind: Kind::Gradients, source, rate, step },
+            Source::Replay { rate, step, .. } => {
+                Change { kind: Kind::Gradients, source, rate, step }
+            }
             Source::Call => {
                 let step = self.group.step();
                 let next = step.checked_add(1).ok_or_else(|| {
                     let group = self.group.id();
-                    Error::invalid(format!("the global step of group {group} is {step} and cannot rise"))
+                    Error::invalid(format!(
+                        "the global step of group {group} is {step} and cannot rise"
+                    ))
                 })?;
-                Change { kind: Kind::Gradients, source, rate: self.optimizer.rate(step)?, step: next }
+                Change {
+                    kind: Kind::Gradients,
+                    source,
+                    rate: self.optimizer.rate(step)?,
+                    step: next,
+                }
             }
         };
         let (created, updated) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -88,7 +88,9 @@ impl Table {
     /// Keeps the buffers for the next call.
     pub(super) fn keep_buffers(&self, parts: Vec<Part>) {
         let mut spare = self.spare.lock();
-        if spare.len() < SPARE_CALLS && parts.iter().map(Part::capacity).sum::<usize>() <= SPARE_BYTES {
+        if spare.len() < SPARE_CALLS
+            && parts.iter().map(Part::capacity).sum::<usize>() <= SPARE_BYTES
+        {
             spare.push(parts);
         }
     }
@@ -107,8 +109,9 @@ impl Table {
         work: impl Fn(&mut Shard, &Part, Stamp<'_>) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
-        let prepared =
-            self.prepare(core, parts, keys, change.source).and_then(|()| core.writer.wait_for_journal(core));
+        let prepared = self
+            .prepare(core, parts, keys, change.source)
+            .and_then(|()| core.writer.wait_for_journal(core));
         let prepared = prepared.and_then(|()| core.wait_for_kept());
         // From the journal to the last row, so that the writer can wait for calls that are in the journal.
         let stepping = core.stepping.read();
@@ -145,7 +148,8 @@ impl Table {
         }
         let mut missing_keys: Vec<i64> = room_for(count)?;
         for part in parts.iter().filter(missing) {
-            let missing = part.keys.iter().zip(&part.slots).filter(|(_, slot)| **slot == NOT_RESIDENT);
+            let missing =
+                part.keys.iter().zip(&part.slots).filter(|(_, slot)| **slot == NOT_RESIDENT);
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
@@ -201,7 +205,12 @@ impl Table {
     }
 
     /// Appends the call to the journal, if there is one.
-    fn put_on_record<'a>(&self, core: &'a Core, parts: &[Part], change: Change) -> Result<Stamp<'a>> {
+    fn put_on_record<'a>(
+        &self,
+        core: &'a Core,
+        parts: &[Part],
+        change: Change,
+    ) -> Result<Stamp<'a>> {
         let moment = core.moment();
         let time = moment.now;
         let journal = match (change.source, core.journal()) {
@@ -216,7 +225,9 @@ impl Table {
         let Change { kind, rate, step, .. } = change;
         let head = Head { kind, group: self.group.id(), config: self.config, step, time, rate };
         let mut payload = room_for(2 * parts.len())?;
-        payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(part.keys_of_steps()))));
+        payload.extend(
+            parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(part.keys_of_steps()))),
+        );
         payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
         // An empty piece would look like the end of a short write.
         payload.retain(|piece| !piece.is_empty());

@@ -17,7 +17,12 @@ impl Table {
         self.delete_from(core, keys, Source::Call)
     }
 
-    pub(in crate::storage) fn delete_from(&self, core: &Core, keys: &[i64], source: Source) -> Result<()> {
+    pub(in crate::storage) fn delete_from(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        source: Source,
+    ) -> Result<()> {
         let mut parts = self.parts(core, keys, &[], None, Merge::Keys)?;
         let guard = self.group.begin_write()?;
         let change = Change { kind: Kind::Delete, source, rate: 0.0, step: self.group.step() };

@@ -80,8 +80,10 @@ impl Table {
     fn take_number(&self, core: &Core) -> Result<u64> {
         let Some(journal) = core.journal() else { return core.next_number() };
         let (group, config, step) = (self.group.id(), self.config, self.group.step());
-        journal
-            .append(&Head { kind: Kind::SetStep, group, config, step, time: core.now_ms(), rate: 0.0 }, &[])
+        journal.append(
+            &Head { kind: Kind::SetStep, group, config, step, time: core.now_ms(), rate: 0.0 },
+            &[],
+        )
     }
 
     /// Goes on with a task as far as the shard has room.
@@ -109,7 +111,9 @@ impl Table {
             let (slot, row) = shard.both_mut(place);
             slot.updates = batch.update_nums[position];
             slot.stamp(batch.update_times[position], number);
-            row.copy_from_slice(&batch.floats[position * self.row_len..(position + 1) * self.row_len]);
+            row.copy_from_slice(
+                &batch.floats[position * self.row_len..(position + 1) * self.row_len],
+            );
             shard.set_absent(place, false);
             shard.mark_dirty(place);
             task.done += 1;

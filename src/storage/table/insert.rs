@@ -52,7 +52,13 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::insert`].
-    pub fn insert_records(&self, core: &Core, keys: &[i64], rows: &[f32], counts: &[u64]) -> Result<()> {
+    pub fn insert_records(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        rows: &[f32],
+        counts: &[u64],
+    ) -> Result<()> {
         let mut floats = room_for(keys.len() * (self.row_len + COUNT_FLOATS))?;
         for (index, row) in rows.chunks_exact(self.row_len).enumerate() {
             floats.extend_from_slice(row);
@@ -122,7 +128,8 @@ mod tests {
 
     #[test]
     fn counts_keep_their_bits() {
-        for count in [0, 1, 7, u64::from(u32::MAX), 1 << 32, 0x7f80_0001_7fc0_0001, i64::MAX as u64] {
+        for count in [0, 1, 7, u64::from(u32::MAX), 1 << 32, 0x7f80_0001_7fc0_0001, i64::MAX as u64]
+        {
             assert_eq!(count_of(&count_floats(count)), count);
         }
     }

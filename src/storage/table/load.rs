@@ -80,8 +80,13 @@ impl Table {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, None, self.cache.shard_count())?;
         let mut tasks = self.tasks(&partition, wants_weights)?;
-        let mut terms =
-            Terms { absent, wants_weights, moment: core.moment(), full: Full::Refuse, is_complete: false };
+        let mut terms = Terms {
+            absent,
+            wants_weights,
+            moment: core.moment(),
+            full: Full::Refuse,
+            is_complete: false,
+        };
         if matches!(absent, Absent::Create | Absent::Pin) {
             core.writer.pace(core, keys.len());
         }
@@ -96,7 +101,9 @@ impl Table {
             let (batch, places) = self.read(core, keys, &tasks, terms)?;
             loop {
                 let batch = batch.as_ref();
-                core.pool.each(keys.len(), &mut tasks, |task| self.install(task, batch, &places, terms))?;
+                core.pool.each(keys.len(), &mut tasks, |task| {
+                    self.install(task, batch, &places, terms)
+                })?;
                 let is_done = tasks.iter().all(|task| task.todo.is_empty());
                 if is_done || terms.is_complete && !self.cache.is_complete() {
                     break;
@@ -159,7 +166,14 @@ impl Table {
     }
 
     /// Does with a resident row, or the note that there is none, what the call wants.
-    fn settle(&self, shard: &mut Shard, place: u32, index: usize, task: &mut Task<'_>, terms: Terms<'_>) {
+    fn settle(
+        &self,
+        shard: &mut Shard,
+        place: u32,
+        index: usize,
+        task: &mut Task<'_>,
+        terms: Terms<'_>,
+    ) {
         if terms.absent == Absent::Pin {
             shard.pin(place);
         }
@@ -180,7 +194,8 @@ impl Table {
     pub(super) fn make_row(&self, shard: &mut Shard, place: u32, moment: Moment<'_>) {
         shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
-        let (key, journal) = (slot.key, slot.journal().max(moment.number()).max(self.group.cleared()));
+        let (key, journal) =
+            (slot.key, slot.journal().max(moment.number()).max(self.group.cleared()));
         moment.core.expiry.count_expired(u64::from(!slot.has(ABSENT)));
         slot.updates = 0;
         slot.stamp(moment.now, journal);
@@ -212,7 +227,8 @@ impl Table {
             places[position as usize] = place as u32;
             wanted_keys.push(keys[position as usize]);
         }
-        let batch = core.readers.read(&core.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
+        let batch =
+            core.readers.read(&core.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
         core.counters.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
         Ok((Some(batch), places))
     }
@@ -266,7 +282,8 @@ impl Table {
                 }
                 None => {
                     // A call that is made again is not made on what a later one has deleted.
-                    let found = batch.map_or(Found::Nothing, |batch| batch.found(places[position] as usize));
+                    let found = batch
+                        .map_or(Found::Nothing, |batch| batch.found(places[position] as usize));
                     if let Found::Deleted { time, journal } = found {
                         shard.both_mut(place).0.stamp(time, journal);
                     }

@@ -32,7 +32,13 @@ impl Table {
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may then be partly written.
-    pub fn lookup(&self, core: &Core, keys: &[i64], padding: Option<i64>, weights: &mut [f32]) -> Result<()> {
+    pub fn lookup(
+        &self,
+        core: &Core,
+        keys: &[i64],
+        padding: Option<i64>,
+        weights: &mut [f32],
+    ) -> Result<()> {
         let missing = self.read_resident(core, keys, padding, weights, None, Absent::Create)?;
         if missing.is_empty() {
             return Ok(());
@@ -61,11 +67,21 @@ impl Table {
         for (index, (keys, weights)) in parts.enumerate() {
             let found = found.as_mut().and_then(Iterator::next);
             let start = index * slice_len;
-            slices.push(Slice { keys, weights, found, start, missing: Vec::new(), misses: 0, created: 0 });
+            slices.push(Slice {
+                keys,
+                weights,
+                found,
+                start,
+                missing: Vec::new(),
+                misses: 0,
+                created: 0,
+            });
         }
         let moment = core.moment();
         let creates = absent == Absent::Create;
-        core.pool.each(keys.len(), &mut slices, |slice| self.read_slice(padding, moment, creates, slice))?;
+        core.pool.each(keys.len(), &mut slices, |slice| {
+            self.read_slice(padding, moment, creates, slice)
+        })?;
         let count = slices.iter().map(|slice| slice.missing.len()).sum();
         let misses = slices.iter().map(|slice| slice.misses).sum::<usize>() + count;
         let created = slices.iter().map(|slice| slice.created).sum();

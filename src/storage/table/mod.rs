@@ -88,7 +88,8 @@ impl Table {
     /// `CORRUPTION` when its optimizer or initializer is not known; `IO`, `OUT_OF_MEMORY`.
     pub(super) fn open_as_before(core: &Core, group: Arc<Group>) -> Result<Table> {
         let config = group.config();
-        let damaged = |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
+        let damaged =
+            |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
         let (optimizer, initializer) = config.build().map_err(damaged)?;
         let number = match core.journal() {
             Some(journal) => journal.announce(group.id(), config.to_json()?),
@@ -155,12 +156,16 @@ fn lines(floats: usize) -> usize {
 }
 
 fn config(dim: usize, optimizer: &Optimizer, initializer: &Initializer) -> GroupConfig {
-    let named =
-        |name: &str, params: &crate::params::Params| Named { name: name.to_owned(), params: params.clone() };
+    let named = |name: &str, params: &crate::params::Params| Named {
+        name: name.to_owned(),
+        params: params.clone(),
+    };
     GroupConfig {
         dim,
         optimizer: named(optimizer.name(), optimizer.params()),
-        scheduler: optimizer.scheduler().map(|scheduler| named(scheduler.name(), scheduler.params())),
+        scheduler: optimizer
+            .scheduler()
+            .map(|scheduler| named(scheduler.name(), scheduler.params())),
         initializer: named(initializer.name(), initializer.params()),
     }
 }

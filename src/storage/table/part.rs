@@ -147,7 +147,12 @@ impl Part {
         if self.step_keys.is_empty() { &self.keys } else { &self.step_keys }
     }
 
-    fn reserve(&mut self, keys: usize, dim: usize, merge: Merge) -> std::result::Result<(), Refused> {
+    fn reserve(
+        &mut self,
+        keys: usize,
+        dim: usize,
+        merge: Merge,
+    ) -> std::result::Result<(), Refused> {
         let memory = |_| Refused::Memory;
         self.keys.try_reserve(keys).map_err(memory)?;
         self.slots.try_reserve(keys).map_err(memory)?;
@@ -160,7 +165,9 @@ impl Part {
             self.step_keys.try_reserve(keys).map_err(memory)?;
         }
         let distinct = &self.keys;
-        self.index.try_reserve(keys, |&slot| hash(distinct[slot as usize])).map_err(|_| Refused::Memory)
+        self.index
+            .try_reserve(keys, |&slot| hash(distinct[slot as usize]))
+            .map_err(|_| Refused::Memory)
     }
 
     /// The index of a key among the distinct ones, and whether it is new there.
@@ -200,7 +207,9 @@ impl Part {
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Error {
         match refused {
-            Refused::Float => Error::invalid("a gradient is not a number that rows can be stepped with"),
+            Refused::Float => {
+                Error::invalid("a gradient is not a number that rows can be stepped with")
+            }
             Refused::Sum(key) => Error::invalid(format!(
                 "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and no row was changed"
             )),

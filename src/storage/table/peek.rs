@@ -19,7 +19,8 @@ impl Table {
         weights: &mut [f32],
         mut found: Option<&mut [u8]>,
     ) -> Result<()> {
-        let missing = self.read_resident(core, keys, padding, weights, found.as_deref_mut(), Absent::Skip)?;
+        let missing =
+            self.read_resident(core, keys, padding, weights, found.as_deref_mut(), Absent::Skip)?;
         if missing.is_empty() {
             return Ok(());
         }

@@ -93,7 +93,8 @@ fn measure(floats: &[f32]) -> (f64, f32) {
             add(chunk[lane], &mut squares[lane], &mut largest[lane]);
         }
     }
-    let (mut square, mut greatest) = (squares.iter().sum(), largest.iter().copied().fold(0.0, f32::max));
+    let (mut square, mut greatest) =
+        (squares.iter().sum(), largest.iter().copied().fold(0.0, f32::max));
     rest.iter().for_each(|float| add(*float, &mut square, &mut greatest));
     (square, greatest)
 }
@@ -113,7 +114,8 @@ mod tests {
     #[test]
     fn every_length_is_measured_whole() {
         for len in 0..40 {
-            let floats: Vec<f32> = (0..len).map(|n| if n % 2 == 0 { n as f32 } else { -n as f32 }).collect();
+            let floats: Vec<f32> =
+                (0..len).map(|n| if n % 2 == 0 { n as f32 } else { -n as f32 }).collect();
             let squares: f64 = floats.iter().map(|float| f64::from(*float).powi(2)).sum();
             assert_eq!(measure(&floats), (squares, (len - 1).max(0) as f32), "{len}");
         }

@@ -26,7 +26,8 @@ fn dump(engine: &Engine, path: &Path, condition: &Params) -> damo::error::Result
 }
 
 fn compare_dump(what: &str, found: &Weights, state: &State, ttl_ms: u64) -> Outcome {
-    let weights = |(key, row): (&Key, &std::sync::Arc<Row>)| (*key, bits(&row.data[..of(key.0).dim]));
+    let weights =
+        |(key, row): (&Key, &std::sync::Arc<Row>)| (*key, bits(&row.data[..of(key.0).dim]));
     let expected: Weights = state.live(ttl_ms).map(weights).collect();
     if *found == expected {
         return Ok(());
@@ -99,11 +100,13 @@ fn read_counted(bytes: &[u8]) -> Option<Weights> {
     let long = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     let groups = word(0)? as usize;
     let (mut found, mut offset) = (Weights::new(), 4 + 16 * groups);
-    let rows: u64 = (0..groups).map(|group| long(4 + 8 * groups + 8 * group)).sum::<Option<u64>>()?;
+    let rows: u64 =
+        (0..groups).map(|group| long(4 + 8 * groups + 8 * group)).sum::<Option<u64>>()?;
     for _ in 0..rows {
         let (key, group) = (long(offset)? as i64, word(offset + 8)? as u16);
         let dim = of(group).dim;
-        let weights = (0..dim).map(|index| word(offset + 12 + 4 * index)).collect::<Option<Vec<u32>>>()?;
+        let weights =
+            (0..dim).map(|index| word(offset + 12 + 4 * index)).collect::<Option<Vec<u32>>>()?;
         found.insert((group, key), weights);
         offset += 12 + 4 * dim;
     }

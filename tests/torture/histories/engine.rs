@@ -104,7 +104,9 @@ impl Engine {
             Act::Peek { group, keys } => {
                 look::compare_peek(self.embedding(*group), keys, &past.after(act, ttl_ms), ttl_ms)
             }
-            Act::Prefetch { group, keys } => self.embedding(*group).prefetch(keys).map_err(at(name)),
+            Act::Prefetch { group, keys } => {
+                self.embedding(*group).prefetch(keys).map_err(at(name))
+            }
             Act::InsertRecords { group, keys, rows, counts } => {
                 self.embedding(*group).insert_records(keys, rows, counts).map_err(at(name))
             }
@@ -142,7 +144,9 @@ impl Engine {
                 }
                 match outcome {
                     Err(error) if error.message().contains("has counts of other groups") => Ok(()),
-                    other => Err(format!("set_filter: {other:?}, and counts wait that would replace others")),
+                    other => Err(format!(
+                        "set_filter: {other:?}, and counts wait that would replace others"
+                    )),
                 }
             }
             Act::Detach(group) => {
@@ -163,7 +167,11 @@ impl Engine {
         self.opening.clock = clock;
         // A time counts once it is used.
         let (now, expected) = (self.now(), clock.max(before.now));
-        if now == expected { Ok(()) } else { Err(format!("the time differs: {now}, not {expected}")) }
+        if now == expected {
+            Ok(())
+        } else {
+            Err(format!("the time differs: {now}, not {expected}"))
+        }
     }
 
     fn hold(&mut self, before: &State) -> Outcome {

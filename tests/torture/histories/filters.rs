@@ -56,8 +56,9 @@ impl Copies {
             saved.copies.push(Copy { number: 0, counts, groups, part_of: BTreeSet::new() });
         }
         let first = saved.len();
-        let renumbered =
-            |old: usize| waiting.copies.iter().position(|copy| copy.number == old).map(|index| first + index);
+        let renumbered = |old: usize| {
+            waiting.copies.iter().position(|copy| copy.number == old).map(|index| first + index)
+        };
         for (index, copy) in waiting.copies.iter().enumerate() {
             let mut part_of: BTreeSet<usize> =
                 copy.part_of.iter().filter_map(|old| renumbered(*old)).collect();
@@ -147,7 +148,8 @@ impl Serialize for Copies {
             FlatCopy { number, counts: counts.into_iter().collect(), groups, part_of }
         };
         let copies = self.copies.iter().map(flat).collect();
-        Flat { copies, had: self.had, taken: self.taken.clone().into_iter().collect() }.serialize(serializer)
+        Flat { copies, had: self.had, taken: self.taken.clone().into_iter().collect() }
+            .serialize(serializer)
     }
 }
 
@@ -160,6 +162,10 @@ impl<'de> Deserialize<'de> for Copies {
             part_of,
         };
         let Flat { copies, had, taken } = Flat::deserialize(deserializer)?;
-        Ok(Copies { copies: copies.into_iter().map(copy).collect(), had, taken: taken.into_iter().collect() })
+        Ok(Copies {
+            copies: copies.into_iter().map(copy).collect(),
+            had,
+            taken: taken.into_iter().collect(),
+        })
     }
 }

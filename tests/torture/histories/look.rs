@@ -22,7 +22,10 @@ pub fn bits(floats: &[f32]) -> Vec<u32> {
 impl Found {
     fn take(&mut self, record: Record) {
         let Record { group, key, update_time: time, update_num: updates, data, .. } = record;
-        self.rows.insert((group, key), Row { data, updates, time, fleeting: false, hidden_ms: u64::MAX });
+        self.rows.insert(
+            (group, key),
+            Row { data, updates, time, fleeting: false, hidden_ms: u64::MAX },
+        );
     }
 }
 
@@ -67,13 +70,21 @@ pub fn compare(what: &str, found: &Found, state: &State, ttl_ms: u64) -> Outcome
 }
 
 /// What a lookup answered, by the state after it.
-pub fn compare_lookup(group: u16, keys: &[i64], weights: &[f32], after: &State, ttl_ms: u64) -> Outcome {
+pub fn compare_lookup(
+    group: u16,
+    keys: &[i64],
+    weights: &[f32],
+    after: &State,
+    ttl_ms: u64,
+) -> Outcome {
     let spec = of(group);
     for (key, weights) in keys.iter().zip(weights.chunks_exact(spec.dim)) {
         let row = after.row((group, *key), ttl_ms);
         let expected = row.map_or_else(|| after.fresh(spec, *key), |row| (**row).clone());
         if bits(weights) != bits(&expected.data[..spec.dim]) {
-            return Err(format!("lookup of group {group} key {key} differs: {weights:?}, not {expected:?}"));
+            return Err(format!(
+                "lookup of group {group} key {key} differs: {weights:?}, not {expected:?}"
+            ));
         }
     }
     Ok(())
@@ -107,7 +118,8 @@ pub fn everything(engine: &Engine, state: &State) -> Outcome {
     compare("iterate:", &read(storage, &seen)?, state, ttl_ms)?;
     let keys: Vec<i64> = all_keys().collect();
     embeddings.values().try_for_each(|embedding| compare_peek(embedding, &keys, state, ttl_ms))?;
-    let (count, expected) = (storage.row_count(None).map_err(at("row_count"))?, state.live(ttl_ms).count());
+    let (count, expected) =
+        (storage.row_count(None).map_err(at("row_count"))?, state.live(ttl_ms).count());
     if count != expected as u64 {
         return Err(format!("row_count differs: {count}, not {expected}"));
     }
@@ -155,12 +167,19 @@ pub fn read_only(engine: &Engine, past: &Past) -> Outcome {
     let opening = Opening { clock: past.now().now, ..engine.opening };
     look_only(&engine.places, opening, |found, ttl_ms| {
         let world = World::exact(past.now(), true);
-        world.check(found, past.now().now, ttl_ms).map(drop).map_err(|why| format!("read_only: {why}"))
+        world
+            .check(found, past.now().now, ttl_ms)
+            .map(drop)
+            .map_err(|why| format!("read_only: {why}"))
     })
 }
 
 /// Opens with `read_only`, and hands what is seen to `check`.
-pub fn look_only(places: &Places, opening: Opening, check: impl Fn(&Found, u64) -> Outcome) -> Outcome {
+pub fn look_only(
+    places: &Places,
+    opening: Opening,
+    check: impl Fn(&Found, u64) -> Outcome,
+) -> Outcome {
     let Open { embeddings, storage } =
         Open::new(places, opening, true).map_err(at("opening with read_only"))?;
     let mut seen = Found::default();

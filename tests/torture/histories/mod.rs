@@ -115,7 +115,16 @@ impl History<'_> {
         let ttl_s = TTLS[random.random_range(0..TTLS.len())];
         let is_wide = ttl_s != 0 && random.random_range(0..WIDE_ROWS) == 0;
         let is_ttl_changed = !is_wide && random.random_range(0..6) == 0;
-        History { lane, random, is_cut, is_wide, places, past: Past::new(START_MS), ttl_s, is_ttl_changed }
+        History {
+            lane,
+            random,
+            is_cut,
+            is_wide,
+            places,
+            past: Past::new(START_MS),
+            ttl_s,
+            is_ttl_changed,
+        }
     }
 
     fn opening(&mut self) -> Opening {
@@ -123,7 +132,8 @@ impl History<'_> {
             self.ttl_s = TTLS[self.random.random_range(0..TTLS.len())];
         }
         let (ttl_ms, latest) = (1000 * self.ttl_s, self.past.latest);
-        let clock = if self.random.random() { latest } else { clock(&mut self.random, latest, ttl_ms) };
+        let clock =
+            if self.random.random() { latest } else { clock(&mut self.random, latest, ttl_ms) };
         let durability = DURABILITIES[self.random.random_range(0..3)];
         let (threads, is_wide) = (self.random.random_range(1..=2), self.is_wide);
         Opening { durability, threads, ttl_ms, clock, is_wide }
@@ -156,7 +166,9 @@ impl History<'_> {
         acts.extend(session(&mut self.random, opening.ttl_ms, known));
         if is_last {
             acts.push(Act::Look);
-            acts.extend(self.past.known().checkpoints.into_iter().rev().take(2).map(Act::OpenCheckpoint));
+            acts.extend(
+                self.past.known().checkpoints.into_iter().rev().take(2).map(Act::OpenCheckpoint),
+            );
         }
         let looks_first = self.random.random_range(0..4) == 0;
         let (end, is_resolved) = self.play(opening, stop, &acts, looks_first);
@@ -178,7 +190,8 @@ impl History<'_> {
             self.past.resolve(read_state(&self.resolved()));
         }
         acts[..done].iter().for_each(|act| self.past.acknowledge(act, opening));
-        let under_way = board.under_way().filter(|step| *step > 0).map(|step| acts[step - 1].clone());
+        let under_way =
+            board.under_way().filter(|step| *step > 0).map(|step| acts[step - 1].clone());
         self.past.stop(ended, is_resolved, under_way, opening, &self.places);
         self.note(ended, is_resolved);
         Ok(())
@@ -201,7 +214,13 @@ impl History<'_> {
 
     /// Runs the session in a process of its own; how that ended, and whether it had found out what
     /// there was.
-    fn play(&mut self, opening: Opening, stop: Stop, acts: &[Act], looks_first: bool) -> (End, bool) {
+    fn play(
+        &mut self,
+        opening: Opening,
+        stop: Stop,
+        acts: &[Act],
+        looks_first: bool,
+    ) -> (End, bool) {
         let (board, control, resolved) = (self.lane.board, self.lane.control, self.resolved());
         let is_mounted = self.is_cut && matches!(self.lane.disk(), Disk::Ext4 { .. });
         let fate = if is_mounted { Fate::Stop } else { Fate::Kill };
@@ -231,8 +250,9 @@ impl History<'_> {
             }
         };
         let child = Child::start(|| {
-            let mut engine =
-                session.run(board, || arm(true), || arm(false)).unwrap_or_else(|why| panic!("{why}"));
+            let mut engine = session
+                .run(board, || arm(true), || arm(false))
+                .unwrap_or_else(|why| panic!("{why}"));
             if stop == Stop::Close {
                 control.disarm();
                 engine.close().unwrap_or_else(|why| panic!("closing: {why}"));
@@ -274,8 +294,10 @@ impl History<'_> {
     /// The machine starts: its boot id is another one.
     fn boot(&mut self) {
         let file = self.places.root.with_file_name("boot_id");
-        let before =
-            std::fs::read_to_string(&file).ok().and_then(|id| id.trim().parse().ok()).unwrap_or(0u64);
+        let before = std::fs::read_to_string(&file)
+            .ok()
+            .and_then(|id| id.trim().parse().ok())
+            .unwrap_or(0u64);
         std::fs::write(&file, format!("{}\n", before + 1)).expect("the scratch directory has room");
         self.lane.control.set_boot_id(Some(&file));
     }

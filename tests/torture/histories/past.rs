@@ -146,7 +146,9 @@ impl Past {
                 "power" => (self.recorded, self.synced) = (next.now, next.now),
                 _ => self.recorded = next.now,
             },
-            Act::Flush | Act::Compact | Act::Reopen => (self.recorded, self.synced) = (next.now, next.now),
+            Act::Flush | Act::Compact | Act::Reopen => {
+                (self.recorded, self.synced) = (next.now, next.now)
+            }
             Act::Checkpoint(number) => self.save(*number, &next, opening.ttl_ms),
             Act::DumpTable(number) => {
                 self.next = self.next.max(*number);
@@ -158,7 +160,9 @@ impl Past {
         if matches!(act, Act::Call(Call::Clear { .. })) {
             self.outdated.extend(std::mem::take(&mut self.tables).into_keys());
         }
-        if matches!(act, Act::Flush | Act::Compact | Act::Reopen) || is_made && matches!(act, Act::Load(_)) {
+        if matches!(act, Act::Flush | Act::Compact | Act::Reopen)
+            || is_made && matches!(act, Act::Load(_))
+        {
             self.states.clear();
         }
         self.states.push(next);
@@ -239,7 +243,8 @@ impl Past {
         if self.promise == Promise::Rows {
             self.forget_tables();
         }
-        for state in self.states.iter_mut().chain(self.under_way.iter_mut().map(|(_, after)| after)) {
+        for state in self.states.iter_mut().chain(self.under_way.iter_mut().map(|(_, after)| after))
+        {
             state.hide(self.latest, opening.ttl_ms);
             state.attached.clear();
         }

@@ -51,7 +51,8 @@ mod floats {
 
     pub fn serialize<S: Serializer>(floats: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
         let is_same = floats.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits());
-        let flat = if is_same { Flat::Same(floats[0], floats.len()) } else { Flat::All(floats.to_vec()) };
+        let flat =
+            if is_same { Flat::Same(floats[0], floats.len()) } else { Flat::All(floats.to_vec()) };
         flat.serialize(serializer)
     }
 
@@ -219,7 +220,8 @@ impl State {
         let is_filtered = self.attached.contains(&spec.group);
         let rate = spec.optimizer.rate(self.step(spec.group)).expect("a rate");
         let has_row = |key: &i64| self.row((spec.group, *key), ttl_ms).is_some();
-        let is_taken = |key: &i64| !is_filtered || self.is_admitted((spec.group, *key)) || has_row(key);
+        let is_taken =
+            |key: &i64| !is_filtered || self.is_admitted((spec.group, *key)) || has_row(key);
         let taken: Vec<bool> = keys.iter().map(is_taken).collect();
         // Duplicates are stepped one after the other.
         for ((key, gradient), _) in

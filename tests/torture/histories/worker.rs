@@ -33,7 +33,12 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// Makes everything, and leaves the storage open. `before` is called first, `between` once the
     /// storage is open and everything is found.
-    pub fn run(mut self, board: &Board, before: impl FnOnce(), between: impl FnOnce()) -> Outcome<Engine> {
+    pub fn run(
+        mut self,
+        board: &Board,
+        before: impl FnOnce(),
+        between: impl FnOnce(),
+    ) -> Outcome<Engine> {
         if self.looks_first {
             self.look_first()?;
         }
@@ -43,7 +48,8 @@ impl Session<'_> {
         let found = self.find(&mut engine)?;
         write_state(self.resolved, &found);
         self.past.resolve(found);
-        look::everything(&engine, self.past.now()).map_err(|why| format!("after opening: {why}"))?;
+        look::everything(&engine, self.past.now())
+            .map_err(|why| format!("after opening: {why}"))?;
         board.acknowledge(0);
         between();
         for (index, act) in self.acts.iter().enumerate() {
@@ -75,7 +81,9 @@ impl Session<'_> {
         let after = look::files(&dir);
         let is_changed = |path: &&std::path::PathBuf| before.get(*path) != after.get(*path);
         match before.keys().chain(after.keys()).find(is_changed) {
-            Some(path) => Err(format!("read_only: the file '{}' differs afterwards", path.display())),
+            Some(path) => {
+                Err(format!("read_only: the file '{}' differs afterwards", path.display()))
+            }
             None => Ok(()),
         }
     }
@@ -94,8 +102,11 @@ impl Session<'_> {
         }
         let seen = engine.look()?;
         let read = look::read(&engine.inside().storage, &seen)?;
-        if let Some(key) =
-            seen.rows.keys().chain(read.rows.keys()).find(|key| seen.rows.get(key) != read.rows.get(key))
+        if let Some(key) = seen
+            .rows
+            .keys()
+            .chain(read.rows.keys())
+            .find(|key| seen.rows.get(key) != read.rows.get(key))
         {
             return Err(format!(
                 "memory and disk differ: key {key:?}, record says {:?}, iterate {:?}",

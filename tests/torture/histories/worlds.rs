@@ -41,7 +41,10 @@ impl World {
             }
         }
         for (key, ghosts) in state.ghosts.iter().filter(|(key, _)| !state.rows.contains_key(key)) {
-            rows.insert(*key, ghosts.iter().map(|ghost| Some(Arc::clone(ghost))).chain([None]).collect());
+            rows.insert(
+                *key,
+                ghosts.iter().map(|ghost| Some(Arc::clone(ghost))).chain([None]).collect(),
+            );
         }
         let steps = state.steps.iter().map(|(group, step)| (*group, vec![*step])).collect();
         let rest = State { rows: BTreeMap::new(), ghosts: BTreeMap::new(), ..state.clone() };
@@ -95,7 +98,11 @@ impl World {
                 return Err(format!(
                     "group {group} key {key} differs: {} was found at {now}, of {}",
                     show(row),
-                    versions.iter().map(|version| show(version.as_deref())).collect::<Vec<_>>().join(" or ")
+                    versions
+                        .iter()
+                        .map(|version| show(version.as_deref()))
+                        .collect::<Vec<_>>()
+                        .join(" or ")
                 ));
             }
             if let Some(row) = row {
@@ -104,7 +111,8 @@ impl World {
             }
             // What is not seen may be on disk all the same, and is seen if time was not on record.
             let is_hidden = |row: &&Arc<Row>| !row.is_alive(now, ttl_ms);
-            let hidden: Vec<Arc<Row>> = versions.iter().flatten().filter(is_hidden).cloned().collect();
+            let hidden: Vec<Arc<Row>> =
+                versions.iter().flatten().filter(is_hidden).cloned().collect();
             match (versions.len(), hidden.first()) {
                 (_, None) => {}
                 (1, Some(only)) => drop(state.rows.insert(*key, Arc::clone(only))),
@@ -122,7 +130,9 @@ impl World {
             let allowed = self.steps.get(group).map_or(&[0][..], Vec::as_slice);
             let step = found.steps.get(group).copied().unwrap_or(0);
             if !allowed.contains(&step) {
-                return Err(format!("group {group} differs: step {step} was found, of {allowed:?}"));
+                return Err(format!(
+                    "group {group} differs: step {step} was found, of {allowed:?}"
+                ));
             }
         }
         Ok(state)
@@ -132,7 +142,8 @@ impl World {
 fn is_among(versions: &[Option<Arc<Row>>], other: &Option<Arc<Row>>) -> bool {
     versions.iter().any(|version| match (version, other) {
         (Some(version), Some(other)) => {
-            Arc::ptr_eq(version, other) || version.is_same(other) && version.hidden_ms == other.hidden_ms
+            Arc::ptr_eq(version, other)
+                || version.is_same(other) && version.hidden_ms == other.hidden_ms
         }
         (None, None) => true,
         _ => false,
@@ -145,7 +156,8 @@ pub fn show(row: Option<&Row>) -> String {
     let Row { data, updates, time, fleeting, hidden_ms } = row;
     let first = &data[..data.len().min(2)];
     let fleeting = if *fleeting { ", fleeting" } else { "" };
-    let hidden = if *hidden_ms == u64::MAX { String::new() } else { format!(", hidden by {hidden_ms} ms") };
+    let hidden =
+        if *hidden_ms == u64::MAX { String::new() } else { format!(", hidden by {hidden_ms} ms") };
     format!("[{updates} updates, time {time}, {first:?}...{fleeting}{hidden}]")
 }
 

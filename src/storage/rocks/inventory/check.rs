@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::{
-    CURRENT, INVENTORY, Inventory, LOG, Listed, MANIFEST, boot, checksum, corruption, logs, manifest_of,
+    CURRENT, INVENTORY, Inventory, LOG, Listed, MANIFEST, boot, checksum, corruption, logs,
+    manifest_of,
 };
 use super::{number_in, unreadable};
 use crate::error::{Error, Result};
@@ -55,7 +56,11 @@ impl Inventory {
 
     /// Whether the logs are as listed, and the newest of them is there.
     pub(in crate::storage::rocks) fn has_newest_log(&self, dir: &Path) -> bool {
-        if self.closed { self.check_closed_logs(dir).is_ok() } else { self.find_logs(dir, false).is_ok() }
+        if self.closed {
+            self.check_closed_logs(dir).is_ok()
+        } else {
+            self.find_logs(dir, false).is_ok()
+        }
     }
 
     fn check_closed(&self, dir: &Path) -> Result<()> {
@@ -67,7 +72,10 @@ impl Inventory {
         self.listed(true).try_for_each(|listed| listed.check_whole(dir))?;
         for (_, name) in logs(dir)? {
             if !self.files.iter().any(|listed| listed.name == name) {
-                return Err(corruption(&dir.join(name), "was not there when the storage was closed"));
+                return Err(corruption(
+                    &dir.join(name),
+                    "was not there when the storage was closed",
+                ));
             }
         }
         Ok(())
@@ -180,9 +188,13 @@ fn check_records(dir: &Path, name: &str, listed: u64, ends: Ends) -> Result<()> 
                 file.set_len(checked.whole.max(listed))?;
                 file.sync_all()
             };
-            cut().map_err(|error| Error::io(format!("'{}' cannot be cut off: {error}", path.display())))
+            cut().map_err(|error| {
+                Error::io(format!("'{}' cannot be cut off: {error}", path.display()))
+            })
         }
-        End::Damaged(at, what) => Err(corruption(&path, &format!("is damaged at byte {at}: {what}"))),
+        End::Damaged(at, what) => {
+            Err(corruption(&path, &format!("is damaged at byte {at}: {what}")))
+        }
     }
 }
 
@@ -201,7 +213,9 @@ impl Listed {
         let path = dir.join(&self.name);
         match self.find(dir)? {
             None => Err(corruption(&path, "is missing")),
-            Some(found) if found.bytes != self.bytes => Err(wrong_length(&path, found.bytes, self.bytes)),
+            Some(found) if found.bytes != self.bytes => {
+                Err(wrong_length(&path, found.bytes, self.bytes))
+            }
             Some(found) if found.crc32 == self.crc32 => Ok(()),
             Some(_) => Err(corruption(&path, "is not as it was when the storage was closed")),
         }
@@ -212,8 +226,12 @@ impl Listed {
         match checksum(&path, self.bytes) {
             Ok((bytes, _)) if bytes < self.bytes => Err(wrong_length(&path, bytes, self.bytes)),
             Ok((_, crc32)) if crc32 == self.crc32 => Ok(()),
-            Ok(_) => Err(corruption(&path, &format!("is damaged within its first {} bytes", self.bytes))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(corruption(&path, "is missing")),
+            Ok(_) => {
+                Err(corruption(&path, &format!("is damaged within its first {} bytes", self.bytes)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(corruption(&path, "is missing"))
+            }
             Err(error) => Err(unreadable(&path, &error)),
         }
     }

@@ -66,7 +66,8 @@ fn is_zero(time: &u64) -> bool {
 /// The system's boot id, which changes each time the system is started; empty where it cannot be
 /// told.
 pub(in crate::storage) fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or(String::new(), |id| id.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or(String::new(), |id| id.trim().to_owned())
 }
 
 impl Inventory {
@@ -110,7 +111,12 @@ impl Inventory {
 
     /// As [`Inventory::take`], for files that have only grown since they became `known`: only what
     /// was appended is read.
-    pub(super) fn take_again(dir: &Path, closed: bool, last: u64, known: &mut Known) -> Result<Inventory> {
+    pub(super) fn take_again(
+        dir: &Path,
+        closed: bool,
+        last: u64,
+        known: &mut Known,
+    ) -> Result<Inventory> {
         let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS {
             outcome = list_all(dir, known);
@@ -123,14 +129,19 @@ impl Inventory {
                 }
                 // RocksDB has begun or removed one meanwhile.
                 Ok(None) => {}
-                Err(error) if error.status() == Status::Corruption => thread::sleep(Duration::from_millis(1)),
+                Err(error) if error.status() == Status::Corruption => {
+                    thread::sleep(Duration::from_millis(1))
+                }
                 // Not tried again. After a failed fsync above all: the next one would say OK,
                 // whatever became of the data.
                 Err(_) => break,
             }
         }
         Err(outcome.err().unwrap_or_else(|| {
-            Error::io(format!("the files in '{}' change faster than they can be listed", dir.display()))
+            Error::io(format!(
+                "the files in '{}' change faster than they can be listed",
+                dir.display()
+            ))
         }))
     }
 
@@ -163,7 +174,8 @@ impl Inventory {
             }
             File::open(dir)?.sync_all()
         };
-        write().map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))
+        write()
+            .map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))
     }
 
     /// Notes that the files may grow from now on. To be called before RocksDB opens them.
@@ -189,12 +201,15 @@ fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     let path = dir.join(CURRENT);
     let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(corruption(&path, "is missing")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(corruption(&path, "is missing"));
+        }
         Err(error) => return Err(unreadable(&path, &error)),
     };
     let text = String::from_utf8_lossy(&bytes);
     let name = text.strip_suffix('\n').unwrap_or_default();
-    let number = number_in(name, MANIFEST, "").ok_or_else(|| corruption(&path, "names no MANIFEST"))?;
+    let number =
+        number_in(name, MANIFEST, "").ok_or_else(|| corruption(&path, "names no MANIFEST"))?;
     let manifest = dir.join(name);
     match manifest.try_exists() {
         Ok(true) => Ok((number, name.to_owned())),

@@ -48,7 +48,9 @@ pub(super) fn read_footer(footer: &[u8; FOOTER], start: u64) -> Result<(u32, Han
     }
     let version = u32_at(FOOTER - 12);
     if version != VERSION || footer[0] != XXH3 || footer[1..5] != EXTENDED_MAGIC {
-        return Err(format!("its format, {version}, is none that damo writes, or its end is damaged"));
+        return Err(format!(
+            "its format, {version}, is none that damo writes, or its end is damaged"
+        ));
     }
     let (stored, base, size) = (u32_at(5), u32_at(9), u64::from(u32_at(13)));
     let mut without = *footer;
@@ -161,7 +163,12 @@ pub(super) struct IndexEntry {
 
 /// The entries of an index, whose values have no lengths: they say themselves where they end. The
 /// blocks come one after the other from `begin` on, and before `end`; there are at most `most`.
-pub(super) fn index_entries(block: &[u8], begin: u64, end: u64, most: u64) -> Option<Vec<IndexEntry>> {
+pub(super) fn index_entries(
+    block: &[u8],
+    begin: u64,
+    end: u64,
+    most: u64,
+) -> Option<Vec<IndexEntry>> {
     let mut rest = entries_part(block)?;
     let mut entries = Vec::new();
     let mut free = begin;

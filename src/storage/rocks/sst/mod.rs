@@ -11,7 +11,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use block::{FOOTER, Handle, IndexEntry, MIN_BLOCK, TRAILER, content, index_entries, pairs, read_footer};
+use block::{
+    FOOTER, Handle, IndexEntry, MIN_BLOCK, TRAILER, content, index_entries, pairs, read_footer,
+};
 pub(super) use block::{take, varint};
 
 use super::META;
@@ -102,13 +104,15 @@ impl SstFile {
         self.file = Some(file);
         let list;
         (self.base, list) = read_footer(&footer, start)?;
-        let list = self.block(list, MAX_SMALL).map_err(|what| format!("its list of blocks {what}"))?;
+        let list =
+            self.block(list, MAX_SMALL).map_err(|what| format!("its list of blocks {what}"))?;
         let list = pairs(&list).ok_or("its list of blocks is damaged")?;
         let find = |name: &str| {
             let found = list.iter().find(|(key, _)| key == name.as_bytes());
             found.and_then(|(_, value)| Handle::decode(&mut value.as_slice()))
         };
-        let properties = find("rocksdb.properties").and_then(|handle| self.block(handle, MAX_SMALL).ok());
+        let properties =
+            find("rocksdb.properties").and_then(|handle| self.block(handle, MAX_SMALL).ok());
         self.properties = properties.and_then(|block| Properties::read(&block));
         let index = find("rocksdb.index").ok_or("its index is damaged")?;
         // A file with holes is longer than what is in it. Some file systems do not tell.
@@ -129,7 +133,8 @@ impl SstFile {
         let top = index_entries(&bytes, 0, handle.offset, left).ok_or_else(damaged)?;
         // The last key is in full.
         let is_user_key = || top.last().is_none_or(|entry| entry.last.len() < ROW_KEY);
-        let is_user_key = self.properties.as_ref().map_or_else(is_user_key, |found| found.is_user_key);
+        let is_user_key =
+            self.properties.as_ref().map_or_else(is_user_key, |found| found.is_user_key);
         let has_two_levels = match &self.properties {
             Some(properties) => properties.has_two_levels,
             None => self.is_index_of_indexes(&top),
@@ -222,8 +227,9 @@ impl SstFile {
             Some(Entry { key, seqno: packed >> 8, value })
         });
         let entries: Vec<Entry> = entries.collect::<Option<_>>().ok_or_else(damaged)?;
-        let is_next =
-            |one: &Entry, next: &Entry| one.key < next.key || (one.key == next.key && one.seqno > next.seqno);
+        let is_next = |one: &Entry, next: &Entry| {
+            one.key < next.key || (one.key == next.key && one.seqno > next.seqno)
+        };
         let above = block.checked_sub(1).and_then(|before| self.blocks.get(before));
         let is_above = |entry: &Entry| above.is_none_or(|above| entry.key >= above.last);
         let is_in_place = entries.is_sorted_by(is_next)
@@ -263,11 +269,12 @@ impl SstFile {
         if handle.size > limit || handle.end().is_none_or(|end| end > self.len) {
             return Err(damaged());
         }
-        let mut bytes =
-            filled(0, handle.size as usize + TRAILER).map_err(|error| error.message().to_owned())?;
+        let mut bytes = filled(0, handle.size as usize + TRAILER)
+            .map_err(|error| error.message().to_owned())?;
         match &self.file {
             Some(file) => file.read_exact_at(&mut bytes, handle.offset),
-            None => regular::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, handle.offset)),
+            None => regular::open(&self.path)
+                .and_then(|file| file.read_exact_at(&mut bytes, handle.offset)),
         }
         .map_err(unreadable)?;
         content(bytes, self.base, handle.offset, limit).ok_or_else(damaged)
@@ -277,13 +284,15 @@ impl SstFile {
 impl Properties {
     fn read(block: &[u8]) -> Option<Properties> {
         let list = pairs(block)?;
-        let property =
-            |name: &str| list.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value);
+        let property = |name: &str| {
+            list.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value)
+        };
         let number = |name: &str| property(name).and_then(|value| varint(&mut value.as_slice()));
         let family = property("rocksdb.column.family.name");
         // Entries include range deletions, which no data block has.
         let ranges = number("rocksdb.num.range-deletions").unwrap_or(0);
-        let index = property("rocksdb.block.based.table.index.type").and_then(|value| value.first_chunk());
+        let index =
+            property("rocksdb.block.based.table.index.type").and_then(|value| value.first_chunk());
         Some(Properties {
             family: family.and_then(|name| String::from_utf8(name.clone()).ok()),
             entries: number("rocksdb.num.entries").map(|all| all.saturating_sub(ranges)),

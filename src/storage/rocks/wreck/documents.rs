@@ -30,25 +30,29 @@ impl Wreck {
             for block in 0..sst.block_count() {
                 match sst.entries_of(block) {
                     Ok(entries) => {
-                        entries.into_iter().for_each(|entry| add(entry.key, entry.seqno, entry.value));
+                        entries
+                            .into_iter()
+                            .for_each(|entry| add(entry.key, entry.seqno, entry.value));
                     }
-                    Err(what) => {
-                        self.damage.push(format!("{name}: a block with descriptions of groups {what}"))
-                    }
+                    Err(what) => self
+                        .damage
+                        .push(format!("{name}: a block with descriptions of groups {what}")),
                 }
             }
         }
         for log in logs {
             match log_file::payloads(log) {
                 Ok(batches) => {
-                    for (seqno, key, value) in batches.iter().flat_map(|batch| documents_of(batch)) {
+                    for (seqno, key, value) in batches.iter().flat_map(|batch| documents_of(batch))
+                    {
                         add(key, seqno, value);
                     }
                 }
                 Err(error) => self.damage.push(format!("{}: {error}", log.display())),
             }
         }
-        self.documents.extend(newest.into_iter().filter_map(|(key, (_, value))| Some((key, value?))));
+        self.documents
+            .extend(newest.into_iter().filter_map(|(key, (_, value))| Some((key, value?))));
     }
 }
 

@@ -20,7 +20,8 @@ use crate::storage::rocks::sst::{SstFile, take, varint};
 /// # Errors
 /// In words, why it does not count.
 pub(super) fn find(dir: &Path, inventory: Option<&Inventory>) -> Result<String, String> {
-    let current = regular::read(&dir.join("CURRENT")).map_err(|error| format!("CURRENT: {error}"))?;
+    let current =
+        regular::read(&dir.join("CURRENT")).map_err(|error| format!("CURRENT: {error}"))?;
     let current = String::from_utf8_lossy(&current);
     let name = current.strip_suffix('\n').filter(|name| name.starts_with("MANIFEST-"));
     let name = name.ok_or("CURRENT: it names no MANIFEST")?;
@@ -59,7 +60,8 @@ pub(super) fn find_unknown(
     };
     let name = copy.file_name().unwrap_or_default().to_string_lossy();
     let own = number(&name, "MANIFEST-", "").unwrap_or(u64::MAX);
-    let is_missing = |file: &Live| !fs::metadata(dir.join(&file.name)).is_ok_and(|found| found.is_file());
+    let is_missing =
+        |file: &Live| !fs::metadata(dir.join(&file.name)).is_ok_and(|found| found.is_file());
     let some_are_missing = live.iter().any(is_missing);
     for name in names {
         if number(name, "", ".sst").is_none_or(|number| number < own || added.contains(&number)) {
@@ -143,10 +145,12 @@ mod tests {
                 found
             })
         };
-        let file = |number: u8| [103, 0, number, 9, 2, b'a', b'b', 1, b'c', 5, 6, 12, 2, b'x', b'y', 1];
+        let file =
+            |number: u8| [103, 0, number, 9, 2, b'a', b'b', 1, b'c', 5, 6, 12, 2, b'x', b'y', 1];
         let before = [1, 2, b'a', b'b', 2, 7, 9, 0, 3, 200, 1, 4, 5, 129, 64, 1, b'i', 202, 1];
         assert_eq!(read(&before), Some(vec![]));
-        let all = [&before[..], &file(7), &[6, 0, 7, 5, 1, 1, b'z'], &file(9), &[201, 1, 1, b'f']].concat();
+        let all = [&before[..], &file(7), &[6, 0, 7, 5, 1, 1, b'z'], &file(9), &[201, 1, 1, b'f']]
+            .concat();
         assert_eq!(read(&all), Some(vec![7, 9]));
         assert_eq!(read(&[250, 1, 5]), None);
         assert_eq!(read(&file(7)[..9]), None);

@@ -86,8 +86,9 @@ impl Wreck {
                 .filter(|file| !file.is_rows)
                 .map(|file| file.name.clone())
                 .collect();
-            let is_silent =
-                |name: &&String| SstFile::open(&dir.join(name)).is_ok_and(|sst| sst.properties.is_none());
+            let is_silent = |name: &&String| {
+                SstFile::open(&dir.join(name)).is_ok_and(|sst| sst.properties.is_none())
+            };
             if !logs_are_whole {
                 // RocksDB does not see what is behind the damage.
                 wreck.read_documents(dir, &documents, &logs);
@@ -184,7 +185,8 @@ impl Wreck {
         for entry in db.iterator_cf(meta, IteratorMode::Start) {
             match entry {
                 Ok((key, value)) => {
-                    self.documents.insert(String::from_utf8_lossy(&key).into_owned(), value.into_vec());
+                    self.documents
+                        .insert(String::from_utf8_lossy(&key).into_owned(), value.into_vec());
                 }
                 Err(error) => {
                     self.damage.push(format!("descriptions of groups: {error}"));
