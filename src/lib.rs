@@ -20,11 +20,12 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cache;
-mod copy;
 pub mod embedding;
+pub mod engine;
 pub mod error;
 pub mod ffi;
 pub mod file_size_limit;
+mod files;
 pub mod filter;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -36,10 +37,10 @@ pub mod memory;
 pub mod optimizer;
 pub mod params;
 mod prefetch;
-mod publish;
+mod process;
 mod random_id;
-mod regular;
 mod reserved;
+mod rocks;
 pub mod scheduler;
 pub mod storage;
 pub mod table;

@@ -144,7 +144,7 @@ fn filters_are_listed_while_embeddings_have_them() {
         Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
     };
     let live = || {
-        let live = storage.core().filters().live();
+        let live = storage.filters().live();
         live.into_iter()
             .map(|(groups, filter)| (groups, filter.path().to_owned()))
             .collect::<Vec<_>>()

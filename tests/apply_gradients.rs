@@ -159,10 +159,10 @@ fn update_time_is_the_time_of_the_last_write() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     let embedding = sgd(&storage, 1, 0.5, &[]);
-    let before = storage.core().now_ms();
+    let before = storage.engine().now_ms();
     lookup(&embedding, &[1]);
     let created = embedding.record(1).unwrap().update_time;
-    assert!((before..=storage.core().now_ms()).contains(&created));
+    assert!((before..=storage.engine().now_ms()).contains(&created));
     std::thread::sleep(std::time::Duration::from_millis(2));
     lookup(&embedding, &[1]);
     assert_eq!(embedding.record(1).unwrap().update_time, created, "reading is no update");

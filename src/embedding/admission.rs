@@ -49,10 +49,10 @@ impl Embedding {
         let _no_checkpoint =
             filter.is_some().then(|| self.storage.hold_checkpoints()).transpose()?;
         let _call = self.storage.begin_call()?;
-        let filters = self.storage.core().filters();
+        let filters = self.storage.filters();
         let group = self.table.group().id();
         if let Some(filter) = &filter {
-            self.storage.core().give_waiting_counts(group, filter)?;
+            self.storage.give_waiting_counts(group, filter)?;
         }
         let mut slot = self.admission.filter.write();
         if let Some(filter) = &filter {
@@ -87,9 +87,9 @@ impl Embedding {
 
     /// Reads keys, and makes rows for those that are `admitted` (one byte a key) and have none.
     fn read_admitted(&self, keys: &[i64], admitted: &[u8], weights: &mut [f32]) -> Result<()> {
-        let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
+        let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(core, keys, padding, weights, Some(&mut found))?;
+        self.table.peek(engine, keys, padding, weights, Some(&mut found))?;
         let count =
             admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
         let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);
@@ -109,7 +109,7 @@ impl Embedding {
             return Ok(());
         }
         let mut new_weights = filled(0.0f32, new_keys.len() * dim)?;
-        self.table.lookup(core, &new_keys, None, &mut new_weights)?;
+        self.table.lookup(engine, &new_keys, None, &mut new_weights)?;
         for (position, row) in positions.into_iter().zip(new_weights.chunks_exact(dim)) {
             weights[position * dim..(position + 1) * dim].copy_from_slice(row);
         }
@@ -122,7 +122,7 @@ impl Embedding {
         keys: &[i64],
         gradients: &[f32],
     ) -> Result<()> {
-        let (core, options) = (self.storage.core(), &self.options);
+        let (engine, options) = (self.storage.engine(), &self.options);
         let (padding, duplicates) = (options.padding_key, options.duplicates);
         let mut admitted = filled(0u8, keys.len())?;
         filter.check_batch(self.table.group().id().into(), keys, &mut admitted)?;
@@ -131,9 +131,9 @@ impl Embedding {
             .zip(&admitted)
             .all(|(key, admitted)| *admitted == 1 || Some(*key) == padding);
         if is_all {
-            return self.table.apply_gradients(core, keys, gradients, padding, duplicates);
+            return self.table.apply_gradients(engine, keys, gradients, padding, duplicates);
         }
-        self.table.apply_admitted_gradients(core, keys, gradients, padding, duplicates, &admitted)
+        self.table.apply_admitted_gradients(engine, keys, gradients, padding, duplicates, &admitted)
     }
 }
 
@@ -143,7 +143,7 @@ impl Drop for Embedding {
         if let Ok(_call) = self.storage.begin_call()
             && let Some(filter) = self.admission.filter()
         {
-            self.storage.core().filters().unregister(self.table.group().id(), &filter);
+            self.storage.filters().unregister(self.table.group().id(), &filter);
         }
     }
 }

@@ -15,12 +15,12 @@ impl Embedding {
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn apply_gradients(&self, keys: &[i64], gradients: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
+        self.storage.engine().check_writable()?;
         self.check_floats("gradients", gradients.len(), keys.len())?;
-        let (core, options) = (self.storage.core(), &self.options);
+        let (engine, options) = (self.storage.engine(), &self.options);
         let (padding, duplicates) = (options.padding_key, options.duplicates);
         let outcome = match self.admission.filter() {
-            None => self.table.apply_gradients(core, keys, gradients, padding, duplicates),
+            None => self.table.apply_gradients(engine, keys, gradients, padding, duplicates),
             Some(filter) => self.apply_admitted_gradients(&filter, keys, gradients),
         };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {

@@ -12,7 +12,7 @@ impl Embedding {
     /// `POISONED`, `IO`. Nothing has changed then.
     pub fn clear(&self) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
-        self.table.clear(self.storage.core())
+        self.storage.engine().check_writable()?;
+        self.table.clear(self.storage.engine())
     }
 }

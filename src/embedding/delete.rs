@@ -10,7 +10,7 @@ impl Embedding {
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn delete(&self, keys: &[i64]) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
-        self.table.delete(self.storage.core(), keys)
+        self.storage.engine().check_writable()?;
+        self.table.delete(self.storage.engine(), keys)
     }
 }

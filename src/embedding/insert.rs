@@ -13,11 +13,11 @@ impl Embedding {
     /// never has a row; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn insert(&self, keys: &[i64], weights: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
+        self.storage.engine().check_writable()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         self.check_no_padding(keys)?;
         self.check_each("weight", keys, (weights, self.dim()), f32::is_finite, "finite numbers")?;
-        self.table.insert(self.storage.core(), keys, weights)
+        self.table.insert(self.storage.engine(), keys, weights)
     }
 
     /// Stores whole rows, `row_len` floats a key: what [`Embedding::record`] gives, so that
@@ -28,7 +28,7 @@ impl Embedding {
     /// As [`Embedding::insert`].
     pub fn insert_records(&self, keys: &[i64], rows: &[f32], counts: &[u64]) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
+        self.storage.engine().check_writable()?;
         self.check_rows(rows.len(), keys.len())?;
         if !counts.is_empty() && counts.len() != keys.len() {
             return Err(Error::invalid(format!(
@@ -40,7 +40,7 @@ impl Embedding {
         self.check_no_padding(keys)?;
         self.check_each("row", keys, (rows, self.row_len()), f32::is_finite, "finite numbers")?;
         self.check_squares(keys, rows)?;
-        self.table.insert_records(self.storage.core(), keys, rows, counts)
+        self.table.insert_records(self.storage.engine(), keys, rows, counts)
     }
 
     fn check_no_padding(&self, keys: &[i64]) -> Result<()> {

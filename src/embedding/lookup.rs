@@ -22,23 +22,23 @@ impl Embedding {
     fn try_lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
-        let core = self.storage.core();
+        let engine = self.storage.engine();
         let group = self.table.group();
         match self.admission.filter() {
-            _ if core.is_read_only() => self.lookup_read_only(keys, weights)?,
+            _ if engine.is_read_only() => self.lookup_read_only(keys, weights)?,
             None => group.between_clears(|| {
-                self.table.lookup(core, keys, self.options.padding_key, weights)
+                self.table.lookup(engine, keys, self.options.padding_key, weights)
             })?,
             Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
         }
-        core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
     fn lookup_read_only(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
-        let (core, padding, dim) = (self.storage.core(), self.options.padding_key, self.dim());
+        let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(core, keys, padding, weights, Some(&mut found))?;
+        self.table.peek(engine, keys, padding, weights, Some(&mut found))?;
         for ((key, found), row) in keys.iter().zip(found).zip(weights.chunks_exact_mut(dim)) {
             if found == 0 && Some(*key) != padding {
                 self.table.fill_first_weights(*key, row);

@@ -21,15 +21,18 @@ use std::sync::Arc;
 
 pub use options::EmbeddingOptions;
 
-pub use crate::storage::{Duplicates, Record, Summed};
+pub use crate::engine::rows::{Duplicates, Record, Summed};
 
 use admission::Admission;
 
+use crate::engine::group::Group;
+use crate::engine::names::Wanted;
+use crate::engine::rows::Table;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::storage::{Group, Storage, Table, Wanted};
+use crate::storage::Storage;
 
 /// The widest row: a mebibyte of weights is no embedding, it is a wrong argument.
 pub const MAX_DIM: usize = 1 << 18;
@@ -81,7 +84,7 @@ impl Embedding {
             }
         };
         let wanted = Wanted { number, name: options.name.as_deref() };
-        let table = Arc::new(Table::open(&storage, wanted, dim, optimizer, initializer)?);
+        let table = Arc::new(storage.open_group(wanted, dim, optimizer, initializer)?);
         Ok(Embedding { table, storage, options, admission: Admission::default() })
     }
 

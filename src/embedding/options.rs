@@ -1,8 +1,8 @@
 //! The option bag of `damo_embedding_new`, read and checked.
 
+use crate::engine::rows::Duplicates;
 use crate::error::Result;
 use crate::params::Params;
-use crate::storage::Duplicates;
 
 /// The options with their defaults filled in.
 #[derive(Clone, Debug)]

@@ -28,14 +28,13 @@ impl Embedding {
                 keys.len()
             )));
         }
-        let core = self.storage.core();
+        let engine = self.storage.engine();
         let padding = self.options.padding_key;
-        let peeked = self
-            .table
-            .group()
-            .between_clears(|| self.table.peek(core, keys, padding, weights, found.as_deref_mut()));
+        let peeked = self.table.group().between_clears(|| {
+            self.table.peek(engine, keys, padding, weights, found.as_deref_mut())
+        });
         peeked.map_err(|error| self.storage.in_dir(error))?;
-        core.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }

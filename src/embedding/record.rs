@@ -1,8 +1,8 @@
 //! Record: everything that is kept of one row.
 
 use super::Embedding;
+use crate::engine::rows::Record;
 use crate::error::Result;
-use crate::storage::Record;
 
 impl Embedding {
     /// Reads one row without creating it.
@@ -10,6 +10,6 @@ impl Embedding {
     /// # Errors
     /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, key: i64) -> Result<Record> {
-        self.storage.call(|core| self.table.record(core, key))
+        self.storage.call(|engine| self.table.record(engine, key))
     }
 }

@@ -19,10 +19,10 @@ impl Embedding {
     /// `INVALID_ARGUMENT` for a negative step; `POISONED`, `IO`.
     pub fn set_step(&self, step: i64) -> Result<()> {
         let _call = self.storage.begin_call()?;
-        self.storage.core().check_writable()?;
+        self.storage.engine().check_writable()?;
         if step < 0 {
             return Err(Error::invalid(format!("step is {step}; a number >= 0 is needed")));
         }
-        self.table.set_step(self.storage.core(), step)
+        self.table.set_step(self.storage.engine(), step)
     }
 }

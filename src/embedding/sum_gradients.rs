@@ -2,9 +2,9 @@
 //! before it steps, or that adds up several batches.
 
 use super::Embedding;
+use crate::engine::rows::Summed;
 use crate::error::{Error, Result, Status};
 use crate::optimizer::{GRADIENT_WORDS, is_gradient};
-use crate::storage::Summed;
 
 impl Embedding {
     /// Writes each of `keys` except padding once into `summed_keys`, and the sum of its
@@ -40,10 +40,10 @@ impl Embedding {
                 gradients.len()
             )));
         }
-        let (core, options) = (self.storage.core(), &self.options);
+        let (engine, options) = (self.storage.engine(), &self.options);
         let (batch, room) = ((keys, gradients), (summed_keys, sums));
         let outcome =
-            self.table.sum_gradients(core, batch, options.padding_key, options.duplicates, room);
+            self.table.sum_gradients(engine, batch, options.padding_key, options.duplicates, room);
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // As in apply_gradients, only a refusal pays for finding the key and column.
             self.check_each(

@@ -18,7 +18,7 @@ use std::sync::Once;
 
 use crate::error::Result;
 use crate::memory::check_headroom;
-use crate::storage;
+use crate::{process, storage};
 
 /// Registers damo's exit handler, after RocksDB's: handlers run in the reverse order. Call it
 /// before opening a storage.
@@ -41,7 +41,7 @@ pub(super) fn before_opening() -> Result<()> {
 /// opening has made. Call it after opening a storage, also when that failed.
 pub(super) fn after_opening() {
     static REGISTER: Once = Once::new();
-    if storage::has_touched_rocksdb() {
+    if process::has_touched_rocksdb() {
         REGISTER.call_once(register);
     }
 }
@@ -77,7 +77,7 @@ fn register() {
     }
 
     extern "C" fn at_exit(status: c_int, _: *mut c_void) {
-        if storage::is_forked_child() {
+        if process::is_forked_child() {
             // SAFETY: fflush(NULL) flushes what exit would have flushed. _exit takes a number and
             // does not return.
             unsafe {
@@ -85,7 +85,8 @@ fn register() {
                 libc::_exit(status);
             }
         }
-        storage::process_is_exiting();
+        process::end_calls();
+        storage::end_threads();
     }
 
     // SAFETY: on_exit keeps a pointer to a function of this library, which must not be unloaded
@@ -98,8 +99,9 @@ fn register() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn register() {
     extern "C" fn at_exit() {
-        if !storage::is_forked_child() {
-            storage::process_is_exiting();
+        if !process::is_forked_child() {
+            process::end_calls();
+            storage::end_threads();
         }
     }
 

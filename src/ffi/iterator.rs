@@ -2,9 +2,11 @@
 
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
+use crate::engine::rows::Record;
 use crate::error::{Error, Result, damo_status};
 use crate::locks::Mutex;
-use crate::storage::{Record, Rows, Storage};
+use crate::storage::Rows;
+use crate::storage::Storage;
 
 /// As a group: all groups.
 pub const DAMO_ALL_GROUPS: u32 = 4_294_967_295;

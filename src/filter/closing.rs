@@ -12,8 +12,8 @@ use super::file::{PIECE, failed, read_header, synchronise, too_large, write_head
 use super::header::{Closed, HEADER_LEN, Header, boot};
 use super::{Filter, Opened};
 use crate::error::{Error, Result};
+use crate::files::regular;
 use crate::memory::filled;
-use crate::regular;
 
 impl Filter {
     /// To be called after counters may have changed.

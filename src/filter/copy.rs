@@ -13,7 +13,7 @@ use super::header::{BLOCK_LEN, Closed, HEADER_LEN, Header, Source, boot};
 use super::open::resolve;
 use super::{Filter, Opened, closing};
 use crate::error::{Error, Result};
-use crate::regular;
+use crate::files::regular;
 
 impl Filter {
     /// Writes the filter to a new file at `path`, in place of what is there; it is on disk when this returns. Additions go

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 
 use super::header::{HEADER_LEN, Header, SECTOR};
 use crate::error::{Error, Result, Status};
+use crate::files::publish::{Unpublished, publish};
 use crate::memory::filled;
-use crate::publish::{Unpublished, publish};
 
 /// Bytes that are read or written at a time.
 pub(super) const PIECE: usize = 1 << 20;

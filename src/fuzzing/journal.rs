@@ -6,9 +6,9 @@ use std::fs;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
+use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
 use crate::journal::{Head, Journal, Kind, Replay, SEGMENT_HEADER_LEN, make_dir, read_all};
-use crate::storage::GroupConfig;
 
 /// A call as bits, so that NaN equals itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,8 +14,8 @@ use super::record::{
 };
 use super::segment::{self, failed, list};
 use crate::error::{Error, Result, Status};
+use crate::files::regular;
 use crate::memory::filled;
-use crate::regular;
 
 /// What is done with the records.
 pub(crate) trait Replay {

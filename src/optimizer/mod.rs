@@ -25,10 +25,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::simd::Path;
 use crate::error::{Error, Result};
 use crate::params::{FloatRange, Params, Reader, quoted};
 use crate::scheduler::Scheduler;
+use simd::Path;
 
 /// One algorithm, compiled for instructions that this CPU has.
 trait Rule: Send + Sync {

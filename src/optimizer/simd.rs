@@ -138,8 +138,8 @@ impl<A: Algorithm> Rule for BaselineRule<A> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Optimizer;
     use super::*;
+    use crate::optimizer::Optimizer;
     use crate::params::Params;
 
     /// Random floats, among them both zeros, denormals and sizes up to 1e18.
@@ -283,7 +283,7 @@ mod tests {
             let mut floats = Floats(length as u64 + 1).some(length);
             floats.iter_mut().step_by(5).for_each(|float| *float = MAX_GRADIENT.copysign(*float));
             let agree = |floats: &[f32], expected: bool| {
-                assert_eq!(super::super::are_gradients(floats), expected, "{floats:?}");
+                assert_eq!(crate::optimizer::are_gradients(floats), expected, "{floats:?}");
                 Path::available().for_each(|path| {
                     assert_eq!(path.are_gradients(floats), expected, "{path:?} {floats:?}")
                 });

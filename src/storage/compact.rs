@@ -10,10 +10,10 @@ impl Storage {
     /// # Errors
     /// `IO` when the disk refuses; nothing that was stored before is lost.
     pub fn compact(&self) -> Result<()> {
-        self.core().check_writable()?;
+        self.engine().check_writable()?;
         self.flush()?;
         let _call = self.begin_call()?;
-        let compacted = self.core().rocks().and_then(|rocks| rocks.compact());
+        let compacted = self.engine().rocks().and_then(|rocks| rocks.compact());
         compacted.map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Group, Named, Seen, Storage};
+use super::{Seen, Storage};
+use crate::engine::group::{Group, Named};
 use crate::error::{Error, Result};
 
 /// A group and what it was last opened with.

@@ -8,18 +8,19 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::begin::{self, is_numbered};
-use super::rocks::INVENTORY;
+use super::first_opening::{self, is_numbered};
 use crate::error::{Error, Result, Status};
+use crate::files::regular;
 use crate::locks::Mutex;
-use crate::regular;
+use crate::process::check_not_forked;
 use crate::reserved::storage_that_owns;
+use crate::rocks::INVENTORY;
 
 /// A directory that this process uses; given back when dropped.
 pub(super) struct Directory {
@@ -44,11 +45,6 @@ type Id = (u64, u64);
 
 /// The directories in use, and the paths that RocksDB knows them by.
 static OPEN: Mutex<Vec<(Id, PathBuf)>> = Mutex::new(Vec::new());
-
-/// The process that has started RocksDB, or 0 if none has. It is never reset: RocksDB's background threads outlive its
-/// databases, and in a child that is forked while they exist RocksDB waits for them for ever. Looked at before any lock,
-/// since in such a child a lock may be held by a thread that does not exist there.
-static OWNER: AtomicU32 = AtomicU32::new(0);
 
 impl Directory {
     /// Creates `dir` if need be and takes it for one storage.
@@ -185,11 +181,6 @@ impl Drop for Directory {
     }
 }
 
-/// To be called before RocksDB is: from then on this process has its threads, or may have.
-pub(super) fn touch_rocksdb() {
-    OWNER.store(std::process::id(), Ordering::SeqCst);
-}
-
 /// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first
 /// opening leaves when it is killed may be there: anything else is somebody's.
 pub(super) fn has_database(dir: &Path) -> Result<bool> {
@@ -297,16 +288,6 @@ pub(super) fn none_is_open() -> bool {
     OPEN.try_lock().is_some_and(|open| open.is_empty())
 }
 
-/// True once this process has, or may have, RocksDB's threads.
-pub fn has_touched_rocksdb() -> bool {
-    OWNER.load(Ordering::SeqCst) == std::process::id()
-}
-
-/// True in a process that was forked after its parent had touched RocksDB.
-pub fn is_forked_child() -> bool {
-    ![0, std::process::id()].contains(&OWNER.load(Ordering::SeqCst))
-}
-
 /// Something that damo did not make.
 pub(super) fn foreign(what: &str) -> Error {
     Error::invalid(format!("{what}; an empty directory, a new path or a damo storage is needed"))
@@ -317,7 +298,7 @@ pub(super) fn foreign(what: &str) -> Error {
 /// # Errors
 /// `IO`.
 pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
-    if begin::is_under_way(dir)? {
+    if first_opening::is_under_way(dir)? {
         return Ok(false);
     }
     match fs::read_dir(dir) {
@@ -329,22 +310,6 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
             })
         })),
     }
-}
-
-/// # Errors
-/// `FORKED` in a child of a process that has, or may have, RocksDB's threads.
-pub(super) fn check_not_forked() -> Result<()> {
-    if !is_forked_child() {
-        return Ok(());
-    }
-    let (owner, pid) = (OWNER.load(Ordering::SeqCst), std::process::id());
-    Err(Error::new(
-        Status::Forked,
-        format!(
-            "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
-             that were forked before that, or that are started anew (exec, Python's 'spawn')"
-        ),
-    ))
 }
 
 fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
@@ -463,7 +428,8 @@ fn is_table_or_log(name: &str) -> bool {
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
 fn is_left_by_a_first_opening(name: &str) -> bool {
-    ["LOCK", LOCK, begin::MARKER, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"].contains(&name)
+    ["LOCK", LOCK, first_opening::MARKER, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"]
+        .contains(&name)
         || [("LOG.old.", ""), ("", ".dbtmp"), ("OPTIONS-", ".dbtmp")]
             .iter()
             .any(|(before, after)| is_numbered(name, before, after))

@@ -11,12 +11,12 @@ impl Storage {
     /// # Errors
     /// `IO` when the disk refuses, `OUT_OF_MEMORY`; nothing that was stored before is lost.
     pub fn flush(&self) -> Result<()> {
-        self.call(|core| {
+        self.call(|engine| {
             check_headroom(1)?;
             // Where nothing is changed there is nothing to write but what filters have counted.
-            let written = if core.is_read_only() { Ok(()) } else { core.writer.write_all() };
+            let written = if engine.is_read_only() { Ok(()) } else { engine.writer.write_all() };
             written
-                .and_then(|()| core.filters.sync())
+                .and_then(|()| self.filters().sync())
                 .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())))
         })
     }

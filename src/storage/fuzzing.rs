@@ -8,12 +8,15 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Storage;
 use super::checkpoint::List;
-use super::expiry::{DAY_MS, Expiry, Fate};
-use super::exports::Export;
-use super::replay::JournalRecord;
-use super::row::{self, Found, RowHeader, Stored};
-use super::{GroupConfig, Storage, key};
+use super::dump::bases::Export;
+use crate::engine::expiry::{DAY_MS, Expiry};
+use crate::engine::group::GroupConfig;
+use crate::engine::journal_document::JournalRecord;
+use crate::rocks::fate::Fate;
+use crate::rocks::key;
+use crate::rocks::row::{self, Found, RowHeader, Stored};
 
 /// Reads bytes as a stored row and as stored keys, and writes them again.
 pub fn row(bytes: &[u8]) {
@@ -148,8 +151,8 @@ pub fn checkpoint_list(folder: &Path) {
 
 /// Reads the list of filters of a checkpoint for a storage whose groups have filters.
 pub fn filter_list(storage: &Storage, checkpoint: &Path) {
-    let core = storage.core();
-    if let Ok(prepared) = core.prepare_filters(checkpoint) {
-        assert!(prepared.len() <= core.filters().live().len());
+    let filters = storage.filters();
+    if let Ok(prepared) = filters.prepare(checkpoint) {
+        assert!(prepared.len() <= filters.live().len());
     }
 }

@@ -4,75 +4,56 @@
 //! Knows nothing of C. Only `rocks` names RocksDB. `table` has what an embedding does with its rows; `writer` brings
 //! changed rows to disk behind everybody's back; `replay` makes the calls of a killed process again.
 
-mod begin;
-mod call;
 mod checkpoint;
-mod clear;
 mod compact;
-mod core;
-mod cut;
 mod describe;
 mod directory;
 mod dump;
-mod expiry;
-mod exports;
+mod ending;
 mod filters;
+mod first_opening;
 mod flush;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
-mod group;
-mod identity;
+mod groups;
 mod import;
-mod in_the_way;
-mod incoming;
-mod iterate;
-mod key;
-mod load_from_checkpoint;
-mod names;
 mod open;
 mod options;
-mod pool;
 mod prefetch;
 mod read_only;
-mod readers;
 mod record;
-mod recover;
-mod replay;
-mod restore;
-mod rocks;
-mod room;
-mod round;
-mod row;
+mod rows;
 mod salvage;
 mod scan;
-mod select;
 mod stat;
-mod table;
-mod writer;
+mod test_clock;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use call::{Call, load_rocksdb, process_is_exiting};
-pub use core::{Core, Counters};
+pub use crate::engine::Engine;
+pub use crate::engine::counters::Counters;
+pub use crate::engine::group::{Group, GroupConfig, Named, WriteGuard};
+pub use crate::engine::names::Wanted;
+pub use crate::engine::options::{Durability, StorageOptions};
+pub use crate::engine::rows::{Duplicates, Record, Summed, Table};
 pub use describe::GroupDescription;
-pub use directory::{has_touched_rocksdb, is_forked_child};
 pub use dump::{DumpFormat, DumpOptions, Dumped};
+pub(crate) use ending::end_threads;
+pub use ending::load_rocksdb;
 pub use filters::Filters;
-pub use group::{Group, GroupConfig, Named, WriteGuard};
 pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};
-pub use iterate::{Rows, Verified};
-pub use names::Wanted;
-pub use options::{Durability, StorageOptions};
+pub use rows::{Rows, Verified};
 pub use salvage::{Salvaged, salvage};
-pub use table::{Duplicates, Record, Summed, Table};
 
+use crate::engine::prefetch::Prefetcher;
+use crate::engine::writer::WriterThread;
 use crate::error::{Error, Result, Status};
 use crate::locks::{Mutex, RwLockReadGuard};
+use crate::process::Call;
 use directory::Directory;
-use prefetch::Prefetcher;
+use dump::bases::Exports;
 use read_only::Likeness;
-use writer::WriterThread;
 
 /// An open storage. Clones share it; it closes when the last clone and the last embedding are gone.
 #[derive(Clone)]
@@ -90,11 +71,19 @@ pub struct Seen {
 }
 
 struct Handle {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
+    filters: Filters,
+    /// Behind an Arc for the thread of a dump.
+    bases: Arc<Exports>,
+    /// What became of the latest import.
+    last_import: Mutex<Option<Imported>>,
+    /// Held while a checkpoint is made or loaded, so that there is one at a time, and while a
+    /// filter is attached. Taken before `contents`, which is taken before `rounds`.
+    checkpoints: Mutex<()>,
     prefetcher: Prefetcher,
     writer: Option<WriterThread>,
     pid: u32,
-    /// Given back once the database is closed: dropped after `core`.
+    /// Given back once the database is closed: dropped after `engine`.
     dir: Directory,
     /// With `read_only`: what is open in place of the storage's own directory.
     likeness: Option<Arc<Likeness>>,
@@ -126,15 +115,15 @@ impl Storage {
     ///
     /// # Errors
     /// `FORKED`, `EXITING`; those of the call.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
         let _call = self.begin_call()?;
-        call(self.core()).map_err(|error| self.in_dir(error))
+        call(self.engine()).map_err(|error| self.in_dir(error))
     }
 
     /// For a storage that is open with `read_only`: what is seen of it.
     pub fn seen(&self) -> Option<Seen> {
         let likeness = self.handle.likeness.as_ref()?;
-        let as_of_ms = match self.core().expiry.restored_ms() {
+        let as_of_ms = match self.engine().expiry.restored_ms() {
             // An earlier release has kept no record of it.
             0 => likeness.changed_ms(),
             recorded => recorded,
@@ -143,13 +132,18 @@ impl Storage {
     }
 
     /// What tables work on.
-    pub fn core(&self) -> &Core {
-        &self.handle.core
+    pub fn engine(&self) -> &Engine {
+        &self.handle.engine
+    }
+
+    /// The filters that embeddings have now.
+    pub fn filters(&self) -> &Filters {
+        &self.handle.filters
     }
 
     /// Every registered group, by id.
     pub fn groups(&self) -> Vec<Arc<Group>> {
-        self.handle.core.groups()
+        self.handle.engine.groups()
     }
 
     /// Removes the directory once the storage is closed, before anybody else can open it. One that
@@ -169,8 +163,8 @@ impl Storage {
     pub fn begin_call(&self) -> Result<StorageCall<'_>> {
         self.check_process()?;
         let call = Call::begin()?;
-        let contents = self.core().contents.read();
-        self.core().check_not_lost()?;
+        let contents = self.engine().contents.read();
+        self.engine().check_not_lost()?;
         Ok(StorageCall { _contents: contents, _call: call })
     }
 
@@ -202,7 +196,7 @@ pub struct StorageCall<'a> {
 }
 
 /// Databases that must not be closed, kept where leak checkers find them.
-static ABANDONED: Mutex<Vec<Arc<Core>>> = Mutex::new(Vec::new());
+static ABANDONED: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -215,7 +209,7 @@ impl Drop for Handle {
             }
             // An error cannot be told from here; callers who need to know call flush first. What the journal has
             // is not lost: the next opening makes those calls again.
-            let _ = self.core.close();
+            let _ = self.engine.close();
             return;
         }
         // RocksDB may still use it.
@@ -226,10 +220,10 @@ impl Drop for Handle {
             std::mem::forget(writer);
         }
         if let Some(mut abandoned) = ABANDONED.try_lock() {
-            abandoned.push(Arc::clone(&self.core));
+            abandoned.push(Arc::clone(&self.engine));
         } else {
             // In a forked child the lock may be held for ever.
-            std::mem::forget(Arc::clone(&self.core));
+            std::mem::forget(Arc::clone(&self.engine));
         }
     }
 }

@@ -1,33 +1,37 @@
 //! Opening a directory: what is refused, and what a new one is given.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
+use super::checkpoint::{self, swap};
 use super::directory::{Directory, foreign};
-use super::expiry::Expiry;
-use super::exports::Exports;
+use super::dump::bases::Exports;
 use super::filters::Filters;
-use super::incoming::Incoming;
-use super::pool::Pool;
-use super::prefetch::Prefetcher;
 use super::read_only::{self, Likeness};
-use super::readers::Readers;
-use super::replay::{self, JournalRecord};
-use super::rocks::{
-    Batch, FORMAT, Found, INVENTORY, Inventory, Opening, PREDECESSOR, Rocks, check_without,
-};
-use super::writer::{Writer, WriterThread};
-use super::{
-    Call, Core, Counters, Handle, Storage, StorageOptions, begin, checkpoint, directory, group,
-    incoming, restore, rocks,
-};
+use super::{Handle, Storage, directory, first_opening};
 use crate::cache::Budget;
+use crate::engine::counters::Counters;
+use crate::engine::expiry::Expiry;
+use crate::engine::journal_document::JournalRecord;
+use crate::engine::options::StorageOptions;
+use crate::engine::pool::Pool;
+use crate::engine::prefetch::Prefetcher;
+use crate::engine::replay;
+use crate::engine::writer::WriterThread;
+use crate::engine::writer::signal::Signal;
+use crate::engine::{Engine, database, registry};
 use crate::error::{Error, Result, Status};
+use crate::files::folder;
 use crate::locks::{self, Mutex, RwLock};
 use crate::memory::check_headroom;
 use crate::params::Params;
+use crate::process::{self, Call};
+use crate::rocks::incoming::Incoming;
+use crate::rocks::readers::Readers;
+use crate::rocks::{self, incoming};
+use crate::rocks::{Batch, FORMAT, Found, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 
 /// What the document `format` says in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";
@@ -76,13 +80,19 @@ impl Storage {
         check_headroom(options.threads)?;
         let rocks = open_rocks(&directory, &options, &expiry)?;
         directory.keep();
-        let core = Arc::new(make_core(&directory, rocks, options, expiry)?);
-        let prefetcher = Prefetcher::new(&core);
-        let writer = Some(WriterThread::start(&core)?);
+        // Before any call is replayed: it tells how old a tombstone must be to go.
+        let bases = Arc::new(Exports::read(&rocks, &expiry)?);
+        let engine = Arc::new(make_engine(&directory, rocks, options, expiry)?);
+        let prefetcher = Prefetcher::new(&engine);
+        let writer = Some(WriterThread::start(&engine)?);
         // From here on dropping closes it in order.
         let storage = Storage {
             handle: Arc::new(Handle {
-                core: Arc::clone(&core),
+                engine: Arc::clone(&engine),
+                filters: Filters::new(directory.path()),
+                bases: Arc::clone(&bases),
+                last_import: Mutex::new(None),
+                checkpoints: Mutex::new(()),
                 prefetcher,
                 writer,
                 pid: std::process::id(),
@@ -91,21 +101,21 @@ impl Storage {
                 closing: None,
             }),
         };
-        let rocks = core.rocks()?;
+        let rocks = engine.rocks()?;
         let record = JournalRecord::read(&rocks)?;
         let listed = rocks.last();
-        core.expiry.restore_time(record.time());
+        engine.expiry.restore_time(record.time());
         drop(rocks);
         let likeness_bytes = likeness.map(|likeness| {
             likeness.note(&record);
             likeness.journal_bytes()
         });
-        let last = replay::replay(&core, record, listed, likeness_bytes)?;
+        let last = replay::replay(&engine, record, listed, likeness_bytes)?;
         // Once the time is known, to which calls that were made again belong. Merging drops nothing
         // before the journal is started.
-        core.begin_exports(&*core.rocks()?)?;
-        replay::start_journal(&core, last)?;
-        core.is_open.store(true, Ordering::Release);
+        bases.begin(&*engine.rocks()?, &engine.expiry)?;
+        replay::start_journal(&engine, last)?;
+        engine.is_open.store(true, Ordering::Release);
         Ok(storage)
     }
 
@@ -121,7 +131,7 @@ impl Storage {
         let dir = dir.as_ref();
         let in_dir = |error| name_directory(error, dir);
         let is_one = directory::may_hold_storage(dir).map_err(in_dir)?;
-        if !is_one && !restore::is_committed(dir).map_err(in_dir)? {
+        if !is_one && !swap::is_committed(dir).map_err(in_dir)? {
             let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
             let message = format!("{what}; the directory of a storage is needed");
             return Err(name_directory(Error::new(Status::NotFound, message), dir));
@@ -130,39 +140,35 @@ impl Storage {
     }
 }
 
-fn make_core(
+fn make_engine(
     directory: &Directory,
     rocks: Rocks,
     options: StorageOptions,
     expiry: Arc<Expiry>,
-) -> Result<Core> {
+) -> Result<Engine> {
     let incoming = Incoming::open(directory.path())?;
-    let groups = group::load_all(&rocks)?;
+    let groups = registry::load_all(&rocks)?;
     let budget = Budget::new(options.cache_bytes);
     budget.lend(rocks.metadata_bytes()?);
-    Ok(Core {
-        exports: Mutex::new(Exports::read(&rocks, &expiry)?),
+    Ok(Engine {
         rocks: RwLock::new(Some(Arc::new(rocks))),
         dir: directory.path().to_owned(),
         groups: Mutex::new(groups),
         counters: Counters::default(),
-        filters: Filters::default(),
         budget: Arc::new(budget),
         pool: Pool::new(options.threads)?,
         readers: Readers::default(),
-        writer: Writer::default(),
+        writer: Signal::default(),
         journal: OnceLock::new(),
         last_number: AtomicU64::new(0),
         is_open: AtomicBool::new(false),
         stepping: RwLock::new(()),
         contents: RwLock::new(()),
         is_lost: AtomicBool::new(false),
-        checkpoints: Mutex::new(()),
         rounds: Mutex::new(()),
         expiry,
         cut_number: AtomicU64::new(0),
         cut_is_open: AtomicBool::new(false),
-        last_import: Mutex::new(None),
         reserved_numbers: Mutex::new(0),
         incoming,
         options,
@@ -175,7 +181,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
     let held = Arc::new(Mutex::new(held));
     let mut threads = Vec::new();
     let mut failure = None;
-    for _ in 0..rocks::background_threads(options) {
+    for _ in 0..rocks::background_threads(&options.resources()) {
         let held = Arc::clone(&held);
         // All of them are alive until the sender goes.
         let wait = move || {
@@ -203,14 +209,14 @@ fn open_rocks(
     expiry: &Arc<Expiry>,
 ) -> Result<Rocks> {
     let dir = directory.path();
-    restore::finish(dir)?;
+    swap::finish(dir)?;
     rocks::check_regular(dir)?;
     let inventory = Inventory::read(dir)?;
-    if begin::is_under_way(dir)? {
-        begin::undo(dir)?;
+    if first_opening::is_under_way(dir)? {
+        first_opening::undo(dir)?;
     }
     if inventory.is_some() {
-        begin::unmark(dir)?;
+        first_opening::unmark(dir)?;
     } else if !directory::has_database(dir)? {
         return begin_database(directory, options, expiry);
     }
@@ -226,8 +232,8 @@ fn open_rocks(
             Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST))
         })?;
     }
-    directory::touch_rocksdb();
-    let rocks = open_here(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
+    process::touch_rocksdb();
+    let rocks = database::open(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
     if inventory.is_none() {
         // Before the format says that there must be one.
         rocks.write_inventory()?;
@@ -243,14 +249,14 @@ fn begin_database(
     expiry: &Arc<Expiry>,
 ) -> Result<Rocks> {
     let dir = directory.path();
-    begin::mark(dir)?;
-    directory::touch_rocksdb();
-    let begun = open_here(dir, Opening::New, options, expiry, &[]).and_then(|rocks| {
+    first_opening::mark(dir)?;
+    process::touch_rocksdb();
+    let begun = database::open(dir, Opening::New, options, expiry, &[]).and_then(|rocks| {
         write_format(&rocks, dir)?;
-        begin::unmark(dir)?;
+        first_opening::unmark(dir)?;
         Ok(rocks)
     });
-    begun.inspect_err(|_| begin::give_up(dir))
+    begun.inspect_err(|_| first_opening::give_up(dir))
 }
 
 /// Looks at a database without an inventory, which an earlier release has written, or somebody
@@ -262,7 +268,7 @@ fn check_earlier(dir: &Path, options: &StorageOptions) -> Result<()> {
     if !is_earlier(dir, "an empty directory, a new path or a damo storage")? {
         return Ok(());
     }
-    let rocks = Rocks::open_read_only(dir, options)?;
+    let rocks = Rocks::open_read_only(dir, &options.resources())?;
     // So may have died a first opening of an earlier release, before it wrote its format.
     if rocks.is_empty()? { Ok(()) } else { check_format(&rocks, false, dir) }
 }
@@ -273,7 +279,7 @@ fn check_earlier(dir: &Path, options: &StorageOptions) -> Result<()> {
 /// As [`is_ours`]; `CORRUPTION` naming a file that is damaged.
 pub(super) fn is_earlier(dir: &Path, needed: &str) -> Result<bool> {
     check_without(dir, false)?;
-    directory::touch_rocksdb();
+    process::touch_rocksdb();
     let is_ours = is_ours(dir, needed)?;
     if is_ours {
         check_without(dir, true)?;
@@ -312,7 +318,7 @@ fn write_format(rocks: &Rocks, dir: &Path) -> Result<()> {
 /// For good, before any other file changes.
 fn remove_list(dir: &Path) -> std::io::Result<()> {
     std::fs::remove_file(dir.join(checkpoint::LIST))?;
-    checkpoint::sync_dir(dir)
+    folder::sync_dir(dir)
 }
 
 /// Refuses a database that this release does not read, or that has lost its inventory.
@@ -321,7 +327,9 @@ fn remove_list(dir: &Path) -> std::io::Result<()> {
 /// `NOT_SUPPORTED`, `INVALID_ARGUMENT`, `CORRUPTION`.
 pub(super) fn check_format(rocks: &Rocks, has_inventory: bool, dir: &Path) -> Result<()> {
     match rocks.read_meta(FORMAT)? {
-        Some(format) if format == FORMAT_VERSION && !has_inventory => Err(missing_inventory(dir)),
+        Some(format) if format == FORMAT_VERSION && !has_inventory => {
+            Err(database::missing_inventory(dir))
+        }
         Some(format) if [FORMAT_VERSION, EARLIER_VERSION].contains(&format.as_slice()) => Ok(()),
         Some(format) => Err(other_format(&format)),
         None => Err(foreign("it holds a RocksDB database without a record of damo's format")),
@@ -339,34 +347,6 @@ pub(super) fn check_known_format(format: Option<&Vec<u8>>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The inventory of a directory is not there although its format wants one.
-pub(super) fn missing_inventory(dir: &Path) -> Error {
-    Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
-}
-
-/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on
-/// the inventory says how they begin. One of the files of `kept` may have to take the place of one
-/// that is missing.
-pub(super) fn open_here(
-    dir: &Path,
-    opening: Opening,
-    options: &StorageOptions,
-    expiry: &Arc<Expiry>,
-    kept: &[PathBuf],
-) -> Result<Rocks> {
-    let (mut last, mut time) = (0, 0);
-    if let Some(inventory) = Inventory::read(dir)? {
-        (last, time) = (inventory.last, inventory.time);
-        expiry.restore_time(time);
-        inventory.begin(dir)?;
-    }
-    let expiry = Arc::clone(expiry);
-    let rocks = Rocks::open(dir, opening, options, kept, move |value| expiry.fate(value))?;
-    rocks.note_last(last);
-    rocks.set_time(time);
-    Ok(rocks)
 }
 
 fn other_format(format: &[u8]) -> Error {

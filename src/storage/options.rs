@@ -1,30 +1,8 @@
-//! How a storage is opened: the option bag of `damo_storage_new`, read and checked.
+//! The option bag of `damo_storage_new`, read and checked.
 
+use crate::engine::options::{Durability, StorageOptions};
 use crate::error::Result;
 use crate::params::Params;
-
-/// What survives once a call has returned (docs/durability.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Anything that kills the process.
-    Process,
-    /// That, and the machine losing power.
-    Power,
-    /// Only what flush or closing has written; the fastest.
-    Checkpoint,
-}
-
-/// The options with their defaults filled in.
-#[derive(Clone, Copy, Debug)]
-pub struct StorageOptions {
-    /// Memory for rows and for the indexes and filters of the tables, in bytes.
-    pub cache_bytes: usize,
-    pub durability: Durability,
-    /// Threads for work inside the library.
-    pub threads: usize,
-    /// Nothing in the directory changes.
-    pub read_only: bool,
-}
 
 const DURABILITIES: [(&str, Durability); 3] = [
     ("process", Durability::Process),

@@ -1,7 +1,7 @@
 //! Record: one row of a group that nobody needs to have opened in this process.
 
 use super::Storage;
-use super::table::{Record, Table};
+use crate::engine::rows::{Record, Table};
 use crate::error::Result;
 
 impl Storage {
@@ -10,6 +10,8 @@ impl Storage {
     /// # Errors
     /// `NOT_FOUND` when the group is not registered or the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, group: u16, key: i64) -> Result<Record> {
-        self.call(|core| Table::open_as_before(core, core.find_group(group)?)?.record(core, key))
+        self.call(|engine| {
+            Table::open_as_before(engine, engine.find_group(group)?)?.record(engine, key)
+        })
     }
 }

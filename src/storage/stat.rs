@@ -5,32 +5,33 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::replay::FOLDER as JOURNAL;
-use super::{Core, Storage};
+use super::Storage;
 use crate::cache::GroupCache;
+use crate::engine::Engine;
+use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
 use crate::params::quoted;
 
 type Read = fn(&Storage) -> Result<u64>;
 
 const STATS: [(&str, Read); 17] = [
-    ("groups", |storage| Ok(storage.core().groups.lock().len() as u64)),
-    ("rows_estimate", |storage| storage.core().rocks()?.estimated_rows()),
-    ("rows_in_memory", |storage| Ok(over_caches(storage.core(), |cache| cache.rows() as u64))),
-    ("dirty_rows", |storage| Ok(storage.core().dirty().0)),
-    ("rows_read", |storage| count(&storage.core().counters.rows_read)),
-    ("rows_created", |storage| count(&storage.core().counters.rows_created)),
-    ("rows_updated", |storage| count(&storage.core().counters.rows_updated)),
-    ("rows_loaded", |storage| count(&storage.core().counters.rows_loaded)),
-    ("rows_written", |storage| count(&storage.core().counters.rows_written)),
-    ("expired_rows", |storage| Ok(storage.core().expiry.expired())),
-    ("cache_hits", |storage| count(&storage.core().counters.cache_hits)),
-    ("cache_misses", |storage| count(&storage.core().counters.cache_misses)),
-    ("evictions", |storage| Ok(over_caches(storage.core(), GroupCache::evictions))),
-    ("waited_us", |storage| count(&storage.core().counters.waited_us)),
+    ("groups", |storage| Ok(storage.engine().groups.lock().len() as u64)),
+    ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
+    ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
+    ("dirty_rows", |storage| Ok(storage.engine().dirty().0)),
+    ("rows_read", |storage| count(&storage.engine().counters.rows_read)),
+    ("rows_created", |storage| count(&storage.engine().counters.rows_created)),
+    ("rows_updated", |storage| count(&storage.engine().counters.rows_updated)),
+    ("rows_loaded", |storage| count(&storage.engine().counters.rows_loaded)),
+    ("rows_written", |storage| count(&storage.engine().counters.rows_written)),
+    ("expired_rows", |storage| Ok(storage.engine().expiry.expired())),
+    ("cache_hits", |storage| count(&storage.engine().counters.cache_hits)),
+    ("cache_misses", |storage| count(&storage.engine().counters.cache_misses)),
+    ("evictions", |storage| Ok(over_caches(storage.engine(), GroupCache::evictions))),
+    ("waited_us", |storage| count(&storage.engine().counters.waited_us)),
     ("bytes_in_memory", |storage| {
-        let core = storage.core();
-        Ok(core.budget.used() as u64 + core.rocks()?.bytes_in_memory()?)
+        let engine = storage.engine();
+        Ok(engine.budget.used() as u64 + engine.rocks()?.bytes_in_memory()?)
     }),
     ("bytes_on_disk", |storage| bytes_in(storage.dir())),
     ("journal_bytes", journal_bytes),
@@ -62,15 +63,15 @@ fn count(counter: &AtomicU64) -> Result<u64> {
     Ok(counter.load(Ordering::Relaxed))
 }
 
-fn over_caches(core: &Core, of: fn(&GroupCache) -> u64) -> u64 {
-    core.groups().iter().filter_map(|group| group.cache()).map(|cache| of(&cache)).sum()
+fn over_caches(engine: &Engine, of: fn(&GroupCache) -> u64) -> u64 {
+    engine.groups().iter().filter_map(|group| group.cache()).map(|cache| of(&cache)).sum()
 }
 
 /// Bytes of the calls that an opening after a kill would make again.
 fn journal_bytes(storage: &Storage) -> Result<u64> {
-    let core = storage.core();
-    if !core.is_read_only() {
-        return Ok(core.journal().map_or(0, |journal| journal.bytes()));
+    let engine = storage.engine();
+    if !engine.is_read_only() {
+        return Ok(engine.journal().map_or(0, |journal| journal.bytes()));
     }
     // Not those of this opening's own journal.
     let folder = storage.dir().join(JOURNAL);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result, Status};
-use crate::publish::{Unpublished, publish};
+use crate::files::publish::{Unpublished, publish};
 use crate::reserved::is_in_storage;
 
 pub(super) struct NewFile {

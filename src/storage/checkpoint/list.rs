@@ -7,29 +7,29 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{failed, is_absence, sync_dir};
+use crate::engine::cut::Cut;
 use crate::error::{Error, Result, Status};
-use crate::regular;
-use crate::storage::cut::Cut;
+use crate::files::folder::{failed, is_absence, sync_dir};
+use crate::files::regular;
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
 /// since files then change.
-pub(in crate::storage) const LIST: &str = "checkpoint.json";
+pub(crate) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
 /// The format before this one: the same without checksums.
 const EARLIER_FORMAT: &str = "damo checkpoint 1";
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::storage) struct List {
-    pub(in crate::storage) format: String,
+pub(crate) struct List {
+    pub(crate) format: String,
     /// The checkpoint id.
-    pub(in crate::storage) id: String,
+    pub(crate) id: String,
     /// The number of the last call that the checkpoint has.
-    pub(in crate::storage) number: u64,
+    pub(crate) number: u64,
     /// Milliseconds since 1970.
-    pub(in crate::storage) time: u64,
+    pub(crate) time: u64,
     /// Every other file, by its path inside the directory, and its bytes.
-    pub(in crate::storage) files: Vec<(String, u64)>,
+    pub(crate) files: Vec<(String, u64)>,
     /// CRC-32 of the files that have no checksums of their own, by their paths.
     #[serde(default)]
     checksums: BTreeMap<String, u32>,
@@ -43,7 +43,7 @@ impl List {
     ///
     /// # Errors
     /// `IO`.
-    pub(super) fn of(dir: &Path, id: &str, cut: Cut) -> Result<List> {
+    pub(in crate::storage) fn of(dir: &Path, id: &str, cut: Cut) -> Result<List> {
         let mut list = List {
             format: FORMAT.to_owned(),
             id: id.to_owned(),
@@ -63,7 +63,7 @@ impl List {
     ///
     /// # Errors
     /// `IO`.
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+    pub(in crate::storage) fn write(&self, dir: &Path) -> Result<()> {
         let write = || -> std::io::Result<()> {
             let mut file = File::create_new(dir.join(LIST))?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
@@ -96,7 +96,7 @@ impl List {
     /// # Errors
     /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a
     /// later format.
-    pub(in crate::storage) fn check(dir: &Path) -> Result<Option<List>> {
+    pub(crate) fn check(dir: &Path) -> Result<Option<List>> {
         let json = match regular::read(&dir.join(LIST)) {
             Ok(json) => json,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -156,7 +156,7 @@ fn has_checksums(name: &str) -> bool {
 }
 
 /// Every file below a directory, by its path in it, with its bytes.
-pub(in crate::storage) fn list_files(
+pub(crate) fn list_files(
     dir: &Path,
     prefix: &str,
     files: &mut Vec<(String, u64)>,

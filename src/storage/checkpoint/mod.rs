@@ -3,10 +3,14 @@
 //! Files of rows are hard links, so it takes no longer for a large table, and no space until rows change. It is a storage
 //! like any other, as if closed at that moment, with a list of its files by which a copy can be told to be whole.
 
+pub(super) mod id;
+pub(super) mod in_the_way;
 mod list;
+pub(super) mod load;
+pub(super) mod swap;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -19,16 +23,17 @@ use rustix::process::{Pid, test_kill_process};
 
 pub(super) use list::{LIST, List, list_files};
 
-use super::identity::Identity;
-use super::replay::FOLDER as JOURNAL;
-use super::rocks::Inventory;
-use super::{Core, Storage};
-use crate::copy::copy_file;
+use super::Storage;
+use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
+use crate::files::copy::copy_for_good;
+use crate::files::folder::{failed, is_absence, parent, remove, sync_dir};
+use crate::files::publish::{Unpublished, check_absent, publish_new};
 use crate::journal;
 use crate::memory::check_headroom;
-use crate::publish::{Unpublished, check_absent, publish_new};
 use crate::reserved::is_in_storage;
+use crate::rocks::Inventory;
+use id::Identity;
 
 /// Where links are made, inside the storage, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";
@@ -57,15 +62,15 @@ impl Storage {
         }
         check_headroom(1).map_err(named)?;
         // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
-        let _one_at_a_time = self.core().checkpoints.lock();
+        let _one_at_a_time = self.handle.checkpoints.lock();
         let _call = self.begin_call()?;
-        self.core().ensure_works().map_err(named)?;
+        self.engine().ensure_works().map_err(named)?;
         let temporary = temporary_name(path)?;
         let unfinished = Unfinished(&temporary);
         remove_stale(path);
-        let rocks = self.core().rocks()?;
-        let identity = Identity::begin(self.core(), &rocks).map_err(named)?;
-        self.core().write_checkpoint(&temporary, &identity).map_err(named)?;
+        let rocks = self.engine().rocks()?;
+        let identity = Identity::begin(&rocks).map_err(named)?;
+        self.write_checkpoint(&temporary, &identity).map_err(named)?;
         // Never over something that appeared meanwhile.
         let published = publish_new(&temporary, path);
         if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
@@ -92,30 +97,26 @@ fn check_parent(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether an error says that something is not there, and not that nobody can tell.
-pub(super) fn is_absence(error: &std::io::Error) -> bool {
-    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
-}
-
-impl Core {
+impl Storage {
     fn write_checkpoint(&self, dir: &Path, identity: &Identity) -> Result<()> {
-        let rocks = self.rocks()?;
+        let engine = self.engine();
+        let rocks = engine.rocks()?;
         // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
         // they are copied afterwards.
-        let linked = match is_same_device(&self.dir, parent(dir))? {
+        let linked = match is_same_device(&engine.dir, parent(dir))? {
             true => dir.to_owned(),
-            false => self.dir.join(LINKED),
+            false => engine.dir.join(LINKED),
         };
         let away = (linked != dir).then(|| Unfinished(&linked));
         if away.is_some() {
             remove(&linked).map_err(|error| failed(&linked, &error))?;
         }
-        let cut = self.with_cut(&rocks, |cut| {
+        let cut = engine.with_cut(&rocks, |cut| {
             identity.write()?;
             rocks.checkpoint(&linked).map(|()| cut)
         })?;
         // On another file system they are copied, or linked, straight from where the links lead.
-        if self.is_read_only() && away.is_none() {
+        if engine.is_read_only() && away.is_none() {
             replace_links(&linked).map_err(|error| failed(&linked, &error))?;
         }
         if away.is_some() {
@@ -123,8 +124,8 @@ impl Core {
         }
         drop(away);
         Inventory::take(dir, true, cut.number)?.write(dir)?;
-        self.save_filters(dir)?;
-        if self.journal().is_some() {
+        self.filters().save(dir)?;
+        if engine.journal().is_some() {
             // The documents say that there is a journal, and this is it: nothing has been called since.
             journal::write_empty(&dir.join(JOURNAL), cut.number)?;
         }
@@ -138,14 +139,6 @@ struct Unfinished<'a>(&'a Path);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         let _ = remove(self.0);
-    }
-}
-
-/// Removes a directory, if it is there.
-pub(super) fn remove(dir: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
@@ -231,12 +224,6 @@ fn name_target(link: &Path, error: std::io::Error) -> std::io::Error {
     }
 }
 
-/// A copy that is on disk, and not only in the system's memory.
-pub(super) fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
-    copy_file(from, to)?;
-    File::open(to)?.sync_all()
-}
-
 /// Copies the files of a directory, which has no others, into a new one.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
@@ -256,20 +243,4 @@ fn already_exists(path: &Path) -> Error {
         Status::AlreadyExists,
         format!("path '{}' exists; a path that does not exist yet is needed", path.display()),
     )
-}
-
-/// The directory that a path is in.
-pub(super) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::io(format!("'{}': {error}", path.display()))
 }

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result, Status};
+use crate::files::folder::is_absence;
+use crate::files::publish::publish;
+use crate::files::regular;
 use crate::filter::{Filter, verify_file};
-use crate::publish::publish;
-use crate::regular;
-use crate::storage::begin::is_numbered;
-use crate::storage::checkpoint::is_absence;
+use crate::storage::first_opening::is_numbered;
 
 /// The folder in a checkpoint or a storage, and the list in it.
-pub(in crate::storage) const FOLDER: &str = "filters";
+pub(crate) const FOLDER: &str = "filters";
 const LIST: &str = "filters.json";
 /// The list while it is written.
 const NEW_LIST: &str = "filters.json.new";
@@ -195,7 +195,7 @@ impl Drop for Draft {
 }
 
 /// Whether a file of a checkpoint, by its name there, is one of these.
-pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
+pub(crate) fn is_of_filters(name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
 }

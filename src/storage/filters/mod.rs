@@ -9,28 +9,34 @@ mod list;
 mod taking;
 mod waiting;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use list::{Copy, List, path_of};
 pub(super) use list::{FOLDER, is_of_filters};
 
-use super::Core;
-use super::checkpoint::{copy_for_good, is_absence};
 use crate::error::{Error, Result};
+use crate::files::copy::copy_for_good;
+use crate::files::folder::is_absence;
+use crate::files::regular;
 use crate::filter::{Filter, Restoration};
 use crate::locks::Mutex;
-use crate::regular;
 
-/// One entry for each embedding that has a filter.
-#[derive(Default)]
+/// The filters of a storage.
 pub struct Filters {
+    /// The storage's directory.
+    dir: PathBuf,
+    /// One entry for each embedding that has a filter.
     attached: Mutex<Vec<(u16, Weak<Filter>)>>,
     /// Held by whoever reads or changes what waits in the storage's own folder.
     waiting: Mutex<()>,
 }
 
 impl Filters {
+    pub(super) fn new(dir: &Path) -> Filters {
+        Filters { dir: dir.to_owned(), attached: Mutex::default(), waiting: Mutex::default() }
+    }
+
     /// An embedding of `group` has `filter` from now on.
     pub fn register(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
@@ -93,15 +99,15 @@ pub(super) struct Prepared {
     restoration: Restoration,
 }
 
-impl Core {
-    /// Copies every filter into a checkpoint, and what waits for one.
+impl Filters {
+    /// Copies every filter into a checkpoint, and what waits for one. Nobody else makes or loads a
+    /// checkpoint meanwhile.
     ///
     /// # Errors
     /// `IO`, naming the file.
-    pub(super) fn save_filters(&self, dir: &Path) -> Result<()> {
-        debug_assert!(self.checkpoints.is_locked());
-        let live = self.filters.live();
-        let _waiting = self.filters.waiting.lock();
+    pub(super) fn save(&self, dir: &Path) -> Result<()> {
+        let live = self.live();
+        let _waiting = self.waiting.lock();
         let own = self.dir.join(FOLDER);
         let waiting = List::read(&own)?;
         if live.is_empty() && waiting.copies.is_empty() {
@@ -145,14 +151,14 @@ impl Core {
     ///
     /// # Errors
     /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
-    pub(super) fn prepare_filters(&self, dir: &Path) -> Result<Vec<Prepared>> {
+    pub(super) fn prepare(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
         let list = List::read(&folder)?;
         list.verify(&folder)?;
         let mut prepared = Vec::new();
         // What no other filter has taken comes first: a group may have had several.
         let mut left = list.clone();
-        for (groups, filter) in self.filters.live() {
+        for (groups, filter) in self.live() {
             let path = path_of(&filter);
             if let Some(index) = left.find(&path, &groups).or_else(|| list.find(&path, &groups)) {
                 left.note_taken(index, &groups);
@@ -168,15 +174,10 @@ impl Core {
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
-    pub(super) fn verify_filters(&self) -> Result<()> {
+    pub(super) fn verify(&self) -> Result<()> {
         let folder = self.dir.join(FOLDER);
-        let _waiting = self.filters.waiting.lock();
+        let _waiting = self.waiting.lock();
         List::read(&folder)?.verify(&folder)
-    }
-
-    /// The filters that embeddings have now.
-    pub fn filters(&self) -> &Filters {
-        &self.filters
     }
 }
 

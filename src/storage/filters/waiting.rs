@@ -12,12 +12,12 @@ use std::{fs, io};
 
 use super::list::{List, path_of};
 use super::taking::Claim;
-use super::{FOLDER, Prepared, list};
+use super::{FOLDER, Filters, Prepared, list};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Restoration, Source};
 use crate::locks::MutexGuard;
 use crate::reserved::is_in_storage;
-use crate::storage::{Core, Storage};
+use crate::storage::Storage;
 
 impl Storage {
     /// Keeps checkpoints from being made and loaded while a filter is attached. In a checkpoint its
@@ -28,7 +28,7 @@ impl Storage {
     /// As [`Storage::begin_call`].
     pub(crate) fn hold_checkpoints(&self) -> Result<MutexGuard<'_, ()>> {
         drop(self.begin_call()?);
-        Ok(self.core().checkpoints.lock())
+        Ok(self.handle.checkpoints.lock())
     }
 
     /// How many filters of a checkpoint there are whose counts wait for a filter to be attached.
@@ -37,12 +37,11 @@ impl Storage {
     /// `CORRUPTION`, `IO`.
     pub fn waiting_filters(&self) -> Result<usize> {
         let _call = self.begin_call()?;
-        let _waiting = self.core().filters.waiting.lock();
-        Ok(List::read(&self.core().dir.join(FOLDER))?.copies.len())
+        let filters = self.filters();
+        let _waiting = filters.waiting.lock();
+        Ok(List::read(&filters.dir.join(FOLDER))?.copies.len())
     }
-}
 
-impl Core {
     /// Gives a filter that is about to be attached to a group the counts that wait for it, if any
     /// do.
     ///
@@ -52,17 +51,23 @@ impl Core {
     /// that it has the counts, and they still wait.
     pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         check_is_no_copy(filter)?;
-        if self.is_read_only() {
+        if self.engine().is_read_only() {
             return Ok(());
         }
+        self.filters().give_waiting_counts(group, filter)
+    }
+}
+
+impl Filters {
+    fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
-        let _waiting = self.filters.waiting.lock();
+        let _waiting = self.waiting.lock();
         let mut list = List::read(&folder)?;
         list::sweep(&folder, &list.copies);
         let (found, restoration) = match list.claim(&path_of(filter), filter.source()?, group) {
             Claim::Nothing => return Ok(()),
             Claim::Has(found) => (found, None),
-            Claim::Takes(found) if !self.filters.has_other_group(group, filter) => {
+            Claim::Takes(found) if !self.has_other_group(group, filter) => {
                 let copy = folder.join(&list.copies[found].file);
                 (found, Some(filter.prepare(&copy).map_err(|error| within(error, group, &folder))?))
             }
@@ -83,7 +88,7 @@ impl Core {
     /// As [`Filter::publish`]; `CORRUPTION`, `IO`.
     pub(in crate::storage) fn publish_counts(&self, prepared: Vec<Prepared>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
-        let _waiting = self.filters.waiting.lock();
+        let _waiting = self.waiting.lock();
         let mut list = List::read(&folder)?;
         let mut given = Vec::new();
         for Prepared { groups, filter, file, restoration } in prepared {

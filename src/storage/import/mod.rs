@@ -18,10 +18,10 @@ pub use options::ImportOptions;
 pub use report::{FieldOrder, Format, Imported, Layout, Refusal, Refused};
 
 use super::Storage;
-use super::call::is_exiting;
-use super::rocks::check_not_predecessor;
 use crate::error::{Error, Result, Status};
 use crate::memory::check_headroom;
+use crate::process::is_ending;
+use crate::rocks::check_not_predecessor;
 use bytes::Bytes;
 use checkpoint::Checkpoint;
 use dump::Dump;
@@ -124,8 +124,8 @@ impl Storage {
     ) -> Result<Imported> {
         let path = path.as_ref();
         let _call = self.begin_call()?;
-        let core = self.core();
-        core.check_writable()?;
+        let engine = self.engine();
+        engine.check_writable()?;
         check_headroom(1)?;
         check_not_predecessor(path, "the file that its checkpoint is")
             .map_err(|error| error.within(&format!("path '{}'", path.display())))?;
@@ -137,13 +137,14 @@ impl Storage {
                 path.display()
             )));
         }
-        let outcome = Import::new(core, options.group).run(&mut source, &mut report, &mut progress);
+        let outcome =
+            Import::new(engine, options.group).run(&mut source, &mut report, &mut progress);
         // Also what came in before an error: it is there, so it should be there to stay.
-        let written = core
+        let written = engine
             .writer
             .write_all()
             .map_err(|error| error.within(&format!("data_dir '{}'", self.dir().display())));
-        *core.last_import.lock() = Some(report.clone());
+        *self.handle.last_import.lock() = Some(report.clone());
         outcome.and(written)?;
         match report.is_in_vain(options.group) {
             Some(error) => Err(error.within(&format!("path '{}'", path.display()))),
@@ -153,7 +154,7 @@ impl Storage {
 
     /// What became of the records of the latest import of this storage, also of one that failed on its way.
     pub fn last_import(&self) -> Option<Imported> {
-        self.core().last_import.lock().clone()
+        self.handle.last_import.lock().clone()
     }
 }
 
@@ -167,7 +168,7 @@ fn go_on(wanted: bool, imported: u64) -> Result<()> {
     if !wanted {
         return ended(Status::Cancelled, "progress returned false");
     }
-    if is_exiting() {
+    if is_ending() {
         return ended(Status::Exiting, "the process is ending");
     }
     Ok(())

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{FieldOrder, Imported, REPORT_EVERY, Record, Refusal, SMALLEST_TIME, Source, go_on};
+use crate::engine::Engine;
+use crate::engine::rows::{ImportBatch, Table};
 use crate::error::Result;
 use crate::memory::reserve;
-use crate::storage::Core;
-use crate::storage::table::{ImportBatch, Table};
 
 /// What stored rows and rows in memory have room for.
 const MAX_TIME: i64 = (1 << 48) - 1;
@@ -29,7 +29,7 @@ struct Target {
 }
 
 pub(super) struct Import<'a> {
-    core: &'a Core,
+    engine: &'a Engine,
     /// This group only.
     only: Option<u16>,
     /// By group; None for one that is not registered.
@@ -43,11 +43,11 @@ pub(super) struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    pub(super) fn new(core: &'a Core, only: Option<u16>) -> Import<'a> {
+    pub(super) fn new(engine: &'a Engine, only: Option<u16>) -> Import<'a> {
         let batch_bytes =
-            (core.options.cache_bytes / CACHE_PART).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
-        let (now, cutoff) = (core.now_ms(), core.moment().cutoff);
-        Import { core, only, targets: HashMap::new(), now, cutoff, batch_bytes, waiting_bytes: 0 }
+            (engine.options.cache_bytes / CACHE_PART).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
+        let (now, cutoff) = (engine.now_ms(), engine.moment().cutoff);
+        Import { engine, only, targets: HashMap::new(), now, cutoff, batch_bytes, waiting_bytes: 0 }
     }
 
     pub(super) fn run(
@@ -83,7 +83,7 @@ impl<'a> Import<'a> {
                 return source.bytes().skip(4 * record.floats);
             }
         };
-        let Some(target) = target(&mut self.targets, self.core, record.group)? else {
+        let Some(target) = target(&mut self.targets, self.engine, record.group)? else {
             return source.bytes().skip(4 * record.floats);
         };
         let (start, row_len) = (target.batch.floats.len(), target.table.row_len());
@@ -112,7 +112,7 @@ impl<'a> Import<'a> {
         self.waiting_bytes += row_bytes(row_len);
         if target.bytes() >= self.batch_bytes {
             self.waiting_bytes -= target.bytes();
-            target.put(self.core, report)?;
+            target.put(self.engine, report)?;
         } else if self.waiting_bytes >= BATCHES * self.batch_bytes {
             self.put_all(report)?;
         }
@@ -131,8 +131,8 @@ impl<'a> Import<'a> {
                 format!("its value is of group {} key {}", record.value_group, record.value_key);
             return refuse(Refusal::KeyMismatch, what);
         }
-        let Some(target) = target(&mut self.targets, self.core, record.group)? else {
-            return refuse(Refusal::UnknownGroup, self.core.unknown(record.group));
+        let Some(target) = target(&mut self.targets, self.engine, record.group)? else {
+            return refuse(Refusal::UnknownGroup, unknown(self.engine, record.group));
         };
         let (dim, row_len) = (target.table.dim(), target.table.row_len());
         if usize::try_from(record.dim).ok() != Some(dim) {
@@ -172,22 +172,22 @@ impl<'a> Import<'a> {
 
     fn put_all(&mut self, report: &mut Imported) -> Result<()> {
         self.waiting_bytes = 0;
-        self.targets.values_mut().flatten().try_for_each(|target| target.put(self.core, report))
+        self.targets.values_mut().flatten().try_for_each(|target| target.put(self.engine, report))
     }
 }
 
 /// The group of a record, if there is one.
 fn target<'a>(
     targets: &'a mut HashMap<u16, Option<Target>>,
-    core: &Core,
+    engine: &Engine,
     group: i32,
 ) -> Result<Option<&'a mut Target>> {
     let Ok(group) = u16::try_from(group) else { return Ok(None) };
     let target = match targets.entry(group) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
-            let known = core.groups.lock().get(&group).map(Arc::clone);
-            let opened = known.map(|group| Table::open_as_before(core, group)).transpose()?;
+            let known = engine.groups.lock().get(&group).map(Arc::clone);
+            let opened = known.map(|group| Table::open_as_before(engine, group)).transpose()?;
             let batch = ImportBatch::default();
             entry.insert(opened.map(|table| Target { table, batch, without_state: 0 }))
         }
@@ -229,11 +229,11 @@ impl Target {
     }
 
     /// Brings the rows of the batch in, and counts them.
-    fn put(&mut self, core: &Core, report: &mut Imported) -> Result<()> {
+    fn put(&mut self, engine: &Engine, report: &mut Imported) -> Result<()> {
         if !self.batch.keys.is_empty() {
             // Its memory goes, too: there may be thousands of groups, one after the other.
             let batch = std::mem::take(&mut self.batch);
-            self.table.import(core, &batch)?;
+            self.table.import(engine, &batch)?;
             report.imported += batch.keys.len() as u64;
             report.without_state += std::mem::take(&mut self.without_state);
         }
@@ -245,11 +245,9 @@ fn row_bytes(row_len: usize) -> usize {
     4 * row_len + 32
 }
 
-impl Core {
-    fn unknown(&self, group: i32) -> String {
-        match u16::try_from(group).map(|group| self.find_group(group)) {
-            Ok(Err(error)) => error.message().to_owned(),
-            _ => format!("group {group} is not from 0 to 65535"),
-        }
+fn unknown(engine: &Engine, group: i32) -> String {
+    match u16::try_from(group).map(|group| engine.find_group(group)) {
+        Ok(Err(error)) => error.message().to_owned(),
+        _ => format!("group {group} is not from 0 to 65535"),
     }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
-use crate::storage::checkpoint::remove;
+use crate::files::folder::remove;
 
 /// How the names of these folders begin; the process that made it and a number follow.
 const PREFIX: &str = "damo-read-only-";

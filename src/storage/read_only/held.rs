@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::regular;
-use crate::storage::rocks::MAX_OPEN_FILES;
+use crate::files::regular;
+use crate::rocks::MAX_OPEN_FILES;
 
 /// Descriptors that are left to the program, and to what damo opens beside SST files: at least so
 /// many, and this part of the limit.

@@ -10,12 +10,13 @@ use super::folder::Folder;
 use super::held::Held;
 use super::listing::{Seen, is_copied, is_rows, is_unread, list};
 use super::{messages, refusals};
-use crate::copy::copy_to_new_file;
+use crate::engine::journal_document::JournalRecord;
+use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
-use crate::regular;
-use crate::storage::directory::is_in_use;
-use crate::storage::replay::{FOLDER as JOURNAL, JournalRecord};
-use crate::storage::rocks::INVENTORY;
+use crate::files::copy::copy_to_new_file;
+use crate::files::regular;
+use crate::rocks::INVENTORY;
+use crate::storage::directory;
 
 /// How often the files are copied in vain before the likeness is made anew.
 const ATTEMPTS: usize = 20;
@@ -25,7 +26,7 @@ const LARGEST_UNREAD: u64 = 1 << 20;
 const LARGEST_FILTER_LIST: u64 = 64 << 20;
 
 /// The directory; removed when dropped.
-pub(in crate::storage) struct Likeness {
+pub(crate) struct Likeness {
     path: PathBuf,
     original: PathBuf,
     /// The files of the original when the likeness was begun.
@@ -51,7 +52,7 @@ impl Likeness {
         let folder = Folder::make()?;
         let seen = list(&original)?;
         let held = Held::new(seen.iter().filter(|file| is_rows(&file.name)).count());
-        let is_in_use = is_in_use(&original);
+        let is_in_use = directory::is_in_use(&original);
         let mut likeness = Likeness {
             path: folder.storage(),
             original,
@@ -72,45 +73,45 @@ impl Likeness {
         let new: Vec<Seen> = after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
         likeness.link_all(&new)?;
         // It may have been opened meanwhile.
-        likeness.is_in_use |= self::is_in_use(&likeness.original);
+        likeness.is_in_use |= directory::is_in_use(&likeness.original);
         Ok(Some(likeness))
     }
 
     /// The bytes that the newest file of the journal had when the likeness was made.
-    pub(in crate::storage) fn journal_bytes(&self) -> u64 {
+    pub(crate) fn journal_bytes(&self) -> u64 {
         self.journal_bytes
     }
 
-    pub(in crate::storage) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The directory that it is a likeness of.
-    pub(in crate::storage) fn original(&self) -> &Path {
+    pub(crate) fn original(&self) -> &Path {
         &self.original
     }
 
     /// Whether a storage had the original open, here or in another process.
-    pub(in crate::storage) fn is_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         self.is_in_use
     }
 
     /// When a file of the original had changed last, milliseconds since 1970.
-    pub(in crate::storage) fn changed_ms(&self) -> u64 {
+    pub(crate) fn changed_ms(&self) -> u64 {
         let changed = self.seen.iter().map(|file| file.changed);
         let latest = changed.map(|(seconds, nanos)| seconds * 1000 + nanos / 1_000_000).max();
         latest.and_then(|latest| u64::try_from(latest).ok()).unwrap_or(0)
     }
 
     /// Notes what the storage says of its journal before opening goes on.
-    pub(in crate::storage) fn note(&self, record: &JournalRecord) {
+    pub(crate) fn note(&self, record: &JournalRecord) {
         let has_parts = self.is_in_use && record.may_have_parts_of_calls();
         self.has_parts_of_calls.store(has_parts, Ordering::Relaxed);
     }
 
     /// # Errors
     /// `BUSY` when there may be rows of calls of which others are not there.
-    pub(in crate::storage) fn check_whole_calls(&self) -> Result<()> {
+    pub(crate) fn check_whole_calls(&self) -> Result<()> {
         if self.has_parts_of_calls.load(Ordering::Relaxed) {
             Err(refusals::parts_of_calls())
         } else {
@@ -119,7 +120,7 @@ impl Likeness {
     }
 
     /// The same error, with the names that the files have in the original, and with what to do.
-    pub(in crate::storage) fn in_original(&self, error: Error) -> Error {
+    pub(crate) fn in_original(&self, error: Error) -> Error {
         messages::in_original(error, &self.path, &self.original, &self.held)
     }
 

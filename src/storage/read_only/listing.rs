@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::rocks::INVENTORY;
 use crate::storage::checkpoint::LIST;
-use crate::storage::rocks::INVENTORY;
 
 /// Folders of a storage's directory.
 const FOLDERS: [&str; 5] = ["journal", "incoming", "filters", ".damo-restoring", ".damo-restored"];

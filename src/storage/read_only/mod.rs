@@ -19,14 +19,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(super) use likeness::Likeness;
-pub(super) use refusals::{check_name, no_new_group};
 
+use super::checkpoint::{self, swap};
 use super::directory::Directory;
-use super::expiry::Expiry;
-use super::rocks::{Inventory, check_regular};
-use super::{Storage, StorageOptions, begin, checkpoint, directory, open, restore};
+use super::{Storage, directory, first_opening, open};
+use crate::engine::expiry::Expiry;
+use crate::engine::options::StorageOptions;
 use crate::error::{Error, Result, Status};
-use crate::regular;
+use crate::files::regular;
+use crate::process;
+use crate::rocks::{Inventory, check_regular};
 
 /// How long a look is tried again while another process makes or changes the storage.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +52,7 @@ enum Look {
 /// changing it too fast, for as long as `PATIENCE`; `IO` when there is no room for the likeness; as
 /// [`Storage::open`], with the names of the files in `dir`.
 pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> Result<Storage> {
-    directory::check_not_forked()?;
+    process::check_not_forked()?;
     let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
     let mut has_seen_damage = false;
@@ -124,7 +126,8 @@ fn changing(error: Error) -> Error {
 
 /// Whether another process makes the storage for the first time.
 fn is_being_made(dir: &Path, begun: Instant) -> Result<bool> {
-    Ok(begin::is_under_way(dir)? && (directory::is_in_use(dir) || begun.elapsed() < BEGINNING))
+    Ok(first_opening::is_under_way(dir)?
+        && (directory::is_in_use(dir) || begun.elapsed() < BEGINNING))
 }
 
 /// An error that says nothing about the storage.
@@ -162,7 +165,7 @@ fn check_is_storage(dir: &Path) -> Result<()> {
         return Err(Error::invalid("is a file; the directory of a storage is needed"));
     }
     // One that was killed while a checkpoint was loaded has no database for a moment.
-    let is_one = restore::is_committed(dir)?
+    let is_one = swap::is_committed(dir)?
         || directory::may_hold_storage(dir)? && directory::has_database(dir)?;
     if is_one {
         return Ok(());
@@ -180,7 +183,7 @@ fn check_files(dir: &Path) -> Result<()> {
     let dir =
         fs::canonicalize(dir).map_err(|error| Error::io(format!("cannot be read: {error}")))?;
     // Opening first puts the files of the checkpoint that was loaded in their place.
-    if restore::is_committed(&dir)? {
+    if swap::is_committed(&dir)? {
         return Ok(());
     }
     check_regular(&dir)?;

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use super::Salvaged;
 use super::lost::Lost;
+use crate::engine::Engine;
+use crate::engine::group::GroupConfig;
+use crate::engine::journal_document::JournalRecord;
+use crate::engine::replay::Tables;
 use crate::error::{Result, Status};
 use crate::journal::{self, Head, Kind, Replay};
-use crate::storage::group::GroupConfig;
-use crate::storage::replay::{JournalRecord, Tables};
-use crate::storage::{Core, key};
+use crate::rocks::key;
 
 struct Calls<'a> {
     tables: Tables<'a>,
@@ -59,7 +61,7 @@ impl Known {
 /// # Errors
 /// `IO`, `OUT_OF_MEMORY`: of the new storage, or since too little can be had to read the journal.
 pub(super) fn apply(
-    core: &Core,
+    engine: &Engine,
     dir: &Path,
     known: &Known,
     lost: &Lost,
@@ -77,8 +79,8 @@ pub(super) fn apply(
         Err(error) => return salvaged.tell(format!("journal: {error}")),
     };
     let mut calls = Calls {
-        tables: Tables::new(core),
-        groups: core.groups().iter().map(|group| group.id()).collect(),
+        tables: Tables::new(engine),
+        groups: engine.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
         cleared: HashSet::new(),
@@ -90,15 +92,15 @@ pub(super) fn apply(
         left_out: 0,
         steps_left_out: 0,
     };
-    let ttl_ms = core.expiry.ttl_ms();
-    core.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalRecord::ttl_ms));
+    let ttl_ms = engine.expiry.ttl_ms();
+    engine.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalRecord::ttl_ms));
     let read = calls.read(&files, known, salvaged);
-    core.expiry.set_ttl_ms(ttl_ms);
+    engine.expiry.set_ttl_ms(ttl_ms);
     let last = read?;
     salvaged.calls_applied = calls.applied;
     salvaged.calls_left_out = calls.left_out;
     salvaged.steps_left_out = calls.steps_left_out;
-    core.last_number.fetch_max(last, std::sync::atomic::Ordering::AcqRel);
+    engine.last_number.fetch_max(last, std::sync::atomic::Ordering::AcqRel);
     Ok(())
 }
 

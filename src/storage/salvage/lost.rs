@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::storage::rocks::Live;
+use crate::rocks::Live;
 
 /// Ranges of keys, as they are stored: above the first, up to the second.
 #[derive(Default)]

@@ -17,16 +17,21 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::checkpoint::parent;
-use super::clear::cleared_key;
-use super::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
-use super::names::PREFIX as NAME_PREFIX;
-use super::replay::{FOLDER as JOURNAL, JournalRecord};
-use super::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
-use super::{Core, Group, directory, restore};
+use super::checkpoint::swap;
+use super::directory;
+use crate::engine::Engine;
+use crate::engine::clears::cleared_key;
+use crate::engine::group::Group;
+use crate::engine::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
+use crate::engine::journal_document::JournalRecord;
+use crate::engine::names::PREFIX as NAME_PREFIX;
+use crate::engine::registry;
+use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
-use crate::publish::{check_absent, publish_new};
-use crate::regular::check_no_shortage;
+use crate::files::folder::parent;
+use crate::files::publish::{check_absent, publish_new};
+use crate::files::regular::check_no_shortage;
+use crate::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
 use calls::Known;
 use lost::Lost;
 use work::Work;
@@ -119,7 +124,7 @@ pub fn salvage(
     for read in [Some(dir), like].into_iter().flatten() {
         check_outside(out, read).map_err(at_out)?;
     }
-    if restore::is_committed(dir).map_err(in_dir)? {
+    if swap::is_committed(dir).map_err(in_dir)? {
         return Err(in_dir(Error::new(
             Status::NotSupported,
             "a checkpoint was being loaded into it; its files are whole in '.damo-restoring', or are that checkpoint's: \
@@ -174,31 +179,31 @@ fn save(
     let mut lost = Lost::default();
     let known = {
         let storage = work.open()?;
-        let core = storage.core();
+        let engine = storage.engine();
         let mut wreck = Wreck::read(dir, &work.links())?;
         std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
-        super::open::check_known_format(wreck.documents.get(super::rocks::FORMAT))?;
-        let groups = write_groups(core, dir, &wreck.documents, likeness, &mut salvaged)?;
+        super::open::check_known_format(wreck.documents.get(crate::rocks::FORMAT))?;
+        let groups = write_groups(engine, dir, &wreck.documents, likeness, &mut salvaged)?;
         let record = JournalRecord::from_document(wreck.documents.get("journal"));
         // What had expired stays so. The inventory has a time while a checkpoint's documents do not
         // have this storage's yet; damage of it was told above.
         let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
-        core.expiry.restore_time(record.as_ref().map_or(0, JournalRecord::time).max(listed));
+        engine.expiry.restore_time(record.as_ref().map_or(0, JournalRecord::time).max(listed));
         if wreck.documents.contains_key("journal") && record.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
         let mut rows =
-            rows::Rows { core, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
+            rows::Rows { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
         let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
         // The next call of OUT must have a larger number than the latest clear.
         let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
-        core.last_number.store(last, Ordering::Release);
+        engine.last_number.store(last, Ordering::Release);
         storage.flush()?;
         Known { record, is_latest: wreck.documents_are_latest }
     };
     let storage = work.open()?;
-    calls::apply(storage.core(), &dir.join(JOURNAL), &known, &lost, &mut salvaged)?;
+    calls::apply(storage.engine(), &dir.join(JOURNAL), &known, &lost, &mut salvaged)?;
     storage.flush()?;
     salvaged.groups = storage.groups().len() as u64;
     salvaged.rows = storage.row_count(None)?;
@@ -208,7 +213,7 @@ fn save(
 
 /// Registers the groups, with their names and steps, that documents or the journal describe.
 fn write_groups(
-    core: &Core,
+    engine: &Engine,
     dir: &Path,
     documents: &BTreeMap<String, Vec<u8>>,
     likeness: &BTreeMap<String, Vec<u8>>,
@@ -241,9 +246,9 @@ fn write_groups(
             ))?;
         }
     }
-    let rocks = core.rocks()?;
+    let rocks = engine.rocks()?;
     rocks.write(batch)?;
-    group::load_all(&rocks)
+    registry::load_all(&rocks)
 }
 
 /// Adds the groups that documents describe, in place of those that are there.

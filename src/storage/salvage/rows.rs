@@ -16,16 +16,18 @@ use std::sync::Arc;
 use super::Salvaged;
 use super::lost::Lost;
 use super::sources::Sources;
+use crate::engine::Engine;
+use crate::engine::group::Group;
 use crate::error::Result;
-use crate::storage::rocks::{Entry, Wreck};
-use crate::storage::row::{self, Stored};
-use crate::storage::{Core, Group, key};
+use crate::rocks::key;
+use crate::rocks::row::{self, Stored};
+use crate::rocks::{Entry, Wreck};
 
 /// Rows a file of the new storage.
 const FILE_ROWS: usize = 512 << 10;
 
 pub(super) struct Rows<'a> {
-    pub(super) core: &'a Core,
+    pub(super) engine: &'a Engine,
     pub(super) dir: &'a Path,
     pub(super) wreck: &'a Wreck,
     pub(super) groups: &'a BTreeMap<u16, Arc<Group>>,
@@ -59,7 +61,7 @@ impl Rows<'_> {
         for index in 0..sources.len() {
             self.advance(&mut sources, index, &mut heap, lost)?;
         }
-        let rocks = self.core.rocks()?;
+        let rocks = self.engine.rocks()?;
         let (mut last, mut written, mut in_file) = (0, 0, 0);
         let mut file = None;
         let mut versions: Vec<Entry> = Vec::new();
@@ -83,7 +85,7 @@ impl Rows<'_> {
                 self.salvaged.rows_in_doubt += 1;
             }
             if file.is_none() {
-                let path = self.core.incoming.make()?;
+                let path = self.engine.incoming.make()?;
                 file = Some((rocks.begin_table(&path)?, path));
             }
             let Some((writer, _)) = &mut file else { continue };
@@ -94,7 +96,7 @@ impl Rows<'_> {
                 if let Some((writer, path)) = file.take() {
                     writer.finish()?;
                     rocks.ingest(&path)?;
-                    self.core.incoming.is_taken(path);
+                    self.engine.incoming.is_taken(path);
                 }
                 progress(written);
             }
@@ -102,7 +104,7 @@ impl Rows<'_> {
         if let Some((writer, path)) = file {
             writer.finish()?;
             rocks.ingest(&path)?;
-            self.core.incoming.is_taken(path);
+            self.engine.incoming.is_taken(path);
         }
         progress(written);
         sources.count_lost(self.salvaged)?;
@@ -171,7 +173,7 @@ impl Rows<'_> {
         let ((_, number, _, time), value) = newest?;
         let is_cleared = value.is_some() && shape.is_some_and(|shape| number < shape.cleared);
         // Another file's tombstone says that the row had expired on that day.
-        let has_expired = expired.is_some_and(|day| time / super::super::expiry::DAY_MS < day);
+        let has_expired = expired.is_some_and(|day| time / crate::engine::expiry::DAY_MS < day);
         value.filter(|_| !has_expired && !is_cleared)
     }
 }

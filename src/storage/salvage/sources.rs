@@ -7,8 +7,8 @@ use std::path::Path;
 use super::Salvaged;
 use super::lost::Lost;
 use crate::error::{Error, Result};
-use crate::storage::incoming;
-use crate::storage::rocks::{Entry, Live, SstFile, Unreadable, Wreck};
+use crate::rocks::incoming;
+use crate::rocks::{Entry, Live, SstFile, Unreadable, Wreck};
 
 /// How many files are held open. Each block of another one opens it.
 const HELD: usize = 32;
@@ -200,7 +200,7 @@ impl Sources {
         self.held.push_back(index);
         held.map_err(|error| {
             let text = format!("'{}': {error}", source.sst.path.display());
-            crate::regular::check_no_shortage(&text).err().unwrap_or_else(|| Error::io(text))
+            crate::files::regular::check_no_shortage(&text).err().unwrap_or_else(|| Error::io(text))
         })
     }
 

@@ -9,9 +9,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, Status};
+use crate::files::folder::remove;
 use crate::params::Params;
 use crate::storage::Storage;
-use crate::storage::checkpoint::remove;
 
 /// The folder, which is locked; removed when dropped.
 pub(super) struct Work {

@@ -4,20 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::reader::not_registered;
+use crate::engine::group::Group;
 use crate::error::{Error, Result};
-use crate::storage::Group;
-use crate::storage::key;
-use crate::storage::rocks::{KeyRange, Rocks};
-use crate::storage::row::{self, Stored};
+use crate::rocks::key;
+use crate::rocks::row::{self, Stored};
+use crate::rocks::{KeyRange, Rocks};
 
 /// Reads every row of a database that is not open as a storage, and says whether it is one of its groups'.
 ///
 /// # Errors
 /// `CORRUPTION` naming the row; `IO`.
-pub(in crate::storage) fn check_rows(
-    rocks: &Rocks,
-    groups: &BTreeMap<u16, Arc<Group>>,
-) -> Result<()> {
+pub(crate) fn check_rows(rocks: &Rocks, groups: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
     let mut lens = HashMap::new();
     for (id, group) in groups {
         lens.insert(*id, group.shape()?.1);

@@ -14,15 +14,17 @@ mod reader;
 
 pub(super) use check::check_rows;
 
-use super::call::is_exiting;
-use super::cut::Cut;
-use super::rocks::{KeyRange, Rocks};
-use super::row::RowHeader;
-use super::select::Select;
-use super::{Call, Core, Storage};
+use super::Storage;
+use super::dump::select::Select;
+use crate::engine::Engine;
+use crate::engine::cut::Cut;
 use crate::error::{Error, Result, Status};
 use crate::file_size_limit::start_thread;
 use crate::memory::check_headroom;
+use crate::process::Call;
+use crate::process::is_ending;
+use crate::rocks::row::RowHeader;
+use crate::rocks::{KeyRange, Rocks};
 use reader::Reader;
 
 /// Pages that wait to be taken.
@@ -78,20 +80,20 @@ impl Storage {
         // reports a dump.
         group: Option<u16>,
         wanted: Wanted,
-        select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select> + Send + 'static,
+        select: impl FnOnce(&Engine, &Rocks, Cut) -> Result<Select> + Send + 'static,
     ) -> Result<Scan> {
         drop(self.begin_call()?);
-        check_headroom(1 + self.core().options.threads)?;
-        let core = Arc::clone(&self.handle.core);
+        check_headroom(1 + self.engine().options.threads)?;
+        let engine = Arc::clone(&self.handle.engine);
         let (sender, pages) = sync_channel(WAITING_PAGES);
         let (empty, empties) = channel();
         let (begin, begun) = sync_channel(1);
         let work = move || {
-            let read = || read(&core, group, wanted, select, &begin, &sender, &empties);
+            let read = || read(&engine, group, wanted, select, &begin, &sender, &empties);
             let outcome = catch_unwind(AssertUnwindSafe(read));
             drop(begin);
             // Before the last word: who gets it may close the database, and must then be the last to hold it.
-            drop(core);
+            drop(engine);
             let outcome = outcome.unwrap_or_else(|_| {
                 Err(Error::new(Status::Panic, "a bug in damo: the thread that reads rows panicked"))
             });
@@ -159,7 +161,7 @@ impl Scan {
 impl Drop for Scan {
     fn drop(&mut self) {
         // A thread that is not there in a forked child; or one that must not touch RocksDB any more, and does not while it waits.
-        if is_exiting() || self.storage.check_process().is_err() {
+        if is_ending() || self.storage.check_process().is_err() {
             std::mem::forget((self.pages.take(), self.empty.take(), self.thread.take()));
             return;
         }
@@ -172,23 +174,23 @@ impl Drop for Scan {
 }
 
 fn read(
-    core: &Core,
+    engine: &Engine,
     group: Option<u16>,
     wanted: Wanted,
-    select: impl FnOnce(&Core, &Rocks, Cut) -> Result<Select>,
+    select: impl FnOnce(&Engine, &Rocks, Cut) -> Result<Select>,
     begin: &SyncSender<(Cut, Vec<(u16, usize)>)>,
     full: &SyncSender<Result<Page>>,
     empty: &Receiver<Page>,
 ) -> Result<()> {
     let call = Call::begin()?;
-    let contents = core.contents.read();
-    core.ensure_works()?;
-    let rocks = core.rocks()?;
-    let _rows = core.expiry.hold_rows();
+    let contents = engine.contents.read();
+    engine.ensure_works()?;
+    let rocks = engine.rocks()?;
+    let _rows = engine.expiry.hold_rows();
     let (snapshot, select, cut) =
-        core.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(core, &rocks, cut)?, cut)))?;
-    let reader = Reader::new(core, &snapshot, select, wanted)?;
-    let read = core.groups().into_iter().filter(|open| group.is_none_or(|id| id == open.id()));
+        engine.with_cut(&rocks, |cut| Ok((rocks.snapshot(), select(engine, &rocks, cut)?, cut)))?;
+    let reader = Reader::new(engine, &snapshot, select, wanted)?;
+    let read = engine.groups().into_iter().filter(|open| group.is_none_or(|id| id == open.id()));
     let groups: Vec<_> = read.map(|group| (group.id(), group.config().dim)).collect();
     let ids: Vec<u16> = groups.iter().map(|(group, _)| *group).collect();
     let mut ranges = rocks.ranges(&ids, parallel::RANGE_BYTES)?;
@@ -199,7 +201,7 @@ fn read(
     if begin.send((cut, groups)).is_err() {
         return Ok(());
     }
-    let outcome = parallel::read(&reader, &ranges, core.options.threads, empty, |page| {
+    let outcome = parallel::read(&reader, &ranges, engine.options.threads, empty, |page| {
         full.send(Ok(page)).is_ok()
     });
     drop(reader);

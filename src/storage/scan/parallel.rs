@@ -12,8 +12,8 @@ use super::Page;
 use super::reader::Reader;
 use crate::error::{Error, Result, Status};
 use crate::locks::{Condvar, Mutex};
-use crate::storage::Call;
-use crate::storage::rocks::KeyRange;
+use crate::process::Call;
+use crate::rocks::KeyRange;
 
 /// About so many bytes of the table are a range: many times what is read ahead, of which a part is beyond its end.
 pub(super) const RANGE_BYTES: u64 = 16 << 20;

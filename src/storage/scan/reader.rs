@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Page, Wanted};
+use crate::engine::Engine;
+use crate::engine::group::Group;
 use crate::error::{Error, Result};
-use crate::optimizer::Optimizer;
-use crate::storage::rocks::{KeyRange, Snapshot};
-use crate::storage::row::{self, Stored};
-use crate::storage::select::{Choice, Select};
-use crate::storage::{Core, Group, key};
+use crate::rocks::key;
+use crate::rocks::row::{self, Stored};
+use crate::rocks::{KeyRange, Snapshot};
+use crate::storage::dump::select::{Choice, Select};
 
 /// Rows and floats of a page, at most.
 const PAGE_ROWS: usize = 8192;
@@ -31,12 +32,12 @@ struct Shape {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
-        core: &Core,
+        engine: &Engine,
         snapshot: &'a Snapshot<'a>,
         select: Select,
         wanted: Wanted,
     ) -> Result<Reader<'a>> {
-        Ok(Reader { snapshot, select, shapes: shapes(core, wanted)? })
+        Ok(Reader { snapshot, select, shapes: shapes(engine, wanted)? })
     }
 
     /// Hands the rows of a range to `take`, page by page, until it returns false. `next` gives empty pages.
@@ -104,7 +105,7 @@ pub(super) fn not_registered(group: u16) -> Error {
     Error::corruption(format!("group {group} has rows and is not registered"))
 }
 
-fn shapes(core: &Core, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
+fn shapes(engine: &Engine, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
     let shape = |group: &Arc<Group>| {
         let (dim, row_len) = group.shape()?;
         Ok((
@@ -112,20 +113,5 @@ fn shapes(core: &Core, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
             Shape { row_len, wanted: if wanted == Wanted::Weights { dim } else { row_len } },
         ))
     };
-    core.groups().iter().map(shape).collect()
-}
-
-impl Group {
-    /// Weights of a row, and floats with the optimizer's state.
-    ///
-    /// # Errors
-    /// `CORRUPTION` when the group's optimizer is not known.
-    pub fn shape(&self) -> Result<(usize, usize)> {
-        let config = self.config();
-        let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
-        let optimizer = optimizer.map_err(|error| {
-            Error::corruption(format!("group {}: {}", self.id(), error.message()))
-        })?;
-        Ok((config.dim, optimizer.row_len(config.dim)))
-    }
+    engine.groups().iter().map(shape).collect()
 }

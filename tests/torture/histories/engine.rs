@@ -85,7 +85,7 @@ impl Engine {
     }
 
     pub fn now(&self) -> u64 {
-        self.inside().storage.core().now_ms()
+        self.inside().storage.engine().now_ms()
     }
 
     /// Makes an act. The past is that before it.

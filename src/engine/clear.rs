@@ -1,0 +1,75 @@
+//! Clear: removes all rows of a group at once, on disk with a DeleteRange.
+//!
+//! The call takes a number, as every call that changes rows does, and empties the cache
+//! (`table/clear.rs`). On disk the rows stay until the next write-back round, which writes a
+//! DeleteRange of the group's keys before any later row. Until then nobody reads the old rows: the
+//! group counts as complete in memory, and later rows stay dirty, so they are not evicted.
+//!
+//! The document `cleared:NNNNN` has the number of the latest clear whose DeleteRange is on disk. A
+//! replay skips the group's calls before that number. A clear that only the journal has is made
+//! again: no row that came after it is on disk.
+
+use super::Engine;
+use super::clears::cleared_key;
+use super::group::step_key;
+use crate::error::{Error, Result, Status};
+use crate::rocks::{Batch, Rocks};
+
+impl Engine {
+    /// Writes the DeleteRanges of clears that the disk does not have yet. To be called at the start
+    /// of a round or a cut, before rows are written: until then all rows of these groups on disk
+    /// are older than the clears.
+    ///
+    /// # Errors
+    /// `IO`. Nobody reads the old rows even then, and the next round tries again.
+    pub(crate) fn write_clears(&self, rocks: &Rocks) -> Result<()> {
+        let groups = self.groups();
+        let mut pending = Vec::new();
+        for group in groups.iter().filter(|group| !group.is_poisoned()) {
+            pending.extend(group.clears.pending().map(|number| (group, number)));
+        }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (group, number) in &pending {
+            batch.put_meta(cleared_key(group.id()), number.to_le_bytes().to_vec());
+            // The step at the clear. A later one comes with the journal's calls or the next round.
+            batch.put_meta(step_key(group.id()), 0i64.to_le_bytes().to_vec());
+            batch.delete_rows(group.id());
+        }
+        rocks.note_last(self.last_number());
+        rocks.write(batch)?;
+        // First, since what comes next needs room.
+        pending.iter().for_each(|(group, _)| rocks.drop_files_of(group.id()));
+        // RocksDB would flush the rows' memtable itself when it takes over the next file, and nobody
+        // would have looked for room. It would begin a log each time, too, and the documents in the
+        // other memtable would keep them all.
+        rocks.flush()?;
+        for (group, number) in pending {
+            group.clears.set_on_disk(number);
+        }
+        Ok(())
+    }
+
+    /// Refuses an increment to the dump with the number `since`, of `group` or of all groups.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if one of these groups was cleared after that dump.
+    pub(crate) fn check_not_cleared_since(&self, since: u64, group: Option<u16>) -> Result<()> {
+        let groups = self.groups();
+        let mut dumped = groups.iter().filter(|known| group.is_none_or(|id| id == known.id()));
+        match dumped.find(|known| known.cleared() > since) {
+            None => Ok(()),
+            Some(known) => Err(Error::new(
+                Status::NotFound,
+                format!(
+                    "since is {since}, and group {} was cleared by the later call {}: which of its \
+                     keys are gone is not known; make a full dump, without since",
+                    known.id(),
+                    known.cleared()
+                ),
+            )),
+        }
+    }
+}

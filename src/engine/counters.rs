@@ -1,0 +1,24 @@
+//! What has happened since the storage was opened.
+
+use std::sync::atomic::AtomicU64;
+
+/// What has happened since the storage was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Keys asked for by lookup and peek.
+    pub rows_read: AtomicU64,
+    /// Rows that did not exist and were made.
+    pub rows_created: AtomicU64,
+    /// Optimizer steps taken.
+    pub rows_updated: AtomicU64,
+    /// Keys of lookup and peek that were in memory.
+    pub cache_hits: AtomicU64,
+    /// Keys of lookup and peek that were not.
+    pub cache_misses: AtomicU64,
+    /// Keys looked for on disk.
+    pub rows_loaded: AtomicU64,
+    /// Rows written to disk behind the callers' backs.
+    pub rows_written: AtomicU64,
+    /// Microseconds that calls have waited for the writer.
+    pub waited_us: AtomicU64,
+}

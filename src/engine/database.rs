@@ -1,0 +1,38 @@
+//! Opens the database of a storage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::expiry::Expiry;
+use super::options::StorageOptions;
+use crate::error::{Error, Result};
+use crate::rocks::{INVENTORY, Inventory, Opening, Rocks};
+
+/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on
+/// the inventory says how they begin. One of the files of `kept` may have to take the place of one
+/// that is missing.
+pub(crate) fn open(
+    dir: &Path,
+    opening: Opening,
+    options: &StorageOptions,
+    expiry: &Arc<Expiry>,
+    kept: &[PathBuf],
+) -> Result<Rocks> {
+    let (mut last, mut time) = (0, 0);
+    if let Some(inventory) = Inventory::read(dir)? {
+        (last, time) = (inventory.last, inventory.time);
+        expiry.restore_time(time);
+        inventory.begin(dir)?;
+    }
+    let expiry = Arc::clone(expiry);
+    let rocks =
+        Rocks::open(dir, opening, &options.resources(), kept, move |value| expiry.fate(value))?;
+    rocks.note_last(last);
+    rocks.set_time(time);
+    Ok(rocks)
+}
+
+/// The inventory of a directory is not there although its format wants one.
+pub(crate) fn missing_inventory(dir: &Path) -> Error {
+    Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
+}

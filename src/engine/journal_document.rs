@@ -1,0 +1,130 @@
+//! The document `journal`: how far the journal has become rows, and what opening needs to know after
+//! a crash.
+
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::rocks::{Batch, Rocks, boot};
+
+/// More calls than can be in a journal that the system has not written yet.
+pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
+
+/// The document that says how far the journal has become rows.
+const RECORD: &str = "journal";
+
+/// What the document says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JournalRecord {
+    /// The calls up to this number are on disk.
+    pub(crate) through: u64,
+    /// There must be a journal: the storage was not closed.
+    pub(crate) active: bool,
+    /// Which start of the system the journal is from, where that can be told.
+    pub(crate) boot: String,
+    /// Numbers up to this one may have been given.
+    #[serde(default)]
+    pub(crate) reserved: u64,
+    /// The time to live of the process whose calls may have to be made again.
+    #[serde(default)]
+    pub(crate) ttl_ms: u64,
+    /// The latest time that was used, milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) time: u64,
+}
+
+impl JournalRecord {
+    /// There must be a journal.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Whether there is no journal, and calls were made that are not on disk for certain: of each
+    /// of them some rows may be.
+    pub(crate) fn may_have_parts_of_calls(&self) -> bool {
+        !self.active && self.reserved > self.through
+    }
+
+    /// The calls up to this number are on disk.
+    pub(crate) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// The time to live of the process that made the calls.
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        self.ttl_ms
+    }
+
+    /// The latest time that was used.
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// What a document says; None where there is none, or it is damaged.
+    pub(crate) fn from_document(json: Option<&Vec<u8>>) -> Option<JournalRecord> {
+        serde_json::from_slice(json?).ok()
+    }
+
+    /// No row has a larger number.
+    pub(crate) fn last_possible(&self) -> u64 {
+        let last = self.through.max(self.reserved);
+        if self.active { last.saturating_add(MAX_LOST_CALLS) } else { last }
+    }
+
+    pub(crate) fn read(rocks: &Rocks) -> Result<JournalRecord> {
+        match rocks.read_meta(RECORD)? {
+            None => Ok(JournalRecord::default()),
+            Some(json) => serde_json::from_slice(&json).map_err(|error| {
+                Error::corruption(format!("the record of the journal is damaged: {error}"))
+            }),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
+        // Until it is written, so that it never goes backwards.
+        let guard = self.reserved_numbers.lock();
+        let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
+        let time = self.expiry.latest_ms();
+        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms, time };
+        self.write_record(&record)
+    }
+
+    /// Brings the time that was used on record, for rounds that bring nothing else there. Merging
+    /// goes by that time, and what it has dropped must not be looked for with an earlier one.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn record_time(&self) -> Result<()> {
+        if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
+            return Ok(());
+        }
+        let _guard = self.reserved_numbers.lock();
+        let mut record = JournalRecord::read(&*self.rocks()?)?;
+        record.time = self.expiry.latest_ms();
+        self.write_record(&record)
+    }
+
+    pub(crate) fn write_record(&self, record: &JournalRecord) -> Result<()> {
+        let json = serde_json::to_vec(record).map_err(|error| Error::invalid(error.to_string()))?;
+        let mut batch = Batch::default();
+        batch.put_meta(RECORD.to_owned(), json);
+        let rocks = self.rocks()?;
+        rocks.note_last(record.reserved.max(self.last_number()));
+        rocks.write(batch)?;
+        rocks.set_time(0);
+        self.expiry.set_recorded(record.time);
+        Ok(())
+    }
+
+    /// Says that all calls so far are on disk, and whether more are to be expected.
+    pub(crate) fn write_journal_record(&self, active: bool) -> Result<()> {
+        let through = self.last_number();
+        // Everything is on disk, so no number beyond it is.
+        *self.reserved_numbers.lock() = through;
+        self.write_journal_record_through(through, active)
+    }
+}

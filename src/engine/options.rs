@@ -1,0 +1,34 @@
+//! How a storage is opened.
+
+use crate::rocks::Resources;
+
+/// What survives once a call has returned (docs/durability.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Anything that kills the process.
+    Process,
+    /// That, and the machine losing power.
+    Power,
+    /// Only what flush or closing has written; the fastest.
+    Checkpoint,
+}
+
+/// The options with their defaults filled in.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageOptions {
+    /// Memory for rows and for the indexes and filters of the tables, in bytes.
+    pub cache_bytes: usize,
+    pub durability: Durability,
+    /// Threads for work inside the library.
+    pub threads: usize,
+    /// Nothing in the directory changes.
+    pub read_only: bool,
+}
+
+impl StorageOptions {
+    /// What RocksDB gets of these.
+    pub(crate) fn resources(&self) -> Resources {
+        let &StorageOptions { cache_bytes, threads, read_only, .. } = self;
+        Resources { cache_bytes, threads, read_only }
+    }
+}

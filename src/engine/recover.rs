@@ -1,0 +1,98 @@
+//! Recovery from errors that pass: after some of them RocksDB refuses all work until it is told to
+//! resume, or is opened anew.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Engine, database};
+use crate::error::{Error, Result, Status};
+use crate::files::folder;
+use crate::rocks::{Inventory, Opening};
+use crate::rocks::{incoming, room};
+
+/// How long those who are reading from the database may take to let go of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Whether RocksDB has failed, and has not been brought to work since.
+    pub(crate) fn has_failed(&self) -> bool {
+        let rocks = self.rocks.read();
+        !self.is_lost.load(Ordering::Acquire)
+            && rocks.as_ref().is_none_or(|rocks| rocks.has_failed())
+    }
+
+    /// Has the writer bring RocksDB to work again, if it has failed. To be called before a call
+    /// takes the database.
+    ///
+    /// # Errors
+    /// As [`Engine::recover`].
+    pub(crate) fn ensure_works(&self) -> Result<()> {
+        if self.has_failed() { self.writer.write_all() } else { Ok(()) }
+    }
+
+    /// Brings RocksDB to work again, if it has failed and the reason has passed. No caller may hold
+    /// the database.
+    ///
+    /// # Errors
+    /// What RocksDB still refuses to work for; `BUSY` while a dump or an iterator reads from it.
+    pub(crate) fn recover(&self) -> Result<()> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        let resumed = self.rocks().and_then(|rocks| rocks.resume());
+        match resumed {
+            Ok(()) => {}
+            // Opening anew would hide the damage until it is met again.
+            Err(error) if error.status() == Status::Corruption => return Err(error),
+            // After some errors it does not resume, whatever becomes of the reason.
+            Err(error) => self.reopen().map_err(|again| again.within(error.message()))?,
+        }
+        self.rocks()?.write_inventory()?;
+        self.incoming.forget_kept();
+        Ok(())
+    }
+
+    /// Closes the database and opens it again. What is in memory stays as it is: it is what the
+    /// disk has, or newer.
+    fn reopen(&self) -> Result<()> {
+        self.check_not_lost()?;
+        // An open database that only reads is better than a closed one.
+        room::check(&self.dir)?;
+        folder::sync_dir(&self.dir).map_err(|error| folder::failed(&self.dir, &error))?;
+        let mut place = self.rocks.write();
+        let started = Instant::now();
+        let mut taken = place.take();
+        while let Some(rocks) = taken {
+            match Arc::try_unwrap(rocks) {
+                Ok(rocks) => {
+                    drop(rocks);
+                    break;
+                }
+                Err(rocks) if started.elapsed() > PATIENCE => {
+                    *place = Some(rocks);
+                    return Err(Error::new(
+                        Status::Busy,
+                        "a dump or an iterator of this storage reads from the database; when it is over, work goes on",
+                    ));
+                }
+                Err(rocks) => taken = Some(rocks),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Nothing is made in the place of a directory that is not there any more.
+        match Inventory::read(&self.dir)? {
+            Some(inventory) => inventory.check(&self.dir)?,
+            None => return Err(database::missing_inventory(&self.dir)),
+        }
+        let kept = incoming::list(&self.dir)?;
+        let rocks =
+            database::open(&self.dir, Opening::Existing, &self.options, &self.expiry, &kept)?;
+        rocks.note_last(self.last_number());
+        let metadata = rocks.metadata_bytes()?;
+        *place = Some(Arc::new(rocks));
+        self.budget.lend(metadata);
+        Ok(())
+    }
+}

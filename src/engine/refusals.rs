@@ -1,0 +1,51 @@
+//! What a storage that is open with `read_only` refuses.
+
+use super::Engine;
+use super::names::Wanted;
+use crate::error::{Error, Result, Status};
+
+impl Engine {
+    /// # Errors
+    /// `NOT_SUPPORTED` when the storage was opened with `read_only`.
+    pub fn check_writable(&self) -> Result<()> {
+        if !self.options.read_only {
+            return Ok(());
+        }
+        Err(Error::new(
+            Status::NotSupported,
+            "the storage is open with read_only, and this call changes it; open it without read_only",
+        ))
+    }
+
+    /// Whether lookups make no rows, and nothing else changes either.
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+}
+
+/// The refusal of a group that is not there. `id` is the number that a new group would get.
+pub(crate) fn no_new_group(id: u16, wanted: Wanted) -> Error {
+    let what = match (wanted.number, wanted.name) {
+        (None, Some(name)) => format!("no group is called '{name}'"),
+        _ => format!("group {id} is not there"),
+    };
+    let message = format!("{what}, and a storage that is open with read_only gets no new one");
+    Error::new(Status::NotFound, message)
+}
+
+/// Refuses a name that a group does not have.
+///
+/// # Errors
+/// `NOT_SUPPORTED`.
+pub(crate) fn check_name(id: u16, known: Option<&str>, wanted: Wanted) -> Result<()> {
+    match wanted.name {
+        Some(name) if known != Some(name) => Err(Error::new(
+            Status::NotSupported,
+            format!(
+                "group {id} has no name, and a storage that is open with read_only does not give it '{name}'; \
+                 leave the name out, or open the storage without read_only"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The registry: every group of a storage, by number and by name, as it is stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Engine;
+use super::clears::read_cleared;
+use super::group::{CONFIG_PREFIX, Group, GroupConfig, check_same_rows, config_key, step_key};
+use super::names::{self, Wanted, name_key};
+use super::refusals;
+use crate::cache::GroupCache;
+use crate::error::{Error, Result, Status};
+use crate::rocks::{Batch, Rocks};
+
+impl Engine {
+    /// Opens a group, registering it when it is new.
+    ///
+    /// # Errors
+    /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As
+    /// [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not there, and
+    /// `NOT_SUPPORTED` for a name that the group does not have.
+    pub(crate) fn open_group(&self, wanted: Wanted, config: GroupConfig) -> Result<Arc<Group>> {
+        let mut groups = self.groups.lock();
+        let id = names::find(&groups, wanted)?;
+        let name = wanted.name.map(str::to_owned);
+        let Some(group) = groups.get(&id) else {
+            if self.is_read_only() {
+                return Err(refusals::no_new_group(id, wanted));
+            }
+            self.register(id, name.as_deref(), &config)?;
+            let group = Arc::new(Group::new(id, name, config, (0, 0)));
+            groups.insert(id, Arc::clone(&group));
+            return Ok(group);
+        };
+        let (mut known, mut known_name) = group.lock_description();
+        check_same_rows(id, &known, &config)?;
+        if self.is_read_only() {
+            // The parameters are the caller's alone: what is on record stays.
+            refusals::check_name(id, known_name.as_deref(), wanted)?;
+            return Ok(Arc::clone(group));
+        }
+        let name = name.or_else(|| known_name.clone());
+        if *known != config || *known_name != name {
+            self.register(id, name.as_deref(), &config)?;
+            *known = config;
+            *known_name = name;
+        }
+        Ok(Arc::clone(group))
+    }
+
+    /// Stores what a group is called and was opened with.
+    pub(crate) fn register(&self, id: u16, name: Option<&str>, config: &GroupConfig) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.put_meta(config_key(id), config.to_json()?);
+        if let Some(name) = name {
+            batch.put_meta(name_key(id), name.as_bytes().to_vec());
+        }
+        let rocks = self.rocks()?;
+        if self.syncs() { rocks.write(batch) } else { rocks.write_without_sync(batch) }
+    }
+
+    /// Makes room for resident rows of a group, unless an opening before this one has.
+    ///
+    /// # Errors
+    /// `IO`, `OUT_OF_MEMORY`.
+    pub(crate) fn open_cache(&self, group: &Group, row_len: usize) -> Result<Arc<GroupCache>> {
+        let cache = group.open_cache(|| {
+            let is_complete = !self.rocks()?.has_rows(group.id())?;
+            GroupCache::new(row_len, is_complete, &self.budget)
+        })?;
+        debug_assert_eq!(cache.row_len(), row_len);
+        Ok(cache)
+    }
+
+    /// A registered group.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, naming those there are.
+    pub(crate) fn find_group(&self, id: u16) -> Result<Arc<Group>> {
+        let groups = self.groups.lock();
+        groups.get(&id).cloned().ok_or_else(|| {
+            let known: Vec<String> = groups.keys().take(20).map(u16::to_string).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Error::new(
+                Status::NotFound,
+                format!("group {id} is not registered; registered are: {known}"),
+            )
+        })
+    }
+}
+
+/// Reads the registry of a storage that is being opened.
+pub(crate) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
+    let mut groups = BTreeMap::new();
+    for (id, json) in rocks.scan_meta(CONFIG_PREFIX)? {
+        let damaged = |why: String| {
+            Error::corruption(format!("the record of group '{id}' is damaged: {why}"))
+        };
+        let config: GroupConfig =
+            serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        let id: u16 =
+            id.parse().map_err(|_| damaged("its number is not from 0 to 65535".to_owned()))?;
+        let step = match rocks.read_meta(&step_key(id))? {
+            None => 0,
+            Some(bytes) => i64::from_le_bytes(
+                bytes
+                    .try_into()
+                    .map_err(|_| damaged("its global step is not 8 bytes".to_owned()))?,
+            ),
+        };
+        let name = rocks.read_meta(&name_key(id))?.map(String::from_utf8).transpose();
+        let name = name.map_err(|error| damaged(format!("its name: {error}")))?;
+        let cleared = read_cleared(rocks, id)?;
+        groups.insert(id, Arc::new(Group::new(id, name, config, (step, cleared))));
+    }
+    Ok(groups)
+}

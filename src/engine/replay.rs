@@ -1,0 +1,197 @@
+//! Opening after a crash: the calls that the journal has and the rows on disk have not are made again, exactly once.
+//!
+//! A row on disk carries the number of the last call that changed it; a call is made on the rows that have a smaller
+//! one. Each segment says which optimizers and initializers its calls were made with, so nobody needs to open the groups
+//! first.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use super::group::{Group, GroupConfig};
+use super::journal_document::{JournalRecord, MAX_LOST_CALLS};
+use super::options::Durability;
+use super::rows::{Duplicates, Source, Table};
+use crate::error::{Error, Result};
+use crate::journal::{self, Head, Journal, Kind, Replay};
+use crate::rocks::boot;
+
+/// The folder of the journal's files.
+pub(crate) const FOLDER: &str = "journal";
+
+impl Engine {
+    fn journal_dir(&self) -> PathBuf {
+        self.dir.join(FOLDER)
+    }
+}
+
+/// Makes the calls that the journal of an earlier process has again, and brings them to disk;
+/// returns the number of the last one, or of the inventory, which has `listed`. Of a likeness,
+/// `likeness_bytes` is what its last file had when it was made.
+///
+/// # Errors
+/// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
+pub(crate) fn replay(
+    engine: &Engine,
+    record: JournalRecord,
+    listed: u64,
+    likeness_bytes: Option<u64>,
+) -> Result<u64> {
+    let dir = engine.journal_dir();
+    journal::make_dir(&dir)?;
+    if !record.active {
+        // All that the journal has, if there still is one, is on disk.
+        return Ok(record.through.max(record.reserved).max(listed));
+    }
+    let mut tables = Tables::new(engine);
+    let listed_files = std::fs::read_dir(&dir).map_err(|error| {
+        Error::io(format!("the journal '{}' cannot be read: {error}", dir.display()))
+    })?;
+    let has_files = listed_files.count() > 0;
+    // Then what was not synced may be missing.
+    let machine_stopped = record.boot != boot();
+    if !has_files && !machine_stopped {
+        return Err(Error::damage(format_args!(
+            "the storage was not closed, and its journal '{}' has no files",
+            dir.display()
+        )));
+    }
+    // What had expired when a call was made is decided as it was then.
+    let ttl_ms = engine.expiry.ttl_ms();
+    engine.expiry.set_ttl_ms(record.ttl_ms);
+    let last = match likeness_bytes {
+        None => journal::read_all(&dir, record.through, machine_stopped, &mut tables),
+        Some(bytes) => {
+            journal::read_links(&dir, record.through, machine_stopped, bytes, &mut tables)
+        }
+    };
+    engine.expiry.set_ttl_ms(ttl_ms);
+    let last = last?.max(record.reserved).max(listed);
+    if tables.calls > 0 {
+        engine.writer.write_all()?;
+    }
+    // Losing power may have taken calls from the end of the journal whose rows were on disk already: their numbers must
+    // not be given again, or a later replay would take those rows for having seen other calls.
+    Ok(last.saturating_add(MAX_LOST_CALLS))
+}
+
+/// Ends the journal of an earlier process, all of which is on disk, and begins this one's.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
+    let dir = engine.journal_dir();
+    engine.last_number.store(last, Ordering::Release);
+    engine.cut_number.store(last, Ordering::Release);
+    *engine.reserved_numbers.lock() = last;
+    engine.write_journal_record_through(last, false)?;
+    journal::delete_all(&dir)?;
+    if engine.options.durability == Durability::Checkpoint {
+        engine.settle(u64::MAX, u64::MAX);
+        return Ok(());
+    }
+    // Calls are made from now on.
+    let time = engine.expiry.now_unused_ms();
+    if let Some(journal) = engine.journal() {
+        journal.restart(last)?;
+    } else {
+        // Opening happens once.
+        let _ = engine.journal.set(Journal::start(&dir, last, engine.syncs())?);
+    }
+    engine.write_journal_record_through(last, true)?;
+    engine.settle(time, last);
+    Ok(())
+}
+
+/// Refuses calls on rows of another layout than the group's: they are not this storage's.
+fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
+    let registered = group.config();
+    if (registered.dim, &registered.optimizer.name) == (described.dim, &described.optimizer.name) {
+        return Ok(());
+    }
+    Err(Error::corruption(format!(
+        "its calls of group {} are for dim {} and optimizer '{}', and the group has dim {} and optimizer \
+         '{}'; the file is another storage's",
+        group.id(),
+        described.dim,
+        described.optimizer.name,
+        registered.dim,
+        registered.optimizer.name
+    )))
+}
+
+/// The groups of a segment's calls, opened as they were then.
+pub(crate) struct Tables<'a> {
+    engine: &'a Engine,
+    by_config: HashMap<u32, Table>,
+    calls: u64,
+}
+
+impl Replay for Tables<'_> {
+    fn segment(&mut self) {
+        self.by_config.clear();
+    }
+
+    fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
+        let damaged = |error: String| {
+            Error::corruption(format!("the journal's record of group {group} is damaged: {error}"))
+        };
+        let description: GroupConfig =
+            serde_json::from_slice(description).map_err(|error| damaged(error.to_string()))?;
+        let known = self.engine.groups.lock().get(&group).cloned();
+        let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
+        check_same_rows(&group, &description)?;
+        // The rate of each call is in the journal, so the schedule is not needed.
+        let (optimizer, initializer) = description.build()?;
+        let table =
+            Table::new(self.engine, group, description.dim, optimizer, initializer, config)?;
+        self.by_config.insert(config, table);
+        Ok(())
+    }
+
+    fn floats_a_key(&self, head: &Head) -> Result<usize> {
+        self.table(head).map(|table| table.floats_in_journal(head.kind))
+    }
+
+    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        self.engine.expiry.restore_time(head.time);
+        let table = self.table(head)?;
+        if number < table.group().cleared() {
+            // A later clear has removed what it changed.
+            return Ok(());
+        }
+        let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
+        match head.kind {
+            Kind::Gradients => {
+                table.apply(self.engine, keys, floats, None, Duplicates::Sequential, source)?
+            }
+            Kind::Insert => table.insert_from(self.engine, keys, floats, source)?,
+            Kind::InsertRecords => table.insert_records_from(self.engine, keys, floats, source)?,
+            Kind::Delete => table.delete_from(self.engine, keys, source)?,
+            Kind::Clear if number > table.group().cleared() => {
+                table.clear_from(self.engine, source)?
+            }
+            Kind::Clear | Kind::SetStep | Kind::Config | Kind::End => {}
+        }
+        table.group().begin_write()?.set_step(head.step);
+        self.calls += 1;
+        Ok(())
+    }
+}
+
+impl Tables<'_> {
+    pub(crate) fn new(engine: &Engine) -> Tables<'_> {
+        Tables { engine, by_config: HashMap::new(), calls: 0 }
+    }
+
+    fn table(&self, head: &Head) -> Result<&Table> {
+        let table = self.by_config.get(&head.config);
+        table.filter(|table| table.group().id() == head.group).ok_or_else(|| {
+            Error::corruption(format!(
+                "the journal has a call of group {} without its configuration",
+                head.group
+            ))
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! Clear: removes all rows of the group at once.
+
+use super::{Source, Table};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::journal::{Head, Kind};
+
+impl Table {
+    /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
+    /// as for few, and gives back the memory that they took. Waits for a write-back round or a cut
+    /// that is under way.
+    ///
+    /// # Errors
+    /// `POISONED`, `IO`. Nothing has changed then.
+    pub fn clear(&self, engine: &Engine) -> Result<()> {
+        self.clear_from(engine, Source::Call)
+    }
+
+    pub(crate) fn clear_from(&self, engine: &Engine, source: Source) -> Result<()> {
+        // What takes long is waited for here, where no call on the group has to wait, too.
+        drop(engine.rounds.lock());
+        let guard = self.group.begin_write()?;
+        engine.wait_for_journal()?;
+        // So that no load that has read an old row installs it afterwards.
+        let _load = self.group.begin_load();
+        // So that no round and no cut is under way: a round would write old rows after the
+        // DeleteRange, and a cut would have to keep a copy of every row.
+        let _rounds = engine.rounds.lock();
+        let number = match source {
+            Source::Replay { number, .. } => number,
+            Source::Call => self.record_clear(engine)?,
+        };
+        let clearing = self.group.begin_clear(&guard, number);
+        self.cache.clear(true);
+        guard.set_step(0);
+        drop(clearing);
+        engine.writer.memory_fell(engine.budget.used());
+        engine.writer.rows_changed();
+        Ok(())
+    }
+
+    /// Appends the call to the journal, if there is one. Returns the call's number.
+    fn record_clear(&self, engine: &Engine) -> Result<u64> {
+        let Some(journal) = engine.journal() else { return engine.next_number() };
+        let (group, config, time) = (self.group.id(), self.config, engine.now_ms());
+        journal.append(&Head { kind: Kind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])
+    }
+}

@@ -1,0 +1,38 @@
+//! Delete: rows that should be as if they had never been.
+
+use super::change::Change;
+use super::part::{Merge, SKIP};
+use super::{Source, Table};
+use crate::cache::ABSENT;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::journal::Kind;
+
+impl Table {
+    /// Deletes the rows of `keys`; a key without a row is not an error.
+    ///
+    /// # Errors
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
+    pub fn delete(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
+        self.delete_from(engine, keys, Source::Call)
+    }
+
+    pub(crate) fn delete_from(&self, engine: &Engine, keys: &[i64], source: Source) -> Result<()> {
+        let mut parts = self.parts(engine, keys, &[], None, Merge::Keys)?;
+        let guard = self.group.begin_write()?;
+        let change = Change { kind: Kind::Delete, source, rate: 0.0, step: self.group.step() };
+        self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
+            for &place in part.slots.iter().filter(|place| **place != SKIP) {
+                // A row that is not there stays so; any other is gone once the disk knows.
+                if !shard.slot(place).has(ABSENT) {
+                    shard.before_change(place);
+                    shard.both_mut(place).0.stamp(stamp.time, stamp.number);
+                    shard.set_absent(place, true);
+                    shard.mark_dirty(place);
+                }
+            }
+        })?;
+        self.keep_buffers(parts);
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! The rows of one group as an embedding uses them: in memory while they are used, on disk otherwise.
+//!
+//! Every call first brings the rows it needs into memory (`load`); a call that changes rows then appends itself to
+//! the journal and changes them (`change`). Reading calls lock a shard at a time and nothing else. Calls that change rows
+//! hold the group's write lock, so that the journal's order is the order in which rows changed.
+
+mod apply_gradients;
+mod change;
+mod clear;
+mod delete;
+mod import;
+mod insert;
+mod load;
+mod lookup;
+mod part;
+mod peek;
+mod record;
+mod set_step;
+mod sum_gradients;
+
+use std::sync::Arc;
+
+pub(crate) use import::ImportBatch;
+pub use part::Duplicates;
+pub use record::Record;
+pub use sum_gradients::Summed;
+
+use super::Engine;
+use super::group::Named;
+use super::group::{Group, GroupConfig, Opened};
+use super::names::Wanted;
+use crate::cache::GroupCache;
+use crate::error::{Error, Result};
+use crate::initializer::Initializer;
+use crate::locks::Mutex;
+use crate::optimizer::Optimizer;
+use part::Part;
+
+/// An open group with the optimizer and initializer of one embedding.
+pub struct Table {
+    group: Opened,
+    cache: Arc<GroupCache>,
+    optimizer: Arc<Optimizer>,
+    initializer: Arc<Initializer>,
+    dim: usize,
+    row_len: usize,
+    /// What the journal calls this configuration.
+    config: u32,
+    /// Buffers of earlier calls, to be used again.
+    spare: Mutex<Vec<Vec<Part>>>,
+}
+
+/// A change is on record: where, and since when.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    /// A caller's; it gets the next number of the journal, and the present time.
+    Call,
+    /// Read from the journal, with what it was recorded with; rows that have seen it are left alone.
+    Replay { number: u64, time: u64, rate: f64, step: i64 },
+}
+
+impl Table {
+    /// Opens a group, registering it when it is new.
+    ///
+    /// # Errors
+    /// As [`Engine::open_group`]; `IO`; `OUT_OF_MEMORY`.
+    pub fn open(
+        engine: &Engine,
+        group: Wanted,
+        dim: usize,
+        optimizer: Arc<Optimizer>,
+        initializer: Arc<Initializer>,
+    ) -> Result<Table> {
+        let config = config(dim, &optimizer, &initializer);
+        let group = engine.open_group(group, config.clone())?;
+        let number = match engine.journal() {
+            Some(journal) => journal.announce(group.id(), config.to_json()?),
+            None => 0,
+        };
+        Table::new(engine, group, dim, optimizer, initializer, number)
+    }
+
+    /// Opens a group that is registered as it was opened last.
+    ///
+    /// # Errors
+    /// `CORRUPTION` when its optimizer or initializer is not known; `IO`, `OUT_OF_MEMORY`.
+    pub(crate) fn open_as_before(engine: &Engine, group: Arc<Group>) -> Result<Table> {
+        let config = group.config();
+        let damaged =
+            |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
+        let (optimizer, initializer) = config.build().map_err(damaged)?;
+        let number = match engine.journal() {
+            Some(journal) => journal.announce(group.id(), config.to_json()?),
+            None => 0,
+        };
+        Table::new(engine, group, config.dim, optimizer, initializer, number)
+    }
+
+    /// As [`Table::open`], of a group that is registered.
+    pub(crate) fn new(
+        engine: &Engine,
+        group: Arc<Group>,
+        dim: usize,
+        optimizer: Arc<Optimizer>,
+        initializer: Arc<Initializer>,
+        config: u32,
+    ) -> Result<Table> {
+        let row_len = optimizer.row_len(dim);
+        let group = Opened::new(group);
+        let cache = engine.open_cache(&group, row_len)?;
+        let spare = Mutex::new(Vec::new());
+        Ok(Table { group, cache, optimizer, initializer, dim, row_len, config, spare })
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Weights of a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Floats of a row: its weights and the optimizer's state.
+    pub fn row_len(&self) -> usize {
+        self.row_len
+    }
+
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Writes the weights of a row before anybody has trained it, `dim` floats.
+    pub fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
+        self.initializer.fill(self.group.id(), key, weights);
+    }
+
+    /// Cache lines of a row's weights.
+    fn weight_lines(&self) -> usize {
+        lines(self.dim)
+    }
+
+    /// Writes what a row is before anybody has trained it.
+    fn fill_first(&self, key: i64, row: &mut [f32]) {
+        let (weights, state) = row.split_at_mut(self.dim);
+        self.fill_first_weights(key, weights);
+        self.optimizer.begin(state);
+    }
+}
+
+/// Cache lines of so many floats, as far as it helps to ask for them ahead: the processor goes on by itself.
+fn lines(floats: usize) -> usize {
+    floats.div_ceil(16).min(8)
+}
+
+fn config(dim: usize, optimizer: &Optimizer, initializer: &Initializer) -> GroupConfig {
+    let named = |name: &str, params: &crate::params::Params| Named {
+        name: name.to_owned(),
+        params: params.clone(),
+    };
+    GroupConfig {
+        dim,
+        optimizer: named(optimizer.name(), optimizer.params()),
+        scheduler: optimizer
+            .scheduler()
+            .map(|scheduler| named(scheduler.name(), scheduler.params())),
+        initializer: named(initializer.name(), initializer.params()),
+    }
+}

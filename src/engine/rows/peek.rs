@@ -1,0 +1,29 @@
+//! Peek: as lookup, without creating anything.
+
+use super::Table;
+use super::load::Absent;
+use crate::engine::Engine;
+use crate::error::Result;
+
+impl Table {
+    /// Writes the weights of `keys` into `weights`; a key without a row, and `padding`, reads as zeros. `found` gets
+    /// 1 for a key with a row and 0 otherwise.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may then be partly written.
+    pub fn peek(
+        &self,
+        engine: &Engine,
+        keys: &[i64],
+        padding: Option<i64>,
+        weights: &mut [f32],
+        mut found: Option<&mut [u8]>,
+    ) -> Result<()> {
+        let missing =
+            self.read_resident(engine, keys, padding, weights, found.as_deref_mut(), Absent::Skip)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.read_missing(engine, &missing, Absent::Skip, weights, found)
+    }
+}

@@ -1,0 +1,72 @@
+//! Record: everything that is kept of one row.
+
+use super::Table;
+use super::load::Absent;
+use crate::cache::hash;
+use crate::engine::Engine;
+use crate::error::{Error, Result, Status};
+use crate::memory::room_for;
+
+/// One row with everything that is kept of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub group: u16,
+    pub key: i64,
+    /// Milliseconds since 1970 of the last write.
+    pub update_time: u64,
+    /// Gradients applied so far.
+    pub update_num: u64,
+    pub dim: usize,
+    /// `dim` weights, then the optimizer's state.
+    pub data: Vec<f32>,
+}
+
+impl Table {
+    /// Reads one row without creating it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
+    pub fn record(&self, engine: &Engine, key: i64) -> Result<Record> {
+        let record = self.read_record(engine, key);
+        engine.give_back_excess();
+        record
+    }
+
+    fn read_record(&self, engine: &Engine, key: i64) -> Result<Record> {
+        let hash = hash(key);
+        // A row that was brought in may be gone again at once when the cache is small and others use it.
+        for _ in 0..1000 {
+            let shard = self.cache.read_for(hash);
+            if let Some(place) = shard.find(hash, key) {
+                let slot = shard.slot(place);
+                if !slot.is_row(engine.moment().cutoff) {
+                    return Err(self.not_found(key));
+                }
+                let mut data = room_for(self.row_len)?;
+                data.extend_from_slice(shard.row(place));
+                return Ok(Record {
+                    group: self.group.id(),
+                    key,
+                    update_time: slot.time(),
+                    update_num: slot.updates,
+                    dim: self.dim,
+                    data,
+                });
+            }
+            drop(shard);
+            if !self.load(engine, &[key], Absent::Skip, false)?.found[0] {
+                return Err(self.not_found(key));
+            }
+        }
+        Err(Error::new(
+            Status::OutOfMemory,
+            format!(
+                "key {key} was evicted before it could be read, a thousand times; a larger cache_bytes is needed"
+            ),
+        ))
+    }
+
+    fn not_found(&self, key: i64) -> Error {
+        Error::new(Status::NotFound, format!("key {key} has no row in group {}", self.group.id()))
+    }
+}

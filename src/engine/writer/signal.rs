@@ -1,0 +1,217 @@
+//! The signal between callers and the writer's thread: which round is wanted, begun and finished, and
+//! who waits for it. Knows no rows.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result, Status};
+use crate::locks::{Condvar, Mutex, MutexGuard};
+
+/// How often the writer looks while calls change rows.
+const PERIOD: Duration = Duration::from_millis(10);
+/// How long it rests after a failed round before it tries again unasked.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long a call waits for a round before it looks again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Which rows are written; later ones include what earlier ones do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// Rows that nobody uses, so that they can be evicted; all that have changed when those are few.
+    Cold,
+    /// Every row that has changed, so that any can be evicted.
+    Pressed,
+    /// That, and all that the journal's calls have changed, so that it can be dropped.
+    All,
+    /// Everything as it is at one moment, and nothing that is later: afterwards the disk has that (`cut.rs`).
+    Cut,
+}
+
+pub(crate) struct Signal {
+    state: Mutex<State>,
+    wake: Condvar,
+    done: Condvar,
+    /// True while the writer sleeps until rows change.
+    asleep: AtomicBool,
+    /// What a row has lately taken to write, nanoseconds.
+    pub(crate) nanoseconds_a_row: AtomicU64,
+    /// Bytes of rows that are in a file which the table does not count yet.
+    pub(crate) writing_bytes: AtomicUsize,
+    /// Memory that rows took when the last round ended.
+    pub(crate) used_then: AtomicUsize,
+    /// So many unmerged files there were when merging did not get on; u64::MAX while it does.
+    pub(crate) merging_stuck_at: AtomicU64,
+}
+
+impl Default for Signal {
+    fn default() -> Signal {
+        Signal {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+            asleep: AtomicBool::new(false),
+            nanoseconds_a_row: AtomicU64::new(0),
+            writing_bytes: AtomicUsize::new(0),
+            used_then: AtomicUsize::new(0),
+            merging_stuck_at: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    /// Rounds asked for, by scope: the number of the round that must have begun after asking.
+    wanted: Option<Scope>,
+    begun: u64,
+    finished: u64,
+    /// Files that have become part of the table, over all rounds.
+    files: u64,
+    /// How the last round ended.
+    failure: Option<Error>,
+}
+
+impl Signal {
+    /// Waits until a round is asked for or `needed`, and begins it; None when the storage closes.
+    pub(crate) fn next(&self, needed: impl Fn() -> Option<Scope>) -> Option<Scope> {
+        let mut state = self.state.lock();
+        let mut idle_rounds = 0;
+        let mut not_before = state.failure.as_ref().map(|_| Instant::now() + AFTER_FAILURE);
+        loop {
+            if state.stopping {
+                return None;
+            }
+            let wanted = state.wanted.take();
+            let rested = not_before.is_none_or(|time| Instant::now() >= time);
+            let needed = if rested { needed() } else { None };
+            if let Some(scope) = wanted.into_iter().chain(needed).max() {
+                state.begun += 1;
+                return Some(scope);
+            }
+            if rested {
+                not_before = None;
+            }
+            // A while after the last change it sleeps for good, until `rows_changed` wakes it.
+            idle_rounds += 1;
+            if idle_rounds < 100 || not_before.is_some() {
+                self.wake.wait_for(&mut state, PERIOD);
+            } else {
+                self.asleep.store(true, Ordering::SeqCst);
+                self.wake.wait_for(&mut state, Duration::from_secs(1));
+                self.asleep.store(false, Ordering::SeqCst);
+                idle_rounds = 0;
+            }
+        }
+    }
+
+    /// Ends the round that [`Signal::next`] began, after which rows take `used` bytes of memory.
+    pub(crate) fn end_round(&self, outcome: Result<()>, used: usize) {
+        self.used_then.store(used, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.finished = state.begun;
+        state.failure = outcome.err();
+        self.done.notify_all();
+    }
+
+    /// Has the thread end once a round under way is finished.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// To be called when rows are on their way into a file, and with the opposite sign when they are there.
+    pub(crate) fn note_writing(&self, bytes: usize) {
+        self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_written(&self, bytes: usize) {
+        self.writing_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// To be called after rows have changed.
+    pub(crate) fn rows_changed(&self) {
+        if self.asleep.load(Ordering::Relaxed) {
+            self.wake.notify_all();
+        }
+    }
+
+    /// To be called after rows were taken from memory, many at once: the cache grows from here.
+    pub(crate) fn memory_fell(&self, used: usize) {
+        self.used_then.fetch_min(used, Ordering::Relaxed);
+    }
+
+    /// Writes everything and waits for it.
+    ///
+    /// # Errors
+    /// What the round failed with.
+    pub(crate) fn write_all(&self) -> Result<()> {
+        self.round(Scope::All)
+    }
+
+    /// Waits until more rows can be evicted: until the next file of a round is done, which has some shards' rows, or a
+    /// round that began after this was called is over, which is told by true.
+    ///
+    /// # Errors
+    /// What the round failed with.
+    pub(crate) fn wait_for_room(&self) -> Result<bool> {
+        let mut state = self.state.lock();
+        let (round, files) = (state.begun + 1, state.files);
+        state.wanted = state.wanted.max(Some(Scope::Pressed));
+        self.wake.notify_all();
+        while state.finished < round && state.files == files && !state.stopping {
+            self.wait(&mut state)?;
+        }
+        match &state.failure {
+            Some(error) if state.files == files => Err(error.clone()),
+            _ => Ok(state.finished >= round),
+        }
+    }
+
+    /// To be called when the rows of a file, which took so long, may be evicted.
+    pub(crate) fn file_is_done(&self, rows: usize, took: Duration) {
+        // Small files say little.
+        if rows >= 1024 {
+            let (before, now) = (
+                self.nanoseconds_a_row.load(Ordering::Relaxed),
+                took.as_nanos() as u64 / rows as u64,
+            );
+            let average = if before == 0 { now } else { (3 * before + now) / 4 };
+            self.nanoseconds_a_row.store(average.clamp(1, 100_000), Ordering::Relaxed);
+        }
+        self.state.lock().files += 1;
+        self.done.notify_all();
+    }
+
+    /// Waits until the next file is done, or a while.
+    ///
+    /// # Errors
+    /// `EXITING`.
+    pub(crate) fn wait_for_file(&self) -> Result<()> {
+        self.wait(&mut self.state.lock())
+    }
+
+    fn wait(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {
+        self.done.wait_for(state, PATIENCE);
+        if crate::process::is_ending() {
+            return Err(Error::new(
+                Status::Exiting,
+                "the process is ending, and nothing is written any more",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn round(&self, scope: Scope) -> Result<()> {
+        let mut state = self.state.lock();
+        let round = state.begun + 1;
+        state.wanted = state.wanted.max(Some(scope));
+        self.wake.notify_all();
+        while state.finished < round && !state.stopping {
+            self.wait(&mut state)?;
+        }
+        match &state.failure {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}

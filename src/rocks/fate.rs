@@ -1,0 +1,10 @@
+//! What merging does with a row.
+
+/// What becomes of a row when RocksDB merges files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Stay,
+    Go,
+    /// These bytes take its place, for increments.
+    Leave(&'static [u8]),
+}

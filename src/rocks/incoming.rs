@@ -1,0 +1,121 @@
+//! Files of rows on their way into the table. Each has a name of its own, and is kept until it is
+//! certain that RocksDB does not need it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::locks::Mutex;
+
+/// The folder's name.
+pub(crate) const FOLDER: &str = "incoming";
+
+/// The folder of a storage.
+pub(crate) struct Incoming {
+    folder: PathBuf,
+    /// How many files were made.
+    made: AtomicU64,
+    /// Files that RocksDB was given in vain: its MANIFEST may name them all the same.
+    kept: Mutex<Vec<PathBuf>>,
+    /// Files that nobody needs, and that could not be removed.
+    useless: Mutex<Vec<PathBuf>>,
+}
+
+impl Incoming {
+    /// Makes the folder, and removes what a killed process has left in it. The database must be
+    /// open already: opening it may need these files.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn open(dir: &Path) -> Result<Incoming> {
+        let folder = dir.join(FOLDER);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(failed("made", &folder, &error));
+            }
+            _ => {}
+        }
+        for path in list(dir)? {
+            fs::remove_file(&path).map_err(|error| failed("removed", &path, &error))?;
+        }
+        Ok(Incoming {
+            folder,
+            made: AtomicU64::new(0),
+            kept: Mutex::default(),
+            useless: Mutex::default(),
+        })
+    }
+
+    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to
+    /// the one that had it.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(crate) fn make(&self) -> Result<PathBuf> {
+        let path =
+            self.folder.join(format!("{:06}.sst", self.made.fetch_add(1, Ordering::Relaxed)));
+        File::create_new(&path).map_err(|error| failed("made", &path, &error))?;
+        Ok(path)
+    }
+
+    /// Notes that a file's rows are part of the table, under another name, and that the MANIFEST is
+    /// whole.
+    pub(crate) fn is_taken(&self, path: PathBuf) {
+        self.useless.lock().push(path);
+        self.forget_kept();
+    }
+
+    /// Notes that RocksDB was given the file and has failed.
+    pub(crate) fn keep(&self, path: PathBuf) {
+        self.kept.lock().push(path);
+    }
+
+    /// Removes a file that RocksDB has never seen.
+    pub(crate) fn discard(&self, path: PathBuf) {
+        self.useless.lock().push(path);
+        self.remove_useless();
+    }
+
+    /// Removes the files that RocksDB was given in vain: it has begun a new MANIFEST, which names
+    /// none of them.
+    pub(crate) fn forget_kept(&self) {
+        self.useless.lock().append(&mut self.kept.lock());
+        self.remove_useless();
+    }
+
+    /// Removes files that nobody needs. One that cannot be removed takes space and does no other
+    /// harm; it is tried again.
+    fn remove_useless(&self) {
+        let removed = |path: &PathBuf| match fs::remove_file(path) {
+            Err(error) => error.kind() == ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        self.useless.lock().retain(|path| !removed(path));
+    }
+}
+
+/// The files in the folder of a directory, oldest first.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let folder = dir.join(FOLDER);
+    let unreadable = |error: io::Error| failed("read", &folder, &error);
+    let mut paths = Vec::new();
+    match fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        entries => {
+            for entry in entries.map_err(unreadable)? {
+                paths.push(entry.map_err(unreadable)?.path());
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::io(format!("'{}' cannot be {what}: {error}", path.display()))
+}

@@ -1,0 +1,191 @@
+//! Reading rows from disk with many reads in flight.
+//!
+//! RocksDB reads one block after the other, so what a disk can do at depth comes from threads: each takes a part of a
+//! batch's sorted keys. They are made when they are first needed.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use super::Rocks;
+use super::key;
+use super::row::{self, Found, RowHeader};
+use crate::error::{Error, Result, Status};
+use crate::file_size_limit::start_thread;
+use crate::locks::{Condvar, Mutex};
+use crate::memory::{filled, room_for};
+
+/// Reads in flight at most. An NVMe disk needs more than 32 to show what it can do.
+const MAX_THREADS: usize = 64;
+/// Keys that one thread reads at a time: few, so that all threads have some of a small batch; no more than this, so
+/// that a large one does not wait for its slowest part.
+const MIN_PART: usize = 8;
+const MAX_PART: usize = 128;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    stopping: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+pub(crate) struct Readers {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What was read for consecutive keys.
+pub(crate) struct ReadRows {
+    pub(crate) found: Vec<Found>,
+    /// `row_len` floats a key; zeros where there is no row.
+    pub(crate) floats: Vec<f32>,
+}
+
+/// The rows of a batch in parts of equal length, but for the last.
+pub(crate) struct ReadBatch {
+    part_len: usize,
+    row_len: usize,
+    parts: Vec<ReadRows>,
+}
+
+impl ReadBatch {
+    /// The row of the `index`th key, if there is one.
+    pub(crate) fn row(&self, index: usize) -> Option<(RowHeader, &[f32])> {
+        let Found::Row(header) = self.found(index) else { return None };
+        let (part, row) = (&self.parts[index / self.part_len], index % self.part_len);
+        Some((header, &part.floats[row * self.row_len..(row + 1) * self.row_len]))
+    }
+
+    /// What was found under the `index`th key.
+    pub(crate) fn found(&self, index: usize) -> Found {
+        self.parts[index / self.part_len].found[index % self.part_len]
+    }
+}
+
+impl Readers {
+    /// Reads the rows of ascending `keys` of a group.
+    ///
+    /// # Errors
+    /// `IO`, `OUT_OF_MEMORY`, and `CORRUPTION` naming the row.
+    pub(crate) fn read(
+        &self,
+        rocks: &Arc<Rocks>,
+        group: u16,
+        keys: &[i64],
+        row_len: usize,
+    ) -> Result<ReadBatch> {
+        debug_assert!(keys.is_sorted_by(|a, b| a < b));
+        let part_len = keys.len().div_ceil(MAX_THREADS).clamp(MIN_PART, MAX_PART);
+        let count = keys.len().div_ceil(part_len);
+        if count <= 1 || self.make_threads(count) == 0 {
+            let parts: Result<Vec<_>> =
+                keys.chunks(part_len).map(|part| read_part(rocks, group, part, row_len)).collect();
+            return Ok(ReadBatch { part_len, row_len, parts: parts? });
+        }
+        let (sender, receiver) = mpsc::channel();
+        let mut jobs: Vec<Job> = room_for(count)?;
+        for (index, part) in keys.chunks(part_len).enumerate() {
+            let (rocks, sender) = (Arc::clone(rocks), sender.clone());
+            let mut keys = room_for(part.len())?;
+            keys.extend_from_slice(part);
+            jobs.push(Box::new(move || {
+                let read =
+                    catch_unwind(AssertUnwindSafe(|| read_part(&rocks, group, &keys, row_len)));
+                // Before the answer: who gets it may close the database, and must then be the last to hold it.
+                drop(rocks);
+                let read = read.unwrap_or_else(|_| {
+                    Err(Error::new(Status::Panic, "a bug in damo: a reader panicked"))
+                });
+                let _ = sender.send((index, read));
+            }));
+        }
+        drop(sender);
+        self.shared.queue.lock().jobs.extend(jobs);
+        self.shared.ready.notify_all();
+
+        let mut parts: Vec<Option<ReadRows>> = Vec::new();
+        parts.resize_with(count, || None);
+        let mut failure = None;
+        // To the end also after a failure: then no job of this call is under way when it returns.
+        for (index, read) in receiver {
+            match read {
+                Ok(rows) => parts[index] = Some(rows),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match (failure, parts.into_iter().collect::<Option<Vec<_>>>()) {
+            (None, Some(parts)) => Ok(ReadBatch { part_len, row_len, parts }),
+            (Some(error), _) => Err(error),
+            (None, None) => {
+                Err(Error::new(Status::Panic, "a bug in damo: a reader did not answer"))
+            }
+        }
+    }
+
+    /// Makes sure that there are threads, up to `wanted`; returns how many there are.
+    fn make_threads(&self, wanted: usize) -> usize {
+        let mut threads = self.threads.lock();
+        while threads.len() < wanted.min(MAX_THREADS) {
+            let shared = Arc::clone(&self.shared);
+            let name = format!("damo-reader-{}", threads.len());
+            // Reading takes little stack; so many of the usual size would frighten people who look at a process's
+            // virtual memory.
+            let builder = thread::Builder::new().name(name).stack_size(512 << 10);
+            match start_thread(builder, move || shared.work()) {
+                Ok(thread) => threads.push(thread),
+                // With fewer it goes slower.
+                Err(_) => break,
+            }
+        }
+        threads.len()
+    }
+
+    /// Ends the threads.
+    pub(crate) fn stop(&self) {
+        self.shared.queue.lock().stopping = true;
+        self.shared.ready.notify_all();
+        self.threads.lock().drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                job();
+                queue = self.queue.lock();
+            } else if queue.stopping {
+                return;
+            } else {
+                self.ready.wait(&mut queue);
+            }
+        }
+    }
+}
+
+fn read_part(rocks: &Rocks, group: u16, keys: &[i64], row_len: usize) -> Result<ReadRows> {
+    let mut found = filled(Found::Nothing, keys.len())?;
+    let mut floats = filled(0.0f32, keys.len() * row_len)?;
+    let mut encoded = room_for(keys.len())?;
+    encoded.extend(keys.iter().map(|&key| key::encode(group, key)));
+    rocks.read_rows(&encoded, row::max_bytes(row_len), |index, value| {
+        if let Some(value) = value {
+            let floats = &mut floats[index * row_len..(index + 1) * row_len];
+            found[index] = row::decode(value, row_len, floats)
+                .map_err(|error| error.within(&format!("group {group} key {}", keys[index])))?;
+        }
+        Ok(())
+    })?;
+    Ok(ReadRows { found, floats })
+}

@@ -1,0 +1,40 @@
+//! Refuses a directory in which something that RocksDB would open is no file: it waits for a pipe
+//! for ever.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Looks at what has the names of RocksDB's files. Folders, and links that lead nowhere, are left
+/// to RocksDB, which refuses them.
+///
+/// # Errors
+/// `CORRUPTION` naming what is a pipe, a socket or a device; `IO`.
+pub(crate) fn check_regular(dir: &Path) -> Result<()> {
+    let failed =
+        |error: std::io::Error| Error::io(format!("'{}' cannot be read: {error}", dir.display()));
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let kind = entry.file_type().map_err(failed)?;
+        let name = entry.file_name();
+        if kind.is_file() || kind.is_dir() || !is_rocksdbs(&name.to_string_lossy()) {
+            continue;
+        }
+        let found = fs::metadata(entry.path());
+        if found.is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let path = entry.path();
+            return Err(Error::corruption(format!(
+                "'{}' is a pipe, a socket or a device; a file is needed",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_rocksdbs(name: &str) -> bool {
+    [".sst", ".log"].iter().any(|suffix| name.ends_with(suffix))
+        || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
+        || ["CURRENT", "IDENTITY", super::INVENTORY].contains(&name)
+}

@@ -1,0 +1,237 @@
+//! A stored row: a header of at most 21 bytes, then the row's floats, all little-endian. Or the
+//! tombstone of a row.
+//!
+//! ```text
+//! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of journal; bits 6-7: 1, a row
+//! 1       u48  update_time, ms since 1970
+//! 7       n    update_num, gradients applied
+//! 7+n     j    journal, number of the last change (0: none)
+//! 7+n+j   f32  weights[dim], then the optimizer's state
+//!
+//! 0       u8   bits 0-2: 0, deleted; bits 3-5: j; bits 6-7: 2, a tombstone
+//! 1       u48  when
+//! 7       j    number of the call
+//!
+//! 0       u8   bits 0-2: 1, expired and merged away; bits 6-7: 2, a tombstone
+//! 1       u32  the day that was found: days since 1970
+//! ```
+//!
+//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a
+//! header then. A tombstone stays as long as there is a dump that an increment may follow, or the
+//! journal may have earlier calls on its key.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::locks::Mutex;
+
+/// What a row records beside its floats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowHeader {
+    /// Milliseconds since 1970 of the last write.
+    pub update_time: u64,
+    /// Gradients applied so far.
+    pub update_num: u64,
+    /// The number in the journal of the last change.
+    pub journal: u64,
+}
+
+/// What is stored under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored<'a> {
+    /// A row, and the bytes of its floats.
+    Row(RowHeader, &'a [u8]),
+    /// The tombstone of a row that a call deleted.
+    Deleted { time: u64, journal: u64 },
+    /// The tombstone of a row that had expired when it was merged on that day.
+    Expired { day: u64 },
+}
+
+const FIXED_LEN: usize = 7;
+const MAX_HEADER_LEN: usize = 21;
+const ROW: u8 = 1;
+const TOMBSTONE: u8 = 2;
+const EXPIRED: u8 = TOMBSTONE << 6 | 1;
+/// The latest time that rows can have: in the year 10889.
+pub(crate) const MAX_TIME: u64 = MAX_U48;
+const MAX_U48: u64 = (1 << 48) - 1;
+const MAX_U56: u64 = (1 << 56) - 1;
+
+/// Bytes of a stored row, at most.
+pub(crate) fn max_bytes(row_len: usize) -> usize {
+    MAX_HEADER_LEN + 4 * row_len
+}
+
+/// Replaces the content of `value` by the row.
+pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
+    let (update_num, journal) = (header.update_num.min(MAX_U56), header.journal.min(MAX_U56));
+    let (num_len, journal_len) = (bytes_needed(update_num), bytes_needed(journal));
+    value.clear();
+    value.reserve(max_bytes(floats.len()));
+    value.push(ROW << 6 | (journal_len as u8) << 3 | num_len as u8);
+    value.extend_from_slice(&header.update_time.min(MAX_U48).to_le_bytes()[..6]);
+    value.extend_from_slice(&update_num.to_le_bytes()[..num_len]);
+    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+    value.extend_from_slice(bytemuck::cast_slice(floats));
+}
+
+/// Replaces the content of `value` by the tombstone of a deleted row.
+pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, journal: u64) {
+    let journal = journal.min(MAX_U56);
+    let journal_len = bytes_needed(journal);
+    value.clear();
+    value.push(TOMBSTONE << 6 | (journal_len as u8) << 3);
+    value.extend_from_slice(&time.min(MAX_U48).to_le_bytes()[..6]);
+    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+}
+
+/// The tombstone of a row that expired. RocksDB's filters want bytes that live for ever, so there
+/// is one for each day.
+pub(crate) fn expired_on(day: u64) -> &'static [u8] {
+    static DAYS: Mutex<BTreeMap<u64, &'static [u8]>> = Mutex::new(BTreeMap::new());
+    let mut days = DAYS.lock();
+    days.entry(day).or_insert_with(|| {
+        let day = u32::try_from(day).unwrap_or(u32::MAX).to_le_bytes();
+        Box::leak(Box::new([EXPIRED, day[0], day[1], day[2], day[3]]))
+    })
+}
+
+/// Tells what is stored.
+///
+/// # Errors
+/// Bytes that this file did not write.
+pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
+    let damaged = |what: String| Err(Error::corruption(what));
+    let too_short =
+        || damaged(format!("the stored row has {} bytes, less than its header", value.len()));
+    let Some((&control, rest)) = value.split_first() else {
+        return damaged("the stored row is empty".to_owned());
+    };
+    let (num_len, journal_len) = ((control & 7) as usize, (control >> 3 & 7) as usize);
+    match control >> 6 {
+        ROW if value.len() >= FIXED_LEN + num_len + journal_len => {
+            let (time, rest) = rest.split_at(6);
+            let (num, rest) = rest.split_at(num_len);
+            let (journal, body) = rest.split_at(journal_len);
+            let (update_time, update_num, journal) = (number(time), number(num), number(journal));
+            Ok(Stored::Row(RowHeader { update_time, update_num, journal }, body))
+        }
+        TOMBSTONE if control == EXPIRED && value.len() == 5 => {
+            Ok(Stored::Expired { day: number(rest) })
+        }
+        TOMBSTONE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
+            let (time, journal) = rest.split_at(6);
+            Ok(Stored::Deleted { time: number(time), journal: number(journal) })
+        }
+        ROW | TOMBSTONE => too_short(),
+        version => damaged(format!(
+            "the stored row has version {version}; this damo knows versions {ROW} and {TOMBSTONE}"
+        )),
+    }
+}
+
+/// What a read of a key finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No row, nor a trace of one.
+    #[default]
+    Nothing,
+    Row(RowHeader),
+    /// The tombstone of a row that the call with this number deleted.
+    Deleted {
+        time: u64,
+        journal: u64,
+    },
+}
+
+/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading
+/// weights.
+///
+/// # Errors
+/// Bytes that `encode` did not write, or another number of floats than `row_len`.
+pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Found> {
+    let (header, body) = match parse(value)? {
+        Stored::Row(header, body) => (header, body),
+        Stored::Deleted { time, journal } => return Ok(Found::Deleted { time, journal }),
+        Stored::Expired { .. } => return Ok(Found::Nothing),
+    };
+    if body.len() != 4 * row_len {
+        return Err(wrong_length(body, row_len));
+    }
+    let body = &body[..4 * floats.len()];
+    bytemuck::cast_slice_mut(floats).copy_from_slice(body);
+    Ok(Found::Row(header))
+}
+
+/// What is wrong with a row whose floats are of another number than its group's.
+pub(crate) fn wrong_length(body: &[u8], row_len: usize) -> Error {
+    Error::corruption(format!(
+        "the stored row has {} bytes of floats; {} are needed for its {row_len}",
+        body.len(),
+        4 * row_len
+    ))
+}
+
+fn bytes_needed(number: u64) -> usize {
+    (64 - number.leading_zeros() as usize).div_ceil(8)
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let mut whole = [0; 8];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_written() {
+        let floats = [1.5, -0.0, f32::MIN_POSITIVE];
+        for (update_num, journal, header_len) in
+            [(0, 0, 7), (7, 0, 8), (7, 300, 10), (MAX_U56, MAX_U56, 21)]
+        {
+            let header = RowHeader { update_time: 1_795_000_000_000, update_num, journal };
+            let mut value = vec![9; 3];
+            encode(&mut value, header, &floats);
+            assert_eq!(value.len(), header_len + 12);
+            assert_eq!(value[1..7], 1_795_000_000_000u64.to_le_bytes()[..6]);
+            assert_eq!(value[header_len..header_len + 4], [0, 0, 0xc0, 0x3f]);
+            let mut back = [0.0; 3];
+            assert_eq!(decode(&value, 3, &mut back), Ok(Found::Row(header)));
+            assert_eq!(back.map(f32::to_bits), floats.map(f32::to_bits));
+            let mut weight = [0.0; 1];
+            assert_eq!(decode(&value, 3, &mut weight), Ok(Found::Row(header)));
+            assert_eq!(weight, [1.5]);
+        }
+    }
+
+    #[test]
+    fn truncated_foreign_and_newer_rows_are_corruption() {
+        let mut value = Vec::new();
+        encode(&mut value, RowHeader { update_time: 1, update_num: 2, journal: 3 }, &[1.0; 4]);
+        for len in 0..value.len() {
+            assert!(decode(&value[..len], 4, &mut [0.0; 4]).is_err(), "{len} bytes");
+        }
+        assert!(decode(&value, 3, &mut [0.0; 3]).is_err());
+        value[0] = 3 << 6;
+        let error = decode(&value, 4, &mut [0.0; 4]).unwrap_err();
+        assert!(error.message().contains("version 3"), "{error}");
+    }
+
+    #[test]
+    fn tombstones_are_told_from_rows() {
+        let mut value = Vec::new();
+        encode_deleted(&mut value, 1_795_000_000_000, 300);
+        assert_eq!(value.len(), 9);
+        assert_eq!(parse(&value), Ok(Stored::Deleted { time: 1_795_000_000_000, journal: 300 }));
+        let found = Found::Deleted { time: 1_795_000_000_000, journal: 300 };
+        assert_eq!(decode(&value, 4, &mut [0.0; 4]), Ok(found));
+        assert!((0..value.len()).all(|len| parse(&value[..len]).is_err()));
+        let expired = expired_on(20_000);
+        assert_eq!(parse(expired), Ok(Stored::Expired { day: 20_000 }));
+        assert_eq!(expired.as_ptr(), expired_on(20_000).as_ptr(), "one a day");
+        assert!((0..expired.len()).all(|len| parse(&expired[..len]).is_err()));
+    }
+}

@@ -1,0 +1,76 @@
+//! What a checkpoint is known by: a random number that the checkpoint and the storage it was made of have in common, so that what is
+//! kept beside (a model's dense part) can tell whether it fits.
+
+use crate::error::{Error, Result};
+use crate::random_id::random_id;
+use crate::rocks::{Batch, Rocks};
+use crate::storage::Storage;
+
+const RECORD: &str = "checkpoint";
+
+impl Storage {
+    /// What the checkpoint is known by that was made or loaded last, or that this storage was; None when there was none.
+    ///
+    /// # Errors
+    /// `IO`; `CORRUPTION`.
+    pub fn checkpoint_id(&self) -> Result<Option<String>> {
+        self.call(|engine| read(&*engine.rocks()?))
+    }
+}
+
+/// A checkpoint that is being made; unless it is, the storage is known by what it was before.
+pub(in crate::storage) struct Identity<'a> {
+    rocks: &'a Rocks,
+    before: Option<String>,
+    id: String,
+    is_made: bool,
+}
+
+impl<'a> Identity<'a> {
+    /// Nobody else makes a checkpoint or loads one meanwhile.
+    ///
+    /// # Errors
+    /// `IO`; `CORRUPTION`.
+    pub(in crate::storage) fn begin(rocks: &'a Rocks) -> Result<Identity<'a>> {
+        Ok(Identity { rocks, before: read(rocks)?, id: random_id(), is_made: false })
+    }
+
+    /// To be called when nothing but the links is left to do: they have it then.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(in crate::storage) fn write(&self) -> Result<()> {
+        write(self.rocks, &self.id)
+    }
+
+    pub(in crate::storage) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(in crate::storage) fn keep(mut self) {
+        self.is_made = true;
+    }
+}
+
+impl Drop for Identity<'_> {
+    fn drop(&mut self) {
+        if !self.is_made {
+            // Where this fails, the storage is known by something that no checkpoint has.
+            let _ = write(self.rocks, self.before.as_deref().unwrap_or_default());
+        }
+    }
+}
+
+fn read(rocks: &Rocks) -> Result<Option<String>> {
+    let Some(bytes) = rocks.read_meta(RECORD)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::corruption("the record of what the checkpoint is known by is damaged")
+    })?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn write(rocks: &Rocks, identity: &str) -> Result<()> {
+    let mut batch = Batch::default();
+    batch.put_meta(RECORD.to_owned(), identity.as_bytes().to_vec());
+    rocks.write(batch)
+}

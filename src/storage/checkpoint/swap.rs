@@ -1,0 +1,349 @@
+//! Putting the files of a checkpoint in the place of a storage's, so that at any moment either is there whole.
+//!
+//! 1. `.damo-restoring.new` is filled with links to, or copies of, the checkpoint's files, and synced;
+//! 2. it becomes `.damo-restoring`: from here on the checkpoint counts, whatever happens;
+//! 3. the storage's own files are deleted;
+//! 4. it becomes `.damo-restored`, and its files move to their places.
+//!
+//! Opening does what is left to do, or removes what did not get to 2. Knows files, not what is in them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::in_the_way::{check_ways, in_the_way};
+use super::list_files;
+use crate::engine::replay::FOLDER as JOURNAL;
+use crate::error::{Error, Result};
+use crate::files::copy::copy_file;
+use crate::files::folder::{failed, is_absence, remove, sync_dir};
+use crate::files::regular;
+use crate::rocks::{INVENTORY, Inventory};
+use crate::storage::filters::{FOLDER as FILTERS, is_of_filters};
+use crate::storage::first_opening::is_numbered;
+
+const FILLING: &str = ".damo-restoring.new";
+const COMPLETE: &str = ".damo-restoring";
+const MOVING: &str = ".damo-restored";
+
+/// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or
+/// there, and this storage has used the time `time`: it does not go back to the checkpoint's, not
+/// even if the process is killed before the documents say so.
+///
+/// # Errors
+/// `IO`, also when something is in the way of the files. The storage is as it was.
+pub(in crate::storage) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Result<()> {
+    let staged = dir.join(FILLING);
+    let fill = || -> io::Result<()> {
+        remove(&staged)?;
+        fs::create_dir(&staged)?;
+        fs::create_dir(staged.join(JOURNAL))?;
+        let mut files = Vec::new();
+        list_files(checkpoint, "", &mut files)?;
+        if files.iter().any(|(name, _)| is_of_filters(name)) {
+            fs::create_dir(staged.join(FILTERS))?;
+        }
+        for (name, _) in files.iter().filter(|(name, _)| is_content(name) && name != INVENTORY) {
+            link_or_copy(&checkpoint.join(name), &staged.join(name))?;
+        }
+        sync_folders(&staged)?;
+        sync_dir(&staged)
+    };
+    let filled = fill().map_err(|error| failed(&staged, &error));
+    let listed =
+        filled.and_then(|()| Inventory::take(&staged, true, last)?.at(time).write(&staged));
+    let checked = listed.and_then(|()| check_ways(dir, &content_of(&staged)?));
+    checked.inspect_err(|_| drop(remove(&staged)))
+}
+
+/// Notes in what [`stage`] has prepared what this storage has used meanwhile: numbers up to `last`,
+/// and the time `time`. To be called when no call is under way any more.
+///
+/// # Errors
+/// `IO`. The storage is as it was.
+pub(in crate::storage) fn note_use(dir: &Path, last: u64, time: u64) -> Result<()> {
+    let staged = dir.join(FILLING);
+    let Some(mut inventory) = Inventory::read(&staged)? else {
+        return Err(Error::io(format!("'{}' has no {INVENTORY}", staged.display())));
+    };
+    inventory.last = inventory.last.max(last);
+    inventory.time = inventory.time.max(time);
+    inventory.write(&staged)
+}
+
+/// Gives up what [`stage`] has prepared.
+pub(in crate::storage) fn abandon(dir: &Path) {
+    let _ = remove(&dir.join(FILLING));
+}
+
+/// Puts the staged files in place of the storage's. The database must be closed.
+///
+/// # Errors
+/// `IO`, and whether there was no way back any more: then opening goes on with it. Otherwise the storage is as it was.
+pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
+    if let Err(error) = fs::rename(dir.join(FILLING), dir.join(COMPLETE)) {
+        return Err((failed(dir, &error), false));
+    }
+    let synced = sync_dir(dir).map_err(|error| failed(dir, &error));
+    synced.and_then(|()| finish_after(dir, true)).map_err(|error| (error, true))
+}
+
+/// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
+///
+/// # Errors
+/// `IO`.
+pub(in crate::storage) fn is_committed(dir: &Path) -> Result<bool> {
+    let there =
+        |name: &str| is_there(&dir.join(name)).map_err(|error| failed(&dir.join(name), &error));
+    Ok(there(COMPLETE)? || there(MOVING)?)
+}
+
+/// Whether there is a directory; an error to look must not pass for none.
+fn is_there(dir: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(dir) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Does what a killed process has left to do. To be called before the database is opened.
+///
+/// # Errors
+/// `IO`.
+pub(in crate::storage) fn finish(dir: &Path) -> Result<()> {
+    finish_after(dir, false)
+}
+
+/// As [`finish`], of a directory in which the checkpoint's files are known to be staged and
+/// complete, or not.
+fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
+    let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
+    let named = |error: io::Error| failed(dir, &error);
+    remove(&dir.join(FILLING)).map_err(named)?;
+    if is_complete || is_there(&complete).map_err(named)? {
+        for path in content_of(dir)?.iter().map(|name| dir.join(name)) {
+            fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+        }
+        sync_dir(dir).and_then(|()| fs::rename(&complete, &moving)).map_err(named)?;
+        sync_dir(dir).map_err(named)?;
+    }
+    if is_there(&moving).map_err(named)? {
+        let content = content_of(&moving)?;
+        make_folder(&dir.join(JOURNAL))?;
+        if content.iter().any(|name| is_of_filters(name)) {
+            make_folder(&dir.join(FILTERS))?;
+        }
+        for name in content {
+            let path = dir.join(&name);
+            fs::rename(moving.join(&name), &path).map_err(|error| failed(&path, &error))?;
+        }
+        sync_folders(dir).and_then(|()| sync_dir(dir)).map_err(named)?;
+        remove(&moving).and_then(|()| sync_dir(dir)).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder, unless it is there.
+fn make_folder(path: &Path) -> Result<()> {
+    match fs::create_dir_all(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => Err(in_the_way(
+            path,
+            "is no folder, and the loaded checkpoint has files for that folder",
+        )),
+        made => made.map_err(|error| failed(path, &error)),
+    }
+}
+
+/// Synchronises the folders of a directory that hold content, those that are there.
+fn sync_folders(dir: &Path) -> io::Result<()> {
+    for folder in [JOURNAL, FILTERS].map(|folder| dir.join(folder)) {
+        // Also one that a link leads to.
+        if folder.is_dir() {
+            sync_dir(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people,
+/// the journal's, and copies of filters.
+pub(in crate::storage) fn is_content(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((folder, _)) => folder == JOURNAL || is_of_filters(name),
+        None => {
+            name == "CURRENT"
+                || name == INVENTORY
+                || [".sst", ".log", ".blob"].iter().any(|suffix| is_numbered(name, "", suffix))
+                || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
+        }
+    }
+}
+
+/// The files of a directory that are content. Something else in a folder's place has none.
+fn content_of(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in ["", JOURNAL, FILTERS] {
+        let path = dir.join(folder);
+        let unreadable = |error: io::Error| failed(&path, &error);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if is_absence(&error) => continue,
+            entries => entries.map_err(unreadable)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if is_content(&name) && !entry.file_type().map_err(unreadable)?.is_dir() {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Files of rows never change, so a link will do; others may be written to.
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let never_changes = from.extension().is_some_and(|extension| extension == "sst");
+    if !never_changes || fs::hard_link(from, to).is_err() {
+        copy_file(from, to)?;
+    }
+    // Also of a link: the checkpoint may have been copied here a moment ago.
+    regular::open(to)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    fn read(dir: &Path) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        list_files(dir, "", &mut files).unwrap();
+        files.sort();
+        files
+            .into_iter()
+            .map(|(name, _)| (name.clone(), fs::read_to_string(dir.join(name)).unwrap()))
+            .collect()
+    }
+
+    /// As [`read`], without the inventory, which is of the checkpoint's files.
+    fn read_loaded(dir: &Path) -> Vec<(String, String)> {
+        let inventory = Inventory::read(dir).unwrap().unwrap();
+        assert_eq!((inventory.last, inventory.time), (LAST, TIME));
+        inventory.check(dir).unwrap();
+        read(dir).into_iter().filter(|(name, _)| name != INVENTORY).collect()
+    }
+
+    const LAST: u64 = 42;
+    const TIME: u64 = 4_000_000_000_000;
+
+    const OLD: [(&str, &str); 7] = [
+        ("INVENTORY", "old"),
+        ("000009.sst", "old"),
+        ("000011.sst", "old"),
+        ("CURRENT", "old"),
+        ("LOCK", ""),
+        ("LOG", "old"),
+        ("journal/5.journal", "old"),
+    ];
+    const NEW: [(&str, &str); 4] = [
+        ("000009.sst", "new"),
+        ("CURRENT", "MANIFEST-000001\n"),
+        ("MANIFEST-000001", "new"),
+        ("journal/9.journal", "new"),
+    ];
+
+    fn expected() -> Vec<(String, String)> {
+        let mut files: Vec<_> = NEW
+            .iter()
+            .chain(&[("LOCK", ""), ("LOG", "old")])
+            .map(|(a, b)| (a.to_string(), b.to_string()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_checkpoint_takes_the_place_of_what_was_there() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
+        write(&dir, &OLD);
+        write(&checkpoint, &NEW);
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
+        commit(&dir).unwrap();
+        assert_eq!(read_loaded(&dir), expected());
+        assert_eq!(read(&checkpoint).len(), NEW.len(), "the checkpoint is as it was");
+    }
+
+    #[test]
+    fn what_is_used_while_files_are_copied_is_noted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (dir, checkpoint) = (scratch.path().join("dir"), scratch.path().join("checkpoint"));
+        write(&dir, &OLD);
+        write(&checkpoint, &NEW);
+        let noted = || {
+            let inventory = Inventory::read(&dir).unwrap().unwrap();
+            inventory.check(&dir).unwrap();
+            (inventory.last, inventory.time)
+        };
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
+        // Neither goes back.
+        note_use(&dir, LAST + 7, TIME - 1).unwrap();
+        note_use(&dir, LAST, TIME + 9).unwrap();
+        fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+        finish(&dir).unwrap();
+        assert_eq!(noted(), (LAST + 7, TIME + 9));
+        let error = note_use(&dir, LAST, TIME).unwrap_err();
+        assert!(error.message().contains(FILLING), "{error}");
+    }
+
+    #[test]
+    fn killed_at_any_point_it_is_the_one_or_the_other() {
+        let scratch = tempfile::tempdir().unwrap();
+        let checkpoint = scratch.path().join("checkpoint");
+        write(&checkpoint, &NEW);
+        // Before the point of no return.
+        let dir = scratch.path().join("before");
+        write(&dir, &OLD);
+        let before = read(&dir);
+        stage(&checkpoint, &dir, LAST, TIME).unwrap();
+        finish(&dir).unwrap();
+        assert_eq!(read(&dir), before);
+        // After it: with any number of old files deleted, and any number of new ones moved.
+        for deleted in 0..=5 {
+            let dir = scratch.path().join(format!("deleted{deleted}"));
+            write(&dir, &OLD);
+            stage(&checkpoint, &dir, LAST, TIME).unwrap();
+            fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+            for name in content_of(&dir).unwrap().into_iter().take(deleted) {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+            assert!(is_committed(&dir).unwrap());
+            finish(&dir).unwrap();
+            assert_eq!(read_loaded(&dir), expected());
+        }
+        for moved in 0..=5 {
+            let dir = scratch.path().join(format!("moved{moved}"));
+            write(&dir, &OLD);
+            stage(&checkpoint, &dir, LAST, TIME).unwrap();
+            fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
+            for name in content_of(&dir).unwrap() {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+            fs::rename(dir.join(COMPLETE), dir.join(MOVING)).unwrap();
+            for name in content_of(&dir.join(MOVING)).unwrap().into_iter().take(moved) {
+                fs::rename(dir.join(MOVING).join(&name), dir.join(&name)).unwrap();
+            }
+            finish(&dir).unwrap();
+            assert_eq!(read_loaded(&dir), expected());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Which rows of a moment belong to a dump, and what an increment says of the others.
+
+use super::bases::Export;
+use crate::engine::cut::Cut;
+use crate::engine::expiry::DAY_MS;
+use crate::rocks::row::Stored;
+
+/// What becomes of something stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Choice {
+    Row,
+    /// It may be in what the increment follows, and is not in what there is now.
+    Removed,
+    Skip,
+}
+
+/// The rows of a dump: those that have been updated often and lately enough; of an increment, what differs from that in the dump
+/// which it follows.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage) struct Select {
+    /// Rows that were last updated before this are gone, or not wanted.
+    pub(in crate::storage) cutoff: u64,
+    pub(in crate::storage) min_count: u64,
+    pub(in crate::storage) since: Option<Export>,
+}
+
+impl Select {
+    /// Every row that has not expired.
+    pub(in crate::storage) fn all(cut: Cut) -> Select {
+        Select { cutoff: cut.cutoff, min_count: 0, since: None }
+    }
+
+    pub(in crate::storage) fn choose(&self, stored: &Stored<'_>) -> Choice {
+        let Stored::Row(header, _) = stored else { return self.choose_tombstone(stored) };
+        let (time, number) = (header.update_time, header.journal);
+        let is_wanted = time >= self.cutoff && header.update_num >= self.min_count;
+        let Some(base) = &self.since else {
+            return if is_wanted { Choice::Row } else { Choice::Skip };
+        };
+        // A row that a lookup made after the base carries the base's number; with a longer time to live than then, a row
+        // may be there again.
+        let is_new = number > base.number || (number == base.number && header.update_num == 0);
+        let is_back = time < base.later_cutoff;
+        match is_wanted {
+            true if is_new || is_back => Choice::Row,
+            false if is_new || (time >= base.cutoff && time < self.cutoff) => Choice::Removed,
+            _ => Choice::Skip,
+        }
+    }
+
+    fn choose_tombstone(&self, tombstone: &Stored<'_>) -> Choice {
+        let is_later = match (&self.since, tombstone) {
+            (Some(base), Stored::Deleted { journal, .. }) => *journal > base.number,
+            // Of a row that was merged away it is only known on which day.
+            (Some(base), Stored::Expired { day }) => *day >= base.time / DAY_MS,
+            _ => false,
+        };
+        if is_later { Choice::Removed } else { Choice::Skip }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rocks::row::RowHeader;
+
+    fn row(update_time: u64, update_num: u64, journal: u64) -> Stored<'static> {
+        Stored::Row(RowHeader { update_time, update_num, journal }, &[])
+    }
+
+    #[test]
+    fn a_full_dump_has_what_is_young_and_frequent() {
+        let select = Select { cutoff: 50, min_count: 2, since: None };
+        assert_eq!(select.choose(&row(50, 2, 9)), Choice::Row);
+        assert_eq!(select.choose(&row(49, 2, 9)), Choice::Skip);
+        assert_eq!(select.choose(&row(50, 1, 9)), Choice::Skip);
+        assert_eq!(select.choose(&Stored::Deleted { time: 99, journal: 99 }), Choice::Skip);
+    }
+
+    #[test]
+    fn an_increment_has_what_changed_and_what_went() {
+        let base = Export {
+            number: 10,
+            time: 3 * DAY_MS,
+            later_time: 0,
+            cutoff: 40,
+            later_cutoff: 40,
+            group: None,
+            min_count: 2,
+        };
+        let select = Select { cutoff: 50, min_count: 2, since: Some(base) };
+        for (stored, choice) in [
+            (row(60, 2, 11), Choice::Row),
+            (row(60, 2, 10), Choice::Skip),
+            // Made by a lookup: not frequent enough, so at most it has to go.
+            (row(60, 0, 10), Choice::Removed),
+            (row(60, 1, 11), Choice::Removed),
+            (row(60, 1, 9), Choice::Skip),
+            // Expired since the base, and before it.
+            (row(45, 5, 9), Choice::Removed),
+            (row(39, 5, 9), Choice::Skip),
+            (Stored::Deleted { time: 60, journal: 11 }, Choice::Removed),
+            (Stored::Deleted { time: 60, journal: 10 }, Choice::Skip),
+            (Stored::Expired { day: 3 }, Choice::Removed),
+            (Stored::Expired { day: 2 }, Choice::Skip),
+        ] {
+            assert_eq!(select.choose(&stored), choice, "{stored:?}");
+        }
+        // A longer time to live than at the base brings a row back.
+        let longer = Select { cutoff: 30, ..select };
+        assert_eq!(longer.choose(&row(35, 5, 9)), Choice::Row);
+    }
+}

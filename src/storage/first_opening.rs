@@ -1,0 +1,124 @@
+//! A first opening is marked while it is under way, so that one that died is begun anew.
+//!
+//! RocksDB makes a database in several steps, and cannot open what is there after some of them.
+//! Nothing has been stored by then. The marker is removed once the inventory is written, before the
+//! first opening returns.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use crate::engine::replay::FOLDER as JOURNAL;
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::rocks::INVENTORY;
+use crate::rocks::incoming::FOLDER as INCOMING;
+
+/// The marker's name.
+pub(super) const MARKER: &str = ".damo-first-opening";
+
+/// Marks that a first opening is under way. The mark is on disk before anything else is made.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn mark(dir: &Path) -> Result<()> {
+    let path = dir.join(MARKER);
+    let make = || File::create(&path)?.sync_all().and_then(|()| File::open(dir)?.sync_all());
+    make().map_err(|error| failed("made", &path, &error))
+}
+
+/// The first opening is over: what it made is listed in the inventory.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn unmark(dir: &Path) -> Result<()> {
+    let path = dir.join(MARKER);
+    match fs::remove_file(&path).and_then(|()| File::open(dir)?.sync_all()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("removed", &path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a first opening died here, or has just begun.
+///
+/// # Errors
+/// `IO`.
+pub(super) fn is_under_way(dir: &Path) -> Result<bool> {
+    let there = |name: &str| {
+        let path = dir.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed("looked at", &path, &error)),
+        }
+    };
+    Ok(there(MARKER)? && !there(INVENTORY)?)
+}
+
+/// Removes what a first opening that died has made.
+///
+/// # Errors
+/// `IO`; `CORRUPTION` when there are rows or calls, which no first opening leaves.
+pub(super) fn undo(dir: &Path) -> Result<()> {
+    let unreadable = |error: io::Error| failed("read", dir, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        names.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
+    }
+    let has_calls =
+        names.iter().any(|name| name == JOURNAL) && !journal::is_empty(&dir.join(JOURNAL))?;
+    if let Some(name) =
+        names.iter().find(|name| name.ends_with(".sst") || has_calls && *name == JOURNAL)
+    {
+        return Err(Error::damage(format_args!(
+            "'{}' says that nothing was stored here, and '{name}' is there without '{INVENTORY}'",
+            dir.join(MARKER).display()
+        )));
+    }
+    for name in names.iter().filter(|name| is_made_first(name)) {
+        let path = dir.join(name);
+        let removed = match name.as_str() {
+            JOURNAL | INCOMING => fs::remove_dir_all(&path),
+            _ => fs::remove_file(&path),
+        };
+        removed.map_err(|error| failed("removed", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// Removes what a first opening has made before it failed, as far as that works.
+pub(super) fn give_up(dir: &Path) {
+    if is_under_way(dir).is_ok_and(|is_under_way| is_under_way) && undo(dir).is_ok() {
+        let _ = unmark(dir);
+    }
+}
+
+/// Whether a name is that of RocksDB's files of a kind: a number between these.
+pub(super) fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
+    let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
+    digits.is_some_and(|digits| {
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// What a first opening makes beside the marker and the lock.
+fn is_made_first(name: &str) -> bool {
+    let numbered = [
+        ("MANIFEST-", ""),
+        ("OPTIONS-", ""),
+        ("LOG.old.", ""),
+        ("", ".log"),
+        ("", ".dbtmp"),
+        ("OPTIONS-", ".dbtmp"),
+    ];
+    [JOURNAL, INCOMING, "CURRENT", "IDENTITY", "LOCK", "LOG", "INVENTORY.new"].contains(&name)
+        || numbered.iter().any(|(prefix, suffix)| is_numbered(name, prefix, suffix))
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::io(format!("'{}' cannot be {what}: {error}", path.display()))
+}

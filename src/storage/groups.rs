@@ -1,0 +1,53 @@
+//! The groups of a storage, and opening one.
+
+use std::sync::Arc;
+
+use super::Storage;
+use crate::engine::group::Group;
+use crate::engine::names::Wanted;
+use crate::engine::rows::Table;
+use crate::error::{Error, Result, Status};
+use crate::initializer::Initializer;
+use crate::optimizer::Optimizer;
+
+impl Storage {
+    /// Opens a group, registering it when it is new.
+    ///
+    /// # Errors
+    /// As [`Table::open`]; `FORKED`, `EXITING`.
+    pub fn open_group(
+        &self,
+        group: Wanted,
+        dim: usize,
+        optimizer: Arc<Optimizer>,
+        initializer: Arc<Initializer>,
+    ) -> Result<Table> {
+        self.call(|engine| Table::open(engine, group, dim, optimizer, initializer))
+    }
+
+    /// The group with a name.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, listing the names that there are.
+    pub fn group_named(&self, name: &str) -> Result<Arc<Group>> {
+        let groups = self.groups();
+        let found = groups.iter().find(|group| group.name().as_deref() == Some(name));
+        found.cloned().ok_or_else(|| {
+            let names: Vec<_> = groups
+                .iter()
+                .filter_map(|group| group.name())
+                .map(|name| format!("'{name}'"))
+                .collect();
+            let known =
+                if names.is_empty() { "no group has one".to_owned() } else { names.join(", ") };
+            Error::new(Status::NotFound, format!("no group is called '{name}'; names are: {known}"))
+        })
+    }
+
+    /// # Errors
+    /// `NOT_FOUND`, naming the groups there are.
+    pub(super) fn check_group(&self, group: Option<u16>) -> Result<()> {
+        let Some(group) = group else { return Ok(()) };
+        self.engine().find_group(group).map(drop)
+    }
+}
