@@ -8,9 +8,8 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use common::{open, params, peek, sgd, text};
+use common::{open, params, peek, rerun, sgd, text};
 use damo::error::{Result, Status};
 use damo::params::Params;
 use damo::storage::{DumpOptions, Storage};
@@ -78,12 +77,7 @@ fn long_calls_are_refused_where_memory_cannot_be_mapped() {
     }
     for operation in OPERATIONS {
         for mib in [0, 1, 2, 4, 8, 16, 32] {
-            let ended = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "long_calls_are_refused_where_memory_cannot_be_mapped",
-                    "--nocapture",
-                ])
+            let ended = rerun(long_calls_are_refused_where_memory_cannot_be_mapped)
                 .env(CHILD, format!("{operation} {mib} {}", scratch.path().display()))
                 .output()
                 .unwrap();

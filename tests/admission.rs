@@ -5,11 +5,11 @@ mod common;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{failure, initializer, int, lookup, optimizer, params, peek, sgd, text};
+use common::{failure, initializer, int, lookup, optimizer, params, peek, rerun, sgd, text};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::filter::Filter;
@@ -369,12 +369,7 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
     let mut reference = fresh_model(false);
     let mut first = 0;
     for session in 0..8 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "kills_leave_rows_and_counts_as_they_were_acknowledged",
-                "--nocapture",
-            ])
+        let mut child = rerun(kills_leave_rows_and_counts_as_they_were_acknowledged)
             .env(CHILD, format!("{session} {first}"))
             .env("DAMO_ADMISSION_DIR", dir.path())
             .stdout(Stdio::piped())

@@ -6,10 +6,10 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{open, params, peek, sgd, text};
+use common::{open, params, peek, rerun, sgd, text};
 use damo::params::Params;
 use damo::storage::Storage;
 
@@ -39,8 +39,7 @@ fn acknowledged_calls_survive_sigkill_exactly_once() {
         let dir = tempfile::tempdir().unwrap();
         let mut acknowledged = 0;
         for round in 0..5 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "acknowledged_calls_survive_sigkill_exactly_once", "--nocapture"])
+            let mut child = rerun(acknowledged_calls_survive_sigkill_exactly_once)
                 .env(CHILD, dir.path())
                 .env("DAMO_CRASH_TEST_DURABILITY", durability)
                 .stdout(Stdio::piped())
@@ -88,8 +87,7 @@ fn durability_checkpoint_keeps_what_was_flushed_and_never_half_a_call() {
         return flush_then_abort(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "durability_checkpoint_keeps_what_was_flushed_and_never_half_a_call"])
+    let status = rerun(durability_checkpoint_keeps_what_was_flushed_and_never_half_a_call)
         .env(CHILD, dir.path())
         .stdout(Stdio::null())
         .status()

@@ -9,10 +9,9 @@ mod common;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{embed, failure, params, sgd, text};
+use common::{embed, failure, params, rerun, sgd, text};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::params::Value;
@@ -104,10 +103,9 @@ impl Session {
     }
 
     /// Has a process run it, in the test of this name; returns what that saw last.
-    fn kill(&self, test: &str) -> State {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let child = child.args(["--exact", test]).env(CHILD, serde_json::to_string(self).unwrap());
-        let output = child.output().unwrap();
+    fn kill(&self, test: impl Fn()) -> State {
+        let told = serde_json::to_string(self).unwrap();
+        let output = rerun(test).env(CHILD, told).output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{told}");
         serde_json::from_slice(&std::fs::read(self.left()).unwrap()).unwrap()
@@ -154,7 +152,7 @@ fn a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with() {
                 checkpoint: None,
             };
             expected = session
-                .kill("a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with");
+                .kill(a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with);
             let updates: Vec<Option<u64>> =
                 expected.iter().map(|row| row.map(|row| row.0)).collect();
             let trained = if has_expired { 1 } else { 2 };
@@ -192,7 +190,7 @@ fn calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage() {
             checkpoint: Some(path("checkpoint")),
         };
         let expected =
-            session.kill("calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage");
+            session.kill(calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage);
         assert_eq!(expected[0].unwrap().0, if here < HOUR_S { 1 } else { 2 });
         compare(&path("t"), START + HOUR_MS, &expected);
         let (_storage, rows) = open(&path("t"), there, START + HOUR_MS, &[]);

@@ -6,10 +6,10 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{float, int, params, text};
+use common::{float, int, params, rerun, text};
 use damo::filter::Filter;
 
 const CHILD: &str = "DAMO_FILTER_CRASH_DIR";
@@ -62,8 +62,7 @@ fn every_addition_that_returned_survives_sigkill() {
     let mut acknowledged = Vec::new();
     let mut first = 0;
     for session in 0..SESSIONS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "every_addition_that_returned_survives_sigkill", "--nocapture"])
+        let mut child = rerun(every_addition_that_returned_survives_sigkill)
             .env(CHILD, dir.path())
             .env(FIRST, first.to_string())
             .stdout(Stdio::piped())

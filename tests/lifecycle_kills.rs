@@ -10,10 +10,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
-use common::{initializer, int, lookup, open, optimizer, params, sgd, text};
+use common::{initializer, int, lookup, open, optimizer, params, rerun, sgd, text};
 use damo::embedding::Embedding;
 use damo::storage::{DumpOptions, Storage};
 use damo::table::Table;
@@ -67,14 +67,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(test: &str, role: &str, dir: &Path) -> Running {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
-            .env(ROLE, role)
-            .env(DIR, dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    fn start(test: impl Fn(), role: &str, dir: &Path) -> Running {
+        let mut child =
+            rerun(test).env(ROLE, role).env(DIR, dir).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(
             lines.any(|line| line.is_ok_and(|line| line == "begin")),
@@ -119,7 +114,7 @@ fn begin() {
 }
 
 /// Kills a child while it opens what another has left.
-fn kill_while_opening(test: &str, dir: &Path, random: &mut ChaCha8Rng) {
+fn kill_while_opening(test: impl Fn(), dir: &Path, random: &mut ChaCha8Rng) {
     let wait = Duration::from_micros(random.random_range(0..30_000));
     Running::start(test, "open", dir).kill(0, wait);
 }
@@ -148,7 +143,6 @@ fn load_until_killed(dir: &Path, first: u64) {
 
 #[test]
 fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() {
-    const TEST: &str = "killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded";
     if let Ok(role) = std::env::var(ROLE) {
         let dir = std::env::var_os(DIR).unwrap();
         return match role.as_str() {
@@ -179,14 +173,22 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
     };
     let (mut in_the_midst, mut taken, mut unfinished) = (0, 0, 0);
     for number in 0..kills() {
-        let running = Running::start(TEST, &(number % 2).to_string(), dir);
+        let running = Running::start(
+            killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded,
+            &(number % 2).to_string(),
+            dir,
+        );
         let operation = 2 * random.random_range(0..3);
         let done = running.kill(operation, Duration::from_micros(random.random_range(0..25_000)));
         let marks = [".damo-restoring", ".damo-restored", ".damo-restoring.new"];
         let is_unfinished = || marks.iter().any(|mark| dir.join("storage").join(mark).exists());
         unfinished += u64::from(is_unfinished());
         for _ in 0..random.random_range(0..3) {
-            kill_while_opening(TEST, dir, &mut random);
+            kill_while_opening(
+                killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded,
+                dir,
+                &mut random,
+            );
         }
         let after = |operations: u64| match operations.checked_sub(1) {
             None => before.clone(),
@@ -283,7 +285,6 @@ fn steps_of_table(path: &Path) -> i64 {
 
 #[test]
 fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
-    const TEST: &str = "killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there";
     if let Ok(role) = std::env::var(ROLE) {
         let dir = std::env::var_os(DIR).unwrap();
         return match role.as_str() {
@@ -300,12 +301,20 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
     let mut random = ChaCha8Rng::seed_from_u64(6);
     let (mut under_way, mut leftovers, mut checkpoints) = ([0; 4], 0, 0);
     for number in 0..kills() {
-        let running = Running::start(TEST, "write", dir);
+        let running = Running::start(
+            killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there,
+            "write",
+            dir,
+        );
         let operation = random.random_range(0..8);
         let done = running.kill(operation, Duration::from_micros(random.random_range(0..12_000)));
         under_way[(done % 4) as usize] += 1;
         if random.random_bool(0.3) {
-            kill_while_opening(TEST, dir, &mut random);
+            kill_while_opening(
+                killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there,
+                dir,
+                &mut random,
+            );
         }
         let storage = open(&dir.join("storage"));
         let (found, least) = (steps_of_storage(&storage), steps + done.div_ceil(4) as i64);

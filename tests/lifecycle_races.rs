@@ -3,11 +3,10 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{copy_dir, int, open, params, races, sgd, text};
+use common::{copy_dir, int, open, params, races, rerun, sgd, text};
 use damo::storage::{DumpOptions, Storage};
 use damo::table::merge;
 
@@ -118,8 +117,7 @@ fn killed_while_opening_it_opens_again() {
     for trial in 0..25 * races() {
         let dir = scratch.path().join(format!("t{trial}"));
         copy_dir(&image, &dir);
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed_while_opening_it_opens_again", "--nocapture"])
+        let mut child = rerun(killed_while_opening_it_opens_again)
             .env("DAMO_REVIEW_OPEN", &dir)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())

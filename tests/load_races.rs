@@ -4,10 +4,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{int, lookup, open, params, races, sgd};
+use common::{int, lookup, open, params, races, rerun, sgd};
 use damo::storage::Storage;
 
 /// Staging has one folder and no lock.
@@ -106,9 +106,9 @@ fn a_load_that_fails_at_a_filter_leaves_all_as_it_was() {
 struct Opener(Child);
 
 impl Opener {
-    fn start(test: &str, variable: &str, dir: &Path) -> Opener {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture"]).env(variable, dir);
+    fn start(test: impl Fn(), variable: &str, dir: &Path) -> Opener {
+        let mut command = rerun(test);
+        command.env(variable, dir);
         command.env(PARENT, std::process::id().to_string());
         Opener(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
@@ -152,7 +152,7 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
     }
     storage.checkpoint(path("cp")).unwrap();
     let mut opener = Opener::start(
-        "nobody_opens_a_storage_that_is_loading_a_checkpoint",
+        nobody_opens_a_storage_that_is_loading_a_checkpoint,
         "DAMO_REVIEW_STEAL",
         &path("a"),
     );
@@ -192,7 +192,7 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
         }
         storage.checkpoint(path("cp")).unwrap();
         let openers = [(); 2].map(|()| {
-            let test = "a_second_opener_does_not_destroy_what_is_loaded";
+            let test = a_second_opener_does_not_destroy_what_is_loaded;
             Opener::start(test, "DAMO_REVIEW_STEAL2", &path("a"))
         });
         std::thread::sleep(Duration::from_millis(100));

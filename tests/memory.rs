@@ -4,9 +4,8 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
-use common::{failure, lookup, open, sgd};
+use common::{failure, lookup, open, rerun, sgd};
 use damo::error::Status;
 
 const CHILD: &str = "DAMO_MEMORY_TEST_DIR";
@@ -18,8 +17,7 @@ fn a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on() {
     }
     // In a process of its own, since the limit is for the whole process.
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on"])
+    let output = rerun(a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on)
         .env(CHILD, dir.path())
         .output()
         .unwrap();

@@ -6,9 +6,8 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
-use common::{initializer, int, optimizer, params, text};
+use common::{initializer, int, optimizer, params, rerun, text};
 use damo::embedding::Embedding;
 use damo::storage::Storage;
 use rand::{RngExt, SeedableRng};
@@ -138,8 +137,7 @@ fn a_table_ten_times_the_cache_stays_within_its_memory() {
     }
     for durability in ["process", "checkpoint"] {
         let dir = tempfile::tempdir().unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_table_ten_times_the_cache_stays_within_its_memory", "--nocapture"])
+        let output = rerun(a_table_ten_times_the_cache_stays_within_its_memory)
             .env(CHILD, dir.path())
             .env("DAMO_BOUND_DURABILITY", durability)
             .output()

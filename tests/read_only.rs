@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{
-    bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, sgd,
+    bytes_and_times, copy_dir, failure, initializer, int, lookup, optimizer, params, peek, rerun,
+    sgd,
 };
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -143,13 +144,8 @@ fn train_until_killed(dir: &Path) {
     }
 }
 
-fn start(test: &str, dir: &Path) -> (Child, impl Iterator<Item = u64> + use<>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn start<T: Fn()>(test: T, dir: &Path) -> (Child, impl Iterator<Item = u64> + use<T>) {
+    let mut child = rerun(test).env(CHILD, dir).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     (child, lines.filter_map(|line| line.strip_prefix("ack ").and_then(|calls| calls.parse().ok())))
 }
@@ -161,7 +157,7 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (mut child, mut acknowledged) =
-        start("an_open_and_a_killed_storage_are_seen_whole", dir.path());
+        start(an_open_and_a_killed_storage_are_seen_whole, dir.path());
     for calls in [1500, 4000, 9000] {
         let returned = acknowledged.find(|returned| *returned >= calls).unwrap();
         // Another process has it open, and goes on.
@@ -225,7 +221,7 @@ fn the_private_folder_is_locked_and_goes_with_its_process() {
     }
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let test = "the_private_folder_is_locked_and_goes_with_its_process";
+    let test = the_private_folder_is_locked_and_goes_with_its_process;
     let (mut child, mut opened) = start(test, dir.path());
     opened.next().unwrap();
     let folder = fs::canonicalize(std::env::temp_dir()).unwrap();

@@ -5,11 +5,11 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{failure, int, params, races, sgd};
+use common::{failure, int, params, races, rerun, sgd};
 use damo::error::{Result, Status};
 use damo::params::{Params, Value};
 use damo::storage::Storage;
@@ -28,13 +28,8 @@ fn of_child() -> Option<PathBuf> {
 }
 
 /// Runs a test of this file in another process.
-fn start(test: &str, dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+fn start(test: impl Fn(), dir: &Path) -> Child {
+    rerun(test).env(CHILD, dir).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn wait_for(child: &mut Child, line: &str) {
@@ -96,7 +91,7 @@ fn files_that_are_merged_away_are_still_read() {
 fn descriptors_are_left_to_rocksdb_and_the_rest_is_named() {
     let Some(dir) = of_child() else {
         let dir = tempfile::tempdir().unwrap();
-        let child = start("descriptors_are_left_to_rocksdb_and_the_rest_is_named", dir.path());
+        let child = start(descriptors_are_left_to_rocksdb_and_the_rest_is_named, dir.path());
         let output = child.wait_with_output().unwrap();
         return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     };
@@ -154,7 +149,7 @@ fn a_storage_that_merges_all_the_time_is_seen_whole() {
         }
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut child = start("a_storage_that_merges_all_the_time_is_seen_whole", dir.path());
+    let mut child = start(a_storage_that_merges_all_the_time_is_seen_whole, dir.path());
     wait_for(&mut child, "filled");
     let mut last = 3000;
     for _ in 0..20 * races() {
@@ -181,7 +176,7 @@ fn a_storage_is_seen_from_its_first_moment() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let child = start("a_storage_is_seen_from_its_first_moment", dir.path());
+    let child = start(a_storage_is_seen_from_its_first_moment, dir.path());
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -211,7 +206,7 @@ fn a_first_opening_is_waited_for_while_its_process_lives() {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".damo-first-opening"), "").unwrap();
-    let mut child = start("a_first_opening_is_waited_for_while_its_process_lives", dir.path());
+    let mut child = start(a_first_opening_is_waited_for_while_its_process_lives, dir.path());
     wait_for(&mut child, "locked");
     let begun = Instant::now();
     let error = failure(look(dir.path()), Status::Busy);

@@ -6,11 +6,11 @@ mod common;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{
-    bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, sgd, text,
+    bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, rerun, sgd,
+    text,
 };
 use damo::embedding::{Embedding, GROUP_BY_NAME};
 use damo::error::{Result, Status};
@@ -253,11 +253,7 @@ fn large_files_are_not_copied() {
     copy_dir(&closed, &foreign);
     fs::remove_file(foreign.join("INVENTORY")).unwrap();
     let seen = |dir: &Path| {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "large_files_are_not_copied", "--nocapture"])
-            .env(CHILD, dir)
-            .output()
-            .unwrap();
+        let output = rerun(large_files_are_not_copied).env(CHILD, dir).output().unwrap();
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = output
             .lines()

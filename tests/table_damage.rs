@@ -8,9 +8,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
-use common::failure;
+use common::{failure, rerun};
 use damo::error::{Result, Status};
 use damo::table::{ClassicWriter, Contents, Table, ValueType, Writer, merge};
 use rand::{RngExt, SeedableRng};
@@ -313,8 +312,7 @@ fn a_full_disk_leaves_what_was_there() {
     // 34 MiB of rows, 16 MiB of scratch, 12 MiB of index.
     for limit in [100, 2 << 20, 15 << 20, 30 << 20, 37 << 20, 45 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["with_a_file_size_limit", "--exact", "--nocapture"])
+        let output = rerun(with_a_file_size_limit)
             .env("DAMO_TEST_FILE_SIZE", limit.to_string())
             .env("DAMO_TEST_DIR", dir.path())
             .output()

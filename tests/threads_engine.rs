@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{float, initializer, int, optimizer, params, peek, text};
+use common::{float, initializer, int, optimizer, params, peek, rerun, text};
 use damo::embedding::Embedding;
 use damo::error::Status;
 use damo::storage::Storage;
@@ -258,8 +258,7 @@ fn no_gradient_is_lost_among_threads_that_are_killed() {
     for round in 0..setting("DAMO_THREADS_KILLS", 4) {
         let (seed, dir) = (base + round, tempfile::tempdir().unwrap());
         let cache_bytes = CACHES[round as usize % 2];
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "no_gradient_is_lost_among_threads_that_are_killed", "--nocapture"])
+        let mut child = rerun(no_gradient_is_lost_among_threads_that_are_killed)
             .env(CHILD, cache_bytes.to_string())
             .env("DAMO_THREADS_SEED", seed.to_string())
             .env("DAMO_THREADS_DIR", dir.path())

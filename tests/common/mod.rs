@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -153,6 +154,16 @@ pub fn bytes_and_times(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let bytes = |path: &Path| if path.is_dir() { Vec::new() } else { fs::read(path).unwrap() };
     let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     walk(dir).into_iter().map(|path| (path.clone(), (bytes(&path), changed(&path)))).collect()
+}
+
+/// A command that runs a test again, by itself, in a process of its own. The function gives the
+/// name: one that no test has would run none, and succeed.
+pub fn rerun<T: Fn()>(_test: T) -> Command {
+    // Behind the name of the program, which libtest leaves out.
+    let (_, name) = std::any::type_name::<T>().split_once("::").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]);
+    command
 }
 
 /// How often what depends on luck is tried.
