@@ -1,0 +1,6 @@
+//! The source itself: its layers, lines, header and exported symbols.
+
+mod header;
+mod header_for_generators;
+mod layers;
+mod symbols;
