@@ -166,6 +166,20 @@ pub fn rerun<T: Fn()>(_test: T) -> Command {
     command
 }
 
+/// Whether a test is alone in its process. If not, it runs again in a process of its own, with a
+/// folder of its own for temporary files, and there is nothing left to do here.
+pub fn is_alone<T: Fn()>(test: T) -> bool {
+    const ALONE: &str = "DAMO_TEST_IS_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let output = rerun(test).env(ALONE, "1").env("TMPDIR", scratch.path()).output().unwrap();
+    let [said, failed] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
+    false
+}
+
 /// How often what depends on luck is tried.
 pub fn races() -> u64 {
     std::env::var("DAMO_RACES").map_or(1, |value| value.parse().unwrap())
