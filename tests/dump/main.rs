@@ -3,5 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod dumps;
+mod increments;
 mod one_moment;
 mod output_paths;

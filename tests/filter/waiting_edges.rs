@@ -1,4 +1,5 @@
-//! What a review of counts that wait for their filter found.
+//! Counts that wait for their filter, at the edges: filters attached amid a checkpoint or a load,
+//! copies that are attached themselves, files of others, lists that lead elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};

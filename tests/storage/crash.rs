@@ -2,6 +2,8 @@
 //!
 //! The test runs itself again as the process to be killed; that process prints a line for each call that returned.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use damo::params::Params;
 use damo::storage::Storage;
 
-use crate::common::{open, params, peek, rerun, sgd, text};
+use crate::common::{copy_dir, open, params, peek, races, rerun, sgd, text};
 
 const CHILD: &str = "DAMO_CRASH_TEST_DIR";
 const KEYS: i64 = 300;
@@ -111,4 +113,56 @@ fn flush_then_abort(dir: &Path) {
     // As the out-of-memory killer does it: no destructor runs.
     // SAFETY: raise takes a number and touches no memory.
     unsafe { libc::raise(libc::SIGKILL) };
+}
+
+/// Killed while it opens after having been killed.
+#[test]
+fn killed_while_opening_it_opens_again() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let storage = Storage::open(dir, 0, &params(&[])).unwrap();
+        std::mem::forget(storage);
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let image = scratch.path().join("image");
+    {
+        let storage = open(&scratch.path().join("a"));
+        let embedding = sgd(&storage, 4, 1.0, &[]);
+        let keys: Vec<i64> = (0..100).collect();
+        embedding.apply_gradients(&keys, &[1.0; 400]).unwrap();
+        // The journal goes on in a second file.
+        storage.flush().unwrap();
+        embedding.apply_gradients(&keys, &[1.0; 400]).unwrap();
+        copy_dir(&scratch.path().join("a"), &image);
+    }
+    let mut seen = BTreeMap::new();
+    let mut failures = Vec::new();
+    for trial in 0..25 * races() {
+        let dir = scratch.path().join(format!("t{trial}"));
+        copy_dir(&image, &dir);
+        let mut child = rerun(killed_while_opening_it_opens_again)
+            .env(CHILD, &dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(5_000 + trial * 100));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match Storage::open(&dir, 0, &params(&[])) {
+            Ok(storage) => {
+                let record = sgd(&storage, 4, 1.0, &[]).record(5).unwrap();
+                *seen.entry(record.update_num).or_insert(0) += 1;
+            }
+            Err(error) => {
+                println!("trial {trial}: {error}");
+                failures.push(trial);
+            }
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+    println!("{seen:?}");
+    assert!(failures.is_empty(), "{failures:?}");
 }

@@ -1,5 +1,5 @@
-//! What a review of loading checkpoints found, each as a test that failed then. DAMO_RACES makes those that
-//! depend on luck try so many times as often.
+//! Loading checkpoints: two loads at once, failed ones, other processes that open the storage, and
+//! groups that are opened meanwhile. DAMO_RACES multiplies how often each race is tried.
 
 use std::fs;
 use std::path::Path;
@@ -106,9 +106,9 @@ fn a_load_that_fails_at_a_filter_leaves_all_as_it_was() {
 struct Opener(Child);
 
 impl Opener {
-    fn start(test: impl Fn(), variable: &str, dir: &Path) -> Opener {
+    fn start(test: impl Fn(), dir: &Path) -> Opener {
         let mut command = rerun(test);
-        command.env(variable, dir);
+        command.env(CHILD, dir);
         command.env(PARENT, std::process::id().to_string());
         Opener(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
@@ -121,7 +121,8 @@ impl Drop for Opener {
     }
 }
 
-const PARENT: &str = "DAMO_REVIEW_PARENT";
+const CHILD: &str = "DAMO_LOAD_TEST_DIR";
+const PARENT: &str = "DAMO_LOAD_TEST_PARENT";
 /// How an opener ends that opened what it must not.
 const STOLEN: i32 = 7;
 
@@ -133,7 +134,7 @@ fn is_orphan() -> bool {
 /// While a checkpoint is put in place RocksDB's lock is not held.
 #[test]
 fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
-    if let Some(dir) = std::env::var_os("DAMO_REVIEW_STEAL") {
+    if let Some(dir) = std::env::var_os(CHILD) {
         while !is_orphan() {
             if let Ok(storage) = Storage::open(&dir, 0, &params(&[])) {
                 std::mem::forget(storage);
@@ -151,11 +152,7 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
         storage.flush().unwrap();
     }
     storage.checkpoint(path("cp")).unwrap();
-    let mut opener = Opener::start(
-        nobody_opens_a_storage_that_is_loading_a_checkpoint,
-        "DAMO_REVIEW_STEAL",
-        &path("a"),
-    );
+    let mut opener = Opener::start(nobody_opens_a_storage_that_is_loading_a_checkpoint, &path("a"));
     std::thread::sleep(Duration::from_millis(300));
     let mut outcomes = Vec::new();
     for _ in 0..60 {
@@ -174,7 +171,7 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
 /// As above, and what is left of the data.
 #[test]
 fn a_second_opener_does_not_destroy_what_is_loaded() {
-    if let Some(dir) = std::env::var_os("DAMO_REVIEW_STEAL2") {
+    if let Some(dir) = std::env::var_os(CHILD) {
         while !is_orphan() {
             drop(Storage::open(&dir, 0, &params(&[("threads", int(1))])));
         }
@@ -193,7 +190,7 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
         storage.checkpoint(path("cp")).unwrap();
         let openers = [(); 2].map(|()| {
             let test = a_second_opener_does_not_destroy_what_is_loaded;
-            Opener::start(test, "DAMO_REVIEW_STEAL2", &path("a"))
+            Opener::start(test, &path("a"))
         });
         std::thread::sleep(Duration::from_millis(100));
         let mut error = None;
