@@ -3,4 +3,5 @@
 mod header;
 mod header_for_generators;
 mod layers;
+mod lines;
 mod symbols;
