@@ -37,7 +37,7 @@ const TRIED_AGAIN: [&str; 2] = [
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    // The number after the name is DAMO_ABI_VERSION; tests/exports.rs compares the two.
+    // The number after the name is DAMO_ABI_VERSION; tests/source/symbols.rs compares the two.
     match os.as_str() {
         "linux" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libdamo.so.1");

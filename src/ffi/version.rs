@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-/// The number of the binary interface. tests/header.rs writes it into the header.
+/// The number of the binary interface. tests/source/header.rs writes it into the header.
 ///
 /// cbindgen:ignore
 pub const DAMO_ABI_VERSION: u32 = 1;

@@ -6,6 +6,7 @@ mod common;
 mod errors;
 mod files;
 mod import;
+mod limits;
 mod looked_at;
 mod looking;
 

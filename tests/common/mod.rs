@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -153,6 +154,30 @@ pub fn bytes_and_times(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let bytes = |path: &Path| if path.is_dir() { Vec::new() } else { fs::read(path).unwrap() };
     let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     walk(dir).into_iter().map(|path| (path.clone(), (bytes(&path), changed(&path)))).collect()
+}
+
+/// A command that runs a test again, by itself, in a process of its own. The function gives the
+/// name: one that no test has would run none, and succeed.
+pub fn rerun<T: Fn()>(_test: T) -> Command {
+    // Behind the name of the program, which libtest leaves out.
+    let (_, name) = std::any::type_name::<T>().split_once("::").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]);
+    command
+}
+
+/// Whether a test is alone in its process. If not, it runs again in a process of its own, with a
+/// folder of its own for temporary files, and there is nothing left to do here.
+pub fn is_alone<T: Fn()>(test: T) -> bool {
+    const ALONE: &str = "DAMO_TEST_IS_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let output = rerun(test).env(ALONE, "1").env("TMPDIR", scratch.path()).output().unwrap();
+    let [said, failed] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{failed}");
+    false
 }
 
 /// How often what depends on luck is tried.

@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
 
 use damo::storage::{DumpOptions, Storage};
 
-use crate::common::{copy_dir, int, open, params, text};
+use crate::common::{copy_dir, int, open, params, rerun, text};
 use crate::history::{content, filter, go_on};
 use crate::{CALLS, files, fixtures};
 
@@ -86,9 +85,7 @@ fn write_fixtures() {
     drop(storage);
     keep(&dir("closed"), &target.join("closed"));
 
-    let test = ["--exact", "generate::write_fixtures", "--ignored"];
-    let status =
-        Command::new(std::env::current_exe().unwrap()).args(test).env(CHILD, "1").status().unwrap();
+    let status = rerun(write_fixtures).arg("--ignored").env(CHILD, "1").status().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGKILL));
     keep(&dir("killed"), &target.join("killed"));
     fs::write(target.join("calls.txt"), &expected).unwrap();

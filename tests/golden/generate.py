@@ -1,4 +1,4 @@
-"""Writes the golden values that tests/*_golden.rs and tests/initializer.rs compare damo with.
+"""Writes the golden values that tests/optimizer compares damo with.
 
 Run it with a Python that has PyTorch (CPU) and NumPy, on x86-64 with AVX2; on Debian:
 

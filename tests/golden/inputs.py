@@ -1,6 +1,6 @@
 """The initial weights and the gradients of every golden run, as integers turned into exact float32.
 
-They are a formula, so the fixtures need not hold them: tests/optimizer_golden.rs has the same one. A float32 has
+They are a formula, so the fixtures need not hold them: tests/optimizer/optimizer_golden.rs has the same one. A float32 has
 24 bits of mantissa; each value below is an integer of at most 24 bits times a power of two, hence exact in
 float32 and float64 alike, and both languages see the same number.
 """

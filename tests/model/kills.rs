@@ -5,12 +5,13 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::common::rerun;
 use crate::history::{Action, SPECS, call, now};
 use crate::reference::{Engine, Opening, Reference, model, references};
 use crate::{seed, setting};
@@ -84,12 +85,7 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path, session: Session) -> Running {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "kills::every_acknowledged_call_survives_kills_exactly_once",
-                "--nocapture",
-            ])
+        let mut child = rerun(every_acknowledged_call_survives_kills_exactly_once)
             .env(CHILD, session.to_text())
             .env("DAMO_KILLS_DIR", dir)
             .stdout(Stdio::piped())

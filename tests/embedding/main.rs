@@ -1,0 +1,19 @@
+//! One group's calls: what they do to rows, what they refuse, and what other threads, kills and
+//! damage make of them.
+
+mod apply_gradients;
+mod clear;
+mod clear_costs;
+mod clear_damage;
+mod clear_on_full_disk;
+mod clear_over_kills;
+mod clear_races;
+#[path = "../common/mod.rs"]
+mod common;
+mod group_names;
+mod groups;
+mod insert_records;
+mod lookup;
+mod sum_gradients;
+mod threads;
+mod warm_starts;

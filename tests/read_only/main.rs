@@ -1,0 +1,7 @@
+//! Storages that are opened with `read_only`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod everything;
+mod races;
+mod report;

@@ -1,0 +1,128 @@
+//! Lines are at most 100 columns wide, and functions of src at most 60 lines long.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const COLUMNS: usize = 100;
+const LINES: usize = 60;
+/// What the names of the files end with whose lines are measured.
+const SUFFIXES: [&str; 8] = ["c", "cpp", "h", "hpp", "i", "md", "py", "rs"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What .gitignore names in the folder that it is in: a path from there, or a name anywhere.
+struct Ignored(Vec<String>);
+
+impl Ignored {
+    fn read(folder: &Path) -> Ignored {
+        let text = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
+        Ignored(text.lines().map(|line| line.trim_end_matches('/').to_owned()).collect())
+    }
+
+    fn has(&self, path: &str, name: &str) -> bool {
+        self.0.iter().any(|ignored| match ignored.strip_prefix('/') {
+            Some(from_there) => from_there == path,
+            None => ignored == name,
+        })
+    }
+}
+
+/// Every file of the project, by its path from the root: none that is hidden or that git ignores,
+/// since there is no git where an archive was unpacked.
+fn files() -> Vec<PathBuf> {
+    let (root, mut found) = (root(), Vec::new());
+    let ignored = Ignored::read(&root);
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        let here = Ignored::read(&folder);
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            let from_root = path.strip_prefix(&root).unwrap().to_owned();
+            let is_ignored = ignored.has(from_root.to_str().unwrap(), &name);
+            if name.starts_with('.') || is_ignored || here.has(&name, &name) {
+                continue;
+            }
+            match entry.file_type().unwrap() {
+                // A target directory of cargo may have any name.
+                kind if kind.is_dir() && !path.join("CACHEDIR.TAG").exists() => folders.push(path),
+                kind if kind.is_file() => found.push(from_root),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    assert!(found.iter().any(|path| path == Path::new("src/lib.rs")), "the files were not found");
+    found
+}
+
+fn suffix(path: &Path) -> &str {
+    path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default()
+}
+
+/// Whether a line cannot be broken: a row of a Markdown table, or a single word, such as a URL,
+/// behind what begins a comment or an item of a list.
+fn is_unbreakable(line: &str, suffix: &str) -> bool {
+    let begins = |word: &&str| word.chars().all(|char| "/!*#->:.".contains(char));
+    suffix == "md" && line.starts_with('|')
+        || line.split_whitespace().skip_while(begins).count() == 1
+}
+
+#[test]
+fn lines_have_at_most_100_columns() {
+    let mut wide = Vec::new();
+    for path in files().iter().filter(|path| SUFFIXES.contains(&suffix(path))) {
+        let text = String::from_utf8(fs::read(root().join(path)).unwrap()).unwrap();
+        for (index, line) in text.lines().enumerate() {
+            let columns = line.chars().count();
+            if columns > COLUMNS && !is_unbreakable(line, suffix(path)) {
+                wide.push(format!("{}:{}: {columns} columns", path.display(), index + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{} lines are too wide:\n{}", wide.len(), wide.join("\n"));
+}
+
+/// The name of the function that begins on a line, if one does.
+fn function(line: &str) -> Option<&str> {
+    let (before, after) = line.trim_start().split_once("fn ")?;
+    let is_qualifier = |word: &str| {
+        ["async", "const", "extern", "\"C\"", "unsafe"].contains(&word) || word.starts_with("pub")
+    };
+    let is_function = before.split_whitespace().all(is_qualifier);
+    is_function.then(|| after.split(['(', '<']).next().unwrap())
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// How many lines a function has that begins on the first: up to the brace below its beginning, as
+/// rustfmt puts it. A declaration has none.
+fn length(lines: &[&str]) -> usize {
+    let is_end = |line: &&str| {
+        indent(line) == indent(lines[0]) && (line.ends_with('}') || line.ends_with(';'))
+    };
+    let end = lines.iter().position(is_end).expect("the function ends");
+    if lines[end].ends_with('}') { end + 1 } else { 0 }
+}
+
+#[test]
+fn functions_have_at_most_60_lines() {
+    let (mut count, mut long) = (0, Vec::new());
+    for path in files().iter().filter(|path| path.starts_with("src") && suffix(path) == "rs") {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            let Some(name) = function(line) else { continue };
+            let length = length(&lines[index..]);
+            count += 1;
+            if length > LINES {
+                long.push(format!("{}:{}: {name} has {length} lines", path.display(), index + 1));
+            }
+        }
+    }
+    assert!(count > 1000, "only {count} functions were found");
+    assert!(long.is_empty(), "{} functions are too long:\n{}", long.len(), long.join("\n"));
+}

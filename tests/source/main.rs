@@ -1,0 +1,7 @@
+//! The source itself: its layers, lines, header and exported symbols.
+
+mod header;
+mod header_for_generators;
+mod layers;
+mod lines;
+mod symbols;
