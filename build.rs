@@ -1,6 +1,6 @@
-//! What the linker must know of the C library: its SONAME, and that nothing but `damo_*` is exported.
+//! Linker options of the C library: its SONAME, and the export of nothing but `damo_*`.
 
-/// What src/ffi/descriptors.rs is put in the place of.
+/// The functions that src/ffi/descriptors.rs replaces.
 const OPENING: [&str; 23] = [
     "open",
     "open64",
@@ -27,8 +27,8 @@ const OPENING: [&str; 23] = [
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode",
 ];
 
-/// What src/ffi/start_thread.cc and src/ffi/memory_maps.rs are put in the place of, in programs
-/// that link the crate, too.
+/// The functions that src/ffi/start_thread.cc and src/ffi/memory_maps.rs replace, also in programs
+/// that link the crate.
 const TRIED_AGAIN: [&str; 2] = [
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE",
     "mmap",
@@ -37,19 +37,20 @@ const TRIED_AGAIN: [&str; 2] = [
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    // The number after the name is DAMO_ABI_VERSION; tests/source/symbols.rs compares the two.
+    // The number in the SONAME is DAMO_ABI_VERSION; tests/source/symbols.rs compares the two.
     match os.as_str() {
         "linux" => {
             println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libdamo.so.1");
-            // Without it every #[no_mangle] of a dependency would be exported too. A version script of our own
-            // cannot be used: rustc passes one, and linkers refuse or ignore a second.
+            // Without this every #[no_mangle] of a dependency would be exported, too. A version
+            // script of our own is no option: rustc passes one, and linkers refuse or ignore a
+            // second.
             println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
-            // RocksDB's static objects are never destroyed: src/ffi/exit.rs.
+            // Keeps RocksDB's static objects from being destroyed: src/ffi/exit.rs.
             let env = std::env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
             let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
             if env == "gnu" && (arch == "x86_64" || arch == "aarch64") {
                 println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
-                // No file gets descriptor 0, 1 or 2: src/ffi/descriptors.rs.
+                // Keeps files from getting descriptor 0, 1 or 2: src/ffi/descriptors.rs.
                 for function in OPENING {
                     println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap={function}");
                 }

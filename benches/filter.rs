@@ -1,10 +1,11 @@
-//! Keys a second that a filter larger than the processor's caches adds and checks, in batches and one by one.
+//! Keys a second that a filter larger than the processor's caches adds and checks, in batches and
+//! one by one.
 //!
 //! ```text
 //! cargo bench --bench filter -- [name=value ...]
 //! ```
-//! Names: capacity (keys), dir, fpr. Every key is new at first, as rare ids are, so that every addition writes; then
-//! known ("again"), as frequent ids are.
+//! Names: capacity (keys), dir, fpr. At first every key is new, as rare ids are, so that every
+//! addition writes; then all are known ("again"), as frequent ids are.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +48,7 @@ fn main() {
         started.elapsed().as_secs_f64()
     );
     for threads in [1, 2] {
-        // Two threads have keys of their own, which nobody has added.
+        // Each number of threads has a group of its own, with keys that nobody has added.
         let group = threads as u32;
         let keys = capacity / 2;
         let mut admitted = vec![vec![0; BATCH]; threads];
@@ -102,7 +103,7 @@ fn measure(
     );
 }
 
-/// Processor time of this process, which other processes take nothing from.
+/// Processor time of this process; other processes do not count in it.
 fn cpu_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists everywhere, and writes to a variable of its type.

@@ -1,11 +1,11 @@
-//! Serving tables: rows looked up a second on one thread, and bytes written a second beside a plain sequential write of as
-//! many bytes in the same run.
+//! Serving tables: rows looked up a second on one thread; and bytes written a second, beside a
+//! plain sequential write of as many bytes in the same run.
 //!
 //! ```text
 //! cargo bench --bench table -- [name=value ...]
 //! ```
-//! Names: rows (of the table), dim, type (float32, float16, int8), batch (keys a call), seconds (of lookups), dir, plain
-//! (0 leaves the plain write out).
+//! Names: rows (of the table), dim, type (float32, float16, int8), batch (keys a call), seconds (of
+//! lookups), dir, plain (0 leaves the plain write out).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -44,8 +44,8 @@ fn main() {
     let bytes = write(&path, rows, dim, value_type);
     let took = started.elapsed();
     println!(
-        "write    {:8.1} MB/s, {:.2} M rows/s, {bytes} bytes in {took:.2?} and {:.2} s of processors, {} MB of memory \
-         at most",
+        "write    {:8.1} MB/s, {:.2} M rows/s, {bytes} bytes in {took:.2?} and {:.2} s of \
+         processors, {} MB of memory at most",
         rate(bytes, took),
         rows as f64 / took.as_secs_f64() / 1e6,
         cpu_seconds() - cpu,
@@ -59,7 +59,8 @@ fn main() {
         let cpu = cpu_seconds() - cpu;
         std::fs::remove_file(plain).expect("removed");
         println!(
-            "plain    {:8.1} MB/s in {plain_took:.2?} and {cpu:.2} s of processors; the table was written at {:.0} % of that",
+            "plain    {:8.1} MB/s in {plain_took:.2?} and {cpu:.2} s of processors; the table was \
+             written at {:.0} % of that",
             rate(bytes, plain_took),
             100.0 * plain_took.as_secs_f64() / took.as_secs_f64()
         );
@@ -98,7 +99,7 @@ fn write(path: &Path, rows: usize, dim: usize, value_type: ValueType) -> u64 {
     writer.finish().expect("written").bytes
 }
 
-/// As `dd bs=1M conv=fsync` does it.
+/// Writes as `dd bs=1M conv=fsync` does.
 fn plain_write(path: &Path, bytes: u64) {
     let mut file = File::create(path).expect("a file");
     let piece: Vec<u8> = (0..1 << 20).map(|at: usize| (at * 31) as u8).collect();

@@ -1,11 +1,12 @@
-//! The reference workload and its variants, without a statistics harness: for profilers, and for looking at a change.
-//! `benches/compare` measures the same through the C ABI, beside other systems.
+//! The reference workload and its variants, without a statistics harness: for profilers, and for
+//! looking at a change. `benches/compare` measures the same through the C ABI, beside other
+//! systems.
 //!
 //! ```text
 //! cargo bench --bench workload -- [reference|lookup|adam|uniform|zipf|lifecycle] [name=value ...]
 //! ```
-//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim, dir, prefetch and
-//! compact (0 or 1).
+//! Names: durability, seconds, cache_bytes, threads, rows (of the table), ids, batch (keys), dim,
+//! dir, prefetch and compact (0 or 1).
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -216,7 +217,7 @@ fn resident(settings: &Settings, apply: bool) {
     stats(&opened);
 }
 
-/// Checkpoints and dumps of a table while nothing else goes on, and dumps beside a plain write of as many bytes.
+/// Times checkpoints and dumps of an idle table, and dumps beside a plain write of as many bytes.
 fn lifecycle(settings: &Settings) {
     let (batch, dim) = (settings.number("batch", 4096 * 26), settings.number("dim", 16));
     let rows = settings.number("rows", 10_000_000);
@@ -360,7 +361,8 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         }
     }
     println!(
-        "sustained: {:.1} steps/s, {:.0} k rows/s, {:.2} us of processor a row, longest call {:.1} ms",
+        "sustained: {:.1} steps/s, {:.0} k rows/s, {:.2} us of processor a row, longest call {:.1} \
+         ms",
         f64::from(all.count / 2) / all.total.as_secs_f64(),
         f64::from(all.count / 2) * batch as f64 / all.total.as_secs_f64() / 1e3,
         (cpu_seconds() - cpu) * 1e6 / (f64::from(all.count / 2) * batch as f64),

@@ -1,4 +1,4 @@
-//! The error of every layer: a status a program can switch on and a message a person can act on.
+//! The error type of all layers: a status for programs and a message for people.
 //!
 //! Layers below `ffi` write messages that name the argument, its value and what would be accepted;
 //! `ffi` puts the name of the C function in front.
@@ -88,7 +88,7 @@ pub struct Error {
     message: String,
 }
 
-/// What to do about a directory with damage, at the end of a message.
+/// The remedy for a damaged directory, at the end of a message.
 pub const REMEDY: &str =
     "restore the directory from a copy or a checkpoint, or save what can be read with damo salvage";
 
@@ -113,7 +113,7 @@ impl Error {
         Error::new(Status::Corruption, message)
     }
 
-    /// `CORRUPTION` of a directory, with what to do about it.
+    /// `CORRUPTION` of a directory, with the remedy.
     pub fn damage(what: impl fmt::Display) -> Error {
         Error::corruption(format!("{what}; {REMEDY}"))
     }
@@ -126,7 +126,7 @@ impl Error {
         &self.message
     }
 
-    /// The message without what to do, for a list of damages or in the middle of another message.
+    /// The message without the remedy, for a list of damages or in the middle of another message.
     pub fn without_remedy(&self) -> &str {
         self.message.strip_suffix(REMEDY).map_or(&self.message, |rest| rest.trim_end_matches("; "))
     }
@@ -147,7 +147,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Panics as a bug would, for tests of what becomes of a panic.
+/// Panics as a bug would, for tests.
 ///
 /// # Errors
 /// Never: it panics.

@@ -1,14 +1,14 @@
-//! A file that would exceed the process's limit is an error of the call, and not the process's end.
+//! Turns a write beyond the process's file size limit into an error of the call, instead of the
+//! process's end.
 //!
-//! At such a write the system sends the thread SIGXFSZ, which ends the process unless it is
-//! blocked, ignored or handled; the write then fails with EFBIG. What the process does with the
-//! signal is the host's business. So it is blocked for the time of a call, and taken back before
-//! the call returns. Where there is no limit nothing is done.
+//! At such a write the system sends the thread SIGXFSZ, which ends the process unless the signal is
+//! blocked, ignored or handled; the write then fails with EFBIG. The host decides what its process
+//! does with the signal. So a call blocks the signal and restores it before it returns. Where there
+//! is no limit nothing is done.
 //!
-//! Threads begin with what the thread that starts them has blocked. damo's own threads, and
-//! RocksDB's, which are started when a database is opened, begin with the signal blocked whether
-//! there is a limit or not: one may be set later, and RocksDB's threads serve all storages of the
-//! process.
+//! A thread inherits its starter's blocked signals. damo's own threads, and RocksDB's, which start
+//! when a database is opened, begin with the signal blocked whether or not there is a limit: one
+//! may be set later, and RocksDB's threads serve all storages of the process.
 
 #![allow(unsafe_code)]
 
@@ -17,21 +17,21 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-/// Whether there was a limit when it was looked for last.
+/// Whether there was a limit at the last look.
 static IS_LIMITED: AtomicBool = AtomicBool::new(false);
 
-/// Finds out whether there is a limit. Each call does that opens or closes something, or takes long
-/// anyway.
+/// Finds out whether there is a limit. Called by calls that open or close something, or that take
+/// long anyway.
 pub(crate) fn look() {
     let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: it writes the limit, of which there is room for one.
+    // SAFETY: it writes one limit, for which there is room.
     let is_told = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) } == 0;
     // SAFETY: it was written.
     let is_limited = is_told && unsafe { limit.assume_init() }.rlim_cur != libc::RLIM_INFINITY;
     IS_LIMITED.store(is_limited, Ordering::Relaxed);
 }
 
-/// While it is there the signal is blocked.
+/// Keeps the signal blocked until it is dropped.
 pub struct Blocked(());
 
 /// Blocks the signal, if there is a limit and the host has not blocked it.
@@ -39,7 +39,8 @@ pub(crate) fn enter() -> Option<Blocked> {
     if IS_LIMITED.load(Ordering::Relaxed) { block() } else { None }
 }
 
-/// Blocks the signal on this thread, if the host has not, and on threads that it starts meanwhile.
+/// Blocks the signal on this thread, and on threads that it starts meanwhile, unless the host has
+/// blocked it.
 pub fn block() -> Option<Blocked> {
     let signal = the_signal();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
@@ -51,14 +52,14 @@ pub fn block() -> Option<Blocked> {
     }
     // SAFETY: it was written.
     let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGXFSZ) } == 1;
-    // Made only when it is needed: dropping one unblocks the signal.
+    // No value is made when the host had blocked the signal: dropping it would unblock the signal.
     (!was_blocked).then(|| Blocked(()))
 }
 
 /// Starts a thread that never gets the signal, whatever its starter has blocked.
 ///
 /// # Errors
-/// The system's, when it has no thread to give.
+/// The system's error when it cannot start a thread.
 pub(crate) fn start_thread<T: Send + 'static>(
     builder: Builder,
     work: impl FnOnce() -> T + Send + 'static,
@@ -71,7 +72,7 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         let signal = the_signal();
         let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: each gets sets that are there, and the addresses of variables to write.
+        // SAFETY: each gets valid sets, and the addresses of variables to write.
         unsafe {
             if libc::sigpending(pending.as_mut_ptr()) == 0
                 && libc::sigismember(pending.as_ptr(), libc::SIGXFSZ) == 1
@@ -83,8 +84,8 @@ impl Drop for Blocked {
     }
 }
 
-/// Takes the signal, which is pending. It may be pending for the whole process, and another thread
-/// be faster: so there is no waiting for it where the system can do without.
+/// Takes the pending signal. It may be pending for the whole process, and another thread may take
+/// it first: so this does not wait where the system allows that.
 ///
 /// # Safety
 /// `signal` points to a set.

@@ -1,7 +1,7 @@
-//! Keys of strings: XXH64 with seed 0, as a signed number of the same bits.
+//! Keys of strings: XXH64 with seed 0, as a signed integer of the same bits.
 //!
-//! Source: Yann Collet's specification, xxHash fast digest algorithm, version 0.2.0. Two of a
-//! billion strings get one key with a probability of about 3 %.
+//! Source: Yann Collet's specification, xxHash fast digest algorithm, version 0.2.0. Among a
+//! billion strings, two get the same key with a probability of about 3 %.
 
 use twox_hash::XxHash64;
 
@@ -12,11 +12,11 @@ pub fn key_of(bytes: &[u8]) -> i64 {
     XxHash64::oneshot(0, bytes).cast_signed()
 }
 
-/// The keys of many strings that lie one after the other in `bytes`; `ends` says where each ends.
+/// The keys of many strings, which lie one after the other in `bytes`; `ends` has the end of each.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when `keys` has not one place for each, and for an end that is before the one
-/// before it, or beyond `bytes`. Nothing is written then.
+/// `INVALID_ARGUMENT` when `keys` does not have one place for each string, and for an end that is
+/// before the one before it, or beyond `bytes`. Nothing is written.
 pub fn keys_of(bytes: &[u8], ends: &[u64], keys: &mut [i64]) -> Result<()> {
     if keys.len() != ends.len() {
         return Err(Error::invalid(format!(
@@ -29,8 +29,8 @@ pub fn keys_of(bytes: &[u8], ends: &[u64], keys: &mut [i64]) -> Result<()> {
     for (index, &end) in ends.iter().enumerate() {
         if end < start || end > bytes.len() as u64 {
             return Err(Error::invalid(format!(
-                "ends[{index}] is {end}; a number from {start}, where the string begins, to {}, where bytes ends, is \
-                 needed",
+                "ends[{index}] is {end}; a number from {start}, where the string begins, to {}, \
+                 where bytes ends, is needed",
                 bytes.len()
             )));
         }

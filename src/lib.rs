@@ -1,20 +1,22 @@
-//! damo stores sparse embedding tables for recommendation, search and ads models on one machine: rows in RocksDB,
-//! the optimizer applied where the row lives, behind a C ABI.
+//! damo stores sparse embedding tables for recommendation, search and ads models on one machine:
+//! rows in RocksDB, the optimizer applied where the row lives, behind a C ABI.
 //!
-//! The product is the C library (`include/damo.h` is its manual). This crate is also usable from Rust: the
-//! modules below are the layers, top to bottom, and each knows only what is below it:
+//! The product is the C library (`include/damo.h` is its manual). This crate is also usable from
+//! Rust. The modules below are the layers, top to bottom; each knows only those below it:
 //!
 //! - [`ffi`]: the C boundary
 //! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
 //! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
-//! - journal, cache: the calls of a process that may be killed; the rows that are in memory
+//! - journal: the write-ahead log of calls, for a process that may be killed
+//! - cache: the rows that are in memory
 //! - [`table`]: the files of a dump and serving from them; needs no storage
 //! - [`filter`]: a counting Bloom filter in a file of its own
-//! - publish: how a finished file gets its name
-//! - [`file_size_limit`]: a write beyond the process's limit is an error, and no signal
-//! - locks: those that all of the above use
-//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]: plain code
-//!   without I/O
+//! - publish: gives a finished file its name
+//! - [`file_size_limit`]: turns a write beyond the process's limit into an error instead of a
+//!   signal
+//! - locks: the locks of all layers above
+//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]:
+//!   plain code without I/O
 
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,5 +1,5 @@
-//! Buffers whose size the caller's arguments decide: when there is no memory for one, an error, where `Vec` would abort
-//! the process.
+//! Buffers whose size depends on a caller's arguments: without memory for one there is an error,
+//! where `Vec` would abort the process.
 
 use crate::error::{Error, Result, Status};
 
@@ -23,7 +23,7 @@ pub fn filled<T: Clone>(value: T, len: usize) -> Result<Vec<T>> {
     Ok(room)
 }
 
-/// Room for `more` values behind those that are there.
+/// Room for `more` values behind the present ones.
 ///
 /// # Errors
 /// As [`room_for`].
@@ -31,15 +31,16 @@ pub fn reserve<T>(room: &mut Vec<T>, more: usize) -> Result<()> {
     room.try_reserve(more).map_err(|_| refused::<T>(room.len().saturating_add(more)))
 }
 
-/// What a call that begins work in RocksDB may need at once: caches, buffers and blocks, and what
-/// the C library sets aside for each thread that is made.
+/// The memory that a call with new work in RocksDB may need at once: caches, buffers and blocks,
+/// and the C library's share of each new thread.
 const HEADROOM: usize = 64 << 20;
-/// More threads than these hardly ever need memory at the same moment.
+/// More threads than these hardly ever need their memory at the same moment.
 const MAX_THREADS: usize = 4;
 
-/// Makes sure that there is memory for long work with so many new threads. RocksDB, and a thread
-/// that is begun, end the process when they get none. Others may take it meanwhile, so this makes
-/// that rare and not impossible. Nothing is written to it, so it costs microseconds.
+/// Checks that there is memory for long work with this many new threads. RocksDB, and a thread that
+/// starts, end the process when they get none. Other threads may take the memory after the check,
+/// so it makes that end rare, not impossible. Nothing is written to the memory, so the check costs
+/// microseconds.
 ///
 /// # Errors
 /// `OUT_OF_MEMORY` naming the number of bytes.
@@ -51,17 +52,17 @@ pub fn check_headroom(threads: usize) -> Result<()> {
     Err(Error::new(
         Status::OutOfMemory,
         format!(
-            "{bytes} bytes of memory cannot be had, which this may need for a while; raise the limit of the process's \
-             address space, or free memory"
+            "{bytes} bytes of memory cannot be had, which this may need for a while; raise the \
+             limit of the process's address space, or free memory"
         ),
     ))
 }
 
-/// Whether so many bytes can be mapped now.
+/// Whether this many bytes can be mapped now.
 pub fn can_be_had(bytes: usize) -> bool {
     let mut room: Vec<u8> = Vec::new();
     let had = room.try_reserve_exact(bytes);
-    // Otherwise the reservation, which nothing uses, would be left out.
+    // Keeps the compiler from removing the unused reservation.
     std::hint::black_box(&room);
     had.is_ok()
 }

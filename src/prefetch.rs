@@ -1,8 +1,8 @@
-//! Hints to the processor that memory will be needed: a batch knows its rows long before it uses them. Knows nothing of
-//! what is there.
+//! Prefetches: hints to the processor that memory will be needed. A batch knows its rows long
+//! before it uses them. Knows nothing of what the memory holds.
 #![allow(unsafe_code)]
 
-/// Floats of a cache line.
+/// The floats of a cache line.
 const LINE: usize = 16;
 const LINE_BYTES: usize = 64;
 
@@ -11,7 +11,8 @@ const LINE_BYTES: usize = 64;
 pub(crate) fn prefetch<T>(value: &T) {
     let address = std::ptr::from_ref(value).cast::<i8>();
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the address.
+    // SAFETY: a prefetch reads nothing that the program can see and never faults, whatever the
+    // address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address);
@@ -19,7 +20,11 @@ pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above; `prfm` has no operand but the address and changes neither memory nor flags.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        std::arch::asm!(
+            "prfm pldl1keep, [{0}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
@@ -31,7 +36,7 @@ pub(crate) fn prefetch_floats(floats: &[f32], lines: usize) {
     floats.chunks(LINE).take(lines).for_each(|line| prefetch(&line[0]));
 }
 
-/// As [`prefetch_floats`], of bytes that may begin and end anywhere in a line.
+/// As [`prefetch_floats`], for bytes that may begin and end anywhere in a line.
 #[inline(always)]
 pub(crate) fn prefetch_bytes(bytes: &[u8], lines: usize) {
     bytes.iter().step_by(LINE_BYTES).take(lines).for_each(prefetch);

@@ -1,10 +1,10 @@
-//! Random ids: what has one is told from everything else of its kind, anywhere.
+//! Random ids, unique anywhere.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
-/// 32 hexadecimal digits. The standard library's hashers have random keys, which is all that is
-/// needed here.
+/// A random id of 32 hexadecimal digits. The standard library's hashers have random keys, which is
+/// random enough here.
 pub(crate) fn random_id() -> String {
     let random =
         |half: u64| RandomState::new().hash_one((half, std::process::id(), SystemTime::now()));

@@ -1,5 +1,5 @@
-//! Places in the directory of a storage, or of a checkpoint, that are damo's own: what is put there
-//! could take the place of a file of damo's, or keep the directory from being opened.
+//! Paths that are reserved for damo in the directory of a storage or checkpoint. Another file there
+//! could take the place of one of damo's, or keep the directory from being opened.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,33 +8,33 @@ use std::path::{Path, PathBuf};
 
 /// Folders inside a storage's directory in which damo knows every file.
 const FOLDERS: [&str; 2] = ["journal", "incoming"];
-/// The folder of copies of filters. Other files in it are left alone.
+/// The folder of filter copies; damo leaves other files in it alone.
 const FILTERS: &str = "filters";
-/// What a storage's directory has.
+/// A file that every storage's directory has.
 const STORAGE_FILE: &str = "INVENTORY";
 
-/// How the names of RocksDB's files, and of damo's, begin or end.
+/// The beginnings and ends of the names of RocksDB's and damo's files.
 const PREFIXES: [&str; 5] = ["MANIFEST-", "OPTIONS-", "LOG.old.", "INVENTORY", ".damo-"];
 const SUFFIXES: [&str; 4] = [".sst", ".log", ".blob", ".dbtmp"];
 const NAMES: [&str; 8] =
     ["CURRENT", "IDENTITY", "LOCK", "LOG", "checkpoint.json", "journal", "incoming", FILTERS];
 
-/// Whether a path is in the directory of a storage, or of a checkpoint, in which nothing else may
-/// be put: it could take the place of one of its files.
+/// Whether a path is in the directory of a storage or checkpoint. No other file may be put there:
+/// it could take the place of one of damo's.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn is_in_storage(path: &Path) -> io::Result<bool> {
     let Some(folder) = folder_of(path)? else { return Ok(false) };
     Ok(is_storage(&folder)?
         || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
 }
 
-/// The storage in which a path is damo's own: in one of its folders, or with a name like those of
-/// its files. None for other files in a storage's directory, and elsewhere.
+/// The storage that reserves a path for damo: the path is in one of damo's folders, or named like
+/// one of its files. None for other files in a storage's directory, and outside of one.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
     let Some(folder) = folder_of(path)? else { return Ok(None) };
     if path.file_name().is_some_and(is_reserved) && is_storage(&folder)? {
@@ -43,7 +43,7 @@ pub fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
     storage_around(&folder, &FOLDERS)
 }
 
-/// The folder that a path is in, as the system has it; None when there is none.
+/// The canonical folder of a path; None when it does not exist.
 fn folder_of(path: &Path) -> io::Result<Option<PathBuf>> {
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -74,7 +74,7 @@ fn storage_around(folder: &Path, names: &[&str]) -> io::Result<Option<PathBuf>> 
     Ok(None)
 }
 
-/// Whether files of damo's or RocksDB's are called so.
+/// Whether the name is one of damo's or RocksDB's files.
 fn is_reserved(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     NAMES.contains(&&*name)
@@ -86,7 +86,7 @@ fn is_reserved(name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    /// A storage, and folders that are none.
+    /// A storage, and folders that are no storages.
     fn scratch() -> tempfile::TempDir {
         let scratch = tempfile::tempdir().unwrap();
         for folder in ["storage/journal/deep", "storage/mine", "storage/filters", "other/journal"] {

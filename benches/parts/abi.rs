@@ -1,4 +1,5 @@
-//! As much of include/damo.h as the benches call, safely enough for them: handles live until the process ends.
+//! The part of include/damo.h that the benches call, safe enough for them: handles live until the
+//! process ends.
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
@@ -14,13 +15,43 @@ unsafe extern "C" {
     fn damo_storage_new(dir: *const c_char, ttl: i64, options: Handle) -> Handle;
     fn damo_storage_compact(storage: Handle) -> i32;
     fn damo_storage_free(storage: Handle);
-    fn damo_optimizer_new(name: *const c_char, params: *const c_void, scheduler: *const c_void) -> Handle;
+    fn damo_optimizer_new(
+        name: *const c_char,
+        params: *const c_void,
+        scheduler: *const c_void,
+    ) -> Handle;
     fn damo_optimizer_row_len(optimizer: Handle, dim: usize, row_len: *mut usize) -> i32;
-    fn damo_optimizer_apply(o: Handle, row: *mut f32, row_len: usize, g: *const f32, g_len: usize, step: i64) -> i32;
+    fn damo_optimizer_apply(
+        o: Handle,
+        row: *mut f32,
+        row_len: usize,
+        g: *const f32,
+        g_len: usize,
+        step: i64,
+    ) -> i32;
     fn damo_initializer_new(name: *const c_char, params: *const c_void) -> Handle;
-    fn damo_embedding_new(s: Handle, o: Handle, i: Handle, dim: usize, group: u32, options: Handle) -> Handle;
-    fn damo_embedding_lookup(e: Handle, keys: *const i64, keys_len: usize, w: *mut f32, w_len: usize) -> i32;
-    fn damo_embedding_apply_gradients(e: Handle, keys: *const i64, keys_len: usize, g: *const f32, g_len: usize) -> i32;
+    fn damo_embedding_new(
+        s: Handle,
+        o: Handle,
+        i: Handle,
+        dim: usize,
+        group: u32,
+        options: Handle,
+    ) -> Handle;
+    fn damo_embedding_lookup(
+        e: Handle,
+        keys: *const i64,
+        keys_len: usize,
+        w: *mut f32,
+        w_len: usize,
+    ) -> i32;
+    fn damo_embedding_apply_gradients(
+        e: Handle,
+        keys: *const i64,
+        keys_len: usize,
+        g: *const f32,
+        g_len: usize,
+    ) -> i32;
     fn damo_embedding_free(embedding: Handle);
 }
 
@@ -52,7 +83,14 @@ impl Optimizer {
     pub fn step(&self, row: &mut [f32], gradient: &[f32]) {
         // SAFETY: a live handle; the buffers have the lengths that are given.
         ok(unsafe {
-            damo_optimizer_apply(self.0, row.as_mut_ptr(), row.len(), gradient.as_ptr(), gradient.len(), 5)
+            damo_optimizer_apply(
+                self.0,
+                row.as_mut_ptr(),
+                row.len(),
+                gradient.as_ptr(),
+                gradient.len(),
+                5,
+            )
         });
     }
 }
@@ -69,12 +107,17 @@ impl Table {
         unsafe {
             let options = damo_params_new();
             ok(damo_params_set_int(options, text("cache_bytes").as_ptr(), cache_bytes as i64));
-            ok(damo_params_set_str(options, text("durability").as_ptr(), text(durability).as_ptr()));
+            ok(damo_params_set_str(
+                options,
+                text("durability").as_ptr(),
+                text(durability).as_ptr(),
+            ));
             let storage = damo_storage_new(text(dir.to_str().expect("UTF-8")).as_ptr(), 0, options);
             let normal = damo_initializer_new(text("random_normal").as_ptr(), null());
             let sum = damo_params_new();
             ok(damo_params_set_str(sum, text("duplicates").as_ptr(), text("sum").as_ptr()));
-            let embedding = damo_embedding_new(storage, Optimizer::new("adam").0, normal, 16, 0, sum);
+            let embedding =
+                damo_embedding_new(storage, Optimizer::new("adam").0, normal, 16, 0, sum);
             assert!(!embedding.is_null());
             Table { storage, embedding }
         }
@@ -83,7 +126,13 @@ impl Table {
     pub fn lookup(&self, keys: &[i64], weights: &mut [f32]) {
         // SAFETY: a live handle; the buffers have the lengths that are given.
         ok(unsafe {
-            damo_embedding_lookup(self.embedding, keys.as_ptr(), keys.len(), weights.as_mut_ptr(), weights.len())
+            damo_embedding_lookup(
+                self.embedding,
+                keys.as_ptr(),
+                keys.len(),
+                weights.as_mut_ptr(),
+                weights.len(),
+            )
         });
     }
 
@@ -91,7 +140,13 @@ impl Table {
         let (keys_ptr, gradients_ptr) = (keys.as_ptr(), gradients.as_ptr());
         // SAFETY: as above.
         ok(unsafe {
-            damo_embedding_apply_gradients(self.embedding, keys_ptr, keys.len(), gradients_ptr, gradients.len())
+            damo_embedding_apply_gradients(
+                self.embedding,
+                keys_ptr,
+                keys.len(),
+                gradients_ptr,
+                gradients.len(),
+            )
         });
     }
 

@@ -1,4 +1,4 @@
-//! Where libdamo.so is: benches/parts/run says so.
+//! Links libdamo.so; benches/parts/run says where it is.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=DAMO_LIB_DIR");

@@ -1,10 +1,11 @@
-//! The parts of the engine, each by itself: what is reachable through the C ABI that way, the rest from its source file.
+//! The parts of the engine, each by itself: through the C ABI where possible, the rest from its
+//! source file.
 //!
 //! ```text
 //! benches/parts/run [--quick] [NAME]
 //! ```
-//! The journal's share is the difference between apply_gradients with durability "process" and with "checkpoint": a
-//! call of 72,000 keys is a record of 5 MB.
+//! The journal's share is the difference between apply_gradients with durability "process" and with
+//! "checkpoint": a call of 72,000 keys is an entry of 5 MB.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -51,13 +52,17 @@ fn floats(count: usize) -> Vec<f32> {
     (0..count).map(|_| random.random_range(-0.01..0.01)).collect()
 }
 
-fn group<'a>(criterion: &'a mut Criterion, name: &str, keys: usize) -> BenchmarkGroup<'a, WallTime> {
+fn group<'a>(
+    criterion: &'a mut Criterion,
+    name: &str,
+    keys: usize,
+) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(keys as u64));
     group
 }
 
-/// A table with rows for the first ids, and where it is.
+/// A table with rows for the first ids, and its folder.
 fn table(rows: usize, cache_bytes: usize, durability: &str) -> (tempfile::TempDir, Table) {
     let dir = tempfile::tempdir().expect("a directory");
     let table = Table::open(dir.path(), cache_bytes, durability);
@@ -89,7 +94,9 @@ fn optimizers(criterion: &mut Criterion) {
         rows.iter_mut().for_each(|float| *float = float.abs());
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                for (row, gradient) in rows.chunks_exact_mut(row_len).zip(gradients.chunks_exact(DIM)) {
+                for (row, gradient) in
+                    rows.chunks_exact_mut(row_len).zip(gradients.chunks_exact(DIM))
+                {
                     optimizer.step(row, gradient);
                 }
             });
@@ -100,18 +107,22 @@ fn optimizers(criterion: &mut Criterion) {
 fn rows(criterion: &mut Criterion) {
     const ENCODED: usize = 1000;
     let (floats, mut value) = (floats(3 * DIM), Vec::new());
-    let header = row::RowHeader { update_time: 1_795_000_000_000, update_num: 300, journal: 100_000 };
+    let header =
+        row::RowHeader { update_time: 1_795_000_000_000, update_num: 300, journal: 100_000 };
     let mut group = group(criterion, "row", ENCODED);
     group.bench_function("encode", |bencher| {
         bencher.iter(|| {
-            (0..ENCODED).for_each(|_| row::encode(&mut value, black_box(header), black_box(&floats)))
+            (0..ENCODED)
+                .for_each(|_| row::encode(&mut value, black_box(header), black_box(&floats)))
         });
     });
     let mut decoded = floats.clone();
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             (0..ENCODED)
-                .filter(|_| row::decode(black_box(&value), 3 * DIM, black_box(&mut decoded)).is_ok())
+                .filter(|_| {
+                    row::decode(black_box(&value), 3 * DIM, black_box(&mut decoded)).is_ok()
+                })
                 .count()
         });
     });
@@ -123,7 +134,8 @@ fn resident(criterion: &mut Criterion) {
     let uniform = uniform_keys(&mut random, ROWS, KEYS);
     let distinct: Vec<i64> = (0..KEYS as u64).map(|id| scattered(id * 13)).collect();
     let zipf = Zipf::new(ROWS as f64, 1.05).expect("zipf");
-    let zipf: Vec<i64> = (0..KEYS).map(|_| scattered(zipf.sample(&mut random) as u64 - 1)).collect();
+    let zipf: Vec<i64> =
+        (0..KEYS).map(|_| scattered(zipf.sample(&mut random) as u64 - 1)).collect();
     let (gradients, mut weights) = (floats(KEYS * DIM), floats(KEYS * DIM));
     for durability in ["checkpoint", "process"] {
         let (_dir, table) = table(ROWS, 1 << 30, durability);

@@ -1,6 +1,6 @@
 //! Bytes as a program of calls on a small storage, compared with a plain model after each of them:
-//! training, lookups, flushes, checkpoints and loading, dumps and increments, time that goes on,
-//! closing and opening again.
+//! training, lookups, flushes, checkpoints and loading, dumps and increments, passing time, closing
+//! and reopening.
 #![no_main]
 
 use damo_fuzz::bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Bytes as the list of files in a checkpoint and as its list of filters: each is refused, or right
-//! about what is there.
+//! Bytes as a checkpoint's list of files and as its list of filters: each is refused, or right
+//! about the files that exist.
 #![no_main]
 
 use std::fs;
@@ -21,8 +21,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     damo::fuzzing::filter_list(storage, checkpoint);
 });
 
-/// A folder with what the lists of the corpus name, and a storage whose group 7 has the filter of
-/// which a copy is there.
+/// A folder with the files that the lists of the corpus name, and a storage whose group 7 has the
+/// filter of the copy in it.
 fn prepared() -> &'static (PathBuf, Storage, Embedding) {
     static PREPARED: OnceLock<(PathBuf, Storage, Embedding)> = OnceLock::new();
     PREPARED.get_or_init(|| {

@@ -1,6 +1,5 @@
-//! Bytes as the file of a filter, as they are and with the header's checksum made right, opened
-//! with the parameters that the header has: opening refuses them, or the filter counts as it
-//! should.
+//! Bytes as the file of a filter, as they are and with the header's checksum corrected, opened with
+//! the parameters in the header: opening refuses them, or the filter counts as it should.
 #![no_main]
 
 use damo::error::Status;

@@ -1,5 +1,5 @@
 //! Bytes as a checkpoint file of the earlier implementation: the import refuses the file, or brings
-//! in just the records that a plain reading of docs/formats.md says.
+//! in exactly the records that a plain reading of docs/formats.md gives.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const GROUPS: [(u32, usize, &str, usize); 3] =
 const NOW_MS: u64 = 1_900_000_000_000;
 const TTL_SECONDS: i64 = 1_000_000_000;
 const SMALLEST_TIME: i64 = 100_000_000_000;
-/// Imports that the same storage takes.
+/// The number of imports into one storage.
 const IMPORTS: u32 = 500;
 
 struct Target {
@@ -39,7 +39,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let expected = read(bytes).and_then(|mut records| {
         let (order, is_long) = (order(&records)?, is_long(&records)?);
         records.iter_mut().for_each(|record| record.place_fields(is_long));
-        // Of records some must fit.
+        // If there are records, one must fit.
         let fits = records.is_empty() || records.iter().any(|record| record.row(order).is_some());
         fits.then_some((records, order))
     });
@@ -91,7 +91,7 @@ struct Record {
     value_group: i32,
     value_key: i64,
     pair: (i64, i64),
-    /// What follows: dim and floats, after 8 bytes under a long header.
+    /// The rest: dim and floats, after 8 more bytes under a long header.
     rest: Vec<u8>,
     dim: i32,
     data: Vec<f32>,
@@ -101,7 +101,7 @@ struct Record {
 type Row = (i64, i64, Vec<f32>);
 
 impl Record {
-    /// What dim and floats are under one of the headers.
+    /// The dim and floats under one of the two headers.
     fn fields(&self, is_long: bool) -> Option<(i32, Vec<f32>)> {
         let mut rest = self.rest.as_slice();
         if is_long {
@@ -125,7 +125,7 @@ impl Record {
         (self.dim, self.data) = self.fields(is_long).unwrap_or_default();
     }
 
-    /// The place of its group among ours, and its row, if it fits.
+    /// Its group's index in GROUPS, and its row, if it fits.
     fn row(&self, order: FieldOrder) -> Option<(usize, Row)> {
         let place =
             GROUPS.iter().position(|(group, ..)| i64::from(*group) == i64::from(self.group))?;

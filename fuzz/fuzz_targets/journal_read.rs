@@ -1,5 +1,5 @@
-//! Bytes as a journal of one or two files, as they are and with their checksums made right: reading
-//! ends, with the calls or with an error, and takes no more memory than the files have bytes.
+//! Bytes as a journal of one or two files, as they are and with corrected checksums: reading ends
+//! with the calls or an error, and takes no more memory than the files have bytes.
 #![no_main]
 
 use std::fs;
@@ -26,7 +26,7 @@ fn read(bytes: &[u8], with_right_checksums: bool) {
         if with_right_checksums {
             checksums::journal(&mut file);
         }
-        // Files are named after their first call, which the header has, too.
+        // Files are named after their first call's sequence number, which is in the header, too.
         let number =
             file.get(16..24).map_or(1, |number| u64::from_le_bytes(number.try_into().unwrap()));
         fs::write(folder.path().join(format!("{number:020}.journal")), file).unwrap();

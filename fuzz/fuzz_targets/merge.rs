@@ -1,4 +1,4 @@
-//! Bytes as the rows of a table and the changes of an increment: merged they are, byte for byte,
+//! Bytes as the rows of a table and the changes of an increment: the merged file is, byte for byte,
 //! the table with the changes made, and every row in it is found.
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Bytes as JSON: parameters for everything that takes some, and the documents of a storage.
-//! Whoever takes a bag works with it, or refuses it by an error.
+//! Bytes as JSON: parameters for everything that takes some, and the documents of a storage. A
+//! consumer works with a bag or refuses it with an error.
 #![no_main]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Bytes as the journal of a storage whose process was killed, their checksums made right: the
-//! storage opens, and goes on opening with the same rows, or is refused and left as it was.
+//! Bytes with corrected checksums as the journal of a killed process's storage: the storage opens,
+//! and opens again with the same rows, or is refused and left as it was.
 #![no_main]
 
 use std::fs;
@@ -12,7 +12,7 @@ use damo::storage::{Record, Storage};
 use damo_fuzz::storage::{START_MS, copy_dir, embedding, optimizer, params};
 use damo_fuzz::{checksums, fresh_folder, scratch};
 
-/// The file of a journal whose first call is call 1.
+/// The journal file whose first call is call 1.
 const JOURNAL: &str = "journal/00000000000000000001.journal";
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -51,7 +51,7 @@ fn open(dir: &Path) -> damo::error::Result<Storage> {
     )
 }
 
-/// A storage without calls, as a process leaves it that is killed after opening its groups.
+/// A storage without calls, as a process leaves it that is killed after it opened its groups.
 fn killed_storage() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {

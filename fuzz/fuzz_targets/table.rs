@@ -1,5 +1,5 @@
-//! Bytes as a serving table, as they are and with their checksums made right: opening refuses them,
-//! or every lookup in them ends.
+//! Bytes as a serving table, as they are and with corrected checksums: opening refuses them, or
+//! every lookup ends.
 #![no_main]
 
 use std::path::Path;

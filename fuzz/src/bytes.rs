@@ -1,4 +1,4 @@
-//! A program as bytes: each read takes what is next, and what is beyond the end reads as zero.
+//! A program in bytes: each read takes the next bytes; beyond the end it reads zeros.
 
 /// What is left of an input.
 pub struct Bytes<'a> {
@@ -30,8 +30,8 @@ impl<'a> Bytes<'a> {
         f32::from(self.byte() as i8) / 32.0
     }
 
-    /// Keys as people give them: a few, some of them twice, or a range of many. Among them are the
-    /// ends of the range.
+    /// Keys as callers give them: a few, some of them twice, or a range of many. The ends of the
+    /// key range are among them.
     pub fn keys(&mut self) -> Vec<i64> {
         let count = self.byte();
         if count >= 128 {

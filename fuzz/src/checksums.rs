@@ -1,8 +1,7 @@
-//! Checksums made right, so that what mutation does to a file gets past them: each function follows
-//! a file as its reader does and replaces every checksum in its way. docs/formats.md has the
-//! layouts.
+//! Corrects checksums, so that mutated files get past them. Each function follows a file as its
+//! reader does and replaces every checksum. docs/formats.md has the layouts.
 
-/// A journal file: its header, and the records as their lengths lead from one to the next.
+/// A journal file: its header, and the entries, each found by the length of the one before.
 pub fn journal(file: &mut [u8]) {
     let Some((header, mut rest)) = file.split_first_chunk_mut::<24>() else { return };
     header[..8].copy_from_slice(b"damojrnl");
@@ -19,7 +18,7 @@ pub fn journal(file: &mut [u8]) {
     }
 }
 
-/// A table or an increment: its header says how long it is, and each entry where its sections are.
+/// A table or an increment: its header has the length, and each entry the places of its sections.
 pub fn table(file: &mut [u8]) {
     const UNIT: usize = 64;
     if file.len() < UNIT {
@@ -53,7 +52,7 @@ pub fn filter(file: &mut [u8]) {
     header[12..16].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Of a section with the zeros that fill it up to a multiple of 64; of nothing where it leaves the
+/// The checksum of a section with its padding to a multiple of 64; of nothing if it leaves the
 /// file.
 fn section(file: &[u8], start: u64, end: u64) -> u32 {
     let end = end.checked_next_multiple_of(64).unwrap_or(u64::MAX);

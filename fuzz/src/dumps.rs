@@ -1,4 +1,4 @@
-//! Dumps of a session: what they hold is what the model holds, and increments add up to full dumps.
+//! Dumps of a session: they hold what the model holds, and increments add up to full dumps.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ impl Session {
         (path, dumped)
     }
 
-    /// A table has the model's weights, all of them and no others. Increments follow it.
+    /// A table has all of the model's weights and no others. Increments follow it.
     pub fn dump_table(&mut self) {
         let (path, dumped) = self.dump("base", &[("format", text("table"))]);
         self.since = Some(dumped.number);
@@ -62,7 +62,7 @@ impl Session {
         self.since = Some(dumped.number);
     }
 
-    /// An increment to a dump from before a clear is refused, and says what to do.
+    /// An increment to a dump from before a clear is refused, with a message that says what to do.
     pub(crate) fn refuse_increment(&self, since: u64) {
         let condition = [("format", text("table")), ("since", Value::Int(since as i64))];
         let options = DumpOptions::read(&params(&condition)).unwrap();

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: a scratch folder, checksums made right, programs read from bytes, a
+//! Shared by the fuzz targets: a scratch folder, corrected checksums, programs read from bytes, a
 //! plain model.
 
 pub mod bytes;
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// A folder of this process, on a file system in memory where there is one. `scripts/fuzz` removes
-/// what is left of it.
+/// leftovers.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| new_folder(&base()).keep())
@@ -37,7 +37,7 @@ fn new_folder(within: &Path) -> TempDir {
     tempfile::Builder::new().prefix("damo-fuzz.").tempdir_in(within).expect("a scratch folder")
 }
 
-/// Writes an input to a file of the scratch folder, in place of the one before.
+/// Writes an input to a file of the scratch folder, replacing the one before.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = scratch().join(name);
     std::fs::write(&path, bytes).expect("a scratch file");

@@ -1,4 +1,4 @@
-//! The model: what a storage should be, as rows in maps and one plain loop a call.
+//! The model of a storage: rows in maps, and a plain loop for each call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::storage::{START_MS, initializer, optimizer};
 /// A key that reads as zeros and has no row.
 pub const PADDING: i64 = 3;
 
-/// A group; its embeddings differ in what they do with a key that is given twice.
+/// A group; its embeddings differ in how they treat a key that is given twice.
 pub struct Spec {
     pub group: u16,
     pub dim: usize,
@@ -19,7 +19,7 @@ pub struct Spec {
     pub duplicates: &'static [&'static str],
 }
 
-/// The second group's rows, of all keys together, are more than the smallest cache holds.
+/// All groups. The rows of all keys of the second one exceed the smallest cache.
 pub const SPECS: [Spec; 2] = [
     Spec { group: 0, dim: 2, optimizer: "sgd", duplicates: &["sequential", "sum"] },
     Spec { group: 700, dim: 48, optimizer: "adam", duplicates: &["mean"] },
@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    /// The row of a key, if it has one that has not expired.
+    /// The row of a key that has not expired.
     pub fn row(&self, group: usize, key: i64) -> Option<&Row> {
         self.groups[group].rows.get(&key).filter(|row| self.is_alive(row))
     }
@@ -156,7 +156,7 @@ impl Model {
         }
     }
 
-    /// Gives whole rows of a group a state that gradients can lead to.
+    /// Makes the state of whole rows one that gradients can lead to.
     pub fn make_possible(&self, group: usize, rows: &mut [f32]) {
         for row in rows.chunks_exact_mut(self.row_len(group)) {
             let squares = self.optimizers[group].squares(SPECS[group].dim);
@@ -164,7 +164,7 @@ impl Model {
         }
     }
 
-    /// The floats of a row of a group, its weights and its optimizer's state.
+    /// The number of floats of a group's row: its weights and its optimizer's state.
     pub fn row_len(&self, group: usize) -> usize {
         self.optimizers[group].row_len(SPECS[group].dim)
     }

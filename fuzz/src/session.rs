@@ -1,4 +1,4 @@
-//! A storage and the model of it: each call is made on both, and what they answer must be the same.
+//! A storage and its model: each call is made on both, and their answers must be the same.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -10,7 +10,7 @@ use crate::bytes::Bytes;
 use crate::model::{Model, PADDING, Rows, SPECS};
 use crate::storage::{embedding, open, optimizer, text};
 
-/// The smallest cache there may be, and one that holds all rows.
+/// The smallest cache, and one that holds all rows.
 const CACHES: [i64; 2] = [64 << 10, 1 << 20];
 const DURABILITIES: [&str; 3] = ["process", "checkpoint", "power"];
 /// How long rows live; 0 is for ever.
@@ -28,7 +28,7 @@ pub struct Session {
     /// The groups of each checkpoint, and how many were made.
     checkpoints: [Option<(String, [Rows; SPECS.len()])>; SLOTS],
     made: usize,
-    /// The number of the last table dump, which is still there; increments follow it.
+    /// The number of the last table dump, whose file still exists; increments follow it.
     pub(crate) since: Option<u64>,
     pub(crate) folder: TempDir,
 }
@@ -39,7 +39,7 @@ struct Opened {
 }
 
 impl Session {
-    /// Begins with an empty storage, whose options the first byte chooses.
+    /// Begins with an empty storage; the first byte chooses its options.
     pub fn new(bytes: &mut Bytes) -> Session {
         let choice = bytes.byte();
         let at = |shift: u8, len: usize| usize::from(choice >> shift) % len;
@@ -157,7 +157,7 @@ impl Session {
         let group = bytes.below(SPECS.len());
         self.embedding(group, 0).clear().unwrap();
         self.model.groups[group] = Rows::default();
-        // No increment follows a dump from before.
+        // No increment follows a dump from before the clear.
         if let Some(since) = self.since.take() {
             self.refuse_increment(since);
         }

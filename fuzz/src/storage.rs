@@ -1,4 +1,4 @@
-//! Storages as the targets use them: small, with a set clock, and embeddings of a few groups.
+//! Storages for the targets: small, with a set clock, and embeddings of a few groups.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use damo::optimizer::Optimizer;
 use damo::params::{Params, Value};
 use damo::storage::Storage;
 
-/// Later than any clock says, so that nothing expires while the system's is asked.
+/// Later than any system clock, so that nothing expires while the system's is in use.
 pub const START_MS: u64 = 4_000_000_000_000;
 
 /// A bag from a list.

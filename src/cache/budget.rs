@@ -1,21 +1,23 @@
-//! How much memory resident rows may take, shared by all groups, max-min fairly: a group may always grow to an equal
-//! share; what others leave of theirs is anybody's, and is given back when they want it.
+//! The memory budget of resident rows, shared by all groups with max-min fairness.
+//!
+//! A group may always grow to an equal share. What other groups leave unused is open to all, and a
+//! group that grows to its share gets it back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in use against bytes allowed.
 pub(crate) struct Budget {
-    /// What rows, and whatever else the budget is lent to, may take.
+    /// The whole budget: rows and what is lent.
     bytes: usize,
-    /// What something else than rows takes of it.
+    /// Bytes taken by RocksDB's indexes and filters.
     lent: AtomicUsize,
     used: AtomicUsize,
     groups: AtomicUsize,
 }
 
-/// The part of the budget that is kept for when nothing can be evicted at once.
+/// One part in this many is a reserve, used when nothing can be evicted at once.
 const RESERVE_PART: usize = 16;
-/// At least so much of the budget is left for rows.
+/// At least one part in this many stays for rows, whatever is lent.
 const SMALLEST_PART: usize = 4;
 
 impl Budget {
@@ -28,17 +30,17 @@ impl Budget {
         }
     }
 
-    /// Says what something else than rows takes of the budget.
+    /// Sets how much of the budget is lent to something other than rows.
     pub(crate) fn lend(&self, bytes: u64) {
         self.lent.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
-    /// What rows may take, the reserve included.
+    /// Bytes that rows may take, the reserve included.
     fn bytes(&self) -> usize {
         self.bytes.saturating_sub(self.lent.load(Ordering::Relaxed)).max(self.bytes / SMALLEST_PART)
     }
 
-    /// Bytes that rows may take while there is room to evict.
+    /// Bytes that rows may take without the reserve.
     pub(crate) fn total(&self) -> usize {
         let bytes = self.bytes();
         bytes - bytes / RESERVE_PART
@@ -52,17 +54,17 @@ impl Budget {
         self.groups.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A group that has no rows in memory, and never will, has no share.
+    /// Takes the share back from a group that has no rows in memory and never will.
     pub(crate) fn remove_group(&self) {
         self.groups.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What every group may have, whatever the others do.
+    /// Bytes that every group may have, whatever the others do.
     pub(crate) fn fair_share(&self) -> usize {
         self.total() / self.groups.load(Ordering::Relaxed).max(1)
     }
 
-    /// Takes `bytes` for a group that has `held` already, if it may.
+    /// Takes `bytes` for a group that already has `held`; false when it may not.
     pub(super) fn take(&self, bytes: usize, held: usize) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         if used + bytes <= self.total() || held + bytes <= self.fair_share() {
@@ -72,7 +74,7 @@ impl Budget {
         false
     }
 
-    /// Takes `bytes` from the reserve.
+    /// Takes `bytes`, from the reserve if needed; false when that is used up, too.
     pub(super) fn take_reserve(&self, bytes: usize) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         if used + bytes <= self.bytes() {
@@ -82,7 +84,8 @@ impl Budget {
         false
     }
 
-    /// Takes `bytes` whatever is in use: for a call that needs more rows at once than the budget holds.
+    /// Takes `bytes` unconditionally, for a call that needs more rows at once than the budget
+    /// holds.
     pub(super) fn take_anyway(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -91,7 +94,7 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that should be given back.
+    /// Bytes in use beyond the budget.
     pub(crate) fn excess(&self) -> usize {
         self.used().saturating_sub(self.total())
     }

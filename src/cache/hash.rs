@@ -8,8 +8,8 @@ pub(crate) fn hash(key: i64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// Which of `shards` (a power of two) a hash belongs to. The index within a shard uses the lowest bits and the
-/// highest seven; these are others.
+/// The shard, out of `shards` (a power of two), that a hash belongs to. The index within a shard
+/// uses the lowest bits and the highest seven; these are others.
 #[inline(always)]
 pub(crate) fn shard_of(hash: u64, shards: usize) -> usize {
     (hash >> 40) as usize & (shards - 1)

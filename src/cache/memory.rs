@@ -1,5 +1,7 @@
-//! Memory for a chunk of rows: headers and floats in one piece that begins a cache line, and a huge page when it is as
-//! large, since random rows of a large table otherwise cost a walk through the page table each.
+//! The memory of a chunk of rows: headers and floats in one allocation.
+//!
+//! It begins at a cache line, and at a huge page when it is that large: without huge pages each
+//! random row of a large table costs a page-table walk.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -8,11 +10,11 @@ use std::ptr::NonNull;
 use super::slot::Slot;
 use crate::error::{Error, Result, Status};
 
-/// What x86-64 and most aarch64 systems call huge.
+/// The size of a huge page on x86-64 and most aarch64 systems.
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 const LINE: usize = 64;
 
-/// `rows` headers, then `floats` floats, all zero at first.
+/// `rows` headers followed by `floats` floats, all zero at first.
 pub(super) struct Memory {
     start: NonNull<u8>,
     layout: Layout,
@@ -20,19 +22,23 @@ pub(super) struct Memory {
     floats: usize,
 }
 
-// SAFETY: a Memory owns its allocation as a Vec would, and hands out references only by borrowing itself.
+// SAFETY: a Memory owns its allocation as a Vec would, and hands out references only by borrowing
+// itself.
 unsafe impl Send for Memory {}
-// SAFETY: as above; shared access only reads, but for the atomic in Slot.
+// SAFETY: as above; shared access only reads, except for the atomic in Slot.
 unsafe impl Sync for Memory {}
 
 impl Memory {
+    /// Allocates zeroed memory.
+    ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn new(rows: usize, floats: usize) -> Result<Memory> {
         let bytes = rows
             .saturating_mul(size_of::<Slot>())
             .saturating_add(floats.saturating_mul(size_of::<f32>()));
-        // Whole huge pages come from the system, since an allocator would write the zeros, and that into small ones.
+        // Whole huge pages are mapped directly: an allocator would write the zeros, and into small
+        // pages.
         let (size, align) = if is_huge(bytes) {
             (bytes.next_multiple_of(HUGE_PAGE), HUGE_PAGE)
         } else {
@@ -51,20 +57,22 @@ impl Memory {
 
     #[inline(always)]
     pub(super) fn slots(&self) -> &[Slot] {
-        // SAFETY: the allocation holds `rows` slots from its start, aligned to a cache line; zeros are a valid Slot,
-        // and whatever was written since is one too.
+        // SAFETY: the allocation holds `rows` slots from its start, aligned to a cache line; zeros
+        // are a valid Slot, and whatever was written since is one too.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.rows) }
     }
 
     #[inline(always)]
     pub(super) fn floats(&self) -> &[f32] {
-        // SAFETY: `floats` floats follow the slots, whose size is a multiple of a float's; any bits are a float.
+        // SAFETY: `floats` floats follow the slots, whose size is a multiple of a float's; any bits
+        // are a float.
         unsafe { std::slice::from_raw_parts(self.after_slots(), self.floats) }
     }
 
     #[inline(always)]
     pub(super) fn both_mut(&mut self) -> (&mut [Slot], &mut [f32]) {
-        // SAFETY: as in `slots` and `floats`; the two parts do not overlap, and `self` is borrowed for both.
+        // SAFETY: as in `slots` and `floats`; the two parts do not overlap, and `self` is borrowed
+        // for both.
         unsafe {
             (
                 std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.rows),
@@ -83,7 +91,8 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if self.layout.align() == HUGE_PAGE {
-            // SAFETY: mapped with this size in `huge_pages`, and nothing borrows it any more. Slots own nothing.
+            // SAFETY: mapped with this size in `huge_pages`, and nothing borrows it any more. Slots
+            // own nothing.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.layout.size()) };
         } else {
             // SAFETY: allocated with this very layout in `new`; as above.
@@ -96,12 +105,13 @@ fn is_huge(bytes: usize) -> bool {
     cfg!(target_os = "linux") && bytes.next_multiple_of(HUGE_PAGE) - bytes <= bytes / 16
 }
 
-/// Zeroed memory of a size that is a multiple of a huge page, and begins one.
+/// Maps zeroed memory that begins at a huge page; `size` is a multiple of a huge page.
 fn huge_pages(size: usize) -> Option<NonNull<u8>> {
     let mapped = size.checked_add(HUGE_PAGE)?;
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping of anonymous memory wherever the system likes; it touches no memory of ours.
+    // SAFETY: a new mapping of anonymous memory wherever the system likes; it touches no memory of
+    // ours.
     let address = unsafe { libc::mmap(std::ptr::null_mut(), mapped, protection, flags, -1, 0) };
     if address == libc::MAP_FAILED {
         return None;
@@ -111,7 +121,8 @@ fn huge_pages(size: usize) -> Option<NonNull<u8>> {
     if before > HUGE_PAGE {
         return None;
     }
-    // SAFETY: the mapping is one huge page larger than `size`, so what is unmapped before and behind lies within it.
+    // SAFETY: the mapping is one huge page larger than `size`, so what is unmapped before and
+    // behind lies within it.
     unsafe {
         let start = address.add(before);
         if before > 0 {
@@ -121,7 +132,7 @@ fn huge_pages(size: usize) -> Option<NonNull<u8>> {
             libc::munmap(start.add(size).cast(), HUGE_PAGE - before);
         }
         #[cfg(target_os = "linux")]
-        // Advice; where the system has no huge pages it fails, which does no harm.
+        // Advice: it fails where the system has no huge pages, which does no harm.
         libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
         NonNull::new(start)
     }

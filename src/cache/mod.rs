@@ -1,9 +1,9 @@
-//! Resident rows: a group's rows in shards, each an index and a slab behind a lock, within a budget that all groups
-//! share. Knows nothing of files.
+//! The cache of resident rows. A group's rows are divided into shards; each shard is an index and a
+//! slab behind a lock. All groups share one memory budget. Knows nothing of files.
 //!
-//! A row that differs from the disk's is dirty and stays until the writer has written it; any other may be evicted,
-//! by a clock that passes a row over as often as it was used lately, three times at most. A row comes in without
-//! uses, so that a scan does not push out what is used again and again.
+//! A dirty row differs from the row on disk and stays until it has been written back. Any other row
+//! may be evicted. Eviction is a clock: it passes a row over once for each recent use, three times
+//! at most. A row comes in without uses, so that a scan does not push out the rows in steady use.
 
 mod budget;
 mod hash;
@@ -28,12 +28,12 @@ use crate::memory::room_for;
 use memory::HUGE_PAGE;
 use shard::{GroupCounts, ShardCounts};
 
-/// So many that the index of each stays in a processor's own cache while a batch goes through it, and that two threads
-/// seldom want the same; no more, so that a batch's share of each is worth a lock.
+/// Enough that a shard's index stays in a core's own cache during a batch and two threads seldom
+/// want the same shard; few enough that a batch's part of a shard is worth a lock.
 const MAX_SHARDS: usize = 64;
-/// Less than this is not divided.
+/// A budget per shard below this is not divided further.
 const SHARD_BYTES: usize = 1 << 20;
-/// The first chunks of a shard; most groups have few rows.
+/// The size of a shard's first chunk; most groups have few rows.
 const SMALL_CHUNK_BYTES: usize = 4 << 10;
 
 /// The resident rows of one group.
@@ -43,7 +43,8 @@ pub(crate) struct GroupCache {
     counts: Arc<GroupCounts>,
 }
 
-/// On cache lines of its own, so that threads in neighbouring shards do not slow each other down.
+/// A shard on cache lines of its own, so that threads in neighbouring shards do not slow each other
+/// down.
 #[repr(align(128))]
 struct Cell {
     shard: RwLock<Shard>,
@@ -51,7 +52,7 @@ struct Cell {
 }
 
 impl GroupCache {
-    /// `is_complete` says that the disk has no row of this group.
+    /// An empty cache. `is_complete`: the disk has no row of this group.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
@@ -68,7 +69,7 @@ impl GroupCache {
             kept_bytes: AtomicUsize::new(0),
         });
         let shard_count = (budget.total() / SHARD_BYTES).max(1).next_power_of_two().min(MAX_SHARDS);
-        // A shard should not take more than an eighth of what it may have in one go.
+        // One chunk takes at most an eighth of a shard's part of the budget.
         let large_chunk = (budget.total() / shard_count / 8).clamp(SMALL_CHUNK_BYTES, HUGE_PAGE);
         let chunks = (SMALL_CHUNK_BYTES, large_chunk);
         let mut shards = room_for(shard_count)?;
@@ -119,12 +120,12 @@ impl GroupCache {
         self.counts.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of rows that are kept as they were at a cut.
+    /// Bytes of the row copies kept for a cut.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.counts.kept_bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets every row, changed or not. Nobody else may be using the group.
+    /// Drops every row, dirty or not. Nobody else may be using the group.
     pub(crate) fn clear(&self, is_complete: bool) {
         (0..self.shards.len()).for_each(|shard| self.lock(shard).clear());
         self.counts.is_complete.store(is_complete, Ordering::Release);
@@ -134,12 +135,12 @@ impl GroupCache {
         self.counts.evictions.load(Ordering::Relaxed)
     }
 
-    /// Resident rows, rows known to be absent among them.
+    /// The number of resident rows, including rows known to be absent.
     pub(crate) fn rows(&self) -> usize {
         self.shards.iter().map(|cell| cell.counts.rows.load(Ordering::Relaxed)).sum()
     }
 
-    /// Rows that the disk does not have as they are.
+    /// The number of dirty rows.
     pub(crate) fn dirty_rows(&self) -> usize {
         self.shards.iter().map(|cell| cell.counts.dirty.load(Ordering::Relaxed)).sum()
     }
@@ -148,7 +149,8 @@ impl GroupCache {
         self.shards[shard].counts.dirty.load(Ordering::Relaxed)
     }
 
-    /// Gives chunks back until `wanted` bytes are free or no shard can; returns how many bytes came free.
+    /// Frees chunks until `wanted` bytes are free or no shard can free another; returns the bytes
+    /// freed.
     pub(crate) fn give_back(&self, wanted: usize) -> usize {
         let before = self.bytes();
         let mut given = 0;

@@ -1,19 +1,20 @@
-//! A batch's keys by shard, so that each shard is locked once and its index and rows stay near while they are used.
+//! A batch's keys grouped by shard. Each shard is then locked once, and its index and rows stay in
+//! the processor's caches while they are used.
 
 use super::hash::{hash, shard_of};
 use crate::error::{Error, Result};
 use crate::memory::{filled, room_for};
 
-/// Keys grouped by shard, in their own order within each.
+/// Keys grouped by shard; within a shard they keep their order.
 pub(crate) struct Partition {
-    /// Where each shard's keys begin, and the end.
+    /// Where each shard's keys begin; one more entry for the end of the last.
     starts: Vec<u32>,
     keys: Vec<i64>,
     positions: Vec<u32>,
 }
 
 impl Partition {
-    /// Leaves out `skip`.
+    /// Groups `keys`, leaving out `skip`.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for 2^32 keys or more.
@@ -25,7 +26,8 @@ impl Partition {
                 u32::MAX - 1
             )));
         }
-        // A counting sort: which shard each key goes to, how many each gets, and then every key to its place.
+        // A counting sort: find each key's shard, count the keys of each shard, move each key to
+        // its place.
         const SKIPPED: u16 = u16::MAX;
         let mut shard_numbers: Vec<u16> = room_for(keys.len())?;
         let mut starts = filled(0u32, shards + 1)?;

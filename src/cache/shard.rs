@@ -1,4 +1,5 @@
-//! A part of a group's resident rows behind one lock: an index from key to slot, and the rows in a slab.
+//! One part of a group's resident rows behind a lock: an index from key to slot, and a slab of
+//! rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,33 +15,33 @@ use crate::prefetch::{prefetch, prefetch_floats};
 
 pub(crate) use cut::{CutRow, Kept};
 
-/// What the shards of a group tell without being locked.
+/// Counts of a group that can be read without locking a shard.
 pub(super) struct GroupCounts {
     pub(super) bytes: AtomicUsize,
-    /// True while no row of the group is on disk only: a key that is not resident then has no row.
+    /// True while every row of the group is resident: a key that is not resident has no row.
     pub(super) is_complete: AtomicBool,
     pub(super) evictions: AtomicU64,
-    /// Copies of rows as they were at a cut.
+    /// Bytes of the row copies kept for a cut.
     pub(super) kept_bytes: AtomicUsize,
 }
 
-/// What one shard tells without being locked; written by whoever holds the lock.
+/// Counts of one shard that can be read without its lock; written by the holder of the lock.
 #[derive(Default)]
 pub(super) struct ShardCounts {
     pub(super) rows: AtomicUsize,
     pub(super) dirty: AtomicUsize,
 }
 
-/// What to do when there is neither a free slot nor budget nor a row that may go.
+/// What to do when a new row finds no free slot, no budget and no row to evict.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// Say so.
+    /// Return None.
     Refuse,
     /// Grow anyway.
     Grow,
 }
 
-/// Slots that the clock looks at for one eviction before it gives up.
+/// How many slots the clock looks at for one eviction before it gives up.
 const CLOCK_STEPS: usize = 1024;
 
 pub(crate) struct Shard {
@@ -73,7 +74,7 @@ impl Shard {
         self.index.find(hash, |&slot| self.slab.slot(slot).key == key).copied()
     }
 
-    /// Asks for what [`Shard::find`] and a use of the row's first `lines` cache lines will read.
+    /// Prefetches what [`Shard::find`] and a use of the row's first `lines` cache lines will read.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
         if let Some(&slot) = self.index.iter_hash(hash).next() {
@@ -108,7 +109,7 @@ impl Shard {
         self.slab.both_mut(slot)
     }
 
-    /// Notes that the disk no longer has what the row is.
+    /// Marks the row as different from the one on disk.
     #[inline(always)]
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
         let epoch = self.cut.epoch;
@@ -131,7 +132,7 @@ impl Shard {
         self.slab.slot_mut(slot).clear(PINNED);
     }
 
-    /// Says that the row exists, or that it does not.
+    /// Sets whether the row is known to be absent.
     #[inline(always)]
     pub(crate) fn set_absent(&mut self, slot: u32, absent: bool) {
         let slot = self.slab.slot_mut(slot);
@@ -142,8 +143,8 @@ impl Shard {
         }
     }
 
-    /// A slot for a key that is not resident; the caller fills it in. None when the shard is full of rows that
-    /// cannot go now.
+    /// Claims a slot for a key that is not resident; the caller fills it in. None when the shard is
+    /// full of rows that cannot be evicted now.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
@@ -183,7 +184,7 @@ impl Shard {
         Ok(self.free.pop())
     }
 
-    /// Adds a chunk whose bytes have been taken from the budget.
+    /// Adds a chunk; its bytes have already been taken from the budget.
     fn grow(&mut self) -> Result<()> {
         let rows = self.slab.rows_of_next();
         let bytes = self.slab.bytes_of(rows);
@@ -219,7 +220,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Advances the clock to a row that may go and whose uses are spent, and takes it out.
+    /// Advances the clock to a row that may be evicted and has no uses left, and takes it out.
     fn evict(&mut self) -> Option<u32> {
         let len = self.slab.len();
         for _ in 0..CLOCK_STEPS.min(4 * len) {
@@ -235,7 +236,7 @@ impl Shard {
         None
     }
 
-    /// Forgets a row that may be evicted; its slot is the caller's.
+    /// Drops a row that may be evicted; the caller gets its slot.
     fn take_out(&mut self, place: u32) {
         let slot = self.slab.slot_mut(place);
         if !slot.has(ABSENT) {
@@ -249,7 +250,7 @@ impl Shard {
         add(&self.counts.rows, usize::MAX);
     }
 
-    /// Forgets every row, changed or not.
+    /// Drops every row, dirty or not.
     pub(super) fn clear(&mut self) {
         let bytes = self.slab.bytes_of(self.slab.len()) + self.index.allocation_size();
         self.end_cut(true);
@@ -262,7 +263,8 @@ impl Shard {
         self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Gives the last chunk back, its hot rows moved to where cold ones were. False when that cannot be done now.
+    /// Frees the last chunk; its hot rows move to the slots of cold rows. False when that is not
+    /// possible now.
     pub(super) fn give_back(&mut self) -> bool {
         if self.slab.len() == 0 {
             return false;
@@ -281,7 +283,8 @@ impl Shard {
                 possible = false;
                 continue;
             }
-            // The clock may pick a slot of this very chunk; then that row is gone and the next pick is asked for.
+            // The clock may pick a slot of this very chunk. That row is then evicted, and there is
+            // no target.
             let target = if slot.is_cold() && slot.may_be_evicted() {
                 None
             } else {
@@ -321,7 +324,7 @@ impl Shard {
         true
     }
 
-    /// A slot before `end` that a row can be moved to.
+    /// A slot below `end` to which a row can be moved.
     fn target_below(&mut self, end: u32) -> Option<u32> {
         if let Some(free) = self.free.pop() {
             return Some(free);
@@ -330,7 +333,7 @@ impl Shard {
         (victim < end).then_some(victim)
     }
 
-    /// Adds the keys of the rows that the disk should get: all that differ, or those among them that nobody uses.
+    /// Appends the keys of all dirty rows, or of those that nobody has used lately.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
@@ -344,7 +347,7 @@ impl Shard {
         Ok(())
     }
 
-    /// A dirty row on its way to the disk: from now on it is being written, and changes make it dirty anew.
+    /// Begins to write a dirty row: a change from now on makes it dirty again.
     pub(crate) fn begin_write(&mut self, hash: u64, key: i64) -> Option<(&Slot, &[f32])> {
         let place = self.find(hash, key)?;
         let slot = self.slab.slot_mut(place);
@@ -357,7 +360,7 @@ impl Shard {
         Some(self.slab.both(place))
     }
 
-    /// The disk has the row as it was at [`Shard::begin_write`], or has not.
+    /// Ends the write that [`Shard::begin_write`] began; `written` says whether it succeeded.
     pub(crate) fn end_write(&mut self, hash: u64, key: i64, written: bool) {
         let Some(place) = self.find(hash, key) else { return };
         let slot = self.slab.slot_mut(place);
@@ -371,7 +374,8 @@ impl Shard {
     }
 }
 
-/// Adds to a counter that only the holder of the shard's lock writes.
+/// Adds to a counter that only the holder of the shard's lock writes, which saves an atomic
+/// addition.
 #[inline(always)]
 fn add(counter: &AtomicUsize, more: usize) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);

@@ -1,8 +1,9 @@
-//! Rows in chunks: headers densely together, so that the clock and the writer scan them fast, floats behind one another.
+//! Rows in chunks. Within a chunk all headers lie together, so that the clock and the writer scan
+//! them fast; the floats follow.
 //!
-//! Chunks never move, so growing copies nothing, and only the last ones are given back. The first ones are small and
-//! double, since most groups are; after that each fills a huge page. A slot's number is its chunk's and, in the lower
-//! bits, its row's.
+//! Chunks never move, so growing copies nothing, and only the last chunk is freed. The first chunks
+//! are small, as most groups are; each is twice the one before, up to the size of a huge page. A
+//! slot's index has its chunk in the upper bits and its row within the chunk in the lower bits.
 
 use super::memory::Memory;
 use super::slot::Slot;
@@ -11,10 +12,10 @@ use crate::memory::room_for;
 
 pub(super) struct Slab {
     row_len: usize,
-    /// Rows of the first chunk, and of large ones.
+    /// Rows of the first chunk and of a large one.
     small: usize,
     large: usize,
-    /// Bits of a slot's number that are its row's.
+    /// Lower bits of a slot's index: the row within its chunk.
     shift: u32,
     chunks: Vec<Memory>,
     /// Slots, used or not.
@@ -22,7 +23,7 @@ pub(super) struct Slab {
 }
 
 impl Slab {
-    /// Chunks hold as many rows as fit into these bytes, at least one.
+    /// An empty slab. A chunk holds as many rows as fit into its bytes, at least one.
     pub(super) fn new(row_len: usize, small_bytes: usize, large_bytes: usize) -> Slab {
         let rows = |bytes: usize| (bytes / row_bytes(row_len)).max(1);
         let (small, large) = (rows(small_bytes), rows(large_bytes));
@@ -30,7 +31,6 @@ impl Slab {
         Slab { row_len, small, large, shift, chunks: Vec::new(), len: 0 }
     }
 
-    /// Rows of a chunk.
     fn rows_of(&self, chunk: usize) -> usize {
         let doubled = self.small.checked_shl(chunk as u32).unwrap_or(usize::MAX);
         if chunk < 32 { doubled.min(self.large) } else { self.large }
@@ -48,18 +48,18 @@ impl Slab {
         rows * row_bytes(self.row_len)
     }
 
-    /// The numbers of the slots of the last chunk.
+    /// The slot indexes of the last chunk.
     pub(super) fn last_chunk(&self) -> std::ops::Range<u32> {
         let start = (self.chunks.len().saturating_sub(1) << self.shift) as u32;
         start..start + self.rows_of_last() as u32
     }
 
-    /// The first number that no slot has.
+    /// An upper bound of all slot indexes.
     pub(super) fn end(&self) -> usize {
         self.chunks.len() << self.shift
     }
 
-    /// The slot after `slot`, and after the last the first.
+    /// The slot after `slot`; the first one after the last.
     pub(super) fn after(&self, slot: u32) -> u32 {
         let (chunk, row) = self.place(slot);
         if row + 1 < self.rows_of(chunk) {
@@ -92,7 +92,7 @@ impl Slab {
         Ok(())
     }
 
-    /// Gives the last chunk back; the caller has made sure that nothing is in it.
+    /// Frees the last chunk, which the caller has emptied.
     pub(super) fn shrink(&mut self) {
         let rows = self.rows_of_last();
         if self.chunks.pop().is_some() {
@@ -100,7 +100,7 @@ impl Slab {
         }
     }
 
-    /// The chunk of a slot, and the row in it.
+    /// A slot's chunk and its row within the chunk.
     #[inline(always)]
     fn place(&self, slot: u32) -> (usize, usize) {
         ((slot >> self.shift) as usize, (slot & ((1 << self.shift) - 1)) as usize)
@@ -146,7 +146,7 @@ impl Slab {
         }
     }
 
-    /// Every header in order of slots, from the first.
+    /// All headers in slot order.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.chunks.iter().flat_map(|chunk| chunk.slots())
     }
@@ -155,7 +155,7 @@ impl Slab {
         self.chunks.iter_mut().flat_map(|chunk| chunk.both_mut().0)
     }
 
-    /// Gives all chunks back.
+    /// Frees all chunks.
     pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.len = 0;

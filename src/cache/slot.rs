@@ -1,8 +1,8 @@
-//! What a resident row has beside its floats: 32 bytes.
+//! The header of a resident row: everything beside its floats, in 32 bytes.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A number below 2^48 in six bytes, so that a slot is half a cache line.
+/// An integer below 2^48 in six bytes, so that a slot is half a cache line.
 #[derive(Clone, Copy, Default)]
 struct U48([u16; 3]);
 
@@ -22,24 +22,24 @@ impl U48 {
 
 /// Holds a row; a slot without it is free.
 pub(crate) const USED: u8 = 1;
-/// Differs from what the disk has.
+/// Differs from the row on disk.
 pub(crate) const DIRTY: u8 = 2;
-/// Is in a file that the disk does not count yet.
+/// Handed over for writing; the write has not been confirmed yet.
 pub(crate) const WRITING: u8 = 4;
-/// Belongs to a call under way: stays where it is.
+/// In use by a call: stays in its slot.
 pub(crate) const PINNED: u8 = 8;
-/// Known not to exist: deleted (then also dirty until the disk knows), or looked for on disk in vain.
+/// Known to have no row: deleted (also dirty until the tombstone is on disk), or not found on disk.
 pub(crate) const ABSENT: u8 = 16;
-/// On which side of the latest cut a dirty row became so; what it means is turned round with each cut.
+/// On which side of the latest cut a dirty row became dirty; each cut flips its meaning.
 pub(super) const EPOCH: u8 = 32;
 
-/// None of these may be evicted.
+/// A row with any of these cannot be evicted.
 const KEPT: u8 = DIRTY | WRITING | PINNED;
 
-/// The largest update count that a row can have: stored rows have seven bytes for it.
+/// The largest update count of a row: stored rows have seven bytes for it.
 pub(crate) const MAX_UPDATES: u64 = (1 << 56) - 1;
 
-/// How often a row must be passed over by the clock before it goes, at most.
+/// The clock passes a row over at most this often before it evicts it.
 const MAX_USES: u8 = 3;
 
 /// The header of a resident row. All zeros is a free slot.
@@ -51,7 +51,7 @@ pub(crate) struct Slot {
     time: U48,
     journal: U48,
     flags: u8,
-    /// Counted by readers, who share the shard.
+    /// Recent uses; atomic since readers share the shard's lock.
     uses: AtomicU8,
 }
 
@@ -63,25 +63,25 @@ impl Slot {
         self.time.get()
     }
 
-    /// The number in the journal of the last change.
+    /// The sequence number of the last change.
     pub(crate) fn journal(&self) -> u64 {
         self.journal.get()
     }
 
-    /// Whether there is a row that is not older than `cutoff`.
+    /// Whether the row exists and was last written at `cutoff` or later.
     #[inline(always)]
     pub(crate) fn is_row(&self, cutoff: u64) -> bool {
         !self.has(ABSENT) && self.time() >= cutoff
     }
 
-    /// Notes a write.
+    /// Records the time and sequence number of a write.
     #[inline(always)]
     pub(crate) fn stamp(&mut self, time: u64, journal: u64) {
         self.time = U48::new(time);
         self.journal = U48::new(journal);
     }
 
-    /// Counts an update, and returns how many there were.
+    /// Counts an update and returns the new count.
     #[inline(always)]
     pub(crate) fn count_update(&mut self) -> u64 {
         self.updates = (self.updates + 1).min(MAX_UPDATES);
@@ -112,17 +112,18 @@ impl Slot {
         self.flags & (KEPT | USED) == USED
     }
 
-    /// Counts a use; writes nothing once the count is full, so that reading hot rows leaves their cache lines clean.
+    /// Counts a use. Writes nothing once the count is full, so that reading hot rows leaves their
+    /// cache lines clean.
     #[inline(always)]
     pub(crate) fn touch(&self) {
         let uses = self.uses.load(Ordering::Relaxed);
         if uses < MAX_USES {
-            // Two at once may count as one, which does no harm.
+            // Two uses at once may count as one, which does no harm.
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
     }
 
-    /// The clock passes: true when the row has no uses left.
+    /// Takes one use off as the clock passes; true when none was left.
     pub(super) fn pass(&mut self) -> bool {
         let uses = self.uses.get_mut();
         let cold = *uses == 0;

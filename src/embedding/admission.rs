@@ -1,8 +1,8 @@
-//! Admission: with a filter, a key gets a row once it has been looked up often enough. Until then it reads as its initial
-//! weights and costs no row, no disk and no step of the optimizer.
+//! Admission: with a filter, a key gets a row only when it has been looked up often enough. Until
+//! then it reads as its initial weights and costs no row, no disk and no step of the optimizer.
 //!
-//! A key that has a row is treated as admitted whatever the filter says, so that a filter which is attached to a trained
-//! table hides nothing. Whether it has one is found out as peek does it.
+//! A key that has a row counts as admitted whatever the filter says, so that a filter attached to a
+//! trained table hides nothing. A peek finds out whether it has one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::memory::{filled, room_for};
 #[derive(Default)]
 pub(super) struct Admission {
     filter: RwLock<Option<Arc<Filter>>>,
-    /// Whether there is one, so that embeddings without do not share a lock for that.
+    /// Whether a filter is attached; saves embeddings without one from sharing a lock.
     is_there: AtomicBool,
 }
 
@@ -29,22 +29,22 @@ impl Admission {
 }
 
 impl Embedding {
-    /// Attaches `filter`, in place of the one before, or none. From then on
+    /// Attaches `filter` in place of the one before, or detaches it with None. From then on
     ///
-    /// - a lookup counts every occurrence of a key but the padding key, and then makes rows for the keys that were counted
-    ///   often enough; the others read as their initial weights;
-    /// - apply_gradients drops the gradients of keys that were not and have no row;
+    /// - a lookup counts every occurrence of a key except the padding key, then makes rows for the
+    ///   keys that were counted often enough; the others read as their initial weights;
+    /// - apply_gradients drops the gradients of keys that are not admitted and have no row;
     /// - all other calls are as before: insert makes rows, peek and prefetch count nothing.
     ///
-    /// Calls that are under way may use the filter that was there when they began. Attaching waits
-    /// for a checkpoint that is being made or loaded.
+    /// A call that is under way may still use the filter from before. Attaching waits for a
+    /// checkpoint that is being made or loaded.
     ///
-    /// If a checkpoint was loaded, or opened as a storage, that has counts for the group which no
-    /// filter has taken yet, they take the place of the filter's own.
+    /// A checkpoint that was loaded, or opened as a storage, may have counts for the group that no
+    /// filter has taken yet. They then replace the filter's own.
     ///
     /// # Errors
-    /// `FORKED`; and when there are such counts, `INVALID_ARGUMENT` for a filter with other
-    /// parameters, `CORRUPTION`, `IO`, `OUT_OF_MEMORY`. Nothing is attached then.
+    /// `FORKED`; and if there are such counts, `INVALID_ARGUMENT` for a filter with other
+    /// parameters, `CORRUPTION`, `IO`, `OUT_OF_MEMORY`. Nothing is attached.
     pub fn set_filter(&self, filter: Option<Arc<Filter>>) -> Result<()> {
         let _no_checkpoint =
             filter.is_some().then(|| self.storage.hold_checkpoints()).transpose()?;
@@ -63,7 +63,8 @@ impl Embedding {
         if let Some(before) = &before {
             filters.unregister(group, before);
         }
-        // Another embedding's lookups need not wait for a file to be closed.
+        // The file of the filter before may be closed next; this embedding's lookups need not wait
+        // for that.
         drop(slot);
         Ok(())
     }
@@ -139,7 +140,8 @@ impl Embedding {
 
 impl Drop for Embedding {
     fn drop(&mut self) {
-        // In a forked child, and while the process ends, nobody asks any more, and locks may be held for ever.
+        // In a forked child, and while the process ends, nobody will ask the filter again, and
+        // locks may be held for ever.
         if let Ok(_call) = self.storage.begin_call()
             && let Some(filter) = self.admission.filter()
         {

@@ -5,14 +5,16 @@ use crate::error::{Result, Status};
 use crate::optimizer::{GRADIENT_WORDS, is_gradient};
 
 impl Embedding {
-    /// Steps the optimizer: `gradients` has `dim` floats a key in key order. A key that has no row gets one first;
-    /// a key given twice is treated as the option `duplicates` says; padding is dropped. The group's global step
-    /// rises by one a call, also for an empty one. All rows and the step change together or not at all. With a filter the
-    /// gradients of keys that are neither admitted nor have a row are dropped.
+    /// Steps the optimizer: `gradients` has `dim` floats a key in key order.
+    ///
+    /// A key that has no row gets one first. The option `duplicates` says what happens to a key
+    /// given twice. The gradients of the padding key are dropped. With a filter the gradients of
+    /// keys that are not admitted and have no row are dropped, too. The group's global step rises
+    /// by one a call, even for an empty one. All rows and the step change together or not at all.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a wrong length and for a gradient that is NaN, infinite or beyond 1e18, naming its key;
-    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
+    /// `INVALID_ARGUMENT` for a wrong length and for a gradient that is NaN, infinite or beyond
+    /// 1e18, naming its key; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
     pub fn apply_gradients(&self, keys: &[i64], gradients: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;
@@ -24,7 +26,7 @@ impl Embedding {
             Some(filter) => self.apply_admitted_gradients(&filter, keys, gradients),
         };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
-            // It is known that something is wrong; now it is looked up what, so that the message says where.
+            // Only a refusal pays for finding the key and column that the message names.
             self.check_each(
                 "gradient",
                 keys,

@@ -1,4 +1,5 @@
-//! What calls make sure of before they touch anything: lengths that fit together, floats that rows may hold.
+//! The checks that calls make before they change anything: lengths that fit together, floats that
+//! rows may hold.
 
 use super::Embedding;
 use crate::error::{Error, Result};
@@ -14,7 +15,8 @@ impl Embedding {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{argument}_len is {given} and keys_len is {keys}; {keys} keys x dim {} = {} floats are needed",
+            "{argument}_len is {given} and keys_len is {keys}; {keys} keys x dim {} = {} floats \
+             are needed",
             self.dim(),
             expected.map_or("too many".to_owned(), |floats| floats.to_string())
         )))
@@ -30,22 +32,23 @@ impl Embedding {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "rows_len is {given} and keys_len is {keys}; {keys} keys x {} floats of a row (weights and optimizer \
-             state) = {} floats are needed",
+            "rows_len is {given} and keys_len is {keys}; {keys} keys x {} floats of a row (weights \
+             and optimizer state) = {} floats are needed",
             self.row_len(),
             expected.map_or("too many".to_owned(), |floats| floats.to_string())
         )))
     }
 
-    /// Refuses whole rows whose state no gradients can have led to: the next step would make them
+    /// Refuses whole rows with a state that no gradients can lead to: the next step would make them
     /// NaN.
     pub(super) fn check_squares(&self, keys: &[i64], rows: &[f32]) -> Result<()> {
         let squares = self.table.optimizer().squares(self.dim());
         for (index, (key, row)) in keys.iter().zip(rows.chunks_exact(self.row_len())).enumerate() {
             if let Some(column) = squares.clone().find(|column| row[*column] < 0.0) {
                 return Err(Error::invalid(format!(
-                    "the row of key {key} (position {index}, column {column}) has {:?} for a sum or mean of squares \
-                     in the state of {}; 0 or more is needed, and no row was changed",
+                    "the row of key {key} (position {index}, column {column}) has {:?} for a sum \
+                     or mean of squares in the state of {}; 0 or more is needed, and no row was \
+                     changed",
                     row[column],
                     self.table.optimizer().name()
                 )));
@@ -54,7 +57,7 @@ impl Embedding {
         Ok(())
     }
 
-    /// Refuses floats that are not `accepted`, except under the padding key, whose floats nobody uses.
+    /// Refuses floats that are not `accepted`, except those of the padding key, which are not used.
     pub(super) fn check_each(
         &self,
         what: &str,
@@ -67,8 +70,8 @@ impl Embedding {
             if !all(row, accepted) && Some(*key) != self.options.padding_key {
                 let column = row.iter().position(|float| !accepted(*float)).unwrap_or(0);
                 return Err(Error::invalid(format!(
-                    "the {what} of key {key} (position {index}, column {column}) is {:?}; {words} are needed, and no \
-                     row was changed",
+                    "the {what} of key {key} (position {index}, column {column}) is {:?}; {words} \
+                     are needed, and no row was changed",
                     row[column]
                 )));
             }

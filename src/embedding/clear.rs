@@ -9,7 +9,7 @@ impl Embedding {
     /// before has the rows of its moment. An attached filter keeps its counts.
     ///
     /// # Errors
-    /// `POISONED`, `IO`. Nothing has changed then.
+    /// `POISONED`, `IO`. Nothing has changed.
     pub fn clear(&self) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;

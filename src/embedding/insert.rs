@@ -4,13 +4,14 @@ use super::Embedding;
 use crate::error::{Error, Result};
 
 impl Embedding {
-    /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the
-    /// optimizer's state at its beginning, from which ftrl goes on from these weights. A row that
-    /// exists is replaced; of a key given twice the last row counts.
+    /// Stores `weights`, `dim` floats a key, as fresh rows: with an update count of 0 and the
+    /// optimizer's initial state (ftrl's is made to fit the weights). A row that exists is
+    /// replaced; for a key given twice the last row counts.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a wrong length, for weights that are NaN or infinite, and for the padding key, which
-    /// never has a row; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
+    /// `INVALID_ARGUMENT` for a wrong length, for weights that are NaN or infinite, and for the
+    /// padding key, which never has a row; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing
+    /// has changed.
     pub fn insert(&self, keys: &[i64], weights: &[f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;
@@ -20,9 +21,9 @@ impl Embedding {
         self.table.insert(self.storage.engine(), keys, weights)
     }
 
-    /// Stores whole rows, `row_len` floats a key: what [`Embedding::record`] gives, so that
-    /// training goes on as where they come from. `counts` has their update counts, and may be empty
-    /// for zeros. A row that exists is replaced; of a key given twice the last row counts.
+    /// Stores whole rows, `row_len` floats a key, as [`Embedding::record`] reads them: training
+    /// continues as at their source. `counts` has their update counts; empty means zeros. A row
+    /// that exists is replaced; for a key given twice the last row counts.
     ///
     /// # Errors
     /// As [`Embedding::insert`].
@@ -51,7 +52,8 @@ impl Embedding {
         {
             None => Ok(()),
             Some(index) => Err(Error::invalid(format!(
-                "key {} (position {index}) is the padding key, which reads as zeros and has no row; leave it out",
+                "key {} (position {index}) is the padding key, which reads as zeros and has no \
+                 row; leave it out",
                 keys[index]
             ))),
         }

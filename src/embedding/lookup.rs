@@ -7,14 +7,16 @@ use crate::error::Result;
 use crate::memory::filled;
 
 impl Embedding {
-    /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order. A key seen for the first time
-    /// gets a row; a key given twice gives the same row twice; the padding key reads as zeros. With a filter only
-    /// admitted keys get rows, see [`Embedding::set_filter`]. In a storage that is open with
-    /// `read_only` no key gets one: without a row it reads as the weights that it would begin with.
+    /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order.
+    ///
+    /// A key without a row gets one. A key given twice gives the same row twice. The padding key
+    /// reads as zeros. With a filter only admitted keys get rows, see [`Embedding::set_filter`]. In
+    /// a storage that is open with `read_only` no key gets one: a key without a row reads as its
+    /// initial weights.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when `weights` does not hold `keys.len() * dim` floats; `POISONED`, `OUT_OF_MEMORY`, `IO`,
-    /// `CORRUPTION`. `weights` may then be partly written; no row has changed.
+    /// `INVALID_ARGUMENT` when `weights` does not hold `keys.len() * dim` floats; `POISONED`,
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written; no row has changed.
     pub fn lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         self.try_lookup(keys, weights).map_err(|error| self.storage.in_dir(error))
     }

@@ -1,7 +1,6 @@
-//! One group of a storage with its optimizer and initializer: what a trainer calls.
+//! One group of a storage with its optimizer and initializer: the calls that a trainer makes.
 //!
-//! What a call's arguments mean and which are refused is here; what happens to the rows is in `storage::table`. Knows
-//! nothing of C.
+//! Checks a call's arguments; `storage::table` reads and changes the rows. Knows nothing of C.
 
 mod admission;
 mod apply_gradients;
@@ -34,7 +33,7 @@ use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::storage::Storage;
 
-/// The widest row: a mebibyte of weights is no embedding, it is a wrong argument.
+/// The largest dim: a mebibyte of weights is no embedding but a wrong argument.
 pub const MAX_DIM: usize = 1 << 18;
 /// The largest update count of a row.
 pub const MAX_UPDATE_NUM: i64 = (1 << 56) - 1;
@@ -42,12 +41,12 @@ pub const MAX_UPDATE_NUM: i64 = (1 << 56) - 1;
 /// Groups are numbered 0..=65535.
 pub const MAX_GROUP: u32 = u16::MAX as u32;
 
-/// In place of a group's number: the group that has the name that the options have, or a new one.
+/// In place of a group's number: the group that has the name in the options, or a new one.
 pub const GROUP_BY_NAME: u32 = u32::MAX - 1;
 
 /// An open group. Safe to use from any number of threads; keeps its storage open.
 pub struct Embedding {
-    /// Before `storage`, which closes when it is the last.
+    /// Dropped before `storage`, whose last handle closes the storage.
     table: Arc<Table>,
     storage: Storage,
     options: EmbeddingOptions,
@@ -59,7 +58,8 @@ impl Embedding {
     ///
     /// # Errors
     /// - `INVALID_ARGUMENT`: dim 0 or too wide, a group above 65535, a wrong option
-    /// - `ALREADY_EXISTS`: the group has another dim, optimizer or name; the name is another group's
+    /// - `ALREADY_EXISTS`: the group has another dim, optimizer or name; the name is another
+    ///   group's
     pub fn new(
         storage: Storage,
         optimizer: Arc<Optimizer>,
@@ -79,7 +79,8 @@ impl Embedding {
             (Err(_), Some(_)) if group == GROUP_BY_NAME => None,
             (Err(_), _) => {
                 return Err(Error::invalid(format!(
-                    "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_GROUP_BY_NAME and the option name, is needed"
+                    "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_GROUP_BY_NAME and \
+                     the option name, is needed"
                 )));
             }
         };
@@ -88,12 +89,12 @@ impl Embedding {
         Ok(Embedding { table, storage, options, admission: Admission::default() })
     }
 
-    /// Weights of a row.
+    /// The number of weights of a row.
     pub fn dim(&self) -> usize {
         self.table.dim()
     }
 
-    /// Floats of a row: its weights and the optimizer's state.
+    /// The number of floats of a row: its weights and the optimizer's state.
     pub fn row_len(&self) -> usize {
         self.table.row_len()
     }
@@ -106,7 +107,7 @@ impl Embedding {
         &self.storage
     }
 
-    /// Panics while the group is being written, as a bug would, for tests of what becomes of it.
+    /// Panics while the group is being written, as a bug would; for tests.
     ///
     /// # Errors
     /// `POISONED` when a panic came before; otherwise it panics.

@@ -7,7 +7,7 @@ use crate::params::Params;
 /// The options with their defaults filled in.
 #[derive(Clone, Debug)]
 pub struct EmbeddingOptions {
-    /// What the group is called.
+    /// The group's name.
     pub name: Option<String>,
     pub duplicates: Duplicates,
     /// A key that reads as zeros, never has a row, and whose gradients are dropped.
@@ -18,6 +18,8 @@ const DUPLICATES: [(&str, Duplicates); 3] =
     [("sequential", Duplicates::Sequential), ("sum", Duplicates::Sum), ("mean", Duplicates::Mean)];
 
 impl EmbeddingOptions {
+    /// Reads the bag.
+    ///
     /// # Errors
     /// An unknown option or a value that is not accepted.
     pub fn read(params: &Params) -> Result<EmbeddingOptions> {

@@ -6,8 +6,9 @@ use super::Embedding;
 use crate::error::{Error, Result};
 
 impl Embedding {
-    /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order; a key without a row reads as
-    /// zeros, as it does when a dump is served. `found`, if given, gets 1 for a key with a row and 0 otherwise.
+    /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order. A key without
+    /// a row reads as zeros, as it does in a served table. `found`, if given, gets 1 for a key with
+    /// a row and 0 for any other.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when a buffer has the wrong length; `IO`, `CORRUPTION`.

@@ -1,4 +1,4 @@
-//! Record: everything that is kept of one row.
+//! Record: all stored data of one row.
 
 use super::Embedding;
 use crate::engine::rows::Record;

@@ -4,7 +4,8 @@ use super::Embedding;
 use crate::error::{Error, Result};
 
 impl Embedding {
-    /// apply_gradients calls so far, over all openings, or what the step was last set to.
+    /// The number of apply_gradients calls so far, over all openings, counted from the value that
+    /// the step was last set to.
     ///
     /// # Errors
     /// `FORKED`.

@@ -1,5 +1,5 @@
-//! Sum gradients: the sums that apply_gradients steps with, for a trainer that needs their norm
-//! before it steps, or that adds up several batches.
+//! Sum gradients: the sums with which apply_gradients steps, for a trainer that needs their norm
+//! first or adds up several batches.
 
 use super::Embedding;
 use crate::engine::rows::Summed;
@@ -7,13 +7,13 @@ use crate::error::{Error, Result, Status};
 use crate::optimizer::{GRADIENT_WORDS, is_gradient};
 
 impl Embedding {
-    /// Writes each of `keys` except padding once into `summed_keys`, and the sum of its
+    /// Writes each key except the padding key once into `summed_keys`, and the sum of its
     /// `gradients`, `dim` floats, at the same place in `sums`. Gradients are added in the order of
     /// occurrence. With `duplicates` `Mean` the mean is written. Touches no row and no filter.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a wrong length, and for a gradient or sum that is NaN, infinite or
-    /// beyond 1e18, naming its key; `OUT_OF_MEMORY`, `IO`. Nothing is written then.
+    /// beyond 1e18, naming its key; `OUT_OF_MEMORY`, `IO`. Nothing is written.
     pub fn sum_gradients(
         &self,
         keys: &[i64],
@@ -32,7 +32,8 @@ impl Embedding {
         }
         if sums.len() < gradients.len() {
             return Err(Error::invalid(format!(
-                "sums_len is {} and keys_len is {}; room for {} keys x dim {} = {} floats is needed",
+                "sums_len is {} and keys_len is {}; room for {} keys x dim {} = {} floats is \
+                 needed",
                 sums.len(),
                 keys.len(),
                 keys.len(),

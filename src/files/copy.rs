@@ -1,7 +1,7 @@
-//! Copies a file, whatever signals come meanwhile.
+//! Copies a file, whatever signals arrive meanwhile.
 //!
-//! `std::fs::copy` gives up at a signal whose handler was installed without SA_RESTART, as those of
-//! Python are.
+//! `std::fs::copy` gives up at a signal whose handler was installed without SA_RESTART, as Python
+//! installs its handlers.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,20 +12,21 @@ use rustix::io::Errno;
 
 use super::regular;
 
-/// What the system is asked to copy at once. A signal costs what was copied since the last piece.
+/// The bytes that the system is asked to copy at once. A signal costs the bytes copied since the
+/// last piece.
 const PIECE: usize = 64 << 20;
-/// What is read at once where the system does not copy.
+/// The bytes that are read at once where the system does not copy.
 const BUFFER: usize = 1 << 20;
 
-/// Copies the content of the regular file `from` to `to`, which is replaced if it is there.
+/// Copies the content of the regular file `from` to `to`, replacing an existing file.
 ///
 /// # Errors
-/// What the system says; `Other` when `from` is no regular file.
+/// The system's error; `Other` when `from` is not a regular file.
 pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     copy(regular::open(from)?, File::create(to)?)
 }
 
-/// As [`copy_file`], where `to` must not be there: no link is followed, and nothing is replaced.
+/// As [`copy_file`], but `to` must not exist: no link is followed, and nothing is replaced.
 ///
 /// # Errors
 /// As [`copy_file`]; `AlreadyExists`.
@@ -36,10 +37,10 @@ pub(crate) fn copy_to_new_file(from: &Path, to: &Path) -> io::Result<()> {
 fn copy(source: File, target: File) -> io::Result<()> {
     loop {
         match copy_file_range(&source, None, &target, None, PIECE) {
-            // Either the end, or a file system that cannot tell where that is.
+            // The end of the file, or a file system that does not know where it is.
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
-            // Not between these two. Reading goes on from where this has ended.
+            // The system cannot copy between these two. Reading continues from here.
             Err(_) => break,
         }
     }
@@ -50,7 +51,7 @@ fn copy_rest(mut source: impl Read, mut target: impl Write) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
-        // Both try again after a signal.
+        // Both this and `write_all` try again after a signal.
         if source.by_ref().take(BUFFER as u64).read_to_end(&mut buffer)? == 0 {
             return Ok(());
         }
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(fs::read(&new).unwrap(), fs::read(&from).unwrap());
     }
 
-    /// Gives what it was told to, a piece or an error at a time.
+    /// A reader that gives the listed pieces and errors one at a time.
     struct Pieces(VecDeque<io::Result<&'static [u8]>>);
 
     impl Read for Pieces {

@@ -1,8 +1,9 @@
-//! Gives a file or directory that was made under another name its own: for good, or not at all.
+//! Gives a file or directory that was made under a temporary name its own name: for good, or not at
+//! all.
 //!
-//! A rename lasts only once the folder is synchronised, and that may fail after the rename has
-//! happened. An error must leave nothing behind, so the rename is then taken back: what was there
-//! before is there again. If that fails, too, the error says so.
+//! A rename lasts only once the folder is synchronised, and that may fail after the rename. An
+//! error must leave nothing behind, so the rename is then undone: the file from before has its name
+//! again. If that fails, too, the error says so.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -12,16 +13,16 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// Why something has not got its name for good.
+/// Why a file or directory has not got its name for good.
 #[derive(Debug)]
 pub struct Unpublished {
     error: io::Error,
-    /// Why it has the name all the same. The name may be gone when the machine loses power.
+    /// Why it has the name nevertheless. The name may be lost when the machine loses power.
     remains: Option<String>,
 }
 
 impl Unpublished {
-    /// Of the system's error.
+    /// The kind of the system's error.
     pub fn kind(&self) -> ErrorKind {
         self.error.kind()
     }
@@ -38,8 +39,8 @@ impl fmt::Display for Unpublished {
         let Some(reason) = &self.remains else { return write!(formatter, "{error}") };
         write!(
             formatter,
-            "its folder cannot be synchronised: {error}. It is in its place, whole, since {reason}; \
-             should the machine lose power, what was there before may be there again"
+            "its folder cannot be synchronised: {error}. It is in its place, whole, since \
+             {reason}; should the machine lose power, what was there before may be there again"
         )
     }
 }
@@ -50,10 +51,10 @@ impl From<io::Error> for Unpublished {
     }
 }
 
-/// Gives a file or directory the name `path`, which nothing has.
+/// Gives a file or directory the unused name `path`.
 ///
 /// # Errors
-/// `AlreadyExists` when something has it; what the system says.
+/// `AlreadyExists` when the name is in use; the system's error.
 pub fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     match renameat_with(CWD, made, CWD, path, RenameFlags::NOREPLACE) {
@@ -68,16 +69,16 @@ pub fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
     finish(&folder, || fs::rename(path, made))
 }
 
-/// Gives a file the name `path`, in place of the file that may have it.
+/// Gives a file the name `path`, replacing any file there.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     let old = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {
-            // The exchange gives the old file the other name. Whoever makes a file under that name
-            // must not take it for a leftover, so it is locked. A lock that somebody else has does
+            // The exchange gives the old file the temporary name. Another maker of that file must
+            // not take it for a leftover, so it is locked. A lock that somebody else holds serves
             // as well.
             File::open(path)
                 .ok()
@@ -92,7 +93,7 @@ pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
         match exchange() {
             Ok(()) => {
                 finish(&folder, || exchange().map_err(io::Error::from))?;
-                // Now the old file has the other name.
+                // The old file has the temporary name now.
                 let _ = fs::remove_file(made);
                 return Ok(());
             }
@@ -104,7 +105,7 @@ pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     finish(&folder, || Err(io::Error::other("what it has replaced cannot be had back here")))
 }
 
-/// Synchronises the folder, or takes the rename back.
+/// Synchronises the folder, or undoes the rename.
 fn finish(
     folder: &Option<File>,
     take_back: impl FnOnce() -> io::Result<()>,
@@ -113,7 +114,7 @@ fn finish(
     let Err(error) = folder.sync_all() else { return Ok(()) };
     match take_back() {
         Ok(()) => {
-            // Brings the taking back to disk, if the folder can be synchronised by now.
+            // Brings the undone rename to disk, if the folder can be synchronised by now.
             let _ = folder.sync_all();
             Err(error.into())
         }
@@ -124,8 +125,8 @@ fn finish(
     }
 }
 
-/// Opens the folder of a path before anything changes; None for one that this user may write but
-/// not read, and therefore not synchronise.
+/// Opens the folder of a path before anything changes; None when this user may write to it but not
+/// read it, and so cannot synchronise it.
 fn open_folder(path: &Path) -> io::Result<Option<File>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -138,10 +139,10 @@ fn open_folder(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Refuses a path that something has. An error in looking is returned, and not taken for absence.
+/// Refuses a path that is in use. An error in looking is returned, and not taken for absence.
 ///
 /// # Errors
-/// `AlreadyExists`; what the system says.
+/// `AlreadyExists`; the system's error.
 pub fn check_absent(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(_) => Err(ErrorKind::AlreadyExists.into()),
@@ -187,7 +188,7 @@ mod tests {
         }
     }
 
-    /// A link is replaced, and what it leads to stays.
+    /// A link is replaced; its target stays.
     #[test]
     fn a_link_is_replaced_itself() {
         let scratch = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Opens regular files, and nothing else: a pipe would keep the caller waiting for ever, and opening
-//! a device may do something.
+//! Opens regular files only: a pipe would block the caller for ever, and opening a device may do
+//! something.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use crate::error::{Error, Result, Status};
 /// Opens a regular file, or a link to one, for reading.
 ///
 /// # Errors
-/// What the system says; `Other` for anything that is not a regular file.
+/// The system's error; `Other` for anything that is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     check(&fs::metadata(path)?)?;
-    // Something else may have got the name meanwhile; it is not waited for.
+    // Something else may have got the name meanwhile; opening it must not block.
     let file =
         File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     check(&file.metadata()?)?;
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The content of a regular file that has no more bytes than `most`.
+/// The content of a regular file of at most `most` bytes.
 ///
 /// # Errors
 /// As [`open`]; `InvalidData` for a larger one.
@@ -49,16 +49,17 @@ pub(crate) fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Refuses to take a shortage for damage: what could not be read for want of descriptors or memory
-/// is there.
+/// Tells a shortage from damage: a file that could not be read for want of descriptors or memory is
+/// not damaged. `text` is an error message of the system or RocksDB.
 ///
 /// # Errors
-/// `IO`, `OUT_OF_MEMORY`, where `text`, which is the system's or RocksDB's, says so.
+/// `IO`, `OUT_OF_MEMORY`, where `text` says so.
 pub(crate) fn check_no_shortage(text: &str) -> Result<()> {
     let has = |texts: &[&str]| texts.iter().any(|found| text.contains(found));
     if has(&["(os error 23)", "(os error 24)", "Too many open files"]) {
         return Err(Error::io(format!(
-            "too few files can be open at once to tell what is damaged; raise the limit (ulimit -n): {text}"
+            "too few files can be open at once to tell what is damaged; raise the limit (ulimit \
+             -n): {text}"
         )));
     }
     if has(&["(os error 12)", "Cannot allocate memory"]) {

@@ -1,4 +1,4 @@
-//! Add: keys that have been seen.
+//! Add: counts keys.
 
 use super::counters::Terms;
 use super::hash::Place;
@@ -6,7 +6,7 @@ use super::{Filter, salt};
 use crate::error::{Error, Result};
 
 impl Filter {
-    /// Adds `num` to how often `key` of `group` has been seen.
+    /// Adds `num` to the count of `key` in `group`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a group above 65535; `FORKED`.
@@ -19,10 +19,10 @@ impl Filter {
         Ok(())
     }
 
-    /// Adds `num` to each of `keys`; one that is given twice is added twice.
+    /// Adds `num` to the count of each of `keys`, once for each time it is given.
     ///
     /// # Errors
-    /// As [`Filter::add`]; nothing was added then.
+    /// As [`Filter::add`]; nothing was added.
     pub fn add_batch(&self, group: u32, keys: &[i64], num: u32) -> Result<()> {
         let opened = self.begin()?;
         let terms = self.terms(opened.header.per_key);
@@ -33,11 +33,11 @@ impl Filter {
         Ok(())
     }
 
-    /// Adds to each of `keys` its count; to one that is given twice, both.
+    /// Adds its count to each of `keys`, once for each time it is given.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when there is not a count for each key; as [`Filter::add`]. Nothing was
-    /// added then.
+    /// added.
     pub fn add_counts(&self, group: u32, keys: &[i64], nums: &[u32]) -> Result<()> {
         if nums.len() != keys.len() {
             return Err(Error::invalid(format!(
@@ -55,11 +55,12 @@ impl Filter {
         Ok(())
     }
 
-    /// Adds 1 for each occurrence of a key, and then writes to `admitted`, one byte a key, 1 for those that have been
-    /// seen `count` times and 0 for the others. `skipped` is left alone; its byte becomes 0.
+    /// Adds 1 for each occurrence of a key, then writes one byte a key to `admitted`: 1 for keys
+    /// whose count has reached `count`, 0 for the others. `skipped` is not counted; its byte
+    /// becomes 0.
     ///
     /// # Errors
-    /// As [`Filter::check_batch`]; nothing was added then.
+    /// As [`Filter::check_batch`]; nothing was added.
     pub fn count(
         &self,
         group: u32,
@@ -81,7 +82,7 @@ impl Filter {
         if missing == 0 {
             return Ok(());
         }
-        // What a later occurrence has admitted holds for the earlier ones of the same call.
+        // If a later occurrence was admitted, the earlier ones of the same call are, too.
         let blocks = opened.map.blocks();
         for (admitted, key) in admitted.iter_mut().zip(keys) {
             if *admitted == 0 && Some(*key) != skipped {

@@ -1,12 +1,12 @@
-//! Check: whether keys have been seen often enough.
+//! Check: whether keys have been counted often enough.
 
 use super::hash::Place;
 use super::{Filter, salt};
 use crate::error::{Error, Result};
 
 impl Filter {
-    /// True once `key` of `group` was added `count` times; for other keys with a probability of `fpr` at most, as long as
-    /// no more than `capacity` keys were added.
+    /// True once `key` of `group` was added `count` times. For other keys it is true with a
+    /// probability of at most `fpr`, as long as no more than `capacity` keys were added.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a group above 65535; `FORKED`.
@@ -17,7 +17,7 @@ impl Filter {
         Ok(self.terms(opened.header.per_key).is_admitted(&blocks[place.block], place))
     }
 
-    /// Writes to `admitted`, one byte a key, what [`Filter::check`] says: 1 or 0.
+    /// Writes the answer of [`Filter::check`] to `admitted`: 1 or 0, one byte a key.
     ///
     /// # Errors
     /// As [`Filter::check`]; and `INVALID_ARGUMENT` when `admitted` does not have one byte a key.

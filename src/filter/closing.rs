@@ -1,9 +1,9 @@
-//! The checksum that a filter has while it is closed.
+//! The checksum of a closed filter.
 //!
-//! Counters change all the time, so a checksum of them holds only while nobody has the filter.
-//! Closing writes it into the header. Opening compares it and takes it out again, before anything
-//! changes. A filter whose process was killed has none, and is as good as ever. A filter that was
-//! closed and does not fit its checksum is damaged.
+//! Counters change all the time, so a checksum of them holds only while nobody has the filter open.
+//! Closing writes it into the header. Opening compares it and removes it again before anything
+//! changes. A filter whose process was killed has no checksum and is as good as any other. A closed
+//! filter that does not fit its checksum is damaged.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -16,27 +16,25 @@ use crate::files::regular;
 use crate::memory::filled;
 
 impl Filter {
-    /// To be called after counters may have changed.
+    /// Call after counters may have changed.
     #[inline(always)]
     pub(super) fn note_change(&self) {
         for flag in [&self.is_changed, &self.is_ahead_of_disk] {
-            // Once it is set it is only read, so that threads do not take its cache line from each
-            // other.
+            // A set flag is only read, so that threads do not take its cache line from each other.
             if !flag.load(Ordering::SeqCst) {
                 flag.store(true, Ordering::SeqCst);
             }
         }
     }
 
-    /// Writes the checksum of the counters into the header. Nobody else may have the filter any
-    /// more.
+    /// Writes the checksum of the counters into the header. Nobody else may be using the filter.
     fn close(&mut self) -> Result<()> {
         let is_on_disk = !*self.is_ahead_of_disk.get_mut();
         let is_changed = *self.is_changed.get_mut();
         let opened = self.opened.get_mut();
         let (file, header) = (opened.file.file(), &mut opened.header);
         let checksum = match opened.found {
-            // One that opening did not compare may not fit what is there.
+            // A checksum that opening did not compare may not fit the counters.
             Some(found) if !is_changed && found.is_binding() => found.checksum,
             _ => checksum(file, header, &self.path)?,
         };
@@ -56,7 +54,7 @@ impl Drop for Filter {
 }
 
 impl Opened {
-    /// Takes what closing has written out of the header, before anything changes.
+    /// Removes the checksum from the header, before anything changes.
     ///
     /// # Errors
     /// `IO`.
@@ -67,9 +65,9 @@ impl Opened {
         if !found.is_on_disk {
             return Ok(());
         }
-        // Otherwise counters that change from now on might get to disk, and this header not.
+        // Otherwise counters that change from now on might reach the disk before this header.
         synchronise(self.file.file(), path).inspect_err(|_| {
-            // The next opening must find that it has to be brought to disk.
+            // The next opening must find the checksum and bring its removal to disk.
             self.header.closed = Some(found);
             let _ = write_header(self.file.file(), &self.header, path);
         })
@@ -77,8 +75,9 @@ impl Opened {
 }
 
 /// What to do about a damaged filter.
-pub(super) const REMEDY: &str = "put a copy in its place (checkpoints have one, in the folder filters), \
-                                 begin anew with reload false, or open it as it is with verify false";
+pub(super) const REMEDY: &str = "\
+    put a copy in its place (checkpoints have one, in the folder filters), begin anew with reload \
+    false, or open it as it is with verify false";
 /// What to do about a damaged copy in a checkpoint.
 pub(super) const COPY_REMEDY: &str = "use another checkpoint";
 
@@ -98,6 +97,8 @@ pub(super) fn check(
     }
 }
 
+/// Refuses counters whose checksum is not the one in the header.
+///
 /// # Errors
 /// `CORRUPTION`.
 pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path, remedy: &str) -> Result<()> {
@@ -105,7 +106,8 @@ pub(super) fn check_sum(closed: Closed, checksum: u32, path: &Path, remedy: &str
         return Ok(());
     }
     Err(Error::corruption(format!(
-        "path '{}' is damaged: its counters are not those that were there when it was closed; {remedy}",
+        "path '{}' is damaged: its counters are not those that were there when it was closed; \
+         {remedy}",
         path.display()
     )))
 }
@@ -120,8 +122,8 @@ pub(crate) fn verify_file(path: &Path) -> Result<()> {
     check(&file, &header, path, COPY_REMEDY)
 }
 
-/// The CRC-32 of all counters. They are read from the file and not through the mapping, so that a
-/// disk that fails is an error.
+/// The CRC-32 of all counters. They are read from the file and not through the mapping: so a
+/// failing disk is an error, not a signal.
 fn checksum(file: &std::fs::File, header: &Header, path: &Path) -> Result<u32> {
     use std::os::unix::fs::FileExt;
     let len = header.file_len().ok_or_else(|| too_large(path))?;

@@ -1,5 +1,6 @@
 //! Copies of a filter, for checkpoints: files of the same format, which can be opened as filters.
-//! To attach a copy, copy it out of the folder `filters` first: in that folder damo deletes files.
+//! Before opening one as a filter, copy it out of the folder `filters`: damo deletes files in that
+//! folder.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,11 +17,13 @@ use crate::error::{Error, Result};
 use crate::files::regular;
 
 impl Filter {
-    /// Writes the filter to a new file at `path`, in place of what is there; it is on disk when this returns. Additions go
-    /// on meanwhile: the copy has all that returned before, and of the others some.
+    /// Writes the filter to a new file at `path`, replacing any file there; the copy is on disk
+    /// when this returns. Additions continue meanwhile: the copy has all that returned before the
+    /// call, and some of the others.
     ///
     /// # Errors
-    /// `IO`; `BUSY` when the path is that of a filter that is open; `INVALID_ARGUMENT` when it is no file; `FORKED`.
+    /// `IO`; `BUSY` when a filter is open at the path; `INVALID_ARGUMENT` when the path is not a
+    /// file; `FORKED`.
     pub fn save_copy(&self, path: &Path) -> Result<()> {
         let opened = self.begin()?;
         let path = resolve(path)?;
@@ -41,7 +44,7 @@ impl Filter {
             hasher.update(piece);
             Ok(())
         })?;
-        // All of it is on disk before it gets its name.
+        // The copy gets its name only when all of it is on disk.
         header.closed =
             Some(Closed { checksum: hasher.finalize(), is_on_disk: true, boot: boot() });
         file::write_header(new.file()?, &header, &path)?;
@@ -57,20 +60,21 @@ impl Filter {
         Ok((copy, header))
     }
 
-    /// Replaces all counts by those of a copy. Should the process be killed meanwhile, the file has the one or the other;
-    /// additions made meanwhile may be lost.
+    /// Replaces all counts by those of a copy. If the process is killed meanwhile, the file has all
+    /// counts of one of the two. Additions made meanwhile may be lost.
     ///
     /// # Errors
-    /// As `Filter::open` for a copy that is missing, damaged or has other parameters; `IO`; `OUT_OF_MEMORY`; `FORKED`.
-    /// The counts are as they were then.
+    /// As `Filter::open` for a copy that is missing, damaged or has other parameters; `IO`;
+    /// `OUT_OF_MEMORY`; `FORKED`. The counts have not changed.
     pub fn restore_from(&self, path: &Path) -> Result<()> {
         self.publish(self.prepare(path)?, [0; 16])
     }
 
-    /// The first half of [`Filter::restore_from`]: what can be refused, and what takes long or needs room. Dropped, it leaves nothing.
+    /// The first half of [`Filter::restore_from`]: everything that can be refused, takes long or
+    /// needs room. Dropping the result leaves no trace.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Filter::restore_from`].
     pub(crate) fn prepare(&self, path: &Path) -> Result<Restoration> {
         self.check_not_forked()?;
         let unreadable = |error: std::io::Error| failed(path, "cannot be read", &error);
@@ -91,10 +95,11 @@ impl Filter {
         Ok(Restoration { new, header })
     }
 
-    /// The second half. The file says that its counts are from `source`.
+    /// The second half of [`Filter::restore_from`]. The file records that its counts are from
+    /// `source`.
     ///
     /// # Errors
-    /// `IO`, `OUT_OF_MEMORY`; the counts are as they were then.
+    /// `IO`, `OUT_OF_MEMORY`; the counts have not changed.
     pub(crate) fn publish(
         &self,
         Restoration { new, header }: Restoration,
@@ -103,7 +108,7 @@ impl Filter {
         let header = Header { source, ..header };
         file::write_header(new.file()?, &header, &self.path)?;
         let fresh = Opened::publish(new, header, &self.path)?;
-        // Additions wait no longer than this takes.
+        // Additions wait only for this exchange.
         let replaced = std::mem::replace(&mut *self.opened.write(), fresh);
         self.note_change();
         drop(replaced);
@@ -111,7 +116,7 @@ impl Filter {
     }
 }
 
-/// Counts that are about to take the place of a filter's.
+/// Counts that are ready to replace a filter's.
 pub struct Restoration {
     new: NewFile,
     header: Header,

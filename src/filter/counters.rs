@@ -1,13 +1,16 @@
-//! Adding to the counters of a key, and what they say.
+//! Adds to the counters of a key, and reads them.
 //!
-//! An addition raises only those of the key's counters that are below its new count ("conservative update", Estan and
-//! Varghese 2002): a key's count is its lowest counter, and raising the others would only make other keys look more
-//! frequent. With that, ids beyond the capacity, most of which come once or twice, hardly do any harm.
+//! An addition raises only those of the key's counters that are below its new count ("conservative
+//! update", Estan and Varghese 2002). A key's count is its lowest counter; raising the others would
+//! only make other keys look more frequent. So ids beyond the capacity, most of which come once or
+//! twice, hardly do any harm.
 //!
-//! The invariant: every counter of a key is at least the number of its additions, up to `count`. It holds because the
-//! lowest counter is read and all are raised in one step, under the block's lock: two threads that both read 3 and both
-//! raise to 4 would lose an addition. Reading takes no lock: counters only grow. Counters stop at `count`, of which
-//! `check` asks, so a frequent key is only read: neither its lock nor its memory is written, whatever the number of threads.
+//! The invariant: every counter of a key is at least the number of its additions, up to `count`. To
+//! keep it, the lowest counter is read and all are raised in one step under the block's lock: two
+//! threads that both read 3 and both raise to 4 would lose an addition. Reading takes no lock,
+//! since counters only grow. Counters stop at `count`, the value that `check` asks for. So a
+//! frequent key is only read: neither its lock nor its memory is written, whatever the number of
+//! threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,18 +20,20 @@ use crate::error::Result;
 use crate::locks::Mutex;
 use crate::memory::room_for;
 
-/// So many that threads hardly ever meet, and few enough to stay in the processor's caches.
+/// Many enough that threads hardly ever meet, few enough to stay in the processor's caches.
 const LOCKS: usize = 512;
 
-/// Locks for blocks, many of them under each.
+/// Locks for blocks; each lock has many blocks.
 pub(super) struct Locks(Vec<Lock>);
 
-/// On a cache line of its own.
+/// A lock on a cache line of its own.
 #[repr(align(64))]
 #[derive(Default)]
 struct Lock(Mutex<()>);
 
 impl Locks {
+    /// Makes all locks.
+    ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn new() -> Result<Locks> {
@@ -38,17 +43,17 @@ impl Locks {
     }
 }
 
-/// What the counters of one filter are used with.
+/// The parameters of one filter's counters.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
     /// Counters of a key.
     pub(super) per_key: usize,
-    /// Where counters stop.
+    /// The value at which counters stop.
     pub(super) count: u32,
 }
 
 impl Terms {
-    /// Adds `num` to a key; true when it then has `count`.
+    /// Adds `num` to a key; true when its count then is `count`.
     #[inline(always)]
     pub(super) fn add(self, block: &Block, place: Place, num: u32, locks: &Locks) -> bool {
         if self.is_admitted(block, place) {

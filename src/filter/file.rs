@@ -1,12 +1,13 @@
-//! A filter's file: whose it is, and how a new one comes to be: whole, or not at all.
+//! A filter's file: which handle owns it, and how a new one is made: whole, or not at all.
 //!
-//! A file belongs to one handle at a time, of all processes, by an advisory lock (flock). Whoever makes a file holds the
-//! lock of `<path>.damo-new` meanwhile, which then is the file under its own name; so two who make the same one do not
-//! meet, and what a killed process leaves is used by the next.
+//! Among all processes, one handle at a time owns a file, by an advisory lock (flock). The maker of
+//! a file locks `<path>.damo-new`, which is then renamed to the file's own name. So two makers of
+//! one file do not meet, and the next maker uses what a killed process leaves.
 //!
-//! All of a file's room on disk is taken when it is made. Keys are spread over the whole file, so after some ten thousand
-//! of them hardly anything would be left of a sparse file's holes; and a page for which the disk has no room when
-//! it is first written ends the process (SIGBUS), where taking room beforehand is an error.
+//! All of a file's room on disk is taken when it is made. Keys are spread over the whole file, so
+//! after some ten thousand keys hardly any holes of a sparse file would be left. And writing a page
+//! for which the disk has no room ends the process (SIGBUS), where taking the room beforehand is an
+//! error.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -25,15 +26,15 @@ use crate::memory::filled;
 /// Bytes that are read or written at a time.
 pub(super) const PIECE: usize = 1 << 20;
 
-/// How often a file may be replaced by others between opening and locking it.
+/// How often others may replace the file between opening and locking it.
 const ATTEMPTS: usize = 10;
 
 /// An open file whose lock this process has.
 ///
-/// The file that is locked is never the one that is mapped. A mapping keeps its file open until the
-/// process's memory is gone, and the system may hold that for a while after a killed process has
-/// been waited for (it is being scanned for huge pages, or read through /proc). Whoever starts the
-/// next process at once would be told that the filter is in use.
+/// The locked file handle is never the mapped one. A mapping keeps its file open until the
+/// process's memory is gone, and the system may hold that memory for a while after a killed process
+/// has been waited for (while it is scanned for huge pages, or read through /proc). A lock on the
+/// mapped handle would then refuse the filter to a process that is started at once.
 pub(super) struct OwnedFile {
     lock: File,
     file: File,
@@ -44,15 +45,15 @@ impl OwnedFile {
     /// Opens the file at `path` for this handle alone; None when nothing is there.
     ///
     /// # Errors
-    /// `BUSY`, `IO`; `INVALID_ARGUMENT` for something else than a file.
+    /// `BUSY`, `IO`; `INVALID_ARGUMENT` when it is not a file.
     pub(super) fn open(path: &Path) -> Result<Option<OwnedFile>> {
         OwnedFile::take(path, path, File::options().read(true).write(true))
     }
 
-    /// As `open`, of `path`, which is or will be the file `named`.
+    /// As `open`, for `path`, which is the file `named` or will be renamed to it.
     fn take(path: &Path, named: &Path, how: &fs::OpenOptions) -> Result<Option<OwnedFile>> {
         for _ in 0..ATTEMPTS {
-            // Opening a pipe or a device might wait, or do something.
+            // Opening a pipe might block, and opening a device might do something.
             match fs::metadata(path) {
                 Ok(found) if !found.is_file() => {
                     return Err(Error::invalid(format!("path '{}' is not a file", path.display())));
@@ -73,7 +74,7 @@ impl OwnedFile {
                 }
             }
             let file = OwnedFile { lock, file, pid: std::process::id() };
-            // Whoever had it may have put another in its place before letting go of it.
+            // The owner before may have put another file in its place before unlocking it.
             if file.is_at(path).map_err(|error| failed(path, "cannot be looked at", &error))? {
                 return Ok(Some(file));
             }
@@ -85,7 +86,7 @@ impl OwnedFile {
         &self.file
     }
 
-    /// Whether the file at `path` is the one that is open, and the one that is locked.
+    /// Whether the file at `path` is both the open one and the locked one.
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         let which = |found: fs::Metadata| (found.dev(), found.ino());
         let (locked, open) = (which(self.lock.metadata()?), which(self.file.metadata()?));
@@ -99,15 +100,15 @@ impl OwnedFile {
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
-        // Closing would do, but for children that were forked meanwhile and have the file open, too. Such a child
-        // leaves the lock to its parent.
+        // Closing would do, except when a child was forked meanwhile and has the file open, too.
+        // Such a child leaves the lock to its parent.
         if self.pid == std::process::id() {
             let _ = self.lock.unlock();
         }
     }
 }
 
-/// A file that is being made, and goes again when it is dropped before it is published.
+/// A file that is being made; dropped before it is published, it is deleted.
 pub(super) struct NewFile {
     owned: Option<OwnedFile>,
     new: PathBuf,
@@ -133,14 +134,15 @@ impl NewFile {
         Ok(NewFile { owned: Some(owned), new, path: path.to_owned() })
     }
 
-    /// Writes a header with no counts behind it; with `reserved`, with all the room that the file will need.
+    /// Writes a header with no counts behind it. With `reserved`, takes all the room on disk that
+    /// the file will need.
     ///
     /// # Errors
     /// `IO`.
     pub(super) fn begin(&self, header: &Header, reserved: bool) -> Result<()> {
         let len = header.file_len().ok_or_else(|| too_large(&self.path))?;
         self.attempt(len, |file| {
-            // A killed process may have left something.
+            // A killed process may have left bytes.
             file.set_len(0)?;
             if reserved {
                 reserve_new(file, len)?
@@ -151,10 +153,11 @@ impl NewFile {
         })
     }
 
-    /// Writes pieces of the file, which come with where they belong; zeros are there already.
+    /// Writes the counters piece by piece. `next` gets a piece's offset and fills it. Pieces of
+    /// zeros are not written: the file has zeros already.
     ///
     /// # Errors
-    /// `IO`, and those of `next`, which fills a piece.
+    /// `IO`, and those of `next`.
     pub(super) fn fill(
         &self,
         len: u64,
@@ -173,7 +176,8 @@ impl NewFile {
         Ok(())
     }
 
-    /// Gives the file its name, in place of whatever has it, once all of it is on disk. The name itself may not be yet.
+    /// Gives the file its name, replacing any file there, once all of it is on disk. The name
+    /// itself may not be on disk yet.
     ///
     /// # Errors
     /// `IO`.
@@ -181,7 +185,7 @@ impl NewFile {
         self.attempt(0, |file| file.sync_all())?;
         fs::rename(&self.new, &self.path)
             .map_err(|error| failed(&self.path, "cannot be put in its place", &error))?;
-        // An error here must not undo what has happened; `sync` tells it.
+        // An error here must not undo the rename; `sync` reports it.
         let _ = synchronise_folder(&self.path);
         self.owned.take().ok_or_else(|| too_large(&self.path))
     }
@@ -189,7 +193,7 @@ impl NewFile {
     /// As `publish`, and the name is on disk, too.
     ///
     /// # Errors
-    /// `IO`. What was there before is there again, unless the message says otherwise.
+    /// `IO`. The file before has its name again, unless the message says otherwise.
     pub(super) fn publish_for_good(mut self) -> Result<()> {
         self.attempt(0, |file| file.sync_all())?;
         let published = publish(&self.new, &self.path);
@@ -225,7 +229,7 @@ impl Drop for NewFile {
     }
 }
 
-/// None when nothing is there.
+/// Opens a file; None when nothing is there.
 fn open_with(how: &fs::OpenOptions, path: &Path) -> Result<Option<File>> {
     match how.open(path) {
         Ok(file) => Ok(Some(file)),
@@ -234,12 +238,13 @@ fn open_with(how: &fs::OpenOptions, path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The least that a file system is asked for at once, between two signals.
+/// The smallest piece of room that is taken at once, between two signals.
 const MIN_PIECE: u64 = 256 << 10;
 
-/// Takes room on the disk for a file that is empty.
+/// Takes room on the disk for an empty file.
 fn reserve_new(file: &File, len: u64) -> io::Result<()> {
-    // Otherwise file systems take what there is before they fail, and others would find the disk full meanwhile.
+    // Otherwise file systems take what there is before they fail, and the disk would be full for
+    // others meanwhile.
     if let Ok(found) = fstatvfs(file) {
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         if free < len {
@@ -250,7 +255,7 @@ fn reserve_new(file: &File, len: u64) -> io::Result<()> {
     if reserve(file, len)? {
         return Ok(());
     }
-    // A file system that cannot be asked for room has to be given zeros.
+    // A file system without fallocate needs real zeros.
     let zeros = filled(0u8, PIECE).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
     let mut offset = 0;
     while offset < len {
@@ -261,10 +266,11 @@ fn reserve_new(file: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes sure that all of a file has room on the disk; false where the file system cannot say. Copying may have made holes.
+/// Makes sure that all of a file has room on the disk, since copying may have made holes; false
+/// where the file system cannot say.
 pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
-    // At a signal some file systems give up what they had taken. Signals may come faster than they
-    // take all of it.
+    // At a signal some file systems give up the room that they had taken. Signals may come faster
+    // than all of it can be taken at once.
     let (mut offset, mut piece) = (0, len);
     while offset < len {
         let next = piece.min(len - offset);
@@ -287,6 +293,8 @@ pub(super) fn write_header(file: &File, header: &Header, path: &Path) -> Result<
         .map_err(|error| failed(path, "cannot be written", &error))
 }
 
+/// Brings a file's content to disk.
+///
 /// # Errors
 /// `IO`.
 pub(super) fn synchronise(file: &File, path: &Path) -> Result<()> {
@@ -312,7 +320,7 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<Header> {
 pub(super) fn synchronise_folder(path: &Path) -> io::Result<()> {
     match path.parent().map(File::open) {
         Some(Ok(folder)) => folder.sync_all(),
-        // A folder that may be written but not read cannot be synchronised by this user.
+        // A folder that this user may write but not read cannot be synchronised.
         Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
         _ => Ok(()),
     }
@@ -330,7 +338,8 @@ fn busy(path: &Path) -> Error {
     Error::new(
         Status::Busy,
         format!(
-            "path '{}' is in use by another filter handle, here or in another process; free that one first",
+            "path '{}' is in use by another filter handle, here or in another process; free that \
+             one first",
             path.display()
         ),
     )

@@ -1,4 +1,4 @@
-//! Which counters a key has: part of the file's format, so what is here never changes.
+//! Which counters a key has. This is part of the file's format and never changes.
 //!
 //! ```text
 //! b = mix13(group + 0x9e3779b97f4a7c15)      mix13: splitmix64's finalizer
@@ -8,16 +8,16 @@
 //! counters of the block: the first k bytes of x, then y, little-endian
 //! ```
 //!
-//! All arithmetic is modulo 2^64 unless it says otherwise. Two mixers, so that keys that share a block do not share
-//! counters for that.
+//! All arithmetic is modulo 2^64 unless it says otherwise. There are two mixers, so that keys that
+//! share a block do not therefore share counters.
 
-/// Counters that a key may have.
+/// The largest number of counters of a key.
 pub(super) const MAX_COUNTERS: u32 = 16;
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 const PRIME: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-/// What a group adds to its keys.
+/// The values that a group mixes into its keys.
 #[derive(Clone, Copy)]
 pub(super) struct Salt {
     block: u64,

@@ -16,7 +16,8 @@
 //! 88           zeros
 //! ```
 //!
-//! Then the blocks, 128 bytes each. Magic, version and checksum stay where they are in every version.
+//! Then the blocks, 128 bytes each. Magic, version and checksum stay where they are in every
+//! version.
 
 use super::hash::MAX_COUNTERS;
 use super::options::FilterOptions;
@@ -27,13 +28,13 @@ pub(super) const BLOCK_LEN: usize = 128;
 const MAGIC: &[u8; 8] = b"damofltr";
 const OPEN: u32 = 1;
 const CLOSED: u32 = 2;
-/// What changes in a header when a filter is opened or closed, and more: a disk writes so much at
-/// once or not at all.
+/// The first bytes of a header, which contain all that opening and closing change. A disk writes
+/// this much at once or not at all.
 pub(super) const SECTOR: usize = 512;
 /// Where the source is.
 const SOURCE: usize = 72;
 
-/// What a file says of itself.
+/// The parameters and state of a filter, as its file has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Header {
     pub(super) capacity: u64,
@@ -42,35 +43,35 @@ pub(super) struct Header {
     /// Counters of a key.
     pub(super) per_key: u32,
     pub(super) blocks: u64,
-    /// Where its counts were taken from.
+    /// The copy from which its counts were taken.
     pub(super) source: Source,
-    /// None while it is open, and after the process that had it open has died.
+    /// None while it is open, and after its process was killed.
     pub(super) closed: Option<Closed>,
 }
 
-/// Says of which copy a filter has taken the counts: in a file, so that whoever has these counts
-/// says so, wherever it is copied or moved to. Zeros: of none.
+/// The id of the copy from which a filter took its counts; zeros for none. It is in the file, so
+/// that it stays with the counts wherever the file is copied or moved.
 pub(crate) type Source = [u8; 16];
 
-/// What the counters were when a filter was closed.
+/// The state of the counters when a filter was closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Closed {
     pub(super) checksum: u32,
     /// They were on disk before this was written.
     pub(super) is_on_disk: bool,
-    /// In which start of the system.
+    /// The boot id of the system it was closed in.
     pub(super) boot: [u8; 16],
 }
 
 impl Closed {
-    /// Whether the counters must be these now: a machine that lost power may have kept this and
-    /// lost counters that it was still to write.
+    /// Whether the counters must still have this checksum. A machine that lost power may have kept
+    /// this header and lost counters that it had not written yet.
     pub(super) fn is_binding(&self) -> bool {
         self.is_on_disk || (self.boot != [0; 16] && self.boot == boot())
     }
 }
 
-/// Changes each time the system is started; zeros where it cannot be told.
+/// The boot id, which changes at each start of the system; zeros where it is not known.
 pub(super) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.trim().chars().filter(|digit| *digit != '-').collect();
@@ -107,11 +108,11 @@ impl Header {
         bytes
     }
 
-    /// Reads the beginning of a file, as much as there is of it up to a header's length.
+    /// Reads the header from the first bytes of a file, which may be shorter than a header.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for something else than a filter; `CORRUPTION` for one that is cut off or damaged;
-    /// `NOT_SUPPORTED` for a version of a later release.
+    /// `INVALID_ARGUMENT` for a file that is no filter; `CORRUPTION` for one that is cut off or
+    /// damaged; `NOT_SUPPORTED` for a version of a later release.
     pub(super) fn from_bytes(bytes: &[u8], file_len: u64) -> Result<Header> {
         if bytes.is_empty() {
             return Err(Error::corruption(
@@ -137,7 +138,8 @@ impl Header {
             return Err(Error::new(
                 Status::NotSupported,
                 format!(
-                    "has version {version} of the filter's format; this damo reads versions {OPEN} and {CLOSED}"
+                    "has version {version} of the filter's format; this damo reads versions {OPEN} \
+                     and {CLOSED}"
                 ),
             ));
         }
@@ -159,7 +161,8 @@ impl Header {
         match header.file_len() {
             Some(expected) if is_possible && expected == file_len => Ok(header),
             Some(expected) if is_possible => Err(Error::corruption(format!(
-                "has {file_len} bytes; its header says {expected}, so it was cut off or something was added"
+                "has {file_len} bytes; its header says {expected}, so it was cut off or something \
+                 was added"
             ))),
             _ => Err(Error::corruption("has a header that no filter has")),
         }
@@ -183,7 +186,8 @@ impl Header {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "is a filter with {}; use the parameters that it has, another path, or reload false to begin anew",
+            "is a filter with {}; use the parameters that it has, another path, or reload false to \
+             begin anew",
             differences.join(", ")
         )))
     }
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(bytes[72..88], [9; 16]);
         assert!(bytes[88..].iter().all(|byte| *byte == 0));
         assert_eq!(Header::from_bytes(&bytes, 4096 + 3 * 128), Ok(closed));
-        // What opening and closing change is in one sector.
+        // All that opening and closing change is in one sector.
         assert_eq!(header.to_bytes()[SECTOR..], bytes[SECTOR..]);
     }
 }

@@ -1,20 +1,23 @@
-//! How many blocks a filter needs, and how many counters a key, so that no more than `fpr` of the keys that were never
-//! added pass for admitted once `capacity` keys were added `count` times each.
+//! How many blocks a filter needs, and how many counters a key has.
 //!
-//! That is the worst case: every counter that any key has is then full, and the filter is a blocked Bloom filter (Putze,
-//! Sanders and Singler 2009). Its rate is computed, not estimated: the keys of a block are Poisson distributed with mean
-//! capacity / blocks; of j keys with k counters each, drawn from 256, the number u of full counters has a distribution
-//! that is built up draw by draw; another key meets only full ones with probability (u / 256)^k.
+//! The promise: once `capacity` keys were added `count` times each, at most `fpr` of all other keys
+//! pass for admitted. That is the worst case, in which every counter of every added key is full and
+//! the filter is a blocked Bloom filter (Putze, Sanders and Singler 2009). Its rate is computed,
+//! not estimated. The keys of a block are Poisson distributed with mean capacity / blocks. For j
+//! keys with k counters each, drawn from 256, the distribution of the number u of full counters is
+//! built up draw by draw. Another key meets only full counters with probability (u / 256)^k.
 //!
-//! A filter with few blocks may be unluckier than filters are on average, so the rate with four standard deviations of it
-//! must keep the promise, and the rate alone four fifths of it: a sample of keys has its luck, too.
+//! A filter with few blocks may be unluckier than the average, so the rate plus four standard
+//! deviations must keep the promise. The rate alone must keep four fifths of it, since a sample of
+//! keys varies, too.
 
 use std::array::from_fn;
 
 use super::hash::MAX_COUNTERS;
 
 const COUNTERS: usize = 256;
-/// Keys of a block that are looked at, and the largest mean for which more are beyond all probability.
+/// The number of keys of a block up to which probabilities are summed, and the largest mean for
+/// which more keys are practically impossible.
 const MAX_KEYS: usize = 400;
 const MAX_MEAN: f64 = 200.0;
 
@@ -26,18 +29,18 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The smallest one that keeps the promise.
+    /// The layout with the fewest blocks that keeps the promise.
     pub(super) fn new(capacity: u64, fpr: f64) -> Layout {
         let layouts = (1..=MAX_COUNTERS).map(|per_key| Rates::new(per_key).layout(capacity, fpr));
-        // There are layouts for every rate that the options accept.
+        // Every rate that the options accept has a layout.
         layouts
             .min_by_key(|layout| layout.blocks)
             .unwrap_or(Layout { blocks: capacity, per_key: 1 })
     }
 }
 
-/// For blocks with 0, 1, 2... keys: the probability that another key meets only full counters, and the mean of that
-/// probability's square over blocks.
+/// For blocks with 0, 1, 2... keys: the probability that another key meets only full counters, and
+/// the mean of that probability's square over blocks.
 struct Rates {
     per_key: u32,
     rate: Vec<f64>,
@@ -47,20 +50,21 @@ struct Rates {
 impl Rates {
     fn new(per_key: u32) -> Rates {
         let share = |count: usize| count as f64 / COUNTERS as f64;
-        // What another key meets, by how many counters are full; and what a draw does to how many these are.
+        // By the number of full counters: the probability that all of another key's counters are
+        // full, and the probabilities that a draw hits a full counter or fills an empty one.
         let power: [f64; COUNTERS + 1] = from_fn(|full| share(full).powi(per_key as i32));
         let hit: [f64; COUNTERS + 1] = from_fn(share);
         let missed: [f64; COUNTERS + 1] =
             from_fn(|full| share((COUNTERS + 1 - full) % (COUNTERS + 1)));
         let (mut rate, mut square) = (vec![1.0; MAX_KEYS], vec![1.0; MAX_KEYS]);
-        // The probability that so many counters are full.
+        // By number: the probability that so many counters are full.
         let mut full = [0.0; COUNTERS + 1];
         full[0] = 1.0;
         for keys in 0..MAX_KEYS {
             rate[keys] = full.iter().zip(&power).map(|(full, power)| full * power).sum();
             square[keys] = full.iter().zip(&power).map(|(full, power)| full * power * power).sum();
             if rate[keys] > 0.9999 {
-                // The rest is taken for 1.
+                // The rates of more keys are taken as 1.
                 break;
             }
             for _ in 0..per_key {
@@ -68,7 +72,7 @@ impl Rates {
                 for count in 1..=COUNTERS {
                     let probability =
                         before[count] * hit[count] + before[count - 1] * missed[count];
-                    // Beyond all counting, and floats that small are slow.
+                    // Negligible, and arithmetic on floats that small is slow.
                     full[count] = if probability < 1e-60 { 0.0 } else { probability };
                 }
                 full[0] = 0.0;
@@ -118,7 +122,8 @@ impl Rates {
 mod tests {
     use super::*;
 
-    /// Bytes a key as documented; a plain counting filter of four bits a counter takes 7.2 for a rate of 0.001.
+    /// Bytes a key as documented. A plain counting filter of four bits a counter takes 7.2 for a
+    /// rate of 0.001.
     #[test]
     fn bytes_a_key_are_the_documented_ones() {
         for (fpr, per_key, bytes) in
@@ -141,7 +146,8 @@ mod tests {
         }
     }
 
-    /// With one counter a key the distribution is known: each of the mean keys misses a counter with 255 / 256.
+    /// With one counter a key the distribution is known: each of the mean keys misses a counter
+    /// with 255 / 256.
     #[test]
     fn the_rate_of_one_counter_is_the_textbook_one() {
         let rates = Rates::new(1);

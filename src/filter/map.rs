@@ -1,5 +1,5 @@
-//! The counters of a file, mapped into memory and shared with it: what is stored there is the system's to keep,
-//! whatever becomes of the process.
+//! The counters of a file, mapped into memory. The mapping is shared with the file: the system
+//! keeps what is stored there, whatever becomes of the process.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -20,16 +20,16 @@ pub(super) struct Map {
 }
 
 impl Map {
-    /// Maps a file that has a header and this many blocks, all of them with room on the disk: a page without any would
-    /// end the process when it is written.
+    /// Maps a file that has a header and this many blocks, all of them with room on the disk:
+    /// writing a page without room would end the process.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) fn new(file: &File, blocks: usize) -> io::Result<Map> {
         let len = blocks.checked_mul(BLOCK_LEN).and_then(|len| len.checked_add(HEADER_LEN));
         let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         let raw = MmapOptions::new().len(len).map_raw(file)?;
-        // Advice; file systems in memory follow it, others may, and where it fails nothing is lost.
+        // Advice: file systems in memory follow it, others may; where it fails nothing is lost.
         #[cfg(target_os = "linux")]
         let _ = raw.advise(memmap2::Advice::HugePage);
         Ok(Map { raw, blocks })
@@ -37,21 +37,22 @@ impl Map {
 
     #[inline(always)]
     pub(super) fn blocks(&self) -> &[Block] {
-        // SAFETY: the mapping, made with this length, is readable and writable, holds `blocks` blocks behind its header and
-        // lives as long as `self`; it begins a page and the header is one, so blocks are aligned. Any bits are an
-        // AtomicU64, and nobody here touches the mapping but through these atomics, so that other threads, and other
-        // mappings of the file, may change them. (A file that another program cuts off ends the process with SIGBUS,
-        // which no reader of a mapping can prevent.)
+        // SAFETY: the mapping was made with this length, is readable and writable, holds `blocks`
+        // blocks behind its header and lives as long as `self`. It begins at a page and the header
+        // fills one, so blocks are aligned. Any bits are an AtomicU64. Nobody here touches the
+        // mapping but through these atomics, so other threads, and other mappings of the file, may
+        // change them. (A file that another program truncates ends the process with SIGBUS, which
+        // no reader of a mapping can prevent.)
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(HEADER_LEN).cast(), self.blocks) }
     }
 
-    /// Returns once the disk has what is in memory.
+    /// Brings all counters to disk.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.raw.flush()
     }
 }
 
-/// Asks for a block, two cache lines, that will be needed soon.
+/// Prefetches a block, two cache lines.
 #[inline(always)]
 pub(super) fn prefetch(block: &Block) {
     crate::prefetch::prefetch(&block[0]);

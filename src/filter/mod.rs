@@ -1,8 +1,9 @@
-//! A counting Bloom filter in a memory-mapped file: how often a key of a group has been seen, up to `count` times.
+//! A counting Bloom filter in a memory-mapped file: how often a key of a group has been seen, up to
+//! `count` times.
 //!
-//! The file is all there is: counters change in the mapping, which the system keeps when the process is killed.
-//! Knows nothing of storage, embeddings or C. `header` and `hash` are the file's format, `layout` says how large it must
-//! be, `counters` is what an addition does, `file` how a file comes to be and whose it is.
+//! The file is all there is. Counters change in the mapping, which the system keeps when the
+//! process is killed. Knows nothing of storage, embeddings or C. `header` and `hash` are the file's
+//! format, `layout` computes its size, `counters` adds and reads, `file` makes and owns the file.
 
 mod add;
 mod check;
@@ -34,12 +35,13 @@ use hash::{Place, Salt};
 use header::{Closed, Header};
 use map::{Block, Map};
 
-/// An open filter. Safe to use from any number of threads; one handle at a time, of all processes, has a file.
+/// An open filter. Safe to use from any number of threads. Among all processes, one handle at a
+/// time has a file.
 pub struct Filter {
     options: FilterOptions,
     /// The file, absolute.
     path: PathBuf,
-    /// Held for writing only to put another file in its place.
+    /// Locked for writing only to exchange the file.
     opened: RwLock<Opened>,
     locks: Locks,
     /// Counters may have changed since it was opened.
@@ -53,16 +55,16 @@ pub struct Filter {
 struct Opened {
     header: Header,
     map: Map,
-    /// Its lock is ours as long as this is open.
+    /// Holds the file's lock.
     file: OwnedFile,
-    /// What the last closing had written.
+    /// The checksum that the last closing had written.
     found: Option<Closed>,
 }
 
 /// Groups are numbered 0..=65535.
 const MAX_GROUP: u32 = u16::MAX as u32;
 
-/// Keys whose counters are asked for ahead of their use.
+/// How many keys ahead of their use counters are prefetched.
 const AHEAD: usize = 24;
 
 impl Filter {
@@ -75,7 +77,7 @@ impl Filter {
         &self.path
     }
 
-    /// Which copy its counts were taken from last.
+    /// The copy from which its counts were taken last.
     ///
     /// # Errors
     /// `FORKED`.
@@ -83,7 +85,8 @@ impl Filter {
         Ok(self.begin()?.header.source)
     }
 
-    /// Every call starts here: the locks and the file are those of the process that opened it.
+    /// Begins a call: checks that this process opened the filter, since the locks and the file are
+    /// that process's.
     ///
     /// # Errors
     /// `FORKED` in a child of that process.
@@ -100,8 +103,8 @@ impl Filter {
         Err(Error::new(
             Status::Forked,
             format!(
-                "the filter '{}' was opened by process {} and this is its forked child {pid}; open filters after \
-                 forking, or use them in the parent only",
+                "the filter '{}' was opened by process {} and this is its forked child {pid}; open \
+                 filters after forking, or use them in the parent only",
                 self.path.display(),
                 self.pid
             ),
@@ -119,7 +122,7 @@ fn salt(group: u32) -> Result<Salt> {
 }
 
 impl Opened {
-    /// Does `work` with the counters of every key, in order, which are on their way from memory by then.
+    /// Does `work` with the block of every key, in order; blocks are prefetched.
     #[inline(always)]
     fn each(&self, salt: Salt, keys: &[i64], mut work: impl FnMut(usize, i64, &Block, Place)) {
         let blocks = self.map.blocks();

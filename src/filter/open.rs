@@ -1,4 +1,4 @@
-//! Opening a filter: the file that is there, or a new one.
+//! Opens a filter: an existing file, or a new one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use crate::params::Params;
 use crate::reserved::storage_that_owns;
 
 impl Filter {
-    /// Opens the filter that `params` describe, making its file when there is none, or when `reload` is false.
+    /// Opens the filter that `params` describe. Makes its file when there is none, or when `reload`
+    /// is false.
     ///
     /// # Errors
     /// - `INVALID_ARGUMENT`: a parameter is wrong; the path is not a file, not a filter's, that of
@@ -39,7 +40,7 @@ impl Filter {
         } else {
             Opened::make(&path, &options)?
         };
-        // One that was on disk when it was closed is so still.
+        // If the counters were on disk when the filter was closed, they still are.
         let is_ahead_of_disk = !opened.found.is_some_and(|found| found.is_on_disk);
         Ok(Filter {
             options,
@@ -73,16 +74,19 @@ impl Opened {
         Ok(Some(opened))
     }
 
-    /// Makes a new file, in place of the one that is there unless that is to be opened.
+    /// Makes a new file in place of any there. With `reload`, a file that has appeared meanwhile is
+    /// opened.
     fn make(path: &Path, options: &FilterOptions) -> Result<Opened> {
         let new = NewFile::take(path)?;
-        // Only who has the new file may make one, so what is there now is what will be replaced.
+        // Only the owner of the new file may make one, so the file that is there now is the one to
+        // be replaced.
         if options.reload
             && let Some(opened) = Opened::existing(path, options)?
         {
             return Ok(opened);
         }
-        // Held until the new one is in its place, so that nobody uses it.
+        // The old file's lock is held until the new file is in its place, so that nobody opens the
+        // old one.
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
         let Layout { blocks, per_key } = Layout::new(capacity, fpr);
@@ -94,19 +98,20 @@ impl Opened {
 
     /// Gives a new file its name and opens it.
     pub(super) fn publish(new: NewFile, header: Header, path: &Path) -> Result<Opened> {
-        // What can fail comes first.
+        // Mapping can fail, so it comes before the rename.
         let map = map(new.file()?, &header, path)?;
         Ok(Opened { header, map, file: new.publish()?, found: None })
     }
 }
 
-/// Refuses a path at which damo, or RocksDB, has a file or may make one.
+/// Refuses a path that a storage reserves for a file of damo's or RocksDB's.
 fn check_is_nobodys(path: &Path) -> Result<()> {
     let owner =
         storage_that_owns(path).map_err(|error| failed(path, "cannot be looked at", &error))?;
     let Some(storage) = owner else { return Ok(()) };
     Err(Error::invalid(format!(
-        "path '{}' is one of those that the storage in '{}' has for its own files; a path elsewhere is needed",
+        "path '{}' is one of those that the storage in '{}' has for its own files; a path \
+         elsewhere is needed",
         path.display(),
         storage.display()
     )))
@@ -131,8 +136,8 @@ fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {
     })
 }
 
-/// The file itself, absolute: replacing it must not replace a link to it, and it stays the same when the program changes
-/// its directory.
+/// The file itself as an absolute path. A link is resolved, so that it is not replaced itself; an
+/// absolute path stays the same when the program changes its directory.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     let found = match fs::canonicalize(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::path::absolute(path),

@@ -8,17 +8,16 @@ use crate::params::{FloatRange, Params};
 /// The parameters with their defaults filled in.
 #[derive(Clone, Debug)]
 pub struct FilterOptions {
-    /// Keys that may be counted before false positives become more than `fpr`.
+    /// How many keys may be counted before false positives exceed `fpr`.
     pub capacity: u64,
-    /// How often a key must have been added to be admitted.
+    /// How often a key must be added to be admitted.
     pub count: u32,
     /// The share of other keys that may pass for admitted.
     pub fpr: f64,
     pub path: PathBuf,
-    /// Whether a file that is there is opened, or replaced by a fresh one.
+    /// Whether an existing file is opened, or replaced by an empty one.
     pub reload: bool,
-    /// Whether a checksum of the counters is written when it is closed, and compared when it is
-    /// opened.
+    /// Whether closing writes a checksum of the counters, and opening compares it.
     pub verify: bool,
 }
 
@@ -30,6 +29,8 @@ const FPR: FloatRange =
     FloatRange { accepts: |x| (1e-6..=0.5).contains(&x), words: "a number from 1e-6 to 0.5" };
 
 impl FilterOptions {
+    /// Reads the bag.
+    ///
     /// # Errors
     /// An unknown parameter or a value that is not accepted.
     pub fn read(params: &Params) -> Result<FilterOptions> {

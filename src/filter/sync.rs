@@ -1,4 +1,4 @@
-//! Sync: what was counted is on disk.
+//! Sync: brings all counts to disk.
 
 use std::sync::atomic::Ordering;
 
@@ -7,13 +7,13 @@ use super::file::{failed, synchronise_folder};
 use crate::error::Result;
 
 impl Filter {
-    /// Returns once every addition that returned before would survive the machine losing power, too.
+    /// Returns once every addition that returned before the call would survive a loss of power.
     ///
     /// # Errors
     /// `IO`, `FORKED`.
     pub fn sync(&self) -> Result<()> {
         let opened = self.begin()?;
-        // What changes from now on may not be on disk afterwards, and says so itself.
+        // An addition from now on may miss this sync; it sets the flag again.
         self.is_ahead_of_disk.store(false, Ordering::SeqCst);
         let written = opened.map.flush().and_then(|()| synchronise_folder(&self.path));
         written.map_err(|error| {

@@ -1,5 +1,4 @@
-//! The journal: a folder of files with any bytes is read, and calls that were written are read
-//! back.
+//! The journal: reads a folder of files with any bytes, and reads calls that were written back.
 
 use std::collections::HashMap;
 use std::fs;
@@ -46,7 +45,7 @@ impl Call {
     }
 }
 
-/// Collects what a reading hands out; configurations are read as opening a storage reads them.
+/// Collects the calls that are read; configurations are read as opening a storage reads them.
 #[derive(Default)]
 struct Collect {
     dims: HashMap<u32, usize>,
@@ -61,7 +60,7 @@ impl Replay for Collect {
     fn config(&mut self, _: u16, config: u32, description: &[u8]) -> Result<()> {
         let description: GroupConfig = serde_json::from_slice(description)
             .map_err(|error| Error::corruption(error.to_string()))?;
-        // Groups are never wider (embedding::MAX_DIM); replay takes the dim of a registered group.
+        // No group is wider (embedding::MAX_DIM); a replay takes the dim of a registered group.
         self.dims.insert(config, description.dim.min(1 << 18));
         Ok(())
     }
@@ -94,8 +93,8 @@ fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<
     Ok((last, collect.calls))
 }
 
-/// Reads a journal of any files, as after a kill and as after a loss of power, with all calls to be
-/// made again and with some on disk already.
+/// Reads a journal of any files: as after a kill and as after a loss of power, with no call's rows
+/// on disk and with some calls' rows there.
 pub fn read_journal(folder: &Path) {
     let bytes: u64 =
         fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
@@ -120,8 +119,8 @@ fn description(dim: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Writes the calls of a program and reads them back: all of them, and the whole ones before any
-/// byte at which the last file may be cut off.
+/// Writes the calls of a program and reads them back. Then cuts the last file off at some byte and
+/// reads the whole calls before it.
 pub fn write_journal(folder: &Path, program: &[u8]) {
     make_dir(folder).unwrap();
     let (cut, program) = program
@@ -129,7 +128,7 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
         .map_or((0, program), |(cut, rest)| (u16::from_le_bytes(*cut) as u64, rest));
     let journal = Journal::start(folder, 0, false).unwrap();
     let mut calls = Vec::new();
-    // For each call: its file, and where in it the call ends.
+    // For each call: its file, and the byte in it at which the call ends.
     let mut ends: Vec<(usize, u64)> = Vec::new();
     let (mut file, mut closed_bytes) = (0, 0);
     for chunk in program.chunks(8).take(64) {
@@ -138,7 +137,7 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
             let before = journal.bytes();
             journal.rotate().unwrap();
             if journal.bytes() > before {
-                // The file that was closed has a last record, and the next one begins.
+                // The closed file has got its last entry, and the next file begins.
                 (file, closed_bytes) = (file + 1, journal.bytes() - SEGMENT_HEADER_LEN as u64);
             }
             continue;
@@ -174,7 +173,7 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
     let cut = cut % (len + 1);
     fs::File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
     let whole = ends.iter().filter(|(of, end)| *of < file || *end <= cut).count();
-    // A killed process leaves the first file, and one that another leads to, with the header.
+    // The first file, and a file that the one before leads to, have their header even after a kill.
     let is_killed = cut >= SEGMENT_HEADER_LEN as u64;
     if !is_killed {
         let refused = read(folder, 0, false).unwrap_err();

@@ -1,7 +1,7 @@
-//! What the fuzz targets in `fuzz/` need of damo's insides. The module exists only under `--cfg
-//! fuzzing`, which cargo-fuzz sets, and in unit tests; a normal build has nothing of it.
+//! The parts of damo's inside that the fuzz targets in `fuzz/` call. The module exists only under
+//! `--cfg fuzzing`, which cargo-fuzz sets, and in unit tests; a normal build has nothing of it.
 //!
-//! Each function takes bytes as a damaged file may hold them. It returns, whatever the bytes are,
+//! Each function takes bytes as a damaged file may hold them. It returns whatever the bytes are,
 //! and panics where damo breaks a promise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

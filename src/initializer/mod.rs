@@ -1,8 +1,8 @@
 //! Initializers: the weights of a row that nobody has trained yet.
 //!
-//! A random row is a pure function of (seed, group, key): the same whatever the batch, thread, machine or order,
-//! which is why a row that was never trained need not be stored to be found again. Each kind has a file; this
-//! one knows their names and makes the random stream of a row.
+//! A random row is a pure function of (seed, group, key). It is the same whatever the batch,
+//! thread, machine or order, so a row that was never trained need not be stored to be found again.
+//! Each kind has a file; this one has their names.
 
 mod constant;
 mod random_normal;
@@ -16,7 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::{Error, Result};
 use crate::params::{Params, Reader, quoted};
 
-/// The random stream of one row. ChaCha's output is fixed by its definition, so rows do not change with releases.
+/// The random stream of one row. ChaCha's output is fixed by its definition, so rows do not change
+/// with releases.
 type Stream = ChaCha8Rng;
 
 /// How one kind fills a row.
@@ -113,8 +114,11 @@ impl std::fmt::Debug for Initializer {
     }
 }
 
-/// ChaCha8 keyed with the row's identity: different rows get unrelated streams. The layout is part of what a
-/// stored table means (docs/formats.md): changing it changes every row that has not been trained.
+/// The stream of a row: ChaCha8 keyed with the row's identity, so that different rows get unrelated
+/// streams.
+///
+/// The layout of the key is part of what a stored table means (docs/formats.md): changing it
+/// changes every row that has not been trained.
 fn stream(seed: i64, group: u16, key: i64) -> Stream {
     let mut identity = *b"........damo row........v1......";
     identity[0..8].copy_from_slice(&seed.to_le_bytes());
@@ -123,7 +127,7 @@ fn stream(seed: i64, group: u16, key: i64) -> Stream {
     ChaCha8Rng::from_seed(identity)
 }
 
-/// The parameters of a normal distribution, for the two initializers that have one.
+/// The parameters of a normal distribution.
 fn mean_and_stddev(reader: &mut Reader<'_>) -> Result<(f32, f32)> {
     use crate::params::FloatRange;
     let mean = reader.float(&["mean"], 0.0, FloatRange::FLOAT32)?;

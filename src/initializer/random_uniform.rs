@@ -1,4 +1,5 @@
-//! Uniform in `[min, max]` (defaults -1 and 1): `min + u (max - min)` with `u` a multiple of 2^-24 in [0, 1).
+//! Uniform in `[min, max]` (defaults -1 and 1): `min + u (max - min)` with `u` a multiple of 2^-24
+//! in [0, 1).
 
 use rand::RngExt;
 
@@ -16,7 +17,8 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Result<Fill> {
     let max = reader.float(&["max"], 1.0, FloatRange::FLOAT32)?;
     if min > max {
         return Err(Error::invalid(format!(
-            "initializer 'random_uniform': parameter 'min' is {min} and 'max' is {max}; min <= max is needed"
+            "initializer 'random_uniform': parameter 'min' is {min} and 'max' is {max}; min <= max \
+             is needed"
         )));
     }
     Ok(Fill::Random(Box::new(Uniform { min: min as f32, max: max as f32 })))
@@ -24,7 +26,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Result<Fill> {
 
 impl Draw for Uniform {
     fn draw(&self, stream: &mut Stream, weights: &mut [f32]) {
-        // Two products instead of a width, which would overflow for the widest ranges.
+        // Two products and no width, which would overflow for the widest ranges.
         for weight in weights {
             let u: f32 = stream.random();
             *weight = (self.min * (1.0 - u) + self.max * u).clamp(self.min, self.max);

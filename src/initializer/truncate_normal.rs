@@ -1,4 +1,5 @@
-//! Normal with `mean` (default 0) and `stddev` (default 1), redrawn while more than 2 stddev from the mean.
+//! Normal with `mean` (default 0) and `stddev` (default 1), redrawn while more than 2 stddev from
+//! the mean.
 //!
 //! Source: TensorFlow's `truncated_normal`.
 

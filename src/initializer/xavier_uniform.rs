@@ -1,7 +1,7 @@
 //! Uniform in `[-limit, limit]` with `limit = sqrt(6 / (fan_in + fan_out))`.
 //!
-//! Source: Glorot and Bengio 2010. A table has no fixed number of rows, so the fans are those of one row: as for
-//! Keras' one-dimensional shapes, both are its dim, and the limit is `sqrt(3 / dim)`.
+//! Source: Glorot and Bengio 2010. A table has no fixed number of rows, so both fans are the row's
+//! dim, as for Keras' one-dimensional shapes. The limit is then `sqrt(3 / dim)`.
 
 use super::random_uniform::Uniform;
 use super::{Draw, Fill, Stream};

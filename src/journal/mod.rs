@@ -1,8 +1,10 @@
-//! The journal: every call that changes rows, as it was made, so that a killed process loses none of them.
+//! The journal, a write-ahead log of calls: every call that changes rows is appended before its
+//! rows change, so that a killed process loses none of them.
 //!
-//! A call's record is appended before its rows change. Each call has a number, each row the number of its last
-//! change; at the next opening the calls that a row on disk has not seen are made again. Once all rows that the calls
-//! of a segment changed are on disk, the segment is dropped. Knows files and bytes; nothing of rows.
+//! Each call has a sequence number, and each row has the sequence number of its last change. The
+//! next opening replays the calls that are newer than a row on disk. A segment is a file of the
+//! journal; it is deleted once all rows that its calls changed are on disk. Knows files and bytes;
+//! nothing of rows.
 
 mod read;
 mod record;
@@ -26,40 +28,43 @@ use crate::locks::Mutex;
 use record::{checksum, encode_head};
 use segment::{Segment, failed};
 
-/// A segment is closed beyond this many bytes. Small enough to be dropped soon, large enough for few files.
+/// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
+/// few files.
 const SEGMENT_BYTES: u64 = 128 << 20;
 
 /// An open journal, appended to by any number of threads.
 pub(crate) struct Journal {
     dir: PathBuf,
-    /// Makes each call durable against losing power.
+    /// Whether each call must survive a loss of power.
     sync: bool,
     state: Mutex<State>,
-    /// The last number known to be on disk; held while syncing, so that callers share one fsync.
+    /// The last sequence number known to be on disk. Held while syncing, so that callers share one
+    /// fsync.
     synced: Mutex<u64>,
     /// Bytes of all segments.
     bytes: AtomicU64,
-    /// The last call's number.
+    /// The last call's sequence number.
     last: AtomicU64,
 }
 
 struct State {
     current: Segment,
-    /// Segments that are complete, oldest first: the number of the last call, the path, the bytes.
+    /// Segments that are complete, oldest first: the last call's sequence number, the path, the
+    /// bytes.
     closed: Vec<(u64, PathBuf, u64)>,
-    /// What has been announced: group and description.
+    /// The announced configurations: group and description.
     configs: Vec<(u16, Vec<u8>)>,
-    /// Set while what is on disk is in doubt; then nothing is appended.
+    /// Set while the state of the files is in doubt; nothing is appended meanwhile.
     doubt: Option<Doubt>,
 }
 
 /// Why nothing is appended, and what ends that.
 #[derive(Clone, Debug)]
 enum Doubt {
-    /// Part of a record could not be cut off again. Ends once it can.
+    /// Part of an entry could not be cut off. Ends once it can.
     Torn(Error),
-    /// An fsync failed, and the system may have dropped what it was to write. Ends with the files
-    /// that were open then.
+    /// An fsync failed, so the system may have dropped unwritten data. Ends when the files that
+    /// were open at the time have been deleted.
     Unsynced(Error),
 }
 
@@ -72,7 +77,7 @@ impl Doubt {
 }
 
 impl Journal {
-    /// Starts a journal in `dir`, which is empty, for calls after `last`.
+    /// Starts a journal for calls after `last` in the empty directory `dir`.
     ///
     /// # Errors
     /// `IO`.
@@ -90,7 +95,7 @@ impl Journal {
         })
     }
 
-    /// Starts over after `last`, in a directory that was emptied; configurations keep their numbers.
+    /// Starts over after `last` in the emptied directory; configurations keep their ids.
     ///
     /// # Errors
     /// `IO`.
@@ -106,7 +111,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes a configuration known, so that records may refer to it by the number that this returns.
+    /// Announces a configuration; entries refer to it by the id that this returns.
     pub(crate) fn announce(&self, group: u16, description: Vec<u8>) -> u32 {
         let mut state = self.state.lock();
         let config = (group, description);
@@ -117,7 +122,8 @@ impl Journal {
         }) as u32
     }
 
-    /// Appends a call and returns its number. Once this returns the call survives what the durability says.
+    /// Appends a call and returns its sequence number. Once this returns the call survives what the
+    /// durability promises.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
@@ -144,7 +150,7 @@ impl Journal {
             let file = Arc::clone(&state.current.file);
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
         };
-        // Segments that were closed since are synced already.
+        // Segments that were closed meanwhile have been synced by `rotate`.
         match file.sync_data() {
             Ok(()) => {
                 *synced = last;
@@ -163,20 +169,20 @@ impl Journal {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The number of the last call.
+    /// The sequence number of the last call.
     pub(crate) fn last(&self) -> u64 {
         self.last.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is appended until everything in the journal is on disk as rows.
+    /// True while nothing is appended until all rows of the journal's calls are on disk.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.state.lock().doubt.is_some()
     }
 
-    /// Closes the current segment and returns the number of the last call in it.
+    /// Closes the current segment and returns the sequence number of the last call.
     ///
     /// # Errors
-    /// `IO`. A torn record that cannot be cut off stays at the end of the last segment, where a
+    /// `IO`. A torn entry that cannot be cut off stays at the end of the last segment, where a
     /// replay expects one.
     pub(crate) fn rotate(&self) -> Result<u64> {
         let mut state = self.state.lock();
@@ -187,7 +193,7 @@ impl Journal {
         Ok(self.last())
     }
 
-    /// Deletes the closed segments with no call after `number`.
+    /// Deletes the closed segments with no call after `seqno`.
     ///
     /// # Errors
     /// `IO`.
@@ -204,7 +210,7 @@ impl Journal {
             self.bytes.fetch_sub(*bytes, Ordering::Relaxed);
             state.closed.remove(0);
         }
-        // What could not be synced is gone, and the current segment has no record of it.
+        // The files that could not be synced are gone, and the current segment has no entry yet.
         let is_new = state.current.len == record::SEGMENT_HEADER_LEN as u64;
         if is_new && state.closed.is_empty() && matches!(state.doubt, Some(Doubt::Unsynced(_))) {
             state.doubt = None;
@@ -212,7 +218,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Deletes everything: every row is on disk.
+    /// Deletes all files; every row is on disk.
     ///
     /// # Errors
     /// `IO`.
@@ -269,8 +275,8 @@ impl State {
         Ok(number)
     }
 
-    /// Cuts off what is left of a record that could not be written. No segment may follow one that
-    /// ends so.
+    /// Cuts off what is left of an entry that could not be written. No segment may follow one that
+    /// ends in a torn entry.
     fn cut_off_torn_end(&mut self) -> Result<()> {
         if let Some(Doubt::Torn(error)) = &self.doubt {
             self.current.cut_off().map_err(|again| {
@@ -281,8 +287,8 @@ impl State {
         Ok(())
     }
 
-    /// Begins the next segment. The record that ends the current one is written once the next is
-    /// there, so that a missing file can be told from one that was never made.
+    /// Begins the next segment. The entry that ends the current segment is written once the next
+    /// one exists: so a missing file can be told from one that was never made.
     fn rotate(&mut self, journal: &Journal) -> Result<()> {
         let last = journal.last();
         let next = Segment::create(&journal.dir, last + 1, journal.sync)?;
@@ -295,7 +301,7 @@ impl State {
         let closed = std::mem::replace(&mut self.current, next);
         let file = closed.file;
         self.closed.push((last, closed.path.clone(), closed.len));
-        // After a failed fsync another one would say OK, whatever became of the data.
+        // After a failed fsync another one would report success, whatever became of the data.
         if journal.sync && self.doubt.is_none() {
             file.sync_data().map_err(|error| {
                 let error = failed("synced", &closed.path, &error);
@@ -360,7 +366,7 @@ pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Deletes the segments that a replay has read.
+/// Deletes all segments, which a replay has read.
 ///
 /// # Errors
 /// `IO`.

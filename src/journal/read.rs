@@ -1,9 +1,9 @@
-//! Reading a journal back: every record in order.
+//! Reads a journal back: every entry in order.
 //!
-//! A killed process leaves a prefix of what it wrote, so the last file may end inside a record.
-//! That end is dropped; anything else that is not as it was written is an error. Zeros, too: only a
-//! machine that stopped leaves those. After that any part of what was not synced may be missing,
-//! and the journal ends where it first is not whole.
+//! A killed process leaves a prefix of what it wrote, so the last file may end inside an entry.
+//! That end is dropped. Anything else that is not as it was written is an error, zeros included:
+//! only a machine that stopped leaves zeros. After such a stop any part that was not synced may be
+//! missing, and the journal ends at the first entry that is not whole.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -17,26 +17,27 @@ use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::memory::filled;
 
-/// What is done with the records.
+/// The receiver of the entries.
 pub(crate) trait Replay {
-    /// A configuration that later records of this segment refer to.
+    /// A configuration that later entries of this segment refer to.
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()>;
 
     /// A call. `keys` and `floats` are as they were written.
     fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
 
-    /// Floats a key in the payload of a call.
+    /// The number of floats a key in a call's payload.
     fn floats_a_key(&self, head: &Head) -> Result<usize>;
 
-    /// A new segment begins, and with it new configurations.
+    /// A new segment begins; the configurations of the one before no longer apply.
     fn segment(&mut self);
 }
 
-/// Reads the journal in `dir`, of which the calls through `through` are on disk already, and returns the number of
-/// its last call. `machine_stopped` says that the system was started anew since it was written.
+/// Reads the journal in `dir` and returns the sequence number of its last call. The rows of calls
+/// up to `through` are on disk already. `machine_stopped` says that the system was started anew
+/// since the journal was written.
 ///
 /// # Errors
-/// `IO`; `CORRUPTION` naming the file and the byte; `NOT_SUPPORTED` for a record of a later
+/// `IO`; `CORRUPTION` naming the file and the byte; `NOT_SUPPORTED` for an entry of a later
 /// release.
 pub(crate) fn read_all(
     dir: &Path,
@@ -47,9 +48,9 @@ pub(crate) fn read_all(
     read(dir, through, machine_stopped, None, replay)
 }
 
-/// As [`read_all`], of links to the files of a journal that somebody else may still write. The last
-/// one had `listed_bytes` when the links were made: if it has ended since, the next one has no
-/// link.
+/// As [`read_all`], for links to the files of a journal that another process may still write. The
+/// last file had `listed_bytes` when the links were made. If it has been closed since, the file
+/// after it has no link.
 ///
 /// # Errors
 /// As [`read_all`].
@@ -71,7 +72,7 @@ fn read(
     replay: &mut impl Replay,
 ) -> Result<u64> {
     let mut segments = list(dir)?;
-    // Of what is on disk already, not all files need be there any more.
+    // Files whose calls are all on disk may have been deleted already.
     let begin = segments.iter().rposition(|(first, _)| *first <= through + 1).unwrap_or(0);
     segments.drain(..begin);
     let mut last = match segments.first() {
@@ -80,18 +81,18 @@ fn read(
         Some((first, path)) if *first > through + 1 => {
             let path = path.display();
             return Err(Error::damage(format_args!(
-                "the journal begins with call {first} ('{path}'), and the rows on disk end with call {through}: a file \
-                 of the journal is missing"
+                "the journal begins with call {first} ('{path}'), and the rows on disk end with \
+                 call {through}: a file of the journal is missing"
             )));
         }
         Some((first, _)) => first - 1,
     };
-    // A torn record can only be followed by files that no call has gone to.
+    // A torn entry can only be followed by files without calls.
     let last_with_calls = last_with_calls(&segments)?;
     let mut has_ended = false;
     for (index, (first, path)) in segments.iter().enumerate() {
         if *first != last + 1 && is_empty(path)? {
-            // A rotation that failed has left it.
+            // A failed rotation left this file.
             continue;
         }
         if *first != last + 1 && machine_stopped {
@@ -99,13 +100,13 @@ fn read(
         }
         if *first != last + 1 {
             return Err(Error::damage(format_args!(
-                "the journal '{}' begins with call {first}, and the file before it ends with call {last}: a file is \
-                 missing or cut off",
+                "the journal '{}' begins with call {first}, and the file before it ends with call \
+                 {last}: a file is missing or cut off",
                 path.display()
             )));
         }
-        // The oldest file had its header before a call was made, and each other one before the file
-        // before it said that it had ended.
+        // A process writes the oldest file's header before any call, and the header of a later file
+        // before the entry that ends the file before it.
         if (index == 0 || has_ended) && !machine_stopped && is_headerless(path)? {
             return Err(Error::damage(format_args!(
                 "the journal '{}' is cut off within its header",
@@ -122,17 +123,18 @@ fn read(
     if has_ended && !machine_stopped && !has_grown {
         let next = dir.join(segment::name(last + 1));
         return Err(Error::damage(format_args!(
-            "the journal '{}' is missing: the file before it, which ends with call {last}, says that it was there",
+            "the journal '{}' is missing: the file before it, which ends with call {last}, says \
+             that it was there",
             next.display()
         )));
     }
     Ok(last.max(through))
 }
 
-/// The files in a folder whose names are those of a journal's, in order, whatever else is there.
+/// Lists the files in a folder that are named as a journal's, in order, and ignores all others.
 ///
 /// # Errors
-/// What keeps the folder from being read.
+/// The system's error in reading the folder.
 pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -143,11 +145,11 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Hands over the records of one file up to the first that is not whole, or a torn end; the number
-/// of the last call, and whether the file says that another one follows.
+/// Hands over the entries of one file up to a torn end or the first entry that is not whole.
+/// Returns the last call's sequence number, and whether the file says that another one follows.
 ///
 /// # Errors
-/// `IO`; `CORRUPTION` when it ends with damage. What came before was handed over.
+/// `IO`; `CORRUPTION` when it ends with damage. The entries before were handed over.
 pub(crate) fn read_whole(
     path: &Path,
     first: u64,
@@ -158,7 +160,7 @@ pub(crate) fn read_whole(
     read_segment(path, first, through, tolerance, replay)
 }
 
-/// The index of the last file with a record.
+/// The index of the last file with an entry.
 fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
     for (index, (_, path)) in segments.iter().enumerate().rev() {
         if !is_empty(path)? {
@@ -168,7 +170,7 @@ fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
     Ok(0)
 }
 
-/// Whether a file has no record.
+/// Whether a file has no entry.
 fn is_empty(path: &Path) -> Result<bool> {
     Ok(len(path)? <= SEGMENT_HEADER_LEN as u64)
 }
@@ -186,16 +188,16 @@ fn len(path: &Path) -> Result<u64> {
     Ok(found.len())
 }
 
-/// What may be wrong with a segment.
+/// Which defects of a segment are no damage.
 #[derive(Clone, Copy)]
 struct Tolerance {
-    /// It may end inside a record.
+    /// It may end inside an entry.
     is_last: bool,
-    /// Anything may.
+    /// Any part may be missing.
     machine_stopped: bool,
 }
 
-/// A place in a segment, for messages.
+/// A position in a segment, for messages.
 struct Position<'a> {
     path: &'a Path,
     at: u64,
@@ -204,17 +206,17 @@ struct Position<'a> {
 }
 
 impl Position<'_> {
-    /// The file ends here, inside a record, as a killed process leaves the last one.
+    /// The file ends here inside an entry, as a killed process leaves the last file.
     fn torn<T>(&self, what: &str) -> Result<Option<T>> {
         if self.tolerance.is_last { Ok(None) } else { self.not_whole(what) }
     }
 
-    /// What is here is not whole in a way that only a stopped machine leaves.
+    /// The entry here is not whole, in a way that only a stopped machine causes.
     fn not_whole<T>(&self, what: &str) -> Result<Option<T>> {
         if self.tolerance.machine_stopped { Ok(None) } else { Err(self.damaged(what)) }
     }
 
-    /// Puts the place in front of an error of whoever takes the records.
+    /// Puts the position in front of an error of the receiver.
     fn name(&self, error: Error) -> Error {
         error.within(&format!("the journal '{}' at byte {}", self.path.display(), self.at))
     }
@@ -238,7 +240,8 @@ impl Position<'_> {
     }
 }
 
-/// The number of the last call, and whether the segment says that another one follows.
+/// Reads one segment. Returns the last call's sequence number, and whether the segment says that
+/// another one follows.
 fn read_segment(
     path: &Path,
     first: u64,
@@ -318,7 +321,7 @@ fn read_segment(
     Ok((last, has_ended))
 }
 
-/// A payload in memory that is aligned for the numbers in it.
+/// A payload in memory, aligned for the integers and floats in it.
 #[derive(Default)]
 struct Payload {
     words: Vec<i64>,
@@ -341,7 +344,7 @@ impl Payload {
     }
 }
 
-/// The next record, or None at a torn end.
+/// Reads the next entry; None at a torn end.
 fn read_record(
     reader: &mut impl Read,
     position: &Position<'_>,
@@ -357,7 +360,7 @@ fn read_record(
     let read = match decode_head(&header) {
         Ok(read) => read,
         Err(NoHead::Damaged) => return position.not_whole("the checksum of a record does not fit"),
-        // Its checksum fits, so it is not a record that a stopped machine left half written.
+        // The checksum fits, so this is no entry that a stopped machine left half written.
         Err(NoHead::Unknown(kind)) => return Err(position.of_later_release(kind)),
     };
     if left - (RECORD_HEADER_LEN as u64) < read.payload_len {

@@ -41,7 +41,7 @@ pub(super) const RECORD_HEADER_LEN: usize = 64;
 const MAGIC: &[u8; 8] = b"damojrnl";
 const VERSION: u32 = 1;
 
-/// What a record says.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Config = 1,
@@ -66,12 +66,12 @@ const KINDS: [Kind; 8] = [
     Kind::Clear,
 ];
 
-/// What a record has beside its payload.
+/// The fields of an entry's header that its writer chooses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Head {
     pub(crate) kind: Kind,
     pub(crate) group: u16,
-    /// As the journal named it when it was announced.
+    /// The id that the journal gave the configuration.
     pub(crate) config: u32,
     /// The group's global step after the call.
     pub(crate) step: i64,
@@ -106,7 +106,7 @@ fn segment_crc(bytes: &[u8; SEGMENT_HEADER_LEN]) -> u32 {
     hasher.finalize()
 }
 
-/// The number of the segment's first call, or what is wrong.
+/// Checks a segment's header and returns its first call's sequence number, or what is wrong.
 pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<u64, String> {
     let version = u32::from_le_bytes(part(bytes, 8));
     match &bytes[..8] == MAGIC {
@@ -152,21 +152,21 @@ pub(super) fn encode_head(
     bytes
 }
 
-/// The record that ends a segment before call `next`.
+/// The entry that ends a segment before call `next`.
 pub(super) fn encode_end(next: u64) -> [u8; RECORD_HEADER_LEN] {
     let head = Head { kind: Kind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
     encode_head(&head, next, checksum(&[]))
 }
 
-/// Why bytes are not a header that this release reads.
+/// Why bytes cannot be read as an entry's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoHead {
     Damaged,
-    /// The checksum fits, and the kind is one that a later release writes.
+    /// The checksum fits, and the kind is one of a later release.
     Unknown(u32),
 }
 
-/// Reads a record's header.
+/// Reads an entry's header.
 ///
 /// # Errors
 /// [`NoHead`] when this release cannot read it.

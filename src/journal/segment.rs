@@ -1,4 +1,4 @@
-//! A file of the journal: made, appended to, named after the number of its first call.
+//! A segment: one file of the journal, named after the sequence number of its first call.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
@@ -8,27 +8,27 @@ use std::sync::Arc;
 use super::record::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
 
-/// A file that is written.
+/// The segment that is being written.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    /// Shared with whoever is syncing it.
+    /// Shared with the thread that is syncing it.
     pub(super) file: Arc<File>,
-    /// Bytes of whole records and the header.
+    /// Bytes of the header and of whole entries.
     pub(super) len: u64,
-    /// Configurations that are in it, by number.
+    /// The ids of the configurations in it.
     pub(super) configs: Vec<u32>,
 }
 
 const SUFFIX: &str = ".journal";
-/// The largest number that a stored row has room for.
+/// The largest sequence number that fits in a stored row.
 const MAX_NUMBER: u64 = (1 << 56) - 1;
 
 impl Segment {
-    /// Makes the file for calls from `first` on; with `sync` it is there after losing power, too. A
-    /// file of that name has no call: it is left from an attempt that failed.
+    /// Creates the file for calls from `first` on. With `sync` it survives a loss of power. An
+    /// existing file of that name has no call: a failed attempt left it.
     ///
     /// # Errors
-    /// `IO`. Then there is no such file, or one without a call.
+    /// `IO`. No file of that name, or one without a call, remains.
     pub(super) fn create(dir: &Path, first: u64, sync: bool) -> Result<Segment> {
         let path = dir.join(name(first));
         let make = || -> io::Result<File> {
@@ -58,7 +58,7 @@ impl Segment {
     /// Appends all of the pieces or nothing.
     ///
     /// # Errors
-    /// `IO`; the flag says that the file could not be brought back to what it was.
+    /// `IO`; the flag says that the file could not be cut back to its length before.
     pub(super) fn append(
         &mut self,
         pieces: &mut [IoSlice<'_>],
@@ -72,22 +72,22 @@ impl Segment {
         Err((error, self.cut_off().is_err()))
     }
 
-    /// Cuts off what is behind the last whole record.
+    /// Cuts the file off behind the last whole entry.
     pub(super) fn cut_off(&mut self) -> io::Result<()> {
         self.file.set_len(self.len)?;
         (&*self.file).seek(SeekFrom::Start(self.len)).map(drop)
     }
 }
 
-/// The name of the segment whose first call has this number.
+/// The file name of the segment whose first call is `first`.
 pub(super) fn name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
 
-/// Every segment of a directory: the number of its first call and its path, in order.
+/// Lists the segments of a directory in order: the first call's sequence number and the path.
 ///
 /// # Errors
-/// `IO`; `CORRUPTION` for a file that is none of ours.
+/// `IO`; `CORRUPTION` for any other file.
 pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let unreadable = |error: io::Error| failed("read", dir, &error);
     let mut found = Vec::new();
@@ -105,11 +105,11 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// The number of the first call of a segment, by its name.
+/// The sequence number of a segment's first call, by the file's name.
 pub(super) fn number_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_string_lossy();
     let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
-    // Calls are numbered from 1, and no row could carry more than the largest.
+    // Sequence numbers begin with 1, and a row has no room for more than the largest.
     number.filter(|number| (1..=MAX_NUMBER).contains(number))
 }
 
@@ -117,9 +117,9 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
 }
 
-/// As `Write::write_all`, of many pieces at once.
+/// As `Write::write_all`, for many pieces.
 fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-    /// POSIX lets a system take as few as 16 pieces; Linux takes 1024.
+    /// POSIX guarantees only 16 pieces a write; Linux takes 1024.
     const PIECES: usize = 1024;
     IoSlice::advance_slices(&mut pieces, 0);
     while !pieces.is_empty() {

@@ -8,7 +8,7 @@ use super::record::{RECORD_HEADER_LEN, SEGMENT_HEADER_LEN};
 use super::*;
 use crate::error::Status;
 
-/// Keys of each call that was read back.
+/// The keys of each call that was read back.
 #[derive(Default)]
 struct Calls(Vec<(u64, Vec<i64>)>);
 
@@ -36,7 +36,7 @@ fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
     journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))])
 }
 
-/// Three calls in a segment that has ended, two in the one that follows.
+/// Three calls in a closed segment, two in the one after it.
 fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::start(dir.path(), 0, false).unwrap();
@@ -56,7 +56,7 @@ fn a_file_that_has_ended_since_its_link_was_made_may_be_the_last() {
     let bytes = fs::metadata(&paths[0]).unwrap().len();
     fs::remove_file(&paths[1]).unwrap();
     let last = |listed| read_links(dir.path(), 0, false, listed, &mut Calls::default());
-    // Its end was not there yet.
+    // When the links were made the file had not been closed yet.
     assert_eq!(last(bytes - RECORD_HEADER_LEN as u64).unwrap(), 3);
     let error = last(bytes).unwrap_err();
     assert!(error.message().contains("is missing"), "{error}");
@@ -113,8 +113,8 @@ fn the_last_file_may_end_anywhere_behind_its_header_and_no_other() {
     }
 }
 
-/// A process that was killed while it made a file leaves part of its header. Then the file before
-/// it does not say yet that another one follows.
+/// A process that was killed while it created a file leaves part of the file's header. The file
+/// before it then does not say yet that another one follows.
 #[test]
 fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
     let (dir, paths) = written();

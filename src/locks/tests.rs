@@ -1,5 +1,5 @@
-//! Tests of traced locks. One that closes a cycle runs in a process of its own: the graph belongs
-//! to the process.
+//! Tests of traced locks. A test that closes a cycle runs in a process of its own: the graph
+//! belongs to the process.
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -1,10 +1,11 @@
 //! Locks that record in which order they are taken.
 //!
 //! Each lock is a node in a graph of the process. A thread that takes B while it holds A adds the
-//! edge from A to B. An edge that closes a cycle is a deadlock for unlucky threads. So is a lock
-//! that its thread holds already, even for reading: a waiting writer keeps new readers out.
+//! edge from A to B. An edge that closes a cycle is a deadlock when threads meet at the wrong
+//! moment. Taking a lock that the same thread already holds is a cycle, too, even for reading: a
+//! waiting writer keeps new readers out.
 //!
-//! Not traced: locks of RocksDB and of files, channels, and what is waited for with a `Condvar`.
+//! Not traced: locks of RocksDB and of files, channels, and waits on a `Condvar`.
 
 use std::backtrace::Backtrace;
 use std::collections::HashSet;
@@ -19,18 +20,18 @@ pub(crate) use tracing_mutex::parkinglot::tracing::{
     Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-/// Each process that finds a cycle writes a file: this path, a dot, and its process ID. Without the
-/// variable the thread that closes a cycle panics.
+/// The path of the reports: a process that finds a cycle writes to this path, a dot and its process
+/// ID. Without the variable the thread that closes a cycle panics.
 const REPORTS: &str = "DAMO_LOCK_REPORTS";
-/// A cycle is found each time that its last lock is taken. Each is written once, and no more than
-/// this many.
+/// The largest number of reports. A cycle is found each time its last lock is taken; each is
+/// written once.
 const MAX_REPORTS: usize = 100;
 
-/// As parking_lot's, for any mutex: its own can only release parking_lot's mutex.
+/// As parking_lot's `Condvar`, which can only release parking_lot's own mutex.
 #[derive(Default)]
 pub(crate) struct Condvar {
-    /// Held from before the caller's mutex is released until the wait has begun, and by whoever
-    /// notifies: no notification comes between the two.
+    /// Held from before the caller's mutex is released until the wait has begun, and while
+    /// notifying: so no notification falls between the two.
     gate: parking_lot::Mutex<()>,
     inner: parking_lot::Condvar,
 }
@@ -66,7 +67,7 @@ impl Condvar {
     }
 }
 
-/// From now on cycles are written to files, if the environment says where.
+/// Writes cycles to files from now on, if the environment says where.
 pub(crate) fn report_cycles() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -86,8 +87,8 @@ pub(crate) fn report_cycles() {
     });
 }
 
-/// The stack of the lock that closes the cycle, and those of the locks before it. Of each only the
-/// functions of damo and of its tests.
+/// Describes a cycle: the stack of the lock that closes it, and those of the locks before it. Of
+/// each stack only the functions of damo and of its tests.
 fn describe(here: &str, earlier: &str) -> String {
     let mut text = "Locks are taken in a cycle. This lock closes it:\n".to_owned();
     add_stack(&mut text, here.lines());
@@ -114,7 +115,7 @@ fn describe(here: &str, earlier: &str) -> String {
 fn add_stack<'a>(text: &mut String, lines: impl Iterator<Item = &'a str>) {
     let mut function = "";
     for line in lines {
-        // A frame is a line with its number and function, and one with its place.
+        // A frame is one line with its number and function, and one line with its place.
         let Some(place) = line.trim_start().strip_prefix("at ") else {
             function = line.split_once(": ").map_or(line, |(_, function)| function);
             continue;

@@ -6,8 +6,8 @@
 //! w = w - gamma / (1 + (t - 1) eta) * g / (sqrt(n) + epsilon)
 //! ```
 //!
-//! Source: `torch.optim.Adagrad`, whose `lr_decay` is eta, and whose
-//! `initial_accumulator_value` is where n begins; Duchi, Hazan and Singer 2011. State: n.
+//! Source: `torch.optim.Adagrad`, where eta is `lr_decay` and n begins with
+//! `initial_accumulator_value`; Duchi, Hazan and Singer 2011. State: n.
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;

@@ -7,8 +7,8 @@
 //! w = w - gamma / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + epsilon)
 //! ```
 //!
-//! Source: `torch.optim.Adam`; Kingma and Ba 2015. `t` counts the row's own updates, so a row that appears late
-//! is corrected as a first step is. State: m, v.
+//! Source: `torch.optim.Adam`; Kingma and Ba 2015. `t` counts the row's own updates, so a row that
+//! appears late gets the bias correction of a first step. State: m, v.
 
 use super::lanes::{Formula, Lanes};
 use super::moments::{Moments, MomentsStep};

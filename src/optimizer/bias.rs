@@ -1,30 +1,31 @@
 //! The bias corrections of adam, amsgrad and adamw, looked up by update count.
 //!
-//! Two powers a row would be most of its step. A row's count is small, or so large that the correction has become 1:
-//! a table answers nearly always, and it holds what the powers give, to the bit.
+//! Two powers a row would be most of a step's cost. A row's count is small, or so large that the
+//! correction is 1, so a table nearly always has the answer. The table holds what the powers give,
+//! to the bit.
 
 use std::sync::OnceLock;
 
-/// Counts are computed this many at a time, when the first of them is asked for.
+/// A block of counts, computed when the first of them is asked for.
 const BLOCK: usize = 512;
-/// Beyond these (256 KiB of f64) a slow average is computed each time.
+/// Beyond this many blocks (256 KiB of f64) the correction of a slow average is computed each time.
 const MOST_BLOCKS: u64 = 64;
 
 /// `finish(1 - beta^t)` for every count t.
 pub(super) struct Correction<T> {
     beta: f64,
     finish: fn(f64) -> T,
-    /// From this count on it is `finish(1)`.
+    /// From this count on the value is `finish(1)`.
     settled_at: u64,
     settled: T,
     blocks: Box<[OnceLock<Box<[T; BLOCK]>>]>,
 }
 
 impl<T: Copy> Correction<T> {
-    /// `finish` must make no difference between `1 - x` and 1 when x <= 2^-`bits`, with one bit to spare for the
-    /// rounding of powers.
+    /// `finish` must give the same for `1 - x` and 1 when x <= 2^-`bits`, with one bit to spare for
+    /// the rounding of powers.
     pub(super) fn new(beta: f64, bits: u32, finish: fn(f64) -> T) -> Correction<T> {
-        // beta^t <= 2^-bits; for beta = 0 from 1, since 0^0 is 1.
+        // The first t with beta^t <= 2^-bits; 1 for beta = 0, since 0^0 is 1.
         let settled_at =
             (f64::from(bits) * std::f64::consts::LN_2 / -beta.ln()).ceil().max(1.0) as u64;
         let blocks = settled_at.div_ceil(BLOCK as u64).min(MOST_BLOCKS);

@@ -8,25 +8,28 @@
 //!     -(z - sign(z) lambda1) / ((beta + sqrt(n)) / alpha + lambda2)   otherwise
 //! ```
 //!
-//! Source: McMahan et al. 2013, Ad Click Prediction: a View from the Trenches, algorithm 1. State: z, n.
+//! Source: McMahan et al. 2013, Ad Click Prediction: a View from the Trenches, algorithm 1. State:
+//! z, n.
 //!
-//! The algorithm has one alpha. Taken as it stands with an alpha that changes, it would scale every weight by
-//! new alpha / old alpha, so that a warmup over 1000 steps made weights a thousand times too large. What sigma
-//! stands for is the change of the inverse rate, `sigma = 1 / rate - 1 / old rate` with
-//! `rate = alpha / (beta + sqrt(n))`, and the old rate need not be stored: a weight that is not zero remembers it,
-//! as `-(z - sign(z) lambda1) = w (1 / old rate + lambda2)`. Put into the update of z this gives
+//! The paper's alpha is constant. With an alpha that changes, the algorithm as it stands would
+//! scale every weight by new alpha / old alpha: a warmup over 1000 steps would make weights a
+//! thousand times too large. sigma stands for the change of the inverse rate, `sigma = 1 / rate - 1
+//! / old rate` with `rate = alpha / (beta + sqrt(n))`. The old rate need not be stored, since a
+//! weight that is not zero determines it: `-(z - sign(z) lambda1) = w (1 / old rate + lambda2)`.
+//! Put into the update of z this gives
 //!
 //! ```text
 //! z = sign(z) lambda1 + g - w c           with c = (beta + sqrt(n)) / alpha + lambda2
 //! w = w - g / c                           while z stays on its side of lambda1
 //! ```
 //!
-//! which for a constant alpha is the algorithm, and for any other a weight that goes on from where it is. Without
-//! beta, lambda1 and lambda2 it is Adagrad.
+//! For a constant alpha this is the algorithm. For any other alpha the weight continues from its
+//! present value. Without beta, lambda1 and lambda2 it is Adagrad.
 //!
-//! n begins with `initial_accumulator_value`, as in TensorFlow's Ftrl. No gradient has led to the
-//! weights of an inserted row, so z does not belong to them. It gets their signs and a size beyond
-//! lambda1. By that the next step takes the weights for a solution, and goes on from them.
+//! n begins with `initial_accumulator_value`, as in TensorFlow's Ftrl. An inserted row has weights
+//! to which no gradient has led, so no z belongs to them. Its z gets the sign that the weight
+//! implies and a size just beyond lambda1; the next step then takes the weights for a solution and
+//! continues from them.
 //!
 //! A coordinate whose gradients have all been zero becomes 0, as in the paper, unless it was
 //! inserted. A learning rate of 0 (the first step of a warmup) leaves the row as it is.
@@ -106,8 +109,8 @@ impl Formula<3> for Step {
         let new_root = n.sqrt();
         let curvature = (new_root + self.beta) / self.alpha + self.lambda2;
 
-        // A fresh weight, which z does not know of yet, or a zero, for which it makes no difference: sigma of
-        // algorithm 1, written so that the roots do not cancel, nor overflow where n does.
+        // For a fresh weight, which is not in z yet, and for a zero, where it makes no difference:
+        // sigma of algorithm 1, written so that the roots neither cancel nor overflow where n does.
         let sigma = g * quotient(g, (new_root + root) * self.alpha);
         let (zero, lambda1) = (V::splat(0.0), V::splat(self.lambda1));
         let is_solution = z.abs().gt(lambda1) & w.ne(zero);
@@ -118,7 +121,7 @@ impl Formula<3> for Step {
         let shrunk = next.abs() - lambda1;
         let ratio = quotient(V::select(same_side, g, -shrunk.copysign(next)), curvature);
         let weight = V::select(same_side, w - ratio, ratio);
-        // Without a gradient a solution stays, also where its curvature is too small to tell.
+        // Without a gradient a solution stays, even where its curvature is too small to tell.
         let or_stays =
             |moved, old| V::select(is_solution, V::select(g.ne(zero), moved, old), moved);
         let is_beyond = shrunk.gt(zero);

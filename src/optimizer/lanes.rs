@@ -1,13 +1,15 @@
 //! Formulas over many weights at a time.
 //!
-//! A rule writes once what one weight and its state become, for floats of any width ([`Lanes`]). Every lane sees the
-//! same operations in the same order, none fused, so a row does not depend on the width that it was stepped with.
+//! A rule has one formula: what one weight and its state become, for floats of any width
+//! ([`Lanes`]). Every lane sees the same operations in the same order, none fused, so a row does
+//! not depend on the width that it was stepped with.
 //!
-//! Everything here is `#[inline(always)]`: it becomes part of functions that are compiled for wide vectors (x86.rs).
+//! Everything here is `#[inline(always)]`, so that it becomes part of functions that are compiled
+//! for wide vectors (x86.rs).
 
 use std::ops::{Add, BitAnd, Div, Mul, Neg, Sub};
 
-/// One float32 or several side by side; each operation is what float32's own is, lane by lane.
+/// One float32, or several side by side. Each operation acts on every lane as float32's own does.
 pub(super) trait Lanes:
     Copy
     + Add<Output = Self>
@@ -42,7 +44,8 @@ pub(super) trait Lanes:
     fn all(mask: Self::Mask) -> bool;
 }
 
-/// What one weight and its state become: `C` floats, the weight first. The scalars of the step are in `self`.
+/// What one weight and its state become: `C` floats, the weight first. `self` has the scalars of
+/// the step.
 pub(super) trait Formula<const C: usize>: Copy {
     fn next<V: Lanes>(self, weight_and_state: [V; C], gradient: V) -> [V; C];
 }
@@ -58,7 +61,8 @@ pub(super) fn columns<const C: usize>(row: &mut [f32], dim: usize) -> [&mut [f32
     })
 }
 
-/// Steps as many weights as fill lanes of one width; returns what is left of the columns and of the gradient.
+/// Steps as many weights as fill whole lanes of one width; returns the rest of the columns and of
+/// the gradient.
 #[inline(always)]
 pub(super) fn step_lanes<'a, V: Lanes<Array = [f32; N]>, const N: usize, const C: usize>(
     columns: [&'a mut [f32]; C],
@@ -68,7 +72,7 @@ pub(super) fn step_lanes<'a, V: Lanes<Array = [f32; N]>, const N: usize, const C
     let (gradients, gradient_rest) = gradient.as_chunks::<N>();
     let mut columns = columns.map(|column| {
         let (chunks, rest) = column.as_chunks_mut::<N>();
-        // As many as there are, which the compiler sees here and need not check in the loop.
+        // The length that all chunks have: seen here, the compiler need not check it in the loop.
         (&mut chunks[..gradients.len()], rest)
     });
     for index in 0..gradients.len() {
@@ -84,7 +88,8 @@ pub(super) fn step_lanes<'a, V: Lanes<Array = [f32; N]>, const N: usize, const C
     (columns.map(|(_, rest)| rest), gradient_rest)
 }
 
-/// Whether floats are within -limit to limit, as many as fill lanes of one width; and the rest of them.
+/// Whether floats are within -limit to limit, for as many as fill whole lanes of one width; and the
+/// rest of them.
 #[inline(always)]
 pub(super) fn lanes_within<V: Lanes<Array = [f32; N]>, const N: usize>(
     floats: &[f32],

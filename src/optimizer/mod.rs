@@ -1,10 +1,13 @@
-//! Optimizers: how a gradient changes one row. A row is `dim` weights followed by the optimizer's state.
+//! Optimizers: how a gradient changes one row. A row is `dim` weights followed by the optimizer's
+//! state.
 //!
-//! Each algorithm has a file with its formula and source. This file knows their names, the learning rate that
-//! can be set at run time, and the schedule that scales it. Nothing here knows where rows are kept.
+//! Each algorithm has a file with its formula and source. This file has their names, the learning
+//! rate that can be set at run time, and the schedule that scales it. Nothing here knows where rows
+//! are kept.
 //!
-//! Arithmetic is float32, in the order of PyTorch's own kernels where PyTorch has the algorithm, so that
-//! results agree to the last bits; scalars are computed in float64 first, as PyTorch does.
+//! Arithmetic is float32. Where PyTorch has the algorithm, operations follow the order of PyTorch's
+//! kernels, so that results agree to the last bits; scalars are first computed in float64, as
+//! PyTorch does.
 
 mod adagrad;
 mod adam;
@@ -48,27 +51,28 @@ trait Rule: Send + Sync {
     fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
 }
 
-/// Gradients beyond this are refused as infinite ones are: their squares would leave float32, and a row whose state has
-/// become infinite never learns again.
+/// Gradients beyond this are refused, as infinite ones are. Their squares would leave float32, and
+/// a row whose state has become infinite never learns again.
 pub const MAX_GRADIENT: f32 = 1e18;
 
-/// What [`is_gradient`] accepts, for error messages.
+/// The range of [`is_gradient`], for error messages.
 pub const GRADIENT_WORDS: &str = "numbers from -1e18 to 1e18";
 
-/// True for a number that rows can be stepped with; false for NaN, infinities and what is close to them.
+/// True for a float that rows can be stepped with; false for NaN, infinities and floats close to
+/// them.
 #[inline(always)]
 pub fn is_gradient(float: f32) -> bool {
     float.abs() <= MAX_GRADIENT
 }
 
-/// [`is_gradient`] of all, as fast as they can be read.
+/// Whether all floats pass [`is_gradient`]; as fast as they can be read.
 pub fn are_gradients(floats: &[f32]) -> bool {
-    // Few are done before a path is chosen.
+    // For few floats, looking up the path would take longer than checking them.
     let path = if floats.len() < 64 { Path::Baseline } else { Path::fastest() };
     path.are_gradients(floats)
 }
 
-/// What a rule's file hands over: the rule and its default learning rate.
+/// Builds an algorithm from its parameters.
 type Build = fn(&mut Reader<'_>, Path) -> Result<Box<dyn Rule>>;
 
 struct Entry {
@@ -115,7 +119,8 @@ impl Optimizer {
         OPTIMIZERS.iter().map(|entry| entry.name).collect()
     }
 
-    /// Builds an optimizer by name; without a scheduler the learning rate is what it was last set to.
+    /// Builds an optimizer by name; without a scheduler the learning rate is what it was last set
+    /// to.
     ///
     /// # Errors
     /// An unknown name; a parameter that the optimizer does not have or cannot accept.
@@ -157,7 +162,7 @@ impl Optimizer {
         self.name
     }
 
-    /// The parameters it was built with (a learning rate set later is not among them).
+    /// The parameters it was built with; a learning rate set later is not among them.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -171,8 +176,8 @@ impl Optimizer {
         dim + self.rule.state_len(dim)
     }
 
-    /// Where a row has sums or means of squares, of which steps take the roots: a negative one
-    /// would make its weight NaN.
+    /// Where a row has sums or means of squares. Steps take their roots, so a negative one would
+    /// make its weight NaN.
     pub fn squares(&self, dim: usize) -> Range<usize> {
         self.rule.squares(dim)
     }
@@ -182,8 +187,8 @@ impl Optimizer {
         self.rule.begin(state);
     }
 
-    /// Writes the state of a row that begins with these weights, which were trained elsewhere:
-    /// steps go on from them.
+    /// Writes the state of a row that begins with weights trained elsewhere: steps continue from
+    /// them.
     pub fn begin_at(&self, weights: &[f32], state: &mut [f32]) {
         self.rule.begin_at(weights, state);
     }
@@ -193,7 +198,8 @@ impl Optimizer {
         f64::from_bits(self.learning_rate.load(Ordering::Relaxed))
     }
 
-    /// Sets the base rate for every call that starts from now on, in every embedding that uses this optimizer.
+    /// Sets the base rate for every call that starts from now on, in every embedding that uses this
+    /// optimizer.
     ///
     /// # Errors
     /// A rate that is negative or NaN, or beyond float32.
@@ -209,10 +215,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The rate in force at a global step.
+    /// The rate at a global step.
     ///
     /// # Errors
-    /// A schedule that grew beyond what float32 can hold: a step with it would fill the row with infinities.
+    /// A schedule that grew beyond float32: a step with its rate would fill the row with
+    /// infinities.
     pub fn rate(&self, global_step: i64) -> Result<f64> {
         let base = self.learning_rate();
         let Some(scheduler) = &self.scheduler else { return Ok(base) };
@@ -222,14 +229,15 @@ impl Optimizer {
             return Ok(rate);
         }
         Err(Error::invalid(format!(
-            "the scheduler '{}' gives the rate {rate:?} at step {global_step} for learning_rate {base:?}; {} is needed",
+            "the scheduler '{}' gives the rate {rate:?} at step {global_step} for learning_rate \
+             {base:?}; {} is needed",
             scheduler.name(),
             range.words
         )))
     }
 
-    /// Applies one gradient to one row in place. `row` has [`Optimizer::row_len`] floats for `gradient.len()`
-    /// weights; `t` >= 1 counts the row's own updates, this one included.
+    /// Applies one gradient to one row in place. `row` has [`Optimizer::row_len`] floats for
+    /// `gradient.len()` weights; `t` >= 1 counts the row's own updates, this one included.
     pub fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64) {
         debug_assert_eq!(row.len(), self.row_len(gradient.len()));
         self.rule.step(row, gradient, rate, t);
@@ -242,14 +250,14 @@ impl std::fmt::Debug for Optimizer {
     }
 }
 
-/// `initial_accumulator_value`, where the sum of squared gradients begins.
+/// `initial_accumulator_value`: where the sum of squared gradients begins.
 fn initial_accumulator(reader: &mut Reader<'_>) -> Result<f32> {
     let value =
         reader.float(&["initial_accumulator_value"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
     Ok(value as f32)
 }
 
-/// `lambda`, the weight decay that every optimizer but ftrl takes.
+/// `lambda`: the weight decay, which every optimizer but ftrl takes.
 fn weight_decay(reader: &mut Reader<'_>, default: f64) -> Result<f64> {
     reader.float(&["lambda"], default, FloatRange::FLOAT32_NOT_NEGATIVE)
 }

@@ -1,4 +1,5 @@
-//! What adam, amsgrad and adamw share: two moving averages of the gradient and their bias corrections.
+//! What adam, amsgrad and adamw share: two moving averages of the gradient and their bias
+//! corrections.
 //!
 //! Source: Kingma and Ba 2015, in the arrangement of `torch.optim.Adam`.
 
@@ -7,7 +8,7 @@ use super::lanes::Lanes;
 use crate::error::Result;
 use crate::params::{FloatRange, Reader};
 
-/// `beta1`, `beta2`, `epsilon` and what follows from them for every row.
+/// `beta1`, `beta2`, `epsilon`, and the values that follow from them for every row.
 pub(super) struct Moments {
     /// 1 - beta1^t
     correction1: Correction<f64>,
@@ -55,7 +56,7 @@ impl Moments {
         })
     }
 
-    /// For a row's own update `t`.
+    /// The scalars of a row's update `t`.
     #[inline(always)]
     pub(super) fn step(&self, rate: f64, t: u64) -> MomentsStep {
         MomentsStep {
@@ -81,8 +82,8 @@ impl MomentsStep {
     }
 }
 
-/// `numerator / denominator`, and 0 for 0 / 0: with epsilon = 0 a weight that has never had a gradient has
-/// neither, and must stay where it is rather than become NaN.
+/// `numerator / denominator`, and 0 for 0 / 0. With epsilon = 0, a weight that has never had a
+/// gradient has both zero; it must stay where it is and not become NaN.
 #[inline(always)]
 pub(super) fn quotient<V: Lanes>(numerator: V, denominator: V) -> V {
     let zero = V::splat(0.0);

@@ -1,4 +1,5 @@
-//! Row-wise Adagrad: one accumulator a row instead of one a weight, for a sixteenth of the state at dim 16.
+//! Row-wise Adagrad: one accumulator a row instead of one a weight, for a sixteenth of the state at
+//! dim 16.
 //!
 //! ```text
 //! g = g + lambda w
@@ -6,8 +7,8 @@
 //! w = w - gamma g / (sqrt(m) + epsilon)
 //! ```
 //!
-//! Source: FBGEMM's `EXACT_ROWWISE_ADAGRAD`; Mudigere et al. 2022. State: m, one float,
-//! which begins with `initial_accumulator_value`.
+//! Source: FBGEMM's `EXACT_ROWWISE_ADAGRAD`; Mudigere et al. 2022. State: m, one float, which
+//! begins with `initial_accumulator_value`.
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
@@ -30,7 +31,7 @@ pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>
     }))
 }
 
-/// Sums are kept in this many independent lanes, so that the compiler may vectorise them.
+/// The sum has this many independent lanes, so that the compiler may vectorise it.
 const LANES: usize = 8;
 
 impl Algorithm for RowwiseAdagrad {
@@ -63,8 +64,8 @@ impl Algorithm for RowwiseAdagrad {
             }
         }
         let mut sum = 0.0;
-        // The rest belongs to the first lanes. It is added here and not to the array: a vector that has been stored in
-        // part and is loaded at once stalls the CPU.
+        // The rest belongs to the first lanes. It is added to the sum and not to the array: loading
+        // a vector that has just been stored in parts stalls the CPU.
         let mut rest = rest_w.iter().zip(rest_g);
         for lane in lanes {
             sum += rest.next().map_or(lane, |(w, g)| lane + square(w, g));

@@ -1,7 +1,8 @@
-//! Which vector instructions rows are stepped with, chosen when an optimizer is built.
+//! The choice of vector instructions for stepping rows, made when an optimizer is built.
 //!
-//! An algorithm's `step` is compiled once for each [`Path`]; the rule that an optimizer keeps is one of them, so a row
-//! costs one virtual call and no question about the CPU. Which path it is cannot be seen in the rows.
+//! An algorithm's `step` is compiled once for each [`Path`], and an optimizer keeps one of these as
+//! its rule. So a row costs one virtual call and no question about the CPU. All paths give the same
+//! bits.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -29,7 +30,8 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         self.begin(state);
     }
 
-    /// As [`Rule::step`]. Implementations are `#[inline(always)]`: they become part of what a path compiles.
+    /// As [`Rule::step`]. Implementations are `#[inline(always)]`, so that each path compiles them
+    /// for its instructions.
     fn step(&self, stepper: impl Stepper, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
 }
 
@@ -39,10 +41,10 @@ pub(super) trait Stepper: Copy + Send + Sync + 'static {
     fn step_each<const C: usize>(self, row: &mut [f32], gradient: &[f32], formula: impl Formula<C>);
 }
 
-/// Instructions that this CPU has.
+/// A set of instructions that this CPU has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Path {
-    /// What the library is compiled for.
+    /// The instructions that the library is compiled for.
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -51,7 +53,7 @@ pub(super) enum Path {
 }
 
 impl Path {
-    /// All that the CPU can take, the fastest last.
+    /// All paths that the CPU supports, the fastest last.
     pub(super) fn available() -> impl Iterator<Item = Path> {
         let paths = [Some(Path::Baseline)].into_iter();
         #[cfg(target_arch = "x86_64")]

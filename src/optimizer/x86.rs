@@ -1,9 +1,10 @@
 //! Vectors of x86-64: SSE2, which every such CPU has, AVX2 and AVX-512.
 //!
-//! The intrinsics may run only where the CPU has the instructions. For vectors of more than 4 lanes that is so
-//! because they are private to this file, which uses them only in functions that take an [`Avx2`] or an [`Avx512`], and
-//! such a value exists only where the CPU was asked. Everything is `#[inline(always)]`, down into functions that are
-//! compiled for the instructions: an operation on a vector is one of them.
+//! The intrinsics may run only where the CPU has the instructions. For vectors of more than 4 lanes
+//! two things ensure that. The vectors are private to this file and used only in functions that
+//! take an [`Avx2`] or an [`Avx512`]. Such a value exists only after the CPU was asked. Everything
+//! is `#[inline(always)]`, down into functions that are compiled for the instructions: an operation
+//! on a vector then is one of them.
 
 #![allow(unsafe_code)]
 
@@ -14,9 +15,16 @@ use super::Rule;
 use super::lanes::{Formula, Lanes, columns, lanes_within, step_lanes};
 use super::simd::{Algorithm, Stepper};
 
-/// A vector from the intrinsics in a module, which have the same names in all.
+/// A vector built from the intrinsics of a module; all modules use the same names.
 macro_rules! vector {
-    ($visibility:vis $name:ident, $inner:ty, $lanes:literal, $mask:ident, $inner_mask:ty, $intrinsics:ident) => {
+    (
+        $visibility:vis $name:ident,
+        $inner:ty,
+        $lanes:literal,
+        $mask:ident,
+        $inner_mask:ty,
+        $intrinsics:ident
+    ) => {
         #[derive(Clone, Copy)]
         $visibility struct $name($inner);
 
@@ -60,13 +68,15 @@ macro_rules! vector {
 
             #[inline(always)]
             fn load(array: &[f32; $lanes]) -> $name {
-                // SAFETY: see the module; an array has as many floats as are read, in any alignment.
+                // SAFETY: see the module; an array has as many floats as are read, in any
+                // alignment.
                 unsafe { $name($intrinsics::load(array.as_ptr())) }
             }
 
             #[inline(always)]
             fn store(self, array: &mut [f32; $lanes]) {
-                // SAFETY: see the module; an array has as many floats as are written, in any alignment.
+                // SAFETY: see the module; an array has as many floats as are written, in any
+                // alignment.
                 unsafe { $intrinsics::store(array.as_mut_ptr(), self.0) }
             }
 
@@ -154,7 +164,7 @@ vector!(pub(super) F32x4, __m128, 4, Mask4, __m128, sse2);
 vector!(F32x8, __m256, 8, Mask8, __m256, avx2);
 vector!(F32x16, __m512, 16, Mask16, u16, avx512);
 
-/// Proof of a set of instructions, and what is compiled for it.
+/// The proof that the CPU has a set of instructions, and the code that is compiled for it.
 macro_rules! path {
     ($name:ident, $rule:ident, $features:tt, $detect:expr, $($lanes:ident),+) => {
         #[derive(Clone, Copy, Debug)]
@@ -173,7 +183,10 @@ macro_rules! path {
                 #[target_feature(enable = $features)]
                 fn wide(floats: &[f32], limit: f32) -> bool {
                     let all = true;
-                    $(let (whole, floats) = lanes_within::<$lanes, _>(floats, limit); let all = all & whole;)+
+                    $(
+                        let (whole, floats) = lanes_within::<$lanes, _>(floats, limit);
+                        let all = all & whole;
+                    )+
                     all & floats.is_empty()
                 }
                 // SAFETY: `self` is the proof that the CPU has the features.
@@ -183,9 +196,17 @@ macro_rules! path {
 
         impl Stepper for $name {
             #[inline(always)]
-            fn step_each<const C: usize>(self, row: &mut [f32], gradient: &[f32], formula: impl Formula<C>) {
+            fn step_each<const C: usize>(
+                self,
+                row: &mut [f32],
+                gradient: &[f32],
+                formula: impl Formula<C>,
+            ) {
                 let columns = columns(row, gradient.len());
-                $(let (columns, gradient) = step_lanes::<$lanes, _, C>(columns, gradient, formula);)+
+                $(
+                    let (columns, gradient) =
+                        step_lanes::<$lanes, _, C>(columns, gradient, formula);
+                )+
                 let _ = (columns, gradient);
             }
         }
@@ -246,7 +267,8 @@ fn has_fast_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
-        // Not used: CPUs without it, Skylake to Cascade Lake, lower their clock for 512-bit arithmetic.
+        // AVX-512 VBMI2 itself is not used. CPUs without it, Skylake to Cascade Lake, lower their
+        // clock for 512-bit arithmetic.
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
@@ -290,7 +312,8 @@ mod avx2 {
         _mm256_storeu_ps as store, _mm256_sub_ps as sub, _mm256_xor_ps as xor,
     };
 
-    /// Not `_mm256_loadu_ps`, of which the compiler makes two instructions where the baseline is an old CPU.
+    /// Not `_mm256_loadu_ps`: the compiler makes two instructions of it where the baseline is an
+    /// old CPU.
     #[inline(always)]
     pub unsafe fn load(floats: *const f32) -> __m256 {
         // SAFETY: as the caller's.

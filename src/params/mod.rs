@@ -1,8 +1,8 @@
-//! A typed key/value bag that configures everything else, so that a new hyper-parameter changes neither the
+//! A typed key/value bag that configures everything else: a new hyper-parameter changes neither the
 //! header nor the ABI.
 //!
-//! The bag knows nothing of what its keys mean: whoever uses it reads it through [`Reader`], which refuses
-//! unknown keys, wrong types and values out of range.
+//! The bag does not know what its keys mean. Its consumer reads it through [`Reader`], which
+//! refuses unknown keys, wrong types and values out of range.
 
 mod reader;
 
@@ -87,7 +87,8 @@ impl Params {
     /// Sets one value; a key set twice keeps the last.
     ///
     /// # Errors
-    /// An empty key, and a float that is NaN or infinite (JSON cannot carry it and no parameter wants it).
+    /// An empty key, and a float that is NaN or infinite (JSON cannot carry it and no parameter
+    /// wants it).
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<()> {
         let value = value.into();
         if key.is_empty() {
@@ -123,7 +124,8 @@ impl Params {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads the bag on behalf of `consumer`, a phrase such as `optimizer 'adam'` that errors will carry.
+    /// Reads the bag on behalf of `consumer`, a phrase for error messages such as `optimizer
+    /// 'adam'`.
     pub fn reader(&self, consumer: impl Into<String>) -> Reader<'_> {
         Reader::new(self, consumer.into())
     }

@@ -1,5 +1,5 @@
-//! Reads a bag on behalf of whoever it configures. Each read names the key, its aliases, its default and its
-//! range; `finish` then refuses whatever was not read.
+//! Reads a bag on behalf of its consumer. Each read names the key, its aliases, its default and its
+//! range; `finish` refuses every key that was not read.
 
 use super::{Params, Value};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ impl FloatRange {
         FloatRange { accepts: |x| (0.0..1.0).contains(&x), words: "a number in [0, 1)" };
 }
 
-/// See the module. Create it with [`Params::reader`].
+/// Reads one bag; create it with [`Params::reader`].
 #[derive(Debug)]
 pub struct Reader<'a> {
     params: &'a Params,
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An int within `min..=max`, or None when the key is not there.
+    /// An int within `min..=max`, or None when the key is missing.
     pub fn int_if_set(&mut self, name: &'static str, min: i64, max: i64) -> Result<Option<i64>> {
         match self.take(&[name])? {
             None => Ok(None),
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string that is not empty, or None when the key is not there.
+    /// A string that is not empty, or None when the key is missing.
     pub fn text_if_set(&mut self, name: &'static str, words: &str) -> Result<Option<&'a str>> {
         match self.take(&[name])? {
             None => Ok(None),
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value under one of `names`; two names for one parameter at once are a contradiction.
+    /// The value under one of `names`. Two names of one parameter at once are an error.
     fn take(&mut self, names: &[&'static str]) -> Result<Option<(&'static str, &'a Value)>> {
         self.known.extend(names);
         let mut given =
@@ -158,7 +158,8 @@ impl<'a> Reader<'a> {
         let first = given.next();
         if let (Some((first, _)), Some((second, _))) = (first, given.next()) {
             return Err(Error::invalid(format!(
-                "{} was given both '{first}' and '{second}', which name the same parameter; give one",
+                "{} was given both '{first}' and '{second}', which name the same parameter; give \
+                 one",
                 self.consumer
             )));
         }
@@ -217,7 +218,8 @@ mod tests {
         assert_eq!(reader.float(&["gamma", "learning_rate"], 0.5, FloatRange::POSITIVE), Ok(0.5));
         assert_eq!(
             message(reader.finish()),
-            "optimizer 'sgd' has no parameter 'gama' (given 0.1); valid names are 'gamma', 'learning_rate'"
+            "optimizer 'sgd' has no parameter 'gama' (given 0.1); valid names are 'gamma', \
+             'learning_rate'"
         );
     }
 

@@ -1,4 +1,5 @@
-//! `rate = learning_rate * ((1 - alpha) * (1 + cos(pi * min(step, decay_steps) / decay_steps)) / 2 + alpha)`
+//! `rate = learning_rate * ((1 - alpha) * (1 + cos(pi * done)) / 2 + alpha)`, with `done =
+//! min(step, decay_steps) / decay_steps`
 //!
 //! Source: `tf.compat.v1.train.cosine_decay`; Loshchilov and Hutter 2017, SGDR.
 

@@ -1,5 +1,5 @@
-//! `rate = learning_rate * ((alpha + linear) * cosine + beta)`, with `done = min(step, decay_steps) / decay_steps`,
-//! `linear = 1 - done` and `cosine = (1 + cos(2 pi * num_periods * done)) / 2`
+//! `rate = learning_rate * ((alpha + linear) * cosine + beta)`, with `done = min(step, decay_steps)
+//! / decay_steps`, `linear = 1 - done` and `cosine = (1 + cos(2 pi * num_periods * done)) / 2`
 //!
 //! Source: `tf.compat.v1.train.linear_cosine_decay`; Bello et al. 2017, Neural Optimizer Search.
 

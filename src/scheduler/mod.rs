@@ -1,7 +1,7 @@
 //! Learning-rate schedules: a rate as a function of a base rate and the group's global step.
 //!
-//! Formulas and parameter names are TensorFlow's (`tf.compat.v1.train.*_decay`), one file each. This file knows
-//! the names and the warmup that all of them share.
+//! Formulas and parameter names are TensorFlow's (`tf.compat.v1.train.*_decay`), one file each.
+//! This file has their names and the warmup that all of them share.
 
 mod cosine_decay;
 mod exponential_decay;
@@ -35,7 +35,7 @@ const ALIASES: [(&str, &str); 2] = [
     ("liner_cosine_decay", "linear_cosine_decay"),
 ];
 
-/// A schedule, ready to be asked for rates from any thread.
+/// A schedule with its parameters; safe to use from any thread.
 pub struct Scheduler {
     name: &'static str,
     params: Params,
@@ -49,8 +49,10 @@ impl Scheduler {
         SCHEDULERS.iter().map(|(name, _)| *name).collect()
     }
 
-    /// Builds a schedule by name. Every schedule takes `warmup_steps` (int >= 0, default 0): the rate climbs
-    /// linearly from 0 to the base rate over that many steps and the decay starts counting after them, as in
+    /// Builds a schedule by name.
+    ///
+    /// Every schedule takes `warmup_steps` (int >= 0, default 0): the rate climbs linearly from 0
+    /// to the base rate over that many steps, and the decay starts counting after them, as in
     /// TensorFlow's `CosineDecay`.
     ///
     /// # Errors

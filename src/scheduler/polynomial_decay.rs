@@ -1,7 +1,7 @@
 //! `rate = (learning_rate - end) * (1 - min(step, decay_steps) / decay_steps) ^ power + end`
 //!
-//! Source: `tf.compat.v1.train.polynomial_decay`. With `cycle`, `decay_steps` grows to the next whole multiple
-//! that is not below the step, so the rate climbs again after each period.
+//! Source: `tf.compat.v1.train.polynomial_decay`. With `cycle`, `decay_steps` grows to the next
+//! whole multiple that is not below the step, so the rate climbs again after each period.
 
 use super::{Decay, decay_steps};
 use crate::error::Result;
@@ -31,7 +31,8 @@ impl Decay for PolynomialDecay {
         } else {
             (step.min(self.decay_steps), self.decay_steps)
         };
-        // Beyond 2^53 steps rounding can leave slightly less than nothing, which has no square root.
+        // Beyond 2^53 steps rounding can make the difference slightly negative, which has no square
+        // root.
         let left = (1.0 - step / decay_steps).max(0.0).powf(self.power);
         (learning_rate - self.end_learning_rate) * left + self.end_learning_rate
     }

@@ -1,6 +1,6 @@
-//! The classic and the counted format of a dump, which online-serving readers parse already: dims
-//! and counts of groups, then rows with their group. A classic header has a place for each group up
-//! to its width; a counted header lists only the groups that are dumped. docs/formats.md has the
+//! The classic and the counted format of a dump, which existing online-serving readers parse: dims
+//! and row counts of groups, then rows with their group. A classic header has a place for each
+//! group up to its width; a counted header lists only the dumped groups. docs/formats.md has the
 //! bytes.
 
 use std::path::Path;
@@ -12,26 +12,26 @@ use super::writer::Summary;
 use crate::error::{Error, Result};
 use crate::memory::filled;
 
-/// Groups that a storage can have.
+/// The number of groups that a storage can have.
 pub(crate) const MAX_GROUPS: usize = 1 << 16;
 /// Bytes of a row before its weights.
 const ROW_HEAD: usize = 12;
 
-/// Which groups a header has.
+/// The groups of a header.
 #[derive(Clone, Copy)]
 enum Header {
-    /// Classic: this many, from group 0 on.
+    /// Classic: this many groups, from group 0 on.
     Groups(usize),
-    /// Counted: their number, then those that are dumped.
+    /// Counted: the dumped groups, after their number.
     Counted,
 }
 
-/// A classic or counted dump on its way. Dropped before `finish` it leaves nothing.
+/// Writes a classic or counted dump. Dropped before `finish` it leaves no file.
 pub struct ClassicWriter {
     output: Output,
     /// The groups of a counted header, ascending.
     counted: Option<Vec<u16>>,
-    /// By place in the header; 0 for those that are not used.
+    /// By place in the header; 0 for places that are not used.
     dims: Vec<i32>,
     counts: Vec<u64>,
     summary: Summary,
@@ -39,12 +39,12 @@ pub struct ClassicWriter {
 }
 
 impl ClassicWriter {
-    /// A classic dump; `header_groups` is the header's width, 256 for most readers.
+    /// Begins a classic dump; `header_groups` is the header's width, 256 for most readers.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for groups that the header has no place for (naming them), a group given twice, a dim or
-    /// `header_groups` out of range, a path that cannot be a file's; `BUSY` when the file is being written already; `IO`,
-    /// `OUT_OF_MEMORY`.
+    /// `INVALID_ARGUMENT` for groups beyond the header's width (naming them), a group given twice,
+    /// a dim or `header_groups` out of range, a path that cannot be a file's; `BUSY` when the file
+    /// is being written already; `IO`, `OUT_OF_MEMORY`.
     pub fn create(
         path: &Path,
         header_groups: usize,
@@ -53,7 +53,7 @@ impl ClassicWriter {
         Self::with_header(path, Header::Groups(header_groups), groups)
     }
 
-    /// A counted dump.
+    /// Begins a counted dump.
     ///
     /// # Errors
     /// As `create`.
@@ -99,7 +99,7 @@ impl ClassicWriter {
         Ok(writer)
     }
 
-    /// Where the header has a group.
+    /// A group's place in the header.
     fn place(&self, group: u16) -> Option<usize> {
         match &self.counted {
             Some(listed) => listed.binary_search(&group).ok(),
@@ -110,8 +110,8 @@ impl ClassicWriter {
     /// Adds rows of one group, dim weights a key, in any order.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a group that was not announced and lengths that do not fit, and nothing is added; `IO`,
-    /// after which every further call fails.
+    /// `INVALID_ARGUMENT` for a group that was not announced and for lengths that do not fit:
+    /// nothing is added. `IO`, after which every further call fails.
     pub fn add_rows(&mut self, group: u16, keys: &[i64], weights: &[f32]) -> Result<()> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -125,7 +125,8 @@ impl ClassicWriter {
         }
         if keys.len().checked_mul(dim) != Some(weights.len()) {
             return Err(Error::invalid(format!(
-                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are needed",
+                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are \
+                 needed",
                 weights.len(),
                 keys.len()
             )));
@@ -135,15 +136,16 @@ impl ClassicWriter {
         result
     }
 
-    /// Bytes of the file so far.
+    /// The number of bytes of the file so far.
     pub fn bytes_written(&self) -> u64 {
         self.output.position()
     }
 
-    /// Writes the counts, ends the file and gives it its name; it is on disk for good then.
+    /// Writes the header, ends the file and gives it its name; when this returns the file is on
+    /// disk.
     ///
     /// # Errors
-    /// `IO`; the file is then not there, and one that was under its name is as it was.
+    /// `IO`; no new file is there, and a file that had the name before is unchanged.
     pub fn finish(mut self) -> Result<Summary> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -208,8 +210,8 @@ fn check_width(width: usize, groups: &[(u16, usize)]) -> Result<()> {
     match above.iter().max() {
         None => Ok(()),
         Some(highest) => Err(Error::invalid(format!(
-            "header_groups is {width}, and the classic format then has no place for {}; a header_groups \
-             above {highest} or one of the formats 'counted' and 'table' is needed",
+            "header_groups is {width}, and the classic format then has no place for {}; a \
+             header_groups above {highest} or one of the formats 'counted' and 'table' is needed",
             super::list_groups(above.iter().copied())
         ))),
     }

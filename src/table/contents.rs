@@ -1,4 +1,5 @@
-//! A file of either kind, mapped and verified: what is in it, in key order. Lookups are `lookup`'s.
+//! A table or an increment, mapped and verified: its contents in key order. `lookup` finds rows by
+//! key.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -12,7 +13,7 @@ use super::verify::verify;
 use super::writer::key_of;
 use crate::error::{Error, Result, Status};
 
-/// A table or an increment.
+/// An open file: a table or an increment.
 pub struct Contents {
     map: Map,
     path: PathBuf,
@@ -26,16 +27,17 @@ pub struct GroupInfo {
     pub group: u16,
     pub dim: usize,
     pub rows: u64,
-    /// Keys that an increment removes.
+    /// How many keys an increment removes.
     pub removed: u64,
 }
 
 impl Contents {
-    /// Maps the file and reads all of it once, to compare it with its checksums.
+    /// Maps the file, reads all of it once and compares its checksums.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a directory and for what is no table; `NOT_SUPPORTED` for one of a later
-    /// version; `CORRUPTION` saying what is damaged; `IO`, `OUT_OF_MEMORY`.
+    /// `NOT_FOUND`; `INVALID_ARGUMENT` for a directory and for a file that is no table;
+    /// `NOT_SUPPORTED` for one of a later version; `CORRUPTION` saying what is damaged; `IO`,
+    /// `OUT_OF_MEMORY`.
     pub fn open(path: &Path) -> Result<Contents> {
         let unreadable = |error: std::io::Error| {
             let status =
@@ -45,7 +47,7 @@ impl Contents {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid("path is empty; the path of a table is needed"));
         }
-        // Opening a pipe would wait for somebody who writes to it.
+        // Opening a pipe would wait for a writer.
         let found = fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             let what = if found.is_dir() { "a directory" } else { "no regular file" };
@@ -75,12 +77,12 @@ impl Contents {
         self.header.number
     }
 
-    /// Of an increment: the number that it continues.
+    /// For an increment: the number of the table that it continues.
     pub fn since(&self) -> Option<u64> {
         self.header.since
     }
 
-    /// Every group, ascending.
+    /// All groups, ascending.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = GroupInfo> {
         self.entries.iter().map(|entry| GroupInfo {
             group: entry.group,
@@ -90,7 +92,7 @@ impl Contents {
         })
     }
 
-    /// The rows of a group in key order; none of a group that is not there.
+    /// The rows of a group in key order; empty for a group that is not in the file.
     pub fn rows(&self, group: u16) -> Rows<'_> {
         let entry = self.entry(group);
         let (bytes, dim) = entry.map_or((&[][..], 1), |entry| (self.row_bytes(entry), entry.dim));
@@ -118,12 +120,12 @@ impl Contents {
         self.part(entry.rows_offset, entry.rows * entry.stride(self.header.value_type) as u64)
     }
 
-    /// The index with what fills up its last cache line: empty slots.
+    /// The index, with the empty slots that fill up its last cache line.
     pub(super) fn slot_bytes(&self, entry: &Entry) -> &[u8] {
         self.part(entry.more_offset, (entry.more * 4).next_multiple_of(super::format::ALIGN))
     }
 
-    /// Sections are within the file: `read_head` has seen to it.
+    /// A section, which lies within the file: `read_head` has checked that.
     fn part(&self, offset: u64, len: u64) -> &[u8] {
         self.map.get(offset as usize..(offset + len) as usize).unwrap_or_default()
     }

@@ -1,7 +1,9 @@
-//! A file that appears under its name only when it is whole: written beside it, synchronised, renamed.
+//! A file that appears under its name only when it is whole: it is written beside that name,
+//! synchronised, then renamed.
 //!
-//! The temporary file `.<name>.partial` goes when the writer is dropped. One that a killed process has left is taken over
-//! by the next writer of the same name; a lock on it tells the two cases apart.
+//! The temporary file `.<name>.partial` is deleted when the writer is dropped. The next writer of
+//! the same name takes over one that a killed process has left; a lock on it tells the two cases
+//! apart.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -19,22 +21,25 @@ pub(super) struct NewFile {
     file: File,
     temporary: PathBuf,
     target: PathBuf,
-    /// As the caller wrote it, for messages.
+    /// The path as the caller wrote it, for messages.
     shown: PathBuf,
     is_finished: bool,
     pid: u32,
 }
 
 impl NewFile {
+    /// Creates the temporary file.
+    ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a path that cannot be a file's, `BUSY` when it is being written already, `IO`.
+    /// `INVALID_ARGUMENT` for a path that cannot be a file's, `BUSY` when it is being written
+    /// already, `IO`.
     pub(super) fn create(path: &Path) -> Result<NewFile> {
         let target = check_path(path)?;
         let temporary = beside(&target, "partial");
         let uncreatable = |error: io::Error| {
             Error::io(format!("'{}' cannot be created: {error}", path.display()))
         };
-        // Its owner may take it away between opening and locking; nobody does that for long.
+        // Its owner may delete or rename it between opening and locking; nobody does that for long.
         for _ in 0..100 {
             let file = File::options()
                 .write(true)
@@ -45,12 +50,12 @@ impl NewFile {
                 .map_err(uncreatable)?;
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => return Err(busy(path)),
-                // A file system without locks: then it is for callers to write a file once at a time.
+                // A file system without locks: callers must then write a file once at a time.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
             if is_file_at(&file, &temporary).map_err(uncreatable)? {
-                // It may be an old file that was just replaced, and that somebody has mapped: then
-                // it must not be cut off.
+                // It may be an old file that was just exchanged and that somebody has mapped: such
+                // a file must not be truncated.
                 if file.metadata().map_err(uncreatable)?.len() > 0 {
                     fs::remove_file(&temporary).map_err(uncreatable)?;
                     continue;
@@ -73,7 +78,7 @@ impl NewFile {
         &self.file
     }
 
-    /// A file without a name in the same folder, which is gone when it is closed, even if the process is killed.
+    /// A nameless file in the same folder, gone when it is closed, even if the process is killed.
     pub(super) fn scratch(&self) -> Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +93,7 @@ impl NewFile {
         Error::io(format!("'{}' cannot {what}: {error}", self.shown.display()))
     }
 
-    /// Everything is written: makes it last and gives it its name.
+    /// Brings the file to disk and gives it its name.
     ///
     /// # Errors
     /// `IO`.
@@ -103,7 +108,7 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // A forked child's copy of it owns nothing.
+        // A forked child does not own the file.
         if !self.is_finished && self.pid == std::process::id() {
             let _ = fs::remove_file(&self.temporary);
         }
@@ -129,7 +134,7 @@ fn beside(target: &Path, suffix: &str) -> PathBuf {
     target.with_file_name(name)
 }
 
-/// The path, absolute, so that a chdir meanwhile does no harm.
+/// Checks the path and makes it absolute, so that a chdir meanwhile does no harm.
 fn check_path(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let invalid =
@@ -155,10 +160,11 @@ fn check_path(path: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// Links that are followed from one path.
+/// The largest number of links that are followed.
 const MAX_LINKS: usize = 40;
 
-/// The absolute path of what is replaced, or made: where a symbolic link leads, and not the link.
+/// The absolute path of the file to be made or replaced: the target of a symbolic link, not the
+/// link.
 fn follow_links(path: &Path) -> io::Result<PathBuf> {
     let mut target = std::path::absolute(path)?;
     for _ in 0..MAX_LINKS {

@@ -1,7 +1,8 @@
-//! The head of a table file: a header of 64 bytes, and 64 bytes for each group. docs/formats.md has every byte.
+//! The head of a table file: a header of 64 bytes, and 64 bytes for each group. docs/formats.md has
+//! every byte.
 //!
-//! Knows nothing of what is in the sections; what it has read is safe to use: sections lie one after the other within the
-//! file, and counts are such that they fit.
+//! Knows nothing of the sections' contents. A head that was read is safe to use: sections lie one
+//! after the other within the file, and counts fit their sections.
 
 use super::values::ValueType;
 use crate::error::{Error, Result, Status};
@@ -12,18 +13,18 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const UNIT: usize = 64;
 /// Sections begin at multiples of this, a cache line.
 pub(super) const ALIGN: u64 = 64;
-/// The bytes that every version will keep as they are: magic, version and their checksum.
+/// The bytes that every version keeps as they are: magic, version and their checksum.
 pub(super) const PREFIX: usize = 16;
-/// A row's number and a tag share 32 bits.
+/// A row's index and a tag share the 32 bits of a slot.
 pub(super) const MAX_ROWS: u64 = (1 << 31) - 1;
 pub(crate) const MAX_DIM: usize = 1 << 18;
 
-/// What a table or an increment is.
+/// The header of a table or an increment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) value_type: ValueType,
     pub(super) number: u64,
-    /// Of an increment: the number of the table that it continues.
+    /// For an increment: the number of the table that it continues.
     pub(super) since: Option<u64>,
 }
 
@@ -35,12 +36,12 @@ pub(super) struct Entry {
     pub(super) rows: u64,
     pub(super) rows_offset: u64,
     pub(super) rows_crc: u32,
-    /// Behind the rows: in a table the index, in an increment the keys removed.
+    /// The section behind the rows: the index of a table, the removed keys of an increment.
     pub(super) more_offset: u64,
     pub(super) more_crc: u32,
-    /// Elements there: slots of 4 bytes or keys of 8.
+    /// Elements of that section: slots of 4 bytes or keys of 8.
     pub(super) more: u64,
-    /// Slots that hashes map to; 0 in an increment.
+    /// The number of slots that hashes map to; 0 in an increment.
     pub(super) homes: u64,
 }
 
@@ -50,7 +51,7 @@ impl Entry {
     }
 }
 
-/// Bytes of the header and the entries.
+/// Bytes of the header and all entries.
 pub(super) fn head_bytes(groups: usize) -> usize {
     UNIT * (1 + groups)
 }
@@ -96,10 +97,11 @@ pub(super) fn write_head(header: &Header, entries: &[Entry], file_bytes: u64) ->
     head
 }
 
-/// Reads and checks everything but the sections' contents. `file` is the whole file.
+/// Reads and checks everything except the sections' contents. `file` is the whole file.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for what is no table, `NOT_SUPPORTED` for one of a later version, `CORRUPTION`.
+/// `INVALID_ARGUMENT` for a file that is no table, `NOT_SUPPORTED` for one of a later version,
+/// `CORRUPTION`.
 pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
     check_prefix(file)?;
     let units = file.as_chunks::<UNIT>().0;
@@ -122,7 +124,8 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
             "the checksum of its header is wrong: some bytes of it have changed",
         ));
     }
-    // With the right checksum this is what a writer wrote; what follows is for writers that are not ours.
+    // With the right checksum these are the bytes of a writer; the checks from here on are for
+    // other writers than ours.
     let value_type =
         ValueType::from_code(value_type).ok_or_else(|| wrong("value_type", value_type.into()))?;
     let since = match kind {
@@ -151,7 +154,7 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
     Ok((header, entries))
 }
 
-/// The entry of sections that begin at `start`.
+/// Reads the entry of a group whose sections begin at `start`.
 fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
     let [word0, rows, rows_offset, crcs, more_offset, more, homes, reserved] = words(unit);
     let (group, dim) = halves(word0);
@@ -229,7 +232,7 @@ fn words(unit: &[u8; UNIT]) -> [u64; 8] {
     words
 }
 
-/// The first and the second number of four bytes.
+/// The lower and the upper half of a word.
 fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }

@@ -1,9 +1,10 @@
-//! IEEE 754 half precision: 1 sign bit, 5 bits of exponent, 10 of mantissa. Without branches, so that loops vectorise.
+//! IEEE 754 half precision: 1 sign bit, 5 bits of exponent, 10 of mantissa. The code has no
+//! branches, so that loops vectorise.
 
 const INFINITY: u32 = 0x7f80_0000;
-/// 65520, halfway between the largest half and what would be the next: from here on rounding overflows.
+/// 65520, halfway between the largest half, 65504, and 65536: from here on rounding overflows.
 const TOO_LARGE: u32 = 0x477f_f000;
-/// 2^-14: what is smaller is a subnormal half.
+/// 2^-14: smaller floats are subnormal halves.
 const SMALLEST_NORMAL: u32 = 113 << 23;
 const LARGEST_HALF: u32 = 0x7bff;
 
@@ -12,7 +13,8 @@ const LARGEST_HALF: u32 = 0x7bff;
 pub(super) fn to_half(float: f32) -> (u16, bool) {
     let bits = float.to_bits();
     let (sign, size) = (bits >> 16 & 0x8000, bits & 0x7fff_ffff);
-    // Adding 0.5 (whose last place is 2^-24, as that of a subnormal half) makes the processor round to that place.
+    // Adding 0.5, whose last place is 2^-24 as a subnormal half's, makes the processor round to
+    // that place.
     let subnormal = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(126 << 23);
     let normal =
         size.wrapping_add((15_u32.wrapping_sub(127) << 23) + 0xfff + (size >> 13 & 1)) >> 13;
@@ -32,7 +34,7 @@ pub(super) fn from_half(half: u16) -> f32 {
     let exponent = shifted & (0x7c00 << 13);
     let normal = shifted + ((127 - 15) << 23);
     let infinite = normal + ((128 - 16) << 23);
-    // A subnormal's mantissa behind the exponent of 2^-14, less that 2^-14.
+    // A subnormal: its mantissa with the exponent of 2^-14, minus 2^-14.
     let subnormal =
         (f32::from_bits(normal + (1 << 23)) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
     let bits = if exponent == 0 { subnormal } else { normal };
@@ -44,7 +46,7 @@ pub(super) fn from_half(half: u16) -> f32 {
 mod tests {
     use super::*;
 
-    /// What a half is worth, from its definition.
+    /// The value of a half by its definition.
     fn defined(half: u16) -> f64 {
         let (exponent, mantissa) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
         let size = match exponent {

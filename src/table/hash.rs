@@ -1,12 +1,12 @@
-//! Where the index of a table looks for a key. Part of the format: docs/formats.md.
+//! How the index of a table looks for a key. Part of the format: docs/formats.md.
 
-/// A number of 42 bits; slots are taken in its order. The 22 bits that are left of 64 hold a row's place while an index
-/// is built.
+/// The bits of a hash; slots are taken in the order of hashes. The other 22 of 64 bits hold a row's
+/// place while an index is built.
 pub(super) const HASH_BITS: u32 = 42;
-/// The first bits of a hash, by which many rows are divided.
+/// The first bits of a hash, by which the rows of a large group are divided into parts.
 pub(super) const PART_BITS: u32 = 9;
 
-/// The finalizer of MurmurHash3, of which the upper 42 bits are kept.
+/// The hash of a key: the upper 42 bits of MurmurHash3's finalizer.
 #[inline(always)]
 pub(super) fn hash(key: i64) -> u64 {
     let mut hash = key as u64;
@@ -15,12 +15,12 @@ pub(super) fn hash(key: i64) -> u64 {
     (hash ^ hash >> 33) >> (64 - HASH_BITS)
 }
 
-/// How the index of a group divides hashes and slots.
+/// The layout of a group's index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// Slots that hashes map to.
+    /// The number of slots that hashes map to.
     homes: u64,
-    /// Bits of a slot that hold a row's number; the others hold the tag.
+    /// Bits of a slot that hold the row; the others hold the tag.
     row_bits: u32,
 }
 
@@ -29,7 +29,8 @@ impl Shape {
         Shape { homes, row_bits: u64::BITS - rows.leading_zeros() }
     }
 
-    /// Half as many slots again as rows: docs/design.md. Of many rows a multiple of the parts, so that none straddles two.
+    /// The number of homes: half as many again as rows (docs/design.md says why). For many rows it
+    /// is a multiple of the parts, so that no home straddles two.
     pub(super) fn homes_for(rows: u64) -> u64 {
         let homes = rows + rows.div_ceil(2);
         if Shape::is_divided(rows) { homes.next_multiple_of(1 << PART_BITS) } else { homes }
@@ -40,14 +41,14 @@ impl Shape {
         rows >= 1 << 16
     }
 
-    /// The slot at which a hash is looked for first; grows with the hash.
+    /// The home of a hash: the slot at which its search begins. It grows with the hash.
     #[inline(always)]
     pub(super) fn home(self, hash: u64) -> u64 {
         let product = u128::from(hash << (u64::BITS - HASH_BITS)) * u128::from(self.homes);
         (product >> 64) as u64
     }
 
-    /// What the slot of a row holds: never 0, which is an empty slot.
+    /// The value of a row's slot: never 0, which is an empty slot.
     #[inline(always)]
     pub(super) fn slot(self, hash: u64, row: u32) -> u32 {
         (hash << self.row_bits) as u32 | (row + 1)
@@ -59,7 +60,7 @@ impl Shape {
         u64::from(slot ^ (hash << self.row_bits) as u32) >> self.row_bits == 0
     }
 
-    /// The number of the row in a slot, 1 for the first one; 0 for an empty slot.
+    /// The row in a slot, counted from 1; 0 for an empty slot.
     #[inline(always)]
     pub(super) fn row_after(self, slot: u32) -> u32 {
         slot & ((1_u64 << self.row_bits) - 1) as u32

@@ -1,9 +1,11 @@
-//! Builds the index of a group while its rows go by, in constant memory and the same way every time.
+//! Builds the index of a group while its rows are written, in constant memory and the same way
+//! every time.
 //!
-//! Each row leaves a hash of 42 bits. Rows take slots in the order of their homes, those of one home in their own, each the
-//! first free slot from its home on. Homes grow with the hash, so once the rows are divided by the first bits of it, slots
-//! are made part by part from the first to the last, by counting, and nothing is sorted. Two million rows are held; those
-//! of a larger group are divided and put into a scratch file as runs.
+//! Each row leaves a hash of 42 bits. Rows take slots in the order of their homes; rows of one home
+//! keep their own order. Each takes the first free slot from its home on. Homes grow with the hash.
+//! So once the rows are divided by the first bits of their hash, slots are made part by part by
+//! counting, and nothing is sorted. Two million rows are held in memory; the rows of a larger group
+//! are divided and written to a scratch file as runs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,40 +16,40 @@ use super::output::Output;
 use crate::error::Result;
 use crate::memory::reserve;
 
-/// Rows of a run: 16 MiB, and as much again while it is divided.
+/// Rows of a run: 16 MiB, and as much again while the run is divided.
 const RUN: usize = 1 << 21;
-/// A hash and the row's number within its run share 64 bits.
+/// A hash and the row's index within its run share 64 bits.
 const LOCAL_BITS: u32 = u64::BITS - HASH_BITS;
 const LOCAL_MASK: u64 = (1 << LOCAL_BITS) - 1;
 const PARTS: usize = 1 << PART_BITS;
 /// The bits of a hash behind those that all of a part share.
 const REST_BITS: u32 = HASH_BITS - PART_BITS;
-/// A row's number: what is left beside the rest of a hash.
+/// Bits of a row's index: those beside the rest of a hash.
 const ROW_BITS: u32 = u64::BITS - REST_BITS;
 
 /// The rows of one group so far.
 #[derive(Default)]
 pub(super) struct IndexBuilder {
-    /// Hash, then number within the run.
+    /// Hash in the upper bits, index within the run in the lower.
     run: Vec<u64>,
-    /// A run part by part.
+    /// The run, divided into parts.
     divided: Vec<u64>,
     /// Rows in earlier runs.
     before: u64,
     spill: Option<Spill>,
-    /// One part: the rest of the hash, then the row's number.
+    /// One part: the rest of the hash in the upper bits, the row's index in the lower.
     part: Vec<u64>,
     slots: Slots,
 }
 
-/// Runs on disk. Each has its entries part by part.
+/// Runs on disk, each divided into parts.
 struct Spill {
     file: File,
     runs: Vec<Run>,
 }
 
 struct Run {
-    /// Number of its first row.
+    /// The index of its first row.
     first: u64,
     ends: Ends,
 }
@@ -56,6 +58,8 @@ struct Run {
 type Ends = Box<[u32; PARTS]>;
 
 impl IndexBuilder {
+    /// Adds the next rows' keys.
+    ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
     pub(super) fn add(
@@ -77,8 +81,7 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// Writes the slots, from the first to the last, and is empty again. Returns how many there are, and how many of
-    /// them are homes.
+    /// Writes all slots in order and empties the builder. Returns the number of slots and of homes.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
@@ -138,7 +141,7 @@ impl IndexBuilder {
         )
     }
 
-    /// Moves the run to `divided`, part by part, each in the order of its rows.
+    /// Moves the run to `divided`, part by part; within a part rows keep their order.
     fn divide(&mut self) -> Result<Ends> {
         let part_of = |entry: u64| (entry >> (LOCAL_BITS + REST_BITS)) as usize & (PARTS - 1);
         let mut ends = Box::new([0_u32; PARTS]);
@@ -159,7 +162,7 @@ impl IndexBuilder {
         Ok(ends)
     }
 
-    /// Puts the run into the scratch file.
+    /// Writes the run to the scratch file.
     fn spill(&mut self, near: &NewFile) -> Result<()> {
         let ends = self.divide()?;
         let spill = match &mut self.spill {
@@ -176,7 +179,8 @@ impl IndexBuilder {
     }
 }
 
-/// From the hash and the number within a run to the rest of the hash and the row's number.
+/// Converts an entry of a run (hash, index within the run) to one of a part (rest of the hash,
+/// row's index).
 #[inline(always)]
 fn repack(entry: u64, first: u64) -> u64 {
     entry << PART_BITS >> (PART_BITS + LOCAL_BITS) << ROW_BITS | (first + (entry & LOCAL_MASK))
@@ -205,18 +209,19 @@ impl Spill {
     }
 }
 
-/// Slots on their way out.
+/// Slots that are being written.
 #[derive(Default)]
 struct Slots {
-    /// The first that is not written.
+    /// The first slot that is not written yet.
     next: u64,
-    /// Of each home: first how many rows it has, then where the next of them goes.
+    /// For each home: first its number of rows, then the slot of its next row.
     places: Vec<u32>,
     batch: Vec<u32>,
 }
 
 impl Slots {
-    /// Writes the slots of all rows with these homes; `rows` are hashes and rows in the order of rows.
+    /// Writes the slots of all rows with these homes; `rows` are hashes and row indexes in row
+    /// order.
     fn place(
         &mut self,
         rows: impl Iterator<Item = (u64, u64)> + Clone,
@@ -234,7 +239,8 @@ impl Slots {
         for (home, place) in homes.clone().zip(&mut self.places) {
             let (count, start) = (*place, free.max(home));
             *place = (start - self.next) as u32;
-            // Not a branch: whether a home has rows cannot be foreseen.
+            // A select and no branch, which would be mispredicted: whether a home has rows is
+            // random.
             free = if count > 0 { start + u64::from(count) } else { free };
         }
         self.batch.clear();

@@ -1,4 +1,5 @@
-//! Finding rows by key: a batch goes through in stages, so that its memory is on the way before it is used.
+//! Finds rows by key. A batch goes through in stages, so that memory is prefetched before it is
+//! used.
 
 use super::Table;
 use super::format::Entry;
@@ -8,14 +9,14 @@ use super::writer::key_of;
 use crate::error::{Error, Result, Status};
 use crate::prefetch::{prefetch, prefetch_bytes};
 
-/// Keys between one stage and the next.
+/// The distance between two stages, in keys.
 const AHEAD: usize = 16;
-/// More than two stages that are on the way; a power of two.
+/// Room for the keys between the first and the last stage; a power of two.
 const RING: usize = 4 * AHEAD;
-/// Cache lines of a row to ask for; the processor's own prefetcher follows.
+/// Cache lines of a row to prefetch; the processor's own prefetcher follows.
 const LINES: usize = 4;
 
-/// One group as lookups use it.
+/// One group, as lookups use it.
 struct View<'a> {
     rows: &'a [u8],
     slots: &'a [u32],
@@ -24,10 +25,12 @@ struct View<'a> {
 }
 
 impl Table {
-    /// Writes the weights of keys, dim floats a key, and whether each was found; what was not reads as zeros.
+    /// Writes the weights of keys, dim floats a key, and whether each was found; a key that is not
+    /// found reads as zeros.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a group that is not there; `INVALID_ARGUMENT` for lengths that do not fit.
+    /// `NOT_FOUND` for a group that is not in the table; `INVALID_ARGUMENT` for lengths that do not
+    /// fit.
     pub fn lookup(
         &self,
         group: u32,
@@ -88,7 +91,7 @@ impl Table {
 impl View<'_> {
     /// `found` is empty or has a byte for each key.
     fn read<V: Values>(&self, keys: &[i64], dim: usize, weights: &mut [f32], found: &mut [u8]) {
-        // What is known of a key on its way: its hash, then the slot where its row may be, from which the search goes on.
+        // For each key between stages: its hash, and the slot from which the search continues.
         let (mut hashes, mut places) = ([0_u64; RING], [0_usize; RING]);
         let mut found = found.iter_mut();
         let mut weights = weights.chunks_exact_mut(dim);
@@ -160,8 +163,8 @@ fn check_weights(entry: &Entry, keys_len: usize, weights_len: usize) -> Result<(
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "weights_len is {weights_len} and keys_len is {keys_len}; {keys_len} keys x dim {} of group {} = {} floats are \
-         needed",
+        "weights_len is {weights_len} and keys_len is {keys_len}; {keys_len} keys x dim {} of \
+         group {} = {} floats are needed",
         entry.dim,
         entry.group,
         expected.map_or("too many".to_owned(), |floats| floats.to_string())

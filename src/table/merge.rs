@@ -1,4 +1,5 @@
-//! A table and the increment after it become the table that a dump would have written: rows are copied as they are.
+//! Merges a table and the increment that continues it into the table that a dump would have
+//! written. Rows are copied as they are.
 
 use std::path::Path;
 
@@ -7,10 +8,12 @@ use super::rows::Rows;
 use super::writer::{Options, Summary, Writer};
 use crate::error::{Error, Result};
 
-/// Writes to `path`, which may be that of `base`: what is mapped stays until it is no longer used.
+/// Writes the merged table to `path`, which may be `base`: the mapped file stays until it is no
+/// longer used.
 ///
 /// # Errors
-/// Those of `Contents::open` and of the writer; `INVALID_ARGUMENT` when the two do not belong together.
+/// Those of `Contents::open` and of the writer; `INVALID_ARGUMENT` when the two files do not belong
+/// together.
 pub fn merge(base: &Path, increment: &Path, path: &Path) -> Result<Summary> {
     let base = Contents::open(base)?;
     let increment = Contents::open(increment)?;
@@ -39,19 +42,21 @@ fn check_fit(base: &Contents, increment: &Contents) -> Result<()> {
     }
     let Some(since) = increment.since() else {
         return Err(Error::invalid(format!(
-            "increment '{increment_path}' is a whole table; it needs no merging, and an increment is needed there"
+            "increment '{increment_path}' is a whole table; it needs no merging, and an increment \
+             is needed there"
         )));
     };
     if since != base.number() {
         return Err(Error::invalid(format!(
-            "base '{base_path}' has number {} and increment '{increment_path}' has the changes since number {since}; \
-             the increment that continues this table is needed",
+            "base '{base_path}' has number {} and increment '{increment_path}' has the changes \
+             since number {since}; the increment that continues this table is needed",
             base.number()
         )));
     }
     if base.value_type() != increment.value_type() {
         return Err(Error::invalid(format!(
-            "base '{base_path}' holds {} and increment '{increment_path}' holds {}; the same value_type is needed",
+            "base '{base_path}' holds {} and increment '{increment_path}' holds {}; the same \
+             value_type is needed",
             base.value_type().name(),
             increment.value_type().name()
         )));
@@ -61,8 +66,8 @@ fn check_fit(base: &Contents, increment: &Contents) -> Result<()> {
             base.entry(found.group).map(|entry| entry.dim).filter(|dim| *dim != found.dim)
         {
             return Err(Error::invalid(format!(
-                "group {} has dim {dim} in base '{base_path}' and dim {} in increment '{increment_path}'; the same \
-                 dim is needed",
+                "group {} has dim {dim} in base '{base_path}' and dim {} in increment \
+                 '{increment_path}'; the same dim is needed",
                 found.group, found.dim
             )));
         }

@@ -1,8 +1,8 @@
-//! Serving tables: files that a dump writes, that are mapped into memory and looked up in where they lie. docs/formats.md
-//! has their bytes, docs/design.md the reasons.
+//! Serving tables: files that a dump writes and that serving maps into memory and reads in place.
+//! docs/formats.md has their bytes, docs/design.md the reasons.
 //!
-//! Plain code with a file of its own: knows nothing of storages, and RocksDB is not needed to serve. `classic` writes the
-//! other format of a dump, which only shares the way in which a file is made.
+//! Knows nothing of storages: serving needs no RocksDB. `classic` writes the other formats of a
+//! dump, which share only the way in which a file is made.
 
 mod classic;
 mod contents;
@@ -40,7 +40,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Maps the file and reads all of it once, to compare it with its checksums.
+    /// Maps the file, reads all of it once and compares its checksums.
     ///
     /// # Errors
     /// As [`Contents::open`]; `INVALID_ARGUMENT` for an increment, which has to be merged first.
@@ -48,8 +48,8 @@ impl Table {
         let contents = Contents::open(path)?;
         if let Some(since) = contents.since() {
             return Err(Error::invalid(format!(
-                "'{}' is an increment, with the changes since number {since}; merge it with the table of that number \
-                 (damo_table_merge) and open the result",
+                "'{}' is an increment, with the changes since number {since}; merge it with the \
+                 table of that number (damo_table_merge) and open the result",
                 path.display()
             )));
         }
@@ -57,22 +57,26 @@ impl Table {
         Ok(Table { contents })
     }
 
-    /// What is in it, in key order.
+    /// Its contents, in key order.
     pub fn contents(&self) -> &Contents {
         &self.contents
     }
 
-    /// Where in the life of the storage it was taken.
+    /// The number of the dump: the sequence number of its storage's last call.
     pub fn number(&self) -> u64 {
         self.contents.number()
     }
 
+    /// The dim of a group.
+    ///
     /// # Errors
-    /// `NOT_FOUND` for a group that is not there.
+    /// `NOT_FOUND` for a group that is not in the table.
     pub fn dim(&self, group: u32) -> Result<usize> {
         Ok(self.entry(group)?.dim)
     }
 
+    /// The number of rows of a group.
+    ///
     /// # Errors
     /// As [`Table::dim`].
     pub fn rows(&self, group: u32) -> Result<u64> {
@@ -80,7 +84,7 @@ impl Table {
     }
 }
 
-/// The groups there are, for messages.
+/// A list of groups, for messages.
 fn list_groups(groups: impl ExactSizeIterator<Item = u16>) -> String {
     /// More would make the message unreadable.
     const SHOWN: usize = 20;

@@ -1,5 +1,5 @@
-//! Bytes on their way into a new file: gathered in buffers, which a thread beside the one that makes them sums up section by
-//! section and writes, and asks the system to begin with the disk's part at once.
+//! The bytes of a new file. They are gathered in buffers. A thread sums the buffers up section by
+//! section, writes them, and asks the system to begin with the disk's part at once.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,36 +15,38 @@ use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::memory::{filled, reserve};
 
-/// What is written at once, at a multiple of itself: a huge page. Where the file system can, the page cache then holds it as
-/// one, and whoever maps the file while it is there finds twice as many rows a second.
+/// The unit of writing, and its alignment in the file: a huge page. Where the file system can, the
+/// page cache then holds it as one. A process that maps the file while it is cached finds twice as
+/// many rows a second.
 const BLOCK: usize = 2 << 20;
-/// Buffers on their way to the file, beside the one that is being filled.
+/// Buffers waiting to be written, beside the one that is being filled.
 const AHEAD: usize = 4;
-/// The system gets so much to write back at once.
+/// How much the system is asked to write back at once.
 const PIECE: u64 = 16 << 20;
 
 pub(super) struct Output {
     file: NewFile,
     buffer: Vec<u8>,
     used: usize,
-    /// Where in the buffer sections end.
+    /// The offsets in the buffer at which sections end.
     ends: Vec<usize>,
-    /// Where in the file the buffer begins.
+    /// The offset in the file at which the buffer begins.
     start: u64,
-    /// There from the first full buffer on.
+    /// Started with the first full buffer.
     worker: Option<Worker>,
-    /// What once went wrong: the file then cannot be finished.
+    /// The first error; the file cannot be finished after it.
     broken: Option<Error>,
 }
 
 impl Output {
-    /// Leaves `head` bytes at the beginning, to be written last. `piece` is the most that room is asked for at once.
+    /// Creates the file and leaves `head` bytes at its beginning, to be written last. `piece` is
+    /// the largest request for room.
     ///
     /// # Errors
     /// As `NewFile::create`; `OUT_OF_MEMORY`.
     pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<Output> {
         let file = NewFile::create(path)?;
-        // Whoever asks for a piece in vain has filled a block at least.
+        // When a request does not fit, at least one whole block can be flushed.
         let buffer = filled(0, BLOCK + piece.max(1))?;
         let mut output = Output {
             file,
@@ -57,7 +59,7 @@ impl Output {
         };
         let zeros = filled(0, head)?;
         output.write(&zeros)?;
-        // As if it were a section, whose checksum nobody needs.
+        // The head counts as a section, whose checksum is not used.
         output.ends.push(output.used);
         Ok(output)
     }
@@ -66,15 +68,16 @@ impl Output {
         &self.file
     }
 
-    /// Bytes of the file so far.
+    /// The number of bytes of the file so far.
     pub(super) fn position(&self) -> u64 {
         self.start + self.used as u64
     }
 
-    /// Room for at least `bytes`, of which [`Output::advance`] tells how much was used.
+    /// Room for at least `bytes`; [`Output::advance`] then tells how many of them were used.
     ///
     /// # Errors
-    /// `IO`, of this or of an earlier write; the same again ever after, since the file is then not what it should be.
+    /// `IO`, of this or of an earlier write. Every later call returns the same error, since the
+    /// file then lacks bytes.
     #[inline]
     pub(super) fn room(&mut self, bytes: usize) -> Result<&mut [u8]> {
         if self.buffer.len() - self.used < bytes {
@@ -88,6 +91,8 @@ impl Output {
         self.used += bytes;
     }
 
+    /// Appends bytes.
+    ///
     /// # Errors
     /// As [`Output::room`].
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -104,7 +109,7 @@ impl Output {
         Ok(())
     }
 
-    /// Fills up the section with zeros. Its checksum comes in the end.
+    /// Ends the section: fills it up with zeros. `finish` has its checksum.
     ///
     /// # Errors
     /// As [`Output::room`].
@@ -116,7 +121,8 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the head, made from the checksums of all sections in their order, and gives the file its name.
+    /// Writes the head, made from the checksums of all sections in order, and gives the file its
+    /// name.
     ///
     /// # Errors
     /// As [`Output::room`].
@@ -151,7 +157,8 @@ impl Output {
         result
     }
 
-    /// Gives the buffer away, up to where a block ends, and goes on with an empty one.
+    /// Hands the buffer to the thread, up to the last end of a block in it, and continues with an
+    /// empty one.
     fn pass_on(&mut self) -> Result<()> {
         let failed = |error: io::Error| self.file.failed("be written", &error);
         let worker = match &mut self.worker {
@@ -179,7 +186,7 @@ impl Output {
     }
 }
 
-/// A buffer to be written, and where in it sections end.
+/// A buffer to be written, and the offsets in it at which sections end.
 struct Full {
     bytes: Vec<u8>,
     len: usize,
@@ -187,12 +194,12 @@ struct Full {
     ends: Vec<usize>,
 }
 
-/// Where buffers end: the file, and the checksums.
+/// The receiver of buffers: writes them and keeps the checksums.
 #[derive(Default)]
 struct Sink {
     crc: crc32fast::Hasher,
     sums: Vec<u32>,
-    /// What the system was asked to write back, up to where.
+    /// The offset up to which the system was asked to write back.
     handed_over: Option<u64>,
 }
 
@@ -218,7 +225,7 @@ impl Sink {
     }
 }
 
-/// The thread that writes. It ends when nothing can come any more, or when something went wrong.
+/// The thread that writes. It ends when no buffer can come any more, or after an error.
 struct Worker {
     full: Option<SyncSender<Full>>,
     empty: Receiver<Vec<u8>>,
@@ -230,7 +237,7 @@ impl Worker {
         let (full, to_write) = sync_channel(AHEAD);
         let (written, empty) = sync_channel(AHEAD + 2);
         for _ in 0..AHEAD {
-            // There is room, and a receiver.
+            // It cannot fail: the channel has room, and a receiver.
             let _ = written.send(filled(0, buffer)?);
         }
         let body = move || write_all(&file, &to_write, &written);
@@ -238,23 +245,23 @@ impl Worker {
         Ok(thread.map(|thread| Worker { full: Some(full), empty, thread: Some(thread) }))
     }
 
-    /// Waits for a buffer that has been written.
+    /// Waits for an empty buffer.
     fn empty(&mut self) -> io::Result<Vec<u8>> {
         match self.empty.recv() {
             Ok(buffer) => Ok(buffer),
-            // It has ended, and why is what counts.
+            // The thread has ended; its error says why.
             Err(_) => Err(self.join().err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
         }
     }
 
-    /// What is not taken any more comes out with the next buffer, or at the end.
+    /// Hands a buffer over. When the thread has ended, the next `empty` or `join` has its error.
     fn write(&mut self, full: Full) {
         if let Some(sender) = &self.full {
             let _ = sender.send(full);
         }
     }
 
-    /// Waits for the end, and gives the checksums.
+    /// Waits for the thread to end and returns the checksums.
     fn join(&mut self) -> io::Result<Vec<u32>> {
         self.full = None;
         match self.thread.take().map(JoinHandle::join) {
@@ -267,7 +274,8 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // The file is taken away next; nobody must be writing to it then. A panic has been told of already.
+        // The file is deleted next, and nobody may be writing to it then. A panic has been reported
+        // already.
         self.full = None;
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -281,7 +289,7 @@ fn write_all(
     let mut sink = Sink::default();
     while let Ok(full) = to_write.recv() {
         sink.write(file, &full)?;
-        // Nobody needs one any more when the last was given.
+        // After the last buffer no empty one is needed.
         let _ = written.try_send(full.bytes);
     }
     Ok(sink.sums)

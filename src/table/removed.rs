@@ -1,5 +1,6 @@
-//! The keys that an increment removes, which lie behind the rows they come between: kept until those are written, in a
-//! scratch file when they are many.
+//! The keys that an increment removes. In the file they follow the rows, in the caller's order they
+//! come between them. So they are kept until the rows are written, in a scratch file when they are
+//! many.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,7 @@ use super::output::Output;
 use crate::error::{Error, Result};
 use crate::memory::filled;
 
-/// Keys held in memory: 8 MiB.
+/// The largest number of keys in memory: 8 MiB.
 const HELD: usize = 1 << 20;
 
 #[derive(Default)]
@@ -24,6 +25,8 @@ impl Removed {
         self.spilled + self.held.len() as u64
     }
 
+    /// Adds keys.
+    ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
     pub(super) fn add(&mut self, keys: &[i64], near: &NewFile) -> Result<()> {
@@ -37,7 +40,7 @@ impl Removed {
         Ok(())
     }
 
-    /// Writes all keys in the order in which they came, and is empty again.
+    /// Writes all keys in the order of their addition and is empty again.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.

@@ -3,7 +3,7 @@
 use super::values::{Float16, Float32, Int8, ValueType, Values};
 use super::writer::key_of;
 
-/// Goes through rows; what is left of them can be searched.
+/// Iterates over rows; the rest of them can be searched.
 #[derive(Clone)]
 pub struct Rows<'a> {
     bytes: &'a [u8],
@@ -16,7 +16,7 @@ impl<'a> Rows<'a> {
         Rows { bytes, value_type, dim }
     }
 
-    /// Rows that are left.
+    /// The number of rows that are left.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.stride()
     }
@@ -25,7 +25,7 @@ impl<'a> Rows<'a> {
         self.bytes.is_empty()
     }
 
-    /// The key of the next row, whose weights go into `weights`: dim floats.
+    /// Takes the next row: returns its key and decodes its weights into `weights`, dim floats.
     pub fn next_into(&mut self, weights: &mut [f32]) -> Option<i64> {
         let row = self.take_bytes(1);
         let values = row.get(8..)?;
@@ -37,9 +37,9 @@ impl<'a> Rows<'a> {
         Some(key_of(row))
     }
 
-    /// Takes the rows with keys below this one, as bytes.
+    /// Takes the rows with keys below `key`, as bytes.
     pub(super) fn take_below(&mut self, key: i64) -> &'a [u8] {
-        // Steps that double, then halves: what is changed is often near.
+        // A galloping search: the next changed key is often near.
         let mut reach = 1;
         while reach < self.len() && self.key_at(reach - 1).is_some_and(|found| found < key) {
             reach = reach.saturating_mul(2);
@@ -62,7 +62,7 @@ impl<'a> Rows<'a> {
         self.take_bytes(rows)
     }
 
-    /// Takes all that are left.
+    /// Takes all rows that are left.
     pub(super) fn take_all(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }

@@ -1,17 +1,19 @@
-//! How the weights of a row are stored: as they are, as IEEE half precision, or as bytes with a scale and a bias per row.
+//! How the weights of a row are stored: as float32, as IEEE half precision, or as bytes with a
+//! scale and a bias per row.
 
 use super::half::{from_half, to_half};
 use crate::error::{Error, Result};
 
-/// What weights are stored as.
+/// The type in which weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
     /// Bit for bit.
     Float32,
-    /// Rounded to the nearest half, ties to even. What would overflow becomes the largest half, 65504, with its sign.
+    /// Rounded to the nearest half, ties to even. A float that would overflow becomes the largest
+    /// half, 65504, with its sign.
     Float16,
-    /// `bias + scale * byte`, with a scale and a bias for each row: as FBGEMM's row-wise 8 bits. What is beyond 1.7e38
-    /// becomes that, and all of a row with a NaN or an infinity becomes NaN.
+    /// `bias + scale * byte`, with a scale and a bias for each row, as FBGEMM's row-wise 8 bits.
+    /// Floats beyond 1.7e38 become 1.7e38; a row with a NaN or an infinity becomes all NaN.
     Int8,
 }
 
@@ -22,13 +24,15 @@ impl ValueType {
         (ValueType::Int8, "int8"),
     ];
 
-    /// As parameters spell it.
+    /// The name in parameters.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
     }
 
+    /// The type of this name.
+    ///
     /// # Errors
-    /// `INVALID_ARGUMENT` listing the names there are.
+    /// `INVALID_ARGUMENT` listing the known names.
     pub fn from_name(name: &str) -> Result<ValueType> {
         let found = Self::ALL.iter().find(|(_, known)| *known == name).map(|(known, _)| *known);
         let list = || Self::ALL.map(|(_, name)| format!("'{name}'")).join(", ");
@@ -37,7 +41,7 @@ impl ValueType {
         })
     }
 
-    /// The number in the header of a file.
+    /// The code in the header of a file.
     pub(super) fn code(self) -> u32 {
         match self {
             ValueType::Float32 => 1,
@@ -60,7 +64,8 @@ impl ValueType {
     }
 }
 
-/// One way of storing weights. `bytes` and `weights` always belong together: as long as `ValueType::bytes` says.
+/// One way of storing weights. `bytes` and `weights` always have lengths that fit, as
+/// `ValueType::bytes` computes them.
 pub(super) trait Values {
     /// Returns how many weights did not fit and were saturated.
     fn encode(weights: &[f32], bytes: &mut [u8]) -> u64;
@@ -112,7 +117,8 @@ impl Values for Float16 {
     }
 }
 
-/// The float's place among all floats: negative NaN, -infinity, ..., -0, 0, ..., infinity, NaN.
+/// Maps a float to its place among all floats: negative NaN, -infinity, ..., -0, 0, ..., infinity,
+/// NaN.
 #[inline(always)]
 fn ordered(float: f32) -> i32 {
     let bits = float.to_bits() as i32;
@@ -125,15 +131,17 @@ fn float_of(ordered: i32) -> f32 {
     f32::from_bits((ordered ^ ((ordered >> 31) & i32::MAX)) as u32)
 }
 
-/// What is larger in size is stored as this by `Int8`: the range of a row must be a float, or reading it would overflow.
+/// `Int8` stores larger floats as this: the range of a row must be a float, or reading it would
+/// overflow.
 const LARGEST_INT8: f32 = 1.7e38;
-/// The scales between which the arithmetic of a row stays within the normal floats.
+/// The range of scales in which the arithmetic of a row stays within the normal floats.
 const PLAIN_SCALES: std::ops::Range<f32> = 1e-30..1e30;
 
 impl Values for Int8 {
     #[inline(always)]
     fn encode(weights: &[f32], bytes: &mut [u8]) -> u64 {
-        // As integers, whose smallest and largest loops can find in any order, and so with vectors.
+        // Compared as integers, whose minimum and maximum do not depend on the order, so that the
+        // loop vectorises.
         let bounds = weights.iter().fold((i32::MAX, i32::MIN), |(low, high), weight| {
             let ordered = ordered(*weight);
             (low.min(ordered), high.max(ordered))

@@ -1,4 +1,5 @@
-//! Reads a whole file once and compares its sections with their checksums, on all processors when it is large.
+//! Reads a whole file once and compares its sections' checksums, on all processors when it is
+//! large.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::memory::reserve;
 
-/// What a thread takes at a time.
+/// The bytes that a thread takes at a time.
 const PIECE: usize = 8 << 20;
-/// Smaller files are not worth a thread.
+/// A smaller file is read by the caller alone.
 const SMALL: usize = 32 << 20;
 
 /// A part of a section.
@@ -19,12 +20,13 @@ const SMALL: usize = 32 << 20;
 struct Piece {
     start: usize,
     len: usize,
-    /// For the index: which rows there are.
+    /// For a piece of an index: the index's layout.
     slots_of: Option<Shape>,
     rows: u64,
 }
 
-/// What one is worth: the checksum, the slots taken, and whether all of them lead to rows.
+/// The sum of a piece: its checksum, its slots in use, and whether one of them leads beyond the
+/// rows.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     crc: u32,
@@ -32,6 +34,8 @@ struct Sum {
     is_out_of_range: bool,
 }
 
+/// Compares all sections.
+///
 /// # Errors
 /// `CORRUPTION` naming the section; `OUT_OF_MEMORY`.
 pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<()> {
@@ -87,7 +91,7 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
     Ok(())
 }
 
-/// Cuts a section, with what fills it up, into pieces.
+/// Cuts a section, with its padding, into pieces.
 fn cut(
     offset: u64,
     bytes: u64,
@@ -119,10 +123,10 @@ fn sums(file: &[u8], pieces: &[Piece]) -> Result<Vec<Sum>> {
         }
     };
     let helpers = if file.len() < SMALL { 0 } else { processors().min(pieces.len()) - 1 };
-    // Threads of their own and not a pool's: they are there in a forked child, too.
+    // Threads of their own and not a pool's, so that they work in a forked child, too.
     thread::scope(|scope| {
         for _ in 0..helpers {
-            // One that cannot be had is not missed: whoever is there takes the next piece.
+            // A thread that cannot be started is not missed: the others take its pieces.
             let _ = thread::Builder::new().name("damo-verify".to_owned()).spawn_scoped(scope, work);
         }
         work();

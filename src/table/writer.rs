@@ -1,5 +1,5 @@
-//! Writes a table or an increment, row by row in key order: rows go straight to the file, and what their index needs is
-//! little. The file is the same, byte for byte, for the same rows, however they come.
+//! Writes a table or an increment, row by row in key order. Rows go straight to the file; the index
+//! needs little memory. The same rows give the same file, byte for byte, however they are passed.
 
 use std::path::Path;
 
@@ -15,11 +15,12 @@ use crate::memory::room_for;
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     pub value_type: ValueType,
-    /// Where in the life of the storage this was taken: what the next increment has as its `since`.
+    /// The number of the dump: the sequence number of its storage's last call. The next increment
+    /// has it as its `since`.
     pub number: u64,
     /// For an increment: the `number` of the table or increment before it.
     pub since: Option<u64>,
-    /// Every group with its dim, with rows or without.
+    /// Every group with its dim; a group may have no rows.
     pub groups: &'a [(u16, usize)],
 }
 
@@ -27,20 +28,21 @@ pub struct Options<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub rows: u64,
-    /// Keys that an increment removes.
+    /// The number of keys that an increment removes.
     pub removed: u64,
-    /// Of the file.
+    /// Bytes of the file.
     pub bytes: u64,
-    /// Weights that were too large for the type and were stored as the largest it has: 65504 of float16, 1.7e38 of int8.
+    /// Weights that were too large for the type and became its largest: 65504 of float16, 1.7e38 of
+    /// int8.
     pub saturated: u64,
 }
 
-/// A file on its way. Dropped before `finish` it leaves nothing.
+/// Writes a table or an increment. Dropped before `finish` it leaves no file.
 pub struct Writer {
     output: Output,
     header: Header,
     entries: Vec<Entry>,
-    /// Which of them is being written; those before are.
+    /// The index of the entry that is being written; those before it are finished.
     current: usize,
     /// The last key of the current group.
     last: Option<i64>,
@@ -51,14 +53,18 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Begins a file.
+    ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a path that cannot be a file's, a group given twice, a dim out of range, a `since` above
-    /// `number`; `BUSY` when the file is being written already; `IO`, `OUT_OF_MEMORY`.
+    /// `INVALID_ARGUMENT` for a path that cannot be a file's, a group given twice, a dim out of
+    /// range, a `since` above `number`; `BUSY` when the file is being written already; `IO`,
+    /// `OUT_OF_MEMORY`.
     pub fn create(path: &Path, options: &Options<'_>) -> Result<Writer> {
         let Options { value_type, number, since, groups } = *options;
         if let Some(since) = since.filter(|since| *since > number) {
             return Err(Error::invalid(format!(
-                "since is {since} and number is {number}; an increment's since is at most its number"
+                "since is {since} and number is {number}; an increment's since is at most its \
+                 number"
             )));
         }
         let mut entries: Vec<Entry> = room_for(groups.len())?;
@@ -92,17 +98,19 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Adds rows of one group, dim weights a key. Groups ascend from call to call, and keys within a group, strictly.
+    /// Adds rows of one group, dim weights a key. Groups ascend from call to call, and keys within
+    /// a group, strictly.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for rows out of order, a group that was not announced and lengths that do not fit, and nothing
-    /// is added; `NOT_SUPPORTED` above 2^31 - 1 rows of a group; `IO`, `OUT_OF_MEMORY`, after which every further call
-    /// fails.
+    /// `INVALID_ARGUMENT` for rows out of order, a group that was not announced and lengths that do
+    /// not fit: nothing is added. `NOT_SUPPORTED` above 2^31 - 1 rows of a group; `IO`,
+    /// `OUT_OF_MEMORY`, after which every further call fails.
     pub fn add_rows(&mut self, group: u16, keys: &[i64], weights: &[f32]) -> Result<()> {
         let dim = self.place_of(group)?.1;
         if keys.len().checked_mul(dim) != Some(weights.len()) {
             return Err(Error::invalid(format!(
-                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are needed",
+                "there are {} weights and {} keys of group {group}; dim {dim} weights a key are \
+                 needed",
                 weights.len(),
                 keys.len()
             )));
@@ -122,7 +130,7 @@ impl Writer {
         })
     }
 
-    /// Adds rows as they lie in another file of the same value type.
+    /// Adds encoded rows, as they lie in another file of the same value type.
     pub(super) fn add_encoded(&mut self, group: u16, rows: &[u8]) -> Result<()> {
         let stride = 8 + self.header.value_type.bytes(self.place_of(group)?.1);
         let keys = || rows.chunks_exact(stride).map(key_of);
@@ -137,14 +145,15 @@ impl Writer {
         })
     }
 
-    /// Adds keys whose rows the increment removes. They share the ascending order of the rows.
+    /// Adds keys whose rows the increment removes. Rows and removed keys together ascend strictly.
     ///
     /// # Errors
     /// As [`Writer::add_rows`]; `INVALID_ARGUMENT` in a table, which has nothing to remove from.
     pub fn remove_keys(&mut self, group: u16, keys: &[i64]) -> Result<()> {
         if self.header.since.is_none() {
             return Err(Error::invalid(format!(
-                "{} keys of group {group} are removed from a table; only an increment (with 'since') removes keys",
+                "{} keys of group {group} are removed from a table; only an increment (with \
+                 'since') removes keys",
                 keys.len()
             )));
         }
@@ -159,15 +168,17 @@ impl Writer {
         })
     }
 
-    /// Bytes of the file so far. Indexes come when their group ends, so that it jumps then.
+    /// The number of bytes of the file so far. It jumps when a group ends, since its index is
+    /// written then.
     pub fn bytes_written(&self) -> u64 {
         self.output.position()
     }
 
-    /// Ends the file and gives it its name; it is on disk for good then.
+    /// Ends the file and gives it its name; when this returns the file is on disk.
     ///
     /// # Errors
-    /// `IO`, `OUT_OF_MEMORY`; the file is then not there, and one that was under its name is as it was.
+    /// `IO`, `OUT_OF_MEMORY`; no new file is there, and a file that had the name before is
+    /// unchanged.
     pub fn finish(mut self) -> Result<Summary> {
         self.unless_broken(|writer| {
             while writer.current < writer.entries.len() {
@@ -186,7 +197,7 @@ impl Writer {
         Ok(self.summary)
     }
 
-    /// Where a group is among the entries, and its dim.
+    /// A group's index among the entries, and its dim.
     fn place_of(&self, group: u16) -> Result<(usize, usize)> {
         let place = self.entries.binary_search_by_key(&group, |entry| entry.group).ok();
         let found = place.and_then(|place| Some((place, self.entries.get(place)?.dim)));
@@ -208,8 +219,8 @@ impl Writer {
         for key in keys {
             if key <= last {
                 return Err(Error::invalid(format!(
-                    "key {key} of group {group} comes after key {last}; keys ascend within a group, and none is given \
-                     twice"
+                    "key {key} of group {group} comes after key {last}; keys ascend within a \
+                     group, and none is given twice"
                 )));
             }
             last = key;
@@ -217,7 +228,8 @@ impl Writer {
         Ok(())
     }
 
-    /// An error half-way leaves a file that must not be finished.
+    /// Makes a call and remembers its error: the file of a call that failed half-way must not be
+    /// finished.
     fn unless_broken(&mut self, call: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -278,7 +290,7 @@ impl Writer {
         Ok(())
     }
 
-    /// An increment is merged, not looked up in.
+    /// Indexes rows of a table; an increment has no index, since it is merged and not looked up in.
     fn index_rows(&mut self, keys: impl ExactSizeIterator<Item = i64>) -> Result<()> {
         if self.header.since.is_some() { Ok(()) } else { self.index.add(keys, self.output.file()) }
     }

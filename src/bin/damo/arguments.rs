@@ -1,4 +1,4 @@
-//! Arguments that several commands have, and opening the storage that they name.
+//! Arguments that several commands share, and opening the storage that they name.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub fn option(name: &'static str, value: &'static str, help: &'static str) -> Ar
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-/// A group as it is given: a number is a number, anything else a name.
+/// A group as the user gives it: digits are a number, anything else is a name.
 #[derive(Clone, Debug)]
 pub enum GroupArgument {
     Number(u16),
@@ -43,7 +43,7 @@ pub fn read_group(text: &str) -> Result<GroupArgument, String> {
 }
 
 impl GroupArgument {
-    /// The number of the group that is meant.
+    /// The group's number, looked up by name if needed.
     pub fn find(&self, storage: &Storage) -> Outcome<u16> {
         match self {
             GroupArgument::Number(number) => Ok(*number),
@@ -62,13 +62,22 @@ pub fn on_storage(command: Command) -> Command {
     command
         .arg(path("DIR", "A storage's directory, or a checkpoint"))
         .arg(
-            option("ttl", "SECONDS", "Hides rows that were not updated for so long, as the trainer's TTL does [default: 0, all are shown]")
-                .value_parser(value_parser!(i64))
-                .allow_negative_numbers(true),
+            option(
+                "ttl",
+                "SECONDS",
+                "Hides rows that were not updated for so long, as the trainer's TTL does \
+                 [default: 0, all are shown]",
+            )
+            .value_parser(value_parser!(i64))
+            .allow_negative_numbers(true),
         )
         .arg(
-            option("cache-bytes", "BYTES", "Memory for rows; 64M and the like are accepted [default: 1G]")
-                .value_parser(read_bytes),
+            option(
+                "cache-bytes",
+                "BYTES",
+                "Memory for rows; 64M and the like are accepted [default: 1G]",
+            )
+            .value_parser(read_bytes),
         )
 }
 
@@ -76,7 +85,7 @@ pub fn get_path<'a>(matches: &'a ArgMatches, name: &str) -> Outcome<&'a Path> {
     get::<PathBuf>(matches, name)?.map(PathBuf::as_path).ok_or_else(Failure::bug)
 }
 
-/// The value of an option, if it is given.
+/// The value of an option; None when it is not given.
 pub fn get<'a, T: Clone + Send + Sync + 'static>(
     matches: &'a ArgMatches,
     name: &str,
@@ -91,15 +100,15 @@ pub fn open(matches: &ArgMatches) -> Outcome<Storage> {
     Ok(Storage::open_existing(get_path(matches, "DIR")?, ttl, &params)?)
 }
 
-/// Raises the limit of open files as far as this process may. Each SST file that is looked at takes
-/// a descriptor, so that it stays readable when another process merges it away.
+/// Raises the limit of open files as far as this process may. A reader holds a descriptor for each
+/// SST file, so that the file stays readable when another process merges it away.
 fn raise_limit_of_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Opens the storage DIR, which must be there, to look at it: nothing in it changes, and another
+/// Opens the storage DIR, which must be there, read-only: nothing in it changes, and another
 /// process may have it open.
 pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
     let (ttl, mut params) = opening(matches)?;
@@ -108,7 +117,7 @@ pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
     raise_limit_of_files();
     let storage = {
         let _progress = Progress::under_way("opening");
-        // It makes nothing, and waits for a storage that is just being made.
+        // A read-only opening creates nothing, and waits for a storage that is just being created.
         Storage::open(dir, ttl, &params)?
     };
     if let Some(seen) = storage.seen().filter(|seen| seen.is_open_elsewhere) {
@@ -131,7 +140,7 @@ pub fn look(matches: &ArgMatches) -> Outcome<Storage> {
 /// The TTL and the options that a storage is opened with.
 pub fn opening(matches: &ArgMatches) -> Outcome<(i64, Params)> {
     let ttl = get::<i64>(matches, "ttl")?.copied().unwrap_or(0);
-    // What the tool changes it brings to disk itself, so no journal is needed.
+    // The tool brings its changes to disk itself, so no journal is needed.
     let mut params = Params::new().with("durability", "checkpoint")?;
     if let Some(bytes) = get::<i64>(matches, "cache-bytes")? {
         params.set("cache_bytes", *bytes)?;
@@ -139,7 +148,7 @@ pub fn opening(matches: &ArgMatches) -> Outcome<(i64, Params)> {
     Ok((ttl, params))
 }
 
-/// A number of bytes, with K, M, G or T behind it for powers of 1024.
+/// Reads a number of bytes, with K, M, G or T behind it for powers of 1024.
 fn read_bytes(text: &str) -> Result<i64, String> {
     let (digits, power) = match text.to_ascii_uppercase().chars().last() {
         Some('K') => (text.get(..text.len() - 1), 10),

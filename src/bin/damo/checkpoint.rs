@@ -1,4 +1,4 @@
-//! `damo checkpoint`: everything that a storage holds, in a directory of its own.
+//! `damo checkpoint`: copies everything that a storage holds into a directory of its own.
 
 use std::time::Instant;
 
@@ -12,7 +12,10 @@ use super::progress::Progress;
 
 pub fn command() -> Command {
     on_storage(Command::new("checkpoint"))
-        .about("Writes a checkpoint: all rows, groups and steps, to go on from, without the counts of filters that trainers have open; its files of rows are hard links")
+        .about(
+            "Writes a checkpoint: all rows, groups and steps, to go on from, without the counts of \
+             filters that trainers have open; its files of rows are hard links",
+        )
         .arg(path("PATH", "The directory; must not exist"))
 }
 

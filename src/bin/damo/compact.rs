@@ -1,4 +1,4 @@
-//! `damo compact`: everything on disk in one sorted run.
+//! `damo compact`: merges everything on disk into one sorted run.
 
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ pub fn command() -> Command {
     on_storage(Command::new("compact"))
         .about("Merges everything on disk: gives space back and makes reads faster")
         .after_help(
-            "With --ttl the space of rows that have expired comes back, too; they are then gone for good.",
+            "With --ttl the space of rows that have expired comes back, too; they are then gone \
+             for good.",
         )
 }
 

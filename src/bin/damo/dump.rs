@@ -1,4 +1,4 @@
-//! `damo dump`: the weights of a storage in a file for serving.
+//! `damo dump`: writes the weights of a storage to a file for serving.
 
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ pub fn command() -> Command {
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let path = get_path(matches, "PATH")?;
     let mut options = DumpOptions::read(&condition(matches)?)?;
-    // The storage remembers a table, so that an increment can follow.
+    // A dump in the format table is recorded in the storage, so that an increment can follow it.
     let storage = if matches!(options.format, DumpFormat::Table { .. }) {
         open(matches)
     } else {
@@ -97,7 +97,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     output.pairs(&pairs)
 }
 
-/// All but the group, in the words of `damo_storage_dump`, which also says what is wrong with them.
+/// All options but the group, named as `damo_storage_dump` names them; it checks them, too.
 fn condition(matches: &ArgMatches) -> Outcome<Params> {
     let mut params = Params::new();
     for (name, key) in [("format", "format"), ("value-type", "value_type")] {

@@ -1,18 +1,18 @@
-//! What ends a command early, its exit code and its words.
+//! Why a command ends early: its message and its exit code.
 
 use std::io::{ErrorKind, Write};
 
 use damo::error::{Error, Status};
 use serde_json::json;
 
-/// Why a command did not end well.
+/// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The library's or the tool's error.
+    /// An error of the library or the tool.
     Error { status: Status, message: String },
-    /// Nobody reads stdout any more, which is no error: `damo rows DIR | head`.
+    /// The reader of stdout has closed it, which is no error: `damo rows DIR | head`.
     ClosedPipe,
-    /// Done, and not all of it could be had; the output says what.
+    /// Done, but something could not be read; the output says what.
     Incomplete,
 }
 
@@ -31,7 +31,7 @@ impl Failure {
         Failure::new(Status::Panic, "a bug in damo: the tool stopped where it never should")
     }
 
-    /// Says what is wrong on stderr and returns the exit code.
+    /// Writes the message to stderr and returns the exit code.
     pub fn report(&self, json: bool) -> i32 {
         let (status, message) = match self {
             Failure::Error { status, message } => (status, message),
@@ -62,7 +62,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Of writing to stdout.
+/// Errors of writing to stdout.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         match error.kind() {

@@ -16,7 +16,7 @@ pub fn command() -> Command {
         .arg(key.help("A 64-bit number, signed or not"))
 }
 
-/// An unsigned number keeps its bits, as it does in every binding.
+/// Reads a key; an unsigned number keeps its bits, as in every binding.
 fn read_key(text: &str) -> Result<i64, String> {
     text.parse::<i64>().or_else(|_| text.parse::<u64>().map(u64::cast_signed)).map_err(|_| {
         "a number from -9223372036854775808 to 18446744073709551615 is needed".to_owned()

@@ -16,17 +16,25 @@ pub fn command() -> Command {
     on_storage(Command::new("import"))
         .about("Brings in the rows of a checkpoint or dump of the earlier implementation")
         .arg(path("PATH", "The file"))
-        .arg(option("format", "FORMAT", "checkpoint, classic or counted [default: what it looks like]"))
+        .arg(option(
+            "format",
+            "FORMAT",
+            "checkpoint, classic or counted [default: what it looks like]",
+        ))
         .arg(
-            option("header-groups", "N", "Width of the header; classic only [default: what adds up]")
-                .value_parser(value_parser!(i64))
-                .allow_negative_numbers(true),
+            option(
+                "header-groups",
+                "N",
+                "Width of the header; classic only [default: what adds up]",
+            )
+            .value_parser(value_parser!(i64))
+            .allow_negative_numbers(true),
         )
         .arg(group("This group only"))
         .after_help(
-            "The groups must have been opened once, with the right dim and optimizer, by a trainer: `damo groups` shows \
-             them. A record that does not fit is left out and counted with its reason, and the exit code is 0 \
-             unless none could be taken.",
+            "The groups must have been opened once, with the right dim and optimizer, by a \
+             trainer: `damo groups` shows them. A record that does not fit is left out and counted \
+             with its reason, and the exit code is 0 unless none could be taken.",
         )
 }
 
@@ -88,7 +96,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     output.columns(&[text("reason"), number("records"), text("the first")], &lines)
 }
 
-/// All but the group, in the words of `damo_storage_import_with`, which also says what is wrong.
+/// All options but the group, named as `damo_storage_import_with` names them; it checks them, too.
 fn options(matches: &ArgMatches) -> Outcome<Params> {
     let mut params = Params::new();
     if let Some(format) = get::<String>(matches, "format")? {
@@ -100,7 +108,7 @@ fn options(matches: &ArgMatches) -> Outcome<Params> {
     Ok(params)
 }
 
-/// As JSON spells it.
+/// A value's name in JSON.
 fn name(value: &impl serde::Serialize) -> String {
     let name = serde_json::to_value(value).unwrap_or_default();
     name.as_str().unwrap_or_default().to_owned()

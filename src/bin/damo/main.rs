@@ -1,7 +1,8 @@
 //! `damo`, the command-line tool: looks into storages and serving tables, and does the long work
-//! that no trainer is needed for.
+//! for which no trainer is needed.
 //!
-//! One file a command: its arguments, then what it does, through the library's Rust interface alone. docs/cli.md is the manual.
+//! Each command has a file: its arguments, then its work, which uses only the library's Rust
+//! interface. docs/cli.md is the manual.
 
 #![deny(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -61,13 +62,14 @@ read-only: they change nothing in it, and work beside its trainer. Stop the trai
 commands on a storage: restore, import, compact, and dump --format table.";
 
 const AFTER: &str = "\
-Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not accepted; \
-3 something does not exist; 4 the storage is open elsewhere; 5 damaged or truncated bytes; 6 something exists already; \
-7 saved, but not everything. \
+Exit codes: 0 done; 1 an error that has no code of its own; 2 wrong usage, or a value that is not \
+accepted; 3 something does not exist; 4 the storage is open elsewhere; 5 damaged or truncated \
+bytes; 6 something exists already; 7 saved, but not everything. \
 Errors go to stderr, with --json as {\"error\": {\"status\", \"message\"}}.";
 
 fn main() {
-    // A file beyond the shell's limit is an error with a message. All threads begin with this.
+    // With the signal blocked, a file beyond the shell's size limit is an error with a message. All
+    // threads inherit this.
     let _writes_that_return = damo::file_size_limit::block();
     let code = std::thread::Builder::new()
         .name("damo-cli".to_owned())
@@ -119,18 +121,18 @@ fn tool() -> Command {
         .subcommands(COMMANDS.iter().map(|entry| (entry.command)()))
 }
 
-/// Help and the version, or what is wrong with the arguments.
+/// Prints help or the version, or the error in the arguments.
 fn usage(error: &clap::Error) -> i32 {
     if error.use_stderr() && wants_json() {
         return Failure::usage(&in_one_line(&error.render().to_string())).report(true);
     }
-    // Who asked for help and closed the pipe has read enough.
+    // A reader who closed the pipe has read enough help.
     let _ = error.print();
     if error.use_stderr() { 2 } else { 0 }
 }
 
-/// What is wrong with the arguments, in clap's words: all lines before its usage. Lines of their
-/// own tell which arguments are missing, what would be accepted, and what may have been meant.
+/// The error in the arguments in clap's words, in one line: all lines before the usage. These say
+/// which arguments are missing, what would be accepted, and what may have been meant.
 fn in_one_line(rendered: &str) -> String {
     let lines = rendered.lines().map(str::trim);
     let told = lines.take_while(|line| {
@@ -143,7 +145,7 @@ fn in_one_line(rendered: &str) -> String {
         .to_owned()
 }
 
-/// Whether --json is given, when the arguments could not be understood.
+/// Whether --json is given, for arguments that could not be parsed.
 fn wants_json() -> bool {
     std::env::args_os().any(|argument| argument == "--json")
 }

@@ -1,4 +1,4 @@
-//! `damo merge`: a serving table and the increment after it become one table.
+//! `damo merge`: merges a serving table and the increment after it into one table.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use super::progress::Progress;
 pub fn command() -> Command {
     Command::new("merge")
         .about(
-            "Merges a serving table and the increment that continues it into one table; no storage is needed",
+            "Merges a serving table and the increment that continues it into one table; no storage \
+             is needed",
         )
         .arg(path("BASE", "A table"))
         .arg(path("INCREMENT", "A dump with --since the table's number"))
@@ -31,7 +32,10 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let took = seconds(started.elapsed());
     if output.is_json() {
         return output.json(&json!({
-            "path": path.to_string_lossy(), "rows": summary.rows, "bytes": summary.bytes, "seconds": took,
+            "path": path.to_string_lossy(),
+            "rows": summary.rows,
+            "bytes": summary.bytes,
+            "seconds": took,
         }));
     }
     output.pairs(&[

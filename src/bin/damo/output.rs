@@ -1,4 +1,4 @@
-//! What commands write to stdout: aligned text for people, JSON for scripts.
+//! The output of commands on stdout: aligned text for people, JSON for scripts.
 
 use std::io::{self, BufWriter, Stdout, Write};
 
@@ -20,7 +20,6 @@ impl Output {
         self.json
     }
 
-    /// One line.
     pub fn line(&mut self, text: &str) -> Outcome {
         Ok(writeln!(self.writer, "{text}")?)
     }
@@ -74,7 +73,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // What came before an error is shown, too.
+        // The output before an error is shown, too.
         let _ = self.writer.flush();
     }
 }
@@ -92,7 +91,7 @@ pub const fn text(name: &'static str) -> Column {
     Column { name, is_number: false }
 }
 
-/// With thousands separators.
+/// A number with thousands separators.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -105,7 +104,7 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
-/// In bytes, and in what people read.
+/// A number of bytes, exact and in the largest fitting unit.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut amount, mut unit) = (number as f64, "");
@@ -126,7 +125,7 @@ pub fn seconds(took: std::time::Duration) -> f64 {
     (took.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// How many a second; 0 when it took no time.
+/// The count a second; 0 when it took no time.
 pub fn rate(count: u64, took: std::time::Duration) -> u64 {
     let seconds = took.as_secs_f64();
     if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }

@@ -1,15 +1,15 @@
-//! Progress of long work, on stderr and only when that is a terminal.
+//! Shows the progress of long work, on stderr and only when that is a terminal.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Gone when dropped.
+/// A bar or spinner; dropped, it is removed.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of so much of something that `update` tells.
+    /// A bar, which `update` moves.
     pub fn of(what: &'static str, unit: Unit) -> Progress {
         let template = match unit {
             Unit::Rows => "{msg} [{wide_bar}] {human_pos}/{human_len} rows, {per_sec}, {eta} left",
@@ -18,7 +18,7 @@ impl Progress {
         Progress::new(what, template)
     }
 
-    /// Of what only is known to be under way.
+    /// A spinner, for work of unknown length.
     pub fn under_way(what: &'static str) -> Progress {
         let progress = Progress::new(what, "{spinner} {msg} {elapsed}");
         if !progress.0.is_hidden() {

@@ -1,9 +1,9 @@
-//! How a row is shown.
+//! Rows in text and JSON.
 
 use damo::storage::Record;
 use serde::Serialize;
 
-/// A row as JSON has it.
+/// A row, as JSON shows it.
 #[derive(Serialize)]
 pub struct Row<'a> {
     group: u16,
@@ -42,7 +42,7 @@ impl Row<'_> {
     }
 }
 
-/// As few digits as tell a float from its neighbours.
+/// Floats with as few digits as tell each from its neighbours.
 fn floats(floats: &[f32]) -> String {
     floats.iter().map(|float| format!("{float:?}")).collect::<Vec<_>>().join(" ")
 }

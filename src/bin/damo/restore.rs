@@ -1,4 +1,4 @@
-//! `damo restore`: a checkpoint takes the place of what a storage holds.
+//! `damo restore`: replaces the content of a storage by a checkpoint.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     let is_there = dir.try_exists().map_err(|error| missing(dir, &error))?;
     let is_new = matches.get_flag("create") && !is_there;
     let storage = if is_new {
-        // Not made for nothing.
+        // Without the checkpoint no storage is created.
         std::fs::metadata(checkpoint).map_err(|error| missing(checkpoint, &error))?;
         let (ttl, params) = opening(matches)?;
         Storage::open(dir, ttl, &params)?
@@ -38,7 +38,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     };
     if let Err(error) = loaded {
         if is_new {
-            // Unless the checkpoint is in its place by now.
+            // Keeps the storage if the checkpoint is in its place already.
             storage.discard_if_empty();
         }
         return Err(error.into());

@@ -1,4 +1,4 @@
-//! `damo rows`: every row of one moment, in order of group and key.
+//! `damo rows`: all rows at one moment, in order of group and key.
 
 use clap::{ArgMatches, Command, value_parser};
 
@@ -7,12 +7,15 @@ use super::failure::Outcome;
 use super::output::Output;
 use super::record::{Row, date};
 
-/// Weights in a line for people.
+/// The number of weights in a line of text.
 const SHOWN: usize = 6;
 
 pub fn command() -> Command {
     on_storage(Command::new("rows"))
-        .about("Shows the rows of a storage, in order of group and key; with --json one object a line, with everything")
+        .about(
+            "Shows the rows of a storage, in order of group and key; with --json one object a \
+             line, with everything",
+        )
         .arg(group("Of this group only"))
         .arg(option("limit", "N", "So many rows at most").value_parser(value_parser!(u64)))
 }

@@ -1,4 +1,4 @@
-//! `damo salvage`: every row that still reads, from a damaged storage, in a fresh one.
+//! `damo salvage`: saves every row that still reads from a damaged storage into a fresh one.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,12 +12,15 @@ use super::failure::{Failure, Outcome};
 use super::output::{Output, seconds, thousands};
 use super::progress::{Progress, Unit};
 
-/// How many lines of damage people are shown; scripts get all of them.
+/// The number of lines of damage in text; JSON has all.
 const SHOWN: usize = 20;
 
 pub fn command() -> Command {
     Command::new("salvage")
-        .about("Saves every row that still reads from a damaged storage or checkpoint into a fresh storage")
+        .about(
+            "Saves every row that still reads from a damaged storage or checkpoint into a fresh \
+             storage",
+        )
         .arg(path("DIR", "A storage's directory, or a checkpoint; not one byte of it changes"))
         .arg(path("OUT", "The new storage's directory; must not exist"))
         .arg(
@@ -29,8 +32,8 @@ pub fn command() -> Command {
             .value_parser(value_parser!(PathBuf)),
         )
         .after_help(
-            "Exit code 0: everything was saved; 7: the storage is there, and something could not be read. \
-             docs/corruption.md says what each count means.",
+            "Exit code 0: everything was saved; 7: the storage is there, and something could not \
+             be read. docs/corruption.md says what each count means.",
         )
 }
 

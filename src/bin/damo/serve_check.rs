@@ -1,4 +1,4 @@
-//! `damo serve-check`: whether a serving table is whole, what is in it, and that every key is found again.
+//! `damo serve-check`: verifies a serving table, describes it, and looks every key up.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,15 @@ use super::failure::{Failure, Outcome};
 use super::output::{Output, bytes, number, rate, seconds, thousands};
 use super::progress::{Progress, Unit};
 
-/// Keys a lookup.
+/// The largest number of keys a lookup.
 const BATCH: usize = 8192;
 
 pub fn command() -> Command {
     Command::new("serve-check")
-        .about("Opens and verifies a serving table, and looks every key up again; no storage is needed")
+        .about(
+            "Opens and verifies a serving table, and looks every key up again; no storage is \
+             needed",
+        )
         .arg(path("TABLE", "A dump of the format table"))
 }
 
@@ -84,7 +87,7 @@ pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
     output.columns(&[number("group"), number("dim"), number("rows")], &lines)
 }
 
-/// Looks up every key of a group, and compares what comes with the row itself.
+/// Looks up every key of a group and compares the answers with the rows themselves.
 fn look_up(
     table: &Table,
     group: u16,

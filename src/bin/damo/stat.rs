@@ -9,10 +9,15 @@ use super::failure::Outcome;
 use super::output::{Output, bytes, thousands};
 
 pub fn command() -> Command {
-    on_storage(Command::new("stat")).about("Shows every statistic of a storage, and the checkpoint that was made or loaded last").after_help(
-        "Counts of what happened are since the storage was opened, which is now: mostly 0. They are of use in a trainer. \
-         rows_estimate is RocksDB's; `damo groups --count` counts.",
-    )
+    on_storage(Command::new("stat"))
+        .about(
+            "Shows every statistic of a storage, and the checkpoint that was made or loaded last",
+        )
+        .after_help(
+            "Counts of what happened are since the storage was opened, which is now: mostly 0. \
+             They are of use in a trainer. rows_estimate is RocksDB's; `damo groups --count` \
+             counts.",
+        )
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {

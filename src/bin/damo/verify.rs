@@ -1,4 +1,4 @@
-//! `damo verify`: whether everything on disk is what was written.
+//! `damo verify`: checks that everything on disk is as it was written.
 
 use std::time::Instant;
 

@@ -1,8 +1,9 @@
-//! Rows as they were at one moment, the cut, while later calls already change them.
+//! A cut: the rows as they were at one moment, while later calls already change them.
 //!
-//! A row that had changed before the cut and is not on disk yet is copied when it changes again; the writer takes the copy. A
-//! row that the disk had needs none. So a cut costs callers the copy of what they change while it is written, and nobody waits for
-//! it. Which side of the cut a dirty row is on says the flag EPOCH, which each cut turns round.
+//! A row that was dirty at the cut and is not on disk yet is copied when it changes again; the
+//! writer takes the copy. A row that the disk already had needs no copy. So a cut costs callers one
+//! copy of each row that they change before it is written, and nobody waits. EPOCH says on which
+//! side of the cut a row became dirty; each cut flips its meaning.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use crate::cache::slot::{ABSENT, Slot};
 use crate::error::{Error, Result, Status};
 use crate::memory::room_for;
 
-/// A row as it was at the cut.
+/// A copy of a row as it was at the cut.
 pub(crate) struct Kept {
     pub(crate) absent: bool,
     pub(crate) time: u64,
@@ -21,32 +22,32 @@ pub(crate) struct Kept {
     pub(crate) floats: Vec<f32>,
 }
 
-/// Where the row of a cut is.
+/// A row of the cut: still in its place, or a copy.
 pub(crate) enum CutRow<'a> {
     InPlace(&'a Slot, &'a [f32]),
     Kept(Kept),
 }
 
-/// What a shard knows of the cut that is being written.
+/// A shard's state of the cut that is being written.
 #[derive(Default)]
 pub(super) struct Cut {
     pub(super) is_open: bool,
-    /// What EPOCH is for rows that became dirty since the latest cut.
+    /// The value of EPOCH for rows that became dirty since the latest cut.
     pub(super) epoch: bool,
     kept: HashMap<i64, Kept>,
-    /// There was no memory for a copy, so this cut cannot be had.
+    /// A copy found no memory, so this cut cannot be written.
     failed: bool,
 }
 
 impl Shard {
-    /// This is the moment: what is dirty now belongs to the cut.
+    /// Begins a cut: the rows that are dirty now belong to it.
     pub(crate) fn begin_cut(&mut self) {
         self.cut.is_open = true;
         self.cut.epoch = !self.cut.epoch;
         self.cut.failed = false;
     }
 
-    /// The cut is on disk, or is given up.
+    /// Ends the cut; `is_complete` says whether all of it is on disk.
     pub(crate) fn end_cut(&mut self, is_complete: bool) {
         self.cut.is_open = false;
         for (_, kept) in self.cut.kept.drain() {
@@ -54,7 +55,7 @@ impl Shard {
         }
         self.cut.kept.shrink_to_fit();
         if !is_complete {
-            // What was not written belongs to the next cut, with everything else that is dirty.
+            // Rows that were not written belong to the next cut, as all dirty rows do.
             let epoch = self.cut.epoch;
             self.slab
                 .slots_mut()
@@ -63,7 +64,7 @@ impl Shard {
         }
     }
 
-    /// To be called before a row is changed.
+    /// Call before a row is changed.
     #[inline(always)]
     pub(crate) fn before_change(&mut self, place: u32) {
         if self.cut.is_open {
@@ -98,7 +99,7 @@ impl Shard {
         self.slab.slot_mut(place).set_to(EPOCH, epoch);
     }
 
-    /// Adds the keys of the rows of the cut that the disk does not have yet.
+    /// Appends the keys of the rows of the cut that are not on disk yet.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, also when a row could not be kept.
@@ -115,7 +116,7 @@ impl Shard {
         Ok(())
     }
 
-    /// A row of the cut on its way to the disk; None when it is there already.
+    /// Begins to write a row of the cut; None when it is on disk already.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` when a row could not be kept.
@@ -140,7 +141,8 @@ impl Shard {
 
     fn check_cut(&self) -> Result<()> {
         if self.cut.failed {
-            let why = "no memory to keep rows as they were while they change; try again when less is going on";
+            let why = "no memory to keep rows as they were while they change; try again when less \
+                       is going on";
             return Err(Error::new(Status::OutOfMemory, why));
         }
         Ok(())

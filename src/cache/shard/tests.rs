@@ -1,4 +1,5 @@
-//! Random operations on a shard against a plain map: index, slab, free slots, counts and budget agree after each.
+//! Random operations on a shard against a plain map: index, slab, free slots, counts and budget
+//! agree after each.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,10 +12,11 @@ const ROW_LEN: usize = 3;
 const KEYS: i64 = 1000;
 /// Chunks of 4, 8 and then 16 rows of 44 bytes.
 const CHUNKS: (usize, usize) = (200, 720);
-/// About 160 rows and their index, so that the clock sees every row four times before it gives up.
+/// About 160 rows and their index: few enough that the clock passes every row four times before it
+/// gives up.
 const BUDGET: usize = 9 << 10;
 
-/// Uses of rows that keep them where they are: mark dirty, pin, begin to write.
+/// Operations after which a row cannot be evicted: mark dirty, pin, begin to write.
 const PRESSING: [u32; 3] = [2, 4, 8];
 
 /// What a resident row should be.
@@ -57,7 +59,7 @@ impl Checked {
         self.shard.find(hash(key), key).unwrap()
     }
 
-    /// Takes evicted rows out of the map, after making sure that they could go.
+    /// Takes evicted rows out of the map and checks that each could be evicted.
     fn note_evictions(&mut self) {
         let Checked { shard, rows, .. } = self;
         let gone: Vec<i64> =
@@ -188,7 +190,7 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
     for seed in 0..5 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut checked = Checked::new();
-        // Phases with few and with many rows that cannot go.
+        // Phases with few and with many rows that cannot be evicted.
         for operation in 0..9000 {
             let pressed = operation / 1500 % 2 == 1;
             let mut keys =
@@ -218,7 +220,7 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
         assert!(checked.evictions > 100, "{}", checked.evictions);
         let keys: Vec<i64> = checked.rows.keys().copied().collect();
         for key in keys {
-            // Written and let go of.
+            // Unpin the row and write it.
             [6, 10, 8, 10].into_iter().for_each(|what| checked.use_row(key, what));
         }
         while checked.give_back() {
