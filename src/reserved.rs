@@ -6,18 +6,20 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::rocks::INVENTORY;
+use crate::rocks::file_names::{
+    BLOB, CURRENT, IDENTITY, LOCK, LOG, MANIFEST, OLD_LOG, OPTIONS, SST, TEMPORARY, WAL,
+};
+
 /// Folders inside a storage's directory in which damo knows every file.
 const FOLDERS: [&str; 2] = ["journal", "incoming"];
 /// The folder of filter copies; damo leaves other files in it alone.
 const FILTERS: &str = "filters";
-/// A file that every storage's directory has.
-const STORAGE_FILE: &str = "INVENTORY";
-
 /// The beginnings and ends of the names of RocksDB's and damo's files.
-const PREFIXES: [&str; 5] = ["MANIFEST-", "OPTIONS-", "LOG.old.", "INVENTORY", ".damo-"];
-const SUFFIXES: [&str; 4] = [".sst", ".log", ".blob", ".dbtmp"];
+const PREFIXES: [&str; 5] = [MANIFEST, OPTIONS, OLD_LOG, INVENTORY, ".damo-"];
+const SUFFIXES: [&str; 4] = [SST, WAL, BLOB, TEMPORARY];
 const NAMES: [&str; 8] =
-    ["CURRENT", "IDENTITY", "LOCK", "LOG", "checkpoint.json", "journal", "incoming", FILTERS];
+    [CURRENT, IDENTITY, LOCK, LOG, "checkpoint.json", "journal", "incoming", FILTERS];
 
 /// Whether a path is in the directory of a storage or checkpoint. No other file may be put there:
 /// it could take the place of one of damo's.
@@ -56,7 +58,7 @@ fn folder_of(path: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn is_storage(folder: &Path) -> io::Result<bool> {
-    folder.join(STORAGE_FILE).try_exists()
+    folder.join(INVENTORY).try_exists()
 }
 
 /// The storage that has `folder` in one of its folders of these names, at any depth.

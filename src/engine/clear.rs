@@ -10,9 +10,8 @@
 //! again: no row that came after it is on disk.
 
 use super::Engine;
-use super::clears::cleared_key;
-use super::group::step_key;
 use crate::error::{Error, Result, Status};
+use crate::rocks::documents::{CLEARED, STEP, of_group};
 use crate::rocks::{Batch, Rocks};
 
 impl Engine {
@@ -33,9 +32,9 @@ impl Engine {
         }
         let mut batch = Batch::default();
         for (group, number) in &pending {
-            batch.put_meta(cleared_key(group.id()), number.to_le_bytes().to_vec());
+            batch.put_meta(of_group(CLEARED, group.id()), number.to_le_bytes().to_vec());
             // The step at the clear. A later one comes with the journal's calls or the next round.
-            batch.put_meta(step_key(group.id()), 0i64.to_le_bytes().to_vec());
+            batch.put_meta(of_group(STEP, group.id()), 0i64.to_le_bytes().to_vec());
             batch.delete_rows(group.id());
         }
         rocks.note_last(self.last_number());

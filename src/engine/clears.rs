@@ -4,20 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::rocks::Rocks;
-
-const PREFIX: &str = "cleared:";
-
-/// Where the number of a group's latest clear is kept, beside its configuration.
-pub(crate) fn cleared_key(group: u16) -> String {
-    format!("{PREFIX}{group:05}")
-}
+use crate::rocks::documents::{CLEARED, of_group};
 
 /// The number of a group's latest clear on disk; 0 if it was never cleared.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` for a damaged document.
 pub(crate) fn read_cleared(rocks: &Rocks, group: u16) -> Result<u64> {
-    match rocks.read_meta(&cleared_key(group))? {
+    match rocks.read_meta(&of_group(CLEARED, group))? {
         None => Ok(0),
         Some(bytes) => number_of(&bytes).ok_or_else(|| {
             Error::corruption(format!(

@@ -315,17 +315,6 @@ impl fmt::Debug for Group {
     }
 }
 
-pub(crate) const CONFIG_PREFIX: &str = "group:";
-
-pub(crate) fn config_key(id: u16) -> String {
-    format!("{CONFIG_PREFIX}{id:05}")
-}
-
-/// Where a group's global step is kept, beside its configuration.
-pub(crate) fn step_key(id: u16) -> String {
-    format!("step:{id:05}")
-}
-
 pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
         Err(Error::new(

@@ -6,14 +6,12 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::rocks::documents;
 use crate::rocks::{Batch, Rocks, boot};
 
 /// More calls than can be in a journal that the system has not written yet.
 pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
-
-/// The document that says how far the journal has become rows.
-const RECORD: &str = "journal";
 
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,11 +72,9 @@ impl JournalRecord {
     }
 
     pub(crate) fn read(rocks: &Rocks) -> Result<JournalRecord> {
-        match rocks.read_meta(RECORD)? {
+        match rocks.read_meta(documents::JOURNAL)? {
             None => Ok(JournalRecord::default()),
-            Some(json) => serde_json::from_slice(&json).map_err(|error| {
-                Error::corruption(format!("the record of the journal is damaged: {error}"))
-            }),
+            Some(json) => documents::from_json(&json, "the journal"),
         }
     }
 }
@@ -109,9 +105,9 @@ impl Engine {
     }
 
     pub(crate) fn write_record(&self, record: &JournalRecord) -> Result<()> {
-        let json = serde_json::to_vec(record).map_err(|error| Error::invalid(error.to_string()))?;
+        let json = documents::to_json(record)?;
         let mut batch = Batch::default();
-        batch.put_meta(RECORD.to_owned(), json);
+        batch.put_meta(documents::JOURNAL.to_owned(), json);
         let rocks = self.rocks()?;
         rocks.note_last(record.reserved.max(self.last_number()));
         rocks.write(batch)?;

@@ -18,13 +18,6 @@ pub struct Wanted<'a> {
     pub name: Option<&'a str>,
 }
 
-pub(crate) const PREFIX: &str = "name:";
-
-/// Where a group's name is kept.
-pub(crate) fn name_key(id: u16) -> String {
-    format!("{PREFIX}{id:05}")
-}
-
 /// The number of the group that is asked for, which need not be registered yet.
 ///
 /// # Errors

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::clears::read_cleared;
-use super::group::{CONFIG_PREFIX, Group, GroupConfig, check_same_rows, config_key, step_key};
-use super::names::{self, Wanted, name_key};
+use super::group::{Group, GroupConfig, check_same_rows};
+use super::names::{self, Wanted};
 use super::refusals;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
+use crate::rocks::documents::{self, of_group};
 use crate::rocks::{Batch, Rocks};
 
 impl Engine {
@@ -51,9 +52,9 @@ impl Engine {
     /// Stores what a group is called and was opened with.
     pub(crate) fn register(&self, id: u16, name: Option<&str>, config: &GroupConfig) -> Result<()> {
         let mut batch = Batch::default();
-        batch.put_meta(config_key(id), config.to_json()?);
+        batch.put_meta(of_group(documents::GROUP, id), config.to_json()?);
         if let Some(name) = name {
-            batch.put_meta(name_key(id), name.as_bytes().to_vec());
+            batch.put_meta(of_group(documents::NAME, id), name.as_bytes().to_vec());
         }
         let rocks = self.rocks()?;
         if self.syncs() { rocks.write(batch) } else { rocks.write_without_sync(batch) }
@@ -92,7 +93,7 @@ impl Engine {
 /// Reads the registry of a storage that is being opened.
 pub(crate) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
     let mut groups = BTreeMap::new();
-    for (id, json) in rocks.scan_meta(CONFIG_PREFIX)? {
+    for (id, json) in rocks.scan_meta(documents::GROUP)? {
         let damaged = |why: String| {
             Error::corruption(format!("the record of group '{id}' is damaged: {why}"))
         };
@@ -100,7 +101,7 @@ pub(crate) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
             serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
         let id: u16 =
             id.parse().map_err(|_| damaged("its number is not from 0 to 65535".to_owned()))?;
-        let step = match rocks.read_meta(&step_key(id))? {
+        let step = match rocks.read_meta(&of_group(documents::STEP, id))? {
             None => 0,
             Some(bytes) => i64::from_le_bytes(
                 bytes
@@ -108,7 +109,8 @@ pub(crate) fn load_all(rocks: &Rocks) -> Result<BTreeMap<u16, Arc<Group>>> {
                     .map_err(|_| damaged("its global step is not 8 bytes".to_owned()))?,
             ),
         };
-        let name = rocks.read_meta(&name_key(id))?.map(String::from_utf8).transpose();
+        let name =
+            rocks.read_meta(&of_group(documents::NAME, id))?.map(String::from_utf8).transpose();
         let name = name.map_err(|error| damaged(format!("its name: {error}")))?;
         let cleared = read_cleared(rocks, id)?;
         groups.insert(id, Arc::new(Group::new(id, name, config, (step, cleared))));

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::file_names::{SST, WAL};
 use super::sst::SstFile;
 use crate::error::{Error, Status};
 
@@ -33,10 +34,10 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         return Error::damage(without_manifest(error.without_remedy())).within(&place);
     }
     if let Some(number) = number_of_table(error.message()) {
-        let path = dir.join(format!("{number:06}.sst"));
+        let path = dir.join(format!("{number:06}{SST}"));
         return error.within(&format!("'{}' is not the file that it was", path.display()));
     }
-    if [".sst", ".log"].iter().any(|suffix| error.message().contains(suffix)) {
+    if [SST, WAL].iter().any(|suffix| error.message().contains(suffix)) {
         return error;
     }
     let logs: Vec<_> = paths

@@ -6,8 +6,9 @@ use rust_rocksdb::checkpoint::Checkpoint;
 use rust_rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 
 use super::Resources;
+use super::documents::FAMILY;
 use super::options::{Logs, Opening};
-use super::{META, Metadata, Rocks, blame, options, translate};
+use super::{Metadata, Rocks, blame, options, translate};
 use crate::error::Result;
 
 impl Rocks {
@@ -25,7 +26,7 @@ impl Rocks {
         let row_options = options::rows(&cache, metadata, options);
         let families = [
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
-            ColumnFamilyDescriptor::new(META, options::meta(&cache)),
+            ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
         let mut database = options::database(options, Opening::Existing, Logs::Tracked);
         database.create_missing_column_families(false);

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::file_names::SST;
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
 
@@ -55,7 +56,7 @@ impl Incoming {
     /// `IO`.
     pub(crate) fn make(&self) -> Result<PathBuf> {
         let path =
-            self.folder.join(format!("{:06}.sst", self.made.fetch_add(1, Ordering::Relaxed)));
+            self.folder.join(format!("{:06}{SST}", self.made.fetch_add(1, Ordering::Relaxed)));
         File::create_new(&path).map_err(|error| failed("made", &path, &error))?;
         Ok(path)
     }

@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::file_names::SST;
+
 /// When an error of opening says that a file is missing, links the kept files to its name, one
 /// after the other, until `open` succeeds.
 pub(super) fn open_with_kept<T, E: ToString>(
@@ -35,9 +37,8 @@ pub(super) fn open_with_kept<T, E: ToString>(
 /// The table file that an error names and that is not there.
 fn missing_table(dir: &Path, text: &str) -> Option<PathBuf> {
     // A folder's name may have it, too.
-    let ends = text
-        .match_indices(".sst")
-        .filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
+    let ends =
+        text.match_indices(SST).filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
     let named = ends.map(|(end, suffix)| {
         let digits = text[..end].bytes().rev().take_while(u8::is_ascii_digit).count();
         (digits, dir.join(&text[end - digits..end + suffix.len()]))

@@ -6,7 +6,9 @@
 mod batch;
 mod blame;
 mod checkpoint;
+pub(crate) mod documents;
 pub(crate) mod fate;
+pub(crate) mod file_names;
 pub(crate) mod incoming;
 mod inventory;
 pub(crate) mod key;
@@ -35,9 +37,11 @@ use rust_rocksdb::{
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
 pub(crate) use batch::Batch;
+use documents::{FAMILY, FORMAT};
 use fate::Fate;
+use file_names::CURRENT;
 use inventory::Known;
-pub(crate) use inventory::{INVENTORY, Inventory, boot, check_without};
+pub(crate) use inventory::{INVENTORY, Inventory, NEW_INVENTORY, boot, check_without};
 use key::KEY_LEN;
 use options::{Logs, METADATA_PART, Metadata};
 pub(crate) use options::{MAX_OPEN_FILES, Opening, Resources, background_threads};
@@ -47,8 +51,6 @@ pub(crate) use regular::check_regular;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use sst::{Entry, SstFile, Unreadable};
 pub(crate) use wreck::{Live, Wreck};
-
-const META: &str = "damo";
 
 /// What one MultiGet reads at most: enough to share work between neighbours, little enough to bound the memory that
 /// its results pin.
@@ -92,15 +94,12 @@ pub(crate) enum Found {
     ForeignRocksDb,
 }
 
-/// The document that says which damo wrote the directory.
-pub(crate) const FORMAT: &str = "format";
-
 impl Rocks {
     /// Tells what `dir`, which exists and has a `CURRENT`, holds, without changing it.
     pub(crate) fn find(dir: &Path) -> Result<Found> {
         let families = DB::list_cf(&Options::default(), dir).map_err(|error| translate(&error))?;
-        let is_ours = |name: &String| name == META || name == DEFAULT_COLUMN_FAMILY_NAME;
-        let has_meta = families.iter().any(|family| family == META);
+        let is_ours = |name: &String| name == FAMILY || name == DEFAULT_COLUMN_FAMILY_NAME;
+        let has_meta = families.iter().any(|family| family == FAMILY);
         if has_meta && families.iter().all(is_ours) {
             return Ok(Found::Damo);
         }
@@ -110,7 +109,7 @@ impl Rocks {
             Err(_) if !has_meta && predecessor::has_traces(dir) => return Ok(Found::Predecessor),
             opened => opened.map_err(|error| translate(&error))?,
         };
-        if let Some(meta) = db.cf_handle(META) {
+        if let Some(meta) = db.cf_handle(FAMILY) {
             // More families than this release has: a later damo says so in its format.
             let format = db.get_cf_opt(meta, FORMAT, &ReadOptions::default());
             let format = format.map_err(|error| translate(&error))?;
@@ -145,7 +144,7 @@ impl Rocks {
             Err(error) if error.message().contains("create_if_missing is false") => {
                 Err(Error::io(format!(
                     "'{}' cannot be looked at: {}",
-                    dir.join("CURRENT").display(),
+                    dir.join(CURRENT).display(),
                     error.message()
                 )))
             }
@@ -178,7 +177,7 @@ impl Rocks {
         });
         let families = [
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
-            ColumnFamilyDescriptor::new(META, options::meta(&cache)),
+            ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
         let db = DB::open_cf_descriptors(&options::database(options, opening, logs), dir, families)
             .map_err(|error| translate(&error))?;
@@ -412,7 +411,7 @@ impl Rocks {
     }
 
     fn meta(&self) -> Result<&ColumnFamily> {
-        self.family(META)
+        self.family(FAMILY)
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily> {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::file_names::{CURRENT, IDENTITY, is_manifest, is_options, is_sst, is_wal};
 use crate::error::{Error, Result};
 
 /// Looks at what has the names of RocksDB's files. Folders, and links that lead nowhere, are left
@@ -34,7 +35,9 @@ pub(crate) fn check_regular(dir: &Path) -> Result<()> {
 }
 
 fn is_rocksdbs(name: &str) -> bool {
-    [".sst", ".log"].iter().any(|suffix| name.ends_with(suffix))
-        || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
-        || ["CURRENT", "IDENTITY", super::INVENTORY].contains(&name)
+    is_sst(name)
+        || is_wal(name)
+        || is_manifest(name)
+        || is_options(name)
+        || [CURRENT, IDENTITY, super::INVENTORY].contains(&name)
 }

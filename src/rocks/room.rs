@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Result as IoResult, Write};
 use std::path::Path;
 
+use super::file_names::TEMPORARY;
 use crate::error::{Error, Result};
 
 /// More than documents in a memtable, the log and the manifest take.
@@ -20,7 +21,7 @@ static PIECE: [u8; 64 << 10] = [0; 64 << 10];
 /// `IO` when the disk does not take as much as that may need.
 pub(crate) fn check(dir: &Path) -> Result<()> {
     // What a killed process leaves is written over by the next look.
-    let path = dir.join("damo-room.dbtmp");
+    let path = dir.join(format!("damo-room{TEMPORARY}"));
     // Written, since not every file system can promise room.
     let fill = || -> IoResult<()> {
         let mut file = File::create(&path)?;

@@ -14,13 +14,17 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::first_opening::{self, is_numbered};
+use super::first_opening;
+use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::locks::Mutex;
 use crate::process::check_not_forked;
 use crate::reserved::storage_that_owns;
 use crate::rocks::INVENTORY;
+use crate::rocks::file_names::{
+    CURRENT, FIRST_MANIFEST, LOCK as ROCKSDB_LOCK, is_made_before_current, is_of_database,
+};
 
 /// A directory that this process uses; given back when dropped.
 pub(super) struct Directory {
@@ -37,8 +41,6 @@ pub(super) struct Directory {
 
 /// The file that is locked.
 pub(super) const LOCK: &str = ".damo-lock";
-/// The one that RocksDB locks.
-const ROCKSDB_LOCK: &str = "LOCK";
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -186,7 +188,7 @@ impl Drop for Directory {
 pub(super) fn has_database(dir: &Path) -> Result<bool> {
     let unreadable = |error: std::io::Error| Error::io(format!("cannot be read: {error}"));
     // An error here must not pass for a missing file.
-    if dir.join("CURRENT").try_exists().map_err(unreadable)? {
+    if dir.join(CURRENT).try_exists().map_err(unreadable)? {
         return Ok(true);
     }
     let mut strange: Option<String> = None;
@@ -242,7 +244,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
     let mut is_one = false;
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        is_one |= is_table_or_log(&name) || ["CURRENT", FIRST_MANIFEST].contains(&name.as_str());
+        is_one |= is_table_or_log(&name) || [CURRENT, FIRST_MANIFEST].contains(&name.as_str());
     }
     if !is_one {
         return Err(Error::new(
@@ -417,25 +419,15 @@ fn synchronise_parent(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Files of a database that has lived. Others with such names, `train.log` or `OPTIONS-a.yaml`, are
-/// somebody's.
+/// Files of a database that has lived.
 fn is_table_or_log(name: &str) -> bool {
-    let kinds = [("", ".sst"), ("", ".log"), ("OPTIONS-", ""), ("MANIFEST-", "")];
-    name == "journal"
-        || (name != FIRST_MANIFEST
-            && kinds.iter().any(|(before, after)| is_numbered(name, before, after)))
+    name == JOURNAL || is_of_database(name)
 }
 
 /// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
 fn is_left_by_a_first_opening(name: &str) -> bool {
-    ["LOCK", LOCK, first_opening::MARKER, "IDENTITY", "LOG", FIRST_MANIFEST, "lost+found"]
-        .contains(&name)
-        || [("LOG.old.", ""), ("", ".dbtmp"), ("OPTIONS-", ".dbtmp")]
-            .iter()
-            .any(|(before, after)| is_numbered(name, before, after))
+    [LOCK, first_opening::MARKER, "lost+found"].contains(&name) || is_made_before_current(name)
 }
-
-const FIRST_MANIFEST: &str = "MANIFEST-000001";
 
 #[cfg(test)]
 mod tests {
@@ -444,7 +436,7 @@ mod tests {
     #[test]
     fn a_child_keeps_no_directory_held() {
         let scratch = tempfile::tempdir().unwrap();
-        for name in ["CURRENT", LOCK] {
+        for name in [CURRENT, LOCK] {
             fs::write(scratch.path().join(name), "").unwrap();
         }
         let held = hold_unchanged(scratch.path()).unwrap();

@@ -11,8 +11,9 @@ use std::path::Path;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
 use crate::journal;
-use crate::rocks::INVENTORY;
+use crate::rocks::file_names::{is_of_empty_database, is_sst};
 use crate::rocks::incoming::FOLDER as INCOMING;
+use crate::rocks::{INVENTORY, NEW_INVENTORY};
 
 /// The marker's name.
 pub(super) const MARKER: &str = ".damo-first-opening";
@@ -71,9 +72,7 @@ pub(super) fn undo(dir: &Path) -> Result<()> {
     }
     let has_calls =
         names.iter().any(|name| name == JOURNAL) && !journal::is_empty(&dir.join(JOURNAL))?;
-    if let Some(name) =
-        names.iter().find(|name| name.ends_with(".sst") || has_calls && *name == JOURNAL)
-    {
+    if let Some(name) = names.iter().find(|name| is_sst(name) || has_calls && *name == JOURNAL) {
         return Err(Error::damage(format_args!(
             "'{}' says that nothing was stored here, and '{name}' is there without '{INVENTORY}'",
             dir.join(MARKER).display()
@@ -97,26 +96,9 @@ pub(super) fn give_up(dir: &Path) {
     }
 }
 
-/// Whether a name is that of RocksDB's files of a kind: a number between these.
-pub(super) fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
-    let digits = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(suffix));
-    digits.is_some_and(|digits| {
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
 /// What a first opening makes beside the marker and the lock.
 fn is_made_first(name: &str) -> bool {
-    let numbered = [
-        ("MANIFEST-", ""),
-        ("OPTIONS-", ""),
-        ("LOG.old.", ""),
-        ("", ".log"),
-        ("", ".dbtmp"),
-        ("OPTIONS-", ".dbtmp"),
-    ];
-    [JOURNAL, INCOMING, "CURRENT", "IDENTITY", "LOCK", "LOG", "INVENTORY.new"].contains(&name)
-        || numbered.iter().any(|(prefix, suffix)| is_numbered(name, prefix, suffix))
+    [JOURNAL, INCOMING, NEW_INVENTORY].contains(&name) || is_of_empty_database(name)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

@@ -28,10 +28,11 @@ use crate::locks::{self, Mutex, RwLock};
 use crate::memory::check_headroom;
 use crate::params::Params;
 use crate::process::{self, Call};
+use crate::rocks::documents::FORMAT;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
 use crate::rocks::{self, incoming};
-use crate::rocks::{Batch, FORMAT, Found, Inventory, Opening, PREDECESSOR, Rocks, check_without};
+use crate::rocks::{Batch, Found, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 
 /// What the document `format` says in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";

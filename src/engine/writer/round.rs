@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use super::signal::Scope;
 use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Shard, hash};
 use crate::engine::Engine;
-use crate::engine::group::step_key;
 use crate::error::{Error, Result, Status};
 use crate::process::is_ending;
+use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::key;
 use crate::rocks::row::{self, RowHeader};
 use crate::rocks::{Batch, Rocks, TableWriter};
@@ -211,7 +211,7 @@ impl<'a> Round<'a> {
     ) -> Result<()> {
         let mut batch = Batch::default();
         for (group, step) in steps {
-            batch.put_meta(step_key(*group), step.to_le_bytes().to_vec());
+            batch.put_meta(of_group(STEP, *group), step.to_le_bytes().to_vec());
         }
         self.rocks.note_last(self.engine.last_number());
         // None while the calls of another process are made again: its journal is still needed, and

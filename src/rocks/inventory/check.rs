@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::{
-    CURRENT, INVENTORY, Inventory, LOG, Listed, MANIFEST, boot, checksum, corruption, logs,
-    manifest_of,
-};
+use super::{INVENTORY, Inventory, Listed, boot, checksum, corruption, logs, manifest_of};
 use super::{number_in, unreadable};
 use crate::error::{Error, Result};
+use crate::rocks::file_names::{CURRENT, MANIFEST, WAL};
 use crate::rocks::log_file::{self, End};
 
 impl Inventory {
@@ -94,7 +92,7 @@ impl Inventory {
 
     /// The logs that are listed, or the other files.
     fn listed(&self, logs: bool) -> impl Iterator<Item = &Listed> {
-        self.files.iter().filter(move |listed| listed.name.ends_with(LOG) == logs)
+        self.files.iter().filter(move |listed| listed.name.ends_with(WAL) == logs)
     }
 
     /// The MANIFEST of a storage that was not closed.
@@ -118,12 +116,12 @@ impl Inventory {
     /// The logs of a storage that was not closed, each with how many bytes are listed.
     fn find_logs(&self, dir: &Path, manifest_has_grown: bool) -> Result<Vec<(String, u64)>> {
         let logs = logs(dir)?;
-        let numbers = self.listed(true).filter_map(|listed| number_in(&listed.name, "", LOG));
+        let numbers = self.listed(true).filter_map(|listed| number_in(&listed.name, "", WAL));
         let newest = numbers.max().unwrap_or(0);
         for listed in self.listed(true) {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
-            } else if !manifest_has_grown && number_in(&listed.name, "", LOG) == Some(newest) {
+            } else if !manifest_has_grown && number_in(&listed.name, "", WAL) == Some(newest) {
                 // RocksDB deletes a log only once the MANIFEST says that it is not needed any more,
                 // and the MANIFEST is as it was. Only the newest log counts here: RocksDB itself
                 // finds out whether one is missing that another one follows.

@@ -25,12 +25,13 @@ pub(crate) use check::check_without;
 
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
+use crate::rocks::file_names::{self, CURRENT, MANIFEST, WAL};
 
 /// The file's name.
 pub(crate) const INVENTORY: &str = "INVENTORY";
-const NEW: &str = "INVENTORY.new";
+/// The file while it is written.
+pub(crate) const NEW_INVENTORY: &str = "INVENTORY.new";
 const FORMAT: &str = "damo inventory 1";
-const CURRENT: &str = "CURRENT";
 /// How often the files are looked for anew when RocksDB replaces one meanwhile.
 const ATTEMPTS: usize = 100;
 
@@ -161,7 +162,7 @@ impl Inventory {
             let mut json = serde_json::to_vec(self)?;
             json.push(b'\n');
             let checksum = checksum_line(&json);
-            let new = dir.join(NEW);
+            let new = dir.join(NEW_INVENTORY);
             // Reuses the room of the inventory before the last: a full disk must not keep what is
             // stored from being read.
             let mut file = File::options().write(true).create(true).truncate(false).open(&new)?;
@@ -193,9 +194,6 @@ impl Inventory {
     }
 }
 
-const MANIFEST: &str = "MANIFEST-";
-const LOG: &str = ".log";
-
 /// The number and the name of the MANIFEST that CURRENT names; `CORRUPTION` if it is not there.
 fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     let path = dir.join(CURRENT);
@@ -224,7 +222,7 @@ fn logs(dir: &Path) -> Result<Vec<(u64, String)>> {
     for entry in fs::read_dir(dir).map_err(|error| unreadable(dir, &error))? {
         let entry = entry.map_err(|error| unreadable(dir, &error))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(number) = number_in(&name, "", LOG) {
+        if let Some(number) = number_in(&name, "", WAL) {
             found.push((number, name));
         }
     }
@@ -233,8 +231,7 @@ fn logs(dir: &Path) -> Result<Vec<(u64, String)>> {
 }
 
 fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
-    let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    file_names::number(name, prefix, suffix)?.parse().ok()
 }
 
 /// Lists every file; None when they have changed meanwhile.

@@ -16,7 +16,7 @@ use block::{
 };
 pub(super) use block::{take, varint};
 
-use super::META;
+use super::documents::FAMILY;
 use crate::files::regular;
 use crate::memory::filled;
 
@@ -255,7 +255,7 @@ impl SstFile {
     /// are words.
     pub(crate) fn has_documents(&self) -> bool {
         if let Some(properties) = &self.properties {
-            return properties.family.as_deref() == Some(META);
+            return properties.family.as_deref() == Some(FAMILY);
         }
         let first = (0..self.blocks.len()).find_map(|block| self.entries_of(block).ok());
         let is_word = |entry: &Entry| entry.key.iter().all(|byte| (b' '..=b'~').contains(byte));

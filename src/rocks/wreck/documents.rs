@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Wreck;
+use crate::rocks::file_names::is_sst;
 use crate::rocks::log_file;
 use crate::rocks::sst::{SstFile, take, varint};
 
@@ -18,7 +19,7 @@ impl Wreck {
                 *place = (seqno, value);
             }
         };
-        for name in names.iter().filter(|name| name.ends_with(".sst")) {
+        for name in names.iter().filter(|name| is_sst(name)) {
             // A file that cannot be opened is reported when its rows are looked for.
             let Ok(sst) = SstFile::open(&dir.join(name)) else { continue };
             if !sst.has_documents() {

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use super::Live;
+use super::live::Live;
 use crate::files::regular;
 use crate::rocks::Inventory;
+use crate::rocks::file_names::{CURRENT, MANIFEST, SST, is_manifest};
 use crate::rocks::log_file::{self, End};
 use crate::rocks::sst::{SstFile, take, varint};
 
@@ -20,10 +21,9 @@ use crate::rocks::sst::{SstFile, take, varint};
 /// # Errors
 /// In words, why it does not count.
 pub(super) fn find(dir: &Path, inventory: Option<&Inventory>) -> Result<String, String> {
-    let current =
-        regular::read(&dir.join("CURRENT")).map_err(|error| format!("CURRENT: {error}"))?;
+    let current = regular::read(&dir.join(CURRENT)).map_err(|error| format!("CURRENT: {error}"))?;
     let current = String::from_utf8_lossy(&current);
-    let name = current.strip_suffix('\n').filter(|name| name.starts_with("MANIFEST-"));
+    let name = current.strip_suffix('\n').filter(|name| is_manifest(name));
     let name = name.ok_or("CURRENT: it names no MANIFEST")?;
     match log_file::check(&dir.join(name)).map_err(|error| format!("{name}: {error}"))?.end {
         End::Damaged(at, what) => return Err(format!("{name}: damaged at byte {at}: {what}")),
@@ -59,12 +59,12 @@ pub(super) fn find_unknown(
         name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse::<u64>().ok()
     };
     let name = copy.file_name().unwrap_or_default().to_string_lossy();
-    let own = number(&name, "MANIFEST-", "").unwrap_or(u64::MAX);
+    let own = number(&name, MANIFEST, "").unwrap_or(u64::MAX);
     let is_missing =
         |file: &Live| !fs::metadata(dir.join(&file.name)).is_ok_and(|found| found.is_file());
     let some_are_missing = live.iter().any(is_missing);
     for name in names {
-        if number(name, "", ".sst").is_none_or(|number| number < own || added.contains(&number)) {
+        if number(name, "", SST).is_none_or(|number| number < own || added.contains(&number)) {
             continue;
         }
         // One that a killed process was writing has no end yet.

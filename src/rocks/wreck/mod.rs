@@ -6,7 +6,10 @@
 //! come from their own files and from the logs (`documents`).
 
 mod documents;
+mod live;
 mod manifest;
+
+pub(crate) use live::Live;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,31 +18,16 @@ use std::path::{Path, PathBuf};
 
 use rust_rocksdb::{DB, IteratorMode, Options};
 
+use super::documents::FAMILY;
+use super::file_names::{CURRENT, is_sst, is_wal};
 use super::log_file::{self, End};
 use super::sst::SstFile;
-use super::{Inventory, META, translate};
+use super::{Inventory, translate};
 use crate::error::{Error, Result};
 use crate::files::regular;
 
 /// How many files RocksDB has open at most: a shortage of descriptors would look like damage.
 const OPEN_FILES: i32 = 32;
-
-/// A file of rows that the MANIFEST names.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) name: String,
-    pub(crate) size: u64,
-    /// The largest sequence number in it, and the smallest. All entries of a file that was ingested
-    /// have this one.
-    pub(crate) seqno: u64,
-    pub(crate) smallest_seqno: u64,
-    pub(crate) first: Vec<u8>,
-    pub(crate) last: Vec<u8>,
-    /// How many entries it has. The MANIFEST does not say it: None when RocksDB has not read it
-    /// from the file.
-    pub(crate) entries: Option<u64>,
-    pub(crate) is_rows: bool,
-}
 
 /// What is known of a damaged database.
 #[derive(Default)]
@@ -119,8 +107,8 @@ impl Wreck {
         for name in names {
             let (from, to) = (dir.join(name), scratch.join(name));
             let failed = |error: io::Error| Error::io(format!("'{}': {error}", to.display()));
-            let (is_table, is_log) = (name.ends_with(".sst"), name.ends_with(".log"));
-            let is_list = manifest.is_some_and(|manifest| name == manifest || name == "CURRENT");
+            let (is_table, is_log) = (is_sst(name), is_wal(name));
+            let is_list = manifest.is_some_and(|manifest| name == manifest || name == CURRENT);
             if !is_table && !is_log && !is_list {
                 continue;
             }
@@ -134,7 +122,7 @@ impl Wreck {
                 }
                 Ok(_) => {
                     logs.extend(is_log.then(|| from.clone()));
-                    copy_whole(&from, &to, name == "CURRENT").err()
+                    copy_whole(&from, &to, name == CURRENT).err()
                 }
                 Err(error) => Some(format!("it cannot be read: {error}")),
             };
@@ -175,10 +163,10 @@ impl Wreck {
             first: file.start_key.unwrap_or_default(),
             last: file.end_key.unwrap_or_default(),
             entries: Some(file.num_entries).filter(|entries| *entries > 0),
-            is_rows: file.column_family_name != META,
+            is_rows: file.column_family_name != FAMILY,
         });
         let live = self.live.insert(live.collect());
-        let Some(meta) = db.cf_handle(META) else {
+        let Some(meta) = db.cf_handle(FAMILY) else {
             self.damage.push("the descriptions of groups are not there".to_owned());
             return true;
         };

@@ -3,10 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::random_id::random_id;
+use crate::rocks::documents::CHECKPOINT_ID;
 use crate::rocks::{Batch, Rocks};
 use crate::storage::Storage;
-
-const RECORD: &str = "checkpoint";
 
 impl Storage {
     /// What the checkpoint is known by that was made or loaded last, or that this storage was; None when there was none.
@@ -62,7 +61,7 @@ impl Drop for Identity<'_> {
 }
 
 fn read(rocks: &Rocks) -> Result<Option<String>> {
-    let Some(bytes) = rocks.read_meta(RECORD)? else { return Ok(None) };
+    let Some(bytes) = rocks.read_meta(CHECKPOINT_ID)? else { return Ok(None) };
     let text = String::from_utf8(bytes).map_err(|_| {
         Error::corruption("the record of what the checkpoint is known by is damaged")
     })?;
@@ -71,6 +70,6 @@ fn read(rocks: &Rocks) -> Result<Option<String>> {
 
 fn write(rocks: &Rocks, identity: &str) -> Result<()> {
     let mut batch = Batch::default();
-    batch.put_meta(RECORD.to_owned(), identity.as_bytes().to_vec());
+    batch.put_meta(CHECKPOINT_ID.to_owned(), identity.as_bytes().to_vec());
     rocks.write(batch)
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::swap::is_content;
+use super::content::is_content;
 use crate::error::{Error, Result};
 use crate::files::folder::{failed, is_absence};
 

@@ -11,6 +11,7 @@ use crate::engine::cut::Cut;
 use crate::error::{Error, Result, Status};
 use crate::files::folder::{failed, is_absence, sync_dir};
 use crate::files::regular;
+use crate::rocks::file_names::is_sst;
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
 /// since files then change.
@@ -152,7 +153,7 @@ impl List {
 
 /// Whether a file has checksums of its own: rows and filters, which take longer to compare.
 fn has_checksums(name: &str) -> bool {
-    name.ends_with(".sst") || name.starts_with("filters/") && !name.ends_with(".json")
+    is_sst(name) || name.starts_with("filters/") && !name.ends_with(".json")
 }
 
 /// Every file below a directory, by its path in it, with its bytes.

@@ -18,6 +18,7 @@ use crate::error::{Error, Result, Status};
 use crate::files::folder::failed;
 use crate::journal;
 use crate::memory::check_headroom;
+use crate::rocks::file_names::CURRENT;
 use crate::rocks::{Inventory, Rocks, check_without};
 use crate::storage::directory::Directory;
 use crate::storage::filters::Prepared;
@@ -107,7 +108,7 @@ impl Engine {
                 "a checkpoint was being loaded into it when its process was killed; open it as a storage, and close it, first",
             ));
         }
-        let current = dir.join("CURRENT");
+        let current = dir.join(CURRENT);
         if !current.try_exists().map_err(|error| failed(&current, &error))? {
             return Err(Error::corruption(
                 "it is not a checkpoint of damo, or not a whole one: it has no CURRENT",

@@ -3,6 +3,7 @@
 //! Files of rows are hard links, so it takes no longer for a large table, and no space until rows change. It is a storage
 //! like any other, as if closed at that moment, with a list of its files by which a copy can be told to be whole.
 
+mod content;
 pub(super) mod id;
 pub(super) mod in_the_way;
 mod list;

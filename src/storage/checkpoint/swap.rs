@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::content::{content_of, is_content};
 use super::in_the_way::{check_ways, in_the_way};
 use super::list_files;
 use crate::engine::replay::FOLDER as JOURNAL;
@@ -20,7 +21,6 @@ use crate::files::folder::{failed, is_absence, remove, sync_dir};
 use crate::files::regular;
 use crate::rocks::{INVENTORY, Inventory};
 use crate::storage::filters::{FOLDER as FILTERS, is_of_filters};
-use crate::storage::first_opening::is_numbered;
 
 const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
@@ -164,42 +164,6 @@ fn sync_folders(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people,
-/// the journal's, and copies of filters.
-pub(in crate::storage) fn is_content(name: &str) -> bool {
-    match name.split_once('/') {
-        Some((folder, _)) => folder == JOURNAL || is_of_filters(name),
-        None => {
-            name == "CURRENT"
-                || name == INVENTORY
-                || [".sst", ".log", ".blob"].iter().any(|suffix| is_numbered(name, "", suffix))
-                || ["MANIFEST-", "OPTIONS-"].iter().any(|prefix| name.starts_with(prefix))
-        }
-    }
-}
-
-/// The files of a directory that are content. Something else in a folder's place has none.
-fn content_of(dir: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for folder in ["", JOURNAL, FILTERS] {
-        let path = dir.join(folder);
-        let unreadable = |error: io::Error| failed(&path, &error);
-        let entries = match fs::read_dir(&path) {
-            Err(error) if is_absence(&error) => continue,
-            entries => entries.map_err(unreadable)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(unreadable)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if is_content(&name) && !entry.file_type().map_err(unreadable)?.is_dir() {
-                names.push(name);
-            }
-        }
-    }
-    Ok(names)
 }
 
 /// Files of rows never change, so a link will do; others may be written to.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::expiry::{DAY_MS, Expiry};
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+use crate::rocks::documents::{self, BASE_DUMPS};
 use crate::rocks::{Batch, Rocks};
 
 /// A dump, and which rows it had.
@@ -37,7 +38,6 @@ pub(in crate::storage) struct Exports {
     list: Mutex<Vec<Export>>,
 }
 
-const RECORD: &str = "exports";
 /// How many dumps are remembered, and for how long.
 const MAX_EXPORTS: usize = 256;
 const MAX_AGE_MS: u64 = 30 * DAY_MS;
@@ -64,11 +64,9 @@ impl Exports {
     /// The dumps on record. Calls that are replayed leave tombstones for all of them;
     /// [`Exports::begin`] forgets those that are too old once the storage has its time.
     pub(in crate::storage) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
-        let list: Vec<Export> = match rocks.read_meta(RECORD)? {
+        let list: Vec<Export> = match rocks.read_meta(BASE_DUMPS)? {
             None => Vec::new(),
-            Some(json) => serde_json::from_slice(&json).map_err(|error| {
-                Error::corruption(format!("the record of the dumps is damaged: {error}"))
-            })?,
+            Some(json) => documents::from_json(&json, "the dumps")?,
         };
         tell(&list, expiry);
         Ok(Exports { list: Mutex::new(list) })
@@ -180,8 +178,8 @@ fn forget(mut list: Vec<Export>, now: u64) -> Vec<Export> {
 }
 
 fn write(rocks: &Rocks, list: &[Export]) -> Result<()> {
-    let json = serde_json::to_vec(list).map_err(|error| Error::invalid(error.to_string()))?;
+    let json = documents::to_json(list)?;
     let mut batch = Batch::default();
-    batch.put_meta(RECORD.to_owned(), json);
+    batch.put_meta(BASE_DUMPS.to_owned(), json);
     rocks.write(batch)
 }

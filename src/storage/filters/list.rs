@@ -14,7 +14,7 @@ use crate::files::folder::is_absence;
 use crate::files::publish::publish;
 use crate::files::regular;
 use crate::filter::{Filter, verify_file};
-use crate::storage::first_opening::is_numbered;
+use crate::rocks::file_names::is_numbered;
 
 /// The folder in a checkpoint or a storage, and the list in it.
 pub(crate) const FOLDER: &str = "filters";

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::files::copy::copy_to_new_file;
 use crate::files::regular;
 use crate::rocks::INVENTORY;
+use crate::rocks::file_names::CURRENT;
 use crate::storage::directory;
 
 /// How often the files are copied in vain before the likeness is made anew.
@@ -183,7 +184,7 @@ impl Likeness {
     fn copy(&self, file: &Seen, from: &Path, to: &Path) -> io::Result<()> {
         make_folder_of(to)?;
         // It was copied before those that it may name.
-        let current = || regular::read(&self.path.join(file.name.with_file_name("CURRENT"))).ok();
+        let current = || regular::read(&self.path.join(file.name.with_file_name(CURRENT))).ok();
         if file.bytes > LARGEST_UNREAD && is_unread(&file.name, current().as_deref()) {
             return match fs::metadata(from)?.is_file() {
                 true => File::create_new(to).map(drop),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::rocks::INVENTORY;
+use crate::rocks::file_names::{BLOB, CURRENT, IDENTITY, SST, is_manifest, is_options, is_wal};
 use crate::storage::checkpoint::LIST;
 
 /// Folders of a storage's directory.
@@ -67,25 +68,26 @@ fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<Seen>) -> io::Result<()
 fn is_needed(name: &str) -> bool {
     is_copied(Path::new(name))
         || is_rows(Path::new(name))
-        || [".blob", ".journal", ".filter"].iter().any(|end| name.ends_with(end))
+        || [BLOB, ".journal", ".filter"].iter().any(|end| name.ends_with(end))
 }
 
 /// An SST file.
 pub(super) fn is_rows(name: &Path) -> bool {
-    name.extension().is_some_and(|suffix| suffix == "sst")
+    name.extension().is_some_and(|suffix| suffix == &SST[1..])
 }
 
 /// Files that opening may write to, or cut off.
 pub(super) fn is_copied(name: &Path) -> bool {
     let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
-    name.ends_with(".log")
-        || ["MANIFEST-", "OPTIONS-"].iter().any(|begin| name.starts_with(begin))
-        || ["CURRENT", "IDENTITY", INVENTORY, "filters.json", LIST].contains(&&*name)
+    is_wal(&name)
+        || is_manifest(&name)
+        || is_options(&name)
+        || [CURRENT, IDENTITY, INVENTORY, "filters.json", LIST].contains(&&*name)
 }
 
 /// Whether opening looks at the file's name alone. `current` is what `CURRENT` says.
 pub(super) fn is_unread(name: &Path, current: Option<&[u8]>) -> bool {
     let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
     let is_current = || current.is_none_or(|current| current.trim_ascii_end() == name.as_bytes());
-    name.starts_with("OPTIONS-") || name.starts_with("MANIFEST-") && !is_current()
+    is_options(&name) || is_manifest(&name) && !is_current()
 }

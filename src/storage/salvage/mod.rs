@@ -20,17 +20,16 @@ use serde::Serialize;
 use super::checkpoint::swap;
 use super::directory;
 use crate::engine::Engine;
-use crate::engine::clears::cleared_key;
 use crate::engine::group::Group;
-use crate::engine::group::{self, CONFIG_PREFIX, GroupConfig, config_key};
+use crate::engine::group::GroupConfig;
 use crate::engine::journal_document::JournalRecord;
-use crate::engine::names::PREFIX as NAME_PREFIX;
 use crate::engine::registry;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
 use crate::files::folder::parent;
 use crate::files::publish::{check_absent, publish_new};
 use crate::files::regular::check_no_shortage;
+use crate::rocks::documents::{self, CLEARED, GROUP, NAME, STEP, of_group};
 use crate::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
 use calls::Known;
 use lost::Lost;
@@ -182,14 +181,14 @@ fn save(
         let engine = storage.engine();
         let mut wreck = Wreck::read(dir, &work.links())?;
         std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
-        super::open::check_known_format(wreck.documents.get(crate::rocks::FORMAT))?;
+        super::open::check_known_format(wreck.documents.get(documents::FORMAT))?;
         let groups = write_groups(engine, dir, &wreck.documents, likeness, &mut salvaged)?;
-        let record = JournalRecord::from_document(wreck.documents.get("journal"));
+        let record = JournalRecord::from_document(wreck.documents.get(documents::JOURNAL));
         // What had expired stays so. The inventory has a time while a checkpoint's documents do not
         // have this storage's yet; damage of it was told above.
         let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
         engine.expiry.restore_time(record.as_ref().map_or(0, JournalRecord::time).max(listed));
-        if wreck.documents.contains_key("journal") && record.is_none() {
+        if wreck.documents.contains_key(documents::JOURNAL) && record.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
         let mut rows =
@@ -228,17 +227,15 @@ fn write_groups(
     describe(documents, &mut configs, salvaged)?;
     let mut batch = Batch::default();
     for (number, config) in &configs {
-        batch.put_meta(config_key(*number), config.to_json()?);
-        for key in
-            [format!("{NAME_PREFIX}{number:05}"), group::step_key(*number), cleared_key(*number)]
-        {
+        batch.put_meta(of_group(GROUP, *number), config.to_json()?);
+        for key in [NAME, STEP, CLEARED].map(|prefix| of_group(prefix, *number)) {
             // Of the other storage only names are taken, not steps or numbers of clears.
-            let other = likeness.get(&key).filter(|_| key.starts_with(NAME_PREFIX));
+            let other = likeness.get(&key).filter(|_| key.starts_with(NAME));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());
             }
         }
-        if !documents.contains_key(&config_key(*number)) {
+        if !documents.contains_key(&of_group(GROUP, *number)) {
             let used =
                 if is_from_journal.contains(number) { "the journal" } else { "the other storage" };
             salvaged.tell(format!(
@@ -258,7 +255,7 @@ fn describe(
     salvaged: &mut Salvaged,
 ) -> Result<()> {
     for (key, value) in documents {
-        let Some(number) = key.strip_prefix(CONFIG_PREFIX) else { continue };
+        let Some(number) = key.strip_prefix(GROUP) else { continue };
         let config = serde_json::from_slice::<GroupConfig>(value).ok();
         let Some(config) = config.filter(|config| config.build().is_ok()) else {
             salvaged.tell(format!("the description of group {number} is damaged"))?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::Salvaged;
 use super::lost::Lost;
 use crate::error::{Error, Result};
+use crate::rocks::file_names::is_sst;
 use crate::rocks::incoming;
 use crate::rocks::{Entry, Live, SstFile, Unreadable, Wreck};
 
@@ -68,7 +69,7 @@ impl Sources {
             names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
-        for name in names.iter().filter(|name| name.ends_with(".sst")) {
+        for name in names.iter().filter(|name| is_sst(name)) {
             match SstFile::open(&dir.join(name)) {
                 // Documents, which were read already.
                 Ok(sst) if sst.has_documents() => {}
