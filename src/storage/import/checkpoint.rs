@@ -17,7 +17,8 @@
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::{Layout, Record};
+use super::record::Record;
+use super::report::Layout;
 use crate::error::{Error, Result, Status};
 
 const KIND: &str = "checkpoint";

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::{Format, Record};
+use super::record::Record;
+use super::report::Format;
 use crate::error::{Error, Result};
 use crate::table::{MAX_DIM, MAX_GROUPS};
 

@@ -8,8 +8,10 @@ mod bytes;
 mod checkpoint;
 mod dump;
 mod options;
+mod record;
 mod report;
 mod rows;
+mod source;
 mod survey;
 
 use std::path::Path;
@@ -18,70 +20,11 @@ pub use options::ImportOptions;
 pub use report::{FieldOrder, Format, Imported, Layout, Refusal, Refused};
 
 use super::Storage;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::memory::check_headroom;
-use crate::process::is_ending;
 use crate::rocks::check_not_predecessor;
-use bytes::Bytes;
-use checkpoint::Checkpoint;
-use dump::Dump;
 use rows::Import;
-
-/// A time in milliseconds is above this, a count of updates is not.
-const SMALLEST_TIME: i64 = 100_000_000_000;
-/// Records between two calls of progress.
-const REPORT_EVERY: u64 = 4096;
-
-/// A record without its floats, which are read or skipped next.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    /// From 0.
-    index: u64,
-    group: i32,
-    key: i64,
-    value_group: i32,
-    value_key: i64,
-    /// The update_time and update_num, in the file's order.
-    pair: (i64, i64),
-    dim: i32,
-    floats: u64,
-}
-
-/// A file whose records come one after the other.
-enum Source {
-    Checkpoint(Checkpoint, Layout),
-    Dump(Dump),
-}
-
-impl Source {
-    fn open(path: &Path, format: Format, options: &ImportOptions) -> Result<Source> {
-        Ok(match format {
-            Format::Checkpoint(layout) => Source::Checkpoint(Checkpoint::open(path)?, layout),
-            format => Source::Dump(Dump::open(path, format, options.header_groups)?),
-        })
-    }
-
-    fn count(&self) -> u64 {
-        match self {
-            Source::Checkpoint(file, _) => file.count(),
-            Source::Dump(file) => file.count(),
-        }
-    }
-
-    fn bytes(&mut self) -> &mut Bytes {
-        match self {
-            Source::Checkpoint(file, _) => file.bytes(),
-            Source::Dump(file) => file.bytes(),
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<Record>> {
-        match self {
-            Source::Checkpoint(file, layout) => file.next(*layout),
-            Source::Dump(file) => file.next(),
-        }
-    }
-}
+use source::Source;
 
 impl Storage {
     /// `import_with` the default options.
@@ -156,20 +99,4 @@ impl Storage {
     pub fn last_import(&self) -> Option<Imported> {
         self.handle.last_import.lock().clone()
     }
-}
-
-fn go_on(wanted: bool, imported: u64) -> Result<()> {
-    let ended = |status, why: &str| {
-        Err(Error::new(
-            status,
-            format!("{why}; {imported} records were imported, the others were not"),
-        ))
-    };
-    if !wanted {
-        return ended(Status::Cancelled, "progress returned false");
-    }
-    if is_ending() {
-        return ended(Status::Exiting, "the process is ending");
-    }
-    Ok(())
 }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{FieldOrder, Imported, REPORT_EVERY, Record, Refusal, SMALLEST_TIME, Source, go_on};
+use super::record::{REPORT_EVERY, Record, SMALLEST_TIME, go_on};
+use super::report::{FieldOrder, Imported, Refusal};
+use super::source::Source;
 use crate::engine::Engine;
 use crate::engine::rows::{ImportBatch, Table};
 use crate::error::Result;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::checkpoint::Checkpoint;
 use super::dump::Dump;
-use super::{
-    FieldOrder, Format, ImportOptions, Imported, Layout, REPORT_EVERY, SMALLEST_TIME, go_on,
-};
+use super::options::ImportOptions;
+use super::record::{REPORT_EVERY, SMALLEST_TIME, go_on};
+use super::report::{FieldOrder, Format, Imported, Layout};
 use crate::error::{Error, Result, Status};
 
 /// # Errors

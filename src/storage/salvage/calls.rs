@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::Salvaged;
 use super::lost::Lost;
+use super::report::Salvaged;
 use crate::engine::Engine;
 use crate::engine::group::GroupConfig;
 use crate::engine::journal_document::JournalRecord;

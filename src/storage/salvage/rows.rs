@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Salvaged;
 use super::lost::Lost;
+use super::report::Salvaged;
 use super::sources::Sources;
 use crate::engine::Engine;
 use crate::engine::group::Group;

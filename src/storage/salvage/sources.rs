@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
-use super::Salvaged;
 use super::lost::Lost;
+use super::report::Salvaged;
 use crate::error::{Error, Result};
 use crate::rocks::file_names::is_sst;
 use crate::rocks::incoming;

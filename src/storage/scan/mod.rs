@@ -9,10 +9,12 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 mod check;
+mod page;
 mod parallel;
 mod reader;
 
 pub(super) use check::check_rows;
+pub(super) use page::{Page, Wanted};
 
 use super::Storage;
 use super::dump::select::Select;
@@ -23,24 +25,11 @@ use crate::file_size_limit::start_thread;
 use crate::memory::check_headroom;
 use crate::process::Call;
 use crate::process::is_ending;
-use crate::rocks::row::RowHeader;
 use crate::rocks::{KeyRange, Rocks};
 use reader::Reader;
 
 /// Pages that wait to be taken.
 const WAITING_PAGES: usize = 4;
-
-/// Some rows of one group, by ascending key.
-#[derive(Debug, Default)]
-pub(super) struct Page {
-    pub(super) group: u16,
-    pub(super) keys: Vec<i64>,
-    /// For each key whether it is gone, in an increment; it has a header and floats only if it is not.
-    pub(super) removed: Vec<bool>,
-    pub(super) headers: Vec<RowHeader>,
-    /// The weights of each row, or everything, one after the other.
-    pub(super) floats: Vec<f32>,
-}
 
 /// A scan that is under way.
 pub(super) struct Scan {
@@ -54,14 +43,6 @@ pub(super) struct Scan {
     storage: Storage,
     /// What ended it: it is not the end of the rows.
     failure: Option<Error>,
-}
-
-/// The floats of a row that are read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Weights,
-    /// The weights and the optimizer's state.
-    Everything,
 }
 
 impl Storage {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-use super::Page;
+use super::page::Page;
 use super::reader::Reader;
 use crate::error::{Error, Result, Status};
 use crate::locks::{Condvar, Mutex};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Page, Wanted};
+use super::page::{Page, Wanted};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::error::{Error, Result};
