@@ -1,4 +1,4 @@
-"""Signatures say what the documents say: docstrings, the tables of docs/parameters.md, and the library's own names and
+"""Signatures say what the docstrings say, and the tables of docs/parameters.md, with their names and
 defaults."""
 
 import ast
