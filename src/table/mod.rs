@@ -1,5 +1,5 @@
 //! Serving tables: files that a dump writes and that serving maps into memory and reads in place.
-//! docs/formats.md has their bytes, docs/design.md the reasons.
+//! docs/formats.md has their bytes, docs/design/table.md the reasons.
 //!
 //! Knows nothing of storages: serving needs no RocksDB. `classic` writes the other formats of a
 //! dump, which share only the way in which a file is made.

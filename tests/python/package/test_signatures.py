@@ -1,4 +1,5 @@
-"""Signatures say what the documents say: docstrings, the README's tables, and the library's own names and defaults."""
+"""Signatures say what the docstrings say, and the tables of docs/parameters.md, with their names and
+defaults."""
 
 import ast
 import inspect
@@ -8,7 +9,7 @@ import damo
 from damo import _choices
 from support import CHECKOUT, Case
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PARAMETERS = (CHECKOUT / "docs" / "parameters.md").read_text(encoding="utf-8")
 
 # Names of PyTorch, and of the library.
 OPTIMIZERS = {
@@ -24,8 +25,8 @@ OPTIMIZERS = {
 
 
 def table(heading):
-    """The rows of the first table under a heading of the README, each a list of cells."""
-    text = README[README.index(f"\n## {heading}") :]
+    """The rows of the first table under a heading of the page, each a list of cells."""
+    text = PARAMETERS[PARAMETERS.index(f"\n## {heading}\n") :]
     lines = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -118,8 +119,8 @@ class Documents(Case):
             storage.stat(name)
 
     def test_filters(self):
-        rows = {re.sub(r"[*]", "", cell.split()[0]): cell for cell, _ in table("Admission")}
-        self.assertEqual(list(signature(damo.Filter)), list(rows))
+        rows = [name.strip("`") for name, *_ in table("Filters")]
+        self.assertEqual(list(signature(damo.Filter)), rows)
 
     def test_docstrings_name_every_parameter(self):
         # What needs no word beside its name and type.
