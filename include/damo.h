@@ -996,6 +996,11 @@ damo_embedding *damo_embedding_new(const damo_storage *storage,
                                    const damo_params *options);
 
 /**
+ * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
+ */
+void damo_embedding_free(damo_embedding *embedding);
+
+/**
  * Writes the weights of keys into weights, and creates the rows that are missing.
  *
  * - keys: keys_len keys. A key given twice gives its row twice. The padding key reads as zeros.
@@ -1035,6 +1040,25 @@ damo_status damo_embedding_peek(const damo_embedding *embedding,
                                 uint8_t *found);
 
 /**
+ * Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
+ *
+ * - keys: keys_len keys, which are copied.
+ *
+ * Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
+ * so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
+ * keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
+ * are used.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - IO: the background thread cannot be made.
+ * - OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_embedding_prefetch(const damo_embedding *embedding,
+                                    const int64_t *keys,
+                                    size_t keys_len);
+
+/**
  * Steps the optimizer: applies gradients to the rows of keys.
  *
  * - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
@@ -1057,23 +1081,47 @@ damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
                                            size_t gradients_len);
 
 /**
- * Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
+ * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
  *
- * - keys: keys_len keys, which are copied.
+ * This is for trainers that need the norm of the sums before they step (to clip by the global
+ * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
+ * gives the same rows, bit for bit, as a step with the gradients.
  *
- * Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
- * so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
- * keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
- * are used.
+ * - keys: keys_len keys.
+ * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
+ * - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
+ *   unspecified order.
+ * - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
+ *   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
+ *   mean is written. When it is "sequential", the sum is written, although
+ *   damo_embedding_apply_gradients takes one step for each occurrence.
+ * - summed: becomes the number of keys that were written.
+ * - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
+ * - largest: becomes the largest absolute value among the sums. May be NULL.
  *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
- * - IO: the background thread cannot be made.
+ * Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
+ * filter counts. The storage may be open with read_only. Any number of threads may call this at
+ * once, also beside calls that change rows.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
+ *   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
+ *   infinite or beyond 1e18 in size (the message names its key).
+ * - IO: the storage has lost its database.
  * - OUT_OF_MEMORY, FORKED.
  */
-damo_status damo_embedding_prefetch(const damo_embedding *embedding,
-                                    const int64_t *keys,
-                                    size_t keys_len);
+damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
+                                         const int64_t *keys,
+                                         size_t keys_len,
+                                         const float *gradients,
+                                         size_t gradients_len,
+                                         int64_t *summed_keys,
+                                         size_t summed_keys_len,
+                                         float *sums,
+                                         size_t sums_len,
+                                         size_t *summed,
+                                         double *norm,
+                                         double *largest);
 
 /**
  * Stores weights as fresh rows, for pretrained tables.
@@ -1123,17 +1171,25 @@ damo_status damo_embedding_insert_records(const damo_embedding *embedding,
                                           size_t update_nums_len);
 
 /**
- * Deletes the rows of keys. A later lookup makes a fresh row.
+ * Reads everything stored of one row, without creating it.
  *
- * - keys: keys_len keys. A key without a row is not an error.
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
+ * - update_num: becomes the number of gradients applied so far. May be NULL.
+ * - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
+ *   gives for dim. (NULL, 0) leaves it out.
  *
- * Errors, after which nothing has changed:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
- * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
+ * Errors, after which nothing is written:
+ * - NOT_FOUND: the key has no row.
+ * - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
+ *   update_num.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
  */
-damo_status damo_embedding_delete(const damo_embedding *embedding,
-                                  const int64_t *keys,
-                                  size_t keys_len);
+damo_status damo_embedding_record(const damo_embedding *embedding,
+                                  int64_t key,
+                                  int64_t *update_time,
+                                  int64_t *update_num,
+                                  float *data,
+                                  size_t data_len);
 
 /**
  * Removes all rows of the group at once, and sets its global step to 0.
@@ -1159,25 +1215,17 @@ damo_status damo_embedding_delete(const damo_embedding *embedding,
 damo_status damo_embedding_clear(const damo_embedding *embedding);
 
 /**
- * Reads everything stored of one row, without creating it.
+ * Deletes the rows of keys. A later lookup makes a fresh row.
  *
- * - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
- * - update_num: becomes the number of gradients applied so far. May be NULL.
- * - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
- *   gives for dim. (NULL, 0) leaves it out.
+ * - keys: keys_len keys. A key without a row is not an error.
  *
- * Errors, after which nothing is written:
- * - NOT_FOUND: the key has no row.
- * - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
- *   update_num.
- * - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
  */
-damo_status damo_embedding_record(const damo_embedding *embedding,
-                                  int64_t key,
-                                  int64_t *update_time,
-                                  int64_t *update_num,
-                                  float *data,
-                                  size_t data_len);
+damo_status damo_embedding_delete(const damo_embedding *embedding,
+                                  const int64_t *keys,
+                                  size_t keys_len);
 
 /**
  * Writes the group's number, which DAMO_GROUP_BY_NAME leaves open, to *group.
@@ -1198,15 +1246,6 @@ damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *grou
  * - FORKED.
  */
 damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
-
-/**
- * Sets the group's global step, and stores it.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle; a negative step.
- * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 
 /**
  * Attaches a filter in place of the one that is attached; NULL attaches none.
@@ -1244,52 +1283,13 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
 damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
 
 /**
- * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
+ * Sets the group's global step, and stores it.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a negative step.
+ * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
  */
-void damo_embedding_free(damo_embedding *embedding);
-
-/**
- * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
- *
- * This is for trainers that need the norm of the sums before they step (to clip by the global
- * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
- * gives the same rows, bit for bit, as a step with the gradients.
- *
- * - keys: keys_len keys.
- * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
- * - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
- *   unspecified order.
- * - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
- *   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
- *   mean is written. When it is "sequential", the sum is written, although
- *   damo_embedding_apply_gradients takes one step for each occurrence.
- * - summed: becomes the number of keys that were written.
- * - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
- * - largest: becomes the largest absolute value among the sums. May be NULL.
- *
- * Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
- * filter counts. The storage may be open with read_only. Any number of threads may call this at
- * once, also beside calls that change rows.
- *
- * Errors, after which nothing is written:
- * - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
- *   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
- *   infinite or beyond 1e18 in size (the message names its key).
- * - IO: the storage has lost its database.
- * - OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
-                                         const int64_t *keys,
-                                         size_t keys_len,
-                                         const float *gradients,
-                                         size_t gradients_len,
-                                         int64_t *summed_keys,
-                                         size_t summed_keys_len,
-                                         float *sums,
-                                         size_t sums_len,
-                                         size_t *summed,
-                                         double *norm,
-                                         double *largest);
+damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
 
 /**
  * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
