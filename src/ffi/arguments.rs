@@ -128,6 +128,13 @@ pub(super) unsafe fn optional_out<'a, T: Plain>(
     Ok(unsafe { pointer.as_mut() })
 }
 
+/// Writes a result, if the caller wants it.
+pub(super) fn give<T>(out: Option<&mut T>, value: T) {
+    if let Some(out) = out {
+        *out = value;
+    }
+}
+
 /// A UTF-8 string.
 ///
 /// # Safety
@@ -174,9 +181,7 @@ pub(super) unsafe fn give_text(
     text_len: *mut usize,
 ) -> Result<()> {
     // SAFETY: the caller's promise.
-    if let Some(text_len) = unsafe { optional_out(text_len, &format!("{name}_len")) }? {
-        *text_len = text.len();
-    }
+    give(unsafe { optional_out(text_len, &format!("{name}_len")) }?, text.len());
     if buffer.is_null() && buffer_len == 0 {
         return Ok(());
     }

@@ -120,14 +120,9 @@ pub unsafe extern "C" fn damo_storage_dump_with_progress(
             None => true,
         };
         let dumped = storage.inner.dump(path, DumpOptions::read(condition)?, tell)?;
-        let set = |out: Option<&mut u64>, value| {
-            if let Some(out) = out {
-                *out = value;
-            }
-        };
-        set(number, dumped.number);
-        set(rows, dumped.rows);
-        set(removed, dumped.removed);
+        arguments::give(number, dumped.number);
+        arguments::give(rows, dumped.rows);
+        arguments::give(removed, dumped.removed);
         Ok(())
     })
 }

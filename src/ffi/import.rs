@@ -182,12 +182,8 @@ fn import(storage: &Storage, path: &Path, options: &ImportOptions) -> Result<Imp
 }
 
 fn count(report: &Imported, imported: Option<&mut u64>, refused: Option<&mut u64>) {
-    if let Some(imported) = imported {
-        *imported = report.imported;
-    }
-    if let Some(refused) = refused {
-        *refused = report.refused_records();
-    }
+    arguments::give(imported, report.imported);
+    arguments::give(refused, report.refused_records());
 }
 
 /// # Safety

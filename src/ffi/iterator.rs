@@ -105,14 +105,14 @@ pub unsafe extern "C" fn damo_iterator_next(
         *record = rows.next_row()?;
         *found = u8::from(record.is_some());
         let Some(record) = record else { return Ok(()) };
-        set(group, u32::from(record.group));
-        set(key, record.key);
+        arguments::give(group, u32::from(record.group));
+        arguments::give(key, record.key);
         // Times have 48 bits and counts 56, so the casts are exact.
-        set(update_time, record.update_time as i64);
-        set(update_num, record.update_num as i64);
-        set(dim, record.dim);
-        set(data, record.data.as_ptr());
-        set(data_len, record.data.len());
+        arguments::give(update_time, record.update_time as i64);
+        arguments::give(update_num, record.update_num as i64);
+        arguments::give(dim, record.dim);
+        arguments::give(data, record.data.as_ptr());
+        arguments::give(data_len, record.data.len());
         Ok(())
     })
 }
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn damo_storage_verify(
             (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?)
         };
         let verified = storage.inner.verify()?;
-        set(rows, verified.rows);
+        arguments::give(rows, verified.rows);
         Ok(())
     })
 }
@@ -181,11 +181,5 @@ fn read_group(group: u32) -> Result<Option<u16>> {
         Err(_) => Err(Error::invalid(format!(
             "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_ALL_GROUPS, is needed"
         ))),
-    }
-}
-
-fn set<T>(out: Option<&mut T>, value: T) {
-    if let Some(out) = out {
-        *out = value;
     }
 }

@@ -54,12 +54,8 @@ pub unsafe extern "C" fn damo_embedding_record(
             data.copy_from_slice(&record.data);
         }
         // Times have 48 bits and counts 56, so the casts are exact.
-        if let Some(update_time) = update_time {
-            *update_time = record.update_time as i64;
-        }
-        if let Some(update_num) = update_num {
-            *update_num = record.update_num as i64;
-        }
+        arguments::give(update_time, record.update_time as i64);
+        arguments::give(update_num, record.update_num as i64);
         Ok(())
     })
 }

@@ -78,12 +78,8 @@ pub unsafe extern "C" fn damo_embedding_sum_gradients(
         };
         let outcome = embedding.inner.sum_gradients(keys, gradients, summed_keys, sums)?;
         *summed = outcome.keys;
-        if let Some(norm) = norm {
-            *norm = outcome.norm;
-        }
-        if let Some(largest) = largest {
-            *largest = outcome.largest;
-        }
+        arguments::give(norm, outcome.norm);
+        arguments::give(largest, outcome.largest);
         Ok(())
     })
 }
