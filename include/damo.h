@@ -849,6 +849,14 @@ damo_storage *damo_storage_new(const char *data_dir,
                                const damo_params *options);
 
 /**
+ * Frees a storage handle. NULL is a no-op.
+ *
+ * The directory is closed, and its lock released, once the handles of its embeddings and iterators
+ * are freed, too. Closing cannot report an error. Call damo_storage_flush before, which can.
+ */
+void damo_storage_free(damo_storage *storage);
+
+/**
  * Makes every call that returned before this one durable, whatever the option durability.
  *
  * It also makes durable what the filters of the storage's embeddings have counted. Other calls go
@@ -875,39 +883,6 @@ damo_status damo_storage_flush(const damo_storage *storage);
  * - NOT_SUPPORTED: the storage is open with read_only.
  */
 damo_status damo_storage_compact(const damo_storage *storage);
-
-/**
- * Writes one statistic to *value.
- *
- * Names (those from rows_read to waited_us count since the storage was opened):
- *
- * ```text
- *     groups            groups registered
- *     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
- *                       is written, until a merge (damo_storage_compact makes it exact)
- *     rows_in_memory    rows in the cache, and keys that are known to have no row
- *     dirty_rows        those of them that are not on disk as they are
- *     rows_read         keys asked for by lookup and peek
- *     rows_created      rows made by lookup and apply_gradients
- *     rows_updated      optimizer steps taken
- *     rows_loaded       keys looked for on disk
- *     rows_written      rows written back to disk in the background
- *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
- *     cache_hits        keys of lookup and peek that were in memory
- *     cache_misses      keys of lookup and peek that were not: read from disk or created
- *     evictions         rows that left the cache for others
- *     waited_us         microseconds that calls waited for the background writer
- *     bytes_in_memory   bytes held for rows, indexes and filters
- *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
- *     journal_bytes     the journal's part of these, which the next opening after a kill needs
- * ```
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
- *   ones).
- * - IO, FORKED.
- */
-damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 
 /**
  * Writes everything the storage holds except its rows, as a JSON object, into buffer.
@@ -948,12 +923,301 @@ damo_status damo_storage_describe(const damo_storage *storage,
                                   size_t *json_len);
 
 /**
- * Frees a storage handle. NULL is a no-op.
+ * Counts the rows that a group has now, and writes their number to *rows.
  *
- * The directory is closed, and its lock released, once the handles of its embeddings and iterators
- * are freed, too. Closing cannot report an error. Call damo_storage_flush before, which can.
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
+ *
+ * Errors: as damo_iterator_new, and
+ * - INVALID_ARGUMENT: a NULL rows.
+ * - CORRUPTION: a row is damaged (the message names it).
  */
-void damo_storage_free(damo_storage *storage);
+damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
+
+/**
+ * Writes one statistic to *value.
+ *
+ * Names (those from rows_read to waited_us count since the storage was opened):
+ *
+ * ```text
+ *     groups            groups registered
+ *     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
+ *                       is written, until a merge (damo_storage_compact makes it exact)
+ *     rows_in_memory    rows in the cache, and keys that are known to have no row
+ *     dirty_rows        those of them that are not on disk as they are
+ *     rows_read         keys asked for by lookup and peek
+ *     rows_created      rows made by lookup and apply_gradients
+ *     rows_updated      optimizer steps taken
+ *     rows_loaded       keys looked for on disk
+ *     rows_written      rows written back to disk in the background
+ *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
+ *     cache_hits        keys of lookup and peek that were in memory
+ *     cache_misses      keys of lookup and peek that were not: read from disk or created
+ *     evictions         rows that left the cache for others
+ *     waited_us         microseconds that calls waited for the background writer
+ *     bytes_in_memory   bytes held for rows, indexes and filters
+ *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
+ *     journal_bytes     the journal's part of these, which the next opening after a kill needs
+ * ```
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
+ *   ones).
+ * - IO, FORKED.
+ */
+damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
+
+/**
+ * Reads everything that is stored, and checks every checksum and the form of every row.
+ *
+ * - rows: becomes the number of rows. May be NULL.
+ *
+ * Other calls go on meanwhile.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - CORRUPTION: a file or row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
+ */
+damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
+
+/**
+ * Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
+ *
+ * - path: the directory. It must not exist yet, but its parent must.
+ *
+ * A checkpoint has every call that returned before: rows, optimizer state, groups with their
+ * names, global steps, and the filters of embeddings that are open (in the folder filters). Other
+ * calls go on meanwhile. The directory appears under its name only when it is whole.
+ *
+ * Files of rows are hard links. So a large table takes no longer than a small one, beyond writing
+ * what has changed. On another file system the files are copied.
+ *
+ * A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
+ * its files. What the file system records about them changes: the number of links, and the time
+ * (ctime) of that change.
+ *
+ * damo_storage_load_from_checkpoint loads a checkpoint; damo_storage_new opens one as a storage.
+ * The checkpoint id is in its checkpoint.json. damo_storage_describe tells it, too, both here and
+ * in a storage that was made of the checkpoint.
+ *
+ * Errors, after which there is no such directory:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path without a name, or inside a storage's
+ *   directory.
+ * - ALREADY_EXISTS: path exists.
+ * - BUSY: with read_only, another handle had the storage open with durability "checkpoint" when it
+ *   was opened here, so that it may have parts of calls.
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
+ */
+damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
+
+/**
+ * Replaces everything that is stored by the content of a checkpoint.
+ *
+ * - path: a checkpoint, or a storage that was closed. It stays as it is.
+ *
+ * Embeddings that are open continue with the checkpoint's groups. A group that the checkpoint does
+ * not have is empty then. The checkpoint is first read through and compared with its checksums;
+ * then all calls wait for a moment.
+ *
+ * After an error everything is as it was. There is one exception: if the message says that the
+ * storage must be opened again, the checkpoint has taken its place, and opening finishes that.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that is a file, or a database that damo did
+ *   not write.
+ * - NOT_FOUND: path does not exist.
+ * - CORRUPTION: path is no checkpoint, or one that is damaged or not whole.
+ * - NOT_SUPPORTED: another format; a storage that was not closed. Also: this storage is open with
+ *   read_only.
+ * - BUSY: the checkpoint is open somewhere; a dump or an iterator of this storage is under way.
+ * - ALREADY_EXISTS: a group that is open here has another dim, optimizer or name there.
+ * - IO: a failed read or write; something that is no file of damo's, such as a file called
+ *   filters, lies where one of the checkpoint belongs.
+ * - OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
+
+/**
+ * Writes the weights of all rows, as they are at one moment, to the file path for serving.
+ *
+ * - path: a file, which is replaced if it exists.
+ * - condition: may be NULL. Names (defaults):
+ *
+ * ```text
+ *     format         "classic": dims, counts, then key, group and float32 weights of each row (the
+ *                    default);
+ *                    "counted": the same, but the header lists only the groups that are dumped, as
+ *                    damo-embedding from 1.0.6 on writes it;
+ *                    "table": what damo_table_open maps into memory
+ *     expire_days    leave out rows not updated for so many days, fractions too (0: no limit)
+ *     min_count      leave out rows that were updated fewer times (0)
+ *     group          only this group (all)
+ *     header_groups  classic: the number of groups the header has place for (256); readers for 128
+ *                    and 1024 exist, too
+ *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and bias a row)
+ *     since          table: the number of a base dump. The file is then an increment: the rows
+ *                    changed since that dump, and the keys that are gone
+ * ```
+ *
+ * The file appears under its name only when it is whole and on disk. Other calls go on meanwhile.
+ * docs/formats.md has the bytes of all formats.
+ *
+ * An increment has the group and min_count of its base dump. A table dump can be the base of
+ * increments for 30 days, if it is one of the latest 256. Loading a checkpoint, or clearing a
+ * group of the dump, ends that earlier. A storage that is open with read_only remembers no dump.
+ *
+ * Errors, after which the file at path is as it was:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that cannot be a file's, or is inside a
+ *   storage's directory; a wrong condition; groups that the classic header has no place for (the
+ *   message names them).
+ * - NOT_FOUND: the group is not registered; no base dump with the number since is remembered for
+ *   this group and min_count, or one of its groups was cleared.
+ * - BUSY: path is being written, here or in another process.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED.
+ */
+damo_status damo_storage_dump(const damo_storage *storage,
+                              const char *path,
+                              const damo_params *condition);
+
+/**
+ * As damo_storage_dump, and reports its progress and its result.
+ *
+ * - progress: called with user from time to time. May be NULL.
+ * - number: becomes the number of this dump, which the next increment has as since
+ *   (damo_table_number of the file). May be NULL.
+ * - rows: becomes the number of rows in the file. May be NULL.
+ * - removed: becomes the number of keys that an increment says are gone. May be NULL.
+ *
+ * After an error the file at path is as it was, and number, rows and removed are unchanged.
+ *
+ * Errors: as damo_storage_dump, and
+ * - CANCELLED: progress returned false.
+ */
+damo_status damo_storage_dump_with_progress(const damo_storage *storage,
+                                            const char *path,
+                                            const damo_params *condition,
+                                            damo_progress progress,
+                                            void *user,
+                                            uint64_t *number,
+                                            uint64_t *rows,
+                                            uint64_t *removed);
+
+/**
+ * Imports the rows of a file that damo-embedding, the earlier C++ implementation, wrote.
+ *
+ * - path: a checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted.
+ *
+ * docs/formats.md has the bytes of these files, docs/migrating.md the whole way over.
+ *
+ * The groups of the file must have been opened in this storage once (damo_embedding_new), each
+ * with the dim and the optimizer that it had. A row that exists is replaced.
+ * - A row of a checkpoint keeps its update_time and update_num.
+ * - A row of a dump gets the time of the import and the update count 0.
+ * - A record without state gets the state of an inserted row.
+ * - A record that does not fit is left out. damo_storage_import_counted tells how many there were,
+ *   damo_storage_import_report why. If no record fits, the call fails.
+ *
+ * The file is read through first, and nothing changes unless it is whole. When the call returns
+ * OK, the rows are on disk, whatever the durability. Memory does not grow with the file. Other
+ * calls go on meanwhile, but the import may replace what they do to rows of the file: train
+ * afterwards.
+ *
+ * If the file is refused, nothing has changed. After a later error or a kill a part of the rows
+ * may be there: import the file again.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or path; a path that is not a file; a file with records of
+ *   which none fits the groups of this storage.
+ * - NOT_FOUND: path does not exist.
+ * - CORRUPTION: the file is truncated, longer than it says, or neither a checkpoint nor a dump
+ *   (the message names the record and the byte); the layout of its records cannot be told; no
+ *   record is sound.
+ * - NOT_SUPPORTED: the storage is open with read_only.
+ * - POISONED: a group is.
+ * - IO, OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_storage_import(const damo_storage *storage, const char *path);
+
+/**
+ * As damo_storage_import, and reports how many records came in and how many were left out.
+ *
+ * - imported: becomes the number of records that came in. May be NULL.
+ * - refused: becomes the number of records that were left out. May be NULL.
+ *
+ * If the file has a key twice, both records count as imported, and the last one is the row.
+ *
+ * After an error the counts are unchanged.
+ *
+ * Errors: as damo_storage_import.
+ */
+damo_status damo_storage_import_counted(const damo_storage *storage,
+                                        const char *path,
+                                        uint64_t *imported,
+                                        uint64_t *refused);
+
+/**
+ * Writes what became of the records of the latest import, as a JSON object, into buffer.
+ *
+ * ```text
+ *     records         records in the file
+ *     imported        of these, records that came in; after an error, those that are known to have
+ *                     come in before it
+ *     without_state   of the imported ones, those with weights only
+ *     other_groups    records of other groups than the option group
+ *     format          "checkpoint", or "classic" or "counted" for a dump
+ *     value_header    bytes before the floats of a checkpoint's value: 32 or 40; 0 for a dump
+ *     order           which is first in a record, update_time or update_num:
+ *                     "time_first", "num_first";
+ *                     "assumed": no record shows it, and update_time is taken for the first;
+ *                     "absent": a dump, which has neither
+ *     refused         a list, one object a reason:
+ *                     - reason: unknown_group, key_mismatch (the value names another group or
+ *                       key), wrong_dim, wrong_length, not_finite, negative_square, bad_time or
+ *                       expired
+ *                     - records: how many there were
+ *                     - first: what was wrong with the first of them
+ * ```
+ *
+ * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
+ *   buffer_len = *json_len + 1 is enough.
+ * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
+ *
+ * An import whose file was refused while it was read through leaves the report as it was.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
+ *   which is left unchanged.
+ * - NOT_FOUND: nothing has been imported since the storage was opened.
+ */
+damo_status damo_storage_import_report(const damo_storage *storage,
+                                       char *buffer,
+                                       size_t buffer_len,
+                                       size_t *json_len);
+
+/**
+ * As damo_storage_import_counted, with options.
+ *
+ * - options: may be NULL. Names (defaults):
+ *
+ * ```text
+ *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
+ *                    "counted", which are dumps
+ *     header_groups  classic: the width of the header (256, 1024 or 128, whichever adds up)
+ *     group          only this group (all)
+ * ```
+ *
+ * After an error the counts are unchanged.
+ *
+ * Errors: as damo_storage_import, and
+ * - INVALID_ARGUMENT: a wrong option; a file with records of which none is of the option group.
+ */
+damo_status damo_storage_import_with(const damo_storage *storage,
+                                     const char *path,
+                                     const damo_params *options,
+                                     uint64_t *imported,
+                                     uint64_t *refused);
 
 /**
  * Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
@@ -1341,270 +1605,6 @@ damo_status damo_iterator_next(const damo_iterator *iterator,
  * Frees an iterator. NULL is a no-op.
  */
 void damo_iterator_free(damo_iterator *iterator);
-
-/**
- * Counts the rows that a group has now, and writes their number to *rows.
- *
- * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
- *
- * It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
- *
- * Errors: as damo_iterator_new, and
- * - INVALID_ARGUMENT: a NULL rows.
- * - CORRUPTION: a row is damaged (the message names it).
- */
-damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
-
-/**
- * Reads everything that is stored, and checks every checksum and the form of every row.
- *
- * - rows: becomes the number of rows. May be NULL.
- *
- * Other calls go on meanwhile.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle.
- * - CORRUPTION: a file or row is damaged (the message names it).
- * - IO, OUT_OF_MEMORY, POISONED, FORKED.
- */
-damo_status damo_storage_verify(const damo_storage *storage, uint64_t *rows);
-
-/**
- * Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
- *
- * - path: the directory. It must not exist yet, but its parent must.
- *
- * A checkpoint has every call that returned before: rows, optimizer state, groups with their
- * names, global steps, and the filters of embeddings that are open (in the folder filters). Other
- * calls go on meanwhile. The directory appears under its name only when it is whole.
- *
- * Files of rows are hard links. So a large table takes no longer than a small one, beyond writing
- * what has changed. On another file system the files are copied.
- *
- * A storage that is open with read_only gives checkpoints, too. The hard links change no byte of
- * its files. What the file system records about them changes: the number of links, and the time
- * (ctime) of that change.
- *
- * damo_storage_load_from_checkpoint loads a checkpoint; damo_storage_new opens one as a storage.
- * The checkpoint id is in its checkpoint.json. damo_storage_describe tells it, too, both here and
- * in a storage that was made of the checkpoint.
- *
- * Errors, after which there is no such directory:
- * - INVALID_ARGUMENT: a NULL handle or path; a path without a name, or inside a storage's
- *   directory.
- * - ALREADY_EXISTS: path exists.
- * - BUSY: with read_only, another handle had the storage open with durability "checkpoint" when it
- *   was opened here, so that it may have parts of calls.
- * - IO, OUT_OF_MEMORY, POISONED, FORKED.
- */
-damo_status damo_storage_checkpoint(const damo_storage *storage, const char *path);
-
-/**
- * Replaces everything that is stored by the content of a checkpoint.
- *
- * - path: a checkpoint, or a storage that was closed. It stays as it is.
- *
- * Embeddings that are open continue with the checkpoint's groups. A group that the checkpoint does
- * not have is empty then. The checkpoint is first read through and compared with its checksums;
- * then all calls wait for a moment.
- *
- * After an error everything is as it was. There is one exception: if the message says that the
- * storage must be opened again, the checkpoint has taken its place, and opening finishes that.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle or path; a path that is a file, or a database that damo did
- *   not write.
- * - NOT_FOUND: path does not exist.
- * - CORRUPTION: path is no checkpoint, or one that is damaged or not whole.
- * - NOT_SUPPORTED: another format; a storage that was not closed. Also: this storage is open with
- *   read_only.
- * - BUSY: the checkpoint is open somewhere; a dump or an iterator of this storage is under way.
- * - ALREADY_EXISTS: a group that is open here has another dim, optimizer or name there.
- * - IO: a failed read or write; something that is no file of damo's, such as a file called
- *   filters, lies where one of the checkpoint belongs.
- * - OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_storage_load_from_checkpoint(const damo_storage *storage, const char *path);
-
-/**
- * Writes the weights of all rows, as they are at one moment, to the file path for serving.
- *
- * - path: a file, which is replaced if it exists.
- * - condition: may be NULL. Names (defaults):
- *
- * ```text
- *     format         "classic": dims, counts, then key, group and float32 weights of each row (the
- *                    default);
- *                    "counted": the same, but the header lists only the groups that are dumped, as
- *                    damo-embedding from 1.0.6 on writes it;
- *                    "table": what damo_table_open maps into memory
- *     expire_days    leave out rows not updated for so many days, fractions too (0: no limit)
- *     min_count      leave out rows that were updated fewer times (0)
- *     group          only this group (all)
- *     header_groups  classic: the number of groups the header has place for (256); readers for 128
- *                    and 1024 exist, too
- *     value_type     table: "float32" (the default), "float16" or "int8" (a scale and bias a row)
- *     since          table: the number of a base dump. The file is then an increment: the rows
- *                    changed since that dump, and the keys that are gone
- * ```
- *
- * The file appears under its name only when it is whole and on disk. Other calls go on meanwhile.
- * docs/formats.md has the bytes of all formats.
- *
- * An increment has the group and min_count of its base dump. A table dump can be the base of
- * increments for 30 days, if it is one of the latest 256. Loading a checkpoint, or clearing a
- * group of the dump, ends that earlier. A storage that is open with read_only remembers no dump.
- *
- * Errors, after which the file at path is as it was:
- * - INVALID_ARGUMENT: a NULL handle or path; a path that cannot be a file's, or is inside a
- *   storage's directory; a wrong condition; groups that the classic header has no place for (the
- *   message names them).
- * - NOT_FOUND: the group is not registered; no base dump with the number since is remembered for
- *   this group and min_count, or one of its groups was cleared.
- * - BUSY: path is being written, here or in another process.
- * - IO, CORRUPTION, OUT_OF_MEMORY, POISONED, FORKED.
- */
-damo_status damo_storage_dump(const damo_storage *storage,
-                              const char *path,
-                              const damo_params *condition);
-
-/**
- * As damo_storage_dump, and reports its progress and its result.
- *
- * - progress: called with user from time to time. May be NULL.
- * - number: becomes the number of this dump, which the next increment has as since
- *   (damo_table_number of the file). May be NULL.
- * - rows: becomes the number of rows in the file. May be NULL.
- * - removed: becomes the number of keys that an increment says are gone. May be NULL.
- *
- * After an error the file at path is as it was, and number, rows and removed are unchanged.
- *
- * Errors: as damo_storage_dump, and
- * - CANCELLED: progress returned false.
- */
-damo_status damo_storage_dump_with_progress(const damo_storage *storage,
-                                            const char *path,
-                                            const damo_params *condition,
-                                            damo_progress progress,
-                                            void *user,
-                                            uint64_t *number,
-                                            uint64_t *rows,
-                                            uint64_t *removed);
-
-/**
- * Imports the rows of a file that damo-embedding, the earlier C++ implementation, wrote.
- *
- * - path: a checkpoint of any release from 1.0.5 to 1.1.12, or a dump, classic or counted.
- *
- * docs/formats.md has the bytes of these files, docs/migrating.md the whole way over.
- *
- * The groups of the file must have been opened in this storage once (damo_embedding_new), each
- * with the dim and the optimizer that it had. A row that exists is replaced.
- * - A row of a checkpoint keeps its update_time and update_num.
- * - A row of a dump gets the time of the import and the update count 0.
- * - A record without state gets the state of an inserted row.
- * - A record that does not fit is left out. damo_storage_import_counted tells how many there were,
- *   damo_storage_import_report why. If no record fits, the call fails.
- *
- * The file is read through first, and nothing changes unless it is whole. When the call returns
- * OK, the rows are on disk, whatever the durability. Memory does not grow with the file. Other
- * calls go on meanwhile, but the import may replace what they do to rows of the file: train
- * afterwards.
- *
- * If the file is refused, nothing has changed. After a later error or a kill a part of the rows
- * may be there: import the file again.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle or path; a path that is not a file; a file with records of
- *   which none fits the groups of this storage.
- * - NOT_FOUND: path does not exist.
- * - CORRUPTION: the file is truncated, longer than it says, or neither a checkpoint nor a dump
- *   (the message names the record and the byte); the layout of its records cannot be told; no
- *   record is sound.
- * - NOT_SUPPORTED: the storage is open with read_only.
- * - POISONED: a group is.
- * - IO, OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_storage_import(const damo_storage *storage, const char *path);
-
-/**
- * As damo_storage_import, and reports how many records came in and how many were left out.
- *
- * - imported: becomes the number of records that came in. May be NULL.
- * - refused: becomes the number of records that were left out. May be NULL.
- *
- * If the file has a key twice, both records count as imported, and the last one is the row.
- *
- * After an error the counts are unchanged.
- *
- * Errors: as damo_storage_import.
- */
-damo_status damo_storage_import_counted(const damo_storage *storage,
-                                        const char *path,
-                                        uint64_t *imported,
-                                        uint64_t *refused);
-
-/**
- * As damo_storage_import_counted, with options.
- *
- * - options: may be NULL. Names (defaults):
- *
- * ```text
- *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
- *                    "counted", which are dumps
- *     header_groups  classic: the width of the header (256, 1024 or 128, whichever adds up)
- *     group          only this group (all)
- * ```
- *
- * After an error the counts are unchanged.
- *
- * Errors: as damo_storage_import, and
- * - INVALID_ARGUMENT: a wrong option; a file with records of which none is of the option group.
- */
-damo_status damo_storage_import_with(const damo_storage *storage,
-                                     const char *path,
-                                     const damo_params *options,
-                                     uint64_t *imported,
-                                     uint64_t *refused);
-
-/**
- * Writes what became of the records of the latest import, as a JSON object, into buffer.
- *
- * ```text
- *     records         records in the file
- *     imported        of these, records that came in; after an error, those that are known to have
- *                     come in before it
- *     without_state   of the imported ones, those with weights only
- *     other_groups    records of other groups than the option group
- *     format          "checkpoint", or "classic" or "counted" for a dump
- *     value_header    bytes before the floats of a checkpoint's value: 32 or 40; 0 for a dump
- *     order           which is first in a record, update_time or update_num:
- *                     "time_first", "num_first";
- *                     "assumed": no record shows it, and update_time is taken for the first;
- *                     "absent": a dump, which has neither
- *     refused         a list, one object a reason:
- *                     - reason: unknown_group, key_mismatch (the value names another group or
- *                       key), wrong_dim, wrong_length, not_finite, negative_square, bad_time or
- *                       expired
- *                     - records: how many there were
- *                     - first: what was wrong with the first of them
- * ```
- *
- * - buffer: gets the JSON and a NUL. NULL with buffer_len 0 asks for the length only; then
- *   buffer_len = *json_len + 1 is enough.
- * - json_len: becomes the length without the NUL, also when the buffer is too small. May be NULL.
- *
- * An import whose file was refused while it was read through leaves the report as it was.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
- *   which is left unchanged.
- * - NOT_FOUND: nothing has been imported since the storage was opened.
- */
-damo_status damo_storage_import_report(const damo_storage *storage,
-                                       char *buffer,
-                                       size_t buffer_len,
-                                       size_t *json_len);
 
 /**
  * Opens the table in the file path. Free it with damo_table_free.

@@ -1,4 +1,4 @@
-//! `damo_iterator`: every row of one moment; and the calls that count and verify all rows.
+//! `damo_iterator`: every row of one moment.
 
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
@@ -124,57 +124,8 @@ pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
     unsafe { guard::free(iterator) }
 }
 
-/// Counts the rows that a group has now, and writes their number to *rows.
-///
-/// - group: a number in 0..65535, or DAMO_ALL_GROUPS.
-///
-/// It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
-///
-/// Errors: as damo_iterator_new, and
-/// - INVALID_ARGUMENT: a NULL rows.
-/// - CORRUPTION: a row is damaged (the message names it).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_storage_row_count(
-    storage: *const damo_storage,
-    group: u32,
-    rows: *mut u64,
-) -> damo_status {
-    guard::long_call("damo_storage_row_count", || {
-        // SAFETY: the contract of `arguments`.
-        let (storage, rows) =
-            unsafe { (arguments::handle(storage, "storage")?, arguments::out(rows, "rows")?) };
-        *rows = storage.inner.row_count(read_group(group)?)?;
-        Ok(())
-    })
-}
-
-/// Reads everything that is stored, and checks every checksum and the form of every row.
-///
-/// - rows: becomes the number of rows. May be NULL.
-///
-/// Other calls go on meanwhile.
-///
-/// Errors:
-/// - INVALID_ARGUMENT: a NULL handle.
-/// - CORRUPTION: a file or row is damaged (the message names it).
-/// - IO, OUT_OF_MEMORY, POISONED, FORKED.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_storage_verify(
-    storage: *const damo_storage,
-    rows: *mut u64,
-) -> damo_status {
-    guard::long_call("damo_storage_verify", || {
-        // SAFETY: the contract of `arguments`.
-        let (storage, rows) = unsafe {
-            (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?)
-        };
-        let verified = storage.inner.verify()?;
-        arguments::give(rows, verified.rows);
-        Ok(())
-    })
-}
-
-fn read_group(group: u32) -> Result<Option<u16>> {
+/// None for all groups.
+pub(super) fn read_group(group: u32) -> Result<Option<u16>> {
     match u16::try_from(group) {
         Ok(group) => Ok(Some(group)),
         Err(_) if group == DAMO_ALL_GROUPS => Ok(None),

@@ -19,9 +19,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod arguments;
-mod checkpoint;
 mod descriptors;
-mod dump;
 mod embedding;
 mod exit;
 mod failure;
@@ -29,7 +27,6 @@ mod filter;
 mod float_state;
 mod guard;
 mod handle;
-mod import;
 mod initializer;
 mod iterator;
 mod key_hash;
@@ -45,12 +42,9 @@ mod test_clock;
 mod test_panic;
 mod version;
 
-pub use checkpoint::*;
-pub use dump::*;
 pub use embedding::*;
 pub use failure::*;
 pub use filter::*;
-pub use import::*;
 pub use initializer::*;
 pub use iterator::*;
 pub use key_hash::*;
