@@ -389,6 +389,14 @@ const char *damo_version(void);
 uint32_t damo_abi_version(void);
 
 /**
+ * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
+ *
+ * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
+ * free it.
+ */
+const char *damo_status_name(int32_t status);
+
+/**
  * Returns the status of the last call that failed on this thread, or OK if none has failed.
  *
  * Read it right after a call has returned NULL or a status other than OK. Calls that succeed do
@@ -414,14 +422,6 @@ const char *damo_last_error_message(void);
  * call it before a function, and damo_last_error_code after it.
  */
 void damo_last_error_clear(void);
-
-/**
- * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
- *
- * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
- * free it.
- */
-const char *damo_status_name(int32_t status);
 
 /**
  * Returns the status of the failed call that left this number in errno.

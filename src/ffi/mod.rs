@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing)]
 
+mod abi_version;
 mod arguments;
 mod descriptors;
 mod embedding;
@@ -36,12 +37,13 @@ mod optimizer;
 mod own_stack;
 mod params;
 mod scheduler;
+mod status;
 mod storage;
 mod table;
-mod test_clock;
-mod test_panic;
+mod test;
 mod version;
 
+pub use abi_version::*;
 pub use embedding::*;
 pub use failure::*;
 pub use filter::*;
@@ -52,10 +54,10 @@ pub use last_error::*;
 pub use optimizer::*;
 pub use params::*;
 pub use scheduler::*;
+pub use status::*;
 pub use storage::*;
 pub use table::*;
-pub use test_clock::*;
-pub use test_panic::*;
+pub use test::*;
 pub use version::*;
 
 /// Compiles only for handles that many threads may use at once, as the header promises.
