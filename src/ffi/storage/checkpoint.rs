@@ -2,9 +2,9 @@
 
 use std::ffi::c_char;
 
-use super::damo_storage;
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
-use crate::ffi::{arguments, guard};
+use crate::ffi::guard;
 
 /// Makes a checkpoint: a directory with everything as it is at one moment, to continue training.
 ///
@@ -39,8 +39,7 @@ pub unsafe extern "C" fn damo_storage_checkpoint(
 ) -> damo_status {
     guard::long_call("damo_storage_checkpoint", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path) =
-            unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
-        storage.inner.checkpoint(path)
+        let (storage, path) = unsafe { with_path(storage, path) }?;
+        storage.checkpoint(path)
     })
 }

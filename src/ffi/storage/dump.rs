@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::damo_storage;
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
 use crate::ffi::{arguments, damo_params, guard};
 use crate::storage::DumpOptions;
@@ -51,13 +51,8 @@ pub unsafe extern "C" fn damo_storage_dump(
 ) -> damo_status {
     guard::long_call("damo_storage_dump", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path, condition) = unsafe {
-            (
-                arguments::handle(storage, "storage")?,
-                arguments::path(path, "path")?,
-                arguments::params(condition, "condition")?,
-            )
-        };
-        storage.inner.dump(path, DumpOptions::read(condition)?, |_, _| true).map(drop)
+        let ((storage, path), condition) =
+            unsafe { (with_path(storage, path)?, arguments::params(condition, "condition")?) };
+        storage.dump(path, DumpOptions::read(condition)?, |_, _| true).map(drop)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::damo_storage;
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
 use crate::ffi::{arguments, damo_params, guard};
 use crate::storage::DumpOptions;
@@ -45,13 +45,8 @@ pub unsafe extern "C" fn damo_storage_dump_with_progress(
 ) -> damo_status {
     guard::long_call("damo_storage_dump_with_progress", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path, condition) = unsafe {
-            (
-                arguments::handle(storage, "storage")?,
-                arguments::path(path, "path")?,
-                arguments::params(condition, "condition")?,
-            )
-        };
+        let ((storage, path), condition) =
+            unsafe { (with_path(storage, path)?, arguments::params(condition, "condition")?) };
         // SAFETY: the contract of `arguments`.
         let (number, rows, removed) = unsafe {
             (
@@ -65,7 +60,7 @@ pub unsafe extern "C" fn damo_storage_dump_with_progress(
             Some(progress) => unsafe { progress(user, done, estimate) },
             None => true,
         };
-        let dumped = storage.inner.dump(path, DumpOptions::read(condition)?, tell)?;
+        let dumped = storage.dump(path, DumpOptions::read(condition)?, tell)?;
         arguments::give(number, dumped.number);
         arguments::give(rows, dumped.rows);
         arguments::give(removed, dumped.removed);

@@ -1,12 +1,10 @@
 //! `damo_storage_import`: rows from a file of damo-embedding, the earlier C++ implementation.
 
 use std::ffi::c_char;
-use std::path::Path;
 
-use super::damo_storage;
-use crate::error::{Result, damo_status};
-use crate::ffi::{arguments, guard};
-use crate::storage::{ImportOptions, Imported, Storage};
+use super::{damo_storage, with_path};
+use crate::error::damo_status;
+use crate::ffi::guard;
 
 /// Imports the rows of a file that damo-embedding, the earlier C++ implementation, wrote.
 ///
@@ -47,26 +45,7 @@ pub unsafe extern "C" fn damo_storage_import(
 ) -> damo_status {
     guard::long_call("damo_storage_import", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path) = unsafe { both(storage, path) }?;
-        import(storage, path, &ImportOptions::default()).map(drop)
+        let (storage, path) = unsafe { with_path(storage, path) }?;
+        storage.import(path, |_, _| true).map(drop)
     })
-}
-
-pub(super) fn import(storage: &Storage, path: &Path, options: &ImportOptions) -> Result<Imported> {
-    storage.import_with(path, options, |_, _| true)
-}
-
-pub(super) fn count(report: &Imported, imported: Option<&mut u64>, refused: Option<&mut u64>) {
-    arguments::give(imported, report.imported);
-    arguments::give(refused, report.refused_records());
-}
-
-/// # Safety
-/// The contract of `arguments`.
-pub(super) unsafe fn both<'a>(
-    storage: *const damo_storage,
-    path: *const c_char,
-) -> Result<(&'a Storage, &'a Path)> {
-    // SAFETY: the caller's promise.
-    unsafe { Ok((&arguments::handle(storage, "storage")?.inner, arguments::path(path, "path")?)) }
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::c_char;
 
-use super::{damo_storage, import};
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
 use crate::ffi::{arguments, guard};
-use crate::storage::ImportOptions;
+use crate::storage::Imported;
 
 /// As damo_storage_import, and reports how many records came in and how many were left out.
 ///
@@ -26,7 +26,7 @@ pub unsafe extern "C" fn damo_storage_import_counted(
 ) -> damo_status {
     guard::long_call("damo_storage_import_counted", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path) = unsafe { import::both(storage, path) }?;
+        let (storage, path) = unsafe { with_path(storage, path) }?;
         // SAFETY: as above.
         let (imported, refused) = unsafe {
             (
@@ -34,8 +34,17 @@ pub unsafe extern "C" fn damo_storage_import_counted(
                 arguments::optional_out(refused, "refused")?,
             )
         };
-        let report = import::import(storage, path, &ImportOptions::default())?;
-        import::count(&report, imported, refused);
+        let report = storage.import(path, |_, _| true)?;
+        give_counts(&report, imported, refused);
         Ok(())
     })
+}
+
+pub(super) fn give_counts(
+    report: &Imported,
+    imported: Option<&mut u64>,
+    refused: Option<&mut u64>,
+) {
+    arguments::give(imported, report.imported);
+    arguments::give(refused, report.refused_records());
 }

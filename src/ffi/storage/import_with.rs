@@ -2,7 +2,8 @@
 
 use std::ffi::c_char;
 
-use super::{damo_storage, import};
+use super::import_counted::give_counts;
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
 use crate::ffi::{arguments, damo_params, guard};
 use crate::storage::ImportOptions;
@@ -32,7 +33,7 @@ pub unsafe extern "C" fn damo_storage_import_with(
 ) -> damo_status {
     guard::long_call("damo_storage_import_with", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path) = unsafe { import::both(storage, path) }?;
+        let (storage, path) = unsafe { with_path(storage, path) }?;
         // SAFETY: as above.
         let (options, imported, refused) = unsafe {
             (
@@ -41,8 +42,8 @@ pub unsafe extern "C" fn damo_storage_import_with(
                 arguments::optional_out(refused, "refused")?,
             )
         };
-        let report = import::import(storage, path, &ImportOptions::read(options)?)?;
-        import::count(&report, imported, refused);
+        let report = storage.import_with(path, &ImportOptions::read(options)?, |_, _| true)?;
+        give_counts(&report, imported, refused);
         Ok(())
     })
 }

@@ -2,9 +2,9 @@
 
 use std::ffi::c_char;
 
-use super::damo_storage;
+use super::{damo_storage, with_path};
 use crate::error::damo_status;
-use crate::ffi::{arguments, guard, own_stack};
+use crate::ffi::{guard, own_stack};
 
 /// Replaces everything that is stored by the content of a checkpoint.
 ///
@@ -36,8 +36,7 @@ pub unsafe extern "C" fn damo_storage_load_from_checkpoint(
 ) -> damo_status {
     guard::long_call("damo_storage_load_from_checkpoint", || {
         // SAFETY: the contract of `arguments`.
-        let (storage, path) =
-            unsafe { (arguments::handle(storage, "storage")?, arguments::path(path, "path")?) };
-        own_stack::run(|| storage.inner.load_from_checkpoint(path))
+        let (storage, path) = unsafe { with_path(storage, path) }?;
+        own_stack::run(|| storage.load_from_checkpoint(path))
     })
 }

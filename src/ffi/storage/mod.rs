@@ -21,8 +21,10 @@ mod import_report;
 mod import_with;
 
 use std::ffi::c_char;
+use std::path::Path;
 
 use super::{arguments, damo_params, exit, guard, own_stack};
+use crate::error::Result;
 use crate::storage::Storage;
 
 pub use checkpoint::*;
@@ -135,4 +137,16 @@ pub unsafe extern "C" fn damo_storage_new(
 pub unsafe extern "C" fn damo_storage_free(storage: *mut damo_storage) {
     // SAFETY: the contract of `arguments`.
     unsafe { guard::free(storage) }
+}
+
+/// What the calls on a file or directory begin with.
+///
+/// # Safety
+/// The contract of `arguments`.
+unsafe fn with_path<'a>(
+    storage: *const damo_storage,
+    path: *const c_char,
+) -> Result<(&'a Storage, &'a Path)> {
+    // SAFETY: the caller's promise.
+    unsafe { Ok((&arguments::handle(storage, "storage")?.inner, arguments::path(path, "path")?)) }
 }
