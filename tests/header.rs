@@ -41,10 +41,12 @@ fn generate() -> String {
             "/**",
             " * The number of the binary interface that this header describes.",
             " *",
-            " * It rises when a function is removed or changes its meaning; new functions do not raise it.",
+            " * It rises when a function is removed or changes its meaning; new functions do not \
+             raise it.",
             " * Compare it with damo_abi_version() after loading the library at run time.",
             " *",
-            " * Define DAMO_CASE_INSENSITIVE to leave the constant out, for languages that ignore case, such",
+            " * Define DAMO_CASE_INSENSITIVE to leave the constant out, for languages that ignore \
+             case, such",
             " * as Ada: for them it has the name of that function.",
             " */",
             "#ifndef DAMO_CASE_INSENSITIVE",

@@ -290,7 +290,8 @@ unsafe fn c_str<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
 fn check_buffer<T>(pointer: *const T, len: usize, name: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(Error::invalid(format!(
-            "{name} is NULL and its length is {len}; a buffer of {len} elements, or NULL with length 0, is needed"
+            "{name} is NULL and its length is {len}; a buffer of {len} elements, or NULL with \
+             length 0, is needed"
         )));
     }
     if !pointer.is_aligned() {

@@ -357,7 +357,8 @@ in_place_of! {
     "pthread_getattr_np" => thread_attributes,
     "strerror_r" => error_text,
     "__xpg_strerror_r" => error_text_posix,
-    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE" => seed_random,
+    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+        => seed_random,
     "_ZNSt6thread20hardware_concurrencyEv" => count_processors,
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode" => open_buffer,
 }

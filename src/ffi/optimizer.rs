@@ -118,8 +118,8 @@ pub unsafe extern "C" fn damo_optimizer_apply(
         let expected = optimizer.inner.row_len(gradients_len);
         if row_len != expected {
             return Err(Error::invalid(format!(
-                "row_len is {row_len} and gradients_len is {gradients_len}; a row of {} with {gradients_len} weights \
-                 has {expected} floats",
+                "row_len is {row_len} and gradients_len is {gradients_len}; a row of {} with \
+                 {gradients_len} weights has {expected} floats",
                 optimizer.inner.name()
             )));
         }

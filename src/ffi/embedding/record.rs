@@ -39,7 +39,8 @@ pub unsafe extern "C" fn damo_embedding_record(
         let row_len = embedding.inner.row_len();
         if !data.is_empty() && data.len() != row_len {
             return Err(Error::invalid(format!(
-                "data_len is {data_len}; {row_len} floats (weights and optimizer state), or NULL and 0, are needed"
+                "data_len is {data_len}; {row_len} floats (weights and optimizer state), or NULL \
+                 and 0, are needed"
             )));
         }
         // SAFETY: the contract of `arguments`.
