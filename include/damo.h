@@ -462,6 +462,11 @@ damo_status damo_failure_message(int32_t failure,
 damo_params *damo_params_new(void);
 
 /**
+ * Frees a bag. NULL is a no-op.
+ */
+void damo_params_free(damo_params *params);
+
+/**
  * Sets key to an integer, which is also accepted wherever a float is needed.
  *
  * A key that is set twice keeps the last value. The key is copied.
@@ -511,11 +516,6 @@ damo_status damo_params_to_json(const damo_params *params,
                                 size_t *json_len);
 
 /**
- * Frees a bag. NULL is a no-op.
- */
-void damo_params_free(damo_params *params);
-
-/**
  * Makes an initializer by name. Free it with damo_initializer_free.
  *
  * params may be NULL.
@@ -525,6 +525,11 @@ void damo_params_free(damo_params *params);
  *   that is unknown, of a wrong type or out of range.
  */
 damo_initializer *damo_initializer_new(const char *name, const damo_params *params);
+
+/**
+ * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
+ */
+void damo_initializer_free(damo_initializer *initializer);
 
 /**
  * Writes the first weights of the row (group, key) into weights.
@@ -541,11 +546,6 @@ damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   size_t weights_len);
 
 /**
- * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
- */
-void damo_initializer_free(damo_initializer *initializer);
-
-/**
  * Makes a scheduler by name. Free it with damo_scheduler_free.
  *
  * params may be NULL.
@@ -555,6 +555,11 @@ void damo_initializer_free(damo_initializer *initializer);
  *   that is missing, unknown, of a wrong type or out of range.
  */
 damo_scheduler *damo_scheduler_new(const char *name, const damo_params *params);
+
+/**
+ * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
+ */
+void damo_scheduler_free(damo_scheduler *scheduler);
 
 /**
  * Writes the learning rate at a step to *rate.
@@ -572,11 +577,6 @@ damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double *rate);
 
 /**
- * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
- */
-void damo_scheduler_free(damo_scheduler *scheduler);
-
-/**
  * Makes an optimizer by name. Free it with damo_optimizer_free.
  *
  * params and scheduler may be NULL. The scheduler can be freed afterwards.
@@ -588,6 +588,11 @@ void damo_scheduler_free(damo_scheduler *scheduler);
 damo_optimizer *damo_optimizer_new(const char *name,
                                    const damo_params *params,
                                    const damo_scheduler *scheduler);
+
+/**
+ * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
+ */
+void damo_optimizer_free(damo_optimizer *optimizer);
 
 /**
  * Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
@@ -638,11 +643,6 @@ damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, do
 damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double *learning_rate);
 
 /**
- * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
- */
-void damo_optimizer_free(damo_optimizer *optimizer);
-
-/**
  * Opens a filter, and makes its file if there is none. Free the handle with damo_filter_free.
  *
  * Parameters (defaults):
@@ -688,6 +688,11 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  * - OUT_OF_MEMORY.
  */
 damo_filter *damo_filter_new(const damo_params *params);
+
+/**
+ * Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
+ */
+void damo_filter_free(damo_filter *filter);
 
 /**
  * Adds num to the count of key in group. A count ends at the parameter count.
@@ -777,11 +782,6 @@ damo_status damo_filter_check_batch(const damo_filter *filter,
  * - FORKED.
  */
 damo_status damo_filter_sync(const damo_filter *filter);
-
-/**
- * Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
- */
-void damo_filter_free(damo_filter *filter);
 
 /**
  * Opens the directory data_dir, or creates it. Free the handle with damo_storage_free.
@@ -1570,6 +1570,11 @@ damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t ste
 damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
 
 /**
+ * Frees an iterator. NULL is a no-op.
+ */
+void damo_iterator_free(damo_iterator *iterator);
+
+/**
  * Reads the next row.
  *
  * - found: becomes true, or false at the end, where nothing else is written.
@@ -1602,11 +1607,6 @@ damo_status damo_iterator_next(const damo_iterator *iterator,
                                size_t *data_len);
 
 /**
- * Frees an iterator. NULL is a no-op.
- */
-void damo_iterator_free(damo_iterator *iterator);
-
-/**
  * Opens the table in the file path. Free it with damo_table_free.
  *
  * It maps the file into memory and reads all of it once, to compare it with its checksums: several
@@ -1626,6 +1626,11 @@ void damo_iterator_free(damo_iterator *iterator);
  * - OUT_OF_MEMORY.
  */
 damo_table *damo_table_open(const char *path);
+
+/**
+ * Frees a table. NULL is a no-op.
+ */
+void damo_table_free(damo_table *table);
 
 /**
  * Writes the weights of keys into weights. A key without a row reads as zeros.
@@ -1695,11 +1700,6 @@ damo_status damo_table_number(const damo_table *table, uint64_t *number);
  * - IO.
  */
 damo_status damo_table_merge(const char *base, const char *increment, const char *path);
-
-/**
- * Frees a table. NULL is a no-op.
- */
-void damo_table_free(damo_table *table);
 
 /**
  * Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.

@@ -88,6 +88,13 @@ pub unsafe extern "C" fn damo_filter_new(params: *const damo_params) -> *mut dam
     })
 }
 
+/// Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_filter_free(filter: *mut damo_filter) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(filter) }
+}
+
 /// Adds num to the count of key in group. A count ends at the parameter count.
 ///
 /// Errors:
@@ -239,11 +246,4 @@ pub unsafe extern "C" fn damo_filter_sync(filter: *const damo_filter) -> damo_st
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(filter, "filter") }?.inner.sync()
     })
-}
-
-/// Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_filter_free(filter: *mut damo_filter) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(filter) }
 }

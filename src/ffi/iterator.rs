@@ -45,6 +45,13 @@ pub unsafe extern "C" fn damo_iterator_new(
     })
 }
 
+/// Frees an iterator. NULL is a no-op.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(iterator) }
+}
+
 /// Reads the next row.
 ///
 /// - found: becomes true, or false at the end, where nothing else is written.
@@ -115,13 +122,6 @@ pub unsafe extern "C" fn damo_iterator_next(
         arguments::give(data_len, record.data.len());
         Ok(())
     })
-}
-
-/// Frees an iterator. NULL is a no-op.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(iterator) }
 }
 
 /// None for all groups.
