@@ -70,9 +70,8 @@
  * Open storages after forking, or in processes that are started anew.
  *
  * In a child that was forked after its parent had opened a storage, opening a storage returns
- * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group and
- * damo_storage_import_report. Freeing inherited handles is safe and leaves the parent's files
- * alone.
+ * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group.
+ * Freeing inherited handles is safe and leaves the parent's files alone.
  * - With glibc such a child may exit in any way. It keeps its exit code and C's streams. Static
  *   destructors and exit handlers from before the parent's first storage do not run in it, and C++
  *   streams that are not synchronised with C's are not flushed.
@@ -1190,6 +1189,7 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
  *   which is left unchanged.
  * - NOT_FOUND: nothing has been imported since the storage was opened.
+ * - FORKED.
  */
 damo_status damo_storage_import_report(const damo_storage *storage,
                                        char *buffer,

@@ -38,6 +38,7 @@ use crate::ffi::{arguments, guard};
 /// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
 ///   which is left unchanged.
 /// - NOT_FOUND: nothing has been imported since the storage was opened.
+/// - FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_import_report(
     storage: *const damo_storage,
@@ -48,6 +49,8 @@ pub unsafe extern "C" fn damo_storage_import_report(
     guard::status("damo_storage_import_report", || {
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
+        // Before the report's lock: in a forked child the lock's owner may not exist.
+        storage.inner.check_process()?;
         let report = storage.inner.last_import().ok_or_else(|| {
             Error::new(
                 Status::NotFound,
