@@ -1,4 +1,8 @@
-//! The C boundary: one file a handle, and the manual that becomes `include/damo.h`.
+//! The C boundary, and the manual that becomes `include/damo.h`.
+//!
+//! `damo_<noun>_<verb>` is in `<noun>.rs`, or in `<noun>/<verb>.rs` where a noun has many verbs. A
+//! noun with a folder has its handle, its constructor and what its verbs share in `mod.rs`. The
+//! other files are what all functions need.
 //!
 //! Panics, NULLs, lengths and errors stop here; the work is done below. A handle is a boxed struct
 //! that holds an `Arc`, so handles may be freed in any order.

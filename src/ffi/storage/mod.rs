@@ -139,7 +139,7 @@ pub unsafe extern "C" fn damo_storage_free(storage: *mut damo_storage) {
     unsafe { guard::free(storage) }
 }
 
-/// What the calls on a file or directory begin with.
+/// The first two arguments of a call that takes a file or directory.
 ///
 /// # Safety
 /// The contract of `arguments`.
