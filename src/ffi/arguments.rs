@@ -128,6 +128,16 @@ pub(super) unsafe fn optional_out<'a, T: Plain>(
     Ok(unsafe { pointer.as_mut() })
 }
 
+/// A bool to write through a pointer, as a byte: what the caller's variable holds before need not
+/// be a bool.
+///
+/// # Safety
+/// As [`out`].
+pub(super) unsafe fn out_bool<'a>(pointer: *mut bool, name: &str) -> Result<&'a mut u8> {
+    // SAFETY: the caller's promise; C's bool is a byte.
+    unsafe { out(pointer.cast::<u8>(), name) }
+}
+
 /// Writes a result, if the caller wants it.
 pub(super) fn give<T>(out: Option<&mut T>, value: T) {
     if let Some(out) = out {

@@ -185,13 +185,9 @@ pub unsafe extern "C" fn damo_filter_check(
     admitted: *mut bool,
 ) -> damo_status {
     guard::status("damo_filter_check", || {
-        // A byte: what the caller's variable holds before need not be a bool.
-        // SAFETY: the contract of `arguments`; C's bool is a byte.
+        // SAFETY: the contract of `arguments`.
         let (filter, admitted) = unsafe {
-            (
-                arguments::handle(filter, "filter")?,
-                arguments::out(admitted.cast::<u8>(), "admitted")?,
-            )
+            (arguments::handle(filter, "filter")?, arguments::out_bool(admitted, "admitted")?)
         };
         *admitted = u8::from(filter.inner.check(group, key)?);
         Ok(())

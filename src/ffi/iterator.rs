@@ -90,8 +90,7 @@ pub unsafe extern "C" fn damo_iterator_next(
         // SAFETY: the contract of `arguments`.
         let (found, group, key, update_time) = unsafe {
             (
-                // A byte: what C has there need not be a bool yet.
-                arguments::out(found.cast::<u8>(), "found")?,
+                arguments::out_bool(found, "found")?,
                 arguments::optional_out(group, "group")?,
                 arguments::optional_out(key, "key")?,
                 arguments::optional_out(update_time, "update_time")?,
