@@ -223,9 +223,9 @@ macro_rules! real {
         static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
         let mut found = FOUND.load(Ordering::Relaxed);
         if found.is_null() {
+            let name = concat!($name, "\0");
             // SAFETY: the name ends with a zero.
-            found =
-                unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
+            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
             FOUND.store(found, Ordering::Relaxed);
         }
         // SAFETY: it is there, since this library was linked to it, and it has this type.
