@@ -70,9 +70,8 @@
  * Open storages after forking, or in processes that are started anew.
  *
  * In a child that was forked after its parent had opened a storage, opening a storage returns
- * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group and
- * damo_storage_import_report. Freeing inherited handles is safe and leaves the parent's files
- * alone.
+ * FORKED. So does every call on a storage, embedding or iterator, except damo_embedding_group.
+ * Freeing inherited handles is safe and leaves the parent's files alone.
  * - With glibc such a child may exit in any way. It keeps its exit code and C's streams. Static
  *   destructors and exit handlers from before the parent's first storage do not run in it, and C++
  *   streams that are not synchronised with C's are not flushed.
@@ -389,6 +388,14 @@ const char *damo_version(void);
 uint32_t damo_abi_version(void);
 
 /**
+ * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
+ *
+ * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
+ * free it.
+ */
+const char *damo_status_name(int32_t status);
+
+/**
  * Returns the status of the last call that failed on this thread, or OK if none has failed.
  *
  * Read it right after a call has returned NULL or a status other than OK. Calls that succeed do
@@ -414,14 +421,6 @@ const char *damo_last_error_message(void);
  * call it before a function, and damo_last_error_code after it.
  */
 void damo_last_error_clear(void);
-
-/**
- * Returns the name of a status, such as "BUSY", or "UNKNOWN" for a number that is no status.
- *
- * Takes any int, so that it is safe to ask about a number from a newer library. Never NULL; do not
- * free it.
- */
-const char *damo_status_name(int32_t status);
 
 /**
  * Returns the status of the failed call that left this number in errno.
@@ -460,6 +459,11 @@ damo_status damo_failure_message(int32_t failure,
  * Makes an empty bag. Never returns NULL. Free it with damo_params_free.
  */
 damo_params *damo_params_new(void);
+
+/**
+ * Frees a bag. NULL is a no-op.
+ */
+void damo_params_free(damo_params *params);
 
 /**
  * Sets key to an integer, which is also accepted wherever a float is needed.
@@ -511,11 +515,6 @@ damo_status damo_params_to_json(const damo_params *params,
                                 size_t *json_len);
 
 /**
- * Frees a bag. NULL is a no-op.
- */
-void damo_params_free(damo_params *params);
-
-/**
  * Makes an initializer by name. Free it with damo_initializer_free.
  *
  * params may be NULL.
@@ -525,6 +524,11 @@ void damo_params_free(damo_params *params);
  *   that is unknown, of a wrong type or out of range.
  */
 damo_initializer *damo_initializer_new(const char *name, const damo_params *params);
+
+/**
+ * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
+ */
+void damo_initializer_free(damo_initializer *initializer);
 
 /**
  * Writes the first weights of the row (group, key) into weights.
@@ -541,11 +545,6 @@ damo_status damo_initializer_fill(const damo_initializer *initializer,
                                   size_t weights_len);
 
 /**
- * Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
- */
-void damo_initializer_free(damo_initializer *initializer);
-
-/**
  * Makes a scheduler by name. Free it with damo_scheduler_free.
  *
  * params may be NULL.
@@ -555,6 +554,11 @@ void damo_initializer_free(damo_initializer *initializer);
  *   that is missing, unknown, of a wrong type or out of range.
  */
 damo_scheduler *damo_scheduler_new(const char *name, const damo_params *params);
+
+/**
+ * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
+ */
+void damo_scheduler_free(damo_scheduler *scheduler);
 
 /**
  * Writes the learning rate at a step to *rate.
@@ -572,11 +576,6 @@ damo_status damo_scheduler_rate(const damo_scheduler *scheduler,
                                 double *rate);
 
 /**
- * Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
- */
-void damo_scheduler_free(damo_scheduler *scheduler);
-
-/**
  * Makes an optimizer by name. Free it with damo_optimizer_free.
  *
  * params and scheduler may be NULL. The scheduler can be freed afterwards.
@@ -588,6 +587,11 @@ void damo_scheduler_free(damo_scheduler *scheduler);
 damo_optimizer *damo_optimizer_new(const char *name,
                                    const damo_params *params,
                                    const damo_scheduler *scheduler);
+
+/**
+ * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
+ */
+void damo_optimizer_free(damo_optimizer *optimizer);
 
 /**
  * Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
@@ -638,11 +642,6 @@ damo_status damo_optimizer_set_learning_rate(const damo_optimizer *optimizer, do
 damo_status damo_optimizer_learning_rate(const damo_optimizer *optimizer, double *learning_rate);
 
 /**
- * Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
- */
-void damo_optimizer_free(damo_optimizer *optimizer);
-
-/**
  * Opens a filter, and makes its file if there is none. Free the handle with damo_filter_free.
  *
  * Parameters (defaults):
@@ -688,6 +687,11 @@ void damo_optimizer_free(damo_optimizer *optimizer);
  * - OUT_OF_MEMORY.
  */
 damo_filter *damo_filter_new(const damo_params *params);
+
+/**
+ * Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
+ */
+void damo_filter_free(damo_filter *filter);
 
 /**
  * Adds num to the count of key in group. A count ends at the parameter count.
@@ -779,11 +783,6 @@ damo_status damo_filter_check_batch(const damo_filter *filter,
 damo_status damo_filter_sync(const damo_filter *filter);
 
 /**
- * Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
- */
-void damo_filter_free(damo_filter *filter);
-
-/**
  * Opens the directory data_dir, or creates it. Free the handle with damo_storage_free.
  *
  * - data_dir: the directory. Parents that do not exist are created, too.
@@ -849,6 +848,14 @@ damo_storage *damo_storage_new(const char *data_dir,
                                const damo_params *options);
 
 /**
+ * Frees a storage handle. NULL is a no-op.
+ *
+ * The directory is closed, and its lock released, once the handles of its embeddings and iterators
+ * are freed, too. Closing cannot report an error. Call damo_storage_flush before, which can.
+ */
+void damo_storage_free(damo_storage *storage);
+
+/**
  * Makes every call that returned before this one durable, whatever the option durability.
  *
  * It also makes durable what the filters of the storage's embeddings have counted. Other calls go
@@ -875,39 +882,6 @@ damo_status damo_storage_flush(const damo_storage *storage);
  * - NOT_SUPPORTED: the storage is open with read_only.
  */
 damo_status damo_storage_compact(const damo_storage *storage);
-
-/**
- * Writes one statistic to *value.
- *
- * Names (those from rows_read to waited_us count since the storage was opened):
- *
- * ```text
- *     groups            groups registered
- *     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
- *                       is written, until a merge (damo_storage_compact makes it exact)
- *     rows_in_memory    rows in the cache, and keys that are known to have no row
- *     dirty_rows        those of them that are not on disk as they are
- *     rows_read         keys asked for by lookup and peek
- *     rows_created      rows made by lookup and apply_gradients
- *     rows_updated      optimizer steps taken
- *     rows_loaded       keys looked for on disk
- *     rows_written      rows written back to disk in the background
- *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
- *     cache_hits        keys of lookup and peek that were in memory
- *     cache_misses      keys of lookup and peek that were not: read from disk or created
- *     evictions         rows that left the cache for others
- *     waited_us         microseconds that calls waited for the background writer
- *     bytes_in_memory   bytes held for rows, indexes and filters
- *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
- *     journal_bytes     the journal's part of these, which the next opening after a kill needs
- * ```
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
- *   ones).
- * - IO, FORKED.
- */
-damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 
 /**
  * Writes everything the storage holds except its rows, as a JSON object, into buffer.
@@ -948,401 +922,6 @@ damo_status damo_storage_describe(const damo_storage *storage,
                                   size_t *json_len);
 
 /**
- * Frees a storage handle. NULL is a no-op.
- *
- * The directory is closed, and its lock released, once the handles of its embeddings and iterators
- * are freed, too. Closing cannot report an error. Call damo_storage_flush before, which can.
- */
-void damo_storage_free(damo_storage *storage);
-
-/**
- * Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
- *
- * - storage, optimizer, initializer: can be freed before the embedding.
- * - dim: the number of weights in a row, 1..262144.
- * - group: a number in 0..65535, or DAMO_GROUP_BY_NAME.
- * - options: may be NULL. Names (defaults):
- *
- * ```text
- *     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
- *                   "sequential": one step for each occurrence, in order (the default);
- *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and
- *                   FBGEMM do
- *     name          the group's name: 1 to 255 bytes of UTF-8 without control characters. A group
- *                   without a name gets it, for good. It is stored, and part of checkpoints (none)
- *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
- *                   (none)
- * ```
- *
- * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
- * initializer may differ at the next opening. Embeddings that have a group open at the same time
- * should have one initializer: after a crash, a row that one of them made and another one trained
- * is made with the other's.
- *
- * Returns NULL on failure and sets the last error:
- * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
- *   DAMO_GROUP_BY_NAME without a name.
- * - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
- *   65536 groups are taken.
- * - NOT_FOUND: the group does not exist, and the storage is open with read_only.
- * - NOT_SUPPORTED: a name for a group without one, and the storage is open with read_only.
- * - IO, OUT_OF_MEMORY, FORKED.
- */
-damo_embedding *damo_embedding_new(const damo_storage *storage,
-                                   const damo_optimizer *optimizer,
-                                   const damo_initializer *initializer,
-                                   size_t dim,
-                                   uint32_t group,
-                                   const damo_params *options);
-
-/**
- * Writes the weights of keys into weights, and creates the rows that are missing.
- *
- * - keys: keys_len keys. A key given twice gives its row twice. The padding key reads as zeros.
- * - weights: keys_len x dim floats, in key order.
- *
- * With a filter (damo_embedding_set_filter) only keys that were seen often enough get rows. In a
- * storage that is open with read_only no key gets one. A key that gets no row reads as its first
- * weights.
- *
- * Errors, after which weights may be partly written:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
- *   weights_len that is not keys_len x dim.
- * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
- */
-damo_status damo_embedding_lookup(const damo_embedding *embedding,
-                                  const int64_t *keys,
-                                  size_t keys_len,
-                                  float *weights,
-                                  size_t weights_len);
-
-/**
- * As damo_embedding_lookup, but creates nothing: a key without a row reads as zeros.
- *
- * - keys: keys_len keys.
- * - weights: keys_len x dim floats, in key order.
- * - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
- *
- * After an error weights may be partly written.
- *
- * Errors: as damo_embedding_lookup, without POISONED.
- */
-damo_status damo_embedding_peek(const damo_embedding *embedding,
-                                const int64_t *keys,
-                                size_t keys_len,
-                                float *weights,
-                                size_t weights_len,
-                                uint8_t *found);
-
-/**
- * Steps the optimizer: applies gradients to the rows of keys.
- *
- * - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
- *   happens to a key that is given twice.
- * - gradients: keys_len x dim floats, in key order.
- *
- * The group's global step rises by one a call. All rows of the call and the step change together
- * or not at all.
- *
- * Errors, after which nothing has changed (for IO see "Input and output errors" above):
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
- *   keys_len x dim; a gradient that is NaN, infinite or beyond 1e18 in size (the message names its
- *   key).
- * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
-                                           const int64_t *keys,
-                                           size_t keys_len,
-                                           const float *gradients,
-                                           size_t gradients_len);
-
-/**
- * Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
- *
- * - keys: keys_len keys, which are copied.
- *
- * Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
- * so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
- * keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
- * are used.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
- * - IO: the background thread cannot be made.
- * - OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_embedding_prefetch(const damo_embedding *embedding,
-                                    const int64_t *keys,
-                                    size_t keys_len);
-
-/**
- * Stores weights as fresh rows, for pretrained tables.
- *
- * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
- * - weights: keys_len x dim floats, in key order.
- *
- * A fresh row has the update count 0 and the optimizer's first state. With that state adam,
- * adagrad and their kin take large steps at first, which can ruin what was trained;
- * damo_embedding_insert_records stores the state, too. Under ftrl the weights follow from the
- * state: it is set so that steps continue from these weights.
- *
- * Errors, after which nothing has changed:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a weights_len that is not
- *   keys_len x dim; a weight that is NaN or infinite; the padding key.
- * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_insert(const damo_embedding *embedding,
-                                  const int64_t *keys,
-                                  size_t keys_len,
-                                  const float *weights,
-                                  size_t weights_len);
-
-/**
- * Stores whole rows, weights and optimizer state, as damo_embedding_record reads them.
- *
- * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
- * - rows: keys_len x row_len floats: for each key the dim weights and the optimizer's state.
- *   row_len is what damo_optimizer_row_len gives for dim.
- * - update_nums: the number of gradients that each row has had; (NULL, 0): 0 for all.
- *
- * Training continues as it would have where the rows come from. Their update_time is now.
- *
- * After an error nothing has changed.
- *
- * Errors: as damo_embedding_insert, for whole rows, and
- * - INVALID_ARGUMENT: an update_nums_len that is neither 0 nor keys_len; an update_num that is
- *   negative or above 2^56 - 1; a negative float where the optimizer's state has a sum or mean of
- *   squares.
- */
-damo_status damo_embedding_insert_records(const damo_embedding *embedding,
-                                          const int64_t *keys,
-                                          size_t keys_len,
-                                          const float *rows,
-                                          size_t rows_len,
-                                          const int64_t *update_nums,
-                                          size_t update_nums_len);
-
-/**
- * Deletes the rows of keys. A later lookup makes a fresh row.
- *
- * - keys: keys_len keys. A key without a row is not an error.
- *
- * Errors, after which nothing has changed:
- * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
- * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_delete(const damo_embedding *embedding,
-                                  const int64_t *keys,
-                                  size_t keys_len);
-
-/**
- * Removes all rows of the group at once, and sets its global step to 0.
- *
- * Use it to train a new model on the same group: schedules start anew. The group keeps its dim,
- * optimizer and name. Other groups do not change.
- *
- * - Atomicity: every other call on the group, from any thread and handle, happens wholly before or
- *   wholly after. An iterator, dump or checkpoint that began before has the rows of its moment.
- * - Durability: as damo_embedding_apply_gradients.
- * - Time: it writes as little for many rows as for few, and gives back the memory that they took.
- *   It waits while changed rows are being written to disk, by damo_storage_flush for instance.
- * - Disk space: comes back at the next flush, or when files are merged (damo_storage_compact).
- * - Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
- *   count anew, attach a new filter (reload false).
- * - Increments: none can follow a dump that was made before the clear. damo_storage_dump with the
- *   number of such a dump as since returns NOT_FOUND. Make a full dump.
- *
- * Errors, after which nothing has changed (for IO see "Input and output errors" above):
- * - INVALID_ARGUMENT: a NULL handle.
- * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_clear(const damo_embedding *embedding);
-
-/**
- * Reads everything stored of one row, without creating it.
- *
- * - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
- * - update_num: becomes the number of gradients applied so far. May be NULL.
- * - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
- *   gives for dim. (NULL, 0) leaves it out.
- *
- * Errors, after which nothing is written:
- * - NOT_FOUND: the key has no row.
- * - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
- *   update_num.
- * - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_embedding_record(const damo_embedding *embedding,
-                                  int64_t key,
-                                  int64_t *update_time,
-                                  int64_t *update_num,
-                                  float *data,
-                                  size_t data_len);
-
-/**
- * Writes the group's number, which DAMO_GROUP_BY_NAME leaves open, to *group.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle or group.
- */
-damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
-
-/**
- * Writes the group's global step to *step.
- *
- * It is the number of damo_embedding_apply_gradients calls so far, over all openings, or continues
- * from what it was last set to. It drives the scheduler.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle or step.
- * - FORKED.
- */
-damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
-
-/**
- * Sets the group's global step, and stores it.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL handle; a negative step.
- * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
- */
-damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
-
-/**
- * Attaches a filter in place of the one that is attached; NULL attaches none.
- *
- * The embedding keeps what it needs, so the handle can be freed. A filter may serve many
- * embeddings, of any group: keys of different groups are different keys. Which filter an embedding
- * has is not stored: attach it each time the group is opened. It may get the counts of a
- * checkpoint: see damo_filter.
- *
- * From then on:
- * - damo_embedding_lookup first counts every occurrence of a key, except of the padding key. Then
- *   it makes rows for the keys that have been counted often enough (the filter's parameter count).
- *   All other keys read as their first weights, and take no row and no disk space. A lookup that
- *   fails may have counted.
- * - damo_embedding_apply_gradients drops the gradients of those other keys, which must be valid
- *   nevertheless. The global step rises as ever.
- * - A key that has a row is treated as without a filter: attaching one hides nothing trained.
- * - All other calls are as before: insert makes rows; peek, record and prefetch count nothing;
- *   delete removes a row and leaves the count.
- *
- * May be called while other threads use the embedding: calls under way may still use the filter
- * before. Attaching waits until a checkpoint that is being made or loaded is done.
- *
- * After an error nothing is attached. The filter is as it was, unless the message says that it has
- * the counts: then attach it again.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL embedding; a filter whose file is in the folder filters of a storage
- *   or checkpoint, where damo deletes files. When counts wait for this group: a filter with
- *   another capacity, count or fpr; a filter that has counts of other groups, which they would
- *   replace.
- * - CORRUPTION: the counts that wait are damaged.
- * - IO, OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
-
-/**
- * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
- */
-void damo_embedding_free(damo_embedding *embedding);
-
-/**
- * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
- *
- * This is for trainers that need the norm of the sums before they step (to clip by the global
- * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
- * gives the same rows, bit for bit, as a step with the gradients.
- *
- * - keys: keys_len keys.
- * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
- * - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
- *   unspecified order.
- * - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
- *   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
- *   mean is written. When it is "sequential", the sum is written, although
- *   damo_embedding_apply_gradients takes one step for each occurrence.
- * - summed: becomes the number of keys that were written.
- * - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
- * - largest: becomes the largest absolute value among the sums. May be NULL.
- *
- * Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
- * filter counts. The storage may be open with read_only. Any number of threads may call this at
- * once, also beside calls that change rows.
- *
- * Errors, after which nothing is written:
- * - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
- *   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
- *   infinite or beyond 1e18 in size (the message names its key).
- * - IO: the storage has lost its database.
- * - OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
-                                         const int64_t *keys,
-                                         size_t keys_len,
-                                         const float *gradients,
-                                         size_t gradients_len,
-                                         int64_t *summed_keys,
-                                         size_t summed_keys_len,
-                                         float *sums,
-                                         size_t sums_len,
-                                         size_t *summed,
-                                         double *norm,
-                                         double *largest);
-
-/**
- * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
- *
- * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
- *
- * Later changes are not seen. Other calls go on.
- *
- * Returns NULL on failure and sets the last error:
- * - INVALID_ARGUMENT: a NULL handle; a group above 65535.
- * - NOT_FOUND: the group is not registered (the message names those that are).
- * - IO, OUT_OF_MEMORY, POISONED, FORKED.
- */
-damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
-
-/**
- * Reads the next row.
- *
- * - found: becomes true, or false at the end, where nothing else is written.
- *
- * Every other pointer may be NULL:
- * - group, key: become those of the row.
- * - update_time: becomes the time of the row's last write, milliseconds since 1970.
- * - update_num: becomes the number of gradients applied so far.
- * - dim: becomes the number of weights.
- * - data: becomes the address of *data_len floats: the dim weights, then the optimizer's state (m
- *   or z, v or n, v_max). They belong to the iterator and are valid until its next use or its end.
- * - data_len: becomes the number of these floats.
- *
- * After IO, CORRUPTION and OUT_OF_MEMORY every later call returns the same error, since the rows
- * that come next are not known.
- *
- * Errors:
- * - INVALID_ARGUMENT: a NULL iterator or found.
- * - CORRUPTION: a row is damaged (the message names it).
- * - IO, OUT_OF_MEMORY, FORKED.
- */
-damo_status damo_iterator_next(const damo_iterator *iterator,
-                               bool *found,
-                               uint32_t *group,
-                               int64_t *key,
-                               int64_t *update_time,
-                               int64_t *update_num,
-                               size_t *dim,
-                               const float **data,
-                               size_t *data_len);
-
-/**
- * Frees an iterator. NULL is a no-op.
- */
-void damo_iterator_free(damo_iterator *iterator);
-
-/**
  * Counts the rows that a group has now, and writes their number to *rows.
  *
  * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
@@ -1354,6 +933,39 @@ void damo_iterator_free(damo_iterator *iterator);
  * - CORRUPTION: a row is damaged (the message names it).
  */
 damo_status damo_storage_row_count(const damo_storage *storage, uint32_t group, uint64_t *rows);
+
+/**
+ * Writes one statistic to *value.
+ *
+ * Names (those from rows_read to waited_us count since the storage was opened):
+ *
+ * ```text
+ *     groups            groups registered
+ *     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
+ *                       is written, until a merge (damo_storage_compact makes it exact)
+ *     rows_in_memory    rows in the cache, and keys that are known to have no row
+ *     dirty_rows        those of them that are not on disk as they are
+ *     rows_read         keys asked for by lookup and peek
+ *     rows_created      rows made by lookup and apply_gradients
+ *     rows_updated      optimizer steps taken
+ *     rows_loaded       keys looked for on disk
+ *     rows_written      rows written back to disk in the background
+ *     expired_rows      rows whose time to live was over, made anew or dropped by a merge
+ *     cache_hits        keys of lookup and peek that were in memory
+ *     cache_misses      keys of lookup and peek that were not: read from disk or created
+ *     evictions         rows that left the cache for others
+ *     waited_us         microseconds that calls waited for the background writer
+ *     bytes_in_memory   bytes held for rows, indexes and filters
+ *     bytes_on_disk     the sizes of the files in data_dir, also with read_only
+ *     journal_bytes     the journal's part of these, which the next opening after a kill needs
+ * ```
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
+ *   ones).
+ * - IO, FORKED.
+ */
+damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 
 /**
  * Reads everything that is stored, and checks every checksum and the form of every row.
@@ -1545,29 +1157,6 @@ damo_status damo_storage_import_counted(const damo_storage *storage,
                                         uint64_t *refused);
 
 /**
- * As damo_storage_import_counted, with options.
- *
- * - options: may be NULL. Names (defaults):
- *
- * ```text
- *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
- *                    "counted", which are dumps
- *     header_groups  classic: the width of the header (256, 1024 or 128, whichever adds up)
- *     group          only this group (all)
- * ```
- *
- * After an error the counts are unchanged.
- *
- * Errors: as damo_storage_import, and
- * - INVALID_ARGUMENT: a wrong option; a file with records of which none is of the option group.
- */
-damo_status damo_storage_import_with(const damo_storage *storage,
-                                     const char *path,
-                                     const damo_params *options,
-                                     uint64_t *imported,
-                                     uint64_t *refused);
-
-/**
  * Writes what became of the records of the latest import, as a JSON object, into buffer.
  *
  * ```text
@@ -1600,11 +1189,422 @@ damo_status damo_storage_import_with(const damo_storage *storage,
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a buffer that is too small,
  *   which is left unchanged.
  * - NOT_FOUND: nothing has been imported since the storage was opened.
+ * - FORKED.
  */
 damo_status damo_storage_import_report(const damo_storage *storage,
                                        char *buffer,
                                        size_t buffer_len,
                                        size_t *json_len);
+
+/**
+ * As damo_storage_import_counted, with options.
+ *
+ * - options: may be NULL. Names (defaults):
+ *
+ * ```text
+ *     format         "auto": what the file looks like (the default); "checkpoint"; "classic" or
+ *                    "counted", which are dumps
+ *     header_groups  classic: the width of the header (256, 1024 or 128, whichever adds up)
+ *     group          only this group (all)
+ * ```
+ *
+ * After an error the counts are unchanged.
+ *
+ * Errors: as damo_storage_import, and
+ * - INVALID_ARGUMENT: a wrong option; a file with records of which none is of the option group.
+ */
+damo_status damo_storage_import_with(const damo_storage *storage,
+                                     const char *path,
+                                     const damo_params *options,
+                                     uint64_t *imported,
+                                     uint64_t *refused);
+
+/**
+ * Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
+ *
+ * - storage, optimizer, initializer: can be freed before the embedding.
+ * - dim: the number of weights in a row, 1..262144.
+ * - group: a number in 0..65535, or DAMO_GROUP_BY_NAME.
+ * - options: may be NULL. Names (defaults):
+ *
+ * ```text
+ *     duplicates    what damo_embedding_apply_gradients does with a key that is given twice:
+ *                   "sequential": one step for each occurrence, in order (the default);
+ *                   "sum", "mean": one step with the sum or mean of its gradients, as PyTorch and
+ *                   FBGEMM do
+ *     name          the group's name: 1 to 255 bytes of UTF-8 without control characters. A group
+ *                   without a name gets it, for good. It is stored, and part of checkpoints (none)
+ *     padding_key   a key that reads as zeros, never has a row, and whose gradients are dropped
+ *                   (none)
+ * ```
+ *
+ * A group keeps its dim and its optimizer's name for good. Hyper-parameters, scheduler and
+ * initializer may differ at the next opening. Embeddings that have a group open at the same time
+ * should have one initializer: after a crash, a row that one of them made and another one trained
+ * is made with the other's.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL handle; a dim or group out of range; a wrong option;
+ *   DAMO_GROUP_BY_NAME without a name.
+ * - ALREADY_EXISTS: the group has another dim, optimizer or name; the name is another group's; all
+ *   65536 groups are taken.
+ * - NOT_FOUND: the group does not exist, and the storage is open with read_only.
+ * - NOT_SUPPORTED: a name for a group without one, and the storage is open with read_only.
+ * - IO, OUT_OF_MEMORY, FORKED.
+ */
+damo_embedding *damo_embedding_new(const damo_storage *storage,
+                                   const damo_optimizer *optimizer,
+                                   const damo_initializer *initializer,
+                                   size_t dim,
+                                   uint32_t group,
+                                   const damo_params *options);
+
+/**
+ * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
+ */
+void damo_embedding_free(damo_embedding *embedding);
+
+/**
+ * Writes the weights of keys into weights, and creates the rows that are missing.
+ *
+ * - keys: keys_len keys. A key given twice gives its row twice. The padding key reads as zeros.
+ * - weights: keys_len x dim floats, in key order.
+ *
+ * With a filter (damo_embedding_set_filter) only keys that were seen often enough get rows. In a
+ * storage that is open with read_only no key gets one. A key that gets no row reads as its first
+ * weights.
+ *
+ * Errors, after which weights may be partly written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+ *   weights_len that is not keys_len x dim.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_status damo_embedding_lookup(const damo_embedding *embedding,
+                                  const int64_t *keys,
+                                  size_t keys_len,
+                                  float *weights,
+                                  size_t weights_len);
+
+/**
+ * As damo_embedding_lookup, but creates nothing: a key without a row reads as zeros.
+ *
+ * - keys: keys_len keys.
+ * - weights: keys_len x dim floats, in key order.
+ * - found: keys_len bytes, or NULL. Each becomes 1 for a key with a row and 0 for one without.
+ *
+ * After an error weights may be partly written.
+ *
+ * Errors: as damo_embedding_lookup, without POISONED.
+ */
+damo_status damo_embedding_peek(const damo_embedding *embedding,
+                                const int64_t *keys,
+                                size_t keys_len,
+                                float *weights,
+                                size_t weights_len,
+                                uint8_t *found);
+
+/**
+ * Brings the rows of keys into memory in the background, for a trainer that knows its next batch.
+ *
+ * - keys: keys_len keys, which are copied.
+ *
+ * Returns at once. It creates no row and changes none. Rows stay in memory until they are evicted,
+ * so ask for a batch ahead, not for the whole table. It is a hint. If more than 2^24 (16 million)
+ * keys would be waiting, these are left out. What goes wrong while reading comes out when the rows
+ * are used.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - IO: the background thread cannot be made.
+ * - OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_embedding_prefetch(const damo_embedding *embedding,
+                                    const int64_t *keys,
+                                    size_t keys_len);
+
+/**
+ * Steps the optimizer: applies gradients to the rows of keys.
+ *
+ * - keys: keys_len keys. A key without a row gets one first. The option duplicates says what
+ *   happens to a key that is given twice.
+ * - gradients: keys_len x dim floats, in key order.
+ *
+ * The group's global step rises by one a call. All rows of the call and the step change together
+ * or not at all.
+ *
+ * Errors, after which nothing has changed (for IO see "Input and output errors" above):
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a gradients_len that is not
+ *   keys_len x dim; a gradient that is NaN, infinite or beyond 1e18 in size (the message names its
+ *   key).
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
+ */
+damo_status damo_embedding_apply_gradients(const damo_embedding *embedding,
+                                           const int64_t *keys,
+                                           size_t keys_len,
+                                           const float *gradients,
+                                           size_t gradients_len);
+
+/**
+ * Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
+ *
+ * This is for trainers that need the norm of the sums before they step (to clip by the global
+ * norm), or that add up several batches. When the option duplicates is "sum", a step with the sums
+ * gives the same rows, bit for bit, as a step with the gradients.
+ *
+ * - keys: keys_len keys.
+ * - gradients: keys_len x dim floats, in key order. Those of the padding key may be any floats.
+ * - summed_keys: room for keys_len keys. Gets each key except the padding key once, in an
+ *   unspecified order.
+ * - sums: room for keys_len x dim floats. Gets the sum of each key's gradients, dim floats, at the
+ *   same place. Sums are float32, added in the order of occurrence. When duplicates is "mean", the
+ *   mean is written. When it is "sequential", the sum is written, although
+ *   damo_embedding_apply_gradients takes one step for each occurrence.
+ * - summed: becomes the number of keys that were written.
+ * - norm: becomes the 2-norm of all sums together, added up in double precision. May be NULL.
+ * - largest: becomes the largest absolute value among the sums. May be NULL.
+ *
+ * Room that is not needed is left as it is. Nothing in the storage changes: no row is made, and no
+ * filter counts. The storage may be open with read_only. Any number of threads may call this at
+ * once, also beside calls that change rows.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a NULL handle or summed; a NULL buffer with a length; overlapping buffers; a
+ *   gradients_len that is not keys_len x dim; too little room; a gradient or sum that is NaN,
+ *   infinite or beyond 1e18 in size (the message names its key).
+ * - IO: the storage has lost its database.
+ * - OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_embedding_sum_gradients(const damo_embedding *embedding,
+                                         const int64_t *keys,
+                                         size_t keys_len,
+                                         const float *gradients,
+                                         size_t gradients_len,
+                                         int64_t *summed_keys,
+                                         size_t summed_keys_len,
+                                         float *sums,
+                                         size_t sums_len,
+                                         size_t *summed,
+                                         double *norm,
+                                         double *largest);
+
+/**
+ * Stores weights as fresh rows, for pretrained tables.
+ *
+ * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+ * - weights: keys_len x dim floats, in key order.
+ *
+ * A fresh row has the update count 0 and the optimizer's first state. With that state adam,
+ * adagrad and their kin take large steps at first, which can ruin what was trained;
+ * damo_embedding_insert_records stores the state, too. Under ftrl the weights follow from the
+ * state: it is set so that steps continue from these weights.
+ *
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; a weights_len that is not
+ *   keys_len x dim; a weight that is NaN or infinite; the padding key.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
+ */
+damo_status damo_embedding_insert(const damo_embedding *embedding,
+                                  const int64_t *keys,
+                                  size_t keys_len,
+                                  const float *weights,
+                                  size_t weights_len);
+
+/**
+ * Stores whole rows, weights and optimizer state, as damo_embedding_record reads them.
+ *
+ * - keys: keys_len keys. Rows that exist are replaced. Of a key given twice the last one counts.
+ * - rows: keys_len x row_len floats: for each key the dim weights and the optimizer's state.
+ *   row_len is what damo_optimizer_row_len gives for dim.
+ * - update_nums: the number of gradients that each row has had; (NULL, 0): 0 for all.
+ *
+ * Training continues as it would have where the rows come from. Their update_time is now.
+ *
+ * After an error nothing has changed.
+ *
+ * Errors: as damo_embedding_insert, for whole rows, and
+ * - INVALID_ARGUMENT: an update_nums_len that is neither 0 nor keys_len; an update_num that is
+ *   negative or above 2^56 - 1; a negative float where the optimizer's state has a sum or mean of
+ *   squares.
+ */
+damo_status damo_embedding_insert_records(const damo_embedding *embedding,
+                                          const int64_t *keys,
+                                          size_t keys_len,
+                                          const float *rows,
+                                          size_t rows_len,
+                                          const int64_t *update_nums,
+                                          size_t update_nums_len);
+
+/**
+ * Reads everything stored of one row, without creating it.
+ *
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970. May be NULL.
+ * - update_num: becomes the number of gradients applied so far. May be NULL.
+ * - data: gets the dim weights and the optimizer's state. data_len is what damo_optimizer_row_len
+ *   gives for dim. (NULL, 0) leaves it out.
+ *
+ * Errors, after which nothing is written:
+ * - NOT_FOUND: the key has no row.
+ * - INVALID_ARGUMENT: a NULL handle; a wrong data_len; data that overlaps update_time or
+ *   update_num.
+ * - IO, CORRUPTION, OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_embedding_record(const damo_embedding *embedding,
+                                  int64_t key,
+                                  int64_t *update_time,
+                                  int64_t *update_num,
+                                  float *data,
+                                  size_t data_len);
+
+/**
+ * Removes all rows of the group at once, and sets its global step to 0.
+ *
+ * Use it to train a new model on the same group: schedules start anew. The group keeps its dim,
+ * optimizer and name. Other groups do not change.
+ *
+ * - Atomicity: every other call on the group, from any thread and handle, happens wholly before or
+ *   wholly after. An iterator, dump or checkpoint that began before has the rows of its moment.
+ * - Durability: as damo_embedding_apply_gradients.
+ * - Time: it writes as little for many rows as for few, and gives back the memory that they took.
+ *   It waits while changed rows are being written to disk, by damo_storage_flush for instance.
+ * - Disk space: comes back at the next flush, or when files are merged (damo_storage_compact).
+ * - Filters keep their counts: a key that was seen often enough gets a row at its next lookup. To
+ *   count anew, attach a new filter (reload false).
+ * - Increments: none can follow a dump that was made before the clear. damo_storage_dump with the
+ *   number of such a dump as since returns NOT_FOUND. Make a full dump.
+ *
+ * Errors, after which nothing has changed (for IO see "Input and output errors" above):
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
+ */
+damo_status damo_embedding_clear(const damo_embedding *embedding);
+
+/**
+ * Deletes the rows of keys. A later lookup makes a fresh row.
+ *
+ * - keys: keys_len keys. A key without a row is not an error.
+ *
+ * Errors, after which nothing has changed:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED; NOT_SUPPORTED with read_only.
+ */
+damo_status damo_embedding_delete(const damo_embedding *embedding,
+                                  const int64_t *keys,
+                                  size_t keys_len);
+
+/**
+ * Writes the group's number, which DAMO_GROUP_BY_NAME leaves open, to *group.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or group.
+ */
+damo_status damo_embedding_group(const damo_embedding *embedding, uint32_t *group);
+
+/**
+ * Writes the group's global step to *step.
+ *
+ * It is the number of damo_embedding_apply_gradients calls so far, over all openings, or continues
+ * from what it was last set to. It drives the scheduler.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle or step.
+ * - FORKED.
+ */
+damo_status damo_embedding_step(const damo_embedding *embedding, int64_t *step);
+
+/**
+ * Attaches a filter in place of the one that is attached; NULL attaches none.
+ *
+ * The embedding keeps what it needs, so the handle can be freed. A filter may serve many
+ * embeddings, of any group: keys of different groups are different keys. Which filter an embedding
+ * has is not stored: attach it each time the group is opened. It may get the counts of a
+ * checkpoint: see damo_filter.
+ *
+ * From then on:
+ * - damo_embedding_lookup first counts every occurrence of a key, except of the padding key. Then
+ *   it makes rows for the keys that have been counted often enough (the filter's parameter count).
+ *   All other keys read as their first weights, and take no row and no disk space. A lookup that
+ *   fails may have counted.
+ * - damo_embedding_apply_gradients drops the gradients of those other keys, which must be valid
+ *   nevertheless. The global step rises as ever.
+ * - A key that has a row is treated as without a filter: attaching one hides nothing trained.
+ * - All other calls are as before: insert makes rows; peek, record and prefetch count nothing;
+ *   delete removes a row and leaves the count.
+ *
+ * May be called while other threads use the embedding: calls under way may still use the filter
+ * before. Attaching waits until a checkpoint that is being made or loaded is done.
+ *
+ * After an error nothing is attached. The filter is as it was, unless the message says that it has
+ * the counts: then attach it again.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL embedding; a filter whose file is in the folder filters of a storage
+ *   or checkpoint, where damo deletes files. When counts wait for this group: a filter with
+ *   another capacity, count or fpr; a filter that has counts of other groups, which they would
+ *   replace.
+ * - CORRUPTION: the counts that wait are damaged.
+ * - IO, OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_embedding_set_filter(const damo_embedding *embedding, const damo_filter *filter);
+
+/**
+ * Sets the group's global step, and stores it.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a negative step.
+ * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
+ */
+damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
+
+/**
+ * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
+ *
+ * - group: a number in 0..65535, or DAMO_ALL_GROUPS.
+ *
+ * Later changes are not seen. Other calls go on.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL handle; a group above 65535.
+ * - NOT_FOUND: the group is not registered (the message names those that are).
+ * - IO, OUT_OF_MEMORY, POISONED, FORKED.
+ */
+damo_iterator *damo_iterator_new(const damo_storage *storage, uint32_t group);
+
+/**
+ * Frees an iterator. NULL is a no-op.
+ */
+void damo_iterator_free(damo_iterator *iterator);
+
+/**
+ * Reads the next row.
+ *
+ * - found: becomes true, or false at the end, where nothing else is written.
+ *
+ * Every other pointer may be NULL:
+ * - group, key: become those of the row.
+ * - update_time: becomes the time of the row's last write, milliseconds since 1970.
+ * - update_num: becomes the number of gradients applied so far.
+ * - dim: becomes the number of weights.
+ * - data: becomes the address of *data_len floats: the dim weights, then the optimizer's state (m
+ *   or z, v or n, v_max). They belong to the iterator and are valid until its next use or its end.
+ * - data_len: becomes the number of these floats.
+ *
+ * After IO, CORRUPTION and OUT_OF_MEMORY every later call returns the same error, since the rows
+ * that come next are not known.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL iterator or found.
+ * - CORRUPTION: a row is damaged (the message names it).
+ * - IO, OUT_OF_MEMORY, FORKED.
+ */
+damo_status damo_iterator_next(const damo_iterator *iterator,
+                               bool *found,
+                               uint32_t *group,
+                               int64_t *key,
+                               int64_t *update_time,
+                               int64_t *update_num,
+                               size_t *dim,
+                               const float **data,
+                               size_t *data_len);
 
 /**
  * Opens the table in the file path. Free it with damo_table_free.
@@ -1626,6 +1626,11 @@ damo_status damo_storage_import_report(const damo_storage *storage,
  * - OUT_OF_MEMORY.
  */
 damo_table *damo_table_open(const char *path);
+
+/**
+ * Frees a table. NULL is a no-op.
+ */
+void damo_table_free(damo_table *table);
 
 /**
  * Writes the weights of keys into weights. A key without a row reads as zeros.
@@ -1695,11 +1700,6 @@ damo_status damo_table_number(const damo_table *table, uint64_t *number);
  * - IO.
  */
 damo_status damo_table_merge(const char *base, const char *increment, const char *path);
-
-/**
- * Frees a table. NULL is a no-op.
- */
-void damo_table_free(damo_table *table);
 
 /**
  * Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.

@@ -128,6 +128,23 @@ pub(super) unsafe fn optional_out<'a, T: Plain>(
     Ok(unsafe { pointer.as_mut() })
 }
 
+/// A bool to write through a pointer, as a byte: what the caller's variable holds before need not
+/// be a bool.
+///
+/// # Safety
+/// As [`out`].
+pub(super) unsafe fn out_bool<'a>(pointer: *mut bool, name: &str) -> Result<&'a mut u8> {
+    // SAFETY: the caller's promise; C's bool is a byte.
+    unsafe { out(pointer.cast::<u8>(), name) }
+}
+
+/// Writes a result, if the caller wants it.
+pub(super) fn give<T>(out: Option<&mut T>, value: T) {
+    if let Some(out) = out {
+        *out = value;
+    }
+}
+
 /// A UTF-8 string.
 ///
 /// # Safety
@@ -174,9 +191,7 @@ pub(super) unsafe fn give_text(
     text_len: *mut usize,
 ) -> Result<()> {
     // SAFETY: the caller's promise.
-    if let Some(text_len) = unsafe { optional_out(text_len, &format!("{name}_len")) }? {
-        *text_len = text.len();
-    }
+    give(unsafe { optional_out(text_len, &format!("{name}_len")) }?, text.len());
     if buffer.is_null() && buffer_len == 0 {
         return Ok(());
     }
@@ -285,7 +300,8 @@ unsafe fn c_str<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
 fn check_buffer<T>(pointer: *const T, len: usize, name: &str) -> Result<()> {
     if pointer.is_null() {
         return Err(Error::invalid(format!(
-            "{name} is NULL and its length is {len}; a buffer of {len} elements, or NULL with length 0, is needed"
+            "{name} is NULL and its length is {len}; a buffer of {len} elements, or NULL with \
+             length 0, is needed"
         )));
     }
     if !pointer.is_aligned() {

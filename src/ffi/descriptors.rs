@@ -223,9 +223,9 @@ macro_rules! real {
         static FOUND: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
         let mut found = FOUND.load(Ordering::Relaxed);
         if found.is_null() {
+            let name = concat!($name, "\0");
             // SAFETY: the name ends with a zero.
-            found =
-                unsafe { libc::dlsym(libc::RTLD_DEFAULT, concat!($name, "\0").as_ptr().cast()) };
+            found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
             FOUND.store(found, Ordering::Relaxed);
         }
         // SAFETY: it is there, since this library was linked to it, and it has this type.
@@ -357,7 +357,8 @@ in_place_of! {
     "pthread_getattr_np" => thread_attributes,
     "strerror_r" => error_text,
     "__xpg_strerror_r" => error_text_posix,
-    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE" => seed_random,
+    "_ZNSt13random_device7_M_initERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+        => seed_random,
     "_ZNSt6thread20hardware_concurrencyEv" => count_processors,
     "_ZNSt13basic_filebufIcSt11char_traitsIcEE4openEPKcSt13_Ios_Openmode" => open_buffer,
 }

@@ -7,7 +7,6 @@
 //!   to do much the same.
 //! - In the process itself damo's handler makes every later call return an error. A destructor that
 //!   runs later would crash otherwise.
-
 //!
 //! RocksDB makes static objects one by one while a process opens its first storage. Their
 //! destructors would run before any handler that was registered earlier: a program that ended just

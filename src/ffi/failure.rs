@@ -109,7 +109,10 @@ pub unsafe extern "C" fn damo_failure_message(
         let (_, message) = find(failure).ok_or_else(|| {
             Error::new(
                 Status::NotFound,
-                format!("failure is {failure}, which is none of the latest {KEPT} failures of this process"),
+                format!(
+                    "failure is {failure}, which is none of the latest {KEPT} failures of this \
+                     process"
+                ),
             )
         })?;
         // SAFETY: the contract of `arguments`.

@@ -88,6 +88,13 @@ pub unsafe extern "C" fn damo_filter_new(params: *const damo_params) -> *mut dam
     })
 }
 
+/// Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_filter_free(filter: *mut damo_filter) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(filter) }
+}
+
 /// Adds num to the count of key in group. A count ends at the parameter count.
 ///
 /// Errors:
@@ -178,13 +185,9 @@ pub unsafe extern "C" fn damo_filter_check(
     admitted: *mut bool,
 ) -> damo_status {
     guard::status("damo_filter_check", || {
-        // A byte: what the caller's variable holds before need not be a bool.
-        // SAFETY: the contract of `arguments`; C's bool is a byte.
+        // SAFETY: the contract of `arguments`.
         let (filter, admitted) = unsafe {
-            (
-                arguments::handle(filter, "filter")?,
-                arguments::out(admitted.cast::<u8>(), "admitted")?,
-            )
+            (arguments::handle(filter, "filter")?, arguments::out_bool(admitted, "admitted")?)
         };
         *admitted = u8::from(filter.inner.check(group, key)?);
         Ok(())
@@ -239,11 +242,4 @@ pub unsafe extern "C" fn damo_filter_sync(filter: *const damo_filter) -> damo_st
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::handle(filter, "filter") }?.inner.sync()
     })
-}
-
-/// Frees a filter. NULL is a no-op. The file is closed once no embedding uses it any more.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_filter_free(filter: *mut damo_filter) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(filter) }
 }

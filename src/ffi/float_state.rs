@@ -49,7 +49,11 @@ mod x86_64 {
                 let mut environment = [0u32; 7];
                 // SAFETY: stores 28 bytes, and masks all exceptions; then loads two.
                 unsafe {
-                    asm!("fnstenv [{}]", in(reg) &raw mut environment, options(nostack, preserves_flags));
+                    asm!(
+                        "fnstenv [{}]",
+                        in(reg) &raw mut environment,
+                        options(nostack, preserves_flags),
+                    );
                     asm!("fldcw [{}]", in(reg) &raw const X87, options(nostack, preserves_flags));
                 }
                 environment
@@ -67,7 +71,11 @@ mod x86_64 {
             if let Some(environment) = &self.x87 {
                 // SAFETY: loads what `enter` has stored.
                 unsafe {
-                    asm!("fldenv [{}]", in(reg) environment.as_ptr(), options(nostack, preserves_flags));
+                    asm!(
+                        "fldenv [{}]",
+                        in(reg) environment.as_ptr(),
+                        options(nostack, preserves_flags),
+                    );
                 }
             }
         }

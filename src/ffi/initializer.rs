@@ -47,6 +47,13 @@ pub unsafe extern "C" fn damo_initializer_new(
     })
 }
 
+/// Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_initializer_free(initializer: *mut damo_initializer) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(initializer) }
+}
+
 /// Writes the first weights of the row (group, key) into weights.
 ///
 /// weights_len is the row's dim. group is at most 65535.
@@ -77,11 +84,4 @@ pub unsafe extern "C" fn damo_initializer_fill(
         initializer.inner.fill(group, key, weights);
         Ok(())
     })
-}
-
-/// Frees an initializer. NULL is a no-op. Embeddings made with it keep what they need.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_initializer_free(initializer: *mut damo_initializer) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(initializer) }
 }

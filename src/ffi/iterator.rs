@@ -1,4 +1,4 @@
-//! `damo_iterator`: every row of one moment; and the calls that count and verify all rows.
+//! `damo_iterator`: every row of one moment.
 
 use super::{arguments, damo_storage, guard};
 use crate::embedding::MAX_GROUP;
@@ -47,6 +47,13 @@ pub unsafe extern "C" fn damo_iterator_new(
     })
 }
 
+/// Frees an iterator. NULL is a no-op.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(iterator) }
+}
+
 /// Reads the next row.
 ///
 /// - found: becomes true, or false at the end, where nothing else is written.
@@ -85,8 +92,7 @@ pub unsafe extern "C" fn damo_iterator_next(
         // SAFETY: the contract of `arguments`.
         let (found, group, key, update_time) = unsafe {
             (
-                // A byte: what C has there need not be a bool yet.
-                arguments::out(found.cast::<u8>(), "found")?,
+                arguments::out_bool(found, "found")?,
                 arguments::optional_out(group, "group")?,
                 arguments::optional_out(key, "key")?,
                 arguments::optional_out(update_time, "update_time")?,
@@ -107,87 +113,25 @@ pub unsafe extern "C" fn damo_iterator_next(
         *record = rows.next_row()?;
         *found = u8::from(record.is_some());
         let Some(record) = record else { return Ok(()) };
-        set(group, u32::from(record.group));
-        set(key, record.key);
+        arguments::give(group, u32::from(record.group));
+        arguments::give(key, record.key);
         // Times have 48 bits and counts 56, so the casts are exact.
-        set(update_time, record.update_time as i64);
-        set(update_num, record.update_num as i64);
-        set(dim, record.dim);
-        set(data, record.data.as_ptr());
-        set(data_len, record.data.len());
+        arguments::give(update_time, record.update_time as i64);
+        arguments::give(update_num, record.update_num as i64);
+        arguments::give(dim, record.dim);
+        arguments::give(data, record.data.as_ptr());
+        arguments::give(data_len, record.data.len());
         Ok(())
     })
 }
 
-/// Frees an iterator. NULL is a no-op.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_iterator_free(iterator: *mut damo_iterator) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(iterator) }
-}
-
-/// Counts the rows that a group has now, and writes their number to *rows.
-///
-/// - group: a number in 0..65535, or DAMO_ALL_GROUPS.
-///
-/// It reads all rows; damo_storage_stat has a quick estimate. Other calls go on meanwhile.
-///
-/// Errors: as damo_iterator_new, and
-/// - INVALID_ARGUMENT: a NULL rows.
-/// - CORRUPTION: a row is damaged (the message names it).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_storage_row_count(
-    storage: *const damo_storage,
-    group: u32,
-    rows: *mut u64,
-) -> damo_status {
-    guard::long_call("damo_storage_row_count", || {
-        // SAFETY: the contract of `arguments`.
-        let (storage, rows) =
-            unsafe { (arguments::handle(storage, "storage")?, arguments::out(rows, "rows")?) };
-        *rows = storage.inner.row_count(read_group(group)?)?;
-        Ok(())
-    })
-}
-
-/// Reads everything that is stored, and checks every checksum and the form of every row.
-///
-/// - rows: becomes the number of rows. May be NULL.
-///
-/// Other calls go on meanwhile.
-///
-/// Errors:
-/// - INVALID_ARGUMENT: a NULL handle.
-/// - CORRUPTION: a file or row is damaged (the message names it).
-/// - IO, OUT_OF_MEMORY, POISONED, FORKED.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_storage_verify(
-    storage: *const damo_storage,
-    rows: *mut u64,
-) -> damo_status {
-    guard::long_call("damo_storage_verify", || {
-        // SAFETY: the contract of `arguments`.
-        let (storage, rows) = unsafe {
-            (arguments::handle(storage, "storage")?, arguments::optional_out(rows, "rows")?)
-        };
-        let verified = storage.inner.verify()?;
-        set(rows, verified.rows);
-        Ok(())
-    })
-}
-
-fn read_group(group: u32) -> Result<Option<u16>> {
+/// None for all groups.
+pub(super) fn read_group(group: u32) -> Result<Option<u16>> {
     match u16::try_from(group) {
         Ok(group) => Ok(Some(group)),
         Err(_) if group == DAMO_ALL_GROUPS => Ok(None),
         Err(_) => Err(Error::invalid(format!(
             "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_ALL_GROUPS, is needed"
         ))),
-    }
-}
-
-fn set<T>(out: Option<&mut T>, value: T) {
-    if let Some(out) = out {
-        *out = value;
     }
 }

@@ -1,4 +1,8 @@
-//! The C boundary: one file a handle, and the manual that becomes `include/damo.h`.
+//! The C boundary, and the manual that becomes `include/damo.h`.
+//!
+//! `damo_<noun>_<verb>` is in `<noun>.rs`, or in `<noun>/<verb>.rs` where a noun has many verbs. A
+//! noun with a folder has its handle, its constructor and what its verbs share in `mod.rs`. The
+//! other files are what all functions need.
 //!
 //! Panics, NULLs, lengths and errors stop here; the work is done below. A handle is a boxed struct
 //! that holds an `Arc`, so handles may be freed in any order.
@@ -18,10 +22,9 @@
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing)]
 
+mod abi_version;
 mod arguments;
-mod checkpoint;
 mod descriptors;
-mod dump;
 mod embedding;
 mod exit;
 mod failure;
@@ -29,7 +32,6 @@ mod filter;
 mod float_state;
 mod guard;
 mod handle;
-mod import;
 mod initializer;
 mod iterator;
 mod key_hash;
@@ -39,19 +41,16 @@ mod optimizer;
 mod own_stack;
 mod params;
 mod scheduler;
+mod status;
 mod storage;
-mod sum_gradients;
 mod table;
-mod test_clock;
-mod test_panic;
+mod test;
 mod version;
 
-pub use checkpoint::*;
-pub use dump::*;
+pub use abi_version::*;
 pub use embedding::*;
 pub use failure::*;
 pub use filter::*;
-pub use import::*;
 pub use initializer::*;
 pub use iterator::*;
 pub use key_hash::*;
@@ -59,11 +58,10 @@ pub use last_error::*;
 pub use optimizer::*;
 pub use params::*;
 pub use scheduler::*;
+pub use status::*;
 pub use storage::*;
-pub use sum_gradients::*;
 pub use table::*;
-pub use test_clock::*;
-pub use test_panic::*;
+pub use test::*;
 pub use version::*;
 
 /// Compiles only for handles that many threads may use at once, as the header promises.

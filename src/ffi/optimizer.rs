@@ -68,6 +68,13 @@ pub unsafe extern "C" fn damo_optimizer_new(
     })
 }
 
+/// Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_optimizer_free(optimizer: *mut damo_optimizer) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(optimizer) }
+}
+
 /// Writes the number of floats in a row of dim weights to *row_len: the weights and the state.
 ///
 /// Errors:
@@ -118,8 +125,8 @@ pub unsafe extern "C" fn damo_optimizer_apply(
         let expected = optimizer.inner.row_len(gradients_len);
         if row_len != expected {
             return Err(Error::invalid(format!(
-                "row_len is {row_len} and gradients_len is {gradients_len}; a row of {} with {gradients_len} weights \
-                 has {expected} floats",
+                "row_len is {row_len} and gradients_len is {gradients_len}; a row of {} with \
+                 {gradients_len} weights has {expected} floats",
                 optimizer.inner.name()
             )));
         }
@@ -186,13 +193,6 @@ pub unsafe extern "C" fn damo_optimizer_learning_rate(
         *learning_rate = optimizer.inner.learning_rate();
         Ok(())
     })
-}
-
-/// Frees an optimizer. NULL is a no-op. Embeddings made with it keep what they need.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_optimizer_free(optimizer: *mut damo_optimizer) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(optimizer) }
 }
 
 /// Rows longer than this cannot exist; it also keeps `row_len` from overflowing.

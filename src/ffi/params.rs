@@ -23,6 +23,13 @@ pub extern "C" fn damo_params_new() -> *mut damo_params {
     guard::handle("damo_params_new", || Ok(damo_params { inner: Params::new() }))
 }
 
+/// Frees a bag. NULL is a no-op.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_params_free(params: *mut damo_params) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(params) }
+}
+
 /// Sets key to an integer, which is also accepted wherever a float is needed.
 ///
 /// A key that is set twice keeps the last value. The key is copied.
@@ -127,11 +134,4 @@ pub unsafe extern "C" fn damo_params_to_json(
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::give_json(&json, buffer, buffer_len, json_len) }
     })
-}
-
-/// Frees a bag. NULL is a no-op.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_params_free(params: *mut damo_params) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(params) }
 }

@@ -52,6 +52,13 @@ pub unsafe extern "C" fn damo_scheduler_new(
     })
 }
 
+/// Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_scheduler_free(scheduler: *mut damo_scheduler) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(scheduler) }
+}
+
 /// Writes the learning rate at a step to *rate.
 ///
 /// - learning_rate: the base rate, 0 or more.
@@ -81,13 +88,6 @@ pub unsafe extern "C" fn damo_scheduler_rate(
         *rate = scheduler.inner.rate(learning_rate, step);
         Ok(())
     })
-}
-
-/// Frees a scheduler. NULL is a no-op. Optimizers made with it keep what they need.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_scheduler_free(scheduler: *mut damo_scheduler) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(scheduler) }
 }
 
 pub(super) fn check_step(step: i64) -> Result<(), Error> {

@@ -10,7 +10,8 @@
 
 // The parameters are as the ABI passes them: the thread object, a reference to the state that it
 // runs, and a pointer that is no longer used. After a failure the state is still there.
-extern "C" void __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
+extern "C" void
+__real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
     void *thread, void *state, void (*depend)());
 
 namespace {
@@ -18,12 +19,13 @@ constexpr int kAttempts = 500;
 constexpr std::chrono::milliseconds kPause{10};
 }  // namespace
 
-extern "C" void __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
+extern "C" void
+__wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
     void *thread, void *state, void (*depend)()) {
   for (int attempt = 1;; attempt++) {
     try {
-      __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(thread, state,
-                                                                                                    depend);
+      __real__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE(
+          thread, state, depend);
       return;
     } catch (const std::system_error &) {
       if (attempt == kAttempts) throw;

@@ -41,6 +41,13 @@ pub unsafe extern "C" fn damo_table_open(path: *const c_char) -> *mut damo_table
     })
 }
 
+/// Frees a table. NULL is a no-op.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_table_free(table: *mut damo_table) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(table) }
+}
+
 /// Writes the weights of keys into weights. A key without a row reads as zeros.
 ///
 /// - keys: keys_len keys of group.
@@ -166,11 +173,4 @@ pub unsafe extern "C" fn damo_table_merge(
         };
         merge(base, increment, path).map(drop)
     })
-}
-
-/// Frees a table. NULL is a no-op.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn damo_table_free(table: *mut damo_table) {
-    // SAFETY: the contract of `arguments`.
-    unsafe { guard::free(table) }
 }

@@ -74,6 +74,7 @@ int main(int argc, char **argv) {
     CHECK_FAILS(damo_storage_flush(storage), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_storage_stat(storage, "groups", &value), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_storage_describe(storage, NULL, 0, NULL), DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_storage_import_report(storage, NULL, 0, NULL), DAMO_STATUS_FORKED, argv[1]);
     CHECK_NULL(damo_embedding_new(storage, sgd, zeros, 1, 1, NULL), DAMO_STATUS_FORKED, argv[1]);
     CHECK_NULL(damo_storage_new(argv[1], 0, NULL), DAMO_STATUS_FORKED, "damo_storage_new", "forked after process");
     snprintf(other, sizeof other, "%s/other", argv[1]);

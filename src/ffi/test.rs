@@ -1,7 +1,26 @@
-//! `damo_test_set_clock`: another time, so that tests of expiry need not wait.
+//! `damo_test`: a bug and another time on demand, for tests of programs that use damo.
 
-use super::{arguments, damo_storage, guard};
+use super::{arguments, damo_embedding, damo_storage, guard};
 use crate::error::{Error, damo_status};
+
+/// Fails on purpose, as a bug in damo would, to test a program's own error handling. Returns PANIC.
+///
+/// - embedding: the panic happens while its group is being written. The group then refuses writes,
+///   this call among them, with POISONED until its storage is opened again. Nothing stored is lost.
+///   NULL: the call only panics.
+///
+/// Errors:
+/// - FORKED: in a forked child, with an embedding.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_test_panic(embedding: *const damo_embedding) -> damo_status {
+    guard::status("damo_test_panic", || {
+        // SAFETY: NULL or a live handle, as every function of this module requires.
+        match unsafe { arguments::optional_handle(embedding, "embedding") }? {
+            Some(embedding) => embedding.inner.panic_for_test(),
+            None => crate::error::panic_for_test(),
+        }
+    })
+}
 
 /// Sets the clock of this storage, by which rows are stamped and expire, to test expiry.
 ///

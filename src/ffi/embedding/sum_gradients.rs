@@ -1,8 +1,9 @@
 //! `damo_embedding_sum_gradients`: the gradients of a batch by key, before they are applied.
 
-use super::arguments::{bytes, check_all_apart};
-use super::{arguments, damo_embedding, guard};
+use super::damo_embedding;
 use crate::error::damo_status;
+use crate::ffi::arguments::{bytes, check_all_apart};
+use crate::ffi::{arguments, guard};
 
 /// Sums the gradients of a batch by key, as damo_embedding_apply_gradients does before it steps.
 ///
@@ -77,12 +78,8 @@ pub unsafe extern "C" fn damo_embedding_sum_gradients(
         };
         let outcome = embedding.inner.sum_gradients(keys, gradients, summed_keys, sums)?;
         *summed = outcome.keys;
-        if let Some(norm) = norm {
-            *norm = outcome.norm;
-        }
-        if let Some(largest) = largest {
-            *largest = outcome.largest;
-        }
+        arguments::give(norm, outcome.norm);
+        arguments::give(largest, outcome.largest);
         Ok(())
     })
 }

@@ -1,0 +1,56 @@
+//! `damo_storage_stat`: one statistic by its name.
+
+use std::ffi::c_char;
+
+use super::damo_storage;
+use crate::error::damo_status;
+use crate::ffi::{arguments, guard};
+
+/// Writes one statistic to *value.
+///
+/// Names (those from rows_read to waited_us count since the storage was opened):
+///
+/// ```text
+///     groups            groups registered
+///     rows_estimate     rows on disk, all groups: RocksDB's estimate. It counts a row each time it
+///                       is written, until a merge (damo_storage_compact makes it exact)
+///     rows_in_memory    rows in the cache, and keys that are known to have no row
+///     dirty_rows        those of them that are not on disk as they are
+///     rows_read         keys asked for by lookup and peek
+///     rows_created      rows made by lookup and apply_gradients
+///     rows_updated      optimizer steps taken
+///     rows_loaded       keys looked for on disk
+///     rows_written      rows written back to disk in the background
+///     expired_rows      rows whose time to live was over, made anew or dropped by a merge
+///     cache_hits        keys of lookup and peek that were in memory
+///     cache_misses      keys of lookup and peek that were not: read from disk or created
+///     evictions         rows that left the cache for others
+///     waited_us         microseconds that calls waited for the background writer
+///     bytes_in_memory   bytes held for rows, indexes and filters
+///     bytes_on_disk     the sizes of the files in data_dir, also with read_only
+///     journal_bytes     the journal's part of these, which the next opening after a kill needs
+/// ```
+///
+/// Errors:
+/// - INVALID_ARGUMENT: a NULL handle, name or value; an unknown name (the message lists the known
+///   ones).
+/// - IO, FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_storage_stat(
+    storage: *const damo_storage,
+    name: *const c_char,
+    value: *mut u64,
+) -> damo_status {
+    guard::status("damo_storage_stat", || {
+        // SAFETY: the contract of `arguments`.
+        let (storage, name, value) = unsafe {
+            (
+                arguments::handle(storage, "storage")?,
+                arguments::text(name, "name")?,
+                arguments::out(value, "value")?,
+            )
+        };
+        *value = storage.inner.stat(name)?;
+        Ok(())
+    })
+}
