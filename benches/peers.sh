@@ -11,8 +11,8 @@
 
 wanted() { [ -z "${systems:-}" ] || [[ ",$systems," == *",$1,"* ]]; }
 
-# The value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE"; empty
-# when it is not there. Usage: option_value --name "$@"
+# Prints the value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE";
+# empty without the option. Usage: option_value --name "$@"
 option_value() {
   local name=$1
   shift
@@ -42,8 +42,8 @@ system_packages() {
   done
 }
 
-# The Python that can import the given modules. The system's packages belong to the system's Python,
-# which need not be the first in PATH. Usage: python_with MODULE,...
+# Prints the Python that can import the given modules. The system's packages belong to the system's
+# Python, which need not be the first in PATH. Usage: python_with MODULE,...
 python_with() {
   local candidate
   for candidate in /usr/bin/python3 python3; do
@@ -52,8 +52,8 @@ python_with() {
   fail "no python3 with $1 was found"
 }
 
-# The library at --damo-library or $DAMO_LIBRARY, otherwise cargo's, which is built if it is not
-# there. Usage: damo_library GIVEN
+# Prints the library: the one GIVEN, or $DAMO_LIBRARY, or else cargo's, which is built if it does
+# not exist. Usage: damo_library GIVEN
 damo_library() {
   local library=${1:-${DAMO_LIBRARY:-}}
   if [ -z "$library" ]; then
@@ -66,7 +66,7 @@ damo_library() {
   printf '%s' "$library"
 }
 
-# All interpreters of a version, such as 3.10: from PATH, and those that pyenv or uv keep.
+# Lists all interpreters of a version, such as 3.10: from PATH, and those that pyenv or uv keep.
 pythons() {
   command -v "python$1" || true
   compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1.*/bin/python" || true
@@ -126,8 +126,7 @@ install_tfra() {
     "tensorflow-recommenders-addons==0.8.1" "tensorflow==2.16.2" "tf-keras==2.16.0" "numpy<2"
 }
 
-# Debian's package, of the Python given.
-# Usage: find_torch PYTHON
+# Looks for torch in the given Python, as Debian's package installs it. Usage: find_torch PYTHON
 find_torch() {
   if "$1" -c 'import torch' 2>/dev/null; then
     export "DAMO_COMPARE_PYTHON_torch_sparse_adam=$1"
