@@ -46,6 +46,8 @@ ErrorClass error_classes[] = {
      {&PyExc_MemoryError, nullptr}, nullptr},
     {DAMO_STATUS_EXITING, "damo.ExitingError", "The process is ending.",
      {nullptr, nullptr}, nullptr},
+    {DAMO_STATUS_CANCELLED, "damo.CancelledError", "The caller's progress function said so.",
+     {nullptr, nullptr}, nullptr},
 };
 
 // Both functions take over the reference to `value`.
@@ -190,4 +192,5 @@ PanicError = _damo.PanicError
 ForkedError = _damo.ForkedError
 OutOfMemoryError = _damo.OutOfMemoryError
 ExitingError = _damo.ExitingError
+CancelledError = _damo.CancelledError
 %}

@@ -34,6 +34,14 @@ grep -q 'damo_c\.i' "$scratch/said" || fail "swig -lua says: $(cat "$scratch/sai
 PYTHONPATH=$scratch/module "$python" -c 'import sys, damo; sys.exit("numpy" in sys.modules)' ||
   fail "the module imports NumPy"
 
+# Every status of the library has a class of its own under Error.
+PYTHONPATH=$scratch/module "$python" -c '
+import sys, damo
+names = [status.name.title().replace("_", "") + "Error" for status in damo.Status if status]
+lacks = [name for name in names if not issubclass(getattr(damo, name, int), damo.Error)]
+sys.exit("no class " + ", ".join(lacks) if lacks else not names)' ||
+  fail "a status has no exception"
+
 # A library with another ABI version is refused before any of its functions is called.
 mkdir "$scratch/other"
 cp "$scratch/module/damo.py" "$scratch/module/_damo.so" "$scratch/other"
