@@ -99,7 +99,8 @@ install_peer() {
     done
     if [ ! -e "$environment/installed" ]; then
       rm -rf "$environment"
-      export "DAMO_COMPARE_ABSENT_$name=${reason:-needs one of Python ${versions// /, }, none was found}"
+      reason=${reason:-needs one of Python ${versions// /, }, none was found}
+      export "DAMO_COMPARE_ABSENT_$name=$reason"
       return 0
     fi
   fi
@@ -108,12 +109,14 @@ install_peer() {
 
 # 1.0.6 has the interface PyStorage/PyEmbedding that takes NumPy arrays and parameters.
 install_damo_embedding() {
-  install_peer damo_embedding "3.10 3.9 3.8" "import damo; damo.PyEmbedding" "damo-embedding==1.0.6" "numpy<2"
+  install_peer damo_embedding "3.10 3.9 3.8" "import damo; damo.PyEmbedding" \
+    "damo-embedding==1.0.6" "numpy<2"
 }
 
 # 1.1.12 is the latest release, with the interface PyDamo.
 install_damo_embedding_1_1() {
-  install_peer damo_embedding_1_1 "3.10 3.11 3.9 3.8" "import damo; damo.PyDamo" "damo-embedding==1.1.12" "numpy<2"
+  install_peer damo_embedding_1_1 "3.10 3.11 3.9 3.8" "import damo; damo.PyDamo" \
+    "damo-embedding==1.1.12" "numpy<2"
 }
 
 install_lmdb() {

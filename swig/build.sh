@@ -30,7 +30,8 @@ read -ra flags <<<"${CXXFLAGS:--O2}"
 
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -e "$headers/Python.h" ] || {
-  printf 'swig/build.sh: %s has no Python.h; on Debian the package python3-dev has it\n' "$headers" >&2
+  printf 'swig/build.sh: %s has no Python.h; on Debian the package python3-dev has it\n' \
+    "$headers" >&2
   exit 1
 }
 
@@ -50,5 +51,5 @@ fi
 # SWIG's code has unused arguments, and structures that are longer from Python 3.12 on.
 "$cxx" -std=c++17 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
   "${flags[@]}" -fPIC -shared \
-  -I "$checkout/include" -I "$headers" "$folder/damo_wrap.cxx" "$folder/$soname" -Wl,-rpath,"$origin" \
-  ${extra[@]+"${extra[@]}"} -o "$folder/_damo.so"
+  -I "$checkout/include" -I "$headers" "$folder/damo_wrap.cxx" "$folder/$soname" \
+  -Wl,-rpath,"$origin" ${extra[@]+"${extra[@]}"} -o "$folder/_damo.so"

@@ -27,7 +27,8 @@ fi
 # For the test of types, which says that it is skipped when mypy cannot be installed.
 if ! "$environment/bin/python" -c 'import mypy' 2>/dev/null; then
   { "$environment/bin/python" -m ensurepip &&
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 'mypy>=1.5'; } \
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 \
+      --timeout 20 'mypy>=1.5'; } \
     >/dev/null 2>&1 || printf 'mypy cannot be installed here: types are not checked\n'
 fi
 

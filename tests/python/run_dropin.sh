@@ -17,6 +17,10 @@ export PYTHONPATH="$module" PYTHONDONTWRITEBYTECODE=1
 found=$("${PYTHON:-python3}" -c 'import damo, os; print(os.path.realpath(damo.__file__))')
 case $found in
   "$module"/*) ;;
-  *) printf 'tests/python/run_dropin.sh: %s has no module damo; the one found is %s\n' "$module" "$found" >&2; exit 1 ;;
+  *)
+    printf 'tests/python/run_dropin.sh: %s has no module damo; the one found is %s\n' \
+      "$module" "$found" >&2
+    exit 1
+    ;;
 esac
 exec "${PYTHON:-python3}" -W error -m unittest discover -s . -t . "$@"

@@ -56,6 +56,7 @@ soname=$(cd "$scratch/module" && echo libdamo.so.*)
 if PYTHONPATH=$scratch/other "$python" -c 'import damo' 2>"$scratch/said"; then
   fail "a library with ABI version 99 was taken"
 fi
-grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" || fail "another ABI version: $(cat "$scratch/said")"
+grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" ||
+  fail "another ABI version: $(cat "$scratch/said")"
 
 PYTHON=$python "$checkout/tests/python/run_dropin.sh" "$scratch/module"
