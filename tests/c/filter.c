@@ -117,14 +117,14 @@ static void a_full_disk_is_an_error(const char *scratch, const char *path) {
   other = open_filter(full, 1000, 2);
   CHECK(other != NULL);
   damo_filter_free(other);
-  /* what exists has its room, whatever the disk says by now */
+  /* An existing file has its room already, on a full disk too. */
   limit.rlim_cur = 4096;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   CHECK_OK(damo_filter_add_batch(filter, 7, keys, KEYS, 2));
   CHECK_OK(damo_filter_check(filter, 7, 3, &admitted));
   CHECK(admitted);
   damo_filter_free(filter);
-  /* a replacement that fails leaves what was there */
+  /* A replacement that fails leaves the file as it was. */
   limit.rlim_cur = 1 << 20;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   CHECK_NULL(damo_filter_new(anew), DAMO_STATUS_IO, path);
@@ -138,7 +138,7 @@ static void a_full_disk_is_an_error(const char *scratch, const char *path) {
   damo_params_free(anew);
 }
 
-/* The file is its process's. This process has not opened a storage. */
+/* A filter's file belongs to the process that opened it. This process has not opened a storage. */
 static void children_are_told(const char *scratch, const char *path) {
   char own[4096];
   bool admitted = false;
@@ -155,7 +155,7 @@ static void children_are_told(const char *scratch, const char *path) {
     CHECK_FAILS(damo_filter_sync(filter), DAMO_STATUS_FORKED, path);
     CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, path);
     damo_filter_free(filter);
-    /* freeing has not given the parent's file away */
+    /* Freeing in the child has not given the parent's file away. */
     CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, path);
     snprintf(own, sizeof own, "%s/child", scratch);
     filter = open_filter(own, 1000, 2);
@@ -169,7 +169,7 @@ static void children_are_told(const char *scratch, const char *path) {
   CHECK_OK(damo_filter_add(filter, 0, 9, 2));
   damo_filter_free(filter);
 
-  /* a child that lives on does not keep the file from its parent */
+  /* A child that lives on does not keep the file from its parent. */
   filter = open_filter(path, 1000, 2);
   CHECK(filter != NULL);
   child = fork();
