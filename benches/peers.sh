@@ -11,8 +11,8 @@
 
 wanted() { [ -z "${systems:-}" ] || [[ ",$systems," == *",$1,"* ]]; }
 
-# The value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE"; empty
-# when it is not there. Usage: option_value --name "$@"
+# Prints the value of an option in a script's arguments, given as "--name VALUE" or "--name=VALUE";
+# empty without the option. Usage: option_value --name "$@"
 option_value() {
   local name=$1
   shift
@@ -42,8 +42,8 @@ system_packages() {
   done
 }
 
-# The Python that can import the given modules. The system's packages belong to the system's Python,
-# which need not be the first in PATH. Usage: python_with MODULE,...
+# Prints the Python that can import the given modules. The system's packages belong to the system's
+# Python, which need not be the first in PATH. Usage: python_with MODULE,...
 python_with() {
   local candidate
   for candidate in /usr/bin/python3 python3; do
@@ -52,8 +52,8 @@ python_with() {
   fail "no python3 with $1 was found"
 }
 
-# The library at --damo-library or $DAMO_LIBRARY, otherwise cargo's, which is built if it is not
-# there. Usage: damo_library GIVEN
+# Prints the library: the one GIVEN, or $DAMO_LIBRARY, or else cargo's, which is built if it does
+# not exist. Usage: damo_library GIVEN
 damo_library() {
   local library=${1:-${DAMO_LIBRARY:-}}
   if [ -z "$library" ]; then
@@ -66,7 +66,7 @@ damo_library() {
   printf '%s' "$library"
 }
 
-# All interpreters of a version, such as 3.10: from PATH, and those that pyenv or uv keep.
+# Lists all interpreters of a version, such as 3.10: from PATH, and those that pyenv or uv keep.
 pythons() {
   command -v "python$1" || true
   compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1.*/bin/python" || true
@@ -99,7 +99,8 @@ install_peer() {
     done
     if [ ! -e "$environment/installed" ]; then
       rm -rf "$environment"
-      export "DAMO_COMPARE_ABSENT_$name=${reason:-needs one of Python ${versions// /, }, none was found}"
+      reason=${reason:-needs one of Python ${versions// /, }, none was found}
+      export "DAMO_COMPARE_ABSENT_$name=$reason"
       return 0
     fi
   fi
@@ -108,12 +109,14 @@ install_peer() {
 
 # 1.0.6 has the interface PyStorage/PyEmbedding that takes NumPy arrays and parameters.
 install_damo_embedding() {
-  install_peer damo_embedding "3.10 3.9 3.8" "import damo; damo.PyEmbedding" "damo-embedding==1.0.6" "numpy<2"
+  install_peer damo_embedding "3.10 3.9 3.8" "import damo; damo.PyEmbedding" \
+    "damo-embedding==1.0.6" "numpy<2"
 }
 
 # 1.1.12 is the latest release, with the interface PyDamo.
 install_damo_embedding_1_1() {
-  install_peer damo_embedding_1_1 "3.10 3.11 3.9 3.8" "import damo; damo.PyDamo" "damo-embedding==1.1.12" "numpy<2"
+  install_peer damo_embedding_1_1 "3.10 3.11 3.9 3.8" "import damo; damo.PyDamo" \
+    "damo-embedding==1.1.12" "numpy<2"
 }
 
 install_lmdb() {
@@ -126,8 +129,7 @@ install_tfra() {
     "tensorflow-recommenders-addons==0.8.1" "tensorflow==2.16.2" "tf-keras==2.16.0" "numpy<2"
 }
 
-# Debian's package, of the Python given.
-# Usage: find_torch PYTHON
+# Looks for torch in the given Python, as Debian's package installs it. Usage: find_torch PYTHON
 find_torch() {
   if "$1" -c 'import torch' 2>/dev/null; then
     export "DAMO_COMPARE_PYTHON_torch_sparse_adam=$1"

@@ -10,11 +10,12 @@ function(damo_add_static library include_dir)
   if(APPLE)
     list(APPEND libraries c++ "-framework CoreFoundation" "-framework Security")
   else()
-    # A program in C has to have it, too.
+    # A program in C needs it, too.
     list(APPEND libraries stdc++)
     # Calls that are tried again when the system is short of something: src/ffi/memory_maps.rs and
     # start_thread.cc.
-    set(start_thread _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)
+    set(start_thread
+      _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)
     set(options LINKER:--wrap=mmap LINKER:--wrap=${start_thread})
   endif()
   add_library(damo::static STATIC IMPORTED GLOBAL)
@@ -26,12 +27,13 @@ function(damo_add_static library include_dir)
     INTERFACE_LINK_LIBRARIES "${libraries}")
 endfunction()
 
-# Says that BUILD_SHARED_LIBS=OFF leaves damo::damo shared. As a rule it is set for a project's own
-# libraries. A static damo::damo would put a second RocksDB into programs that have one, and the
-# linker mixes the two without a word.
+# Says that BUILD_SHARED_LIBS=OFF leaves damo::damo shared. The variable is usually set for a
+# project's own libraries. A static damo::damo would put a second RocksDB into programs that have
+# one, and the linker mixes the two silently.
 function(damo_say_shared)
   if(DEFINED BUILD_SHARED_LIBS AND NOT BUILD_SHARED_LIBS)
-    message(NOTICE "damo: BUILD_SHARED_LIBS is OFF, and damo::damo is the shared library all the same. Link damo::static \
-instead where nothing else in the program has RocksDB, zstd, lz4 or another Rust library.")
+    message(NOTICE "damo: BUILD_SHARED_LIBS is OFF, and damo::damo is the shared library all the "
+      "same. Link damo::static instead where nothing else in the program has RocksDB, zstd, lz4 or "
+      "another Rust library.")
   endif()
 endfunction()

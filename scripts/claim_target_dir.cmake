@@ -1,5 +1,6 @@
-# Makes cargo compile this checkout and not trust what another one left: in a target directory that checkouts share cargo
-# tells their packages apart by the age of the files alone. Everything else in it, RocksDB above all, stays shared.
+# Makes cargo compile this checkout, and not trust what another one left. In a target directory that
+# checkouts share, cargo tells their packages apart by the files' age alone. Everything else in it
+# stays shared, RocksDB above all.
 #
 #   cmake -DTARGET_DIR=... -DCHECKOUT=... -P claim_target_dir.cmake
 file(REAL_PATH "${CHECKOUT}" CHECKOUT)

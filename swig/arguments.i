@@ -1,10 +1,12 @@
-// What comes in: arrays through Python's buffer protocol, integers through __index__, paths and strings. Each conversion
-// that fails says which argument of which call has what, and what is needed. Nothing is copied or converted silently.
+// Converts arguments: arrays through Python's buffer protocol, integers through __index__, paths
+// and strings. Each conversion that fails says which argument of which call has what, and what is
+// needed. Nothing is copied or converted silently.
 
 %{
 namespace {
 
-// Arrays are held from the conversion of the arguments until the call is over (freearg), so that nobody resizes them.
+// Arrays are held from the conversion of the arguments until the call is over (freearg), so that
+// nobody resizes them.
 struct Keys {
   Py_buffer view = {};
   const int64_t *data = nullptr;
@@ -23,7 +25,7 @@ struct Gradients {
   Py_ssize_t rows = -1;
 };
 
-// "PyEmbedding.lookup: keys" from SWIG's names of the wrapper and the argument.
+// Makes "PyEmbedding.lookup: keys" from SWIG's names of the wrapper and the argument.
 std::string argument_name(const char *wrapper, const char *argument) {
   std::string name = wrapper;
   if (name.compare(0, 4, "new_") == 0) name.erase(0, 4);
@@ -44,7 +46,8 @@ std::string describe(PyObject *array, const Py_buffer &view) {
   PyObject *dtype = PyObject_GetAttrString(array, "dtype");
   PyErr_Clear();
   std::string text = "an array of ";
-  text += dtype != nullptr ? text_of(PyObject_Str(dtype)) : std::string("format '") + (view.format ? view.format : "B") + "'";
+  text += dtype != nullptr ? text_of(PyObject_Str(dtype))
+                           : std::string("format '") + (view.format ? view.format : "B") + "'";
   Py_XDECREF(dtype);
   text += " with shape (";
   for (int axis = 0; axis < view.ndim; ++axis) {
@@ -57,31 +60,37 @@ std::string describe(PyObject *array, const Py_buffer &view) {
   return text;
 }
 
-// Whether elements are native ones of a size, and of one of the kinds; kinds are the letters of the module struct.
+// Whether the elements are native ones of this size and of one of the kinds, which are letters of
+// the module struct.
 bool has_elements(const Py_buffer &view, Py_ssize_t size, const char *kinds) {
   const char *format = view.format == nullptr ? "B" : view.format;
   const uint16_t one = 1;
   const char native = *reinterpret_cast<const char *>(&one) == 1 ? '<' : '>';
   if (*format == '@' || *format == '=' || *format == native) ++format;
-  return view.itemsize == size && *format != '\0' && format[1] == '\0' && std::strchr(kinds, *format) != nullptr;
+  return view.itemsize == size && *format != '\0' && format[1] == '\0' &&
+         std::strchr(kinds, *format) != nullptr;
 }
 
-// Whether one of its classes has the name, such as NumPy's, which this module does not import.
+// Whether one of the value's classes has this name; for NumPy's classes, since this module does not
+// import NumPy.
 bool is_a(PyObject *value, const char *name) {
   PyObject *classes = Py_TYPE(value)->tp_mro;
   for (Py_ssize_t place = 0; classes != nullptr && place < PyTuple_GET_SIZE(classes); ++place) {
     PyObject *one = PyTuple_GET_ITEM(classes, place);
-    if (PyType_Check(one) && std::strcmp(reinterpret_cast<PyTypeObject *>(one)->tp_name, name) == 0) return true;
+    if (PyType_Check(one) &&
+        std::strcmp(reinterpret_cast<PyTypeObject *>(one)->tp_name, name) == 0) {
+      return true;
+    }
   }
   return false;
 }
 
-// numpy.ma's: a class that is written in Python has no module in its name here.
+// For numpy.ma's class: a class that is written in Python has no module in its name here.
 bool is_masked(PyObject *value) { return is_a(value, "MaskedArray"); }
 
-// Gets hold of the array, or says what is needed.
-void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t size, const char *kinds, int max_ndim,
-          bool writable, const char *needed) {
+// Holds the array, or says what is needed.
+void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t size,
+          const char *kinds, int max_ndim, bool writable, const char *needed) {
   if (is_masked(object)) {
     PyErr_Format(PyExc_TypeError, "%s is a masked array; %s is needed", name.c_str(), needed);
     throw Raised();
@@ -89,18 +98,20 @@ void take(const std::string &name, PyObject *object, Py_buffer *view, Py_ssize_t
   if (PyObject_GetBuffer(object, view, PyBUF_RECORDS_RO) != 0) {
     view->obj = nullptr;
     PyErr_Clear();
-    PyErr_Format(PyExc_TypeError, "%s is a %s without such a buffer; %s is needed", name.c_str(), Py_TYPE(object)->tp_name,
-                 needed);
+    PyErr_Format(PyExc_TypeError, "%s is a %s without such a buffer; %s is needed", name.c_str(),
+                 Py_TYPE(object)->tp_name, needed);
     throw Raised();
   }
   if (!has_elements(*view, size, kinds)) {
-    PyErr_Format(PyExc_TypeError, "%s is %s; %s is needed", name.c_str(), describe(object, *view).c_str(), needed);
+    PyErr_Format(PyExc_TypeError, "%s is %s; %s is needed", name.c_str(),
+                 describe(object, *view).c_str(), needed);
     throw Raised();
   }
-  if (view->ndim < 1 || view->ndim > max_ndim || !PyBuffer_IsContiguous(view, 'C') || (writable && view->readonly)) {
+  if (view->ndim < 1 || view->ndim > max_ndim || !PyBuffer_IsContiguous(view, 'C') ||
+      (writable && view->readonly)) {
     raise_argument(name + " is " + describe(object, *view) + "; " + needed + " is needed");
   }
-  // As of numpy.frombuffer with an offset.
+  // numpy.frombuffer with an offset makes such an array.
   if (view->len > 0 && reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(size) != 0) {
     raise_argument(name + " is not aligned to " + std::to_string(size) + " bytes; a copy of it is");
   }
@@ -132,22 +143,30 @@ void take(const std::string &name, PyObject *object, Gradients *gradients) {
 // The library sees lengths only: (dim, keys) would pass for (keys, dim).
 void require_row_each(const char *name, Py_ssize_t rows, size_t keys) {
   if (rows >= 0 && static_cast<size_t>(rows) != keys) {
-    raise_argument(std::string(name) + " has " + std::to_string(rows) + " rows and keys has " + std::to_string(keys) +
-                   " keys; one row for each key is needed");
+    raise_argument(std::string(name) + " has " + std::to_string(rows) + " rows and keys has " +
+                   std::to_string(keys) + " keys; one row for each key is needed");
   }
 }
 
 void require_one_row(const char *name, Py_ssize_t rows) {
-  if (rows >= 0) raise_argument(std::string(name) + " has two dimensions; one row, with one dimension, is needed");
+  if (rows >= 0) {
+    raise_argument(std::string(name) +
+                   " has two dimensions; one row, with one dimension, is needed");
+  }
 }
 
-[[noreturn]] void raise_range(const std::string &name, PyObject *number, const std::string &min, const std::string &max) {
-  raise_argument(name + " is " + text_of(PyObject_Str(number)) + "; an integer from " + min + " to " + max + " is needed");
+[[noreturn]] void raise_range(const std::string &name, PyObject *number, const std::string &min,
+                              const std::string &max) {
+  raise_argument(name + " is " + text_of(PyObject_Str(number)) + "; an integer from " + min +
+                 " to " + max + " is needed");
 }
 
-bool is_numpy_bool(PyObject *value) { return is_a(value, "numpy.bool_") || is_a(value, "numpy.bool"); }
+bool is_numpy_bool(PyObject *value) {
+  return is_a(value, "numpy.bool_") || is_a(value, "numpy.bool");
+}
 
-// True or False of any library: those have an __index__, too, and are no numbers here.
+// Whether it is True or False of any library: those have an __index__, too, and are no numbers
+// here.
 bool is_bool(PyObject *value) {
   if (PyLong_CheckExact(value)) return false;
   if (PyBool_Check(value) || is_numpy_bool(value)) return true;
@@ -159,13 +178,17 @@ bool is_bool(PyObject *value) {
   return text.size() >= 4 && text.compare(text.size() - 4, 4, "bool") == 0;
 }
 
-// Python's int of an integer of any kind, such as numpy.int64, but not of a bool: a new reference.
+// Returns Python's int of an integer of any kind, such as numpy.int64, but not of a bool: a new
+// reference.
 PyObject *index_of(const std::string &name, PyObject *object) {
-  PyObject *number = PyIndex_Check(object) && !is_bool(object) && !is_masked(object) ? PyNumber_Index(object) : nullptr;
+  PyObject *number = PyIndex_Check(object) && !is_bool(object) && !is_masked(object)
+                         ? PyNumber_Index(object)
+                         : nullptr;
   if (number == nullptr) {
     if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) throw Raised();
     PyErr_Clear();
-    PyErr_Format(PyExc_TypeError, "%s is a %s; an integer is needed", name.c_str(), Py_TYPE(object)->tp_name);
+    PyErr_Format(PyExc_TypeError, "%s is a %s; an integer is needed", name.c_str(),
+                 Py_TYPE(object)->tp_name);
     throw Raised();
   }
   return number;
@@ -176,7 +199,9 @@ int64_t signed_integer(const std::string &name, PyObject *object, int64_t min, i
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
   Py_DECREF(number);
-  if (overflow != 0 || value < min || value > max) raise_range(name, object, std::to_string(min), std::to_string(max));
+  if (overflow != 0 || value < min || value > max) {
+    raise_range(name, object, std::to_string(min), std::to_string(max));
+  }
   return value;
 }
 
@@ -194,17 +219,18 @@ int64_t key_of(const std::string &name, PyObject *object) {
   return overflow > 0 ? static_cast<int64_t>(bits) : value;
 }
 
-// A str that has no UTF-8, such as half of a surrogate pair.
+// Raises the error of a str that has no UTF-8, such as half of a surrogate pair.
 [[noreturn]] void raise_unicode(const std::string &name) {
   if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw Raised();
   PyErr_Clear();
   raise_argument(name + " cannot be written as UTF-8");
 }
 
-// Lives as long as the object does.
+// Returns the str's text, which lives as long as the object does.
 const char *c_string(const std::string &name, PyObject *object) {
   if (!PyUnicode_Check(object)) {
-    PyErr_Format(PyExc_TypeError, "%s is a %s; a str is needed", name.c_str(), Py_TYPE(object)->tp_name);
+    PyErr_Format(PyExc_TypeError, "%s is a %s; a str is needed", name.c_str(),
+                 Py_TYPE(object)->tp_name);
     throw Raised();
   }
   Py_ssize_t length = 0;
@@ -216,7 +242,7 @@ const char *c_string(const std::string &name, PyObject *object) {
   return text;
 }
 
-// A path: a str, bytes, or what leads to one; a new reference to bytes.
+// Converts a path, which is a str, bytes, or an object with __fspath__, to bytes: a new reference.
 PyObject *path_bytes(const std::string &name, PyObject *object) {
   PyObject *bytes = nullptr;
   if (PyUnicode_FSConverter(object, &bytes)) return bytes;
@@ -226,10 +252,11 @@ PyObject *path_bytes(const std::string &name, PyObject *object) {
   raise_argument(name + " has a NUL inside; a path without is needed");
 }
 
-// numpy.float32 and the like. Decimal and Fraction convert to float, too, and are not taken for one.
+// Whether it is a float, numpy.float32 and the like included. Decimal and Fraction convert to
+// float, too, and are not taken.
 bool is_float(PyObject *value) { return PyFloat_Check(value) || is_a(value, "numpy.floating"); }
 
-// Bytes that nobody else has yet, to be filled.
+// Returns new bytes, to be filled.
 PyObject *zeros(size_t length) {
   PyObject *bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(length));
   if (bytes == nullptr) throw Raised();
@@ -251,31 +278,41 @@ PyObject *zeros(size_t length) {
   }
 %enddef
 
-%typemap(in) const Keys & (Keys array), const Weights & (Weights array), const Gradients & (Gradients array) {
+%typemap(in) const Keys & (Keys array), const Weights & (Weights array),
+  const Gradients & (Gradients array) {
   DAMO_CONVERT(take(argument_name("$symname", "$1_name"), $input, &array))
   $1 = &array;
 }
-%typemap(freearg) const Keys &, const Weights &, const Gradients & "PyBuffer_Release(&array$argnum.view);"
+%typemap(freearg) const Keys &, const Weights &, const Gradients &
+  "PyBuffer_Release(&array$argnum.view);"
 
 %typemap(in) int64_t key { DAMO_CONVERT($1 = key_of(argument_name("$symname", "$1_name"), $input)) }
 %typemap(in) int64_t ttl, int64_t step {
-  DAMO_CONVERT($1 = signed_integer(argument_name("$symname", "$1_name"), $input, INT64_MIN, INT64_MAX))
+  DAMO_CONVERT($1 = signed_integer(argument_name("$symname", "$1_name"), $input, INT64_MIN,
+                                   INT64_MAX))
 }
 %typemap(in) uint32_t group {
-  DAMO_CONVERT($1 = static_cast<uint32_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 0, 65535)))
+  DAMO_CONVERT($1 = static_cast<uint32_t>(
+                   signed_integer(argument_name("$symname", "$1_name"), $input, 0, 65535)))
 }
 %typemap(in) uint32_t num {
-  DAMO_CONVERT($1 = static_cast<uint32_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 0, UINT32_MAX)))
+  DAMO_CONVERT($1 = static_cast<uint32_t>(
+                   signed_integer(argument_name("$symname", "$1_name"), $input, 0, UINT32_MAX)))
 }
 %typemap(in) size_t dim {
-  DAMO_CONVERT($1 = static_cast<size_t>(signed_integer(argument_name("$symname", "$1_name"), $input, 1, 262144)))
+  DAMO_CONVERT($1 = static_cast<size_t>(
+                   signed_integer(argument_name("$symname", "$1_name"), $input, 1, 262144)))
 }
-%typemap(in) const char *key, const char *name { DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input))) }
+%typemap(in) const char *key, const char *name {
+  DAMO_CONVERT($1 = const_cast<char *>(c_string(argument_name("$symname", "$1_name"), $input)))
+}
 %typemap(freearg) const char *key, const char *name ""
 
-%typemap(in) const char *path (PyObject *bytes = nullptr), const char *data_dir (PyObject *bytes = nullptr),
+%typemap(in) const char *path (PyObject *bytes = nullptr),
+  const char *data_dir (PyObject *bytes = nullptr),
   const char *base (PyObject *bytes = nullptr), const char *increment (PyObject *bytes = nullptr) {
   DAMO_CONVERT(bytes = path_bytes(argument_name("$symname", "$1_name"), $input))
   $1 = PyBytes_AS_STRING(bytes);
 }
-%typemap(freearg) const char *path, const char *data_dir, const char *base, const char *increment "Py_XDECREF(bytes$argnum);"
+%typemap(freearg) const char *path, const char *data_dir, const char *base, const char *increment
+  "Py_XDECREF(bytes$argnum);"

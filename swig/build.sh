@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the SWIG module: swig/build.sh LIBRARY FOLDER leaves damo.py, _damo.so and the library in FOLDER, which can
-# then be put on Python's path. Run swig/build.sh --help for what it needs.
+# Builds the SWIG module: swig/build.sh LIBRARY FOLDER leaves damo.py, _damo.so and the library in
+# FOLDER, which can then be put on Python's path. Run swig/build.sh --help for what it needs.
 set -euo pipefail
 
 usage() {
@@ -30,24 +30,26 @@ read -ra flags <<<"${CXXFLAGS:--O2}"
 
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -e "$headers/Python.h" ] || {
-  printf 'swig/build.sh: %s has no Python.h; on Debian the package python3-dev has it\n' "$headers" >&2
+  printf 'swig/build.sh: %s has no Python.h; on Debian the package python3-dev has it\n' \
+    "$headers" >&2
   exit 1
 }
 
 swig -Wall -Werror -python -c++ -outdir "$folder" -o "$folder/damo_wrap.cxx" "$checkout/swig/damo.i"
 
-# The loader looks for the library by its SONAME; beside the module it finds it wherever the folder goes.
+# The loader looks for the library by its SONAME. Beside the module it finds it wherever the folder
+# goes.
 soname=libdamo.so.$(sed -n 's/^#define DAMO_ABI_VERSION //p' "$checkout/include/damo.h")
 [ "$library" = "$folder/$soname" ] || ln -sfn -- "$library" "$folder/$soname"
-# Elsewhere the linker's word for "beside the module" is another one.
+# macOS has another word for "beside the module".
 origin='$ORIGIN'
 extra=()
 if [ "$(uname)" = Darwin ]; then
   origin=@loader_path
   extra=(-undefined dynamic_lookup)
 fi
-# What SWIG writes has arguments that it does not use, and structures that are longer from Python 3.12 on.
+# SWIG's code has unused arguments, and structures that are longer from Python 3.12 on.
 "$cxx" -std=c++17 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
   "${flags[@]}" -fPIC -shared \
-  -I "$checkout/include" -I "$headers" "$folder/damo_wrap.cxx" "$folder/$soname" -Wl,-rpath,"$origin" \
-  ${extra[@]+"${extra[@]}"} -o "$folder/_damo.so"
+  -I "$checkout/include" -I "$headers" "$folder/damo_wrap.cxx" "$folder/$soname" \
+  -Wl,-rpath,"$origin" ${extra[@]+"${extra[@]}"} -o "$folder/_damo.so"

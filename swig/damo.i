@@ -1,12 +1,14 @@
-// damo for Python stacks that generate their own module: `swig -python -c++ swig/damo.i` writes damo.py and
-// damo_wrap.cxx with the classes that existing training code calls. See README.md beside this file.
+// damo for Python stacks that generate their own module: `swig -python -c++ swig/damo.i` writes
+// damo.py and damo_wrap.cxx with the classes that existing training code calls. See README.md
+// beside this file.
 //
-// Everything goes through the C header. Neither NumPy nor its headers are needed: arrays come in through Python's buffer
-// protocol (arguments.i), errors go out as exceptions (errors.i).
+// Everything goes through the C header. Neither NumPy nor its headers are needed: arrays come in
+// through Python's buffer protocol (arguments.i), errors go out as exceptions (errors.i).
 //
-// The GIL is released with the C macros and not with SWIG's -threads. A thread that comes back while the interpreter
-// is ending is unwound by CPython; SWIG's guards would take the GIL again in a destructor then, which ends the process with
-// SIGABRT. For the same reason destructors here are noexcept(false), and nothing catches (...).
+// The GIL is released with the C macros and not with SWIG's -threads. CPython unwinds a thread that
+// comes back while the interpreter is ending. SWIG's guards would then take the GIL again in a
+// destructor, which ends the process with SIGABRT. For the same reason destructors here are
+// noexcept(false), and nothing catches (...).
 
 #ifndef SWIGPYTHON
 #error "damo.i is for Python; for every other language take damo_c.i, which lies beside it"
@@ -15,10 +17,11 @@
 %define DAMO_DOC
 "Sparse embedding tables larger than memory: the classes of the earlier SWIG module, over libdamo.
 
-A storage is a directory, an embedding one group of it. keys are one-dimensional contiguous arrays of int64, or of uint64
-whose bits are taken as they are; weights and gradients contiguous float32 arrays, one-dimensional or (keys, dim), which are
-read and filled in place. Nothing is copied or converted: anything else is a TypeError or ValueError that says what is
-needed. What the library refuses raises an Error, whose status tells how (error.status.name == 'BUSY')."
+A storage is a directory, an embedding one group of it. keys are one-dimensional contiguous arrays
+of int64, or of uint64 whose bits are taken as they are. weights and gradients are contiguous
+float32 arrays, one-dimensional or (keys, dim), which are read and filled in place. Nothing is
+copied or converted: anything else is a TypeError or ValueError that says what is needed. What the
+library refuses raises an Error, whose status tells how (error.status.name == 'BUSY')."
 %enddef
 
 %module(docstring=DAMO_DOC) damo
@@ -39,74 +42,84 @@ needed. What the library refuses raises an Error, whose status tells how (error.
 
 %feature("compactdefaultargs");
 %feature("kwargs");
-// Their first argument may be left out, by place and by name.
+// The first argument of these methods may be left out, by place and by name.
 %include "dropin_names.i"
 %feature("kwargs", "0") PyFilter::check;
 %feature("kwargs", "0") PyFilter::add;
 %feature("shadow") PyFilter::check %{
 def check(self, *group_and_key, **named):
-    """check([group,] key) -> bool: whether key was added as often as the parameter count says. group is 0 when left out."""
+    """check([group,] key) -> bool: whether key was added as often as the parameter count says.
+    group is 0 when left out."""
     return $action(self, *_group_first("PyFilter.check", ("group", "key"), group_and_key, named))
 %}
 %feature("shadow") PyFilter::add %{
 def add(self, *group_key_and_num, **named):
     """add([group,] key, num): adds num to how often key was seen. group is 0 when left out."""
-    return $action(self, *_group_first("PyFilter.add", ("group", "key", "num"), group_key_and_num, named))
+    names = ("group", "key", "num")
+    return $action(self, *_group_first("PyFilter.add", names, group_key_and_num, named))
 %}
 
 %include "parameters.i"
 
 %feature("docstring") PyInitializer
-"The weights of rows that nobody has trained yet: PyInitializer(params), params with the kind under 'name' ('zeros',
-'random_uniform', 'truncate_normal', ...) and what that kind takes. ValueError when 'name' or something else is wrong.";
+"The weights of rows that nobody has trained yet: PyInitializer(params). params has the kind under
+'name' ('zeros', 'random_uniform', 'truncate_normal', ...) and what that kind takes. ValueError when
+'name' or something else is wrong.";
 %feature("docstring") PyInitializer::call
-"call(w): fills w in place, all of it as the row of key 0 in group 0, so that the same parameters give the same weights
-every time.";
+"call(w): fills w in place, all of it as the row of key 0 in group 0, so that the same parameters
+give the same weights every time.";
 
 %feature("docstring") PyOptimizer
-"How a gradient changes a row: PyOptimizer(op_params[, scheduler_params]), each with its kind under 'name' ('adam', 'sgd', ...;
-'exponential_decay', ...) and what that kind takes. ValueError when 'name' or something else is wrong.";
+"How a gradient changes a row: PyOptimizer(op_params[, scheduler_params]). Each has its kind under
+'name' ('adam', 'sgd', ...; 'exponential_decay', ...) and what that kind takes. ValueError when
+'name' or something else is wrong.";
 %feature("docstring") PyOptimizer::call
-"call(w, gds, step=0): steps one row that the caller keeps, in place. gds has dim float32; w has those of the weights, then
-those of the optimizer's state, zeros for a fresh row (adam: 3 dim; sgd: dim). step counts the gradients the row has had
-before; it is the scheduler's step, too. After a ValueError w is unchanged.";
+"call(w, gds, step=0): steps one row that the caller keeps, in place. gds has dim float32. w has the
+weights, then the optimizer's state, which is zeros for a fresh row (adam: 3 dim in all; sgd: dim).
+step counts the gradients that the row has had before; it is the scheduler's step, too. After a
+ValueError w is unchanged.";
 
 %feature("docstring") PyFilter
-"A counting Bloom filter in a file: PyFilter(params) with path, and capacity, count, fpr and reload unless the defaults
-suit. Its file is let go of with the object.";
+"A counting Bloom filter in a file: PyFilter(params) with path, and with capacity, count, fpr and
+reload unless the defaults suit. The file is released with the object.";
 
 %feature("docstring") PyStorage
-"A directory that holds everything: PyStorage(data_dir, ttl=0). It is created when it is not there. Rows that were not
-updated for ttl seconds (or a timedelta, rounded up) are gone; 0 is never. One object at a time, of all processes, has a directory: OSError (BUSY)
-otherwise. It is closed with the last object that uses it, in whichever order they go.";
+"A directory that holds everything: PyStorage(data_dir, ttl=0). It is created if it does not exist.
+Rows that were not updated for ttl seconds (or a timedelta, rounded up) expire; with 0 they never
+do. One object at a time, of all processes, has a directory open: OSError (BUSY) otherwise. It is
+closed with the last object that uses it, in whichever order they go.";
 
 %feature("docstring") PyStorage::flush
 "flush(): returns once every change of every call that returned before is on disk.";
 %feature("docstring") PyStorage::stat
-"stat(name) -> int: one statistic, such as 'rows_estimate' or 'bytes_on_disk'. ValueError lists the names.";
+"stat(name) -> int: one statistic, such as 'rows_estimate' or 'bytes_on_disk'. ValueError lists the
+names.";
 
 %feature("docstring") PyTable
-"A table that PyStorage.dump wrote with format 'table', mapped into memory: PyTable(path). Needs no storage; processes share
-its memory.";
+"A table that PyStorage.dump wrote with format 'table', mapped into memory: PyTable(path). Needs no
+storage; processes share its memory.";
 %feature("docstring") PyTable::lookup
-"lookup(group, keys, w) -> bytes: fills w as PyEmbedding.lookup does; a key without a row reads as zeros, and is a 0 in what
-is returned, which has a byte a key.";
+"lookup(group, keys, w) -> bytes: fills w as PyEmbedding.lookup does, and returns a byte a key. A
+key without a row reads as zeros, and its byte is 0.";
 %feature("docstring") PyTable::dim
 "dim(group) -> int: the number of weights a row of group has.";
 %feature("docstring") PyTable::rows
 "rows(group) -> int: the number of rows that group has.";
 %feature("docstring") PyTable::number
-"number() -> int: where in the life of its storage the table was taken; what the next increment has as since.";
+"number() -> int: where in the life of its storage the table was taken; the since of the next
+increment.";
 %feature("docstring") PyTable::merge
-"merge(base, increment, path): writes to path the table that base becomes with the changes in increment.";
+"merge(base, increment, path): writes to path the table that base becomes with the changes in
+increment.";
 
 %feature("docstring") PyEmbedding::peek
-"peek(keys, w) -> bytes: as lookup, but makes no rows. A key without one reads as zeros, and is a 0 in what is returned, which
-has a byte a key.";
+"peek(keys, w) -> bytes: as lookup, but makes no rows, and returns a byte a key. A key without a row
+reads as zeros, and its byte is 0.";
 
 %feature("docstring") PyEmbedding
-"One group of a storage: PyEmbedding(storage, optimizer, initializer, dim, group=0), group in 0..65535. A group keeps its dim
-and its optimizer for good: RuntimeError (ALREADY_EXISTS) for others.";
+"One group of a storage: PyEmbedding(storage, optimizer, initializer, dim, group=0), group in
+0..65535. A group keeps its dim and its optimizer for good: RuntimeError (ALREADY_EXISTS) for
+others.";
 
 %inline %{
 class PyInitializer {
@@ -142,8 +155,10 @@ class PyOptimizer {
     const Bag bag = op_params.bag(Parameters::WITHOUT_NAME);
     damo_scheduler *scheduler = nullptr;
     if (scheduler_params != nullptr) {
-      const std::string schedule = scheduler_params->kind("PyOptimizer: scheduler_params", "scheduler");
-      scheduler = damo_scheduler_new(schedule.c_str(), scheduler_params->bag(Parameters::WITHOUT_NAME).get());
+      const std::string schedule =
+          scheduler_params->kind("PyOptimizer: scheduler_params", "scheduler");
+      scheduler = damo_scheduler_new(schedule.c_str(),
+                                     scheduler_params->bag(Parameters::WITHOUT_NAME).get());
       require_handle(scheduler);
     }
     handle_ = damo_optimizer_new(kind.c_str(), bag.get(), scheduler);
@@ -186,13 +201,15 @@ class PyFilter {
     Py_END_ALLOW_THREADS
   }
 
-  // One counter costs less than giving the GIL away and getting it back.
+  // Keeps the GIL: one counter costs less than releasing it and taking it again.
   bool check(uint32_t group, int64_t key) const {
     bool admitted = false;
     require(damo_filter_check(handle_, group, key, &admitted));
     return admitted;
   }
-  void add(uint32_t group, int64_t key, uint32_t num) const { require(damo_filter_add(handle_, group, key, num)); }
+  void add(uint32_t group, int64_t key, uint32_t num) const {
+    require(damo_filter_add(handle_, group, key, num));
+  }
 
  private:
   PyFilter(const PyFilter &);
@@ -252,7 +269,7 @@ class PyStorage {
     require(status);
   }
 
-  // For the classes in dropin.i. A file of damo-embedding; options say which group.
+  // For the classes in dropin.i: imports a file of damo-embedding. The options say which group.
   void _import(const char *path, const Parameters *options) const {
     const Bag bag = options->bag(Parameters::WITH_NAME);
     damo_status status;
@@ -271,7 +288,7 @@ class PyStorage {
  private:
   PyStorage(const PyStorage &);
 
-  // What the function writes, as a str. It may grow while other threads work.
+  // Returns what the function writes, as a str. The text may grow while other threads work.
   PyObject *json(damo_status (*write)(const damo_storage *, char *, size_t, size_t *)) const {
     std::string text;
     size_t length = 0;
@@ -303,7 +320,8 @@ class PyTable {
 
   PyObject *lookup(uint32_t group, const Keys &keys, const Weights &w) const {
     require_row_each("PyTable.lookup: w", w.rows, keys.len);
-    // No destructor has it: a thread that comes back while the interpreter ends is unwound without the GIL.
+    // No destructor has it: a thread that comes back while the interpreter ends is unwound without
+    // the GIL.
     PyObject *found = zeros(keys.len);
     uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found));
     damo_status status;
@@ -344,10 +362,11 @@ class PyTable {
 
 class PyEmbedding {
  public:
-  PyEmbedding(const PyStorage &storage, const PyOptimizer &optimizer, const PyInitializer &initializer, size_t dim,
-              uint32_t group = 0) {
+  PyEmbedding(const PyStorage &storage, const PyOptimizer &optimizer,
+              const PyInitializer &initializer, size_t dim, uint32_t group = 0) {
     Py_BEGIN_ALLOW_THREADS
-    handle_ = damo_embedding_new(storage.get(), optimizer.get(), initializer.get(), dim, group, nullptr);
+    handle_ = damo_embedding_new(storage.get(), optimizer.get(), initializer.get(), dim, group,
+                                 nullptr);
     Py_END_ALLOW_THREADS
     require_handle(handle_);
   }
@@ -367,7 +386,8 @@ class PyEmbedding {
   }
   PyObject *peek(const Keys &keys, const Weights &w) const {
     require_row_each("PyEmbedding.peek: w", w.rows, keys.len);
-    // No destructor has it: a thread that comes back while the interpreter ends is unwound without the GIL.
+    // No destructor owns it: a thread that comes back while the interpreter ends is unwound without
+    // the GIL.
     PyObject *found = zeros(keys.len);
     uint8_t *bytes = reinterpret_cast<uint8_t *>(PyBytes_AS_STRING(found));
     damo_status status;

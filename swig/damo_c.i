@@ -1,6 +1,6 @@
 // damo for every language that SWIG knows, over damo.h alone:
 //
-//     swig -LANGUAGE -I<folder of damo.h> damo_c.i          # writes damo_c_wrap.c, for a C compiler
+//     swig -LANGUAGE -I<folder of damo.h> damo_c.i     # writes damo_c_wrap.c, for a C compiler
 //
 // The functions are those of damo.h, under its names. What differs:
 //

@@ -8,8 +8,8 @@
 //
 // An array that is not wanted is None, null, nil or an empty one.
 
-// DAMO_IN and DAMO_INOUT are made per language, of the element's C type, its name in the language,
-// what the language's own macros call it, and the name of the pointer.
+// DAMO_IN and DAMO_INOUT are defined for each language. Their arguments are the element's C type,
+// its name in the language, what the language's own macros call it, and the name of the pointer.
 %define DAMO_ARRAYS
 DAMO_IN(int64_t, DAMO_LONG, keys)
 DAMO_IN(int64_t, DAMO_LONG, update_nums)
@@ -33,17 +33,26 @@ DAMO_INOUT(float, DAMO_FLOAT, sums)
 
 %{
 /* kinds are letters of the module struct. */
-static int damo_c_take(PyObject *object, Py_buffer *view, const char *name, const char *kinds, size_t size, int writes) {
+static int damo_c_take(PyObject *object, Py_buffer *view, const char *name, const char *kinds,
+                       size_t size, int writes) {
   const char *format;
   if (object == Py_None) {
     memset(view, 0, sizeof *view);
     return 0;
   }
-  if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (writes ? PyBUF_WRITABLE : 0)) != 0) return -1;
+  if (PyObject_GetBuffer(object, view,
+                         PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (writes ? PyBUF_WRITABLE : 0)) != 0) {
+    return -1;
+  }
   format = view->format == NULL ? "B" : view->format;
   if (*format == '@' || *format == '=') format++;
-  if ((size_t)view->itemsize == size && *format != '\0' && format[1] == '\0' && strchr(kinds, *format) != NULL) return 0;
-  PyErr_Format(PyExc_TypeError, "%s is an array of %zd-byte elements of format '%s'; %zu-byte elements of one of '%s' are needed",
+  if ((size_t)view->itemsize == size && *format != '\0' && format[1] == '\0' &&
+      strchr(kinds, *format) != NULL) {
+    return 0;
+  }
+  PyErr_Format(PyExc_TypeError,
+               "%s is an array of %zd-byte elements of format '%s'; %zu-byte elements of one of "
+               "'%s' are needed",
                name, view->itemsize, view->format == NULL ? "B" : view->format, size, kinds);
   PyBuffer_Release(view);
   return -1;
@@ -61,7 +70,8 @@ static int damo_c_take(PyObject *object, Py_buffer *view, const char *name, cons
   $1 = (CTYPE *)view.buf;
   $2 = (size_t)view.len / sizeof(CTYPE);
 }
-%typemap(freearg) (POINTER NAME, size_t NAME ## _len) "if (held$argnum != NULL) PyBuffer_Release(held$argnum);"
+%typemap(freearg) (POINTER NAME, size_t NAME ## _len)
+  "if (held$argnum != NULL) PyBuffer_Release(held$argnum);"
 %enddef
 %define DAMO_IN(CTYPE, KIND, NAME)
 DAMO_BUFFER(CTYPE, KIND, NAME, const CTYPE *, 0)
@@ -165,7 +175,8 @@ DAMO_ARRAYS
 #define DAMO_FLOAT float32
 %define DAMO_SLICE(CTYPE, KIND, NAME, POINTER)
 %typemap(gotype) (POINTER NAME, size_t NAME ## _len) "[]" #KIND
-%typemap(in) (POINTER NAME, size_t NAME ## _len) "$1 = (CTYPE *)$input.array; $2 = (size_t)$input.len;"
+%typemap(in) (POINTER NAME, size_t NAME ## _len)
+  "$1 = (CTYPE *)$input.array; $2 = (size_t)$input.len;"
 %typemap(argout) (POINTER NAME, size_t NAME ## _len) ""
 %typemap(freearg) (POINTER NAME, size_t NAME ## _len) ""
 %enddef

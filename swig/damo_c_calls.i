@@ -1,5 +1,5 @@
-// The few functions of damo.h whose parameters no language has: a buffer for text, found beside
-// keys_len, a pointer to a pointer, a progress function. Included by damo_c.i.
+// The few functions of damo.h with parameters that no language has: a buffer for text, found with
+// its length from keys_len, a pointer to a pointer, a progress function. Included by damo_c.i.
 
 %ignore damo_progress;
 %ignore damo_params_to_json;
@@ -23,7 +23,8 @@
 %newobject damo_c_storage_import_report;
 
 %{
-/* The text that CALL writes, to be freed, or NULL after a failure. It may have grown in between. */
+/* Returns the text that CALL writes, to be freed, or NULL after a failure. The text may have grown
+   between the two calls. */
 #define DAMO_C_TEXT(call)                                                       \
   char *text = NULL;                                                            \
   size_t room = 0, len = 0;                                                     \
@@ -44,11 +45,12 @@
   free(text);                                                                   \
   return NULL
 
-/* found goes with keys: a byte each, or none at all. */
+/* Whether found fits the keys: a byte each, or none at all. */
 static bool damo_c_found_fits(size_t found_len, size_t keys_len) {
   if (found_len == 0 || found_len == keys_len) return true;
   snprintf(damo_c_refused, sizeof damo_c_refused,
-           "found has %zu bytes; as many as there are keys (%zu), or none, are needed", found_len, keys_len);
+           "found has %zu bytes; as many as there are keys (%zu), or none, are needed", found_len,
+           keys_len);
   return false;
 }
 %}
@@ -64,29 +66,34 @@ char *damo_c_storage_import_report(const damo_storage *storage) {
   DAMO_C_TEXT(damo_storage_import_report(storage, buffer, room, &len));
 }
 
-damo_status damo_c_embedding_peek(const damo_embedding *embedding, const int64_t *keys, size_t keys_len,
-                                  float *weights, size_t weights_len, uint8_t *found, size_t found_len) {
+damo_status damo_c_embedding_peek(const damo_embedding *embedding, const int64_t *keys,
+                                  size_t keys_len, float *weights, size_t weights_len,
+                                  uint8_t *found, size_t found_len) {
   if (!damo_c_found_fits(found_len, keys_len)) return DAMO_STATUS_INVALID_ARGUMENT;
-  return damo_embedding_peek(embedding, keys, keys_len, weights, weights_len, found_len == 0 ? NULL : found);
+  return damo_embedding_peek(embedding, keys, keys_len, weights, weights_len,
+                             found_len == 0 ? NULL : found);
 }
-damo_status damo_c_table_lookup(const damo_table *table, uint32_t group, const int64_t *keys, size_t keys_len,
-                                float *weights, size_t weights_len, uint8_t *found, size_t found_len) {
+damo_status damo_c_table_lookup(const damo_table *table, uint32_t group, const int64_t *keys,
+                                size_t keys_len, float *weights, size_t weights_len, uint8_t *found,
+                                size_t found_len) {
   if (!damo_c_found_fits(found_len, keys_len)) return DAMO_STATUS_INVALID_ARGUMENT;
-  return damo_table_lookup(table, group, keys, keys_len, weights, weights_len, found_len == 0 ? NULL : found);
+  return damo_table_lookup(table, group, keys, keys_len, weights, weights_len,
+                           found_len == 0 ? NULL : found);
 }
 
-/* As damo_iterator_next; the row is copied to data, as much of it as there is room for. *row_len is
-   its length. */
-damo_status damo_c_iterator_next(const damo_iterator *iterator, bool *found, uint32_t *group, int64_t *key,
-                                 int64_t *update_time, int64_t *update_num, size_t *dim, float *data,
-                                 size_t data_len, size_t *row_len) {
+/* Like damo_iterator_next, but copies the row to data, as much of it as there is room for. *row_len
+   is the row's length. */
+damo_status damo_c_iterator_next(const damo_iterator *iterator, bool *found, uint32_t *group,
+                                 int64_t *key, int64_t *update_time, int64_t *update_num,
+                                 size_t *dim, float *data, size_t data_len, size_t *row_len) {
   const float *row = NULL;
   damo_status status;
   *found = false;
   *group = 0;
   *key = *update_time = *update_num = 0;
   *dim = *row_len = 0;
-  status = damo_iterator_next(iterator, found, group, key, update_time, update_num, dim, &row, row_len);
+  status =
+      damo_iterator_next(iterator, found, group, key, update_time, update_num, dim, &row, row_len);
   if (status == DAMO_STATUS_OK && *found && data_len != 0) {
     memcpy(data, row, (data_len < *row_len ? data_len : *row_len) * sizeof *data);
   }
@@ -94,9 +101,11 @@ damo_status damo_c_iterator_next(const damo_iterator *iterator, bool *found, uin
 }
 
 /* damo_storage_dump_with_progress without progress. */
-damo_status damo_c_storage_dump_counted(const damo_storage *storage, const char *path, const damo_params *condition,
-                                        uint64_t *number, uint64_t *rows, uint64_t *removed) {
+damo_status damo_c_storage_dump_counted(const damo_storage *storage, const char *path,
+                                        const damo_params *condition, uint64_t *number,
+                                        uint64_t *rows, uint64_t *removed) {
   *number = *rows = *removed = 0;
-  return damo_storage_dump_with_progress(storage, path, condition, NULL, NULL, number, rows, removed);
+  return damo_storage_dump_with_progress(storage, path, condition, NULL, NULL, number, rows,
+                                         removed);
 }
 %}

@@ -1,4 +1,4 @@
-// Arrays of Ruby and Lua, whose elements are objects: they are copied, and each is checked on its way.
+// Arrays of Ruby and Lua, whose elements are objects. They are copied, and each element is checked.
 // Included by damo_c_arrays.i.
 
 #if defined(SWIGRUBY)
@@ -9,12 +9,14 @@
 #define DAMO_BYTE damo_c_integer, 0, UINT8_MAX, UINT2NUM
 #define DAMO_FLOAT damo_c_float, 0, 0, DBL2NUM
 %{
-/* How many elements an Array has, before anything is done that could not be written into it. */
+/* Returns the number of an Array's elements; raises first if it could not be written into. */
 static size_t damo_c_array_len(VALUE array, const char *name, bool writes) {
   if (!RB_TYPE_P(array, T_ARRAY)) {
     rb_raise(rb_eTypeError, "%s is a %s; an Array is needed", name, rb_obj_classname(array));
   }
-  if (writes && RB_OBJ_FROZEN(array)) rb_raise(rb_eFrozenError, "%s is frozen, and would be written", name);
+  if (writes && RB_OBJ_FROZEN(array)) {
+    rb_raise(rb_eFrozenError, "%s is frozen, and would be written", name);
+  }
   return (size_t)RARRAY_LEN(array);
 }
 %}
@@ -64,7 +66,7 @@ DAMO_ARRAYS
 %typemap(in, checkfn="damo_c_is_array") (POINTER NAME, size_t NAME ## _len) {
   size_t index;
   $2 = lua_isnil(L, $input) ? 0 : lua_rawlen(L, $input);
-  /* Lua's memory, so that an error does not lose it. */
+  /* Lua's own memory, so that an error does not leak it. */
   $1 = $2 == 0 ? NULL : (CTYPE *)lua_newuserdata(L, $2 * sizeof(CTYPE));
   for (index = 0; index < $2; index++) {
     lua_rawgeti(L, $input, (int)index + 1);

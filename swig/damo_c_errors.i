@@ -1,4 +1,4 @@
-// A failed call is an exception of the language, in Go a panic, whose message begins with the status.
+// A failed call is an exception of the language, in Go a panic. Its message begins with the status.
 // Included by damo_c.i.
 
 %include <exception.i>
@@ -10,7 +10,7 @@
 #define DAMO_C_THREAD_LOCAL _Thread_local
 #endif
 
-/* Where SWIG's wrappers have no kinds. */
+/* For languages in which SWIG's wrappers have no kinds of exceptions. */
 #ifndef SWIG_ValueError
 #define SWIG_IOError -2
 #define SWIG_RuntimeError -3
@@ -18,7 +18,7 @@
 #define SWIG_MemoryError -12
 #endif
 
-/* What the wrapper itself has to say against an argument; "" when nothing. */
+/* What the wrapper itself objects to in an argument; "" for nothing. */
 static DAMO_C_THREAD_LOCAL char damo_c_refused[256];
 
 static void damo_c_begin(void) {
@@ -30,7 +30,7 @@ static bool damo_c_failed(void) {
   return damo_c_refused[0] != '\0' || damo_last_error_code() != DAMO_STATUS_OK;
 }
 
-/* Ends text where a character ends, if it was cut off: half of one is no UTF-8. */
+/* Ends the text at the end of a character if it was cut off: half of one is no UTF-8. */
 static void damo_c_end_whole(char *text) {
   size_t end = strlen(text), start = end, bytes;
   while (start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0x80) start--;
@@ -40,19 +40,20 @@ static void damo_c_end_whole(char *text) {
   if (end - start < bytes) text[start] = '\0';
 }
 
-/* There until the next failure of this thread. */
+/* Returns the message, which lives until the thread's next failure. */
 static const char *damo_c_message(void) {
   static DAMO_C_THREAD_LOCAL char message[4096];
   if (damo_c_refused[0] != '\0') {
     snprintf(message, sizeof message, "INVALID_ARGUMENT: %s", damo_c_refused);
   } else {
-    snprintf(message, sizeof message, "%s: %s", damo_status_name(damo_last_error_code()), damo_last_error_message());
+    snprintf(message, sizeof message, "%s: %s", damo_status_name(damo_last_error_code()),
+             damo_last_error_message());
   }
   damo_c_end_whole(message);
   return message;
 }
 
-/* SWIG's kind of exception for a failure. */
+/* Returns SWIG's kind of exception for the failure. */
 static int damo_c_kind(void) {
   if (damo_c_refused[0] != '\0') return SWIG_ValueError;
   switch (damo_last_error_code()) {
@@ -70,9 +71,9 @@ static int damo_c_kind(void) {
 }
 %}
 
-// All in one native call, so that it does not matter on which thread the next one runs.
+// All in one native call, so that the thread of the next one does not matter.
 #if defined(SWIGJAVA)
-// A checked exception would have to be declared by every function. And ThrowNew, as SWIG has it, does
+// A checked exception would have to be declared by every function. ThrowNew, which SWIG uses, does
 // not take UTF-8.
 %pragma(java) jniclasscode=%{
   private static void fail(boolean io, boolean argument, boolean memory, byte[] message) {
@@ -95,8 +96,8 @@ static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message
   const jmethodID fail = JCALL3(GetStaticMethodID, jenv, jcls, "fail", "(ZZZ[B)V");
   jbyteArray bytes = fail == NULL ? NULL : damo_c_bytes(jenv, message);
   if (bytes == NULL) return; /* Java has an error of its own. */
-  JCALL6(CallStaticVoidMethod, jenv, jcls, fail, (jboolean)(kind == SWIG_IOError), (jboolean)(kind == SWIG_ValueError),
-         (jboolean)(kind == SWIG_MemoryError), bytes);
+  JCALL6(CallStaticVoidMethod, jenv, jcls, fail, (jboolean)(kind == SWIG_IOError),
+         (jboolean)(kind == SWIG_ValueError), (jboolean)(kind == SWIG_MemoryError), bytes);
 }
 }
 #define DAMO_RAISE damo_c_fail(jenv, jcls, damo_c_kind(), damo_c_message())
@@ -105,7 +106,8 @@ static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message
 #elif defined(SWIGRUBY)
 // SWIG_exception would make bytes of the message.
 #define DAMO_RAISE \
-  rb_exc_raise(rb_exc_new_str(SWIG_Ruby_ErrorType(damo_c_kind()), rb_utf8_str_new_cstr(damo_c_message())))
+  rb_exc_raise(rb_exc_new_str(SWIG_Ruby_ErrorType(damo_c_kind()), \
+                              rb_utf8_str_new_cstr(damo_c_message())))
 #elif defined(SWIGLUA)
 // SWIG_exception would put its own argument before the message.
 #define DAMO_RAISE lua_pushstring(L, damo_c_message()); SWIG_fail
@@ -121,8 +123,8 @@ static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message
   }
 }
 
-// Failures are exceptions, so a status that comes back says nothing. In Java and Go it is still
-// there, and is always OK.
+// Failures are exceptions, so a returned status tells nothing. In Java and Go it still exists, and
+// is always OK.
 #if defined(SWIGPYTHON)
 %typemap(out) damo_status "(void)$1; $result = SWIG_Py_Void();"
 #elif defined(SWIGRUBY)
@@ -137,7 +139,8 @@ static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message
 %typemap(out) damo_status "(void)$1;"
 #endif
 
-// They ask for failures, and do not fail. As a number, since the status of a call is none here.
+// These ask for failures, and do not fail. The code is a number here, since the status of a call is
+// not returned.
 %ignore damo_last_error_code;
 %ignore damo_last_error_clear;
 %ignore damo_failure_code;
@@ -146,7 +149,7 @@ static void damo_c_fail(JNIEnv *jenv, jclass jcls, int kind, const char *message
 %noexception damo_c_last_error_code;
 %noexception damo_last_error_message;
 %inline %{
-/* The status of the last call that failed on this thread; only right after it. */
+/* Returns the status of the last call that failed on this thread; valid only right after it. */
 int damo_c_last_error_code(void) { return damo_last_error_code(); }
 %}
 

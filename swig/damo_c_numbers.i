@@ -1,7 +1,7 @@
-// Numbers: keys have 64 bits everywhere, and nothing is rounded, wrapped or cut off on its way. Included
-// by damo_c.i.
+// Numbers: keys have 64 bits everywhere, and nothing is rounded, wrapped or cut off. Included by
+// damo_c.i.
 
-// Not stdint.i: what it calls a long is 32 bits in Java and C#, and another pointer in C++.
+// Not stdint.i: its long has 32 bits in Java and C#, and is another pointer in C++.
 %apply int { int32_t };
 %apply unsigned int { uint32_t };
 %apply long long { int64_t };
@@ -14,7 +14,8 @@
 
 %include <typemaps.i>
 #ifdef SWIGJAVA
-// Nothing is written after a failure: there is no value, and JNI forbids it while an exception waits.
+// Nothing is written after a failure: there is no value, and JNI forbids it while an exception is
+// pending.
 %define DAMO_OUTPUT(TYPE, JNI, CAPITAL)
 %typemap(argout) TYPE *OUTPUT {
   const JNI value = (JNI)temp$argnum;
@@ -35,11 +36,12 @@ DAMO_OUTPUT(long long, jlong, Long)
 #else
 %apply unsigned long long *OUTPUT {
 #endif
-  uint64_t *rows, uint64_t *number, uint64_t *removed, uint64_t *imported, uint64_t *refused, uint64_t *value,
+  uint64_t *rows, uint64_t *number, uint64_t *removed, uint64_t *imported, uint64_t *refused,
+  uint64_t *value,
   size_t *row_len, size_t *dim, size_t *summed
 };
 
-// A literal beyond an int is none in every language.
+// A literal beyond an int does not exist in every language.
 %ignore DAMO_GROUP_BY_NAME;
 %ignore DAMO_ALL_GROUPS;
 %rename(DAMO_GROUP_BY_NAME) damo_c_group_by_name;
@@ -49,7 +51,8 @@ DAMO_OUTPUT(long long, jlong, Long)
 
 // ---- arguments of languages whose integers are not C's ------------------------------------------
 
-// DAMO_INTEGER is made per language, of the type in C and the least and the largest value.
+// DAMO_INTEGER is defined for each language. Its arguments are the type in C and the least and the
+// largest value.
 %define DAMO_INTEGERS
 DAMO_INTEGER(int32_t, INT32_MIN, INT32_MAX)
 DAMO_INTEGER(uint32_t, 0, UINT32_MAX)
@@ -61,12 +64,15 @@ DAMO_INTEGER(size_t, 0, SIZE_MAX)
 #if defined(SWIGPYTHON)
 
 %{
-/* Whether it is True or False of any library: those have an __index__, too, and are no numbers here. */
+/* Whether it is True or False of any library: those have an __index__, too, and are no numbers
+   here. */
 static bool damo_c_is_bool(PyObject *object) {
   PyObject *dtype, *name;
   const char *text = NULL;
   bool is_bool = false;
-  if (PyBool_Check(object) || PyLong_Check(object) || PyFloat_Check(object)) return PyBool_Check(object);
+  if (PyBool_Check(object) || PyLong_Check(object) || PyFloat_Check(object)) {
+    return PyBool_Check(object);
+  }
   dtype = PyObject_GetAttrString(object, "dtype");
   name = dtype == NULL ? NULL : PyObject_Str(dtype);
   if (name != NULL) text = PyUnicode_AsUTF8AndSize(name, NULL);
@@ -77,14 +83,14 @@ static bool damo_c_is_bool(PyObject *object) {
   return is_bool;
 }
 
-/* Python's int of an integer of any kind, such as numpy.int64: a new reference. */
+/* Returns Python's int of an integer of any kind, such as numpy.int64: a new reference. */
 static PyObject *damo_c_index(PyObject *object, const char *name) {
   if (PyIndex_Check(object) && !damo_c_is_bool(object)) return PyNumber_Index(object);
   PyErr_Format(PyExc_TypeError, "%s is a %s; an integer is needed", name, Py_TYPE(object)->tp_name);
   return NULL;
 }
 
-/* The bits of an integer from min to max; -1 if it is none. */
+/* Writes the bits of an integer from min to max; returns -1 if the object is none. */
 static int damo_c_integer(PyObject *object, const char *name, long long min, unsigned long long max,
                           unsigned long long *bits) {
   PyObject *number = damo_c_index(object, name);
@@ -94,17 +100,20 @@ static int damo_c_integer(PyObject *object, const char *name, long long min, uns
   if (number == NULL) return -1;
   value = PyLong_AsLongLongAndOverflow(number, &overflow);
   *bits = overflow > 0 ? PyLong_AsUnsignedLongLong(number) : (unsigned long long)value;
-  fits = overflow >= 0 && PyErr_Occurred() == NULL && (overflow > 0 || value >= 0 ? *bits <= max : value >= min);
+  fits = overflow >= 0 && PyErr_Occurred() == NULL &&
+         (overflow > 0 || value >= 0 ? *bits <= max : value >= min);
   PyErr_Clear();
   if (!fits) {
-    PyErr_Format(PyExc_ValueError, "INVALID_ARGUMENT: %s is %S; an integer from %lld to %llu is needed", name, number,
+    PyErr_Format(PyExc_ValueError,
+                 "INVALID_ARGUMENT: %s is %S; an integer from %lld to %llu is needed", name, number,
                  min, max);
   }
   Py_DECREF(number);
   return fits ? 0 : -1;
 }
 
-/* A float of Python or NumPy, or an integer. Decimal and Fraction have a __float__, too, and are none. */
+/* Converts a float of Python or NumPy, or an integer. Decimal and Fraction have a __float__, too,
+   and are not taken. */
 static int damo_c_float(PyObject *object, const char *name, double *number) {
   PyObject *classes = Py_TYPE(object)->tp_mro, *index;
   Py_ssize_t place;
@@ -145,19 +154,20 @@ DAMO_INTEGERS
 
 #elif defined(SWIGJAVA)
 
-// A long there, for want of unsigned types.
+// uint32_t is a long in Java, which has no unsigned types.
 %pragma(java) jniclasscode=%{
   static long uint32(String name, long number) {
     if (number >= 0 && number <= 4294967295L) return number;
     throw new IllegalArgumentException(
-      "INVALID_ARGUMENT: " + name + " is " + number + "; an integer from 0 to 4294967295 is needed");
+      "INVALID_ARGUMENT: " + name + " is " + number
+        + "; an integer from 0 to 4294967295 is needed");
   }
 %}
 %typemap(javain) uint32_t "$imclassname.uint32(\"$1_name\", $javainput)"
 
 #elif defined(SWIGGO)
 
-// A uint there, which has 64 bits.
+// uint32_t is a uint in Go, which has 64 bits.
 %insert(go_wrapper) %{
 func damo_c_uint32(name string, number uint) uint {
 	if uint64(number) > 4294967295 {
@@ -178,8 +188,10 @@ static const char *damo_c_place(char (*place)[80], const char *name, long index)
   return *place;
 }
 
-/* The bits of an Integer from min to max; an error if it is none. A Float is none, whatever its value. */
-static uint64_t damo_c_integer(VALUE number, const char *name, long index, int64_t min, uint64_t max) {
+/* Returns the bits of an Integer from min to max; anything else is an error. A Float is no Integer,
+   whatever its value. */
+static uint64_t damo_c_integer(VALUE number, const char *name, long index, int64_t min,
+                               uint64_t max) {
   char place[80];
   uint64_t words[2] = {0, 0};
   bool fits;
@@ -188,13 +200,15 @@ static uint64_t damo_c_integer(VALUE number, const char *name, long index, int64
     rb_raise(rb_eTypeError, "%s is a %s; an Integer is needed", damo_c_place(&place, name, index),
              rb_obj_classname(number));
   }
-  sign = rb_integer_pack(number, words, 2, sizeof *words, 0,
-                         INTEGER_PACK_LSWORD_FIRST | INTEGER_PACK_NATIVE_BYTE_ORDER | INTEGER_PACK_2COMP);
+  sign = rb_integer_pack(
+      number, words, 2, sizeof *words, 0,
+      INTEGER_PACK_LSWORD_FIRST | INTEGER_PACK_NATIVE_BYTE_ORDER | INTEGER_PACK_2COMP);
   /* 2 and -2 have more than 128 bits. */
   fits = sign == 0 || (sign == 1 && words[1] == 0 && words[0] <= max) ||
          (sign == -1 && words[1] == UINT64_MAX && words[0] >= (uint64_t)min && min < 0);
   if (!fits) {
-    rb_raise(rb_eArgError, "INVALID_ARGUMENT: %s is %" PRIsVALUE "; an Integer from %lld to %llu is needed",
+    rb_raise(rb_eArgError,
+             "INVALID_ARGUMENT: %s is %" PRIsVALUE "; an Integer from %lld to %llu is needed",
              damo_c_place(&place, name, index), number, (long long)min, (unsigned long long)max);
   }
   return words[0];
@@ -223,27 +237,28 @@ DAMO_INTEGERS
 #endif
 #define damo_c_is_number(L, index) (lua_type(L, index) == LUA_TNUMBER)
 
-/* The integer at index, which is name[place]; a float with a fraction, and what does not fit, is an error. */
-static lua_Integer damo_c_integer(lua_State *L, int index, const char *name, lua_Integer place, lua_Integer min,
-                                  lua_Integer max) {
+/* Returns the integer at index, which is name[place]. A float with a fraction and a number out of
+   range are errors. */
+static lua_Integer damo_c_integer(lua_State *L, int index, const char *name, lua_Integer place,
+                                  lua_Integer min, lua_Integer max) {
   int is_integer = 0;
   const lua_Integer number = damo_c_is_number(L, index) ? lua_tointegerx(L, index, &is_integer) : 0;
   if (!is_integer || number < min || number > max) {
     const char *type = luaL_typename(L, index), *value = luaL_tolstring(L, index, NULL);
     /* Not luaL_error, which puts the line before the status. */
-    lua_pushfstring(L, "INVALID_ARGUMENT: %s[%I] is a %s, %s; an integer from %I to %I is needed", name,
-                    (LUAI_UACINT)place, type, value, (LUAI_UACINT)min, (LUAI_UACINT)max);
+    lua_pushfstring(L, "INVALID_ARGUMENT: %s[%I] is a %s, %s; an integer from %I to %I is needed",
+                    name, (LUAI_UACINT)place, type, value, (LUAI_UACINT)min, (LUAI_UACINT)max);
     lua_error(L);
   }
   return number;
 }
 
-static lua_Number damo_c_float(lua_State *L, int index, const char *name, lua_Integer place, lua_Integer min,
-                               lua_Integer max) {
+static lua_Number damo_c_float(lua_State *L, int index, const char *name, lua_Integer place,
+                               lua_Integer min, lua_Integer max) {
   (void)min, (void)max;
   if (!damo_c_is_number(L, index)) {
-    lua_pushfstring(L, "INVALID_ARGUMENT: %s[%I] is a %s; a number is needed", name, (LUAI_UACINT)place,
-                    luaL_typename(L, index));
+    lua_pushfstring(L, "INVALID_ARGUMENT: %s[%I] is a %s; a number is needed", name,
+                    (LUAI_UACINT)place, luaL_typename(L, index));
     lua_error(L);
   }
   return lua_tonumber(L, index);

@@ -1,10 +1,11 @@
-// Texts are UTF-8. In C one ends at its first NUL, so a text with a NUL inside is refused. Included by
-// damo_c.i.
+// Texts are UTF-8. In C a text ends at its first NUL, so a text with a NUL inside is refused.
+// Included by damo_c.i.
 
 #if defined(SWIGPYTHON)
 
 %{
-/* The text of a str, which lives as long as it does; -1 if it is none. */
+/* Writes the text of a str, which lives as long as the str does; returns -1 if the object is
+   none. */
 static int damo_c_text(PyObject *object, const char *name, const char **text) {
   Py_ssize_t len = 0;
   *text = NULL;
@@ -17,12 +18,14 @@ static int damo_c_text(PyObject *object, const char *name, const char **text) {
   if (*text == NULL) {
     if (!PyErr_ExceptionMatches(PyExc_UnicodeError)) return -1;
     PyErr_Clear();
-    PyErr_Format(PyExc_ValueError, "INVALID_ARGUMENT: %s is %A, which has no UTF-8; a str that has one is needed",
+    PyErr_Format(PyExc_ValueError,
+                 "INVALID_ARGUMENT: %s is %A, which has no UTF-8; a str that has one is needed",
                  name, object);
     return -1;
   }
   if (strlen(*text) == (size_t)len) return 0;
-  PyErr_Format(PyExc_ValueError, "INVALID_ARGUMENT: %s has a NUL at byte %zu; a str without one is needed", name,
+  PyErr_Format(PyExc_ValueError,
+               "INVALID_ARGUMENT: %s has a NUL at byte %zu; a str without one is needed", name,
                strlen(*text));
   return -1;
 }
@@ -35,14 +38,15 @@ static int damo_c_text(PyObject *object, const char *name, const char **text) {
 
 #elif defined(SWIGJAVA)
 
-// JNI's own texts are another encoding: surrogates apart, NUL in two bytes.
+// JNI's own texts have another encoding: surrogates apart, NUL in two bytes.
 %pragma(java) jniclasscode=%{
   static byte[] text(String name, String text) {
     if (text == null) return null;
     int place = text.indexOf('\0');
     if (place >= 0) {
       throw new IllegalArgumentException(
-        "INVALID_ARGUMENT: " + name + " has a NUL at character " + place + "; a text without one is needed");
+        "INVALID_ARGUMENT: " + name + " has a NUL at character " + place
+          + "; a text without one is needed");
     }
     try {
       java.nio.CharBuffer all = java.nio.CharBuffer.wrap(text + '\0');
@@ -50,7 +54,8 @@ static int damo_c_text(PyObject *object, const char *name, const char **text) {
       return java.util.Arrays.copyOf(bytes.array(), bytes.limit());
     } catch (java.nio.charset.CharacterCodingException error) {
       throw new IllegalArgumentException(
-        "INVALID_ARGUMENT: " + name + " has half of a surrogate pair; a text without one is needed", error);
+        "INVALID_ARGUMENT: " + name + " has half of a surrogate pair; a text without one is needed",
+        error);
     }
   }
   static String text(byte[] bytes) {
@@ -81,13 +86,15 @@ static int damo_c_text(PyObject *object, const char *name, const char **text) {
     int place = text.IndexOf('\0');
     if (place >= 0) {
       throw new global::System.ArgumentException(
-        "INVALID_ARGUMENT: " + name + " has a NUL at character " + place + "; a text without one is needed");
+        "INVALID_ARGUMENT: " + name + " has a NUL at character " + place
+          + "; a text without one is needed");
     }
     try {
       return new global::System.Text.UTF8Encoding(false, true).GetBytes(text + "\0");
     } catch (global::System.Text.EncoderFallbackException error) {
       throw new global::System.ArgumentException(
-        "INVALID_ARGUMENT: " + name + " has half of a surrogate pair; a text without one is needed", error);
+        "INVALID_ARGUMENT: " + name + " has half of a surrogate pair; a text without one is needed",
+        error);
     }
   }
 %}
@@ -114,7 +121,7 @@ func damo_c_text(name, text string) string {
 #elif defined(SWIGRUBY)
 
 %{
-/* The text of a String, which lives as long as it does. */
+/* Returns the text of a String, which lives as long as the String does. */
 static const char *damo_c_text(VALUE *string, const char *name) {
   const char *nul;
   if (NIL_P(*string)) return NULL;
@@ -123,10 +130,11 @@ static const char *damo_c_text(VALUE *string, const char *name) {
   }
   nul = (const char *)memchr(RSTRING_PTR(*string), '\0', (size_t)RSTRING_LEN(*string));
   if (nul != NULL) {
-    rb_raise(rb_eArgError, "INVALID_ARGUMENT: %s has a NUL at byte %ld; a String without one is needed", name,
+    rb_raise(rb_eArgError,
+             "INVALID_ARGUMENT: %s has a NUL at byte %ld; a String without one is needed", name,
              (long)(nul - RSTRING_PTR(*string)));
   }
-  /* Which has a NUL after the last byte. */
+  /* This has a NUL after the last byte. */
   return StringValueCStr(*string);
 }
 %}
@@ -141,22 +149,25 @@ static const char *damo_c_text(lua_State *L, int index, const char *name) {
   size_t len = 0;
   const char *text = lua_tolstring(L, index, &len);
   if (text != NULL && strlen(text) != len) {
-    lua_pushfstring(L, "INVALID_ARGUMENT: %s has a NUL at byte %I; a string without one is needed", name,
-                    (LUAI_UACINT)strlen(text));
+    lua_pushfstring(L, "INVALID_ARGUMENT: %s has a NUL at byte %I; a string without one is needed",
+                    name, (LUAI_UACINT)strlen(text));
     lua_error(L);
   }
   return text;
 }
 %}
-%typemap(in, checkfn="SWIG_lua_isnilstring") const char * "$1 = ($1_ltype)damo_c_text(L, $input, \"$1_name\");"
+%typemap(in, checkfn="SWIG_lua_isnilstring") const char *
+  "$1 = ($1_ltype)damo_c_text(L, $input, \"$1_name\");"
 
 #elif defined(SWIGPERL)
 
-%typemap(in, fragment="SWIG_AsCharPtrAndSize") const char * (char *text = NULL, size_t size = 0, int alloc = 0) {
+%typemap(in, fragment="SWIG_AsCharPtrAndSize")
+  const char * (char *text = NULL, size_t size = 0, int alloc = 0) {
   const int res = SWIG_AsCharPtrAndSize($input, &text, &size, &alloc);
   if (!SWIG_IsOK(res)) SWIG_exception_fail(SWIG_ArgError(res), "$1_name is no string");
   if (text != NULL && strlen(text) + 1 < size) {
-    SWIG_exception_fail(SWIG_ValueError, "INVALID_ARGUMENT: $1_name has a NUL inside; a string without one is needed");
+    SWIG_exception_fail(SWIG_ValueError,
+      "INVALID_ARGUMENT: $1_name has a NUL inside; a string without one is needed");
   }
   $1 = ($1_ltype)text;
 }

@@ -1,6 +1,6 @@
 // What releases of damo-embedding took and new code should not rely on: accepted with a warning, in
-// Python, by classes that take the places of those above. The rules are the package's:
-// dropin_config.i, dropin_old_files.i, dropin_rules.i and dropin_served.i are links to its files.
+// Python, by classes that replace those above. The rules are the package's: dropin_config.i,
+// dropin_old_files.i, dropin_rules.i and dropin_served.i are links to its files.
 
 %include "dropin_rules.i"
 %include "dropin_old_files.i"
@@ -105,7 +105,8 @@ class PyStorage(_Storage):
 
     def __init__(self, data_dir, ttl=0):
         if isinstance(ttl, _datetime.timedelta):
-            # Away from 0, which is never: a fraction of a second is one, and a negative one is refused.
+            # Rounds away from 0, which means never: a fraction of a second becomes one second, and
+            # a negative one is refused.
             second = _datetime.timedelta(seconds=1)
             ttl = ttl // second if ttl < 0 * second else -(-ttl // second)
         super().__init__(data_dir, ttl)
@@ -113,8 +114,8 @@ class PyStorage(_Storage):
 
     def dump(self, path, condition=None):
         """dump(path[, condition]): writes the weights of all rows, as they are at one moment, to a
-        file for serving. condition: format ("classic", see write_as), expire_days, min_count, group,
-        and what else damo_storage_dump takes."""
+        file for serving. condition: format ("classic", see write_as), expire_days, min_count,
+        group, and what else damo_storage_dump takes."""
         if condition is not None:
             _typed(condition, Parameters, "condition")
         write = super().dump
@@ -130,8 +131,8 @@ class PyStorage(_Storage):
         super().checkpoint(path)
 
     def load_from_checkpoint(self, path):
-        """load_from_checkpoint(path): replaces everything by what the checkpoint has; what was there
-        stays when it is refused. A file of damo-embedding is imported instead."""
+        """load_from_checkpoint(path): replaces everything by what the checkpoint has. If it is
+        refused, nothing changes. A file of damo-embedding is imported instead."""
         if os.path.isfile(os.fspath(path)):
             groups = [entry["group"] for entry in _json.loads(self._describe())["groups"]]
             self._old_files.load(os.fsdecode(path), groups, self._bring_in)
@@ -162,8 +163,8 @@ class PyEmbedding(_Embedding):
         storage._old_files.opened(group.__index__(), storage._bring_in)
 
     def lookup(self, keys, w):
-        """lookup(keys, w): fills w, of len(keys) * dim float32 or (len(keys), dim), with the rows of
-        keys, in their order. A key that is seen for the first time gets a row. Other threads run
+        """lookup(keys, w): fills w, of len(keys) * dim float32 or (len(keys), dim), with the rows
+        of keys, in their order. A key that is seen for the first time gets a row. Other threads run
         meanwhile."""
         return super().lookup(_keys(keys), w)
 
@@ -173,9 +174,9 @@ class PyEmbedding(_Embedding):
         return super().peek(_keys(keys), w)
 
     def apply_gradients(self, keys, gds):
-        """apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w; a key that
-        is given twice is stepped twice. All rows change or none does: a gradient that is NaN or
-        infinite is a ValueError. Other threads run meanwhile."""
+        """apply_gradients(keys, gds): steps the optimizer with gds, shaped as lookup's w. A key
+        that is given twice is stepped twice. All rows change or none does: a gradient that is NaN
+        or infinite is a ValueError. Other threads run meanwhile."""
         return super().apply_gradients(_keys(keys), _gradients(gds))
 
     def step(self, keys, gds):

@@ -1,10 +1,12 @@
-// Parameters: the bag that configures everything else. In the earlier module it also carries the kind, under "name".
+// Parameters: the bag that configures everything else. In the earlier module it also carries the
+// kind, under "name".
 
 %feature("docstring") Parameters
-"A typed key/value bag that configures everything else; the kind of an optimizer, scheduler or initializer is under 'name'.";
+"A typed key/value bag that configures everything else. The kind of an optimizer, scheduler or
+initializer is under 'name'.";
 %feature("docstring") Parameters::insert
-"insert(key, value): value is an int, float, bool or str. A key that is inserted twice keeps the last value. Whether key and
-value are known is checked where the bag is used.";
+"insert(key, value): value is an int, float, bool or str. A key that is inserted twice keeps the
+last value. Whether key and value are known is checked where the bag is used.";
 %feature("docstring") Parameters::to_json
 "to_json() -> str: the bag as a JSON object, keys sorted.";
 
@@ -21,7 +23,8 @@ struct DropReference {
 };
 typedef std::unique_ptr<PyObject, DropReference> Owned;
 
-// What is kept of a value: an object of exactly Python's bool, int, float or str; a new reference.
+// Returns what is kept of a value: an object of exactly Python's bool, int, float or str; a new
+// reference.
 PyObject *plain_value(const char *key, PyObject *value) {
   PyObject *plain = nullptr;
   if (PyBool_Check(value) || is_numpy_bool(value)) {
@@ -35,10 +38,12 @@ PyObject *plain_value(const char *key, PyObject *value) {
   } else if (PyIndex_Check(value) && !is_bool(value) && !is_masked(value)) {
     plain = PyNumber_Index(value);
   }
-  // Of the failures only this one is for the user to read; NumPy's arrays look like numbers until they are asked.
+  // Only this failure is for the user to read. NumPy's arrays look like numbers until they are
+  // asked.
   if (plain == nullptr && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {
-    PyErr_Format(PyExc_TypeError, "Parameters.insert: value of '%s' is a %s; an int, float, bool or str is needed", key,
-                 Py_TYPE(value)->tp_name);
+    PyErr_Format(PyExc_TypeError,
+                 "Parameters.insert: value of '%s' is a %s; an int, float, bool or str is needed",
+                 key, Py_TYPE(value)->tp_name);
   }
   if (plain == nullptr) throw Raised();
   return plain;
@@ -48,12 +53,13 @@ void set_parameter(damo_params *bag, const char *key, PyObject *plain) {
   if (PyBool_Check(plain)) {
     require(damo_params_set_bool(bag, key, plain == Py_True));
   } else if (PyLong_Check(plain)) {
-    require(damo_params_set_int(bag, key, signed_integer(std::string("Parameters.insert: value of '") + key + "'", plain,
-                                                         INT64_MIN, INT64_MAX)));
+    const std::string name = std::string("Parameters.insert: value of '") + key + "'";
+    require(damo_params_set_int(bag, key, signed_integer(name, plain, INT64_MIN, INT64_MAX)));
   } else if (PyFloat_Check(plain)) {
     require(damo_params_set_float(bag, key, PyFloat_AS_DOUBLE(plain)));
   } else {
-    require(damo_params_set_str(bag, key, c_string(std::string("Parameters.insert: value of '") + key + "'", plain)));
+    const std::string name = std::string("Parameters.insert: value of '") + key + "'";
+    require(damo_params_set_str(bag, key, c_string(name, plain)));
   }
 }
 
@@ -85,24 +91,30 @@ class Parameters {
 #ifndef SWIG
   enum Which { WITH_NAME, WITHOUT_NAME };
 
-  // A bag of its own for each call: it is read without the GIL, while another thread may insert.
+  // Returns a new bag for each call: the call reads it without the GIL, while another thread may
+  // insert.
   Bag bag(Which which) const {
     Bag made(damo_params_new());
     for (const auto &entry : values_) {
-      if (which == WITH_NAME || entry.first != "name") set_parameter(made.get(), entry.first.c_str(), entry.second.get());
+      if (which == WITH_NAME || entry.first != "name") {
+        set_parameter(made.get(), entry.first.c_str(), entry.second.get());
+      }
     }
     return made;
   }
 
-  // The kind of thing that is to be made; `what` tells the user where it is missing.
+  // Returns the kind of thing to make; `what` tells the user where it is missing.
   std::string kind(const char *what, const char *thing) const {
     const auto found = values_.find("name");
     if (found == values_.end()) {
-      raise_argument(std::string(what) + " has no 'name'; insert(\"name\", kind) with the kind of " + thing + " is needed");
+      raise_argument(std::string(what) +
+                     " has no 'name'; insert(\"name\", kind) with the kind of " + thing +
+                     " is needed");
     }
     if (!PyUnicode_Check(found->second.get())) {
-      raise_argument(std::string(what) + " has a 'name' that is a " + Py_TYPE(found->second.get())->tp_name +
-                     "; a str with the kind of " + thing + " is needed");
+      raise_argument(std::string(what) + " has a 'name' that is a " +
+                     Py_TYPE(found->second.get())->tp_name + "; a str with the kind of " + thing +
+                     " is needed");
     }
     return c_string(what, found->second.get());
   }

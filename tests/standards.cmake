@@ -1,6 +1,8 @@
-# Compiles damo.hpp as each standard of C++: cmake -DCXX=c++ -DCHECKOUT=DIR -DSCRATCH=DIR -P standards.cmake
+# Compiles damo.hpp under each standard of C++:
 #
-# Below C++17 there is one error, which says what is needed; from there on there is none.
+#   cmake -DCXX=c++ -DCHECKOUT=DIR -DSCRATCH=DIR -P standards.cmake
+#
+# Below C++17 there is one error, which says what is needed; from C++17 on there is none.
 
 file(REMOVE_RECURSE "${SCRATCH}")
 file(MAKE_DIRECTORY "${SCRATCH}")
@@ -10,7 +12,8 @@ int main() { damo::storage storage(\"t\"); return storage.stat(\"groups\") != 0;
 
 function(compile standard source)
   execute_process(
-    COMMAND "${CXX}" "-std=${standard}" -fsyntax-only -Wall -Wextra -pedantic -Werror "-I${CHECKOUT}/include"
+    COMMAND "${CXX}" "-std=${standard}" -fsyntax-only -Wall -Wextra -pedantic -Werror
+      "-I${CHECKOUT}/include"
       "${SCRATCH}/${source}"
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   string(REGEX MATCHALL "error:" errors "${output}")
@@ -21,10 +24,11 @@ endfunction()
 
 foreach(standard c++98 c++11 gnu++11 c++14 gnu++14)
   compile(${standard} include.cpp)
-  if(NOT count EQUAL 1 OR NOT output MATCHES "damo.hpp needs C\\+\\+17: compile with -std=c\\+\\+17")
+  if(NOT count EQUAL 1
+      OR NOT output MATCHES "damo.hpp needs C\\+\\+17: compile with -std=c\\+\\+17")
     message(FATAL_ERROR "as ${standard} there are ${count} errors, and one is expected:\n${output}")
   endif()
-  # Where it is used the first error is the one that helps.
+  # In a program that uses damo.hpp, the first error is the one that helps.
   compile(${standard} use.cpp)
   string(FIND "${output}" "error:" at)
   string(SUBSTRING "${output}" ${at} 60 first)

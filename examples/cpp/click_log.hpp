@@ -1,8 +1,9 @@
 // A click log in memory: what every reader fills and the model trains on.
 //
-// A sample is a label and a sparse feature vector: pairs of a 64-bit feature id (the key of its row in damo) and a
-// value. All samples share flat arrays, because that is how damo takes a batch: one array of keys, in sample order,
-// with every occurrence of a popular id in it. Nobody deduplicates here: the library does.
+// A sample is a label and a sparse feature vector: pairs of a 64-bit feature id (the key of its row
+// in damo) and a value. All samples share flat arrays, because that is how damo takes a batch: one
+// array of keys, in sample order, with every occurrence of a popular id in it. Nobody deduplicates
+// here: the library does.
 #pragma once
 
 #include <cstddef>

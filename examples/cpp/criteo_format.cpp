@@ -51,9 +51,11 @@ criteo_header parse_header(const text_file& file, const delimited_file& rows) {
   }
   if (!has_label) file.fail("the header has no column Label");
   if (header.features.empty()) file.fail("the header has no column I1, I2, ... or C1, C2, ...");
-  std::sort(header.features.begin(), header.features.end(), [](const feature_column& a, const feature_column& b) {
-    return std::make_tuple(a.kind == 'C', a.number) < std::make_tuple(b.kind == 'C', b.number);
-  });
+  std::sort(header.features.begin(), header.features.end(),
+            [](const feature_column& a, const feature_column& b) {
+              return std::make_tuple(a.kind == 'C', a.number) <
+                     std::make_tuple(b.kind == 'C', b.number);
+            });
   return header;
 }
 
@@ -70,7 +72,9 @@ std::vector<std::string> read_criteo(text_file& file, sample_sink& sink) {
   delimited_file rows(file, ',');
   const criteo_header header = parse_header(file, rows);
   std::vector<std::string> columns;
-  for (const feature_column& column : header.features) columns.push_back(rows.names()[column.place]);
+  for (const feature_column& column : header.features) {
+    columns.push_back(rows.names()[column.place]);
+  }
 
   while (rows.next()) {
     const std::string_view label = rows.field(header.label);
@@ -85,7 +89,8 @@ std::vector<std::string> read_criteo(text_file& file, sample_sink& sink) {
       }
       const auto count = parse_int(field);
       if (!count && !field.empty()) {
-        rows.fail_field(place, "empty or an integer from -9223372036854775808 to 9223372036854775807");
+        rows.fail_field(place,
+                        "empty or an integer from -9223372036854775808 to 9223372036854775807");
       }
       sink.count(columns[i], count);
     }

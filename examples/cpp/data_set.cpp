@@ -19,7 +19,8 @@ constexpr std::size_t generated_samples = 200'000;
 
 std::size_t held_out(std::size_t samples) { return std::max<std::size_t>(1, samples / 5); }
 
-data_set from_two_files(const std::string& train, const std::string& test, const log_format* format) {
+data_set from_two_files(const std::string& train, const std::string& test,
+                        const log_format* format) {
   data_set data;
   click_log_sink to_train(data.train);
   click_log_sink to_test(data.test);
@@ -29,12 +30,15 @@ data_set from_two_files(const std::string& train, const std::string& test, const
   return data;
 }
 
-// The last samples and not random ones: readers keep the order of events, and a model is used on what comes later.
+// Holds out the last samples, not random ones: readers keep the order of events, and a model is
+// used on what comes later.
 data_set from_one_file(const std::string& path, const log_format* format) {
   click_log log;
   click_log_sink sink(log);
   read_log(path, format, sink);
-  if (log.size() < 2) throw input_error(path + ": one sample cannot be both trained on and held out");
+  if (log.size() < 2) {
+    throw input_error(path + ": one sample cannot be both trained on and held out");
+  }
   const std::size_t cut = log.size() - held_out(log.size());
   data_set data;
   data.train = log.slice(0, cut);
@@ -50,8 +54,9 @@ data_set generated() {
   data.train = log.samples.slice(0, cut);
   data.test = log.samples.slice(cut, generated_samples);
   data.description = "a generated click log, held out its last 20 %";
-  data.best_auc = auc({log.true_logits.begin() + static_cast<std::ptrdiff_t>(cut), log.true_logits.end()},
-                      data.test.labels);
+  data.best_auc =
+      auc({log.true_logits.begin() + static_cast<std::ptrdiff_t>(cut), log.true_logits.end()},
+          data.test.labels);
   return data;
 }
 
@@ -59,10 +64,13 @@ data_set generated() {
 
 data_set load_data(const command_line& chosen) {
   if (chosen.generated) return generated();
-  if (chosen.files.size() == 2) return from_two_files(chosen.files[0], chosen.files[1], chosen.format);
+  if (chosen.files.size() == 2) {
+    return from_two_files(chosen.files[0], chosen.files[1], chosen.format);
+  }
   if (chosen.files.size() == 1) return from_one_file(chosen.files[0], chosen.format);
 
-  const auto folder = (std::filesystem::path(DAMO_SOURCE_DIR) / ".." / "shared" / "data").lexically_normal();
+  const auto folder =
+      (std::filesystem::path(DAMO_SOURCE_DIR) / ".." / "shared" / "data").lexically_normal();
   const std::string train = (folder / "frappe.train.libfm").string();
   const std::string test = (folder / "frappe.test.libfm").string();
   if (std::filesystem::exists(train) && std::filesystem::exists(test)) {

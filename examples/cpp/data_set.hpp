@@ -14,6 +14,7 @@ struct data_set {
   std::optional<double> best_auc;  // of the true probabilities on `test`, when they are known
 };
 
-// The files of the command line; without any, Frappe when it lies beside the checkout, else a generated log. One file
-// is cut: its last 20 % are held out. Neither part is ever empty.
+// Loads the files of the command line. Without any it takes Frappe if that lies beside the
+// checkout, otherwise a generated log. Of a single file it holds out the last 20 %. Neither part is
+// ever empty.
 data_set load_data(const command_line& chosen);

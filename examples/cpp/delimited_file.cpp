@@ -19,7 +19,8 @@ std::size_t end_of_quoted(std::string_view text) {
 
 }  // namespace
 
-delimited_file::delimited_file(text_file& file, char delimiter) : file_(file), delimiter_(delimiter) {
+delimited_file::delimited_file(text_file& file, char delimiter)
+    : file_(file), delimiter_(delimiter) {
   split_line();
   unquoted_.resize(fields_.size());
   for (std::size_t i = 0; i < fields_.size(); ++i) names_.emplace_back(field(i));
@@ -32,7 +33,9 @@ void delimited_file::drop_types() {
 void delimited_file::check_names_differ() const {
   for (std::size_t i = 0; i < names_.size(); ++i) {
     for (std::size_t earlier = 0; earlier < i; ++earlier) {
-      if (names_[earlier] == names_[i]) fail_field(i, "another name: column " + std::to_string(earlier + 1) + " has it");
+      if (names_[earlier] == names_[i]) {
+        fail_field(i, "another name: column " + std::to_string(earlier + 1) + " has it");
+      }
     }
   }
 }
@@ -46,7 +49,8 @@ bool delimited_file::next() {
   any_row_ = true;
   split_line();
   if (fields_.size() != names_.size()) {
-    file_.fail("has " + std::to_string(fields_.size()) + " fields, the header has " + std::to_string(names_.size()));
+    file_.fail("has " + std::to_string(fields_.size()) + " fields, the header has " +
+               std::to_string(names_.size()));
   }
   return true;
 }
@@ -63,7 +67,8 @@ void delimited_file::split_line() {
     if (!rest.empty() && rest.front() == '"') {
       end = end_of_quoted(rest);
       if (end == std::string_view::npos || (end < rest.size() && rest[end] != delimiter_)) {
-        file_.fail("column " + std::to_string(fields_.size() + 1) + " " + quoted(rest) + " should be " + properly_quoted);
+        file_.fail("column " + std::to_string(fields_.size() + 1) + " " + quoted(rest) +
+                   " should be " + properly_quoted);
       }
     } else {
       end = std::min(rest.find(delimiter_), rest.size());

@@ -20,8 +20,8 @@ void click_log_sink::id(std::int64_t id, float value) {
   if (value != 0) log_.add_feature(id, value);
 }
 
-// An absent count or token is a category of its own column, "missing", and not skipped: that a log
-// does not say it says something about the user, and a row is cheap.
+// A missing count or token is a category of its own column and is not skipped: what a log leaves
+// out says something about the user, and a row is cheap.
 void click_log_sink::count(std::string_view column, std::optional<std::int64_t> count) {
   log_.add_feature(feature_key(column, count ? bucket(*count) : ""));
 }

@@ -1,4 +1,4 @@
-// From what a log says to keys of rows: the sink that fills the trainer's click_log.
+// The sink that makes keys of rows from what a log says, and fills the trainer's click_log.
 #pragma once
 
 #include "click_log.hpp"

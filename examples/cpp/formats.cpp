@@ -22,7 +22,8 @@ static const log_format& detect_format(const text_file& file) {
   for (const log_format& format : log_formats) {
     if (format.looks_like(file.line())) return format;
   }
-  file.fail("line " + quoted(file.line()) + " should be LABEL ID:VALUE ... (libfm), a header Id,Label,I1,... (criteo), or a " +
+  file.fail("line " + quoted(file.line()) +
+            " should be LABEL ID:VALUE ... (libfm), a header Id,Label,I1,... (criteo), or a " +
             "header with user_id, item_id, rating and timestamp between tabs (movielens)");
 }
 
@@ -35,12 +36,14 @@ log_shape read_log(const std::string& path, const log_format* format, sample_sin
 
 void check_alike(const log_shape& train, const log_shape& test) {
   if (train.format != test.format) {
-    throw input_error(test.path + ": is " + test.format->name + ", and should be " + train.format->name + " as " +
-                      train.path + " is");
+    throw input_error(test.path + ": is " + test.format->name + ", and should be " +
+                      train.format->name + " as " + train.path + " is");
   }
   const auto lacks = [](const log_shape& log, const log_shape& other) -> const std::string* {
     for (const std::string& column : other.columns) {
-      if (std::find(log.columns.begin(), log.columns.end(), column) == log.columns.end()) return &column;
+      if (std::find(log.columns.begin(), log.columns.end(), column) == log.columns.end()) {
+        return &column;
+      }
     }
     return nullptr;
   };
@@ -48,6 +51,7 @@ void check_alike(const log_shape& train, const log_shape& test) {
     throw input_error(test.path + ": has no column " + *column + ", which " + train.path + " has");
   }
   if (const std::string* column = lacks(train, test)) {
-    throw input_error(test.path + ": has a column " + *column + ", which " + train.path + " does not have");
+    throw input_error(test.path + ": has a column " + *column + ", which " + train.path +
+                      " does not have");
   }
 }

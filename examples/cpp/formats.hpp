@@ -12,11 +12,11 @@
 #include "sample_sink.hpp"
 #include "text_file.hpp"
 
-// Readers are handed the file standing on its first line, which detection has already looked at.
-// They give the samples in the order in which they happened, and throw input_error at the first
-// line they cannot make sense of: a log that is silently half read trains a silently worse model.
-// They return the columns that became features, in the order in which each sample has them; none
-// for libFM text, which has no columns.
+// A reader gets the file at its first line, which detection has already looked at. It gives the
+// samples in the order in which they happened, and throws input_error at the first line it cannot
+// understand: a log that is silently half read trains a silently worse model. It returns the
+// columns that became features, in the order in which each sample has them; libFM text has no
+// columns.
 std::vector<std::string> read_libfm(text_file& file, sample_sink& sink);
 std::vector<std::string> read_criteo(text_file& file, sample_sink& sink);
 std::vector<std::string> read_movielens(text_file& file, sample_sink& sink);
@@ -32,7 +32,7 @@ struct log_format {
   std::vector<std::string> (*read)(text_file& file, sample_sink& sink);
 };
 
-// In the order in which a first line is tried.
+// The order in which the formats are tried on a first line.
 inline constexpr std::array<log_format, 3> log_formats{{
   {"movielens", looks_like_movielens, read_movielens},
   {"criteo", looks_like_criteo, read_criteo},
@@ -52,7 +52,7 @@ struct log_shape {
   std::vector<std::string> columns;
 };
 
-// Reads a whole file; `format` null means: tell from its first line. Throws input_error for a file
+// Reads a whole file. If `format` is null, the first line decides. Throws input_error for a file
 // that cannot be opened, holds no sample or is malformed.
 log_shape read_log(const std::string& path, const log_format* format, sample_sink& sink);
 

@@ -12,8 +12,9 @@
 
 namespace {
 
-// Column sizes of a small advertising log. Ids are drawn Zipf: the r-th most popular with a probability proportional
-// to 1 / r^exponent, so a few ids are in most samples and most ids in a few, as everywhere in this field.
+// Column sizes of a small advertising log. Ids are drawn Zipf: the r-th most popular with a
+// probability proportional to 1 / r^exponent, so a few ids are in most samples and most ids in a
+// few, as everywhere in this field.
 struct column {
   const char* name;
   std::size_t ids;
@@ -33,11 +34,12 @@ constexpr double linear_spread = 1.0;
 constexpr double factor_spread = 0.9;
 constexpr std::size_t true_factors = 3;
 
-// Uniform in [0, 1) from the generator's raw bits: what std::uniform_real_distribution makes of them differs between
-// standard libraries.
+// Uniform in [0, 1) from the generator's raw bits: what std::uniform_real_distribution makes of
+// them differs between standard libraries.
 double uniform(std::uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
 
-// The n-th true weight of an id, uniform in [-spread, spread): a pure function of the id, so there is no table of them.
+// The n-th true weight of an id, uniform in [-spread, spread): a pure function of the id, so there
+// is no table of them.
 double true_weight(std::int64_t key, std::uint64_t n, double spread) {
   return spread * (2.0 * uniform(mix64(static_cast<std::uint64_t>(key) + mix64(n))) - 1.0);
 }
@@ -69,7 +71,8 @@ class zipf {
     }
   }
   std::size_t operator()(double uniform) const {
-    const auto at = std::upper_bound(cumulative_.begin(), cumulative_.end(), uniform * cumulative_.back());
+    const auto at =
+        std::upper_bound(cumulative_.begin(), cumulative_.end(), uniform * cumulative_.back());
     return std::min(static_cast<std::size_t>(at - cumulative_.begin()), cumulative_.size() - 1);
   }
 

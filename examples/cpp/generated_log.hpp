@@ -6,8 +6,9 @@
 
 #include "click_log.hpp"
 
-// The labels are drawn from known probabilities. Nobody can rank the samples better than those probabilities do, so
-// their own AUC is the best that any model can reach: a yardstick that real data never come with.
+// The labels are drawn from known probabilities. Nobody can rank the samples better than those
+// probabilities do, so their own AUC is the best that any model can reach: a yardstick that real
+// data never come with.
 struct generated_log {
   click_log samples;
   std::vector<float> true_logits;  // one a sample

@@ -3,7 +3,7 @@
 //
 //     -1 138:1 1296:1 5041:1
 //
-// What its relatives add means something else and is named when it is met: comments, the qid: of
+// Extensions of related formats mean something else and are refused by name: comments, the qid: of
 // rankings, the fields of libFFM, classes other than click and no click.
 #include <cmath>
 #include <limits>
@@ -18,13 +18,18 @@ struct word_place {
   std::size_t number;
 
   [[noreturn]] void fail(std::string_view word, const char* expected) const {
-    file.fail("feature " + std::to_string(number) + " " + quoted(word) + " should be ID:VALUE" + expected);
+    file.fail("feature " + std::to_string(number) + " " + quoted(word) + " should be ID:VALUE" +
+              expected);
   }
 };
 
 void read_feature(const word_place& place, std::string_view word, sample_sink& sink) {
-  if (word.find('#') != std::string_view::npos) place.fail(word, "; comments are not read: remove them");
-  if (word.substr(0, 4) == "qid:") place.fail(word, "; a qid is for rankings, not for clicks: remove it");
+  if (word.find('#') != std::string_view::npos) {
+    place.fail(word, "; comments are not read: remove them");
+  }
+  if (word.substr(0, 4) == "qid:") {
+    place.fail(word, "; a qid is for rankings, not for clicks: remove it");
+  }
   const std::size_t colon = word.find(':');
   if (colon != std::string_view::npos && word.find(':', colon + 1) != std::string_view::npos) {
     place.fail(word, ", not the FIELD:ID:VALUE of libFFM");
@@ -41,7 +46,7 @@ void read_feature(const word_place& place, std::string_view word, sample_sink& s
   sink.id(*id, static_cast<float>(*value));
 }
 
-// A log says 0 for no click or -1. One with both has three classes, or samples without a label.
+// A log writes no click as 0 or as -1. One with both has three classes, or samples without a label.
 class label_reader {
  public:
   bool read(const text_file& file, std::string_view word) {

@@ -1,5 +1,6 @@
-// How good are the predictions: area under the ROC curve, and log-loss. Both take logits, not probabilities: a
-// probability near 0 or 1 is rounded, which would invent ties for the one and infinities for the other.
+// How good are the predictions: area under the ROC curve, and log-loss. Both take logits, not
+// probabilities: a probability near 0 or 1 is rounded, which would invent ties for the one and
+// infinities for the other.
 #pragma once
 
 #include <algorithm>
@@ -18,15 +19,17 @@ inline double log_loss(double logit, float label) {
   return std::max(against, 0.0) + std::log1p(std::exp(-std::abs(logit)));
 }
 
-// The chance that a random click is ranked above a random non-click; a tie counts one half. Nothing when the labels
-// are all alike, since there is then no such pair.
+// The chance that a random click is ranked above a random non-click; a tie counts one half. No
+// value when all labels are alike, since there is no such pair.
 //
-// Counted in half pairs, in integers, so the figure is exact and does not depend on how the sort orders ties.
-// Scores must not be NaN.
-inline std::optional<double> auc(const std::vector<float>& scores, const std::vector<float>& labels) {
+// Counted in half pairs, in integers, so the figure is exact and does not depend on how the sort
+// orders ties. Scores must not be NaN.
+inline std::optional<double> auc(const std::vector<float>& scores,
+                                 const std::vector<float>& labels) {
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
 
   std::uint64_t clicks = 0;      // in the groups of equal scores seen so far, that is, ranked lower
   std::uint64_t others = 0;      // likewise
@@ -44,7 +47,8 @@ inline std::optional<double> auc(const std::vector<float>& scores, const std::ve
     first = last;
   }
   if (clicks == 0 || others == 0) return std::nullopt;
-  return static_cast<double>(half_pairs) / (2.0 * static_cast<double>(clicks) * static_cast<double>(others));
+  return static_cast<double>(half_pairs) /
+         (2.0 * static_cast<double>(clicks) * static_cast<double>(others));
 }
 
 struct metrics {
@@ -52,7 +56,9 @@ struct metrics {
   double log_loss = 0;  // mean over the samples
 
   // Exact on purpose: a model that comes back from disk must give the same bits.
-  bool operator==(const metrics& other) const { return auc == other.auc && log_loss == other.log_loss; }
+  bool operator==(const metrics& other) const {
+    return auc == other.auc && log_loss == other.log_loss;
+  }
 };
 
 inline metrics measure(const std::vector<float>& logits, const std::vector<float>& labels) {

@@ -66,7 +66,9 @@ std::vector<std::string> read_movielens(text_file& file, sample_sink& sink) {
     happened.user = id_field(rows, user);
     happened.item = id_field(rows, item);
     const auto stars = parse_number(rows.field(rating));
-    if (!stars || *stars < 0 || *stars > most_stars) rows.fail_field(rating, "a number from 0 to 5");
+    if (!stars || *stars < 0 || *stars > most_stars) {
+      rows.fail_field(rating, "a number from 0 to 5");
+    }
     happened.clicked = *stars >= clicked_from;
     const auto time = parse_number(rows.field(timestamp));
     if (!time) rows.fail_field(timestamp, "a number");
@@ -76,7 +78,8 @@ std::vector<std::string> read_movielens(text_file& file, sample_sink& sink) {
 
   // Stable, because a user rates several films in the same second and the file's order is all we
   // know of them.
-  std::stable_sort(events.begin(), events.end(), [](const event& a, const event& b) { return a.time < b.time; });
+  std::stable_sort(events.begin(), events.end(),
+                   [](const event& a, const event& b) { return a.time < b.time; });
   for (const event& happened : events) {
     sink.token("user_id", happened.user);
     sink.token("item_id", happened.item);

@@ -17,8 +17,9 @@ struct command_line {
   std::size_t batch = 512;
   std::size_t dim = 8;
   std::string optimizer = "adam";
-  // Twice the 0.01 one would give PyTorch's SparseAdam: that one corrects its bias by the step of the whole table, so
-  // a row it meets late starts with steps three times too long. damo counts the updates of each row.
+  // Twice the 0.01 that suits PyTorch's SparseAdam. SparseAdam corrects its bias by the step of the
+  // whole table, so a row it meets late starts with steps three times too long. damo counts the
+  // updates of each row.
   double learning_rate = 0.02;
   std::int64_t seed = 42;
 

@@ -1,5 +1,5 @@
-// One line an epoch. On a terminal it is rewritten in place while the epoch runs; in a file or a pipe there is only the
-// finished line.
+// Prints one line an epoch. On a terminal the line is rewritten in place while the epoch runs; a
+// file or a pipe gets only the finished line.
 #pragma once
 
 #include <chrono>
@@ -33,7 +33,7 @@ class epoch_progress {
  public:
   epoch_progress(std::int64_t epoch, std::int64_t epochs) : epoch_(epoch), epochs_(epochs) {}
 
-  // After a batch: `samples` more, and the sum of their log-losses.
+  // Counts a batch: `samples` more, and the sum of their log-losses.
   void add(std::size_t samples, double loss) {
     samples_ += samples;
     loss_ += loss;
@@ -45,7 +45,7 @@ class epoch_progress {
     }
   }
 
-  // After the evaluation, which the samples/s leave out.
+  // Ends the line, with the evaluation's figures. samples/s leaves its time out.
   void finish(const metrics& test) const {
     show();
     std::printf("  %s\n", show_metrics(test).c_str());
@@ -62,8 +62,8 @@ class epoch_progress {
   void show() const {
     if (terminal_) std::printf("\r\033[K");  // back to the start of the line, and clear it
     const auto samples = static_cast<double>(samples_);
-    std::printf("epoch %" PRId64 "/%" PRId64 "  %zu samples  %.0f samples/s  train log-loss %.4f", epoch_, epochs_,
-                samples_, samples / seconds_, loss_ / samples);
+    std::printf("epoch %" PRId64 "/%" PRId64 "  %zu samples  %.0f samples/s  train log-loss %.4f",
+                epoch_, epochs_, samples_, samples / seconds_, loss_ / samples);
   }
 
   std::int64_t epoch_;

@@ -1,7 +1,8 @@
 # Trains briefly on the generated log and on every real log that is present; says which were absent.
 
 function(train expected)
-  execute_process(COMMAND "${TRAIN_FM}" ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+  execute_process(COMMAND "${TRAIN_FM}" ${ARGN}
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
   string(JOIN " " command ${ARGN})
   message("train_fm ${command}\n${output}${errors}")
   if(NOT result STREQUAL "0")
@@ -14,13 +15,14 @@ endfunction()
 
 set(same "same as before closing")
 
-# Same seed, same data, one thread: the same bits. Another seed: others.
+# The same seed and data on one thread give the same bits; another seed gives others.
 foreach(run one two other)
   set(seed 7)
   if(run STREQUAL "other")
     set(seed 8)
   endif()
-  train("best possible AUC.*${same}" --generated --epochs 1 --seed ${seed} --save-weights "weights.${run}")
+  train("best possible AUC.*${same}"
+    --generated --epochs 1 --seed ${seed} --save-weights "weights.${run}")
 endforeach()
 file(SHA256 weights.one one)
 file(SHA256 weights.two two)
@@ -33,34 +35,37 @@ if(one STREQUAL other)
   message(FATAL_ERROR "another seed stored the same weights")
 endif()
 
-# A log that is not as it should be: exit code 2 and one line that says where, before there is a store. The readers
-# themselves are tested with tests/logs/cases.txt.
+# A malformed log ends with exit code 2 and one line that says where, before a store is created.
+# tests/logs/cases.txt tests the readers themselves.
 function(refuse content expected)
   file(WRITE refused.log "${content}")
   execute_process(COMMAND "${TRAIN_FM}" refused.log --store refused.store ${ARGN}
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
-  if(NOT result STREQUAL "2" OR NOT errors STREQUAL "train_fm: ${expected}\n" OR EXISTS refused.store)
+  if(NOT result STREQUAL "2" OR NOT errors STREQUAL "train_fm: ${expected}\n"
+      OR EXISTS refused.store)
     message(FATAL_ERROR "train_fm on a log that should be refused ended with ${result}: ${errors}")
   endif()
   file(REMOVE refused.log)
 endfunction()
 refuse("1 5:1\n2 5:1\n" "refused.log:2: label '2' should be 1, or -1 or 0")
-refuse("Label,I1\n1,1.0\n"
-  "refused.log:2: I1 '1.0' should be empty or an integer from -9223372036854775808 to 9223372036854775807")
+set(int64 "an integer from -9223372036854775808 to 9223372036854775807")
+refuse("Label,I1\n1,1.0\n" "refused.log:2: I1 '1.0' should be empty or ${int64}")
 refuse("1 5:1\n" "refused.log: one sample cannot be both trained on and held out")
 refuse("" "refused.log: is empty")
 
+set(undefined "test AUC undefined \\(one label only\\).*${same}")
 file(WRITE one_label.log "1 5:1\n1 6:1\n1 5:1\n")
-train("have the same label, so there is no AUC.*test AUC undefined \\(one label only\\).*${same}" one_label.log --epochs 1)
+train("have the same label, so there is no AUC.*${undefined}" one_label.log --epochs 1)
 file(WRITE one_label.log "-1 5:1\n-1 6:1\n-1 5:1\n")
-train("have the same label.*test AUC undefined \\(one label only\\).*${same}" one_label.log --epochs 1)
+train("have the same label.*${undefined}" one_label.log --epochs 1)
 file(WRITE both_labels.log "1 5:1\n-1 6:1\n1 5:1\n")
-train("have the same label.*test AUC undefined \\(one label only\\).*${same}" both_labels.log one_label.log --epochs 1)
+train("have the same label.*${undefined}" both_labels.log one_label.log --epochs 1)
 file(REMOVE one_label.log both_labels.log)
 
 if(EXISTS "${DATA}/frappe.train.libfm")
   # PyTorch's own factorization machine reaches 0.932 on this log in five epochs.
-  train("epoch 5/5[^\n]*test AUC 0\\.9[3-9].*${same}" "${DATA}/frappe.train.libfm" "${DATA}/frappe.test.libfm")
+  train("epoch 5/5[^\n]*test AUC 0\\.9[3-9].*${same}"
+    "${DATA}/frappe.train.libfm" "${DATA}/frappe.test.libfm")
   train("${same}" "${DATA}/criteo.train.csv" "${DATA}/criteo.test.csv" --epochs 1)
   # The labels of the Criteo test file are all 0, so an AUC needs part of the other file held out.
   train("test AUC 0\\.[6-9].*${same}" "${DATA}/criteo.train.csv" --epochs 2)

@@ -1,13 +1,13 @@
-// What a line of a log says, before anything becomes a key: readers speak to a sample_sink, and
-// what is behind it decides. The trainer's makes keys of it (feature_keys.hpp); that of the tests
-// writes it down.
+// What readers say about a log, before anything becomes a key. The trainer's sink makes keys of it
+// (feature_keys.hpp); the tests' sink writes it down.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
-// The features of a sample come first, then end_sample closes it. Texts live until a call returns.
+// The features of a sample come first, then end_sample closes it. Texts are valid only during a
+// call.
 class sample_sink {
  public:
   virtual ~sample_sink() = default;

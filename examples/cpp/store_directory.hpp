@@ -11,8 +11,9 @@
 #include <stdlib.h>  // mkdtemp is POSIX, not C++,
 #include <unistd.h>  // and in this header on macOS
 
-// The directory that the user named, or a fresh temporary one that goes away with this object, on errors too. Make it
-// before the model, so that it outlives it: the store must be closed when its files are removed.
+// The directory that the user named, or a fresh temporary one that is removed with this object, on
+// errors too. Make it before the model, so that it outlives the model: the store must be closed
+// before its files are removed.
 class store_directory {
  public:
   explicit store_directory(const std::string& named) : path_(named), temporary_(named.empty()) {

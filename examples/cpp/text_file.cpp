@@ -13,10 +13,12 @@ text_file::text_file(const std::string& path) : path_(path) {
   if (std::filesystem::is_directory(path, ignored)) throw input_error(path + ": is a directory");
   errno = 0;
   stream_.open(path);
-  if (!stream_) throw input_error(path + ": " + (errno != 0 ? std::strerror(errno) : "cannot be opened"));
+  if (!stream_) {
+    throw input_error(path + ": " + (errno != 0 ? std::strerror(errno) : "cannot be opened"));
+  }
 }
 
-// What the first bytes of a file that is no text say.
+// Names the format of a file that is not text, by its first bytes.
 static const char* not_text(std::string_view start) {
   struct signature {
     std::string_view bytes;
@@ -41,7 +43,9 @@ static const char* not_text(std::string_view start) {
 void text_file::open_first_line() {
   if (const char* problem = not_text(line_)) throw input_error(path_ + ": " + problem);
   constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
-  if (line_.compare(0, byte_order_mark.size(), byte_order_mark) == 0) line_.erase(0, byte_order_mark.size());
+  if (line_.compare(0, byte_order_mark.size(), byte_order_mark) == 0) {
+    line_.erase(0, byte_order_mark.size());
+  }
 }
 
 bool text_file::next() {
@@ -49,10 +53,14 @@ bool text_file::next() {
     if (++number_ == 1) open_first_line();
     while (!line_.empty() && line_.back() == '\r') line_.pop_back();
     if (line_.find('\0') != std::string::npos) fail("has a NUL byte; text in UTF-8 was expected");
-    if (line_.find('\r') != std::string::npos) fail("has a carriage return inside; lines should end with LF or CR LF");
+    if (line_.find('\r') != std::string::npos) {
+      fail("has a carriage return inside; lines should end with LF or CR LF");
+    }
     if (line_.find_first_not_of(" \t") != std::string::npos) return true;
   }
-  if (stream_.bad()) throw input_error(path_ + ": cannot be read beyond line " + std::to_string(number_));
+  if (stream_.bad()) {
+    throw input_error(path_ + ": cannot be read beyond line " + std::to_string(number_));
+  }
   return false;
 }
 
@@ -71,7 +79,9 @@ std::optional<std::int64_t> parse_int(std::string_view text) {
 std::optional<double> parse_number(std::string_view text) {
   // strtod also takes leading blanks, hexadecimal, "inf" and "nan": none of them is a number in a
   // click log.
-  if (text.empty() || text.find_first_not_of("+-.0123456789eE") != std::string_view::npos) return std::nullopt;
+  if (text.empty() || text.find_first_not_of("+-.0123456789eE") != std::string_view::npos) {
+    return std::nullopt;
+  }
   const std::string copy(text);
   char* end = nullptr;
   const double value = std::strtod(copy.c_str(), &end);

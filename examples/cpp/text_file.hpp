@@ -16,10 +16,10 @@ class input_error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A text file read line by line. A byte-order mark and Windows line ends are taken off, and blank
-// lines skipped. Compressed files and UTF-16 are named, by their first bytes and not by the file's
-// name; a line must not have NUL bytes or carriage returns inside. The file is read once, from
-// front to back, so a pipe (`train_fm <(zcat log.gz)`) does as well as a file.
+// A text file read line by line. Removes a byte-order mark and Windows line ends, and skips blank
+// lines. Refuses compressed files and UTF-16, told by their first bytes and not by the file's name,
+// and lines with NUL bytes or carriage returns inside. Reads the file once, from front to back, so
+// a pipe (`train_fm <(zcat log.gz)`) does as well as a file.
 class text_file {
  public:
   // Throws input_error when the file cannot be opened.
@@ -42,7 +42,7 @@ class text_file {
   std::size_t number_ = 0;
 };
 
-// Whole text or nothing: "12x" and "" are no numbers, and neither are "inf" and "nan".
+// The whole text must be a number: "12x", "", "inf" and "nan" are none.
 std::optional<std::int64_t> parse_int(std::string_view text);
 std::optional<double> parse_number(std::string_view text);
 
@@ -53,6 +53,6 @@ void split(std::string_view line, char delimiter, std::vector<std::string_view>&
 // end.
 std::string_view next_word(std::string_view& rest);
 
-// 'text' for an error message: shortened, unprintable bytes as '?'. Any file may be opened by
+// 'text' for an error message: shortened, with unprintable bytes as '?'. Users open any file by
 // mistake.
 std::string quoted(std::string_view text);

@@ -1,17 +1,22 @@
 // train_fm: a factorization machine on a click log, with every parameter stored in damo.
 //
-// Start reading here: this file is the training loop. What it calls, in the order in which one would want to know:
+// Start reading here: this file is the training loop. What it calls, in the order in which one
+// would want to know:
 //
-//     factorization_machine.hpp   the model, and the only place that calls damo to train and predict
+//     factorization_machine.hpp   the model; the only place that calls damo to train and predict
 //     click_log.hpp               the samples in memory
-//     formats.hpp, *_format.cpp   read them from files; feature_keys.hpp makes keys of what the files say
+//     formats.hpp, *_format.cpp   read them from files
+//     feature_keys.hpp            makes keys of what the files say
 //     generated_log.hpp           samples for a machine without data
 //     metrics.hpp                 AUC and log-loss
-//     data_set.hpp, options.hpp, progress.hpp, store_directory.hpp, weight_file.hpp   the rest of a small program
+//
+// data_set.hpp, options.hpp, progress.hpp, store_directory.hpp and weight_file.hpp are the rest of
+// a small program.
 //
 // CMake builds it with the library. By hand, from the top of the checkout:
 //
-//     c++ -std=c++17 -O2 -I include examples/cpp/*.cpp -L build/lib -Wl,-rpath,$PWD/build/lib -ldamo -o train_fm
+//     lib=$PWD/build/lib
+//     c++ -std=c++17 -O2 -I include examples/cpp/*.cpp -L $lib -Wl,-rpath,$lib -ldamo -o train_fm
 //     ./train_fm --help
 #include <algorithm>
 #include <cinttypes>
@@ -39,8 +44,8 @@
 
 namespace {
 
-// Ctrl-C, or a reader of our output that has gone, ends the run at the next batch and through the destructors, so that
-// the store is closed and a temporary one removed.
+// Ctrl-C, or a reader of our output that has gone, ends the run at the next batch and through the
+// destructors, so that the store is closed and a temporary one removed.
 volatile sig_atomic_t stop_signal = 0;
 
 struct stopped {};
@@ -54,15 +59,19 @@ void stop_on_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGPIPE}) sigaction(signal, &action, nullptr);
 }
 
-// A new order for every epoch, as stochastic gradients want it. It depends on the seed and on the step at which the
-// epoch starts and on nothing else, so three epochs today and two tomorrow, on the same --store, train the same model
-// as five in one go. Fisher-Yates by hand, because std::shuffle differs from one standard library to the next.
+// A new order for every epoch, as stochastic gradients want it. It depends on the seed and on the
+// step at which the epoch starts and on nothing else, so three epochs today and two tomorrow, on
+// the same --store, train the same model as five in one go. Fisher-Yates by hand, because
+// std::shuffle differs from one standard library to the next.
 std::vector<std::size_t> shuffled(std::size_t samples, std::int64_t seed, std::int64_t step) {
-  std::mt19937_64 random(mix64(static_cast<std::uint64_t>(seed)) + static_cast<std::uint64_t>(step));
+  std::mt19937_64 random(mix64(static_cast<std::uint64_t>(seed)) +
+                         static_cast<std::uint64_t>(step));
   std::vector<std::size_t> order(samples);
   std::iota(order.begin(), order.end(), std::size_t{0});
   // The remainder favours small numbers by less than samples / 2^64: nothing.
-  for (std::size_t left = samples; left > 1; --left) std::swap(order[left - 1], order[random() % left]);
+  for (std::size_t left = samples; left > 1; --left) {
+    std::swap(order[left - 1], order[random() % left]);
+  }
   return order;
 }
 
@@ -106,21 +115,24 @@ metrics train(const data_set& data, const command_line& chosen, const damo::opti
   return test;
 }
 
-// A model that is kept is worth what comes back from disk: the same bits, or it is an error.
-void check_reopened(const data_set& data, const command_line& chosen, const damo::optimizer& optimizer,
-                    const store_directory& store, const metrics& before) {
+// Opens the store again: the model that comes back from disk must give the same bits.
+void check_reopened(const data_set& data, const command_line& chosen,
+                    const damo::optimizer& optimizer, const store_directory& store,
+                    const metrics& before) {
   const factorization_machine model(store.path(), optimizer, chosen.dim, chosen.seed);
   const metrics after = evaluate(model, data.test);
   if (!(after == before)) {
     char text[200];
-    std::snprintf(text, sizeof(text), "re-opened: test AUC %.17g, log-loss %.17g; before closing: %.17g, %.17g",
+    std::snprintf(text, sizeof(text),
+                  "re-opened: test AUC %.17g, log-loss %.17g; before closing: %.17g, %.17g",
                   after.auc.value_or(0), after.log_loss, before.auc.value_or(0), before.log_loss);
     throw std::runtime_error(text);
   }
   std::printf("re-opened: test AUC %s (same as before closing)\n", show_auc(after.auc).c_str());
 }
 
-// A name or a rate that the library does not take is the command line's fault, not a failure of the run.
+// A name or a rate that the library does not take is the command line's fault, not a failure of the
+// run.
 damo::optimizer make_optimizer(const command_line& chosen) {
   try {
     return damo::optimizer(chosen.optimizer, {{"learning_rate", chosen.learning_rate}});
@@ -141,8 +153,10 @@ void print_data(const data_set& data) {
   print_part("test ", data.test);
   const auto clicks = std::count(data.test.labels.begin(), data.test.labels.end(), 1.0f);
   if (clicks == 0 || clicks == static_cast<std::ptrdiff_t>(data.test.size())) {
-    std::printf("  all held-out samples have the same label, so there is no AUC; without TEST_FILE, part of TRAIN_FILE is\n"
-                "  held out\n");
+    std::printf(
+        "  all held-out samples have the same label, so there is no AUC; without TEST_FILE, part "
+        "of TRAIN_FILE is\n"
+        "  held out\n");
   }
   if (data.best_auc) std::printf("  best possible AUC %s\n", show_auc(data.best_auc).c_str());
   std::fflush(stdout);
@@ -157,7 +171,9 @@ void run(const command_line& chosen) {
   const data_set data = load_data(chosen);
   print_data(data);
 
-  if (!chosen.save_weights.empty()) check_weight_file(chosen.save_weights);  // rather now than after training
+  if (!chosen.save_weights.empty()) {
+    check_weight_file(chosen.save_weights);  // rather now than after training
+  }
   stop_on_signals();
   const store_directory store(chosen.store);
   const metrics before = train(data, chosen, optimizer, store);
@@ -178,7 +194,8 @@ int main(int argc, char** argv) {
   } catch (const stopped&) {
     std::fprintf(stderr, "train_fm: stopped by signal %d\n", static_cast<int>(stop_signal));
     return 128 + stop_signal;  // what a shell expects
-  } catch (const std::exception& error) {  // damo::error is one: it names the call, the argument and the value
+  } catch (const std::exception& error) {
+    // damo::error is one: it names the call, the argument and the value.
     std::fprintf(stderr, "train_fm: %s\n", error.what());
     return 1;
   }

@@ -13,7 +13,9 @@ namespace {
 template <class T>
 void put(std::ostream& out, T value) {
   char bytes[sizeof(T)];
-  for (std::size_t i = 0; i < sizeof(T); ++i) bytes[i] = static_cast<char>((value >> (8 * i)) & 0xff);
+  for (std::size_t i = 0; i < sizeof(T); ++i) {
+    bytes[i] = static_cast<char>((value >> (8 * i)) & 0xff);
+  }
   out.write(bytes, sizeof(T));
 }
 
@@ -33,7 +35,8 @@ void put_group(std::ostream& out, std::uint32_t group, const damo::embedding& em
 
   put(out, group);
   put(out, static_cast<std::uint32_t>(dim));
-  put(out, static_cast<std::uint64_t>(std::count_if(found.begin(), found.end(), [](auto f) { return f != 0; })));
+  put(out, static_cast<std::uint64_t>(
+               std::count_if(found.begin(), found.end(), [](auto f) { return f != 0; })));
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (found[i] == 0) continue;
     put(out, static_cast<std::uint64_t>(keys[i]));
@@ -46,11 +49,13 @@ void put_group(std::ostream& out, std::uint32_t group, const damo::embedding& em
 void check_weight_file(const std::string& path) {
   errno = 0;
   if (!std::ofstream(path, std::ios::binary | std::ios::app)) {
-    throw std::runtime_error(path + ": " + (errno != 0 ? std::strerror(errno) : "cannot be written"));
+    throw std::runtime_error(path + ": " +
+                             (errno != 0 ? std::strerror(errno) : "cannot be written"));
   }
 }
 
-void save_weights(const std::string& path, const factorization_machine& model, const click_log& log) {
+void save_weights(const std::string& path, const factorization_machine& model,
+                  const click_log& log) {
   std::vector<std::int64_t> keys = log.keys;
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
@@ -62,5 +67,8 @@ void save_weights(const std::string& path, const factorization_machine& model, c
   put_group(out, linear_group, model.linear(), linear_keys);
   put_group(out, factor_group, model.factors(), keys);
   out.close();
-  if (!out) throw std::runtime_error(path + ": " + (errno != 0 ? std::strerror(errno) : "cannot be written"));
+  if (!out) {
+    throw std::runtime_error(path + ": " +
+                             (errno != 0 ? std::strerror(errno) : "cannot be written"));
+  }
 }

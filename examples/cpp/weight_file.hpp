@@ -1,5 +1,5 @@
-// Trained weights as a file, in an order that depends on nothing but the weights: two runs that should agree can be
-// compared with `cmp`.
+// Trained weights as a file, in an order that depends on nothing but the weights: two runs that
+// should agree can be compared with `cmp`.
 //
 // Two blocks, linear and then factors, with nothing between them. All numbers are little-endian.
 //
@@ -16,8 +16,10 @@
 #include "click_log.hpp"
 #include "factorization_machine.hpp"
 
-// Throws std::runtime_error when the file could not be written now; creates it if need be.
+// Throws std::runtime_error if the file cannot be written; creates it if need be.
 void check_weight_file(const std::string& path);
 
-// Writes the rows of all features in `log` that have one. Throws std::runtime_error when the file cannot be written.
-void save_weights(const std::string& path, const factorization_machine& model, const click_log& log);
+// Writes the rows of all features in `log` that have one. Throws std::runtime_error when the file
+// cannot be written.
+void save_weights(const std::string& path, const factorization_machine& model,
+                  const click_log& log);

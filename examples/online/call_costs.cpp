@@ -4,8 +4,9 @@
 //
 // DIR, which must not exist yet, is for the stores. Everything is measured in turn in slices of 20
 // milliseconds, ROUNDS (40) times, so that other work on the machine falls on all alike. A figure
-// is the median of a slice's microseconds a call, of the calling threads' processor time; power,
-// which waits for the disk, has the time on the clock. docs/porting.md has a table of it.
+// is the median of the slices' microseconds a call. The time is the calling threads' processor
+// time; for power, which waits for the disk, it is wall-clock time. docs/porting.md has a table of
+// the figures.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -41,7 +42,7 @@ double processor_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-// What a thread trains with: keys drawn beforehand, and room for a call.
+// What a thread trains with: keys drawn beforehand, and room for the floats of a call.
 struct worker {
   std::vector<std::int64_t> keys = std::vector<std::int64_t>(calls_prepared * most_keys);
   std::vector<float> weights = std::vector<float>(most_keys * dim);

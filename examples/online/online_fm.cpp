@@ -13,15 +13,15 @@ constexpr std::int64_t bias_key = INT64_MIN;
 constexpr float vector_rate = 0.02f;
 constexpr float longest_vector = 2.0f;
 
-// Calls of a few keys are done sooner than a second thread is woken. This one thread of damo's
-// would only be asked for calls that are large, such as those of predict.
+// Calls of a few keys are done before a second thread has woken up. damo asks this one thread only
+// for large calls, such as those of predict.
 damo::params options(const std::string& durability) {
   return {{"durability", durability}, {"threads", 1}};
 }
 
-// With gamma 1, sgd takes a gradient off the weights as it is. So the gradient before - after
-// makes `before` what a formula has made of it, and when another thread has moved the row in the
-// meantime, both moves count.
+// With gamma 1, sgd subtracts a gradient from the weights as it is. So the gradient before - after
+// turns `before` into `after`. When another thread has moved the row in the meantime, both moves
+// count.
 damo::optimizer moved_by_us() { return damo::optimizer("sgd", {{"gamma", 1}}); }
 
 damo::optimizer moved_by_damo() {
@@ -57,7 +57,7 @@ float online_fm::logit(const click_log& log, std::size_t i, const float* weights
 }
 
 void online_fm::train(const click_log& log, std::size_t first, std::size_t last, scratch& mine) {
-  // Everything that the samples need, with one call a group.
+  // Looks up everything that the samples need, with one call a group.
   mine.keys.assign(log.keys.begin() + static_cast<std::ptrdiff_t>(log.begin(first)),
                    log.keys.begin() + static_cast<std::ptrdiff_t>(log.end(last - 1)));
   mine.weight_keys = mine.keys;

@@ -23,7 +23,7 @@ class online_fm {
   // `durability` is the storage option of that name.
   online_fm(const std::string& directory, const std::string& durability, std::size_t dim);
 
-  // What one thread needs while it trains; kept from call to call, so that training does not
+  // What one thread needs while it trains. It is kept from call to call, so that training does not
   // allocate.
   struct scratch {
     std::vector<std::int64_t> keys;  // of the samples' features, in their order
@@ -34,8 +34,8 @@ class online_fm {
   };
 
   // Learns from the samples first .. last - 1 with one lookup and one step a group. Any number of
-  // threads may do so at once, each with a scratch of its own: no step is lost, and each takes
-  // what it looked up a moment before, as threads that share plain memory do.
+  // threads may call it at once, each with a scratch of its own. No step is lost. Each step follows
+  // from what the thread looked up a moment before, as with threads that share plain memory.
   void train(const click_log& log, std::size_t first, std::size_t last, scratch& mine);
 
   // The logit of each sample. Creates no rows.
@@ -44,7 +44,7 @@ class online_fm {
   // Steps that train has handed to damo since this object was made, one a row and sample.
   std::uint64_t steps_handed_over() const { return handed_over_; }
 
-  // Steps that the rows say they have had, over the life of the store. Reads every row.
+  // The sum of the rows' update counts, over the life of the store. Reads every row.
   std::uint64_t steps_in_rows() const;
 
   const damo::storage& storage() const { return storage_; }

@@ -1,7 +1,7 @@
 // train_online: a trainer that works sample by sample, with several threads on one damo store.
 //
-// docs/porting.md tells how one gets from a trainer with arrays in memory to this. online_fm.hpp
-// has the model; the readers of logs are those of examples/cpp.
+// docs/porting.md tells how to get from a trainer with arrays in memory to this one. online_fm.hpp
+// has the model; the log readers are those of examples/cpp.
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>

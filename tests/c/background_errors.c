@@ -1,5 +1,6 @@
-/* Errors that merging and flushing meet in the background, of any number, do not end the storage. While they last,
-   calls fail or do without; once they are over, everything goes on without opening anew. */
+/* An error in a background merge or flush, whatever its number, does not end the storage. While
+   the error lasts, calls fail or do without. Once it is over, everything works again without
+   reopening. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -35,14 +36,15 @@ static void open_storage(const char *name) {
   damo_params_free(options);
 }
 
-/* Adds one to every weight; counts it when it has happened. */
+/* Adds one to every weight, and counts the call if it succeeded. */
 static damo_status train(void) {
-  const damo_status status = damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM);
+  const damo_status status =
+      damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM);
   if (status == DAMO_STATUS_OK) calls++;
   return status;
 }
 
-/* Files that overlap and wait to be merged. */
+/* Makes files that overlap and wait to be merged. */
 static void fill(void) {
   int round;
   for (round = 0; round < 3; round++) {
@@ -57,7 +59,7 @@ static void check_weights(void) {
   for (index = 0; index < KEYS * DIM; index++) CHECK(weights[index] == (float)calls);
 }
 
-/* The error is over: all that there is goes through, within seconds. */
+/* The error is over: every kind of call succeeds, a flush within seconds. */
 static void everything_works(const char *checkpoint) {
   uint64_t count = 0;
   int tries;
@@ -83,7 +85,7 @@ static void closes_and_opens(const char *name) {
   damo_storage_free(storage);
 }
 
-/* Takes every descriptor that there is, while a merge wants some. */
+/* Takes every free descriptor, while a merge needs some. */
 static void descriptors_are_used_up(void) {
   int taken[64], count = 0, fd;
   struct rlimit limit;
@@ -123,8 +125,9 @@ static const struct {
 };
 enum { PLACES = sizeof places / sizeof *places, ERRORS = sizeof errors / sizeof *errors };
 
-/* Of all calls of a kind at once, for as long as a merge and a round of the writer take. */
-static void fails_for_a_while(const char *place, int kinds, const char *path, const char *error, int number) {
+/* All calls of a kind fail, for as long as a merge and a write-back round take. */
+static void fails_for_a_while(const char *place, int kinds, const char *path, const char *error,
+                              int number) {
   char name[64], checkpoint[96];
   int failed;
   calls = 0;
@@ -143,8 +146,8 @@ static void fails_for_a_while(const char *place, int kinds, const char *path, co
   closes_and_opens(name);
 }
 
-/* Descriptors that are used up, or an error at two of the places: in processes of their own, all at once, since they
-   wait for the most part. */
+/* Starts a process that has no descriptors left, or that meets one error at two of the places. All
+   processes run at once, since they mostly wait. */
 static void begin(size_t error) {
   const pid_t child = fork();
   CHECK(child >= 0);
@@ -154,8 +157,8 @@ static void begin(size_t error) {
   } else {
     size_t place;
     for (place = error % 2; place < PLACES; place += 2)
-      fails_for_a_while(places[place].name, places[place].kinds, places[place].path, errors[error].name,
-                        errors[error].number);
+      fails_for_a_while(places[place].name, places[place].kinds, places[place].path,
+                        errors[error].name, errors[error].number);
   }
   exit(0);
 }

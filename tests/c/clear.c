@@ -1,5 +1,5 @@
-/* damo_embedding_clear: removes all rows of a group, for every handle, and no others. What began
- * before still has them. */
+/* damo_embedding_clear removes all rows of a group, for every handle, and no other rows. An
+ * iterator that began before the call still has them. */
 #include <stdint.h>
 
 #include "check.h"
@@ -32,7 +32,8 @@ static void is_empty(damo_storage *storage, damo_embedding *embedding, uint32_t 
   int i;
   CHECK_OK(damo_embedding_peek(embedding, keys, KEYS, floats, KEYS * DIM, found));
   for (i = 0; i < KEYS; i++) CHECK(found[i] == 0 && floats[i * DIM] == 0);
-  CHECK_FAILS(damo_embedding_record(embedding, keys[3], NULL, NULL, NULL, 0), DAMO_STATUS_NOT_FOUND, "has no row");
+  CHECK_FAILS(damo_embedding_record(embedding, keys[3], NULL, NULL, NULL, 0), DAMO_STATUS_NOT_FOUND,
+              "has no row");
   CHECK(rows_of(storage, group) == 0 && step_of(embedding) == 0);
 }
 
@@ -71,10 +72,13 @@ int main(void) {
   CHECK_OK(damo_embedding_peek(users, keys, KEYS, floats, KEYS * DIM, found));
   CHECK(found[7] == 1 && floats[7] == 1 - 1e-3f && step_of(users) == 1);
 
-  CHECK_FAILS(damo_embedding_clear(NULL), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_clear", "embedding is NULL");
-  CHECK_FAILS(damo_embedding_clear(handle), DAMO_STATUS_INVALID_ARGUMENT, "embedding is a damo_storage");
+  CHECK_FAILS(damo_embedding_clear(NULL), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_clear",
+              "embedding is NULL");
+  CHECK_FAILS(damo_embedding_clear(handle), DAMO_STATUS_INVALID_ARGUMENT,
+              "embedding is a damo_storage");
   CHECK(damo_test_panic(others) == DAMO_STATUS_PANIC);
-  CHECK_FAILS(damo_embedding_clear(others), DAMO_STATUS_POISONED, "damo_embedding_clear", "group 65534");
+  CHECK_FAILS(damo_embedding_clear(others), DAMO_STATUS_POISONED, "damo_embedding_clear",
+              "group 65534");
   CHECK_OK(damo_embedding_clear(users));
   damo_embedding_free(others);
   damo_embedding_free(second);
@@ -92,7 +96,8 @@ int main(void) {
   storage = damo_storage_new("storage", 0, options);
   others = damo_embedding_new(storage, sgd, ones, DIM, 65534, NULL);
   CHECK(others != NULL);
-  CHECK_FAILS(damo_embedding_clear(others), DAMO_STATUS_NOT_SUPPORTED, "damo_embedding_clear", "read_only");
+  CHECK_FAILS(damo_embedding_clear(others), DAMO_STATUS_NOT_SUPPORTED, "damo_embedding_clear",
+              "read_only");
   CHECK(rows_of(storage, 65534) == KEYS);
   damo_embedding_free(others);
   damo_storage_free(storage);

@@ -1,6 +1,6 @@
 /* Programs that close descriptors 0 to 2, before or after they open a storage. No file of damo ever
-   has one of these. What is printed goes nowhere, or to the program's own log. When the program opens
-   something itself, it gets the numbers back. */
+   gets one of these numbers. What is printed goes nowhere, or to the program's own log. When the
+   program opens something itself, it gets the numbers back. */
 #define _GNU_SOURCE
 
 #include <fcntl.h>
@@ -22,14 +22,14 @@ static const char *in_scratch(const char *name) {
   return path;
 }
 
-/* What CHECK says still comes out when descriptor 2 is closed. */
+/* Keeps CHECK's messages visible when descriptor 2 is closed. */
 static void keep_a_way_to_speak(void) {
   stderr = fdopen(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100), "w");
   if (stderr == NULL) _exit(2);
   setvbuf(stderr, NULL, _IONBF, 0);
 }
 
-/* A thread that looks all the time at what the closed descriptors are: nothing, or what can be
+/* A thread that looks at the closed descriptors all the time. Each is free, or is one that can be
    neither read nor written. */
 static struct {
   pthread_t thread;
@@ -78,11 +78,12 @@ static bool is_open_in_scratch(int fd, char *target, size_t room) {
   length = readlink(link, target, room - 1);
   if (length < 0) return false;
   target[length] = 0;
-  return strncmp(target, scratch, strlen(scratch)) == 0 && strstr(target, ".log-of-the-program") == NULL;
+  return strncmp(target, scratch, strlen(scratch)) == 0 &&
+         strstr(target, ".log-of-the-program") == NULL;
 }
 
-/* Every descriptor of the process that is a file of damo's is above 2, and is closed in programs
-   that this one starts. */
+/* Every descriptor of the process that belongs to a file of damo is above 2, and is closed in
+   programs that the process starts. */
 static void check_open_files(void) {
   char target[4096], afterwards[4096];
   int fd;
@@ -90,8 +91,11 @@ static void check_open_files(void) {
     bool is_kept;
     if (!is_open_in_scratch(fd, target, sizeof target)) continue;
     is_kept = (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0;
-    /* A background thread may have closed it meanwhile, and something else may have the number. */
-    if (!is_open_in_scratch(fd, afterwards, sizeof afterwards) || strcmp(target, afterwards) != 0) continue;
+    /* A background thread may have closed it in the meantime, and another file may have its
+       number. */
+    if (!is_open_in_scratch(fd, afterwards, sizeof afterwards) || strcmp(target, afterwards) != 0) {
+      continue;
+    }
     if (fd < 3 || is_kept) fprintf(stderr, "descriptor %d is '%s'\n", fd, target);
     CHECK(fd >= 3);
     CHECK(!is_kept);
@@ -104,7 +108,7 @@ static void close_some(const bool closed[3]) {
     if (closed[fd]) CHECK(close(fd) == 0);
 }
 
-/* A line on each of them is refused, and is in no file. */
+/* Printing a line on each of them fails, and the line is in no file. */
 static void print_on_closed(const bool closed[3]) {
   int fd;
   for (fd = 0; fd < 3; fd++)
@@ -132,7 +136,7 @@ static damo_filter *open_filter(void) {
   return filter;
 }
 
-/* Everything that opens files, round after round. */
+/* Makes every call that opens files, round after round. */
 static void use(damo_storage *storage, const bool closed[3]) {
   damo_embedding *rows = open_rows(storage);
   damo_filter *filter = open_filter();
@@ -209,8 +213,11 @@ static void train_with_a_log(const bool closed[3], bool before) {
   (void)before;
   CHECK(storage != NULL);
   close_some(closed);
-  for (fd = 0; fd < 3; fd++)
-    if (closed[fd]) CHECK(open(in_scratch(".log-of-the-program"), O_CREAT | O_WRONLY | O_APPEND, 0600) == fd);
+  for (fd = 0; fd < 3; fd++) {
+    if (closed[fd]) {
+      CHECK(open(in_scratch(".log-of-the-program"), O_CREAT | O_WRONLY | O_APPEND, 0600) == fd);
+    }
+  }
   use(storage, none);
   for (fd = 0; fd < 3; fd++)
     if (closed[fd]) CHECK(write(fd, line, sizeof line - 1) == sizeof line - 1);
@@ -234,7 +241,7 @@ static void *write_and_flush(void *unused) {
   return NULL;
 }
 
-/* Processes that are forked while files are being opened find the closed descriptors free. */
+/* A process that is forked while damo opens files finds the closed descriptors free. */
 static void fork_meanwhile(const bool closed[3], bool before) {
   const int lowest = closed[0] ? 0 : 1;
   pthread_t thread;
@@ -268,7 +275,7 @@ static void check_what_is_left(const bool closed[3], bool before) {
 
 typedef void (*work)(const bool closed[3], bool before);
 
-/* Does the work in a process of its own, and then looks at the storage in another. */
+/* Does the work in one process, and looks at the storage in another. */
 static void run(const char *root, const char *name, work first, const bool closed[3], bool before) {
   const work works[2] = {first, check_what_is_left};
   int i;

@@ -1,4 +1,5 @@
-/* A program that ends while its threads open, train and free: it keeps its exit code, prints nothing, does not crash. */
+/* A program that ends while its threads open, train and free: it keeps its exit code, prints
+   nothing, does not crash. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <pthread.h>
@@ -52,7 +53,8 @@ int main(int argc, char **argv) {
   CHECK(argc == 2);
   scratch = argv[1];
   for (round = -30; round < 12; round++) {
-    /* At once, and while the very first storages are being opened; then in the midst of training. */
+    /* First at once and while the very first storages are being opened, then in the middle of
+       training. */
     const long microseconds = round < 0 ? (round + 30) / 2 * 100 : 20000 + 13000 * round;
     char text[512];
     ssize_t printed;
@@ -70,7 +72,9 @@ int main(int argc, char **argv) {
     close(output[1]);
     CHECK(waitpid(child, &status, 0) == child);
     printed = read(output[0], text, sizeof text);
-    if (printed > 0) fprintf(stderr, "after %ld microseconds: %.*s\n", microseconds, (int)printed, text);
+    if (printed > 0) {
+      fprintf(stderr, "after %ld microseconds: %.*s\n", microseconds, (int)printed, text);
+    }
     CHECK(printed == 0);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 5);
     close(output[0]);

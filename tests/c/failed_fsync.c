@@ -1,5 +1,5 @@
-/* Synchronising a folder fails after a file or a directory got its name in it: the call is an
-   error, and the folder is as it was. */
+/* Syncing a folder fails after a file or a directory got its name in it. The call is an error, and
+   the folder is as it was. */
 #define _GNU_SOURCE
 
 #include <dirent.h>
@@ -17,7 +17,7 @@ static char scratch[3000];
 static ino_t failing; /* the folder whose fsync fails */
 static int failures;
 
-/* In the place of the C library's, for the library as well. */
+/* Replaces the C library's fsync, for libdamo.so too. */
 int fsync(int fd) {
   struct stat found;
   if (failing != 0 && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) && found.st_ino == failing) {
@@ -43,7 +43,7 @@ static int entries(const char *folder) {
   return count;
 }
 
-/* A file's beginning, which tells the files here apart, and its length. */
+/* A hash of the file's bytes, which tells the files here apart. */
 static uint64_t content(const char *path) {
   FILE *file = fopen(path, "rb");
   uint64_t sum = 0;
@@ -98,7 +98,7 @@ int main(int argc, char **argv) {
   CHECK_OK(damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM));
   CHECK_OK(damo_params_set_str(as_table, "format", "table"));
 
-  /* names that nothing has */
+  /* New names. */
   CHECK_TAKEN_BACK(damo_storage_checkpoint(storage, in_scratch("out/checkpoint")), "checkpoint");
   CHECK(access(in_scratch("out/checkpoint"), F_OK) != 0);
   CHECK_TAKEN_BACK(damo_storage_dump(storage, in_scratch("out/table"), as_table), "table");
@@ -106,12 +106,13 @@ int main(int argc, char **argv) {
   CHECK_TAKEN_BACK(damo_storage_dump(storage, in_scratch("out/classic"), NULL), "classic");
   CHECK(access(in_scratch("out/classic"), F_OK) != 0);
 
-  /* the same calls once the disk is well again */
+  /* The same calls succeed once the disk is well again. */
   CHECK_OK(damo_storage_checkpoint(storage, in_scratch("out/checkpoint")));
-  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("out/table"), as_table, NULL, NULL, &number, NULL, NULL));
+  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("out/table"), as_table, NULL, NULL,
+                                           &number, NULL, NULL));
   CHECK_OK(damo_storage_dump(storage, in_scratch("out/classic"), NULL));
 
-  /* names that older files have, which are there again, also for who has them mapped */
+  /* Names of older files: those files are back, also for a reader that has one mapped. */
   table = damo_table_open(in_scratch("out/table"));
   CHECK(table != NULL);
   CHECK_OK(damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM));

@@ -1,4 +1,5 @@
-/* A failed call leaves a number in errno, under which every thread finds its status and message. */
+/* A failed call leaves a number in errno. With it every thread finds the failure's status and
+   message. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -46,7 +47,7 @@ int main(void) {
   for (thread = 0; thread < THREADS; thread++)
     CHECK(pthread_create(&threads[thread], NULL, fail, (void *)(intptr_t)thread) == 0);
   for (thread = 0; thread < THREADS; thread++) CHECK(pthread_join(threads[thread], NULL) == 0);
-  /* The latest are kept; an older number is nobody else's. */
+  /* The latest failures are kept. An older number is never another failure's. */
   for (thread = 0; thread < THREADS; thread++) {
     for (call = 0; call < CALLS; call++) {
       snprintf(name, sizeof name, "'thread-%d-%d'", thread, call);
@@ -64,12 +65,15 @@ int main(void) {
   number = errno;
   CHECK_OK(damo_failure_message(number, NULL, 0, &length));
   CHECK(length > sizeof small);
-  CHECK_FAILS(damo_failure_message(number, small, sizeof small, &length), DAMO_STATUS_INVALID_ARGUMENT, "buffer_len is 8");
+  CHECK_FAILS(damo_failure_message(number, small, sizeof small, &length),
+              DAMO_STATUS_INVALID_ARGUMENT, "buffer_len is 8");
   CHECK(strcmp(small, "as is") == 0);
-  CHECK_FAILS(damo_failure_message(number, NULL, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT, "buffer is NULL");
+  CHECK_FAILS(damo_failure_message(number, NULL, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT,
+              "buffer is NULL");
   is_about(number, "'mine'");
 
-  /* A call that succeeds leaves the last error alone; clearing forgets it, and no number. */
+  /* A call that succeeds leaves the last error alone. Clearing forgets the last error, but no
+     number. */
   damo_params_free(damo_params_new());
   CHECK(damo_last_error_code() == DAMO_STATUS_INVALID_ARGUMENT);
   damo_last_error_clear();

@@ -1,5 +1,6 @@
-/* The number of a failure goes to another thread, or to none for a while, and still is about that call: of every kind
-   of function, while the thread that failed goes on failing, and in a forked child. */
+/* A failure's number goes to another thread, or waits for a while, and still belongs to its call.
+   So it is for every kind of function, while the thread that failed goes on failing, and in a
+   forked child. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -20,7 +21,7 @@ static void is_about(int number, damo_status status, const char *function, const
   CHECK(strstr(message, function) == message && strstr(message, word) != NULL);
 }
 
-/* Asks about each number that comes, and fails itself before and after. */
+/* Asks about each number that arrives, after a failed call of its own. */
 static void *ask(void *unused) {
   int number, count = 0;
   char word[32];
@@ -56,7 +57,7 @@ static void numbers_are_asked_about_elsewhere(void) {
   CHECK(pthread_join(thread, NULL) == 0);
 }
 
-/* Functions that give a status, a handle, a size, or nothing but an entry in an array. */
+/* Functions that return a status or a handle. */
 static void every_kind_of_function_leaves_one(void) {
   damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
   damo_initializer *zeros = damo_initializer_new("zeros", NULL);

@@ -1,5 +1,5 @@
-/* A system call fails, or the process is killed there. Every call that had returned is there
-   afterwards, and once the fault is over, work goes on without opening anew. Each part runs in
+/* A system call fails, or the process is killed there. Afterwards every call that had returned is
+   in the storage. Once the fault is over, work goes on without reopening. Each part runs in
    processes of its own. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +18,7 @@ static float gradients[KEYS * DIM], weights[KEYS * DIM];
 static const int ERRORS[] = {EIO, ENOSPC, EDQUOT, ENOMEM, EMFILE, EACCES, EROFS};
 enum { ERROR_COUNT = sizeof ERRORS / sizeof *ERRORS };
 
-/* What a part is told, and what it found: shared with the process that ran it. */
+/* What a part is told; the process that runs it inherits these. */
 static int nth, error, durability_is_checkpoint;
 
 static damo_storage *storage;
@@ -29,7 +29,8 @@ static void open_storage(void) {
   damo_optimizer *sgd;
   damo_initializer *zeros = damo_initializer_new("zeros", NULL);
   CHECK_OK(damo_params_set_int(options, "threads", 1));
-  CHECK_OK(damo_params_set_str(options, "durability", durability_is_checkpoint ? "checkpoint" : "process"));
+  CHECK_OK(damo_params_set_str(options, "durability",
+                               durability_is_checkpoint ? "checkpoint" : "process"));
   CHECK_OK(damo_params_set_float(rate, "gamma", 1));
   sgd = damo_optimizer_new("sgd", rate, NULL);
   CHECK((storage = damo_storage_new(dir, 0, options)) != NULL);
@@ -47,21 +48,25 @@ static void close_storage(void) {
 
 /* Each of `calls` adds one to every weight. */
 static void train(int calls) {
-  while (calls-- > 0) CHECK_OK(damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM));
+  while (calls-- > 0) {
+    CHECK_OK(damo_embedding_apply_gradients(rows, keys, KEYS, gradients, KEYS * DIM));
+  }
 }
 
 static void check_weights(float expected) {
   int64_t step = 0;
   CHECK_OK(damo_embedding_peek(rows, keys, KEYS, weights, KEYS * DIM, NULL));
   for (int i = 0; i < KEYS * DIM; i++) {
-    if (weights[i] != expected) fprintf(stderr, "weight %d is %g, not %g\n", i, weights[i], expected);
+    if (weights[i] != expected) {
+      fprintf(stderr, "weight %d is %g, not %g\n", i, weights[i], expected);
+    }
     CHECK(weights[i] == expected);
   }
   CHECK_OK(damo_embedding_step(rows, &step));
   CHECK(step == (int64_t)expected);
 }
 
-/* Within seconds of the fault's end. */
+/* A flush succeeds within seconds of the fault's end. */
 static void check_flush_works(void) {
   for (int tries = 0; damo_storage_flush(storage) != DAMO_STATUS_OK; tries++) {
     CHECK(tries < 100);
@@ -82,7 +87,8 @@ static int run(int (*part)(void)) {
 
 static void start_anew(void) {
   char command[4096];
-  CHECK((size_t)snprintf(command, sizeof command, "rm -rf '%s' '%s'", dir, checkpoint) < sizeof command);
+  CHECK((size_t)snprintf(command, sizeof command, "rm -rf '%s' '%s'", dir, checkpoint) <
+        sizeof command);
   CHECK(system(command) == 0);
 }
 
@@ -166,11 +172,11 @@ static int looking_fails_while_loading(void) {
     exit(2);
   }
   close_storage();
-  /* The checkpoint has taken the place of everything, which the next opening finds. */
+  /* The checkpoint has replaced everything, and the next opening finds it. */
   return status == DAMO_STATUS_OK ? 0 : 3;
 }
 
-/* A CURRENT that may not be looked at is there all the same, also for RocksDB. */
+/* An error of looking at CURRENT does not mean that there is none, for damo or for RocksDB. */
 static int looking_fails_while_opening(void) {
   inject(AT_STAT, "CURRENT", nth, 1, error);
   storage = damo_storage_new(dir, 0, NULL);
@@ -203,11 +209,11 @@ static int record_is_torn(void) {
 static int open_and_die(void) {
   inject(AT_OPEN | AT_SYNC | AT_REMOVE | AT_WRITE, dir, nth, 1, 0);
   open_storage();
-  /* A first opening that returned has nothing to lose yet. */
+  /* A first opening that returned has no rows to lose yet. */
   return stop_injecting() == 0 ? 1 : 0;
 }
 
-/* A part for each error, at each call of its kind until there are no more. */
+/* Runs a part for each error, at each call of its kind, until no call is left. */
 static void for_each_call(int (*part)(void), int (*then)(void)) {
   for (int which = 0; which < ERROR_COUNT; which++) {
     error = ERRORS[which];

@@ -1,5 +1,5 @@
-/* A file beyond the process's limit is an error of the call, and no signal: neither for the thread that calls
- * nor for threads that were started before there was a limit. */
+/* A file that would grow beyond the process's limit is an error of the call, and no signal: neither
+ * for the calling thread nor for threads that started before the limit was set. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdint.h>
@@ -25,7 +25,8 @@ static void signal_is_as_it_was(void) {
   CHECK(sigpending(&set) == 0 && !sigismember(&set, SIGXFSZ));
 }
 
-/* Makes one row of each key, until a call fails or there are enough; returns the number of steps. */
+/* Makes KEYS new rows a step, until a call fails or all steps are done; returns the number of
+ * steps. */
 static int fill(damo_embedding *embedding, int steps, damo_status *status) {
   int step, index;
   for (step = 0; step < steps && *status == DAMO_STATUS_OK; step++) {
@@ -36,7 +37,8 @@ static int fill(damo_embedding *embedding, int steps, damo_status *status) {
   return step;
 }
 
-/* The writer and RocksDB's threads are older than the limit. They meet it, and the process lives. */
+/* The write-back thread and RocksDB's threads are older than the limit. They meet it, and the
+ * process lives on. */
 static void threads_from_before_the_limit(damo_optimizer *sgd, damo_initializer *normal) {
   damo_params *options = damo_params_new();
   damo_storage *storage;
@@ -61,8 +63,9 @@ static void threads_from_before_the_limit(damo_optimizer *sgd, damo_initializer 
   damo_params_free(options);
 }
 
-/* Rows that are only in memory, more than the limit has room for. */
-static damo_embedding *unwritten(damo_storage *storage, damo_optimizer *sgd, damo_initializer *normal) {
+/* Rows in memory only, more than fit below the limit. */
+static damo_embedding *unwritten(damo_storage *storage, damo_optimizer *sgd,
+                                 damo_initializer *normal) {
   damo_embedding *embedding = damo_embedding_new(storage, sgd, normal, DIM, 0, NULL);
   damo_status status = DAMO_STATUS_OK;
   CHECK(embedding != NULL);
@@ -90,8 +93,8 @@ static damo_status scan(damo_storage *storage, int call) {
   }
 }
 
-/* A call that reads writes what has changed first, on a thread of its own, and freeing the last handle
- * writes on the caller's. No handle was made since the limit was set. */
+/* Reading calls first write what has changed, on a thread of their own; freeing the last handle
+ * writes on the caller's thread. No handle was made since the limit was set. */
 static void calls_that_write_first(damo_optimizer *sgd, damo_initializer *normal) {
   damo_params *options = damo_params_new();
   int call;
@@ -170,7 +173,7 @@ int main(void) {
   CHECK(status == DAMO_STATUS_OK || status == DAMO_STATUS_IO);
   signal_is_as_it_was();
 
-  /* There is room again, and all that returned is there. */
+  /* There is room again, and every call that returned is in the storage. */
   limit(RLIM_INFINITY);
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, weights, KEYS * DIM));
   CHECK_OK(damo_storage_flush(storage));

@@ -1,4 +1,4 @@
-/* Filters through the C interface: what is refused, a disk that is full, forks, frees in any order. */
+/* Filters through the C interface: what is refused, a full disk, forks, frees in any order. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <signal.h>
@@ -54,32 +54,43 @@ static void misuse_is_refused(const char *path) {
   damo_params *typo = parameters(path, 1000, 2);
   damo_filter *filter = open_filter(path, 1000, 2);
   CHECK(filter != NULL);
-  CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, "damo_filter_new", path, "another filter handle");
+  CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, "damo_filter_new", path,
+             "another filter handle");
   CHECK_NULL(damo_filter_new(NULL), DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_new", "'path'");
   CHECK_NULL(open_filter(path, 0, 2), DAMO_STATUS_INVALID_ARGUMENT, "'capacity' is 0");
   CHECK_NULL(open_filter(path, 1000, 16), DAMO_STATUS_INVALID_ARGUMENT, "'count' is 16", "1 to 15");
   CHECK_NULL(open_filter("/proc/damo", 1000, 2), DAMO_STATUS_IO, "/proc/damo");
   CHECK_NULL(open_filter("", 1000, 2), DAMO_STATUS_INVALID_ARGUMENT, "'path'");
   CHECK_OK(damo_params_set_int(typo, "capcity", 1));
-  CHECK_NULL(damo_filter_new(typo), DAMO_STATUS_INVALID_ARGUMENT, "'capcity'", "'capacity', 'count', 'fpr', 'path', 'reload'");
+  CHECK_NULL(damo_filter_new(typo), DAMO_STATUS_INVALID_ARGUMENT, "'capcity'",
+             "'capacity', 'count', 'fpr', 'path', 'reload'");
 
-  CHECK_FAILS(damo_filter_add(NULL, 0, 1, 1), DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_add", "filter is NULL");
-  CHECK_FAILS(damo_filter_add(filter, 65536, 1, 1), DAMO_STATUS_INVALID_ARGUMENT, "group is 65536", "0 to 65535");
-  CHECK_FAILS(damo_filter_check(NULL, 0, 1, &admitted), DAMO_STATUS_INVALID_ARGUMENT, "filter is NULL");
-  CHECK_FAILS(damo_filter_check(filter, 0, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_check", "admitted is NULL");
-  CHECK_FAILS(damo_filter_check(filter, 70000, 1, &admitted), DAMO_STATUS_INVALID_ARGUMENT, "group is 70000");
-  CHECK_FAILS(damo_filter_add_batch(filter, 0, NULL, 3, 1), DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_add_batch", "keys is NULL");
-  CHECK_FAILS(damo_filter_check_batch(filter, 0, keys, KEYS, bytes, 2), DAMO_STATUS_INVALID_ARGUMENT,
-              "damo_filter_check_batch", "admitted_len is 2", "keys_len is 3");
-  CHECK_FAILS(damo_filter_check_batch(filter, 0, keys, KEYS, NULL, KEYS), DAMO_STATUS_INVALID_ARGUMENT, "admitted is NULL");
+  CHECK_FAILS(damo_filter_add(NULL, 0, 1, 1), DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_add",
+              "filter is NULL");
+  CHECK_FAILS(damo_filter_add(filter, 65536, 1, 1), DAMO_STATUS_INVALID_ARGUMENT, "group is 65536",
+              "0 to 65535");
+  CHECK_FAILS(damo_filter_check(NULL, 0, 1, &admitted), DAMO_STATUS_INVALID_ARGUMENT,
+              "filter is NULL");
+  CHECK_FAILS(damo_filter_check(filter, 0, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT,
+              "damo_filter_check", "admitted is NULL");
+  CHECK_FAILS(damo_filter_check(filter, 70000, 1, &admitted), DAMO_STATUS_INVALID_ARGUMENT,
+              "group is 70000");
+  CHECK_FAILS(damo_filter_add_batch(filter, 0, NULL, 3, 1), DAMO_STATUS_INVALID_ARGUMENT,
+              "damo_filter_add_batch", "keys is NULL");
+  CHECK_FAILS(damo_filter_check_batch(filter, 0, keys, KEYS, bytes, 2),
+              DAMO_STATUS_INVALID_ARGUMENT, "damo_filter_check_batch", "admitted_len is 2",
+              "keys_len is 3");
+  CHECK_FAILS(damo_filter_check_batch(filter, 0, keys, KEYS, NULL, KEYS),
+              DAMO_STATUS_INVALID_ARGUMENT, "admitted is NULL");
   CHECK_FAILS(damo_filter_check_batch(filter, 0, keys, KEYS, (uint8_t *)(uintptr_t)keys, KEYS),
               DAMO_STATUS_INVALID_ARGUMENT, "overlap");
   CHECK_FAILS(damo_filter_sync(NULL), DAMO_STATUS_INVALID_ARGUMENT, "filter is NULL");
-  CHECK_FAILS(damo_embedding_set_filter(NULL, filter), DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_set_filter",
-              "embedding is NULL");
+  CHECK_FAILS(damo_embedding_set_filter(NULL, filter), DAMO_STATUS_INVALID_ARGUMENT,
+              "damo_embedding_set_filter", "embedding is NULL");
   CHECK(bytes[0] == 9 && !admitted);
   damo_filter_free(filter);
-  CHECK_NULL(open_filter(path, 1001, 3), DAMO_STATUS_INVALID_ARGUMENT, path, "capacity 1000, not 1001", "count 2, not 3");
+  CHECK_NULL(open_filter(path, 1001, 3), DAMO_STATUS_INVALID_ARGUMENT, path,
+             "capacity 1000, not 1001", "count 2, not 3");
   damo_params_free(typo);
 }
 
@@ -106,14 +117,14 @@ static void a_full_disk_is_an_error(const char *scratch, const char *path) {
   other = open_filter(full, 1000, 2);
   CHECK(other != NULL);
   damo_filter_free(other);
-  /* what exists has its room, whatever the disk says by now */
+  /* An existing file has its room already, on a full disk too. */
   limit.rlim_cur = 4096;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   CHECK_OK(damo_filter_add_batch(filter, 7, keys, KEYS, 2));
   CHECK_OK(damo_filter_check(filter, 7, 3, &admitted));
   CHECK(admitted);
   damo_filter_free(filter);
-  /* a replacement that fails leaves what was there */
+  /* A replacement that fails leaves the file as it was. */
   limit.rlim_cur = 1 << 20;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   CHECK_NULL(damo_filter_new(anew), DAMO_STATUS_IO, path);
@@ -127,7 +138,7 @@ static void a_full_disk_is_an_error(const char *scratch, const char *path) {
   damo_params_free(anew);
 }
 
-/* The file is its process's. This process has not opened a storage. */
+/* A filter's file belongs to the process that opened it. This process has not opened a storage. */
 static void children_are_told(const char *scratch, const char *path) {
   char own[4096];
   bool admitted = false;
@@ -138,12 +149,13 @@ static void children_are_told(const char *scratch, const char *path) {
   child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    CHECK_FAILS(damo_filter_add(filter, 0, 1, 1), DAMO_STATUS_FORKED, "damo_filter_add", path, "forked child");
+    CHECK_FAILS(damo_filter_add(filter, 0, 1, 1), DAMO_STATUS_FORKED, "damo_filter_add", path,
+                "forked child");
     CHECK_FAILS(damo_filter_check(filter, 0, 1, &admitted), DAMO_STATUS_FORKED, path);
     CHECK_FAILS(damo_filter_sync(filter), DAMO_STATUS_FORKED, path);
     CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, path);
     damo_filter_free(filter);
-    /* freeing has not given the parent's file away */
+    /* Freeing in the child has not given the parent's file away. */
     CHECK_NULL(open_filter(path, 1000, 2), DAMO_STATUS_BUSY, path);
     snprintf(own, sizeof own, "%s/child", scratch);
     filter = open_filter(own, 1000, 2);
@@ -157,7 +169,7 @@ static void children_are_told(const char *scratch, const char *path) {
   CHECK_OK(damo_filter_add(filter, 0, 9, 2));
   damo_filter_free(filter);
 
-  /* a child that lives on does not keep the file from its parent */
+  /* A child that lives on does not keep the file from its parent. */
   filter = open_filter(path, 1000, 2);
   CHECK(filter != NULL);
   child = fork();

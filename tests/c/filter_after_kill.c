@@ -1,6 +1,6 @@
 /* A process that was killed and waited for may leave its memory behind for a while, with every
-   mapping in it. The next process can open the filter all the same. Here a second process that
-   shares the killed one's memory, and none of its files, keeps the memory. */
+   mapping in it. The next process can open the filter all the same. Here a second process keeps the
+   memory: it shares the killed one's memory and none of its files. */
 #define _GNU_SOURCE
 
 #include <sched.h>
@@ -27,8 +27,8 @@ static damo_filter *open_filter(const char *folder) {
   return filter;
 }
 
-/* Closes all files but the pipe, whose reader is told the number of this process. The C library
-   belongs to the other one, so it is not called here. */
+/* Closes all files but the pipe, and tells its reader the number of this process. It calls nothing
+   of the C library, which belongs to the other process. */
 static int keep_memory(void *pipe) {
   const int ready = *(int *)pipe;
   int fd;

@@ -1,4 +1,4 @@
-/* A handle that was freed is refused and may be freed once more, as long as nothing else has its memory. */
+/* A freed handle is refused and may be freed once more, as long as nothing else has its memory. */
 #include <stdint.h>
 
 #include "check.h"
@@ -43,7 +43,9 @@ static void free_iterator(void *handle) { damo_iterator_free(handle); }
 static void free_table(void *handle) { damo_table_free(handle); }
 
 static damo_status use_params(void *handle) { return damo_params_set_int(handle, "a", 1); }
-static damo_status use_optimizer(void *handle) { return damo_optimizer_set_learning_rate(handle, 0.5); }
+static damo_status use_optimizer(void *handle) {
+  return damo_optimizer_set_learning_rate(handle, 0.5);
+}
 static damo_status use_filter(void *handle) { return damo_filter_sync(handle); }
 static damo_status use_storage(void *handle) { return damo_storage_flush(handle); }
 static damo_status use_embedding(void *handle) { return damo_embedding_set_step(handle, 1); }
@@ -52,7 +54,8 @@ static damo_status use_table(void *handle) {
   return damo_table_rows(handle, 0, &rows);
 }
 static damo_status use_initializer(void *handle) {
-  return damo_embedding_new(storage, sgd, handle, 2, 1, NULL) == NULL ? damo_last_error_code() : DAMO_STATUS_OK;
+  return damo_embedding_new(storage, sgd, handle, 2, 1, NULL) == NULL ? damo_last_error_code()
+                                                                      : DAMO_STATUS_OK;
 }
 static damo_status use_scheduler(void *handle) {
   return damo_optimizer_new("sgd", NULL, handle) == NULL ? damo_last_error_code() : DAMO_STATUS_OK;
@@ -64,7 +67,8 @@ static damo_status use_iterator(void *handle) {
   size_t dim;
   const float *data;
   size_t length;
-  return damo_iterator_next(handle, &found, &group, &key, &update_time, &update_num, &dim, &data, &length);
+  return damo_iterator_next(handle, &found, &group, &key, &update_time, &update_num, &dim, &data,
+                            &length);
 }
 
 static const struct {
@@ -104,17 +108,21 @@ int main(void) {
   for (kind = 0; kind < KINDS; kind++) {
     void *handle = kinds[kind].make();
     CHECK(handle != NULL);
-    /* Freed by what frees another kind: nothing happens. */
+    /* Freed with the function of another kind: nothing happens. */
     kinds[(kind + 1) % KINDS].release(handle);
     kinds[kind].release(handle);
     CHECK(kinds[kind].use(handle) == DAMO_STATUS_INVALID_ARGUMENT);
     kinds[kind].release(handle);
     kinds[kind].release(handle);
   }
-  /* All at once, freed in another order than they were made, used, and freed once more. */
+  /* All kinds at once: freed in another order than they were made, used, and freed once more. */
   for (kind = 0; kind < KINDS; kind++) CHECK((handles[kind] = kinds[kind].make()) != NULL);
-  for (other = 0; other < KINDS; other++) kinds[other * 4 % KINDS].release(handles[other * 4 % KINDS]);
-  for (kind = 0; kind < KINDS; kind++) CHECK(kinds[kind].use(handles[kind]) == DAMO_STATUS_INVALID_ARGUMENT);
+  for (other = 0; other < KINDS; other++) {
+    kinds[other * 4 % KINDS].release(handles[other * 4 % KINDS]);
+  }
+  for (kind = 0; kind < KINDS; kind++) {
+    CHECK(kinds[kind].use(handles[kind]) == DAMO_STATUS_INVALID_ARGUMENT);
+  }
   for (kind = KINDS; kind-- > 0;) kinds[kind].release(handles[kind]);
 
   /* The storage and its rows are as they were. */

@@ -1,5 +1,6 @@
-/* A disk that takes no more: the call fails with IO, nothing of it is written, what was stored stays readable, and
- * once there is room the storage goes on with every acknowledged call. A file size limit stands in for the disk. */
+/* On a full disk a call fails with IO, none of it is written, and what was stored stays readable.
+ * Once there is room, the storage goes on with every acknowledged call. A file size limit stands in
+ * for the disk. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <signal.h>
@@ -12,7 +13,8 @@ enum { DIM = 64, KEYS = 256, MAX_CALLS = 4000 };
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM], weights[KEYS * DIM];
 
-static damo_embedding *open_embedding(damo_storage *storage, damo_optimizer *sgd, damo_initializer *zeros) {
+static damo_embedding *open_embedding(damo_storage *storage, damo_optimizer *sgd,
+                                      damo_initializer *zeros) {
   damo_embedding *embedding = damo_embedding_new(storage, sgd, zeros, DIM, 0, NULL);
   CHECK(embedding != NULL);
   return embedding;
@@ -52,7 +54,10 @@ int main(int argc, char **argv) {
   limit.rlim_cur = 3 << 20;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   for (done = 0; done < MAX_CALLS; done++) {
-    if (damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM) != DAMO_STATUS_OK) break;
+    if (damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM) !=
+        DAMO_STATUS_OK) {
+      break;
+    }
   }
   CHECK(done > 10 && done < MAX_CALLS);
   CHECK(damo_last_error_code() == DAMO_STATUS_IO);
@@ -60,10 +65,11 @@ int main(int argc, char **argv) {
   CHECK_SAYS("File too large");
   check_rows(embedding, done);
   /* still refused, still readable, whatever is called */
-  CHECK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM) == DAMO_STATUS_IO);
+  CHECK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM) ==
+        DAMO_STATUS_IO);
   CHECK(damo_embedding_insert(embedding, keys, KEYS, gradients, KEYS * DIM) == DAMO_STATUS_IO);
   check_rows(embedding, done);
-  /* the rows themselves do not get to disk either, which is told and loses nothing */
+  /* The rows themselves cannot be written either. The flush says so, and nothing is lost. */
   limit.rlim_cur = 20 << 10;
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
   CHECK(damo_storage_flush(storage) == DAMO_STATUS_IO);

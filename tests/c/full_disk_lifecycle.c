@@ -1,8 +1,9 @@
-/* Dumps, checkpoints and loading one on a disk that fills up: IO that names the path, nothing under the final name, no
- * temporary files, and a storage that trains on and does all of it once there is room.
+/* Dumps, checkpoints and loading one on a disk that fills up. The call fails with IO and names the
+ * path; nothing is under the final name; no temporary files are left. Once there is room, the
+ * storage trains on and does all of it.
  *
- * The disk is a small file system in memory where this process may mount one; elsewhere, and beside it, a file size limit
- * stands in for it. */
+ * The disk is a small file system in memory where this process may mount one. Elsewhere a file size
+ * limit stands in for it; that is tried beside the disk, too. */
 #define _GNU_SOURCE
 
 #include <dirent.h>
@@ -34,7 +35,7 @@ static const char *in_scratch(const char *name) {
   return path;
 }
 
-/* Leaves so many bytes on the disk, or lets no file grow beyond them; 0 gives all of it back. */
+/* Leaves this many bytes on the disk, or lets no file grow beyond them; 0 gives all of it back. */
 static void leave_room(size_t bytes) {
   if (is_mounted) {
     static char block[4096];
@@ -57,7 +58,7 @@ static void leave_room(size_t bytes) {
   }
 }
 
-/* Entries of a folder, hidden ones too, but for the filler. */
+/* Counts the entries of a folder, hidden ones too, without the filler. */
 static int entries(const char *path) {
   int count = 0;
   struct dirent *entry;
@@ -76,28 +77,31 @@ static void train(damo_embedding *embedding) {
 static void check_rows(damo_embedding *embedding) {
   int i;
   CHECK_OK(damo_embedding_peek(embedding, keys, KEYS, weights, KEYS * DIM, NULL));
-  for (i = 0; i < KEYS * DIM; i++) CHECK(weights[i] == (i < 64 * DIM ? -0.5f * (float)(steps + 1) : -0.5f));
+  for (i = 0; i < KEYS * DIM; i++) {
+    CHECK(weights[i] == (i < 64 * DIM ? -0.5f * (float)(steps + 1) : -0.5f));
+  }
 }
 
-/* IO that names the path, and nothing new in the folder or in the storage's. */
-#define REFUSED(call, function, name)                                                                  \
-  do {                                                                                                 \
-    const int before_ = entries(scratch);                                                              \
-    CHECK_FAILS(call, DAMO_STATUS_IO, function, in_scratch(name),                                      \
-                is_mounted ? "No space left on device" : "File too large");                            \
-    CHECK(entries(scratch) == before_);                                                                \
-    CHECK(access(in_scratch(name), F_OK) != 0);                                                        \
+/* The call fails with IO and names the path; the folder has no new entry. */
+#define REFUSED(call, function, name)                                       \
+  do {                                                                      \
+    const int before_ = entries(scratch);                                   \
+    CHECK_FAILS(call, DAMO_STATUS_IO, function, in_scratch(name),           \
+                is_mounted ? "No space left on device" : "File too large"); \
+    CHECK(entries(scratch) == before_);                                     \
+    CHECK(access(in_scratch(name), F_OK) != 0);                             \
   } while (0)
 
-/* RocksDB looks every 5 seconds whether a disk that was full has room again, and refuses to write until then. */
-#define ONCE_THERE_IS_ROOM(call)                                                                       \
-  do {                                                                                                 \
-    int second_ = 0;                                                                                   \
-    while ((call) != DAMO_STATUS_OK && second_++ < 30) {                                               \
-      CHECK(damo_last_error_code() == DAMO_STATUS_IO);                                                 \
-      sleep(1);                                                                                        \
-    }                                                                                                  \
-    CHECK(second_ < 30);                                                                               \
+/* Every 5 seconds RocksDB looks whether a full disk has room again; until then it refuses to
+ * write. */
+#define ONCE_THERE_IS_ROOM(call)                         \
+  do {                                                   \
+    int second_ = 0;                                     \
+    while ((call) != DAMO_STATUS_OK && second_++ < 30) { \
+      CHECK(damo_last_error_code() == DAMO_STATUS_IO);   \
+      sleep(1);                                          \
+    }                                                    \
+    CHECK(second_ < 30);                                 \
   } while (0)
 
 static damo_storage *open_storage(const char *name, damo_optimizer *sgd, damo_initializer *zeros,
@@ -131,7 +135,8 @@ static void run(const char *folder) {
   /* dumps: the rows are 2.5 MB */
   for (round = 0; round < 2; round++) {
     leave_room(round == 0 ? 1 << 20 : 512 << 10);
-    REFUSED(damo_storage_dump(storage, in_scratch("classic"), NULL), "damo_storage_dump", "classic");
+    REFUSED(damo_storage_dump(storage, in_scratch("classic"), NULL), "damo_storage_dump",
+            "classic");
     REFUSED(damo_storage_dump(storage, in_scratch("table"), table), "damo_storage_dump", "table");
     train(embedding);
     check_rows(embedding);
@@ -141,11 +146,13 @@ static void run(const char *folder) {
   CHECK_OK(damo_storage_dump(storage, in_scratch("table"), table));
   train(embedding);
 
-  /* a checkpoint of rows that the disk has not yet: they are what does not fit */
+  /* A checkpoint of rows that are not on the disk yet: the rows do not fit. */
   CHECK_OK(damo_embedding_insert(embedding, keys, KEYS, weights, KEYS * DIM));
   leave_room(200 << 10);
-  REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint", "checkpoint");
-  REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint", "checkpoint");
+  REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint",
+          "checkpoint");
+  REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint",
+          "checkpoint");
   leave_room(0);
   steps = 0;
   memset(weights, 0, sizeof weights);
@@ -153,10 +160,11 @@ static void run(const char *folder) {
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM));
   train(embedding);
   ONCE_THERE_IS_ROOM(damo_storage_flush(storage));
-  /* and of rows that it has: then its own small files do not */
+  /* A checkpoint of rows that are on the disk: its own small files do not fit. */
   for (round = 0; round < (is_mounted ? 2 : 1); round++) {
     leave_room(round == 0 ? 100 << 10 : 1);
-    REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint", "checkpoint");
+    REFUSED(damo_storage_checkpoint(storage, in_scratch("checkpoint")), "damo_storage_checkpoint",
+            "checkpoint");
     check_rows(embedding);
   }
   leave_room(0);
@@ -164,7 +172,7 @@ static void run(const char *folder) {
   train(embedding);
   check_rows(embedding);
 
-  /* loading: into a storage that keeps what it had */
+  /* Loading into a storage, which keeps what it had. */
   other = open_storage("other", sgd, zeros, &other_embedding);
   CHECK_OK(damo_embedding_apply_gradients(other_embedding, keys, 1, gradients, DIM));
   CHECK_OK(damo_storage_flush(other));
@@ -228,7 +236,8 @@ int main(int argc, char **argv) {
     if (is_mounted)
       run(path);
     else
-      printf("no file system can be mounted here; the file size limit alone stands in for a full disk\n");
+      printf("no file system can be mounted here; the file size limit alone stands in for a full "
+             "disk\n");
     exit(0);
   }
   CHECK(waitpid(child, &status, 0) == child);

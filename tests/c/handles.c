@@ -1,4 +1,5 @@
-/* Handles: freed in every order, many times over, without leaks; what one needs of another stays alive. */
+/* Handles freed in every order, many times over, without leaks. What one needs of another stays
+   alive. */
 #include "check.h"
 
 static void train(damo_embedding *embedding, float expected) {

@@ -1,4 +1,4 @@
-/* The host's floating-point state changes nothing, and is as it was after each call. */
+/* The host's floating-point state changes no result, and is the same after each call. */
 #define _GNU_SOURCE
 #include <fenv.h>
 #include <math.h>
@@ -11,7 +11,7 @@ enum { DIM = 8, KEYS = 500, FLOATS = KEYS * DIM };
 static int64_t keys[KEYS];
 static float gradients[FLOATS];
 
-/* Trains a storage of its own and gives its weights. */
+/* Trains a new storage and returns its weights. */
 static void train(const char *dir, const char *optimizer_name, float *weights) {
   damo_params *options = damo_params_new();
   damo_initializer *normal = damo_initializer_new("random_normal", NULL);
@@ -88,8 +88,10 @@ int main(void) {
     damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
     float row[2] = {1, 2}, bad[2] = {0, NAN};
     CHECK(feclearexcept(FE_ALL_EXCEPT) == 0);
-    CHECK(feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INEXACT) != -1);
-    CHECK_FAILS(damo_optimizer_apply(sgd, row, 2, bad, 2, 0), DAMO_STATUS_INVALID_ARGUMENT, "gradients[1]");
+    CHECK(feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INEXACT) !=
+          -1);
+    CHECK_FAILS(damo_optimizer_apply(sgd, row, 2, bad, 2, 0), DAMO_STATUS_INVALID_ARGUMENT,
+                "gradients[1]");
     same_rows("traps");
     CHECK(fegetexcept() == (FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INEXACT));
     CHECK(fetestexcept(FE_ALL_EXCEPT) == 0);

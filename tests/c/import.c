@@ -6,7 +6,9 @@
 
 enum { DIM = 2, ROW = 3 * DIM };
 
-static void put(FILE *file, const void *bytes, size_t len) { CHECK(fwrite(bytes, 1, len, file) == len); }
+static void put(FILE *file, const void *bytes, size_t len) {
+  CHECK(fwrite(bytes, 1, len, file) == len);
+}
 
 static void put_record(FILE *file, int32_t group, int64_t key, int64_t update_num) {
   const uint64_t key_len = 12, value_len = 32 + 4 * ROW;
@@ -15,7 +17,8 @@ static void put_record(FILE *file, int32_t group, int64_t key, int64_t update_nu
   const float data[ROW] = {1, 2, 3, 4, 5, 6};
   put(file, &key_len, 8), put(file, &group, 4), put(file, &key, 8);
   put(file, &value_len, 8), put(file, &group, 4), put(file, &key, 8);
-  put(file, &update_time, 8), put(file, &update_num, 8), put(file, &dim, 4), put(file, data, sizeof data);
+  put(file, &update_time, 8), put(file, &update_num, 8), put(file, &dim, 4);
+  put(file, data, sizeof data);
 }
 
 int main(int argc, char **argv) {
@@ -39,11 +42,12 @@ int main(int argc, char **argv) {
   CHECK(embedding != NULL);
   CHECK_FAILS(damo_storage_import_report(storage, json, sizeof json, NULL), DAMO_STATUS_NOT_FOUND,
               "damo_storage_import_report", "nothing has been imported");
-  CHECK_FAILS(damo_storage_import(NULL, path), DAMO_STATUS_INVALID_ARGUMENT, "damo_storage_import", "storage is NULL");
+  CHECK_FAILS(damo_storage_import(NULL, path), DAMO_STATUS_INVALID_ARGUMENT, "damo_storage_import",
+              "storage is NULL");
   CHECK_FAILS(damo_storage_import(storage, NULL), DAMO_STATUS_INVALID_ARGUMENT, "path is NULL");
   CHECK_FAILS(damo_storage_import(storage, dir), DAMO_STATUS_INVALID_ARGUMENT, "is a directory");
-  CHECK_FAILS(damo_storage_import_counted(storage, "/nowhere", &imported, &refused), DAMO_STATUS_NOT_FOUND,
-              "damo_storage_import_counted", "/nowhere");
+  CHECK_FAILS(damo_storage_import_counted(storage, "/nowhere", &imported, &refused),
+              DAMO_STATUS_NOT_FOUND, "damo_storage_import_counted", "/nowhere");
   CHECK(imported == 99 && refused == 99);
 
   CHECK_OK(damo_storage_import_counted(storage, path, &imported, &refused));
@@ -52,25 +56,28 @@ int main(int argc, char **argv) {
   CHECK_OK(damo_storage_import(storage, path));
   CHECK_OK(damo_storage_import_report(storage, NULL, 0, &json_len));
   CHECK(json_len > 0 && json_len < sizeof json);
-  CHECK_FAILS(damo_storage_import_report(storage, json, json_len, NULL), DAMO_STATUS_INVALID_ARGUMENT, "buffer_len is");
+  CHECK_FAILS(damo_storage_import_report(storage, json, json_len, NULL),
+              DAMO_STATUS_INVALID_ARGUMENT, "buffer_len is");
   CHECK(json[0] == 0);
   CHECK_OK(damo_storage_import_report(storage, json, json_len + 1, NULL));
   CHECK(strlen(json) == json_len);
-  CHECK(strstr(json, "\"records\":3,\"imported\":2,\"without_state\":0,\"order\":\"time_first\"") != NULL);
-  CHECK(strstr(json, "{\"reason\":\"unknown_group\",\"records\":1,\"first\":\"record 1 (group 9 key 1)") != NULL);
+  CHECK(strstr(json, "\"records\":3,\"imported\":2,\"without_state\":0,\"order\":\"time_first\"") !=
+        NULL);
+  CHECK(strstr(json, "{\"reason\":\"unknown_group\",\"records\":1,"
+                     "\"first\":\"record 1 (group 9 key 1)") != NULL);
 
-  /* A group that the file does not have, and options that are wrong, are errors and change no counts. */
+  /* A group that the file does not have and wrong options are errors, and change no counts. */
   damo_params *options = damo_params_new();
   CHECK_OK(damo_params_set_int(options, "group", 5));
-  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused), DAMO_STATUS_INVALID_ARGUMENT,
-              "is of group 5", "they are of groups 4, 9");
+  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused),
+              DAMO_STATUS_INVALID_ARGUMENT, "is of group 5", "they are of groups 4, 9");
   CHECK(imported == 2 && refused == 1);
   CHECK_OK(damo_params_set_int(options, "group", 4));
   CHECK_OK(damo_storage_import_with(storage, path, options, &imported, &refused));
   CHECK(imported == 2 && refused == 0);
   CHECK_OK(damo_params_set_str(options, "format", "tabular"));
-  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused), DAMO_STATUS_INVALID_ARGUMENT,
-              "damo_storage_import_with", "tabular", "'counted'");
+  CHECK_FAILS(damo_storage_import_with(storage, path, options, &imported, &refused),
+              DAMO_STATUS_INVALID_ARGUMENT, "damo_storage_import_with", "tabular", "'counted'");
   CHECK(imported == 2 && refused == 0);
   damo_params_free(options);
   CHECK_OK(damo_storage_import_with(storage, path, NULL, NULL, &refused));

@@ -1,4 +1,5 @@
-/* Iterators: freed in any order, used by many threads, outliving every other handle, and in a forked child. */
+/* Iterators: freed in any order, used by many threads, outliving every other handle, and in a
+   forked child. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <pthread.h>
@@ -12,7 +13,7 @@ enum { DIM = 2, KEYS = 60000, THREADS = 4 };
 static int64_t keys[KEYS];
 static float gradients[KEYS * DIM];
 
-/* The next row is this key of group 3, with so many steps of 0.5. */
+/* The next row is this key of group 3, after this many steps of 0.5. */
 static void next_is(damo_iterator *iterator, int64_t expected, int64_t steps) {
   bool found = false;
   uint32_t group = 0;
@@ -60,7 +61,8 @@ static void threads_share_one(damo_storage *storage) {
   damo_iterator_free(shared);
 }
 
-/* A child that was forked while a thread was in the midst of next is told FORKED, and frees and ends without waiting. */
+/* A child that was forked while a thread was inside next gets FORKED, and frees and ends without
+   waiting. */
 static void *busy(void *argument) {
   take(argument);
   return NULL;
@@ -86,15 +88,17 @@ static void forked_children_are_told(damo_storage *storage, const char *dir) {
     CHECK(child >= 0);
     if (child == 0) {
       alarm(60); /* instead of hanging for ever */
-      CHECK_FAILS(damo_iterator_next(idle, &found, NULL, NULL, NULL, NULL, NULL, NULL, NULL), DAMO_STATUS_FORKED,
-                  "damo_iterator_next", dir, "forked child");
-      CHECK_FAILS(damo_iterator_next(shared, &found, NULL, NULL, NULL, NULL, NULL, NULL, NULL), DAMO_STATUS_FORKED, dir);
+      CHECK_FAILS(damo_iterator_next(idle, &found, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+                  DAMO_STATUS_FORKED, "damo_iterator_next", dir, "forked child");
+      CHECK_FAILS(damo_iterator_next(shared, &found, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+                  DAMO_STATUS_FORKED, dir);
       CHECK_NULL(damo_iterator_new(storage, 3), DAMO_STATUS_FORKED, "damo_iterator_new", dir);
       CHECK_NULL(damo_iterator_new(storage, 4), DAMO_STATUS_FORKED, dir);
       CHECK_FAILS(damo_storage_row_count(storage, DAMO_ALL_GROUPS, &rows), DAMO_STATUS_FORKED, dir);
       CHECK_FAILS(damo_storage_verify(storage, &rows), DAMO_STATUS_FORKED, dir);
       CHECK_FAILS(damo_storage_dump(storage, "dump-of-a-child", NULL), DAMO_STATUS_FORKED, dir);
-      CHECK_FAILS(damo_storage_checkpoint(storage, "checkpoint-of-a-child"), DAMO_STATUS_FORKED, dir);
+      CHECK_FAILS(damo_storage_checkpoint(storage, "checkpoint-of-a-child"), DAMO_STATUS_FORKED,
+                  dir);
       CHECK_FAILS(damo_storage_load_from_checkpoint(storage, "."), DAMO_STATUS_FORKED, dir);
       CHECK_FAILS(damo_test_set_clock(storage, 5), DAMO_STATUS_FORKED, dir);
       damo_iterator_free(idle);
@@ -125,7 +129,7 @@ int main(int argc, char **argv) {
   CHECK_OK(damo_params_set_float(gamma, "gamma", 0.5));
   sgd = damo_optimizer_new("sgd", gamma, NULL);
 
-  /* Two moments, read in turn, while rows change and go. */
+  /* Two iterators of two moments, read in turn while rows change and go. */
   storage = damo_storage_new(argv[1], 0, NULL);
   embedding = damo_embedding_new(storage, sgd, zeros, DIM, 3, NULL);
   CHECK(embedding != NULL);
@@ -157,7 +161,7 @@ int main(int argc, char **argv) {
   damo_embedding_free(embedding);
   damo_storage_free(storage);
 
-  /* Freed in every order: two iterators in the midst of reading, the storage, the embedding. */
+  /* Two half-read iterators, the storage and the embedding, freed in every order. */
   for (order = 0; order < 24; order++) {
     int left[4] = {0, 1, 2, 3}, rest = order, count;
     bool used[2] = {true, true};

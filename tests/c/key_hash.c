@@ -1,4 +1,5 @@
-/* Keys of strings are XXH64: the vectors of xxHash's own self test, at each length, alone and in a batch. */
+/* Keys of strings are XXH64. Checks the vectors of xxHash's own self test, at each length, alone
+   and in a batch. */
 #include <stdint.h>
 
 #include "check.h"
@@ -18,7 +19,9 @@ static const uint64_t P1 = 0x9E3779B185EBCA87u, P2 = 0xC2B2AE3D27D4EB4Fu, P3 = 0
                       P4 = 0x85EBCA77C2B2AE63u, P5 = 0x27D4EB2F165667C5u;
 
 static uint64_t rotated(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
-static uint64_t round_of(uint64_t lane, uint64_t input) { return rotated(lane + input * P2, 31) * P1; }
+static uint64_t round_of(uint64_t lane, uint64_t input) {
+  return rotated(lane + input * P2, 31) * P1;
+}
 static uint64_t number(const uint8_t *bytes, int len) {
   uint64_t value = 0;
   while (len-- > 0) value = value << 8 | bytes[len];
@@ -32,8 +35,11 @@ static uint64_t specified(const uint8_t *at, size_t len) {
   lanes[3] -= P1;
   if (len >= 32) {
     for (; end - at >= 32; at += 32)
-      for (lane = 0; lane < 4; lane++) lanes[lane] = round_of(lanes[lane], number(at + 8 * lane, 8));
-    hash = rotated(lanes[0], 1) + rotated(lanes[1], 7) + rotated(lanes[2], 12) + rotated(lanes[3], 18);
+      for (lane = 0; lane < 4; lane++) {
+        lanes[lane] = round_of(lanes[lane], number(at + 8 * lane, 8));
+      }
+    hash =
+        rotated(lanes[0], 1) + rotated(lanes[1], 7) + rotated(lanes[2], 12) + rotated(lanes[3], 18);
     for (lane = 0; lane < 4; lane++) hash = (hash ^ round_of(0, lanes[lane])) * P1 + P4;
   }
   hash += len;
@@ -84,29 +90,34 @@ int main(void) {
 
   CHECK_FAILS(damo_key_hash(NULL, 3, &key), DAMO_STATUS_INVALID_ARGUMENT, "bytes is NULL");
   CHECK_FAILS(damo_key_hash(buffer, 3, NULL), DAMO_STATUS_INVALID_ARGUMENT, "key is NULL");
-  CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL - 1), DAMO_STATUS_INVALID_ARGUMENT, "keys_len is 599");
-  /* Keys in the memory of what they are made of would change it while it is read. */
+  CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL - 1),
+              DAMO_STATUS_INVALID_ARGUMENT, "keys_len is 599");
+  /* Keys in the memory that they are made from would change it while it is read. */
   static union {
     uint8_t bytes[64];
     uint64_t ends[8];
     int64_t keys[8];
   } shared;
   for (len = 0; len < 8; len++) shared.ends[len] = len;
-  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 8, shared.keys, 8), DAMO_STATUS_INVALID_ARGUMENT,
-              "ends (", "keys (", "overlap");
-  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 7, shared.keys + 1, 7), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
-  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 64, ends, 8, shared.keys, 8), DAMO_STATUS_INVALID_ARGUMENT,
-              "bytes (", "overlap");
-  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 57, ends, 1, shared.keys + 7, 1), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
-  CHECK_FAILS(damo_key_hash(shared.bytes, 9, shared.keys + 1), DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 8, shared.keys, 8),
+              DAMO_STATUS_INVALID_ARGUMENT, "ends (", "keys (", "overlap");
+  CHECK_FAILS(damo_key_hash_batch(buffer, 8, shared.ends, 7, shared.keys + 1, 7),
+              DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 64, ends, 8, shared.keys, 8),
+              DAMO_STATUS_INVALID_ARGUMENT, "bytes (", "overlap");
+  CHECK_FAILS(damo_key_hash_batch(shared.bytes, 57, ends, 1, shared.keys + 7, 1),
+              DAMO_STATUS_INVALID_ARGUMENT, "overlap");
+  CHECK_FAILS(damo_key_hash(shared.bytes, 9, shared.keys + 1), DAMO_STATUS_INVALID_ARGUMENT,
+              "overlap");
   for (len = 0; len < 8; len++) CHECK(shared.ends[len] == len);
-  /* Side by side is apart, and strings may end within the ends. */
+  /* Adjacent memory does not overlap, and strings may end before the last of the bytes. */
   CHECK_OK(damo_key_hash(shared.bytes, 56, shared.keys + 7));
   CHECK_OK(damo_key_hash_batch(buffer, 8, shared.ends, 4, shared.keys + 4, 4));
   CHECK_OK(damo_key_hash_batch(shared.bytes, 32, shared.ends, 4, keys, 4));
   CHECK((uint64_t)keys[3] == specified(shared.bytes + 2, 1));
 
   ends[5] = ends[4] - 1;
-  CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL), DAMO_STATUS_INVALID_ARGUMENT, "ends[5]");
+  CHECK_FAILS(damo_key_hash_batch(strings, at, ends, ALL, keys, ALL), DAMO_STATUS_INVALID_ARGUMENT,
+              "ends[5]");
   return 0;
 }

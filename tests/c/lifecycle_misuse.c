@@ -1,5 +1,5 @@
-/* Every misuse of dumps, checkpoints, iterators, counts and verification gets its status and a message that names function,
- * argument and value, and leaves everything as it was. */
+/* Every misuse of dumps, checkpoints, iterators, counts and verification gets its status and a
+ * message that names function, argument and value. It leaves everything as it was. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <dirent.h>
@@ -29,7 +29,7 @@ static bool exists(const char *path) {
   return lstat(path, &found) == 0;
 }
 
-/* Entries of the scratch folder, hidden ones too. */
+/* Counts the entries of the scratch folder, hidden ones too. */
 static int entries(void) {
   int count = 0;
   DIR *dir = opendir(scratch);
@@ -45,11 +45,14 @@ static damo_params *str(const char *name, const char *value) {
   return params;
 }
 
-static void dump_refuses(const char *word, const char *second_word, damo_status status, damo_params *condition) {
+static void dump_refuses(const char *word, const char *second_word, damo_status status,
+                         damo_params *condition) {
   uint64_t number = 7, rows = 7, removed = 7;
   const int before = entries();
-  CHECK_FAILS(damo_storage_dump(storage, in_scratch("dump"), condition), status, "damo_storage_dump:", word, second_word);
-  CHECK_FAILS(damo_storage_dump_with_progress(storage, in_scratch("dump"), condition, NULL, NULL, &number, &rows, &removed),
+  CHECK_FAILS(damo_storage_dump(storage, in_scratch("dump"), condition), status,
+              "damo_storage_dump:", word, second_word);
+  CHECK_FAILS(damo_storage_dump_with_progress(storage, in_scratch("dump"), condition, NULL, NULL,
+                                              &number, &rows, &removed),
               status, "damo_storage_dump_with_progress:", word, second_word);
   CHECK(number == 7 && rows == 7 && removed == 7);
   CHECK(entries() == before);
@@ -92,22 +95,26 @@ static void conditions_refuse(void) {
 static void dumps_refuse(void) {
   damo_params *table = str("format", "table");
   uint64_t rows = 7, odd[2] = {7, 7};
-  CHECK_FAILS(damo_storage_dump(NULL, in_scratch("dump"), NULL), INVALID, "damo_storage_dump", "storage is NULL");
+  CHECK_FAILS(damo_storage_dump(NULL, in_scratch("dump"), NULL), INVALID, "damo_storage_dump",
+              "storage is NULL");
   CHECK_FAILS(damo_storage_dump(storage, NULL, NULL), INVALID, "path is NULL");
   CHECK_FAILS(damo_storage_dump(storage, "", table), INVALID, "path is empty");
-  CHECK_FAILS(damo_storage_dump_with_progress(NULL, in_scratch("dump"), NULL, NULL, NULL, NULL, NULL, NULL), INVALID,
-              "damo_storage_dump_with_progress", "storage is NULL");
-  CHECK_FAILS(damo_storage_dump_with_progress(storage, NULL, NULL, NULL, NULL, NULL, NULL, NULL), INVALID, "path is NULL");
+  CHECK_FAILS(
+      damo_storage_dump_with_progress(NULL, in_scratch("dump"), NULL, NULL, NULL, NULL, NULL, NULL),
+      INVALID, "damo_storage_dump_with_progress", "storage is NULL");
+  CHECK_FAILS(damo_storage_dump_with_progress(storage, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+              INVALID, "path is NULL");
   CHECK_FAILS(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, NULL, NULL,
                                               (uint64_t *)(void *)((char *)odd + 4), NULL, NULL),
               INVALID, "number is 0x", "aligned to 8");
   CHECK_FAILS(damo_storage_dump(storage, scratch, table), INVALID, scratch, "is a directory");
   CHECK_FAILS(damo_storage_dump(storage, "/dev/null", table), INVALID, "/dev/null", "device");
-  CHECK_FAILS(damo_storage_dump(storage, in_scratch("no/such/folder"), table), DAMO_STATUS_IO, in_scratch("no/such/folder"),
-              "No such file");
+  CHECK_FAILS(damo_storage_dump(storage, in_scratch("no/such/folder"), table), DAMO_STATUS_IO,
+              in_scratch("no/such/folder"), "No such file");
   CHECK(!exists(in_scratch("dump")));
-  /* what is there is replaced, and nothing that is NULL is needed */
-  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, NULL, NULL, NULL, &rows, NULL));
+  /* An existing file is replaced, and any pointer may be NULL. */
+  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, NULL, NULL, NULL,
+                                           &rows, NULL));
   CHECK(rows == KEYS);
   CHECK_OK(damo_storage_dump(storage, in_scratch("dump"), table));
   damo_params_free(table);
@@ -122,7 +129,7 @@ static bool tell(void *user, uint64_t rows, uint64_t rows_estimate) {
   struct told *told = (struct told *)user;
   CHECK(rows > told->rows && rows_estimate >= rows);
   told->rows = rows;
-  /* the storage can be used meanwhile, from in here too */
+  /* The storage can be used during the dump, from here too. */
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, 1, gradients, DIM));
   return ++told->calls < told->allowed;
 }
@@ -134,7 +141,8 @@ static void progress_cancels(void) {
   struct stat before, after;
   const int count = entries();
   CHECK(stat(in_scratch("dump"), &before) == 0);
-  CHECK_FAILS(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, tell, &told, &number, &rows, &removed),
+  CHECK_FAILS(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, tell, &told,
+                                              &number, &rows, &removed),
               DAMO_STATUS_CANCELLED, "damo_storage_dump_with_progress", "progress returned false");
   CHECK(told.calls == 2 && told.rows > 0 && told.rows < KEYS);
   CHECK(number == 7 && rows == 7 && removed == 7);
@@ -144,11 +152,13 @@ static void progress_cancels(void) {
   told.calls = 0;
   told.rows = 0;
   told.allowed = 1000000;
-  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, tell, &told, &number, &rows, &removed));
+  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("dump"), table, tell, &told, &number,
+                                           &rows, &removed));
   CHECK(told.rows == KEYS && rows == KEYS && removed == 0 && number != 7);
-  /* and the number is what an increment follows: key 0 has changed while that was dumped */
+  /* An increment follows the number: key 0 has changed during that dump. */
   CHECK_OK(damo_params_set_int(table, "since", (int64_t)number));
-  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("increment"), table, NULL, NULL, NULL, &rows, &removed));
+  CHECK_OK(damo_storage_dump_with_progress(storage, in_scratch("increment"), table, NULL, NULL,
+                                           NULL, &rows, &removed));
   CHECK(rows == 1 && removed == 0);
   damo_params_free(table);
 }
@@ -159,34 +169,45 @@ static void checkpoints_refuse(void) {
   FILE *file = fopen(in_scratch("file"), "w");
   CHECK(file != NULL);
   fclose(file);
-  CHECK_FAILS(damo_storage_checkpoint(NULL, in_scratch("checkpoint")), INVALID, "damo_storage_checkpoint", "storage is NULL");
+  CHECK_FAILS(damo_storage_checkpoint(NULL, in_scratch("checkpoint")), INVALID,
+              "damo_storage_checkpoint", "storage is NULL");
   CHECK_FAILS(damo_storage_checkpoint(storage, NULL), INVALID, "path is NULL");
-  CHECK_FAILS(damo_storage_checkpoint(storage, ""), INVALID, "path ''", "a path that does not exist yet");
+  CHECK_FAILS(damo_storage_checkpoint(storage, ""), INVALID, "path ''",
+              "a path that does not exist yet");
   CHECK_FAILS(damo_storage_checkpoint(storage, "/"), INVALID, "path '/'");
   CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("..")), INVALID, "/..'");
-  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("file")), DAMO_STATUS_ALREADY_EXISTS, in_scratch("file"), "exists");
+  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("file")), DAMO_STATUS_ALREADY_EXISTS,
+              in_scratch("file"), "exists");
   CHECK_FAILS(damo_storage_checkpoint(storage, scratch), DAMO_STATUS_ALREADY_EXISTS, scratch);
-  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("no/such/folder")), DAMO_STATUS_IO, in_scratch("no/such/folder"));
+  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("no/such/folder")), DAMO_STATUS_IO,
+              in_scratch("no/such/folder"));
   CHECK(mkdir(in_scratch("empty"), 0777) == 0);
   count = entries();
-  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("empty")), DAMO_STATUS_ALREADY_EXISTS, in_scratch("empty"));
+  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("empty")), DAMO_STATUS_ALREADY_EXISTS,
+              in_scratch("empty"));
   CHECK(entries() == count);
   CHECK_OK(damo_storage_checkpoint(storage, in_scratch("checkpoint")));
-  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("checkpoint/")), DAMO_STATUS_ALREADY_EXISTS, in_scratch("checkpoint"));
+  CHECK_FAILS(damo_storage_checkpoint(storage, in_scratch("checkpoint/")),
+              DAMO_STATUS_ALREADY_EXISTS, in_scratch("checkpoint"));
   CHECK(entries() == count + 1);
 
-  CHECK_FAILS(damo_storage_load_from_checkpoint(NULL, in_scratch("checkpoint")), INVALID, "damo_storage_load_from_checkpoint",
-              "storage is NULL");
+  CHECK_FAILS(damo_storage_load_from_checkpoint(NULL, in_scratch("checkpoint")), INVALID,
+              "damo_storage_load_from_checkpoint", "storage is NULL");
   CHECK_FAILS(damo_storage_load_from_checkpoint(storage, NULL), INVALID, "path is NULL");
   CHECK_FAILS(damo_storage_load_from_checkpoint(storage, ""), DAMO_STATUS_NOT_FOUND, "path ''");
-  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("missing")), DAMO_STATUS_NOT_FOUND, in_scratch("missing"));
-  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("file")), INVALID, in_scratch("file"), "is a file");
-  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("empty")), DAMO_STATUS_CORRUPTION, in_scratch("empty"));
-  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("storage")), DAMO_STATUS_BUSY, in_scratch("storage"));
+  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("missing")),
+              DAMO_STATUS_NOT_FOUND, in_scratch("missing"));
+  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("file")), INVALID,
+              in_scratch("file"), "is a file");
+  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("empty")),
+              DAMO_STATUS_CORRUPTION, in_scratch("empty"));
+  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("storage")), DAMO_STATUS_BUSY,
+              in_scratch("storage"));
   CHECK(!exists(in_scratch("missing")));
   other = damo_storage_new(in_scratch("checkpoint"), 0, NULL);
   CHECK(other != NULL);
-  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("checkpoint")), DAMO_STATUS_BUSY, in_scratch("checkpoint"));
+  CHECK_FAILS(damo_storage_load_from_checkpoint(storage, in_scratch("checkpoint")),
+              DAMO_STATUS_BUSY, in_scratch("checkpoint"));
   damo_storage_free(other);
   CHECK_OK(damo_storage_load_from_checkpoint(storage, in_scratch("checkpoint")));
 }
@@ -198,14 +219,18 @@ static void readers_refuse(void) {
   int64_t key = 7;
   bool found = true;
   CHECK_NULL(damo_iterator_new(NULL, 300), INVALID, "damo_iterator_new", "storage is NULL");
-  CHECK_NULL(damo_iterator_new(storage, 3), DAMO_STATUS_NOT_FOUND, "group 3 is not registered", "registered are: 300");
+  CHECK_NULL(damo_iterator_new(storage, 3), DAMO_STATUS_NOT_FOUND, "group 3 is not registered",
+             "registered are: 300");
   CHECK_NULL(damo_iterator_new(storage, 65536), INVALID, "group is 65536", "DAMO_ALL_GROUPS");
-  CHECK_FAILS(damo_storage_row_count(NULL, 300, &rows), INVALID, "damo_storage_row_count", "storage is NULL");
+  CHECK_FAILS(damo_storage_row_count(NULL, 300, &rows), INVALID, "damo_storage_row_count",
+              "storage is NULL");
   CHECK_FAILS(damo_storage_row_count(storage, 300, NULL), INVALID, "rows is NULL");
   CHECK_FAILS(damo_storage_row_count(storage, 301, &rows), DAMO_STATUS_NOT_FOUND, "group 301");
-  CHECK_FAILS(damo_storage_row_count(storage, DAMO_ALL_GROUPS - 1, &rows), INVALID, "group is 4294967294");
+  CHECK_FAILS(damo_storage_row_count(storage, DAMO_ALL_GROUPS - 1, &rows), INVALID,
+              "group is 4294967294");
   CHECK_FAILS(damo_storage_verify(NULL, &rows), INVALID, "damo_storage_verify", "storage is NULL");
-  CHECK_FAILS(damo_storage_verify(storage, (uint64_t *)(void *)((char *)odd + 1)), INVALID, "rows is 0x");
+  CHECK_FAILS(damo_storage_verify(storage, (uint64_t *)(void *)((char *)odd + 1)), INVALID,
+              "rows is 0x");
   CHECK_FAILS(damo_test_set_clock(NULL, 5), INVALID, "damo_test_set_clock", "storage is NULL");
   CHECK_FAILS(damo_test_set_clock(storage, -5), INVALID, "time_ms is -5");
   CHECK(rows == 7);
@@ -215,11 +240,14 @@ static void readers_refuse(void) {
   CHECK_OK(damo_storage_row_count(storage, 300, &rows));
   CHECK(rows == KEYS);
 
-  CHECK_FAILS(damo_iterator_next(NULL, &found, NULL, &key, NULL, NULL, NULL, NULL, NULL), INVALID, next, "iterator is NULL");
+  CHECK_FAILS(damo_iterator_next(NULL, &found, NULL, &key, NULL, NULL, NULL, NULL, NULL), INVALID,
+              next, "iterator is NULL");
   iterator = damo_iterator_new(storage, 300);
   CHECK(iterator != NULL);
-  CHECK_FAILS(damo_iterator_next(iterator, NULL, NULL, &key, NULL, NULL, NULL, NULL, NULL), INVALID, next, "found is NULL");
-  CHECK_FAILS(damo_iterator_next(iterator, &found, NULL, (int64_t *)(void *)((char *)odd + 4), NULL, NULL, NULL, NULL, NULL),
+  CHECK_FAILS(damo_iterator_next(iterator, NULL, NULL, &key, NULL, NULL, NULL, NULL, NULL), INVALID,
+              next, "found is NULL");
+  CHECK_FAILS(damo_iterator_next(iterator, &found, NULL, (int64_t *)(void *)((char *)odd + 4), NULL,
+                                 NULL, NULL, NULL, NULL),
               INVALID, next, "key is 0x");
   CHECK(key == 7 && found);
   /* no misuse took a row */

@@ -1,4 +1,5 @@
-/* Two processes: a second opener is told BUSY; a forked child is told FORKED, never hangs and never harms. */
+/* Two processes: a second opener gets BUSY. A forked child gets FORKED, never hangs and never
+   harms. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <sys/wait.h>
@@ -29,7 +30,8 @@ int main(int argc, char **argv) {
   damo_embedding *embedding;
   CHECK(argc == 2);
 
-  /* refused openings that never reached RocksDB leave a process free to fork children that open storages */
+  /* After openings that failed before they reached RocksDB, a process may fork children that open
+     storages. */
   CHECK_NULL(damo_storage_new("/proc/damo", 0, NULL), DAMO_STATUS_IO, "/proc/damo");
   CHECK_NULL(damo_storage_new(argv[0], 0, NULL), DAMO_STATUS_INVALID_ARGUMENT, "is a file");
 
@@ -46,7 +48,8 @@ int main(int argc, char **argv) {
     exit(0);
   }
   CHECK(read(opened[0], &byte, 1) == 1);
-  CHECK_NULL(damo_storage_new(argv[1], 0, NULL), DAMO_STATUS_BUSY, "damo_storage_new", argv[1], "another process");
+  CHECK_NULL(damo_storage_new(argv[1], 0, NULL), DAMO_STATUS_BUSY, "damo_storage_new", argv[1],
+             "another process");
   CHECK(write(go[1], "x", 1) == 1);
   child_ended_well(child);
 
@@ -61,14 +64,19 @@ int main(int argc, char **argv) {
   child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    CHECK_FAILS(damo_embedding_lookup(embedding, keys, 3, weights, 3), DAMO_STATUS_FORKED, "damo_embedding_lookup",
-                argv[1], "forked child", "open storages after forking");
-    CHECK_FAILS(damo_embedding_peek(embedding, keys, 3, weights, 3, NULL), DAMO_STATUS_FORKED, argv[1]);
-    CHECK_FAILS(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED, argv[1]);
-    CHECK_FAILS(damo_embedding_insert(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_embedding_lookup(embedding, keys, 3, weights, 3), DAMO_STATUS_FORKED,
+                "damo_embedding_lookup", argv[1], "forked child", "open storages after forking");
+    CHECK_FAILS(damo_embedding_peek(embedding, keys, 3, weights, 3, NULL), DAMO_STATUS_FORKED,
+                argv[1]);
+    CHECK_FAILS(damo_embedding_apply_gradients(embedding, keys, 3, gradients, 3),
+                DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_embedding_insert(embedding, keys, 3, gradients, 3), DAMO_STATUS_FORKED,
+                argv[1]);
     CHECK_FAILS(damo_embedding_delete(embedding, keys, 3), DAMO_STATUS_FORKED, argv[1]);
-    CHECK_FAILS(damo_embedding_clear(embedding), DAMO_STATUS_FORKED, "damo_embedding_clear", argv[1]);
-    CHECK_FAILS(damo_embedding_record(embedding, 1, NULL, NULL, NULL, 0), DAMO_STATUS_FORKED, argv[1]);
+    CHECK_FAILS(damo_embedding_clear(embedding), DAMO_STATUS_FORKED, "damo_embedding_clear",
+                argv[1]);
+    CHECK_FAILS(damo_embedding_record(embedding, 1, NULL, NULL, NULL, 0), DAMO_STATUS_FORKED,
+                argv[1]);
     CHECK_FAILS(damo_embedding_step(embedding, &step), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_embedding_set_step(embedding, 5), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_storage_flush(storage), DAMO_STATUS_FORKED, argv[1]);
@@ -76,7 +84,8 @@ int main(int argc, char **argv) {
     CHECK_FAILS(damo_storage_describe(storage, NULL, 0, NULL), DAMO_STATUS_FORKED, argv[1]);
     CHECK_FAILS(damo_storage_import_report(storage, NULL, 0, NULL), DAMO_STATUS_FORKED, argv[1]);
     CHECK_NULL(damo_embedding_new(storage, sgd, zeros, 1, 1, NULL), DAMO_STATUS_FORKED, argv[1]);
-    CHECK_NULL(damo_storage_new(argv[1], 0, NULL), DAMO_STATUS_FORKED, "damo_storage_new", "forked after process");
+    CHECK_NULL(damo_storage_new(argv[1], 0, NULL), DAMO_STATUS_FORKED, "damo_storage_new",
+               "forked after process");
     snprintf(other, sizeof other, "%s/other", argv[1]);
     CHECK_NULL(damo_storage_new(other, 0, NULL), DAMO_STATUS_FORKED, "started anew");
     damo_embedding_free(embedding);
@@ -114,7 +123,7 @@ int main(int argc, char **argv) {
   damo_embedding_free(embedding);
   damo_storage_free(storage);
 
-  /* RocksDB's threads are still there when every storage is closed */
+  /* RocksDB's threads still run after every storage is closed. */
   child = fork();
   CHECK(child >= 0);
   if (child == 0) {

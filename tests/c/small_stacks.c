@@ -1,4 +1,4 @@
-/* Calls get along with the stack that damo.h states. */
+/* Calls need no more stack than damo.h states. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -17,10 +17,18 @@ static int64_t keys[KEYS];
 static float floats[KEYS * DIM];
 
 static void nothing(void) {}
-static void open_storage(void) { CHECK((storage = damo_storage_new("storage", 0, options)) != NULL); }
-static void open_group(void) { CHECK((embedding = damo_embedding_new(storage, adam, normal, DIM, 0, NULL)) != NULL); }
-static void lookup(void) { CHECK_OK(damo_embedding_lookup(embedding, keys, KEYS, floats, KEYS * DIM)); }
-static void apply(void) { CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, floats, KEYS * DIM)); }
+static void open_storage(void) {
+  CHECK((storage = damo_storage_new("storage", 0, options)) != NULL);
+}
+static void open_group(void) {
+  CHECK((embedding = damo_embedding_new(storage, adam, normal, DIM, 0, NULL)) != NULL);
+}
+static void lookup(void) {
+  CHECK_OK(damo_embedding_lookup(embedding, keys, KEYS, floats, KEYS * DIM));
+}
+static void apply(void) {
+  CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, floats, KEYS * DIM));
+}
 static void flush(void) { CHECK_OK(damo_storage_flush(storage)); }
 static void compact(void) { CHECK_OK(damo_storage_compact(storage)); }
 static void checkpoint(void) { CHECK_OK(damo_storage_checkpoint(storage, "checkpoint")); }
@@ -42,11 +50,12 @@ static const struct {
   const char *name;
   void (*call)(void);
 } calls[] = {
-    {"open", open_storage},   {"group", open_group}, {"lookup", lookup},         {"apply", apply},
-    {"flush", flush},         {"compact", compact},  {"checkpoint", checkpoint}, {"load", load},
-    {"dump", dump},           {"table", table},      {"verify", verify},         {"describe", describe},
-    {"close", close_storage}, {"again", open_storage}, {"group", open_group},    {"lookup", lookup},
-    {"close", close_storage},
+    {"open", open_storage},     {"group", open_group},    {"lookup", lookup},
+    {"apply", apply},           {"flush", flush},         {"compact", compact},
+    {"checkpoint", checkpoint}, {"load", load},           {"dump", dump},
+    {"table", table},           {"verify", verify},       {"describe", describe},
+    {"close", close_storage},   {"again", open_storage},  {"group", open_group},
+    {"lookup", lookup},         {"close", close_storage},
 };
 
 static void *run(void *argument) {
@@ -55,9 +64,10 @@ static void *run(void *argument) {
   return NULL;
 }
 
-/* The bytes of a thread's stack that a call has touched. */
+/* Counts the bytes of a thread's stack that a call has touched. */
 static size_t touched(void (*call)(void)) {
-  unsigned char *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char *stack =
+      mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   pthread_attr_t attributes;
   pthread_t thread;
   size_t untouched = 0;
@@ -73,7 +83,7 @@ static size_t touched(void (*call)(void)) {
 }
 
 int main(void) {
-  /* What every thread has on its stack before it begins. */
+  /* What is on every thread's stack before it begins. */
   const size_t base = touched(nothing);
   size_t index, used;
   for (index = 0; index < KEYS; index++) keys[index] = (int64_t)index * 7;

@@ -1,4 +1,4 @@
-/* damo_embedding_sum_gradients: what it writes, what may be NULL, and all that is refused. */
+/* damo_embedding_sum_gradients: what it writes, what may be NULL, and what it refuses. */
 #include <math.h>
 #include <stdint.h>
 
@@ -30,13 +30,13 @@ static void check_untouched(void) {
   CHECK(summed == 99 && norm == -1 && largest == -1);
 }
 
-#define SUM(keys_, gradients_, keys_out, sums_out, summed_, norm_, largest_)                           \
-  damo_embedding_sum_gradients(embedding, keys_, KEYS, gradients_, FLOATS, keys_out, KEYS, sums_out,   \
-                               FLOATS, summed_, norm_, largest_)
-#define REFUSED(call, ...)                                                                             \
-  do {                                                                                                 \
-    CHECK_FAILS(call, DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_sum_gradients", __VA_ARGS__);      \
-    check_untouched();                                                                                 \
+#define SUM(keys_, gradients_, keys_out, sums_out, summed_, norm_, largest_)               \
+  damo_embedding_sum_gradients(embedding, keys_, KEYS, gradients_, FLOATS, keys_out, KEYS, \
+                               sums_out, FLOATS, summed_, norm_, largest_)
+#define REFUSED(call, ...)                                                                        \
+  do {                                                                                            \
+    CHECK_FAILS(call, DAMO_STATUS_INVALID_ARGUMENT, "damo_embedding_sum_gradients", __VA_ARGS__); \
+    check_untouched();                                                                            \
   } while (0)
 
 static void sums_are_written(const damo_embedding *embedding) {
@@ -56,13 +56,14 @@ static void sums_are_written(const damo_embedding *embedding) {
 
   /* more room than needed, and NULL for norm and largest */
   reset();
-  CHECK_OK(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys, KEYS + 1, sums,
-                                        FLOATS + 1, &summed, NULL, NULL));
+  CHECK_OK(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys,
+                                        KEYS + 1, sums, FLOATS + 1, &summed, NULL, NULL));
   CHECK(summed == 2 && norm == -1 && largest == -1);
-  CHECK_OK(damo_embedding_sum_gradients(embedding, keys, 1, gradients, DIM, summed_keys, 1, sums, DIM, &summed,
-                                        NULL, &largest));
+  CHECK_OK(damo_embedding_sum_gradients(embedding, keys, 1, gradients, DIM, summed_keys, 1, sums,
+                                        DIM, &summed, NULL, &largest));
   CHECK(summed == 1 && norm == -1 && largest == 1);
-  CHECK_OK(damo_embedding_sum_gradients(embedding, NULL, 0, NULL, 0, NULL, 0, NULL, 0, &summed, &norm, &largest));
+  CHECK_OK(damo_embedding_sum_gradients(embedding, NULL, 0, NULL, 0, NULL, 0, NULL, 0, &summed,
+                                        &norm, &largest));
   CHECK(summed == 0 && norm == 0 && largest == 0);
 
   /* no row was made, and no step taken */
@@ -78,8 +79,8 @@ static void misuse_is_refused(const damo_embedding *embedding) {
   double *inside_keys = (double *)(void *)(summed_keys + 2);
   void *inside_sums = sums + 2;
 
-  CHECK_FAILS(damo_embedding_sum_gradients(NULL, keys, KEYS, gradients, FLOATS, summed_keys, KEYS, sums, FLOATS,
-                                           &summed, NULL, NULL),
+  CHECK_FAILS(damo_embedding_sum_gradients(NULL, keys, KEYS, gradients, FLOATS, summed_keys, KEYS,
+                                           sums, FLOATS, &summed, NULL, NULL),
               DAMO_STATUS_INVALID_ARGUMENT, "embedding is NULL");
   check_untouched();
   REFUSED(SUM(NULL, gradients, summed_keys, sums, &summed, &norm, &largest), "keys is NULL");
@@ -87,30 +88,44 @@ static void misuse_is_refused(const damo_embedding *embedding) {
   REFUSED(SUM(keys, gradients, NULL, sums, &summed, &norm, &largest), "summed_keys is NULL");
   REFUSED(SUM(keys, gradients, summed_keys, NULL, &summed, &norm, &largest), "sums is NULL");
   REFUSED(SUM(keys, gradients, summed_keys, sums, NULL, &norm, &largest), "summed is NULL");
-  REFUSED(SUM((const int64_t *)odd, gradients, summed_keys, sums, &summed, &norm, &largest), "keys is 0x", "aligned to 8");
+  REFUSED(SUM((const int64_t *)odd, gradients, summed_keys, sums, &summed, &norm, &largest),
+          "keys is 0x", "aligned to 8");
 
-  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS - 1, summed_keys, KEYS, sums, FLOATS,
-                                       &summed, &norm, &largest), "gradients_len is 9", "10 floats");
-  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys, KEYS - 1, sums, FLOATS,
-                                       &summed, &norm, &largest), "summed_keys_len is 4", "keys_len is 5");
-  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys, KEYS, sums, FLOATS - 1,
-                                       &summed, &norm, &largest), "sums_len is 9", "5 keys x dim 2 = 10 floats");
-  REFUSED(damo_embedding_sum_gradients(embedding, keys, SIZE_MAX, gradients, FLOATS, summed_keys, KEYS, sums, FLOATS,
-                                       &summed, &norm, &largest), "18446744073709551615");
+  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS - 1, summed_keys,
+                                       KEYS, sums, FLOATS, &summed, &norm, &largest),
+          "gradients_len is 9", "10 floats");
+  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys,
+                                       KEYS - 1, sums, FLOATS, &summed, &norm, &largest),
+          "summed_keys_len is 4", "keys_len is 5");
+  REFUSED(damo_embedding_sum_gradients(embedding, keys, KEYS, gradients, FLOATS, summed_keys, KEYS,
+                                       sums, FLOATS - 1, &summed, &norm, &largest),
+          "sums_len is 9", "5 keys x dim 2 = 10 floats");
+  REFUSED(damo_embedding_sum_gradients(embedding, keys, SIZE_MAX, gradients, FLOATS, summed_keys,
+                                       KEYS, sums, FLOATS, &summed, &norm, &largest),
+          "18446744073709551615");
 
   /* every pair of buffers of which one is written */
-  REFUSED(SUM(summed_keys + 1, gradients, summed_keys, sums, &summed, &norm, &largest), "keys (", "summed_keys (", "overlap");
-  REFUSED(SUM(keys, sums + 1, summed_keys, sums, &summed, &norm, &largest), "gradients (", "sums (", "overlap");
-  REFUSED(SUM(keys, gradients, (int64_t *)inside_sums, sums, &summed, &norm, &largest), "summed_keys (", "sums (", "overlap");
-  REFUSED(SUM(keys, gradients, summed_keys, sums, (size_t *)inside_sums, &norm, &largest), "summed (", "overlap");
-  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, inside_keys, &largest), "norm (", "overlap");
-  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, &norm, inside_keys), "largest (", "overlap");
-  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, &norm, &norm), "norm (", "largest (", "overlap");
-  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, (double *)(void *)&summed, NULL), "summed (", "norm (", "overlap");
+  REFUSED(SUM(summed_keys + 1, gradients, summed_keys, sums, &summed, &norm, &largest), "keys (",
+          "summed_keys (", "overlap");
+  REFUSED(SUM(keys, sums + 1, summed_keys, sums, &summed, &norm, &largest), "gradients (", "sums (",
+          "overlap");
+  REFUSED(SUM(keys, gradients, (int64_t *)inside_sums, sums, &summed, &norm, &largest),
+          "summed_keys (", "sums (", "overlap");
+  REFUSED(SUM(keys, gradients, summed_keys, sums, (size_t *)inside_sums, &norm, &largest),
+          "summed (", "overlap");
+  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, inside_keys, &largest), "norm (",
+          "overlap");
+  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, &norm, inside_keys), "largest (",
+          "overlap");
+  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, &norm, &norm), "norm (", "largest (",
+          "overlap");
+  REFUSED(SUM(keys, gradients, summed_keys, sums, &summed, (double *)(void *)&summed, NULL),
+          "summed (", "norm (", "overlap");
 
   memcpy(bad, gradients, sizeof bad);
   bad[3] = NAN;
-  REFUSED(SUM(keys, bad, summed_keys, sums, &summed, &norm, &largest), "key -1 (position 1, column 1)", "NaN");
+  REFUSED(SUM(keys, bad, summed_keys, sums, &summed, &norm, &largest),
+          "key -1 (position 1, column 1)", "NaN");
   bad[3] = -INFINITY;
   REFUSED(SUM(keys, bad, summed_keys, sums, &summed, &norm, &largest), "key -1", "-inf");
   bad[3] = 4;

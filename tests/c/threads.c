@@ -1,4 +1,5 @@
-/* Many threads on one embedding: every gradient is applied exactly once, and a row has one first value. */
+/* Many threads on one embedding: every gradient is applied exactly once, and each row has one first
+   value. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <pthread.h>
@@ -20,7 +21,8 @@ static void *train(void *argument) {
     CHECK_OK(damo_embedding_lookup(embedding, keys, KEYS, weights, KEYS * DIM));
     CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, gradients, KEYS * DIM));
     /* errors are per thread */
-    CHECK_FAILS(damo_embedding_set_step(embedding, -1 - thread), DAMO_STATUS_INVALID_ARGUMENT, "step is -");
+    CHECK_FAILS(damo_embedding_set_step(embedding, -1 - thread), DAMO_STATUS_INVALID_ARGUMENT,
+                "step is -");
     CHECK(damo_last_error_message()[strlen("damo_embedding_set_step: step is -")] == '1' + thread);
   }
   return NULL;

@@ -1,4 +1,4 @@
-/* A handle of another kind is refused where its own kind is wanted, and freeing it does nothing. */
+/* A handle of the wrong kind is refused, and freeing it does nothing. */
 #include <stdint.h>
 
 #include "check.h"
@@ -18,14 +18,20 @@ int main(void) {
               "storage is a damo_params", "a damo_storage is needed");
   CHECK_FAILS(damo_embedding_lookup(storage, &key, 1, row, 2), DAMO_STATUS_INVALID_ARGUMENT,
               "embedding is a damo_storage");
-  CHECK_FAILS(damo_params_set_int(embedding, "a", 1), DAMO_STATUS_INVALID_ARGUMENT, "params is a damo_embedding");
-  CHECK_FAILS(damo_embedding_set_filter(embedding, storage), DAMO_STATUS_INVALID_ARGUMENT, "filter is a damo_storage");
+  CHECK_FAILS(damo_params_set_int(embedding, "a", 1), DAMO_STATUS_INVALID_ARGUMENT,
+              "params is a damo_embedding");
+  CHECK_FAILS(damo_embedding_set_filter(embedding, storage), DAMO_STATUS_INVALID_ARGUMENT,
+              "filter is a damo_storage");
   CHECK_FAILS(damo_test_panic(sgd), DAMO_STATUS_INVALID_ARGUMENT, "embedding is a damo_optimizer");
-  CHECK_NULL(damo_storage_new("other", 0, zeros), DAMO_STATUS_INVALID_ARGUMENT, "options is a damo_initializer");
-  CHECK_NULL(damo_optimizer_new("sgd", NULL, params), DAMO_STATUS_INVALID_ARGUMENT, "scheduler is a damo_params");
-  CHECK_NULL(damo_embedding_new(embedding, sgd, zeros, 2, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT, "storage is a damo_embedding");
+  CHECK_NULL(damo_storage_new("other", 0, zeros), DAMO_STATUS_INVALID_ARGUMENT,
+             "options is a damo_initializer");
+  CHECK_NULL(damo_optimizer_new("sgd", NULL, params), DAMO_STATUS_INVALID_ARGUMENT,
+             "scheduler is a damo_params");
+  CHECK_NULL(damo_embedding_new(embedding, sgd, zeros, 2, 1, NULL), DAMO_STATUS_INVALID_ARGUMENT,
+             "storage is a damo_embedding");
   CHECK_FAILS(damo_storage_flush((void *)aligned), DAMO_STATUS_INVALID_ARGUMENT, "no live handle");
-  CHECK_FAILS(damo_storage_flush((void *)((char *)aligned + 1)), DAMO_STATUS_INVALID_ARGUMENT, "no handle");
+  CHECK_FAILS(damo_storage_flush((void *)((char *)aligned + 1)), DAMO_STATUS_INVALID_ARGUMENT,
+              "no handle");
 
   damo_embedding_free(storage);
   damo_storage_free(embedding);

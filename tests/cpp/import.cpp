@@ -2,7 +2,7 @@
 
 #include "damo.hpp"
 
-#include "throws.h"
+#include "support/throws.hpp"
 
 int main(int argc, char** argv) {
   CHECK(argc == 2);
@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
     CHECK((rows.lookup({2}) == std::vector<float>{0.0859375f, -0.09375f, 0.125f}));
 
     // A dump has the same weights, and what is dumped counted comes in again.
-    const std::string theirs = fixtures + release + "/sgd3.dump", ours = folder + "/" + release + ".dump";
+    const std::string theirs = fixtures + release + "/sgd3.dump",
+                      ours = folder + "/" + release + ".dump";
     CHECK(storage.import_file(theirs, {{"group", 0}}).imported == 5);
     CHECK(storage.dump(ours, {{"format", "counted"}}).rows == 5);
     CHECK(storage.import_file(ours, {{"format", "counted"}}).imported == 5);
@@ -27,11 +28,13 @@ int main(int argc, char** argv) {
 
     throws(DAMO_STATUS_INVALID_ARGUMENT, "its dim is 1; the group has 3",
            [&] { storage.import_file(fixtures + release + "/sgd1.checkpoint"); });
-    throws(DAMO_STATUS_CORRUPTION, "classic dump", [&] { storage.import_file(ours, {{"format", "classic"}}); });
+    throws(DAMO_STATUS_CORRUPTION, "classic dump",
+           [&] { storage.import_file(ours, {{"format", "classic"}}); });
     throws(DAMO_STATUS_INVALID_ARGUMENT, "header_groups", [&] {
       storage.import_file(theirs, {{"format", "counted"}, {"header_groups", 8}});
     });
-    throws(DAMO_STATUS_INVALID_ARGUMENT, "formt", [&] { storage.import_file(theirs, {{"formt", "counted"}}); });
+    throws(DAMO_STATUS_INVALID_ARGUMENT, "formt",
+           [&] { storage.import_file(theirs, {{"formt", "counted"}}); });
   }
   return 0;
 }

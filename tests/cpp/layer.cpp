@@ -1,28 +1,37 @@
-// damo.hpp: values in and out, ownership, exceptions, views. The behaviour behind it is tested elsewhere.
+// damo.hpp: values in and out, ownership, exceptions, views. The behaviour behind it is tested
+// elsewhere.
 
 #include "damo.hpp"
 
 #include <array>
 #include <type_traits>
 
-#include "throws.h"
+#include "support/throws.hpp"
 
-static_assert(!std::is_copy_constructible_v<damo::storage> && std::is_move_constructible_v<damo::storage>);
-static_assert(!std::is_copy_constructible_v<damo::embedding> && std::is_move_assignable_v<damo::embedding>);
-static_assert(!std::is_convertible_v<std::vector<double>&, damo::span<float>>, "an element type is never changed");
-static_assert(!std::is_convertible_v<const std::vector<float>&, damo::span<float>>, "const stays const");
+static_assert(!std::is_copy_constructible_v<damo::storage> &&
+              std::is_move_constructible_v<damo::storage>);
+static_assert(!std::is_copy_constructible_v<damo::embedding> &&
+              std::is_move_assignable_v<damo::embedding>);
+static_assert(!std::is_convertible_v<std::vector<double>&, damo::span<float>>,
+              "an element type is never changed");
+static_assert(!std::is_convertible_v<const std::vector<float>&, damo::span<float>>,
+              "const stays const");
 static_assert(std::is_convertible_v<std::vector<float>&, damo::span<const float>>);
-static_assert(std::is_convertible_v<std::vector<float>, damo::span<const float>>, "a temporary may be read");
+static_assert(std::is_convertible_v<std::vector<float>, damo::span<const float>>,
+              "a temporary may be read");
 static_assert(!std::is_convertible_v<std::vector<float>, damo::span<float>>, "but not written to");
 enum color { red };
-static_assert(!std::is_convertible_v<int*, damo::value> && !std::is_convertible_v<color, damo::value>,
+static_assert(!std::is_convertible_v<int*, damo::value> &&
+                  !std::is_convertible_v<color, damo::value>,
               "neither is a bool");
 
 void params_carry_every_type() {
-  const damo::params params{{"a", 1}, {"b", 2.5}, {"c", true}, {"d", "text"}, {"e", std::string("more")}, {"f", 3u},
-                            {"g", std::int64_t{-4}}, {"h", 0.5f}};
+  const damo::params params{{"a", 1}, {"b", 2.5}, {"c", true}, {"d", "text"},
+                            {"e", std::string("more")}, {"f", 3u}, {"g", std::int64_t{-4}},
+                            {"h", 0.5f}};
   CHECK(params.json() == R"({"a":1,"b":2.5,"c":true,"d":"text","e":"more","f":3,"g":-4,"h":0.5})");
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "18446744073709551615", [] { damo::params{{"a", UINT64_MAX}}; });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "18446744073709551615",
+         [] { damo::params{{"a", UINT64_MAX}}; });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "key is empty", [] { damo::params{{"", 1}}; });
 }
 
@@ -46,9 +55,9 @@ void leaves_answer() {
 }
 
 damo::embedding open(const std::string& dir, std::uint32_t group) {
-  // Everything but the embedding is gone when this returns; the storage stays open for it.
-  return {damo::storage(dir), damo::optimizer("sgd", {{"gamma", 0.5}}), damo::initializer("ones"), 2, group,
-          {{"duplicates", "sum"}, {"padding_key", 0}}};
+  // Everything but the embedding is freed when this returns; the storage stays open for it.
+  return {damo::storage(dir), damo::optimizer("sgd", {{"gamma", 0.5}}), damo::initializer("ones"),
+          2, group, {{"duplicates", "sum"}, {"padding_key", 0}}};
 }
 
 void an_embedding_trains(const std::string& dir) {
@@ -64,9 +73,11 @@ void an_embedding_trains(const std::string& dir) {
   CHECK(embedding.step() == 1 && embedding.dim() == 2 && embedding.group() == 3);
 
   const damo::record record = embedding.record(4);
-  CHECK(record.update_num == 1 && record.update_time > 1700000000000 && (record.data == std::vector<float>{0, -1}));
+  CHECK(record.update_num == 1 && record.update_time > 1700000000000 &&
+        (record.data == std::vector<float>{0, -1}));
   embedding.insert({4}, {7, 8});
-  CHECK((embedding.record(4).data == std::vector<float>{7, 8}) && embedding.record(4).update_num == 0);
+  CHECK((embedding.record(4).data == std::vector<float>{7, 8}) &&
+        embedding.record(4).update_num == 0);
   embedding.erase({4});
   throws(DAMO_STATUS_NOT_FOUND, "key 4", [&] { embedding.record(4); });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "weights_len is 7", [&] {
@@ -78,7 +89,8 @@ void an_embedding_trains(const std::string& dir) {
     reserved.reserve(64);  // its data() is not null
     embedding.peek(keys, weights, reserved);
   });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside", [&] { damo::storage(dir + std::string("\0x", 2)); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside",
+         [&] { damo::storage(dir + std::string("\0x", 2)); });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "after it was moved from", [] {
     damo::params params{{"gamma", 1}};
     const damo::params taken = std::move(params);
@@ -142,11 +154,13 @@ void a_filter_admits(const std::string& scratch) {
     filter.sync();
     embedding.set_filter(filter);
   }
-  throws(DAMO_STATUS_BUSY, path.c_str(), [&] { damo::filter({{"path", path}, {"capacity", 1000}, {"count", 2}}); });
+  throws(DAMO_STATUS_BUSY, path.c_str(),
+         [&] { damo::filter({{"path", path}, {"capacity", 1000}, {"count", 2}}); });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "'path'", [] { damo::filter(damo::params{}); });
   CHECK((embedding.lookup({4, 7}) == std::vector<float>{1, 1, 1, 1}));
   embedding.apply_gradients({4, 7}, {2, 2, 2, 2});
-  CHECK((embedding.lookup({4, 7, 7}) == std::vector<float>{0, 0, 1, 1, 1, 1}));  // 7 for the third time
+  // 7 comes for the third time.
+  CHECK((embedding.lookup({4, 7, 7}) == std::vector<float>{0, 0, 1, 1, 1, 1}));
   CHECK(embedding.record(7).update_num == 0);
   embedding.set_filter(nullptr);
   CHECK((embedding.lookup({8}) == std::vector<float>{1, 1}) && embedding.record(8).update_num == 0);

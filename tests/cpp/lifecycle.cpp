@@ -1,4 +1,5 @@
-// damo.hpp: dumps with progress, checkpoints, iteration. The behaviour behind it is tested elsewhere.
+// damo.hpp: dumps with progress, checkpoints, iteration. The behaviour behind it is tested
+// elsewhere.
 
 #include "damo.hpp"
 
@@ -6,21 +7,25 @@
 #include <functional>
 #include <type_traits>
 
-#include "throws.h"
+#include "support/throws.hpp"
 
-static_assert(!std::is_copy_constructible_v<damo::iterator> && std::is_move_constructible_v<damo::iterator>);
-static_assert(std::is_same_v<std::iterator_traits<damo::iterator::place>::value_type, damo::record>);
+static_assert(!std::is_copy_constructible_v<damo::iterator> &&
+              std::is_move_constructible_v<damo::iterator>);
+static_assert(
+    std::is_same_v<std::iterator_traits<damo::iterator::place>::value_type, damo::record>);
 
 damo::embedding embed(const damo::storage& storage, std::uint32_t group) {
-  return {storage, damo::optimizer("adagrad", {{"gamma", 0.5}}), damo::initializer("ones"), 2, group};
+  return {storage, damo::optimizer("adagrad", {{"gamma", 0.5}}), damo::initializer("ones"), 2,
+          group};
 }
 
-// What the caller's function throws, not derived from anything.
+// What the caller's function throws: derived from nothing.
 struct stop {
   std::uint64_t rows;
 };
 
-void dumps(const damo::storage& storage, const damo::embedding& embedding, const std::string& path) {
+void dumps(const damo::storage& storage, const damo::embedding& embedding,
+           const std::string& path) {
   std::vector<std::int64_t> keys(20000);
   for (std::size_t i = 0; i < keys.size(); i++) keys[i] = static_cast<std::int64_t>(i);
   embedding.lookup(keys);
@@ -31,7 +36,8 @@ void dumps(const damo::storage& storage, const damo::embedding& embedding, const
   CHECK((damo::table(path).lookup(3, {19999}) == std::vector<float>{1, 1}));
   CHECK(damo::table(path).number() == first.number);
 
-  // Progress that returns nothing, bool, and a number; that is a lambda, a function object, and const.
+  // Progress functions that return nothing, bool and a number: a lambda, a function object, a const
+  // one.
   std::uint64_t told = 0, calls = 0;
   storage.dump(path, table, [&](std::uint64_t rows, std::uint64_t rows_estimate) {
     CHECK(rows > told && rows <= rows_estimate);
@@ -39,13 +45,15 @@ void dumps(const damo::storage& storage, const damo::embedding& embedding, const
     calls++;
   });
   CHECK(told == 20000 && calls > 1);
-  const std::function<bool(std::uint64_t, std::uint64_t)> go_on = [](std::uint64_t, std::uint64_t) { return true; };
+  const std::function<bool(std::uint64_t, std::uint64_t)> go_on = [](std::uint64_t, std::uint64_t) {
+    return true;
+  };
   CHECK(storage.dump(path, {{"format", "table"}, {"min_count", 1}}, go_on).rows == 1);
   throws(DAMO_STATUS_CANCELLED, "progress returned false",
          [&] { storage.dump(path, table, [](std::uint64_t, std::uint64_t) { return 0; }); });
   CHECK(damo::table(path).rows(3) == 1);
 
-  // An exception comes out as it is, and the dump that it has ended leaves nothing.
+  // An exception comes out as it is, and the dump that it ended leaves nothing.
   calls = 0;
   try {
     storage.dump(path + ".never", table, [&](std::uint64_t rows, std::uint64_t) {
@@ -55,7 +63,8 @@ void dumps(const damo::storage& storage, const damo::embedding& embedding, const
   } catch (const stop& caught) {
     CHECK(calls == 2 && caught.rows > 0 && caught.rows < 20000);
   }
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(path).parent_path())) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(path).parent_path())) {
     CHECK(entry.path().string().find("never") == std::string::npos);
   }
   try {
@@ -73,8 +82,10 @@ void dumps(const damo::storage& storage, const damo::embedding& embedding, const
 
   CHECK(storage.dump(path, {{"min_count", 1}}).rows == 1);  // classic
   CHECK(std::filesystem::file_size(path) == 256 * 12 + 12 + 8);
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "'formt'", [&] { storage.dump(path, {{"formt", "table"}}); });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside", [&] { storage.dump(path + std::string("\0x", 2)); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "'formt'",
+         [&] { storage.dump(path, {{"formt", "table"}}); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside",
+         [&] { storage.dump(path + std::string("\0x", 2)); });
 }
 
 void iterates(const damo::storage& storage) {
@@ -87,7 +98,8 @@ void iterates(const damo::storage& storage) {
     seen.emplace_back(row.group, row.key);
     CHECK(row.dim == 2 && row.data.size() == 4 && row.update_time > 1700000000000);
     const damo::record stored = (row.group == 1 ? one : two).record(row.key);
-    CHECK(stored.group == row.group && stored.key == row.key && stored.dim == 2 && stored.data == row.data);
+    CHECK(stored.group == row.group && stored.key == row.key && stored.dim == 2 &&
+          stored.data == row.data);
     CHECK(stored.update_num == row.update_num && stored.update_time == row.update_time);
   }
   CHECK((seen == std::vector<std::pair<std::uint32_t, std::int64_t>>{{1, -4}, {1, 9}, {2, 9}}));
@@ -106,7 +118,7 @@ void iterates(const damo::storage& storage) {
   throws(DAMO_STATUS_NOT_FOUND, "group 8", [&] { storage.row_count(8); });
 }
 
-// It keeps its storage open.
+// The iterator keeps its storage open.
 damo::iterator outlives(const std::string& dir) {
   const damo::storage storage(dir);
   return damo::iterator(storage, 2);
@@ -129,8 +141,10 @@ int main(int argc, char** argv) {
       throws(DAMO_STATUS_BUSY, "iterator", [&] { storage.load_from_checkpoint(checkpoint); });
     }
     storage.load_from_checkpoint(checkpoint);
-    CHECK(embedding.record(8).data == before.data && embedding.record(8).update_num == before.update_num);
-    throws(DAMO_STATUS_NOT_FOUND, "missing", [&] { storage.load_from_checkpoint(scratch + "/missing"); });
+    CHECK(embedding.record(8).data == before.data &&
+          embedding.record(8).update_num == before.update_num);
+    throws(DAMO_STATUS_NOT_FOUND, "missing",
+           [&] { storage.load_from_checkpoint(scratch + "/missing"); });
   }
   damo::iterator last = outlives(checkpoint);
   throws(DAMO_STATUS_BUSY, "checkpoint", [&] { damo::storage again(checkpoint); });

@@ -1,5 +1,4 @@
-// The readers of examples/cpp against tests/logs/cases.txt, which the Python readers are tested
-// with as well.
+// The readers of examples/cpp against tests/logs/cases.txt, which also tests the Python readers.
 //
 //     test_cpp_logs SCRATCH           the cases
 //     test_cpp_logs --print FILE...   what each file says, or its error, in the words of cases.txt
@@ -29,7 +28,8 @@ std::string shown(std::string_view text) {
   std::string result;
   for (const char byte : text) {
     char code[5];
-    std::snprintf(code, sizeof(code), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
+    std::snprintf(code, sizeof(code), "\\x%02x",
+                  static_cast<unsigned>(static_cast<unsigned char>(byte)));
     result += byte > ' ' && byte <= '~' && byte != '\\' ? std::string(1, byte) : std::string(code);
   }
   return result;
@@ -42,7 +42,8 @@ class written_samples final : public sample_sink {
 
   void id(std::int64_t id, float value) override {
     char text[64];
-    std::snprintf(text, sizeof(text), " %lld:%.9g", static_cast<long long>(id), static_cast<double>(value));
+    std::snprintf(text, sizeof(text), " %lld:%.9g", static_cast<long long>(id),
+                  static_cast<double>(value));
     features_ += text;
   }
   void count(std::string_view column, std::optional<std::int64_t> count) override {
@@ -82,9 +83,10 @@ std::string unescaped(std::string_view text) {
   return bytes;
 }
 
-// A line of input ends with LF, unless `\` ends it.
+// A line of input ends with LF unless it ends in `\`.
 std::string input_line(std::string_view text) {
-  const bool open = text.size() >= 1 && text.back() == '\\' && (text.size() < 2 || text[text.size() - 2] != '\\');
+  const bool open =
+      text.size() >= 1 && text.back() == '\\' && (text.size() < 2 || text[text.size() - 2] != '\\');
   return open ? unescaped(text.substr(0, text.size() - 1)) : unescaped(text) + "\n";
 }
 

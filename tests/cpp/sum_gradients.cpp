@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "damo.hpp"
-#include "throws.h"
+#include "support/throws.hpp"
 
 damo::embedding open(const damo::storage& storage, std::uint32_t group, const char* duplicates) {
   return {storage, damo::optimizer("sgd", {{"gamma", 1}}), damo::initializer("zeros"), 2, group,
@@ -41,16 +41,19 @@ void batches_are_added_up_and_clipped(const damo::storage& storage) {
   CHECK(of.keys == 2 && of.norm == 5);
   const auto scale = static_cast<float>(std::min(1.0, 1 / of.norm));
   std::for_each(sums.begin(), sums.begin() + 4, [&](float& sum) { sum *= scale; });
-  embedding.apply_gradients({room_for_keys.data(), of.keys}, {sums.data(), of.keys * embedding.dim()});
+  embedding.apply_gradients({room_for_keys.data(), of.keys},
+                            {sums.data(), of.keys * embedding.dim()});
   const std::vector<float> rows = embedding.lookup({8, 9});
-  CHECK(std::abs(rows[0] + 0.6) < 1e-6 && rows[1] == 0 && rows[2] == 0 && std::abs(rows[3] + 0.8) < 1e-6);
+  CHECK(std::abs(rows[0] + 0.6) < 1e-6 && rows[1] == 0 && rows[2] == 0 &&
+        std::abs(rows[3] + 0.8) < 1e-6);
 }
 
 void what_is_wrong_throws(const damo::storage& storage) {
   const damo::embedding embedding = open(storage, 3, "sum");
   throws(DAMO_STATUS_INVALID_ARGUMENT, "key 6 (position 1, column 0)",
          [&] { embedding.sum_gradients({5, 6}, {1, 1, NAN, 1}); });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "gradients_len is 3", [&] { embedding.sum_gradients({5, 6}, {1, 1, 1}); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "gradients_len is 3",
+         [&] { embedding.sum_gradients({5, 6}, {1, 1, 1}); });
   std::vector<std::int64_t> keys(1);
   std::vector<float> sums(4);
   throws(DAMO_STATUS_INVALID_ARGUMENT, "summed_keys_len is 1",

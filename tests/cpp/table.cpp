@@ -1,12 +1,14 @@
-// damo::table: values in and out, ownership, exceptions, views. The behaviour behind it is tested elsewhere.
+// damo::table: values in and out, ownership, exceptions, views. The behaviour behind it is tested
+// elsewhere.
 
 #include "damo.hpp"
 
 #include <type_traits>
 
-#include "throws.h"
+#include "support/throws.hpp"
 
-static_assert(!std::is_copy_constructible_v<damo::table> && std::is_move_constructible_v<damo::table>);
+static_assert(!std::is_copy_constructible_v<damo::table> &&
+              std::is_move_constructible_v<damo::table>);
 
 int main(int argc, char** argv) {
   CHECK(argc == 2);
@@ -28,10 +30,13 @@ int main(int argc, char** argv) {
 
   throws(DAMO_STATUS_NOT_FOUND, "groups 0, 7", [&] { base.lookup(8, {1}); });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "weights_len is 4", [&] { base.lookup(0, {1}, weights); });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "found has 2 bytes", [&] { base.lookup(0, {1, 2, 3}, weights, found); });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "is an increment", [&] { damo::table(golden + "increment.table"); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "found has 2 bytes",
+         [&] { base.lookup(0, {1, 2, 3}, weights, found); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "is an increment",
+         [&] { damo::table(golden + "increment.table"); });
   throws(DAMO_STATUS_NOT_FOUND, "no.table", [&] { damo::table(golden + "no.table"); });
-  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside", [&] { damo::table(golden + std::string("\0x", 2)); });
+  throws(DAMO_STATUS_INVALID_ARGUMENT, "has a NUL inside",
+         [&] { damo::table(golden + std::string("\0x", 2)); });
   throws(DAMO_STATUS_INVALID_ARGUMENT, "after it was moved from", [&] { moved.number(); });
   return 0;
 }

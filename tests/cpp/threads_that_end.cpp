@@ -1,5 +1,5 @@
-// Calls while a thread or the program ends, when thread-local storage is already going away: a trainer that flushes its
-// last gradients from a destructor.
+// Calls while a thread or the program ends, when thread-local storage is already being destroyed: a
+// trainer may flush its last gradients in a destructor.
 
 #include "damo.hpp"
 
@@ -22,9 +22,10 @@ struct reads_when_the_program_ends {
   ~reads_when_the_program_ends() {
     float weight = 0;
     const std::int64_t key = 1;
-    // Made before the first storage, so destroyed after RocksDB is gone: refused, not crashed; freeing is safe.
-    CHECK_FAILS(damo_embedding_peek(shared->get(), &key, 1, &weight, 1, nullptr), DAMO_STATUS_EXITING,
-                "damo_embedding_peek", "the process is ending");
+    // Made before the first storage, so destroyed after RocksDB has ended: calls are refused and do
+    // not crash, and freeing is safe.
+    CHECK_FAILS(damo_embedding_peek(shared->get(), &key, 1, &weight, 1, nullptr),
+                DAMO_STATUS_EXITING, "damo_embedding_peek", "the process is ending");
     CHECK_NULL(damo_storage_new("too_late", 0, nullptr), DAMO_STATUS_EXITING, "damo_storage_new");
     shared.reset();
   }
@@ -33,9 +34,10 @@ static reads_when_the_program_ends last;
 
 int main(int argc, char** argv) {
   CHECK(argc == 2);
-  shared.emplace(damo::storage(argv[1]), damo::optimizer("sgd", {{"gamma", 0.5}}), damo::initializer("zeros"), 1);
+  shared.emplace(damo::storage(argv[1]), damo::optimizer("sgd", {{"gamma", 0.5}}),
+                 damo::initializer("zeros"), 1);
   for (int i = 0; i < 3; i++) {
-    // The library's own thread-locals are made after ours, so they are gone when ours is destroyed.
+    // The library's own thread-locals are made after ours, so they are destroyed before it.
     std::thread([] {
       buffer.armed = true;
       float weight = 0;

@@ -10,23 +10,27 @@
 #endif
 
 #include "damo.hpp"
-#include "throws.h"
+#include "support/throws.hpp"
 
 template <class Keys, class = void>
 struct takes : std::false_type {};
 template <class Keys>
-struct takes<Keys, std::void_t<decltype(std::declval<damo::embedding&>().erase(std::declval<Keys>()))>>
+struct takes<Keys,
+             std::void_t<decltype(std::declval<damo::embedding&>().erase(std::declval<Keys>()))>>
     : std::true_type {};
 
-static_assert(takes<std::vector<std::int64_t>>::value && takes<std::vector<unsigned long long>>::value);
-static_assert(takes<const std::array<std::uint64_t, 2>&>::value && takes<damo::span<const std::int64_t>>::value);
-static_assert(!takes<std::vector<int>>::value && !takes<std::vector<double>>::value && !takes<std::list<long>>::value);
-// Weights that are written to are not those of a temporary that owns them.
+static_assert(takes<std::vector<std::int64_t>>::value &&
+              takes<std::vector<unsigned long long>>::value);
+static_assert(takes<const std::array<std::uint64_t, 2>&>::value &&
+              takes<damo::span<const std::int64_t>>::value);
+static_assert(!takes<std::vector<int>>::value && !takes<std::vector<double>>::value &&
+              !takes<std::list<long>>::value);
+// Weights to be written must not be a temporary that owns them.
 static_assert(std::is_convertible_v<std::vector<float>&, damo::span<float>>);
 static_assert(!std::is_convertible_v<std::vector<float>, damo::span<float>>);
 static_assert(!std::is_convertible_v<std::array<float, 2>, damo::span<float>>);
 
-// A view of the kind that other libraries have.
+// A view type such as other libraries have.
 struct view {
   float* begin;
   std::size_t length;
@@ -75,8 +79,10 @@ int main() {
   users.lookup(all.subspan(0, 2), room.subspan(0, 2));
   CHECK(weights == (std::vector<float>{0.25f, 0.5f, 0}));
 #endif
-  // Whatever may come from getenv.
-  const auto refused = [](auto call) { throws(DAMO_STATUS_INVALID_ARGUMENT, "a string is NULL", call); };
+  // getenv may return NULL.
+  const auto refused = [](auto call) {
+    throws(DAMO_STATUS_INVALID_ARGUMENT, "a string is NULL", call);
+  };
   const char* unset = std::getenv("DAMO_SURELY_UNSET");
   refused([&] { damo::storage{unset}; });
   refused([&] { damo::table{unset}; });

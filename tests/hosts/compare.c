@@ -1,5 +1,5 @@
-/* compare DIR OTHER: whether two storages have the same rows, bit by bit, with optimizer state and
-   counts. */
+/* compare DIR OTHER: fails unless two storages have the same rows, bit by bit, with optimizer state
+   and counts. */
 #include "../c/check.h"
 
 struct row {
@@ -15,8 +15,8 @@ static damo_iterator *rows[2];
 
 static struct row next(int index) {
   struct row row = {0};
-  CHECK_OK(damo_iterator_next(rows[index], &row.found, &row.group, &row.key, &row.time, &row.updates, &row.dim,
-                              &row.data, &row.len));
+  CHECK_OK(damo_iterator_next(rows[index], &row.found, &row.group, &row.key, &row.time,
+                              &row.updates, &row.dim, &row.data, &row.len));
   return row;
 }
 
@@ -36,7 +36,8 @@ int main(int argc, char **argv) {
     const struct row a = next(0), b = next(1);
     CHECK(a.found == b.found);
     if (!a.found) break;
-    CHECK(a.group == b.group && a.key == b.key && a.updates == b.updates && a.dim == b.dim && a.len == b.len);
+    CHECK(a.group == b.group && a.key == b.key && a.updates == b.updates && a.dim == b.dim &&
+          a.len == b.len);
     CHECK(memcmp(a.data, b.data, a.len * sizeof *a.data) == 0);
   }
   CHECK(count > 0);

@@ -1,13 +1,14 @@
 /* look DIR: opens DIR with read_only again and again while other processes train it, until DIR.done
-   is there, and says how often. Every look must see everything, whatever is written, merged, opened
-   and closed meanwhile. It ends with 0 if it has seen rows. */
+   exists, and prints how often. Each look reads every file and must not find fewer rows than the
+   one before, whatever is written, merged, opened and closed in the meantime. Exits with 0 if the
+   last look finds all rows. */
 #define _GNU_SOURCE
 #include <unistd.h>
 
 #include "../c/check.h"
 #include "train.h"
 
-/* How many rows there are; -1 if the storage is not there yet. */
+/* Returns the number of rows, or -1 if the storage does not exist yet. */
 static int64_t look(const char *dir, damo_params *options) {
   damo_storage *storage = damo_storage_new(dir, 0, options);
   uint64_t rows = 0;
@@ -17,7 +18,7 @@ static int64_t look(const char *dir, damo_params *options) {
   }
   CHECK_OK(damo_storage_row_count(storage, DAMO_ALL_GROUPS, &rows));
   CHECK(rows <= ROWS);
-  /* Reads every file again, also those that were merged away since. */
+  /* Reads every file again, also those that were merged away in the meantime. */
   CHECK_OK(damo_storage_verify(storage, NULL));
   damo_storage_free(storage);
   return (int64_t)rows;
@@ -32,10 +33,10 @@ int main(int argc, char **argv) {
   CHECK(argc == 2);
   snprintf(done, sizeof done, "%s.done", argv[1]);
   CHECK_OK(damo_params_set_bool(options, "read_only", true));
-  /* Not on and on after what has started it was killed. */
+  /* Ends also when the process that started it was killed. */
   while (access(done, F_OK) != 0 && getppid() == parent) {
     rows = look(argv[1], options);
-    /* Once there it stays, and no row goes. */
+    /* Once the storage exists it stays, and no row goes. */
     CHECK(rows >= last);
     last = rows;
     looks++;

@@ -1,6 +1,6 @@
-/* train DIR MANNER [STEPS INDEX HOSTS]: trains a storage in a host with a manner: plain, closed, traps,
-   rounding or timer. Of several hosts that share the storage this is number INDEX, and trains STEPS
-   steps at each of its turns. */
+/* train DIR MANNER [STEPS INDEX HOSTS]: trains a storage in a host with a manner: plain, closed,
+   traps, rounding or timer. If several hosts share the storage, this one is number INDEX, and
+   trains STEPS steps at each of its turns. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fenv.h>
@@ -23,7 +23,7 @@ static void behave(const char *manner) {
   } else if (strcmp(manner, "rounding") == 0) {
     CHECK(fesetround(FE_UPWARD) == 0);
   } else if (strcmp(manner, "timer") == 0) {
-    /* As Python's handlers: without SA_RESTART. */
+    /* Like Python's handlers, without SA_RESTART. */
     const struct sigaction action = {.sa_handler = nothing};
     const struct itimerval often = {{0, 200}, {0, 200}};
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
@@ -38,7 +38,8 @@ static void behave(const char *manner) {
   }
 }
 
-/* Waits while another host has it open, but not on and on after what has started it was killed. */
+/* Waits while another host has the storage open, unless the process that started this one was
+   killed. */
 static damo_storage *open_storage(const char *dir, pid_t parent) {
   damo_storage *storage;
   while ((storage = damo_storage_new(dir, 0, NULL)) == NULL) {
@@ -53,7 +54,9 @@ static void train(damo_storage *storage, damo_embedding *users, int64_t step, in
   int index;
   for (; step < end; step++) {
     for (index = 0; index < KEYS; index++) keys[index] = train_key(index, (int)step);
-    for (index = 0; index < KEYS * DIM; index++) gradients[index] = train_gradient(index, (int)step);
+    for (index = 0; index < KEYS * DIM; index++) {
+      gradients[index] = train_gradient(index, (int)step);
+    }
     CHECK_OK(damo_embedding_lookup(users, keys, KEYS, weights, KEYS * DIM));
     CHECK_OK(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM));
     if (step % STEPS_A_FLUSH == 0) CHECK_OK(damo_storage_flush(storage));
@@ -62,7 +65,8 @@ static void train(damo_storage *storage, damo_embedding *users, int64_t step, in
 
 int main(int argc, char **argv) {
   struct turns turns = {STEPS, 0, 1};
-  damo_params *adam_params = damo_params_new(), *normal_params = damo_params_new(), *options = damo_params_new();
+  damo_params *adam_params = damo_params_new(), *normal_params = damo_params_new(),
+              *options = damo_params_new();
   damo_initializer *normal;
   damo_optimizer *adam;
   damo_storage *storage;
@@ -90,7 +94,8 @@ int main(int argc, char **argv) {
     usleep(5000);
   }
   gradients[5] = NAN;
-  CHECK_FAILS(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM), DAMO_STATUS_INVALID_ARGUMENT, "gradients");
+  CHECK_FAILS(damo_embedding_apply_gradients(users, keys, KEYS, gradients, KEYS * DIM),
+              DAMO_STATUS_INVALID_ARGUMENT, "gradients");
   CHECK_NULL(damo_optimizer_new("no", NULL, NULL), DAMO_STATUS_INVALID_ARGUMENT, "no");
   damo_embedding_free(users);
   damo_storage_free(storage);

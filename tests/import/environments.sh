@@ -1,7 +1,8 @@
 # Sourced by make_fixtures and row_by_row: throw-away environments for wheels of damo-embedding.
 #
-# The wheels are for CPython 3.6 to 3.10 (the last ones to 3.11) on x86-64 Linux. PYTHON names an interpreter to take;
-# without it python3.10 to python3.6 are tried, then those of pyenv, then uv, which can install one.
+# The wheels are for CPython 3.6 to 3.10 (the last ones to 3.11) on x86-64 Linux. PYTHON names an
+# interpreter to take. Without it python3.10 to python3.6 are tried, then those of pyenv, then uv,
+# which can install one.
 
 fail() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
 

@@ -1,8 +1,10 @@
-# Builds a user's project in the ways that there are, and runs it: against the package, installed into an empty prefix, and
-# with the checkout as a subdirectory; with the shared library and with the static one.
+# Builds and runs a user's project in every way that there is: against the package, installed into
+# an empty prefix, and with the checkout as a subdirectory; with the shared library and with the
+# static one.
 
 function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  execute_process(COMMAND ${ARGN}
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result STREQUAL "0")
     string(JOIN " " command ${ARGN})
     message(FATAL_ERROR "${command} ended with ${result}:\n${output}")
@@ -24,12 +26,13 @@ endfunction()
 
 file(REMOVE_RECURSE "${SCRATCH}")
 file(MAKE_DIRECTORY "${SCRATCH}/tables")
-set(project "${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_LIST_DIR}" "-DQUICKSTART=${QUICKSTART}" -G "${GENERATOR}")
+set(project "${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_LIST_DIR}" "-DQUICKSTART=${QUICKSTART}"
+  -G "${GENERATOR}")
 set(shared "-DBUILD_SHARED_LIBS=OFF")
 set(is_needed "NEEDED.*libdamo")
 set(is_said "BUILD_SHARED_LIBS is OFF, and damo::damo is the shared library.*damo::static")
 
-# The project NAME is built with the arguments, and runs. What configuring said is in `output`.
+# Builds the project NAME with the arguments, and runs it. `output` becomes what configuring said.
 macro(build name)
   run(${project} -B "${SCRATCH}/${name}" ${ARGN})
   set(said "${output}")
@@ -58,7 +61,7 @@ expect_linked_shared()
 build(found_off ${prefix} "${shared}")
 expect("${is_said}")
 expect_linked_shared()
-# The project NAME is refused when it is configured, and told why.
+# Configuring the project NAME fails and says why.
 function(refused name text)
   execute_process(COMMAND ${project} -B "${SCRATCH}/${name}" ${ARGN}
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -68,19 +71,21 @@ function(refused name text)
   string(REGEX REPLACE "[ \n]+" " " output "${output}")
   expect("${text}")
 endfunction()
-# Without DAMO_INSTALL_STATIC there is no static library, and who asks for it is told.
+# Without DAMO_INSTALL_STATIC there is no static library, and a project that asks for it is told so.
 refused(lacking "DAMO_INSTALL_STATIC=ON" ${prefix} -DCOMPONENTS=static)
-# A component that there is not is not found. One that a project can do without is no error.
+# An unknown component is not found. It is no error if the project marks it as optional.
 foreach(component nonsense Static damo)
   refused(component "no component '${component}': its components are shared and static"
     ${prefix} -DCOMPONENTS=${component})
 endforeach()
-run(${project} -B "${SCRATCH}/component" ${prefix} -DCOMPONENTS=shared -DOPTIONAL_COMPONENTS=nonsense)
+run(${project} -B "${SCRATCH}/component" ${prefix}
+  -DCOMPONENTS=shared -DOPTIONAL_COMPONENTS=nonsense)
 expect("component shared: TRUE.*component nonsense: FALSE")
 run(${project} -B "${SCRATCH}/component" ${prefix} -DCOMPONENTS= -DOPTIONAL_COMPONENTS=static)
 expect("component static: FALSE")
 
-# Found through links: /lib may be one to /usr/lib, the package's folder or its file one into another prefix.
+# Found through links: /lib may be a link to /usr/lib, and the package's folder or its file a link
+# into another prefix.
 file(GLOB_RECURSE config RELATIVE "${SCRATCH}/moved" "${SCRATCH}/moved/*/damoConfig.cmake")
 get_filename_component(package "${config}" DIRECTORY)
 string(REGEX REPLACE "/.*" "" lib "${package}")
@@ -92,7 +97,8 @@ expect("included from ${SCRATCH}/moved/include")
 expect_linked_shared()
 file(CREATE_LINK "${SCRATCH}/moved/${package}" "${SCRATCH}/links/folder" SYMBOLIC)
 foreach(file damoConfig damoConfigVersion)
-  file(CREATE_LINK "${SCRATCH}/moved/${package}/${file}.cmake" "${SCRATCH}/links/file/${file}.cmake" SYMBOLIC)
+  file(CREATE_LINK "${SCRATCH}/moved/${package}/${file}.cmake"
+    "${SCRATCH}/links/file/${file}.cmake" SYMBOLIC)
 endforeach()
 foreach(link folder file)
   build("link_to_${link}" "-Ddamo_DIR=${SCRATCH}/links/${link}")
@@ -107,12 +113,13 @@ foreach(file IN LISTS installed)
 endforeach()
 build(farm "-DCMAKE_PREFIX_PATH=${SCRATCH}/farm")
 expect("included from ${SCRATCH}/farm/include")
-# One that lacks its library is not whole.
+# A package that lacks its library is not whole.
 file(COPY "${SCRATCH}/moved/${package}" DESTINATION "${SCRATCH}/torn/${lib}/cmake")
 refused(torn "not whole.*Install it again" "-Ddamo_DIR=${SCRATCH}/torn/${lib}/cmake/damo")
 
 # As DAMO_INSTALL_STATIC installs it.
-find_library(found_library damo PATHS "${SCRATCH}/moved/lib" "${SCRATCH}/moved/lib64" PATH_SUFFIXES "${ARCHITECTURE}"
+find_library(found_library damo PATHS "${SCRATCH}/moved/lib" "${SCRATCH}/moved/lib64"
+  PATH_SUFFIXES "${ARCHITECTURE}"
   NO_DEFAULT_PATH REQUIRED)
 get_filename_component(found_library "${found_library}" DIRECTORY)
 file(CREATE_LINK "${TARGET_DIR}/release/libdamo.a" "${found_library}/libdamo.a" SYMBOLIC)
@@ -126,8 +133,10 @@ if(pkg_config)
   get_filename_component(pc_dir "${pc}" DIRECTORY)
   foreach(what cflags libs modversion variable=libdir variable=swigdir)
     string(MAKE_C_IDENTIFIER "${what}" name)
-    # Not in this process's environment: cargo would build RocksDB again for another one.
-    execute_process(COMMAND "${CMAKE_COMMAND}" -E env "PKG_CONFIG_PATH=${pc_dir}" "${pkg_config}" --${what} damo
+    # Not set in this process's environment: cargo would build RocksDB again for another
+    # environment.
+    execute_process(
+      COMMAND "${CMAKE_COMMAND}" -E env "PKG_CONFIG_PATH=${pc_dir}" "${pkg_config}" --${what} damo
       OUTPUT_VARIABLE "said_${name}" COMMAND_ERROR_IS_FATAL ANY OUTPUT_STRIP_TRAILING_WHITESPACE)
   endforeach()
   if(NOT EXISTS "${said_variable_swigdir}/damo_c.i")
@@ -139,11 +148,13 @@ if(pkg_config)
     foreach(line IN LISTS included)
       string(REGEX REPLACE ".*\"(.*)\".*" "\\1" name "${line}")
       if(NOT EXISTS "${said_variable_swigdir}/${name}")
-        message(FATAL_ERROR "${name}, which ${interface} includes, is not in ${said_variable_swigdir}")
+        message(FATAL_ERROR
+          "${name}, which ${interface} includes, is not in ${said_variable_swigdir}")
       endif()
     endforeach()
   endforeach()
-  separate_arguments(flags UNIX_COMMAND "${said_cflags} ${said_libs} -Wl,-rpath,${said_variable_libdir}")
+  separate_arguments(flags UNIX_COMMAND
+    "${said_cflags} ${said_libs} -Wl,-rpath,${said_variable_libdir}")
   run("${CXX}" -std=c++17 "${QUICKSTART}" ${flags} -o "${SCRATCH}/with_pkg_config")
   run("${CMAKE_COMMAND}" -E make_directory "${SCRATCH}/other_tables")
   run("${CMAKE_COMMAND}" -E chdir "${SCRATCH}/other_tables" "${SCRATCH}/with_pkg_config")
@@ -155,21 +166,23 @@ set(added "-DDAMO_CHECKOUT=${CHECKOUT}" "-DDAMO_TARGET_DIR=${TARGET_DIR}")
 build(added ${added})
 expect_no("BUILD_SHARED_LIBS")
 expect_linked_shared()
-# What is installed is the user's, and nothing of damo's.
+# Only the user's files are installed, and none of damo's.
 run("${CMAKE_COMMAND}" --install "${SCRATCH}/added" --prefix "${SCRATCH}/users")
 file(GLOB_RECURSE installed RELATIVE "${SCRATCH}/users" "${SCRATCH}/users/*")
 if(NOT installed STREQUAL "bin/trainer")
   message(FATAL_ERROR "a project with damo as a subdirectory installs ${installed}")
 endif()
-# Data may be elsewhere than the prefix.
-build(added_static ${added} "${shared}" -DTARGET_NAME=damo::static -DDAMO_INSTALL=ON -DDAMO_INSTALL_STATIC=ON
+# The folder for data may lie outside the prefix.
+build(added_static ${added} "${shared}" -DTARGET_NAME=damo::static
+  -DDAMO_INSTALL=ON -DDAMO_INSTALL_STATIC=ON
   "-DCMAKE_INSTALL_DATADIR=${SCRATCH}/data")
 expect("${is_said}")
 expect_linked_static()
 run("${CMAKE_COMMAND}" --install "${SCRATCH}/added_static" --prefix "${SCRATCH}/all")
 file(GLOB_RECURSE installed RELATIVE "${SCRATCH}/all" "${SCRATCH}/all/*")
 set(output "${installed}")
-foreach(file bin/damo bin/trainer include/damo.hpp libdamo.a "libdamo.so|libdamo.dylib" damo_static.cmake damoConfig.cmake)
+foreach(file bin/damo bin/trainer include/damo.hpp libdamo.a "libdamo.so|libdamo.dylib"
+    damo_static.cmake damoConfig.cmake)
   expect("${file}")
 endforeach()
 expect_no("damo_c.i")

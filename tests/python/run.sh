@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs the Python tests: the package's, those of the layers for PyTorch, and the drop-in classes'.
 #
-#   tests/python/run.sh [FOLDER]     # of the virtual environment, which is made when it is not there: build/python
+#   tests/python/run.sh [FOLDER]
 #
-# DAMO_LIBRARY names the library to test; without it the package finds the checkout's own. PYTHON is the interpreter that the
-# environment is made of (/usr/bin/python3, whose torch, where Debian's python3-torch is installed, is a small one for CPUs).
-# NumPy must be there, or can be installed from the registry; without torch the tests of its layers say that they are skipped.
+# FOLDER is the virtual environment, which is made if it does not exist: build/python. DAMO_LIBRARY
+# names the library to test; without it the package finds the checkout's own. PYTHON is the
+# interpreter that the environment is made of: /usr/bin/python3, since Debian's python3-torch is a
+# small one for CPUs. NumPy must be installed, or come from the registry. Without torch the tests of
+# its layers say that they are skipped.
 set -euo pipefail
 tests=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 checkout=$(dirname -- "$(dirname -- "$tests")")
@@ -15,17 +17,18 @@ python=${PYTHON:-/usr/bin/python3}
 
 if ! "$environment/bin/python" -c '' 2>/dev/null; then
   mkdir -p "$environment"
-  # Without pip, which Debian keeps in a package of its own and the tests do not need.
+  # Without pip, which is a package of its own on Debian and which the tests do not need.
   "$python" -m venv --system-site-packages --without-pip "$environment"
 fi
 if ! "$environment/bin/python" -c 'import numpy' 2>/dev/null; then
   "$environment/bin/python" -m ensurepip >/dev/null
   "$environment/bin/python" -m pip install --quiet numpy
 fi
-# For types; without a registry their test says that it is skipped.
+# For the test of types, which says that it is skipped when mypy cannot be installed.
 if ! "$environment/bin/python" -c 'import mypy' 2>/dev/null; then
   { "$environment/bin/python" -m ensurepip &&
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 'mypy>=1.5'; } \
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 \
+      --timeout 20 'mypy>=1.5'; } \
     >/dev/null 2>&1 || printf 'mypy cannot be installed here: types are not checked\n'
 fi
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds the SWIG module and runs its tests: tests/python/run_swig.sh LIBRARY
 #
-# PYTHON (environment) is the interpreter, which needs NumPy and the headers: python3. The rest is as in swig/build.sh.
+# PYTHON (environment) is the interpreter, which needs NumPy and the headers: python3. The rest is
+# as in swig/build.sh.
 set -euo pipefail
-[ $# -eq 1 ] || { sed -n '2,4p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 checkout=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 python=${PYTHON:-python3}
 library=$(realpath -- "$1")
@@ -11,10 +12,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
 fail() { printf 'tests/python/run_swig.sh: %s\n' "$*" >&2; exit 1; }
 
-# Warnings are errors there; -O1 because the wrapper's speed is not what is tested.
+# build.sh makes warnings errors. -O1 because the wrapper's speed is not what is tested.
 CXXFLAGS=-O1 PYTHON=$python "$checkout/swig/build.sh" "$library" "$scratch/module"
 
-# The command that people know writes the same two files, and says nothing.
+# The command that people know writes the same two files and prints nothing.
 mkdir "$scratch/known"
 cp "$checkout"/swig/*.i "$scratch/known"
 (cd "$scratch" && swig -python -c++ known/damo.i) >"$scratch/said" 2>&1
@@ -29,11 +30,19 @@ if swig -lua -o "$scratch/other_wrap.c" "$checkout/swig/damo.i" 2>"$scratch/said
 fi
 grep -q 'damo_c\.i' "$scratch/said" || fail "swig -lua says: $(cat "$scratch/said")"
 
-# NumPy is the caller's, not the module's.
+# NumPy is imported by the caller, not by the module.
 PYTHONPATH=$scratch/module "$python" -c 'import sys, damo; sys.exit("numpy" in sys.modules)' ||
   fail "the module imports NumPy"
 
-# A library with another ABI version is refused, before anything of it is called.
+# Every status of the library has a class of its own under Error.
+PYTHONPATH=$scratch/module "$python" -c '
+import sys, damo
+names = [status.name.title().replace("_", "") + "Error" for status in damo.Status if status]
+lacks = [name for name in names if not issubclass(getattr(damo, name, int), damo.Error)]
+sys.exit("no class " + ", ".join(lacks) if lacks else not names)' ||
+  fail "a status has no exception"
+
+# A library with another ABI version is refused before any of its functions is called.
 mkdir "$scratch/other"
 cp "$scratch/module/damo.py" "$scratch/module/_damo.so" "$scratch/other"
 soname=$(cd "$scratch/module" && echo libdamo.so.*)
@@ -47,6 +56,7 @@ soname=$(cd "$scratch/module" && echo libdamo.so.*)
 if PYTHONPATH=$scratch/other "$python" -c 'import damo' 2>"$scratch/said"; then
   fail "a library with ABI version 99 was taken"
 fi
-grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" || fail "another ABI version: $(cat "$scratch/said")"
+grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" ||
+  fail "another ABI version: $(cat "$scratch/said")"
 
 PYTHON=$python "$checkout/tests/python/run_dropin.sh" "$scratch/module"

@@ -1,5 +1,5 @@
-/* The system calls that come through the shim. Each asks shim.c what becomes of it, and is
- * otherwise made as it is. */
+/* The system calls that come through the shim. Each asks shim.c for its fate, and otherwise makes
+ * the real call. */
 #define _GNU_SOURCE
 #include "shim.h"
 
@@ -22,7 +22,7 @@
 enum { MOST_FLATTENED = 64 << 20 };
 
 
-/* The function of the C library that one here stands in front of. */
+/* The C library's function that one here replaces. */
 #define REAL(result, name, ...)                                                  \
   static result (*real)(__VA_ARGS__);                                            \
   if (real == NULL) real = (result(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
@@ -56,9 +56,11 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset) {
   return torture_syscall(SYS_pwrite64, fd, data, len, offset);
 }
 
-ssize_t pwrite(int fd, const void *data, size_t len, off_t offset) { return pwrite64(fd, data, len, offset); }
+ssize_t pwrite(int fd, const void *data, size_t len, off_t offset) {
+  return pwrite64(fd, data, len, offset);
+}
 
-/* As one buffer, so that a part of it can end anywhere. */
+/* Writes one buffer, so that a part of it can end anywhere. */
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   size_t len = 0, at = 0;
   ssize_t result;
@@ -66,7 +68,9 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
   int i, error;
   for (i = 0; i < count; i++) len += parts[i].iov_len;
   flat = len <= MOST_FLATTENED ? malloc(len + 1) : NULL;
-  if (flat == NULL) return on_fd(KIND_WRITE, fd) == FAIL ? -1 : torture_syscall(SYS_writev, fd, parts, count);
+  if (flat == NULL) {
+    return on_fd(KIND_WRITE, fd) == FAIL ? -1 : torture_syscall(SYS_writev, fd, parts, count);
+  }
   for (i = 0; i < count; i++) {
     memcpy(flat + at, parts[i].iov_base, parts[i].iov_len);
     at += parts[i].iov_len;
@@ -88,7 +92,9 @@ ssize_t pread64(int fd, void *data, size_t len, off64_t offset) {
   return torture_syscall(SYS_pread64, fd, data, len, offset);
 }
 
-ssize_t pread(int fd, void *data, size_t len, off_t offset) { return pread64(fd, data, len, offset); }
+ssize_t pread(int fd, void *data, size_t len, off_t offset) {
+  return pread64(fd, data, len, offset);
+}
 
 int fsync(int fd) {
   int result;
@@ -128,11 +134,15 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t len) {
   int result;
   if (on_fd(KIND_ALLOCATE, fd) == FAIL) return -1;
   result = (int)torture_syscall(SYS_fallocate, fd, mode, offset, len);
-  if (result == 0 && mode == 0) torture_record(KIND_ALLOCATE, fd, NULL, NULL, NULL, 0, offset + len);
+  if (result == 0 && mode == 0) {
+    torture_record(KIND_ALLOCATE, fd, NULL, NULL, NULL, 0, offset + len);
+  }
   return result;
 }
 
-int fallocate(int fd, int mode, off_t offset, off_t len) { return fallocate64(fd, mode, offset, len); }
+int fallocate(int fd, int mode, off_t offset, off_t len) {
+  return fallocate64(fd, mode, offset, len);
+}
 
 int posix_fallocate64(int fd, off64_t offset, off64_t len) {
   REAL(int, posix_fallocate64, int, off64_t, off64_t);
@@ -142,10 +152,11 @@ int posix_fallocate64(int fd, off64_t offset, off64_t len) {
 
 int posix_fallocate(int fd, off_t offset, off_t len) { return posix_fallocate64(fd, offset, len); }
 
-ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t len, unsigned flags) {
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t len,
+                        unsigned flags) {
   struct control *control = torture_control();
   if (control != NULL && control->log[0] != '\0') {
-    /* Copied by read and write instead, which are recorded. */
+    /* The caller copies with read and write instead, which are recorded. */
     errno = EXDEV;
     return -1;
   }
@@ -212,11 +223,15 @@ int mkdir(const char *path, mode_t mode) {
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
   struct control *control = torture_control();
   int fd;
-  if (control != NULL && control->boot_id[0] != '\0' && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0)
+  if (control != NULL && control->boot_id[0] != '\0' &&
+      strcmp(path, "/proc/sys/kernel/random/boot_id") == 0) {
     return (int)torture_syscall(SYS_openat, AT_FDCWD, control->boot_id, flags, mode);
+  }
   if (on_path(flags & O_CREAT ? KIND_CREATE : KIND_OPEN, dir, path) == FAIL) return -1;
   fd = (int)torture_syscall(SYS_openat, dir, path, flags, mode);
-  if (fd >= 0 && flags & (O_CREAT | O_TRUNC)) torture_record(KIND_CREATE, fd, NULL, NULL, NULL, 0, flags & O_TRUNC ? 0 : -1);
+  if (fd >= 0 && flags & (O_CREAT | O_TRUNC)) {
+    torture_record(KIND_CREATE, fd, NULL, NULL, NULL, 0, flags & O_TRUNC ? 0 : -1);
+  }
   return fd;
 }
 
@@ -256,7 +271,7 @@ int pthread_setname_np(pthread_t thread, const char *name) {
   return 0;
 }
 
-/* Some libraries make these by their numbers. */
+/* Some libraries make these calls by their numbers. */
 long syscall(long number, ...) {
   long given[6];
   va_list list;
@@ -264,11 +279,12 @@ long syscall(long number, ...) {
   for (int index = 0; index < 6; index++) given[index] = va_arg(list, long);
   va_end(list);
   if (number == SYS_copy_file_range) {
-    return copy_file_range((int)given[0], (off64_t *)given[1], (int)given[2], (off64_t *)given[3], (size_t)given[4],
-                           (unsigned)given[5]);
+    return copy_file_range((int)given[0], (off64_t *)given[1], (int)given[2], (off64_t *)given[3],
+                           (size_t)given[4], (unsigned)given[5]);
   }
   if (number == SYS_renameat2) {
-    return renameat2((int)given[0], (const char *)given[1], (int)given[2], (const char *)given[3], (unsigned)given[4]);
+    return renameat2((int)given[0], (const char *)given[1], (int)given[2], (const char *)given[3],
+                     (unsigned)given[4]);
   }
   return torture_syscall(number, given[0], given[1], given[2], given[3], given[4], given[5]);
 }

@@ -1,4 +1,5 @@
-/* The calls that change nothing that is stored: looking, mapping, locking, threads. As calls.c. */
+/* The calls that change nothing that is stored: looking, mapping, locking, threads. They work like
+   those in calls.c. */
 #define _GNU_SOURCE
 #include "shim.h"
 
@@ -17,7 +18,7 @@
 
 enum { LARGE_MAPPING = 1 << 20 };
 
-/* The function of the C library that one here stands in front of. */
+/* The C library's function that one here replaces. */
 #define REAL(result, name, ...)                                                  \
   static result (*real)(__VA_ARGS__);                                            \
   if (real == NULL) real = (result(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name)
@@ -27,7 +28,8 @@ static int fails(enum kind kind, int fd, const char *path) {
   return torture_judge(call) == FAIL;
 }
 
-int statx(int dir, const char *restrict path, int flags, unsigned mask, struct statx *restrict found) {
+int statx(int dir, const char *restrict path, int flags, unsigned mask,
+          struct statx *restrict found) {
   if (fails(KIND_STAT, dir, path)) return -1;
   return (int)torture_syscall(SYS_statx, dir, path, flags, mask, found);
 }
@@ -98,7 +100,9 @@ struct dirent *readdir(DIR *dir) {
 }
 
 void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t offset) {
-  if (fd >= 0 ? fails(KIND_MAP, fd, NULL) : len >= LARGE_MAPPING && fails(KIND_MEMORY, -1, NULL)) return MAP_FAILED;
+  if (fd >= 0 ? fails(KIND_MAP, fd, NULL) : len >= LARGE_MAPPING && fails(KIND_MEMORY, -1, NULL)) {
+    return MAP_FAILED;
+  }
   return (void *)torture_syscall(SYS_mmap, at, len, protection, flags, fd, offset);
 }
 
@@ -111,7 +115,8 @@ int flock(int fd, int operation) {
   return (int)torture_syscall(SYS_flock, fd, operation);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *argument) {
   REAL(int, pthread_create, pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
   return fails(KIND_THREAD, -1, NULL) ? errno : real(thread, attributes, run, argument);
 }

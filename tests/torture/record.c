@@ -28,23 +28,24 @@ static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static pid_t log_owner;
 
-/* The file's end, or where it stands. */
+/* Returns the file's end if it is opened for appending, else its position. */
 static off_t offset_of(int fd) {
   int flags = fcntl(fd, F_GETFL);
   return lseek(fd, 0, flags >= 0 && flags & O_APPEND ? SEEK_END : SEEK_CUR);
 }
 
-/* Each worker has a descriptor of its own. */
+/* Each worker process opens the log itself. */
 static int log_of_this_process(const char *path) {
   if (log_owner != getpid()) {
-    log_fd = (int)torture_syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    log_fd = (int)torture_syscall(SYS_openat, AT_FDCWD, path,
+                                  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     log_owner = getpid();
   }
   return log_fd;
 }
 
-void torture_record(enum kind kind, int fd, const char *path, const char *other, const void *data, size_t len,
-                    off_t offset) {
+void torture_record(enum kind kind, int fd, const char *path, const char *other, const void *data,
+                    size_t len, off_t offset) {
   struct control *control = torture_control();
   char where[PATH_SIZE], from[PATH_SIZE] = "";
   struct iovec parts[4];

@@ -1,5 +1,5 @@
-/* A library to be preloaded that makes system calls fail, kill, or stop: this file decides
- * which. The calls that come through here are in calls.c. */
+/* A library to be preloaded that makes system calls fail, kill or stop. This file decides which
+ * calls. They come through calls.c and looks.c. */
 #define _GNU_SOURCE
 #include "shim.h"
 
@@ -17,7 +17,7 @@
 enum { SECTOR = 512 };
 
 static struct control *attached;
-/* Set while the shim itself makes calls. */
+/* Set while the shim makes calls of its own. */
 static __thread int inside;
 static __thread uint64_t random_state;
 
@@ -50,38 +50,45 @@ void torture_path(int fd, const char *path, char *buffer, size_t size) {
     used = len > 0 ? (size_t)len : 0;
   }
   buffer[used] = '\0';
-  if (path != NULL && path[0] != '\0') snprintf(buffer + used, size - used, used > 0 ? "/%s" : "%s", path);
+  if (path != NULL && path[0] != '\0') {
+    snprintf(buffer + used, size - used, used > 0 ? "/%s" : "%s", path);
+  }
 }
 
-/* A 64-bit xorshift: the driver's seed decides where calls are counted, this only what is flushed
- * early. */
+/* A 64-bit xorshift. The driver's seed decides which calls are hit; this decides only what is
+ * flushed early. */
 static uint64_t draw(void) {
-  if (random_state == 0) random_state = 0x9e3779b97f4a7c15u ^ (uint64_t)attached->seen * 7919 ^ (uint64_t)getpid() << 32;
+  if (random_state == 0) {
+    random_state = 0x9e3779b97f4a7c15u ^ (uint64_t)attached->seen * 7919 ^ (uint64_t)getpid() << 32;
+  }
   random_state ^= random_state << 13;
   random_state ^= random_state >> 7;
   random_state ^= random_state << 17;
   return random_state;
 }
 
-/* No thread of the process does anything after this. */
+/* Ends the process by a signal; no thread does anything after this. */
 static void end_with(int signal) {
   torture_syscall(SYS_kill, getpid(), signal);
   for (;;) torture_syscall(SYS_pause);
 }
 
-/* Makes a part of a write, as a process does that is killed, or a disk that becomes full. Neither a
- * kill nor a power cut leaves a part of what lies within one sector of a disk. */
+/* Makes a part of a write, as when a process is killed or a disk becomes full. Neither a kill nor a
+ * power cut leaves a part of what lies within one sector of a disk. */
 static ssize_t write_part(const struct call *call) {
   size_t part = call->len * attached->part / 256;
-  off_t from = call->offset >= 0 ? call->offset : (off_t)torture_syscall(SYS_lseek, call->fd, 0, SEEK_CUR);
+  off_t from =
+      call->offset >= 0 ? call->offset : (off_t)torture_syscall(SYS_lseek, call->fd, 0, SEEK_CUR);
   int is_in_one_sector = from >= 0 && from / SECTOR == (from + (off_t)call->len - 1) / SECTOR;
   if (part == 0 || (attached->mode != MODE_FAIL && is_in_one_sector)) return 0;
-  if (call->offset >= 0) return torture_syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
+  if (call->offset >= 0) {
+    return torture_syscall(SYS_pwrite64, call->fd, call->data, part, call->offset);
+  }
   return torture_syscall(SYS_write, call->fd, call->data, part);
 }
 
-/* Whether this call, the n-th to be counted, meets its fate; also which of those calls it is, from
- * 0. */
+/* Counts a call, and returns whether it is hit. `which` is 0 for the first call that is hit, and 1
+ * more for each later one. */
 static int is_hit(int64_t *which) {
   int64_t left = __sync_sub_and_fetch(&attached->countdown, 1);
   *which = -left;
@@ -127,7 +134,8 @@ ssize_t torture_judge(struct call call) {
     path[0] = '\0';
   else
     torture_path(call.fd, call.path, path, sizeof path);
-  if (path[0] == '\0' ? (call.kind & (KIND_THREAD | KIND_MEMORY)) != 0 : strstr(path, control->path) != NULL) {
+  if (path[0] == '\0' ? (call.kind & (KIND_THREAD | KIND_MEMORY)) != 0
+                      : strstr(path, control->path) != NULL) {
     flush_early(&call);
     if (control->mode != MODE_OFF && (control->kinds & call.kind) != 0) {
       __sync_fetch_and_add(&control->seen, 1);

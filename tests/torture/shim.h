@@ -39,23 +39,23 @@ struct control {
   volatile int32_t mode;
   volatile uint32_t kinds;
   volatile int32_t error;
-  volatile int32_t again;     /* how many later calls meet the same fate, after the first; -1 for all */
+  volatile int32_t again;     /* how many calls after the first meet the same fate; -1 for all */
   volatile uint32_t part;     /* of a write, this many 256ths are made first; 0 for none */
   volatile uint32_t fired;    /* how many calls met their fate */
   volatile int64_t countdown; /* the call that makes it 0 is the first */
   volatile int64_t seen;      /* calls that were counted */
-  volatile uint32_t lottery;  /* of a million writes, so many are followed by an early sync_file_range */
+  volatile uint32_t lottery;  /* of a million writes, how many an early sync_file_range follows */
   volatile uint32_t first_kind;
-  char path[256];      /* only calls whose path contains this */
-  char boot_id[256];   /* opened in place of the system's boot id, unless empty */
-  char log[256];       /* the file that every change is recorded in (record.c), unless empty */
+  char path[256];       /* only calls whose path contains this */
+  char boot_id[256];    /* opened in place of the system's boot id, unless empty */
+  char log[256];        /* the file that every change is recorded in (record.c), unless empty */
   char first_path[256]; /* of the call that met its fate first */
 };
 
 /* Called by the driver once, before it forks workers. */
 void torture_attach(struct control *control);
 
-/* What is to be done with a call: go on, fail with errno, or be done with a part of it. */
+/* What to do with a call: make it, or fail with errno. Otherwise a part of it is done. */
 enum { GO_ON = -1, FAIL = -2 };
 
 struct call {
@@ -67,19 +67,19 @@ struct call {
   off_t offset; /* of a write; -1 for the file's own */
 };
 
-/* GO_ON, FAIL with errno set, or the number of bytes that were written: a short write. */
+/* Returns GO_ON, FAIL with errno set, or the number of bytes that were written (a short write). */
 ssize_t torture_judge(struct call call);
 
-/* The control block, or NULL before the driver has attached it. */
+/* Returns the control block, or NULL before the driver has attached it. */
 struct control *torture_control(void);
 
 /* The C library's `syscall`, which does not come through the shim. */
 long torture_syscall(long number, ...);
 
-/* The path that a call is about, absolute if it can be had. */
+/* Writes the path that a call is about, absolute if possible, to the buffer. */
 void torture_path(int fd, const char *path, char *buffer, size_t size);
 
-/* Records a change that was made; record.c. `other` is the first path of a rename or link. `offset`
- * is the new length of a truncation, and not 0 of a rename that exchanges. */
-void torture_record(enum kind kind, int fd, const char *path, const char *other, const void *data, size_t len,
-                    off_t offset);
+/* Records a change that was made (record.c). `other` is the first path of a rename or link.
+ * `offset` is the new length after a truncation, and is not 0 for a rename that exchanges. */
+void torture_record(enum kind kind, int fd, const char *path, const char *other, const void *data,
+                    size_t len, off_t offset);

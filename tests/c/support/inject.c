@@ -29,7 +29,7 @@ int stop_injecting(void) {
   return fired_;
 }
 
-/* Whether a call on a path, or on an open file, is to fail. */
+/* Whether a call on this path, or on this open file, fails. */
 static int fails(int kind, const char *path, int file) {
   char link[64], name[512] = "";
   if (!(kinds_ & kind)) return 0;
@@ -46,11 +46,17 @@ static int fails(int kind, const char *path, int file) {
   return 1;
 }
 
-int fdatasync(int file) { return fails(AT_SYNC, NULL, file) ? -1 : (int)syscall(SYS_fdatasync, file); }
+int fdatasync(int file) {
+  return fails(AT_SYNC, NULL, file) ? -1 : (int)syscall(SYS_fdatasync, file);
+}
 int fsync(int file) { return fails(AT_SYNC, NULL, file) ? -1 : (int)syscall(SYS_fsync, file); }
-int unlink(const char *path) { return fails(AT_REMOVE, path, -1) ? -1 : (int)syscall(SYS_unlink, path); }
+int unlink(const char *path) {
+  return fails(AT_REMOVE, path, -1) ? -1 : (int)syscall(SYS_unlink, path);
+}
 
-static int cut(int file, off_t len) { return fails(AT_TRUNCATE, NULL, file) ? -1 : (int)syscall(SYS_ftruncate, file, len); }
+static int cut(int file, off_t len) {
+  return fails(AT_TRUNCATE, NULL, file) ? -1 : (int)syscall(SYS_ftruncate, file, len);
+}
 int ftruncate(int file, off_t len) { return cut(file, len); }
 int ftruncate64(int file, off64_t len) { return cut(file, len); }
 
@@ -87,7 +93,7 @@ OPENING(open64, (const char *path, int flags, ...), AT_FDCWD)
 OPENING(openat, (int dir, const char *path, int flags, ...), dir)
 OPENING(openat64, (int dir, const char *path, int flags, ...), dir)
 
-/* RocksDB asks so whether a file is there. */
+/* RocksDB checks with this whether a file exists. */
 int access(const char *path, int mode) {
   return fails(AT_STAT, path, -1) ? -1 : (int)syscall(SYS_faccessat, AT_FDCWD, path, mode);
 }

@@ -1,13 +1,13 @@
 // What the tests of damo.hpp share.
-#ifndef DAMO_TESTS_THROWS_H
-#define DAMO_TESTS_THROWS_H
+#ifndef DAMO_TESTS_THROWS_HPP
+#define DAMO_TESTS_THROWS_HPP
 
 #include <string>
 
 #include "check.h"
 #include "damo.hpp"
 
-// The call throws an error with this status, whose message has these words.
+// The call throws an error with this status, and the message has these words.
 template <class Call>
 void throws(damo_status status, const char* words, Call call) {
   try {
