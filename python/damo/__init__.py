@@ -48,7 +48,16 @@ from .dropin import (
     PyTable,
     write_as,
 )
-from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
+from .initializers import (
+    Constant,
+    Initializer,
+    Normal,
+    Ones,
+    TruncatedNormal,
+    Uniform,
+    XavierUniform,
+    Zeros,
+)
 from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
 from .schedulers import (
     CosineDecay,
@@ -59,7 +68,6 @@ from .schedulers import (
     PolynomialDecay,
     Scheduler,
 )
-
 
 _about.warn_of_others(__version__)
 

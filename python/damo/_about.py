@@ -82,9 +82,10 @@ def warn_of_others(version: str) -> None:
     """
     for other in others():
         warnings.warn(
-            f"damo: this is {DISTRIBUTION} {version} ({SUMMARY}), from {HERE}. There is also the distribution {other}. "
-            f"Keep the two in environments of their own: `pip uninstall {other.name}`, then "
-            f"`pip install --force-reinstall {DISTRIBUTION}`, since uninstalling one can remove files of the other",
+            f"damo: this is {DISTRIBUTION} {version} ({SUMMARY}), from {HERE}. There is also the"
+            f" distribution {other}. Keep the two in environments of their own: `pip uninstall"
+            f" {other.name}`, then `pip install --force-reinstall {DISTRIBUTION}`, since"
+            " uninstalling one can remove files of the other",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -102,11 +103,13 @@ def about() -> str:
 
         lines[0] = f"{DISTRIBUTION} {damo.__version__}: {SUMMARY}"
         lines.append(
-            f"library  {_c_api.library_path}, {damo.library_version()}, ABI version {_library.ABI_VERSION}"
+            f"library  {_c_api.library_path}, {damo.library_version()}, ABI version"
+            f" {_library.ABI_VERSION}"
         )
     else:
         lines.append(
-            f"Its __init__.py is another distribution's. `pip install --force-reinstall {DISTRIBUTION}` puts it back"
+            "Its __init__.py is another distribution's. `pip install --force-reinstall"
+            f" {DISTRIBUTION}` puts it back"
         )
     folders = [str(Path(sys.executable).parent), str(Path(sys.prefix) / "bin")]
     command = next(

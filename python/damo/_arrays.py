@@ -65,7 +65,9 @@ def index(value: Any, what: str) -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"damo: {what} must be an integer, not {_describe(value)} ({value!r:.80})") from None
+    raise TypeError(
+        f"damo: {what} must be an integer, not {_describe(value)} ({value!r:.80})"
+    ) from None
 
 
 def integer(value: Any, what: str, low: int, high: int) -> int:
@@ -89,7 +91,9 @@ def real(value: Any, what: str) -> float:
     try:
         return float(index(value, what))
     except TypeError:
-        raise TypeError(f"damo: {what} must be a number, not {_describe(value)} ({value!r:.80})") from None
+        raise TypeError(
+            f"damo: {what} must be a number, not {_describe(value)} ({value!r:.80})"
+        ) from None
     except OverflowError:
         raise InvalidArgumentError(f"damo: {what} is {value}; it must be a float") from None
 
@@ -119,12 +123,18 @@ def _integers(values: Any, what: str) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind in "iu" and not isinstance(values, np.ndarray) and _has_bool(values):
         raise TypeError(f"damo: {what} must be integers, and there is a bool among them")
-    if array.dtype.kind == "O" or (array.dtype.kind == "f" and not isinstance(values, (np.ndarray, np.generic))):
+    if array.dtype.kind == "O" or (
+        array.dtype.kind == "f" and not isinstance(values, (np.ndarray, np.generic))
+    ):
         # NumPy makes floats or objects of numbers that do not fit into one kind of integer.
         items = np.asarray(values, dtype=object)
-        return np.array([index(item, f"one of {what}") for item in items.flat], object).reshape(items.shape)
+        return np.array([index(item, f"one of {what}") for item in items.flat], object).reshape(
+            items.shape
+        )
     if array.dtype.kind not in "iu" and (array.size or isinstance(values, np.ndarray)):
-        raise TypeError(f"damo: {what} must be integers of 64 bits (numpy.int64), not {_describe(array)}")
+        raise TypeError(
+            f"damo: {what} must be integers of 64 bits (numpy.int64), not {_describe(array)}"
+        )
     return array
 
 
@@ -138,7 +148,9 @@ def keys(values: Any) -> np.ndarray:
     if array.dtype == np.int64 or array.dtype == np.uint64:
         return np.require(array, requirements=["C", "A"]).view(np.int64).reshape(array.shape)
     if array.dtype.kind not in "iu":
-        return np.array([key(number, "a key") for number in array.flat], np.int64).reshape(array.shape)
+        return np.array([key(number, "a key") for number in array.flat], np.int64).reshape(
+            array.shape
+        )
     converted = array.astype(np.int64 if array.dtype.kind == "i" else np.uint64)
     return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
 
@@ -147,13 +159,19 @@ def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Counts of a filter as a C-contiguous uint32 array of this shape."""
     array = _integers(values, "num")
     if array.shape != shape:
-        raise InvalidArgumentError(f"damo: num has shape {array.shape}; it must be that of keys, {shape}")
+        raise InvalidArgumentError(
+            f"damo: num has shape {array.shape}; it must be that of keys, {shape}"
+        )
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**32:
-        raise InvalidArgumentError(f"damo: num has {array.min()} to {array.max()}; each must be in 0..{2**32 - 1}")
+        raise InvalidArgumentError(
+            f"damo: num has {array.min()} to {array.max()}; each must be in 0..{2**32 - 1}"
+        )
     return np.ascontiguousarray(array, np.uint32)
 
 
-def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False) -> np.ndarray:
+def floats(
+    array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False
+) -> np.ndarray:
     """array itself, once it is known to be float32, C-contiguous, aligned, and of one of the shapes.
 
     Raises TypeError for another type or dtype; ValueError for another shape, gaps between elements, and, when it is to be
@@ -166,18 +184,23 @@ def floats(array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writab
         )
     _refuse_mask(array, what, f"{what}.data, or what {what}.filled makes of it")
     if array.dtype != np.float32:
-        raise TypeError(f"damo: {what} must have dtype float32, not {array.dtype}; it is not converted silently")
+        raise TypeError(
+            f"damo: {what} must have dtype float32, not {array.dtype}; it is not converted silently"
+        )
     if array.shape not in shapes:
         wanted = " or ".join(str(shape) for shape in shapes)
         raise InvalidArgumentError(f"damo: {what} has shape {array.shape}; it must be {wanted}")
     if not array.flags.c_contiguous:
         raise InvalidArgumentError(
-            f"damo: {what} has strides {array.strides}; it must be C-contiguous (numpy.ascontiguousarray makes a copy)"
+            f"damo: {what} has strides {array.strides}; it must be C-contiguous"
+            " (numpy.ascontiguousarray makes a copy)"
         )
     if not array.flags.aligned:
         raise InvalidArgumentError(f"damo: {what} is not aligned to 4 bytes; a copy of it is")
     if writable and not array.flags.writeable:
-        raise InvalidArgumentError(f"damo: {what} is read-only; it is written to in place and must be writable")
+        raise InvalidArgumentError(
+            f"damo: {what} is read-only; it is written to in place and must be writable"
+        )
     return array
 
 
@@ -191,20 +214,26 @@ def strict_keys(array: Any) -> np.ndarray:
         raise TypeError(f"damo: keys must be a numpy.ndarray of int64, not {_describe(array)}")
     if array.dtype != np.int64 and array.dtype != np.uint64:
         raise TypeError(
-            f"damo: keys must have dtype int64 (or uint64), not {array.dtype}; they are not converted silently"
+            f"damo: keys must have dtype int64 (or uint64), not {array.dtype}; they are not"
+            " converted silently"
         )
     if array.ndim != 1:
-        raise InvalidArgumentError(f"damo: keys has shape {array.shape}; it must have one dimension")
+        raise InvalidArgumentError(
+            f"damo: keys has shape {array.shape}; it must have one dimension"
+        )
     if not array.flags.c_contiguous:
         raise InvalidArgumentError(
-            f"damo: keys has strides {array.strides}; it must be contiguous (numpy.ascontiguousarray makes a copy)"
+            f"damo: keys has strides {array.strides}; it must be contiguous"
+            " (numpy.ascontiguousarray makes a copy)"
         )
     if not array.flags.aligned:
         raise InvalidArgumentError("damo: keys is not aligned to 8 bytes; a copy of it is")
     return array
 
 
-def strict_rows(array: Any, what: str, rows: int, dim: int, *, writable: bool = False) -> np.ndarray:
+def strict_rows(
+    array: Any, what: str, rows: int, dim: int, *, writable: bool = False
+) -> np.ndarray:
     """weights and gradients of the drop-in classes: rows x dim floats, flat or as a matrix.
 
     The result is over the memory of a buffer, and array itself otherwise.

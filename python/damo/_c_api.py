@@ -221,7 +221,9 @@ def text(value: str, what: str) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"damo: {what} must be a string, not {type(value).__name__}")
     if "\0" in value:
-        raise InvalidArgumentError(f"damo: {what} {value!r} has a NUL inside; one without is needed")
+        raise InvalidArgumentError(
+            f"damo: {what} {value!r} has a NUL inside; one without is needed"
+        )
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -24,7 +24,9 @@ class PyTable:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._table = Table(path)
 
-    def lookup(self, group: SupportsIndex, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> bytes:
+    def lookup(
+        self, group: SupportsIndex, keys: np.ndarray | Buffer, w: np.ndarray | Buffer
+    ) -> bytes:
         """Fills w as PyEmbedding.lookup does; what is returned has a byte a key.
 
         A key without a row reads as zeros, and is a 0 there.

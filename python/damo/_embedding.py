@@ -57,17 +57,29 @@ class Embedding(Handle):
         padding_key: SupportsIndex | None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}")
+            raise TypeError(
+                f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}"
+            )
         if not isinstance(initializer, Initializer):
-            raise TypeError(f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}")
+            raise TypeError(
+                f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}"
+            )
         self.storage = storage
         self._name = name_or_group if isinstance(name_or_group, str) else None
-        group = _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
+        group = (
+            _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
+        )
         self.dim = _arrays.integer(dim, "dim", 1, 262144)
-        self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
+        self.optimizer, self.initializer, self.duplicates = (
+            optimizer,
+            initializer,
+            duplicates or "sequential",
+        )
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
-        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name})
+        bag = Params(
+            {"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name}
+        )
         super().__init__(
             _c_api.damo_embedding_new,
             _c_api.damo_embedding_free,
@@ -79,7 +91,9 @@ class Embedding(Handle):
             bag._use(),
         )
         bag.close()
-        self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number))
+        self.group = _c_api.read(
+            ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number)
+        )
 
     @property
     def name(self) -> str | None:
@@ -94,11 +108,18 @@ class Embedding(Handle):
         name = self.name
         called = f"{name!r} (group {self.group})" if name is not None else f"group {self.group}"
         closed = ", closed" if self.closed else ""
-        return f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim}, {self.optimizer.name}{closed}>"
+        return (
+            f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim},"
+            f" {self.optimizer.name}{closed}>"
+        )
 
     def _rows(self, keys: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         shape = (*keys.shape, self.dim)
-        return np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+        return (
+            np.empty(shape, np.float32)
+            if out is None
+            else _arrays.floats(out, "out", (shape,), writable=True)
+        )
 
     # ---- reading
 
@@ -111,7 +132,11 @@ class Embedding(Handle):
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
         _c_api.damo_embedding_lookup(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
         )
         return weights
 
@@ -146,7 +171,12 @@ class Embedding(Handle):
         time, num = ctypes.c_int64(), ctypes.c_int64()
         data = np.empty(self._row_len, np.float32)
         _c_api.damo_embedding_record(
-            self._use(), number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
+            self._use(),
+            number,
+            ctypes.byref(time),
+            ctypes.byref(num),
+            _arrays.address(data),
+            data.size,
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
@@ -209,7 +239,11 @@ class Embedding(Handle):
         gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_apply_gradients(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(gradients),
+            gradients.size,
         )
 
     def insert(self, keys: Any, weights: Any) -> None:
@@ -218,7 +252,11 @@ class Embedding(Handle):
         weights = _tensors.floats(weights, "weights")
         _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_insert(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
         )
 
     def insert_records(self, keys: Any, rows: Any, update_nums: Any = None) -> None:
@@ -234,7 +272,10 @@ class Embedding(Handle):
         if update_nums is not None:
             counts = _arrays.keys(update_nums)
             if counts.shape != numbers.shape:
-                raise ValueError(f"damo: update_nums has shape {counts.shape}; it must be that of keys, {numbers.shape}")
+                raise ValueError(
+                    f"damo: update_nums has shape {counts.shape}; it must be that of keys,"
+                    f" {numbers.shape}"
+                )
         _c_api.damo_embedding_insert_records(
             self._use(),
             _arrays.address(numbers),
@@ -262,13 +303,17 @@ class Embedding(Handle):
     def set_filter(self, filter: Filter | None) -> None:
         """From now on only keys that the filter has counted often enough get rows; None: all do."""
         if filter is not None and not isinstance(filter, Filter):
-            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
+            raise TypeError(
+                f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}"
+            )
         _c_api.damo_embedding_set_filter(self._use(), None if filter is None else filter._use())
 
     @property
     def step(self) -> int:
         """The group's global step: apply_gradients calls so far, over all openings. Drives the scheduler; can be set."""
-        return _c_api.read(ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step))
+        return _c_api.read(
+            ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step)
+        )
 
     @step.setter
     def step(self, step: int) -> None:

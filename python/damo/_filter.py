@@ -13,10 +13,9 @@ from ._errors import BusyError
 from ._handles import Handle
 from ._params import Params
 
-
 _REMEDY = (
-    "close that one before the file is opened again: call its close(), or `del` every name that refers to it. "
-    "A notebook's cell has to, before it runs again"
+    "close that one before the file is opened again: call its close(), or `del` every name that"
+    " refers to it. A notebook's cell has to, before it runs again"
 )
 
 
@@ -40,7 +39,13 @@ class Filter(Handle):
         reload: bool | None = None,
         verify: bool | None = None,
     ) -> None:
-        values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload, "verify": verify}
+        values = {
+            "capacity": capacity,
+            "count": count,
+            "fpr": fpr,
+            "reload": reload,
+            "verify": verify,
+        }
         self._open({"path": os.fsdecode(os.fspath(path)), **values})
 
     def _open(self, values: dict[str, Any]) -> None:
@@ -66,18 +71,30 @@ class Filter(Handle):
         if isinstance(num, (list, tuple)) or (isinstance(num, np.ndarray) and num.ndim):
             counts = _arrays.counts(num, numbers.shape)
             _c_api.damo_filter_add_counts(
-                self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(counts), counts.size
+                self._use(),
+                which,
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(counts),
+                counts.size,
             )
             return
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
-        _c_api.damo_filter_add_batch(self._use(), which, _arrays.address(numbers), numbers.size, times)
+        _c_api.damo_filter_add_batch(
+            self._use(), which, _arrays.address(numbers), numbers.size, times
+        )
 
     def check(self, keys: Any, *, group: SupportsIndex = 0) -> np.ndarray | bool:
         """Whether each of keys of group was seen often enough: bool of the same shape; a bool for one key."""
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         admitted = np.empty(numbers.shape, np.uint8)
         _c_api.damo_filter_check_batch(
-            self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(admitted), admitted.size
+            self._use(),
+            which,
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(admitted),
+            admitted.size,
         )
         return admitted.view(np.bool_) if numbers.ndim else bool(admitted)
 

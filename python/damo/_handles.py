@@ -91,7 +91,9 @@ class Handle:
 
     def __init__(self, new: Callable[..., Any], free: Callable[..., Any], *arguments: Any) -> None:
         if _is_exiting:
-            raise ClosedError(f"damo: no {type(self).__name__} can be made while the interpreter exits")
+            raise ClosedError(
+                f"damo: no {type(self).__name__} can be made while the interpreter exits"
+            )
         address = ctypes.c_void_p()
         owner = _Owner()
         owner._as_parameter_ = address

@@ -23,7 +23,9 @@ def key_hashes(texts: Iterable[str | bytes]) -> np.ndarray:
     """The keys of many strings, int64, in order. TypeError for one string: key_hash takes that."""
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         # It would be taken for its characters.
-        raise TypeError(f"damo: texts is a {type(texts).__name__}; give a list of strings, or call key_hash")
+        raise TypeError(
+            f"damo: texts is a {type(texts).__name__}; give a list of strings, or call key_hash"
+        )
     pieces = [_bytes(text) for text in texts]
     ends = np.cumsum([len(piece) for piece in pieces], dtype=np.uint64)
     data = b"".join(pieces)
@@ -39,7 +41,9 @@ def _bytes(text: str | bytes) -> bytes:
         try:
             return text.encode()
         except UnicodeEncodeError:
-            raise InvalidArgumentError(f"damo: the string {text!r:.80} cannot be written as UTF-8") from None
+            raise InvalidArgumentError(
+                f"damo: the string {text!r:.80} cannot be written as UTF-8"
+            ) from None
     if isinstance(text, (bytes, bytearray, memoryview)):
         return bytes(text)
     raise TypeError(f"damo: a str or bytes is needed, not {type(text).__name__}")

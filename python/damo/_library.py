@@ -67,7 +67,10 @@ def _in_checkout(checkout: Path) -> tuple[list[Path], list[str]]:
         if source == checkout:
             built.append(library)
         elif library.is_file():
-            others.append(f"{library}, which was built {f'from {source}' if source else 'from nobody knows where'}")
+            others.append(
+                f"{library}, which was built"
+                f" {f'from {source}' if source else 'from nobody knows where'}"
+            )
     library = checkout / "build" / "lib" / FILE_NAME
     return built + [library] * library.is_file(), others
 
@@ -81,7 +84,9 @@ def find() -> Path:
     if named:
         path = Path(named)
         if not path.is_file():
-            raise ImportError(f"damo: the environment variable DAMO_LIBRARY names {named!r}, which is not a file")
+            raise ImportError(
+                f"damo: the environment variable DAMO_LIBRARY names {named!r}, which is not a file"
+            )
         return path
     beside = Path(__file__).resolve().parent / FILE_NAME
     if beside.is_file():
@@ -93,10 +98,13 @@ def find() -> Path:
         if built:
             return max(built, key=lambda path: path.stat().st_mtime)
         folders = (checkout / "build" / "lib", checkout / "target", target_dir(checkout))
-        places += [f"in {folder}" for folder in folders] + [f"and did not take {other}" for other in others]
+        places += [f"in {folder}" for folder in folders] + [
+            f"and did not take {other}" for other in others
+        ]
     raise ImportError(
-        f"damo: {FILE_NAME} was not found; looked for {', '.join(places)}. Install the package with 'pip install ./python' from a "
-        "checkout, build the library with 'cargo build --release', or name it in the environment variable DAMO_LIBRARY"
+        f"damo: {FILE_NAME} was not found; looked for {', '.join(places)}. Install the package with"
+        " 'pip install ./python' from a checkout, build the library with 'cargo build --release',"
+        " or name it in the environment variable DAMO_LIBRARY"
     )
 
 
@@ -128,7 +136,8 @@ def refuse_mismatch(path: Path, abi: int, version: str) -> None:
     if abi == ABI_VERSION and _numbers(version) >= _numbers(VERSION):
         return
     raise ImportError(
-        f"damo: {path} is damo {version} with ABI version {abi}, and this package needs ABI version {ABI_VERSION} and "
-        f"damo {VERSION} or later. Install package and library from the same checkout ('pip install ./python'), or let "
-        "the environment variable DAMO_LIBRARY name the library that belongs to this package"
+        f"damo: {path} is damo {version} with ABI version {abi}, and this package needs ABI version"
+        f" {ABI_VERSION} and damo {VERSION} or later. Install package and library from the same"
+        " checkout ('pip install ./python'), or let the environment variable DAMO_LIBRARY name the"
+        " library that belongs to this package"
     )

@@ -34,7 +34,8 @@ class Params(Handle):
                 number = _arrays.integer(value, what, -(2**63), 2**63 - 1)
             except TypeError:
                 raise TypeError(
-                    f"damo: {what} must be an int, a float, a bool or a string, not {type(value).__name__}"
+                    f"damo: {what} must be an int, a float, a bool or a string, not"
+                    f" {type(value).__name__}"
                 ) from None
             _c_api.damo_params_set_int(self._use(), name, number)
 

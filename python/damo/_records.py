@@ -54,7 +54,9 @@ class Records(Handle):
         found, group, key = ctypes.c_bool(), ctypes.c_uint32(), ctypes.c_int64()
         time, num, dim = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_size_t()
         data, length = ctypes.c_void_p(), ctypes.c_size_t()
-        pointers = [ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)]
+        pointers = [
+            ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)
+        ]
         with self._lock:
             # Kept until the floats are copied: another thread may close this.
             iterator = self._use()
@@ -67,4 +69,6 @@ class Records(Handle):
             self._ended = True
             self.close()
             raise StopIteration
-        return Record(group.value, key.value, time.value, num.value, row[: dim.value], row[dim.value :])
+        return Record(
+            group.value, key.value, time.value, num.value, row[: dim.value], row[dim.value :]
+        )

@@ -36,9 +36,10 @@ class DumpResult(NamedTuple):
 
 
 _REMEDY = (
-    "close that one before the directory is opened again: call its close(), use it in a with-block, or `del` every name "
-    "that refers to it, a PyStorage's embeddings too. A notebook's cell has to, before it runs again. damo.open_storages() "
-    "lists what is open, also what has lost its name: `for storage in damo.open_storages(): storage.close()`"
+    "close that one before the directory is opened again: call its close(), use it in a with-block,"
+    " or `del` every name that refers to it, a PyStorage's embeddings too. A notebook's cell has"
+    " to, before it runs again. damo.open_storages() lists what is open, also what has lost its"
+    " name: `for storage in damo.open_storages(): storage.close()`"
 )
 _ELSEWHERE = "Close it there, or look at it with read_only=True"
 
@@ -83,11 +84,20 @@ class Storage(Handle):
     ) -> None:
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         c_path = _c_api.path(path, "path")
-        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads, "read_only": read_only})
+        bag = Params(
+            {
+                "cache_bytes": cache_bytes,
+                "durability": durability,
+                "threads": threads,
+                "read_only": read_only,
+            }
+        )
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
         try:
-            super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
+            super().__init__(
+                _c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use()
+            )
         except BusyError as error:
             if read_only:
                 # Another process makes or changes it; the message says what to do.
@@ -137,7 +147,11 @@ class Storage(Handle):
     @property
     def names(self) -> dict[str, int]:
         """The groups that have names."""
-        return {group["name"]: group["group"] for group in self.describe()["groups"] if group["name"] is not None}
+        return {
+            group["name"]: group["group"]
+            for group in self.describe()["groups"]
+            if group["name"] is not None
+        }
 
     def embedding(
         self,
@@ -164,7 +178,9 @@ class Storage(Handle):
         if not isinstance(fresh, bool):
             raise TypeError(f"damo: fresh must be True or False, not {fresh!r:.80}")
         if filter is not None and not isinstance(filter, Filter):
-            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
+            raise TypeError(
+                f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}"
+            )
         chosen = Normal(stddev=0.01) if initializer is None else initializer
         opened = Embedding(
             self,
@@ -208,7 +224,9 @@ class Storage(Handle):
     def row_count(self, group: SupportsIndex | str | None = None) -> int:
         """How many rows a group (None: all) has now. Reads them all; stats()["rows_estimate"] is quick."""
         which = _c_api.ALL_GROUPS if group is None else self._group(group)
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows))
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows)
+        )
 
     def stats(self) -> dict[str, int]:
         """All statistics: see damo_storage_stat in damo.h."""
@@ -217,7 +235,9 @@ class Storage(Handle):
     def stat(self, name: StatName) -> int:
         """One statistic. ValueError for an unknown name, listing the known ones."""
         c_name = _c_api.text(name, "name")
-        return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value))
+        return _c_api.read(
+            ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value)
+        )
 
     def flush(self) -> None:
         """Returns once every change so far is on disk, whatever the durability."""
@@ -229,7 +249,9 @@ class Storage(Handle):
 
     def verify(self) -> int:
         """Reads everything and compares checksums; the number of rows. damo.CorruptionError naming what is damaged."""
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(self._use(), rows))
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(self._use(), rows)
+        )
 
     def checkpoint(self, path: str | os.PathLike[str]) -> str:
         """Makes path, which must not exist, a directory with everything as it is at one moment; its checkpoint_id.
@@ -325,7 +347,10 @@ class Storage(Handle):
         return self._dump(path, Params(values), progress)
 
     def _dump(
-        self, path: str | os.PathLike[str], condition: Params | None, progress: Callable[[int, int], Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        condition: Params | None,
+        progress: Callable[[int, int], Any] | None = None,
     ) -> DumpResult:
         c_path = _c_api.path(path, "path")
         raised: list[BaseException] = []
@@ -333,7 +358,9 @@ class Storage(Handle):
         def told(_user: int, rows: int, estimate: int) -> bool:
             try:
                 # While the interpreter exits the dump ends: afterwards its thread could not come back from here.
-                return not is_exiting() and (progress is None or progress(rows, estimate) is not False)
+                return not is_exiting() and (
+                    progress is None or progress(rows, estimate) is not False
+                )
             except BaseException as error:  # It must not go through C.
                 raised.append(error)
                 return False
@@ -343,7 +370,12 @@ class Storage(Handle):
         pointers = [ctypes.byref(result) for result in results]
         try:
             _c_api.damo_storage_dump_with_progress(
-                self._use(), c_path, None if condition is None else condition._use(), callback, None, *pointers
+                self._use(),
+                c_path,
+                None if condition is None else condition._use(),
+                callback,
+                None,
+                *pointers,
             )
         except Exception:
             if raised:

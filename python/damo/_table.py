@@ -21,7 +21,9 @@ class Table(Handle):
     that is no table, damo.CorruptionError for one that was changed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None
+    ) -> None:
         self.path = os.fspath(path)
         self._full_path = os.path.abspath(self.path)
         self.names = dict(names or {})
@@ -44,22 +46,30 @@ class Table(Handle):
             return self.names[name_or_group]
         except KeyError:
             known = ", ".join(repr(name) for name in self.names) or "none"
-            raise KeyError(f"damo: no group is called {name_or_group!r}; names given to this table: {known}") from None
+            raise KeyError(
+                f"damo: no group is called {name_or_group!r}; names given to this table: {known}"
+            ) from None
 
     def dim(self, group: SupportsIndex | str = 0) -> int:
         """The number of weights a row of the group has. KeyError for a group that the table does not have."""
         which = self._group(group)
-        return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim))
+        return _c_api.read(
+            ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim)
+        )
 
     def rows(self, group: SupportsIndex | str = 0) -> int:
         """The number of rows of the group."""
         which = self._group(group)
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows))
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows)
+        )
 
     @property
     def number(self) -> int:
         """Where in the life of its storage it was taken: what an increment to it has as since."""
-        return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number))
+        return _c_api.read(
+            ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number)
+        )
 
     def lookup(
         self, keys: Any, group: SupportsIndex | str = 0, *, out: np.ndarray | None = None
@@ -70,7 +80,11 @@ class Table(Handle):
         """
         which, numbers = self._group(group), _arrays.keys(keys)
         shape = (*numbers.shape, self.dim(which))
-        weights = np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+        weights = (
+            np.empty(shape, np.float32)
+            if out is None
+            else _arrays.floats(out, "out", (shape,), writable=True)
+        )
         found = np.empty(numbers.shape, np.uint8)
         _c_api.damo_table_lookup(
             self._use(),
@@ -88,9 +102,13 @@ def _open(path: str | bytes, names: dict[str, int]) -> Table:
     return Table(path, names=names)  # type: ignore[arg-type]
 
 
-def merge(base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+def merge(
+    base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> None:
     """Writes to path the table that base becomes with the changes in increment (a dump with since). path may be base.
 
     Raises ValueError when they do not belong together, FileNotFoundError, damo.CorruptionError, damo.BusyError.
     """
-    _c_api.damo_table_merge(_c_api.path(base, "base"), _c_api.path(increment, "increment"), _c_api.path(path, "path"))
+    _c_api.damo_table_merge(
+        _c_api.path(base, "base"), _c_api.path(increment, "increment"), _c_api.path(path, "path")
+    )

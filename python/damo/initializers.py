@@ -26,20 +26,28 @@ class Initializer(Named, Handle):
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
-        super().__init__(_c_api.damo_initializer_new, _c_api.damo_initializer_free, c_name, bag._use())
+        super().__init__(
+            _c_api.damo_initializer_new, _c_api.damo_initializer_free, c_name, bag._use()
+        )
         bag.close()
 
-    def weights(self, key: SupportsIndex, dim: SupportsIndex, *, group: SupportsIndex = 0) -> np.ndarray:
+    def weights(
+        self, key: SupportsIndex, dim: SupportsIndex, *, group: SupportsIndex = 0
+    ) -> np.ndarray:
         """The first weights of the row (group, key): float32 of shape (dim,)."""
         row = np.empty(_arrays.integer(dim, "dim", 0, 2**40), np.float32)
         self.fill(row, key=key, group=group)
         return row
 
-    def fill(self, weights: np.ndarray, *, key: SupportsIndex = 0, group: SupportsIndex = 0) -> None:
+    def fill(
+        self, weights: np.ndarray, *, key: SupportsIndex = 0, group: SupportsIndex = 0
+    ) -> None:
         """Writes them into weights: writable contiguous float32 of shape (dim,). TypeError, ValueError otherwise."""
         _arrays.floats(weights, "weights", ((getattr(weights, "size", 0),),), writable=True)
         number, which = _arrays.key(key), _arrays.group(group)
-        _c_api.damo_initializer_fill(self._use(), which, number, _arrays.address(weights), weights.size)
+        _c_api.damo_initializer_fill(
+            self._use(), which, number, _arrays.address(weights), weights.size
+        )
 
 
 class Zeros(Initializer):

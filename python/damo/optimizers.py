@@ -26,13 +26,19 @@ class Optimizer(Named, Handle):
     """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
 
     def __init__(
-        self, name: OptimizerName, *, scheduler: Scheduler | None = None, **params: Unpack[OptimizerParams]
+        self,
+        name: OptimizerName,
+        *,
+        scheduler: Scheduler | None = None,
+        **params: Unpack[OptimizerParams],
     ) -> None:
         self._open(name, params, scheduler)
 
     def _open(self, name: str, params: Mapping[str, Any], scheduler: Scheduler | None) -> None:
         if scheduler is not None and not isinstance(scheduler, Scheduler):
-            raise TypeError(f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}")
+            raise TypeError(
+                f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}"
+            )
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
@@ -48,7 +54,9 @@ class Optimizer(Named, Handle):
     @property
     def learning_rate(self) -> float:
         """The rate before any schedule; setting it counts for every call that starts from then on."""
-        return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate))
+        return _c_api.read(
+            ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate)
+        )
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
@@ -57,7 +65,10 @@ class Optimizer(Named, Handle):
     def row_len(self, dim: SupportsIndex) -> int:
         """How many floats a row of dim weights has: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
-        return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length))
+        return _c_api.read(
+            ctypes.c_size_t,
+            lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length),
+        )
 
     def apply(self, row: np.ndarray, gradients: np.ndarray, step: SupportsIndex = 0) -> None:
         """Applies one gradient to one row that the caller keeps, in place.
@@ -70,7 +81,12 @@ class Optimizer(Named, Handle):
         _arrays.floats(row, "row", ((getattr(row, "size", 0),),), writable=True)
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
         _c_api.damo_optimizer_apply(
-            self._use(), _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number
+            self._use(),
+            _arrays.address(row),
+            row.size,
+            _arrays.address(gradients),
+            gradients.size,
+            number,
         )
 
 
@@ -91,7 +107,9 @@ def _pair(betas: Any) -> tuple[float, float]:
 class SGD(Optimizer):
     """torch.optim.SGD without momentum; weight_decay is L2 in the gradient. No state."""
 
-    def __init__(self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None) -> None:
+    def __init__(
+        self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None
+    ) -> None:
         super().__init__("sgd", scheduler=scheduler, **{"gamma": lr, "lambda": weight_decay})
 
 
@@ -111,8 +129,15 @@ class FTRL(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params: OptimizerParams = {"alpha": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
-        super().__init__("ftrl", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        params: OptimizerParams = {
+            "alpha": lr,
+            "beta": beta,
+            "lambda1": lambda1,
+            "lambda2": lambda2,
+        }
+        super().__init__(
+            "ftrl", scheduler=scheduler, **_with_initial(params, initial_accumulator_value)
+        )
 
 
 class Adagrad(Optimizer):
@@ -128,8 +153,15 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
-        super().__init__("adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        params: OptimizerParams = {
+            "gamma": lr,
+            "lambda": weight_decay,
+            "eta": lr_decay,
+            "epsilon": eps,
+        }
+        super().__init__(
+            "adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value)
+        )
 
 
 class RowwiseAdagrad(Optimizer):
@@ -145,7 +177,11 @@ class RowwiseAdagrad(Optimizer):
         scheduler: Scheduler | None = None,
     ) -> None:
         params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
-        super().__init__("rowwise_adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        super().__init__(
+            "rowwise_adagrad",
+            scheduler=scheduler,
+            **_with_initial(params, initial_accumulator_value),
+        )
 
 
 class _AdamLike(Optimizer):

@@ -35,14 +35,22 @@ class Scheduler(Named, Handle):
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
         base = _arrays.real(learning_rate, "learning_rate")
         return _c_api.read(
-            ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(self._use(), base, number, rate)
+            ctypes.c_double,
+            lambda rate: _c_api.damo_scheduler_rate(self._use(), base, number, rate),
         )
 
 
 class ExponentialDecay(Scheduler):
     """rate * decay_rate ^ (step / decay_steps); whole powers only with staircase."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "exponential_decay",
             decay_steps=decay_steps,
@@ -55,7 +63,14 @@ class ExponentialDecay(Scheduler):
 class NaturalExpDecay(Scheduler):
     """rate * exp(-decay_rate * step / decay_steps)."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "natural_exp_decay",
             decay_steps=decay_steps,
@@ -68,7 +83,14 @@ class NaturalExpDecay(Scheduler):
 class InverseTimeDecay(Scheduler):
     """rate / (1 + decay_rate * step / decay_steps)."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "inverse_time_decay",
             decay_steps=decay_steps,
@@ -103,8 +125,12 @@ class PolynomialDecay(Scheduler):
 class CosineDecay(Scheduler):
     """Half a cosine from rate to alpha * rate over decay_steps."""
 
-    def __init__(self, decay_steps: SupportsIndex, *, alpha: float = 0.0, warmup_steps: SupportsIndex = 0) -> None:
-        super().__init__("cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps)
+    def __init__(
+        self, decay_steps: SupportsIndex, *, alpha: float = 0.0, warmup_steps: SupportsIndex = 0
+    ) -> None:
+        super().__init__(
+            "cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps
+        )
 
 
 class LinearCosineDecay(Scheduler):
