@@ -69,7 +69,9 @@ def journals():
         record(5, 1, config(3, "adam"), group=7, config=1),
         record(5, 2, keys_and_floats([3], [0.5, 0.5, 0.5]), group=7, config=1, step=1),
     ]
-    scheduled = config(2, "sgd", name="exponential_decay", params={"decay_steps": 3, "decay_rate": 0.5})
+    scheduled = config(
+        2, "sgd", name="exponential_decay", params={"decay_steps": 3, "decay_rate": 0.5}
+    )
     whole = segment(1, b"".join(calls))
     both = segment(1, b"".join(calls + other))
     for target in "journal_read", "replay":
@@ -166,7 +168,9 @@ def table(value_type, groups, number=1, since=None):
         body += rows + more
     start = b"damotabl" + struct.pack("<I", 1)
     kind = 0 if since is None else 1
-    rest = struct.pack("<IIIQQQQ", value_type, len(groups), kind, number, since or 0, at, 0) + entries
+    rest = (
+        struct.pack("<IIIQQQQ", value_type, len(groups), kind, number, since or 0, at, 0) + entries
+    )
     return start + struct.pack("<II", zlib.crc32(start), zlib.crc32(rest)) + rest + body
 
 
@@ -213,15 +217,30 @@ def imports():
     def file(*records, more=b""):
         data = struct.pack("<q", len(records))
         for group, key, pair, dim, floats in records:
-            value = struct.pack("<iqqq", group, key, *pair) + more + struct.pack("<i", dim) + struct.pack(f"<{len(floats)}f", *floats)
+            value = (
+                struct.pack("<iqqq", group, key, *pair)
+                + more
+                + struct.pack("<i", dim)
+                + struct.pack(f"<{len(floats)}f", *floats)
+            )
             data += struct.pack("<QiqQ", 12, group, key, len(value)) + value
         return data
 
-    write("import", "older", file((0, 1, (TIME, 3), 2, [0.5, -0.5]), (1, -7, (TIME, 0), 3, [0.25] * 9)))
-    write("import", "later", file((0, 1, (3, TIME), 2, [0.5, -0.5]), (2, 2, (1, TIME), 1, [1.0, 2.0])))
+    write(
+        "import",
+        "older",
+        file((0, 1, (TIME, 3), 2, [0.5, -0.5]), (1, -7, (TIME, 0), 3, [0.25] * 9)),
+    )
+    write(
+        "import", "later", file((0, 1, (3, TIME), 2, [0.5, -0.5]), (2, 2, (1, TIME), 1, [1.0, 2.0]))
+    )
     last = (0, 1, (3, TIME), 2, [0.5, -0.5]), (1, -7, (0, TIME), 3, [0.25] * 9)
     write("import", "last", file(*last, more=bytes(8)))
-    write("import", "weights-only", file((1, 5, (TIME, 9), 3, [1, 2, 3]), (1, 5, (TIME, 10), 3, [4, 5, 6])))
+    write(
+        "import",
+        "weights-only",
+        file((1, 5, (TIME, 9), 3, [1, 2, 3]), (1, 5, (TIME, 10), 3, [4, 5, 6])),
+    )
     refused = [
         (9, 1, (TIME, 1), 2, [1, 2]),
         (0, 2, (TIME, 1), 3, [1, 2, 3]),
@@ -245,11 +264,23 @@ def documents():
     write("checkpoint_list", "cut-off", text({**known, "files": [["CURRENT", 17]]}))
     write("checkpoint_list", "longer", text({**known, "files": [["CURRENT", 15]]}))
     write("checkpoint_list", "missing", text({**known, "files": [["000011.sst", 1], ["../x", 0]]}))
-    write("checkpoint_list", "later-format", text({**known, "format": "damo checkpoint 2", "files": []}))
+    write(
+        "checkpoint_list",
+        "later-format",
+        text({**known, "format": "damo checkpoint 2", "files": []}),
+    )
     copy = {"file": "0.filter", "path": "/a/users.filter", "groups": [7, 8]}
     write("checkpoint_list", "filters", text([copy]))
-    waiting = {"format": "damo filters 1", "id": "00ff" * 6, "copies": [{**copy, "part_of": ["1.filter"]}]}
-    write("checkpoint_list", "filters-waiting", text({**waiting, "taken": [{"file": "1.filter", "groups": [9]}]}))
+    waiting = {
+        "format": "damo filters 1",
+        "id": "00ff" * 6,
+        "copies": [{**copy, "part_of": ["1.filter"]}],
+    }
+    write(
+        "checkpoint_list",
+        "filters-waiting",
+        text({**waiting, "taken": [{"file": "1.filter", "groups": [9]}]}),
+    )
     write("checkpoint_list", "filter-missing", text([{**copy, "file": "1.filter"}]))
     bags = {
         "adam": {"gamma": 0.01, "beta1": 0.9, "beta2": 0.999, "lambda": 0.1, "epsilon": 1e-8},
@@ -263,7 +294,13 @@ def documents():
         "polynomial": {"decay_steps": 5, "end_learning_rate": 1e-4, "power": 0.5, "cycle": True},
         "cosine": {"decay_steps": 9, "num_periods": 0.5, "alpha": 0.1, "beta": 1e-3},
         "storage": {"cache_bytes": 1 << 20, "durability": "power", "threads": 2},
-        "dump": {"format": "table", "value_type": "int8", "since": 3, "expire_days": 1.5, "min_count": 2},
+        "dump": {
+            "format": "table",
+            "value_type": "int8",
+            "since": 3,
+            "expire_days": 1.5,
+            "min_count": 2,
+        },
         "classic": {"header_groups": 10, "format": "classic"},
         "embedding": {"duplicates": "mean", "padding_key": 0, "name": "users"},
         "filter": {"path": "x", "capacity": 10, "count": 3, "fpr": 0.01, "reload": False},
@@ -275,7 +312,14 @@ def documents():
     journal = {"through": 9, "active": True, "boot": "x", "reserved": 1 << 20, "ttl_ms": 0}
     write("params", "journal-document", text(journal))
     write("params", "largest-number", text({**journal, "through": 2**64 - 1}))
-    dump = {"number": 1, "time": TIME, "cutoff": 0, "later_cutoff": 0, "group": None, "min_count": 0}
+    dump = {
+        "number": 1,
+        "time": TIME,
+        "cutoff": 0,
+        "later_cutoff": 0,
+        "group": None,
+        "min_count": 0,
+    }
     write("params", "dumps-document", text([dump, {**dump, "group": 3}]))
 
 
@@ -284,7 +328,17 @@ def documents():
 
 def programs():
     """The first byte is the options; then calls, by their number in fuzz/fuzz_targets/calls.rs."""
-    lookup, peek, apply, insert, delete, set_step, flush, compact, reopen = 0, 2, 3, 7, 8, 9, 10, 11, 12
+    lookup, peek, apply, insert, delete, set_step, flush, compact, reopen = (
+        0,
+        2,
+        3,
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+    )
     checkpoint, load, table, increment, classic, time = 13, 14, 15, 16, 17, 18
     clear, compare = 20, 21
     few, many = [3, 20, 21, 20], [200, 16]
@@ -304,7 +358,19 @@ def programs():
         "checkpoints": [4, *both],
         "dumps": [1, *train, table, *wide, *drop, increment, *train, increment, classic],
         "time": [2, *train, table, *later],
-        "cleared": [0, *empty, table, *train, increment, reopen, compare, clear, 0, compare, reopen],
+        "cleared": [
+            0,
+            *empty,
+            table,
+            *train,
+            increment,
+            reopen,
+            compare,
+            clear,
+            0,
+            compare,
+            reopen,
+        ],
         "padding-and-nan": [8, *padding, *nan],
     }
     for name, program in seeds.items():
