@@ -1,9 +1,9 @@
 """Which damo this is: two other projects have a module of the same name.
 
-`damo` on the package registry is a tool for DAMON, and damo-embedding has a module damo, too. If one
-of them is installed beside this package, files of either can replace the other's. This module
-imports nothing of the package until it is asked: `python -m damo` works even if another
-distribution has replaced __init__.py.
+`damo` on the package registry is a tool for DAMON, and damo-embedding has a module damo, too. If
+one of them is installed beside this package, files of either can replace the other's. This module
+imports the rest of the package only on demand: `python -m damo` works even if another distribution
+has replaced __init__.py.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _named(names: tuple[str, ...]) -> Iterator[metadata.Distribution]:
 
 
 def others(every: bool = False) -> list[Other]:
-    """Other distributions with a module damo, among those that are known, or among all installed."""
+    """Other distributions with a module damo, among OTHERS; every: among all that are installed."""
     found: dict[str, Other] = {}
     for distribution in metadata.distributions() if every else _named(OTHERS):
         name = distribution.metadata["Name"] or ""
@@ -76,9 +76,9 @@ def others(every: bool = False) -> list[Other]:
 
 
 def warn_of_others(version: str) -> None:
-    """Warns at the import if a known one is installed, too.
+    """Warns if a known distribution with a module damo is installed, too. Called at the import.
 
-    A RuntimeWarning: Python does not show an ImportWarning by default.
+    It is a RuntimeWarning, since Python does not show an ImportWarning by default.
     """
     for other in others():
         warnings.warn(
@@ -92,7 +92,11 @@ def warn_of_others(version: str) -> None:
 
 
 def about() -> str:
-    """Which damo this is: versions, where module, library and command are, who else has the name."""
+    """Which damo this is, as text.
+
+    It has the versions, the paths of module, library and command, and other distributions with a
+    module damo.
+    """
     import damo
 
     if Path(damo.__file__ or "").resolve().parent != HERE:

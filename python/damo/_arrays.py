@@ -1,4 +1,7 @@
-"""Checks of arrays and numbers before their addresses go to C. Nothing that is written to is ever a copy."""
+"""Checks of arrays and numbers before their addresses go to C.
+
+An array that C writes to is always the caller's own, never a copy.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def _describe(value: Any) -> str:
 
 
 def of_buffer(value: Any) -> Any:
-    """An array over the memory of a buffer, such as array.array and memoryview; other values as they are."""
+    """An array over the memory of a buffer, such as array.array or memoryview.
+
+    Returns any other value as it is.
+    """
     if isinstance(value, np.ndarray):
         return value
     try:
@@ -37,7 +43,7 @@ def of_buffer(value: Any) -> Any:
 
 
 def _refuse_mask(values: Any, what: str, remedy: str) -> None:
-    """Raises TypeError for a masked array, also within sequences: what its mask hides would be used."""
+    """Raises TypeError for a masked array, also within sequences: masked values would be used."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"damo: {what} is a masked array; give {remedy}")
     if isinstance(values, (list, tuple)):
@@ -47,7 +53,7 @@ def _refuse_mask(values: Any, what: str, remedy: str) -> None:
 
 
 def is_bool(value: Any) -> bool:
-    """Whether it is True or False of any library. They have an __index__, and are no numbers here."""
+    """Whether it is True or False of any library: they have an __index__, but are no numbers."""
     if isinstance(value, (bool, np.bool_)):
         return True
     if type(value) is int or isinstance(value, np.generic):
@@ -56,9 +62,10 @@ def is_bool(value: Any) -> bool:
 
 
 def index(value: Any, what: str) -> int:
-    """Python's int of an integer of any kind: int, NumPy's, whatever has __index__.
+    """value as an int. Any integer will do: int, NumPy's, whatever has __index__.
 
-    Raises TypeError for anything else: bool, Decimal, Fraction, complex, every float, what is masked.
+    Raises TypeError for anything else: a bool, Decimal, Fraction, complex, any float, a masked
+    value.
     """
     if not is_bool(value) and not isinstance(value, np.ma.MaskedArray):
         try:
@@ -71,9 +78,9 @@ def index(value: Any, what: str) -> int:
 
 
 def integer(value: Any, what: str, low: int, high: int) -> int:
-    """value as an int in low..high: ctypes would cut off what is too large without a word.
+    """value as an int in low..high. ctypes itself would silently cut off the upper bits.
 
-    Raises TypeError for what is no integer, ValueError for one out of range.
+    Raises TypeError for anything but an integer, ValueError for one out of range.
     """
     number = index(value, what)
     if not low <= number <= high:
@@ -82,9 +89,9 @@ def integer(value: Any, what: str, low: int, high: int) -> int:
 
 
 def real(value: Any, what: str) -> float:
-    """value as a float: a float or an integer of any kind.
+    """value, a float or an integer of any kind, as a float.
 
-    Raises TypeError for anything else: bool, Decimal, complex, str.
+    Raises TypeError for anything else: a bool, Decimal, complex, str.
     """
     if isinstance(value, (float, np.floating)):
         return float(value)
@@ -99,7 +106,7 @@ def real(value: Any, what: str) -> float:
 
 
 def key(value: Any, what: str = "key") -> int:
-    """A key as a signed 64-bit number; unsigned ones keep their bits."""
+    """A key as a signed 64-bit number. An unsigned key keeps its bits."""
     number = integer(value, what, -(2**63), 2**64 - 1)
     return number - 2**64 if number >= 2**63 else number
 
@@ -110,14 +117,14 @@ def group(value: Any) -> int:
 
 
 def _has_bool(values: Any) -> bool:
-    """Whether a sequence has a bool in it. NumPy makes an integer of one that is beside integers."""
+    """Whether a sequence contains a bool. Beside integers NumPy makes an integer of it."""
     if isinstance(values, (list, tuple)):
         return any(_has_bool(value) for value in values)
     return is_bool(values)
 
 
 def _integers(values: Any, what: str) -> np.ndarray:
-    """values as an array of an integer dtype, or of Python's ints if no dtype has room for all."""
+    """values as an array of an integer dtype, or of Python ints if no dtype holds all of them."""
     values = _tensors.integers(values, what)
     _refuse_mask(values, what, f"its {what} that are not masked ({what}.compressed())")
     array = np.asarray(values)
@@ -139,10 +146,11 @@ def _integers(values: Any, what: str) -> np.ndarray:
 
 
 def keys(values: Any) -> np.ndarray:
-    """Keys of any shape as a C-contiguous int64 array; unsigned ones keep their bits.
+    """Keys of any shape as a C-contiguous int64 array. Unsigned keys keep their bits.
 
-    int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers are converted, and sequences too.
-    PyTorch tensors may be on any device. Raises TypeError for anything but integers.
+    int64 and uint64 arrays that are contiguous and aligned are not copied. Other integers and
+    sequences are converted. PyTorch tensors may be on any device. Raises TypeError for anything but
+    integers.
     """
     array = _integers(values, "keys")
     if array.dtype == np.int64 or array.dtype == np.uint64:
@@ -172,10 +180,10 @@ def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
 def floats(
     array: Any, what: str, shapes: tuple[tuple[int, ...], ...], *, writable: bool = False
 ) -> np.ndarray:
-    """array itself, once it is known to be float32, C-contiguous, aligned, and of one of the shapes.
+    """Checks an array, and returns it: float32, C-contiguous, aligned, and of one of the shapes.
 
-    Raises TypeError for another type or dtype; ValueError for another shape, gaps between elements, and, when it is to be
-    written to, a read-only one.
+    writable: whether the array will be written to. Raises TypeError for another type or dtype.
+    Raises ValueError for another shape, gaps between elements, and a read-only array if writable.
     """
     if not isinstance(array, np.ndarray):
         hint = f"; {what}.numpy() shares its memory" if _tensors.is_tensor(array) else ""
@@ -205,9 +213,9 @@ def floats(
 
 
 def strict_keys(array: Any) -> np.ndarray:
-    """keys of the drop-in classes: a one-dimensional contiguous int64 or uint64 array, never copied.
+    """Checks keys of the drop-in classes: a one-dimensional contiguous int64 or uint64 array.
 
-    The result is over the memory of a buffer, and array itself otherwise.
+    Returns array itself, or of a buffer an array over its memory. Nothing is copied.
     """
     array = of_buffer(array)
     if not isinstance(array, np.ndarray):
@@ -234,8 +242,8 @@ def strict_keys(array: Any) -> np.ndarray:
 def strict_rows(
     array: Any, what: str, rows: int, dim: int, *, writable: bool = False
 ) -> np.ndarray:
-    """weights and gradients of the drop-in classes: rows x dim floats, flat or as a matrix.
+    """Checks weights or gradients of the drop-in classes: rows x dim floats, flat or as a matrix.
 
-    The result is over the memory of a buffer, and array itself otherwise.
+    Returns array itself, or of a buffer an array over its memory. Nothing is copied.
     """
     return floats(of_buffer(array), what, ((rows * dim,), (rows, dim)), writable=writable)

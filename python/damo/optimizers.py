@@ -1,7 +1,11 @@
-"""How a gradient changes a row. State lies beside the weights; bias corrections use each row's own update count.
+"""Optimizers: how a gradient changes a row.
 
-lr is the learning rate, which learning_rate reads and sets at run time, for instance from torch's schedulers. It is not stored
-with the table. scheduler is one of damo.schedulers, driven by the group's global step.
+A row is its weights, followed by the optimizer's state. All arithmetic is float32. Bias corrections
+use the row's own update count, not the group's step. src/optimizer has the formula of each.
+
+lr is the learning rate. The property learning_rate reads and sets it at run time, for instance from
+torch's schedulers. It is not stored with the table. scheduler is one of damo.schedulers, driven by
+the group's global step.
 """
 
 from __future__ import annotations
@@ -23,7 +27,12 @@ if TYPE_CHECKING:
 
 
 class Optimizer(Named, Handle):
-    """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
+    """An optimizer by its name in the library, with the parameters of damo_optimizer in damo.h.
+
+    The classes below are the same with names and parameters for Python. scheduler: a
+    damo.Scheduler, or None for a constant rate. Raises ValueError for an unknown name, or a
+    parameter that is unknown or out of range.
+    """
 
     def __init__(
         self,
@@ -53,7 +62,7 @@ class Optimizer(Named, Handle):
 
     @property
     def learning_rate(self) -> float:
-        """The rate before any schedule; setting it counts for every call that starts from then on."""
+        """The rate before any schedule. Setting it holds for calls that start from then on."""
         return _c_api.read(
             ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate)
         )
@@ -63,7 +72,7 @@ class Optimizer(Named, Handle):
         _c_api.damo_optimizer_set_learning_rate(self._use(), _arrays.real(rate, "learning_rate"))
 
     def row_len(self, dim: SupportsIndex) -> int:
-        """How many floats a row of dim weights has: the weights and the optimizer's state."""
+        """The number of floats in a row of dim weights: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
         return _c_api.read(
             ctypes.c_size_t,
@@ -71,11 +80,15 @@ class Optimizer(Named, Handle):
         )
 
     def apply(self, row: np.ndarray, gradients: np.ndarray, step: SupportsIndex = 0) -> None:
-        """Applies one gradient to one row that the caller keeps, in place.
+        """Applies one gradient, in place, to one row that the caller keeps.
 
-        row: writable contiguous float32 of shape (row_len(dim),), weights first, zeros as the state of a fresh row;
-        gradients: contiguous float32 of shape (dim,); step: how many gradients the row has had before.
-        ValueError for shapes that do not fit together and gradients that are NaN or infinite: the row is unchanged.
+        row: writable contiguous float32 of shape (row_len(dim),): the weights, then the state. The
+        state of a fresh row is zeros, except for initial_accumulator_value.
+        gradients: contiguous float32 of shape (dim,).
+        step: the number of gradients that the row has had before. It is also the scheduler's step.
+
+        Raises ValueError, and leaves the row unchanged, for shapes that do not fit together and for
+        a gradient that is NaN, infinite or beyond 1e18 in size.
         """
         _arrays.floats(gradients, "gradients", ((getattr(gradients, "size", 0),),))
         _arrays.floats(row, "row", ((getattr(row, "size", 0),),), writable=True)
@@ -91,7 +104,7 @@ class Optimizer(Named, Handle):
 
 
 def _with_initial(params: OptimizerParams, value: float) -> OptimizerParams:
-    """Only what was asked for is stored with a group."""
+    """params with initial_accumulator_value, unless it is 0: a group stores what it is given."""
     if value:
         params["initial_accumulator_value"] = value
     return params
@@ -105,7 +118,7 @@ def _pair(betas: Any) -> tuple[float, float]:
 
 
 class SGD(Optimizer):
-    """torch.optim.SGD without momentum; weight_decay is L2 in the gradient. No state."""
+    """torch.optim.SGD without momentum. weight_decay is L2 in the gradient. No state."""
 
     def __init__(
         self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None
@@ -114,9 +127,10 @@ class SGD(Optimizer):
 
 
 class FTRL(Optimizer):
-    """FTRL-Proximal, McMahan et al. 2013, algorithm 1. State: 2 floats a weight.
+    """FTRL-Proximal (McMahan et al. 2013, algorithm 1). State: 2 floats a weight.
 
-    A weight is a function of its gradients alone: its initial value counts until the first one.
+    lr is its alpha, and lambda1 and lambda2 are L1 and L2. A weight is a function of its gradients
+    alone: the initial value no longer counts from the first gradient on.
     """
 
     def __init__(
@@ -141,7 +155,7 @@ class FTRL(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """torch.optim.Adagrad. State: 1 float a weight."""
+    """torch.optim.Adagrad (Duchi, Hazan and Singer 2011). State: 1 float a weight."""
 
     def __init__(
         self,
@@ -165,7 +179,10 @@ class Adagrad(Optimizer):
 
 
 class RowwiseAdagrad(Optimizer):
-    """FBGEMM's row-wise Adagrad: one accumulator a row, of the mean of g^2. State: 1 float a row."""
+    """Row-wise Adagrad (FBGEMM's EXACT_ROWWISE_ADAGRAD; Mudigere et al. 2022).
+
+    It sums the mean of g^2 over the row. State: 1 float a row.
+    """
 
     def __init__(
         self,
@@ -205,7 +222,10 @@ class _AdamLike(Optimizer):
 
 
 class Adam(_AdamLike):
-    """torch.optim.Adam; weight_decay (0) is L2 in the gradient. State: 2 floats a weight."""
+    """torch.optim.Adam (Kingma and Ba 2015). State: 2 floats a weight.
+
+    weight_decay (0) is L2 in the gradient.
+    """
 
     _name = "adam"
 
@@ -217,14 +237,20 @@ class AMSGrad(_AdamLike):
 
 
 class AdamW(_AdamLike):
-    """torch.optim.AdamW; weight_decay (1e-2) is decoupled. State: 2 floats a weight."""
+    """torch.optim.AdamW (Loshchilov and Hutter 2019). State: 2 floats a weight.
+
+    weight_decay (1e-2) acts on the weight, not through the gradient.
+    """
 
     _name = "adamw"
     _weight_decay = 1e-2
 
 
 class Lion(Optimizer):
-    """Chen et al. 2023; weight_decay is decoupled, sign(0) = 0. State: 1 float a weight."""
+    """Lion (Chen et al. 2023, algorithm 2), with sign(0) = 0. State: 1 float a weight.
+
+    weight_decay acts on the weight, not through the gradient.
+    """
 
     def __init__(
         self,
