@@ -52,11 +52,15 @@ def _given() -> tuple[Path, Path]:
     library = _library_module().find()
     named = os.environ.get("DAMO_TOOL")
     # As cargo, and as CMake and an installation have them.
-    places = [Path(named)] if named else [library.parent / TOOL, library.parent.parent / "bin" / TOOL]
+    places = (
+        [Path(named)] if named else [library.parent / TOOL, library.parent.parent / "bin" / TOOL]
+    )
     tool = next((place for place in places if place.is_file()), None)
     if tool is None:
         listed = " or ".join(str(place) for place in places)
-        raise SystemExit(f"damo: DAMO_LIBRARY is set, and the tool is not at {listed}; name it in DAMO_TOOL")
+        raise SystemExit(
+            f"damo: DAMO_LIBRARY is set, and the tool is not at {listed}; name it in DAMO_TOOL"
+        )
     return library, tool
 
 
@@ -66,9 +70,12 @@ def _build() -> tuple[Path, Path]:
     if os.environ.get("DAMO_LIBRARY"):
         return _given()
     if not (CHECKOUT / "Cargo.toml").is_file():
-        raise SystemExit(f"damo: {CHECKOUT} has no Cargo.toml; the package is built from a checkout of damo")
+        raise SystemExit(
+            f"damo: {CHECKOUT} has no Cargo.toml; the package is built from a checkout of damo"
+        )
     cargo = shutil.which(
-        "cargo", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")])
+        "cargo",
+        path=os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / ".cargo" / "bin")]),
     )
     if cargo is None:
         raise SystemExit("damo: cargo is missing; please install Rust (https://rustup.rs)")
@@ -76,10 +83,18 @@ def _build() -> tuple[Path, Path]:
     _claim(target)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     # From the checkout, whose .cargo/config.toml has the flags that RocksDB was compiled with.
-    subprocess.run([cargo, "build", "--release", "--locked", "--lib", "--bins"], cwd=CHECKOUT, env=environment, check=True)
+    subprocess.run(
+        [cargo, "build", "--release", "--locked", "--lib", "--bins"],
+        cwd=CHECKOUT,
+        env=environment,
+        check=True,
+    )
     built = target / "release" / library.FILE_NAME
     if library.built_from(built) != CHECKOUT:
-        raise SystemExit(f"damo: another checkout has built in {target} at the same time; run it again, or set CARGO_TARGET_DIR")
+        raise SystemExit(
+            f"damo: another checkout has built in {target} at the same time; run it again, or set"
+            " CARGO_TARGET_DIR"
+        )
     return built, target / "release" / TOOL
 
 
@@ -109,10 +124,23 @@ def _tool(tool: Path, folder: Path) -> dict[str, bytes | Path]:
 
 
 def _metadata() -> str:
-    lines = ["Metadata-Version: 2.1", f"Name: {NAME}", f"Version: {VERSION}", f"Summary: {_field('description')}"]
-    lines += ["License: MIT OR Apache-2.0", f"Requires-Python: {_field('requires-python')}", "Requires-Dist: numpy"]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {NAME}",
+        f"Version: {VERSION}",
+        f"Summary: {_field('description')}",
+    ]
+    lines += [
+        "License: MIT OR Apache-2.0",
+        f"Requires-Python: {_field('requires-python')}",
+        "Requires-Dist: numpy",
+    ]
     lines += ["Provides-Extra: torch", 'Requires-Dist: torch>=1.13; extra == "torch"']
-    lines += ["Description-Content-Type: text/markdown", "", (HERE / "README.md").read_text(encoding="utf-8")]
+    lines += [
+        "Description-Content-Type: text/markdown",
+        "",
+        (HERE / "README.md").read_text(encoding="utf-8"),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +152,9 @@ INFO = f"{STEM}-{VERSION}.dist-info"
 def _info(tag: str) -> dict[str, bytes | Path]:
     files: dict[str, bytes | Path] = {
         f"{INFO}/METADATA": _metadata().encode(),
-        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nGenerator: damo\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
+        f"{INFO}/WHEEL": (
+            f"Wheel-Version: 1.0\nGenerator: damo\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
+        ),
     }
     for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
         if (CHECKOUT / licence).is_file():
@@ -164,7 +194,9 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     folder = Path(metadata_directory) / INFO
     folder.mkdir()
     for path, content in _info(_tag()).items():
-        (folder / Path(path).name).write_bytes(content.read_bytes() if isinstance(content, Path) else content)
+        (folder / Path(path).name).write_bytes(
+            content.read_bytes() if isinstance(content, Path) else content
+        )
     return INFO
 
 
@@ -205,4 +237,6 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 
 def build_sdist(sdist_directory, config_settings=None):
     """There is none: the library's sources are the checkout's."""
-    raise SystemExit("damo: source distributions are not made; build a wheel from a checkout: pip wheel ./python")
+    raise SystemExit(
+        "damo: source distributions are not made; build a wheel from a checkout: pip wheel ./python"
+    )

@@ -58,7 +58,9 @@ def interpreters(systems: Iterable[str]) -> tuple[dict[str, str], dict[str, str]
     """
     found, reasons = {}, {}
     for system in systems:
-        python = sys.executable if system in OWN else os.environ.get(f"DAMO_COMPARE_PYTHON_{system}")
+        python = (
+            sys.executable if system in OWN else os.environ.get(f"DAMO_COMPARE_PYTHON_{system}")
+        )
         if python:
             found[system] = python
         else:

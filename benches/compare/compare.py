@@ -27,25 +27,69 @@ def names(text: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benches/compare/run", description="damo and what a user would pick instead, same workload, same run.")
-    parser.add_argument("--only", type=names, default=list(scenarios.NAMES), metavar="NAME,...",
-                        help="scenarios: " + ", ".join(scenarios.NAMES))
-    parser.add_argument("--systems", type=names, default=list(SYSTEMS), metavar="NAME,...",
-                        help="systems: damo, torch, damo_embedding, tfra")
-    parser.add_argument("--quick", action="store_true",
-                        help="small tables and 3 seconds each: tries the harness, its figures mean nothing")
-    parser.add_argument("--seconds", type=float, metavar="N", help="measure every phase this long (default: its own)")
-    parser.add_argument("--keys", choices=("dense", "mixed"), default="dense",
-                        help="ids 0..n-1, or spread over int64 (PyTorch always gets dense ones)")
-    parser.add_argument("--table-rows", type=int, metavar="N",
-                        help="rows of the table that is ten times the cache (20 million; quick: 1 million)")
-    parser.add_argument("--max-rows", type=int, metavar="N",
-                        help="where growth ends (100 million; quick: 3 million)")
-    parser.add_argument("--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR",
-                        help="where tables are put while they are measured, tens of GB (default: $TMPDIR or /tmp)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="where table, raw results and plots go (default: a folder in cargo's target directory)")
+        prog="benches/compare/run",
+        description="damo and what a user would pick instead, same workload, same run.",
+    )
+    parser.add_argument(
+        "--only",
+        type=names,
+        default=list(scenarios.NAMES),
+        metavar="NAME,...",
+        help="scenarios: " + ", ".join(scenarios.NAMES),
+    )
+    parser.add_argument(
+        "--systems",
+        type=names,
+        default=list(SYSTEMS),
+        metavar="NAME,...",
+        help="systems: damo, torch, damo_embedding, tfra",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small tables and 3 seconds each: tries the harness, its figures mean nothing",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="measure every phase this long (default: its own)",
+    )
+    parser.add_argument(
+        "--keys",
+        choices=("dense", "mixed"),
+        default="dense",
+        help="ids 0..n-1, or spread over int64 (PyTorch always gets dense ones)",
+    )
+    parser.add_argument(
+        "--table-rows",
+        type=int,
+        metavar="N",
+        help="rows of the table that is ten times the cache (20 million; quick: 1 million)",
+    )
+    parser.add_argument(
+        "--max-rows",
+        type=int,
+        metavar="N",
+        help="where growth ends (100 million; quick: 3 million)",
+    )
+    parser.add_argument(
+        "--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where tables are put while they are measured, tens of GB (default: $TMPDIR or /tmp)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=(
+            "where table, raw results and plots go (default: a folder in cargo's target directory)"
+        ),
+    )
     chosen = parser.parse_args()
     chosen.systems = [ALIASES.get(name, name) for name in chosen.systems]
     for kind, known in (("only", scenarios.NAMES), ("systems", SYSTEMS)):
@@ -61,13 +105,23 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
     """Writes everything; returns the Markdown."""
     output.mkdir(parents=True, exist_ok=True)
     about = {**about, "load_at_end": os.getloadavg()[0]}
-    parts = [f"`{command}`", "", *(f"- {key.replace('_', ' ')}: {value}" for key, value in about.items())]
+    parts = [
+        f"`{command}`",
+        "",
+        *(f"- {key.replace('_', ' ')}: {value}" for key, value in about.items()),
+    ]
     for peer, reason in session.reasons.items():
         if peer in session.systems:
             parts.append(f"- absent: {report.LABELS[peer]}: {reason}")
     parts += [f"- {remark}" for remark in report.remarks(session)]
     if session.quick:
-        parts += ["", "**A quick run: small tables, short phases. It shows that the harness works and nothing else.**"]
+        parts += [
+            "",
+            (
+                "**A quick run: small tables, short phases. It shows that the harness works and"
+                " nothing else.**"
+            ),
+        ]
     aims = report.aims(session)
     parts += ["", report.table(session)] + (["", aims] if aims else [])
     if plots.compared(session, output / "compare.png"):
@@ -76,7 +130,9 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
         parts += ["", "![growth](growth.png)"]
     text = "\n".join(parts) + "\n"
     (output / "compare.md").write_text(text)
-    (output / "compare.json").write_text(json.dumps({"machine": about, "measurements": session.raw()}, indent=1))
+    (output / "compare.json").write_text(
+        json.dumps({"machine": about, "measurements": session.raw()}, indent=1)
+    )
     return text
 
 
@@ -94,10 +150,17 @@ def main() -> int:
     found, reasons = interpreters(SYSTEMS)
     directory = Path(tempfile.mkdtemp(prefix="damo-compare-", dir=base))
     session = Session(
-        directory=directory, library=str(Path(library).resolve()), interpreters=found, reasons=reasons,
-        systems=chosen.systems, quick=chosen.quick, seconds_given=chosen.seconds, mixed=chosen.keys == "mixed",
+        directory=directory,
+        library=str(Path(library).resolve()),
+        interpreters=found,
+        reasons=reasons,
+        systems=chosen.systems,
+        quick=chosen.quick,
+        seconds_given=chosen.seconds,
+        mixed=chosen.keys == "mixed",
         table_rows=chosen.table_rows or (1_000_000 if chosen.quick else 20_000_000),
-        max_rows=chosen.max_rows or (3_000_000 if chosen.quick else 100_000_000))
+        max_rows=chosen.max_rows or (3_000_000 if chosen.quick else 100_000_000),
+    )
     command = "benches/compare/run " + os.environ.get("DAMO_COMPARE_ARGUMENTS", "")
     try:
         about = machine(session.directory, library)
@@ -112,8 +175,13 @@ def main() -> int:
         session.stop()
         shutil.rmtree(directory, ignore_errors=True)
     print(f"benches/compare: wrote compare.md, compare.json and plots to {output}", file=sys.stderr)
-    checks = [m.result[name]["passed"] for m in session.measurements if m.ok
-              for name in ("self_check", "self_check_frequent", "reopened") if name in m.result]
+    checks = [
+        m.result[name]["passed"]
+        for m in session.measurements
+        if m.ok
+        for name in ("self_check", "self_check_frequent", "reopened")
+        if name in m.result
+    ]
     return 0 if all(checks) else 1
 
 

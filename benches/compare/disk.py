@@ -20,14 +20,31 @@ def random_read_rate(directory: Path, file_bytes: int, seconds: float) -> dict[s
     reason = ""
     try:
         for engine in ("io_uring", "libaio"):
-            command = ["fio", "--name=read", f"--filename={file}", f"--size={file_bytes}", "--rw=randread", "--bs=4k",
-                       "--direct=1", "--iodepth=32", f"--ioengine={engine}", "--time_based", f"--runtime={seconds:g}",
-                       "--ramp_time=1", "--output-format=json"]
+            command = [
+                "fio",
+                "--name=read",
+                f"--filename={file}",
+                f"--size={file_bytes}",
+                "--rw=randread",
+                "--bs=4k",
+                "--direct=1",
+                "--iodepth=32",
+                f"--ioengine={engine}",
+                "--time_based",
+                f"--runtime={seconds:g}",
+                "--ramp_time=1",
+                "--output-format=json",
+            ]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
-                read = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["read"]
-                return {"reads_per_second": read["iops"], "engine": engine, "settings": SETTINGS,
-                        "file_bytes": file_bytes, "p99_us": read["clat_ns"].get("percentile", {}).get("99.000000", 0) / 1e3}
+                read = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]["read"]
+                return {
+                    "reads_per_second": read["iops"],
+                    "engine": engine,
+                    "settings": SETTINGS,
+                    "file_bytes": file_bytes,
+                    "p99_us": read["clat_ns"].get("percentile", {}).get("99.000000", 0) / 1e3,
+                }
             reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
     finally:
         file.unlink(missing_ok=True)

@@ -85,7 +85,9 @@ class OtherWork:
     @staticmethod
     def _now() -> tuple[float, float, float]:
         try:
-            fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+            fields = [
+                int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+            ]
             idle = fields[3] + fields[4]
             busy = (sum(fields) - idle) / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError):

@@ -22,7 +22,9 @@ def color(measurement: Measurement) -> str:
     return "tab:blue" if measurement.system == "damo" else "tab:gray"
 
 
-def bars(axis: plt.Axes, measurements: list[Measurement], title: str, field: str, unit: float, name: str) -> None:
+def bars(
+    axis: plt.Axes, measurements: list[Measurement], title: str, field: str, unit: float, name: str
+) -> None:
     values = [main_phase(m.result).get(field, 0) / unit for m in measurements]
     places = range(len(measurements))
     drawn = axis.barh(places, values, color=[color(m) for m in measurements])
@@ -40,19 +42,37 @@ def compared(session: Session, path: Path) -> bool:
         ("reference", "Reference workload", "steps_per_second", 1, "steps/s"),
         ("resident-lookup", "Lookup, 1 M resident rows", "rows_per_second", 1e6, "million rows/s"),
         ("resident-adam", "Adam, 1 M resident rows", "rows_per_second", 1e6, "million rows/s"),
-        ("disk-uniform", "Table 10 x the cache, uniform keys", "rows_per_second", 1e3, "thousand rows (reads) / s"),
+        (
+            "disk-uniform",
+            "Table 10 x the cache, uniform keys",
+            "rows_per_second",
+            1e3,
+            "thousand rows (reads) / s",
+        ),
         ("disk-zipf", "Table 10 x the cache, Zipf keys", "steps_per_second", 1, "steps/s"),
     ]
-    found = {name: [m for m in session.measurements if m.ok and m.scenario == name] for name, *_ in wanted}
-    over_time = [m for m in session.measurements
-                 if m.ok and m.scenario == "sustained" and m.result["following"]["steps_per_second_over_time"]]
+    found = {
+        name: [m for m in session.measurements if m.ok and m.scenario == name]
+        for name, *_ in wanted
+    }
+    over_time = [
+        m
+        for m in session.measurements
+        if m.ok
+        and m.scenario == "sustained"
+        and m.result["following"]["steps_per_second_over_time"]
+    ]
     shown = [(found[name], *rest) for name, *rest in wanted if found[name]]
     count = len(shown) + bool(over_time)
     if not count:
         return False
     columns = min(2, count)
-    figure, axes = plt.subplots((count + 1) // columns, columns, squeeze=False,
-                                figsize=(7.5 * columns, 4.2 * ((count + 1) // columns)))
+    figure, axes = plt.subplots(
+        (count + 1) // columns,
+        columns,
+        squeeze=False,
+        figsize=(7.5 * columns, 4.2 * ((count + 1) // columns)),
+    )
     flat = list(axes.flat)
     for axis, (measurements, title, field, unit, name) in zip(flat, shown):
         bars(axis, measurements, title, field, unit, name)
@@ -61,7 +81,11 @@ def compared(session: Session, path: Path) -> bool:
         for m in over_time:
             rates = m.result["following"]["steps_per_second_over_time"]
             seconds = m.result["following"]["seconds"]
-            axis.plot([seconds * (i + 0.5) / len(rates) for i in range(len(rates))], rates, label=f"damo, {m.variant}")
+            axis.plot(
+                [seconds * (i + 0.5) / len(rates) for i in range(len(rates))],
+                rates,
+                label=f"damo, {m.variant}",
+            )
         axis.set(title="Reference workload, sustained", xlabel="seconds", ylabel="steps/s")
         axis.set_ylim(bottom=0)
         axis.legend()
@@ -87,16 +111,32 @@ def growth(session: Session, path: Path) -> bool:
         if not measurements:
             axis.set_visible(False)
             continue
-        axis.plot(x, [m.result["following"]["steps_per_second"] for m in measurements], "o-", color="tab:blue")
+        axis.plot(
+            x,
+            [m.result["following"]["steps_per_second"] for m in measurements],
+            "o-",
+            color="tab:blue",
+        )
         axis.set(xscale="log", xlabel=name)
         axis.set_xticks(x, [f"{value:g}" for value in x], minor=False)
         axis.minorticks_off()
         axis.set_ylabel("steps/s, durability process", color="tab:blue")
         axis.set_ylim(bottom=0)
         memory = axis.twinx()
-        memory.plot(x, [m.result["peak_rss_bytes"] / 1e9 for m in measurements], "s--", color="tab:orange",
-                    label="peak RSS")
-        memory.plot(x, [m.result["disk_bytes"] / 1e9 for m in measurements], "^:", color="tab:green", label="on disk")
+        memory.plot(
+            x,
+            [m.result["peak_rss_bytes"] / 1e9 for m in measurements],
+            "s--",
+            color="tab:orange",
+            label="peak RSS",
+        )
+        memory.plot(
+            x,
+            [m.result["disk_bytes"] / 1e9 for m in measurements],
+            "^:",
+            color="tab:green",
+            label="on disk",
+        )
         memory.set_ylabel("GB")
         memory.set_ylim(bottom=0)
         memory.legend(loc="upper left")

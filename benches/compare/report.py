@@ -41,7 +41,9 @@ def megabytes(value: float | None) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    checks = [result[name] for name in ("reopened", "self_check_frequent", "self_check") if name in result]
+    checks = [
+        result[name] for name in ("reopened", "self_check_frequent", "self_check") if name in result
+    ]
     if not checks:
         return ""
     return "ok" if all(check["passed"] for check in checks) else "**FAILED**"
@@ -58,9 +60,22 @@ def ratio(session: Session, measurement: Measurement) -> str:
     return ""
 
 
-HEADER = ("scenario", "system", "variant", "first pass, steps/s", "then steps/s", "M rows/s", "damo ÷ this",
-          "longest call, ms", "p99 call, ms", "peak RSS, MB", "of it the system, MB", "on disk, MB", "self-check",
-          "other work, cores")
+HEADER = (
+    "scenario",
+    "system",
+    "variant",
+    "first pass, steps/s",
+    "then steps/s",
+    "M rows/s",
+    "damo ÷ this",
+    "longest call, ms",
+    "p99 call, ms",
+    "peak RSS, MB",
+    "of it the system, MB",
+    "on disk, MB",
+    "self-check",
+    "other work, cores",
+)
 
 
 def table(session: Session) -> str:
@@ -68,20 +83,31 @@ def table(session: Session) -> str:
     for m in session.measurements:
         label = LABELS.get(m.system, m.system)
         if not m.ok:
-            rows.append((m.scenario, label, m.variant, f"absent: {m.absent}", *[""] * (len(HEADER) - 4)))
+            rows.append(
+                (m.scenario, label, m.variant, f"absent: {m.absent}", *[""] * (len(HEADER) - 4))
+            )
             continue
         phase = main_phase(m.result)
         trains = m.result.get("following") is not None
         peak = m.result.get("peak_rss_bytes")
-        rows.append((
-            m.scenario, label, m.variant,
-            number(m.result.get("first_pass", {}).get("steps_per_second"), 2),
-            number(phase.get("steps_per_second"), 2) if trains else "",
-            number(phase["rows_per_second"] / 1e6, 3) if phase else "",
-            ratio(session, m),
-            number(phase.get("longest_call_ms")), number(phase.get("p99_call_ms")),
-            megabytes(peak), megabytes(peak - m.result["rss_before_bytes"] if peak else None),
-            megabytes(m.result.get("disk_bytes")), verdict(m.result), number(m.result.get("other_work_cores"), 2)))
+        rows.append(
+            (
+                m.scenario,
+                label,
+                m.variant,
+                number(m.result.get("first_pass", {}).get("steps_per_second"), 2),
+                number(phase.get("steps_per_second"), 2) if trains else "",
+                number(phase["rows_per_second"] / 1e6, 3) if phase else "",
+                ratio(session, m),
+                number(phase.get("longest_call_ms")),
+                number(phase.get("p99_call_ms")),
+                megabytes(peak),
+                megabytes(peak - m.result["rss_before_bytes"] if peak else None),
+                megabytes(m.result.get("disk_bytes")),
+                verdict(m.result),
+                number(m.result.get("other_work_cores"), 2),
+            )
+        )
     return markdown(HEADER, rows)
 
 
@@ -96,15 +122,22 @@ def remarks(session: Session) -> list[str]:
     found = []
     busy = [m for m in session.measurements if m.ok and m.result.get("other_work_cores", 0) > 0.2]
     if busy:
-        found.append(f"**The machine was not idle: {len(busy)} of {len(session.measurements)} measurements shared it with "
-                     "more than 0.2 cores of other work (last column). Their figures are too low, PyTorch's most of all.**")
+        found.append(
+            f"**The machine was not idle: {len(busy)} of {len(session.measurements)} measurements"
+            " shared it with more than 0.2 cores of other work (last column). Their figures are"
+            " too low, PyTorch's most of all.**"
+        )
     for m in session.measurements:
         if m.ok and "page_cache_dropped" in m.result:
             read = m.result["lookup"]["read_bytes"]
             rows = m.result["lookup"]["steps"] * m.task["batch"]
-            found.append(f"{m.scenario}: the page cache was {'' if m.result['page_cache_dropped'] else 'NOT '}dropped before "
-                         f"opening; the disk delivered {read / rows:,.0f} bytes a row" if read is not None else
-                         f"{m.scenario}: what the disk delivered is unknown")
+            found.append(
+                f"{m.scenario}: the page cache was"
+                f" {'' if m.result['page_cache_dropped'] else 'NOT '}dropped before opening; the"
+                f" disk delivered {read / rows:,.0f} bytes a row"
+                if read is not None
+                else f"{m.scenario}: what the disk delivered is unknown"
+            )
     if any(m.task.get("mixed") for m in session.measurements):
         found.append("ids are spread over int64, but for PyTorch, which has 0..n-1")
     else:
@@ -128,49 +161,96 @@ def aims(session: Session) -> str:
         for system, factor in (("torch_sparse_adam", 2), ("damo_embedding", None), ("tfra", None)):
             peer = rate(session.find("reference", system), "steps_per_second")
             if peer:
-                line(f"... against {LABELS[system]}", f">= {factor} x" if factor else "", f"{reference / peer:.2f} x",
-                     reference / peer >= factor if factor else None)
+                line(
+                    f"... against {LABELS[system]}",
+                    f">= {factor} x" if factor else "",
+                    f"{reference / peer:.2f} x",
+                    reference / peer >= factor if factor else None,
+                )
     process = session.find("sustained", "damo", "process")
     if process:
         following = process.result["following"]
         steps, longest = following["steps_per_second"], following["longest_call_ms"]
-        line("reference workload, process", ">= 25 steps/s over 120 s", f"{steps:.1f} over {following['seconds']:.0f} s",
-             steps >= 25 and following["seconds"] >= 119)
+        line(
+            "reference workload, process",
+            ">= 25 steps/s over 120 s",
+            f"{steps:.1f} over {following['seconds']:.0f} s",
+            steps >= 25 and following["seconds"] >= 119,
+        )
         line("... longest call", "< 250 ms", f"{longest:.0f} ms", longest < 250)
     lookups = rate(session.find("resident-lookup", "damo"), "rows_per_second")
     if lookups:
         line("lookup of resident rows", ">= 6 M rows/s", f"{lookups / 1e6:.2f}", lookups >= 6e6)
     for durability, aim in (("checkpoint", 5e6), ("process", 3e6)):
         for duplicates in ("sequential", "sum"):
-            found = rate(session.find("resident-adam", "damo", f"{durability}, {duplicates}"), "rows_per_second")
+            found = rate(
+                session.find("resident-adam", "damo", f"{durability}, {duplicates}"),
+                "rows_per_second",
+            )
             if found:
-                line(f"adam on resident rows, {durability}, {duplicates}", f">= {aim / 1e6:g} M rows/s",
-                     f"{found / 1e6:.2f}", found >= aim)
+                line(
+                    f"adam on resident rows, {durability}, {duplicates}",
+                    f">= {aim / 1e6:g} M rows/s",
+                    f"{found / 1e6:.2f}",
+                    found >= aim,
+                )
     uniform, fio = session.find("disk-uniform", "damo"), session.find("disk-uniform", "fio")
     if uniform and fio:
         share = rate(uniform, "rows_per_second") / rate(fio, "rows_per_second")
-        line("table 10 x the cache, uniform keys", ">= 80 % of fio's reads/s", f"{100 * share:.0f} %", share >= 0.8)
+        line(
+            "table 10 x the cache, uniform keys",
+            ">= 80 % of fio's reads/s",
+            f"{100 * share:.0f} %",
+            share >= 0.8,
+        )
     for durability in ("checkpoint", "process"):
-        memory = rate(session.find("disk-zipf", "damo", f"{durability}, in memory"), "steps_per_second")
+        memory = rate(
+            session.find("disk-zipf", "damo", f"{durability}, in memory"), "steps_per_second"
+        )
         peer = rate(session.find("disk-zipf", "damo_embedding"), "steps_per_second")
         for suffix in ("", ", prefetch"):
-            found = rate(session.find("disk-zipf", "damo", f"{durability}, cache 1/10{suffix}"), "steps_per_second")
+            found = rate(
+                session.find("disk-zipf", "damo", f"{durability}, cache 1/10{suffix}"),
+                "steps_per_second",
+            )
             if found and memory:
-                line(f"table 10 x the cache, Zipf keys, {durability}{suffix}", "> half of damo in memory",
-                     f"{100 * found / memory:.0f} %", found > memory / 2)
+                line(
+                    f"table 10 x the cache, Zipf keys, {durability}{suffix}",
+                    "> half of damo in memory",
+                    f"{100 * found / memory:.0f} %",
+                    found > memory / 2,
+                )
             if found and peer:
-                line(f"... {durability}{suffix}, against damo-embedding", ">= 5 x", f"{found / peer:.1f} x",
-                     found / peer >= 5)
+                line(
+                    f"... {durability}{suffix}, against damo-embedding",
+                    ">= 5 x",
+                    f"{found / peer:.1f} x",
+                    found / peer >= 5,
+                )
     for m in session.measurements:
         cache = m.task.get("options", {}).get("cache_bytes")
-        if m.ok and m.system == "damo" and m.task.get("table_bytes") and cache and cache < m.task["table_bytes"]:
+        if (
+            m.ok
+            and m.system == "damo"
+            and m.task.get("table_bytes")
+            and cache
+            and cache < m.task["table_bytes"]
+        ):
             used = m.result["peak_rss_bytes"] - m.result["rss_before_bytes"]
-            line(f"memory, {m.scenario} {m.variant}", f"cache ({cache / 1e6:.0f} MB) + a constant",
-                 f"{used / 1e6:.0f} MB, {(used - cache) / 1e6:+.0f} MB", None)
+            line(
+                f"memory, {m.scenario} {m.variant}",
+                f"cache ({cache / 1e6:.0f} MB) + a constant",
+                f"{used / 1e6:.0f} MB, {(used - cache) / 1e6:+.0f} MB",
+                None,
+            )
     built = session.find("build", "damo")
     if built:
         floats = 4 * 3 * built.task["dim"]
         extra = built.result["disk_bytes"] / built.task["rows"] - floats
-        how = "compacted" if built.result["compacted"] else "flushed; damo_storage_compact not available"
+        how = (
+            "compacted"
+            if built.result["compacted"]
+            else "flushed; damo_storage_compact not available"
+        )
         line(f"bytes on disk a row ({how})", "floats + 32", f"{floats} {extra:+.1f}", extra <= 32)
     return markdown(("measure", "aim", "measured", "met"), rows) if rows else ""

@@ -34,8 +34,13 @@ def reference(session: Session) -> None:
     """SPEC's reference workload with everything resident, on every system."""
     count = 10 if session.quick else REFERENCE_BATCHES
     base = {
-        "program": "train", "ids": REFERENCE_IDS, "dim": DIM, "first_pass": count, "cycle": count,
-        "seconds": session.seconds(30), "batches": session.zipf_batches(REFERENCE_IDS, REFERENCE_BATCHES),
+        "program": "train",
+        "ids": REFERENCE_IDS,
+        "dim": DIM,
+        "first_pass": count,
+        "cycle": count,
+        "seconds": session.seconds(30),
+        "batches": session.zipf_batches(REFERENCE_IDS, REFERENCE_BATCHES),
     }
     variants = [
         ("damo", "checkpoint", {"durability": "checkpoint", "cache_bytes": 4 * GIB}),
@@ -44,27 +49,46 @@ def reference(session: Session) -> None:
         ("damo_embedding", "summed before", {"coalesce": True}),
     ]
     for system, variant, options in variants:
-        session.measure("reference", system, variant, {**base, "options": options}, disk_bytes=8 * GIB)
+        session.measure(
+            "reference", system, variant, {**base, "options": options}, disk_bytes=8 * GIB
+        )
     if not session.quick:
         # Given a batch as it is, it keeps each of the thousands of gradients of a frequent key as a record of its own
         # and goes through all of them for each of the key's occurrences: a few steps take minutes.
-        session.measure("reference", "damo_embedding", "as it is", {
-            **base, "first_pass": 2, "min_steps": 2, "seconds": 1, "options": {"coalesce": False}},
-            disk_bytes=8 * GIB, limit=180)
+        session.measure(
+            "reference",
+            "damo_embedding",
+            "as it is",
+            {**base, "first_pass": 2, "min_steps": 2, "seconds": 1, "options": {"coalesce": False}},
+            disk_bytes=8 * GIB,
+            limit=180,
+        )
 
 
 def sustained(session: Session) -> None:
     """The reference workload with every call safe against a crash, for as long as a stall would need to show."""
     base = {
-        "program": "train", "ids": REFERENCE_IDS, "dim": DIM, "first_pass": REFERENCE_BATCHES,
-        "cycle": REFERENCE_BATCHES, "batches": session.zipf_batches(REFERENCE_IDS, REFERENCE_BATCHES),
+        "program": "train",
+        "ids": REFERENCE_IDS,
+        "dim": DIM,
+        "first_pass": REFERENCE_BATCHES,
+        "cycle": REFERENCE_BATCHES,
+        "batches": session.zipf_batches(REFERENCE_IDS, REFERENCE_BATCHES),
     }
     if session.quick:
         base |= {"first_pass": 5, "cycle": 5}
-    for durability, seconds in (("process", session.seconds(120)), ("power", min(10, session.seconds(10)))):
+    for durability, seconds in (
+        ("process", session.seconds(120)),
+        ("power", min(10, session.seconds(10))),
+    ):
         options = {"durability": durability, "cache_bytes": 4 * GIB}
-        session.measure("sustained", "damo", durability, {**base, "seconds": seconds, "options": options},
-                        disk_bytes=16 * GIB)
+        session.measure(
+            "sustained",
+            "damo",
+            durability,
+            {**base, "seconds": seconds, "options": options},
+            disk_bytes=16 * GIB,
+        )
 
 
 def resident(session: Session) -> None:
@@ -74,13 +98,23 @@ def resident(session: Session) -> None:
     cache = {"cache_bytes": large_cache(rows)}
     for system in ("damo", *PEERS):
         options = {**cache, "durability": "checkpoint"} if system == "damo" else {}
-        session.measure("resident-lookup", system, "", {**base, "program": "lookup", "cold": False,
-                        "options": options}, disk_bytes=2 * GIB)
+        session.measure(
+            "resident-lookup",
+            system,
+            "",
+            {**base, "program": "lookup", "cold": False, "options": options},
+            disk_bytes=2 * GIB,
+        )
     for durability in ("checkpoint", "process"):
         for duplicates in ("sequential", "sum"):
             options = {**cache, "durability": durability, "duplicates": duplicates}
-            session.measure("resident-adam", "damo", f"{durability}, {duplicates}",
-                            {**base, "program": "apply", "options": options}, disk_bytes=8 * GIB)
+            session.measure(
+                "resident-adam",
+                "damo",
+                f"{durability}, {duplicates}",
+                {**base, "program": "apply", "options": options},
+                disk_bytes=8 * GIB,
+            )
 
 
 def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
@@ -90,12 +124,29 @@ def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
     need = 4 * table_bytes(rows)
     table = session.directory / "table"
     built = session.measure(
-        "build", "damo", f"{rows / 1e6:g} M rows",
-        {"program": "build", "ids": rows, "rows": rows, "dim": DIM, "saved": str(session.directory / "table.npz"),
-         "options": {"durability": "checkpoint", "cache_bytes": 4 * cache}, "directory": str(table)},
-        disk_bytes=need, keep=True)
-    base = {"ids": rows, "rows": rows, "dim": DIM, "table_bytes": table_bytes(rows), "table_rows": rows,
-            "saved": str(session.directory / "table.npz")}
+        "build",
+        "damo",
+        f"{rows / 1e6:g} M rows",
+        {
+            "program": "build",
+            "ids": rows,
+            "rows": rows,
+            "dim": DIM,
+            "saved": str(session.directory / "table.npz"),
+            "options": {"durability": "checkpoint", "cache_bytes": 4 * cache},
+            "directory": str(table),
+        },
+        disk_bytes=need,
+        keep=True,
+    )
+    base = {
+        "ids": rows,
+        "rows": rows,
+        "dim": DIM,
+        "table_bytes": table_bytes(rows),
+        "table_rows": rows,
+        "saved": str(session.directory / "table.npz"),
+    }
 
     def run(scenario: str, variant: str, task: dict[str, Any]) -> None:
         if "damo" not in session.systems:
@@ -108,17 +159,29 @@ def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
             return
         copy = session.directory / "copy"
         shutil.copytree(table, copy)
-        session.measure(scenario, "damo", variant, {**base, **task, "directory": str(copy)}, disk_bytes=0)
+        session.measure(
+            scenario, "damo", variant, {**base, **task, "directory": str(copy)}, disk_bytes=0
+        )
 
     if only("disk-uniform"):
         try:
-            fio = random_read_rate(session.directory, max(table_bytes(rows), GIB), min(10, session.seconds(10)))
+            fio = random_read_rate(
+                session.directory, max(table_bytes(rows), GIB), min(10, session.seconds(10))
+            )
             session.record("disk-uniform", "fio", "4 KiB, direct, depth 32", {"fio": fio})
         except Absent as reason:
             session.absent("disk-uniform", "fio", "4 KiB, direct, depth 32", str(reason))
-        run("disk-uniform", "lookup", {
-            "program": "lookup", "cold": True, "batch": 26 * 4096, "seconds": session.seconds(20),
-            "options": {"durability": "checkpoint", "cache_bytes": cache}})
+        run(
+            "disk-uniform",
+            "lookup",
+            {
+                "program": "lookup",
+                "cold": True,
+                "batch": 26 * 4096,
+                "seconds": session.seconds(20),
+                "options": {"durability": "checkpoint", "cache_bytes": cache},
+            },
+        )
     if only("disk-zipf"):
         seconds = session.seconds(40)
         batches = session.zipf_batches(rows, 60 if session.quick else 1500)
@@ -127,18 +190,47 @@ def larger_than_cache(session: Session, only: Callable[[str], bool]) -> None:
                 for prefetch in (False, True):
                     if prefetch and name == "in memory":
                         continue
-                    run("disk-zipf", f"{durability}, {name}" + (", prefetch" if prefetch else ""), {
-                        "program": "train", "seconds": seconds, "batches": batches, "prefetch": prefetch,
-                        "first_pass": 5 if session.quick else 40,
-                        "options": {"durability": durability, "cache_bytes": size}})
+                    run(
+                        "disk-zipf",
+                        f"{durability}, {name}" + (", prefetch" if prefetch else ""),
+                        {
+                            "program": "train",
+                            "seconds": seconds,
+                            "batches": batches,
+                            "prefetch": prefetch,
+                            "first_pass": 5 if session.quick else 40,
+                            "options": {"durability": durability, "cache_bytes": size},
+                        },
+                    )
         # The earlier implementation gets the same table, made by its own means.
-        peer = {**base, "directory": str(session.directory / "peer"), "options": {"coalesce": True},
-                "saved": str(session.directory / "peer.npz")}
-        built_peer = session.measure("build", "damo_embedding", f"{rows / 1e6:g} M rows", {**peer, "program": "build"},
-                                     disk_bytes=need, keep=True)
+        peer = {
+            **base,
+            "directory": str(session.directory / "peer"),
+            "options": {"coalesce": True},
+            "saved": str(session.directory / "peer.npz"),
+        }
+        built_peer = session.measure(
+            "build",
+            "damo_embedding",
+            f"{rows / 1e6:g} M rows",
+            {**peer, "program": "build"},
+            disk_bytes=need,
+            keep=True,
+        )
         if built_peer is not None and built_peer.ok:
-            session.measure("disk-zipf", "damo_embedding", "summed before", {
-                **peer, "program": "train", "seconds": seconds, "batches": batches, "first_pass": 5}, disk_bytes=need)
+            session.measure(
+                "disk-zipf",
+                "damo_embedding",
+                "summed before",
+                {
+                    **peer,
+                    "program": "train",
+                    "seconds": seconds,
+                    "batches": batches,
+                    "first_pass": 5,
+                },
+                disk_bytes=need,
+            )
         shutil.rmtree(session.directory / "peer", ignore_errors=True)
     shutil.rmtree(table, ignore_errors=True)
 
@@ -152,26 +244,59 @@ def growth(session: Session) -> None:
         if rows > session.max_rows:
             break
         directory, saved = str(session.directory / "growth"), str(session.directory / "growth.npz")
-        base = {"ids": rows, "rows": rows, "table_rows": rows, "dim": DIM, "directory": directory, "saved": saved,
-                "options": {"durability": "process", "cache_bytes": cache}}
-        built = session.measure("growth-build", "damo", f"{rows / 1e6:g} M rows", {**base, "program": "build"},
-                                disk_bytes=4 * table_bytes(rows), keep=True)
+        base = {
+            "ids": rows,
+            "rows": rows,
+            "table_rows": rows,
+            "dim": DIM,
+            "directory": directory,
+            "saved": saved,
+            "options": {"durability": "process", "cache_bytes": cache},
+        }
+        built = session.measure(
+            "growth-build",
+            "damo",
+            f"{rows / 1e6:g} M rows",
+            {**base, "program": "build"},
+            disk_bytes=4 * table_bytes(rows),
+            keep=True,
+        )
         if built is not None and built.ok:
             batches = session.zipf_batches(rows, 60 if session.quick else 400)
-            session.measure("growth-rows", "damo", f"{rows / 1e6:g} M rows",
-                            {**base, "program": "train", "first_pass": 10, "seconds": seconds, "batches": batches},
-                            disk_bytes=table_bytes(rows))
+            session.measure(
+                "growth-rows",
+                "damo",
+                f"{rows / 1e6:g} M rows",
+                {
+                    **base,
+                    "program": "train",
+                    "first_pass": 10,
+                    "seconds": seconds,
+                    "batches": batches,
+                },
+                disk_bytes=table_bytes(rows),
+            )
             session.forget_batches(batches)
         shutil.rmtree(directory, ignore_errors=True)
         if built is None or not built.ok:
             break
     rows = 1_000_000
     for dim in (8, 16, 32, 64, 128):
-        session.measure("growth-dim", "damo", f"dim {dim}", {
-            "program": "train", "ids": rows, "dim": dim, "first_pass": 5 if session.quick else 40,
-            "seconds": min(seconds, 8), "batches": session.zipf_batches(rows, 60 if session.quick else 400),
-            "options": {"durability": "process", "cache_bytes": large_cache(rows, dim)}},
-            disk_bytes=10 * table_bytes(rows, dim))
+        session.measure(
+            "growth-dim",
+            "damo",
+            f"dim {dim}",
+            {
+                "program": "train",
+                "ids": rows,
+                "dim": dim,
+                "first_pass": 5 if session.quick else 40,
+                "seconds": min(seconds, 8),
+                "batches": session.zipf_batches(rows, 60 if session.quick else 400),
+                "options": {"durability": "process", "cache_bytes": large_cache(rows, dim)},
+            },
+            disk_bytes=10 * table_bytes(rows, dim),
+        )
 
 
 # Names for --only. disk-uniform and disk-zipf share a table.

@@ -34,8 +34,15 @@ class SelfCheck:
         self._filter[keys & (self._filter.size - 1)] = True
 
     def save(self, path: Path) -> None:
-        np.savez(path, keys=self._keys, start=self._start, weights=self._weights, m=self._m, v=self._v,
-                 steps=self._steps)
+        np.savez(
+            path,
+            keys=self._keys,
+            start=self._start,
+            weights=self._weights,
+            m=self._m,
+            v=self._v,
+            steps=self._steps,
+        )
 
     @classmethod
     def load(cls, system: System, path: Path) -> SelfCheck:
@@ -43,7 +50,11 @@ class SelfCheck:
         check = cls.__new__(cls)
         saved = np.load(path)
         check._follow(system, saved["keys"])
-        check._start, check._weights, check._steps = saved["start"], saved["weights"], saved["steps"]
+        check._start, check._weights, check._steps = (
+            saved["start"],
+            saved["weights"],
+            saved["steps"],
+        )
         check._m, check._v = saved["m"], saved["v"]
         return check
 

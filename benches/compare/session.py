@@ -86,15 +86,28 @@ class Session:
     def has_space(self, need: int) -> bool:
         return self.free_bytes() >= need + RESERVE
 
-    def measure(self, scenario: str, system: str, variant: str, task: dict[str, Any], disk_bytes: int,
-                keep: bool = False, limit: float = 1800) -> Measurement | None:
+    def measure(
+        self,
+        scenario: str,
+        system: str,
+        variant: str,
+        task: dict[str, Any],
+        disk_bytes: int,
+        keep: bool = False,
+        limit: float = 1800,
+    ) -> Measurement | None:
         """Runs a task; its table is removed afterwards unless keep. None when the system was not asked for.
 
         A task that takes longer than `limit` seconds, preparations and all, is stopped and reported as absent.
         """
         if system not in self.systems:
             return None
-        task = {"directory": str(self.directory / "run"), "mixed": self.mixed, **task, "system": system}
+        task = {
+            "directory": str(self.directory / "run"),
+            "mixed": self.mixed,
+            **task,
+            "system": system,
+        }
         if system == "torch_sparse_adam":
             task["mixed"] = False  # an array knows no other ids
         if system == "damo":
@@ -106,7 +119,10 @@ class Session:
             if system not in self.interpreters:
                 raise Absent(self.reasons.get(system, "not installed"))
             if not self.has_space(disk_bytes):
-                raise Absent(f"needs up to {disk_bytes / 1e9:.0f} GB of disk, {self.free_bytes() / 1e9:.0f} GB are free")
+                raise Absent(
+                    f"needs up to {disk_bytes / 1e9:.0f} GB of disk, {self.free_bytes() / 1e9:.0f}"
+                    " GB are free"
+                )
             measurement.result = self._run(system, task, limit)
             measurement.absent = measurement.result.pop("absent", "")
         except Absent as reason:
@@ -125,8 +141,16 @@ class Session:
         # What a system prints goes to a log; the worker's own progress starts with spaces and is shown.
         with log_file.open("wb") as log:
             self._worker = subprocess.Popen(
-                [self.interpreters[system], str(HERE / "worker.py"), str(task_file), str(result_file)],
-                stdout=log, stderr=subprocess.PIPE, preexec_fn=end_with_parent)
+                [
+                    self.interpreters[system],
+                    str(HERE / "worker.py"),
+                    str(task_file),
+                    str(result_file),
+                ],
+                stdout=log,
+                stderr=subprocess.PIPE,
+                preexec_fn=end_with_parent,
+            )
             overdue = threading.Timer(limit, self._worker.kill)
             overdue.start()
             tail: list[str] = []
@@ -144,7 +168,9 @@ class Session:
             raise Absent(f"stopped after {limit:.0f} s")
         if code != 0 or not result_file.exists():
             last = tail[-1] if tail else "no message"
-            raise Absent(f"failed ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}): {last}")
+            raise Absent(
+                f"failed ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}): {last}"
+            )
         return json.loads(result_file.read_text())
 
     def _tell(self, measurement: Measurement) -> None:
@@ -154,8 +180,11 @@ class Session:
         for phase in ("first_pass", "following", "build", "lookup", "apply"):
             found = measurement.result.get(phase)
             if found and found["steps"]:
-                self.say(f"   {phase}: {found['steps_per_second']:.2f} calls or steps/s, "
-                         f"{found['rows_per_second'] / 1e6:.3f} M rows/s, longest {found['longest_call_ms']:.0f} ms")
+                self.say(
+                    f"   {phase}: {found['steps_per_second']:.2f} calls or steps/s,"
+                    f" {found['rows_per_second'] / 1e6:.3f} M rows/s, longest"
+                    f" {found['longest_call_ms']:.0f} ms"
+                )
         for check in ("self_check", "self_check_frequent", "reopened"):
             found = measurement.result.get(check)
             if found and not found["passed"]:
@@ -170,8 +199,11 @@ class Session:
 
     def find(self, scenario: str, system: str, variant: str | None = None) -> Measurement | None:
         for measurement in self.measurements:
-            if measurement.ok and (measurement.scenario, measurement.system) == (scenario, system) and \
-                    variant in (None, measurement.variant):
+            if (
+                measurement.ok
+                and (measurement.scenario, measurement.system) == (scenario, system)
+                and variant in (None, measurement.variant)
+            ):
                 return measurement
         return None
 

@@ -232,7 +232,11 @@ def progress(task: Task, done: int, seconds: float) -> None:
     global last_progress
     if time.monotonic() - last_progress >= 10:
         last_progress = time.monotonic()
-        print(f"      {done} calls or steps, {seconds:.0f} s in the library", file=sys.stderr, flush=True)
+        print(
+            f"      {done} calls or steps, {seconds:.0f} s in the library",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 PROGRAMS = {"train": train, "build": build, "lookup": lookup, "apply": apply}

@@ -37,7 +37,9 @@ def zipf_cdf(ids: int) -> np.ndarray:
     return cdf
 
 
-def write_zipf_batches(path: Path, ids: int, batches: int, seed: int, cdf: np.ndarray | None = None) -> None:
+def write_zipf_batches(
+    path: Path, ids: int, batches: int, seed: int, cdf: np.ndarray | None = None
+) -> None:
     """Writes batches of dense, scattered ids drawn by inverting the distribution function, as uint32."""
     cdf = zipf_cdf(ids) if cdf is None else cdf
     rng = np.random.default_rng(seed)
@@ -68,4 +70,7 @@ class Batches:
 def gradient_pool(dim: int, rows: int = BATCH, seed: int = 7) -> list[np.ndarray]:
     """Batch i takes the gradients of pool[i % len(pool)]: large pools would only fill memory."""
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal((rows, dim), dtype=np.float32) * np.float32(0.01) for _ in range(GRADIENT_POOL)]
+    return [
+        rng.standard_normal((rows, dim), dtype=np.float32) * np.float32(0.01)
+        for _ in range(GRADIENT_POOL)
+    ]

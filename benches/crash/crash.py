@@ -26,26 +26,63 @@ from ways import named
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benches/crash/run", description="SIGKILL while training: what each way to keep a table has left.")
+        prog="benches/crash/run",
+        description="SIGKILL while training: what each way to keep a table has left.",
+    )
     parser.add_argument("--kills", type=int, default=30, metavar="N", help="for each way (30)")
-    parser.add_argument("--seed", type=int, default=11, metavar="N",
-                        help="of the steps and of the moments of kills (11)")
-    parser.add_argument("--systems", default="", metavar="NAME,...",
-                        help="systems (damo, damo_embedding, damo_embedding_1_1, torch_sparse_adam, tfra, lmdb_numpy, "
-                        "sqlite_numpy) or single ways, such as damo-process (default: all)")
-    parser.add_argument("--seconds", type=float, default=4, metavar="N",
-                        help="how long a rate is measured, twice; the better one counts (4)")
-    parser.add_argument("--quick", action="store_true",
-                        help="a small table, 4 kills and half a second each: tries the harness")
-    parser.add_argument("--ids", type=int, metavar="N", help="rows of the table (50000; quick: 2000)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=11,
+        metavar="N",
+        help="of the steps and of the moments of kills (11)",
+    )
+    parser.add_argument(
+        "--systems",
+        default="",
+        metavar="NAME,...",
+        help=(
+            "systems (damo, damo_embedding, damo_embedding_1_1, torch_sparse_adam, tfra,"
+            " lmdb_numpy, sqlite_numpy) or single ways, such as damo-process (default: all)"
+        ),
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=4,
+        metavar="N",
+        help="how long a rate is measured, twice; the better one counts (4)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small table, 4 kills and half a second each: tries the harness",
+    )
+    parser.add_argument(
+        "--ids", type=int, metavar="N", help="rows of the table (50000; quick: 2000)"
+    )
     parser.add_argument("--batch", type=int, default=512, metavar="N", help="keys a step (512)")
     parser.add_argument("--dim", type=int, default=16, metavar="N", help="floats a row (16)")
-    parser.add_argument("--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR",
-                        help="where tables are put, on a disk (default: $TMPDIR or /tmp)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="where the table and the raw results go (default: a folder in cargo's target directory)")
-    parser.add_argument("--list-systems", action="store_true", help="print which systems would be tried, and stop")
+    parser.add_argument(
+        "--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where tables are put, on a disk (default: $TMPDIR or /tmp)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=(
+            "where the table and the raw results go (default: a folder in cargo's target directory)"
+        ),
+    )
+    parser.add_argument(
+        "--list-systems", action="store_true", help="print which systems would be tried, and stop"
+    )
     chosen = parser.parse_args()
     try:
         chosen.ways = named([name.strip() for name in chosen.systems.split(",") if name.strip()])
@@ -54,8 +91,15 @@ def arguments() -> argparse.Namespace:
     if chosen.quick:
         chosen.kills, chosen.seconds = min(chosen.kills, 4), 0.5
     chosen.ids = chosen.ids or (2000 if chosen.quick else 50_000)
-    if chosen.kills < 1 or chosen.seconds <= 0 or chosen.dim < 1 or not 16 <= chosen.batch <= chosen.ids:
-        parser.error("--kills and --dim must be at least 1, --seconds above 0, --batch from 16 to --ids")
+    if (
+        chosen.kills < 1
+        or chosen.seconds <= 0
+        or chosen.dim < 1
+        or not 16 <= chosen.batch <= chosen.ids
+    ):
+        parser.error(
+            "--kills and --dim must be at least 1, --seconds above 0, --batch from 16 to --ids"
+        )
     if not 0 <= chosen.seed < 1 << 16:
         parser.error("--seed must be from 0 to 65535")
     return chosen
@@ -74,13 +118,17 @@ class Progress:
         print(f"[{elapsed // 60:3d}:{elapsed % 60:02d}] {text}", file=sys.stderr, flush=True)
 
 
-def try_ways(chosen: argparse.Namespace, directory: Path, library: str, outcomes: list[Outcome]) -> None:
+def try_ways(
+    chosen: argparse.Namespace, directory: Path, library: str, outcomes: list[Outcome]
+) -> None:
     found, reasons = interpreters(dict.fromkeys(way.system for way in chosen.ways))
     steps = Steps(chosen.seed, chosen.ids, chosen.dim, chosen.batch)
     progress = Progress()
     trials = []
     for way in chosen.ways:
-        trial = Trial(way, directory / way.name, found.get(way.system, ""), library, steps, chosen.seed)
+        trial = Trial(
+            way, directory / way.name, found.get(way.system, ""), library, steps, chosen.seed
+        )
         trial.outcome.absent = reasons.get(way.system, "")
         trials.append(trial)
         outcomes.append(trial.outcome)
@@ -89,7 +137,10 @@ def try_ways(chosen: argparse.Namespace, directory: Path, library: str, outcomes
     for _ in range(RATES):
         for trial in trials:
             trial.measure(chosen.seconds)
-            progress.say(f"{trial.way.name}: {trial.outcome.absent or f'{trial.outcome.steps_per_second:.1f} steps/s'}")
+            progress.say(
+                f"{trial.way.name}:"
+                f" {trial.outcome.absent or f'{trial.outcome.steps_per_second:.1f} steps/s'}"
+            )
     for trial in trials:
         trial.run(chosen.kills)
         progress.say(f"{trial.way.name}: {report.in_short(trial.outcome)}")
@@ -99,7 +150,11 @@ def broken_promises(outcomes: list[Outcome]) -> list[str]:
     """Where damo did not keep what it promises, or could not be tried; other systems are only
     reported.
     """
-    return [outcome.way.name for outcome in outcomes if outcome.way.system == "damo" and report.is_broken(outcome)]
+    return [
+        outcome.way.name
+        for outcome in outcomes
+        if outcome.way.system == "damo" and report.is_broken(outcome)
+    ]
 
 
 def main() -> int:
@@ -126,12 +181,17 @@ def main() -> int:
         # What was tried before an interruption is worth keeping.
         shutil.rmtree(directory, ignore_errors=True)
         about["load_at_end"] = os.getloadavg()[0]
-        settings = {name: getattr(chosen, name) for name in ("kills", "seed", "ids", "batch", "dim", "seconds")}
+        settings = {
+            name: getattr(chosen, name)
+            for name in ("kills", "seed", "ids", "batch", "dim", "seconds")
+        }
         command = ("benches/crash/run " + os.environ.get("DAMO_CRASH_ARGUMENTS", "")).strip()
         text = report.markdown(outcomes, command, about, settings)
         output.mkdir(parents=True, exist_ok=True)
         (output / "crash.md").write_text(text)
-        (output / "crash.json").write_text(json.dumps(report.raw(outcomes, command, about, settings), indent=1))
+        (output / "crash.json").write_text(
+            json.dumps(report.raw(outcomes, command, about, settings), indent=1)
+        )
         print(text)
     print(f"benches/crash: wrote crash.md and crash.json to {output}", file=sys.stderr)
     broken = broken_promises(outcomes)

@@ -67,16 +67,38 @@ class Worker:
     def __init__(self, trial: Trial) -> None:
         reading, writing = os.pipe()
         task = trial.directory / "task.json"
-        self.rows, self.notes, self._log = (trial.directory / name for name in ("rows.npy", "notes", "log"))
-        task.write_text(json.dumps({
-            "system": trial.way.system, "options": trial.options, "saving": trial.way.saving, "each": trial.way.each,
-            "directory": str(trial.table), "rows": str(self.rows), "notes": str(self.notes), "pipe": writing,
-            "steps": vars(trial.steps)}))
+        self.rows, self.notes, self._log = (
+            trial.directory / name for name in ("rows.npy", "notes", "log")
+        )
+        task.write_text(
+            json.dumps(
+                {
+                    "system": trial.way.system,
+                    "options": trial.options,
+                    "saving": trial.way.saving,
+                    "each": trial.way.each,
+                    "directory": str(trial.table),
+                    "rows": str(self.rows),
+                    "notes": str(self.notes),
+                    "pipe": writing,
+                    "steps": vars(trial.steps),
+                }
+            )
+        )
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [trial.interpreter, str(HERE / "worker.py"), str(task)], stdin=subprocess.PIPE, stdout=log, stderr=log,
-                pass_fds=[writing], preexec_fn=end_with_parent,
-                env={**os.environ, "PYTHONPATH": str(HERE.parent / "compare"), "PYTHONDONTWRITEBYTECODE": "1"})
+                [trial.interpreter, str(HERE / "worker.py"), str(task)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writing],
+                preexec_fn=end_with_parent,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(HERE.parent / "compare"),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
+            )
         os.close(writing)
         self._pipe = reading
         self.tells = Receiver(reading)
@@ -106,16 +128,22 @@ class Worker:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "it hangs"
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line for line in self._log.read_text(errors="replace").splitlines() if line.strip()
+        ]
         how = f"signal {-code}" if code < 0 else f"exit {code}"
         return f"{how}: {lines[-1].strip() if lines else 'no message'}"
 
 
 class Trial:
-    def __init__(self, way: Way, directory: Path, interpreter: str, library: str, steps: Steps, seed: int) -> None:
+    def __init__(
+        self, way: Way, directory: Path, interpreter: str, library: str, steps: Steps, seed: int
+    ) -> None:
         self.way, self.directory, self.interpreter, self.steps = way, directory, interpreter, steps
         self.table = directory / "kept"
-        self.options: dict[str, Any] = {"library": library, **way.options} if way.system == "damo" else way.options
+        self.options: dict[str, Any] = (
+            {"library": library, **way.options} if way.system == "damo" else way.options
+        )
         self.outcome = Outcome(way)
         self._random = random.Random(f"{seed} {way.name}")
         self._history = History(steps)
@@ -173,7 +201,9 @@ class Trial:
         rate = (tells.last[mark] - before) / (tells.when[mark] - begun)
         if rate > self.outcome.steps_per_second:
             self.outcome.steps_per_second = rate
-            self.outcome.save_seconds = statistics.median(tells.save_seconds) if self.way.saving else 0.0
+            self.outcome.save_seconds = (
+                statistics.median(tells.save_seconds) if self.way.saving else 0.0
+            )
 
     def _open_anew(self) -> None:
         """Begins with an empty table."""
@@ -225,7 +255,9 @@ class Trial:
         if kill.opened:
             when = self._worker.tells.when
             self.outcome.open_seconds.append(when[messages.OPENED] - when[messages.OPENING])
-            kill.verdict = self._history.judge(np.load(self._worker.rows), kill.acknowledged, kill.promised)
+            kill.verdict = self._history.judge(
+                np.load(self._worker.rows), kill.acknowledged, kill.promised
+            )
         else:
             kill.refusal = self._worker.last_words()
         if not kill.opened or kill.verdict.whole_until is None:

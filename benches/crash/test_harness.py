@@ -59,7 +59,9 @@ class Judging(unittest.TestCase):
         rows, keys = table(LAST - 1), STEPS.keys(LAST)
         add(rows, LAST, keys[: keys.size // 2])
         verdict = self.judge(rows)
-        self.assertEqual((verdict.torn, verdict.lost, verdict.broken, verdict.whole_until), (1, 0, 1, None))
+        self.assertEqual(
+            (verdict.torn, verdict.lost, verdict.broken, verdict.whole_until), (1, 0, 1, None)
+        )
         self.assertEqual((verdict.doubled_rows, verdict.strange_rows), (0, 0))
 
     def test_one_row_of_another_age_tears_steps(self) -> None:
@@ -103,8 +105,14 @@ class Judging(unittest.TestCase):
 class Killing(unittest.TestCase):
     def outcome(self, way: Way, kills: int) -> Outcome:
         with tempfile.TemporaryDirectory() as directory:
-            trial = Trial(way, Path(directory) / way.name, sys.executable, os.environ["DAMO_LIBRARY"],
-                          Steps(seed=3, ids=2000, dim=4, batch=128), seed=3)
+            trial = Trial(
+                way,
+                Path(directory) / way.name,
+                sys.executable,
+                os.environ["DAMO_LIBRARY"],
+                Steps(seed=3, ids=2000, dim=4, batch=128),
+                seed=3,
+            )
             trial.measure(0.2)
             trial.run(kills)
         self.assertEqual(trial.outcome.absent, "")
@@ -126,7 +134,9 @@ class Killing(unittest.TestCase):
             self.assertEqual((kill.verdict.torn, kill.verdict.broken), (0, 0))
 
     def test_a_way_that_promises_more_than_it_keeps_is_found(self) -> None:
-        boaster = replace(self.way("damo-process"), name="boaster", options={"durability": "checkpoint"})
+        boaster = replace(
+            self.way("damo-process"), name="boaster", options={"durability": "checkpoint"}
+        )
         self.assertTrue(all(kill.verdict.broken > 0 for kill in self.outcome(boaster, 2).kills))
 
 

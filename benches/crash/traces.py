@@ -39,7 +39,9 @@ class Steps:
         batch.
         """
         first = (self.seed << 44) + step * self.batch
-        drawn = mix(np.arange(first, first + self.batch - CLOCK)).view(np.uint64) % np.uint64(self.ids)
+        drawn = mix(np.arange(first, first + self.batch - CLOCK)).view(np.uint64) % np.uint64(
+            self.ids
+        )
         clock = np.linspace(1, self.ids, CLOCK).astype(np.int64)
         return np.unique(np.concatenate([clock, drawn.astype(np.int64) + 1]))
 
@@ -51,8 +53,7 @@ class Steps:
 
 @dataclass
 class Verdict:
-    """What a table that was read back says about the steps that were acknowledged before the kill.
-    """
+    """What a table that was read back says about the steps that were acknowledged before the kill."""
 
     # Acknowledged steps that are in none of their rows.
     lost: int
@@ -114,7 +115,8 @@ class History:
             broken=int(((absent | torn) & (numbers <= promised)).sum()),
             doubled_rows=int(doubled.sum()),
             strange_rows=int((odd & ~doubled).sum()),
-            whole_until=last if is_whole else None)
+            whole_until=last if is_whole else None,
+        )
 
     def _touches(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows touched by the steps first to last, in order, and by which."""
@@ -125,7 +127,9 @@ class History:
     def _tally(self, touched: np.ndarray, made_by: np.ndarray) -> np.ndarray:
         """What these touches add to the table."""
         dim = self._steps.dim
-        return np.bincount(touched * dim + made_by % dim, minlength=self._counts.size).reshape(-1, dim)
+        return np.bincount(touched * dim + made_by % dim, minlength=self._counts.size).reshape(
+            -1, dim
+        )
 
 
 def rank_within(values: np.ndarray) -> np.ndarray:

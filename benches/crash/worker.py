@@ -47,7 +47,9 @@ class Kept:
             # opened.
             shutil.rmtree(table, ignore_errors=True)
         table.mkdir(parents=True, exist_ok=True)
-        setup = Setup(table, steps.dim, steps.ids + 1, task["options"], adam=ADAM, initial_stddev=0.0)
+        setup = Setup(
+            table, steps.dim, steps.ids + 1, task["options"], adam=ADAM, initial_stddev=0.0
+        )
         self.system: System = open_system(task["system"], setup)
         if saves:
             self.system.restore(saves[-1])
@@ -55,7 +57,9 @@ class Kept:
     def saves(self) -> list[Path]:
         """What can be gone on from, the latest last."""
         if self._saving in ("numbered", "finished"):
-            return sorted(self._folder.glob("save-*"), key=lambda path: int(path.name.split("-")[1]))
+            return sorted(
+                self._folder.glob("save-*"), key=lambda path: int(path.name.split("-")[1])
+            )
         return [path for path in (self._folder / "save",) if path.exists()]
 
     def save(self, step: int) -> None:

@@ -20,7 +20,10 @@ from damo import _arrays, _c_api
 
 
 def report(title, call, number=20_000):
-    print(f"{title:35} {min(timeit.repeat(call, number=number, repeat=7)) / number * 1e9:6.0f} ns", flush=True)
+    print(
+        f"{title:35} {min(timeit.repeat(call, number=number, repeat=7)) / number * 1e9:6.0f} ns",
+        flush=True,
+    )
 
 
 def call_costs():
@@ -30,7 +33,9 @@ def call_costs():
     address = _arrays.address(row)
     fill = _c_api.damo_initializer_fill
     report("ctypes, addresses at hand", lambda: fill(handle, 0, 1, address, 16))
-    report("ctypes, address of an array taken", lambda: fill(handle, 0, 1, _arrays.address(row), 16))
+    report(
+        "ctypes, address of an array taken", lambda: fill(handle, 0, 1, _arrays.address(row), 16)
+    )
     report("and the handle's owner", lambda: fill(zeros._use(), 0, 1, _arrays.address(row), 16))
     try:
         import cffi
@@ -42,7 +47,10 @@ def call_costs():
         other, pointer = ffi.dlopen(str(_c_api.library_path)), ffi.cast("void *", handle)
         buffer, fill = ffi.from_buffer("float[]", row), other.damo_initializer_fill
         report("cffi, pointers at hand", lambda: fill(pointer, 0, 1, buffer, 16))
-        report("cffi, pointer of an array taken", lambda: fill(pointer, 0, 1, ffi.from_buffer("float[]", row), 16))
+        report(
+            "cffi, pointer of an array taken",
+            lambda: fill(pointer, 0, 1, ffi.from_buffer("float[]", row), 16),
+        )
     report("Initializer.fill, with its checks", lambda: zeros.fill(row))
 
 
@@ -80,10 +88,13 @@ def main():
             report("Embedding.lookup of one row", lambda: users.lookup(one_key, out=out), 5000)
             for _ in range(5):
                 # Processor time tells what the machine had left: with 1.0 for two threads there was but one core.
-                (one, used), (two, both) = rows_per_second(users, keys, 1), rows_per_second(users, keys, 2)
+                (one, used), (two, both) = rows_per_second(users, keys, 1), rows_per_second(
+                    users, keys, 2
+                )
                 print(
-                    f"lookups of resident rows: 1 thread {one / 1e6:.1f} M rows/s on {used:.2f} cores, 2 threads "
-                    f"{two / 1e6:.1f} M on {both:.2f}: {two / one:.2f} x, {two / both / one * used:.2f} x for each core's second"
+                    f"lookups of resident rows: 1 thread {one / 1e6:.1f} M rows/s on {used:.2f}"
+                    f" cores, 2 threads {two / 1e6:.1f} M on {both:.2f}: {two / one:.2f} x,"
+                    f" {two / both / one * used:.2f} x for each core's second"
                 )
     finally:
         shutil.rmtree(folder)

@@ -31,13 +31,17 @@ def draw(ids, count, seed=1):
     sums = np.cumsum(np.arange(1, ids + 1, dtype=np.float64) ** -1.05)
     generator = np.random.default_rng(seed)
     spread = generator.permutation(ids)
-    return [spread[np.searchsorted(sums, generator.random((SAMPLES, FIELDS)) * sums[-1])] for _ in range(count)]
+    return [
+        spread[np.searchsorted(sums, generator.random((SAMPLES, FIELDS)) * sums[-1])]
+        for _ in range(count)
+    ]
 
 
 def report(title, first, second, names):
     a, b = np.median(first), np.median(second)
     print(
-        f"{title}: {names[0]} {a * 1e3:.1f} ms, {names[1]} {b * 1e3:.1f} ms, median of {len(first)} steps: {b / a:.2f} x",
+        f"{title}: {names[0]} {a * 1e3:.1f} ms, {names[1]} {b * 1e3:.1f} ms, median of {len(first)}"
+        f" steps: {b / a:.2f} x",
         flush=True,
     )
 
@@ -84,7 +88,9 @@ def deepfm_steps(folder, batches, ids):
         damo.torch.Embedding(storage, "factors", DIM, optimizer=adam),
         FIELDS,
     )
-    theirs = DeepFM(torch.nn.Embedding(ids, 1, sparse=True), torch.nn.Embedding(ids, DIM, sparse=True), FIELDS)
+    theirs = DeepFM(
+        torch.nn.Embedding(ids, 1, sparse=True), torch.nn.Embedding(ids, DIM, sparse=True), FIELDS
+    )
     sparse = torch.optim.SparseAdam([theirs.linear.weight, theirs.factors.weight])
     optimizers = {m: [torch.optim.Adam(m.dense_parameters())] for m in (ours, theirs)}
     optimizers[theirs].append(sparse)
@@ -101,7 +107,12 @@ def deepfm_steps(folder, batches, ids):
         tensor = torch.from_numpy(keys)
         for times, model in zip(found, (ours, theirs)):
             times.append(timed(lambda: step(model, tensor)))
-    report("DeepFM step", found[0][5:], found[1][5:], ("damo, durability process", "torch.nn.Embedding, SparseAdam"))
+    report(
+        "DeepFM step",
+        found[0][5:],
+        found[1][5:],
+        ("damo, durability process", "torch.nn.Embedding, SparseAdam"),
+    )
     storage.close()
 
 

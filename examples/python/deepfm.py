@@ -14,7 +14,9 @@ from torch import nn
 class DeepFM(nn.Module):
     """linear: a layer with one weight an id; factors: one with dim weights. ids: int64 of shape (samples, fields)."""
 
-    def __init__(self, linear: nn.Module, factors: nn.Module, fields: int, hidden: tuple[int, ...] = (64, 32)) -> None:
+    def __init__(
+        self, linear: nn.Module, factors: nn.Module, fields: int, hidden: tuple[int, ...] = (64, 32)
+    ) -> None:
         super().__init__()
         self.linear, self.factors = linear, factors
         self.bias = nn.Parameter(torch.zeros(()))

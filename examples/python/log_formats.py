@@ -52,7 +52,10 @@ def _libfm(file: TextFile) -> Samples:
             # label.
             if not_clicked not in (None, number):
                 other = "-1" if number == 0 else "0"
-                file.fail(f"label {quoted(label)} should be 1 or {other}, as the lines above have it for no click")
+                file.fail(
+                    f"label {quoted(label)} should be 1 or {other}, as the lines above have it for"
+                    " no click"
+                )
             not_clicked = number
         features = []
         for place, word in enumerate(words):
@@ -123,7 +126,9 @@ def _criteo(file: TextFile) -> Samples:
                 continue
             count = parse_int(field)
             if count is None and field:
-                table.fail_field(place, "empty or an integer from -9223372036854775808 to 9223372036854775807")
+                table.fail_field(
+                    place, "empty or an integer from -9223372036854775808 to 9223372036854775807"
+                )
             features.append((name, count, 1.0))
         yield Sample(file.number, label == b"1", features)
     return [name for _, _, name, _ in columns]
@@ -153,7 +158,10 @@ def _movielens(file: TextFile) -> Samples:
         time = parse_number(table.field(timestamp))
         if time is None:
             table.fail_field(timestamp, "a number")
-        features: list[Feature] = [("user_id", table.field(user), 1.0), ("item_id", table.field(item), 1.0)]
+        features: list[Feature] = [
+            ("user_id", table.field(user), 1.0),
+            ("item_id", table.field(item), 1.0),
+        ]
         events.append((time, Sample(file.number, stars >= CLICKED_FROM, features)))
     # Stable, because a user rates several films in the same second and the file's order is all we
     # know of them.
@@ -216,18 +224,23 @@ def _detect(file: TextFile) -> str:
         if format.looks_like(file.line):
             return name
     file.fail(
-        f"line {quoted(file.line)} should be LABEL ID:VALUE ... (libfm), a header Id,Label,I1,... (criteo), or a "
-        "header with user_id, item_id, rating and timestamp between tabs (movielens)"
+        f"line {quoted(file.line)} should be LABEL ID:VALUE ... (libfm), a header Id,Label,I1,..."
+        " (criteo), or a header with user_id, item_id, rating and timestamp between tabs"
+        " (movielens)"
     )
 
 
 def check_alike(train: LogFile, test: LogFile) -> None:
     """Raises InputError when a model of train's columns cannot be measured on test's."""
     if train.format != test.format:
-        raise InputError(f"{test.path}: is {test.format}, and should be {train.format} as {train.path} is")
+        raise InputError(
+            f"{test.path}: is {test.format}, and should be {train.format} as {train.path} is"
+        )
     for column in train.columns:
         if column not in test.columns:
             raise InputError(f"{test.path}: has no column {column}, which {train.path} has")
     for column in test.columns:
         if column not in train.columns:
-            raise InputError(f"{test.path}: has a column {column}, which {train.path} does not have")
+            raise InputError(
+                f"{test.path}: has a column {column}, which {train.path} does not have"
+            )

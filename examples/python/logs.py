@@ -31,7 +31,11 @@ class Log(NamedTuple):
         return len(self.labels)
 
     def part(self, chosen: slice) -> Log:
-        return Log(self.ids[chosen], self.labels[chosen], None if self.values is None else self.values[chosen])
+        return Log(
+            self.ids[chosen],
+            self.labels[chosen],
+            None if self.values is None else self.values[chosen],
+        )
 
 
 class _Ids:
@@ -69,7 +73,10 @@ def _about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[
         if key not in table.names:
             file.fail(f"the header has no column {key.decode()}")
         key_place = table.names.index(key)
-        places = [table.names.index(name.encode()) if name.encode() in table.names else None for name in fields]
+        places = [
+            table.names.index(name.encode()) if name.encode() in table.names else None
+            for name in fields
+        ]
         for _ in table.rows():
             if known.setdefault(table.field(key_place), row := []) is not row:
                 table.fail_field(key_place, "there once")
@@ -83,7 +90,8 @@ def _libfm_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
 
 def _criteo_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
     return lambda features: [
-        ids(name, (said or MISSING) if isinstance(said, bytes) else _bucket(said)) for name, said, _ in features
+        ids(name, (said or MISSING) if isinstance(said, bytes) else _bucket(said))
+        for name, said, _ in features
     ]
 
 
@@ -126,7 +134,9 @@ def read(file: LogFile, ids: _Ids) -> Log:
         values.append([value for _, _, value in sample.features])
     multiplied = np.array(values, np.float32)
     plain = (multiplied == 1).all()
-    return Log(np.array(keys, np.int64), np.array(labels, np.float32), None if plain else multiplied)
+    return Log(
+        np.array(keys, np.int64), np.array(labels, np.float32), None if plain else multiplied
+    )
 
 
 def read_split(train: str, test: Optional[str], format: Optional[str] = None) -> tuple[Log, Log]:
@@ -140,12 +150,14 @@ def read_split(train: str, test: Optional[str], format: Optional[str] = None) ->
         check_alike(train_file, test_file)
         if held_out.ids.shape[1] != log.ids.shape[1]:
             raise InputError(
-                f"{test}: has {held_out.ids.shape[1]} features in each sample, {train} has {log.ids.shape[1]}"
+                f"{test}: has {held_out.ids.shape[1]} features in each sample, {train} has"
+                f" {log.ids.shape[1]}"
             )
         if 0 < held_out.labels.mean() < 1:
             return log, held_out
         print(
-            f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth of {train} is the test"
+            f"{test} has labels of one kind only, so nothing can be measured on it: the last fifth"
+            f" of {train} is the test"
         )
     if len(log) < 2:
         raise InputError(f"{train}: one sample cannot be both trained on and held out")

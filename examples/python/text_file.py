@@ -149,7 +149,10 @@ class DelimitedFile:
                 found = QUOTED.match(line, start)
                 end = found.end() if found else start
                 if not found or (end < len(line) and not line.startswith(self._delimiter, end)):
-                    self.file.fail(f"column {len(fields) + 1} {quoted(line[start:])} should be {PROPERLY_QUOTED}")
+                    self.file.fail(
+                        f"column {len(fields) + 1} {quoted(line[start:])} should be"
+                        f" {PROPERLY_QUOTED}"
+                    )
             else:
                 end = line.find(self._delimiter, start)
                 end = len(line) if end < 0 else end

@@ -42,35 +42,63 @@ except ImportError:
 
 # The optimizer of rows on damo, and the one of torch.nn.Embedding(sparse=True) that it is compared with.
 OPTIMIZERS = {
-    "adam": (lambda lr: damo.Adam(lr=lr), lambda weights, lr: torch.optim.SparseAdam(weights, lr=lr)),
-    "adagrad": (lambda lr: damo.Adagrad(lr=10 * lr), lambda weights, lr: torch.optim.Adagrad(weights, lr=10 * lr)),
+    "adam": (
+        lambda lr: damo.Adam(lr=lr),
+        lambda weights, lr: torch.optim.SparseAdam(weights, lr=lr),
+    ),
+    "adagrad": (
+        lambda lr: damo.Adagrad(lr=10 * lr),
+        lambda weights, lr: torch.optim.Adagrad(weights, lr=10 * lr),
+    ),
 }
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("train")
     parser.add_argument("test", nargs="?")
-    parser.add_argument("--format", choices=FORMATS, help="of both logs; told from their first lines when not given")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of both logs; told from their first lines when not given"
+    )
     parser.add_argument("--out", type=Path, default=Path("deepfm-out"))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--dim", type=int, default=8)
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="of the rows; the dense part has Adam")
-    parser.add_argument("--lr", type=float, default=2e-3, help="of rows and dense part; adagrad's rows take ten times this")
+    parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default="adam",
+        help="of the rows; the dense part has Adam",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        default=2e-3,
+        help="of rows and dense part; adagrad's rows take ten times this",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache-bytes", type=int, default=256 << 20)
-    parser.add_argument("--resume", action="store_true", help="go on after the last checkpoint in --out")
-    parser.add_argument("--compare", action="store_true", help="train the same net on torch.nn.Embedding, too")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the last checkpoint in --out"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="train the same net on torch.nn.Embedding, too"
+    )
     return parser.parse_args()
 
 
 def on_damo(storage: damo.Storage, fields: int, options: argparse.Namespace) -> DeepFM:
     torch.manual_seed(options.seed)
     optimizer = OPTIMIZERS[options.optimizer][0](options.lr)
-    linear = damo.torch.Embedding(storage, "linear", 1, optimizer=optimizer, initializer=damo.Zeros())
+    linear = damo.torch.Embedding(
+        storage, "linear", 1, optimizer=optimizer, initializer=damo.Zeros()
+    )
     normal = damo.Normal(stddev=0.01, seed=options.seed)
-    factors = damo.torch.Embedding(storage, "factors", options.dim, optimizer=optimizer, initializer=normal)
+    factors = damo.torch.Embedding(
+        storage, "factors", options.dim, optimizer=optimizer, initializer=normal
+    )
     return DeepFM(linear, factors, fields)
 
 
@@ -80,7 +108,9 @@ def on_torch(known: np.ndarray, fields: int, options: argparse.Namespace) -> Dee
         rows = on_damo(storage, fields, options).factors.rows.lookup(known)
     weights = torch.cat([torch.zeros(1, options.dim), torch.from_numpy(rows)])
     torch.manual_seed(options.seed)
-    linear = torch.nn.Embedding.from_pretrained(torch.zeros(len(weights), 1), freeze=False, sparse=True)
+    linear = torch.nn.Embedding.from_pretrained(
+        torch.zeros(len(weights), 1), freeze=False, sparse=True
+    )
     factors = torch.nn.Embedding.from_pretrained(weights, freeze=False, sparse=True)
     return DeepFM(linear, factors, fields)
 
@@ -97,7 +127,9 @@ def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[fl
     """Mean loss, and samples a second."""
     model.train()
     total, samples, started = 0.0, 0, time.perf_counter()
-    for ids, labels, *values in tqdm(loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()):
+    for ids, labels, *values in tqdm(
+        loader, desc=title, unit="batch", leave=False, disable=not sys.stderr.isatty()
+    ):
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss = functional.binary_cross_entropy_with_logits(model(ids, *values), labels)
@@ -135,7 +167,12 @@ def plot(path: Path, curve: list, title: str) -> None:
     epochs = [point["epoch"] for point in curve]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     # A point without an AUC leaves a gap.
-    left.plot(epochs, [float("nan") if point["auc"] is None else point["auc"] for point in curve], "o-", label="test AUC")
+    left.plot(
+        epochs,
+        [float("nan") if point["auc"] is None else point["auc"] for point in curve],
+        "o-",
+        label="test AUC",
+    )
     left.set(xlabel="epoch", ylabel="test AUC", title=title)
     loss = left.twinx()
     loss.plot(epochs, [point["loss"] for point in curve], "s--", color="tab:orange")
@@ -155,10 +192,14 @@ def compare(train: Log, test: Log, options: argparse.Namespace) -> Optional[floa
     seen = Log(np.searchsorted(known, train.ids) + 1, train.labels, train.values)
     held_out = Log(np.where(known[place] == test.ids, place + 1, 0), test.labels, test.values)
     model = on_torch(known, train.ids.shape[1], options)
-    sparse = OPTIMIZERS[options.optimizer][1]([model.linear.weight, model.factors.weight], options.lr)
+    sparse = OPTIMIZERS[options.optimizer][1](
+        [model.linear.weight, model.factors.weight], options.lr
+    )
     optimizers = [torch.optim.Adam(model.dense_parameters(), lr=options.lr), sparse]
     for epoch in range(1, options.epochs + 1):
-        loss, rate = train_epoch(model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}")
+        loss, rate = train_epoch(
+            model, optimizers, batches(seen, options.batch, epoch, options.seed), f"torch {epoch}"
+        )
         found = auc(test.labels, scores(model, held_out))
         print(
             f"torch.nn.Embedding  epoch {epoch}/{options.epochs}  train log-loss {loss:.4f}  "
@@ -194,7 +235,9 @@ def main() -> None:
             done, curve = found["epoch"], found["curve"]
         for epoch in range(done + 1, options.epochs + 1):
             loader = batches(train, options.batch, epoch, options.seed)
-            ahead = damo.torch.Prefetch(loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])])
+            ahead = damo.torch.Prefetch(
+                loader, lambda batch: [(model.linear, batch[0]), (model.factors, batch[0])]
+            )
             loss, rate = train_epoch(model, [adam], ahead, f"epoch {epoch}/{options.epochs}")
             found = auc(test.labels, scores(model, test))
             curve.append({"epoch": epoch, "loss": loss, "auc": found, "rate": rate})
@@ -212,7 +255,10 @@ def main() -> None:
     # The storage is closed: what follows is what a server does.
     served = damo.torch.load_for_serving(options.out / "serving")
     equal = np.array_equal(scores(served, test), expected)
-    print(f"served from {options.out / 'serving'}: {rows} ids, scores {'equal' if equal else 'NOT equal'}")
+    print(
+        f"served from {options.out / 'serving'}: {rows} ids, scores"
+        f" {'equal' if equal else 'NOT equal'}"
+    )
     if options.compare:
         ours, theirs = curve[-1]["auc"], compare(train, test, options)
         difference = "undefined (one label only)" if ours is None else f"{ours - theirs:+.4f}"

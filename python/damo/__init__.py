@@ -1,13 +1,13 @@
-"""damo, of the distribution damo-tables: sparse embedding tables larger than memory, on one machine.
+"""damo (damo-tables): sparse embedding tables larger than memory, on one machine.
 
     with damo.Storage("tables") as storage:
-        users = storage.embedding("user", dim=16, optimizer=damo.Adam(lr=1e-3), initializer=damo.Normal(stddev=0.01))
-        rows = users.lookup([1001, -5, 1001])           # float32 of shape (3, 16); creates what it has not seen
+        users = storage.embedding("user", dim=16, optimizer=damo.Adam(lr=1e-3))
+        rows = users.lookup([1001, -5, 1001])           # float32 of shape (3, 16); makes new rows
         users.apply_gradients([1001, -5, 1001], rows)   # one Adam step for each distinct key
 
-damo.torch has the layers for PyTorch. The classes Parameters, PyInitializer, PyOptimizer, PyFilter, PyStorage and PyEmbedding
-are those of SWIG-built modules. docs/tutorial.md is a tour. damo.about() says which damo this is: other projects have modules
-of this name.
+damo.torch has the layers for PyTorch. Parameters, PyDamo, PyEmbedding, PyFilter, PyInitializer,
+PyOptimizer, PyStorage and PyTable are the classes of SWIG-built modules. docs/tutorial.md is a
+tour. Other projects have a module damo, too: damo.about() says which one this is.
 """
 
 from . import _about, _c_api
@@ -48,7 +48,16 @@ from .dropin import (
     PyTable,
     write_as,
 )
-from .initializers import Constant, Initializer, Normal, Ones, TruncatedNormal, Uniform, XavierUniform, Zeros
+from .initializers import (
+    Constant,
+    Initializer,
+    Normal,
+    Ones,
+    TruncatedNormal,
+    Uniform,
+    XavierUniform,
+    Zeros,
+)
 from .optimizers import FTRL, SGD, Adagrad, Adam, AdamW, AMSGrad, Lion, Optimizer, RowwiseAdagrad
 from .schedulers import (
     CosineDecay,
@@ -59,7 +68,6 @@ from .schedulers import (
     PolynomialDecay,
     Scheduler,
 )
-
 
 _about.warn_of_others(__version__)
 

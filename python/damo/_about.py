@@ -1,9 +1,9 @@
 """Which damo this is: two other projects have a module of the same name.
 
-`damo` on the package registry is a tool for DAMON, and damo-embedding has a module damo, too. If one
-of them is installed beside this package, files of either can replace the other's. This module
-imports nothing of the package until it is asked: `python -m damo` works even if another
-distribution has replaced __init__.py.
+`damo` on the package registry is a tool for DAMON, and damo-embedding has a module damo, too. If
+one of them is installed beside this package, files of either can replace the other's. This module
+imports the rest of the package only on demand: `python -m damo` works even if another distribution
+has replaced __init__.py.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _named(names: tuple[str, ...]) -> Iterator[metadata.Distribution]:
 
 
 def others(every: bool = False) -> list[Other]:
-    """Other distributions with a module damo, among those that are known, or among all installed."""
+    """Other distributions with a module damo, among OTHERS; every: among all that are installed."""
     found: dict[str, Other] = {}
     for distribution in metadata.distributions() if every else _named(OTHERS):
         name = distribution.metadata["Name"] or ""
@@ -76,22 +76,27 @@ def others(every: bool = False) -> list[Other]:
 
 
 def warn_of_others(version: str) -> None:
-    """Warns at the import if a known one is installed, too.
+    """Warns if a known distribution with a module damo is installed, too. Called at the import.
 
-    A RuntimeWarning: Python does not show an ImportWarning by default.
+    It is a RuntimeWarning, since Python does not show an ImportWarning by default.
     """
     for other in others():
         warnings.warn(
-            f"damo: this is {DISTRIBUTION} {version} ({SUMMARY}), from {HERE}. There is also the distribution {other}. "
-            f"Keep the two in environments of their own: `pip uninstall {other.name}`, then "
-            f"`pip install --force-reinstall {DISTRIBUTION}`, since uninstalling one can remove files of the other",
+            f"damo: this is {DISTRIBUTION} {version} ({SUMMARY}), from {HERE}. There is also the"
+            f" distribution {other}. Keep the two in environments of their own: `pip uninstall"
+            f" {other.name}`, then `pip install --force-reinstall {DISTRIBUTION}`, since"
+            " uninstalling one can remove files of the other",
             RuntimeWarning,
             stacklevel=3,
         )
 
 
 def about() -> str:
-    """Which damo this is: versions, where module, library and command are, who else has the name."""
+    """Which damo this is, as text.
+
+    It has the versions, the paths of module, library and command, and other distributions with a
+    module damo.
+    """
     import damo
 
     if Path(damo.__file__ or "").resolve().parent != HERE:
@@ -102,11 +107,13 @@ def about() -> str:
 
         lines[0] = f"{DISTRIBUTION} {damo.__version__}: {SUMMARY}"
         lines.append(
-            f"library  {_c_api.library_path}, {damo.library_version()}, ABI version {_library.ABI_VERSION}"
+            f"library  {_c_api.library_path}, {damo.library_version()}, ABI version"
+            f" {_library.ABI_VERSION}"
         )
     else:
         lines.append(
-            f"Its __init__.py is another distribution's. `pip install --force-reinstall {DISTRIBUTION}` puts it back"
+            "Its __init__.py is another distribution's. `pip install --force-reinstall"
+            f" {DISTRIBUTION}` puts it back"
         )
     folders = [str(Path(sys.executable).parent), str(Path(sys.prefix) / "bin")]
     command = next(

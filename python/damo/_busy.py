@@ -1,6 +1,6 @@
-"""Who in this process has a directory or a file open, and what a BusyError says about it.
+"""Which handle of this process has a directory or file open, for the message of a BusyError.
 
-A notebook is the usual case: a cell that opens a storage runs again while the first one is open.
+The usual case is a notebook: a cell that opens a storage runs again while the first one is open.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ._errors import BusyError
 from ._handles import ForkSafeLock, Handle
 
 _lock = ForkSafeLock()
-# Of each handle its real path, and the line that opened it.
+# For each handle: its real path, and the line that opened it.
 _opened: weakref.WeakKeyDictionary[Handle, tuple[str, str]] = weakref.WeakKeyDictionary()
 
 
 def _caller() -> str:
-    """The line of the user's that is being run: the innermost one outside this package."""
+    """The user's line that is running: the innermost one outside this package."""
     frame: Any = sys._getframe(1)
     ours = __name__.split(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == ours:
@@ -28,21 +28,21 @@ def _caller() -> str:
 
 
 def note(handle: Handle, path: str) -> None:
-    """Remembers where a handle was opened, for as long as it is there."""
+    """Remembers where a handle was opened, for as long as the handle exists."""
     with _lock:
         _opened[handle] = (os.path.realpath(path), _caller())
 
 
 def open_handles() -> list[Handle]:
-    """What was noted and is not closed, in order of opening."""
+    """The noted handles that are not closed, in order of opening."""
     with _lock:
         return [handle for handle in list(_opened) if not handle.closed]
 
 
 def with_remedy(error: BusyError, path: str, remedy: str, elsewhere: str) -> BusyError:
-    """The error with what has the path open here, and the remedy.
+    """The error with the handle that has path open here, the line that opened it, and a remedy.
 
-    elsewhere: the remedy if it is another process.
+    elsewhere: the remedy if another process has path open.
     """
     real = os.path.realpath(path)
     with _lock:

@@ -1,4 +1,4 @@
-"""What may be chosen, as types: editors complete it, and type checkers refuse a misspelt one."""
+"""Types of the options: editors complete their values, and type checkers refuse a misspelt one."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ OptimizerParams = TypedDict(
 
 
 class InitializerParams(TypedDict, total=False):
-    """What initializers take."""
+    """The parameters of initializers."""
 
     value: Optional[float]
     min: Optional[float]
@@ -91,7 +91,7 @@ class InitializerParams(TypedDict, total=False):
 
 
 class SchedulerParams(TypedDict, total=False):
-    """What schedules take."""
+    """The parameters of schedules."""
 
     decay_steps: Optional[SupportsIndex]
     decay_rate: Optional[float]

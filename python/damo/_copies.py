@@ -1,4 +1,4 @@
-"""The errors for copies and pickles of what belongs to an open storage, with what to do instead."""
+"""Errors for copying or pickling what belongs to an open storage, with what to do instead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MODELS_IN_PROCESSES = (
 
 
 def _is_for_process() -> bool:
-    """Whether an object is pickled for a process that starts, such as a DataLoader's worker."""
+    """Whether this pickles an object for a process that starts, such as a DataLoader's worker."""
     context = sys.modules.get("multiprocessing.context")
     return context is not None and context.get_spawning_popen() is not None
 

@@ -11,10 +11,10 @@ import os
 
 
 def _field(path, values, name, kind, where, default=None, warn=None):
-    """values[name], of the kind bool, int, float, str, list or dict. null is as good as nothing.
+    """values[name], which must be of this kind: bool, int, float, str, list or dict.
 
-    default: for a field that may be left out. warn: of floats that are whole numbers, which the
-    releases took where an integer belongs.
+    null counts as missing. default: the value of a field that may be left out. warn: if given, a
+    float that is a whole number is taken for an integer, with a warning, as the releases did.
     """
     found = values.get(name) if isinstance(values, dict) else None
     if found is None and default is not None:
@@ -32,9 +32,10 @@ def _field(path, values, name, kind, where, default=None, warn=None):
 
 
 def _configuration(config, parameters, warn):
-    """What the file says: dir, ttl, reload_dir, and of each embedding group, dim and its two bags.
+    """Reads the file config. Returns dir, ttl, reload_dir, and a list for the embeddings.
 
-    parameters: the class of bags. warn: the drop-in classes' way of warning.
+    The list has (group, dim, bag of the optimizer, bag of the initializer) for each. parameters:
+    the class of bags. warn: a function that warns, as the drop-in classes do.
     """
     path = os.fsdecode(config)
     with open(path, encoding="utf-8") as file:

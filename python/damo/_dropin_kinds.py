@@ -1,4 +1,4 @@
-"""The drop-in classes that are made of a bag: Parameters, PyInitializer, PyOptimizer, PyFilter."""
+"""The drop-in classes Parameters, PyInitializer, PyOptimizer and PyFilter."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Parameters:
-    """A typed key/value bag."""
+    """A typed key/value bag, which configures the other classes."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self._params = Params()
 
     def insert(self, key: str, value: bool | SupportsIndex | float | str) -> None:
-        """Sets one value; a key that is set twice keeps the last."""
+        """Sets one value. A key that is set twice keeps the last value."""
         self._params.set(key, value)
-        # Python's own, which nobody can change, and one kind of float for the rules.
+        # Kept as Python's own types: nobody can change those, and the rules know one kind of float.
         if isinstance(value, (float, np.floating)):
             value = float(value)
         elif not isinstance(value, str):
@@ -46,7 +46,11 @@ class Parameters:
 
 
 def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
-    """The parameter "name", which says what is to be made, and the others."""
+    """The parameter "name", and a dict of the other parameters.
+
+    what, kind: the bag and the kind of object, for the message. Raises InvalidArgumentError for a
+    bag without a name.
+    """
     rules._typed(params, Parameters, what)
     values = dict(params._values)
     name = values.pop("name", None)
@@ -59,7 +63,7 @@ def _named(params: Any, what: str, kind: str) -> tuple[str, dict[str, Any]]:
 
 
 def _make(cls: Any, name: str, values: dict[str, Any], *more: Any) -> Any:
-    # Not by keywords: a parameter may be called as an argument of ours.
+    # Not by keywords: a parameter may have the name of one of our arguments.
     made = cls.__new__(cls)
     made._open(name, values, *more)
     return made
@@ -82,7 +86,7 @@ def _scheduler(params: Parameters) -> Scheduler | None:
 
 
 class PyInitializer:
-    """An initializer; params has its "name" and its parameters."""
+    """An initializer. params has its "name" and its parameters (damo_initializer in damo.h)."""
 
     def __init__(self, params: Parameters | None = None) -> None:
         if params is None:
@@ -93,7 +97,7 @@ class PyInitializer:
         )
 
     def call(self, w: np.ndarray | Buffer) -> None:
-        """Fills w, all of it as the row of group 0 and key 0.
+        """Fills w with the first weights of one row, that of group 0 and key 0.
 
         w: contiguous writable float32 with one dimension or two.
         """
@@ -107,7 +111,10 @@ class PyInitializer:
 
 
 class PyOptimizer:
-    """An optimizer; op_params has its "name" and parameters, scheduler_params a schedule's."""
+    """An optimizer. op_params has its "name" and parameters (damo_optimizer in damo.h).
+
+    scheduler_params: the "name" and parameters of a schedule (damo_scheduler in damo.h), or None.
+    """
 
     def __init__(
         self, op_params: Parameters | None = None, scheduler_params: Parameters | None = None
@@ -129,15 +136,21 @@ class PyOptimizer:
         *,
         global_step: SupportsIndex | None = None,
     ) -> None:
-        """Applies gds to w, in place: weights, then the optimizer's state, zeros at first."""
+        """Applies one gradient to one row, in place.
+
+        w: writable contiguous float32 of shape (row_len,): the weights, then the optimizer's state,
+        which is zeros at first. gds: contiguous float32 of shape (dim,). step: the number of
+        gradients that the row has had before.
+        """
         row, gradients = _arrays.of_buffer(w), _arrays.of_buffer(gds)
         self._optimizer.apply(row, gradients, rules._step(step, global_step))
 
 
 class PyFilter:
-    """A counting Bloom filter; params: path, capacity, count, fpr, reload.
+    """A counting Bloom filter.
 
-    Without params it lets every key pass.
+    params: its parameters are path, capacity, count, fpr, reload and verify (damo_filter_new in
+    damo.h). Without params it lets every key pass.
     """
 
     def __init__(self, params: Parameters | None = None) -> None:
@@ -155,7 +168,7 @@ class PyFilter:
     @overload
     def check(self, group: SupportsIndex, key: SupportsIndex) -> bool: ...
     def check(self, *group_and_key: SupportsIndex, **named: SupportsIndex) -> bool:
-        """check([group,] key): whether the key was added often enough. group is 0 by default."""
+        """check([group,] key): whether key was added often enough. group is 0 by default."""
         group, key = _group_first("PyFilter.check", ("group", "key"), group_and_key, named)
         number, key = _arrays.group(group), _arrays.key(key)
         return True if self._filter is None else self._filter._check_one(number, key)
@@ -165,7 +178,7 @@ class PyFilter:
     @overload
     def add(self, group: SupportsIndex, key: SupportsIndex, num: SupportsIndex) -> None: ...
     def add(self, *group_key_and_num: SupportsIndex, **named: SupportsIndex) -> None:
-        """add([group,] key, num): adds num to how often the key was seen. group is 0 by default."""
+        """add([group,] key, num): adds num to the count of key. group is 0 by default."""
         names = ("group", "key", "num")
         group, key, num = _group_first("PyFilter.add", names, group_key_and_num, named)
         times = _arrays.integer(num, "num", 0, 2**32 - 1)

@@ -3,15 +3,16 @@
 #endif
 %pythoncode %{
 # '''
-# Arguments by name where the first one may be left out. The package's drop-in classes and those of
-# the SWIG module share this file: swig/dropin_names.i is a link to it, and the lines above are for
-# SWIG.
+# Arguments by place or name, where the first one (group) may be left out. The package's drop-in
+# classes and those of the SWIG module share this file: swig/dropin_names.i is a link to it, and the
+# lines above are for SWIG.
 
 
 def _group_first(call, names, given, named):
-    """The arguments of call in the order of names, by place and by name.
+    """The arguments of a call, in the order of names.
 
-    The first name is group, which is 0 when it is left out.
+    call: its name, for the message. given, named: the arguments by place and by name. The first of
+    names is group, which is 0 if it is left out. Raises TypeError for other arguments.
     """
     free = [name for name in names if name not in named]
     if len(given) == len(free) - 1 and "group" in free:

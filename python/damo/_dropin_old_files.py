@@ -11,19 +11,19 @@ import os
 
 
 class _OldFiles:
-    """Checkpoint files of damo-embedding, some of whose groups were not open yet when they came."""
+    """Checkpoint files of damo-embedding that were loaded before all of their groups were open."""
 
     def __init__(self, warn):
-        # The drop-in classes' way of warning.
+        # A function that warns, as the drop-in classes do.
         self._warn = warn
-        # Path, and the groups whose rows have come in.
+        # Pairs of a path and the groups whose rows were imported from it.
         self._waiting = []
 
     def load(self, path, groups, bring_in):
         """Imports a file.
 
-        groups: the numbers of those that are registered. bring_in(path, group or None): the report
-        of an import, and the error that it ended with.
+        groups: the numbers of the registered groups. bring_in: a function of path and group (None:
+        all) that imports rows, and returns the report and the error or None.
         """
         path, groups = os.path.abspath(os.fsdecode(path)), set(groups)
         report, error = bring_in(path, None)
@@ -42,7 +42,8 @@ class _OldFiles:
                 f"; {unknown['records']} of groups that are not open yet come in "
                 "when those are opened"
             )
-        # What came in is known now only. To load the file again, once nothing warns, does no harm.
+        # It warns last, since the number of rows is known only now. If warnings are errors, the
+        # file can be loaded again without harm.
         self._warn(
             f"'{path}' is a checkpoint file of damo-embedding: {report['imported']} rows came in"
             f"{more}. Import it once, with `damo import` or damo.Storage.import_file, and make a "
@@ -50,7 +51,7 @@ class _OldFiles:
         )
 
     def opening(self, group):
-        """Drops the files that are gone and that wait for a group which is about to be opened."""
+        """To be called before group is opened: drops waiting files that do not exist any more."""
         for path, groups in list(self._waiting):
             if group not in groups and not os.path.isfile(path):
                 self._waiting.remove((path, groups))
@@ -60,17 +61,17 @@ class _OldFiles:
                 )
 
     def opened(self, group, bring_in):
-        """Brings in the rows of a group that was just opened, of the files that wait for it."""
+        """To be called after group was opened: imports its rows from the files that wait."""
         for path, groups in list(self._waiting):
             if group not in groups:
                 report, error = bring_in(path, group)
-                # A file without rows of this group is an error of the import, and fine here.
+                # A file without rows of this group is an error of the import, but fine here.
                 if error is not None and report["records"] != report["other_groups"]:
                     raise error
                 groups.add(group)
 
     def forget(self):
-        """Another checkpoint takes the place of everything."""
+        """Drops all waiting files: a checkpoint has replaced everything."""
         self._waiting.clear()
 
 

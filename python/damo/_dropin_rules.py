@@ -3,10 +3,10 @@
 #endif
 %pythoncode %{
 # '''
-# What the drop-in classes accept because releases of damo-embedding did, and new code should not
-# rely on: each with one warning that says what to write instead. The package's classes and those of
-# the SWIG module share this file: swig/dropin_rules.i is a link to it, and the lines above are for
-# SWIG. So it imports nothing of either, and no NumPy.
+# What the drop-in classes accept only because releases of damo-embedding did. Each case gives one
+# warning, which says what to write instead. The package's classes and those of the SWIG module
+# share this file: swig/dropin_rules.i is a link to it, and the lines above are for SWIG. So it
+# imports nothing of either, and no NumPy.
 
 import array
 import os
@@ -17,7 +17,7 @@ import time
 import warnings
 
 _RELEASES: dict[str, dict[str, object]] = {
-    # What dumps of these releases have for a header.
+    # The header of the dumps of each release.
     "1.0.5": {"header_groups": 1024},
     "1.0.6": {"format": "counted"},
     "1.1": {"format": "counted"},
@@ -25,17 +25,18 @@ _RELEASES: dict[str, dict[str, object]] = {
 }
 _dump_defaults: dict[str, object] = {}
 
-# Checkpoints that threads are making. Their directories are not there yet.
+# Paths of checkpoints that threads are making, and that may not exist yet.
 _being_made: set[str] = set()
 _naming = threading.Lock()
 
 
 def write_as(release):
-    """Lets PyStorage.dump write what a release of damo-embedding wrote.
+    """Makes PyStorage.dump write the header that a release of damo-embedding wrote.
 
-    "1.0.5": a classic header for 1024 groups. "1.0.6" and "1.1.0" to "1.1.12": a counted header.
-    None, the default: a classic header for 256 groups. A condition with a format has its own.
-    PyDamo.dump always writes a counted header, as the releases with that class did.
+    release: "1.0.5": a classic header for 1024 groups. "1.0.6", or "1.1" or "1.1.0" to "1.1.12": a
+    counted header. None, the default: a classic header for 256 groups. A condition with a format or
+    header_groups overrides it. PyDamo.dump always writes a counted header, as the releases with
+    that class did. Raises ValueError for another release.
     """
     is_name = isinstance(release, str) and release in _RELEASES
     if release is not None and not is_name:
@@ -47,9 +48,9 @@ def write_as(release):
 
 
 def _warn(message):
-    """Warns at the line that called a drop-in class, however deep this is.
+    """Warns at the line that called a drop-in class, however deep this call is.
 
-    Where warnings are errors this raises, so it comes before the work that it is about.
+    Call it before the work that it is about: where warnings are errors, it raises.
     """
     ours, frame, level = __name__.split(".")[0], sys._getframe(1), 3
     while (
@@ -61,9 +62,9 @@ def _warn(message):
 
 
 def _make(build, **bags):
-    """build(**bags), without the parameters that its kinds do not know.
+    """build(**bags), after removing the parameters that build does not know, with a warning each.
 
-    bags: optimizer=, scheduler=, initializer=.
+    bags: dicts of parameters, by the names optimizer, scheduler and initializer.
     """
     bags = {kind: None if values is None else dict(values) for kind, values in bags.items()}
     while True:
@@ -86,7 +87,7 @@ def _make(build, **bags):
 
 
 def _default(what, name, **values):
-    """What a class is when it is made without arguments."""
+    """The parameters of a class that is made without arguments, with a warning."""
     listed = "".join(f", {key} {value}" for key, value in values.items())
     _warn(
         f"{what}() is the {what[2:].lower()} '{name}'{listed}; "
@@ -96,7 +97,7 @@ def _default(what, name, **values):
 
 
 def _pass_all():
-    """PyFilter without parameters."""
+    """Warns of a PyFilter without parameters."""
     _warn(
         "PyFilter() lets every key pass, as damo-embedding's did; give it a damo.Parameters() "
         "with path, or leave it out"
@@ -104,7 +105,7 @@ def _pass_all():
 
 
 def _schedule(values):
-    """The parameters of a schedule, or None for no schedule."""
+    """The parameters of a schedule in damo's form, or None for no schedule."""
     values = dict(values)
     if values.get("name") == "":
         _warn(
@@ -119,7 +120,7 @@ def _schedule(values):
         values["name"] = "inverse_time_decay"
     for name in ("decay_steps", "warmup_steps"):
         value = values.get(name)
-        # A schedule has one step at least. What the library refuses as a number stays as it is.
+        # decay_steps is at least 1. Numbers that the library refuses stay as they are.
         least = 1 if name == "decay_steps" else 0
         if isinstance(value, float) and (0 < value < 2**53 or value == least):
             whole = max(least, round(value))
@@ -132,12 +133,12 @@ def _schedule(values):
 
 
 def _called_step():
-    """PyEmbedding.step."""
+    """Warns of a call of PyEmbedding.step."""
     _warn("PyEmbedding.step is called apply_gradients here; call that")
 
 
 def _step(given, global_step):
-    """The step of PyOptimizer.call, whose keyword damo-embedding called global_step."""
+    """The step of PyOptimizer.call, whose keyword was global_step in damo-embedding."""
     if global_step is None:
         return given
     _warn("call's global_step is called step here; give it by that name")
@@ -149,7 +150,7 @@ def _is_bool(value):
     if type(value) is int or type(value) is float:
         return False
     dtype = getattr(value, "dtype", None)
-    # Not str(dtype) of NumPy's: it imports, which cannot be done while the interpreter ends.
+    # Not str(dtype) of NumPy's: it imports, which is impossible while the interpreter ends.
     kind = getattr(dtype, "kind", None)
     is_foreign = kind is None and str(dtype).endswith("bool")
     return isinstance(value, bool) or kind == "b" or is_foreign
@@ -162,7 +163,7 @@ def _typed(value, cls, what):
 
 
 def _no_mask(values, what, remedy):
-    """Raises TypeError for a masked array: what its mask hides would be used."""
+    """Raises TypeError for a masked array: masked values would be used."""
     if hasattr(values, "mask") and hasattr(values, "compressed"):
         raise TypeError(f"damo: {what} is a masked array; give {remedy}")
 
@@ -179,7 +180,7 @@ def _keys(values):
         return array.array("q", [key - 2**64 if key >= 2**63 else key for key in numbers])
     _no_mask(values, "keys", "keys.compressed()")
     dtype = getattr(values, "dtype", None)
-    # Not str(dtype): it imports, which cannot be done while the interpreter ends.
+    # Not str(dtype): it imports, which is impossible while the interpreter ends.
     if (
         getattr(dtype, "kind", "") in ("i", "u")
         and dtype.itemsize <= 4
@@ -205,7 +206,11 @@ def _gradients(values):
 
 
 def _dump(write, values, not_found):
-    """write(condition) with what `write_as` has set; empty for a group that is not there."""
+    """Calls write with the dict values, and with what write_as has set.
+
+    For a group that does not exist it writes an empty dump, with a warning. not_found: the
+    exception for that.
+    """
     if "format" not in values and "header_groups" not in values:
         values = dict(values, **_dump_defaults)
     try:
@@ -218,12 +223,12 @@ def _dump(write, values, not_found):
         "open the group first, or leave it out"
     )
     empty = {name: value for name, value in values.items() if name != "group"}
-    # No row was updated so often.
+    # No row was updated that often.
     return write(dict(empty, min_count=2**63 - 1))
 
 
 def _is_path(path):
-    """Whether the system can have it for a path."""
+    """Whether the system accepts it as a path."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -231,7 +236,7 @@ def _is_path(path):
 
 
 def _reserved(path):
-    """path-MILLISECONDS, which is not there and which no other thread is making."""
+    """path-MILLISECONDS, which does not exist and which no other thread is making."""
     stamp = int(time.time() * 1000)
     with _naming:
         while f"{path}-{stamp}" in _being_made or os.path.lexists(f"{path}-{stamp}"):
@@ -242,10 +247,13 @@ def _reserved(path):
 
 
 def _checkpoint(write, path):
-    """Makes a checkpoint path-MILLISECONDS, as the releases did, and path a link to it."""
+    """Makes a checkpoint path-MILLISECONDS, and a link from path to it, as the releases did.
+
+    write: makes a checkpoint at the path that it is given.
+    """
     given, path = path, os.fsdecode(path).rstrip(os.sep)
     if not path or not _is_path(path):
-        # Nothing, or the root: a name behind it would be somewhere else.
+        # An empty path or the root: with a suffix it would be somewhere else.
         return write(given)
     name = os.path.basename(path)
     is_ours = (
@@ -269,7 +277,7 @@ def _checkpoint(write, path):
             write(made)
             break
         except FileExistsError:
-            # Of another process, made in the same millisecond.
+            # If it exists, another process has made it in the same millisecond: try the next.
             if not os.path.lexists(made):
                 raise
         finally:

@@ -14,7 +14,7 @@ import traceback
 
 
 def _remove(path):
-    """A directory with all that it has; of a link the link alone; nothing where nothing is."""
+    """Removes a file, or a directory with its content; of a link the link alone."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
@@ -24,28 +24,32 @@ def _remove(path):
 class _Served:
     """Tables by a configuration file: PyDamo(path).
 
-    The file is JSON: dir; ttl (seconds; without it, or 0, never); embeddings, each with group, dim, initializer
-    and optimizer, objects with a name and parameters; reload_dir, a checkpoint that is loaded at
-    every opening if it is there: damo's, or a file of damo-embedding. null is as good as nothing.
+    The file is a JSON object:
+    - dir: the storage's directory.
+    - ttl: seconds after which a row that was not updated is gone (0: never).
+    - embeddings: a list. Each has group, dim, initializer and optimizer; the last two are objects
+      of a name and parameters.
+    - reload_dir: a checkpoint of damo or a checkpoint file of damo-embedding, which every opening
+      loads if it exists.
 
-    Key 0 is padding: it has no row, pull does not write its place, and push does not step it. Rows
-    are made by pull only.
+    null counts as missing. Key 0 is padding: it has no row, pull leaves its place in w as it is,
+    and push does not step it. Only pull makes rows.
     """
 
     # Parameters, PyStorage, PyOptimizer, PyInitializer, PyEmbedding.
     _parts: tuple = ()
 
-    # Checkpoints of one path would take each other's files away.
+    # Held while a checkpoint replaces another: two of one path would remove each other's files.
     _replacing = threading.Lock()
 
     @staticmethod
     def _read(config, parameters, warn):
-        """What a configuration file says."""
+        """The content of a configuration file: see _configuration."""
         raise NotImplementedError
 
     @staticmethod
     def _warn(message):
-        """The drop-in classes' way of warning."""
+        """Warns, as the drop-in classes do."""
         raise NotImplementedError
 
     @staticmethod
@@ -56,7 +60,7 @@ class _Served:
     def __init__(self, config):
         parameters, storage, optimizer, initializer, embedding = self._parts
         directory, ttl, reload_dir, listed = self._read(config, parameters, self._warn)
-        # Before the storage, which is not opened at all for what is refused here.
+        # Before the storage: what is refused here does not open it.
         ready = [
             (group, dim, optimizer(op_params), initializer(in_params))
             for group, dim, op_params, in_params in listed
@@ -66,11 +70,12 @@ class _Served:
         try:
             self._open(storage(directory, ttl), embedding, ready)
             if checkpoint is not None:
-                # A replacement may have come to its end meanwhile.
+                # Meanwhile a replacement may have finished.
                 there = os.path.lexists(reload_dir)
                 self._storage.load_from_checkpoint(reload_dir if there else checkpoint)
         except BaseException as error:
-            # Who keeps the error keeps the frames of its traceback; they must not keep it open.
+            # Whoever keeps the error keeps the frames of its traceback. They must not keep the
+            # storage open.
             self._storage, self._embeddings = None, {}
             chain = error
             while chain is not None:
@@ -79,7 +84,7 @@ class _Served:
             raise
 
     def _checkpoint_of(self, reload_dir):
-        """What is to be loaded: reload_dir, what a replacement that was cut short left, or None."""
+        """The path to load: reload_dir, the old one if a replacement was cut short, or None."""
         _, old = self._beside(reload_dir)
         if not reload_dir or os.path.lexists(reload_dir):
             return reload_dir or None
@@ -109,19 +114,22 @@ class _Served:
         return self._embeddings[number], self._dims[number]
 
     def _integer(self, value, what):
-        """An integer of any kind, but no bool."""
+        """value as an int. Raises TypeError for anything but an integer, and for a bool."""
         if self._is_bool(value) or not hasattr(value, "__index__"):
             raise TypeError(f"damo: {what} is {value!r}; an integer is needed")
         return value.__index__()
 
     def _keys(self, values):
-        """Keys as one-dimensional int64, and which of them are not padding; None when all are."""
+        """Keys as one-dimensional int64, and a mask of those that are not padding.
+
+        The mask is None if no key is padding.
+        """
         import numpy
 
         if isinstance(values, numpy.ma.MaskedArray):
             raise TypeError("damo: keys is a masked array; give its keys.compressed()")
         if isinstance(values, (list, tuple)):
-            # NumPy makes integers of bools, and floats of what is from 2^63 on beside others.
+            # By itself NumPy makes integers of bools, and floats if one of several is 2^63 or more.
             numbers = [self._integer(key, "a key") for key in numpy.asarray(values, object).flat]
             for number in numbers:
                 if not -(2**63) <= number < 2**64:
@@ -141,7 +149,7 @@ class _Served:
         return array, None if real.all() else real
 
     def _gradients(self, values):
-        """Real numbers of any kind as float32."""
+        """Gradients, real numbers of any kind, as one-dimensional float32."""
         import numpy
 
         array = numpy.asarray(values)
@@ -158,9 +166,10 @@ class _Served:
         return numpy.ascontiguousarray(array, numpy.float32).reshape(-1)
 
     def pull(self, group, keys, w):
-        """Fills w, writable float32 with dim floats a key, in place; new keys get a row.
+        """Fills w with the weights of keys, in place. A key without a row gets one.
 
-        w: an array, or a buffer such as array.array and memoryview, contiguous, of any shape.
+        keys: integers. w: contiguous writable float32 of any shape, dim floats for each key: an
+        array, or a buffer such as array.array or memoryview.
         """
         import numpy
 
@@ -175,7 +184,7 @@ class _Served:
 
     @staticmethod
     def _weights(values, size):
-        """An array over the memory of values, with one dimension."""
+        """A one-dimensional array over the memory of values, which must have size float32."""
         import numpy
 
         array = values
@@ -204,8 +213,9 @@ class _Served:
     def push(self, *arguments, **named):
         """push([step,] group, keys, gds): steps the optimizer for keys that have a row.
 
-        Gradients of keys that were never pulled are dropped, as they were by the releases. 1.1.12
-        has the step first; it changes nothing. All can be given by name.
+        gds: dim numbers for each key, of any shape. Gradients of keys that were never pulled are
+        dropped, as the releases did. step, which release 1.1.12 takes first, changes nothing. All
+        can be given by name.
         """
         import numpy
 
@@ -241,19 +251,22 @@ class _Served:
         embedding.apply_gradients(keys, gradients)
 
     def dump(self, path):
-        """Writes all weights with a counted header; a file that is there is replaced."""
+        """Writes all weights to the file path, which is replaced, with a counted header."""
         condition = self._parts[0]()
         condition.insert("format", "counted")
         self._storage.dump(path, condition)
 
     def checkpoint(self, path):
-        """Makes path a directory with everything; replaces a checkpoint, damo's or a file."""
+        """Makes a checkpoint: the directory path with everything.
+
+        It replaces a checkpoint there: damo's, or a file of damo-embedding.
+        """
         given, path = path, os.fsdecode(path).rstrip(os.sep)
         if not path:
             return self._storage._checkpoint(given)
         made, old = self._beside(path)
         with self._replacing:
-            # What an earlier process that was killed has left.
+            # Left by an earlier process that was killed.
             if os.path.lexists(old) and not os.path.lexists(path):
                 os.rename(old, path)
             if not os.path.isfile(path) and not os.path.isfile(f"{path}/checkpoint.json"):
@@ -271,7 +284,7 @@ class _Served:
 
     @staticmethod
     def _beside(path):
-        """Where its replacement is made, and where it is while that takes its place."""
+        """Two paths beside path: for its replacement, and for itself during the replacement."""
         path = path.rstrip(os.sep)
         return path + ".damo-new", path + ".damo-old"
 

@@ -1,4 +1,4 @@
-"""PyTable: serving tables, with the same signatures as in the SWIG module."""
+"""PyTable: a serving table, with the signatures of the SWIG module."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 class PyTable:
     """A table that PyStorage.dump wrote with format "table", mapped into memory.
 
-    Needs no storage; processes share its memory.
+    It needs no storage. Processes share its memory.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._table = Table(path)
 
-    def lookup(self, group: SupportsIndex, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> bytes:
-        """Fills w as PyEmbedding.lookup does; what is returned has a byte a key.
+    def lookup(
+        self, group: SupportsIndex, keys: np.ndarray | Buffer, w: np.ndarray | Buffer
+    ) -> bytes:
+        """Fills w with the weights of keys. A key without a row reads as zeros.
 
-        A key without a row reads as zeros, and is a 0 there.
+        Returns a byte for each key: 1 if it has a row, 0 if not.
         """
         keys = _arrays.strict_keys(keys)
         w = _arrays.strict_rows(w, "w", keys.size, self.dim(group), writable=True)
@@ -44,15 +46,15 @@ class PyTable:
         return found.tobytes()
 
     def dim(self, group: SupportsIndex) -> int:
-        """The number of weights a row of group has."""
+        """The number of weights in a row of group."""
         return self._table.dim(_arrays.group(group))
 
     def rows(self, group: SupportsIndex) -> int:
-        """The number of rows that group has."""
+        """The number of rows of group."""
         return self._table.rows(_arrays.group(group))
 
     def number(self) -> int:
-        """Where in the life of its storage it was taken: what the next increment has as since."""
+        """The sequence number of the last call in the table: since of the next increment."""
         return self._table.number
 
     @staticmethod
@@ -61,5 +63,5 @@ class PyTable:
         increment: str | os.PathLike[str],
         path: str | os.PathLike[str],
     ) -> None:
-        """Writes to path the table that base becomes with the changes in increment."""
+        """Merges base and the increment after it into a new table at path, which may be base."""
         merge_tables(base, increment, path)

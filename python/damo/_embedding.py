@@ -24,9 +24,9 @@ class GradientSums(NamedTuple):
     """What Embedding.sum_gradients returns for a batch."""
 
     keys: np.ndarray
-    """int64, each key once, in an unspecified order."""
+    """int64 of shape (n,): each key once, in no particular order."""
     sums: np.ndarray
-    """float32 of shape (len(keys), dim)."""
+    """float32 of shape (n, dim): the sum, or mean, of each key's gradients."""
     norm: float
     """The 2-norm of all sums together."""
     largest: float
@@ -34,15 +34,20 @@ class GradientSums(NamedTuple):
 
 
 class Embedding(Handle):
-    """Rows of weights by 64-bit keys; made by Storage.embedding. May be used by many threads at once.
+    """Rows of weights by 64-bit keys. Storage.embedding makes it. Threads may share it.
 
-    keys, everywhere: an integer or integers of any shape; int64 and uint64 arrays (bits kept) are used as they are, other
-    integers are converted, floats are a TypeError. Rows have the shape keys.shape + (dim,) and the dtype float32.
+    keys are an integer, or integers of any shape. int64 and uint64 arrays are used as they are (a
+    uint64 keeps its bits). Other integers are converted; floats are a TypeError. Rows have the
+    shape keys.shape + (dim,) and the dtype float32.
 
     PyTorch tensors on any device are taken, too: of any integer dtype for keys, and of any float
     dtype, converted to float32, for gradients, weights and rows. Results are NumPy arrays.
 
-    Attributes: storage, group, name (None when the group has none), dim, optimizer, initializer, duplicates, padding_key.
+    Its attributes are storage, group (the number), name (None if the group has none), dim,
+    optimizer, initializer, duplicates and padding_key.
+
+    Any call can also raise damo.ClosedError, damo.ForkedError, damo.IoError and
+    damo.CorruptionError.
     """
 
     def __init__(
@@ -57,17 +62,29 @@ class Embedding(Handle):
         padding_key: SupportsIndex | None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}")
+            raise TypeError(
+                f"damo: optimizer must be a damo.Optimizer, not {type(optimizer).__name__}"
+            )
         if not isinstance(initializer, Initializer):
-            raise TypeError(f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}")
+            raise TypeError(
+                f"damo: initializer must be a damo.Initializer, not {type(initializer).__name__}"
+            )
         self.storage = storage
         self._name = name_or_group if isinstance(name_or_group, str) else None
-        group = _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
+        group = (
+            _c_api.GROUP_BY_NAME if isinstance(name_or_group, str) else _arrays.group(name_or_group)
+        )
         self.dim = _arrays.integer(dim, "dim", 1, 262144)
-        self.optimizer, self.initializer, self.duplicates = optimizer, initializer, duplicates or "sequential"
+        self.optimizer, self.initializer, self.duplicates = (
+            optimizer,
+            initializer,
+            duplicates or "sequential",
+        )
         self._row_len = optimizer.row_len(self.dim)
         self.padding_key = None if padding_key is None else _arrays.key(padding_key, "padding_key")
-        bag = Params({"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name})
+        bag = Params(
+            {"duplicates": duplicates, "padding_key": self.padding_key, "name": self._name}
+        )
         super().__init__(
             _c_api.damo_embedding_new,
             _c_api.damo_embedding_free,
@@ -79,12 +96,14 @@ class Embedding(Handle):
             bag._use(),
         )
         bag.close()
-        self.group = _c_api.read(ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number))
+        self.group = _c_api.read(
+            ctypes.c_uint32, lambda number: _c_api.damo_embedding_group(self._use(), number)
+        )
 
     @property
     def name(self) -> str | None:
-        """What the group is called, if it has a name."""
-        # Not asked for at opening: it takes a description of all groups.
+        """The group's name, or None."""
+        # Looked up on first use: it takes a description of all groups.
         if self._name is None and not self.closed:
             names = self.storage.names.items()
             self._name = next((name for name, group in names if group == self.group), None)
@@ -94,33 +113,48 @@ class Embedding(Handle):
         name = self.name
         called = f"{name!r} (group {self.group})" if name is not None else f"group {self.group}"
         closed = ", closed" if self.closed else ""
-        return f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim}, {self.optimizer.name}{closed}>"
+        return (
+            f"<damo.Embedding {called} of {self.storage.path!r}, dim {self.dim},"
+            f" {self.optimizer.name}{closed}>"
+        )
 
     def _rows(self, keys: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         shape = (*keys.shape, self.dim)
-        return np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+        return (
+            np.empty(shape, np.float32)
+            if out is None
+            else _arrays.floats(out, "out", (shape,), writable=True)
+        )
 
     # ---- reading
 
     def lookup(self, keys: Any, *, out: np.ndarray | None = None) -> np.ndarray:
-        """The weights of keys; a key seen for the first time gets a row.
+        """The weights of keys: float32 of shape keys.shape + (dim,).
 
-        out: contiguous writable float32 of shape keys.shape + (dim,), filled and returned. With a filter only keys that were
-        seen often enough get rows. TypeError, ValueError for wrong arrays; damo.Error as damo_embedding_lookup.
+        A key without a row gets one, with the initializer's weights. With a filter, only keys that
+        it has counted often enough do; others read as the weights that they would get. With
+        read_only none does.
+
+        out: contiguous writable float32 of that shape, which is filled and returned. Raises
+        TypeError or ValueError for wrong arrays.
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
         _c_api.damo_embedding_lookup(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
         )
         return weights
 
     __getitem__ = lookup
 
     def peek(self, keys: Any, *, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The weights of keys and whether each has a row (bool of keys.shape). Creates nothing: zeros without a row.
+        """The weights of keys, and whether each key has a row (bool of shape keys.shape).
 
-        out: as of lookup.
+        Makes no row: a key without one reads as zeros. out: as for lookup.
         """
         numbers = _arrays.keys(keys)
         weights = self._rows(numbers, out)
@@ -136,32 +170,42 @@ class Embedding(Handle):
         return weights, found.view(np.bool_)
 
     def prefetch(self, keys: Any) -> None:
-        """Brings the rows of keys into memory in the background and returns at once. Creates nothing; a hint."""
+        """Brings the rows of keys into memory in the background, and returns at once.
+
+        A hint, for the keys of the next batch. It makes no row and changes none.
+        """
         numbers = _arrays.keys(keys)
         _c_api.damo_embedding_prefetch(self._use(), _arrays.address(numbers), numbers.size)
 
     def record(self, key: SupportsIndex) -> Record:
-        """Everything stored of one row. KeyError (damo.NotFoundError) when there is none."""
+        """Everything stored of one row. Raises KeyError (damo.NotFoundError) if key has none."""
         number = _arrays.key(key)
         time, num = ctypes.c_int64(), ctypes.c_int64()
         data = np.empty(self._row_len, np.float32)
         _c_api.damo_embedding_record(
-            self._use(), number, ctypes.byref(time), ctypes.byref(num), _arrays.address(data), data.size
+            self._use(),
+            number,
+            ctypes.byref(time),
+            ctypes.byref(num),
+            _arrays.address(data),
+            data.size,
         )
         return Record(self.group, number, time.value, num.value, data[: self.dim], data[self.dim :])
 
     def sum_gradients(self, keys: Any, gradients: Any) -> GradientSums:
-        """Sums gradients by key, as apply_gradients does before it steps. No row changes or is made.
+        """Sums gradients by key, as apply_gradients does before it steps. Makes and changes no row.
 
-        gradients: as of apply_gradients, and refused as there. Each key except padding comes once,
-        in an unspecified order, with the sum of its gradients, or their mean if duplicates is
-        "mean". For the norm of a batch before its step, and for adding up batches. To clip: if
+        gradients: as for apply_gradients, with the same errors. Returns each key except padding
+        once, in no particular order, with the sum of its gradients, or their mean if duplicates is
+        "mean".
+
+        It serves to add up batches, and to know the norm of a batch before its step. To clip: if
         norm > limit, sums *= limit / norm; then apply_gradients(keys, sums).
         """
         numbers = _arrays.keys(keys)
         gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
-        # Room that is not written costs nothing: the system gives memory on the first write.
+        # Unused room costs nothing: the system provides memory on the first write.
         summed_keys = np.empty(numbers.size, np.int64)
         sums = np.empty((numbers.size, self.dim), np.float32)
         summed, norm, largest = ctypes.c_size_t(), ctypes.c_double(), ctypes.c_double()
@@ -186,46 +230,68 @@ class Embedding(Handle):
         return bool(self.peek(_arrays.key(key))[1])
 
     def __iter__(self) -> Records:
-        """All records (damo.Record) as they are now, in order of the keys."""
+        """All rows of the group as they are now, as damo.Records, in order of the keys."""
         return self.storage._iterate(self.group)
 
     def __len__(self) -> int:
-        """How many rows there are now. Reads them all."""
+        """The number of rows, which it reads: slow for a large group."""
         return self.storage.row_count(self.group)
 
     def __bool__(self) -> bool:
-        # Not len(), which reads the table.
+        # Without this Python would call len(), which reads all rows.
         return True
 
     # ---- writing
 
     def apply_gradients(self, keys: Any, gradients: Any) -> None:
-        """Steps the optimizer; a key without a row gets one first. gradients: contiguous float32, keys.shape + (dim,).
+        """Steps the optimizer: applies gradients to the rows of keys.
 
-        A key that is given twice gets one step with the sum of its gradients, or what duplicates says. All rows and the
-        group's step change together, or nothing does. ValueError naming the key for NaN and infinities.
+        A key without a row gets one first. A key that is given twice is stepped as duplicates of
+        Storage.embedding says. All rows and the group's step change together or not at all.
+
+        gradients: contiguous float32 of shape keys.shape + (dim,).
+
+        Raises ValueError, which names the key, for a gradient that is NaN, infinite or beyond 1e18
+        in size.
         """
         numbers = _arrays.keys(keys)
         gradients = _tensors.floats(gradients, "gradients")
         _arrays.floats(gradients, "gradients", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_apply_gradients(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(gradients), gradients.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(gradients),
+            gradients.size,
         )
 
     def insert(self, keys: Any, weights: Any) -> None:
-        """Stores weights as fresh rows, replacing what is there: for pretrained tables. Shapes as apply_gradients."""
+        """Stores weights as fresh rows, for pretrained tables. Rows that exist are replaced.
+
+        weights: contiguous float32 of shape keys.shape + (dim,). Of a key that is given twice the
+        last one counts. The optimizer's state begins anew: insert_records stores it, too. Raises
+        ValueError for weights that are NaN or infinite, and for the padding key.
+        """
         numbers = _arrays.keys(keys)
         weights = _tensors.floats(weights, "weights")
         _arrays.floats(weights, "weights", ((*numbers.shape, self.dim),))
         _c_api.damo_embedding_insert(
-            self._use(), _arrays.address(numbers), numbers.size, _arrays.address(weights), weights.size
+            self._use(),
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(weights),
+            weights.size,
         )
 
     def insert_records(self, keys: Any, rows: Any, update_nums: Any = None) -> None:
-        """Stores whole rows, weights and the optimizer's state as record gives them, so that training goes on.
+        """Stores whole rows, weights and optimizer state, so that training goes on from them.
 
-        rows: contiguous float32 of shape (*keys.shape, row_len); update_nums: the gradients that each row has had, integers
-        of the shape of keys; None is none. What is there is replaced.
+        rows: contiguous float32 of shape keys.shape + (row_len,), with weights and state as
+        record(key) gives them. row_len is optimizer.row_len(dim). Rows that exist are replaced.
+        update_nums: the number of gradients that each row has had, integers of the shape of keys;
+        None: 0 for all.
+
+        Raises as insert does.
         """
         numbers = _arrays.keys(keys)
         rows = _tensors.floats(rows, "rows")
@@ -234,7 +300,10 @@ class Embedding(Handle):
         if update_nums is not None:
             counts = _arrays.keys(update_nums)
             if counts.shape != numbers.shape:
-                raise ValueError(f"damo: update_nums has shape {counts.shape}; it must be that of keys, {numbers.shape}")
+                raise ValueError(
+                    f"damo: update_nums has shape {counts.shape}; it must be that of keys,"
+                    f" {numbers.shape}"
+                )
         _c_api.damo_embedding_insert_records(
             self._use(),
             _arrays.address(numbers),
@@ -246,29 +315,41 @@ class Embedding(Handle):
         )
 
     def delete(self, keys: Any) -> None:
-        """Deletes the rows of keys; a key without one is not an error."""
+        """Deletes the rows of keys. A key without a row is no error."""
         numbers = _arrays.keys(keys)
         _c_api.damo_embedding_delete(self._use(), _arrays.address(numbers), numbers.size)
 
     def clear(self) -> None:
-        """Removes all rows of the group at once and sets step to 0: for a new model.
+        """Removes all rows of the group at once and sets step to 0, for a new model.
 
-        Every other call on the group happens wholly before or wholly after. An iterator, dump or
+        Every other call on the group happens wholly before or wholly after it. An iterator, dump or
         checkpoint that began before has the rows of its moment. A filter keeps its counts. An
-        increment can only follow a dump that is made after the clear.
+        increment can only follow a dump that was made after the clear.
         """
         _c_api.damo_embedding_clear(self._use())
 
     def set_filter(self, filter: Filter | None) -> None:
-        """From now on only keys that the filter has counted often enough get rows; None: all do."""
+        """Attaches a filter in place of the one that is attached; None attaches none.
+
+        From then on, lookup counts the keys that it is given, and only keys that were counted often
+        enough get rows. Gradients of other keys are dropped. Rows that exist stay. The attachment
+        is not stored: attach the filter each time the group is opened.
+        """
         if filter is not None and not isinstance(filter, Filter):
-            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
+            raise TypeError(
+                f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}"
+            )
         _c_api.damo_embedding_set_filter(self._use(), None if filter is None else filter._use())
 
     @property
     def step(self) -> int:
-        """The group's global step: apply_gradients calls so far, over all openings. Drives the scheduler; can be set."""
-        return _c_api.read(ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step))
+        """The group's global step: the number of apply_gradients calls so far, over all openings.
+
+        It drives the scheduler, and can be set.
+        """
+        return _c_api.read(
+            ctypes.c_int64, lambda step: _c_api.damo_embedding_step(self._use(), step)
+        )
 
     @step.setter
     def step(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions: one class a status, each also the built-in exception that Python code would expect."""
+"""Exceptions: one class for each status, which is also the built-in exception that fits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """What became of a call: damo_status of damo.h."""
+    """The result of a call: damo_status of damo.h."""
 
     OK = 0
     INVALID_ARGUMENT = 1
@@ -25,9 +25,10 @@ class Status(enum.IntEnum):
 
 
 class Error(Exception):
-    """A call that failed. str() is the library's message: the call, the argument, its value, what would be accepted.
+    """A call that failed.
 
-    status is the number of damo_status; a number that this package does not know, from a newer library, stays an int.
+    str() is the library's message: the call, the argument, its value, and what is accepted. status
+    is a Status, or an int that a newer library returned and this package does not know.
     """
 
     status: int = Status.PANIC
@@ -38,29 +39,29 @@ class Error(Exception):
 
 
 class InvalidArgumentError(Error, ValueError):
-    """An argument, a parameter's name or a value is not acceptable; nothing was done."""
+    """An argument, a parameter's name or a value is not accepted. Nothing was done."""
 
     status = Status.INVALID_ARGUMENT
 
 
 class ClosedError(InvalidArgumentError):
-    """An object is used after it was closed."""
+    """An object was used after it was closed."""
 
 
 class NotFoundError(Error, KeyError, FileNotFoundError):
-    """What was asked for does not exist: a row, a group, a file."""
+    """A row, a group or a file does not exist."""
 
     status = Status.NOT_FOUND
 
 
 class AlreadyExistsError(Error, FileExistsError, ValueError):
-    """What was to be made exists already, and differs: a checkpoint's path, a group with another dim or optimizer."""
+    """A checkpoint's path exists already, or a group exists with another dim, optimizer or name."""
 
     status = Status.ALREADY_EXISTS
 
 
 class BusyError(Error, OSError):
-    """Another handle, here or in another process, holds the directory or the file."""
+    """Another handle, here or in another process, has the directory or file open."""
 
     status = Status.BUSY
 
@@ -72,7 +73,7 @@ class IoError(Error, OSError):
 
 
 class CorruptionError(Error, OSError):
-    """Stored bytes are not what damo wrote: damaged, truncated or foreign."""
+    """Stored bytes are not what damo wrote: they are damaged, truncated or foreign."""
 
     status = Status.CORRUPTION
 
@@ -84,7 +85,7 @@ class NotSupportedError(Error, NotImplementedError):
 
 
 class PoisonedError(Error, RuntimeError):
-    """An earlier panic left this group in doubt; it refuses writes until the storage is opened anew."""
+    """An earlier panic left a group in doubt. It refuses writes until the storage is reopened."""
 
     status = Status.POISONED
 
@@ -102,7 +103,7 @@ class ForkedError(Error, RuntimeError):
 
 
 class OutOfMemoryError(Error, MemoryError):
-    """There is no memory for what the call needs; nothing was done."""
+    """There is not enough memory for the call. Nothing was done."""
 
     status = Status.OUT_OF_MEMORY
 
@@ -114,7 +115,7 @@ class ExitingError(Error, RuntimeError):
 
 
 class CancelledError(Error, RuntimeError):
-    """The caller's progress function said so."""
+    """The caller's progress function ended the call."""
 
     status = Status.CANCELLED
 

@@ -1,4 +1,4 @@
-"""Counting Bloom filters: how often each key has been seen."""
+"""Counting Bloom filters, which admit keys that were seen often enough."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from ._errors import BusyError
 from ._handles import Handle
 from ._params import Params
 
-
 _REMEDY = (
-    "close that one before the file is opened again: call its close(), or `del` every name that refers to it. "
-    "A notebook's cell has to, before it runs again"
+    "close that one before the file is opened again: call its close(), or `del` every name that"
+    " refers to it. A notebook's cell has to, before it runs again"
 )
 
 
 class Filter(Handle):
-    """A counting Bloom filter in a file, made when there is none; attach it with storage.embedding(..., filter=).
+    """A counting Bloom filter in the file path, which is made if there is none.
 
-    capacity: keys that it is made for (2^28); count: occurrences that a key needs, 1 to 15 (15); fpr: the share of keys that
-    may pass too early at capacity (1e-3); reload: False replaces a file that is there; verify:
-    a checksum is written at closing and compared at opening (True). None is the library's default.
+    Attach it with storage.embedding(..., filter=). None is the library's default (in brackets).
 
-    Raises ValueError for a parameter that is wrong and for a file with other ones, damo.BusyError, damo.CorruptionError.
+    capacity: the number of keys that it is made for, 1..2^40 (2^28). The file has 8.7 bytes a key
+    for an fpr of 1e-3.
+    count: the number of additions after which it admits a key, 1..15 (15).
+    fpr: the false positive rate: the share of keys that pass though they were never added, once
+    capacity keys were added count times; 1e-6..0.5 (1e-3).
+    reload: True opens a file that exists, False replaces it (True).
+    verify: closing writes a checksum of the counters, and opening compares it (True).
+
+    Raises ValueError for a wrong parameter and for a file with another capacity, count or fpr;
+    damo.BusyError if the file is open; damo.CorruptionError, damo.IoError.
     """
 
     def __init__(
@@ -40,7 +46,13 @@ class Filter(Handle):
         reload: bool | None = None,
         verify: bool | None = None,
     ) -> None:
-        values = {"capacity": capacity, "count": count, "fpr": fpr, "reload": reload, "verify": verify}
+        values = {
+            "capacity": capacity,
+            "count": count,
+            "fpr": fpr,
+            "reload": reload,
+            "verify": verify,
+        }
         self._open({"path": os.fsdecode(os.fspath(path)), **values})
 
     def _open(self, values: dict[str, Any]) -> None:
@@ -57,35 +69,52 @@ class Filter(Handle):
         return f"<damo.Filter {self.path!r}{', closed' if self.closed else ''}>"
 
     def add(self, keys: Any, num: Any = 1, *, group: SupportsIndex = 0) -> None:
-        """Adds num to each of keys: one, or integers of any shape. One that is given twice is added twice.
+        """Adds num to the count of each of keys. A key that is given twice is added twice.
 
-        num: one count for all, or an array of counts with the shape of keys. group: whose keys they are.
+        keys: an integer, or integers of any shape. num: one count in 0..2^32 - 1 for all, or
+        integers of the shape of keys. group: the number of the group that the keys are of.
         """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         num = _tensors.integers(num, "num")
         if isinstance(num, (list, tuple)) or (isinstance(num, np.ndarray) and num.ndim):
             counts = _arrays.counts(num, numbers.shape)
             _c_api.damo_filter_add_counts(
-                self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(counts), counts.size
+                self._use(),
+                which,
+                _arrays.address(numbers),
+                numbers.size,
+                _arrays.address(counts),
+                counts.size,
             )
             return
         times = _arrays.integer(num, "num", 0, 2**32 - 1)
-        _c_api.damo_filter_add_batch(self._use(), which, _arrays.address(numbers), numbers.size, times)
+        _c_api.damo_filter_add_batch(
+            self._use(), which, _arrays.address(numbers), numbers.size, times
+        )
 
     def check(self, keys: Any, *, group: SupportsIndex = 0) -> np.ndarray | bool:
-        """Whether each of keys of group was seen often enough: bool of the same shape; a bool for one key."""
+        """Whether each of keys was added often enough.
+
+        Returns bool of the shape of keys, or a bool for one key. group: the number of the group
+        that the keys are of.
+        """
         numbers, which = _arrays.keys(keys), _arrays.group(group)
         admitted = np.empty(numbers.shape, np.uint8)
         _c_api.damo_filter_check_batch(
-            self._use(), which, _arrays.address(numbers), numbers.size, _arrays.address(admitted), admitted.size
+            self._use(),
+            which,
+            _arrays.address(numbers),
+            numbers.size,
+            _arrays.address(admitted),
+            admitted.size,
         )
         return admitted.view(np.bool_) if numbers.ndim else bool(admitted)
 
     def sync(self) -> None:
-        """Returns once every addition so far is on disk, for the machine losing power."""
+        """Returns once every addition so far is on disk, so that it survives a power failure."""
         _c_api.damo_filter_sync(self._use())
 
-    # The drop-in class has one key a call.
+    # For the drop-in class, which takes one key a call.
     def _add_one(self, group: int, key: int, num: int) -> None:
         _c_api.damo_filter_add(self._use(), group, key, num)
 

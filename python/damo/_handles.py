@@ -1,10 +1,14 @@
-"""Handles of the library: freed once, never while a call uses them, and all of them before the interpreter exits.
+"""Handles of the library.
 
-Who owns a handle is a reference count and nothing else. An object (`Handle`) refers to an owner, and so does each call that is
-under way, through its arguments; when the last of them lets go, the interpreter frees the handle, without running Python
-code. A count that Python code kept could be left wrong by a KeyboardInterrupt between any two steps. Owners are therefore
-handed to calls as `self._use()` in the argument list, and are not kept in variables, which tracebacks would keep alive.
-In a forked child freeing is safe, and the calls themselves say FORKED.
+Each is freed once, never while a call uses it, and before the interpreter exits.
+
+Only the interpreter's reference counts decide when a handle is freed. An object (`Handle`) refers
+to an owner, and so does each call under way, through its arguments. When the last reference goes,
+the interpreter frees the handle without running Python code. A count kept by Python code could be
+wrong after a KeyboardInterrupt between two of its steps. For the same reason owners are passed to
+calls as `self._use()` in the argument list: a traceback would keep a variable alive.
+
+In a forked child freeing is safe. Calls on a storage or a filter return FORKED there.
 """
 
 from __future__ import annotations
@@ -22,13 +26,13 @@ from typing import Any, Callable
 from . import _c_api, _copies
 from ._errors import ClosedError
 
-# How long the interpreter's exit waits for calls of daemon threads. A storage that is not closed then is as safe as a
-# crash leaves it.
+# How long the interpreter's exit waits for calls of daemon threads. A storage that is still open
+# after that is as safe as after a crash.
 _EXIT_SECONDS = 10.0
 
 
 class ForkSafeLock:
-    """A lock that a thread may take again, and that is free in a forked child: whoever held it does not exist there."""
+    """A reentrant lock that is free in a forked child, where the thread that held it is missing."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -52,14 +56,18 @@ class _Owner:
 
 
 class _Free(weakref.ref):  # type: ignore[type-arg]
-    """Calls a function of the library with the address once the owner is gone: the callback is the function itself."""
+    """A weak reference to an owner, whose callback is a _free function of the library.
+
+    When the owner is gone, the interpreter calls it with the reference, which ctypes passes as the
+    address: see _as_parameter_.
+    """
 
     __slots__ = ("_as_parameter_", "handle")
     _as_parameter_: ctypes.c_void_p
     handle: weakref.ref[Handle]
 
 
-# Of every owner. Those that are gone are swept out when there are many.
+# One for each owner. Those whose owner is gone are removed when there are many.
 _live: set[_Free] = set()
 _sweep_at = 256
 _inherited: list[set[_Free]] = []
@@ -75,7 +83,7 @@ def _register(free: _Free) -> None:
 
 
 def live() -> int:
-    """How many handles there are."""
+    """The number of handles that are not freed yet."""
     return sum(free() is not None for free in list(_live))
 
 
@@ -85,13 +93,19 @@ def is_exiting() -> bool:
 
 
 class Handle:
-    """An object that owns a handle: close() frees it, the garbage collector and the interpreter's exit do, too."""
+    """An object that owns a handle: close(), the garbage collector or the exit frees it.
+
+    new, free: functions of _c_api. arguments: those of new. Raises the error of new, and
+    ClosedError while the interpreter exits.
+    """
 
     _owner: _Owner | None = None
 
     def __init__(self, new: Callable[..., Any], free: Callable[..., Any], *arguments: Any) -> None:
         if _is_exiting:
-            raise ClosedError(f"damo: no {type(self).__name__} can be made while the interpreter exits")
+            raise ClosedError(
+                f"damo: no {type(self).__name__} can be made while the interpreter exits"
+            )
         address = ctypes.c_void_p()
         owner = _Owner()
         owner._as_parameter_ = address
@@ -102,7 +116,8 @@ class Handle:
         self._owner = owner
         del owner
         try:
-            # In one call of the interpreter, so that nothing can come between the handle and its owner.
+            # One call of the interpreter, so that no KeyboardInterrupt can come between the handle
+            # and its owner.
             deque(map(setattr, (address,), ("value",), starmap(new, (arguments,))), maxlen=0)
             if not address.value:
                 raise _c_api.last_error()
@@ -113,15 +128,16 @@ class Handle:
             del arguments
 
     def _use(self) -> _Owner:
-        """For the argument list of a call. ClosedError after close."""
+        """The owner, for the argument list of a call. Raises ClosedError after close."""
         if self._owner is None:
             raise ClosedError(f"damo: this {type(self).__name__} is closed")
         return self._owner
 
     def close(self) -> None:
-        """Frees what the object holds. Its methods raise ClosedError afterwards; closing again is a no-op.
+        """Frees what the object holds. Afterwards its methods raise ClosedError.
 
-        What other threads' calls use is freed when the last of them returns.
+        What calls of other threads use is freed when the last of them returns. Closing again does
+        nothing.
         """
         self._owner = None
 
@@ -153,7 +169,7 @@ def _after_fork_in_child() -> None:
     global _live
     for lock in list(_locks):
         lock._lock = threading.RLock()
-    # Calls that threads of the parent were in never end here, and are not waited for.
+    # Calls of the parent's threads never end in this process, so nothing waits for them.
     _inherited.append(_live)
     _live = set()
 

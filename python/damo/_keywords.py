@@ -1,4 +1,4 @@
-"""Keyword arguments by the names of other libraries: the error gives the name here."""
+"""Errors for keyword arguments with names of other libraries, which give damo's name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import functools
 import inspect
 from typing import Any, Callable, TypeVar
 
-# For a name elsewhere the names here, the likeliest first. The error gives the first one that the
-# function has.
+# For each name of another library the names here, the likeliest first. The error gives the first
+# one that the function has.
 _MEANT = {
     "learning_rate": ("lr",),
     "rate": ("lr", "decay_rate"),
@@ -52,7 +52,7 @@ _MEANT = {
     "eta_min": ("end_learning_rate", "alpha"),
     "warmup": ("warmup_steps",),
 }
-# Names elsewhere of what is not supported, and what to do.
+# Names in other libraries of what is not supported here, and what to do instead.
 _MISSING = {
     "momentum": (
         "no optimizer here has momentum alone; damo.Adam and damo.Lion keep an average of gradients"

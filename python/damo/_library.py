@@ -1,12 +1,12 @@
-"""Finds libdamo and loads it. Knows files and versions; which functions there are is _c_api's.
+"""Finds libdamo and loads it. Knows files and versions, but no functions: those are in _c_api.
 
-Looked for, in this order:
+It looks, in this order, for
 
 1. the file that the environment variable DAMO_LIBRARY names;
-2. beside this file, where the wheel has it;
-3. in a checkout, the newest in build/lib (CMake's), in target (cargo's own) and in the target
-   directory that scripts/ use. What another checkout has built there is not taken: cargo's list of
-   sources, beside the library, says whose it is.
+2. a file beside this one, where a wheel puts it;
+3. in a checkout, the newest of build/lib (CMake's), target (cargo's own) and the target directory
+   that scripts/ use. There a library that another checkout built is not taken: cargo's list of
+   sources beside the library tells them apart.
 
 An editable install (`pip install -e`) puts a copy beside this file, which no later build changes.
 """
@@ -29,7 +29,7 @@ FILE_NAME = "libdamo.dylib" if sys.platform == "darwin" else "libdamo.so"
 
 
 def target_dir(checkout: Path) -> Path:
-    """Where scripts/ and CMake have cargo build for this user."""
+    """The target directory that scripts/ and CMake give to cargo."""
     chosen = os.environ.get("CARGO_TARGET_DIR")
     if chosen:
         return checkout / chosen
@@ -47,7 +47,10 @@ def _checkout() -> Path | None:
 
 
 def built_from(library: Path) -> Path | None:
-    """The checkout that cargo built a library of its target directory from; None when that cannot be told."""
+    """The checkout that cargo built a library from; None if that cannot be told.
+
+    library: a file in cargo's target directory.
+    """
     try:
         listed = library.with_suffix(".d").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -59,7 +62,7 @@ def built_from(library: Path) -> Path | None:
 
 
 def _in_checkout(checkout: Path) -> tuple[list[Path], list[str]]:
-    """What was built of this checkout, and what was found and is another's."""
+    """Libraries that were built from this checkout, and descriptions of those that were not."""
     built, others = [], []
     for folder in (checkout / "target", target_dir(checkout)):
         library = folder / "release" / FILE_NAME
@@ -67,21 +70,23 @@ def _in_checkout(checkout: Path) -> tuple[list[Path], list[str]]:
         if source == checkout:
             built.append(library)
         elif library.is_file():
-            others.append(f"{library}, which was built {f'from {source}' if source else 'from nobody knows where'}")
+            others.append(
+                f"{library}, which was built"
+                f" {f'from {source}' if source else 'from nobody knows where'}"
+            )
     library = checkout / "build" / "lib" / FILE_NAME
     return built + [library] * library.is_file(), others
 
 
 def find() -> Path:
-    """The library's path.
-
-    Raises ImportError, which says where it was looked for, when there is none.
-    """
+    """The library's path. Raises ImportError, which lists the places, if there is none."""
     named = os.environ.get("DAMO_LIBRARY")
     if named:
         path = Path(named)
         if not path.is_file():
-            raise ImportError(f"damo: the environment variable DAMO_LIBRARY names {named!r}, which is not a file")
+            raise ImportError(
+                f"damo: the environment variable DAMO_LIBRARY names {named!r}, which is not a file"
+            )
         return path
     beside = Path(__file__).resolve().parent / FILE_NAME
     if beside.is_file():
@@ -93,10 +98,13 @@ def find() -> Path:
         if built:
             return max(built, key=lambda path: path.stat().st_mtime)
         folders = (checkout / "build" / "lib", checkout / "target", target_dir(checkout))
-        places += [f"in {folder}" for folder in folders] + [f"and did not take {other}" for other in others]
+        places += [f"in {folder}" for folder in folders] + [
+            f"and did not take {other}" for other in others
+        ]
     raise ImportError(
-        f"damo: {FILE_NAME} was not found; looked for {', '.join(places)}. Install the package with 'pip install ./python' from a "
-        "checkout, build the library with 'cargo build --release', or name it in the environment variable DAMO_LIBRARY"
+        f"damo: {FILE_NAME} was not found; looked for {', '.join(places)}. Install the package with"
+        " 'pip install ./python' from a checkout, build the library with 'cargo build --release',"
+        " or name it in the environment variable DAMO_LIBRARY"
     )
 
 
@@ -105,9 +113,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def load(path: Path) -> ctypes.CDLL:
-    """Loads the library at path. CDLL, not PyDLL: the GIL is released while a call runs.
+    """Loads the library at path. It is a CDLL, not a PyDLL: the GIL is released during calls.
 
-    Raises ImportError when it cannot be loaded, is no damo, or has another interface than this package was written for.
+    Raises ImportError if it cannot be loaded, is not damo, or has another ABI version or an older
+    version than this package needs.
     """
     try:
         library = ctypes.CDLL(str(path))
@@ -124,11 +133,12 @@ def load(path: Path) -> ctypes.CDLL:
 
 
 def refuse_mismatch(path: Path, abi: int, version: str) -> None:
-    """Raises ImportError unless a library with these versions has what this package calls."""
+    """Raises ImportError unless a library of this ABI version and version fits this package."""
     if abi == ABI_VERSION and _numbers(version) >= _numbers(VERSION):
         return
     raise ImportError(
-        f"damo: {path} is damo {version} with ABI version {abi}, and this package needs ABI version {ABI_VERSION} and "
-        f"damo {VERSION} or later. Install package and library from the same checkout ('pip install ./python'), or let "
-        "the environment variable DAMO_LIBRARY name the library that belongs to this package"
+        f"damo: {path} is damo {version} with ABI version {abi}, and this package needs ABI version"
+        f" {ABI_VERSION} and damo {VERSION} or later. Install package and library from the same"
+        " checkout ('pip install ./python'), or let the environment variable DAMO_LIBRARY name the"
+        " library that belongs to this package"
     )

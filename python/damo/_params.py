@@ -1,4 +1,4 @@
-"""Bags of parameters: what optimizers, initializers, schedulers, storages and dumps are configured with."""
+"""Bags of parameters, which configure optimizers, initializers, schedulers, storages and dumps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ._handles import Handle
 
 
 class Params(Handle):
-    """A bag for one call. Values are integers of any kind, float, bool or str, NumPy's too; None is left out."""
+    """A bag for one call.
+
+    values: integers of any kind, float, bool or str, also NumPy's. None is left out.
+    """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__(_c_api.damo_params_new, _c_api.damo_params_free)
@@ -20,7 +23,7 @@ class Params(Handle):
                 self.set(key, value)
 
     def set(self, key: str, value: bool | SupportsIndex | float | str) -> None:
-        """Sets one value. TypeError for a type that is none of the four."""
+        """Sets one value. Raises TypeError for another type than these four."""
         name = _c_api.text(key, "a parameter's key")
         what = f"parameter {key!r}"
         if isinstance(value, (bool, np.bool_)):
@@ -34,7 +37,8 @@ class Params(Handle):
                 number = _arrays.integer(value, what, -(2**63), 2**63 - 1)
             except TypeError:
                 raise TypeError(
-                    f"damo: {what} must be an int, a float, a bool or a string, not {type(value).__name__}"
+                    f"damo: {what} must be an int, a float, a bool or a string, not"
+                    f" {type(value).__name__}"
                 ) from None
             _c_api.damo_params_set_int(self._use(), name, number)
 

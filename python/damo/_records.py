@@ -17,13 +17,16 @@ class Record(NamedTuple):
     group: int
     key: int
     update_time: int
-    """Milliseconds since 1970 of the last write."""
+    """The time of the last write, in milliseconds since 1970."""
     update_num: int
-    """Gradients applied so far."""
+    """The number of gradients applied so far."""
     weights: np.ndarray
-    """float32 of shape (dim,), the caller's own."""
+    """float32 of shape (dim,), a copy that belongs to the caller."""
     state: np.ndarray
-    """The optimizer's state, float32: m (or z), v (or n), v_max, one after the other."""
+    """The optimizer's state, float32 of shape (row_len - dim,).
+
+    Its parts, such as m and v of Adam, follow one another (damo_optimizer in damo.h).
+    """
 
 
 def floats_at(address: int | None, length: int) -> np.ndarray:
@@ -34,14 +37,15 @@ def floats_at(address: int | None, length: int) -> np.ndarray:
 
 
 class Records(Handle):
-    """Every row of a group, or of all, as they were when it was made, in order of group and key.
+    """An iterator over every row of a group, or of all groups, in order of group and key.
 
-    Ends by itself; close() it when it is left early: while there is one no checkpoint can be loaded.
+    It has the rows as they were when it was made. While it is open no checkpoint can be loaded. It
+    closes itself at its end; call close() if you leave it earlier.
     """
 
     def __init__(self, storage: Handle, group: int) -> None:
         super().__init__(_c_api.damo_iterator_new, _c_api.damo_iterator_free, storage._use(), group)
-        # The floats of a row are there until the next one is asked for, by whichever thread.
+        # The floats of a row are valid until any thread asks for the next one.
         self._lock = ForkSafeLock()
         self._ended = False
 
@@ -54,9 +58,11 @@ class Records(Handle):
         found, group, key = ctypes.c_bool(), ctypes.c_uint32(), ctypes.c_int64()
         time, num, dim = ctypes.c_int64(), ctypes.c_int64(), ctypes.c_size_t()
         data, length = ctypes.c_void_p(), ctypes.c_size_t()
-        pointers = [ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)]
+        pointers = [
+            ctypes.byref(value) for value in (found, group, key, time, num, dim, data, length)
+        ]
         with self._lock:
-            # Kept until the floats are copied: another thread may close this.
+            # A reference until the floats are copied: another thread may close this.
             iterator = self._use()
             try:
                 _c_api.damo_iterator_next(iterator, *pointers)
@@ -67,4 +73,6 @@ class Records(Handle):
             self._ended = True
             self.close()
             raise StopIteration
-        return Record(group.value, key.value, time.value, num.value, row[: dim.value], row[dim.value :])
+        return Record(
+            group.value, key.value, time.value, num.value, row[: dim.value], row[dim.value :]
+        )

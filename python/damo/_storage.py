@@ -1,4 +1,4 @@
-"""A directory that holds everything: rows, optimizer state, groups, steps."""
+"""A storage: a directory with rows, optimizer state, groups and steps."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ from .initializers import Initializer, Normal
 from .optimizers import Optimizer
 
 STATS: tuple[StatName, ...] = get_args(StatName)
-"""Names of statistics; damo_storage_stat in damo.h says what they are."""
+"""Names of statistics. damo_storage_stat in damo.h explains them."""
 
 
 class DumpResult(NamedTuple):
-    """What a dump has done."""
+    """What Storage.dump has written."""
 
     number: int
-    """What the next increment has as since."""
+    """The sequence number of the last call in the dump: give it to the next increment as since."""
     rows: int
-    """Rows in the file."""
+    """The number of rows in the file."""
     removed: int
-    """Keys that an increment says are gone."""
+    """The number of keys that an increment removes."""
 
 
 _REMEDY = (
-    "close that one before the directory is opened again: call its close(), use it in a with-block, or `del` every name "
-    "that refers to it, a PyStorage's embeddings too. A notebook's cell has to, before it runs again. damo.open_storages() "
-    "lists what is open, also what has lost its name: `for storage in damo.open_storages(): storage.close()`"
+    "close that one before the directory is opened again: call its close(), use it in a with-block,"
+    " or `del` every name that refers to it, a PyStorage's embeddings too. A notebook's cell has"
+    " to, before it runs again. damo.open_storages() lists what is open, also what has lost its"
+    " name: `for storage in damo.open_storages(): storage.close()`"
 )
 _ELSEWHERE = "Close it there, or look at it with read_only=True"
 
 
 def open_storages() -> list[Storage]:
-    """The storages that this process has open, in order of opening: what a BusyError is about, whatever its name is."""
+    """The storages that this process has open, in order of opening.
+
+    It finds a storage that causes a BusyError, even one that no name refers to any more.
+    """
     return [handle for handle in _busy.open_handles() if isinstance(handle, Storage)]
 
 
@@ -52,23 +56,32 @@ def _seconds(ttl: SupportsIndex | datetime.timedelta) -> int:
     if isinstance(ttl, datetime.timedelta):
         if ttl < datetime.timedelta(0):
             raise InvalidArgumentError(f"damo: ttl is {ttl!r}; it must not be negative")
-        # Rounded up: a fraction of a second is not "never", which 0 is.
+        # Rounded up, since 0 would mean "never".
         ttl = -(-ttl // datetime.timedelta(seconds=1))
     return _arrays.integer(ttl, "ttl", 0, 2**63 - 1)
 
 
 class Storage(Handle):
-    """Opens the directory path, creating it when it is not there. A context manager; close() closes its embeddings, too.
+    """A storage: the directory path with rows, optimizer state, groups and steps.
 
-    ttl: seconds (or a timedelta, rounded up to seconds) after which a row that was not updated is gone; 0 is never. cache_bytes: memory for rows
-    and indexes (1 GiB). durability: "process" (a call that returned survives whatever kills the process), "power" (and the
-    machine losing power), "checkpoint" (only what flush, checkpoint or close has written; the fastest). threads: that share
-    the work of a call (the number of cores). read_only: nothing in the directory changes; it may be another process's, a
-    checkpoint, or one that cannot be written, and what changes rows raises damo.NotSupportedError. None is the library's
-    default.
+    Opening makes the directory if there is none. It is a context manager, and close() also closes
+    its embeddings. Threads may share it. None for an option is the library's default (in brackets).
 
-    Raises damo.BusyError when another handle or process has it open (open_storages lists those of this one), ValueError, damo.CorruptionError, damo.IoError,
-    damo.ForkedError in a process that was forked after its parent had opened a storage.
+    ttl: seconds, or a timedelta, rounded up to seconds. A row that was not updated for so long is
+    gone; 0: rows never expire.
+    cache_bytes: memory for rows and RocksDB's indexes and filters (1 GiB).
+    durability: what survives. "process": every call that returned, whatever kills the process (the
+    default). "power": also if the machine loses power. "checkpoint": only what flush, checkpoint or
+    close has written; the fastest.
+    threads: how many share the work of a large call (the number of cores).
+    read_only: True changes nothing in the directory, which may be open in another process, a
+    checkpoint, or without write permission. Calls that change rows raise damo.NotSupportedError.
+
+    Raises damo.BusyError if another handle, here (open_storages lists them) or in another process,
+    has the directory open; ValueError for a wrong option or a directory of something else;
+    damo.NotFoundError if there is no storage and read_only is True; damo.CorruptionError,
+    damo.IoError; damo.ForkedError in a process that was forked after its parent had opened a
+    storage.
     """
 
     def __init__(
@@ -83,14 +96,23 @@ class Storage(Handle):
     ) -> None:
         self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         c_path = _c_api.path(path, "path")
-        bag = Params({"cache_bytes": cache_bytes, "durability": durability, "threads": threads, "read_only": read_only})
+        bag = Params(
+            {
+                "cache_bytes": cache_bytes,
+                "durability": durability,
+                "threads": threads,
+                "read_only": read_only,
+            }
+        )
         self._children: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._lock = ForkSafeLock()
         try:
-            super().__init__(_c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use())
+            super().__init__(
+                _c_api.damo_storage_new, _c_api.damo_storage_free, c_path, _seconds(ttl), bag._use()
+            )
         except BusyError as error:
             if read_only:
-                # Another process makes or changes it; the message says what to do.
+                # Another process makes or changes it. The message says what to do.
                 raise
             raise _busy.with_remedy(error, self.path, _REMEDY, _ELSEWHERE) from None
         bag.close()
@@ -106,9 +128,10 @@ class Storage(Handle):
         self.close()
 
     def close(self) -> None:
-        """Writes what has changed and lets go of the directory; its embeddings and iterators are closed, too.
+        """Writes what has changed, closes embeddings and iterators, and releases the directory.
 
-        What other threads' calls use is closed when the last of them returns. Closing again is a no-op.
+        What calls of other threads use is closed when the last of them returns. Closing again does
+        nothing.
         """
         with self._lock:
             super().close()
@@ -117,7 +140,7 @@ class Storage(Handle):
             child.close()
 
     def _adopt(self, child: Handle) -> None:
-        """Has close() close it, too."""
+        """Makes close() close child, too."""
         with self._lock:
             if not self.closed:
                 self._children.add(child)
@@ -128,16 +151,22 @@ class Storage(Handle):
     # ---- groups
 
     def describe(self) -> dict[str, Any]:
-        """What is stored but for the rows: dir, checkpoint, and groups with their name, dim, step, optimizer and so on.
+        """Everything the storage holds except its rows, as a dict.
 
-        damo_storage_describe in damo.h says what each is.
+        It has dir, read_only, checkpoint (the id), and groups, a list with the number, name, dim,
+        row_len, step, optimizer, initializer and scheduler of each. damo_storage_describe in damo.h
+        explains them.
         """
         return json.loads(_c_api.json_text(_c_api.damo_storage_describe, self._use))
 
     @property
     def names(self) -> dict[str, int]:
-        """The groups that have names."""
-        return {group["name"]: group["group"] for group in self.describe()["groups"] if group["name"] is not None}
+        """The number of each group that has a name."""
+        return {
+            group["name"]: group["group"]
+            for group in self.describe()["groups"]
+            if group["name"] is not None
+        }
 
     def embedding(
         self,
@@ -151,20 +180,30 @@ class Storage(Handle):
         filter: Filter | None = None,
         fresh: bool = False,
     ) -> Embedding:
-        """Opens a group by its name or number (name_or_group, a str or 0..65535), registering it when it is new. A new name gets the
-        lowest free number.
+        """Opens a group, and registers it if it is new.
 
-        Names are stored and part of checkpoints, also of those that C makes. A group keeps its dim and its optimizer's kind for good: others are a damo.AlreadyExistsError (a ValueError).
-        initializer: None is Normal(stddev=0.01). duplicates: what apply_gradients does with a key that is given twice: "sum"
-        (as PyTorch does) or "mean" of its gradients in one step, or "sequential", one step each. (In C and for the drop-in classes
-        "sequential" is the default.) padding_key reads as zeros and its gradients are dropped. filter: which keys get rows.
+        name_or_group: a name, or a number in 0..65535. A new name gets the lowest free number.
+        Names are stored, and are part of checkpoints.
+        dim: the number of weights in a row, 1..262144.
+        optimizer, initializer: those of this opening. None is Normal(stddev=0.01) as initializer.
+        duplicates: what apply_gradients does with a key that is given twice. "sum" or "mean": one
+        step with the sum (as PyTorch does) or mean of its gradients. "sequential": one step for
+        each occurrence, in order; this is the default in C and of the drop-in classes.
+        padding_key: a key that reads as zeros, never has a row, and whose gradients are dropped.
+        filter: decides which keys get rows (Embedding.set_filter); None: all do.
         fresh: True empties the group (Embedding.clear), for all its users. Otherwise a group that
         exists keeps its rows.
+
+        A group keeps its dim and its optimizer's name for good: another one is a
+        damo.AlreadyExistsError (also a ValueError). Raises TypeError or ValueError for a wrong
+        argument, and with read_only damo.NotFoundError for a group that does not exist.
         """
         if not isinstance(fresh, bool):
             raise TypeError(f"damo: fresh must be True or False, not {fresh!r:.80}")
         if filter is not None and not isinstance(filter, Filter):
-            raise TypeError(f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}")
+            raise TypeError(
+                f"damo: filter must be a damo.Filter or None, not {type(filter).__name__}"
+            )
         chosen = Normal(stddev=0.01) if initializer is None else initializer
         opened = Embedding(
             self,
@@ -202,41 +241,61 @@ class Storage(Handle):
         return records
 
     def __iter__(self) -> Records:
-        """All records (damo.Record) of all groups as they are now, in order of group and key."""
+        """All rows of all groups as they are now, as damo.Records, in order of group and key."""
         return self._iterate(_c_api.ALL_GROUPS)
 
     def row_count(self, group: SupportsIndex | str | None = None) -> int:
-        """How many rows a group (None: all) has now. Reads them all; stats()["rows_estimate"] is quick."""
+        """The number of rows of group (a number or name; None: of all groups), which it reads.
+
+        stat("rows_estimate") is quick. Raises damo.NotFoundError for a group that does not exist.
+        """
         which = _c_api.ALL_GROUPS if group is None else self._group(group)
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows))
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_storage_row_count(self._use(), which, rows)
+        )
 
     def stats(self) -> dict[str, int]:
-        """All statistics: see damo_storage_stat in damo.h."""
+        """All statistics by name: see damo_storage_stat in damo.h."""
         return {name: self.stat(name) for name in STATS}
 
     def stat(self, name: StatName) -> int:
-        """One statistic. ValueError for an unknown name, listing the known ones."""
+        """One statistic. An unknown name is a ValueError, which lists the known ones."""
         c_name = _c_api.text(name, "name")
-        return _c_api.read(ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value))
+        return _c_api.read(
+            ctypes.c_uint64, lambda value: _c_api.damo_storage_stat(self._use(), c_name, value)
+        )
 
     def flush(self) -> None:
-        """Returns once every change so far is on disk, whatever the durability."""
+        """Makes every call that returned before this one durable, whatever the durability.
+
+        Raises damo.IoError if the disk refuses. Then nothing stored before is lost.
+        """
         _c_api.damo_storage_flush(self._use())
 
     def compact(self) -> None:
-        """Merges everything on disk into one sorted run. Nobody needs to; it is done in parts by itself."""
+        """Writes what has changed, and merges everything on disk into one sorted run.
+
+        Nobody needs to call it: the storage merges in parts by itself.
+        """
         _c_api.damo_storage_compact(self._use())
 
     def verify(self) -> int:
-        """Reads everything and compares checksums; the number of rows. damo.CorruptionError naming what is damaged."""
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(self._use(), rows))
+        """Reads everything that is stored, checks every checksum, and returns the number of rows.
+
+        Raises damo.CorruptionError, which names the file or row that is damaged.
+        """
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_storage_verify(self._use(), rows)
+        )
 
     def checkpoint(self, path: str | os.PathLike[str]) -> str:
-        """Makes path, which must not exist, a directory with everything as it is at one moment; its checkpoint_id.
+        """Makes a checkpoint: the directory path with everything as it is at one moment.
 
-        Hard links: as quick for a large table as for a small one. FileExistsError, damo.IoError;
-        damo.BusyError with read_only, when another process has the storage open with durability
-        "checkpoint".
+        path must not exist, and its parent must. Returns the checkpoint id. Files of rows are hard
+        links, so a large table takes no longer than a small one.
+
+        Raises FileExistsError, damo.IoError, and with read_only damo.BusyError if another handle
+        had the storage open with durability "checkpoint".
         """
         c_path = _c_api.path(path, "path")
         _c_api.damo_storage_checkpoint(self._use(), c_path)
@@ -244,19 +303,24 @@ class Storage(Handle):
             with open(os.path.join(os.fsdecode(path), "checkpoint.json"), encoding="utf-8") as file:
                 return json.load(file)["id"]
         except FileNotFoundError:
-            # Opened as a storage by somebody already.
+            # Somebody has opened it as a storage already.
             return self.describe()["checkpoint"]
 
     @property
     def checkpoint_id(self) -> str | None:
-        """What the checkpoint is known by that was made or loaded last, or that this storage was opened from."""
+        """The id of the checkpoint last made, loaded, or opened as this storage; None: no such."""
         return self.describe()["checkpoint"]
 
     def load_from_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Replaces everything that is stored by what the checkpoint has; embeddings that are open go on with it.
+        """Replaces everything that is stored by the content of a checkpoint.
 
-        FileNotFoundError, damo.CorruptionError, damo.BusyError while a dump or an iterator is under way, damo.AlreadyExistsError
-        when a group that is open has another dim, optimizer or name there; what was stored is as it was then.
+        path: a checkpoint, or the directory of a closed storage. It stays as it is. Embeddings that
+        are open go on with the checkpoint's groups.
+
+        Raises FileNotFoundError, damo.CorruptionError, damo.BusyError while a dump or an iterator
+        is under way, and damo.AlreadyExistsError if a group that is open has another dim, optimizer
+        or name there. After an error everything is as it was, unless the message says that the
+        storage must be opened again.
         """
         c_path = _c_api.path(path, "path")
         _c_api.damo_storage_load_from_checkpoint(self._use(), c_path)
@@ -269,15 +333,21 @@ class Storage(Handle):
         group: int | str | None = None,
         header_groups: int | None = None,
     ) -> dict[str, Any]:
-        """Brings in the rows of a checkpoint or dump that the earlier C++ implementation wrote; what became of its records.
+        """Imports the rows of a checkpoint or dump that damo-embedding wrote.
 
-        Its groups must have been opened here once, with the dim and optimizer that they had. The result has records, imported,
-        without_state, format, order, and refused, a list of reasons with counts (damo_storage_import_report in damo.h): a
-        record that does not fit is left out, which is an error only when none fits. A dump has weights only.
+        Its groups must have been opened here once, with the dim and optimizer that they had there.
+        A record that does not fit is left out. A dump has weights only.
 
-        format: "auto", "checkpoint", "classic" or "counted" (dumps). group: only this one. header_groups: the width of a
-        classic dump's header. FileNotFoundError, damo.CorruptionError for a file that is not whole or has no sound record,
-        ValueError when no record fits the groups, or none is of the one that was asked for.
+        format: "auto" (what the file looks like), "checkpoint", or "classic" or "counted" for a
+        dump.
+        group: only the records of this group, a number or name; None: of all.
+        header_groups: the width of a classic dump's header; None: whichever adds up.
+
+        Returns a report (damo_storage_import_report in damo.h): the numbers records, imported and
+        without_state; format and order; and refused, a list of reasons with their counts.
+
+        Raises FileNotFoundError, damo.CorruptionError for a file that is not whole or has no sound
+        record, and ValueError if no record fits the groups or none is of group.
         """
         values = {
             "format": format,
@@ -307,11 +377,23 @@ class Storage(Handle):
     ) -> DumpResult:
         """Writes the weights of all rows, as they are at one moment, to a file for serving.
 
-        format: "table", for damo.Table, or "classic" (the default in C) or "counted" (as damo-embedding from 1.0.6 on wrote
-        it), which other readers parse. group: only this one.
-        expire_days, min_count: leave out rows not updated for so many days, or fewer times. table only: value_type ("float32",
-        "float16", "int8") and since, the number of an earlier dump, for an increment (damo.merge). classic only:
-        header_groups (256). progress(rows, rows_estimate) is called now and then; an exception in it, or False, ends the dump.
+        path: the file. It is replaced if it exists, once the new one is whole.
+        format: "table" for damo.Table. Other readers parse "classic" (the default in C) and
+        "counted" (as damo-embedding from 1.0.6 on wrote it).
+        group: only this group, a number or name; None: all groups.
+        expire_days: leaves out rows that were not updated for so many days.
+        min_count: leaves out rows that were updated fewer times.
+        value_type: of a table: "float32" (the default), "float16" or "int8".
+        since: makes a table an increment to an earlier dump, whose number it is; damo.merge adds
+        it.
+        header_groups: of a classic dump: the number of groups that its header has place for (256).
+        progress: called from time to time as progress(rows, rows_estimate), with the rows done and
+        an estimate of all. Returning False ends the dump with damo.CancelledError, and an exception
+        ends it with that exception.
+
+        Raises damo.NotFoundError for a group that does not exist and for a since that is not known
+        (any more), damo.BusyError if path is being written, ValueError, damo.IoError. After an
+        error the file is as it was.
         """
         values = {
             "format": format,
@@ -325,15 +407,20 @@ class Storage(Handle):
         return self._dump(path, Params(values), progress)
 
     def _dump(
-        self, path: str | os.PathLike[str], condition: Params | None, progress: Callable[[int, int], Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        condition: Params | None,
+        progress: Callable[[int, int], Any] | None = None,
     ) -> DumpResult:
         c_path = _c_api.path(path, "path")
         raised: list[BaseException] = []
 
         def told(_user: int, rows: int, estimate: int) -> bool:
             try:
-                # While the interpreter exits the dump ends: afterwards its thread could not come back from here.
-                return not is_exiting() and (progress is None or progress(rows, estimate) is not False)
+                # The dump ends when the interpreter exits: its thread could not return to C later.
+                return not is_exiting() and (
+                    progress is None or progress(rows, estimate) is not False
+                )
             except BaseException as error:  # It must not go through C.
                 raised.append(error)
                 return False
@@ -343,7 +430,12 @@ class Storage(Handle):
         pointers = [ctypes.byref(result) for result in results]
         try:
             _c_api.damo_storage_dump_with_progress(
-                self._use(), c_path, None if condition is None else condition._use(), callback, None, *pointers
+                self._use(),
+                c_path,
+                None if condition is None else condition._use(),
+                callback,
+                None,
+                *pointers,
             )
         except Exception:
             if raised:
@@ -352,5 +444,5 @@ class Storage(Handle):
         return DumpResult(*(result.value for result in results))
 
     def _set_clock(self, time_ms: int) -> None:
-        """For tests of rows that expire: damo_test_set_clock."""
+        """Sets the clock that rows expire by, for tests: damo_test_set_clock."""
         _c_api.damo_test_set_clock(self._use(), time_ms)

@@ -1,4 +1,4 @@
-"""Tables for serving: files that storage.dump wrote, mapped into memory and looked up in without a storage."""
+"""Serving tables: files that Storage.dump wrote, mapped into memory. They need no storage."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from ._handles import Handle
 
 
 class Table(Handle):
-    """A table file, read-only; any number of processes and threads share its memory, forked children too.
+    """The serving table in the file path, read-only and mapped into memory.
 
-    A copy or a pickle opens the same file again, by its absolute path.
+    Processes and threads share its memory, forked children too. It is a context manager. A copy or
+    a pickle opens the same file again, by its absolute path.
 
-    names: what groups are called (storage.names), so that lookup takes a name. Raises FileNotFoundError, ValueError for a file
-    that is no table, damo.CorruptionError for one that was changed.
+    names: the numbers of groups by name, as storage.names has them, so that calls take a name, too.
+
+    Raises FileNotFoundError, ValueError for a file that is no table, and damo.CorruptionError for
+    one that was changed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, names: Mapping[str, int] | None = None
+    ) -> None:
         self.path = os.fspath(path)
         self._full_path = os.path.abspath(self.path)
         self.names = dict(names or {})
@@ -44,33 +49,49 @@ class Table(Handle):
             return self.names[name_or_group]
         except KeyError:
             known = ", ".join(repr(name) for name in self.names) or "none"
-            raise KeyError(f"damo: no group is called {name_or_group!r}; names given to this table: {known}") from None
+            raise KeyError(
+                f"damo: no group is called {name_or_group!r}; names given to this table: {known}"
+            ) from None
 
     def dim(self, group: SupportsIndex | str = 0) -> int:
-        """The number of weights a row of the group has. KeyError for a group that the table does not have."""
+        """The number of weights in a row of group. Raises KeyError if the table has no such one."""
         which = self._group(group)
-        return _c_api.read(ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim))
+        return _c_api.read(
+            ctypes.c_size_t, lambda dim: _c_api.damo_table_dim(self._use(), which, dim)
+        )
 
     def rows(self, group: SupportsIndex | str = 0) -> int:
-        """The number of rows of the group."""
+        """The number of rows of group."""
         which = self._group(group)
-        return _c_api.read(ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows))
+        return _c_api.read(
+            ctypes.c_uint64, lambda rows: _c_api.damo_table_rows(self._use(), which, rows)
+        )
 
     @property
     def number(self) -> int:
-        """Where in the life of its storage it was taken: what an increment to it has as since."""
-        return _c_api.read(ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number))
+        """The sequence number of the last call in the table: since of an increment to it."""
+        return _c_api.read(
+            ctypes.c_uint64, lambda number: _c_api.damo_table_number(self._use(), number)
+        )
 
     def lookup(
         self, keys: Any, group: SupportsIndex | str = 0, *, out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The weights of keys and whether each has a row: (float32 of keys.shape + (dim,), bool of keys.shape).
+        """The weights of keys, and whether each key has a row.
 
-        A key without a row reads as zeros. group: its number, or its name in names. out: contiguous float32 of that shape, filled and returned.
+        The weights are float32 of shape keys.shape + (dim,), the second array is bool of
+        keys.shape. A key without a row reads as zeros.
+
+        keys: as for Embedding.lookup. group: its number, or its name in names. out: contiguous
+        writable float32 of the shape of the weights, which is filled and returned.
         """
         which, numbers = self._group(group), _arrays.keys(keys)
         shape = (*numbers.shape, self.dim(which))
-        weights = np.empty(shape, np.float32) if out is None else _arrays.floats(out, "out", (shape,), writable=True)
+        weights = (
+            np.empty(shape, np.float32)
+            if out is None
+            else _arrays.floats(out, "out", (shape,), writable=True)
+        )
         found = np.empty(numbers.shape, np.uint8)
         _c_api.damo_table_lookup(
             self._use(),
@@ -88,9 +109,18 @@ def _open(path: str | bytes, names: dict[str, int]) -> Table:
     return Table(path, names=names)  # type: ignore[arg-type]
 
 
-def merge(base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Writes to path the table that base becomes with the changes in increment (a dump with since). path may be base.
+def merge(
+    base: str | os.PathLike[str], increment: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> None:
+    """Merges a table and the increment after it into a new table.
 
-    Raises ValueError when they do not belong together, FileNotFoundError, damo.CorruptionError, damo.BusyError.
+    base: a table. increment: a dump since the number of base. path: the file to write, which may be
+    base. All three are paths.
+
+    Raises ValueError if base and increment do not belong together, FileNotFoundError,
+    damo.CorruptionError, and damo.BusyError if path is being written. After an error the file at
+    path is as it was.
     """
-    _c_api.damo_table_merge(_c_api.path(base, "base"), _c_api.path(increment, "increment"), _c_api.path(path, "path"))
+    _c_api.damo_table_merge(
+        _c_api.path(base, "base"), _c_api.path(increment, "increment"), _c_api.path(path, "path")
+    )

@@ -1,7 +1,7 @@
-"""PyTorch tensors as NumPy arrays, wherever keys or floats are taken.
+"""Makes NumPy arrays of PyTorch tensors, wherever keys or floats are taken.
 
 Tensors may be on any device. Integers keep their dtype. Floats of any dtype become float32, and
-leave torch's graph. torch is not imported: if the program has not, nothing is a tensor.
+leave torch's graph. This module does not import torch: if the program has not, nothing is a tensor.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The classes that existing stacks import from a SWIG-built damo: same names, same signatures.
+"""The classes that existing stacks import from a SWIG-built damo, with the same signatures.
 
 Arrays are NumPy's, or buffers such as array.array and memoryview. They are filled in place. Weights
-and gradients are never converted or copied: a wrong dtype or a masked array is a TypeError, a wrong
-shape, stride or a read-only array a ValueError, and both say what is wanted.
-What releases of damo-embedding took and new code should not rely on is accepted with a warning
-(_dropin_rules). New code has damo.Storage and its company.
+and gradients are never converted or copied. A wrong dtype or a masked array is a TypeError. A wrong
+shape or stride, or a read-only array, is a ValueError. Both messages say what is needed.
+
+Some arguments that releases of damo-embedding took, and that new code should not use, are accepted
+with a warning (_dropin_rules). New code uses damo.Storage, damo.Embedding and so on.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 
 
 class PyStorage:
-    """A directory with everything; a row that was not updated for ttl seconds (or a
-    timedelta, rounded up) is gone; 0 is never."""
+    """A storage: a directory with rows, optimizer state, groups and steps.
+
+    ttl: seconds, or a timedelta, rounded up. A row that was not updated for so long is gone; 0:
+    rows never expire.
+    """
 
     def __init__(
         self, data_dir: str | os.PathLike[str], ttl: SupportsIndex | datetime.timedelta = 0
@@ -45,9 +49,10 @@ class PyStorage:
         self._old_files = old_files._OldFiles(rules._warn)
 
     def dump(self, path: str | os.PathLike[str], condition: Parameters | None = None) -> None:
-        """Writes the weights for serving.
+        """Writes the weights to the file path, for serving.
 
-        condition: format ("classic", see write_as), expire_days, min_count, group, ...
+        condition: its parameters are format ("classic", see write_as), expire_days, min_count,
+        group and the others of damo_storage_dump in damo.h.
         """
         if condition is not None:
             rules._typed(condition, Parameters, "condition")
@@ -57,9 +62,9 @@ class PyStorage:
         )
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Makes a directory path-MILLISECONDS with everything.
+        """Makes a checkpoint: a directory path-MILLISECONDS with everything.
 
-        path becomes a link to it: to the latest, if there are several.
+        path becomes a link to it, and always leads to the latest one.
         """
         rules._checkpoint(self._checkpoint, path)
 
@@ -67,17 +72,17 @@ class PyStorage:
         self._storage.checkpoint(path)
 
     def flush(self) -> None:
-        """Returns once every change of every call that returned before is on disk."""
+        """Makes every call that returned before this one durable."""
         self._storage.flush()
 
     def stat(self, name: StatName) -> int:
-        """One statistic, such as "rows_estimate"; ValueError lists the names."""
+        """One statistic, such as "rows_estimate". A ValueError for another name lists them."""
         return self._storage.stat(name)
 
     def load_from_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Replaces everything by what the checkpoint has.
+        """Replaces everything by the content of a checkpoint.
 
-        A file of damo-embedding is imported instead.
+        path: a checkpoint, or a checkpoint file of damo-embedding, whose rows are imported instead.
         """
         if os.path.isfile(os.fspath(path)):
             groups = [entry["group"] for entry in self._storage.describe()["groups"]]
@@ -87,7 +92,7 @@ class PyStorage:
         self._old_files.forget()
 
     def _bring_in(self, path: str, group: int | None) -> tuple[dict[str, Any], Exception | None]:
-        """The report of an import, and the error that it ended with."""
+        """Imports rows. Returns the report, and the error if there was one."""
         try:
             return self._storage._import(path, {"group": group}), None
         except InvalidArgumentError as error:
@@ -101,7 +106,10 @@ def _keys(values: Any) -> np.ndarray:
 
 
 class PyEmbedding:
-    """One group of a storage; the storage stays open as long as one of its embeddings is there."""
+    """One group of a storage. It keeps the storage open.
+
+    dim: the number of weights in a row. group: a number in 0..65535.
+    """
 
     def __init__(
         self,
@@ -131,9 +139,10 @@ class PyEmbedding:
         storage._old_files.opened(self._embedding.group, storage._bring_in)
 
     def lookup(self, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> None:
-        """Fills w, contiguous writable float32 of shape (n * dim,) or (n, dim).
+        """Fills w with the weights of keys. A key without a row gets one.
 
-        keys: int64 or uint64 of shape (n,).
+        keys: int64 or uint64 of shape (n,). w: contiguous writable float32 of shape (n * dim,) or
+        (n, dim).
         """
         keys = _keys(keys)
         w = _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
@@ -144,7 +153,7 @@ class PyEmbedding:
     def apply_gradients(self, keys: np.ndarray | Buffer, gds: np.ndarray | Buffer) -> None:
         """Steps the optimizer, once for each occurrence of a key.
 
-        gds: contiguous float32, (n * dim,) or (n, dim).
+        keys: as for lookup. gds: the gradients, contiguous float32 of shape (n * dim,) or (n, dim).
         """
         keys = _keys(keys)
         revised = rules._gradients(gds)
@@ -155,9 +164,9 @@ class PyEmbedding:
         )
 
     def peek(self, keys: np.ndarray | Buffer, w: np.ndarray | Buffer) -> bytes:
-        """As lookup, but makes no rows; what is returned has a byte a key.
+        """As lookup, but makes no rows: a key without a row reads as zeros.
 
-        A key without a row reads as zeros, and is a 0 there.
+        Returns a byte for each key: 1 if it has a row, 0 if not.
         """
         keys = _keys(keys)
         w = _arrays.strict_rows(w, "w", keys.size, self._embedding.dim, writable=True)
@@ -173,7 +182,7 @@ class PyEmbedding:
         return found.tobytes()
 
     def step(self, keys: np.ndarray | Buffer, gds: np.ndarray | Buffer) -> None:
-        """apply_gradients, as 1.1.0 to 1.1.3 also called it."""
+        """apply_gradients by the name that releases 1.1.0 to 1.1.3 also had for it."""
         rules._called_step()
         self.apply_gradients(keys, gds)
 

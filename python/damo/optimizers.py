@@ -1,7 +1,11 @@
-"""How a gradient changes a row. State lies beside the weights; bias corrections use each row's own update count.
+"""Optimizers: how a gradient changes a row.
 
-lr is the learning rate, which learning_rate reads and sets at run time, for instance from torch's schedulers. It is not stored
-with the table. scheduler is one of damo.schedulers, driven by the group's global step.
+A row is its weights, followed by the optimizer's state. All arithmetic is float32. Bias corrections
+use the row's own update count, not the group's step. src/optimizer has the formula of each.
+
+lr is the learning rate. The property learning_rate reads and sets it at run time, for instance from
+torch's schedulers. It is not stored with the table. scheduler is one of damo.schedulers, driven by
+the group's global step.
 """
 
 from __future__ import annotations
@@ -23,16 +27,27 @@ if TYPE_CHECKING:
 
 
 class Optimizer(Named, Handle):
-    """An optimizer by its name in the library, with its parameters. The classes below have the names in Python."""
+    """An optimizer by its name in the library, with the parameters of damo_optimizer in damo.h.
+
+    The classes below are the same with names and parameters for Python. scheduler: a
+    damo.Scheduler, or None for a constant rate. Raises ValueError for an unknown name, or a
+    parameter that is unknown or out of range.
+    """
 
     def __init__(
-        self, name: OptimizerName, *, scheduler: Scheduler | None = None, **params: Unpack[OptimizerParams]
+        self,
+        name: OptimizerName,
+        *,
+        scheduler: Scheduler | None = None,
+        **params: Unpack[OptimizerParams],
     ) -> None:
         self._open(name, params, scheduler)
 
     def _open(self, name: str, params: Mapping[str, Any], scheduler: Scheduler | None) -> None:
         if scheduler is not None and not isinstance(scheduler, Scheduler):
-            raise TypeError(f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}")
+            raise TypeError(
+                f"damo: scheduler must be a damo.Scheduler, not {type(scheduler).__name__}"
+            )
         self.name = name
         bag = Params(params)
         c_name = _c_api.text(name, "name")
@@ -47,35 +62,49 @@ class Optimizer(Named, Handle):
 
     @property
     def learning_rate(self) -> float:
-        """The rate before any schedule; setting it counts for every call that starts from then on."""
-        return _c_api.read(ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate))
+        """The rate before any schedule. Setting it holds for calls that start from then on."""
+        return _c_api.read(
+            ctypes.c_double, lambda rate: _c_api.damo_optimizer_learning_rate(self._use(), rate)
+        )
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         _c_api.damo_optimizer_set_learning_rate(self._use(), _arrays.real(rate, "learning_rate"))
 
     def row_len(self, dim: SupportsIndex) -> int:
-        """How many floats a row of dim weights has: the weights and the optimizer's state."""
+        """The number of floats in a row of dim weights: the weights and the optimizer's state."""
         number = _arrays.integer(dim, "dim", 0, 2**63 - 1)
-        return _c_api.read(ctypes.c_size_t, lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length))
+        return _c_api.read(
+            ctypes.c_size_t,
+            lambda length: _c_api.damo_optimizer_row_len(self._use(), number, length),
+        )
 
     def apply(self, row: np.ndarray, gradients: np.ndarray, step: SupportsIndex = 0) -> None:
-        """Applies one gradient to one row that the caller keeps, in place.
+        """Applies one gradient, in place, to one row that the caller keeps.
 
-        row: writable contiguous float32 of shape (row_len(dim),), weights first, zeros as the state of a fresh row;
-        gradients: contiguous float32 of shape (dim,); step: how many gradients the row has had before.
-        ValueError for shapes that do not fit together and gradients that are NaN or infinite: the row is unchanged.
+        row: writable contiguous float32 of shape (row_len(dim),): the weights, then the state. The
+        state of a fresh row is zeros, except for initial_accumulator_value.
+        gradients: contiguous float32 of shape (dim,).
+        step: the number of gradients that the row has had before. It is also the scheduler's step.
+
+        Raises ValueError, and leaves the row unchanged, for shapes that do not fit together and for
+        a gradient that is NaN, infinite or beyond 1e18 in size.
         """
         _arrays.floats(gradients, "gradients", ((getattr(gradients, "size", 0),),))
         _arrays.floats(row, "row", ((getattr(row, "size", 0),),), writable=True)
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
         _c_api.damo_optimizer_apply(
-            self._use(), _arrays.address(row), row.size, _arrays.address(gradients), gradients.size, number
+            self._use(),
+            _arrays.address(row),
+            row.size,
+            _arrays.address(gradients),
+            gradients.size,
+            number,
         )
 
 
 def _with_initial(params: OptimizerParams, value: float) -> OptimizerParams:
-    """Only what was asked for is stored with a group."""
+    """params with initial_accumulator_value, unless it is 0: a group stores what it is given."""
     if value:
         params["initial_accumulator_value"] = value
     return params
@@ -89,16 +118,19 @@ def _pair(betas: Any) -> tuple[float, float]:
 
 
 class SGD(Optimizer):
-    """torch.optim.SGD without momentum; weight_decay is L2 in the gradient. No state."""
+    """torch.optim.SGD without momentum. weight_decay is L2 in the gradient. No state."""
 
-    def __init__(self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None) -> None:
+    def __init__(
+        self, lr: float = 1e-3, *, weight_decay: float = 0.0, scheduler: Scheduler | None = None
+    ) -> None:
         super().__init__("sgd", scheduler=scheduler, **{"gamma": lr, "lambda": weight_decay})
 
 
 class FTRL(Optimizer):
-    """FTRL-Proximal, McMahan et al. 2013, algorithm 1. State: 2 floats a weight.
+    """FTRL-Proximal (McMahan et al. 2013, algorithm 1). State: 2 floats a weight.
 
-    A weight is a function of its gradients alone: its initial value counts until the first one.
+    lr is its alpha, and lambda1 and lambda2 are L1 and L2. A weight is a function of its gradients
+    alone: the initial value no longer counts from the first gradient on.
     """
 
     def __init__(
@@ -111,12 +143,19 @@ class FTRL(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params: OptimizerParams = {"alpha": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
-        super().__init__("ftrl", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        params: OptimizerParams = {
+            "alpha": lr,
+            "beta": beta,
+            "lambda1": lambda1,
+            "lambda2": lambda2,
+        }
+        super().__init__(
+            "ftrl", scheduler=scheduler, **_with_initial(params, initial_accumulator_value)
+        )
 
 
 class Adagrad(Optimizer):
-    """torch.optim.Adagrad. State: 1 float a weight."""
+    """torch.optim.Adagrad (Duchi, Hazan and Singer 2011). State: 1 float a weight."""
 
     def __init__(
         self,
@@ -128,12 +167,22 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         scheduler: Scheduler | None = None,
     ) -> None:
-        params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "eta": lr_decay, "epsilon": eps}
-        super().__init__("adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        params: OptimizerParams = {
+            "gamma": lr,
+            "lambda": weight_decay,
+            "eta": lr_decay,
+            "epsilon": eps,
+        }
+        super().__init__(
+            "adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value)
+        )
 
 
 class RowwiseAdagrad(Optimizer):
-    """FBGEMM's row-wise Adagrad: one accumulator a row, of the mean of g^2. State: 1 float a row."""
+    """Row-wise Adagrad (FBGEMM's EXACT_ROWWISE_ADAGRAD; Mudigere et al. 2022).
+
+    It sums the mean of g^2 over the row. State: 1 float a row.
+    """
 
     def __init__(
         self,
@@ -145,7 +194,11 @@ class RowwiseAdagrad(Optimizer):
         scheduler: Scheduler | None = None,
     ) -> None:
         params: OptimizerParams = {"gamma": lr, "lambda": weight_decay, "epsilon": eps}
-        super().__init__("rowwise_adagrad", scheduler=scheduler, **_with_initial(params, initial_accumulator_value))
+        super().__init__(
+            "rowwise_adagrad",
+            scheduler=scheduler,
+            **_with_initial(params, initial_accumulator_value),
+        )
 
 
 class _AdamLike(Optimizer):
@@ -169,7 +222,10 @@ class _AdamLike(Optimizer):
 
 
 class Adam(_AdamLike):
-    """torch.optim.Adam; weight_decay (0) is L2 in the gradient. State: 2 floats a weight."""
+    """torch.optim.Adam (Kingma and Ba 2015). State: 2 floats a weight.
+
+    weight_decay (0) is L2 in the gradient.
+    """
 
     _name = "adam"
 
@@ -181,14 +237,20 @@ class AMSGrad(_AdamLike):
 
 
 class AdamW(_AdamLike):
-    """torch.optim.AdamW; weight_decay (1e-2) is decoupled. State: 2 floats a weight."""
+    """torch.optim.AdamW (Loshchilov and Hutter 2019). State: 2 floats a weight.
+
+    weight_decay (1e-2) acts on the weight, not through the gradient.
+    """
 
     _name = "adamw"
     _weight_decay = 1e-2
 
 
 class Lion(Optimizer):
-    """Chen et al. 2023; weight_decay is decoupled, sign(0) = 0. State: 1 float a weight."""
+    """Lion (Chen et al. 2023, algorithm 2), with sign(0) = 0. State: 1 float a weight.
+
+    weight_decay acts on the weight, not through the gradient.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
-"""Learning-rate schedules: TensorFlow's formulas and names, driven by the group's global step.
+"""Learning-rate schedules, driven by the group's global step.
 
-All take warmup_steps: the rate climbs linearly from 0 over that many steps, then the decay starts.
+The formulas and names are TensorFlow's (tf.compat.v1.train). All take warmup_steps: the rate rises
+linearly from 0 over that many steps, and the decay starts after them. In the formulas, rate is the
+optimizer's learning rate and step counts from there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Scheduler(Named, Handle):
-    """A schedule by its name in the library, with its parameters. The classes below have the names in Python."""
+    """A schedule by its name in the library, with the parameters of damo_scheduler in damo.h.
+
+    The classes below are the same with names and parameters for Python. Raises ValueError for an
+    unknown name, or a parameter that is missing, unknown or out of range.
+    """
 
     def __init__(self, name: SchedulerName, **params: Unpack[SchedulerParams]) -> None:
         self._open(name, params)
@@ -31,18 +37,29 @@ class Scheduler(Named, Handle):
         bag.close()
 
     def rate(self, learning_rate: float, step: SupportsIndex) -> float:
-        """The rate at a step (>= 0) for a base learning_rate (>= 0). ValueError when one is out of range."""
+        """The rate at step (>= 0) for the base rate learning_rate (>= 0).
+
+        Raises ValueError if one is out of range.
+        """
         number = _arrays.integer(step, "step", -(2**63), 2**63 - 1)
         base = _arrays.real(learning_rate, "learning_rate")
         return _c_api.read(
-            ctypes.c_double, lambda rate: _c_api.damo_scheduler_rate(self._use(), base, number, rate)
+            ctypes.c_double,
+            lambda rate: _c_api.damo_scheduler_rate(self._use(), base, number, rate),
         )
 
 
 class ExponentialDecay(Scheduler):
-    """rate * decay_rate ^ (step / decay_steps); whole powers only with staircase."""
+    """rate * decay_rate ^ (step / decay_steps). staircase: True rounds the exponent down."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "exponential_decay",
             decay_steps=decay_steps,
@@ -53,9 +70,16 @@ class ExponentialDecay(Scheduler):
 
 
 class NaturalExpDecay(Scheduler):
-    """rate * exp(-decay_rate * step / decay_steps)."""
+    """rate * exp(-decay_rate * step / decay_steps). staircase: True rounds the quotient down."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "natural_exp_decay",
             decay_steps=decay_steps,
@@ -66,9 +90,16 @@ class NaturalExpDecay(Scheduler):
 
 
 class InverseTimeDecay(Scheduler):
-    """rate / (1 + decay_rate * step / decay_steps)."""
+    """rate / (1 + decay_rate * step / decay_steps). staircase: True rounds the quotient down."""
 
-    def __init__(self, decay_steps: SupportsIndex, decay_rate: float, *, staircase: bool = False, warmup_steps: SupportsIndex = 0) -> None:
+    def __init__(
+        self,
+        decay_steps: SupportsIndex,
+        decay_rate: float,
+        *,
+        staircase: bool = False,
+        warmup_steps: SupportsIndex = 0,
+    ) -> None:
         super().__init__(
             "inverse_time_decay",
             decay_steps=decay_steps,
@@ -79,7 +110,10 @@ class InverseTimeDecay(Scheduler):
 
 
 class PolynomialDecay(Scheduler):
-    """From rate to end_learning_rate over decay_steps, as (1 - step / decay_steps) ^ power."""
+    """From rate to end_learning_rate over decay_steps, as (1 - step / decay_steps) ^ power.
+
+    cycle: True makes the rate rise again after each period of decay_steps.
+    """
 
     def __init__(
         self,
@@ -101,14 +135,22 @@ class PolynomialDecay(Scheduler):
 
 
 class CosineDecay(Scheduler):
-    """Half a cosine from rate to alpha * rate over decay_steps."""
+    """Half a cosine from rate to alpha * rate over decay_steps (Loshchilov and Hutter 2017)."""
 
-    def __init__(self, decay_steps: SupportsIndex, *, alpha: float = 0.0, warmup_steps: SupportsIndex = 0) -> None:
-        super().__init__("cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps)
+    def __init__(
+        self, decay_steps: SupportsIndex, *, alpha: float = 0.0, warmup_steps: SupportsIndex = 0
+    ) -> None:
+        super().__init__(
+            "cosine_decay", decay_steps=decay_steps, alpha=alpha, warmup_steps=warmup_steps
+        )
 
 
 class LinearCosineDecay(Scheduler):
-    """A cosine times a line, from rate to beta * rate over decay_steps."""
+    """A cosine times a line, from about rate to beta * rate over decay_steps (Bello et al. 2017).
+
+    rate * ((alpha + 1 - done) * cosine + beta), where done is min(step, decay_steps) / decay_steps
+    and cosine is (1 + cos(2 pi * num_periods * done)) / 2.
+    """
 
     def __init__(
         self,

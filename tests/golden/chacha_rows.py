@@ -9,7 +9,12 @@ import numpy as np
 
 
 def quarter_round(x, a, b, c, d):
-    for target, source, shifted, distance in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)]:
+    for target, source, shifted, distance in [
+        (a, b, d, 16),
+        (c, d, b, 12),
+        (a, b, d, 8),
+        (c, d, b, 7),
+    ]:
         x[target] = (x[target] + x[source]) & 0xFFFFFFFF
         word = x[shifted] ^ x[target]
         x[shifted] = ((word << distance) | (word >> (32 - distance))) & 0xFFFFFFFF

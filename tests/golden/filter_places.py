@@ -1,4 +1,5 @@
 """Writes filter_places.txt: where keys are in a filter, from the text of docs/formats.md and not from the Rust code."""
+
 import pathlib
 
 MASK = 2**64 - 1

@@ -69,8 +69,12 @@ def kernels(capability, shown):
     """torch's float32 runs with one set of ATen's kernels; `shown` is what torch's configuration calls them."""
     environment = dict(os.environ, ATEN_CPU_CAPABILITY=capability, PYTHONDONTWRITEBYTECODE="1")
     program = [sys.executable, str(HERE / "pytorch_optimizers.py")]
-    result = json.loads(subprocess.run(program, env=environment, check=True, stdout=subprocess.PIPE).stdout)
-    assert result["capability"] == shown, f"torch ran its {result['capability']} kernels, not {shown}"
+    result = json.loads(
+        subprocess.run(program, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    )
+    assert (
+        result["capability"] == shown
+    ), f"torch ran its {result['capability']} kernels, not {shown}"
     return result["runs"]
 
 
@@ -109,7 +113,11 @@ def write(name, value):
     """Indented, but what holds only numbers or words stays on one line."""
 
     def text(value, indent):
-        children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        children = (
+            list(value.values())
+            if isinstance(value, dict)
+            else value if isinstance(value, list) else []
+        )
         if not any(isinstance(child, (dict, list)) for child in children):
             return json.dumps(value)
         inner = indent + " "
@@ -130,13 +138,20 @@ def optimizers():
             for number, params in enumerate(cases)
         ]
         source = f"{pytorch_optimizers.SOURCES[optimizer]}, {VERSIONS}"
-        write(optimizer, {"optimizer": optimizer, "source": source, "steps": CHECKPOINTS, "cases": entries})
+        write(
+            optimizer,
+            {"optimizer": optimizer, "source": source, "steps": CHECKPOINTS, "cases": entries},
+        )
     for optimizer, cases in paper_optimizers.CASES.items():
         entries = [
-            case(optimizer, params, paper_rows(optimizer, number, params)) for number, params in enumerate(cases)
+            case(optimizer, params, paper_rows(optimizer, number, params))
+            for number, params in enumerate(cases)
         ]
         source = f"{paper_optimizers.SOURCES[optimizer]}; {VERSIONS}"
-        write(optimizer, {"optimizer": optimizer, "source": source, "steps": CHECKPOINTS, "cases": entries})
+        write(
+            optimizer,
+            {"optimizer": optimizer, "source": source, "steps": CHECKPOINTS, "cases": entries},
+        )
 
 
 def schedulers():
@@ -163,7 +178,14 @@ def schedulers():
 
 def initializers():
     rows = []
-    for seed, group, key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (-1, 65535, -1), (7, 300, 2**63 - 1)]:
+    for seed, group, key in [
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 1, 0),
+        (1, 0, 0),
+        (-1, 65535, -1),
+        (7, 300, 2**63 - 1),
+    ]:
         for name, params, low, high in [
             ("random_uniform", {}, -1, 1),
             ("random_uniform", {"min": -0.05, "max": 0.1}, -0.05, 0.1),

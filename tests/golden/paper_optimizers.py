@@ -26,7 +26,9 @@ def ftrl(weights, steps, store, alpha=5e-3, beta=0.0, lambda1=0.0, lambda2=0.0):
             if abs(z[i]) <= lambda1:
                 w[i] = 0.0
             else:
-                w[i] = store(-(z[i] - sign(z[i]) * lambda1) / ((beta + sqrt(n[i])) / alpha + lambda2))
+                w[i] = store(
+                    -(z[i] - sign(z[i]) * lambda1) / ((beta + sqrt(n[i])) / alpha + lambda2)
+                )
         history.append(list(w))
     return history
 
@@ -55,7 +57,9 @@ def lion(weights, steps, store, eta=3e-4, beta1=0.9, beta2=0.99, **decay):
         for i, g in enumerate(gradient):
             c = beta1 * m[i] + (1 - beta1) * g
             # A sum that nearly cancels would make the golden value hang on one rounding.
-            assert c == 0 or abs(c) > 1e-5 * (beta1 * abs(m[i]) + (1 - beta1) * abs(g)), "choose another seed"
+            assert c == 0 or abs(c) > 1e-5 * (
+                beta1 * abs(m[i]) + (1 - beta1) * abs(g)
+            ), "choose another seed"
             w[i] = store(w[i] - eta * (sign(c) + decay * w[i]))
             m[i] = store(beta2 * m[i] + (1 - beta2) * g)
         history.append(list(w))

@@ -49,7 +49,9 @@ def build(optimizer, params, parameter):
     """The torch optimizer that has damo's parameters and, where they are not given, damo's defaults."""
     p = dict(params)
     if optimizer == "sgd":
-        built = torch.optim.SGD([parameter], lr=p.pop("gamma", 1e-3), weight_decay=p.pop("lambda", 0.0))
+        built = torch.optim.SGD(
+            [parameter], lr=p.pop("gamma", 1e-3), weight_decay=p.pop("lambda", 0.0)
+        )
     elif optimizer == "adagrad":
         built = torch.optim.Adagrad(
             [parameter],
@@ -94,7 +96,10 @@ def capability():
 def main():
     runs = {
         name: [
-            [run(name, params, seed, dim, torch.float32) for dim, seed in dims_and_seeds(name, number)]
+            [
+                run(name, params, seed, dim, torch.float32)
+                for dim, seed in dims_and_seeds(name, number)
+            ]
             for number, params in enumerate(cases)
         ]
         for name, cases in CASES.items()

@@ -23,12 +23,16 @@ def inverse_time_decay(learning_rate, step, decay_steps, decay_rate, staircase=F
     return learning_rate / (1 + decay_rate * (floor(p) if staircase else p))
 
 
-def polynomial_decay(learning_rate, step, decay_steps, end_learning_rate=1e-4, power=1.0, cycle=False):
+def polynomial_decay(
+    learning_rate, step, decay_steps, end_learning_rate=1e-4, power=1.0, cycle=False
+):
     if cycle:
         decay_steps = decay_steps * (1 if step == 0 else ceil(step / decay_steps))
     else:
         step = min(step, decay_steps)
-    return (learning_rate - end_learning_rate) * (1 - step / decay_steps) ** power + end_learning_rate
+    return (learning_rate - end_learning_rate) * (
+        1 - step / decay_steps
+    ) ** power + end_learning_rate
 
 
 def cosine_decay(learning_rate, step, decay_steps, alpha=0.0):
@@ -58,13 +62,21 @@ DECAYS = {
 # The parameters of each run; warmup_steps is added to each of them.
 CASES = [
     (name, {"decay_steps": decay_steps, "decay_rate": decay_rate, **staircase})
-    for name in ["exponential_decay", "natural_exp_decay", "nature_exponential_decay", "inverse_time_decay"]
+    for name in [
+        "exponential_decay",
+        "natural_exp_decay",
+        "nature_exponential_decay",
+        "inverse_time_decay",
+    ]
     for decay_steps, decay_rate in [(100, 0.5), (7, 0.96)]
     for staircase in [{}, {"staircase": True}]
 ] + [
     ("polynomial_decay", {"decay_steps": 100}),
     ("polynomial_decay", {"decay_steps": 30, "end_learning_rate": 0.01, "power": 2.0}),
-    ("polynomial_decay", {"decay_steps": 30, "end_learning_rate": 0.01, "power": 0.5, "cycle": True}),
+    (
+        "polynomial_decay",
+        {"decay_steps": 30, "end_learning_rate": 0.01, "power": 0.5, "cycle": True},
+    ),
     ("polynomial_decay", {"decay_steps": 100, "cycle": True}),
     ("cosine_decay", {"decay_steps": 100}),
     ("cosine_decay", {"decay_steps": 300, "alpha": 0.1}),

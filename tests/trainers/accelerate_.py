@@ -52,7 +52,9 @@ def resumed(log, storage, folder):
     for number in range(2):
         torch.manual_seed(number)
         accelerator = Accelerator(cpu=True)
-        make_dense = lambda p: torch.optim.Adagrad(p, 0.1, initial_accumulator_value=0.1)  # noqa: E731
+        make_dense = lambda p: torch.optim.Adagrad(
+            p, 0.1, initial_accumulator_value=0.1
+        )  # noqa: E731
         rows = damo.Adagrad(0.1, initial_accumulator_value=0.1)
         parts = prepared(log, storage, accelerator, make_dense, rows)
         if number:

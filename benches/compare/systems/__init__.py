@@ -60,7 +60,9 @@ class System:
     def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
         raise NotImplementedError
 
-    def step(self, timer: Any, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray) -> None:
+    def step(
+        self, timer: Any, keys: np.ndarray, weights: np.ndarray, gradients: np.ndarray
+    ) -> None:
         """One training step, each call of the library timed."""
         timer.call("lookup", self.lookup, keys, weights)
         timer.call("apply", self.apply, keys, gradients)

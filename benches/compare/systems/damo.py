@@ -34,7 +34,9 @@ class Damo(System):
             library.params({"duplicates": self.duplicates}),
         ]
         before = time.perf_counter()
-        self._storage = library.handle(library.storage_new(str(setup.directory).encode(), 0, bags[0]))
+        self._storage = library.handle(
+            library.storage_new(str(setup.directory).encode(), 0, bags[0])
+        )
         self.open_seconds = time.perf_counter() - before
         optimizer = library.handle(library.optimizer_new(b"adam", bags[1], None))
         initial = b"random_normal" if setup.initial_stddev else b"zeros"
@@ -48,19 +50,30 @@ class Damo(System):
             library.params_free(bag)
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
-        check(self._library, self._library.embedding_lookup(
-            self._embedding, keys.ctypes.data, keys.size, weights.ctypes.data, weights.size))
+        check(
+            self._library,
+            self._library.embedding_lookup(
+                self._embedding, keys.ctypes.data, keys.size, weights.ctypes.data, weights.size
+            ),
+        )
 
     def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
-        check(self._library, self._library.embedding_apply_gradients(
-            self._embedding, keys.ctypes.data, keys.size, gradients.ctypes.data, gradients.size))
+        check(
+            self._library,
+            self._library.embedding_apply_gradients(
+                self._embedding, keys.ctypes.data, keys.size, gradients.ctypes.data, gradients.size
+            ),
+        )
 
     @property
     def has_prefetch(self) -> bool:
         return self._library.embedding_prefetch is not None
 
     def prefetch(self, keys: np.ndarray) -> None:
-        check(self._library, self._library.embedding_prefetch(self._embedding, keys.ctypes.data, keys.size))
+        check(
+            self._library,
+            self._library.embedding_prefetch(self._embedding, keys.ctypes.data, keys.size),
+        )
 
     def flush(self) -> None:
         self._library.check(self._library.storage_flush(self._storage))
@@ -69,7 +82,9 @@ class Damo(System):
         self._library.check(self._library.storage_checkpoint(self._storage, str(path).encode()))
 
     def restore(self, path: Path) -> None:
-        self._library.check(self._library.storage_load_from_checkpoint(self._storage, str(path).encode()))
+        self._library.check(
+            self._library.storage_load_from_checkpoint(self._storage, str(path).encode())
+        )
 
     def compact(self) -> bool:
         if self._library.storage_compact is None:

@@ -33,12 +33,21 @@ class DamoEmbedding(System):
         self._coalesce = setup.options.get("coalesce", True)
         self.duplicates = "sum" if self._coalesce else "sequential"
         self._storage = damo.PyStorage(str(setup.directory), 0)
-        optimizer = damo.PyOptimizer(parameters(
-            name="adam", gamma=adam.learning_rate, beta1=adam.beta1, beta2=adam.beta2, epsilon=adam.epsilon,
-            lambda_=0.0))
+        optimizer = damo.PyOptimizer(
+            parameters(
+                name="adam",
+                gamma=adam.learning_rate,
+                beta1=adam.beta1,
+                beta2=adam.beta2,
+                epsilon=adam.epsilon,
+                lambda_=0.0,
+            )
+        )
         initializer = damo.PyInitializer(
-            parameters(name="random_normal", mean=0.0, stddev=setup.initial_stddev) if setup.initial_stddev
-            else parameters(name="zeros"))
+            parameters(name="random_normal", mean=0.0, stddev=setup.initial_stddev)
+            if setup.initial_stddev
+            else parameters(name="zeros")
+        )
         self._embedding = damo.PyEmbedding(self._storage, optimizer, initializer, setup.dim, 0)
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:

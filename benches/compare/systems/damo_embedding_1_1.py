@@ -25,17 +25,29 @@ class DamoEmbedding(System):
         self._steps = 0
         initial = {"name": "random_normal", "mean": 0.0, "stddev": setup.initial_stddev}
         configuration = setup.directory / "configuration.json"
-        configuration.write_text(json.dumps({
-            "dir": str(setup.directory / "rows"),
-            "ttl": 0,
-            "embeddings": [{
-                "group": GROUP,
-                "dim": setup.dim,
-                "initializer": initial if setup.initial_stddev else {"name": "zeros"},
-                "optimizer": {"name": "adam", "gamma": adam.learning_rate, "beta1": adam.beta1, "beta2": adam.beta2,
-                              "epsilon": adam.epsilon, "lambda": 0.0},
-            }],
-        }))
+        configuration.write_text(
+            json.dumps(
+                {
+                    "dir": str(setup.directory / "rows"),
+                    "ttl": 0,
+                    "embeddings": [
+                        {
+                            "group": GROUP,
+                            "dim": setup.dim,
+                            "initializer": initial if setup.initial_stddev else {"name": "zeros"},
+                            "optimizer": {
+                                "name": "adam",
+                                "gamma": adam.learning_rate,
+                                "beta1": adam.beta1,
+                                "beta2": adam.beta2,
+                                "epsilon": adam.epsilon,
+                                "lambda": 0.0,
+                            },
+                        }
+                    ],
+                }
+            )
+        )
         self._table = damo.PyDamo(str(configuration))
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:

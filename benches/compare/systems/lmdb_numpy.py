@@ -18,7 +18,10 @@ class Lmdb(System):
     def __init__(self, setup: Setup) -> None:
         self._setup, self._width = setup, numpy_adam.width(setup.dim)
         self._environment = lmdb.open(str(setup.directory), map_size=MAP_BYTES, **setup.options)
-        self.notes = f"lmdb {lmdb.__version__} (LMDB {'.'.join(map(str, lmdb.version()))}), numpy {np.__version__}"
+        self.notes = (
+            f"lmdb {lmdb.__version__} (LMDB {'.'.join(map(str, lmdb.version()))}), numpy"
+            f" {np.__version__}"
+        )
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
         with self._environment.begin() as transaction:

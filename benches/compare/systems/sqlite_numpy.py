@@ -20,7 +20,9 @@ class Sqlite(System):
         self._database = sqlite3.connect(setup.directory / "rows.sqlite", isolation_level=None)
         for pragma, value in setup.options.items():
             self._database.execute(f"PRAGMA {pragma} = {value}")
-        self._database.execute("CREATE TABLE IF NOT EXISTS rows (key INTEGER PRIMARY KEY, row BLOB NOT NULL)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS rows (key INTEGER PRIMARY KEY, row BLOB NOT NULL)"
+        )
         self.notes = f"SQLite {sqlite3.sqlite_version}, numpy {np.__version__}"
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
@@ -30,13 +32,17 @@ class Sqlite(System):
         self._database.execute("BEGIN IMMEDIATE")
         rows = self._rows(keys)
         numpy_adam.step(rows, gradients, self._setup.adam)
-        self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", zip(keys.tolist(), map(bytes, rows)))
+        self._database.executemany(
+            "INSERT OR REPLACE INTO rows VALUES (?, ?)", zip(keys.tolist(), map(bytes, rows))
+        )
         self._database.execute("COMMIT")
 
     def _rows(self, keys: np.ndarray) -> np.ndarray:
         missing = bytes(4 * self._width)
         find = self._database.execute
-        found = (find("SELECT row FROM rows WHERE key = ?", (key,)).fetchone() for key in keys.tolist())
+        found = (
+            find("SELECT row FROM rows WHERE key = ?", (key,)).fetchone() for key in keys.tolist()
+        )
         packed = b"".join([row[0] if row else missing for row in found])
         return np.frombuffer(packed, np.float32).reshape(keys.size, self._width).copy()
 

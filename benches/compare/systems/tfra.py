@@ -27,15 +27,28 @@ class Tfra(System):
     adam_epsilon = "raw"
 
     def __init__(self, setup: Setup) -> None:
-        self.notes = f"tensorflow {tf.__version__}, tensorflow-recommenders-addons {tfra.__version__}"
+        self.notes = (
+            f"tensorflow {tf.__version__}, tensorflow-recommenders-addons {tfra.__version__}"
+        )
         self._initial_stddev = setup.initial_stddev
         table = self._table = dynamic_embedding.get_variable(
-            "embedding", key_dtype=tf.int64, value_dtype=tf.float32, dim=setup.dim,
-            initializer=tf.random_normal_initializer(0.0, setup.initial_stddev), init_size=1 << 20)
+            "embedding",
+            key_dtype=tf.int64,
+            value_dtype=tf.float32,
+            dim=setup.dim,
+            initializer=tf.random_normal_initializer(0.0, setup.initial_stddev),
+            init_size=1 << 20,
+        )
         optimizer = dynamic_embedding.DynamicEmbeddingOptimizer(
-            tf_keras.optimizers.legacy.Adam(*astuple(setup.adam)))
+            tf_keras.optimizers.legacy.Adam(*astuple(setup.adam))
+        )
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, setup.dim], tf.float32)])
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([None, setup.dim], tf.float32),
+            ]
+        )
         def step(keys, gradients):
             with tf.GradientTape() as tape:
                 distinct, positions = tf.unique(keys)

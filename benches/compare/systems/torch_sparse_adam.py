@@ -28,8 +28,11 @@ class TorchSparseAdam(System):
         self._embedding = torch.nn.Embedding(setup.ids, setup.dim, sparse=True)
         torch.nn.init.normal_(self._embedding.weight, std=setup.initial_stddev)
         self._optimizer = torch.optim.SparseAdam(
-            self._embedding.parameters(), lr=setup.adam.learning_rate, betas=(setup.adam.beta1, setup.adam.beta2),
-            eps=setup.adam.epsilon)
+            self._embedding.parameters(),
+            lr=setup.adam.learning_rate,
+            betas=(setup.adam.beta1, setup.adam.beta2),
+            eps=setup.adam.epsilon,
+        )
         self.notes = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
@@ -44,7 +47,10 @@ class TorchSparseAdam(System):
     current = initial
 
     def save(self, path: Path) -> None:
-        torch.save({"embedding": self._embedding.state_dict(), "optimizer": self._optimizer.state_dict()}, path)
+        torch.save(
+            {"embedding": self._embedding.state_dict(), "optimizer": self._optimizer.state_dict()},
+            path,
+        )
 
     def restore(self, path: Path) -> None:
         saved = torch.load(path)

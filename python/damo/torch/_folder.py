@@ -45,8 +45,8 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     """The path of a checkpoint, with symbolic links followed."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(
-            f"damo.torch: path must be a str or os.PathLike, not {type(path).__name__}; the order is "
-            "model, optimizer, path, and for load_checkpoint also path, model, optimizer"
+            f"damo.torch: path must be a str or os.PathLike, not {type(path).__name__}; the order"
+            " is model, optimizer, path, and for load_checkpoint also path, model, optimizer"
         )
     return Path(os.path.realpath(os.fsdecode(path)))
 

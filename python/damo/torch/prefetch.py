@@ -17,7 +17,9 @@ class Prefetch:
     batch before it is yielded. The loader's workers do their part as ever; the storage stays in this process.
     """
 
-    def __init__(self, loader: Iterable[Any], ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]]) -> None:
+    def __init__(
+        self, loader: Iterable[Any], ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]]
+    ) -> None:
         self.loader, self.ids = loader, ids
 
     def __len__(self) -> int:

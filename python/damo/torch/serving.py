@@ -32,11 +32,15 @@ def _for_serving(model: nn.Module, layers: list[Layer], files: dict[int, str]) -
     memo: dict[int, Any] = {}
     for layer in layers:
         rows = layer.rows
-        memo[id(layer.reader)] = TableReader(files[id(rows.storage)], rows.group, rows.dim, rows.padding_key)
+        memo[id(layer.reader)] = TableReader(
+            files[id(rows.storage)], rows.group, rows.dim, rows.padding_key
+        )
     return copy.deepcopy(model, memo).eval()
 
 
-def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_type: ValueType = "float32") -> None:
+def save_for_serving(
+    model: nn.Module, path: str | os.PathLike[str], *, value_type: ValueType = "float32"
+) -> None:
     """Writes model, as it is, to the directory path, which must not exist: float32 tables give exactly model.eval()'s scores.
 
     value_type: "float16" and "int8" make smaller tables with rounded weights. Do not train meanwhile: rows and dense part are
@@ -45,7 +49,9 @@ def save_for_serving(model: nn.Module, path: str | os.PathLike[str], *, value_ty
     """
     place = Path(os.fsdecode(path))
     if place.exists():
-        raise AlreadyExistsError(f"damo.torch: {place} exists; a path that does not exist yet is needed")
+        raise AlreadyExistsError(
+            f"damo.torch: {place} exists; a path that does not exist yet is needed"
+        )
     layers = [module for module in model.modules() if isinstance(module, Layer)]
     if not layers or not all(isinstance(layer.reader, StorageReader) for layer in layers):
         raise ValueError("damo.torch: the model has no damo.torch layers with a storage")
@@ -77,12 +83,20 @@ def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         version, files = manifest["version"], manifest["tables"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptionError(f"damo.torch: {place / 'manifest.json'} is damaged: {error}") from error
+        raise CorruptionError(
+            f"damo.torch: {place / 'manifest.json'} is damaged: {error}"
+        ) from error
     if version != _VERSION:
-        raise NotSupportedError(f"damo.torch: {place} has version {version}, and this package reads {_VERSION}")
+        raise NotSupportedError(
+            f"damo.torch: {place} has version {version}, and this package reads {_VERSION}"
+        )
     tables = {file: Table(place / file) for file in files}
     # A pickle of whole modules: newer torch would refuse it by default.
-    options = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
+    options = (
+        {"weights_only": False}
+        if "weights_only" in inspect.signature(torch.load).parameters
+        else {}
+    )
     try:
         model = torch.load(place / "model.pt", map_location="cpu", **options)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

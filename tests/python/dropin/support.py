@@ -89,7 +89,9 @@ class Case(unittest.TestCase):
         """Runs a script in an interpreter of its own, which must end with status and print nothing, but errors (a part of
         what it prints to stderr). FOLDER in the script is the test's folder."""
         text = PREAMBLE + textwrap.dedent(script).replace("FOLDER", repr(self.folder))
-        ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, timeout=120
+        )
         self.assertEqual((ended.returncode, ended.stdout), (status, ""), ended.stderr)
         if errors:
             self.assertIn(errors, ended.stderr)

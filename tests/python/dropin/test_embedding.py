@@ -1,6 +1,5 @@
 """PyEmbedding: which arrays it takes, what it fills in, and that whatever it refuses is untouched."""
 
-
 import numpy as np
 
 import damo
@@ -12,7 +11,9 @@ DIM = 4
 class Arrays(Case):
     def setUp(self):
         super().setUp()
-        self.embedding = damo.PyEmbedding(self.storage(), optimizer("sgd", gamma=0.5), initializer("random_normal"), DIM, 3)
+        self.embedding = damo.PyEmbedding(
+            self.storage(), optimizer("sgd", gamma=0.5), initializer("random_normal"), DIM, 3
+        )
 
     def rows(self, numbers):
         w = np.zeros(len(numbers) * DIM, np.float32)
@@ -37,7 +38,9 @@ class Arrays(Case):
         np.testing.assert_array_equal(self.rows(keys(9, 8)).reshape(2, DIM), both[:2][::-1])
         # stepped once per occurrence
         self.embedding.apply_gradients(keys(8, 9, 8), np.ones(3 * DIM, np.float32))
-        np.testing.assert_allclose(self.rows(keys(8, 9)).reshape(2, DIM), both[:2] - [[1], [0.5]], atol=1e-6)
+        np.testing.assert_allclose(
+            self.rows(keys(8, 9)).reshape(2, DIM), both[:2] - [[1], [0.5]], atol=1e-6
+        )
 
     def test_uint64_keys_keep_their_bits(self):
         hashes = np.array([2**64 - 1, 2**63, 5], np.uint64)
@@ -80,17 +83,32 @@ class Arrays(Case):
         for numbers in wrong_types:
             with self.subTest(numbers=numbers):
                 self.assert_fails(TypeError, ["keys", "int64"], self.embedding.lookup, numbers, w)
-                self.assert_fails(TypeError, ["keys", "int64"], self.embedding.apply_gradients, numbers, gradients)
-        wrong_shapes = [np.array([[1, 2]]), np.array(1), np.arange(4)[::2], np.arange(2)[::-1], np.array([[1], [2]])]
+                self.assert_fails(
+                    TypeError, ["keys", "int64"], self.embedding.apply_gradients, numbers, gradients
+                )
+        wrong_shapes = [
+            np.array([[1, 2]]),
+            np.array(1),
+            np.arange(4)[::2],
+            np.arange(2)[::-1],
+            np.array([[1], [2]]),
+        ]
         for numbers in wrong_shapes:
             with self.subTest(shape=numbers.shape, strides=numbers.strides):
                 self.assert_fails(ValueError, ["keys"], self.embedding.lookup, numbers, w)
-                self.assert_fails(ValueError, ["keys"], self.embedding.apply_gradients, numbers, gradients)
+                self.assert_fails(
+                    ValueError, ["keys"], self.embedding.apply_gradients, numbers, gradients
+                )
         self.assertTrue((w == 9).all())
 
     def test_wrong_weights(self):
         numbers = keys(1, 2)
-        for w in (np.full(8, 9.0), np.full(8, 9, np.float16), np.full(8, 9, np.int32), np.full(8, 9, ">f4")):
+        for w in (
+            np.full(8, 9.0),
+            np.full(8, 9, np.float16),
+            np.full(8, 9, np.int32),
+            np.full(8, 9, ">f4"),
+        ):
             with self.subTest(dtype=w.dtype):
                 self.assert_fails(TypeError, ["float32"], self.embedding.lookup, numbers, w)
                 self.assertTrue((w == 9).all())
@@ -123,23 +141,45 @@ class Arrays(Case):
         numbers = keys(1, 2)
         before = self.rows(numbers)
         ones = np.ones(2 * DIM, np.float32)
-        for gradients in (ones.astype(float), ones.astype(np.float16), ones.astype(int), ["1"] * 8, None):
+        for gradients in (
+            ones.astype(float),
+            ones.astype(np.float16),
+            ones.astype(int),
+            ["1"] * 8,
+            None,
+        ):
             with self.subTest(type=type(gradients)):
-                self.assert_fails(TypeError, ["float32"], self.embedding.apply_gradients, numbers, gradients)
-        for gradients in (ones[:7], np.ones(16, np.float32)[::2], np.ones((DIM, 2), np.float32), np.ones((2, 4, 1), np.float32)):
+                self.assert_fails(
+                    TypeError, ["float32"], self.embedding.apply_gradients, numbers, gradients
+                )
+        for gradients in (
+            ones[:7],
+            np.ones(16, np.float32)[::2],
+            np.ones((DIM, 2), np.float32),
+            np.ones((2, 4, 1), np.float32),
+        ):
             with self.subTest(shape=gradients.shape):
-                self.assert_fails(ValueError, [], self.embedding.apply_gradients, numbers, gradients)
+                self.assert_fails(
+                    ValueError, [], self.embedding.apply_gradients, numbers, gradients
+                )
         for bad, word in ((np.nan, "NaN"), (np.inf, "inf")):
             gradients = ones.copy()
             gradients[5] = bad
             self.assert_fails(
-                ValueError, ["key 2", word], self.embedding.apply_gradients, numbers, gradients, status="INVALID_ARGUMENT"
+                ValueError,
+                ["key 2", word],
+                self.embedding.apply_gradients,
+                numbers,
+                gradients,
+                status="INVALID_ARGUMENT",
             )
         np.testing.assert_array_equal(self.rows(numbers), before)
 
     def test_the_same_memory_for_keys_and_weights_is_refused(self):
         memory = np.zeros(8, np.int64)
-        self.assert_fails(ValueError, ["overlap"], self.embedding.lookup, memory[:4], memory.view(np.float32))
+        self.assert_fails(
+            ValueError, ["overlap"], self.embedding.lookup, memory[:4], memory.view(np.float32)
+        )
 
     def test_arguments_are_needed(self):
         self.assert_fails(TypeError, [], self.embedding.lookup, keys(1))
@@ -162,7 +202,13 @@ class Arrays(Case):
         square = memoryview(bytearray(32)).cast("f", (2, DIM))
         self.embedding.lookup(memoryview(numbers), square)
         self.assertEqual(square.tolist(), self.rows(keys(1, 2)).reshape(2, DIM).tolist())
-        self.assert_fails(ValueError, ["read-only"], self.embedding.lookup, numbers, memoryview(bytes(32)).cast("f"))
+        self.assert_fails(
+            ValueError,
+            ["read-only"],
+            self.embedding.lookup,
+            numbers,
+            memoryview(bytes(32)).cast("f"),
+        )
         with self.assertRaises(BufferError):  # held while a call runs, and let go of afterwards
             view = memoryview(numbers)
             numbers.append(3)
@@ -175,9 +221,20 @@ class Making(Case):
         storage, sgd, ones = self.storage(), optimizer(), initializer()
         make = damo.PyEmbedding
         for dim in (0, -1, 262145, 2**70):
-            self.assert_fails((ValueError, OverflowError), ["dim", str(dim)], make, storage, sgd, ones, dim)
+            self.assert_fails(
+                (ValueError, OverflowError), ["dim", str(dim)], make, storage, sgd, ones, dim
+            )
         for group in (-1, 65536, 2**32, 2**70):
-            self.assert_fails((ValueError, OverflowError), ["group", str(group)], make, storage, sgd, ones, 4, group)
+            self.assert_fails(
+                (ValueError, OverflowError),
+                ["group", str(group)],
+                make,
+                storage,
+                sgd,
+                ones,
+                4,
+                group,
+            )
         for arguments in (
             (), (storage,), (storage, sgd, ones), (storage, sgd, ones, "4"), (storage, sgd, ones, 4.0),
             (storage, sgd, ones, 4, None), (storage, ones, sgd, 4), (sgd, sgd, ones, 4), ("path", sgd, ones, 4),
@@ -187,7 +244,14 @@ class Making(Case):
                 self.assert_fails(TypeError, [], make, *arguments)
         for position in range(3):
             arguments = [storage, sgd, ones, 4]
-            for wrong in (None, 3, "path", damo.Parameters(), damo.PyStorage, self.embedding_of(storage)):
+            for wrong in (
+                None,
+                3,
+                "path",
+                damo.Parameters(),
+                damo.PyStorage,
+                self.embedding_of(storage),
+            ):
                 arguments[position] = wrong
                 what = ("storage", "optimizer", "initializer")[position]
                 self.assert_fails(TypeError, [what, type(wrong).__name__], make, *arguments)
@@ -196,7 +260,9 @@ class Making(Case):
         return damo.PyEmbedding(storage, optimizer(), initializer(), 4, 9)
 
     def test_numbers_of_numpy(self):
-        made = damo.PyEmbedding(self.storage(), optimizer(), initializer(), np.int64(4), np.uint16(65535))
+        made = damo.PyEmbedding(
+            self.storage(), optimizer(), initializer(), np.int64(4), np.uint16(65535)
+        )
         w = np.zeros(4, np.float32)
         made.lookup(keys(1), w)
         self.assertEqual(list(w), [1, 1, 1, 1])
@@ -205,10 +271,19 @@ class Making(Case):
         storage, ones = self.storage(), initializer()
         first = damo.PyEmbedding(storage, optimizer("sgd"), ones, 4, group=2)
         error = self.assert_fails(
-            FileExistsError, ["group 2", "dim 4", "dim 5"], damo.PyEmbedding, storage, optimizer("sgd"), ones, 5, 2
+            FileExistsError,
+            ["group 2", "dim 4", "dim 5"],
+            damo.PyEmbedding,
+            storage,
+            optimizer("sgd"),
+            ones,
+            5,
+            2,
         )
         self.assertEqual(error.status.name, "ALREADY_EXISTS")
-        self.assert_fails(ValueError, ["sgd", "adam"], damo.PyEmbedding, storage, optimizer("adam"), ones, 4, 2)
+        self.assert_fails(
+            ValueError, ["sgd", "adam"], damo.PyEmbedding, storage, optimizer("adam"), ones, 4, 2
+        )
         del first
 
     def test_groups_are_apart(self):

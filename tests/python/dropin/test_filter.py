@@ -10,7 +10,9 @@ from support import Case, parameters
 
 class Filter(Case):
     def filter(self, name="filter", **values):
-        return damo.PyFilter(parameters(path=self.path(name), **{"capacity": 1000, "count": 3, **values}))
+        return damo.PyFilter(
+            parameters(path=self.path(name), **{"capacity": 1000, "count": 3, **values})
+        )
 
     def test_counts(self):
         made = self.filter()
@@ -63,7 +65,9 @@ class Filter(Case):
         self.assert_fails(ValueError, ["65536"], made.check, 65536, 1)
         self.assert_fails(ValueError, ["-1"], made.add, -1, 1, 1)
         self.assert_fails((ValueError, OverflowError), ["18446744073709551616"], made.check, 2**64)
-        self.assert_fails((ValueError, OverflowError), ["-9223372036854775809"], made.check, -(2**63) - 1)
+        self.assert_fails(
+            (ValueError, OverflowError), ["-9223372036854775809"], made.check, -(2**63) - 1
+        )
         self.assert_fails((ValueError, OverflowError), [], made.add, 1, -1)
         self.assert_fails((ValueError, OverflowError), [], made.add, 1, 2**32)
         for wrong in ("5", 5.0, None, [5]):
@@ -75,8 +79,13 @@ class Filter(Case):
 
     def test_refuses_without_a_file_too(self):
         made = self.warned(["lets every key pass"], damo.PyFilter)
-        for call, numbers in ((made.check, (65536, 1)), (made.check, (2**64,)),
-                              (made.add, (-1, 1, 1)), (made.add, (1, -1)), (made.add, (1, 2**32))):
+        for call, numbers in (
+            (made.check, (65536, 1)),
+            (made.check, (2**64,)),
+            (made.add, (-1, 1, 1)),
+            (made.add, (1, -1)),
+            (made.add, (1, 2**32)),
+        ):
             self.assert_fails(ValueError, [], call, *numbers)
         for wrong in ("5", 5.0, None, [5], True, np.True_):
             self.assert_fails(TypeError, ["key"], made.check, wrong)

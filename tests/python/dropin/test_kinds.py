@@ -44,7 +44,11 @@ class Initializers(Case):
 
     def test_values(self):
         w = np.full(3, 9, np.float32)
-        for name, values, expected in (("zeros", {}, 0), ("ones", {}, 1), ("constant", {"value": 2.5}, 2.5)):
+        for name, values, expected in (
+            ("zeros", {}, 0),
+            ("ones", {}, 1),
+            ("constant", {"value": 2.5}, 2.5),
+        ):
             initializer(name, **values).call(w)
             np.testing.assert_array_equal(w, np.full(3, expected, np.float32))
         w = np.zeros(20000, np.float32)
@@ -90,10 +94,16 @@ class Initializers(Case):
 
     def test_what_is_missing_or_wrong_is_named(self):
         make = damo.PyInitializer
-        self.assert_fails(ValueError, ["name", "initializer"], make, damo.Parameters(), status="INVALID_ARGUMENT")
+        self.assert_fails(
+            ValueError, ["name", "initializer"], make, damo.Parameters(), status="INVALID_ARGUMENT"
+        )
         self.assert_fails((TypeError, ValueError), ["name"], make, parameters(name=3))
-        self.assert_fails(ValueError, ["'gauss'", "'random_normal'"], make, parameters(name="gauss"))
-        self.assert_fails(ValueError, ["stddev"], make, parameters(name="random_normal", stddev="1"))
+        self.assert_fails(
+            ValueError, ["'gauss'", "'random_normal'"], make, parameters(name="gauss")
+        )
+        self.assert_fails(
+            ValueError, ["stddev"], make, parameters(name="random_normal", stddev="1")
+        )
         self.assert_fails((TypeError, ValueError), [], make, 3)
 
     def test_buffers_are_checked(self):
@@ -142,7 +152,9 @@ class Optimizers(Case):
         self.assert_fails(ValueError, ["-1"], adam.call, row, np.ones(4, np.float32), -1)
         self.assert_fails(ValueError, ["NaN"], adam.call, row, floats(1, 1, 1, math.nan))
         self.assert_fails(TypeError, ["float32"], adam.call, row, np.ones(4))
-        self.assert_fails(TypeError, ["float32"], adam.call, row.astype(np.float64), np.ones(4, np.float32))
+        self.assert_fails(
+            TypeError, ["float32"], adam.call, row.astype(np.float64), np.ones(4, np.float32)
+        )
         self.assert_fails(ValueError, [], adam.call, row, np.ones(8, np.float32)[::2])
         self.assert_fails(TypeError, [], adam.call, row)
         self.assert_fails(TypeError, [], adam.call, row, np.ones(4, np.float32), 0.5)
@@ -150,12 +162,16 @@ class Optimizers(Case):
 
     def test_what_is_missing_or_wrong_is_named(self):
         make = damo.PyOptimizer
-        self.assert_fails(ValueError, ["name", "optimizer"], make, damo.Parameters(), status="INVALID_ARGUMENT")
+        self.assert_fails(
+            ValueError, ["name", "optimizer"], make, damo.Parameters(), status="INVALID_ARGUMENT"
+        )
         self.assert_fails((TypeError, ValueError), ["name"], make, parameters(name=True))
         self.assert_fails(ValueError, ["'adan'", "'adam'"], make, parameters(name="adan"))
         sgd = parameters(name="sgd")
         self.assert_fails(ValueError, ["name", "scheduler"], make, sgd, damo.Parameters())
-        self.assert_fails(ValueError, ["'step'", "'cosine_decay'"], make, sgd, parameters(name="step"))
+        self.assert_fails(
+            ValueError, ["'step'", "'cosine_decay'"], make, sgd, parameters(name="step")
+        )
         self.assert_fails(ValueError, ["'decay_steps'"], make, sgd, parameters(name="cosine_decay"))
         self.assert_fails((TypeError, ValueError), [], make, "adam")
         self.assert_fails((TypeError, ValueError), [], make, sgd, 3)
@@ -164,7 +180,9 @@ class Optimizers(Case):
 class Schedulers(Case):
     def rate(self, step, **values):
         w = floats(0)
-        damo.PyOptimizer(parameters(name="sgd", gamma=1), parameters(**values)).call(w, floats(-1), step)
+        damo.PyOptimizer(parameters(name="sgd", gamma=1), parameters(**values)).call(
+            w, floats(-1), step
+        )
         return w[0]
 
     def test_every_kind(self):
@@ -182,7 +200,8 @@ class Schedulers(Case):
 
     def test_drives_an_embedding(self):
         made = damo.PyOptimizer(
-            parameters(name="sgd", gamma=1.0), parameters(name="exponential_decay", decay_steps=1, decay_rate=0.5)
+            parameters(name="sgd", gamma=1.0),
+            parameters(name="exponential_decay", decay_steps=1, decay_rate=0.5),
         )
         embedding = damo.PyEmbedding(self.storage(), made, initializer("zeros"), 1)
         seen = []

@@ -24,7 +24,11 @@ class Orders(Case):
             if round % 6:  # 20 of the 120
                 continue
             with self.subTest(order=order):
-                made = {"storage": self.storage(), "optimizer": optimizer("sgd", gamma=1), "initializer": initializer()}
+                made = {
+                    "storage": self.storage(),
+                    "optimizer": optimizer("sgd", gamma=1),
+                    "initializer": initializer(),
+                }
                 arguments = [made["storage"], made["optimizer"], made["initializer"]]
                 made["first"] = damo.PyEmbedding(*arguments, 2, 1)
                 made["second"] = damo.PyEmbedding(*arguments, 3, 2)
@@ -151,7 +155,9 @@ class Exit(Case):
     """In an interpreter of its own: what is alive at the end is no reason for a crash, a message or a lost row."""
 
     def assert_trained(self, times=1):
-        embedding = damo.PyEmbedding(self.storage(), optimizer("sgd", gamma=0.5), initializer(), 4, 1)
+        embedding = damo.PyEmbedding(
+            self.storage(), optimizer("sgd", gamma=0.5), initializer(), 4, 1
+        )
         w = np.zeros(4, np.float32)
         embedding.lookup(keys(7), w)
         self.assertEqual(list(w), [1 - 0.5 * times] * 4)
@@ -195,8 +201,12 @@ class Late:
         except damo.Error:  # a module may close its storages at exit
             pass
 builtins.kept = Late(made)""",
-            "a thread's local": "local = threading.local(); local.made = made; builtins.local = local",
-            "a leaked reference": "import ctypes; ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))",
+            "a thread's local": (
+                "local = threading.local(); local.made = made; builtins.local = local"
+            ),
+            "a leaked reference": (
+                "import ctypes; ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))"
+            ),
         }
         for place, code in places.items():
             with self.subTest(place=place):

@@ -30,15 +30,13 @@ def documented():
         yield what, [name for name in names if name not in left_out], left_out
 
 
-CALLS = sorted(
-    """
+CALLS = sorted("""
     damo.PyDamo damo.PyEmbedding damo.PyFilter damo.PyInitializer damo.PyOptimizer damo.PyStorage
     damo.PyTable damo.PyTable.merge damo.write_as embedding.apply_gradients embedding.lookup
     embedding.peek filter.add filter.check initializer.call optimizer.call params.insert
     storage.checkpoint storage.dump storage.load_from_checkpoint storage.stat table.dim
     table.lookup table.rows
-    """.split()
-)
+    """.split())
 
 
 class Names(Case):

@@ -235,7 +235,9 @@ class Buffers(Case):
                 lambda: initializer().call(masked),
                 lambda: optimizer().call(masked, floats(0, 0)),
                 lambda: optimizer().call(floats(0, 0), masked),
-                lambda: self.rows.lookup(np.ma.array([5], mask=mask[:1] if mask else mask), floats(0, 0)),
+                lambda: self.rows.lookup(
+                    np.ma.array([5], mask=mask[:1] if mask else mask), floats(0, 0)
+                ),
             ):
                 self.assert_fails(TypeError, ["masked"], call)
         self.assertEqual(self.rows.peek(keys(5), floats(0, 0)), b"\0")

@@ -53,7 +53,11 @@ embedding.apply_gradients(keys, gradients)
 class Seeds(Case):
     def namespace(self):
         text = CREATE
-        for call, argument in (("PyStorage", "data_dir"), ("PyOptimizer", "op_params"), ("PyInitializer", "params")):
+        for call, argument in (
+            ("PyStorage", "data_dir"),
+            ("PyOptimizer", "op_params"),
+            ("PyInitializer", "params"),
+        ):
             text = text.replace(f"{call}(...)", f"{call}({argument})")
         names = {
             "data_dir": self.path("table"),
@@ -71,12 +75,16 @@ class Seeds(Case):
         self.assertTrue(((weights >= -0.1) & (weights <= 0.1) & (weights != 0)).all())
         self.assertEqual(sorted(names["weight_dict"]), [1, 2, 3, 4, 5, 6, 7, 8])
         np.testing.assert_array_equal(names["weight_dict"][3], weights[32:48])
-        self.assertEqual(len(np.unique(weights.reshape(8, 16), axis=0)), 8, "each key has weights of its own")
+        self.assertEqual(
+            len(np.unique(weights.reshape(8, 16), axis=0)), 8, "each key has weights of its own"
+        )
 
         exec(APPLY, names)
         gradients = names["gradients"].copy()
         exec(LOOKUP, names)
-        np.testing.assert_allclose(names["weight"], weights - np.float32(0.5) * gradients, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            names["weight"], weights - np.float32(0.5) * gradients, rtol=0, atol=1e-7
+        )
 
     def test_both_calls_have_no_return_values(self):
         names = self.namespace()

@@ -157,7 +157,9 @@ class Weights(Served):
                 memoryview(np.zeros(4)),
             ):
                 with self.subTest(numbers=numbers, w=wrong):
-                    self.assert_fails(TypeError, ["w must", "float32"], table.pull, 0, numbers, wrong)
+                    self.assert_fails(
+                        TypeError, ["w must", "float32"], table.pull, 0, numbers, wrong
+                    )
             for wrong in (
                 read_only,
                 memoryview(read_only),

@@ -39,9 +39,13 @@ class Storage(Case):
         storage = self.storage()
         embedding = self.embedding(storage)
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
-        self.assert_fails(OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY")
+        self.assert_fails(
+            OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY"
+        )
         del storage
-        self.assert_fails(OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY")
+        self.assert_fails(
+            OSError, [self.path("table")], damo.PyStorage, self.path("table"), status="BUSY"
+        )
         del embedding
         embedding = self.embedding(self.storage())
         self.assertEqual(self.looked_up(embedding, 5, 6), [[0.5, 0.75], [1, 1]])
@@ -105,7 +109,9 @@ class Storage(Case):
         self.assert_fails(ValueError, [], make, self.path("a\0b"))
         with open(self.path("file"), "w") as file:
             file.write("x")
-        self.assert_fails(ValueError, [self.path("file")], make, self.path("file"), status="INVALID_ARGUMENT")
+        self.assert_fails(
+            ValueError, [self.path("file")], make, self.path("file"), status="INVALID_ARGUMENT"
+        )
         self.assert_fails(OSError, ["below"], make, self.path("file/below"), status="IO")
         self.assertEqual(os.listdir(self.folder), ["file"])
 
@@ -118,9 +124,21 @@ class Storage(Case):
 
     def test_a_fraction_of_a_second_is_not_never(self):
         delta = datetime.timedelta
-        times = {"a": delta(milliseconds=900), "b": delta(microseconds=1), "c": delta(milliseconds=999, microseconds=999)}
-        longer = {"d": delta(0), "e": delta(days=3650, microseconds=1), "f": delta(minutes=1), "g": 60}
-        opened = {name: self.embedding(damo.PyStorage(self.path(name), ttl)) for name, ttl in {**times, **longer}.items()}
+        times = {
+            "a": delta(milliseconds=900),
+            "b": delta(microseconds=1),
+            "c": delta(milliseconds=999, microseconds=999),
+        }
+        longer = {
+            "d": delta(0),
+            "e": delta(days=3650, microseconds=1),
+            "f": delta(minutes=1),
+            "g": 60,
+        }
+        opened = {
+            name: self.embedding(damo.PyStorage(self.path(name), ttl))
+            for name, ttl in {**times, **longer}.items()
+        }
         started = time.monotonic()
         for embedding in opened.values():
             embedding.apply_gradients(keys(5), floats(0.5, 0.25))
@@ -129,10 +147,17 @@ class Storage(Case):
             self.assertEqual(found, [[[0.5, 0.75]]] * len(opened))
         time.sleep(1.1)
         for name, embedding in opened.items():
-            self.assertEqual(self.looked_up(embedding, 5), [[1, 1]] if name in times else [[0.5, 0.75]], name)
+            self.assertEqual(
+                self.looked_up(embedding, 5), [[1, 1]] if name in times else [[0.5, 0.75]], name
+            )
         for ttl in (delta(microseconds=-1), delta(milliseconds=-900), delta(days=-1)):
             self.assert_fails(
-                ValueError, ["ttl", "-"], damo.PyStorage, self.path("x"), ttl, status="INVALID_ARGUMENT"
+                ValueError,
+                ["ttl", "-"],
+                damo.PyStorage,
+                self.path("x"),
+                ttl,
+                status="INVALID_ARGUMENT",
             )
         for ttl in (0.9, "0.9", None, 1e-9, [1]):
             self.assert_fails(TypeError, [], damo.PyStorage, self.path("x"), ttl)
@@ -147,8 +172,12 @@ class Storage(Case):
         self.assertIsNone(storage.dump(self.path("all.dat")))
         dims, counts, rows = read_classic(self.path("all.dat"))
         self.assertEqual({group: dim for group, dim in enumerate(dims) if dim}, {1: 2, 255: 3})
-        self.assertEqual({group: count for group, count in enumerate(counts) if count}, {1: 3, 255: 1})
-        self.assertEqual(rows, {(1, 5): [0.5, 0.75], (1, -6): [0, 0], (1, 7): [1, 1], (255, 5): [1, 1, 1]})
+        self.assertEqual(
+            {group: count for group, count in enumerate(counts) if count}, {1: 3, 255: 1}
+        )
+        self.assertEqual(
+            rows, {(1, 5): [0.5, 0.75], (1, -6): [0, 0], (1, 7): [1, 1], (255, 5): [1, 1, 1]}
+        )
 
     def test_conditions_of_a_dump(self):
         storage = self.storage()
@@ -180,15 +209,31 @@ class Storage(Case):
         wide = parameters(header_groups=512)
         with open(self.path("old"), "w") as file:
             file.write("old")
-        self.assert_fails(ValueError, ["256"], storage.dump, self.path("old"), status="INVALID_ARGUMENT")
-        self.assert_fails(ValueError, ["'days'", "'expire_days'"], storage.dump, self.path("old"), parameters(days=1))
+        self.assert_fails(
+            ValueError, ["256"], storage.dump, self.path("old"), status="INVALID_ARGUMENT"
+        )
+        self.assert_fails(
+            ValueError,
+            ["'days'", "'expire_days'"],
+            storage.dump,
+            self.path("old"),
+            parameters(days=1),
+        )
         error = self.assert_fails(
-            LookupError, ["7"], storage.dump, self.path("old"), parameters(group=7, format="table", since=3)
+            LookupError,
+            ["7"],
+            storage.dump,
+            self.path("old"),
+            parameters(group=7, format="table", since=3),
         )
         self.assertEqual(error.status.name, "NOT_FOUND")
-        self.assert_fails(OSError, ["nowhere"], storage.dump, self.path("nowhere/x"), wide, status="IO")
+        self.assert_fails(
+            OSError, ["nowhere"], storage.dump, self.path("nowhere/x"), wide, status="IO"
+        )
         self.assert_fails(TypeError, [], storage.dump)
-        self.assert_fails((TypeError, ValueError), [], storage.dump, self.path("old"), "expire_days")
+        self.assert_fails(
+            (TypeError, ValueError), [], storage.dump, self.path("old"), "expire_days"
+        )
         with open(self.path("old")) as file:
             self.assertEqual(file.read(), "old")
 
@@ -209,7 +254,9 @@ class Storage(Case):
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
         storage.checkpoint(self.path("checkpoint"))
         self.assert_fails(OSError, ["nowhere"], storage.checkpoint, self.path("nowhere/checkpoint"))
-        error = self.assert_fails(FileNotFoundError, ["missing"], storage.load_from_checkpoint, self.path("missing"))
+        error = self.assert_fails(
+            FileNotFoundError, ["missing"], storage.load_from_checkpoint, self.path("missing")
+        )
         self.assertEqual(error.status.name, "NOT_FOUND")
         for name in os.listdir(self.path("checkpoint")):
             if name.endswith(".sst"):
@@ -217,7 +264,9 @@ class Storage(Case):
                     file.write(b"\xff" * 40)
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
         # The files of rows are hard links, but the checkpoint's are not written to when the table goes on.
-        self.assert_fails(OSError, [], storage.load_from_checkpoint, self.path("checkpoint"), status="CORRUPTION")
+        self.assert_fails(
+            OSError, [], storage.load_from_checkpoint, self.path("checkpoint"), status="CORRUPTION"
+        )
         self.assertEqual(self.looked_up(embedding, 5), [[0, 0.5]])
         self.assert_fails(TypeError, [], storage.checkpoint)
         self.assert_fails(TypeError, [], storage.load_from_checkpoint, 3)

@@ -51,15 +51,21 @@ class Threads(Case):
         self.assert_lets_others_run(lambda: embedding.apply_gradients(numbers, w))
         self.assert_lets_others_run(lambda: storage.dump(self.path("dump")), tries=50)
         names = iter(range(50))
-        self.assert_lets_others_run(lambda: storage.checkpoint(self.path(f"checkpoint{next(names)}")), tries=50)
-        self.assert_lets_others_run(lambda: storage.load_from_checkpoint(self.path("checkpoint0")), tries=50)
+        self.assert_lets_others_run(
+            lambda: storage.checkpoint(self.path(f"checkpoint{next(names)}")), tries=50
+        )
+        self.assert_lets_others_run(
+            lambda: storage.load_from_checkpoint(self.path("checkpoint0")), tries=50
+        )
         big = np.zeros(1_000_000, np.float32)
         normal, sgd = initializer("random_normal"), optimizer("sgd")
         self.assert_lets_others_run(lambda: normal.call(big))
         self.assert_lets_others_run(lambda: sgd.call(big, big.copy()))
 
     def test_each_gradient_is_applied_once(self):
-        embedding = damo.PyEmbedding(self.storage(), optimizer("sgd", gamma=1), initializer("zeros"), 2)
+        embedding = damo.PyEmbedding(
+            self.storage(), optimizer("sgd", gamma=1), initializer("zeros"), 2
+        )
         numbers, ones = np.arange(50, dtype=np.int64), -np.ones((50, 2), np.float32)
         failed = []
 

@@ -37,7 +37,10 @@ class DeepFM(unittest.TestCase):
 
     def train(self, *arguments):
         ended = subprocess.run(
-            [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=600
+            [sys.executable, SCRIPT, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertIn("scores equal", ended.stdout)
@@ -49,7 +52,9 @@ class DeepFM(unittest.TestCase):
         whole, _ = self.train(*logs, "--out", self.folder / "whole", "--epochs", 3, *options)
         self.assertGreater(float(whole[-1][2]), 0.8)
         first, _ = self.train(*logs, "--out", self.folder / "parts", "--epochs", 1, *options)
-        rest, _ = self.train(*logs, "--out", self.folder / "parts", "--epochs", 3, "--resume", *options)
+        rest, _ = self.train(
+            *logs, "--out", self.folder / "parts", "--epochs", 3, "--resume", *options
+        )
         self.assertEqual(first + rest, whole)
         if importlib.util.find_spec("matplotlib") is not None:
             self.assertEqual((self.folder / "parts" / "curve.png").read_bytes()[:4], b"\x89PNG")
@@ -78,16 +83,35 @@ class DeepFM(unittest.TestCase):
         path = self.folder / "values.libfm"
         values = [draw.choice((-1.5, 0.5, 1.5)) for _ in range(4000)]
         path.write_text("".join(f"{int(x > 0)} 1:{x} {draw.randrange(2, 30)}:1\n" for x in values))
-        options = ("--batch", 64, "--lr", 0.01, "--cache-bytes", 1 << 24, "--epochs", 1, "--compare")
-        epochs, _ = self.train(path, "--out", self.folder / "values", "--optimizer", "adagrad", *options)
+        options = (
+            "--batch",
+            64,
+            "--lr",
+            0.01,
+            "--cache-bytes",
+            1 << 24,
+            "--epochs",
+            1,
+            "--compare",
+        )
+        epochs, _ = self.train(
+            path, "--out", self.folder / "values", "--optimizer", "adagrad", *options
+        )
         self.assertGreater(float(epochs[-1][2]), 0.95)
 
     def test_a_log_that_is_refused(self):
         """The readers themselves are tested in test_logs.py."""
         path, out = self.folder / "refused.libfm", self.folder / "refused"
         path.write_text("1 5:1\n2 5:1\n")
-        ended = subprocess.run([sys.executable, SCRIPT, path, "--out", out], capture_output=True, text=True, timeout=600)
-        self.assertEqual(ended.stderr, f"train_deepfm: {path}:2: label '2' should be 1, or -1 or 0\n")
+        ended = subprocess.run(
+            [sys.executable, SCRIPT, path, "--out", out],
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        self.assertEqual(
+            ended.stderr, f"train_deepfm: {path}:2: label '2' should be 1, or -1 or 0\n"
+        )
         self.assertEqual((ended.returncode, ended.stdout, out.exists()), (2, "", False))
 
     def test_one_label_only(self):
@@ -103,7 +127,10 @@ class DeepFM(unittest.TestCase):
     def difference(self, printed):
         return abs(float(re.search(r"minus on torch.nn.Embedding: ([-+\d.]+)", printed)[1]))
 
-    @unittest.skipUnless(os.environ.get("DAMO_TEST_DATA"), "DAMO_TEST_DATA does not name a folder with the Frappe log")
+    @unittest.skipUnless(
+        os.environ.get("DAMO_TEST_DATA"),
+        "DAMO_TEST_DATA does not name a folder with the Frappe log",
+    )
     def test_auc_on_frappe_is_that_of_torch_nn(self):
         data = pathlib.Path(os.environ["DAMO_TEST_DATA"])
         logs = data / "frappe.train.libfm", data / "frappe.test.libfm"

@@ -30,7 +30,9 @@ ESCAPED = {b"t": b"\t", b"r": b"\r", b"n": b"\n", b"\\": b"\\"}
 
 
 def unescaped(text):
-    return ESCAPE.sub(lambda found: ESCAPED.get(found[1]) or bytes.fromhex(found[1][1:].decode()), text)
+    return ESCAPE.sub(
+        lambda found: ESCAPED.get(found[1]) or bytes.fromhex(found[1][1:].decode()), text
+    )
 
 
 def input_line(text):
@@ -75,13 +77,17 @@ class Scratch(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     def write(self, name, content):
-        (self.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        (self.folder / name).write_bytes(
+            content if isinstance(content, bytes) else content.encode()
+        )
         return str(self.folder / name)
 
 
 class Cases(Scratch):
     def outcome(self, case):
-        path, held_out = self.write(case["file"], case["input"]), self.write("held-out", case.get("held-out", b""))
+        path, held_out = self.write(case["file"], case["input"]), self.write(
+            "held-out", case.get("held-out", b"")
+        )
         files = [LogFile(path, case.get("format"))]
         if "held-out" in case:
             files.append(LogFile(held_out, case.get("format")))
@@ -90,7 +96,10 @@ class Cases(Scratch):
             check_alike(files[0], files[-1])
         except InputError as error:
             return ["error: " + str(error).replace(held_out, "HELD-OUT").replace(path, "FILE")]
-        return [" ".join([f"sample: {sample.clicked:d}", *map(shown, sample.features)]) for sample in samples]
+        return [
+            " ".join([f"sample: {sample.clicked:d}", *map(shown, sample.features)])
+            for sample in samples
+        ]
 
     def test_each(self):
         cases = read_cases()
@@ -138,7 +147,9 @@ class Arrays(Scratch):
         self.assertIn(expected, self.refused("1 5:1 7:1\n0 5:1 7:1\n", "1 5:1\n"))
 
     def test_one_sample(self):
-        self.assertEqual(self.refused("1 5:1\n"), "log-0: one sample cannot be both trained on and held out")
+        self.assertEqual(
+            self.refused("1 5:1\n"), "log-0: one sample cannot be both trained on and held out"
+        )
 
     def test_one_label_only(self):
         printed = io.StringIO()
@@ -185,7 +196,10 @@ class Arrays(Scratch):
     def test_tables_that_are_wrong(self):
         for table, expected in (
             ("user_id:token\tage:token\na\n", "log.user:2: has 1 fields, the header has 2"),
-            ("user_id:token\tage:token\na\t1\na\t2\n", "log.user:3: user_id 'a' should be there once"),
+            (
+                "user_id:token\tage:token\na\t1\na\t2\n",
+                "log.user:3: user_id 'a' should be there once",
+            ),
             ("uid:token\tage:token\na\t1\n", "log.user:1: the header has no column user_id"),
             (b"\x1f\x8b\x08", "log.user: is gzip-compressed; decompress it first"),
             ("", "log.user: is empty"),
@@ -213,7 +227,9 @@ class RealLogs(Scratch):
             }
             if name != "frappe.test.libfm":
                 delimiter = b"," if name.endswith(".csv") else b"\t"
-                quoted = [b'"' + line.replace(delimiter, b'"' + delimiter + b'"') + b'"' for line in lines]
+                quoted = [
+                    b'"' + line.replace(delimiter, b'"' + delimiter + b'"') + b'"' for line in lines
+                ]
                 outsides["quoted"] = b"\n".join(quoted)
             for outside, content in outsides.items():
                 with self.subTest(name=name, outside=outside):

@@ -63,7 +63,9 @@ class Case(unittest.TestCase):
         and to stderr nothing, or something with errors in it."""
         text = PREAMBLE + textwrap.dedent(script)
         text = text.replace("FOLDER", repr(self.folder))
-        ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, timeout=120
+        )
         self.assertEqual((ended.returncode, ended.stdout), (status, output), ended.stderr)
         self.assertIn(errors, ended.stderr)
         if not errors:

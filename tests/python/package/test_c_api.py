@@ -9,7 +9,11 @@ from support import CHECKOUT
 
 HEADER = (CHECKOUT / "include" / "damo.h").read_text(encoding="utf-8")
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
-FUNCTIONS = CODE[CODE.index('extern "C" {') :].replace('extern "C" {', "").replace("#endif // __cplusplus", ";")
+FUNCTIONS = (
+    CODE[CODE.index('extern "C" {') :]
+    .replace('extern "C" {', "")
+    .replace("#endif // __cplusplus", ";")
+)
 
 
 class Declarations(unittest.TestCase):
@@ -23,7 +27,9 @@ class Declarations(unittest.TestCase):
         self.assertNotEqual(_c_api.parse(_c_api.DECLARATIONS), _c_api.parse(changed))
 
     def test_statuses(self):
-        listed = {name: int(number) for name, number in re.findall(r"DAMO_STATUS_(\w+) = (\d+)", CODE)}
+        listed = {
+            name: int(number) for name, number in re.findall(r"DAMO_STATUS_(\w+) = (\d+)", CODE)
+        }
         self.assertEqual({status.name: int(status) for status in damo.Status}, listed)
         for status in damo.Status:
             self.assertEqual(_c_api.damo_status_name(status).decode(), status.name)
@@ -31,18 +37,24 @@ class Declarations(unittest.TestCase):
                 self.assertIs(_c_api.error_for(status, "x").status, status)
 
     def test_numbers(self):
-        self.assertEqual(_library.ABI_VERSION, int(re.search(r"#define DAMO_ABI_VERSION (\d+)", CODE)[1]))
+        self.assertEqual(
+            _library.ABI_VERSION, int(re.search(r"#define DAMO_ABI_VERSION (\d+)", CODE)[1])
+        )
         self.assertIn(f"#define DAMO_ALL_GROUPS {2**32 - 1}", CODE)
         self.assertEqual(_c_api.ALL_GROUPS, 2**32 - 1)
 
     def test_statistics(self):
         text = HEADER[HEADER.index("Writes one statistic to *value.") :]
         text = text[: text.index("Errors:")]
-        self.assertEqual(list(_storage.STATS), re.findall(r"^ \*     (\w+)  +\S", text, re.MULTILINE))
+        self.assertEqual(
+            list(_storage.STATS), re.findall(r"^ \*     (\w+)  +\S", text, re.MULTILINE)
+        )
 
     def test_versions_are_one(self):
         for path in ("Cargo.toml", "python/pyproject.toml"):
-            version = re.search(r'^version = "(.*)"', (CHECKOUT / path).read_text(encoding="utf-8"), re.MULTILINE)[1]
+            version = re.search(
+                r'^version = "(.*)"', (CHECKOUT / path).read_text(encoding="utf-8"), re.MULTILINE
+            )[1]
             self.assertEqual(damo.__version__, version, path)
 
     def test_foreign_calls_are_in_one_file(self):

@@ -32,7 +32,9 @@ class Reading(Case):
         np.testing.assert_array_equal(out, floats(2, 4))
         users.peek([1, 3], out=out)
         np.testing.assert_array_equal(out[1], [0] * 4)
-        fails = lambda kind, words, out: self.assert_fails(kind, words, users.lookup, [1, 2], out=out)
+        fails = lambda kind, words, out: self.assert_fails(
+            kind, words, users.lookup, [1, 2], out=out
+        )
         fails(TypeError, ["float32", "float64"], np.zeros((2, 4)))
         fails(TypeError, ["numpy.ndarray", "list"], [[0.0] * 4] * 2)
         fails(ValueError, ["(2, 3)", "(2, 4)"], floats(2, 3))
@@ -48,11 +50,23 @@ class Reading(Case):
         strided = np.arange(10)[::3]
         users.lookup(strided)
         self.assertEqual(len(users), 5)
-        for wrong in (1.0, [1.5], np.zeros(2, np.float32), "a", ["a"], None, np.array([True]), [True, 1.5], np.ma.array([1])):
+        for wrong in (
+            1.0,
+            [1.5],
+            np.zeros(2, np.float32),
+            "a",
+            ["a"],
+            None,
+            np.array([True]),
+            [True, 1.5],
+            np.ma.array([1]),
+        ):
             with self.subTest(keys=wrong):
                 self.assert_fails(TypeError, [], users.lookup, wrong)
         for wrong in (2**64, [1, 2**64], [[-(2**63) - 1, 1]]):
-            self.assert_fails(ValueError, ["in -9223372036854775808..18446744073709551615"], users.lookup, wrong)
+            self.assert_fails(
+                ValueError, ["in -9223372036854775808..18446744073709551615"], users.lookup, wrong
+            )
         self.assertEqual(len(users), 5)
         # NumPy has no one type for these, and they are keys.
         np.testing.assert_array_equal(users.peek([[-1, 2**63]])[1], [[True, False]])
@@ -94,7 +108,12 @@ class Stepping(Case):
         self.assert_fails(ValueError, ["(1, 4)"], apply, [1], floats(4))
         self.assert_fails(ValueError, ["strides"], apply, [1, 2], floats(2, 8)[:, ::2])
         self.assert_fails(
-            ValueError, ["key 9", "NaN"], apply, [1, 9], np.array([[1] * 4, [np.nan] * 4], np.float32), status=1
+            ValueError,
+            ["key 9", "NaN"],
+            apply,
+            [1, 9],
+            np.array([[1] * 4, [np.nan] * 4], np.float32),
+            status=1,
         )
         self.assertEqual((len(users), users.step), (0, 0))
 
@@ -124,7 +143,9 @@ class Stepping(Case):
         users.apply_gradients([3], floats(1, 4))
         users.delete([1, 99])
         records = list(users)
-        self.assertEqual([(row.key, row.update_num, row.group) for row in records], [(2, 0, 0), (3, 1, 0)])
+        self.assertEqual(
+            [(row.key, row.update_num, row.group) for row in records], [(2, 0, 0), (3, 1, 0)]
+        )
         np.testing.assert_array_equal(records[0].weights, [4, 5, 6, 7])
         np.testing.assert_allclose(records[1].state, [0.1] * 4 + [0.001] * 4, rtol=1e-5)
         now = datetime.datetime.now().timestamp() * 1000
@@ -137,17 +158,28 @@ class Stepping(Case):
         storage = self.storage()
         users = storage.embedding("user", dim=4, optimizer=damo.Adam(), initializer=damo.Ones())
         again = storage.embedding("user", dim=4, optimizer=damo.Adam(), initializer=damo.Ones())
-        items = storage.embedding("item", dim=4, optimizer=damo.SGD(lr=1.0), initializer=damo.Ones())
+        items = storage.embedding(
+            "item", dim=4, optimizer=damo.SGD(lr=1.0), initializer=damo.Ones()
+        )
         for embedding in (users, items):
             embedding.apply_gradients(np.arange(100), floats(100, 4))
         number = storage.dump(self.path("base"), format="table").number
         before = iter(users)
         self.assertEqual(next(before).key, 0)
         self.assertIsNone(users.clear())
-        self.assertEqual((len(users), len(again), again.step, 5 in users, list(users)), (0, 0, 0, False, []))
+        self.assertEqual(
+            (len(users), len(again), again.step, 5 in users, list(users)), (0, 0, 0, False, [])
+        )
         self.assertEqual((len(items), items.step), (100, 1))
         self.assertEqual(len(list(before)), 99)
-        self.assert_fails(KeyError, ["was cleared", "full dump"], storage.dump, self.path("more"), format="table", since=number)
+        self.assert_fails(
+            KeyError,
+            ["was cleared", "full dump"],
+            storage.dump,
+            self.path("more"),
+            format="table",
+            since=number,
+        )
         np.testing.assert_array_equal(again[[5, 6]], floats(2, 4))
         again.apply_gradients([5], floats(1, 4))
         self.assertEqual((users.step, users.record(5).update_num, len(users)), (1, 1, 2))
@@ -155,7 +187,16 @@ class Stepping(Case):
     def test_every_optimizer_and_initializer(self):
         storage = self.storage()
         for group, cls in enumerate(
-            (damo.SGD, damo.FTRL, damo.Adagrad, damo.RowwiseAdagrad, damo.Adam, damo.AMSGrad, damo.AdamW, damo.Lion)
+            (
+                damo.SGD,
+                damo.FTRL,
+                damo.Adagrad,
+                damo.RowwiseAdagrad,
+                damo.Adam,
+                damo.AMSGrad,
+                damo.AdamW,
+                damo.Lion,
+            )
         ):
             rows = storage.embedding(group, dim=2, optimizer=cls(), initializer=damo.Zeros())
             rows.apply_gradients([1], np.array([[1, -1]], np.float32))
@@ -180,18 +221,26 @@ class Stepping(Case):
         users[[5]]
         self.assertIn(5, users)
         seen.add([6, 7], 2)
-        self.assertEqual(seen.check(np.array([[5, 6], [7, 8]])).tolist(), [[True, True], [True, False]])
+        self.assertEqual(
+            seen.check(np.array([[5, 6], [7, 8]])).tolist(), [[True, True], [True, False]]
+        )
         seen.sync()
         self.assert_fails(TypeError, ["damo.Filter"], users.set_filter, "filter")
 
 
 class Keys(Case):
     def test_of_strings(self):
-        for text, digest in [("", 0xEF46DB3751D8E999), ("a", 0xD24EC4F1A98C6E5B), (b"abc", 0x44BC2CF5AD770999)]:
+        for text, digest in [
+            ("", 0xEF46DB3751D8E999),
+            ("a", 0xD24EC4F1A98C6E5B),
+            (b"abc", 0x44BC2CF5AD770999),
+        ]:
             self.assertEqual(damo.key_hash(text) % 2**64, digest)
         texts = ["", "a", b"abc", "Zürich", "", "a"]
         keys = damo.key_hashes(texts)
-        self.assertEqual((keys.dtype, keys.tolist()), (np.int64, [damo.key_hash(text) for text in texts]))
+        self.assertEqual(
+            (keys.dtype, keys.tolist()), (np.int64, [damo.key_hash(text) for text in texts])
+        )
         self.assertEqual(damo.key_hash("Zürich"), damo.key_hash("Zürich".encode()))
         self.assertEqual(damo.key_hashes([]).shape, (0,))
         self.assert_fails(TypeError, ["str or bytes", "int"], damo.key_hash, 5)

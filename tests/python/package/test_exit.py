@@ -15,9 +15,7 @@ users.apply_gradients([1], np.ones((1, 4), np.float32))
 
 class Forks(Case):
     def test_a_child_does_not_wait_for_the_parents_threads(self):
-        self.run_script(
-            OPEN
-            + """
+        self.run_script(OPEN + """
 import time
 keys = np.arange(2_000_000)
 thread = threading.Thread(target=users.lookup, args=(keys,))
@@ -31,13 +29,11 @@ if pid == 0:
     os._exit(0 if time.monotonic() - started < 5 else 1)
 assert os.waitpid(pid, 0)[1] == 0
 thread.join()
-"""
-        )
+""")
 
     def test_a_forked_child_gets_an_error(self):
         self.run_script(
-            OPEN
-            + """
+            OPEN + """
 pid = os.fork()
 if pid == 0:
     for call in (lambda: users.lookup([1]), storage.flush, lambda: damo.Storage(FOLDER + "/other"),
@@ -56,9 +52,7 @@ print(storage.names)
         )
 
     def test_a_lock_that_another_thread_holds_does_not_hang_the_child(self):
-        self.run_script(
-            OPEN
-            + """
+        self.run_script(OPEN + """
 held, done = threading.Event(), threading.Event()
 def hold():
     with storage._lock:
@@ -79,13 +73,11 @@ if pid == 0:
 done.set()
 thread.join()
 assert os.waitpid(pid, 0)[1] == 0
-"""
-        )
+""")
 
     def test_multiprocessing_with_fork(self):
         self.run_script(
-            OPEN
-            + """
+            OPEN + """
 import multiprocessing
 def work(_number):
     try:
@@ -120,9 +112,7 @@ class Exit(Case):
             self.reopens()
 
     def test_with_a_thread_that_goes_on_making_handles(self):
-        self.run_script(
-            OPEN
-            + """
+        self.run_script(OPEN + """
 import time
 def dump():
     while True:
@@ -136,15 +126,15 @@ started = time.monotonic()
 damo._handles._EXIT_SECONDS = 30
 damo._handles._close_all()
 assert time.monotonic() - started < 10
-"""
-        )
+""")
         self.reopens()
 
     def test_after_an_exception_that_is_kept(self):
-        for call in ("damo.Storage(FOLDER + '/table')", "users.apply_gradients([1], np.full((1, 4), np.inf, 'f4'))"):
-            self.run_script(
-                OPEN
-                + f"""
+        for call in (
+            "damo.Storage(FOLDER + '/table')",
+            "users.apply_gradients([1], np.full((1, 4), np.inf, 'f4'))",
+        ):
+            self.run_script(OPEN + f"""
 import atexit, time
 try:
     {call}
@@ -155,20 +145,25 @@ except damo.BusyError as error:
 started = time.monotonic()
 storage.close()
 damo.Storage(FOLDER + '/table', cache_bytes=1 << 24).close()
-""".replace("FOLDER", repr(self.folder))
-            )
+""".replace("FOLDER", repr(self.folder)))
 
     def test_after_an_exception(self):
-        self.run_script(OPEN + "users.lookup('x')", status=1, errors="TypeError: damo: keys must be integers")
+        self.run_script(
+            OPEN + "users.lookup('x')", status=1, errors="TypeError: damo: keys must be integers"
+        )
         self.reopens()
 
     def test_after_sys_exit_in_a_function_with_handles(self):
-        self.run_script("def main():" + OPEN.replace("\n", "\n    ") + "\n    sys.exit(3)\nmain()", status=3)
+        self.run_script(
+            "def main():" + OPEN.replace("\n", "\n    ") + "\n    sys.exit(3)\nmain()", status=3
+        )
         self.reopens()
 
     def test_from_a_cycle_of_references(self):
         self.run_script(
-            OPEN + "cycle = [storage, users]; cycle.append(cycle); users.me = cycle; del storage, users, cycle"
+            OPEN
+            + "cycle = [storage, users]; cycle.append(cycle); users.me = cycle; del storage, users,"
+            " cycle"
         )
         self.reopens()
 
@@ -184,16 +179,15 @@ class Late:
         except damo.ClosedError:
             print("closed")
 atexit.register(lambda: print(users[1].tolist()))
-"""
-            + OPEN
-            + "late = Late()",
+""" + OPEN + "late = Late()",
             output="[0.5, 0.5, 0.5, 0.5]\nclosed\n",
         )
         self.reopens()
 
     def test_while_daemon_threads_are_in_calls(self):
-        script = OPEN + (
-            "import threading, time\n"
+        script = (
+            OPEN
+            + "import threading, time\n"
             "keys = np.arange(100000)\n"
             "def read():\n"
             "    try:\n"

@@ -12,7 +12,6 @@ from support import Case, floats
 
 from shared.integers import BOOLS, FLOATS, OTHERS, TWOS, Index
 
-
 # Parameters and options: the library compares the types of bools, floats and strings itself.
 PARAMETERS = {"threads", "capacity", "decay_steps", "seed", "min_count"}
 
@@ -259,7 +258,13 @@ class Strings(Case):
         self.assertEqual(damo.key_hashes([]).tolist(), [])
 
     def test_that_are_none(self):
-        for wrong in ([1], [None], [["abc"]], [np.array("abc")], np.ma.array(["a", "b"], mask=[0, 1])):
+        for wrong in (
+            [1],
+            [None],
+            [["abc"]],
+            [np.array("abc")],
+            np.ma.array(["a", "b"], mask=[0, 1]),
+        ):
             with self.subTest(wrong=wrong):
                 self.assert_fails(TypeError, ["str or bytes"], damo.key_hashes, wrong)
         self.assert_fails(TypeError, [], damo.key_hashes, 5)

@@ -52,7 +52,9 @@ class Interrupts(Case):
                 storage.checkpoint(path)
                 storage.load_from_checkpoint(path)
                 # On another file system rows are copied.
-                with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+                with tempfile.TemporaryDirectory(
+                    dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+                ) as folder:
                     storage.checkpoint(os.path.join(folder, "away"))
                     storage.load_from_checkpoint(os.path.join(folder, "away"))
                 storage.dump(self.path("dump"))
@@ -114,11 +116,15 @@ class Interrupts(Case):
     def test_signals_of_another_process_are_no_errors(self):
         """Of several kinds, on a thread that is not the main one, too."""
         storage = self.filled()
-        script = "import os, sys, time\nwhile True: os.kill(int(sys.argv[1]), int(sys.argv[2])); time.sleep(1e-4)"
+        script = (
+            "import os, sys, time\nwhile True: os.kill(int(sys.argv[1]), int(sys.argv[2]));"
+            " time.sleep(1e-4)"
+        )
         kinds = (signal.SIGUSR1, signal.SIGWINCH, signal.SIGCHLD)
         handlers = [signal.signal(kind, lambda *_: None) for kind in kinds]
         senders = [
-            subprocess.Popen([sys.executable, "-S", "-c", script, str(os.getpid()), str(int(kind))]) for kind in kinds
+            subprocess.Popen([sys.executable, "-S", "-c", script, str(os.getpid()), str(int(kind))])
+            for kind in kinds
         ]
         try:
             with concurrent.futures.ThreadPoolExecutor(1) as thread:
@@ -166,7 +172,9 @@ class Interrupts(Case):
         took = time.perf_counter() - started
         interrupted = 0
         for turn in range(60):
-            interrupted += self.interrupt(took * turn / 50, lambda: damo.Storage(self.path("table")).close())
+            interrupted += self.interrupt(
+                took * turn / 50, lambda: damo.Storage(self.path("table")).close()
+            )
             damo.Storage(self.path("table")).close()
         self.assertGreater(interrupted, 0)
 

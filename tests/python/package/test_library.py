@@ -15,12 +15,17 @@ class Library(unittest.TestCase):
     def import_with(self, library):
         environment = {**os.environ, "DAMO_LIBRARY": library}
         return subprocess.run(
-            [sys.executable, "-c", "import damo"], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", "import damo"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         ).stderr
 
     def test_one_that_is_not_there(self):
         self.assertIn(
-            "DAMO_LIBRARY names '/nowhere/libdamo.so', which is not a file", self.import_with("/nowhere/libdamo.so")
+            "DAMO_LIBRARY names '/nowhere/libdamo.so', which is not a file",
+            self.import_with("/nowhere/libdamo.so"),
         )
 
     def test_one_that_is_no_library(self):
@@ -36,7 +41,10 @@ class Library(unittest.TestCase):
     def test_of_this_checkout_only(self):
         """In a target directory that checkouts share, cargo's list of sources says whose library it is."""
         with tempfile.TemporaryDirectory() as folder:
-            checkout, other = pathlib.Path(folder, "a checkout").resolve(), pathlib.Path(folder, "other").resolve()
+            checkout, other = (
+                pathlib.Path(folder, "a checkout").resolve(),
+                pathlib.Path(folder, "other").resolve(),
+            )
             for place in (checkout, other):
                 (place / "src").mkdir(parents=True)
                 (place / "src/lib.rs").touch()
@@ -49,11 +57,16 @@ class Library(unittest.TestCase):
                 library.touch()
                 self.assertIn("nobody knows", _library._in_checkout(checkout)[1][0])
                 for source in (checkout, other, checkout):
-                    listed = " ".join(str(source / name).replace(" ", "\\ ") for name in ("build.rs", "src/lib.rs", "src/a.rs"))
+                    listed = " ".join(
+                        str(source / name).replace(" ", "\\ ")
+                        for name in ("build.rs", "src/lib.rs", "src/a.rs")
+                    )
                     library.with_suffix(".d").write_text(f"{library}: {listed}\n", encoding="utf-8")
                     self.assertEqual(_library.built_from(library), source)
                     built, others = _library._in_checkout(checkout)
-                    self.assertEqual((built, len(others)), ([library], 0) if source == checkout else ([], 1))
+                    self.assertEqual(
+                        (built, len(others)), ([library], 0) if source == checkout else ([], 1)
+                    )
                     self.assertIn(str(other) if others else "", "".join(others))
                 # What CMake has copied is this checkout's.
                 copied = checkout / "build/lib" / _library.FILE_NAME
@@ -65,7 +78,10 @@ class Library(unittest.TestCase):
         path = pathlib.Path("libdamo.so")
         _library.refuse_mismatch(path, _library.ABI_VERSION, _library.VERSION)
         _library.refuse_mismatch(path, _library.ABI_VERSION, "0.99.0")
-        for abi, version in ((_library.ABI_VERSION + 1, _library.VERSION), (_library.ABI_VERSION, "0.0.9")):
+        for abi, version in (
+            (_library.ABI_VERSION + 1, _library.VERSION),
+            (_library.ABI_VERSION, "0.0.9"),
+        ):
             with self.assertRaises(ImportError) as caught:
                 _library.refuse_mismatch(path, abi, version)
             for word in (version, f"ABI version {abi}", "pip install ./python", "DAMO_LIBRARY"):

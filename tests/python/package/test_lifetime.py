@@ -26,7 +26,9 @@ class Leaks(Case):
         sgd = damo.SGD()
 
         def cycle():
-            users = storage.embedding(0, dim=4, optimizer=damo.SGD(), initializer=damo.Normal(seed=3))
+            users = storage.embedding(
+                0, dim=4, optimizer=damo.SGD(), initializer=damo.Normal(seed=3)
+            )
             users.lookup([1, 2])
             try:
                 storage.embedding(0, dim=5, optimizer=sgd)
@@ -123,7 +125,6 @@ class Threads(Case):
             thread.join()
         np.testing.assert_array_equal(users[[1, 2]], floats(2, 4, value=-800))
 
-
     def test_closing_while_others_open(self):
         sgd = damo.SGD()
         self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
@@ -134,7 +135,10 @@ class Threads(Case):
             def work(first):
                 try:
                     while True:
-                        [storage.embedding(first + group, dim=1, optimizer=sgd) for group in range(5)]
+                        [
+                            storage.embedding(first + group, dim=1, optimizer=sgd)
+                            for group in range(5)
+                        ]
                 except damo.ClosedError:
                     pass
                 except BaseException as error:

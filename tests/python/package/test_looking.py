@@ -49,7 +49,12 @@ def state(folder):
     for path in sorted([pathlib.Path(folder), *pathlib.Path(folder).rglob("*")]):
         told = path.lstat()
         content = path.read_bytes() if stat.S_ISREG(told.st_mode) else b""
-        found[str(path)] = (told.st_mode, told.st_size, told.st_mtime_ns, hashlib.sha256(content).hexdigest())
+        found[str(path)] = (
+            told.st_mode,
+            told.st_size,
+            told.st_mtime_ns,
+            hashlib.sha256(content).hexdigest(),
+        )
     return found
 
 
@@ -72,7 +77,9 @@ class Looking(Case):
         for path in [pathlib.Path(folder), *pathlib.Path(folder).rglob("*")]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         # So that the test's folder can be removed.
-        self.addCleanup(lambda: [path.chmod(0o755) for path in pathlib.Path(folder).rglob("*") if path.is_dir()])
+        self.addCleanup(
+            lambda: [path.chmod(0o755) for path in pathlib.Path(folder).rglob("*") if path.is_dir()]
+        )
         self.addCleanup(os.chmod, folder, 0o755)
 
     def look(self, folder, ttl=0, clock=START + 7000, before=()):
@@ -80,7 +87,9 @@ class Looking(Case):
         out = self.path(f"out-{len(os.listdir(self.folder))}")
         os.mkdir(out)
         os.chmod(out, 0o777)
-        arguments = [str(value) for value in (folder, ttl, clock, out, "self" if before else "nobody")]
+        arguments = [
+            str(value) for value in (folder, ttl, clock, out, "self" if before else "nobody")
+        ]
         was = state(folder)
         ended = subprocess.run(
             [*before, sys.executable, "-c", PREAMBLE + LOOK, *arguments],
@@ -94,7 +103,9 @@ class Looking(Case):
         self.assertEqual(state(folder), was)
         rows, _, found = json.loads(ended.stdout)
         self.assertTrue(found or rows == 0)
-        self.assertEqual(sorted(os.listdir(out)), ["checkpoint", "dump"], "and no scratch file is left")
+        self.assertEqual(
+            sorted(os.listdir(out)), ["checkpoint", "dump"], "and no scratch file is left"
+        )
         with damo.Storage(os.path.join(out, "checkpoint"), cache_bytes=CACHE) as copy:
             self.assertGreaterEqual(copy.row_count(), rows)
         return rows
@@ -121,8 +132,7 @@ class Looking(Case):
 
     def test_what_only_the_journal_of_a_killed_process_has(self):
         self.fill()
-        script = PREAMBLE + textwrap.dedent(
-            f"""
+        script = PREAMBLE + textwrap.dedent(f"""
             storage = damo.Storage({self.path("table")!r}, cache_bytes=1 << 24)
             storage._set_clock({START + 7500})
             users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
@@ -130,8 +140,7 @@ class Looking(Case):
                 users.apply_gradients([key], np.ones((1, 4), np.float32))
             users.delete([0])
             os.kill(os.getpid(), {int(signal.SIGKILL)})
-            """
-        )
+            """)
         ended = subprocess.run([sys.executable, "-c", script], timeout=120)
         self.assertEqual(ended.returncode, -signal.SIGKILL)
         self.lock_up(self.path("table"))
@@ -152,15 +161,13 @@ class Looking(Case):
     def test_a_folder_for_temporary_files_that_is_full(self):
         """The error names that folder, and no file of the storage."""
         self.fill()
-        script = PREAMBLE + textwrap.dedent(
-            f"""
+        script = PREAMBLE + textwrap.dedent(f"""
             storage = damo.Storage({self.path("table")!r}, cache_bytes=1 << 24)
             users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
             for call in range(10):
                 users.apply_gradients(np.arange(10_000) + 10_000 * call, np.ones((10_000, 4), np.float32))
             os.kill(os.getpid(), {int(signal.SIGKILL)})
-            """
-        )
+            """)
         ended = subprocess.run([sys.executable, "-c", script], timeout=120)
         self.assertEqual(ended.returncode, -signal.SIGKILL)
         place = self.path("temporary")
@@ -171,14 +178,12 @@ class Looking(Case):
             subprocess.run([*before, "true"], check=True, capture_output=True, timeout=60)
         except (OSError, subprocess.SubprocessError):
             self.skipTest("this user may not mount")
-        script = PREAMBLE + textwrap.dedent(
-            f"""
+        script = PREAMBLE + textwrap.dedent(f"""
             try:
                 damo.Storage({self.path("table")!r}, cache_bytes=1 << 24, read_only=True)
             except damo.IoError as error:
                 print(error)
-            """
-        )
+            """)
         was = state(self.path("table"))
         told = subprocess.run(
             [*before, sys.executable, "-c", script],
@@ -201,7 +206,14 @@ class Looking(Case):
                 described = looking.describe()
                 looking.embedding(3, dim=4, optimizer=damo.SGD(lr=9.0), initializer=damo.Zeros())
                 words = ["no group is called 'user'", "read_only"]
-                self.assert_fails(damo.NotFoundError, words, looking.embedding, "user", dim=4, optimizer=damo.SGD())
+                self.assert_fails(
+                    damo.NotFoundError,
+                    words,
+                    looking.embedding,
+                    "user",
+                    dim=4,
+                    optimizer=damo.SGD(),
+                )
                 self.assertEqual(looking.describe(), described)
                 words = ["durability 'checkpoint'"]
                 self.assert_fails(damo.BusyError, words, looking.checkpoint, self.path("copy"))

@@ -8,7 +8,9 @@ import re
 
 from support import CHECKOUT, Case
 
-BLOCK = re.compile(r"^```python( torch)?\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python( torch)?\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
 
 
 class Tutorial(Case):

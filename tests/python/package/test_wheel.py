@@ -16,7 +16,9 @@ from support import CHECKOUT, Case
 
 
 def load_backend(checkout=CHECKOUT):
-    spec = importlib.util.spec_from_file_location("build_backend", checkout / "python" / "build_backend.py")
+    spec = importlib.util.spec_from_file_location(
+        "build_backend", checkout / "python" / "build_backend.py"
+    )
     backend = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(backend)
     return backend
@@ -31,7 +33,9 @@ def tool_beside(library):
 TOOL = tool_beside(_c_api.library_path)
 
 
-@unittest.skipIf(TOOL is None, f"there is no tool beside {_c_api.library_path}: no wheel can be made of the two")
+@unittest.skipIf(
+    TOOL is None, f"there is no tool beside {_c_api.library_path}: no wheel can be made of the two"
+)
 class Wheel(Case):
     @classmethod
     def setUpClass(cls):
@@ -51,9 +55,18 @@ class Wheel(Case):
             os.environ.update(before)
 
     def run_clean(self, *command, path=""):
-        clean = {name: value for name, value in os.environ.items() if name not in ("DAMO_LIBRARY", "PYTHONPATH")}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DAMO_LIBRARY", "PYTHONPATH")
+        }
         return subprocess.run(
-            command, env={**clean, "PYTHONPATH": path}, cwd=self.folder, capture_output=True, text=True, timeout=120
+            command,
+            env={**clean, "PYTHONPATH": path},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     def test_has_the_tool(self):
@@ -65,7 +78,9 @@ class Wheel(Case):
         tool.chmod(0o755)
         self.assertEqual(self.run_clean(tool, "--version").stdout, f"damo {damo.__version__}\n")
         # The same program as cargo's, but for what strip takes away.
-        self.assertEqual(self.run_clean(tool, "--help").stdout, self.run_clean(TOOL, "--help").stdout)
+        self.assertEqual(
+            self.run_clean(tool, "--help").stdout, self.run_clean(TOOL, "--help").stdout
+        )
         if shutil.which("strip"):
             stripped = shutil.copyfile(TOOL, self.path("stripped"))
             subprocess.run(["strip", "-x", stripped], check=True)
@@ -74,12 +89,31 @@ class Wheel(Case):
     def test_installed_by_pip(self):
         if self.run_clean(sys.executable, "-m", "pip", "--version").returncode:
             self.skipTest("pip is not installed for this interpreter: an installation is not tried")
-        options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", "--ignore-installed", "--no-compile"]
-        done = self.run_clean(sys.executable, "-m", "pip", "install", *options, "--prefix", self.path("prefix"), self.wheel)
+        options = [
+            "--no-deps",
+            "--no-index",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--ignore-installed",
+            "--no-compile",
+        ]
+        done = self.run_clean(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *options,
+            "--prefix",
+            self.path("prefix"),
+            self.wheel,
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         (tool,) = pathlib.Path(self.path("prefix")).rglob("bin/damo")
         self.assertEqual(self.run_clean(tool, "--version").stdout, f"damo {damo.__version__}\n")
-        (site,) = {path.parent.parent for path in pathlib.Path(self.path("prefix")).rglob("damo/__init__.py")}
+        (site,) = {
+            path.parent.parent
+            for path in pathlib.Path(self.path("prefix")).rglob("damo/__init__.py")
+        }
         made = self.run_clean(
             sys.executable,
             "-c",
@@ -89,7 +123,10 @@ class Wheel(Case):
         )
         self.assertIn(f"damo-tables {damo.__version__}", made.stdout, made.stderr)
         self.assertIn(f"library  {site}", made.stdout)
-        self.assertIn('"name":"user"', self.run_clean(tool, "groups", "table", "--json", "--count").stdout.replace(" ", ""))
+        self.assertIn(
+            '"name":"user"',
+            self.run_clean(tool, "groups", "table", "--json", "--count").stdout.replace(" ", ""),
+        )
 
     def test_a_tool_is_needed(self):
         with self.assertRaisesRegex(SystemExit, "DAMO_TOOL"):
@@ -100,14 +137,20 @@ class Wheel(Case):
     def test_editable_keeps_a_copy(self):
         """What another checkout builds, where this one was built, changes nothing."""
         checkout = pathlib.Path(self.path("checkout"))
-        shutil.copytree(CHECKOUT / "python", checkout / "python", ignore=shutil.ignore_patterns("libdamo*", "__pycache__"))
+        shutil.copytree(
+            CHECKOUT / "python",
+            checkout / "python",
+            ignore=shutil.ignore_patterns("libdamo*", "__pycache__"),
+        )
         shutil.copyfile(CHECKOUT / "Cargo.toml", checkout / "Cargo.toml")
         target = pathlib.Path(self.path("target/release"))
         target.mkdir(parents=True)
         shared = target / _c_api._library.FILE_NAME
         shutil.copyfile(_c_api.library_path, shared)
         shutil.copyfile(TOOL, target / "damo")
-        name = self.built(load_backend(checkout).build_editable, self.folder, DAMO_LIBRARY=str(shared))
+        name = self.built(
+            load_backend(checkout).build_editable, self.folder, DAMO_LIBRARY=str(shared)
+        )
         with zipfile.ZipFile(self.path(name)) as wheel:
             self.assertEqual(wheel.read("damo_tables.pth").decode(), f"{checkout / 'python'}\n")
             self.assertIn(f"damo_tables-{damo.__version__}.data/scripts/damo", wheel.namelist())
@@ -117,15 +160,25 @@ class Wheel(Case):
         # In place, as a file is written by who does not rename; and gone.
         for change in (lambda: shared.write_bytes(b"another checkout's"), shared.unlink):
             change()
-            os.environ["CARGO_TARGET_DIR"], kept = self.path("target"), os.environ.get("CARGO_TARGET_DIR")
-            self.addCleanup(lambda: os.environ.pop("CARGO_TARGET_DIR", None) if kept is None else os.environ.update(CARGO_TARGET_DIR=kept))
+            os.environ["CARGO_TARGET_DIR"], kept = self.path("target"), os.environ.get(
+                "CARGO_TARGET_DIR"
+            )
+            self.addCleanup(
+                lambda: (
+                    os.environ.pop("CARGO_TARGET_DIR", None)
+                    if kept is None
+                    else os.environ.update(CARGO_TARGET_DIR=kept)
+                )
+            )
             found = self.run_clean(sys.executable, *where, path=str(checkout / "python"))
             self.assertEqual(found.stdout.strip(), str(copy.resolve()), found.stderr)
             self.assertEqual(copy.read_bytes(), before)
         self.assertEqual([path.name for path in copy.parent.glob(".libdamo*")], [])
 
     def test_has_package_and_library(self):
-        self.assertRegex(os.path.basename(self.wheel), r"^damo_tables-[0-9.]+-py3-none-[a-z0-9_]+\.whl$")
+        self.assertRegex(
+            os.path.basename(self.wheel), r"^damo_tables-[0-9.]+-py3-none-[a-z0-9_]+\.whl$"
+        )
         with zipfile.ZipFile(self.wheel) as wheel:
             files = set(wheel.namelist())
             metadata = wheel.read("damo_tables-0.1.0.dist-info/METADATA").decode()
@@ -136,8 +189,13 @@ class Wheel(Case):
         self.assertIn("damo/py.typed", files)
         self.assertIn("damo_tables-0.1.0.dist-info/RECORD", files)
         found = self.run_clean(
-            sys.executable, "-c", "import damo._c_api as c; print(c.library_path)", path=self.path("site")
+            sys.executable,
+            "-c",
+            "import damo._c_api as c; print(c.library_path)",
+            path=self.path("site"),
         )
         self.assertEqual(
-            found.stdout.strip(), os.path.realpath(self.path(f"site/damo/{_c_api._library.FILE_NAME}")), found.stderr
+            found.stdout.strip(),
+            os.path.realpath(self.path(f"site/damo/{_c_api._library.FILE_NAME}")),
+            found.stderr,
         )

@@ -23,7 +23,9 @@ class Tables:
 
     def __init__(self, storage):
         self._rows = {
-            padding: storage.embedding(f"of {padding}", dim=DIM, optimizer=damo.SGD(lr=1.0), padding_key=padding)
+            padding: storage.embedding(
+                f"of {padding}", dim=DIM, optimizer=damo.SGD(lr=1.0), padding_key=padding
+            )
             for padding in PADDINGS
         }
 
@@ -78,7 +80,11 @@ class Draw(random.Random):
         numbers = IDS if dtype == torch.int64 else INT32_IDS
         places = list(range(len(numbers)))
         if not with_rows_only:
-            places += [len(IDS) + n for n, number in enumerate(WITHOUT_ROWS) if abs(number) < 2**31 or dtype == torch.int64]
+            places += [
+                len(IDS) + n
+                for n, number in enumerate(WITHOUT_ROWS)
+                if abs(number) < 2**31 or dtype == torch.int64
+            ]
         # Few different ones, so that some repeat.
         places = self.choices(places, k=self.randint(1, len(places)))
         all_ids = torch.tensor(IDS + WITHOUT_ROWS)
@@ -88,7 +94,10 @@ class Draw(random.Random):
 
     def sizes(self):
         """How many ids each bag has; many have none."""
-        return [self.choice((0, 0, 1, 1, 2, 3, self.randint(0, 8))) for _ in range(self.choice((0, 1, 2, 3, 6)))]
+        return [
+            self.choice((0, 0, 1, 1, 2, 3, self.randint(0, 8)))
+            for _ in range(self.choice((0, 1, 2, 3, 6)))
+        ]
 
     def offsets(self, sizes, include_last_offset):
         """A list of where bags of these sizes begin."""

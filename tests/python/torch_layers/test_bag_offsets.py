@@ -24,12 +24,18 @@ class Offsets(Case):
         self.folder += "x"
         storage = self.storage()
         for padding in (None, 0, 30):
-            rows = storage.embedding(f"of {padding}", dim=4, optimizer=damo.SGD(lr=1.0), padding_key=padding)
+            rows = storage.embedding(
+                f"of {padding}", dim=4, optimizer=damo.SGD(lr=1.0), padding_key=padding
+            )
             for mode in ("sum", "mean", "max"):
                 bag = damo.torch.EmbeddingBag(rows, mode=mode, **options)
                 for training in (True, False):
-                    with self.subTest(ids=ids, offsets=offsets, mode=mode, padding=padding, training=training):
-                        self.assert_fails(ValueError, ["offsets", *words], bag.train(training), ids, offsets)
+                    with self.subTest(
+                        ids=ids, offsets=offsets, mode=mode, padding=padding, training=training
+                    ):
+                        self.assert_fails(
+                            ValueError, ["offsets", *words], bag.train(training), ids, offsets
+                        )
             self.assertEqual((len(rows), rows.step), (0, 0))
 
     def test_none_for_some_ids(self):
@@ -43,11 +49,22 @@ class Offsets(Case):
         self.refused(["ends with 2", "3"], ints(10, 20, 30), ints(0, 2), **last)
         self.refused(["ends with 0", "3"], ints(10, 20, 30), ints(0), **last)
         self.refused(["ends with 0", "3"], ints(10, 20, 30), ints(0, 0, 0), **last)
-        self.refused(["ends with 2", "3"], ints(10, 20, 30, dtype=torch.int32), ints(0, 1, 2), **last)
+        self.refused(
+            ["ends with 2", "3"], ints(10, 20, 30, dtype=torch.int32), ints(0, 1, 2), **last
+        )
 
     def test_from_elsewhere_back_and_beyond(self):
         for options in ({}, {"include_last_offset": True}):
-            for offsets in ((1, 3), (0, 2, 1, 3), (-1, 3), (0, -1, 3), (0, 4), (0, 2**62), (-(2**63), 3), (0, 3, 2)):
+            for offsets in (
+                (1, 3),
+                (0, 2, 1, 3),
+                (-1, 3),
+                (0, -1, 3),
+                (0, 4),
+                (0, 2**62),
+                (-(2**63), 3),
+                (0, 3, 2),
+            ):
                 self.refused(["never back"], ints(1, 2, 3), ints(*offsets), **options)
         self.refused(["never back"], ints(), ints(0, 1))
         self.refused(["(1, 2)"], ints(1, 2), ints([0, 1]))
@@ -55,17 +72,29 @@ class Offsets(Case):
     def test_other_tensors_and_devices(self):
         layer = self.layer(cls=damo.torch.EmbeddingBag, mode="sum")
         ids, offsets, weights = ints(1, 2), ints(0, 1), torch.ones(2)
-        for wrong in (offsets.to(torch.int16), offsets.float(), offsets.bool(), offsets.to_sparse(), [0, 1]):
+        for wrong in (
+            offsets.to(torch.int16),
+            offsets.float(),
+            offsets.bool(),
+            offsets.to_sparse(),
+            [0, 1],
+        ):
             self.assert_fails(TypeError, ["offsets"], layer, ids, wrong)
             self.assert_fails(TypeError, ["ids"], layer, wrong, offsets)
         for dtype in (torch.float64, torch.float16, torch.int64):
-            self.assert_fails(TypeError, ["float32", str(dtype)], layer, ids, offsets, weights.to(dtype))
+            self.assert_fails(
+                TypeError, ["float32", str(dtype)], layer, ids, offsets, weights.to(dtype)
+            )
         self.assert_fails(TypeError, ["dense"], layer, ids, offsets, weights.to_sparse())
         self.assert_fails(ValueError, ["ids", "meta"], layer, ids.to("meta"), offsets.to("meta"))
         self.assert_fails(ValueError, ["offsets", "meta"], layer, ids, offsets.to("meta"))
-        self.assert_fails(ValueError, ["per_sample_weights", "meta"], layer, ids, offsets, weights.to("meta"))
+        self.assert_fails(
+            ValueError, ["per_sample_weights", "meta"], layer, ids, offsets, weights.to("meta")
+        )
         for shape in ((), (1, 1, 2)):
-            self.assert_fails(ValueError, [str(shape)], layer, torch.ones(shape, dtype=torch.int64), offsets)
+            self.assert_fails(
+                ValueError, [str(shape)], layer, torch.ones(shape, dtype=torch.int64), offsets
+            )
         single = damo.torch.Embedding(layer.rows)
         self.assert_fails(TypeError, ["dense"], single, ids.to_sparse())
         self.assert_fails(ValueError, ["meta"], single, ids.to("meta"))
@@ -104,10 +133,16 @@ class LastOffsets(Case):
         ids = ints([1, 2], [3, 4], [5, 6])
         for mode in ("mean", "sum", "max"):
             self.folder += "x"
-            layer = self.layer(cls=damo.torch.EmbeddingBag, mode=mode, include_last_offset=True, padding_idx=4)
+            layer = self.layer(
+                cls=damo.torch.EmbeddingBag, mode=mode, include_last_offset=True, padding_idx=4
+            )
             plain = damo.torch.EmbeddingBag(layer.rows, mode=mode)
             for shape in ((3, 2), (2, 3), (1, 6), (6, 1)):
-                for given in (ids.view(shape), ids.view(shape).to(torch.int32), ids.view(shape).t()):
+                for given in (
+                    ids.view(shape),
+                    ids.view(shape).to(torch.int32),
+                    ids.view(shape).t(),
+                ):
                     out = layer(given)
                     self.assertEqual(out.shape, (given.shape[0], 4))
                     close(out, plain(given), 0)
@@ -141,7 +176,9 @@ class Padding(Case):
 
     def test_in_a_served_model(self):
         padding = 2**32
-        model = nn.Sequential(self.layer(cls=damo.torch.EmbeddingBag, mode="sum", padding_idx=padding))
+        model = nn.Sequential(
+            self.layer(cls=damo.torch.EmbeddingBag, mode="sum", padding_idx=padding)
+        )
         ids = ints([0, 5], [5, padding])
         model(ids)
         expected = model.eval()(ids)

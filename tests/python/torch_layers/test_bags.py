@@ -25,7 +25,9 @@ class Bags(Case):
     FLAT, OFFSETS = torch.tensor([1, 2, 3, 0, 4, 4]), torch.tensor([0, 2, 2, 5])
 
     def same(self, mode, *arguments, padding_idx=None, weights=None, **options):
-        layer = self.layer(cls=damo.torch.EmbeddingBag, mode=mode, padding_idx=padding_idx, **options)
+        layer = self.layer(
+            cls=damo.torch.EmbeddingBag, mode=mode, padding_idx=padding_idx, **options
+        )
         layer.rows[range(10)]
         theirs = twin(layer, nn.EmbeddingBag, mode=mode, padding_idx=padding_idx, **options)
         w = [None if weights is None else weights.clone().requires_grad_() for _ in range(2)]
@@ -88,7 +90,9 @@ class Bags(Case):
         layer = self.layer(cls=damo.torch.EmbeddingBag)
         self.assert_fails(ValueError, ["(3,)", "offsets"], layer, torch.arange(3))
         self.assert_fails(ValueError, ["offsets"], layer, self.IDS, self.OFFSETS)
-        self.assert_fails(ValueError, ["'sum'"], layer, self.IDS, per_sample_weights=torch.ones(3, 3))
+        self.assert_fails(
+            ValueError, ["'sum'"], layer, self.IDS, per_sample_weights=torch.ones(3, 3)
+        )
         for ids, offsets, options, words in (
             ([], [0, 5], {}, "at most 0"),
             ([], [3], {}, "from 0"),
@@ -99,18 +103,32 @@ class Bags(Case):
             ([1], [[0]], {}, "(1, 1)"),
         ):
             bags = damo.torch.EmbeddingBag(layer.rows, **options)
-            ids, offsets = torch.tensor(ids, dtype=torch.int64), torch.tensor(offsets, dtype=torch.int64)
+            ids, offsets = torch.tensor(ids, dtype=torch.int64), torch.tensor(
+                offsets, dtype=torch.int64
+            )
             self.assert_fails(ValueError, ["offsets", words], bags, ids, offsets)
         summed = damo.torch.EmbeddingBag(layer.rows, mode="sum")
         for weights in (torch.ones(3, 3, dtype=torch.float64), [1.0]):
-            self.assert_fails(TypeError, ["per_sample_weights", "float32"], summed, self.IDS, None, weights)
+            self.assert_fails(
+                TypeError, ["per_sample_weights", "float32"], summed, self.IDS, None, weights
+            )
         self.assert_fails(ValueError, ["(2,)", "(3, 3)"], summed, self.IDS, None, torch.ones(2))
         self.assert_fails(TypeError, ["ids", "list"], layer, [1, 2])
         self.assert_fails(TypeError, ["offsets", "list"], layer, self.FLAT, [0, 2])
         self.assertEqual(len(layer.rows), 0)
-        self.assert_fails(ValueError, ["'first'"], damo.torch.EmbeddingBag, self.storage("x"), "u", 4, mode="first")
+        self.assert_fails(
+            ValueError,
+            ["'first'"],
+            damo.torch.EmbeddingBag,
+            self.storage("x"),
+            "u",
+            4,
+            mode="first",
+        )
 
-    @unittest.skipUnless(hasattr(getattr(torch, "compiler", None), "disable"), "torch.compile needs torch 2.1")
+    @unittest.skipUnless(
+        hasattr(getattr(torch, "compiler", None), "disable"), "torch.compile needs torch 2.1"
+    )
     def test_compiled(self):
         with warnings.catch_warnings():
             # The compiler's own, where it looks at tensors at a graph break.
@@ -124,4 +142,6 @@ class Bags(Case):
                 alone = torch.compile(layer, backend="eager")
                 for arguments in ((self.IDS,), (self.FLAT, self.OFFSETS)):
                     self.assertTrue(torch.equal(alone(*arguments), layer(*arguments)))
-                self.assert_fails(ValueError, ["never back"], alone, self.FLAT, torch.tensor([0, 9]))
+                self.assert_fails(
+                    ValueError, ["never back"], alone, self.FLAT, torch.tensor([0, 9])
+                )

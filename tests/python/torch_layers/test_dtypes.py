@@ -38,9 +38,14 @@ class Defaults(Case):
         """Two steps with all kinds of calls; what they change is compared with the same without defaults."""
         ids = torch.tensor([[1, 2], [2, 0]], device="cpu")
         offsets = torch.tensor([0, 1], device="cpu")
-        bags = [damo.torch.EmbeddingBag(layer.rows, mode=mode, dtype=torch.float32) for mode in ("sum", "mean", "max")]
+        bags = [
+            damo.torch.EmbeddingBag(layer.rows, mode=mode, dtype=torch.float32)
+            for mode in ("sum", "mean", "max")
+        ]
         for _ in range(2):
-            loss = layer(ids).sum() + sum((bag(ids) ** 2).sum() + bag(ids[0], offsets).sum() for bag in bags)
+            loss = layer(ids).sum() + sum(
+                (bag(ids) ** 2).sum() + bag(ids[0], offsets).sum() for bag in bags
+            )
             loss.backward()
             if sparse is not None:
                 sparse.step()
@@ -171,14 +176,18 @@ class Dtypes(Case):
     def test_weights_of_a_bag_have_the_layer_s(self):
         for dtype, convert in CONVERSIONS:
             self.folder += "x"
-            layer = convert(self.layer(cls=damo.torch.EmbeddingBag, mode="sum", initializer=damo.Ones()))
+            layer = convert(
+                self.layer(cls=damo.torch.EmbeddingBag, mode="sum", initializer=damo.Ones())
+            )
             weights = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=dtype, requires_grad=True)
             out = layer(self.IDS, per_sample_weights=weights)
             self.assertEqual((out.dtype, out[:, 0].tolist()), (dtype, [6, 15]))
             out.sum().backward()
             self.assertEqual((weights.grad.dtype, weights.grad.tolist()), (dtype, [[4.0] * 3] * 2))
             other = torch.float32 if dtype != torch.float32 else torch.float64
-            self.assert_fails(TypeError, [str(other)], layer, self.IDS, None, weights.detach().to(other))
+            self.assert_fails(
+                TypeError, [str(other)], layer, self.IDS, None, weights.detach().to(other)
+            )
 
     def test_other_dtypes_are_refused_before_rows_are_made(self):
         layer = self.layer()
@@ -210,7 +219,10 @@ class Dtypes(Case):
         for dtype in (torch.float32, torch.float64, torch.float16):
             self.folder += "x"
             layer = self.layer().to(dtype)
-            bags = [damo.torch.EmbeddingBag(layer.rows, mode=mode).to(dtype) for mode in ("sum", "mean", "max")]
+            bags = [
+                damo.torch.EmbeddingBag(layer.rows, mode=mode).to(dtype)
+                for mode in ("sum", "mean", "max")
+            ]
             for number, mine in enumerate((layer, *bags)):
                 theirs = table[number == 0].to(dtype)
                 plain = mine(self.IDS)

@@ -6,7 +6,6 @@ import threading
 import unittest.mock
 import warnings
 
-
 # Before the others: without torch it skips this file.
 from support import Case, Fails, close, torch  # isort: skip
 
@@ -35,7 +34,10 @@ class Embedding(Case):
         layer.eval()
         close(layer(torch.tensor([1, 2, 3]))[:, 0], torch.tensor([-1.0, -0.5, -0.5]))
         self.assertEqual((layer.rows.step, layer.rows.record(1).update_num), (1, 1))
-        self.assertEqual([(parameter.shape, parameter.grad) for parameter in layer.parameters()], [((64, 64), None)])
+        self.assertEqual(
+            [(parameter.shape, parameter.grad) for parameter in layer.parameters()],
+            [((64, 64), None)],
+        )
 
     def test_a_layer_that_is_used_twice_has_one_step(self):
         layer = self.layer(initializer=damo.Zeros())
@@ -52,15 +54,24 @@ class Embedding(Case):
         weight = nn.Parameter(torch.ones(4))
         for _ in range(2):
             out = layer(torch.tensor([1])) * Fails.apply(weight)
-            self.assert_fails(OSError, ["in backward"], (out.sum() + layer(torch.tensor([2])).sum()).backward)
+            self.assert_fails(
+                OSError, ["in backward"], (out.sum() + layer(torch.tensor([2])).sum()).backward
+            )
             layer(torch.tensor([3])).sum().backward()
-        self.assertEqual((layer.rows.step, layer.rows.peek([1, 2, 3])[0][:, 0].tolist()), (2, [0, 0, -1]))
+        self.assertEqual(
+            (layer.rows.step, layer.rows.peek([1, 2, 3])[0][:, 0].tolist()), (2, [0, 0, -1])
+        )
 
     def test_gradients_that_are_not_finite_leave_other_groups_alone(self):
-        layers = [self.layer(storage=self.storage(name), initializer=damo.Zeros()) for name in "abc"]
+        layers = [
+            self.layer(storage=self.storage(name), initializer=damo.Zeros()) for name in "abc"
+        ]
         ids = torch.tensor([1])
         for wrong in range(3):
-            out = sum(layer(ids).sum() * (float("nan") if index == wrong else 1) for index, layer in enumerate(layers))
+            out = sum(
+                layer(ids).sum() * (float("nan") if index == wrong else 1)
+                for index, layer in enumerate(layers)
+            )
             self.assert_fails(ValueError, ["key 1"], out.backward)
             self.assertEqual([layer.rows.step for layer in layers], [0, 0, 0])
 
@@ -101,7 +112,9 @@ class Embedding(Case):
     def test_traces_are_refused(self):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Newer versions of torch have something else.
-            self.assert_fails(RuntimeError, ["torch.jit.trace"], torch.jit.trace, self.layer(), torch.tensor([1]))
+            self.assert_fails(
+                RuntimeError, ["torch.jit.trace"], torch.jit.trace, self.layer(), torch.tensor([1])
+            )
 
     def test_gradients_reach_what_is_before_and_behind(self):
         layer = self.layer()
@@ -152,7 +165,9 @@ class Embedding(Case):
         options = {"dim": 4, "optimizer": damo.SGD()}
         rows = storage.embedding("a", padding_key=0, **options)
         self.assertEqual(damo.torch.Embedding(rows, padding_idx=0).padding_idx, 0)
-        self.assert_fails(ValueError, ["padding_idx is 5"], damo.torch.Embedding, rows, padding_idx=5)
+        self.assert_fails(
+            ValueError, ["padding_idx is 5"], damo.torch.Embedding, rows, padding_idx=5
+        )
         self.assert_fails(TypeError, ["already"], damo.torch.Embedding, rows, dim=4)
         self.assert_fails(TypeError, ["are needed"], damo.torch.Embedding, storage, "a", 4)
         self.assert_fails(TypeError, ["damo.Storage"], damo.torch.Embedding, 10, 4)
@@ -163,7 +178,11 @@ class Embedding(Case):
         layer = self.layer()
         out = (layer(torch.tensor([1])) ** 2).sum()
         anchor = layer.anchor
-        self.assert_fails(RuntimeError, [], lambda: torch.autograd.grad(out, anchor, create_graph=True)[0].backward())
+        self.assert_fails(
+            RuntimeError,
+            [],
+            lambda: torch.autograd.grad(out, anchor, create_graph=True)[0].backward(),
+        )
 
     def test_copies_are_refused(self):
         layer = self.layer()

@@ -7,7 +7,6 @@ whole table instead, which is what the last test shows.
 
 import math
 
-
 # Before the others: without torch it skips this file.
 from support import Case, torch  # isort: skip
 
@@ -39,7 +38,9 @@ class Ftrl(torch.optim.Optimizer):
     """McMahan et al. 2013, algorithm 1."""
 
     def __init__(self, parameters, lr, beta, lambda1, lambda2):
-        super().__init__(parameters, {"lr": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2})
+        super().__init__(
+            parameters, {"lr": lr, "beta": beta, "lambda1": lambda1, "lambda2": lambda2}
+        )
 
     @torch.no_grad()
     def step(self):
@@ -47,11 +48,17 @@ class Ftrl(torch.optim.Optimizer):
             alpha, beta, l1, l2 = (group[name] for name in ("lr", "beta", "lambda1", "lambda2"))
             for w in (p for p in group["params"] if p.grad is not None):
                 state = self.state[w]
-                z, n = state.setdefault("z", torch.zeros_like(w)), state.setdefault("n", torch.zeros_like(w))
+                z, n = state.setdefault("z", torch.zeros_like(w)), state.setdefault(
+                    "n", torch.zeros_like(w)
+                )
                 sigma = ((n + w.grad**2).sqrt() - n.sqrt()) / alpha
                 z += w.grad - sigma * w
                 n += w.grad**2
-                w.copy_(torch.where(z.abs() <= l1, 0.0, -(z - z.sign() * l1) / ((beta + n.sqrt()) / alpha + l2)))
+                w.copy_(
+                    torch.where(
+                        z.abs() <= l1, 0.0, -(z - z.sign() * l1) / ((beta + n.sqrt()) / alpha + l2)
+                    )
+                )
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
@@ -84,7 +91,9 @@ class Net(torch.nn.Module):
     def __init__(self, table):
         super().__init__()
         self.table = table
-        self.dense = torch.nn.Sequential(torch.nn.Linear(FIELDS * DIM, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        self.dense = torch.nn.Sequential(
+            torch.nn.Linear(FIELDS * DIM, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+        )
 
     def forward(self, ids):
         return self.dense(self.table(ids).flatten(1)).squeeze(1)
@@ -109,7 +118,9 @@ class Parity(Case):
         reference = Net(RowTable(initial))
         reference.dense.load_state_dict(net.dense.state_dict())
         sparse = damo.torch.SparseOptimizer(net) if deferred else None
-        optimizers = {model: [torch.optim.SGD(model.dense.parameters(), lr=0.1)] for model in (net, reference)}
+        optimizers = {
+            model: [torch.optim.SGD(model.dense.parameters(), lr=0.1)] for model in (net, reference)
+        }
         optimizers[reference].append(theirs(reference.table.parameters()))
         if sparse is not None:
             optimizers[net].append(sparse)
@@ -134,16 +145,25 @@ class Parity(Case):
         return difference
 
     def test_sgd(self):
-        self.follows(damo.SGD(lr=0.5, weight_decay=0.01), lambda p: torch.optim.SGD(p, lr=0.5, weight_decay=0.01))
+        self.follows(
+            damo.SGD(lr=0.5, weight_decay=0.01),
+            lambda p: torch.optim.SGD(p, lr=0.5, weight_decay=0.01),
+        )
 
     def test_adagrad(self):
-        self.follows(damo.Adagrad(lr=0.05, lr_decay=0.01), lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.01))
+        self.follows(
+            damo.Adagrad(lr=0.05, lr_decay=0.01),
+            lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.01),
+        )
 
     def test_adam(self):
         self.follows(damo.Adam(lr=0.01), lambda p: torch.optim.Adam(p, lr=0.01))
 
     def test_adam_with_weight_decay(self):
-        self.follows(damo.Adam(lr=0.01, weight_decay=0.1), lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1))
+        self.follows(
+            damo.Adam(lr=0.01, weight_decay=0.1),
+            lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1),
+        )
 
     def test_amsgrad(self):
         self.follows(damo.AMSGrad(lr=0.01), lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True))
@@ -180,7 +200,9 @@ class Parity(Case):
         ours.eval()
         # The row that has been in every batch is the same; SparseAdam's first step of the late one is
         # (1 - 0.9) / sqrt(1 - 0.999) * sqrt(1 - 0.999^100) / (1 - 0.9^100) = 0.98 times the rate, damo's is the rate.
-        torch.testing.assert_close(ours(torch.tensor([0])), table(torch.tensor([0])).detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            ours(torch.tensor([0])), table(torch.tensor([0])).detach(), rtol=1e-4, atol=1e-6
+        )
         self.assertAlmostEqual(ours(torch.tensor([1]))[0, 0].item(), -0.01, places=6)
         factor = (1 - 0.9) / math.sqrt(1 - 0.999) * math.sqrt(1 - 0.999**100) / (1 - 0.9**100)
         self.assertAlmostEqual(table(torch.tensor([1]))[0, 0].item(), -0.01 * factor, places=5)

@@ -22,7 +22,11 @@ SEED = os.environ.get("DAMO_RANDOM_SEED", "1")
 
 def autocast(draw, device):
     """Now and then: it leaves the layers of torch.nn alone."""
-    return torch.autocast(device, dtype=torch.bfloat16) if draw.random() < 0.2 else contextlib.nullcontext()
+    return (
+        torch.autocast(device, dtype=torch.bfloat16)
+        if draw.random() < 0.2
+        else contextlib.nullcontext()
+    )
 
 
 def assert_near(mine, theirs, dtype, size):
@@ -92,7 +96,9 @@ class Embedding(Inputs):
         step = rows.step
         with autocast(draw, device):
             out, expected = layer(ids.to(device)), theirs(places)
-        self.assertEqual((out.dtype, out.shape, out.requires_grad), (dtype, expected.shape, not frozen))
+        self.assertEqual(
+            (out.dtype, out.shape, out.requires_grad), (dtype, expected.shape, not frozen)
+        )
         self.assertEqual(out.device.type, device)
         out = out.cpu()
         self.assertTrue(torch.equal(out, expected))
@@ -112,7 +118,9 @@ class BagInput:
         self.padding, self.dtype = draw.choice(PADDINGS), draw.choice(DTYPES)
         self.mode, self.last = draw.choice(("sum", "mean", "max")), draw.random() < 0.5
         self.rows, self.table = tables.fresh(self.padding, draw)
-        self.layer = damo.torch.EmbeddingBag(self.rows, mode=self.mode, include_last_offset=self.last)
+        self.layer = damo.torch.EmbeddingBag(
+            self.rows, mode=self.mode, include_last_offset=self.last
+        )
         training = draw.random() < 0.7
         self.device = draw.device()
         self.layer.to(dtype=self.dtype, device=draw.device()).train(training)
@@ -141,7 +149,9 @@ class BagInput:
         In float32 where the dtype has 16 bits: torch 1.13 has no bags of bfloat16.
         """
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-        bag = nn.EmbeddingBag(*self.table.shape, mode=self.mode, padding_idx=place_of(self.padding), dtype=wide)
+        bag = nn.EmbeddingBag(
+            *self.table.shape, mode=self.mode, padding_idx=place_of(self.padding), dtype=wide
+        )
         with torch.no_grad():
             bag.weight.copy_(self.table.to(self.dtype))
         weights = None if self.weights is None else self.weights.detach().to(wide).requires_grad_()
@@ -150,7 +160,9 @@ class BagInput:
         else:
             # torch has no bags of two dimensions without ids.
             begins = torch.tensor(draw.offsets(self.sizes, False), dtype=torch.int64)
-            out = bag(self.places.reshape(-1), begins, None if weights is None else weights.reshape(-1))
+            out = bag(
+                self.places.reshape(-1), begins, None if weights is None else weights.reshape(-1)
+            )
         (out * factor(out.detach().to(self.dtype)).to(wide)).sum().backward()
         return out.detach(), bag.weight.grad, None if weights is None else weights.grad
 
@@ -164,7 +176,8 @@ class EmbeddingBag(Inputs):
         dtype, rows, step = given.dtype, given.rows, given.rows.step
         with autocast(draw, given.device):
             ids, offsets, weights = (
-                None if some is None else some.to(given.device) for some in (given.ids, given.offsets, given.weights)
+                None if some is None else some.to(given.device)
+                for some in (given.ids, given.offsets, given.weights)
             )
             out = given.layer(ids, offsets, weights)
         self.assertEqual(out.device.type, given.device)
@@ -172,8 +185,17 @@ class EmbeddingBag(Inputs):
         expected, gradient, weights_gradient = given.theirs(draw)
         self.assertEqual((out.dtype, out.shape), (dtype, expected.shape))
         largest = max(given.sizes, default=0)
-        plain = given.weights is None and given.padding is None and given.offsets is not None and given.device == "cpu"
-        if given.mode == "max" or largest <= 1 or (plain and dtype in (torch.float32, torch.float64)):
+        plain = (
+            given.weights is None
+            and given.padding is None
+            and given.offsets is not None
+            and given.device == "cpu"
+        )
+        if (
+            given.mode == "max"
+            or largest <= 1
+            or (plain and dtype in (torch.float32, torch.float64))
+        ):
             self.assertTrue(torch.equal(out, expected.to(dtype)))
         assert_near(out, expected, dtype, largest)
         weighted = given.weights is not None and given.weights.requires_grad
@@ -183,7 +205,9 @@ class EmbeddingBag(Inputs):
         self.assertEqual(rows.step, step + (not given.frozen))
         uses = most_uses(given.places)
         exact = uses <= 1 and dtype == torch.float32 and given.device == "cpu"
-        self.assert_stepped(rows, given.table, None if given.frozen else gradient, dtype, uses, exact)
+        self.assert_stepped(
+            rows, given.table, None if given.frozen else gradient, dtype, uses, exact
+        )
         if weighted:
             self.assertEqual(given.weights.grad.dtype, dtype)
             assert_near(given.weights.grad, weights_gradient, dtype, 2 * given.table.shape[1])

@@ -35,7 +35,9 @@ class Serving(Case):
         storage = self.storage()
         table = self.layer(dim=8, storage=storage, padding_idx=0, optimizer=damo.Adam(lr=0.1))
         bag = damo.torch.EmbeddingBag(self.storage("other"), 7, 8, optimizer=damo.SGD(), mode="max")
-        model = nn.ModuleDict({"table": table, "bag": bag, "same": table, "dense": nn.Linear(16, 1)})
+        model = nn.ModuleDict(
+            {"table": table, "bag": bag, "same": table, "dense": nn.Linear(16, 1)}
+        )
 
         def score(m, ids):
             return m["dense"](torch.cat([m["table"](ids).sum(1), m["bag"](ids)], 1))
@@ -50,10 +52,17 @@ class Serving(Case):
         self.assertTrue(torch.equal(score(served, ids), expected))
         self.assertIs(served["same"], served["table"])
         self.assert_fails(RuntimeError, ["read-only"], served.train()["table"], ids)
-        self.assert_fails(FileExistsError, ["served"], damo.torch.save_for_serving, model, self.path("served"))
+        self.assert_fails(
+            FileExistsError, ["served"], damo.torch.save_for_serving, model, self.path("served")
+        )
         self.assert_fails(FileNotFoundError, [], damo.torch.load_for_serving, self.path("nothing"))
-        self.assert_fails(ValueError, ["layers"], damo.torch.save_for_serving, nn.Linear(1, 1), self.path("x"))
-        self.assertEqual(sorted(os.listdir(self.path("served"))), ["0.table", "1.table", "manifest.json", "model.pt"])
+        self.assert_fails(
+            ValueError, ["layers"], damo.torch.save_for_serving, nn.Linear(1, 1), self.path("x")
+        )
+        self.assertEqual(
+            sorted(os.listdir(self.path("served"))),
+            ["0.table", "1.table", "manifest.json", "model.pt"],
+        )
 
     def test_in_another_process_without_the_storage(self):
         model = nn.Sequential(self.layer(), nn.Flatten(), nn.Linear(8, 1))
@@ -66,7 +75,9 @@ import torch, damo.torch
 model = damo.torch.load_for_serving({self.path("served")!r})
 print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
 """
-        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+        )
         self.assertEqual(ended.stdout.strip(), str(expected), ended.stderr)
 
     def test_all_of_a_layer_comes_along(self):
@@ -84,7 +95,9 @@ print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
         storage = self.storage()
         options = {"dim": 2, "optimizer": damo.SGD(), "initializer": damo.Ones()}
         storage.embedding("user", **options).lookup([0, 1])
-        model = nn.Sequential(damo.torch.Embedding(storage, "user", padding_idx=0, **options)).eval()
+        model = nn.Sequential(
+            damo.torch.Embedding(storage, "user", padding_idx=0, **options)
+        ).eval()
         damo.torch.save_for_serving(model, self.path("served"))
         served = damo.torch.load_for_serving(self.path("served"))
         self.assertEqual(model(torch.tensor([0, 1])).tolist(), [[0, 0], [1, 1]])
@@ -93,7 +106,9 @@ print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
     def test_a_model_that_is_cut_off_is_refused(self):
         damo.torch.save_for_serving(nn.Sequential(self.layer()), self.path("served"))
         os.truncate(self.path("served/model.pt"), 100)
-        self.assert_fails(damo.CorruptionError, ["model.pt"], damo.torch.load_for_serving, self.path("served"))
+        self.assert_fails(
+            damo.CorruptionError, ["model.pt"], damo.torch.load_for_serving, self.path("served")
+        )
 
     def test_smaller_tables(self):
         model = nn.Sequential(self.layer())
@@ -108,4 +123,6 @@ print(model(torch.tensor([[1, 2], [3, 4]])).flatten().tolist())
         with open(os.path.join(self.path("served"), "0.table"), "r+b") as file:
             file.seek(200)
             file.write(b"\xff\xff")
-        self.assert_fails(damo.CorruptionError, [], damo.torch.load_for_serving, self.path("served"))
+        self.assert_fails(
+            damo.CorruptionError, [], damo.torch.load_for_serving, self.path("served")
+        )

@@ -6,7 +6,6 @@ import threading
 import unittest
 import warnings
 
-
 # Before the others: without torch it skips this file.
 from support import Case, close, torch  # isort: skip
 
@@ -81,7 +80,9 @@ class Deferred(Case):
         self.sparse.step()
         self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
 
-    @unittest.skipUnless(hasattr(torch.amp, "GradScaler"), "GradScaler needs a GPU before torch 2.3")
+    @unittest.skipUnless(
+        hasattr(torch.amp, "GradScaler"), "GradScaler needs a GPU before torch 2.3"
+    )
     def test_a_grad_scaler_sees_the_rows(self):
         dense = nn.Linear(4, 1)
         optimizer = torch.optim.SGD(dense.parameters(), lr=0.5)
@@ -114,7 +115,10 @@ class Deferred(Case):
     @unittest.skipUnless(hasattr(torch.amp, "GradScaler"), "float16 on a CPU needs torch 2.3")
     def test_float16_on_a_cpu(self):
         scale = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        for layer, fails in ((self.table, False), (self.layer(storage=self.storage("other")), True)):
+        for layer, fails in (
+            (self.table, False),
+            (self.layer(storage=self.storage("other")), True),
+        ):
             with torch.autocast("cpu", dtype=torch.float16):
                 if fails:
                     self.assert_fails(RuntimeError, ["SparseOptimizer"], layer, torch.tensor([1]))
@@ -151,7 +155,9 @@ class Deferred(Case):
         other = self.layer(storage=self.storage("other"), initializer=damo.Zeros())
         sparse = damo.torch.SparseOptimizer([self.table, other])
         self.sparse.close()
-        (self.table(torch.tensor([1])).sum() + (other(torch.tensor([1])) * float("nan")).sum()).backward()
+        (
+            self.table(torch.tensor([1])).sum() + (other(torch.tensor([1])) * float("nan")).sum()
+        ).backward()
         for _ in range(3):
             self.assert_fails(ValueError, ["key 1"], sparse.step)
         self.assertEqual((self.weight(1), self.table.rows.step), (0, 0))
@@ -184,7 +190,9 @@ class Deferred(Case):
 
     def test_two_embeddings_of_one_group_make_one_step(self):
         rows = self.table.rows
-        same = damo.torch.Embedding(rows.storage, "user", 4, optimizer=damo.SGD(lr=0.5), initializer=damo.Zeros())
+        same = damo.torch.Embedding(
+            rows.storage, "user", 4, optimizer=damo.SGD(lr=0.5), initializer=damo.Zeros()
+        )
         self.sparse.close()
         sparse = damo.torch.SparseOptimizer([self.table, same])
         (self.table(torch.tensor([1])).sum() + same(torch.tensor([1])).sum()).backward()
@@ -203,7 +211,9 @@ class Deferred(Case):
         self.assertEqual((self.weight(1), self.table.rows.step), (-0.5, 1))
 
     def test_refuses_other_parameters_and_copies(self):
-        self.assert_fails(TypeError, ["make another one"], self.sparse.add_param_group, {"params": []})
+        self.assert_fails(
+            TypeError, ["make another one"], self.sparse.add_param_group, {"params": []}
+        )
         self.assert_fails(TypeError, ["cannot be pickled or copied"], copy.deepcopy, self.sparse)
 
     def test_two_layers_on_one_group_make_one_step(self):
@@ -218,7 +228,10 @@ class Deferred(Case):
         self.assert_fails(ValueError, ["layers"], damo.torch.SparseOptimizer, nn.Linear(1, 1))
 
 
-@unittest.skipUnless(hasattr(torch, "compiler") and hasattr(torch.compiler, "disable"), "torch.compile needs torch 2.1")
+@unittest.skipUnless(
+    hasattr(torch, "compiler") and hasattr(torch.compiler, "disable"),
+    "torch.compile needs torch 2.1",
+)
 class Compiled(Case):
     def setUp(self):
         super().setUp()
@@ -234,7 +247,9 @@ class Compiled(Case):
         for number, backend in enumerate((None, "eager", "aot_eager")):
             torch.manual_seed(1)
             layer = self.layer(storage=self.storage(f"table {number}"), initializer=damo.Ones())
-            model = nn.Sequential(layer, nn.Flatten(), nn.Linear(2 * layer.embedding_dim, 1), nn.Tanh())
+            model = nn.Sequential(
+                layer, nn.Flatten(), nn.Linear(2 * layer.embedding_dim, 1), nn.Tanh()
+            )
             called = model if backend is None else torch.compile(model, backend=backend)
             optimizer = torch.optim.SGD(model[2].parameters(), lr=0.5)
             for _ in range(3):
@@ -299,5 +314,9 @@ class Loading(Case):
 
         seen = []
         with self.assertRaises(OSError):
-            seen.extend(batch for batch in damo.torch.Prefetch(batches(), lambda _: []) if seen.append(batch))
+            seen.extend(
+                batch
+                for batch in damo.torch.Prefetch(batches(), lambda _: [])
+                if seen.append(batch)
+            )
         self.assertEqual(seen, [0, 1, 2])
