@@ -1,4 +1,4 @@
-//! Gradients: what duplicates do, what is counted, what is refused, and that a refused call changes nothing.
+//! apply_gradients: duplicates, counts and steps, and what it refuses without a change.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -11,8 +11,8 @@ use crate::common::{
 
 #[test]
 fn duplicates_are_stepped_in_order_or_coalesced_as_asked() {
-    // sgd with lambda makes the order of steps visible: w = w - gamma (g + lambda w).
-    // sequential: 1 - .1 (1 + 1) = .8, then .8 - .1 (2 + .8) = .52; sum: 1 - .1 (3 + 1); mean: 1 - .1 (1.5 + 1)
+    // sgd with lambda makes the order of steps visible: w = w - gamma (g + lambda w). sequential: 1
+    // - .1 (1 + 1) = .8, then .8 - .1 (2 + .8) = .52; sum: 1 - .1 (3 + 1); mean: 1 - .1 (1.5 + 1).
     for (mode, expected, updates) in [("sequential", 0.52, 2), ("sum", 0.6, 1), ("mean", 0.75, 1)] {
         let dir = tempfile::tempdir().unwrap();
         let sgd = optimizer("sgd", &[("gamma", float(0.1)), ("lambda", float(1.0))]);
