@@ -151,7 +151,8 @@ fn the_rate_follows_the_schedule_of_the_global_step_and_what_is_set_at_run_time(
     embedding.apply_gradients(&[1], &[1.0]).unwrap(); // rate 8/4
     assert_eq!(lookup(&embedding, &[1]), [-3.5]);
     embedding.set_step(0).unwrap();
-    embedding.apply_gradients(&[2], &[1.0]).unwrap(); // rate 8: the step is the group's, not the row's
+    // The step is the group's, not the row's.
+    embedding.apply_gradients(&[2], &[1.0]).unwrap(); // rate 8
     assert_eq!(lookup(&embedding, &[2]), [-8.0]);
 }
 

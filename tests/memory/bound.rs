@@ -71,7 +71,8 @@ fn train(dir: &Path, durability: &str) {
         largest_count = largest_count.max(stat("bytes_in_memory"));
         let (peak, dirty) = ((peak() - before) >> 10, stat("dirty_rows"));
         println!(
-            "{durability}: {what}: {peak} KiB more than before, bytes_in_memory {largest_count}, dirty {dirty}"
+            "{durability}: {what}: {peak} KiB more than before, bytes_in_memory {largest_count}, \
+             dirty {dirty}"
         );
     };
     for first in (0..rows).step_by(BATCH) {
