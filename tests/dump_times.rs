@@ -1,5 +1,6 @@
-//! Dumps and time: how long a dump is remembered for increments, and that no clock makes an
-//! increment wrong.
+//! How long a dump is remembered for increments, and that no clock makes an increment wrong.
+//!
+//! A program of its own: it replaces the C library's clock in its whole process.
 
 #![allow(unsafe_code)]
 
@@ -19,12 +20,12 @@ const START: u64 = 1_795_000_000_000;
 const DAY: u64 = 86_400_000;
 
 thread_local! {
-    /// How far the machine's clock is ahead on this thread, in days.
+    /// The machine's clock is this many days ahead on this thread.
     static DAYS_AHEAD: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Takes the place of the C library's function in this program, for the machine's clock that an
-/// opening goes by: `set_clock_for_test` needs a storage that is open.
+/// Replaces the C library's function in this program. Opening reads the machine's clock, and
+/// `set_clock_for_test` needs an open storage.
 ///
 /// # Safety
 /// As the C library's: `time` has room for one value.
@@ -37,7 +38,7 @@ unsafe extern "C" fn clock_gettime(
     let outcome = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as libc::c_int;
     let days = DAYS_AHEAD.try_with(Cell::get).unwrap_or(0);
     if outcome == 0 && clock == libc::CLOCK_REALTIME && days != 0 {
-        // SAFETY: it was written.
+        // SAFETY: the call above wrote it.
         unsafe { (*time).tv_sec += days * 86_400 };
     }
     outcome
@@ -47,7 +48,7 @@ fn machine_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// The number of a dump as a table.
+/// Makes a dump as a table, and returns its number.
 fn table_dump(
     storage: &Storage,
     path: &Path,
@@ -60,20 +61,20 @@ fn table_dump(
     dumped.map(|dumped| dumped.number as i64)
 }
 
-/// Opens a storage with the machine's clock, and what damo makes of it, so many days ahead.
+/// Opens a storage with the clocks of the machine and of the storage so many days ahead.
 fn open_ahead(dir: &Path, days: i64, durability: &str) -> Storage {
     DAYS_AHEAD.set(days);
     let opened =
         Storage::open(dir, 0, &params(&[("durability", text(durability)), ("threads", int(1))]));
     let storage = opened.unwrap();
-    // RocksDB's threads have the same time.
+    // RocksDB's threads go by the storage's clock.
     storage.set_clock_for_test(machine_ms()).unwrap();
     DAYS_AHEAD.set(0);
     storage
 }
 
 /// An opening whose clock is ahead forgets a dump, and merging drops tombstones. The dump stays
-/// forgotten when the clock is right again, even if the opening was killed.
+/// forgotten once the clock is right again, even if the opening was killed.
 #[test]
 fn a_dump_that_was_forgotten_stays_forgotten() {
     for durability in ["process", "power", "checkpoint"] {
@@ -101,7 +102,7 @@ fn a_dump_that_was_forgotten_stays_forgotten() {
             storage = open_ahead(&at(if is_killed { "killed" } else { "t" }), 0, durability);
             let error = table_dump(&storage, &at("increment"), &[("since", first)]).unwrap_err();
             assert_eq!(error.status(), Status::NotFound, "{what}: {error}");
-            // The latest one is remembered, and its increment is right.
+            // The latest dump is remembered, and its increment is right.
             let embedding = sgd(&storage, 1, 1.0, &[]);
             embedding.delete(&[60]).unwrap();
             table_dump(&storage, &at("increment"), &[("since", second)]).unwrap();
@@ -114,8 +115,8 @@ fn a_dump_that_was_forgotten_stays_forgotten() {
     }
 }
 
-/// The time that is on record counts from the first moment of an opening: an earlier clock of the
-/// machine remembers no dump any longer.
+/// An opening begins with the stored time: an earlier clock of the machine does not bring back a
+/// forgotten dump.
 #[test]
 fn a_dump_is_forgotten_by_the_storages_time() {
     let scratch = tempfile::tempdir().unwrap();
@@ -139,7 +140,7 @@ fn a_dump_is_forgotten_by_the_storages_time() {
 }
 
 /// Two dumps of the same calls have one number, and an increment fits both. So the first is
-/// remembered as long as the second is, which is thirty days.
+/// remembered as long as the second: thirty days.
 #[test]
 fn dumps_that_share_a_number_are_remembered_together() {
     let scratch = tempfile::tempdir().unwrap();
@@ -155,7 +156,7 @@ fn dumps_that_share_a_number_are_remembered_together() {
     let number = dump(&storage, 0, &[]).unwrap();
     for day in [20, 45, 90] {
         assert_eq!(dump(&storage, day, &[]).unwrap(), number);
-        // Other dumps come, after which the oldest are forgotten.
+        // Other dumps make the storage forget the oldest.
         dump(&storage, day + 30, &[("min_count", 1)]).unwrap();
         drop(storage);
         storage = Storage::open(&dir, 0, &options).unwrap();
@@ -169,8 +170,8 @@ fn dumps_that_share_a_number_are_remembered_together() {
     assert_eq!(error.status(), Status::NotFound, "{error}");
 }
 
-/// An increment that follows a dump fits an earlier one of the same number, whose rows had not
-/// expired yet, however long ago that was.
+/// An increment fits an earlier dump of the same number, too, whose rows had not expired yet,
+/// however old it is.
 #[test]
 fn an_increment_fits_every_dump_of_its_number() {
     let scratch = tempfile::tempdir().unwrap();
@@ -185,7 +186,7 @@ fn an_increment_fits_every_dump_of_its_number() {
     let embedding = sgd(&storage, 1, 1.0, &[]);
     embedding.apply_gradients(&[1, 2], &[1.0, 1.0]).unwrap();
     let number = dump("first", 0, &[]);
-    // Others have been forgotten by then, this one has not.
+    // Other dumps are forgotten by then, this one is not.
     dump("of one group", 35, &[("group", 0)]);
     storage.set_clock_for_test(START + 41 * DAY).unwrap();
     storage.flush().unwrap();
@@ -201,15 +202,15 @@ fn an_increment_fits_every_dump_of_its_number() {
             "{base}"
         );
     }
-    // A checkpoint may be loaded between two dumps: those after it have another number.
+    // Loading a checkpoint between two dumps gives the second another number.
     let last = dump("before loading", 43, &[]);
     storage.checkpoint(at("checkpoint")).unwrap();
     storage.load_from_checkpoint(at("checkpoint")).unwrap();
     assert_ne!(dump("after loading", 43, &[]), last);
 }
 
-/// A process was killed after rows of the dump were deleted. The calls that are made again leave
-/// tombstones, as they did at first.
+/// A process is killed after it deleted rows of the dump. Replayed calls leave tombstones, as the
+/// first time.
 #[test]
 fn an_increment_has_what_a_replay_deletes() {
     let scratch = tempfile::tempdir().unwrap();
@@ -235,11 +236,11 @@ fn an_increment_has_what_a_replay_deletes() {
     drop(before);
 }
 
-/// Once an increment is remembered, the dump that it follows may be forgotten: here that is more
-/// than thirty days old. Merging must not drop what the increment has still to read.
+/// A storage that remembers an increment may forget its base dump, which is more than thirty days
+/// old here. Merging must not drop what the increment has still to read.
 #[test]
 fn merging_amid_an_increment_takes_nothing_from_it() {
-    // Wide rows come first, of which a scan reads a part ahead.
+    // A scan reads only a part of the wide rows ahead.
     const DIM: usize = 256;
     const KEPT: i64 = 36_000;
     const GONE: i64 = 4000;

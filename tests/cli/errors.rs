@@ -28,7 +28,7 @@ fn every_exit_code_means_something() {
     fs::create_dir(dir.join("foreign")).unwrap();
     fs::write(dir.join("foreign/notes.txt"), "x").unwrap();
     failure(dir, 2, &["stat", "foreign"]);
-    // 3: not there; nothing is made.
+    // 3: it does not exist; nothing is created.
     for command in ["stat", "groups", "rows", "verify", "compact"] {
         assert!(failure(dir, 3, &[command, "nowhere"]).contains("does not exist"));
     }
@@ -154,7 +154,7 @@ fn a_reader_that_has_read_enough_is_no_error() {
         child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
         assert_eq!((child.wait().unwrap().code(), words.as_str()), (Some(0), ""));
     }
-    // Full, as a disk can be.
+    // A full disk.
     let full = Command::new(env!("CARGO_BIN_EXE_damo"))
         .args(["rows", "t"])
         .current_dir(scratch.path())

@@ -125,7 +125,7 @@ fn an_import_that_was_killed_is_made_whole_by_another() {
         std::thread::sleep(std::time::Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
-        // Rows that came in are whole, the others are as they were.
+        // Rows that were imported are whole, the others are as they were.
         let storage = open(&dir.join("t"));
         let mut rows = storage.rows(Some(3)).unwrap();
         while let Some(row) = rows.next_row().unwrap() {
@@ -138,7 +138,7 @@ fn an_import_that_was_killed_is_made_whole_by_another() {
         }
     }
     assert_eq!(json(dir, &["import", "t", "old", "--cache-bytes", "1M"])["imported"], json!(ROWS));
-    // Of the rows that were there, 200 have keys of the file.
+    // 200 of the rows that were there have keys of the file.
     assert_eq!(json(dir, &["verify", "t"])["rows"], json!(ROWS + 1202 - 200));
     assert_eq!(json(dir, &["get", "t", "3", "300"])["weights"], json!([100.0, 1.0]));
 }

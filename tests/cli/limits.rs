@@ -1,5 +1,5 @@
-//! The tool under the shell's limits: a file that may not become so large is an error with a
-//! message, and not the end of the process.
+//! The tool under the shell's file size limit: a file that may not grow is an error with a message,
+//! not the end of the process.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use crate::common::{open, sgd};
 const DIM: usize = 16;
 const ROWS: i64 = 80_000;
 
-/// Runs the tool with a limit of 2048 blocks a file, which are 1 or 2 MiB.
+/// Runs the tool with a limit of 2048 blocks a file, which is 1 or 2 MiB.
 fn limited(dir: &Path, arguments: &[&str]) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_damo")]);
@@ -38,7 +38,7 @@ fn a_file_beyond_the_limit_is_an_error() {
         assert!(said.contains("large"), "{command:?}: {said}");
         assert!(!dir.join("d").exists(), "{command:?}");
     }
-    // Nothing was lost, and what only reads works under the limit.
+    // Nothing is lost, and commands that only read work under the limit.
     let output = limited(dir, &["verify", "t", "--json"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains(&ROWS.to_string()), "{said}");

@@ -1,4 +1,4 @@
-//! What is said of a storage that is only looked at.
+//! What the tool reports of a storage that it opens with read_only.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn stats(dir: &Path, name: &str) -> [u64; 2] {
 
 /// The error of a command that must fail with this exit code. It never names the private folder.
 fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
-    // Rows before the damage are written.
+    // stdout is not compared: rows before the damage are written.
     let output = damo(dir, arguments);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
@@ -32,7 +32,7 @@ fn stat_measures_the_directory_itself() {
         let storage = open(&dir.join("t"));
         let keys: Vec<i64> = (0..3000).collect();
         sgd(&storage, 4, 1.0, &[]).apply_gradients(&keys, &[0.5; 12_000]).unwrap();
-        // Killed: the journal has all of it.
+        // A kill would leave this copy: the journal has everything.
         copy_dir(&dir.join("t"), &dir.join("killed"));
     }
     assert_eq!(stats(dir, "t"), [bytes_below(&dir.join("t")), 0]);
@@ -61,7 +61,7 @@ fn damage_is_named_in_the_directory() {
     {
         assert!(failure(&dir, 5, command).contains(&*table), "{command:?}");
     }
-    // Large files are not copied before anybody knows what they are.
+    // A large file is not copied before its kind is known.
     fs::File::create(dir.join("t/999999.log")).unwrap().set_len(1 << 40).unwrap();
     assert!(failure(&dir, 5, &["stat", "t"]).contains("999999.log"));
 }

@@ -1,4 +1,4 @@
-//! Commands that look into a storage: what they print for people and for scripts.
+//! Commands that read a storage: what they print for people and for scripts.
 
 use std::fs;
 use std::process::Command;
@@ -112,7 +112,7 @@ fn rows_of_many_groups_are_counted() {
     for (place, group) in (0..).zip(groups) {
         assert_eq!((&group["group"], &group["rows"]), (&json!(place * 7), &json!(rows(place * 7))));
     }
-    // With a TTL those that have expired are not counted: none has.
+    // With a TTL expired rows are not counted; none has expired.
     assert_eq!(json(dir, &["groups", "t", "--count", "--ttl", "86400"]), counted);
 }
 
@@ -124,7 +124,7 @@ fn looking_changes_not_one_byte() {
         let storage = open(&dir.join("t"));
         storage.set_clock_for_test(1_700_000_000_000).unwrap();
         let embedding = embedding(&storage, "sgd", 3);
-        // Files that wait to be merged, with rows that any TTL has expired.
+        // Files that wait to be merged; their rows have expired under any TTL.
         for key in 0..9 {
             embedding.insert(&[key, 100], &[1.0; 2 * DIM]).unwrap();
             storage.flush().unwrap();

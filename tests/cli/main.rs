@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// What a command that must succeed writes for people.
+/// The stdout of a command that must succeed, for people.
 fn human(dir: &Path, arguments: &[&str]) -> String {
     let output = damo(dir, arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
@@ -37,14 +37,14 @@ fn human(dir: &Path, arguments: &[&str]) -> String {
     text(&output.stdout).to_owned()
 }
 
-/// What a command that must succeed writes for scripts.
+/// The stdout of a command that must succeed, for scripts.
 fn json(dir: &Path, arguments: &[&str]) -> Value {
     let line = human(dir, &[arguments, &["--json"]].concat());
     assert_eq!(line.lines().count(), 1, "{line}");
     serde_json::from_str(&line).unwrap()
 }
 
-/// The message of a command that must fail, which is the same for people and for scripts.
+/// The message of a command that must fail: the same for people and for scripts.
 fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
     let plain = damo(dir, arguments);
     let message = text(&plain.stderr).to_owned();
@@ -55,7 +55,7 @@ fn failure(dir: &Path, code: i32, arguments: &[&str]) -> String {
     let words = error["error"]["message"].as_str().unwrap();
     assert!(error["error"]["status"].is_string());
     if code == 2 {
-        // Clap's has lines.
+        // clap's messages have several lines.
         let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(in_one_line(&message).contains(&in_one_line(words)), "{message} / {words}");
     } else {

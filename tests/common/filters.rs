@@ -1,4 +1,4 @@
-//! What the tests share that have filters whose counts wait for them.
+//! Helpers for filters whose counts wait until they are attached.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use damo::filter::Filter;
 
 use super::{float, int, params, text};
 
-/// So often a key must be seen until it is admitted.
+/// The count of lookups that admits a key.
 pub const COUNT: u32 = 3;
 const KEYS: [i64; 4] = [1, 2, 3, 4];
 
@@ -25,7 +25,7 @@ pub fn filter(path: &Path) -> Arc<Filter> {
     filter_of(path, 10_000)
 }
 
-/// Which of the keys 1 to 4 are admitted in a group.
+/// The keys of 1 to 4 that are admitted in a group.
 pub fn admitted(filter: &Filter, group: u32) -> Vec<i64> {
     KEYS.into_iter().filter(|key| filter.check(group, *key).unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! What the tests of storage and embedding share.
+//! Helpers of the Rust tests.
 #![allow(dead_code)]
 
 pub mod filters;
@@ -18,7 +18,7 @@ use damo::optimizer::Optimizer;
 use damo::params::{Params, Value};
 use damo::storage::Storage;
 
-/// A bag from a list.
+/// Params from a list.
 pub fn params(list: &[(&str, Value)]) -> Params {
     list.iter().fold(Params::new(), |bag, (key, value)| match value {
         Value::Bool(value) => bag.with(key, *value).unwrap(),
@@ -58,7 +58,7 @@ pub fn sgd(storage: &Storage, dim: usize, gamma: f64, options: &[(&str, Value)])
     Embedding::new(storage.clone(), sgd, ones, dim, 0, &params(options)).unwrap()
 }
 
-/// An embedding of another group, with rows of one weight that starts as one.
+/// An embedding of any group, with rows of one weight that starts as one.
 pub fn embed(storage: &Storage, group: u32) -> Embedding {
     let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
     Embedding::new(storage.clone(), sgd, ones, 1, group, &Params::new()).unwrap()
@@ -85,9 +85,9 @@ pub fn failure<T: std::fmt::Debug>(result: Result<T>, status: Status) -> Error {
     error
 }
 
-/// Copies a directory with everything in it, as a kill would leave it. A storage that is open may
-/// write in the background meanwhile: then it is copied again, so that all files are of one moment.
-/// Of a directory that never rests, the copy is of several.
+/// Copies a directory with everything in it: what a kill would leave. An open storage may write in
+/// the background meanwhile; the copy is made again until all files are of one moment. A directory
+/// that never rests is copied at several moments.
 pub fn copy_dir(from: &Path, to: &Path) {
     for attempt in 0..20 {
         let before = files_in(from);
@@ -108,12 +108,12 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// What is in a directory, with length, time of the last change and inode. A folder comes before
-/// what it has.
+/// Length, time of the last change and inode of everything in a directory. A folder comes before
+/// its content.
 fn files_in(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
     while let Some(folder) = folders.pop() {
-        // What has gone meanwhile is no longer there.
+        // Files may disappear meanwhile.
         for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path())
         {
             let Ok(data) = fs::symlink_metadata(&path) else { continue };
@@ -126,7 +126,7 @@ fn files_in(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     found
 }
 
-/// A directory, its folders, and all that is in them.
+/// A directory, its folders, and all their files.
 pub fn walk(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -139,7 +139,7 @@ pub fn walk(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// How many bytes the files in a directory have.
+/// The sum of the lengths of a directory's files.
 pub fn bytes_below(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
@@ -149,17 +149,17 @@ pub fn bytes_below(dir: &Path) -> u64 {
     entries.map(bytes).sum()
 }
 
-/// Bytes, and times of the last change, of everything in a directory. Folders have no bytes.
+/// The bytes and the time of the last change of everything in a directory. Folders have no bytes.
 pub fn bytes_and_times(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let bytes = |path: &Path| if path.is_dir() { Vec::new() } else { fs::read(path).unwrap() };
     let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     walk(dir).into_iter().map(|path| (path.clone(), (bytes(&path), changed(&path)))).collect()
 }
 
-/// A command that runs a test again, by itself, in a process of its own. The function gives the
-/// name: one that no test has would run none, and succeed.
+/// A command that runs one test again, in a process of its own. The name comes from the function: a
+/// name that no test has would run none, and succeed.
 pub fn rerun<T: Fn()>(_test: T) -> Command {
-    // Behind the name of the program, which libtest leaves out.
+    // The path without the name of the program is what libtest calls the test.
     let (_, name) = std::any::type_name::<T>().split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]);
@@ -180,7 +180,7 @@ pub fn is_alone<T: Fn()>(test: T) -> bool {
     false
 }
 
-/// How often what depends on luck is tried.
+/// How often a test that depends on luck tries.
 pub fn races() -> u64 {
     std::env::var("DAMO_RACES").map_or(1, |value| value.parse().unwrap())
 }

@@ -1,4 +1,5 @@
-//! Dumps: the weights of one moment, by condition, in both formats; increments that add up to a full dump.
+//! Dumps: the weights of one moment, filtered by conditions, in both formats; increments that add
+//! up to a full dump.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -210,7 +211,8 @@ fn a_dump_in_the_midst_of_training_is_one_moment() {
     });
 }
 
-/// A base and its increments, merged one after the other, are byte for byte the full dump of that time.
+/// A base dump and its increments, merged one after the other, are byte for byte the full dump of
+/// that time.
 #[test]
 fn base_and_increments_are_the_full_dump() {
     for (durability, value_type, min_count) in
@@ -240,7 +242,7 @@ fn base_and_increments_are_the_full_dump() {
         for round in 0..12i64 {
             now += 400_000;
             storage.set_clock_for_test(now).unwrap();
-            // Changed, made by lookups, deleted, deleted and made again, given.
+            // Rows are changed, made by lookups, deleted, deleted and made again, inserted.
             train(&embeddings[0], (round * 211..round * 211 + 400).map(|key| key % 5000));
             lookup(
                 &embeddings[0],
@@ -274,7 +276,7 @@ fn base_and_increments_are_the_full_dump() {
                 dump(&storage, &path("increment"), &condition(&[("since", int(since as i64))]));
             let full = dump(&storage, &path("full"), &condition(&[]));
             assert_eq!(increment.number, full.number);
-            // A table that is not the one before is refused, and says which numbers do not meet.
+            // A table that is not the base is refused; the message names both numbers.
             if round > 0 {
                 let error = merge(&path("older"), &path("increment"), &path("no")).unwrap_err();
                 assert!(error.message().contains(&since.to_string()), "{error}");
@@ -307,7 +309,7 @@ fn an_increment_needs_the_dump_that_it_follows() {
     let number = dump(&storage, &path, &table(&[])).number;
     let since = ("since", int(number as i64));
     dump(&storage, &path, &table(std::slice::from_ref(&since)));
-    // Another condition is another dump.
+    // A dump with another condition is another base.
     for other in [("group", int(0)), ("min_count", int(1))] {
         let error = failure(
             storage.dump(&path, read(&[since.clone(), other]), |_, _| true),
@@ -315,13 +317,13 @@ fn an_increment_needs_the_dump_that_it_follows() {
         );
         assert!(error.message().contains(&number.to_string()), "{error}");
     }
-    // What a checkpoint brought did not come from what was dumped.
+    // Rows of a loaded checkpoint did not come from those that were dumped.
     storage.checkpoint(scratch.path().join("cp")).unwrap();
     storage.load_from_checkpoint(scratch.path().join("cp")).unwrap();
     failure(storage.dump(&path, read(&[since]), |_, _| true), Status::NotFound);
 }
 
-/// More than a hundred megabytes on disk, so that several threads read it: every row comes, once and in order.
+/// More than 100 MB on disk, so several threads read: every row comes once and in order.
 #[test]
 fn a_table_that_is_read_in_parts_is_whole() {
     let scratch = tempfile::tempdir().unwrap();
@@ -331,7 +333,7 @@ fn a_table_that_is_read_in_parts_is_whole() {
         ("threads", int(3)),
     ]);
     let storage = Storage::open(scratch.path().join("a"), 0, &options).unwrap();
-    // Ids without gaps, ids anywhere, and a small group between.
+    // Ids without gaps, sparse ids, and a small group between them.
     let groups = [embed(&storage, 2, 64), embed(&storage, 5, 2), embed(&storage, 65535, 64)];
     let dense: Vec<i64> = (0..120_000).collect();
     let few = [7, -7];
@@ -366,7 +368,7 @@ fn a_table_that_is_read_in_parts_is_whole() {
     let mut weights = vec![0.0; 64 * scattered.len()];
     served.lookup(65535, &scattered, &mut weights, None).unwrap();
     assert_eq!(weights, peek(&groups[2], &scattered).0);
-    // A scan that is given up early ends its threads.
+    // A scan that is dropped early ends its threads.
     let mut rows = storage.rows(Some(2)).unwrap();
     assert_eq!(rows.next_row().unwrap().unwrap().key, 0);
     drop(rows);

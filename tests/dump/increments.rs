@@ -1,4 +1,4 @@
-//! Increments: they fit every dump of their number, and name each row that was deleted.
+//! Increments fit every dump of their number, and name each row that was deleted.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn dump(storage: &Storage, path: &Path, extra: &[(&'static str, Value)]) -> Dump
     storage.dump(path, DumpOptions::read(&params(&list)).unwrap(), |_, _| true).unwrap()
 }
 
-/// Two dumps at the same number that differ in expire_days.
+/// Two dumps have the same number and differ in expire_days.
 #[test]
 fn an_increment_fits_each_dump_of_its_number() {
     const DAY: u64 = 86_400_000;
@@ -43,7 +43,7 @@ fn an_increment_fits_each_dump_of_its_number() {
     );
 }
 
-/// Merging that begins with opening, before the dumps that are remembered have been read.
+/// Opening starts merges, which must keep the tombstones that base dumps need.
 #[test]
 fn tombstones_survive_opening() {
     let scratch = tempfile::tempdir().unwrap();

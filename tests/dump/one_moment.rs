@@ -1,4 +1,5 @@
-//! What reads one moment sees all of it, though rows expire, are merged, go and come while it reads.
+//! Dumps, checkpoints and iterators see one moment whole, though rows expire, are merged, deleted
+//! and inserted while they read.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::common::{float, initializer, int, lookup, optimizer, params, peek, te
 
 const START: u64 = 1_795_000_000_000;
 const TTL_MS: u64 = 3_600_000;
-/// More than the 32 MiB from which a table is read as several ranges, one after the other.
+/// More than 32 MiB, above which a table is read as several ranges, one after the other.
 const ROWS: i64 = 36_000;
 const DIM: usize = 256;
 
@@ -30,7 +31,7 @@ fn keys() -> Vec<i64> {
     (0..ROWS).collect()
 }
 
-/// Rows of random weights, which are given back, in files that are merged.
+/// Makes rows of random weights in merged files, and returns the weights.
 fn fill(storage: &Storage, embedding: &Embedding) -> Vec<f32> {
     let weights = lookup(embedding, &keys());
     storage.compact().unwrap();
@@ -38,7 +39,7 @@ fn fill(storage: &Storage, embedding: &Embedding) -> Vec<f32> {
     weights
 }
 
-/// Everything that is older expires, and what may be merged away is.
+/// Lets all rows expire, and merges them away unless a reader needs them.
 fn expire(storage: &Storage, now: &mut u64) {
     *now += TTL_MS + 1000;
     storage.set_clock_for_test(*now).unwrap();
@@ -75,7 +76,7 @@ fn a_dump_has_the_rows_that_expire_while_it_is_written() {
     assert!(found == weights);
 }
 
-/// Not as removed, either: they go with the increment after it.
+/// They are not listed as removed, either: the next increment lists them.
 #[test]
 fn an_increment_has_the_rows_that_expire_while_it_is_written() {
     let scratch = tempfile::tempdir().unwrap();
@@ -103,7 +104,7 @@ fn an_increment_has_the_rows_that_expire_while_it_is_written() {
     assert_eq!(Table::open(&path("base")).unwrap().rows(0).unwrap(), 0);
 }
 
-/// What has not expired at a checkpoint's moment is in it, with the values of that moment.
+/// A checkpoint has each row that has not expired at its moment, with the values of that moment.
 #[test]
 fn a_checkpoint_amid_expiry_has_every_row_that_lives() {
     let scratch = tempfile::tempdir().unwrap();
@@ -193,7 +194,7 @@ fn an_iterator_that_is_dropped_leaves_the_rows_of_another_of_its_moment() {
     assert_eq!(storage.stat("expired_rows").unwrap(), ROWS as u64);
 }
 
-/// Two iterators, with merges that the storage begins itself, as training does.
+/// Two iterators, while the storage starts merges by itself, as in training.
 #[test]
 fn iterators_of_two_moments_each_see_their_own_while_training_goes_on() {
     let scratch = tempfile::tempdir().unwrap();
@@ -227,7 +228,8 @@ fn iterators_of_two_moments_each_see_their_own_while_training_goes_on() {
     assert!(late.next_row().unwrap().is_none());
     drop((early, late));
     storage.compact().unwrap();
-    // What was replaced in between counts once at most; all that was held is gone now.
+    // A row that was replaced in between counts once at most; all rows that iterators held are
+    // gone.
     assert!(storage.stat("expired_rows").unwrap() >= few.len() as u64);
     assert_eq!(peek(&embedding, &few).1, vec![0; few.len()]);
 }

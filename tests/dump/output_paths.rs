@@ -1,5 +1,5 @@
-//! Where dumps, merged tables and checkpoints are put: links, devices, names of other files, and
-//! ways around into a storage's directory.
+//! Where dumps, merged tables and checkpoints go: through links, onto devices and names of other
+//! files, and by detours into a storage's directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ struct Place {
 }
 
 impl Place {
-    /// A storage `storage` with one row, key 1 of 0.5, which is open.
+    /// An open storage `storage` with one row: key 1, weight 0.5.
     fn new() -> (Place, Storage) {
         let place = Place { scratch: tempfile::tempdir().unwrap() };
         let storage = open(&place.at("storage"));
@@ -60,7 +60,7 @@ fn weight(path: &Path) -> f32 {
     weight[0]
 }
 
-/// `damo dump a /dev/stdout`, as root, made a file of /dev/stdout.
+/// `damo dump a /dev/stdout`, as root, replaced /dev/stdout by a file.
 #[test]
 fn a_dump_onto_the_link_to_stdout_leaves_the_link() {
     let (place, storage) = Place::new();
@@ -87,7 +87,7 @@ fn a_chain_of_links_is_followed_to_its_end_and_every_link_stays() {
     let (place, storage) = Place::new();
     fs::create_dir_all(place.at("a/b")).unwrap();
     symlink("a/b/second", place.at("first")).unwrap();
-    // Relative to the folder that the link is in.
+    // The target is relative to the folder of the link.
     symlink("../third", place.at("a/b/second")).unwrap();
     symlink(place.at("a/file"), place.at("a/third")).unwrap();
     for _ in 0..2 {
@@ -113,7 +113,7 @@ fn links_that_lead_to_folders_and_to_folders_that_are_not_there_are_refused_and_
     assert!(place.at("to-folder").is_symlink() && place.at("dangling").is_symlink());
     assert_eq!(fs::read_dir(place.at("folder")).unwrap().count(), 0);
     assert!(!place.at("nowhere").exists());
-    // Through a folder that is a link, a file is a file.
+    // A path through a linked folder leads to a file.
     dump(&storage, &place.at("to-folder/file")).unwrap();
     assert_eq!(weight(&place.at("folder/file")), 0.5);
 }
@@ -128,7 +128,7 @@ fn a_name_that_a_file_of_the_storage_has_elsewhere_is_given_to_the_dump_alone() 
         let options = DumpOptions::read(&params(&[])).unwrap();
         storage.dump(&name, options, |_, _| true).unwrap();
     }
-    // Logs may have grown meanwhile, and the list of them is another one then.
+    // Logs may have grown meanwhile, and INVENTORY, which lists them, has changed.
     for (path, bytes) in
         before.iter().filter(|(path, _)| !path.to_string_lossy().contains("INVENTORY"))
     {
@@ -195,7 +195,7 @@ fn a_table_is_merged_onto_what_it_is_merged_from() {
         let before = Table::open(&base).unwrap();
         merge(if turn == 2 { &link } else { &base }, &increment, onto).unwrap();
         assert_eq!(weight(onto), wanted);
-        // Who had it open goes on with what it was.
+        // An open handle goes on with the old content.
         let mut old = [0.0];
         before.lookup(0, &[1], &mut old, None).unwrap();
         assert!(old[0] < wanted);

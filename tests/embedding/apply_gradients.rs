@@ -1,4 +1,4 @@
-//! Gradients: what duplicates do, what is counted, what is refused, and that a refused call changes nothing.
+//! apply_gradients: duplicates, counts and steps, and what it refuses without a change.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -11,8 +11,8 @@ use crate::common::{
 
 #[test]
 fn duplicates_are_stepped_in_order_or_coalesced_as_asked() {
-    // sgd with lambda makes the order of steps visible: w = w - gamma (g + lambda w).
-    // sequential: 1 - .1 (1 + 1) = .8, then .8 - .1 (2 + .8) = .52; sum: 1 - .1 (3 + 1); mean: 1 - .1 (1.5 + 1)
+    // sgd with lambda makes the order of steps visible: w = w - gamma (g + lambda w). sequential: 1
+    // - .1 (1 + 1) = .8, then .8 - .1 (2 + .8) = .52; sum: 1 - .1 (3 + 1); mean: 1 - .1 (1.5 + 1).
     for (mode, expected, updates) in [("sequential", 0.52, 2), ("sum", 0.6, 1), ("mean", 0.75, 1)] {
         let dir = tempfile::tempdir().unwrap();
         let sgd = optimizer("sgd", &[("gamma", float(0.1)), ("lambda", float(1.0))]);
@@ -151,7 +151,8 @@ fn the_rate_follows_the_schedule_of_the_global_step_and_what_is_set_at_run_time(
     embedding.apply_gradients(&[1], &[1.0]).unwrap(); // rate 8/4
     assert_eq!(lookup(&embedding, &[1]), [-3.5]);
     embedding.set_step(0).unwrap();
-    embedding.apply_gradients(&[2], &[1.0]).unwrap(); // rate 8: the step is the group's, not the row's
+    // The step is the group's, not the row's.
+    embedding.apply_gradients(&[2], &[1.0]).unwrap(); // rate 8
     assert_eq!(lookup(&embedding, &[2]), [-8.0]);
 }
 

@@ -1,4 +1,4 @@
-//! Clear: removes all rows of a group at once and none of other groups. Iterators, dumps and
+//! clear removes all rows of a group at once, and none of other groups. Iterators, dumps and
 //! checkpoints of an earlier moment keep its rows.
 
 use std::path::Path;
@@ -48,7 +48,7 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
         let dir = tempfile::tempdir().unwrap();
         let options = [("durability", text(durability))];
         let storage = open_with(dir.path(), &options);
-        // Neighbouring groups, and the last group possible.
+        // Adjacent groups, and the last possible one.
         let groups = [3, 4, 5, 65_535].map(|group| embed(&storage, group));
         let second = embed(&storage, 4);
         groups.iter().for_each(|embedding| step(embedding, &KEYS));
@@ -79,7 +79,7 @@ fn a_cleared_group_is_as_new_and_others_are_as_they_were() {
         let storage = open_with(dir.path(), &options);
         let groups = [3, 4, 5, 65_535].map(|group| embed(&storage, group));
         check(&storage, &groups);
-        // New rows have first weights, and steps count from 0.
+        // New rows have initial weights, and steps count from 0.
         assert_eq!(lookup(&groups[1], &KEYS), [1.0; 6]);
         step(&groups[1], &KEYS);
         let record = groups[1].record(0).unwrap();
@@ -188,7 +188,8 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
             storage.flush().unwrap();
         }
     }
-    // Right after the clear, so the dump has the clear's number. Then all kinds of calls make rows.
+    // Right after the clear, so the dump has the clear's sequence number. All kinds of calls make
+    // rows afterwards.
     let base = dump(&storage, &path("base"), None).unwrap();
     assert_eq!((base.rows, base.number), (6, before + 1));
     lookup(&first, &[7]);
@@ -201,7 +202,7 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
     merge(&path("base"), &path("increment"), &path("merged")).unwrap();
     assert_eq!(std::fs::read(path("merged")).unwrap(), std::fs::read(path("full")).unwrap());
     assert_eq!(Contents::open(&path("full")).unwrap().number(), increment.number);
-    // A dump of another group alone can be followed, also after reopening.
+    // The clear does not invalidate the dump of another group alone, also after reopening.
     let of = |group: i64, since: Option<u64>| {
         let mut list = vec![("format", text("table")), ("group", int(group))];
         list.extend(since.map(|since| ("since", int(since as i64))));
@@ -216,7 +217,7 @@ fn an_increment_follows_no_dump_from_before_and_every_dump_from_after() {
     storage.dump(path("one"), of(1, Some(numbers[1])), |_, _| true).unwrap();
 }
 
-/// What a clear writes does not depend on the number of rows.
+/// A clear writes as much for any number of rows.
 #[test]
 fn a_million_rows_cost_as_much_as_ten() {
     let written = [10, 1_000_000].map(|count| {
@@ -238,11 +239,11 @@ fn a_million_rows_cost_as_much_as_ten() {
         assert_eq!(storage.row_count(None).unwrap(), 0);
         (stat("rows_written") - rows, journal)
     });
-    // A journal record of 64 bytes, and no row.
+    // A journal entry of 64 bytes, and no row.
     assert_eq!(written, [(0, 64); 2]);
 }
 
-/// Files that have rows of the group alone are removed by the next flush.
+/// The next flush removes files that hold rows of this group only.
 #[test]
 fn the_disk_gets_the_space_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a clear costs others: callers on its group, the writer, and later rounds.
+//! What a clear costs callers on its group, the writer, and later write-back rounds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +8,8 @@ use damo::storage::Storage;
 
 use crate::common::{embed, int, lookup, open, params, sgd};
 
-/// Each clear makes RocksDB begin a log. Logs that stayed would be looked at with each document.
+/// Each clear makes RocksDB begin a log. Logs that stayed would be looked at again with each write
+/// of a document.
 #[test]
 fn clears_leave_no_logs_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -31,7 +32,7 @@ fn calls_go_on_while_a_clear_waits_for_a_round() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     let (large, small) = (sgd(&storage, 64, 0.5, &[]), embed(&storage, 5));
-    // A fast disk needs more rows for a round that a clear can wait for.
+    // On a fast disk a round takes long enough only with more rows.
     for attempt in 1..=20 {
         (0..200 * attempt.min(8)).for_each(|part| drop(lookup(&large, &keys(part))));
         let is_over = AtomicBool::new(false);
@@ -65,7 +66,7 @@ fn calls_go_on_while_a_clear_waits_for_a_round() {
     panic!("no clear waited for a round");
 }
 
-/// A cache that was full, and is empty after a clear, is one that grows.
+/// A full cache that was cleared grows like a new one.
 #[test]
 fn the_writer_begins_before_the_cache_is_full_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +78,7 @@ fn the_writer_begins_before_the_cache_is_full_again() {
     assert!(storage.stat("bytes_in_memory").unwrap() > 6 << 20);
     embedding.clear().unwrap();
     let written = storage.stat("rows_written").unwrap();
-    // Half of it, which is dirty.
+    // Fills half of it with dirty rows.
     fill(45_000);
     let began = Instant::now();
     while storage.stat("rows_written").unwrap() == written {

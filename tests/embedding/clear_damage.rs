@@ -1,4 +1,4 @@
-//! Damage to what a clear has written does not bring rows back silently.
+//! Damage to what a clear wrote does not bring rows back silently.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn a_damaged_deletion_is_corruption_or_without_effect() {
     assert!(refused > len / 3, "{refused} of {len} bytes were refused, {harmless} harmless");
 }
 
-/// A journal of a later release is not called damaged.
+/// A journal of a later release is not reported as damaged.
 #[test]
 fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     let scratch = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     let files = fs::read_dir(killed.join("journal")).unwrap().map(|entry| entry.unwrap().path());
     let journal = files.max().unwrap();
     let ours = fs::read(&journal).unwrap();
-    // The clear is the last record, of 64 bytes; its kind is at byte 24, its checksum at byte 0.
+    // The clear is the last entry, of 64 bytes: its checksum is at byte 0, its kind at byte 24.
     let at = ours.len() - 64;
     assert_eq!(ours[at + 24..at + 28], 8u32.to_le_bytes());
     let mut later = ours.clone();
@@ -98,7 +98,7 @@ fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     for word in ["kind 99", "later release", &*journal.to_string_lossy()] {
         assert!(error.message().contains(word), "{error}");
     }
-    // Nothing has changed, so a release that knows the record opens it.
+    // Nothing has changed: a release that knows the entry opens it.
     fs::write(&journal, &ours).unwrap();
     assert_eq!(look(&killed).unwrap(), (vec![0; 4], 0));
 }

@@ -1,5 +1,5 @@
-//! A clear on a disk that takes no more: the rows are gone, and give their space back before any is
-//! needed. A file size limit stands in for the disk; it is the whole process's.
+//! A clear on a full disk: the rows are gone, and give their space back before a write needs any. A
+//! file size limit, which is the whole process's, stands in for the disk.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -32,7 +32,8 @@ fn space_comes_back_where_there_is_no_room() {
     let usual = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: Some(1 << 20), ..usual }).unwrap();
     embedding.clear().unwrap();
-    // Every round needs room after a clear, and says so before RocksDB has to stop for want of it.
+    // Every round after a clear checks for room first, and reports that there is none before
+    // RocksDB has to stop.
     for _ in 0..2 {
         let error = failure(storage.flush(), Status::Io);
         assert!(error.message().contains("no room"), "{error}");

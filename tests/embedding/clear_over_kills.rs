@@ -1,5 +1,5 @@
-//! A kill at any moment before or after a clear: calls are replayed in their order, so no cleared
-//! row comes back, and no later one is lost.
+//! Kills at any moment before or after a clear: calls are replayed in their order, so no cleared
+//! row comes back, and no later row is lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,8 @@ use crate::common::{copy_dir, embed, failure, int, lookup, open, params, peek, t
 const KEYS: i64 = 40;
 const GROUPS: [u32; 2] = [0, 1];
 
-/// Update counts by group and key, and steps. All gradients are equal, so the count tells the row.
+/// Update counts by group and key, and steps. All gradients are equal, so the count determines the
+/// row.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     rows: BTreeMap<(u16, i64), u64>,
@@ -35,7 +36,7 @@ enum Act {
 }
 
 fn open_with(dir: &Path, durability: &str) -> (Storage, [Embedding; 2]) {
-    // A small cache, so that rows are also written and evicted in between.
+    // A small cache writes back and evicts rows in between.
     let options = params(&[("durability", text(durability)), ("cache_bytes", int(64 << 10))]);
     let storage = Storage::open(dir, 0, &options).unwrap();
     let embeddings = GROUPS.map(|group| embed(&storage, group));
@@ -84,12 +85,12 @@ fn make(
         }
         Act::Flush => storage.flush().unwrap(),
         Act::Compact => storage.compact().unwrap(),
-        // Its cut writes the rows of its moment, and none that came later.
+        // The cut writes the rows of its moment, and no later ones.
         Act::Dump => assert_eq!(storage.row_count(None).unwrap(), model.rows.len() as u64),
     }
 }
 
-/// The rows that iteration gives, and the steps of each embedding.
+/// The rows of an iterator, and the steps of each embedding.
 fn found((storage, embeddings): &(Storage, [Embedding; 2])) -> Model {
     let mut model = Model::default();
     let mut rows = storage.rows(None).unwrap();
@@ -106,7 +107,7 @@ fn found((storage, embeddings): &(Storage, [Embedding; 2])) -> Model {
     model
 }
 
-/// A copy of the directory, made while no call is under way, is what a kill would leave.
+/// A copy of the directory between calls is what a kill would leave.
 #[test]
 fn every_call_before_and_after_a_clear_is_there_once_it_is_opened_again() {
     for (turn, durability) in ["process", "power", "process"].into_iter().enumerate() {
@@ -159,7 +160,7 @@ fn without_a_journal_a_kill_leaves_what_was_flushed() {
 }
 
 /// A round that makes room writes the clear's DeleteRange, and leaves the journal as it is. After a
-/// kill the journal has all calls. Losing power may cut its end off, and with it the clear. Calls
+/// kill the journal has all calls. A power cut may cut its end off, and the clear with it. Calls
 /// from before the clear must not bring rows back in either case.
 #[test]
 fn a_clear_on_disk_counts_whether_or_not_the_journal_has_it() {
@@ -214,7 +215,7 @@ fn looks_and_salvage_see_no_row_that_was_cleared() {
         looking.row_count(None).unwrap()
     };
     assert_eq!(look(), 40);
-    // The clear is in the journal only; then with later rows; then on disk, where the cleared rows
+    // The clear is in the journal only; later rows are, too; all is on disk, where cleared rows
     // share files with others.
     copy_dir(&at("t"), &at("journal-only"));
     first.apply_gradients(&[3], &[1.0]).unwrap();
@@ -231,7 +232,7 @@ fn looks_and_salvage_see_no_row_that_was_cleared() {
         assert_eq!((salvaged.rows, salvaged.entries_lost), (rows, 0), "{name}: {salvaged:?}");
         let saved = open(&out);
         assert_eq!(peek(&embed(&saved, 0), &[7]).1, [0], "{name}");
-        // Without the MANIFEST salvage reads every file, also those that RocksDB had merged.
+        // Without the MANIFEST salvage reads every file, including those that RocksDB had merged.
         let cut = at(&format!("{name}.damaged"));
         copy_dir(&at(name), &cut);
         for entry in std::fs::read_dir(&cut).unwrap() {

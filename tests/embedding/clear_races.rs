@@ -1,4 +1,4 @@
-//! Clears among calls of other threads: each call is wholly before or wholly after.
+//! Clears amid calls of other threads: each call is wholly before or wholly after a clear.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ enum Read {
 /// Each batch has rows only from before or only from after a clear.
 #[test]
 fn reading_calls_are_wholly_before_or_wholly_after() {
-    // A cache that holds all rows, and one so small that they are read from disk.
+    // One cache holds all rows; the other is so small that rows are read from disk.
     for cache_bytes in [64 << 20, 64 << 10] {
         for read in [Read::Peek, Read::Lookup, Read::LookupAdmitted] {
             read_while_clearing(cache_bytes, read);
@@ -52,7 +52,7 @@ fn read_while_clearing(cache_bytes: i64, read: Read) {
     if read == Read::LookupAdmitted {
         embedding.set_filter(Some(filter(&scratch.path().join("filter")))).unwrap();
     }
-    // Odd while rows are being inserted or cleared, when a batch may see some of them.
+    // Odd while rows are being inserted or cleared: a batch may see some of them.
     let filling = AtomicU64::new(1);
     let is_over = AtomicBool::new(false);
     let [before, after] = [const { AtomicU64::new(0) }; 2];
@@ -84,7 +84,7 @@ fn read_while_clearing(cache_bytes: i64, read: Read) {
         let mut turns = 0;
         while turns < 20 * races() as u32 || !enough() && turns < 1000 {
             turns += 1;
-            // Pauses from 0 to four times as long as a call takes.
+            // Pauses of 0 to 4 times the duration of a call.
             let began = Instant::now();
             embedding.insert(&keys(), &vec![5.0; keys().len() * DIM]).unwrap();
             let part = began.elapsed() / 8;
@@ -99,7 +99,7 @@ fn read_while_clearing(cache_bytes: i64, read: Read) {
     });
 }
 
-/// Each step steps all rows, so update counts and the global step tell where the last clear came.
+/// Each step changes all rows, so update counts and the global step show where the last clear was.
 #[test]
 fn steps_are_wholly_before_or_wholly_after() {
     for durability in ["process", "checkpoint"] {
@@ -121,7 +121,7 @@ fn step_while_clearing(durability: &str, cache_bytes: i64) {
                 }
             });
         }
-        // Cuts and rounds in between; each must see one moment, too.
+        // Cuts and rounds in between must each see one moment, too.
         scope.spawn(|| {
             while !is_over.load(Ordering::Acquire) {
                 let mut rows = storage.rows(None).unwrap();

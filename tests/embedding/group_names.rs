@@ -1,4 +1,4 @@
-//! Names of groups, and what a checkpoint is known by: stored, carried by checkpoints, and never another's.
+//! Names of groups, and the checkpoint id: stored, carried by checkpoints, never another's.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ fn a_name_gets_the_lowest_free_group_and_keeps_it() {
         assert_eq!(group(&storage, GROUP_BY_NAME, Some("user")).group().id(), 2);
         assert_eq!(group(&storage, GROUP_BY_NAME, Some("товар 商品")).group().id(), 4);
         assert_eq!(group(&storage, GROUP_BY_NAME, Some("user")).group().id(), 2);
-        // A number and a name: a group without a name gets it.
+        // A group without a name, opened by its number and a name, gets the name.
         assert_eq!(group(&storage, 9, Some("ad")).group().id(), 9);
         assert_eq!(group(&storage, 1, Some("query")).group().id(), 1);
         group(&storage, 1, Some("query"));
@@ -103,10 +103,10 @@ fn names_that_cannot_be_are_refused_and_nothing_is_registered() {
         &params(&[("name", int(3))]),
     );
     failure(number, Status::InvalidArgument);
-    // Found by its name, and of another dim: it keeps its name and dim.
+    // The group is found by its name, and keeps name and dim when another dim is refused.
     let error = failure(try_group(&storage, GROUP_BY_NAME, Some("user"), 3), Status::AlreadyExists);
     assert!(error.message().contains("group 0 has dim 2"), "{error}");
-    // No name for a group that is refused for its dim.
+    // A group that is refused for its dim gets no name.
     failure(try_group(&storage, 1, Some("item"), 3), Status::AlreadyExists);
     assert_eq!(names(&storage), named(&[(0, "user"), (1, "")]));
     drop(storage);
@@ -229,7 +229,7 @@ fn an_open_group_never_goes_on_with_another_ones_rows() {
             (vec![5.0; 2], named(&[(0, "user"), (1, "")]))
         );
     }
-    // Without a name on one side it is the number that counts, and the name stays.
+    // If one side has no name, the number decides, and the name stays.
     checkpoint_of(scratch.path(), &path("good"), &[(0, None), (1, Some("query"))]);
     storage.load_from_checkpoint(path("good")).unwrap();
     assert_eq!((lookup(&users, &[1]), lookup(&plain, &[1])), (vec![0.0; 2], vec![1.0; 2]));
@@ -251,7 +251,8 @@ fn a_description_has_what_groups_were_opened_with() {
     assert_eq!(description["dir"], storage.dir().to_str().unwrap());
     let group = serde_json::json!({
         "group": 7, "name": "user", "dim": 3, "row_len": 9, "step": 1, "scheduler": null,
-        "optimizer": { "name": "adam", "params": { "gamma": 0.5 } }, "initializer": { "name": "ones", "params": {} },
+        "optimizer": { "name": "adam", "params": { "gamma": 0.5 } },
+        "initializer": { "name": "ones", "params": {} },
     });
     assert_eq!(description["groups"], serde_json::json!([group]));
 }

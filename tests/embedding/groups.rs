@@ -1,4 +1,4 @@
-//! The registry: groups are remembered, their layout cannot change, everything else may.
+//! The registry remembers groups; their layout cannot change, everything else may.
 
 use damo::embedding::Embedding;
 use damo::error::{Result, Status};
@@ -65,7 +65,7 @@ fn hyper_parameters_may_change_and_the_last_ones_are_remembered() {
         (scheduler.name.as_str(), scheduler.params.to_json()),
         ("cosine_decay", r#"{"decay_steps":10}"#.into())
     );
-    // The canonical name, not the alias it was given by.
+    // The canonical name, not the alias that was given.
     assert_eq!(
         (config.initializer.name.as_str(), config.initializer.params.to_json()),
         ("random_normal", r#"{"seed":-3}"#.into())

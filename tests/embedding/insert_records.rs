@@ -1,4 +1,5 @@
-//! Rows that come from elsewhere go on as they would have there: with their state, and ftrl's without.
+//! Inserted rows go on as they would have where they come from: with their state, and ftrl's rows
+//! without it, too.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -38,7 +39,7 @@ fn rows_go_on_with_their_state_in_another_storage_and_after_a_kill() {
         let counts = records.map(|record| record.update_num);
         assert_eq!(counts, [5, 5]);
         other.insert_records(&keys, &rows, &counts).unwrap();
-        // What a killed process leaves: its journal has the call.
+        // A kill would leave this copy: the call is in the journal.
         let killed = scratch.path().join(format!("{name}-killed"));
         common::copy_dir(&there, &killed);
         let killed = open(&killed);
@@ -83,7 +84,7 @@ fn of_a_key_given_twice_the_last_row_counts_and_counts_may_be_left_out() {
     assert_eq!(adagrad.record(1).unwrap().data, &rows[..6]);
 }
 
-/// The weights that were inserted are a fixed point, and what gradients move.
+/// Inserted weights are a fixed point until gradients move them.
 #[test]
 fn ftrl_goes_on_from_weights_that_were_inserted() {
     let scratch = tempfile::tempdir().unwrap();
@@ -165,7 +166,7 @@ fn squares_are_not_negative() {
     }
 }
 
-/// The count ends at 2^56 - 1, in memory as on disk, and the row can be moved on from there.
+/// The count saturates at 2^56 - 1, in memory as on disk, and such a row can be moved on.
 #[test]
 fn counts_end_where_stored_rows_end() {
     const MOST: u64 = (1 << 56) - 1;
@@ -178,7 +179,7 @@ fn counts_end_where_stored_rows_end() {
         embedding.insert_records(&[5, -6], &rows, &[MOST - 1, u64::MAX]).unwrap();
         for step in 0..2 {
             embedding.apply_gradients(&[5, -6], &gradients(step)).unwrap();
-            // A call that has a key several times counts each.
+            // Each occurrence of a key in a call counts.
             embedding.apply_gradients(&[5, 5], &gradients(step)).unwrap();
         }
         let records = [5, -6].map(|key| embedding.record(key).unwrap());

@@ -1,4 +1,4 @@
-//! Lookup creates rows, peek does not; both answer in key order, whatever the keys.
+//! lookup creates rows, peek does not; both answer in the order of the keys.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -44,7 +44,7 @@ fn batches_of_any_size_read_and_create_every_row_once() {
     let embedding =
         Embedding::new(storage.clone(), optimizer("adam", &[]), normal, 4, 0, &Params::new())
             .unwrap();
-    // Around the size of one MultiGet, and one key more than is new.
+    // Around the size of one MultiGet.
     let mut created = 0;
     for size in [1, 1023, 1024, 1025, 3000] {
         let keys: Vec<i64> = (0..size).map(|key| key * 7919 % 4099).collect();
@@ -71,7 +71,7 @@ fn padding_reads_as_zeros_and_never_has_a_row() {
     let error = failure(embedding.insert(&[4, 0], &[1.0, 1.0]), Status::InvalidArgument);
     assert!(error.message().contains("key 0 (position 1) is the padding key"), "{error}");
     failure(embedding.record(4), Status::NotFound);
-    // Without the option 0 is a key like any other.
+    // Without the option key 0 is a key like any other.
     drop(embedding);
     assert_eq!(lookup(&sgd(&storage, 1, 0.5, &[]), &[0]), [1.0]);
 }

@@ -1,5 +1,5 @@
-//! One group's calls: what they do to rows, what they refuse, and what other threads, kills and
-//! damage make of them.
+//! The calls on one group: what they do to rows, what they refuse, and that threads, kills and
+//! damage lose nothing.
 
 mod apply_gradients;
 mod clear;

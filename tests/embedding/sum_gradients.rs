@@ -1,5 +1,5 @@
-//! sum_gradients: against a loop that adds gradients one by one. A step with the sums is the same
-//! as a step with the gradients.
+//! sum_gradients equals a loop that adds gradients one by one, and a step with the sums equals a
+//! step with the gradients.
 
 use std::thread;
 
@@ -22,7 +22,7 @@ type Sums = Vec<(i64, Vec<u32>)>;
 
 fn sums_of(embedding: &Embedding, keys: &[i64], gradients: &[f32]) -> (Sums, Summed) {
     let dim = embedding.dim();
-    // Room that is not needed must stay as it is.
+    // The room behind the sums must stay as it is.
     let (mut summed_keys, mut sums) = (vec![-9; keys.len() + 3], vec![9.5; gradients.len() + 3]);
     let summed = embedding.sum_gradients(keys, gradients, &mut summed_keys, &mut sums).unwrap();
     assert!(summed_keys[summed.keys..].iter().all(|key| *key == -9));
@@ -73,8 +73,8 @@ fn agrees(
     assert_eq!(summed.largest, sums().map(f64::abs).fold(0.0, f64::max));
 }
 
-/// Keys of both signs, some of them repeated, and padding. Gradients have very different sizes, so
-/// that another order of addition gives other sums.
+/// Keys of both signs, some of them repeated, and padding. Gradients of very different sizes give
+/// other sums in another order of addition.
 fn batch(random: &mut impl Rng, len: usize, dim: usize, kinds: i64) -> (Vec<i64>, Vec<f32>) {
     let keys = (0..len)
         .map(|_| random.random_range(-kinds..=kinds) * random.random_range(0..=1))
@@ -104,7 +104,7 @@ fn sums_are_those_of_a_loop() {
                     let embedding =
                         Embedding::new(storage.clone(), sgd, ones, dim, group as u32, &options)
                             .unwrap();
-                    // From 4096 keys on, if as many are distinct, threads share the work.
+                    // From 4096 distinct keys on, threads share the work.
                     let lens =
                         if dim == 1 { vec![0, 1, 2, 5, 300, 9000] } else { vec![0, 1, 2, 5, 300] };
                     for len in lens {
@@ -235,7 +235,7 @@ fn threads_sum_beside_threads_that_step() {
             let embedding = &embedding;
             scope.spawn(move || {
                 for _ in 0..20 {
-                    // Equal to the last bit, whichever thread has summed which part.
+                    // Equal to the last bit, whichever thread sums which part.
                     assert!(sums_of(embedding, &batch.0, &batch.1) == *expected);
                     embedding.apply_gradients(&batch.0, &vec![0.0; batch.1.len()]).unwrap();
                 }

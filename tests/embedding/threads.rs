@@ -1,9 +1,9 @@
-//! Many threads on the same rows, most of which are on disk: no gradient is lost and none is taken twice, over
-//! re-openings and over kills.
+//! Many threads on the same rows, most of which are on disk: over re-openings and kills, each
+//! gradient is applied exactly once.
 //!
-//! Gradients are ones and the learning rate is one, so that float addition is exact and a weight is minus the number of
-//! gradients that its row has had, whatever the order. DAMO_THREADS_SEED and DAMO_THREADS_CALLS run other and longer
-//! histories.
+//! Gradients and the learning rate are one, so float addition is exact: a weight is minus the
+//! number of its gradients, in any order. DAMO_THREADS_SEED runs another history,
+//! DAMO_THREADS_CALLS a longer one.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -27,9 +27,10 @@ const GROUPS: [u32; 3] = [0, 7, 65535];
 const DIM: usize = 12;
 const TRAINERS: u64 = 4;
 const KEYS: i64 = 3000;
-/// Keys that one thread makes and deletes, and that others only read.
+/// Keys that one thread makes and deletes, while others only read them.
 const DELETED: std::ops::Range<i64> = 10_000..10_400;
-/// 80 bytes a row: the first holds a twelfth of the rows; the second has two shards, so that large calls are divided.
+/// 80 bytes a row: the first cache holds a twelfth of the rows; the second has two shards, so large
+/// calls are divided.
 const CACHES: [i64; 2] = [65536, 2_500_000];
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -47,7 +48,7 @@ fn embedding(storage: &Storage, group: usize, duplicates: &str) -> Embedding {
     Embedding::new(storage.clone(), sgd, zeros, DIM, GROUPS[group], &options).unwrap()
 }
 
-/// What the `index`th call of a trainer trains: the group, and the keys, some more than once.
+/// The group and keys, some of them repeated, of a trainer's `index`th call.
 fn batch(seed: u64, trainer: u64, index: u64) -> (usize, Vec<i64>) {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ (trainer << 40) ^ index);
     let count = if random.random_range(0..25) == 0 { 4500 } else { random.random_range(1..250) };
@@ -65,7 +66,7 @@ fn is_summed(index: u64) -> bool {
     index % 2 == 1
 }
 
-/// Runs everything at once; `acknowledge` hears of each call of a trainer that has returned.
+/// Runs everything at once, and calls `acknowledge` after each call of a trainer.
 fn train(storage: &Storage, seed: u64, calls: u64, acknowledge: impl Fn(u64, u64) + Sync) {
     let done = AtomicBool::new(false);
     let is_done = || done.load(Ordering::Relaxed);
@@ -83,7 +84,7 @@ fn train(storage: &Storage, seed: u64, calls: u64, acknowledge: impl Fn(u64, u64
         };
         let trainers: Vec<_> =
             (0..TRAINERS).map(|number| scope.spawn(move || trainer(number))).collect();
-        // Rows are whole, and gradients that were seen do not vanish.
+        // Rows are whole, and gradients that were seen stay.
         scope.spawn(|| {
             let mut random = random(1);
             let mut seen: HashMap<(usize, i64), f32> = HashMap::new();
@@ -178,7 +179,7 @@ fn read(storage: &Storage) -> Counts {
         let embedding = embedding(storage, group, "sequential");
         for key in 0..KEYS {
             match embedding.record(key) {
-                // A row that was only looked up is as good as none.
+                // A row that was only looked up counts as none.
                 Ok(record) if record.update_num == 0 => assert_eq!(record.data, [0.0; DIM]),
                 Ok(record) => {
                     assert!(
@@ -194,7 +195,7 @@ fn read(storage: &Storage) -> Counts {
     counts
 }
 
-/// What two tables differ in, at most ten rows.
+/// The differences of two tables, at most ten rows.
 fn difference(expected: &Counts, found: &Counts) -> Option<String> {
     let keys = expected.keys().chain(found.keys().filter(|key| !expected.contains_key(key)));
     let differing = keys.filter(|key| expected.get(key) != found.get(key));
@@ -233,7 +234,7 @@ fn no_gradient_is_lost_among_threads() {
 fn train_until_killed(dir: &Path) {
     let (cache_bytes, seed) = (setting(CHILD, 0) as i64, setting("DAMO_THREADS_SEED", 1));
     let storage = open(dir, cache_bytes);
-    // A failure on one thread is not to be hidden by the kill.
+    // The kill must not hide a failure on one thread.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
@@ -241,7 +242,7 @@ fn train_until_killed(dir: &Path) {
     }));
     println!();
     train(&storage, seed, u64::MAX, |trainer, index| {
-        // One write, which other threads' do not mix with; it fails once the parent is gone.
+        // One write, so that lines do not mix; it fails once the parent is gone.
         let line = format!("ack {trainer} {index}\n");
         std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
     });
@@ -281,7 +282,7 @@ fn no_gradient_is_lost_among_threads_that_are_killed() {
             (0..*next).for_each(|index| count(&mut acknowledged, seed, trainer as u64, index));
         }
         let found = read(&open(dir.path(), cache_bytes));
-        // Each trainer may have had one call under way, which is there as a whole or not at all.
+        // Each trainer may have had one call under way, which was made as a whole or not at all.
         let differences: Vec<_> = (0..1 << TRAINERS)
             .map(|under_way: u64| {
                 let mut expected = acknowledged.clone();

@@ -1,5 +1,5 @@
-//! Rows with their state, for every optimizer: any value of it comes in bit for bit, replaces what was there, goes through
-//! the disk, and is stepped as the optimizer steps such a row.
+//! Rows that are inserted with their state, for every optimizer: any state comes in bit for bit,
+//! replaces the old row, survives the disk, and is stepped as the optimizer steps such a row.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ fn step(optimizer: &Optimizer, row: &mut [f32], gradient: &[f32], count: u64) {
     optimizer.step(row, gradient, optimizer.rate(0).unwrap(), count + 1);
 }
 
-/// Zero, subnormal, small, large, of both signs: what comes out is what came in, and the next step is that of the
-/// optimizer itself on these floats and this count.
+/// Zero, subnormal, small and large values of both signs come out as they came in. The next step is
+/// the optimizer's own on these floats and this count.
 #[test]
 fn every_value_of_state_comes_in_bit_for_bit_and_is_stepped_as_it_is() {
     let scratch = tempfile::tempdir().unwrap();
@@ -76,7 +76,8 @@ fn every_value_of_state_comes_in_bit_for_bit_and_is_stepped_as_it_is() {
     }
 }
 
-/// With a schedule, a table larger than memory, and a stop in between; the steps of the group come along, too.
+/// With a schedule, a table larger than memory, and a stop in between; the steps of the group move,
+/// too.
 #[test]
 fn many_rows_go_on_bit_by_bit_from_a_table_that_memory_does_not_hold() {
     const ROWS: usize = 4000;
@@ -125,7 +126,8 @@ fn many_rows_go_on_bit_by_bit_from_a_table_that_memory_does_not_hold() {
     }
 }
 
-/// A row that was trained, deleted, or waits for a filter is what was inserted, also after a kill.
+/// An inserted row replaces one that was trained, deleted, or waits for a filter, also after a
+/// kill.
 #[test]
 fn what_was_there_before_leaves_nothing_behind() {
     let scratch = tempfile::tempdir().unwrap();
@@ -169,7 +171,7 @@ fn what_was_there_before_leaves_nothing_behind() {
     }
 }
 
-/// The accumulator of every optimizer that has one, at the edges of what it may begin with.
+/// The accumulator of each optimizer that has one, at the limits of its initial value.
 #[test]
 fn accumulators_begin_at_any_number_that_is_one() {
     let scratch = tempfile::tempdir().unwrap();
@@ -180,7 +182,7 @@ fn accumulators_begin_at_any_number_that_is_one() {
             let optimizer = optimizer(name, &[("initial_accumulator_value", float(initial))]);
             let rows = embed(&storage, Arc::clone(&optimizer), group);
             group += 1;
-            // Made by a lookup, by a gradient, by an insert, and anew after a delete.
+            // Rows are made by a lookup, by a gradient, by an insert, and again after a delete.
             rows.lookup(&[1], &mut [0.0; DIM]).unwrap();
             rows.apply_gradients(&[2], &gradients(1, 1)).unwrap();
             rows.insert(&[3, 4], &[1.0; 2 * DIM]).unwrap();

@@ -1,4 +1,5 @@
-//! A storage's time never goes back: over kills, checkpoints, increments, and readers of every kind.
+//! A storage's time never goes back: over kills, checkpoints and increments, for readers of every
+//! kind.
 
 use std::path::Path;
 
@@ -11,9 +12,9 @@ use crate::common::{copy_dir, int, params, peek, sgd, text};
 
 const START: u64 = 1_795_000_000_000;
 const TTL_S: i64 = 3600;
-/// When a row of the start has expired.
+/// At this time a row of START has expired.
 const LATER: u64 = START + 3_700_000;
-/// When it has not, by a clock that goes back.
+/// At this earlier time it has not.
 const EARLIER: u64 = START + 3_000_000;
 
 fn open(dir: &Path, clock: u64, durability: &str) -> (Storage, Embedding) {
@@ -34,8 +35,8 @@ fn state(embedding: &Embedding, key: i64) -> (u64, u64) {
     (record.update_num, record.update_time)
 }
 
-/// A call after the clock went back, merges that drop what had expired, a kill: the calls that had
-/// returned are there, and memory and disk agree.
+/// The clock goes back, calls follow, merges drop expired rows, and a kill: every call that
+/// returned is kept, and memory and disk agree.
 #[test]
 fn no_call_is_lost_that_was_made_after_the_clock_went_back() {
     for durability in ["process", "power"] {
@@ -50,7 +51,7 @@ fn no_call_is_lost_that_was_made_after_the_clock_went_back() {
         embedding.apply_gradients(&[5], &[0.5]).unwrap();
         embedding.apply_gradients(&[5], &[0.25]).unwrap();
         assert_eq!(state(&embedding, 5), (2, LATER));
-        // Killed before, and after, merging has dropped the row of the start.
+        // Killed before and after merging has dropped the row of START.
         for (turn, clock) in [EARLIER, START + 3_800_000].into_iter().enumerate() {
             storage.set_clock_for_test(clock).unwrap();
             if turn == 1 {
@@ -91,13 +92,13 @@ fn a_checkpoint_takes_its_time_along() {
             assert_eq!(state(rows, 5), (1, LATER), "{durability}, {what}");
         };
         check(&rows, "loaded");
-        // The next opening knows it, too, and so does a storage that the checkpoint itself becomes.
+        // The next opening and a storage that the checkpoint becomes know the time, too.
         drop((other, rows));
         let (_other, rows) = open(&path("other"), EARLIER, durability);
         assert_eq!(state(&rows, 5), (1, LATER));
         let (_opened, rows) = open(&path("checkpoint"), EARLIER, durability);
         check(&rows, "opened");
-        // A storage whose time is later than the checkpoint's keeps it.
+        // A storage whose time is later than the checkpoint's keeps its own.
         let (third, rows) = open(&path("third"), LATER + 5000, durability);
         rows.apply_gradients(&[8], &[0.5]).unwrap();
         third.set_clock_for_test(EARLIER).unwrap();
@@ -108,7 +109,7 @@ fn a_checkpoint_takes_its_time_along() {
     }
 }
 
-/// An increment that has said that a row is gone is not followed by one that brings it back.
+/// After an increment that removes a row no increment brings it back.
 #[test]
 fn increments_over_a_clock_that_goes_back_add_up_to_the_full_dump() {
     let scratch = tempfile::tempdir().unwrap();
@@ -146,13 +147,13 @@ fn increments_over_a_clock_that_goes_back_add_up_to_the_full_dump() {
         merge(&path("base"), &path("increment"), &path("base")).unwrap();
         let [merged, full] = ["base", "full"].map(|name| std::fs::read(path(name)).unwrap());
         assert!(merged == full, "{what}");
-        // What goes on one day is told again to every increment of that day.
+        // Each increment of a day lists the removals of that day again.
         assert!(increment.removed >= removed, "{what}: {}", increment.removed);
     }
     assert_eq!(Table::open(&path("base")).unwrap().rows(0).unwrap(), 1);
 }
 
-/// Everything that looks agrees about a row that had expired before the clock went back.
+/// All readers agree on a row that had expired before the clock went back.
 #[test]
 fn every_reader_has_the_time_that_was_used() {
     let scratch = tempfile::tempdir().unwrap();
@@ -181,7 +182,7 @@ fn every_reader_has_the_time_that_was_used() {
     for clock in [LATER, EARLIER, START, 1] {
         storage.set_clock_for_test(clock).unwrap();
         see(&storage, &embedding, "open");
-        // Who only looks begins with what is on record.
+        // A read-only opening begins with the stored time.
         let read_only = [("read_only", Value::Bool(true))];
         let looking = Storage::open(&dir, TTL_S, &params(&read_only)).unwrap();
         looking.set_clock_for_test(clock).unwrap();
@@ -191,7 +192,7 @@ fn every_reader_has_the_time_that_was_used() {
     see(&storage, &embedding, "merged");
 }
 
-/// A clock at the end of what rows can tell expires nothing, and none goes beyond it.
+/// At the last time that rows can hold, nothing expires; no clock goes beyond it.
 #[test]
 fn rows_of_the_last_time_there_is_live() {
     let last = (1 << 48) - 1;

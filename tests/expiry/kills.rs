@@ -1,6 +1,5 @@
-//! Time to live and kills. A call that is made again sees the rows that it saw the first time,
-//! whatever the time to live of the next opening; and merging leaves the rows that the journal's
-//! calls were made on.
+//! Expiry and kills. A replayed call sees the rows that it saw the first time, whatever the TTL of
+//! the next opening. Merging keeps the rows that calls in the journal were made on.
 //!
 //! A test runs itself again as the process to be killed.
 
@@ -18,15 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::common::{embed, failure, params, rerun, sgd, text};
 
 const CHILD: &str = "DAMO_EXPIRY_TEST_SESSION";
-/// Later than any machine's clock, which an opening goes by until a test sets it.
+/// Later than any machine's clock, which an opening reads until a test sets it.
 const START: u64 = 4_000_000_000_000;
 const HOUR_S: i64 = 3600;
 const HOUR_MS: u64 = 3_600_000;
 /// A row on disk; one that only the journal has; one that is inserted again; one that is deleted;
-/// and one that is deleted, and trained again.
+/// one that is deleted and trained again.
 const KEYS: [i64; 5] = [1, 2, 3, 4, 5];
 
-/// Update count, time and weight of each row that is there.
+/// Update count, time and weight of each row that exists.
 type State = Vec<Option<(u64, u64, f32)>>;
 
 fn open(
@@ -48,7 +47,7 @@ fn state(embedding: &Embedding) -> State {
         .collect()
 }
 
-/// Makes the rows anew.
+/// Makes all rows again.
 fn begin(storage: &Storage, embedding: &Embedding) {
     embedding.delete(&KEYS).unwrap();
     embedding.apply_gradients(&[1], &[0.25]).unwrap();
@@ -56,7 +55,7 @@ fn begin(storage: &Storage, embedding: &Embedding) {
     embedding.apply_gradients(&KEYS[1..], &[0.25; 4]).unwrap();
 }
 
-/// Calls after which no row is left that they did not update.
+/// Calls that update or delete every row.
 fn go_on(embedding: &Embedding) {
     embedding.apply_gradients(&[1, 2], &[0.5; 2]).unwrap();
     embedding.insert(&[3], &[7.0]).unwrap();
@@ -64,15 +63,14 @@ fn go_on(embedding: &Embedding) {
     embedding.apply_gradients(&[5], &[0.5]).unwrap();
 }
 
-/// What a process does before it is killed: it makes rows, or loads them, and goes on an hour
-/// later.
+/// What a process does before its kill: it makes or loads rows, and goes on an hour later.
 #[derive(Serialize, Deserialize)]
 struct Session {
     dir: PathBuf,
     ttl_seconds: i64,
     durability: String,
     clock: u64,
-    /// What it must find.
+    /// The rows that it must find.
     found: State,
     checkpoint: Option<PathBuf>,
 }
@@ -101,7 +99,8 @@ impl Session {
         unsafe { libc::raise(libc::SIGKILL) };
     }
 
-    /// Has a process run it, in the test of this name; returns what that saw last.
+    /// Runs the session in a process, through this test, until its kill; returns the rows it saw
+    /// last.
     fn kill(&self, test: impl Fn()) -> State {
         let told = serde_json::to_string(self).unwrap();
         let output = rerun(test).env(CHILD, told).output().unwrap();
@@ -111,8 +110,8 @@ impl Session {
     }
 }
 
-/// Compares a killed storage, as it is looked at with other times to live, and as it is salvaged,
-/// with what it was before the kill.
+/// Compares a killed storage with its rows before the kill: looked at with other TTLs, and
+/// salvaged.
 fn compare(killed: &Path, clock: u64, expected: &State) {
     let read_only = [("read_only", Value::Bool(true))];
     for ttl_seconds in [HOUR_S / 2, 2 * HOUR_S] {
@@ -131,7 +130,7 @@ fn a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with() {
     if let Some(session) = Session::told() {
         return session.run();
     }
-    // What the rows of an hour before are for the calls of each opening: expired, or not.
+    // Whether the rows of an hour before have expired for the calls of each opening.
     for (durability, openings) in [
         ("process", [(2 * HOUR_S, false), (HOUR_S / 2, true), (0, false)]),
         ("power", [(HOUR_S / 2, true), (2 * HOUR_S, false), (HOUR_S, true)]),
@@ -168,7 +167,7 @@ fn a_call_that_is_made_again_goes_by_the_time_to_live_that_it_was_made_with() {
     }
 }
 
-/// The time to live that a checkpoint's storage had says nothing of the calls that follow.
+/// The TTL of the checkpoint's storage does not apply to later calls.
 #[test]
 fn calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage() {
     if let Some(session) = Session::told() {
@@ -197,10 +196,9 @@ fn calls_on_a_loaded_checkpoint_go_by_the_time_to_live_of_the_storage() {
     }
 }
 
-/// The row on disk expires while the row in memory, with a later update, lives on. The journal has
-/// the call between them, so merging must not drop the row on disk. A group that a panic has left
-/// in doubt is what keeps the later row from being
-/// written.
+/// The row on disk expires while the row in memory, with a later update, lives on. The call between
+/// them is in the journal, so merging must not drop the row on disk. A poisoned group keeps the
+/// later row from being written.
 #[test]
 fn merging_leaves_the_rows_that_the_journals_calls_were_made_on() {
     for durability in ["process", "power"] {
@@ -208,7 +206,8 @@ fn merging_leaves_the_rows_that_the_journals_calls_were_made_on() {
         let options = [("durability", text(durability)), ("threads", Value::Int(1))];
         let (storage, before) = open(scratch.path(), HOUR_S, START, &options);
         let [embedding, behind] = [1, 2].map(|group| embed(&storage, group));
-        // Expired when the next call is on disk: merging drops it, which shows that there was one.
+        // This row expires before the next call is on disk: merging drops it, which shows that a
+        // merge ran.
         embedding.apply_gradients(&[100], &[0.25]).unwrap();
         storage.flush().unwrap();
         storage.set_clock_for_test(START + HOUR_MS + 1).unwrap();
@@ -223,7 +222,7 @@ fn merging_leaves_the_rows_that_the_journals_calls_were_made_on() {
         let (mut key, began) = (0, Instant::now());
         while storage.stat("expired_rows").unwrap() == 0 {
             assert!(began.elapsed() < Duration::from_secs(60), "nothing was merged");
-            // Files that reach over the rows, so that these are merged with them.
+            // The key ranges of these files span the rows, so merges include them.
             before.insert(&[key], &[1.0]).unwrap();
             behind.insert(&[key], &[1.0]).unwrap();
             failure(storage.flush(), Status::Poisoned);

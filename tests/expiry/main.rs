@@ -1,4 +1,4 @@
-//! Expiry: rows and their time to live, the storage's clock, and kills.
+//! Expiry: rows and their TTL, the storage's clock, and kills.
 
 mod clock;
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! A row that has not been updated for its time to live is gone, at once and for every call.
+//! A row that was not updated for its TTL is gone, at once and for every call.
 
 use damo::embedding::Embedding;
 use damo::params::{Params, Value};
@@ -30,7 +30,7 @@ fn a_row_in_memory_is_gone_when_its_time_is_over() {
     assert!(embedding.record(1).is_err());
     assert_eq!(storage.row_count(None).unwrap(), 1);
     assert_eq!(storage.stat("expired_rows").unwrap(), 0, "nobody has wanted it back");
-    // Lookup makes a fresh one, which lives from then on.
+    // lookup makes a fresh row, whose TTL begins now.
     assert_eq!(lookup(&embedding, &[1]), [1.0]);
     assert_eq!(storage.stat("expired_rows").unwrap(), 1);
     let record = embedding.record(1).unwrap();
@@ -157,7 +157,7 @@ fn a_clock_that_goes_back_brings_no_row_back() {
     assert_eq!(embedding.record(6).unwrap().update_time, START + 3_600_500);
 }
 
-/// Not even over an opening: the latest time that was used is on record, and in the journal.
+/// Not even after an opening: the latest time that was used is stored, and in the journal.
 #[test]
 fn an_earlier_clock_at_the_next_opening_brings_no_row_back() {
     for durability in ["process", "checkpoint"] {

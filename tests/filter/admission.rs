@@ -1,4 +1,5 @@
-//! Admission: an embedding with a filter makes rows for keys that were looked up often enough, and for no others.
+//! Admission: an embedding with a filter makes rows for keys that were looked up often enough, and
+//! for no others.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,14 +20,14 @@ use crate::common::{
     self, failure, initializer, int, lookup, optimizer, params, peek, rerun, sgd, text,
 };
 
-/// So large that no key passes for another.
+/// A filter so large that it has no false positives.
 fn filter(path: &Path, count: i64) -> Arc<Filter> {
     let list =
         [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(count))];
     Arc::new(Filter::open(&params(&list)).unwrap())
 }
 
-/// An embedding of dim 1 whose rows begin with 1 and lose half of each gradient, with a filter.
+/// An embedding with a filter, of dim 1: rows begin as 1 and lose half of each gradient.
 fn admitting(
     dir: &Path,
     count: i64,
@@ -89,7 +90,7 @@ fn a_filter_hides_no_row_that_is_there() {
         let embedding = sgd(&storage, 1, 0.5, &[]);
         embedding.apply_gradients(&keys, &[1.0; 5000]).unwrap();
     }
-    // On disk only, then.
+    // The rows are on disk only.
     let (storage, embedding, filter) = admitting(dir.path(), 15, &[]);
     let both: Vec<i64> = (2500..7500).collect();
     let expected: Vec<f32> = both.iter().map(|key| if *key < 5000 { 0.5 } else { 1.0 }).collect();
@@ -103,7 +104,7 @@ fn a_filter_hides_no_row_that_is_there() {
     assert_eq!(stat(&storage, "rows_created"), 0);
     assert_eq!(stat(&storage, "rows_updated"), 2510);
     assert!(both.iter().all(|key| !filter.check(0, *key).unwrap()));
-    // A row that is deleted is a key like any other.
+    // The key of a deleted row is a key like any other.
     embedding.delete(&[2500]).unwrap();
     assert_eq!(lookup(&embedding, &[2500]), [1.0]);
     assert_eq!(peek(&embedding, &[2500]).1, [0]);
@@ -119,7 +120,7 @@ fn other_calls_are_as_without_a_filter() {
     assert!(!filter.check(0, 1).unwrap() && !filter.check(0, 2).unwrap());
     embedding.apply_gradients(&[1, 2], &[2.0, 2.0]).unwrap();
     assert_eq!(peek(&embedding, &[1, 2]), (vec![4.0, 0.0], vec![1, 0]));
-    // Nothing is counted by a call that is refused, and nothing applied.
+    // A refused call counts and applies nothing.
     failure(embedding.lookup(&[3], &mut [0.0; 2]), Status::InvalidArgument);
     assert!(!filter.check(0, 3).unwrap());
     let error =
@@ -129,7 +130,7 @@ fn other_calls_are_as_without_a_filter() {
     assert_eq!(peek(&embedding, &[1]).0, [4.0]);
     embedding.lookup(&[], &mut []).unwrap();
     embedding.apply_gradients(&[], &[]).unwrap();
-    // Without it everything is as ever.
+    // Without the filter every lookup makes a row.
     embedding.set_filter(None).unwrap();
     assert_eq!(lookup(&embedding, &[2]), [1.0]);
     assert_eq!(peek(&embedding, &[2]).1, [1]);
@@ -161,7 +162,7 @@ fn filters_are_listed_while_embeddings_have_them() {
     a.set_filter(None).unwrap();
     drop(b);
     assert_eq!(live(), [(vec![5], first.path().to_owned())]);
-    // The embedding keeps the file, and lets go of it.
+    // The embedding keeps the filter open until it is dropped.
     let path = first.path().to_owned();
     let list =
         [("path", text(path.to_str().unwrap())), ("capacity", int(100_000)), ("count", int(2))];
@@ -173,12 +174,12 @@ fn filters_are_listed_while_embeddings_have_them() {
     storage.flush().unwrap();
 }
 
-/// A plain table with counts, beside which the engine is held.
+/// The reference: a plain table with counts.
 struct Model {
     count: u64,
     sum: bool,
     seen: HashMap<i64, u64>,
-    /// Weights and gradients applied.
+    /// Weight and number of gradients of each row.
     rows: HashMap<i64, (f32, u64)>,
     step: i64,
 }
@@ -219,7 +220,7 @@ impl Model {
     }
 }
 
-/// The n-th call of a history; it does not depend on the calls before.
+/// The n-th call of a history, which does not depend on earlier calls.
 enum Call {
     Lookup(Vec<i64>),
     Apply(Vec<i64>, Vec<f32>),
@@ -279,7 +280,7 @@ fn make(storage: &Storage, embedding: &Embedding, call: &Call) -> Vec<f32> {
     Vec::new()
 }
 
-/// Rows that a lookup made and nobody has trained may be missing after a kill.
+/// After a kill rows may be missing that a lookup made and nobody trained.
 fn compare(embedding: &Embedding, model: &mut Model, after_kill: bool) -> Result<(), String> {
     if embedding.step().unwrap() != model.step {
         return Err(format!("step {}, not {}", embedding.step().unwrap(), model.step));
@@ -304,7 +305,7 @@ fn compare(embedding: &Embedding, model: &mut Model, after_kill: bool) -> Result
 }
 
 fn open_for_history(dir: &Path, session: u64, sum: bool) -> (Storage, Embedding) {
-    // The smallest cache at first, so that most rows are on disk only.
+    // The first session has the smallest cache: most rows are on disk only.
     let options =
         [("cache_bytes", int([65536, 1 << 20][session as usize % 2])), ("threads", int(2))];
     let storage = Storage::open(dir.join("rows"), 0, &params(&options)).unwrap();
@@ -356,10 +357,11 @@ fn make_calls_until_killed(dir: &Path, session: u64, first: u64) {
     }
 }
 
-/// Every lookup that returned is in the filter, every other call that returned in the rows, exactly once.
+/// Every lookup that returned is in the filter, and every other call that returned is in the rows,
+/// exactly once.
 #[test]
 fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
-    // Calls that a child has made before its last moment is drawn, however slow the machine is.
+    // A child makes at least these calls before its kill, on any machine.
     const CALLS: u64 = 40;
     if let Ok(settings) = std::env::var(CHILD) {
         let numbers: Vec<u64> = settings.split(' ').map(|number| number.parse().unwrap()).collect();
@@ -403,7 +405,8 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
         let (storage, embedding) = open_for_history(dir.path(), session, false);
         first = next;
         match &under_way {
-            // How much of it was counted nobody can tell; from here on all of its keys are admitted and have no rows.
+            // Nobody can tell how much of the call was counted: from here on all of its keys are
+            // admitted and have no rows.
             Call::Lookup(keys) => {
                 embedding.delete(keys).unwrap();
                 reference.rows.retain(|key, _| !keys.contains(key));
@@ -430,8 +433,8 @@ fn kills_leave_rows_and_counts_as_they_were_acknowledged() {
     assert!(first > 100 && reference.rows.len() > 300);
 }
 
-/// Threads that look up and train while filters are attached, swapped and detached: no call fails, and a key that nobody
-/// could have admitted has no row.
+/// Threads look up and train while filters are attached, swapped and detached: no call fails, and a
+/// key that no filter could have admitted has no row.
 #[test]
 fn filters_can_be_swapped_under_load() {
     let dir = tempfile::tempdir().unwrap();
@@ -446,7 +449,7 @@ fn filters_can_be_swapped_under_load() {
             scope.spawn(move || {
                 let mut random = ChaCha8Rng::seed_from_u64(thread);
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    // Frequent keys, and each rare key once.
+                    // Frequent keys, and rare keys that come once.
                     let mut keys: Vec<i64> = (0..100).map(|_| random.random_range(0..50)).collect();
                     keys.push(random.random::<i64>() | 1 << 40);
                     assert!(lookup(embedding, &keys).iter().all(|weight| weight.is_finite()));
@@ -454,7 +457,7 @@ fn filters_can_be_swapped_under_load() {
                 }
             });
         }
-        // Until the threads, whenever they were let run, have admitted every frequent key.
+        // Goes on until the threads have admitted every frequent key, however slowly they run.
         let started = std::time::Instant::now();
         for round in 0.. {
             embedding.set_filter(Some(filters[round % 2].clone())).unwrap();

@@ -1,5 +1,5 @@
-//! Filters that were closed in order, or copied into a checkpoint: one flipped bit of a counter is
-//! found. Filters whose process was killed have nothing to compare with, and open.
+//! A filter that was closed in order, or copied into a checkpoint, has a checksum: one flipped bit
+//! of a counter is found. A filter of a killed process has none, and opens.
 
 use std::fs;
 use std::path::Path;
@@ -54,14 +54,14 @@ fn every_flipped_counter_of_a_closed_filter_is_found() {
         let error = failure(Filter::open(&bag(&path, &[])), Status::Corruption);
         let names_it = error.message().contains(path.to_str().unwrap());
         assert!(names_it && error.message().contains("reload false"), "{error}");
-        // It is as it was, and can be used as it is by who wants to.
+        // A refused file stays as it is, and verify false opens it.
         assert_ne!(fs::read(&path).unwrap(), whole);
         flip(&path, byte);
         assert_eq!(fs::read(&path).unwrap(), whole);
     }
     flip(&path, HEADER);
     drop(Filter::open(&bag(&path, &[("verify", Value::Bool(false))])).unwrap());
-    // Nothing is written then, so there is nothing to compare with from now on.
+    // Closing such a filter writes no checksum, so the next opening has none to compare.
     assert_eq!(version(&path), 1);
     drop(open(&path));
     assert_eq!(version(&path), 2);
@@ -74,7 +74,7 @@ fn counters_that_a_power_cut_took_are_not_damage_however_often_it_is_opened() {
     let filter = open(&path);
     filter.add_batch(1, &(0..100).collect::<Vec<i64>>(), 2).unwrap();
     drop(filter);
-    // Closed without a sync in another start of the system; the header got to the disk, and a
+    // It was closed without a sync before the system started again: the header reached the disk, a
     // counter did not.
     let mut bytes = fs::read(&path).unwrap();
     bytes[56..72].fill(7);
@@ -108,7 +108,7 @@ fn closing_says_what_is_there_whatever_was_done() {
         }
         drop(filter);
         assert_eq!(version(&path), 2);
-        // And one that changes nothing in between.
+        // Opening and closing without a change keeps the checksum.
         drop(open(&path));
         assert_eq!(version(&path), 2);
         let filter = open(&path);
@@ -118,7 +118,7 @@ fn closing_says_what_is_there_whatever_was_done() {
     assert!(open(&path).check(0, 7).unwrap());
 }
 
-/// As a machine leaves it that lost power after closing: the header is on disk, counters are not.
+/// As after a power cut behind the closing: the header is on disk, counters are not.
 #[test]
 fn a_checksum_from_before_the_machine_stopped_binds_only_what_was_on_disk() {
     let scratch = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ fn a_checksum_from_before_the_machine_stopped_binds_only_what_was_on_disk() {
 fn a_filter_of_before_there_were_checksums_opens() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("filter");
-    // The same bytes as in a filter that a killed process leaves.
+    // A killed process leaves the same bytes.
     let filter = open(&path);
     filter.add(0, 7, 3).unwrap();
     let old = fs::read(&path).unwrap();

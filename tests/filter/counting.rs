@@ -1,4 +1,4 @@
-//! The counting Bloom filter: counts, batches, threads, and the file that it is.
+//! The counting Bloom filter: counts, batches, threads, and its file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -61,11 +61,12 @@ fn additions_saturate_and_zero_adds_nothing() {
     filter.add(0, 1, u32::MAX).unwrap();
     filter.add(0, 2, 14).unwrap();
     assert!(filter.check(0, 1).unwrap() && !filter.check(0, 2).unwrap());
-    // A counter that overflowed would have changed its neighbours.
+    // An overflowing counter would have changed its neighbours.
     assert!((3..1000).all(|key| !filter.check(0, key).unwrap()));
 }
 
-/// With ten times the room that the keys need, a false positive is out of the question, and check is exact.
+/// With ten times the room that the keys need, false positives are out of the question, and check
+/// is exact.
 #[test]
 fn random_additions_agree_with_a_map() {
     let mut random = ChaCha8Rng::seed_from_u64(3);
@@ -123,7 +124,8 @@ fn random_additions_agree_with_a_map() {
     );
 }
 
-/// Four threads add the same keys at the same time, many of them in the same few blocks: 14 times in all, then once more.
+/// Four threads add the same keys at once, many of them in the same few blocks: 14 times, and then
+/// once more.
 #[test]
 fn threads_lose_no_addition_and_make_none_up() {
     let (_dir, path) = in_scratch();
@@ -150,13 +152,13 @@ fn threads_lose_no_addition_and_make_none_up() {
         );
         if round % 10 == 9 {
             fs::remove_file(&path).unwrap();
-            // The next rounds begin with an empty filter, so that keys do not pass for others'.
+            // The next rounds begin with an empty filter, which has no false positives.
             filter.restore_from(&empty_copy(&path)).unwrap();
         }
     }
 }
 
-/// An empty filter with the parameters of the test above, as a checkpoint would hold it.
+/// A checkpoint's copy of an empty filter with the parameters of the test above.
 fn empty_copy(path: &Path) -> PathBuf {
     let fresh = path.with_extension("fresh");
     let copy = path.with_extension("copy");
@@ -184,7 +186,7 @@ fn counts_survive_reopening_and_a_fresh_filter_forgets_them() {
     let filter = Filter::open(&bag(&path, &anew)).unwrap();
     assert_eq!(check_all(&filter, 1, &keys), vec![0; 1000]);
     drop(filter);
-    // reload false takes other parameters, and whatever file there is.
+    // reload false accepts other parameters, and any file.
     fs::write(&path, "not a filter").unwrap();
     let filter =
         Filter::open(&bag(&path, &[("capacity", int(5)), ("reload", Value::Bool(false))])).unwrap();
@@ -217,7 +219,7 @@ fn one_handle_at_a_time_has_a_file() {
     failure(filter.save_copy(&path), Status::Busy);
     assert!(filter.check(0, 1).unwrap());
     drop(filter);
-    // Through a link the file is replaced, not the link.
+    // A link is followed: its file is replaced, not the link.
     let list = [("capacity", int(1000)), ("count", int(3)), ("reload", Value::Bool(false))];
     let filter = Filter::open(&bag(&link, &list)).unwrap();
     assert!(!filter.check(0, 1).unwrap());
@@ -274,7 +276,7 @@ fn wrong_parameters_name_what_is_accepted() {
     failure(Filter::open(&bag(dir.path(), &[])), Status::InvalidArgument);
     failure(Filter::open(&bag(Path::new("/dev/null"), &[])), Status::InvalidArgument);
     failure(Filter::open(&bag(&dir.path().join("no/such/folder"), &[])), Status::Io);
-    // More than any disk has: refused before the disk is full.
+    // More than any disk has is refused before it fills the disk.
     let error = failure(Filter::open(&bag(&path, &[("capacity", int(1 << 40))])), Status::Io);
     assert!(error.message().contains("room") || error.message().contains("large"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an error left something behind");
@@ -324,7 +326,7 @@ fn a_damaged_file_is_refused_and_stays_as_it_is() {
     let error = refused(&[b'x'; 10_000], "foreign");
     assert_eq!(error.status(), Status::InvalidArgument);
     assert!(error.message().contains("not a filter"), "{error}");
-    // A later version says so, whatever it holds.
+    // A later version is reported as such, whatever the file holds.
     let mut bytes = whole.clone();
     bytes[8] = 3;
     let mut hasher = crc32fast::Hasher::new();
@@ -334,12 +336,12 @@ fn a_damaged_file_is_refused_and_stays_as_it_is() {
     fs::write(&path, &bytes).unwrap();
     let error = failure(Filter::open(&list), Status::NotSupported);
     assert!(error.message().contains("version 3"), "{error}");
-    // And whole again, it opens.
+    // The whole file opens.
     fs::write(&path, &whole).unwrap();
     assert!(Filter::open(&list).unwrap().check(0, 999).unwrap());
 }
 
-/// A copy that a tool made without the zeros: the holes have room on the disk again before the file is used.
+/// A tool copied the file without its zeros: the holes get room on disk before the file is used.
 #[test]
 fn a_sparse_copy_gets_its_room_back() {
     use std::os::unix::fs::MetadataExt;
@@ -366,7 +368,7 @@ fn copies_hold_what_was_counted_and_bring_it_back() {
     let filter = open(&path, 50_000, 4);
     let keys: Vec<i64> = (0..20_000).collect();
     filter.add_batch(2, &keys, 3).unwrap();
-    // Others go on adding while the copy is made; each key is in it with 3 or more.
+    // Threads go on adding while the copy is made; it has each key with a count of 3 or more.
     std::thread::scope(|scope| {
         scope.spawn(|| (0..50).for_each(|_| filter.add_batch(9, &keys, 1).unwrap()));
         filter.save_copy(&copy).unwrap();
@@ -379,13 +381,13 @@ fn copies_hold_what_was_counted_and_bring_it_back() {
     assert!(admitted < 200, "{admitted} keys were not set back");
     filter.add_batch(2, &keys, 1).unwrap();
     assert_eq!(check_all(&filter, 2, &keys), vec![1; keys.len()], "the copy had lost counts");
-    // What was restored is the file, and nobody else may have it.
+    // The restored file still belongs to this handle alone.
     let list = bag(&path, &[("capacity", int(50_000)), ("count", int(4))]);
     failure(Filter::open(&list), Status::Busy);
     drop(filter);
     let filter = Filter::open(&list).unwrap();
     assert_eq!(check_all(&filter, 2, &keys), vec![1; keys.len()]);
-    // A copy that is damaged, missing or another filter's changes nothing.
+    // A copy that is damaged, missing or of another filter changes nothing.
     let mut bytes = fs::read(&copy).unwrap();
     fs::write(&copy, &bytes[..bytes.len() - 1]).unwrap();
     failure(filter.restore_from(&copy), Status::Corruption);

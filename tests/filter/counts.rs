@@ -1,4 +1,4 @@
-//! A count for each key: what add_counts leaves is what adding one key after the other leaves.
+//! add_counts leaves what adding one key after the other leaves.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn open(path: &Path) -> Filter {
     Filter::open(&params(&list)).unwrap()
 }
 
-/// Keys that come several times in a call, with counts of 0 and far above what is counted.
+/// Keys are repeated in a call; counts are 0 and far above the filter's maximum, too.
 #[test]
 fn random_counts_leave_the_file_that_single_additions_leave() {
     let scratch = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ fn random_counts_leave_the_file_that_single_additions_leave() {
         }
     }
     drop((first, second));
-    // Behind the header, which has times.
+    // The header, which has times, is left out.
     let [at_once, one_by_one] = [at_once, one_by_one].map(|path| fs::read(path).unwrap());
     assert!(at_once[4096..] == one_by_one[4096..] && at_once[4096..].iter().any(|byte| *byte != 0));
 }
@@ -49,7 +49,8 @@ fn random_counts_leave_the_file_that_single_additions_leave() {
 fn a_key_is_admitted_once_its_counts_add_up() {
     let scratch = tempfile::tempdir().unwrap();
     let filter = open(&scratch.path().join("f"));
-    // Twice in one call, over two calls, with a batch and a single addition, and in another group.
+    // The same key twice in one call, over two calls, with a batch and a single addition, and in
+    // another group.
     filter.add_counts(0, &[1, 2, 1, 3, 4], &[4, COUNT, 3, 3, COUNT - 1]).unwrap();
     let admitted =
         |group| -> Vec<i64> { (0..=6).filter(|key| filter.check(group, *key).unwrap()).collect() };

@@ -1,6 +1,8 @@
-//! A process killed at any moment: its filter has every addition that returned, and none that was never made.
+//! A process is killed at any moment: its filter has every addition that returned, and none that
+//! was never made.
 //!
-//! The test runs itself again as the process to be killed; that process prints a line for each batch that it has added.
+//! The test runs itself again as the process to be killed, which prints a line for each batch that
+//! it added.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,7 +17,7 @@ const CHILD: &str = "DAMO_FILTER_CRASH_DIR";
 const FIRST: &str = "DAMO_FILTER_CRASH_FIRST";
 const BATCH: i64 = 100;
 const SESSIONS: i64 = 6;
-/// Batches that a child adds at most, so that all of them are far below the capacity and no key passes for another.
+/// The most batches of a child: far below the capacity, so there are no false positives.
 const BATCHES: i64 = 300;
 
 fn open(dir: &Path) -> Filter {
@@ -33,7 +35,7 @@ fn batch(number: i64) -> Vec<i64> {
     (number * BATCH..(number + 1) * BATCH).collect()
 }
 
-/// Keys of a batch that are admitted.
+/// The number of admitted keys of a batch.
 fn admitted(filter: &Filter, group: u32, number: i64) -> usize {
     let mut admitted = vec![9; BATCH as usize];
     filter.check_batch(group, &batch(number), &mut admitted).unwrap();
@@ -75,13 +77,13 @@ fn every_addition_that_returned_survives_sigkill() {
         child.kill().unwrap();
         child.wait().unwrap();
         acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| ack(&line)));
-        // The lock of the file is gone with the process.
+        // The lock of the file ends with the process.
         let filter = open(dir.path());
         for &number in &acknowledged {
             assert_eq!(admitted(&filter, 0, number), BATCH as usize, "batch {number} lost a key");
             assert_eq!(admitted(&filter, 1, number), 0, "batch {number} was added too often");
         }
-        // One batch may have been under way, and is never asked for; those after it were not made.
+        // One batch may have been under way, and is not checked; those after it were not made.
         first = acknowledged.last().unwrap() + 2;
         assert_eq!(admitted(&filter, 0, first), 0, "a batch that was not made");
     }

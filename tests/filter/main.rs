@@ -1,5 +1,4 @@
-//! Counting filters: their counts and files, the rows that they admit, and their counts in
-//! checkpoints.
+//! Counting filters: counts and files, admission, and their copies in checkpoints.
 
 mod admission;
 mod closed;

@@ -1,4 +1,4 @@
-//! Where filters, checkpoints and storages may not be: where a storage has its own files.
+//! Filters, checkpoints and storages may not be put where a storage has its own files.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a filter promises of its answers, measured at capacity: no more false positives than `fpr`, no false negative.
+//! A filter keeps its promises at capacity: no more false positives than `fpr`, no false negative.
 
 use damo::filter::Filter;
 
@@ -40,8 +40,9 @@ fn admitted(filter: &Filter, group: u32, first: i64, count: i64, stride: i64) ->
     admitted
 }
 
-/// The worst that can be: `capacity` keys, each added as often as it takes. Asked are keys that were never added, and keys
-/// that were added once too little, which the counters of others must not carry over the line either.
+/// The worst case: `capacity` keys, each added until it is admitted. Checked are keys that were
+/// never added, and keys that were added once too little, which the counters of other keys must not
+/// admit either.
 #[test]
 fn false_positives_at_capacity_are_no_more_than_promised() {
     println!("capacity    count  fpr        measured never added   one too little    asked");
@@ -66,7 +67,7 @@ fn false_positives_at_capacity_are_no_more_than_promised() {
         let never = (admitted(&filter, 0, capacity, asked, stride)
             + admitted(&filter, 2, 0, asked, stride)) as f64
             / (2 * asked) as f64;
-        // Few of them, so that they do not take the filter beyond its capacity.
+        // Few keys, so the filter stays within its capacity.
         let few = capacity / 100;
         let first = 1i64 << 40;
         let before = admitted(&filter, 0, first, few, stride);
@@ -77,7 +78,7 @@ fn false_positives_at_capacity_are_no_more_than_promised() {
             one_too_little as f64 / few as f64
         );
         assert!(never <= fpr, "capacity {capacity}, count {count}, fpr {fpr}: {never}");
-        // So few keys have their luck: four standard deviations.
+        // So few keys vary: four standard deviations are allowed.
         let most = few as f64 * fpr + 4.0 * (few as f64 * fpr).sqrt() + 1.0;
         assert!(
             before as f64 <= most && one_too_little as f64 <= most,
@@ -86,7 +87,7 @@ fn false_positives_at_capacity_are_no_more_than_promised() {
     }
 }
 
-/// Small filters have few blocks, and each its own luck: each of many keeps the promise.
+/// Small filters have few blocks and vary: each of many keeps the promise.
 #[test]
 fn every_small_filter_keeps_the_promise() {
     for (capacity, fpr) in [(1, 1e-2), (10, 1e-2), (100, 1e-2), (1000, 1e-2), (1000, 1e-3)] {
@@ -108,7 +109,8 @@ fn every_small_filter_keeps_the_promise() {
     }
 }
 
-/// Ten times the capacity, so that counters are as full as they get; half of the keys twice in one batch.
+/// Ten times the capacity fills the counters as much as possible; half of the keys come twice in a
+/// batch.
 #[test]
 fn ten_million_keys_without_a_false_negative() {
     let (_dir, filter) = filter(1_000_000, 2, 1e-3);
@@ -127,7 +129,7 @@ fn ten_million_keys_without_a_false_negative() {
     assert_eq!(admitted(&filter, 3, 0, 10_000_000, 1), 10_000_000);
 }
 
-/// Ids that come once do little harm, however many they are: the filter was made for a tenth of them.
+/// Ids that come once do little harm, even ten times as many as the filter was made for.
 #[test]
 fn ten_times_the_capacity_of_ids_that_come_once() {
     let (_dir, filter) = filter(200_000, 4, 1e-3);

@@ -1,5 +1,5 @@
-//! The counts of a checkpoint's filters reach the filters that are attached after it was loaded, or
-//! opened as a storage.
+//! A checkpoint's counts reach the filters that are attached after it was loaded, or opened as a
+//! storage.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use damo::storage::Storage;
 use crate::common::filters::{COUNT, admitted, filter, filter_of};
 use crate::common::{embed, failure, open, params};
 
-/// A checkpoint whose groups 1 and 2 share a filter that admits key 1 in group 1 and key 2 in
-/// group 2; in group 1 key 3 lacks one addition.
+/// A checkpoint whose groups 1 and 2 share a filter. It admits key 1 in group 1 and key 2 in group
+/// 2; key 3 lacks one addition in group 1.
 fn checkpoint(scratch: &Path) -> PathBuf {
     let storage = open(&scratch.join("first"));
     let shared = filter(&scratch.join("shared.filter"));
@@ -88,7 +88,7 @@ fn a_filter_with_other_parameters_is_refused_and_the_counts_wait_on() {
     let right = filter(&scratch.path().join("right.filter"));
     embedding.set_filter(Some(Arc::clone(&right))).unwrap();
     assert_eq!(admitted(&right, 1), [1]);
-    // What the message says does help.
+    // The remedy in the message works.
     std::fs::remove_dir_all(dir.join("filters")).unwrap();
     embedding.set_filter(Some(large)).unwrap();
 }
@@ -164,7 +164,7 @@ fn counts_that_the_tool_restored_wait_for_the_filter() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("\"filters\":1"), "{said}");
-        // A look in between takes none.
+        // An opening with read_only in between takes no counts.
         drop(Storage::open(&dir, 0, &params(&[("read_only", Value::Bool(true))])).unwrap());
         let storage = open(&dir);
         let own = filter(&scratch.path().join(format!("{name}.filter")));

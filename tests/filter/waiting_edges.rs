@@ -1,5 +1,5 @@
-//! Counts that wait for their filter, at the edges: filters attached amid a checkpoint or a load,
-//! copies that are attached themselves, files of others, lists that lead elsewhere.
+//! Waiting counts at the edges: filters attached amid a checkpoint or a load, copies attached
+//! themselves, foreign files, lists that lead elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use damo::error::Status;
 use crate::common::filters::{COUNT, admitted, filter, filter_of};
 use crate::common::{embed, failure, open, races};
 
-/// A checkpoint whose groups have a filter each, which admits the key that has the group's number.
+/// A checkpoint whose groups have a filter each, which admits the key of the group's number.
 fn checkpoint_of(scratch: &Path, groups: &[u32], capacity: i64) -> PathBuf {
     let storage = open(&scratch.join("first"));
     let mut embeddings = Vec::new();
@@ -29,7 +29,7 @@ fn checkpoint(scratch: &Path, groups: &[u32]) -> PathBuf {
     checkpoint_of(scratch, groups, 10_000)
 }
 
-/// Large enough that taking its counts lasts as long as a checkpoint.
+/// Taking the counts of such a filter lasts as long as a checkpoint.
 const LARGE: i64 = 3_000_000;
 
 #[test]
@@ -67,7 +67,7 @@ fn a_filter_that_is_attached_while_a_checkpoint_is_loaded_has_its_counts() {
             (embed(&storage, 1), scratch.path().join("second/.damo-restoring.new"));
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| storage.load_from_checkpoint(&first).unwrap());
-            // The filters that are attached have been looked for by then.
+            // The load has looked for attached filters before it makes this folder.
             while !staged.exists() && !loading.is_finished() {
                 std::thread::yield_now();
             }
@@ -143,7 +143,7 @@ fn a_filter_takes_the_counts_of_one_filter_only() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = checkpoint(scratch.path(), &[1, 2]);
     let shared = filter(&scratch.path().join("shared.filter"));
-    // Also when the first group is not open, and in another process.
+    // The first group may be closed, in another process.
     for is_first_open in [true, false] {
         let storage = open(&dir);
         let first = is_first_open.then(|| embed(&storage, 1));
@@ -158,7 +158,7 @@ fn a_filter_takes_the_counts_of_one_filter_only() {
         );
         assert_eq!((admitted(&shared, 1), admitted(&shared, 2)), (vec![1], vec![]));
     }
-    // One that serves another group already would lose what it has counted.
+    // A filter that serves another group would lose its counts.
     let storage = open(&dir);
     let (second, third) = (embed(&storage, 2), embed(&storage, 3));
     let own = filter(&scratch.path().join("own.filter"));
@@ -172,7 +172,7 @@ fn a_filter_takes_the_counts_of_one_filter_only() {
     assert!(!dir.join("filters").exists());
 }
 
-/// As after a kill between the list and the files that it named.
+/// As after a kill between writing the list and removing the files that it named.
 #[test]
 fn copies_that_a_killed_process_left_are_removed() {
     let scratch = tempfile::tempdir().unwrap();

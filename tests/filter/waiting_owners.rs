@@ -1,6 +1,5 @@
-//! Whose the counts of a checkpoint are: those of the group, whatever the path of its filter, and
-//! of a filter that has taken them, whatever file has its path
-//! later.
+//! Which filter gets a checkpoint's counts: counts belong to groups, whatever the path of the
+//! filter, and to the file that took them, whatever file has its path later.
 
 mod folder;
 
@@ -34,13 +33,13 @@ fn attach(storage: &Storage, group: u32, filter: &Arc<Filter>) -> damo::error::R
     embedding.set_filter(Some(Arc::clone(filter))).map(|()| embedding)
 }
 
-/// Which of the keys that have a group's number a filter admits.
+/// The groups whose number, as a key, the filter admits.
 fn admitted(filter: &Filter) -> Vec<u32> {
     (1..=9).filter(|group| filter.check(*group, i64::from(*group)).unwrap()).collect()
 }
 
-/// A checkpoint with filters, each at a path and of groups, whose keys they admit. The files of the
-/// filters go.
+/// A checkpoint with filters, each with a path and groups, whose numbers they admit as keys. The
+/// files of the filters are removed.
 fn checkpoint(scratch: &Path, filters: &[(&str, &[u32])]) -> PathBuf {
     let storage = open(&scratch.join("first"));
     let mut attached = Vec::new();
@@ -98,7 +97,8 @@ fn loading_gives_attached_filters_the_counts_of_their_groups() {
     assert_eq!(storage.waiting_filters().unwrap(), 1, "those of group 1");
 }
 
-/// Filters of one group get the counts of one copy each while there are as many, and then any.
+/// Each filter of a group gets the counts of another copy, while there are as many; the rest get
+/// any.
 #[test]
 fn loading_gives_each_filter_of_a_group_a_copy() {
     let scratch = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn loading_gives_each_filter_of_a_group_a_copy() {
     storage.load_from_checkpoint(&from).unwrap();
     assert_eq!(all.each_ref().map(|one| admitted(one)), [vec![1, 2], vec![1, 3], vec![1, 2]]);
     drop(attached);
-    // Each knows what it has.
+    // Each filter knows which counts it has.
     for (group, is_had) in [(2, [true, false, true]), (3, [false, true, false])] {
         for (one, is_had) in all.iter().zip(is_had).filter(|(_, is_had)| !is_had) {
             assert_eq!(attach(&storage, group, one).is_ok(), is_had, "{group}");
@@ -120,7 +120,7 @@ fn loading_gives_each_filter_of_a_group_a_copy() {
     assert_eq!(storage.waiting_filters().unwrap(), 0);
 }
 
-/// The file was lost, and another has its path: it has not taken what the first one took.
+/// A new file at the path of a lost one has not taken what that one took.
 #[test]
 fn a_fresh_file_at_the_path_of_one_that_took_the_counts_gets_them() {
     for name in ["shared", "elsewhere"] {
@@ -136,7 +136,7 @@ fn a_fresh_file_at_the_path_of_one_that_took_the_counts_gets_them() {
     }
 }
 
-/// Files that were copied or moved say what they have taken, and a template has taken nothing.
+/// A copied or moved file keeps what it took; a template has taken nothing.
 #[test]
 fn who_has_the_counts_goes_with_the_file() {
     let scratch = tempfile::tempdir().unwrap();
@@ -176,7 +176,7 @@ fn a_fresh_file_is_not_refused_for_what_the_one_before_had() {
     assert_eq!(admitted(&fresh), [2]);
 }
 
-/// A group whose embeddings had two filters: each takes the counts of one, once.
+/// Two filters of one group: each takes the counts of one copy, once.
 #[test]
 fn two_filters_of_one_group_take_the_counts_of_one_each() {
     let scratch = tempfile::tempdir().unwrap();
@@ -192,7 +192,8 @@ fn two_filters_of_one_group_take_the_counts_of_one_each() {
     assert!(!dir.join("filters").exists());
 }
 
-/// A checkpoint that is restored a second time is as it was, also for who took its counts before.
+/// A checkpoint gives its counts again when it is restored again, also to a filter that took them
+/// before.
 #[test]
 fn a_checkpoint_gives_its_counts_each_time_it_is_restored() {
     let scratch = tempfile::tempdir().unwrap();
@@ -207,7 +208,7 @@ fn a_checkpoint_gives_its_counts_each_time_it_is_restored() {
     }
 }
 
-/// A checkpoint that was made while the counts waited for one of two groups.
+/// A checkpoint is made while the counts still wait for one of two groups.
 #[test]
 fn counts_that_were_taken_for_one_group_are_part_of_the_copy_of_who_took_them() {
     for groups in [[1, 2], [2, 1]] {

@@ -1,5 +1,5 @@
-//! Files that are not storages: tables of each value type, an increment, classic dumps, a filter,
-//! and files to import.
+//! Fixtures that are not storages: tables of each value type, an increment, classic dumps, a
+//! filter, and files to import.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::fixtures;
 
 const TYPES: [ValueType; 3] = [ValueType::Float32, ValueType::Float16, ValueType::Int8];
 const GROUPS: [(u16, usize); 3] = [(0, 2), (7, 3), (65535, 1)];
-/// Each value type has them exactly: int8 because scale is 1 in the first two rows, and 0 in the
-/// others.
+/// Each value type holds these exactly: int8 because the scale is 1 in the first two rows, and 0 in
+/// the others.
 const ROWS: [(u16, i64, &[f32]); 5] = [
     (0, i64::MIN, &[0.0, 255.0]),
     (0, -3, &[-127.0, 128.0]),
@@ -31,10 +31,10 @@ const CAPACITY: i64 = 100;
 const COUNT: i64 = 3;
 const FILTER_KEYS: std::ops::Range<i64> = -20..20;
 
-/// Some day in 2024.
+/// A day in 2024.
 const TIME: i64 = 1_720_000_000_000;
 const IMPORTED: [(i32, i64, i64, &[f32]); 3] = [
-    // Two weights and adam's state.
+    // Two weights, and adam's state.
     (4, i64::MIN, 1, &[0.5, -0.5, 0.25, 0.125, 2.0, 4.0]),
     (4, -1, 2, &[1.5, 2.5, 0.0, -0.0, 1.0, 3.0]),
     // Weights alone.
@@ -74,8 +74,8 @@ fn filter(path: &Path) -> Filter {
     Filter::open(&params(&[path, ("capacity", int(CAPACITY)), ("count", int(COUNT))])).unwrap()
 }
 
-/// A file of the earlier implementation, which has the time first in older releases and the count
-/// in later ones.
+/// A file of the earlier implementation: the time comes first in older releases, the count in later
+/// ones.
 fn import_file(time_first: bool) -> Vec<u8> {
     let mut file = (IMPORTED.len() as i64).to_le_bytes().to_vec();
     for (group, key, num, data) in IMPORTED {
@@ -92,7 +92,7 @@ fn import_file(time_first: bool) -> Vec<u8> {
     file
 }
 
-/// Writes them all into an empty folder.
+/// Writes all of them into an empty folder.
 fn write(folder: &Path) {
     for value_type in TYPES {
         table(folder, &format!("{}.table", value_type.name()), value_type, None);
@@ -111,7 +111,7 @@ fn write(folder: &Path) {
     fs::write(folder.join("later.ckpt"), import_file(false)).unwrap();
 }
 
-/// Writes those of a format, or of a version of it, that has none yet.
+/// Writes the fixtures of each format, or version of one, that has none.
 pub fn add_missing(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let scratch = tempfile::tempdir().unwrap();
@@ -219,7 +219,8 @@ fn filters_of_every_version_are_read() {
             let admitted = key.rem_euclid(5) >= COUNT;
             assert_eq!(seen.check(2, key), Ok(admitted), "{named} key {key}");
             assert_eq!(seen.check(3, key), Ok(false), "{named} of another group");
-            // One more is what a count of two lacks, so counts are those that were written.
+            // Keys with a count of two lack one addition, so the stored counts are those that were
+            // written.
             seen.add(2, key, 1).unwrap();
             assert_eq!(
                 seen.check(2, key),

@@ -1,4 +1,4 @@
-//! Writes the fixtures of the present format.
+//! Writes the fixtures of the current format.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -11,15 +11,15 @@ use crate::history::{content, filter, go_on};
 use crate::{CALLS, files, fixtures};
 
 const CHILD: &str = "DAMO_FORMATS_CHILD";
-/// Stands in the checkpoint, as the place of its filter, so it must not tell whose machine it was.
+/// The path of the filter in the checkpoint, which must not reveal the machine.
 const WORK: &str = "/tmp/damo-formats";
 
-/// The format of a storage, "damo 2" for instance, from the bytes of its database.
+/// The format of a storage, such as "damo 2", from the bytes of its database.
 pub fn format_of(dir: &Path) -> Option<String> {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).find_map(|path| {
         let bytes = fs::read(path).unwrap();
-        // The key, some length bytes of RocksDB's, the value.
+        // The key, length bytes of RocksDB's, the value.
         let key = bytes.windows(6).position(|window| window == b"format")?;
         let near = &bytes[key + 6..bytes.len().min(key + 24)];
         let value = near.windows(5).position(|window| window == b"damo ")?;
@@ -29,15 +29,14 @@ pub fn format_of(dir: &Path) -> Option<String> {
     })
 }
 
-/// The format that storages are written in now.
+/// The format in which this release writes storages.
 pub fn present_format() -> String {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     format_of(dir.path()).unwrap()
 }
 
-/// A storage as git should keep it: without RocksDB's notes for post-mortems, which name the
-/// machine.
+/// Copies a storage for git: without RocksDB's logs for people, which name the machine.
 fn keep(from: &Path, to: &Path) {
     copy_dir(from, to);
     for entry in fs::read_dir(to).unwrap() {

@@ -1,7 +1,7 @@
-//! The calls that a storage of the fixtures has seen, and all that it holds, as text.
+//! The calls that the storages of the fixtures have seen, and their content as text.
 //!
-//! Calls are a function of their index alone, so that a storage that went on from a fixture can be
-//! compared with one that never stopped. They leave every kind of entry in a journal: gradients,
+//! A call is a function of its index alone: a storage that goes on from a fixture can be compared
+//! with one that never stopped. The calls leave every kind of entry in a journal: gradients,
 //! insert, delete, set_step.
 
 use std::fmt::Write;
@@ -17,8 +17,8 @@ use damo::storage::Storage;
 
 use crate::common::{float, initializer, int, lookup, optimizer, params, text};
 
-/// In the year 2096, so that dumps are remembered whenever the fixtures are read: the library
-/// forgets them after 30 days.
+/// In the year 2096: the library forgets dumps after 30 days, and must remember these whenever the
+/// fixtures are read.
 const START: u64 = 4_000_000_000_000;
 const ITEM: u32 = 7;
 
@@ -45,14 +45,14 @@ fn embeddings(storage: &Storage) -> [Embedding; 4] {
     ]
 }
 
-/// Different keys a call, some of them twice, and the ends of their range.
+/// Keys that differ from call to call, some of them repeated, and the ends of their range.
 fn keys(index: u64) -> Vec<i64> {
     let some = (0..12).map(|n| (n * n * 31 + index as i64 * 17) % 24 - 8);
     [i64::MIN, i64::MAX].into_iter().chain(some).collect()
 }
 
-/// Makes the calls of `range`. With a filter the rows of one group are those that it admits; a
-/// checkpoint has it as long as what this returns lives.
+/// Makes the calls of `range`. A filter admits the rows of one group; a checkpoint includes it
+/// while the returned embedding lives.
 pub fn go_on(storage: &Storage, filter: Option<&Arc<Filter>>, range: Range<u64>) -> [Embedding; 4] {
     let all = embeddings(storage);
     let [user, item, _, admitting] = &all;
@@ -77,7 +77,7 @@ pub fn go_on(storage: &Storage, filter: Option<&Arc<Filter>>, range: Range<u64>)
     all
 }
 
-/// What the weights of the group with sgd must be, by nothing but addition.
+/// The weights that the group with sgd must have, computed by addition alone.
 pub fn expected_items(calls: u64) -> Vec<(i64, [f32; 3])> {
     let mut rows = std::collections::BTreeMap::new();
     for index in 0..calls {
@@ -95,7 +95,7 @@ pub fn expected_items(calls: u64) -> Vec<(i64, [f32; 3])> {
     rows.into_iter().collect()
 }
 
-/// Weights of the group with sgd, by ascending key.
+/// The weights of the group with sgd, by ascending key.
 pub fn items(storage: &Storage) -> Vec<(i64, [f32; 3])> {
     let mut rows = storage.rows(Some(ITEM as u16)).unwrap();
     std::iter::from_fn(|| rows.next_row().unwrap())
@@ -103,8 +103,7 @@ pub fn items(storage: &Storage) -> Vec<(i64, [f32; 3])> {
         .collect()
 }
 
-/// Everything that a storage holds: a line for each group and for each row, with the bits of its
-/// floats.
+/// The content of a storage: a line for each group and each row, with the bits of its floats.
 pub fn content(storage: &Storage) -> String {
     let mut content = String::new();
     for group in storage.groups() {

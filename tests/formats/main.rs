@@ -1,8 +1,7 @@
-//! Fixtures: what earlier releases wrote is read, with the same values, and gone on from.
+//! Fixtures: this release reads what earlier ones wrote, with the same values, and goes on from it.
 //!
-//! tests/golden/formats/damo-N has storages of the format "damo N": one that was closed, one that
-//! was killed, a checkpoint. They are written once, while their format is the present one, and stay
-//! for ever after:
+//! tests/golden/formats/damo-N has storages of the format "damo N": a closed one, a killed one, and
+//! a checkpoint. They are written once, while their format is current, and stay for ever:
 //!
 //!     DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored
 //!
@@ -18,10 +17,10 @@ mod storages;
 
 use std::path::PathBuf;
 
-/// Calls in a fixture; as many again go on from it.
+/// The number of calls in a fixture; as many go on from it.
 const CALLS: u64 = 8;
 
-/// What to do when a format has no fixture.
+/// The remedy when a format has no fixture.
 const WRITE: &str = "DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored";
 
 fn fixtures() -> PathBuf {

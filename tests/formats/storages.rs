@@ -11,7 +11,7 @@ use crate::generate::{format_of, present_format};
 use crate::history::{content, expected_items, filter, go_on, items};
 use crate::{CALLS, fixtures};
 
-/// The folder of each format, such as damo-2.
+/// The folders of the formats, such as damo-2.
 fn formats() -> Vec<PathBuf> {
     let folders = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
     let is_format =
@@ -32,7 +32,7 @@ fn expected(format: &Path, name: &str) -> String {
     fs::read_to_string(format.join(name)).unwrap()
 }
 
-/// What a storage holds that has seen these calls without ever having been closed.
+/// The content of a storage that has seen these calls and was never closed.
 fn never_stopped(calls: u64, filtered: bool) -> String {
     let scratch = tempfile::tempdir().unwrap();
     let storage = open(&scratch.path().join("rows"));
@@ -41,7 +41,7 @@ fn never_stopped(calls: u64, filtered: bool) -> String {
     content(&storage)
 }
 
-/// The content is the expected one, also after closing and opening; calls can go on from it.
+/// Expects this content, also after closing and opening; calls go on from it.
 fn check(dir: &Path, expected: &str, named: &str) {
     for time in ["opened", "opened again"] {
         let storage = open(dir);
@@ -101,8 +101,8 @@ fn storages_that_were_killed_are_read() {
         let (dir, expected) =
             (take(&format, "killed", scratch.path()), expected(&format, "calls.txt"));
         check(&dir, &expected, &format!("{} killed", format.display()));
-        // Half of it was in the journal and nowhere else. After another start of the system a lost
-        // journal is no error.
+        // The journal alone had half of it. After a restart of the system a lost journal is no
+        // error.
         let dir = take(&format, "killed", &scratch.path().join("without"));
         fs::remove_dir_all(dir.join("journal")).unwrap();
         if let Ok(storage) = Storage::open(&dir, 0, &params(&[])) {
@@ -144,8 +144,9 @@ fn checkpoints_are_loaded_and_opened() {
         let (expected, named) = (expected(&format, "admitted_calls.txt"), format.display());
         let checkpoint = take(&format, "checkpoint", scratch.path());
 
-        // Into a storage that holds something else, with its filter. Its calls are earlier than
-        // those that follow: a storage's time never goes back, and loading does not put it back.
+        // Loaded into a storage with other content and its filter. The loaded calls are earlier
+        // than those that follow: a storage's time never goes back, and loading does not set it
+        // back.
         let storage = open(&scratch.path().join("other"));
         let seen = filter(&scratch.path().join("seen.filter"));
         let attached = go_on(&storage, Some(&seen), 0..3);
@@ -159,7 +160,7 @@ fn checkpoints_are_loaded_and_opened() {
         );
         drop((attached, storage));
 
-        // As the storage that it is, with its copy of the filter.
+        // Opened as a storage, with its copy of the filter.
         let storage = open(&checkpoint);
         assert_eq!(content(&storage), expected, "{named}, opened");
         assert_eq!(items(&storage), expected_items(CALLS));

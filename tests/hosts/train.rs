@@ -1,4 +1,4 @@
-//! train DIR: trains through what bindgen makes of damo.h, given in BINDINGS when this is compiled.
+//! train DIR: trains through bindgen's bindings of damo.h, which BINDINGS names at compile time.
 
 #![allow(non_camel_case_types, non_upper_case_globals, dead_code)]
 
@@ -25,7 +25,8 @@ fn main() {
     assert_eq!((DAMO_ALL_GROUPS, DAMO_GROUP_BY_NAME), (u32::MAX, u32::MAX - 1));
     let dir = CString::new(std::env::args().nth(1).unwrap()).unwrap();
     unsafe {
-        let (adam_params, normal_params, options) = (damo_params_new(), damo_params_new(), damo_params_new());
+        let (adam_params, normal_params) = (damo_params_new(), damo_params_new());
+        let options = damo_params_new();
         ok(damo_params_set_float(adam_params, c"gamma".as_ptr(), 0.01));
         ok(damo_params_set_int(normal_params, c"seed".as_ptr(), 7));
         ok(damo_params_set_str(options, c"duplicates".as_ptr(), c"sum".as_ptr()));
@@ -52,7 +53,8 @@ fn main() {
             }
         }
         gradients[5] = f32::NAN;
-        let refused = damo_embedding_apply_gradients(users, keys.as_ptr(), n, gradients.as_ptr(), floats);
+        let refused =
+            damo_embedding_apply_gradients(users, keys.as_ptr(), n, gradients.as_ptr(), floats);
         let failure = std::io::Error::last_os_error().raw_os_error().unwrap();
         assert_eq!(refused, damo_status_DAMO_STATUS_INVALID_ARGUMENT);
         assert_eq!(damo_failure_code(failure), refused);

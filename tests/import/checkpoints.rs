@@ -1,4 +1,4 @@
-//! Import of the earlier implementation's checkpoint files, which the tests write themselves.
+//! Import of checkpoint files of the earlier implementation, which the tests write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ const OPTIMIZERS: [(&str, usize); 8] = [
     ("rowwise_adagrad", 0),
 ];
 const DIM: usize = 3;
-/// Some day in 2024.
+/// A day in 2024.
 const TIME: i64 = 1_720_000_000_000;
 
-/// A record as the earlier implementation has it.
+/// A record of the earlier implementation.
 #[derive(Clone)]
 struct Old {
     key_group: i32,
@@ -147,7 +147,7 @@ fn rows_of_every_optimizer_come_in_as_they_were_in_both_orders() {
                 });
             }
         }
-        // Records of groups lie mixed in the files.
+        // Records of different groups alternate in the files.
         file.sort_by_key(|record| (record.key, record.group));
         let report = import(&storage, &scratch.file(&file, release));
         assert_eq!((report.records, report.imported, report.refused_records()), (40, 40, 0));
@@ -223,7 +223,8 @@ fn what_does_not_fit_is_refused_and_counted_with_its_reason() {
         (
             Refusal::WrongLength,
             3,
-            "record 9 (group 1 key 99): it has 6 floats; 9 (weights and the state of 'adam') or 3 (weights) are needed",
+            "record 9 (group 1 key 99): it has 6 floats; 9 (weights and the state of 'adam') or 3 \
+             (weights) are needed",
         ),
         (Refusal::NotFinite, 2, "record 11 (group 1 key 99): its float 8 is NaN"),
         (
@@ -234,8 +235,8 @@ fn what_does_not_fit_is_refused_and_counted_with_its_reason() {
         (
             Refusal::Expired,
             2,
-            "record 16 (group 1 key 99): its update_time is 1719996400000; rows that were last updated before \
-             1719996400001 have expired",
+            "record 16 (group 1 key 99): its update_time is 1719996400000; rows that were last \
+             updated before 1719996400001 have expired",
         ),
     ];
     assert_eq!(found, expected);
@@ -313,7 +314,7 @@ fn files_without_records_and_without_times_are_accepted() {
     assert_eq!(records(&storage)[0].update_num, 6);
 }
 
-/// The same rows, trained here and then as the earlier implementation would have saved them.
+/// Trains the same rows here, as the earlier implementation would have saved them.
 fn trained(dir: &Path, name: &str) -> Vec<Old> {
     let storage = open_with(dir, 0, &Params::new());
     let embedding = embedding(&storage, name, 1);
@@ -345,7 +346,7 @@ fn training_goes_on_as_if_the_rows_had_always_been_here() {
             let options = Params::new().with("durability", durability).unwrap();
             let storage = open_with(&scratch.path("b"), 0, &options);
             let ours = embedding(&storage, name, 1);
-            // Rows that are replaced, in memory and on disk only, and a row that stays.
+            // Rows that the import replaces, in memory and on disk only, and a row that stays.
             lookup(&ours, &(0..30).collect::<Vec<_>>());
             train(&ours, 900);
             ours.insert(&[1000], &[4.0, 5.0, 6.0]).unwrap();
@@ -383,7 +384,7 @@ fn a_large_file_goes_through_a_small_cache() {
         _ => old(2, keys(index), TIME + index, index, &data(3, index)),
     };
     let mut file: Vec<Old> = (0..ROWS).map(row).collect();
-    // The last of a key counts.
+    // The last record of a key counts.
     file.push(old(1, keys(0), TIME, 77, &data(9, 5)));
     let mut last = 0;
     let report = storage
@@ -394,7 +395,7 @@ fn a_large_file_goes_through_a_small_cache() {
         })
         .unwrap();
     assert_eq!((report.imported, report.refused_records()), (ROWS as u64 + 1, 0));
-    // In group 1 the file has the even keys; a lookup had made 2500 odd ones.
+    // The file has the even keys of group 1; a lookup had made 2500 odd ones.
     assert_eq!(storage.row_count(Some(1)).unwrap(), ROWS as u64 / 2 + 2500);
     assert_eq!(storage.row_count(Some(2)).unwrap(), ROWS as u64 / 2);
     for index in (0..ROWS).step_by(997).skip(1) {
@@ -423,7 +424,7 @@ fn an_increment_has_what_was_imported() {
         format: DumpFormat::Table { value_type: ValueType::Float32, since },
     };
     let base = storage.dump(scratch.path("base"), options(None), |_, _| true).unwrap();
-    // Older than the dump, and still news to it.
+    // The imported rows are older than the dump, and still new to its increment.
     import(&storage, &scratch.file(&[old(1, 2, TIME, 4, &[7.0, 8.0, 9.0])], Release::Older));
     let increment =
         storage.dump(scratch.path("more"), options(Some(base.number)), |_, _| true).unwrap();
@@ -437,7 +438,7 @@ fn training_and_checkpoints_go_on_while_rows_come_in() {
     let adam = embedding(&storage, "adam", 1);
     let file: Vec<Old> = (0..60_000).map(|key| old(1, key, TIME, 3, &data(9, key))).collect();
     let path = scratch.file(&file, Release::Older);
-    // Keys beside the file's: nothing that the import does may touch them.
+    // Keys that the file does not have: the import must not change them.
     let keys: Vec<i64> = (100_000..100_500).collect();
     let steps = std::thread::scope(|scope| {
         let importing = scope.spawn(|| import(&storage, &path));

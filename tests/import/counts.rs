@@ -1,4 +1,4 @@
-//! What an import counts as imported are rows that came in, also when it ends with an error.
+//! An import counts the rows that it has imported, even when it ends with an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use damo::storage::{ImportOptions, Storage};
 
 use crate::common::{self, failure, open, params, peek, sgd};
 
-/// Of each row.
+/// The dim of each row.
 const DIM: usize = 2;
 
 /// A checkpoint of release 1.0.5 with rows of these groups and keys.
@@ -51,7 +51,7 @@ fn rows_of_a_poisoned_group_are_not_imported() {
     assert_eq!((report.records, report.imported, report.without_state), (10, 0, 0));
 }
 
-/// Which of two groups comes in first is left open, but not whether it is counted.
+/// Either group may come first; its rows are counted.
 #[test]
 fn rows_that_came_in_before_an_error_are_counted() {
     for turn in 0..8 {
@@ -78,7 +78,7 @@ fn an_import_that_was_cancelled_says_what_came_in() {
         let storage =
             Storage::open(&dir, 0, &params(&[("cache_bytes", common::int(8 << 20))])).unwrap();
         let embedding = sgd(&storage, DIM, 1.0, &[]);
-        // Up to a part of the second reading.
+        // Cancels within the second reading.
         let error = failure(
             storage.import(&path, |at, _| at <= len + part * len / 10 && at < 2 * len),
             Status::Cancelled,
@@ -105,7 +105,7 @@ fn a_file_without_records_has_none_of_any_group() {
         let report = storage.import_with(file(scratch.path(), &[]), &options, |_, _| true).unwrap();
         assert_eq!((report.records, report.imported, report.other_groups), (0, 0, 0));
     }
-    // Where some records are of other groups and the rest does not fit, only the rest is told of.
+    // Records of other groups are not reported beside records that do not fit.
     let options = ImportOptions { group: Some(7), ..ImportOptions::default() };
     let path = file(scratch.path(), &[(0, 1), (7, 2), (0, 3)]);
     let error = failure(storage.import_with(&path, &options, |_, _| true), Status::InvalidArgument);

@@ -105,12 +105,12 @@ fn groups_of_a_counted_header_in_any_order() {
 fn a_counted_header_may_have_groups_without_rows() {
     let scratch = Scratch::new();
     let group = scratch.group(5, 2);
-    // A group that is not open here does no harm while it has no rows.
+    // A group that is not open does no harm without rows.
     let bytes = counted(&[(9, 4, 0), (5, 2, 1), (1, 1, 0)], &[(5, 3, vec![1.0, 2.0])]);
     let report = scratch.storage.import(scratch.write(&bytes), |_, _| true).unwrap();
     assert_eq!((report.imported, report.refused_records()), (1, 0));
     assert_eq!(peek(&group, &[3]).0, [1.0, 2.0]);
-    // One with rows is left out, with its reason.
+    // A group with rows is left out, with its reason.
     let bytes = counted(&[(9, 4, 1), (5, 2, 1)], &[(9, 3, vec![0.0; 4]), (5, 4, vec![3.0, 4.0])]);
     let report = scratch.storage.import(scratch.write(&bytes), |_, _| true).unwrap();
     assert_eq!((report.imported, report.refused_records()), (1, 1));
@@ -146,7 +146,7 @@ fn dumps_without_rows() {
             bytes.len()
         );
     }
-    // A file without a byte is none of them.
+    // An empty file is no dump.
     for format in ["auto", "checkpoint", "classic", "counted"] {
         scratch.refused(&[], &[("format", format)], Status::Corruption);
     }
@@ -158,13 +158,13 @@ fn classic_headers_of_every_width() {
         let scratch = Scratch::new();
         let (low, high) = (scratch.group(3, 2), scratch.group(width as u32 - 1, 1));
         let last = width as i32 - 1;
-        // Rows of groups lie mixed, as 1.0.4 has them.
+        // Rows of different groups alternate, as in 1.0.4.
         let rows = [(last, 5, vec![1.0]), (3, 5, vec![2.0, 3.0]), (last, 6, vec![4.0])];
         let bytes = classic(width, &[(3, 2, 1), (width - 1, 1, 2)], &rows);
         let report = scratch.storage.import(scratch.write(&bytes), |_, _| true).unwrap();
         assert_eq!((report.imported, report.format), (3, Format::Classic), "{width}");
         assert_eq!((peek(&low, &[5]).0, peek(&high, &[5, 6]).0), (vec![2.0, 3.0], vec![1.0, 4.0]));
-        // Not by another name, and not a byte shorter or longer.
+        // A wrong format, and a shorter or longer file, are refused.
         scratch.refused(&bytes, &[("format", "counted")], Status::Corruption);
         scratch.refused(&bytes, &[("format", "checkpoint")], Status::Corruption);
         for len in (0..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
@@ -172,7 +172,7 @@ fn classic_headers_of_every_width() {
         }
         scratch.refused(&[bytes.as_slice(), &[0]].concat(), &[], Status::Corruption);
     }
-    // Any other width, for who names it.
+    // Any other width imports when header_groups names it.
     let scratch = Scratch::new();
     let group = scratch.group(3, 1);
     let path = scratch.write(&classic(10, &[(3, 1, 1)], &[(3, 5, vec![1.5])]));
@@ -210,7 +210,7 @@ fn headers_that_do_not_add_up() {
     assert_eq!(scratch.storage.import(scratch.write(&whole), |_, _| true).unwrap().imported, 1);
 }
 
-/// The dims of groups 2 and 3 lie where a checkpoint has the length of its first key, which is 12.
+/// The dims of groups 2 and 3 are where a checkpoint has the length of its first key, 12.
 #[test]
 fn a_classic_header_that_looks_like_a_checkpoints() {
     let scratch = Scratch::new();

@@ -1,5 +1,5 @@
-//! Import of checkpoint files in each of the three forms that releases wrote, and of files between
-//! them: which form it is, is decided once a file, from all of its records.
+//! Import of checkpoint files in each of the three forms that releases wrote, and of ambiguous
+//! files: all records of a file together decide its form.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use damo::storage::{FieldOrder, Format, Imported, Layout, Refusal, Storage};
 
 use crate::common::{failure, initializer, open, optimizer, peek};
 
-/// Some day in 2024.
+/// A day in 2024.
 const TIME: i64 = 1_720_000_000_000;
 
 /// The header of a value.
@@ -20,7 +20,7 @@ enum Form {
     TimeFirst,
     /// 1.0.6 to 1.1.11: 32 bytes, the count first.
     CountFirst,
-    /// 1.1.12: 40 bytes, the count first, and 8 bytes that nobody needs.
+    /// 1.1.12: 40 bytes, the count first, and 8 unused bytes.
     Long(i64),
 }
 
@@ -166,7 +166,7 @@ fn records_without_updates_or_times_do_not_decide() {
             time,
             ..Row::new(form, 0, key, &[1.0, 2.0])
         };
-        // The first ones show nothing of where the time is.
+        // The first records do not show where the time is.
         let rows = [row(1, 0, 0), row(2, 5, 7), row(3, 0, TIME), row(4, 1 << 33, TIME + 1)];
         let report = scratch.import(&scratch.file(&rows));
         let order =
@@ -182,7 +182,7 @@ fn records_without_updates_or_times_do_not_decide() {
 
 #[test]
 fn records_of_two_forms_in_one_file() {
-    // As many of each: which are right cannot be told, and nothing is changed.
+    // As many records of each form: the import cannot tell, and changes nothing.
     for (one, other) in [
         (Form::CountFirst, Form::Long(0)),
         (Form::Long(-1), Form::CountFirst),
@@ -200,7 +200,7 @@ fn records_of_two_forms_in_one_file() {
             assert_eq!(scratch.storage.row_count(None).unwrap(), 0);
         }
     }
-    // Where the 8 bytes look like a dim, too, each record is whole in both forms.
+    // If the 8 bytes look like a dim, each record is whole in both forms.
     let scratch = Scratch::new(&[("sgd", 1)]);
     let path = scratch.file(&[Row::new(Form::Long(3), 0, 1, &[1.0])]);
     let error = failure(scratch.storage.import(&path, |_, _| true), Status::Corruption);
@@ -209,7 +209,7 @@ fn records_of_two_forms_in_one_file() {
     let more: Vec<Row> =
         [Row::new(Form::Long(3), 0, 3, &[1.0])].into_iter().chain(others).collect();
     assert_eq!(scratch.import(&scratch.file(&more)).imported, 3, "the others decide");
-    // The majority is right, and the others are left out and counted.
+    // The majority decides; the other records are left out and counted.
     for (one, other) in [(Form::CountFirst, Form::Long(0)), (Form::Long(0), Form::CountFirst)] {
         let scratch = Scratch::new(&[("sgd", 2)]);
         let row = |form, key| Row::new(form, 0, key, &[1.0, 2.0]);
@@ -246,7 +246,7 @@ fn files_that_are_cut_or_longer_change_nothing() {
         for more in [1, 3, 4, 8, 40] {
             refused(&[whole.as_slice(), &vec![0; more]].concat());
         }
-        // One byte is missing inside.
+        // One byte is missing in the middle.
         for at in (8..whole.len()).step_by(7) {
             refused(&[&whole[..at], &whole[at + 1..]].concat());
         }
@@ -278,7 +278,7 @@ fn groups_and_dims_that_are_not_there() {
             assert_eq!(scratch.storage.last_import().unwrap().refused_records(), rows.len() as u64);
         }
         assert_eq!(scratch.storage.row_count(None).unwrap(), 0);
-        // One that fits is enough.
+        // One record that fits is enough.
         let report = scratch.import(&scratch.file(&[row(2, 3), row(0, 3), row(1, 4)]));
         assert_eq!((report.imported, report.refused_records()), (1, 2), "{form:?}");
     }

@@ -1,5 +1,5 @@
-//! Imports of what the earlier implementation wrote, from files of its releases and from files that
-//! the tests write.
+//! Imports of files of the earlier implementation: those of its releases, and those that tests
+//! write.
 
 mod checkpoints;
 #[path = "../common/mod.rs"]

@@ -1,5 +1,5 @@
-//! Directories that damo-embedding wrote: every way in says what they are and what to do, and none
-//! changes them. The directories are those of its releases, killed and closed (tests/import).
+//! Directories of damo-embedding, killed and closed, from its releases (tests/import): every way in
+//! names them and the remedy, and none changes them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::common::{self, failure, initializer, open, optimizer, params};
 
 const RELEASES: [&str; 5] = ["1.0.5", "1.0.6", "1.1.3", "1.1.11", "1.1.12"];
 
-/// What every message has.
+/// Words of every message.
 const WORDS: [&str; 3] = ["rows of damo-embedding", "damo import", "docs/migrating.md"];
 
-/// Names and bytes of all files.
+/// The names and bytes of all files.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries
@@ -27,7 +27,7 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A copy of each directory in turn, which `look` must leave as it is.
+/// Calls `look` with a copy of each directory, which must stay as it is.
 fn with_each(look: impl Fn(&Path, &Path)) {
     for release in RELEASES {
         for state in ["killed", "closed"] {
@@ -85,7 +85,7 @@ fn loading_salvaging_and_importing_one_says_so() {
     });
 }
 
-/// Every command that takes a storage or a checkpoint; DIR stands for the old directory.
+/// Every command that takes a storage or a checkpoint; DIR is the old directory.
 const COMMANDS: [&[&str]; 15] = [
     &["stat", "rows"],
     &["stat", "rows", "--json"],
@@ -137,7 +137,7 @@ fn every_command_of_the_tool_says_so() {
 #[test]
 fn one_that_is_damaged_or_half_copied_is_still_told() {
     with_each(|dir, folder| {
-        // Another name, a folder above it, and with what people leave in such folders.
+        // Under another name, from the folder above, and with files that people leave there.
         let copy = folder.join("backup of rows'");
         common::copy_dir(dir, &copy);
         for name in ["LOG", "LOG.old.1700000000000000", "IDENTITY", "LOCK", "notes.txt"] {
@@ -156,7 +156,7 @@ fn a_storage_of_ours_is_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ours");
     let storage = open(&dir);
-    // Keys and groups whose bytes look like the lengths of the other's records.
+    // Keys and groups whose bytes look like lengths in the earlier implementation's records.
     for (group, dim) in [(12, 3), (0x0c0c, 8), (44, 5)] {
         let (sgd, ones) = (optimizer("sgd", &[]), initializer("ones", &[]));
         let rows = Embedding::new(storage.clone(), sgd, ones, dim, group, &Params::new()).unwrap();
@@ -172,7 +172,7 @@ fn a_storage_of_ours_is_not_taken_for_one() {
     assert_eq!(storage.row_count(None).unwrap(), rows);
     drop(storage);
     for (place, name) in ["INVENTORY", "CURRENT"].into_iter().enumerate() {
-        // What says that it is ours is lost, bit by bit.
+        // The documents that identify our storage are lost, bit by bit.
         std::fs::remove_file(dir.join(name)).unwrap();
         let out = folder.path().join(format!("saved{place}"));
         assert_eq!(salvage(&dir, &out, None, |_| ()).unwrap().rows, rows, "without {name}");

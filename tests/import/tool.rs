@@ -1,4 +1,4 @@
-//! `damo import`: the exit code and the report, for scripts that move many tables.
+//! `damo import`: its exit code and report, for scripts that move many tables.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ fn fixture(release: &str, name: &str) -> PathBuf {
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    /// A storage "t" with group 0 of sgd, whose rows have so many weights.
+    /// A storage "t" with group 0 of sgd and this dim.
     fn new(dim: usize) -> Scratch {
         let scratch = Scratch(tempfile::tempdir().unwrap());
         let storage = open(&scratch.path("t"));
@@ -31,7 +31,7 @@ impl Scratch {
         self.0.path().join(name)
     }
 
-    /// The exit code, and what a script reads: of stdout, or of stderr when the code is not 0.
+    /// The exit code, and the JSON of stdout, or of stderr when the code is not 0.
     fn run(&self, arguments: &[&str]) -> (i32, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_damo"))
             .arg("import")
@@ -80,7 +80,7 @@ fn files_of_every_release() {
                 "{release} {said}"
             );
             assert_eq!(said["value_header"], header, "{release} {kind}");
-            // The same, called by its name.
+            // The same group, by its name.
             let (code, _) = scratch.run(&["t", path.to_str().unwrap(), "--format", format]);
             assert_eq!(code, 0, "{release} {kind}");
         }
@@ -103,21 +103,21 @@ fn files_of_which_nothing_fits() {
             &["none of its 5 records", "its dim is 3; the group has 2"],
             &["t", path.to_str().unwrap()],
         );
-        // Of the twelve groups of "all", group 0 is adam's with the dim 1.
+        // Of the twelve groups of "all", group 0 has adam and dim 1.
         let path = fixture(release, "all.checkpoint");
         other.fails(
             2,
             &["none of its 60 records", "1 is not registered"],
             &["t", path.to_str().unwrap()],
         );
-        // Another optimizer's state is not this one's: of adam's rows, none is of sgd.
+        // The state of adam's rows does not fit sgd.
         let sgd = Scratch::new(1);
         sgd.fails(
             2,
             &["none of its 60 records", "it has 3 floats"],
             &["t", path.to_str().unwrap()],
         );
-        // Its dump has weights for it.
+        // Its dump has weights for sgd.
         let path = fixture(release, "all.dump");
         let (code, said) = sgd.run(&["t", path.to_str().unwrap()]);
         assert_eq!((code, &said["imported"]), (0, &json!(5)));

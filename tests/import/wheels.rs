@@ -1,5 +1,5 @@
-//! Import of files that the releases of damo-embedding wrote (tests/import), compared row by row with what the
-//! releases said of them.
+//! Import of files that releases of damo-embedding wrote (tests/import), compared row by row with
+//! what the releases reported.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn weights(row: &Value) -> Vec<f32> {
         .collect()
 }
 
-/// The groups of a set, opened in a storage.
+/// Opens the groups of a set in a storage.
 fn open_groups(storage: &Storage, values: &Value) -> BTreeMap<i64, Embedding> {
     let open = |group: &Value| {
         let bag = group["parameters"]
@@ -69,7 +69,7 @@ fn import(storage: &Storage, path: &Path) -> Imported {
     storage.import(path, |_, _| true).unwrap()
 }
 
-/// As train_wheel.py trains.
+/// Trains as train_wheel.py does.
 fn train(embeddings: &BTreeMap<i64, Embedding>, keys: &[i64], steps: std::ops::Range<i64>) {
     for step in steps {
         let indexes: Vec<i64> =
@@ -154,7 +154,7 @@ fn checkpoints_of_every_release_come_in_and_train_on() {
                 .collect();
             train(&embeddings, &keys, 50..100);
             for (optimizer, difference) in differences(&embeddings, &values, "later") {
-                // amsgrad's formula is another one, see docs/migrating.md.
+                // amsgrad has another formula here: see docs/migrating.md.
                 let most = if optimizer == "amsgrad" { 0.02 } else { 1e-5 };
                 assert!(difference <= most, "{release} {set} {optimizer}: {difference}");
             }
@@ -225,7 +225,7 @@ fn weights_of_a_dump_begin_with_the_optimizers_own_state() {
             assert!(begins || weights == [0.0; 3], "{name} {list:?}");
             embedding.insert(&[key], &weights).unwrap();
             assert_eq!(imported, embedding.record(key).unwrap().data, "{name} {list:?}");
-            // A gradient of nothing leaves a fixed point where it is.
+            // A gradient of zero leaves a fixed point unchanged.
             embedding.apply_gradients(&[key], &[0.0; 3]).unwrap();
             assert_eq!(embedding.record(key).unwrap().data[..3], weights, "{name} {list:?}");
         }
@@ -243,7 +243,7 @@ fn a_group_by_itself_comes_in() {
     let report = storage.import_with(&path, &options, |_, _| true).unwrap();
     assert_eq!((report.imported, report.other_groups, report.refused_records()), (5, 55, 0));
     assert_eq!(storage.row_count(None).unwrap(), 5);
-    // Of a group that the file does not have nothing could be taken, registered or not.
+    // A group that the file does not have is an error, whether it is registered or not.
     for kind in ["checkpoint", "dump", "checkpoint"] {
         let options = ImportOptions { group: Some(99), ..ImportOptions::default() };
         let imported = storage.import_with(fixture("1.1.12", "all", kind), &options, |_, _| true);
@@ -271,7 +271,7 @@ fn a_file_of_which_nothing_fits_is_an_error_that_names_both_sides() {
     {
         assert!(error.message().contains(words), "{error}");
     }
-    // The group is there now, with another dim.
+    // The group exists now, with another dim.
     open_groups(&storage, &values("1.1.12", "sgd1"));
     let error = failure(storage.import(&path, |_, _| true), Status::InvalidArgument);
     assert!(error.message().contains("its dim is 3; the group has 1"), "{error}");
@@ -336,7 +336,7 @@ fn dumps_that_do_not_add_up_change_nothing() {
         failure(storage.import_with(&path, &options, |_, _| true), Status::Corruption);
         failure(storage.import(&path, |_, _| true), Status::Corruption);
     }
-    // A row of a group that the header does not have.
+    // A row of a group that is not in the header.
     let mut other = whole.clone();
     other[20 + 8..20 + 12].copy_from_slice(&6_i32.to_le_bytes());
     std::fs::write(&path, other).unwrap();

@@ -1,5 +1,5 @@
-//! A process whose address space is limited (ulimit -v): long calls are refused with OUT_OF_MEMORY,
-//! where RocksDB would end the process, and nothing has changed.
+//! Under a limit of the address space (ulimit -v), long calls are refused with OUT_OF_MEMORY, where
+//! RocksDB would end the process, and change nothing.
 //!
 //! The test runs itself again as the process with the limit.
 
@@ -20,16 +20,16 @@ const OPERATIONS: [&str; 8] =
     ["open", "verify", "load", "table", "classic", "compact", "checkpoint", "iterate"];
 const KEYS: i64 = 20_000;
 
-/// Leaves so many MiB to be mapped.
+/// Leaves this many MiB of address space.
 fn limit(mib: u64) {
     let mapped: u64 =
         fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
-    // Where pages are larger this leaves less, which is refused as well.
+    // With larger pages this leaves less, which is refused as well.
     let bytes = mapped * 4096 + (mib << 20);
     setrlimit(Resource::As, Rlimit { current: Some(bytes), ..getrlimit(Resource::As) }).unwrap();
 }
 
-/// Takes all but a few of the MiB that `limit` leaves, and tries.
+/// Runs the operation with this many MiB left.
 fn try_with(operation: &str, mib: u64, dir: &Path) -> Result<()> {
     let in_dir = |name: &str| dir.join(name);
     if operation == "open" {
@@ -60,7 +60,7 @@ fn long_calls_are_refused_where_memory_cannot_be_mapped() {
             panic!("{what}")
         };
         let status = try_with(operation, mib.parse().unwrap(), Path::new(dir)).err();
-        // Without unwinding, closing or printing, which need memory, too.
+        // Exits without unwinding, closing or printing, which need memory, too.
         let code = status.map_or(100, |error| 100 + error.status() as i32);
         rustix::process::setrlimit(Resource::As, Rlimit { current: None, maximum: None })
             .unwrap_or(());
@@ -82,7 +82,7 @@ fn long_calls_are_refused_where_memory_cannot_be_mapped() {
                 .output()
                 .unwrap();
             let wanted = 100 + Status::OutOfMemory as i32;
-            // Opening asks for threads first.
+            // Opening asks for threads first, which is an IO error.
             let is_right = |code: i32| {
                 code == wanted || (operation == "open" && code == 100 + Status::Io as i32)
             };

@@ -1,4 +1,4 @@
-//! A table ten times the cache is trained and read within `cache_bytes` and a constant, in a process of its own.
+//! A table ten times the cache is trained and read within `cache_bytes` and a constant.
 //!
 //! DAMO_BOUND_ROWS and DAMO_BOUND_CACHE_BYTES run larger tables.
 
@@ -15,14 +15,15 @@ use crate::common::{initializer, int, optimizer, params, rerun, text};
 
 const CHILD: &str = "DAMO_BOUND_DIR";
 const DIM: usize = 16;
-/// Weights and two moments, and 32 bytes beside them.
+/// Weights, two moments, and 32 bytes more.
 const ROW_BYTES: u64 = 4 * 3 * DIM as u64 + 32;
 const BATCH: usize = 10_000;
 
-/// What the process may take beside `cache_bytes` and what it took before the storage was opened. Measured 28 to 38 MiB
-/// with a cache of 16 MiB. Of that 8 MiB are there for any storage: RocksDB, threads, buffers of calls. The rest is for
-/// merging tables: while a table is written its filter is made from eight bytes a row, and indexes and filters are in
-/// memory for what is merged and for what becomes of it; and what the allocator keeps for each thread.
+/// The most memory beside `cache_bytes` and what the process had before it opened the storage.
+/// Measured 28 to 38 MiB with a cache of 16 MiB. 8 MiB of that are any storage's: RocksDB, threads,
+/// buffers of calls. The rest is for merging tables. While a table is written, its filter takes
+/// eight bytes a row, and the indexes and filters of inputs and outputs are in memory. The
+/// allocator keeps some for each thread.
 const CONSTANT: u64 = 64 << 20;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -33,7 +34,7 @@ fn cache_bytes() -> u64 {
     setting("DAMO_BOUND_CACHE_BYTES", 16 << 20)
 }
 
-/// The most memory that the process has had, in bytes.
+/// The peak memory of the process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -70,7 +71,8 @@ fn train(dir: &Path, durability: &str) {
         largest_count = largest_count.max(stat("bytes_in_memory"));
         let (peak, dirty) = ((peak() - before) >> 10, stat("dirty_rows"));
         println!(
-            "{durability}: {what}: {peak} KiB more than before, bytes_in_memory {largest_count}, dirty {dirty}"
+            "{durability}: {what}: {peak} KiB more than before, bytes_in_memory {largest_count}, \
+             dirty {dirty}"
         );
     };
     for first in (0..rows).step_by(BATCH) {
@@ -106,10 +108,10 @@ fn check_statistics(storage: &Storage, rows: u64, bytes_in_memory: u64) {
     assert_eq!(stat("rows_created"), rows);
     assert_eq!(stat("rows_read"), 20 * batch);
     assert_eq!(stat("cache_hits") + stat("cache_misses"), stat("rows_read"));
-    // Duplicates within a batch are summed, and few.
+    // Few keys are repeated within a batch; their gradients are summed.
     let updated = stat("rows_updated") - rows;
     assert!((14 * batch..=15 * batch).contains(&updated), "{updated} rows updated");
-    // Nine tenths of uniform keys are on disk; a lookup brings in what the step after it finds.
+    // Nine tenths of uniform keys are on disk; a lookup loads what the step after it finds.
     let misses = stat("cache_misses");
     assert!((10 * batch..=20 * batch).contains(&misses), "{misses} misses");
     assert!(stat("rows_loaded") >= misses * 9 / 10);

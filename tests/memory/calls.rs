@@ -1,4 +1,4 @@
-//! No memory for a call: an error, where an allocation failure would abort the process.
+//! A call that gets no memory is an error, where an allocation failure would abort the process.
 
 #![cfg(target_os = "linux")]
 
@@ -15,7 +15,7 @@ fn a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return call_without_memory(Path::new(&dir));
     }
-    // In a process of its own, since the limit is for the whole process.
+    // A process of its own, since the limit is the whole process's.
     let dir = tempfile::tempdir().unwrap();
     let output = rerun(a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on)
         .env(CHILD, dir.path())
@@ -27,7 +27,7 @@ fn a_call_that_memory_cannot_hold_is_refused_and_the_process_goes_on() {
 fn call_without_memory(dir: &Path) {
     let storage = open(dir);
     let embedding = sgd(&storage, 1, 0.5, &[]);
-    // Pages that nobody touches take no memory; only what the call allocates meets the limit.
+    // Untouched pages take no memory; only the call's own allocation meets the limit.
     let keys = vec![0i64; 60_000_000];
     let mut weights = vec![0.0f32; keys.len()];
     limit_address_space(200 << 20);
@@ -42,7 +42,7 @@ fn call_without_memory(dir: &Path) {
     assert_eq!(lookup(&embedding, &[1, 2]), [1.0, 1.0]);
 }
 
-/// Allows this much more than what is in use.
+/// Allows this many bytes more than are in use.
 fn limit_address_space(more: u64) {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let used = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096;

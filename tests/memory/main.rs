@@ -1,5 +1,5 @@
-//! Memory: its bound, and what happens where there is none. Each test runs itself again, because
-//! limits and measurements are a process's.
+//! The bound of memory, and calls that get none. Each test runs itself again: limits and
+//! measurements are a whole process's.
 
 mod address_space;
 mod bound;

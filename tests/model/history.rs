@@ -1,5 +1,5 @@
-//! Histories: the calls of a seed. The n-th call does not depend on those before it, so that a process that is started
-//! in the middle makes the same.
+//! Histories: the calls of a seed. The n-th call does not depend on those before it: a process that
+//! starts in the middle makes the same calls.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,10 +22,10 @@ pub const SPECS: [Spec; 4] = [
     Spec { group: 65535, dim: 8, optimizer: "ftrl", duplicates: &["sequential", "sum"] },
 ];
 const KEYS: i64 = 2500;
-/// Time goes on with each call, and rows live for so many calls.
+/// Time advances with each call; this many calls are the TTL.
 pub const TTL_SECONDS: i64 = 120;
 const SECONDS_A_CALL: u64 = 1;
-/// Later than any clock says, so that nothing expires while the system's is asked.
+/// Later than any clock, so nothing expires while an opening reads the system's.
 const START_MS: u64 = 4_000_000_000_000;
 /// Calls with more than 4096 keys are divided among threads.
 const LARGE: std::ops::Range<usize> = 4200..5500;
@@ -40,9 +40,9 @@ impl Spec {
 pub struct Call {
     pub group: usize,
     pub face: usize,
-    /// When it is made, milliseconds since 1970.
+    /// The time of the call, in milliseconds since 1970.
     pub now: u64,
-    /// The learning rate is set to this before.
+    /// The learning rate that is set before the call.
     pub rate: f64,
     pub action: Action,
 }
@@ -108,7 +108,8 @@ fn action(random: &mut ChaCha8Rng, dim: usize) -> Action {
     }
 }
 
-/// Half of the keys are few, so that calls meet the same rows; the ends of the range are among them.
+/// Half of the keys are from a few, so calls meet the same rows; the ends of the range are among
+/// them.
 fn key(random: &mut ChaCha8Rng) -> i64 {
     match random.random_range(0..100) {
         0 => i64::MIN,

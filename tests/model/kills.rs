@@ -1,7 +1,8 @@
-//! Kills at any moment: afterwards every row, count and step are those of the acknowledged calls, with the one under way
-//! or without it.
+//! Kills at any moment: afterwards every row, count and step are those of the acknowledged calls,
+//! with or without the one under way.
 //!
-//! The test runs itself again as the process to be killed, which prints a line for each call that returned.
+//! The test runs itself again as the process to be killed, which prints a line for each call that
+//! returned.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
@@ -20,7 +21,7 @@ const CHILD: &str = "DAMO_KILLS_CHILD";
 const DURABILITIES: [&str; 2] = ["process", "power"];
 const CACHES: [i64; 3] = [65536, 65536, 3 << 20];
 
-/// What a child is told: how to open, and which calls to make; a session without calls only opens.
+/// The orders of a child: how to open, and which calls to make; without calls it only opens.
 #[derive(Clone, Copy, Debug)]
 struct Session {
     opening: Opening,
@@ -61,7 +62,7 @@ fn run_until_killed(dir: &Path, session: Session) {
     models.iter_mut().for_each(|model| model.faces = model.spec.faces(session.number));
     let engine = Engine::open(dir, session.opening, &models);
     if !session.calls {
-        // The parent kills it, or it ends by itself as abruptly.
+        // The parent kills the child, or it ends by itself as abruptly.
         std::thread::sleep(Duration::from_millis(20));
         // SAFETY: raise takes a number and touches no memory.
         unsafe { libc::raise(libc::SIGKILL) };
@@ -70,12 +71,12 @@ fn run_until_killed(dir: &Path, session: Session) {
         let call = call(session.seed, index);
         models[call.group].faces[call.face].optimizer.set_learning_rate(call.rate).unwrap();
         engine.make(&call);
-        // Fails once the parent is gone.
+        // This fails once the parent is gone.
         writeln!(out, "ack {index}").unwrap();
     }
 }
 
-/// A child and what it prints.
+/// A child and its stdout.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -103,7 +104,7 @@ impl Running {
         );
     }
 
-    /// Reads one line; false at the end. A line that is cut off was not acknowledged.
+    /// Reads one line; false at the end. A line that is cut off acknowledges nothing.
     fn read(&mut self) -> bool {
         let Some(Ok(line)) = self.lines.next() else { return false };
         if let Some(index) = line.strip_prefix("ack ").and_then(|index| index.parse::<u64>().ok()) {
@@ -119,7 +120,7 @@ impl Running {
         }
     }
 
-    /// Kills it; returns the first call that was not acknowledged.
+    /// Kills the child; returns the first call that was not acknowledged.
     fn kill(mut self) -> u64 {
         use std::os::unix::process::ExitStatusExt;
         self.child.kill().unwrap();
@@ -141,7 +142,7 @@ fn make_calls_and_kill(dir: &Path, session: Session, random: &mut ChaCha8Rng) ->
             std::thread::sleep(micros(random, 60_000));
         }
         1 | 2 => {
-            // In the midst of a flush, or of a compaction.
+            // The kill comes amid a flush, or a compaction.
             let is_flush = |index: &u64| {
                 matches!(call(session.seed, *index).action, Action::Flush | Action::Compact)
             };
@@ -158,7 +159,7 @@ fn make_calls_and_kill(dir: &Path, session: Session, random: &mut ChaCha8Rng) ->
     running.kill()
 }
 
-/// Kills a child while it opens what another has left.
+/// Kills a child while it opens what another child left.
 fn kill_while_opening(dir: &Path, session: Session, random: &mut ChaCha8Rng) {
     let mut running = Running::start(dir, Session { calls: false, ..session });
     running.wait_for_opening();
@@ -166,7 +167,7 @@ fn kill_while_opening(dir: &Path, session: Session, random: &mut ChaCha8Rng) {
     running.kill();
 }
 
-/// Whether what the storage holds is what the reference says; if so, the reference forgets what a kill has taken.
+/// Whether the storage holds what the reference has; if so, the reference forgets what a kill took.
 fn settle(engine: &Engine, models: &mut [Reference]) -> Result<(), String> {
     let read = engine.read(models);
     models.iter().zip(&read).try_for_each(|(model, read)| model.compare(read, true))?;
@@ -219,16 +220,16 @@ fn every_acknowledged_call_survives_kills_exactly_once() {
                 under_way += 1;
                 settle(&engine, &mut models).unwrap_or_else(|why_not| {
                     panic!(
-                        "{durability}, session {number}, {next} calls acknowledged: {why}\nwith the call under way: \
-                         {why_not}"
+                        "{durability}, session {number}, {next} calls acknowledged: {why}\n\
+                         with the call under way: {why_not}"
                     )
                 });
             }
             evictions += engine.stat("evictions");
         }
         println!(
-            "{durability}: {kills} kills in calls and {openings} in openings, {first} calls, {under_way} that were \
-             under way; reading back evicted {evictions} rows"
+            "{durability}: {kills} kills in calls and {openings} in openings, {first} calls, \
+             {under_way} that were under way; reading back evicted {evictions} rows"
         );
         assert!(
             first > 20 * kills && evictions > 1000 * kills,

@@ -1,8 +1,8 @@
-//! Random calls against a plain in-memory reference: every answer and every row agree, while most rows are not in
-//! memory, over re-openings (`random`) and over kills at any moment (`kills`).
+//! Random calls against a plain reference in memory: every answer and every row agree, while most
+//! rows are on disk only, over re-openings (`random`) and kills at any moment (`kills`).
 //!
-//! A history is a function of its seed, which is printed. DAMO_MODEL_SEED runs another, DAMO_MODEL_CALLS a longer one
-//! of `random`, DAMO_KILLS more kills of each durability.
+//! A history is a function of its seed, which is printed. DAMO_MODEL_SEED runs another history,
+//! DAMO_MODEL_CALLS a longer one of `random`, DAMO_KILLS more kills of each durability.
 
 #[path = "../common/mod.rs"]
 mod common;

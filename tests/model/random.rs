@@ -8,8 +8,8 @@ use crate::history::{Action, SPECS, call, now};
 use crate::reference::{Engine, Opening, Reference, bits, model, references};
 use crate::{seed, setting};
 
-/// How the next session is opened. The smallest cache has one shard a group; two large ones have several, so that calls
-/// of many keys change rows on several threads, and the largest evicts nothing.
+/// The options of the next session. The smallest cache has one shard a group; two large ones have
+/// several, so calls with many keys change rows on several threads. The largest evicts nothing.
 fn opening(random: &mut ChaCha8Rng) -> Opening {
     Opening {
         durability: ["process", "checkpoint"][random.random_range(0..2)],
@@ -108,7 +108,8 @@ fn random_calls_agree_with_a_plain_reference() {
     evictions += engine.stat("evictions");
     loaded += engine.stat("rows_loaded");
     println!(
-        "{session} re-openings, {restored} restorations, {evictions} evictions, {loaded} rows loaded"
+        "{session} re-openings, {restored} restorations, {evictions} evictions, \
+         {loaded} rows loaded"
     );
     assert!(restored > 0);
     assert!(evictions > 50_000 && loaded > 50_000, "nearly everything stayed in memory");

@@ -1,4 +1,4 @@
-//! The reference: rows in maps, one plain loop a call.
+//! The reference: rows in maps, and a plain loop a call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,9 +20,9 @@ pub const PADDING: i64 = 3;
 pub struct Row {
     pub data: Vec<f32>,
     pub updates: u64,
-    /// When it was last written, milliseconds since 1970.
+    /// The time of the last write, in milliseconds since 1970.
     pub time: u64,
-    /// A lookup made it, and since then there was neither a gradient nor a flush: a kill may take it away.
+    /// A lookup made the row, and no gradient or flush followed: a kill may take it.
     pub fleeting: bool,
 }
 
@@ -33,7 +33,7 @@ pub struct Face {
     pub duplicates: &'static str,
 }
 
-/// What a group should be.
+/// The expected state of a group.
 #[derive(Clone)]
 pub struct Reference {
     pub spec: &'static Spec,
@@ -41,7 +41,7 @@ pub struct Reference {
     pub faces: Vec<Face>,
     pub rows: HashMap<i64, Row>,
     pub step: i64,
-    /// What the clock says.
+    /// The clock.
     pub now: u64,
 }
 
@@ -59,7 +59,7 @@ pub fn references(specs: &'static [Spec]) -> Vec<Reference> {
 }
 
 impl Spec {
-    /// The embeddings of a session; every other session has other hyper-parameters.
+    /// The embeddings of a session; hyper-parameters alternate from session to session.
     pub fn faces(&self, session: u64) -> Vec<Face> {
         let name = match (self.optimizer, session % 2) {
             ("adam", 1) => ("beta1", 0.8),
@@ -160,7 +160,7 @@ impl Reference {
         }
     }
 
-    /// Whether a group read back is this one; after a kill rows may be missing that were fleeting.
+    /// Whether a group that was read back is this one; after a kill fleeting rows may be missing.
     pub fn compare(&self, read: &ReadGroup, after_kill: bool) -> Result<(), String> {
         let group = self.spec.group;
         if self.step != read.step {
@@ -190,7 +190,7 @@ pub fn bits(floats: &[f32]) -> Vec<u32> {
     floats.iter().map(|float| float.to_bits()).collect()
 }
 
-/// Does to the reference what a call that returned did.
+/// Applies a call that returned to the reference.
 pub fn model(references: &mut [Reference], call: &Call) {
     references.iter_mut().for_each(|reference| reference.now = call.now);
     let reference = &mut references[call.group];
@@ -209,7 +209,7 @@ pub fn model(references: &mut [Reference], call: &Call) {
     }
 }
 
-/// How a storage is opened.
+/// The options of an opening.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
     pub durability: &'static str,
@@ -245,7 +245,7 @@ impl Engine {
         Engine { groups: groups.collect(), storage }
     }
 
-    /// Makes a call whose answer nobody looks at.
+    /// Makes a call and drops its answer.
     pub fn make(&self, call: &Call) {
         self.storage.set_clock_for_test(call.now).unwrap();
         let embedding = &self.groups[call.group][call.face];

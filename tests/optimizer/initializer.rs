@@ -1,5 +1,5 @@
-//! Initial rows: names and parameters, a pure function of (seed, group, key), the right distributions, and the very
-//! bits, which are part of what a stored table means.
+//! Initializers: names and parameters, rows as a pure function of (seed, group, key), and their
+//! exact bits, which are part of what a stored table means.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn build(name: &str, json: &str) -> Initializer {
 }
 
 fn row(initializer: &Initializer, group: u16, key: i64, dim: usize) -> Vec<f32> {
-    // What was in the buffer must not matter.
+    // The old content of the buffer must not matter.
     let mut weights = vec![f32::NAN; dim];
     initializer.fill(group, key, &mut weights);
     weights
@@ -58,9 +58,9 @@ fn there_are_seven_with_four_aliases() {
     }
     assert_eq!(
         refusal("gaussian", "{}"),
-        "name 'gaussian' is not an initializer; known are 'zeros', 'ones', 'constant', 'random_uniform', \
-         'random_normal', 'truncate_normal', 'xavier_uniform' (aliases 'uniform', 'normal', 'truncated_normal', \
-         'xavier')"
+        "name 'gaussian' is not an initializer; known are 'zeros', 'ones', 'constant', \
+         'random_uniform', 'random_normal', 'truncate_normal', 'xavier_uniform' (aliases \
+         'uniform', 'normal', 'truncated_normal', 'xavier')"
     );
 }
 
@@ -200,7 +200,7 @@ struct GoldenRow {
     bits: Vec<String>,
 }
 
-/// tests/golden/chacha_rows.py made them from ChaCha's definition.
+/// tests/golden/chacha_rows.py made the rows from ChaCha's definition.
 #[test]
 fn uniform_rows_have_the_bits_of_chacha8() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/initializers.json");
@@ -214,7 +214,7 @@ fn uniform_rows_have_the_bits_of_chacha8() {
     }
 }
 
-/// FNV-1a of the bits of many rows: one number that changes if any of them does.
+/// The FNV-1a hash of the bits of many rows: it changes if any of them does.
 fn fingerprint(initializer: &Initializer) -> u64 {
     let rows = (0..10_000).flat_map(|key| bits(&row(initializer, 300, key, 16)));
     let bytes = rows.flat_map(u32::to_le_bytes);
@@ -223,8 +223,9 @@ fn fingerprint(initializer: &Initializer) -> u64 {
     })
 }
 
-/// Recorded from damo 0.1.0. They change when rand_distr draws normals in another way, and then every row that has
-/// not been trained changes too: that needs a new version of the stream, not new values here.
+/// Recorded from damo 0.1.0. The bits change when rand_distr draws normals in another way, and with
+/// them every row that was not trained. That needs a new version of the stream, not new values
+/// here.
 #[test]
 fn normal_rows_keep_their_bits() {
     for (seed, group, key, expected) in [

@@ -1,5 +1,5 @@
-//! Random initializers draw from the distributions they are named after: 160 000 draws each, with a fixed seed, so
-//! that a test which passes once always does.
+//! Random initializers draw from the distributions that they are named after. Each test takes 160
+//! 000 draws with a fixed seed, so one that passes once always does.
 
 use damo::initializer::Initializer;
 use damo::params::Params;
@@ -8,7 +8,7 @@ const KEYS: i64 = 10_000;
 const DIM: usize = 16;
 const DRAWS: f64 = KEYS as f64 * DIM as f64;
 
-/// The rows of keys 0.. of group 3, one after another.
+/// The rows of the keys from 0 of group 3, concatenated.
 fn draws(name: &str, json: &str) -> Vec<f64> {
     let params: Params = serde_json::from_str(json).unwrap();
     let initializer = Initializer::new(name, &params).unwrap();
@@ -33,8 +33,8 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, x| largest.max(x.abs()))
 }
 
-/// Kolmogorov and Smirnov's test: the largest distance between the draws' distribution function and `cdf`. Draws
-/// from the distribution itself exceed 1.63 / sqrt(n) one time in a hundred.
+/// The Kolmogorov-Smirnov test: the largest distance between the draws' distribution function and
+/// `cdf`. Draws from the distribution itself exceed 1.63 / sqrt(n) one time in a hundred.
 fn assert_distributed(mut values: Vec<f64>, cdf: impl Fn(f64) -> f64) {
     values.sort_by(f64::total_cmp);
     let n = values.len() as f64;
@@ -62,7 +62,7 @@ fn normal_cdf(x: f64) -> f64 {
 
 #[test]
 fn the_reference_cdf_is_right() {
-    // Tables: 68.27 % within one stddev, 95.45 % within two.
+    // Known values: 68.27 % within one stddev, 95.45 % within two.
     for (x, expected) in [(0.0, 0.5), (1.0, 0.841_344_746_068_543), (-2.0, 0.022_750_131_948_179)] {
         assert!((normal_cdf(x) - expected).abs() < 1e-12, "{x}");
     }
@@ -137,7 +137,8 @@ fn xaviers_limit_is_that_of_the_rows_dim() {
     }
 }
 
-/// Keys are ids that count up: rows of neighbours must not resemble each other, nor the columns of a row.
+/// Keys are ids that count up: rows of adjacent keys must not resemble each other, nor the columns
+/// of a row.
 #[test]
 fn neighbouring_rows_and_columns_are_uncorrelated() {
     for name in ["random_uniform", "random_normal"] {

@@ -1,4 +1,4 @@
-//! What steps and makes rows: optimizers, schedulers and initializers.
+//! Optimizers, schedulers and initializers.
 
 mod initializer;
 mod initializer_distributions;

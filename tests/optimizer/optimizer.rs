@@ -1,5 +1,6 @@
-//! What every optimizer does apart from its numbers (those are in optimizer_golden.rs): names, parameters, the shape
-//! of a row, learning rates that change, gradients of zero, and values a person can work out by hand.
+//! Optimizers apart from their numbers (those are in optimizer_golden.rs): names, parameters, the
+//! layout of a row, learning rates that change, gradients of zero, and values that a person can
+//! work out by hand.
 
 use damo::error::Status;
 use damo::optimizer::Optimizer;
@@ -45,8 +46,8 @@ fn there_are_eight_and_an_unknown_name_lists_them() {
     assert_eq!(Optimizer::names(), ALL);
     assert_eq!(
         refusal("adamax", &Params::new()),
-        "name 'adamax' is not an optimizer; known are 'sgd', 'ftrl', 'adagrad', 'rowwise_adagrad', 'adam', \
-         'amsgrad', 'adamw', 'lion'"
+        "name 'adamax' is not an optimizer; known are 'sgd', 'ftrl', 'adagrad', \
+         'rowwise_adagrad', 'adam', 'amsgrad', 'adamw', 'lion'"
     );
     assert!(refusal("Adam", &Params::new()).contains("'Adam'"), "names are lower case");
 }
@@ -77,13 +78,13 @@ fn the_learning_rate_goes_by_the_algorithms_name_and_by_learning_rate() {
 fn an_unknown_parameter_lists_the_valid_ones() {
     assert_eq!(
         refusal("adam", &params([("momentum", 0.9)])),
-        "optimizer 'adam' has no parameter 'momentum' (given 0.9); valid names are 'gamma', 'learning_rate', 'beta1', \
-         'beta2', 'epsilon', 'lambda'"
+        "optimizer 'adam' has no parameter 'momentum' (given 0.9); valid names are 'gamma', \
+         'learning_rate', 'beta1', 'beta2', 'epsilon', 'lambda'"
     );
     assert_eq!(
         refusal("ftrl", &params([("lambda", 0.1)])),
-        "optimizer 'ftrl' has no parameter 'lambda' (given 0.1); valid names are 'alpha', 'gamma', 'learning_rate', \
-         'beta', 'lambda1', 'lambda2', 'initial_accumulator_value'"
+        "optimizer 'ftrl' has no parameter 'lambda' (given 0.1); valid names are 'alpha', \
+         'gamma', 'learning_rate', 'beta', 'lambda1', 'lambda2', 'initial_accumulator_value'"
     );
 }
 
@@ -96,7 +97,8 @@ fn values_out_of_range_are_refused_with_what_is_accepted() {
             assert_eq!(
                 text,
                 format!(
-                    "optimizer '{name}': parameter 'learning_rate' is {value:?} (float); {not_negative}"
+                    "optimizer '{name}': parameter 'learning_rate' is {value:?} (float); \
+                     {not_negative}"
                 )
             );
         }
@@ -181,7 +183,8 @@ fn state_comes_in_the_documented_order() {
     let rowwise = row_after(&build("rowwise_adagrad", []), &[0.0; 2], &[&[0.3, 0.4]]);
     assert_close(&rowwise[2..], &[(0.09 + 0.16) / 2.0]);
 
-    // All m, then all v, then all v_max; the second gradient is so small that v falls and v_max does not.
+    // All m, then all v, then all v_max. The second gradient is so small that v falls and v_max
+    // does not.
     let amsgrad = row_after(&build("amsgrad", []), &[0.0; 2], &[&[1.0, 2.0], &[0.0; 2]]);
     assert_close(&amsgrad[2..], &[0.09, 0.18, 0.000999, 0.003996, 0.001, 0.004]);
 }
@@ -204,7 +207,8 @@ fn decoupled_decay_shrinks_the_weight_and_l2_goes_through_the_gradient() {
     assert_close(&names.map(|name| after_zero(name, 0.1)), &by_hand);
 }
 
-/// The loops work on several weights at a time and on the rest one by one: both must give the same bits.
+/// The loops work on several weights at once, and on the rest one by one: both must give the same
+/// bits.
 #[test]
 fn a_weight_does_not_depend_on_its_place_in_the_row() {
     for name in ALL.into_iter().filter(|name| *name != "rowwise_adagrad") {

@@ -1,7 +1,8 @@
-//! Every optimizer against golden values over 100 steps, in dims 1, 7, 16 and 64, with weight decay on and off.
+//! Every optimizer against golden values over 100 steps, in dims 1, 7, 16 and 64, with weight decay
+//! on and off.
 //!
-//! tests/golden/generate.py made the fixtures: PyTorch's own runs where PyTorch has the optimizer, the paper's
-//! formula in float64 where it does not. `--nocapture` prints how far damo is from each.
+//! tests/golden/generate.py made the fixtures: PyTorch's own runs for the optimizers that it has,
+//! the paper's formula in float64 for the others. `--nocapture` prints damo's distance from each.
 
 use std::path::Path;
 
@@ -33,20 +34,21 @@ type History = Vec<Vec<f64>>;
 struct Row {
     dim: usize,
     seed: u64,
-    /// PyTorch in float32, rounding after each multiplication and addition. For the papers' formulas: each step
-    /// in float64, the row rounded to float32 between steps, which is what a row of floats can hold at best.
+    /// PyTorch in float32, rounding after each multiplication and addition. For the papers'
+    /// formulas each step is in float64, and the row is rounded to float32 between steps: the best
+    /// that a row of floats can hold.
     #[serde(deserialize_with = "float32")]
     float32: History,
     /// PyTorch's AVX2 kernels, which fuse multiplications with additions.
     #[serde(default, deserialize_with = "float32")]
     float32_fused: History,
-    /// The same without any float32.
+    /// The same without float32.
     float64: History,
     /// The largest size the weight has had until then, its initial value included.
     largest: History,
 }
 
-/// Decimals that stand for float32 values, widened.
+/// Decimals of float32 values, widened.
 fn float32<'de, D: Deserializer<'de>>(deserializer: D) -> Result<History, D::Error> {
     let history: Vec<Vec<f32>> = Deserialize::deserialize(deserializer)?;
     Ok(history.into_iter().map(|weights| weights.into_iter().map(f64::from).collect()).collect())
@@ -60,7 +62,8 @@ fn fixture(optimizer: &str) -> Fixture {
     fixture
 }
 
-/// The random bits behind one weight or gradient: splitmix64 of its place, as in tests/golden/inputs.py.
+/// The random bits of one weight or gradient: splitmix64 of its position, as in
+/// tests/golden/inputs.py.
 fn bits(seed: u64, step: u64, column: usize) -> u64 {
     let x = ((seed << 32) + (step << 16) + column as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -73,7 +76,7 @@ fn initial_weight(seed: u64, column: usize) -> f32 {
     ((bits(seed, 0, column) >> 40) as f32 - 2f32.powi(23)) * 2f32.powi(-25)
 }
 
-/// Zero one time in eight, else up to 1 in size and of a wide range of sizes; exact.
+/// Zero one time in eight, otherwise of widely varying size up to 1; exact.
 fn gradient(seed: u64, step: u64, column: usize) -> f32 {
     let bits = bits(seed, step, column);
     if bits.is_multiple_of(8) {
@@ -104,7 +107,7 @@ fn run(optimizer: &Optimizer, row: &Row, steps: &[u64]) -> History {
     history
 }
 
-/// The largest of some errors, and NaN if there is one, which is within no tolerance (`f64::max` drops it).
+/// The largest error, or NaN if there is one: `f64::max` drops it, and no tolerance may.
 fn worst_of(errors: impl Iterator<Item = f64>) -> f64 {
     errors.fold(0.0, |worst, error| if worst >= error || worst.is_nan() { worst } else { error })
 }
@@ -115,11 +118,11 @@ fn elementwise(history: &History, reference: &History) -> f64 {
     worst_of(pairs.map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() / b.abs() }))
 }
 
-/// The largest |a - b| / the largest size the weight has had until then, its initial value included.
+/// The largest |a - b| / the largest size of the weight so far, its initial value included.
 ///
-/// A weight that crosses zero carries the rounding of where it came from, half a unit in the last place a step,
-/// and near zero that exceeds any multiple of its size: in these very runs PyTorch's two sets of float32 kernels
-/// differ from each other by up to 1e-4 of |b|, but by 3e-7 of this.
+/// A weight that crosses zero carries the rounding of where it came from, half a unit in the last
+/// place a step. Near zero that exceeds any multiple of its size: in these runs PyTorch's two sets
+/// of float32 kernels differ from each other by up to 1e-4 of |b|, but by 3e-7 of this.
 fn scaled(history: &History, reference: &History, row: &Row) -> f64 {
     let pairs = history.iter().flatten().zip(reference.iter().flatten());
     worst_of(
@@ -127,7 +130,7 @@ fn scaled(history: &History, reference: &History, row: &Row) -> f64 {
     )
 }
 
-/// Calls `check` with each row of an optimizer's fixture, damo's run of it and words for messages.
+/// Calls `check` with each row of an optimizer's fixture, damo's run of it, and words for messages.
 fn for_each_run(optimizer: &str, mut check: impl FnMut(&Row, &History, &str)) {
     let fixture = fixture(optimizer);
     assert!(fixture.cases.len() >= 2);
@@ -185,8 +188,9 @@ fn papers_in_float64() {
     }
 }
 
-/// Lion adds the same 3e-4 to a weight a hundred times, and each sum is rounded the same way: a weight that is kept
-/// in float32 between steps ends up to 3e-6 away from float64 with the best arithmetic.
+/// Lion adds the same 3e-4 to a weight a hundred times, and each sum is rounded the same way: with
+/// the best arithmetic, a weight that is kept in float32 between steps ends up to 3e-6 from
+/// float64.
 #[test]
 fn lion_in_float64_with_its_row_kept_in_float32() {
     within_tolerance("lion", "its paper's formula", |row, history| {
@@ -194,7 +198,7 @@ fn lion_in_float64_with_its_row_kept_in_float32() {
     });
 }
 
-/// A row of floats drifts from float64, whoever computes it. damo must not add to that.
+/// Any row of floats drifts from float64. damo must not add to that.
 #[test]
 fn as_near_to_float64_as_the_float32_reference() {
     for optimizer in Optimizer::names() {
@@ -210,12 +214,13 @@ fn as_near_to_float64_as_the_float32_reference() {
             worst_reference = worst_reference.max(reference);
         });
         println!(
-            "{optimizer}: at most {worst:.1e} from float64, the float32 reference {worst_reference:.1e}"
+            "{optimizer}: at most {worst:.1e} from float64, \
+             the float32 reference {worst_reference:.1e}"
         );
     }
 }
 
-/// The zeros of L1 regularisation are what makes a model sparse: they are zeros, not small numbers.
+/// L1 regularisation makes a model sparse by exact zeros, not small numbers.
 #[test]
 fn ftrl_has_its_zeros_where_the_paper_has_them() {
     let mut zeros = 0;

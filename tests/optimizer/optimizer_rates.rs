@@ -1,4 +1,5 @@
-//! Learning rates that change while training, and the gradients that break optimizers: zero, tiny, huge, late.
+//! Learning rates that change while training, and gradients that break optimizers: zero, tiny,
+//! huge, late.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ fn trained_row(optimizer: &Optimizer) -> Vec<f32> {
     row
 }
 
-/// How far one more gradient moves that weight, at the rate the optimizer has now.
+/// The distance that one more gradient moves the weight, at the optimizer's current rate.
 fn displacement(optimizer: &Optimizer, row: &[f32]) -> f32 {
     let mut row = row.to_vec();
     let before = row[0];
@@ -99,7 +100,8 @@ fn a_rate_of_zero_leaves_weights_as_they_are() {
     }
 }
 
-/// A warmup would otherwise multiply every weight by the ratio of the rates: see src/optimizer/ftrl.rs.
+/// Otherwise a warmup would multiply every weight by the ratio of the rates: see
+/// src/optimizer/ftrl.rs.
 #[test]
 fn ftrl_without_regularisation_is_adagrad_at_any_rate() {
     let warmup = params([])
@@ -114,7 +116,7 @@ fn ftrl_without_regularisation_is_adagrad_at_any_rate() {
 
     let weights = [0.75, -0.5, 0.25];
     let (mut a, mut b) = (fresh_row(&ftrl, &weights), fresh_row(&adagrad, &weights));
-    // Step 0 has rate 0, which ftrl skips altogether and adagrad counts.
+    // At step 0 the rate is 0: ftrl skips the step, adagrad counts it.
     for t in 1..100 {
         let gradient = [1.0, -2.0, 3.0].map(|x: f32| (x * t as f32).sin());
         ftrl.step(&mut a, &gradient, ftrl.rate(t).unwrap(), t as u64);
@@ -170,7 +172,7 @@ fn a_gradient_of_zero_moves_no_fresh_weight() {
                 if name == "ftrl" { build(name, []) } else { build(name, [("lambda", 0.0)]) };
             let mut row = fresh_row(&optimizer, &[0.25, -0.25]);
             optimizer.step(&mut row, &[zero, zero], 0.1, 1);
-            // In FTRL the weight is what the gradients say and nothing else: none, so zero.
+            // In FTRL the gradients alone make the weight: without any it is zero.
             let expected = if name == "ftrl" { [0.0, 0.0] } else { [0.25, -0.25] };
             assert_eq!(row[..2], expected, "{name}");
             assert!(row[2..].iter().all(|float| *float == 0.0), "{name}: {row:?}");
@@ -193,7 +195,7 @@ fn epsilon_zero_never_gives_nan() {
     }
 }
 
-/// Squares overflow from 1.8e19 on. Such a row learns nothing more, but nothing becomes NaN either.
+/// Squares overflow from 1.8e19 on. Such a row learns no more, but nothing becomes NaN.
 #[test]
 fn finite_gradients_never_give_nan() {
     for name in Optimizer::names() {
@@ -214,7 +216,8 @@ fn finite_gradients_never_give_nan() {
     }
 }
 
-/// `t` counts the row's own updates: a key first seen after a thousand steps of training takes a full first step.
+/// `t` counts the row's own updates: a key that first comes after a thousand steps of training
+/// takes a full first step.
 #[test]
 fn a_late_row_gets_the_bias_correction_of_a_first_step() {
     for name in ["adam", "amsgrad", "adamw"] {
@@ -225,7 +228,8 @@ fn a_late_row_gets_the_bias_correction_of_a_first_step() {
             row[0]
         };
         assert!((first_step(1) + 1e-3).abs() < 1e-9, "{name}: {}", first_step(1));
-        // What a count of the group's steps would do: m is a tenth of g, sqrt(v) a thirtieth, and 0.8 of v is there.
+        // With the group's step as `t`: m is a tenth of g, sqrt(v) a thirtieth, and 0.8 of v is
+        // there.
         assert!(
             (first_step(1000) / first_step(1) - 2.514).abs() < 1e-3,
             "{name}: {}",

@@ -1,5 +1,5 @@
-//! Every schedule against TensorFlow's formulas (fixtures by tests/golden/generate.py) and against values worked out
-//! by hand, with staircase, cycle and warmup; and what a schedule refuses.
+//! Every schedule against TensorFlow's formulas (fixtures by tests/golden/generate.py) and values
+//! worked out by hand, with staircase, cycle and warmup; and what a schedule refuses.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ struct Case {
     rates: Vec<f64>,
 }
 
-/// A bag from JSON, to have ints, floats and booleans in one line.
+/// Params from JSON: ints, floats and booleans in one line.
 fn params(json: &str) -> Params {
     serde_json::from_str(json).unwrap()
 }
@@ -48,7 +48,7 @@ fn tensorflows_formulas() {
         assert_eq!(case.rates.len(), fixture.steps.len());
         for (step, expected) in fixture.steps.iter().zip(&case.rates) {
             let rate = scheduler.rate(fixture.learning_rate, *step);
-            // Relative to the base rate: a cosine that ends at 0 has only rounding left there.
+            // Relative to the base rate: where a cosine ends at 0, only rounding is left.
             let error = (rate - expected).abs() / fixture.learning_rate;
             assert!(error <= 1e-14, "{scheduler:?} at step {step}: {rate}, not {expected}");
         }
@@ -66,7 +66,8 @@ fn rates_worked_out_by_hand() {
     // 1 / (1 + 3 step / 10)
     let inverse = r#"{"decay_steps": 10, "decay_rate": 3}"#;
     assert_eq!(rates("inverse_time_decay", inverse, 8.0, [0, 10, 50]), [8.0, 2.0, 0.5]);
-    // From 0.5 down to 0.1 in 4 steps, and there it stays; squared, half the way leaves a quarter.
+    // From 0.5 down to 0.1 in 4 steps, and constant from there; squared, half the way leaves a
+    // quarter.
     let linear = r#"{"decay_steps": 4, "end_learning_rate": 0.25}"#;
     assert_eq!(
         rates("polynomial_decay", linear, 1.25, [0, 1, 2, 4, 5]),
@@ -208,7 +209,7 @@ fn what_is_missing_or_out_of_range_is_named() {
     assert!(text.ends_with("valid names are 'decay_steps', 'alpha', 'warmup_steps'"), "{text}");
 }
 
-/// The step is an int64 that anyone may set: no rate is NaN or negative at its ends.
+/// The step is an int64 that anyone may set: at both ends no rate is NaN or negative.
 #[test]
 fn the_first_and_the_last_step_have_rates() {
     for (name, more) in [

@@ -1,4 +1,4 @@
-//! A storage that is opened with `read_only`: everything is seen, and not one byte changes.
+//! Opening with `read_only` shows everything, and changes not one byte.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -25,7 +25,7 @@ fn look(dir: &Path, ttl_seconds: i64) -> Storage {
     Storage::open(dir, ttl_seconds, &params(&[("read_only", Value::from(true))])).unwrap()
 }
 
-/// Everything that looks.
+/// Calls everything that only reads.
 fn look_at_everything(storage: &Storage, expected_rows: u64) {
     assert_eq!(storage.row_count(None).unwrap(), expected_rows);
     assert_eq!(storage.verify().unwrap().rows, expected_rows);
@@ -47,7 +47,7 @@ fn look_at_everything(storage: &Storage, expected_rows: u64) {
     assert!(copy.row_count(None).unwrap() >= expected_rows);
 }
 
-/// Writes several files of rows that wait to be merged, some rows of which have expired.
+/// Writes several files of rows that wait to be merged; some rows have expired.
 fn fill(dir: &Path) {
     let storage = Storage::open(dir, 0, &params(&[("threads", int(1))])).unwrap();
     storage.set_clock_for_test(START).unwrap();
@@ -102,7 +102,7 @@ fn what_changes_rows_is_refused() {
         &options,
     );
     assert!(failure(new, Status::NotFound).message().contains("group 9"));
-    // A key without a row reads as it would begin, and gets none.
+    // A lookup of a key without a row returns its initial weights, and makes no row.
     assert_eq!(lookup(&embedding, &[0, -5]), [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!(peek(&embedding, &[0, -5]).1, [1, 0]);
     drop((embedding, storage));
@@ -130,7 +130,7 @@ fn a_checkpoint_stays_one() {
     assert_eq!(bytes_and_times(&checkpoint), before);
 }
 
-/// Trains one row a call, and says how many calls have returned.
+/// Trains one row a call, and prints how many calls have returned.
 fn train_until_killed(dir: &Path) {
     let storage = Storage::open(dir, 0, &Params::new()).unwrap();
     let embedding = sgd(&storage, 2, 0.5, &[]);
@@ -159,7 +159,7 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
         start(an_open_and_a_killed_storage_are_seen_whole, dir.path());
     for calls in [1500, 4000, 9000] {
         let returned = acknowledged.find(|returned| *returned >= calls).unwrap();
-        // Another process has it open, and goes on.
+        // Another process has it open, and goes on training.
         let storage = look(dir.path(), 0);
         let rows = storage.row_count(None).unwrap();
         assert!(rows >= returned, "{rows} of {returned}");
@@ -183,7 +183,7 @@ fn an_open_and_a_killed_storage_are_seen_whole() {
     look_at_everything(&storage, rows);
     drop(storage);
     assert_eq!(bytes_and_times(dir.path()), before);
-    // As the next opening finds it.
+    // The next opening finds the same.
     assert_eq!(
         Storage::open(copy.path(), 0, &Params::new()).unwrap().row_count(None).unwrap(),
         rows
@@ -229,7 +229,7 @@ fn the_private_folder_is_locked_and_goes_with_its_process() {
     opened.next().unwrap();
     let folder = fs::canonicalize(std::env::temp_dir()).unwrap();
     let folder = folder.join(format!("damo-read-only-{}-0", child.id()));
-    // As systemd-tmpfiles asks before it removes what is old.
+    // systemd-tmpfiles takes this lock before it removes an old folder.
     let lock = || flock(File::open(&folder).unwrap(), FlockOperation::NonBlockingLockExclusive);
     assert_eq!(lock(), Err(Errno::WOULDBLOCK));
     let other = look(dir.path(), 0);
@@ -241,7 +241,7 @@ fn the_private_folder_is_locked_and_goes_with_its_process() {
     assert_eq!(other.row_count(None).unwrap(), 3000);
 }
 
-/// Something in the system's folder for temporary files, named like the folders of openings.
+/// A path in the folder for temporary files, named like the folders of openings.
 fn stale(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("damo-read-only-{name}-{}", std::process::id()))
 }
@@ -260,7 +260,7 @@ fn what_others_left_keeps_no_opening_waiting() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::os::unix::fs::symlink(dir.path(), &link).unwrap();
     fs::write(&file, "").unwrap();
-    // Killed processes have left these. Those of an earlier build have other files.
+    // Killed processes have left these folders; an earlier build left other files in them.
     fs::create_dir(&empty).unwrap();
     fs::create_dir_all(full.join("storage/journal")).unwrap();
     fs::write(full.join("alive.new"), "").unwrap();

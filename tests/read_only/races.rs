@@ -1,4 +1,4 @@
-//! A storage that is opened with `read_only` while others make, train, merge and look at it.
+//! Openings with `read_only` while others make, train, merge and read the storage.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ fn look(dir: &Path) -> Result<Storage> {
     Storage::open(dir, 0, &params(&[("read_only", Value::from(true)), ("threads", int(1))]))
 }
 
-/// The directory that a test got which runs in a process of its own.
+/// The directory that a test gets in a process of its own.
 fn of_child() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
@@ -59,7 +59,7 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "sst")).collect()
 }
 
-/// Reads all there is: rows, checksums, and the files for a checkpoint.
+/// Reads everything: rows, checksums, and the files for a checkpoint.
 fn read_everything(storage: &Storage) -> u64 {
     let rows = storage.row_count(None).unwrap();
     assert_eq!(storage.verify().unwrap().rows, rows);
@@ -98,8 +98,8 @@ fn descriptors_are_left_to_rocksdb_and_the_rest_is_named() {
     let usual = getrlimit(Resource::Nofile);
     let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     let mut few = usual;
-    // The lock of the look's folder, 64 for what is no file of rows, one for each that RocksDB
-    // opens, and three to hold some.
+    // The lock of the opening's folder, 64 for files other than SST files, one for each SST file
+    // that RocksDB opens, and three that are held.
     few.current = Some(open + 1 + 64 + tables(&dir).len() as u64 + 3);
     setrlimit(Resource::Nofile, few).unwrap();
     let storage = look(&dir).unwrap();
@@ -181,7 +181,7 @@ fn a_storage_is_seen_from_its_first_moment() {
             scope.spawn(|| {
                 for number in 0..STORAGES * races() as usize {
                     let path = dir.path().join(number.to_string());
-                    // Until it is there; then it stays.
+                    // Tries until the storage exists; it stays.
                     while look(&path)
                         .map_err(|error| assert_eq!(error.status(), Status::NotFound, "{error}"))
                         .is_err()
@@ -215,7 +215,7 @@ fn a_first_opening_is_waited_for_while_its_process_lives() {
     {
         assert!(error.message().contains(part), "{error}");
     }
-    // Killed, it has left nothing that is a storage.
+    // The killed process has left no storage.
     end(child);
     failure(look(dir.path()), Status::NotFound);
 }

@@ -1,5 +1,5 @@
-//! What a storage that is open with `read_only` says of itself and of its errors: they are those of
-//! the directory that was opened.
+//! The statistics and errors of a storage that is open with `read_only` are those of the directory
+//! that was opened.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -40,7 +40,7 @@ fn fill(dir: &Path) {
     sgd(&storage, 4, 1.0, &[]).apply_gradients(&keys, &[0.5; 8000]).unwrap();
 }
 
-/// A copy of an open storage's directory: what is left when its process is killed.
+/// A copy of an open storage's directory: what a kill would leave.
 fn killed(storage: &Storage) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     copy_dir(storage.dir(), copy.path());
@@ -92,7 +92,7 @@ fn a_group_keeps_what_is_on_record_of_it() {
     );
     let error = failure(open(GROUP_BY_NAME, Some("users"), 1.0), Status::NotFound);
     assert!(error.message().contains("no group is called 'users'"), "{error}");
-    // Other parameters are this opening's alone.
+    // Other parameters apply to this opening only.
     let embedding = open(0, None, 9.0).unwrap();
     let mut weights = [9.0; 8];
     embedding.lookup(&[0, -1], &mut weights).unwrap();
@@ -122,7 +122,7 @@ fn damage_is_named_where_it_is_by_each_call() {
     fill(dir.path());
     let table = files(dir.path(), ".sst").remove(0);
     let mut bytes = fs::read(&table).unwrap();
-    // Blocks of rows; what RocksDB needs to open the file is at its end.
+    // Blocks of rows; RocksDB opens the file by its end.
     let mut damage = |range: std::ops::Range<usize>| {
         bytes[range].iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
         fs::write(&table, &bytes).unwrap();
@@ -154,7 +154,7 @@ fn what_a_process_without_a_journal_has_open_gives_no_checkpoint() {
     fill(&dir);
     let owner = open_with(&dir, "checkpoint", 1 << 20);
     let embedding = sgd(&owner, 4, 1.0, &[]);
-    // It has changed nothing yet.
+    // The owner has changed nothing yet.
     look(&dir).checkpoint(scratch.path().join("before")).unwrap();
     embedding.apply_gradients(&[1, 2], &[0.5; 8]).unwrap();
     for _ in 0..2 {
@@ -166,11 +166,11 @@ fn what_a_process_without_a_journal_has_open_gives_no_checkpoint() {
         owner.flush().unwrap();
         embedding.apply_gradients(&[3], &[0.5; 4]).unwrap();
     }
-    // Killed, it is as the next opening finds it.
+    // After a kill a checkpoint has what the next opening finds.
     look(killed(&owner).path()).checkpoint(scratch.path().join("killed")).unwrap();
     drop((embedding, owner));
     look(&dir).checkpoint(&checkpoint).unwrap();
-    // With a journal each call is there whole.
+    // With a journal, the checkpoint has each call whole.
     let owner = open_with(&dir, "process", 1 << 20);
     sgd(&owner, 4, 1.0, &[]).apply_gradients(&[1, 2], &[0.5; 8]).unwrap();
     look(&dir).checkpoint(scratch.path().join("journaled")).unwrap();
@@ -210,7 +210,7 @@ fn no_merges_are_waited_for() {
         let keys: Vec<i64> = (0..1000).map(|key| key * 100 + call).collect();
         embedding.apply_gradients(&keys, &[0.5; 2000]).unwrap();
     }
-    // Its calls fit into the cache, and fill this one many times over.
+    // The calls fit into the owner's cache, and fill this one many times over.
     let options =
         [("read_only", Value::from(true)), ("threads", int(1)), ("cache_bytes", int(64 << 10))];
     let begun = Instant::now();
@@ -223,7 +223,7 @@ fn no_merges_are_waited_for() {
     assert_eq!(storage.row_count(None).unwrap(), 100_000);
 }
 
-/// Makes a file of 3 GiB that takes no room.
+/// Makes a file of 3 GiB that takes no room on disk.
 fn sparse(path: &Path) {
     File::create(path).unwrap().set_len(3 << 30).unwrap();
 }
@@ -231,7 +231,7 @@ fn sparse(path: &Path) {
 #[test]
 fn large_files_are_not_copied() {
     if let Some(dir) = std::env::var_os(CHILD) {
-        // Whoever writes more is killed.
+        // A process that writes more is killed.
         let mut limit = getrlimit(Resource::Fsize);
         limit.current = Some(64 << 20);
         setrlimit(Resource::Fsize, limit).unwrap();

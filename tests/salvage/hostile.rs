@@ -1,4 +1,4 @@
-//! Files of rows that were made to do harm, with checksums that fit.
+//! SST files that were made to do harm, with valid checksums.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,11 @@ use twox_hash::XxHash3_64;
 use crate::common::copy_dir;
 use crate::{Content, Scene, content, handed_over};
 
-/// A file of rows, as RocksDB's table/format.h says, without compression.
+/// An SST file without compression, by RocksDB's table/format.h.
 #[derive(Default)]
 struct Table {
     bytes: Vec<u8>,
-    /// Where in the file they begin.
+    /// The position of the bytes in the file.
     begin: usize,
 }
 
@@ -31,7 +31,7 @@ impl Table {
         (self.begin + begin, end - begin)
     }
 
-    /// Adds what leads to the blocks, and writes the file.
+    /// Adds the index of the blocks, and writes the file.
     fn write(mut self, blocks: &[(&[u8], (usize, usize))], path: &Path) {
         let mut index = Vec::new();
         for (last, (offset, size)) in blocks {
@@ -43,7 +43,7 @@ impl Table {
         fs::write(path, self.end(index)).unwrap();
     }
 
-    /// Adds what leads to the index, and returns all bytes.
+    /// Adds the list that leads to the index and the footer, and returns all bytes.
     fn end(mut self, index: (usize, usize)) -> Vec<u8> {
         let mut handle = Vec::new();
         [index.0, index.1].iter().for_each(|number| varint(&mut handle, *number));
@@ -79,7 +79,7 @@ fn entry(shared: usize, own: &[u8], value: &[u8]) -> Vec<u8> {
     [&bytes, own, value].concat()
 }
 
-/// A key as RocksDB stores it, of a value.
+/// The internal key of a value, as RocksDB stores it.
 fn internal(key: &[u8]) -> Vec<u8> {
     [key, &[1, 0, 0, 0, 0, 0, 0, 0]].concat()
 }
@@ -91,23 +91,23 @@ fn row_key(group: u16, key: u64) -> Vec<u8> {
 /// The tombstone of a row that no call has deleted.
 const TOMBSTONE: [u8; 7] = [0x80, 0, 0, 0, 0, 0, 0];
 
-/// Writes the hostile files, by their names.
+/// Writes the hostile files, and returns their names.
 fn hostile_tables(folder: &Path) -> Vec<&'static str> {
     let path = |name: &str| folder.join(name);
     let last = [0xff; 10];
-    // Keys that share a long beginning unfold without bound.
+    // Keys that share a long prefix unfold without bound.
     let mut table = Table::default();
     let mut entries = entry(0, &internal(&[b'k'; 300_000]), b"");
     (0..200_000).for_each(|_| entries.extend(entry(300_008, b"", b"")));
     let block = table.add(&entries);
     table.write(&[(&last, block)], &path("long keys"));
-    // So do short ones, if there are many.
+    // Many short keys do the same.
     let mut table = Table::default();
     let mut entries = entry(0, &internal(&[b'k'; 200]), b"");
     (0..400_000).for_each(|_| entries.extend(entry(208, b"", b"")));
     let block = table.add(&entries);
     table.write(&[(&last, block)], &path("many keys"));
-    // An index whose entries lead to the same block, and one out of order.
+    // An index whose entries lead to one block, and an index out of order.
     let one = entry(0, &internal(&row_key(0, 1)), &TOMBSTONE);
     let mut table = Table::default();
     let block = table.add(&one);
@@ -127,14 +127,14 @@ fn hostile_tables(folder: &Path) -> Vec<&'static str> {
     let block = table.add(&entry(0, &internal(&row_key(0, 9)), &TOMBSTONE));
     let other = table.add(&one);
     table.write(&[(&row_key(0, 9), block), (&last, other)], &path("blocks in disorder"));
-    // Keys that are no row's.
+    // Keys that are not a row's.
     let mut table = Table::default();
     let block = table.add(
         &[entry(0, &internal(b"\0"), &TOMBSTONE), entry(0, &internal(b"\0\x01ab"), &TOMBSTONE)]
             .concat(),
     );
     table.write(&[(&last, block)], &path("strange keys"));
-    // Handles that lead out of the file.
+    // Handles that point beyond the file.
     let mut table = Table::default();
     table.add(&one);
     table.write(&[(&last, (1 << 60, 1 << 29)), (&last, (0, usize::MAX))], &path("out of the file"));
@@ -150,8 +150,8 @@ fn hostile_tables(folder: &Path) -> Vec<&'static str> {
     ]
 }
 
-/// Whether all rows that were on disk, and no call deleted, are there. Steps may be left out: a
-/// hostile file says that it may have had their rows.
+/// Whether all rows that were on disk, and were not deleted, exist. They may lack steps: a hostile
+/// file claims to have had their rows.
 fn has_rows_on_disk(scene: &Scene, found: &Content) -> bool {
     let mut keys = scene.on_disk.rows.keys().filter(|key| scene.expected.rows.contains_key(key));
     scene.on_disk.rows.len() > 1500 && keys.all(|key| found.rows.contains_key(key))
@@ -174,7 +174,7 @@ fn hostile_files_cost_nothing_but_themselves() {
     }
 }
 
-/// A process that opens a storage looks at all of its files when one is damaged.
+/// Opening looks at all files when one is damaged.
 #[test]
 fn hostile_files_do_not_harm_who_opens_the_storage() {
     let scene = Scene::new();
@@ -193,7 +193,7 @@ fn hostile_files_do_not_harm_who_opens_the_storage() {
     }
 }
 
-/// A short file that is long by its hole, with a long index that hardly takes room.
+/// A file that is long only by its hole; its long index hardly takes room.
 fn write_with_hole(path: &Path) {
     let mut index = vec![0; 64 << 20];
     index.extend([0, 0, 0, 0, 1, 0, 0, 0]);
@@ -210,7 +210,7 @@ fn write_with_hole(path: &Path) {
     std::os::unix::fs::FileExt::write_all_at(&file, &end, begin as u64).unwrap();
 }
 
-/// With as much memory as a small machine has.
+/// Limited to the memory of a small machine.
 #[test]
 fn hostile_files_take_little_memory() {
     let scene = Scene::new();

@@ -1,4 +1,5 @@
-//! Calls that only the journal has, where the record of them is lost or another one is in its place.
+//! Calls that only the journal has, when the document of the journal is lost or another journal is
+//! in its place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use damo::storage::{Storage, salvage};
 use crate::common::{copy_dir, open, params, sgd, text};
 use crate::{Content, Scene, by_suffix, content, files, flip, manifest_of};
 
-/// A storage that was closed once, and then killed as often as is said, with calls after the last
-/// flush each time.
+/// A storage that was closed once, and then killed this many times, each time with calls after the
+/// last flush.
 fn killed(scratch: &Path, kills: usize) -> (PathBuf, Content) {
     let keys: Vec<i64> = (0..50).collect();
     let mut dir = scratch.join("closed");
@@ -50,7 +51,7 @@ fn log(dir: &Path) -> PathBuf {
 
 type Damage = Box<dyn Fn(&Path)>;
 
-/// Where each record of a log, all of which are in its first block, begins.
+/// The beginning of each record of a log, all of which are in its first block.
 fn begins(path: &Path) -> Vec<usize> {
     let bytes = fs::read(path).unwrap();
     let (mut at, mut begins) = (0, Vec::new());
@@ -100,7 +101,8 @@ fn without_the_latest_record_all_calls_are_made_again() {
     }
 }
 
-/// Also behind files of it that were deleted after a record that is lost.
+/// Salvage does not miss files of the journal that were deleted, even if the document of that is
+/// lost.
 #[test]
 fn files_that_were_deleted_are_not_waited_for_when_the_record_of_that_is_lost() {
     let scratch = tempfile::tempdir().unwrap();
@@ -118,7 +120,7 @@ fn files_that_were_deleted_are_not_waited_for_when_the_record_of_that_is_lost() 
     let expected = content(&opened);
     let log = log(&copy);
     let begins = begins(&log);
-    // All records of the journal but the first of this log.
+    // All documents of the journal but the first of this log.
     begins[begins.len() / 2..].iter().for_each(|at| flip(&log, at + 30));
     let salvaged = salvage(&copy, &out, None, |_| ()).unwrap();
     assert!(!salvaged.is_whole() && salvaged.calls_applied > 0, "{salvaged:?}");
@@ -129,7 +131,7 @@ fn files_that_were_deleted_are_not_waited_for_when_the_record_of_that_is_lost() 
     assert_eq!(content(&out).rows, expected.rows, "{salvaged:?}");
 }
 
-/// The newest file of the journal leaves no gap behind, but the one before it says that it was there.
+/// A missing newest file leaves no gap, but the file before it tells that it existed.
 #[test]
 fn a_newest_file_that_is_gone_is_told() {
     let scene = Scene::new();
@@ -143,7 +145,7 @@ fn a_newest_file_that_is_gone_is_told() {
             last = u64_at(&bytes, at + 16);
             at += 64 + u64_at(&bytes, at + 8) as usize;
         }
-        // The record that ends a file once the next one is there.
+        // The entry that ends a file once there is a next one.
         let mut end = [0; 64];
         end[16..24].copy_from_slice(&(last + 1).to_le_bytes());
         end[24] = 6;
@@ -157,7 +159,7 @@ fn a_newest_file_that_is_gone_is_told() {
     assert_eq!(found, scene.expected);
 }
 
-/// What the directory's own journal says of a group counts more than what another directory does.
+/// The directory's own journal counts more about a group than another directory.
 #[test]
 fn a_likeness_does_not_override_the_journal() {
     let scene = Scene::new();
@@ -178,7 +180,7 @@ fn a_likeness_does_not_override_the_journal() {
     }
 }
 
-/// The journal is another storage's, where the group has another layout.
+/// Another storage's journal, in which the group has another layout.
 #[test]
 fn calls_of_another_layout_are_told_and_left_out() {
     let scene = Scene::new();
@@ -204,8 +206,8 @@ fn calls_of_another_layout_are_told_and_left_out() {
     assert_eq!(found.rows, scene.on_disk.rows, "{salvaged:?}");
 }
 
-/// Rows that had expired by the storage's time stay so in the new one, whatever the clock says: the
-/// time is in the documents, or only in the journal.
+/// Rows that had expired by the storage's time stay expired in the new storage, whatever the clock
+/// says. The time is in the documents, or only in the journal.
 #[test]
 fn the_time_comes_along() {
     const DAY_MS: u64 = 86_400_000;

@@ -1,5 +1,5 @@
-//! Salvage: whatever file is damaged, every row that still reads comes into a fresh storage, what
-//! does not is counted, and the damaged directory stays as it is, byte for byte.
+//! Salvage: whatever file is damaged, every readable row gets into a fresh storage, what is lost is
+//! counted, and the damaged directory stays byte for byte as it is.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -38,7 +38,7 @@ fn content(dir: &Path) -> Content {
     content
 }
 
-/// Every file, by its path, with its bytes.
+/// Every file of a directory, with its bytes.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = walk(dir).into_iter().filter(|path| path.is_file());
     files.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
@@ -53,9 +53,9 @@ fn adam(storage: &Storage) -> Embedding {
 
 struct Scene {
     scratch: tempfile::TempDir,
-    /// What a killed process has left: rows in several files, and calls that only the journal has.
+    /// A killed process's content: rows in several files, and calls that only the journal has.
     expected: Content,
-    /// The same before the calls that only the journal has.
+    /// The content without the calls that only the journal has.
     on_disk: Content,
 }
 
@@ -92,7 +92,7 @@ impl Scene {
         Scene { scratch, expected, on_disk }
     }
 
-    /// Damages a copy, and saves what it can.
+    /// Damages a copy, and salvages it.
     fn salvage(&self, damage: impl FnOnce(&Path)) -> (Salvaged, Content) {
         let dir = self.scratch.path().join("damaged");
         let out = self.scratch.path().join("out");
@@ -116,15 +116,14 @@ impl Scene {
         (salvaged, content)
     }
 
-    /// Nothing is there that never was, and what is said to be lost is at least what is missing or
-    /// older.
+    /// Nothing new was made up, and at least what is missing or older is reported as lost.
     fn check_part(&self, salvaged: &Salvaged, found: &Content) {
         assert!(!salvaged.is_whole(), "{salvaged:?}");
         assert!(!salvaged.damage.is_empty(), "{salvaged:?}");
         for (key, row) in &found.rows {
             let (latest, earlier) = (self.expected.rows.get(key), self.on_disk.rows.get(key));
             let is_one = latest == Some(row) || earlier == Some(row);
-            // An older version has had fewer updates, or is of a row that was deleted.
+            // An older version has fewer updates, or the row was deleted.
             let is_older = latest.is_none_or(|latest| row.0 < latest.0);
             assert!(
                 is_one || (is_older && salvaged.rows_in_doubt > 0),
@@ -141,12 +140,12 @@ fn by_suffix(dir: &Path, suffix: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Where bytes are in a file, the last time.
+/// The last position of bytes in a file.
 fn find(path: &Path, bytes: &[u8]) -> Option<usize> {
     fs::read(path).unwrap().windows(bytes.len()).rposition(|found| found == bytes)
 }
 
-/// The files of rows that calls were written to and that were not merged.
+/// The SST files that rounds handed over and that were not merged.
 fn handed_over(dir: &Path) -> Vec<PathBuf> {
     by_suffix(dir, ".sst")
         .into_iter()
@@ -154,7 +153,7 @@ fn handed_over(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Damages what a file of rows says of itself.
+/// Damages the properties of an SST file.
 fn flip_properties(path: &Path) {
     flip(path, find(path, b"um.data.blocks").unwrap());
 }
@@ -177,7 +176,7 @@ fn what_is_not_damaged_comes_whole() {
     assert!(salvaged.is_whole(), "{salvaged:?}");
     assert_eq!(found, scene.expected);
     assert!(salvaged.calls_applied >= 12 && salvaged.files_read >= 4, "{salvaged:?}");
-    // A checkpoint, and a storage that was closed, too.
+    // A closed storage salvages whole, too.
     let closed = scene.scratch.path().join("live");
     let out = scene.scratch.path().join("out");
     let before = files(&closed);
@@ -186,7 +185,7 @@ fn what_is_not_damaged_comes_whole() {
     assert_eq!(content(&out), scene.expected);
 }
 
-/// The list of files, CURRENT, MANIFEST: files of rows say themselves which version is newer.
+/// Without INVENTORY, CURRENT or MANIFEST, the SST files themselves tell which version is newer.
 #[test]
 fn without_what_says_which_files_count_no_row_is_lost() {
     let scene = Scene::new();
@@ -261,7 +260,7 @@ fn calls_are_made_again_up_to_the_first_damage() {
         let (salvaged, found) = scene.salvage(|dir| flip(&journal(dir), at));
         assert!(!salvaged.is_whole() && salvaged.damage.len() == 1, "{salvaged:?}");
         applied.push(salvaged.calls_applied);
-        // As if the process had been killed right before the record that is damaged.
+        // Salvage stops where a kill right before the damaged entry would have.
         let (_, rest) = salvaged.damage[0].split_once("at byte ").unwrap();
         let end: u64 = rest.split(':').next().unwrap().parse().unwrap();
         let cut = scene.scratch.path().join("cut");
@@ -271,7 +270,7 @@ fn calls_are_made_again_up_to_the_first_damage() {
         fs::remove_dir_all(cut).unwrap();
     }
     assert!(applied.is_sorted() && applied[0] < applied[3], "{applied:?}");
-    // Without any file of it rows are as they are on disk.
+    // Without any journal the rows are those on disk.
     let (salvaged, found) = scene.salvage(|dir| fs::remove_file(journal(dir)).unwrap());
     scene.check_part(&salvaged, &found);
     assert_eq!(found.rows, scene.on_disk.rows);
@@ -294,14 +293,14 @@ fn a_log_that_is_damaged_costs_no_row() {
             continue;
         }
         assert!(!salvaged.is_whole(), "{salvaged:?}");
-        // Groups are in the journal, too, but for their names.
+        // The journal describes groups, too, but without their names.
         let keys = |content: &Content| content.rows.keys().copied().collect::<Vec<_>>();
         assert_eq!(keys(&found), keys(&scene.expected), "{salvaged:?}");
     }
 }
 
-/// A closed storage of 40,000 rows in compressed files with an index of two levels, as large tables
-/// have them.
+/// A closed storage of 40,000 rows in compressed files with an index of two levels, like large
+/// tables.
 fn make_large_table(dir: &Path) -> Content {
     let options = params(&[("cache_bytes", int(64 << 10))]);
     let keys: Vec<i64> = (0..40_000).collect();
@@ -335,7 +334,7 @@ fn files_of_large_tables_are_read_too() {
         bytes.windows(12).any(|name| name == b"rocksdb.inde"),
         "the index is not where it was looked for"
     );
-    // One after the other: rows, filters, and the parts of the index behind them.
+    // Damage in turn: rows, filters, and the parts of the index behind them.
     let mut lost = 0;
     let (len, end) = (bytes.len(), bytes.len() - 1500);
     for at in (1000..end).step_by(len / 8).chain((end - len / 10..end).step_by(len / 90)) {
@@ -353,7 +352,7 @@ fn files_of_large_tables_are_read_too() {
     assert!(lost > 8, "{lost}");
 }
 
-/// The tool says with its exit code whether anything was lost.
+/// The tool's exit code tells whether anything was lost.
 #[test]
 fn the_tool_tells_what_was_lost() {
     let scene = Scene::new();
@@ -375,8 +374,7 @@ fn the_tool_tells_what_was_lost() {
     assert!(text.contains("blocks lost") && text.contains("block 0 is damaged"), "{text}");
 }
 
-/// A storage that was closed has its descriptions of groups nowhere but in the log, as long as it
-/// is young.
+/// A young closed storage has the descriptions of its groups in the log only.
 #[test]
 fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
     let scene = Scene::new();
@@ -403,7 +401,7 @@ fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
         assert!(missing == 0 || salvaged.rows_refused >= missing as u64, "{salvaged:?}");
         whole += usize::from(missing == 0);
         fs::remove_dir_all(&out).unwrap();
-        // And with a checkpoint that says what the groups are.
+        // A checkpoint provides the descriptions of the groups.
         let before = files(&checkpoint);
         salvage(&closed, &out, Some(&checkpoint), |_| ()).unwrap();
         assert!(files(&checkpoint) == before);
@@ -412,7 +410,7 @@ fn descriptions_of_groups_are_read_behind_damage_and_can_be_had_elsewhere() {
         flip(&log, at);
     }
     assert!(whole > 4, "{whole}");
-    // A log that is gone is noticed, too.
+    // A missing log is noticed, too.
     fs::remove_file(&log).unwrap();
     assert!(!salvage(&closed, &out, None, |_| ()).unwrap().is_whole());
     fs::remove_dir_all(&out).unwrap();

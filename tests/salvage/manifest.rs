@@ -1,4 +1,4 @@
-//! A MANIFEST that is whole by its own checksums, and not the latest: no row is lost, and none comes
+//! A MANIFEST that is whole by its checksums but not the latest: no row is lost, and none comes
 //! back in an older version.
 
 use std::fs;
@@ -10,7 +10,7 @@ use damo::storage::{Storage, salvage};
 use crate::common::{copy_dir, open, sgd};
 use crate::{by_suffix, content, files, handed_over, manifest_of};
 
-/// Where each record of a MANIFEST, all of which are in its first block, ends.
+/// The end of each record of a MANIFEST, all of which are in its first block.
 fn ends(path: &Path) -> Vec<u64> {
     let bytes = fs::read(path).unwrap();
     assert!(bytes.len() < 32 << 10);
@@ -22,8 +22,8 @@ fn ends(path: &Path) -> Vec<u64> {
     ends
 }
 
-/// A row in each of four files, with more updates each time; one is deleted and one is new in the
-/// last.
+/// Writes each row into four files, with more updates each time; the last file deletes one row and
+/// has a new one.
 fn write_rounds(dir: &Path, between: impl Fn(usize)) -> (Storage, Embedding) {
     let storage = open(dir);
     let ones = sgd(&storage, 2, 0.5, &[]);
@@ -46,7 +46,7 @@ struct Case {
 }
 
 impl Case {
-    /// Damages a copy of `state`, and expects of it what there was.
+    /// Damages a copy of `state`, and expects the whole content from it.
     fn check(&self, state: &Path, damage: impl FnOnce(&Path)) {
         let [copy, out, opened] =
             ["copy", "out", "opened"].map(|name| self.scratch.path().join(name));
@@ -82,7 +82,7 @@ fn a_manifest_that_lost_its_end_hides_no_file() {
         for end in &ends[3..ends.len() - 1] {
             case.check(state, |dir| cut(dir, *end));
         }
-        // The inventory is gone, too: the files that were handed over tell.
+        // Without the inventory the handed-over files tell.
         for end in &ends[ends.len() - 6..ends.len() - 1] {
             case.check(state, |dir| {
                 cut(dir, *end);
@@ -101,7 +101,7 @@ fn an_older_manifest_that_was_put_back_hides_no_file() {
             copy_dir(&dir, &old);
         }
     }));
-    // The same MANIFEST with less in it; then one of an earlier opening.
+    // The same MANIFEST with fewer records; then one of an earlier opening.
     let case = Case { scratch, dir };
     let put_back = |dir: &Path| {
         let manifest = manifest_of(&old);
@@ -118,7 +118,7 @@ fn an_older_manifest_that_was_put_back_hides_no_file() {
     });
 }
 
-/// A checkpoint has its own MANIFEST and list.
+/// A checkpoint has its own MANIFEST and list, and is whole.
 #[test]
 fn a_checkpoint_is_whole() {
     let scratch = tempfile::tempdir().unwrap();
@@ -134,8 +134,8 @@ fn a_checkpoint_is_whole() {
     assert_eq!(content(&out), content(&dir));
 }
 
-/// What a process was merging when it was killed has no end yet, or is not in the MANIFEST: the
-/// files that it was made from are.
+/// The output of a merge that a kill interrupted has no end, or is not in the MANIFEST, which lists
+/// the inputs.
 #[test]
 fn files_that_were_being_merged_are_not_missed() {
     let scratch = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn files_that_were_being_merged_are_not_missed() {
         assert_eq!(content(&out), expected);
         fs::remove_dir_all(&out).unwrap();
     }
-    // Once its inputs are gone it has their rows.
+    // Once the inputs are gone, the output has their rows.
     handed_over(&dir).iter().for_each(|path| fs::remove_file(path).unwrap());
     let salvaged = salvage(&dir, &out, None, |_| ()).unwrap();
     assert!(!salvaged.is_whole() && salvaged.damage[0].starts_with("000900.sst"), "{salvaged:?}");

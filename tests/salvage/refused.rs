@@ -1,4 +1,4 @@
-//! What is refused, or told, instead of being taken for something else.
+//! What salvage refuses or reports, instead of taking it for something else.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -29,7 +29,7 @@ fn what_cannot_be_salvaged_is_refused() {
     assert_eq!(content(&out), Content::default());
 }
 
-/// Neither the directory nor the one that describes groups gets a file.
+/// Salvage adds no file to the directory, or to the one that describes groups.
 #[test]
 fn a_new_storage_in_a_directory_that_is_read_is_refused() {
     let scene = Scene::new();
@@ -61,10 +61,10 @@ fn the_second_salvage_to_one_place_is_busy_and_harms_nothing() {
     assert!(!scene.scratch.path().join(".out.salvaging").exists());
 }
 
-/// Makes something that is no file.
+/// Makes something other than a file.
 type Maker<'a> = &'a dyn Fn(&Path);
 
-/// A pipe has nobody who writes to it; whoever opens it waits for ever.
+/// A pipe without a writer: opening it would wait for ever.
 #[test]
 fn what_is_no_file_is_told_and_not_waited_for() {
     let scene = Scene::new();
@@ -100,7 +100,7 @@ fn what_is_no_file_is_told_and_not_waited_for() {
             }
         }
     }
-    // In the place of files that count.
+    // Pipes in the place of files that count.
     for name in ["CURRENT", "INVENTORY", "000008.sst", "log", "journal"] {
         let dir = scene.scratch.path().join("damaged");
         let out = scene.scratch.path().join("out");
@@ -129,7 +129,7 @@ fn a_folder_that_cannot_be_read_is_told() {
         let _ = fs::remove_dir_all(path);
         fs::write(path, "").unwrap();
     };
-    // With and without a record of the journal.
+    // With and without the document of the journal.
     for is_known in [true, false] {
         let (salvaged, _) = scene.salvage(|dir| {
             file_for_folder(&dir.join("journal"));
@@ -139,7 +139,7 @@ fn a_folder_that_cannot_be_read_is_told() {
         });
         assert!(salvaged.damage.iter().any(|told| told.starts_with("journal: ")), "{salvaged:?}");
     }
-    // Looked into where a file is missing.
+    // Salvage looks into this folder when a file is missing.
     let (salvaged, _) = scene.salvage(|dir| {
         file_for_folder(&dir.join("incoming"));
         fs::remove_file(handed_over(dir).pop().unwrap()).unwrap();
@@ -151,12 +151,12 @@ fn a_folder_that_cannot_be_read_is_told() {
     assert_eq!(salvaged.files_lost, 1, "{salvaged:?}");
 }
 
-/// What cannot be opened for want of descriptors is there: it is not damage.
+/// A file that cannot be opened for want of descriptors is not damaged.
 #[test]
 fn with_too_few_descriptors_it_is_an_error_that_says_so() {
     let scene = Scene::new();
     let [dir, out] = ["killed", "out"].map(|name| scene.scratch.path().join(name));
-    // More files than are held open: copies of one, all of which count without the MANIFEST.
+    // More files than salvage holds open: links to one, all of which count without the MANIFEST.
     fs::remove_file(dir.join("CURRENT")).unwrap();
     let file = handed_over(&dir).remove(0);
     for number in 200..280 {

@@ -1,4 +1,4 @@
-//! Files of rows that are damaged where they say what they are, and files that were kept aside.
+//! SST files whose properties are damaged, and files that were kept aside.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::{
     Scene, by_suffix, content, files, find, flip, flip_properties, handed_over, make_large_table,
 };
 
-/// Without its properties a file that was handed over looks like one with the oldest rows of all.
+/// Without its properties a handed-over file looks like one with the oldest rows.
 #[test]
 fn a_file_with_damaged_properties_keeps_its_place_in_time() {
     let scene = Scene::new();
@@ -34,7 +34,7 @@ fn a_file_with_damaged_properties_keeps_its_place_in_time() {
     }
 }
 
-/// All properties at once, and each byte of a file in turn: an older row never comes without a word.
+/// All properties at once, and each byte of a file in turn: an older row never comes unreported.
 #[test]
 fn no_flipped_bit_brings_an_older_row_back_untold() {
     let scratch = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ fn an_index_of_two_levels_is_known_without_the_properties() {
         }
     }
     fs::rename(scratch.path().join("CURRENT"), dir.join("CURRENT")).unwrap();
-    // How many rows the file had is on record nowhere else: then that is told.
+    // Nothing else records how many rows the file had, and salvage reports that.
     flip(&file, 1000);
     let salvaged = salvage(&dir, &out, None, |_| ()).unwrap();
     assert_eq!(salvaged.blocks_lost, 1, "{salvaged:?}");
@@ -104,13 +104,13 @@ fn an_index_of_two_levels_is_known_without_the_properties() {
     assert!(found.rows.iter().all(|(key, row)| expected.rows.get(key) == Some(row)));
 }
 
-/// A file whose index is lost still says how many rows it has.
+/// A file whose index is lost still tells how many rows it has.
 #[test]
 fn the_rows_of_a_file_without_an_index_are_counted() {
     let scene = Scene::new();
     let (salvaged, _) = scene.salvage(|dir| {
         let file = handed_over(dir).remove(0);
-        // The index is the block before the properties; its handle is in the list of blocks.
+        // The index is the block before the properties; the list of blocks has its handle.
         let bytes = fs::read(&file).unwrap();
         let name = find(&file, b"rocksdb.index").unwrap();
         let mut rest = &bytes[name + b"rocksdb.index".len()..];
@@ -129,7 +129,7 @@ fn the_rows_of_a_file_without_an_index_are_counted() {
     assert!(salvaged.damage[0].ends_with("its index is damaged"), "{salvaged:?}");
 }
 
-/// Files that were on their way into the table, in the place of files that are gone.
+/// Files that were to be handed over, in the place of missing files.
 #[test]
 fn a_kept_file_counts_only_as_the_one_that_it_is() {
     let scratch = tempfile::tempdir().unwrap();
@@ -159,11 +159,11 @@ fn a_kept_file_counts_only_as_the_one_that_it_is() {
         assert!(files(&copy) == before);
         (salvaged, content(&out))
     };
-    // The one that is missing.
+    // The missing file.
     let (whole, found) = salvaged(&|table, kept| fs::rename(&table[3], kept).unwrap());
     assert!(whole.is_whole() && whole.files_read == 4, "{whole:?}");
     assert_eq!(found, expected);
-    // Not the one that is missing: it has other keys.
+    // Another file: its keys differ.
     let (other, found) = salvaged(&|table, kept| {
         fs::copy(&table[1], kept).unwrap();
         fs::remove_file(&table[3]).unwrap();
@@ -171,14 +171,14 @@ fn a_kept_file_counts_only_as_the_one_that_it_is() {
     assert_eq!((other.files_read, other.files_lost, other.rows_in_doubt), (3, 1, 1), "{other:?}");
     let updates = |found: &crate::Content| found.rows[&(0, 1)].0;
     assert_eq!(updates(&found), updates(&expected));
-    // One of two that are missing and look alike, and it cannot be told which.
+    // One of two missing files that look alike: nobody can tell which.
     let (either, found) = salvaged(&|table, kept| {
         fs::rename(&table[0], kept).unwrap();
         fs::remove_file(&table[1]).unwrap();
     });
     assert_eq!((either.files_read, either.files_lost), (2, 2), "{either:?}");
     assert_eq!(found, expected);
-    // One of two that do not look alike.
+    // One of two missing files that do not look alike.
     let (one, found) = salvaged(&|table, kept| {
         fs::remove_file(&table[3]).unwrap();
         fs::rename(&table[1], kept).unwrap();

@@ -1,5 +1,5 @@
-//! What tools that make bindings of damo.h need, whatever their language: numbers that are literals,
-//! names that differ in more than case, types that they know, and comments that are no code.
+//! Generators of bindings, whatever their language, need from damo.h: numbers that are literals,
+//! names that differ in more than case, types that they know, and comments without code.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn names(text: &str) -> Vec<String> {
     words.filter(|word| word.to_ascii_lowercase().starts_with("damo")).map(str::to_owned).collect()
 }
 
-/// UINT32_MAX is none for cffi, clang2py, Ada, PHP, LuaJIT and SWIG: they lose the macro.
+/// UINT32_MAX is no literal: cffi, clang2py, Ada, PHP, LuaJIT and SWIG lose the macro.
 #[test]
 fn every_macro_is_a_decimal_literal() {
     let mut found = 0;
@@ -46,7 +46,7 @@ fn every_macro_is_a_decimal_literal() {
     }
 }
 
-/// In Ada, Pascal, Fortran and SQL they are one name.
+/// Ada, Pascal, Fortran and SQL take such names for one.
 #[test]
 fn no_two_names_differ_in_case_only() {
     let mut seen = BTreeMap::new();
@@ -57,16 +57,17 @@ fn no_two_names_differ_in_case_only() {
         .collect::<Vec<_>>()
         .join("\n");
     for name in names(&text) {
-        // A struct and its typedef are the same name on purpose.
+        // A struct and its typedef share a name on purpose.
         let other = seen.entry(name.to_ascii_lowercase()).or_insert_with(|| name.clone());
         assert_eq!(*other, name);
     }
     assert!(seen.len() > 100, "{}", seen.len());
-    // The one macro that would be is left out on demand.
+    // The one macro that differs from a function only in case can be left out.
     assert!(header().contains("#ifndef DAMO_CASE_INSENSITIVE\n#define DAMO_ABI_VERSION"));
 }
 
-/// rustdoc compiles what is indented in the comments that bindgen takes along, and Doxygen loses its columns.
+/// rustdoc compiles indented lines of the comments that bindgen copies, and Doxygen loses their
+/// columns.
 #[test]
 fn lists_in_comments_are_fenced() {
     let (mut fenced, mut lists) = (false, 0);
@@ -86,7 +87,8 @@ fn lists_in_comments_are_fenced() {
     assert!(!fenced && lists >= 5, "{lists} lists");
 }
 
-/// No `long`, `int` or `unsigned` whose size differs, no bit field, union, variadic function or array parameter.
+/// No `long`, `int` or `unsigned`, whose sizes differ; no bit field, union, variadic function or
+/// array parameter.
 #[test]
 fn every_type_has_one_size_everywhere() {
     let code = declarations();

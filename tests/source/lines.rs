@@ -1,18 +1,18 @@
-//! Lines are at most 100 columns wide, and functions of src at most 60 lines long.
+//! Lines have at most 100 columns, and functions of src at most 60 lines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 100;
 const LINES: usize = 60;
-/// What the names of the files end with whose lines are measured.
+/// The suffixes of the files whose lines are measured.
 const SUFFIXES: [&str; 8] = ["c", "cpp", "h", "hpp", "i", "md", "py", "rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What .gitignore names in the folder that it is in: a path from there, or a name anywhere.
+/// The lines of a folder's .gitignore: paths from that folder, and names of anything below it.
 struct Ignored(Vec<String>);
 
 impl Ignored {
@@ -29,8 +29,8 @@ impl Ignored {
     }
 }
 
-/// Every file of the project, by its path from the root: none that is hidden or that git ignores,
-/// since there is no git where an archive was unpacked.
+/// The path of every file of the project from its root. Hidden and ignored files are left out by
+/// their names, because an unpacked archive has no git.
 fn files() -> Vec<PathBuf> {
     let (root, mut found) = (root(), Vec::new());
     let ignored = Ignored::read(&root);
@@ -45,7 +45,7 @@ fn files() -> Vec<PathBuf> {
                 continue;
             }
             match entry.file_type().unwrap() {
-                // A target directory of cargo may have any name.
+                // Cargo marks its target directory, whatever its name.
                 kind if kind.is_dir() && !path.join("CACHEDIR.TAG").exists() => folders.push(path),
                 kind if kind.is_file() => found.push(from_root),
                 _ => {}
@@ -62,7 +62,7 @@ fn suffix(path: &Path) -> &str {
 }
 
 /// Whether a line cannot be broken: a row of a Markdown table, or a single word, such as a URL,
-/// behind what begins a comment or an item of a list.
+/// behind the marks of a comment or a list.
 fn is_unbreakable(line: &str, suffix: &str) -> bool {
     let begins = |word: &&str| word.chars().all(|char| "/!*#->:.".contains(char));
     suffix == "md" && line.starts_with('|')
@@ -98,8 +98,8 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// How many lines a function has that begins on the first: up to the brace below its beginning, as
-/// rustfmt puts it. A declaration has none.
+/// The number of lines of the function that begins on the first: rustfmt puts its last brace below
+/// its first word. A declaration has none.
 fn length(lines: &[&str]) -> usize {
     let is_end = |line: &&str| {
         indent(line) == indent(lines[0]) && (line.ends_with('}') || line.ends_with(';'))

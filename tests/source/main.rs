@@ -1,4 +1,4 @@
-//! The source itself: its layers, lines, header and exported symbols.
+//! The source: its layers, lines, header and exported symbols.
 
 mod header;
 mod header_for_generators;

@@ -1,9 +1,9 @@
-//! The shared library exports exactly the functions of tests/source/symbols.txt, under the right SONAME.
+//! The shared library exports exactly the functions of tests/source/symbols.txt, under its SONAME.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library that this test's own build made: it lies beside the test executable.
+/// The library of this test's own build: it lies beside the test executable.
 fn library() -> PathBuf {
     let name = if cfg!(target_os = "macos") { "libdamo.dylib" } else { "libdamo.so" };
     let executable = std::env::current_exe().unwrap();
@@ -34,9 +34,8 @@ fn exports_are_the_committed_list() {
     );
 }
 
-/// Functions that make descriptors, and those in whose place others are put
-/// (src/ffi/descriptors.rs): one that the library calls all the same could give one of its files
-/// number 0, 1 or 2.
+/// Functions that make descriptors, and functions that src/ffi/descriptors.rs replaces. If the
+/// library called one all the same, one of its files could get number 0, 1 or 2.
 #[cfg(target_os = "linux")]
 const MAKERS: [&str; 55] = [
     "open",

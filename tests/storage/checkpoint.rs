@@ -1,4 +1,5 @@
-//! Checkpoints: one moment of everything, made while training goes on; loading them replaces everything or nothing.
+//! Checkpoints hold one moment of everything, made while training goes on; loading replaces
+//! everything or nothing.
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +71,7 @@ fn restoring_and_going_on_is_as_if_one_had_never_stopped() {
             train(&embedding, 40..80);
             let never_stopped = content(&storage);
 
-            // Loaded into another storage that holds something else.
+            // Loaded into another storage with other content.
             let other = open_with(&dir("b"), &options);
             let other_embedding = adam(&other);
             train(&other_embedding, 1000..1010);
@@ -83,7 +84,7 @@ fn restoring_and_going_on_is_as_if_one_had_never_stopped() {
             let other = open_with(&dir("b"), &options);
             assert_eq!(content(&other), never_stopped, "also after closing and opening");
 
-            // Loaded into the one that it is from.
+            // Loaded into the storage that it is from.
             storage.load_from_checkpoint(dir("cp")).unwrap();
             assert_eq!(content(&storage), at_checkpoint);
             train(&embedding, 40..80);
@@ -98,7 +99,7 @@ fn restoring_and_going_on_is_as_if_one_had_never_stopped() {
     }
 }
 
-/// Ends training also when a check fails.
+/// Ends training even when a check fails.
 struct Stops<'a>(&'a AtomicBool);
 
 impl Drop for Stops<'_> {
@@ -107,7 +108,7 @@ impl Drop for Stops<'_> {
     }
 }
 
-/// Each call adds one to a key and takes one from its partner: sums are zero at any moment between calls.
+/// Each call adds one to a key and takes one from its partner: between calls all sums are zero.
 #[test]
 fn a_checkpoint_in_the_midst_of_training_is_one_moment() {
     for durability in ["process", "checkpoint"] {
@@ -127,7 +128,7 @@ fn a_checkpoint_in_the_midst_of_training_is_one_moment() {
                 scope.spawn(move || {
                     let mut call = 0;
                     while !stop.load(Ordering::Relaxed) {
-                        // Partners lie in different shards and files.
+                        // Partners are in different shards and files.
                         let first = (call * 577) % PAIRS;
                         let keys: Vec<i64> = (first..(first + 64).min(PAIRS))
                             .flat_map(|key| [key, -1 - key])
@@ -216,7 +217,7 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
     refuse("empty", Status::Corruption, "no CURRENT");
     refuse("a", Status::Busy, "open");
 
-    // Every file of it missing, cut short by a byte, and with a flipped byte.
+    // Every file of it: missing, one byte shorter, and with a flipped byte.
     let files: Vec<String> = {
         let list: serde_json::Value =
             serde_json::from_slice(&fs::read(dir("cp").join("checkpoint.json")).unwrap()).unwrap();
@@ -244,7 +245,8 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
                     bytes.pop();
                     fs::write(&path, bytes).unwrap();
                 }
-                // RocksDB's options are for people; the empty journal has a checksum of its own when it is read.
+                // RocksDB's options are for people; the empty journal has its own checksum, which
+                // is checked when it is read.
                 "flipped"
                     if !bytes.is_empty()
                         && !name.starts_with("OPTIONS")
@@ -261,7 +263,7 @@ fn a_refused_checkpoint_leaves_everything_as_it_was() {
             assert_eq!(content(&storage), before, "{name} {damage}");
         }
     }
-    // And the storage still trains, and the checkpoint is still good.
+    // The storage still trains, and the checkpoint is still good.
     train(&embedding, 35..40);
     storage.load_from_checkpoint(dir("cp")).unwrap();
     assert_ne!(content(&storage), before);
@@ -316,7 +318,7 @@ fn groups_that_are_open_and_differ_are_refused_others_come_and_go() {
         content(&storage).iter().map(|row| (row.0, row.1)).collect::<Vec<_>>(),
         [(0, 1), (3, 1), (9, 4)]
     );
-    // While an iterator reads what there was, nothing takes its place.
+    // While an iterator reads the old rows, nothing replaces them.
     let many: Vec<i64> = (0..100_000).collect();
     lookup(&only_here, &many);
     let mut rows = storage.rows(None).unwrap();
@@ -326,7 +328,7 @@ fn groups_that_are_open_and_differ_are_refused_others_come_and_go() {
     storage.load_from_checkpoint(dir("cp")).unwrap();
 }
 
-/// An error in looking at a path is neither "nothing is there" nor "something is".
+/// An error in looking at a path means neither that it exists nor that it does not.
 #[test]
 fn a_path_that_cannot_be_looked_at_is_no_answer() {
     let scratch = tempfile::tempdir().unwrap();
@@ -335,9 +337,9 @@ fn a_path_that_cannot_be_looked_at_is_no_answer() {
     std::os::unix::fs::symlink(&circle, &circle).unwrap();
     let error = failure(storage.checkpoint(circle.join("c")), Status::Io);
     assert!(error.message().contains("os error 40"), "{error}");
-    // A link is there, wherever it leads.
+    // A link exists, wherever it leads.
     failure(storage.checkpoint(&circle), Status::AlreadyExists);
-    // A list that names a file which cannot be looked at does not say that it is damaged.
+    // A listed file that cannot be looked at is not reported as damaged.
     let checkpoint = scratch.path().join("checkpoint");
     storage.checkpoint(&checkpoint).unwrap();
     let current = checkpoint.join("CURRENT");

@@ -1,5 +1,5 @@
-//! Damaged checkpoints that are opened as storages: refused, or what is damaged is told of when it is read, and never taken for
-//! something else. What loading them does is in `checkpoint`.
+//! A damaged checkpoint that is opened as a storage is refused, or its damage is reported when it
+//! is read; its content never differs silently. Loading damaged checkpoints is in `checkpoint`.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn content(storage: &Storage) -> Result<Content> {
             }
             Ok(None) => return Ok(all),
             Err(error) => {
-                // Rows are missing from here on, so that it must not look like the end when asked again.
+                // Rows are missing from here on: the next call must not report the end.
                 assert_eq!(rows.next_row().unwrap_err().message(), error.message());
                 return Err(error);
             }
@@ -34,7 +34,7 @@ fn content(storage: &Storage) -> Result<Content> {
     }
 }
 
-/// Opens it and reads all there is in every way.
+/// Opens a checkpoint and reads everything in every way.
 fn open_and_read(dir: &Path) -> Result<Content> {
     let storage = Storage::open(dir, 0, &Params::new())?;
     let read = content(&storage);
@@ -114,7 +114,7 @@ fn a_damaged_checkpoint_is_no_storage_or_says_what_is_damaged() {
     }
     println!("{refused} refused by the list, {told} told of otherwise, {harmless} without harm");
     assert!(refused > 8 && told > 3);
-    // Every bit of the list itself.
+    // Bits of the list itself.
     let copy = dir("copy");
     let _ = fs::remove_dir_all(&copy);
     copy_dir(&dir("cp"), &copy);
@@ -129,7 +129,7 @@ fn a_damaged_checkpoint_is_no_storage_or_says_what_is_damaged() {
             "{at} {bit}: {error}"
         );
     }
-    // The one that all are copies of is good.
+    // The original is good.
     assert!(open_and_read(&dir("cp")).unwrap() == before);
 }
 
@@ -138,7 +138,8 @@ fn check_error(error: &Error, what: &str) {
     assert!(error.message().contains("copy"), "{what}: {error}");
 }
 
-/// The list goes before the first file changes: a storage that came from a checkpoint can be loaded like any that was closed.
+/// Opening removes the list before it changes the first file: a storage that was a checkpoint loads
+/// like any closed storage.
 #[test]
 fn a_checkpoint_that_became_a_storage_is_not_compared_with_its_list() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,6 +1,8 @@
-//! A process killed at any moment: the storage opens by itself and holds every acknowledged call exactly once.
+//! A process is killed at any moment: the storage opens by itself, and holds every acknowledged
+//! call exactly once.
 //!
-//! The test runs itself again as the process to be killed; that process prints a line for each call that returned.
+//! A test runs itself again as the process to be killed, which prints a line for each call that
+//! returned.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +19,7 @@ use crate::common::{copy_dir, open, params, peek, races, rerun, sgd, text};
 const CHILD: &str = "DAMO_CRASH_TEST_DIR";
 const KEYS: i64 = 300;
 
-/// Trains until killed: every call steps every row once, so that row, count and step must all agree.
+/// Trains until killed. Every call steps every row once, so rows, count and step must agree.
 fn train_until_killed(dir: &Path) {
     let durability = std::env::var("DAMO_CRASH_TEST_DURABILITY").unwrap();
     let storage = Storage::open(dir, 0, &params(&[("durability", text(&durability))])).unwrap();
@@ -47,7 +49,7 @@ fn acknowledged_calls_survive_sigkill_exactly_once() {
                 .spawn()
                 .unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            // The first acknowledgement, then a little longer each round.
+            // Each round waits for the first acknowledgement, and a little longer than the last.
             let acks =
                 |line: &str| line.strip_prefix("ack ").map(|step| step.parse::<i64>().unwrap());
             acknowledged = lines.by_ref().find_map(|line| acks(&line.unwrap())).unwrap();
@@ -55,7 +57,7 @@ fn acknowledged_calls_survive_sigkill_exactly_once() {
             child.kill().unwrap();
             child.wait().unwrap();
             for line in lines.map_while(Result::ok) {
-                // The last line may be cut off, and then it was not acknowledged.
+                // A last line that is cut off acknowledges nothing.
                 if let Some(step) = line.strip_prefix("ack ").and_then(|step| step.parse().ok()) {
                     acknowledged = acknowledged.max(step);
                 }
@@ -63,7 +65,7 @@ fn acknowledged_calls_survive_sigkill_exactly_once() {
             let storage = open(dir.path());
             let embedding = sgd(&storage, 2, 0.5, &[]);
             let step = embedding.step().unwrap();
-            // One call may have been stored and not yet acknowledged.
+            // One call may be stored and not acknowledged.
             assert!(
                 (acknowledged..=acknowledged + 1).contains(&step),
                 "{acknowledged} acknowledged, step {step}"
@@ -110,12 +112,12 @@ fn flush_then_abort(dir: &Path) {
         }
         embedding.apply_gradients(&[1, 2], &[1.0, 1.0]).unwrap();
     }
-    // As the out-of-memory killer does it: no destructor runs.
+    // No destructor runs, as when the system kills for want of memory.
     // SAFETY: raise takes a number and touches no memory.
     unsafe { libc::raise(libc::SIGKILL) };
 }
 
-/// Killed while it opens after having been killed.
+/// The process is killed while it opens a storage whose process was killed.
 #[test]
 fn killed_while_opening_it_opens_again() {
     if let Some(dir) = std::env::var_os(CHILD) {

@@ -1,4 +1,4 @@
-//! Damaged files: an error that says so, never a crash, and never silently fewer or other rows.
+//! A damaged file is an error that says so, never a crash, and never fewer or other rows silently.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::common::{self, open, params, peek, sgd};
 
 const KEYS: i64 = 2000;
 
-/// A closed storage with rows in table files.
+/// A closed storage with rows in SST files.
 fn stored(dir: &Path) {
     let storage = open(dir);
     let embedding = sgd(&storage, 4, 0.5, &[]);
@@ -39,7 +39,7 @@ fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Opens and reads every row; whatever is wrong must come out as an error.
+/// Opens and reads every row, and returns any error.
 fn read_all(dir: &Path) -> Result<Vec<f32>> {
     let storage = Storage::open(dir, 0, &Params::new())?;
     let sgd = Optimizer::new("sgd", &params(&[("gamma", common::float(0.5))]), None)?;
@@ -64,7 +64,7 @@ fn flipped_bytes_are_errors_or_harmless_but_never_other_rows() {
                 let at = bytes.len() * part / 12;
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 0x55;
-                // A copy, since opening may rewrite files.
+                // A copy, because opening may rewrite files.
                 let copy = tempfile::tempdir().unwrap();
                 copy_files(dir.path(), copy.path());
                 fs::write(copy.path().join(file.file_name().unwrap()), damaged).unwrap();
@@ -98,7 +98,7 @@ fn a_flipped_journal_is_an_error_and_a_torn_end_is_not() {
     for _ in 0..4 {
         embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
     }
-    // The files as a killed process would leave them: four calls in the journal.
+    // A killed process would leave these files: four calls in the journal.
     let journal = journal_files(dir.path()).pop().unwrap();
     let bytes = fs::read(&journal).unwrap();
     let with_journal = |content: &[u8]| {
@@ -116,7 +116,7 @@ fn a_flipped_journal_is_an_error_and_a_torn_end_is_not() {
         let error = outcome.expect_err("a flipped byte in the journal went unnoticed");
         assert_eq!(error.status(), Status::Corruption, "{error}");
         assert!(error.message().contains("journal"), "{error}");
-        // Nothing was lost by trying: with the right bytes it opens.
+        // The refused opening lost nothing: with the right bytes it opens.
         fs::write(copy.path().join("journal").join(journal.file_name().unwrap()), &bytes).unwrap();
         assert_eq!(read_all(copy.path()).unwrap(), vec![-1.0; 4 * keys.len()], "byte {at}");
     }
@@ -129,7 +129,7 @@ fn a_flipped_journal_is_an_error_and_a_torn_end_is_not() {
             "a torn last call is as if it had not been made"
         );
     }
-    // Zeros are what only losing power leaves, and the machine did not stop.
+    // Only a power cut leaves zeros, and the machine did not stop.
     let mut lost = bytes.clone();
     lost[bytes.len() - 2000..].fill(0);
     let error = with_journal(&lost).0.unwrap_err();
@@ -144,7 +144,7 @@ fn a_missing_part_of_the_journal_is_an_error() {
     let embedding = sgd(&storage, 4, 0.5, &[]);
     let keys: Vec<i64> = (0..KEYS).collect();
     embedding.apply_gradients(&keys, &vec![1.0; 4 * KEYS as usize]).unwrap();
-    // A segment that begins after the first call, as after a rotation.
+    // The file begins after the first call, as after a rotation.
     let first = journal_files(dir.path()).pop().unwrap();
     for (what, words) in
         [("deleted", "has no files"), ("renumbered", "a file of the journal is missing")]
@@ -207,7 +207,7 @@ fn the_journal_of_a_storage_with_other_rows_is_refused() {
     for words in [journal.to_str().unwrap(), "dim 3", "dim 4"] {
         assert!(error.message().contains(words), "{error}");
     }
-    // Nothing was lost by trying.
+    // The refused opening lost nothing.
     fs::write(&journal, bytes).unwrap();
     assert_eq!(read_all(ours.path()).unwrap()[4..8], [0.5; 4]);
 }
@@ -246,7 +246,7 @@ fn truncated_and_missing_files_are_errors() {
     }
 }
 
-/// As if an earlier release had written what a test has written past the library: it knew no
+/// Makes a change that bypassed the library look like an earlier release's, which knew no
 /// inventory.
 fn forget_inventory(dir: &Path, db: &rust_rocksdb::DB) {
     fs::remove_file(dir.join("INVENTORY")).unwrap();
@@ -264,7 +264,7 @@ fn what_others_write_into_the_database_is_noticed() {
     }
     let error = read_all(dir.path()).unwrap_err();
     assert_eq!(error.status(), Status::Corruption, "{error}");
-    // Nor can the inventory be left away.
+    // A missing inventory is noticed, too.
     fs::remove_file(dir.path().join("INVENTORY")).unwrap();
     let error = read_all(dir.path()).unwrap_err();
     assert_eq!(error.status(), Status::Corruption, "{error}");
@@ -276,7 +276,7 @@ fn a_row_of_another_length_is_corruption_that_names_the_row() {
     let dir = tempfile::tempdir().unwrap();
     stored(dir.path());
     {
-        // Key 7 of group 0, as docs/formats.md describes it.
+        // Key 7 of group 0, encoded as in docs/formats.md.
         let db = rust_rocksdb::DB::open_cf(&Default::default(), dir.path(), ["default", "damo"])
             .unwrap();
         db.put([0, 0, 0x80, 0, 0, 0, 0, 0, 0, 7], [0x48, 0, 0]).unwrap();

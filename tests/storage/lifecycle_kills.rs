@@ -1,8 +1,8 @@
-//! Processes killed in the midst of loading a checkpoint, making one, and dumping: the storage opens with the contents of before
-//! or of after, whole, and nothing that is half made has a final name.
+//! Processes are killed amid loading or making a checkpoint, and dumping: the storage opens with
+//! the whole content of before or after, and nothing half-made has a final name.
 //!
-//! The test runs itself again as the process to be killed, which prints a line for each operation that returned.
-//! DAMO_LIFECYCLE_KILLS is the number of kills of each test.
+//! A test runs itself again as the process to be killed, which prints a line for each operation
+//! that returned. DAMO_LIFECYCLE_KILLS is the number of kills of each test.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -22,7 +22,7 @@ use crate::common::{initializer, int, lookup, open, optimizer, params, rerun, sg
 const ROLE: &str = "DAMO_LIFECYCLE_KILLS_ROLE";
 const DIR: &str = "DAMO_LIFECYCLE_KILLS_DIR";
 const DIM: usize = 8;
-/// Keys of the two checkpoints; they share some.
+/// The keys of the two checkpoints, which share some.
 const KEYS: [std::ops::Range<i64>; 2] = [0..6000, 4000..12_000];
 
 fn kills() -> u64 {
@@ -45,7 +45,7 @@ fn content(storage: &Storage) -> Content {
     (all, sgd(storage, DIM, 0.5, &[]).step().unwrap())
 }
 
-/// What `content` is after one more step of these keys, all of which have rows.
+/// The content after one more step of these keys, all of which have rows.
 fn stepped(content: &Content, keys: &std::ops::Range<i64>) -> Content {
     let (mut rows, steps) = content.clone();
     for (group, key, updates, data) in &mut rows {
@@ -57,7 +57,7 @@ fn stepped(content: &Content, keys: &std::ops::Range<i64>) -> Content {
     (rows, steps + 1)
 }
 
-/// A child and what it prints.
+/// A child and its stdout.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -79,14 +79,14 @@ impl Running {
 
     fn read(&mut self) -> bool {
         let Some(Ok(line)) = self.lines.next() else { return false };
-        // A line that is cut off was not acknowledged.
+        // A line that is cut off acknowledges nothing.
         if line == format!("done {}.", self.done) {
             self.done += 1;
         }
         true
     }
 
-    /// Kills it in or after the operation with this number; returns how many were acknowledged.
+    /// Kills the child in or after this operation; returns the number of acknowledged ones.
     fn kill(mut self, operation: u64, wait: Duration) -> u64 {
         while self.done < operation {
             assert!(self.read(), "the child ended by itself");
@@ -100,7 +100,7 @@ impl Running {
     }
 }
 
-/// In the child: tells the parent that an operation has returned.
+/// In the child: tells the parent that an operation returned.
 fn acknowledge(operation: u64) {
     let mut out = std::io::stdout();
     writeln!(out, "done {operation}.").unwrap();
@@ -112,7 +112,7 @@ fn begin() {
     write!(out, "\nbegin\n").unwrap();
 }
 
-/// Kills a child while it opens what another has left.
+/// Kills a child while it opens what another child left.
 fn kill_while_opening(test: impl Fn(), dir: &Path, random: &mut ChaCha8Rng) {
     let wait = Duration::from_micros(random.random_range(0..30_000));
     Running::start(test, "open", dir).kill(0, wait);
@@ -124,7 +124,7 @@ fn open_and_sleep(dir: &Path) {
     std::thread::sleep(Duration::from_secs(600));
 }
 
-/// Loads one checkpoint and the other in turn, with a step after each.
+/// Loads the two checkpoints in turn, with a step after each.
 fn load_until_killed(dir: &Path, first: u64) {
     let storage = open(&dir.join("storage"));
     let embedding = sgd(&storage, DIM, 0.5, &[]);
@@ -155,7 +155,7 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
         let storage = open(&dir.join(format!("source{which}")));
         let embedding = sgd(&storage, DIM, 0.5, &[]);
         (0..3 + 4 * which).for_each(|_| step(&embedding, KEYS[which].clone()));
-        // A group that the other one does not have.
+        // A group that the other checkpoint does not have.
         let (adam, ones) = (optimizer("adam", &[]), initializer("ones", &[]));
         let group = 7 + which as u32;
         let other =
@@ -214,8 +214,8 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
         before = content(&storage);
     }
     println!(
-        "{} kills, {in_the_midst} of them in the midst of loading; {unfinished} left work to the next opening; {taken} \
-         had the operation under way",
+        "{} kills, {in_the_midst} of them in the midst of loading; {unfinished} left work to the \
+         next opening; {taken} had the operation under way",
         kills()
     );
     assert!(in_the_midst > kills() / 4, "{in_the_midst}");
@@ -223,7 +223,7 @@ fn killed_while_loading_a_checkpoint_it_has_what_was_there_or_what_was_loaded() 
 
 const DUMPED: std::ops::Range<i64> = 0..30_000;
 
-/// Steps, dumps in both formats, and makes a checkpoint, again and again under the same names.
+/// Steps, dumps in both formats, and makes a checkpoint, repeatedly under the same names.
 fn write_until_killed(dir: &Path) {
     let storage = open(&dir.join("storage"));
     let embedding = sgd(&storage, DIM, 0.5, &[]);
@@ -334,7 +334,7 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
                 "table" => steps_of_table(&out.join(name)),
                 "checkpoint" => {
                     checkpoints += 1;
-                    // A storage takes it, so it is whole, and it can be opened.
+                    // It loads, so it is whole, and it opens.
                     open(&dir.join("loaded")).load_from_checkpoint(out.join(&name)).unwrap();
                     let opened = steps_of_storage(&open(&out.join(&name)));
                     assert_eq!(steps_of_storage(&open(&dir.join("loaded"))), opened);
@@ -348,7 +348,7 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
             };
             assert!((1..=found).contains(&taken), "kill {number}: {taken} of {found} steps");
         }
-        // The next ones under the same names take away what was left.
+        // The next dumps and checkpoint of these names remove what was left.
         dump(&storage, dir, false);
         dump(&storage, dir, true);
         let _ = fs::remove_dir_all(out.join("checkpoint"));
@@ -364,8 +364,8 @@ fn killed_while_dumping_or_making_a_checkpoint_nothing_is_half_there() {
         steps = found;
     }
     println!(
-        "{} kills; under way were {under_way:?} steps, classic dumps, table dumps, checkpoints; {leftovers} files and \
-         directories were left, {checkpoints} checkpoints were whole",
+        "{} kills; under way were {under_way:?} steps, classic dumps, table dumps, checkpoints; \
+         {leftovers} files and directories were left, {checkpoints} checkpoints were whole",
         kills()
     );
 }

@@ -13,7 +13,8 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-/// A merge drops the disk's version of a row that lives on in memory and the journal; a kill then loses its past.
+/// A merge must not drop a row on disk that lives on in memory and the journal: after a kill the
+/// replay needs it.
 #[test]
 fn merging_drops_the_base_of_calls_that_are_in_the_journal_only() {
     let scratch = tempfile::tempdir().unwrap();
@@ -39,7 +40,7 @@ fn merging_drops_the_base_of_calls_that_are_in_the_journal_only() {
             done.store(true, Ordering::SeqCst);
         });
         std::thread::sleep(Duration::from_millis(120));
-        // Alive: 3000 s old of 3600.
+        // The row lives: it is 3000 s old, of 3600.
         embedding.apply_gradients(&[KEY], &[1.0; 8]).unwrap();
         if done.load(Ordering::SeqCst) {
             println!(
@@ -50,14 +51,14 @@ fn merging_drops_the_base_of_calls_that_are_in_the_journal_only() {
     });
     let before = embedding.record(KEY).unwrap();
     assert_eq!(before.update_num, 11);
-    // Killed here.
+    // A kill would leave this copy.
     copy_dir(&dir, &copy);
     let opened = Storage::open(&copy, 3600, &params(&[])).unwrap();
     let record = sgd(&opened, 8, 1.0, &[]).record(KEY).unwrap();
     assert_eq!((record.update_num, record.data[0]), (before.update_num, before.data[0]));
 }
 
-/// Two checkpoints of one path share their temporary folder.
+/// Two checkpoints at one path share their temporary folder.
 #[test]
 fn two_checkpoints_of_one_path_are_whole() {
     let scratch = tempfile::tempdir().unwrap();
@@ -93,7 +94,7 @@ fn two_checkpoints_of_one_path_are_whole() {
     }
 }
 
-/// Everything at once; nothing may hang or fail but for BUSY.
+/// Everything at once: no call hangs, or fails with anything but BUSY.
 #[test]
 fn everything_at_once_neither_hangs_nor_fails() {
     let scratch = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use damo::storage::Storage;
 
 use crate::common::{self, int, lookup, open, params, races, rerun, sgd};
 
-/// Staging has one folder and no lock.
+/// Both loads stage their files in the same folder.
 #[test]
 fn two_loads_at_once_are_the_one_or_the_other() {
     let scratch = tempfile::tempdir().unwrap();
@@ -18,7 +18,7 @@ fn two_loads_at_once_are_the_one_or_the_other() {
     let storage = open(&dir("a"));
     let embedding = sgd(&storage, 4, 1.0, &[]);
     for number in 0..2i64 {
-        // Several files, so that staging takes a while.
+        // Several files make staging take a while.
         for file in 0..6 {
             let keys: Vec<i64> = (file * 2000..(file + 1) * 2000).collect();
             embedding.insert(&keys, &vec![number as f32; keys.len() * 4]).unwrap();
@@ -42,9 +42,9 @@ fn two_loads_at_once_are_the_one_or_the_other() {
     }
 }
 
-/// After a load that failed beyond the point of no return.
+/// Makes a load fail beyond the point of no return.
 fn fail_to_load(dir: &Path, checkpoint: &Path, storage: &Storage) {
-    // What may not be replaced: a folder where the checkpoint's files are while they are moved.
+    // A folder that cannot be replaced, where the checkpoint's files are while they are moved.
     fs::create_dir_all(dir.join(".damo-restored").join("x")).unwrap();
     println!("{}", storage.load_from_checkpoint(checkpoint).unwrap_err());
 }
@@ -83,7 +83,7 @@ fn nothing_is_acknowledged_after_a_failed_load() {
     );
 }
 
-/// The filters are restored last; when that fails the rows are the checkpoint's already.
+/// A load that fails at a filter leaves filters and rows as they were.
 #[test]
 fn a_load_that_fails_at_a_filter_leaves_all_as_it_was() {
     let scratch = tempfile::tempdir().unwrap();
@@ -102,7 +102,7 @@ fn a_load_that_fails_at_a_filter_leaves_all_as_it_was() {
     assert_eq!(lookup(&embedding, &[1]), [7.0], "an error, and the rows are the checkpoint's");
 }
 
-/// A process that opens a directory again and again, until it is dropped.
+/// A process that opens a directory repeatedly, until it is dropped.
 struct Opener(Child);
 
 impl Opener {
@@ -123,15 +123,15 @@ impl Drop for Opener {
 
 const CHILD: &str = "DAMO_LOAD_TEST_DIR";
 const PARENT: &str = "DAMO_LOAD_TEST_PARENT";
-/// How an opener ends that opened what it must not.
+/// The exit code of an opener that got in.
 const STOLEN: i32 = 7;
 
-/// In an opener: the test is gone, killed perhaps.
+/// In an opener: whether the test has ended, perhaps by a kill.
 fn is_orphan() -> bool {
     std::env::var(PARENT).unwrap() != std::os::unix::process::parent_id().to_string()
 }
 
-/// While a checkpoint is put in place RocksDB's lock is not held.
+/// RocksDB's lock is not held while a checkpoint is put in place: another lock keeps others out.
 #[test]
 fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
     if let Some(dir) = std::env::var_os(CHILD) {
@@ -168,7 +168,7 @@ fn nobody_opens_a_storage_that_is_loading_a_checkpoint() {
     );
 }
 
-/// As above, and what is left of the data.
+/// Other openers are not told to stop, and the data stays whole.
 #[test]
 fn a_second_opener_does_not_destroy_what_is_loaded() {
     if let Some(dir) = std::env::var_os(CHILD) {
@@ -218,7 +218,7 @@ fn a_second_opener_does_not_destroy_what_is_loaded() {
     assert!(bad.is_empty());
 }
 
-/// Between its look at the checkpoint and the moment when calls stop others may open groups.
+/// Others may open groups between the load's look at the checkpoint and the moment when calls stop.
 #[test]
 fn a_group_that_is_opened_during_a_load_is_not_the_checkpoints_of_another_dim() {
     let scratch = tempfile::tempdir().unwrap();

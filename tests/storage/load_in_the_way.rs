@@ -1,5 +1,5 @@
-//! Something that somebody put into a storage's directory is in the way of a checkpoint's files.
-//! Loading is refused while there is a way back, and the error names what is in the way.
+//! A foreign file in a storage's directory is in the way of a checkpoint's files: loading is
+//! refused while there is a way back, and the error names that file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use damo::storage::Storage;
 
 use crate::common::{self, failure, float, int, open, params, peek, sgd, text};
 
-/// A checkpoint with the row 1 and, if wanted, a filter.
+/// A checkpoint with row 1 and optionally a filter.
 fn checkpoint(scratch: &Path, has_filter: bool) -> PathBuf {
     let storage = open(&scratch.join("first"));
     let embedding = sgd(&storage, 1, 0.5, &[]);
@@ -36,7 +36,7 @@ fn pipe(path: &Path) {
     assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Whatever is in the way, the storage is as it was, and loads once that is gone.
+/// Whatever is in the way, the storage stays as it was, and loads once that is gone.
 #[test]
 fn loading_is_refused_while_there_is_a_way_back() {
     let scratch = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ fn what_is_in_no_files_way_stays() {
     assert!(dir.join("train.log").exists() && dir.join("mine.log").is_dir());
 }
 
-/// A folder that a link leads to is used like any other, on the same file system.
+/// A linked folder is used like any other on the same file system.
 #[test]
 fn a_link_to_a_folder_is_followed() {
     let scratch = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn a_link_to_a_folder_is_followed() {
     assert!(elsewhere.join("0.filter").exists());
 }
 
-/// As an earlier build left it: the checkpoint counts already.
+/// An earlier build left this state, in which the checkpoint counts already.
 #[test]
 fn a_directory_that_cannot_be_finished_says_what_is_in_the_way() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A storage's directory: opening it, kills and damage, checkpoints and loading them.
+//! A storage's directory: opening, kills and damage, checkpoints and loading them.
 
 mod checkpoint;
 mod checkpoint_damage;

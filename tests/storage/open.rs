@@ -1,4 +1,4 @@
-//! Opening: what is created, what is refused, and that refusing changes nothing.
+//! Opening: what it creates, what it refuses, and that refusing changes nothing.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -170,7 +170,7 @@ fn a_database_of_somebody_else_is_refused_and_left_alone() {
 #[test]
 fn a_first_opening_that_was_killed_half_way_is_taken_up_again() {
     let dir = tempfile::tempdir().unwrap();
-    // Files before CURRENT exists, then a database without its second family.
+    // Files from before CURRENT exists; later a database without its second family.
     fs::write(dir.path().join("LOCK"), "").unwrap();
     fs::write(dir.path().join("LOG"), "").unwrap();
     fs::write(dir.path().join("000001.dbtmp"), "").unwrap();
@@ -194,7 +194,7 @@ fn a_second_handle_is_told_busy_and_the_first_goes_on() {
     open(dir.path());
 }
 
-/// An error in looking at a lock is not somebody else's lock, nor none.
+/// An error in looking at a lock means neither a lock of somebody else nor none.
 #[test]
 fn locks_that_the_system_refuses_are_named_and_are_not_busy() {
     for lock in [".damo-lock", "LOCK"] {
@@ -203,7 +203,7 @@ fn locks_that_the_system_refuses_are_named_and_are_not_busy() {
         drop(open(&dir));
         let path = dir.join(lock);
         fs::remove_file(&path).unwrap();
-        // A folder cannot be opened for writing, and a link in a circle not at all, by no user.
+        // No user can open a folder for writing, or a circular link at all.
         fs::create_dir(&path).unwrap();
         let message = refused(&dir, Status::Io);
         assert!(message.contains(lock) && message.contains("Is a directory"), "{message}");
@@ -233,7 +233,7 @@ fn a_storage_that_may_only_be_read_is_refused_with_what_to_do() {
     }
 }
 
-/// A parent that cannot be looked at is not one that is missing.
+/// A parent that cannot be looked at is not missing.
 #[test]
 fn a_path_that_cannot_be_looked_at_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
@@ -315,7 +315,7 @@ fn statistics_count_what_happened() {
         (1, 5000, 5000, 3)
     );
     storage.flush().unwrap();
-    // Two rows were written twice, and the estimate cannot know.
+    // The estimate may count the two rows that were written twice.
     assert!((5000..=5002).contains(&stat("rows_estimate")), "{}", stat("rows_estimate"));
     assert!(stat("bytes_on_disk") > 5000 * 16 * 4 / 4, "{}", stat("bytes_on_disk"));
     assert!(stat("bytes_in_memory") > 0);

@@ -1,4 +1,4 @@
-//! What the tests of serving tables share: a table as a person thinks of it, and how it becomes a file.
+//! A table's content, written into a file, and other helpers of the tests of serving tables.
 
 #![allow(dead_code)]
 
@@ -62,7 +62,7 @@ pub fn write(
     writer.finish().unwrap()
 }
 
-/// Weights of keys, and which were found.
+/// The weights of keys, and whether each was found.
 pub fn look(table: &Table, group: u32, keys: &[i64]) -> (Vec<f32>, Vec<u8>) {
     let mut weights = vec![f32::NAN; keys.len() * table.dim(group).unwrap()];
     let mut found = vec![9; keys.len()];

@@ -1,4 +1,5 @@
-//! Damaged, foreign and crafted files: an error that says what is wrong, never a crash, and never other rows.
+//! A damaged, foreign or crafted file is an error that says what is wrong, never a crash, and never
+//! other rows.
 
 use std::ffi::CString;
 use std::fs;
@@ -124,10 +125,10 @@ fn what_is_no_table_is_refused() {
     failure(Table::open(Path::new("")).map(drop), Status::InvalidArgument);
     let error = failure(Table::open(Path::new("/dev/zero")).map(drop), Status::InvalidArgument);
     assert!(error.message().contains("no regular file"), "{error}");
-    // A pipe that nobody writes to: opening it would wait for ever.
+    // A pipe without a writer: opening it would wait for ever.
     let pipe = dir.path().join("pipe");
     let name = CString::new(pipe.as_os_str().as_bytes()).unwrap();
-    // SAFETY: a string that ends with NUL.
+    // SAFETY: the string ends with NUL.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
     failure(Table::open(&pipe).map(drop), Status::InvalidArgument);
 }
@@ -162,7 +163,7 @@ fn a_later_version_says_so() {
     );
 }
 
-/// Makes all checksums right, where the header leads to something.
+/// Makes all checksums right, as far as the header leads to bytes.
 fn sign(bytes: &mut [u8]) {
     let word = |bytes: &[u8], at: usize| {
         u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
@@ -197,7 +198,8 @@ fn crafted_files_with_right_checksums_do_no_harm() {
         let mut bytes = pristine[round % 4].clone();
         sign(&mut bytes);
         for _ in 0..random.random_range(1..4) {
-            // Mostly the header's numbers, with values that are easily forgotten; else any byte.
+            // Mostly numbers of the header, with values that code forgets easily; otherwise any
+            // byte.
             if random.random_bool(0.6) {
                 let at = random.random_range(2..32) * 8;
                 let value: u64 = match random.random_range(0..6) {
@@ -234,7 +236,7 @@ fn crafted_files_with_right_checksums_do_no_harm() {
                 assert!(!error.message().is_empty());
             }
         }
-        // Whatever an increment says, merging it is an error or a table that can be opened.
+        // For any increment, a merge is an error or makes a table that opens.
         if merge(&base, &path, &merged).is_ok() {
             Table::open(&merged).unwrap();
         }
@@ -249,7 +251,7 @@ fn an_index_that_leads_elsewhere_is_refused() {
     let mut bytes = small(&path, ValueType::Float32, None);
     let index = u64::from_le_bytes(bytes[64 + 32..64 + 40].try_into().unwrap()) as usize;
     let slot = (index..).step_by(4).find(|at| bytes[*at] != 0).unwrap();
-    // 12 rows need 4 bits; row 15 is none, and without this slot a row is missing.
+    // 12 rows need 4 bits: 15 is no row, and without this slot a row is missing.
     for number in [15, 0] {
         bytes[slot] = bytes[slot] & 0xf0 | number;
         bytes[slot + 1..slot + 4].fill(0);
@@ -263,7 +265,8 @@ fn an_index_that_leads_elsewhere_is_refused() {
     }
 }
 
-/// Not a test by itself: what the next one runs as a process of its own, whose files may not grow beyond a limit.
+/// Run by the next test as a process of its own, whose files may not grow beyond a limit; otherwise
+/// no test.
 #[test]
 fn with_a_file_size_limit() {
     let Some(limit) = std::env::var("DAMO_TEST_FILE_SIZE").ok().map(|limit| limit.parse().unwrap())
@@ -290,7 +293,7 @@ fn with_a_file_size_limit() {
     }
     let error = match failed {
         Some(error) => {
-            // Once broken it stays so.
+            // A broken writer stays broken.
             assert_eq!(writer.add_rows(0, &[i64::MAX], &[1.0]).unwrap_err(), error);
             assert_eq!(writer.finish().unwrap_err(), error);
             error

@@ -1,5 +1,5 @@
-//! docs/formats.md is right about serving tables and classic dumps: its readers, in Python, read what the writers write. And
-//! the writers write what they did.
+//! docs/formats.md is right about serving tables and dumps: its readers in Python read what the
+//! writers write. The writers write the same bytes as before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn code(section: &str) -> String {
     section.split("```python\n").nth(1).expect("its code").split("```").next().unwrap().to_owned()
 }
 
-/// Runs code on a file, if there is a Python with NumPy: DAMO_PYTHON, or python3 from PATH or the system.
+/// Runs code on a file, with DAMO_PYTHON or a python3 from PATH or the system; None without NumPy.
 fn python(code: &str, path: &Path) -> Option<String> {
     let given = std::env::var("DAMO_PYTHON").ok();
     let candidates = given.iter().map(String::as_str).chain(["python3", "/usr/bin/python3"]);
@@ -65,7 +65,8 @@ fn python(code: &str, path: &Path) -> Option<String> {
     };
     let Some(python) = candidates.into_iter().find(has_numpy) else {
         eprintln!(
-            "skipped: no python3 with NumPy was found (apt-get install python3-numpy, or set DAMO_PYTHON)"
+            "skipped: no python3 with NumPy was found (apt-get install python3-numpy, or set \
+             DAMO_PYTHON)"
         );
         return None;
     };
@@ -90,11 +91,13 @@ fn the_documented_reader_reads_tables() {
     content.set(65_535, i64::MIN, vec![0.25; 300]);
     for value_type in content::TYPES {
         write(&path, &content, value_type, 77, None);
-        // Prints what it has read, row by row, in a form that can be compared.
-        let check = "\nimport sys\nheader, groups = read_table(sys.argv[1])\nprint(header['number'], header['since'])\n\
+        // Prints every row in a form that can be compared.
+        let check = "\nimport sys\nheader, groups = read_table(sys.argv[1])\n\
+             print(header['number'], header['since'])\n\
              for group, (keys, weights, removed) in groups.items():\n    \
              print(group, weights.shape[1], len(keys), len(removed))\n    \
-             for key, row in zip(keys, weights): print(key, *(int(w.view('<u4')) for w in row.astype('<f4')))\n";
+             for key, row in zip(keys, weights): \
+             print(key, *(int(w.view('<u4')) for w in row.astype('<f4')))\n";
         let Some(printed) = python(&(code("Serving table") + check), &path) else { return };
         let table = Table::open(&path).unwrap();
         let mut expected = "77 None\n".to_owned();
@@ -116,7 +119,7 @@ fn the_documented_reader_reads_tables() {
          for group, found in groups.items(): print(group, *(part.tolist() for part in found))\n";
     let printed = python(&(code("Serving table") + check), &golden("increment.table")).unwrap();
     assert_eq!(printed, "2 1\n0 [2] [[3.0, 3.0]] [-7]\n7 [5] [[1.0, 2.0, 3.0]] []\n");
-    // And it finds with the index what was written.
+    // It finds keys with the index, too.
     let check = "\nimport sys\nprint([find(sys.argv[1], 0, key) for key in (1, 2, -7, 3)])\n";
     let printed = python(&(code("Serving table") + check), &golden("merged.table")).unwrap();
     assert_eq!(printed, "[0, 1, None, None]\n");
@@ -139,9 +142,12 @@ fn the_documented_reader_reads_classic_dumps() {
         assert_eq!(bytes.len() as u64, summary.bytes);
         assert_eq!(bytes.len(), header_groups * 12 + 100 * (12 + 12) + 12 + 4);
         let check = format!(
-            "\nimport sys\nfor group, (keys, weights) in read_classic(sys.argv[1], {header_groups}).items():\n    \
+            "\nimport sys\n\
+             for group, (keys, weights) in \
+             read_classic(sys.argv[1], {header_groups}).items():\n    \
              print(group, weights.shape)\n    \
-             for key, row in zip(keys, weights): print(key, *(int(w.view('<u4')) for w in row))\n"
+             for key, row in zip(keys, weights): \
+             print(key, *(int(w.view('<u4')) for w in row))\n"
         );
         let Some(printed) = python(&(code("Classic dump") + &check), &path) else { return };
         let mut expected = "0 (100, 3)\n".to_owned();
@@ -158,7 +164,7 @@ fn the_documented_reader_reads_classic_dumps() {
 fn the_documented_reader_reads_counted_dumps_and_those_of_wheels() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
-    // Groups in any order, beyond the width of any classic header, and one without rows.
+    // Groups in any order, with numbers beyond any classic header, and one without rows.
     let mut writer = ClassicWriter::create_counted(&path, &[(65_535, 1), (0, 3), (7, 40)]).unwrap();
     writer.add_rows(65_535, &[i64::MIN, 5], &[0.125, -0.5]).unwrap();
     writer.add_rows(0, &[-1], &[1.0, 2.0, 3.0]).unwrap();
@@ -177,7 +183,7 @@ fn the_documented_reader_reads_counted_dumps_and_those_of_wheels() {
     let expected =
         format!("0 [(-1, [1.0, 2.0, 3.0])]\n7 []\n65535 [({}, [0.125]), (5, [-0.5])]\n", i64::MIN);
     assert_eq!(printed, expected);
-    // And what damo-embedding wrote.
+    // A file of damo-embedding.
     let theirs =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/fixtures/1.0.6/sgd3.dump");
     let printed = python(&script, &theirs).unwrap();

@@ -1,4 +1,4 @@
-//! int8 rows with weights as large as float32 has them, and those that are no numbers.
+//! int8 rows with weights up to float32's largest, and with weights that are not numbers.
 
 use damo::embedding::Embedding;
 use damo::error::Status;
@@ -11,7 +11,7 @@ use crate::content::{look, options};
 
 const LARGEST: f32 = 1.7e38;
 
-/// What a table gives back for rows of four weights, and how many weights were saturated.
+/// The rows that a table returns for rows of four weights, and the number of saturated weights.
 fn stored(rows: &[[f32; 4]]) -> (Vec<[f32; 4]>, u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
@@ -23,7 +23,7 @@ fn stored(rows: &[[f32; 4]]) -> (Vec<[f32; 4]>, u64) {
     (weights.as_chunks::<4>().0.to_vec(), saturated)
 }
 
-/// Every weight is as near as docs/formats.md says, once those beyond 1.7e38 have become that.
+/// Each weight is as near as docs/formats.md states, after weights beyond 1.7e38 became that.
 fn check(rows: &[[f32; 4]], saturated: u64) {
     let (found, counted) = stored(rows);
     assert_eq!(counted, saturated);
@@ -61,7 +61,7 @@ fn rows_that_mix_huge_weights_of_both_signs_with_small_ones() {
     check(&[[1.71e38, 1.69e38, 1.7e38, 1.7001e38]], 2);
 }
 
-/// No row of a storage has one; a file that has one for another reason says so when it is read.
+/// No row of a storage has such a weight; a table's row that has one reads as NaN throughout.
 #[test]
 fn weights_that_are_no_numbers_are_refused_where_rows_come_in() {
     let scratch = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn weights_that_are_no_numbers_are_refused_where_rows_come_in() {
         assert!(found[0].iter().all(|weight| weight.is_nan()));
         assert_eq!((found[1], saturated), ([LARGEST; 4], 4), "the next row is none of its");
     }
-    // Weights beyond the largest go through a dump as the table says.
+    // In a dump, weights beyond the largest saturate as in the table.
     rows.insert(&[7], &[3.0e38; 4]).unwrap();
     let list = [("format", common::text("table")), ("value_type", common::text("int8"))];
     let path = scratch.path().join("dump");

@@ -1,4 +1,4 @@
-//! Serving tables: what was written is found again, as precisely as its type says, and nothing else is.
+//! Serving tables return what was written, as precisely as their type allows, and nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn every_type_gives_back_what_was_written() {
     }
 }
 
-/// docs/formats.md says how far stored weights may be from the given ones.
+/// docs/formats.md states the precision of stored weights.
 fn assert_close(value_type: ValueType, given: &[f32], stored: &[f32]) {
     let low = given.iter().copied().fold(f32::INFINITY, f32::min);
     let high = given.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -144,7 +144,7 @@ fn weights_of_any_size_are_stored_as_the_manual_says() {
 fn large_groups_are_found_key_by_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
-    // Held and sorted at once; divided; in a scratch file.
+    // Rows that are sorted at once, in parts, and in a scratch file.
     for rows in [65_535, 65_536, 400_000, BIG] {
         let keys: Vec<i64> = (0..rows).map(|row| (row - rows / 2) * 3).collect();
         let mut writer =
@@ -319,7 +319,7 @@ fn a_file_has_its_name_only_when_it_is_whole() {
         writer.add_rows(0, &keys, &vec![1.5; 4000 * 512]).unwrap();
         writer
     };
-    // What a killed process leaves is taken over.
+    // A file that a killed process left is reused.
     fs::write(dir.path().join(".t.partial"), vec![1; 100 << 10]).unwrap();
     let writer = begin();
     assert_eq!(names(), [".t.partial"]);
@@ -339,7 +339,7 @@ fn a_file_has_its_name_only_when_it_is_whole() {
     assert_eq!(names(), ["t"]);
     assert_eq!(fs::metadata(&path).unwrap().len(), summary.bytes);
 
-    // Replaced while it is open: the old one goes on answering.
+    // The open table is replaced, and goes on answering.
     let table = Table::open(&path).unwrap();
     let mut content = Content::default();
     content.set(0, 1, vec![9.0]);

@@ -1,4 +1,4 @@
-//! A table and its increments, merged, are byte for byte the table that would have been dumped.
+//! A table merged with its increments is byte for byte the table that would have been dumped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::failure;
 use crate::content::{BIG, Content, TYPES, look, options, weight, write};
 
-/// By group: the keys changed, with their rows, or removed.
+/// The changed keys of each group, with their rows, or None for a removed one.
 type Changes = BTreeMap<u16, BTreeMap<i64, Option<Vec<f32>>>>;
 
 fn write_increment(
@@ -37,7 +37,7 @@ fn write_increment(
     writer.finish().unwrap();
 }
 
-/// Changes some rows, removes some, adds some, and a group now and then.
+/// Changes, removes and adds some rows, and now and then adds a group.
 fn change(content: &mut Content, random: &mut ChaCha8Rng) -> Changes {
     if random.random_bool(0.5) {
         content.declare(random.random_range(0..12), random.random_range(1..9));
@@ -49,7 +49,7 @@ fn change(content: &mut Content, random: &mut ChaCha8Rng) -> Changes {
             let key = random.random_range(-200..200) * (i64::MAX / 300);
             if random.random_bool(0.3) {
                 content.groups.get_mut(&group).unwrap().1.remove(&key);
-                // Also of keys that were not there: rows may come and go between two dumps.
+                // Removes absent keys, too: rows may come and go between two dumps.
                 changed.insert(key, None);
             } else {
                 let row: Vec<f32> =
@@ -83,7 +83,7 @@ fn merged_increments_equal_a_dump_of_everything_byte_for_byte() {
             let summary = merge(&base, &increment, &merged).unwrap();
             assert!(fs::read(&merged).unwrap() == fs::read(&full).unwrap(), "round {round}");
             assert_eq!(summary.bytes, fs::metadata(&full).unwrap().len());
-            // Onto the base itself, with somebody reading it.
+            // Merges onto the base itself, while somebody reads it.
             let before = Table::open(&base).unwrap();
             merge(&base, &increment, &base).unwrap();
             assert!(fs::read(&base).unwrap() == fs::read(&full).unwrap());
@@ -111,7 +111,7 @@ fn a_large_table_is_merged_through_a_scratch_file() {
     };
     let keys: Vec<i64> = (0..BIG).collect();
     write_rows(&base, 1, None, &keys, &[], 2.0);
-    // Every tenth row is changed and a million are removed from the end: more than the writer holds.
+    // A tenth of the rows change, and a million at the end are removed: more than the writer holds.
     let stays = BIG - (1 << 20) - 10;
     let changed: Vec<i64> = (0..stays).filter(|key| key % 10 == 1).collect();
     let gone: Vec<i64> = (stays..BIG).collect();

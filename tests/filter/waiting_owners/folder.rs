@@ -1,5 +1,5 @@
-//! The folder of copies when it is not as damo left it: a file is missing, too large, a pipe, or of
-//! another release; it cannot be written; the process was killed.
+//! The folder of copies in a state that damo did not leave: a file is missing, too large, a pipe,
+//! or of another release; it cannot be written; the process was killed.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn a_copy_that_is_missing_is_named_with_what_to_do() {
     storage.checkpoint(&again).unwrap();
 }
 
-/// The list cannot be written: the filter is as it was, and the counts wait.
+/// If the list cannot be written, the filter is as it was, and the counts wait.
 #[test]
 fn a_filter_is_as_it_was_when_the_list_cannot_be_written() {
     let scratch = tempfile::tempdir().unwrap();
@@ -49,7 +49,8 @@ fn a_filter_is_as_it_was_when_the_list_cannot_be_written() {
     assert_eq!(admitted(&own), [1, 2]);
 }
 
-/// As after a kill between the filter's new file and the list: it has the counts, and says so.
+/// As after a kill between writing the filter's new file and the list: the filter has the counts,
+/// and the file records that.
 #[test]
 fn counts_are_not_given_twice_after_a_kill() {
     let scratch = tempfile::tempdir().unwrap();
@@ -70,7 +71,7 @@ fn counts_are_not_given_twice_after_a_kill() {
     assert!(!dir.join("filters").exists());
 }
 
-/// Lists of builds before the first release are arrays, of which nobody knows who took what.
+/// Builds before the first release wrote lists as arrays, which do not say who took what.
 #[test]
 fn a_list_without_a_format_is_read_and_a_later_one_is_not() {
     let scratch = tempfile::tempdir().unwrap();
@@ -90,7 +91,7 @@ fn a_list_without_a_format_is_read_and_a_later_one_is_not() {
     assert_eq!(admitted(&own), [1]);
 }
 
-/// Does what must not wait for ever.
+/// Runs work that must not wait for ever.
 fn at_once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
