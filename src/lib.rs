@@ -6,7 +6,7 @@
 //!
 //! - [`ffi`]: the C boundary
 //! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
-//! - [`storage`]: the directory: rows, groups, flush, statistics; the only place that names RocksDB
+//! - [`storage`]: the directory: opening, groups, flush, checkpoints, dumps
 //! - journal: the write-ahead log of calls, for a process that may be killed
 //! - cache: the rows that are in memory
 //! - [`table`]: the files of a dump and serving from them; needs no storage
@@ -34,6 +34,7 @@ pub mod fuzzing;
 pub mod initializer;
 mod journal;
 pub mod key_hash;
+pub mod limits;
 mod locks;
 pub mod memory;
 pub mod optimizer;

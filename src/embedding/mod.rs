@@ -29,17 +29,13 @@ use crate::engine::names::Wanted;
 use crate::engine::rows::Table;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
+use crate::limits::{MAX_DIM, is_dim, not_a_group};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::storage::Storage;
 
-/// The largest dim: a mebibyte of weights is no embedding but a wrong argument.
-pub const MAX_DIM: usize = 1 << 18;
 /// The largest update count of a row.
 pub const MAX_UPDATE_NUM: i64 = (1 << 56) - 1;
-
-/// Groups are numbered 0..=65535.
-pub const MAX_GROUP: u32 = u16::MAX as u32;
 
 /// In place of a group's number: the group that has the name in the options, or a new one.
 pub const GROUP_BY_NAME: u32 = u32::MAX - 1;
@@ -68,7 +64,7 @@ impl Embedding {
         group: u32,
         options: &Params,
     ) -> Result<Embedding> {
-        if !(1..=MAX_DIM).contains(&dim) {
+        if !is_dim(dim) {
             return Err(Error::invalid(format!(
                 "dim is {dim}; a number from 1 to {MAX_DIM} is needed"
             )));
@@ -78,10 +74,8 @@ impl Embedding {
             (Ok(number), _) => Some(number),
             (Err(_), Some(_)) if group == GROUP_BY_NAME => None,
             (Err(_), _) => {
-                return Err(Error::invalid(format!(
-                    "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_GROUP_BY_NAME and \
-                     the option name, is needed"
-                )));
+                let or = ", or DAMO_GROUP_BY_NAME and the option name, is needed";
+                return Err(not_a_group(group, or));
             }
         };
         let wanted = Wanted { number, name: options.name.as_deref() };

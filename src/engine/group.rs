@@ -11,10 +11,10 @@ use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
 use crate::journal::Kind;
+use crate::limits::is_dim;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::table::MAX_DIM;
 
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ fn possible_dim<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<usize, D::Error> {
     let dim = usize::deserialize(deserializer)?;
-    if !(1..=MAX_DIM).contains(&dim) {
+    if !is_dim(dim) {
         return Err(serde::de::Error::custom(format!("its dim is {dim}")));
     }
     Ok(dim)

@@ -4,9 +4,9 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::{arguments, damo_params, guard};
-use crate::embedding::MAX_GROUP;
 use crate::error::{Error, damo_status};
 use crate::initializer::Initializer;
+use crate::limits;
 
 /// The first weights of a row: a pure function of (seed, group, key).
 ///
@@ -76,12 +76,7 @@ pub unsafe extern "C" fn damo_initializer_fill(
                 arguments::slice_mut(weights, weights_len, "weights")?,
             )
         };
-        let Ok(group) = u16::try_from(group) else {
-            return Err(Error::invalid(format!(
-                "group is {group}; a number from 0 to {MAX_GROUP} is needed"
-            )));
-        };
-        initializer.inner.fill(group, key, weights);
+        initializer.inner.fill(limits::group(group)?, key, weights);
         Ok(())
     })
 }

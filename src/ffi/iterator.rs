@@ -1,9 +1,9 @@
 //! `damo_iterator`: every row of one moment.
 
 use super::{arguments, damo_storage, guard};
-use crate::embedding::MAX_GROUP;
 use crate::engine::rows::Record;
 use crate::error::{Error, Result, damo_status};
+use crate::limits::not_a_group;
 use crate::locks::Mutex;
 use crate::storage::Rows;
 use crate::storage::Storage;
@@ -130,8 +130,6 @@ pub(super) fn read_group(group: u32) -> Result<Option<u16>> {
     match u16::try_from(group) {
         Ok(group) => Ok(Some(group)),
         Err(_) if group == DAMO_ALL_GROUPS => Ok(None),
-        Err(_) => Err(Error::invalid(format!(
-            "group is {group}; a number from 0 to {MAX_GROUP}, or DAMO_ALL_GROUPS, is needed"
-        ))),
+        Err(_) => Err(not_a_group(group, ", or DAMO_ALL_GROUPS, is needed")),
     }
 }

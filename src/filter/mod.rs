@@ -28,6 +28,7 @@ pub(crate) use header::Source;
 pub use options::FilterOptions;
 
 use crate::error::{Error, Result, Status};
+use crate::limits;
 use crate::locks::{RwLock, RwLockReadGuard};
 use counters::Locks;
 use file::OwnedFile;
@@ -62,7 +63,6 @@ struct Opened {
 }
 
 /// Groups are numbered 0..=65535.
-const MAX_GROUP: u32 = u16::MAX as u32;
 
 /// How many keys ahead of their use counters are prefetched.
 const AHEAD: usize = 24;
@@ -113,12 +113,7 @@ impl Filter {
 }
 
 fn salt(group: u32) -> Result<Salt> {
-    match u16::try_from(group) {
-        Ok(group) => Ok(Salt::new(group)),
-        Err(_) => Err(Error::invalid(format!(
-            "group is {group}; a number from 0 to {MAX_GROUP} is needed"
-        ))),
-    }
+    limits::group(group).map(Salt::new)
 }
 
 impl Opened {

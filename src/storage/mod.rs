@@ -22,11 +22,13 @@ mod options;
 mod prefetch;
 mod read_only;
 mod record;
+mod row_count;
 mod rows;
 mod salvage;
 mod scan;
 mod stat;
 mod test_clock;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +45,9 @@ pub(crate) use ending::end_threads;
 pub use ending::load_rocksdb;
 pub use filters::Filters;
 pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};
-pub use rows::{Rows, Verified};
+pub use rows::Rows;
 pub use salvage::{Salvaged, salvage};
+pub use verify::Verified;
 
 use crate::engine::prefetch::Prefetcher;
 use crate::engine::writer::WriterThread;

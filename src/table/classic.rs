@@ -5,15 +5,13 @@
 
 use std::path::Path;
 
-use super::format::MAX_DIM;
 use super::output::Output;
 use super::values::{Float32, Values};
 use super::writer::Summary;
 use crate::error::{Error, Result};
+use crate::limits::{MAX_DIM, MAX_GROUPS, is_dim};
 use crate::memory::filled;
 
-/// The number of groups that a storage can have.
-pub(crate) const MAX_GROUPS: usize = 1 << 16;
 /// Bytes of a row before its weights.
 const ROW_HEAD: usize = 12;
 
@@ -85,7 +83,7 @@ impl ClassicWriter {
             broken: None,
         };
         for (group, dim) in groups {
-            if !(1..=MAX_DIM).contains(dim) {
+            if !is_dim(*dim) {
                 return Err(Error::invalid(format!(
                     "dim is {dim} for group {group}; 1 to {MAX_DIM} is needed"
                 )));

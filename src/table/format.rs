@@ -6,6 +6,7 @@
 
 use super::values::ValueType;
 use crate::error::{Error, Result, Status};
+use crate::limits::is_dim;
 
 pub(super) const MAGIC: [u8; 8] = *b"damotabl";
 pub(super) const VERSION: u32 = 1;
@@ -17,7 +18,6 @@ pub(super) const ALIGN: u64 = 64;
 pub(super) const PREFIX: usize = 16;
 /// A row's index and a tag share the 32 bits of a slot.
 pub(super) const MAX_ROWS: u64 = (1 << 31) - 1;
-pub(crate) const MAX_DIM: usize = 1 << 18;
 
 /// The header of a table or an increment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
     let (rows_crc, more_crc) = halves(crcs);
     let group = u16::try_from(group).map_err(|_| wrong("group", group.into()))?;
     let dim = dim as usize;
-    if !(1..=MAX_DIM).contains(&dim) {
+    if !is_dim(dim) {
         return Err(wrong("dim", dim as u64));
     }
     let entry =

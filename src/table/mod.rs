@@ -24,9 +24,7 @@ mod writer;
 use std::path::Path;
 
 pub use classic::ClassicWriter;
-pub(crate) use classic::MAX_GROUPS;
 pub use contents::{Contents, GroupInfo};
-pub(crate) use format::MAX_DIM;
 pub use merge::merge;
 pub use rows::Rows;
 pub use values::ValueType;

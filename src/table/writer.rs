@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use super::format::{Entry, Header, MAX_DIM, MAX_ROWS, head_bytes, write_head};
+use super::format::{Entry, Header, MAX_ROWS, head_bytes, write_head};
 use super::index::IndexBuilder;
 use super::output::Output;
 use super::removed::Removed;
 use super::values::{Float16, Float32, Int8, ValueType, Values};
 use crate::error::{Error, Result, Status};
+use crate::limits::{MAX_DIM, is_dim};
 use crate::memory::room_for;
 
 /// What a new file is.
@@ -75,7 +76,7 @@ impl Writer {
                 return Err(Error::invalid(format!("group {} is given twice", entry.group)));
             }
         }
-        if let Some(wrong) = entries.iter().find(|entry| !(1..=MAX_DIM).contains(&entry.dim)) {
+        if let Some(wrong) = entries.iter().find(|entry| !is_dim(entry.dim)) {
             return Err(Error::invalid(format!(
                 "dim is {} for group {}; 1 to {MAX_DIM} is needed",
                 wrong.dim, wrong.group

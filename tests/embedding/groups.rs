@@ -79,7 +79,7 @@ fn dims_groups_and_options_out_of_range_are_refused_and_not_registered() {
     for (dim, id, words) in [
         (0, 0, "dim is 0"),
         (usize::MAX, 0, "dim is 18446744073709551615"),
-        (damo::embedding::MAX_DIM + 1, 0, "a number from 1 to 262144"),
+        (damo::limits::MAX_DIM + 1, 0, "a number from 1 to 262144"),
         (4, 65536, "group is 65536; a number from 0 to 65535"),
         (4, u32::MAX, "group is 4294967295"),
     ] {
@@ -97,7 +97,7 @@ fn dims_groups_and_options_out_of_range_are_refused_and_not_registered() {
         assert!(error.message().contains(words), "{error}");
     }
     assert_eq!(storage.stat("groups").unwrap(), 0);
-    group(&storage, "sgd", damo::embedding::MAX_DIM, 65535).unwrap();
+    group(&storage, "sgd", damo::limits::MAX_DIM, 65535).unwrap();
 }
 
 #[test]

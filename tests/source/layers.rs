@@ -1,39 +1,22 @@
-//! Layers look down only; RocksDB is named in one file; unsafe code lives at the boundary and in SIMD kernels; files
-//! stay small.
+//! Which room may use which, and which file of `engine` and `storage` which other: nothing runs up,
+//! nothing in a circle. RocksDB is named in one room; unsafe code lives at the boundary and in SIMD
+//! kernels; files stay small.
+//!
+//! `uses` finds what uses what. Where a new use is right, add it to the list here: the failure says
+//! how the line is to be.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-/// Top to bottom. A layer may use those below it, never those above.
-const LAYERS: [&str; 23] = [
-    // The command-line tool.
-    "bin",
-    // Entry points of the fuzz targets.
-    "fuzzing",
-    "ffi",
-    "embedding",
-    "storage",
-    "journal",
-    "cache",
-    "table",
-    "filter",
-    "optimizer",
-    "initializer",
-    "scheduler",
-    "params",
-    "key_hash",
-    "memory",
-    "prefetch",
-    "publish",
-    "locks",
-    "copy",
-    "regular",
-    "file_size_limit",
-    "random_id",
-    "reserved",
-];
-/// At the bottom: used by all, uses none.
-const ERROR: &str = "error";
+use crate::uses::{Source, edges, room, sources};
+
+/// Each room with the rooms that it uses, all of which stand below it.
+const ROOMS: [(&str, &str); 0] = [];
+/// Each file of the engine with those that it uses, all of which stand below it.
+const ENGINE: [(&str, &str); 0] = [];
+/// The same for the storage.
+const STORAGE: [(&str, &str); 0] = [];
+
 /// Beside the boundary: SIMD kernels, the memory of the cache, mapped files, and a signal.
 const UNSAFE_FILES: [&str; 6] = [
     "optimizer/x86.rs",
@@ -44,64 +27,91 @@ const UNSAFE_FILES: [&str; 6] = [
     "file_size_limit.rs",
 ];
 
-struct Source {
-    layer: String,
-    path: PathBuf,
-    text: String,
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+fn grouped(pairs: impl IntoIterator<Item = (String, String)>) -> Uses {
+    let mut uses = Uses::new();
+    for (user, used) in pairs {
+        uses.entry(user).or_default().insert(used);
+    }
+    uses
 }
 
-fn sources() -> Vec<Source> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    let mut folders = vec![src.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let first = path.strip_prefix(&src).unwrap().components().next().unwrap();
-            let layer = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
-            found.push(Source { layer, text: fs::read_to_string(&path).unwrap(), path });
+/// Compares what is used with the list of what may be, both ways, and looks that the list has each
+/// user above what it uses.
+fn compare(found: &Uses, allowed: &[(&str, &str)]) {
+    let none = BTreeSet::new();
+    for (at, (user, used)) in allowed.iter().enumerate() {
+        let listed: BTreeSet<String> = used.split_whitespace().map(str::to_owned).collect();
+        let found = found.get(*user).unwrap_or(&none);
+        assert!(
+            *found == listed,
+            "what '{user}' uses has changed; if that is right, its line is (\"{user}\", \"{}\")",
+            found.iter().cloned().collect::<Vec<_>>().join(" ")
+        );
+        for other in &listed {
+            let above = allowed[..at].iter().any(|(earlier, _)| earlier == other);
+            assert!(!above && other != user, "'{user}' uses '{other}', which stands above it");
         }
     }
-    assert!(found.len() > 30, "the sources were not found");
-    found
-}
-
-fn rank(layer: &str) -> usize {
-    LAYERS.iter().position(|known| *known == layer).unwrap_or_else(|| {
-        assert_eq!(layer, ERROR, "'{layer}' is not in the list of layers: give it a place");
-        LAYERS.len()
-    })
-}
-
-#[test]
-fn layers_look_down_only() {
-    for source in sources().iter().filter(|source| source.layer != "lib") {
-        for used in source.text.split("crate::").skip(1) {
-            let used: String =
-                used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if used.is_empty() {
-                continue;
-            }
-            assert!(
-                rank(&used) >= rank(&source.layer),
-                "{} ({}) uses {used}, which is above it",
-                source.path.display(),
-                source.layer
-            );
-        }
+    for user in found.keys() {
+        let is_listed = allowed.iter().any(|(known, _)| known == user);
+        assert!(is_listed, "'{user}' is in no list of tests/source/layers.rs: give it a place");
     }
 }
 
+/// The name of a module in a room's list: without the room, and "mod" for the room's own file.
+fn place(module: &str) -> String {
+    let within = module.split_once("::").map_or("mod", |(_, rest)| rest);
+    within.replace("::", "/")
+}
+
+fn within(wanted: &str) -> Uses {
+    let edges = edges(&sources());
+    let inside = edges.iter().filter(|(user, used)| room(user) == wanted && room(used) == wanted);
+    grouped(inside.map(|(user, used)| (place(user), place(used))))
+}
+
 #[test]
-fn rocksdb_is_named_in_one_folder() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/rocks");
+fn rooms_look_down_only() {
+    let edges = edges(&sources());
+    // lib.rs declares the rooms.
+    let between = edges.iter().map(|(user, used)| (room(user), room(used)));
+    let between = between.filter(|(user, used)| user != used && !user.is_empty());
+    compare(&grouped(between.map(|(user, used)| (user.to_owned(), used.to_owned()))), &ROOMS);
+}
+
+#[test]
+fn files_of_the_engine_look_down_only() {
+    compare(&within("engine"), &ENGINE);
+}
+
+#[test]
+fn files_of_the_storage_look_down_only() {
+    compare(&within("storage"), &STORAGE);
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let uses = grouped(edges(&sources()));
+    for start in uses.keys() {
+        let (mut seen, mut waiting) = (BTreeSet::new(), vec![vec![start.clone()]]);
+        while let Some(way) = waiting.pop() {
+            for used in uses.get(way.last().unwrap()).into_iter().flatten() {
+                assert!(used != start, "a circle: {} -> {start}", way.join(" -> "));
+                if seen.insert(used.clone()) {
+                    waiting.push(way.iter().chain([used]).cloned().collect());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rocksdb_is_named_in_one_room() {
     for source in sources() {
         let names_it = source.text.contains("rust_rocksdb");
-        assert!(!names_it || source.path.starts_with(&folder), "{}", source.path.display());
+        assert!(!names_it || source.room() == "rocks", "{}", source.path.display());
     }
 }
 
@@ -111,16 +121,12 @@ fn unsafe_code_lives_at_the_boundary_and_in_simd_kernels() {
     let allowed = UNSAFE_FILES.map(|file| src.join(file));
     let sources = sources();
     for file in &allowed {
-        assert!(
-            sources.iter().any(|source| source.path == *file),
-            "{} is not there",
-            file.display()
-        );
+        let is_there = sources.iter().any(|source| source.path == *file);
+        assert!(is_there, "{} is not there", file.display());
     }
-    for source in sources.iter().filter(|source| source.layer != "ffi" && source.layer != "lib") {
-        if allowed.contains(&source.path) {
-            continue;
-        }
+    let is_bound =
+        |source: &&Source| !["ffi", ""].contains(&source.room()) && !allowed.contains(&source.path);
+    for source in sources.iter().filter(is_bound) {
         let code = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
         // The tool says so itself.
         let mut code = code.filter(|line| *line != "#![deny(unsafe_code)]");
@@ -133,10 +139,7 @@ fn files_stay_small_and_say_what_they_are_for() {
     for source in sources() {
         let lines = source.text.lines().count();
         assert!(lines <= 500, "{} has {lines} lines", source.path.display());
-        assert!(
-            source.text.starts_with("//! "),
-            "{} does not say what it is for",
-            source.path.display()
-        );
+        let starts = source.text.starts_with("//! ");
+        assert!(starts, "{} does not say what it is for", source.path.display());
     }
 }

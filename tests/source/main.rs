@@ -4,4 +4,6 @@ mod header;
 mod header_for_generators;
 mod layers;
 mod lines;
+mod one_guess;
 mod symbols;
+mod uses;

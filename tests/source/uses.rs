@@ -117,7 +117,8 @@ impl Parsed {
             while !tree.contains(';') {
                 tree.push_str(lines.next().expect("a use has an end"));
             }
-            let tree: String = tree.split(';').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+            let tree: String =
+                tree.split(';').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
             let is_public = start.starts_with("pub");
             expand(&tree, &[], &mut |path, name| {
                 imports.push(Leaf { path, name, is_public });
@@ -138,7 +139,8 @@ fn expand(tree: &str, before: &[String], found: &mut impl FnMut(Vec<String>, Str
     let (head, alias) = head.split_once(" as ").map_or((head, None), |(a, b)| (a, Some(b)));
     path.extend(head.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned));
     let Some(group) = group else {
-        if path.last().is_some_and(|last| ["self", "*"].contains(&last.as_str())) && path.len() > 1 {
+        if path.last().is_some_and(|last| ["self", "*"].contains(&last.as_str())) && path.len() > 1
+        {
             path.pop();
         }
         let name = alias.map_or_else(|| path.last().unwrap().clone(), str::to_owned);

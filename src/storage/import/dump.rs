@@ -8,7 +8,7 @@ use super::bytes::Bytes;
 use super::record::Record;
 use super::report::Format;
 use crate::error::{Error, Result};
-use crate::table::{MAX_DIM, MAX_GROUPS};
+use crate::limits::{MAX_DIM, MAX_GROUPS};
 
 /// Widths of a classic header that releases had, the likeliest first.
 const WIDTHS: [usize; 3] = [256, 1024, 128];
