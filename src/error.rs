@@ -101,16 +101,49 @@ impl Error {
         Error { status, message: message.into() }
     }
 
+    /// `INVALID_ARGUMENT`.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(Status::InvalidArgument, message)
     }
 
+    /// `NOT_FOUND`.
+    pub fn not_found(message: impl Into<String>) -> Error {
+        Error::new(Status::NotFound, message)
+    }
+
+    /// `ALREADY_EXISTS`.
+    pub fn already_exists(message: impl Into<String>) -> Error {
+        Error::new(Status::AlreadyExists, message)
+    }
+
+    /// `BUSY`.
+    pub fn busy(message: impl Into<String>) -> Error {
+        Error::new(Status::Busy, message)
+    }
+
+    /// `IO`.
     pub fn io(message: impl Into<String>) -> Error {
         Error::new(Status::Io, message)
     }
 
+    /// `CORRUPTION`.
     pub fn corruption(message: impl Into<String>) -> Error {
         Error::new(Status::Corruption, message)
+    }
+
+    /// `FORKED`.
+    pub fn forked(message: impl Into<String>) -> Error {
+        Error::new(Status::Forked, message)
+    }
+
+    /// `OUT_OF_MEMORY`.
+    pub fn out_of_memory(message: impl Into<String>) -> Error {
+        Error::new(Status::OutOfMemory, message)
+    }
+
+    /// `PANIC`: a broken invariant; `what` says which.
+    pub fn bug(what: impl fmt::Display) -> Error {
+        Error::new(Status::Panic, format!("a bug in damo: {what}"))
     }
 
     /// `CORRUPTION` of a directory, with the remedy.
@@ -118,10 +151,12 @@ impl Error {
         Error::corruption(format!("{what}; {REMEDY}"))
     }
 
+    /// What a program can switch on.
     pub fn status(&self) -> Status {
         self.status
     }
 
+    /// What a person can act on.
     pub fn message(&self) -> &str {
         &self.message
     }

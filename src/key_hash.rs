@@ -38,7 +38,7 @@ pub fn keys_of(bytes: &[u8], ends: &[u64], keys: &mut [i64]) -> Result<()> {
     }
     let mut start = 0;
     for (key, &end) in keys.iter_mut().zip(ends) {
-        *key = key_of(bytes.get(start..end as usize).unwrap_or_default());
+        *key = key_of(&bytes[start..end as usize]);
         start = end as usize;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Buffers whose size depends on a caller's arguments: without memory for one there is an error,
 //! where `Vec` would abort the process.
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// Room for `len` values, or an error where `Vec` would abort the process.
 ///
@@ -49,13 +49,10 @@ pub fn check_headroom(threads: usize) -> Result<()> {
     if can_be_had(bytes) {
         return Ok(());
     }
-    Err(Error::new(
-        Status::OutOfMemory,
-        format!(
-            "{bytes} bytes of memory cannot be had, which this may need for a while; raise the \
-             limit of the process's address space, or free memory"
-        ),
-    ))
+    Err(Error::out_of_memory(format!(
+        "{bytes} bytes of memory cannot be had, which this may need for a while; raise the limit \
+         of the process's address space, or free memory"
+    )))
 }
 
 /// Whether this many bytes can be mapped now.
@@ -69,8 +66,5 @@ pub fn can_be_had(bytes: usize) -> bool {
 
 fn refused<T>(len: usize) -> Error {
     let bytes = len.saturating_mul(size_of::<T>());
-    Error::new(
-        Status::OutOfMemory,
-        format!("{bytes} bytes of memory cannot be had; make smaller calls"),
-    )
+    Error::out_of_memory(format!("{bytes} bytes of memory cannot be had; make smaller calls"))
 }

@@ -26,7 +26,7 @@ const NAMES: [&str; 8] =
 ///
 /// # Errors
 /// The system's error.
-pub fn is_in_storage(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_in_storage(path: &Path) -> io::Result<bool> {
     let Some(folder) = folder_of(path)? else { return Ok(false) };
     Ok(is_storage(&folder)?
         || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
@@ -37,7 +37,7 @@ pub fn is_in_storage(path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// The system's error.
-pub fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
+pub(crate) fn storage_that_owns(path: &Path) -> io::Result<Option<PathBuf>> {
     let Some(folder) = folder_of(path)? else { return Ok(None) };
     if path.file_name().is_some_and(is_reserved) && is_storage(&folder)? {
         return Ok(Some(folder));

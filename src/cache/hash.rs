@@ -11,6 +11,6 @@ pub(crate) fn hash(key: i64) -> u64 {
 /// The shard, out of `shards` (a power of two), that a hash belongs to. The index within a shard
 /// uses the lowest bits and the highest seven; these are others.
 #[inline(always)]
-pub(crate) fn shard_of(hash: u64, shards: usize) -> usize {
+pub(super) fn shard_of(hash: u64, shards: usize) -> usize {
     (hash >> 40) as usize & (shards - 1)
 }

@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use super::slot::Slot;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// The size of a huge page on x86-64 and most aarch64 systems.
 pub(super) const HUGE_PAGE: usize = 2 << 20;
@@ -139,5 +139,5 @@ fn huge_pages(size: usize) -> Option<NonNull<u8>> {
 }
 
 fn refused(bytes: usize) -> Error {
-    Error::new(Status::OutOfMemory, format!("{bytes} bytes of memory for rows cannot be had"))
+    Error::out_of_memory(format!("{bytes} bytes of memory for rows cannot be had"))
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use budget::Budget;
-pub(crate) use hash::{hash, shard_of};
+pub(crate) use hash::hash;
 pub(crate) use partition::Partition;
 pub(crate) use shard::{CutRow, Full, Kept, Shard};
 pub(crate) use slot::{ABSENT, MAX_UPDATES};
@@ -25,6 +25,7 @@ pub(crate) use slot::{ABSENT, MAX_UPDATES};
 use crate::error::Result;
 use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::memory::room_for;
+use hash::shard_of;
 use memory::HUGE_PAGE;
 use shard::{GroupCounts, ShardCounts};
 

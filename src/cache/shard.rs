@@ -1,6 +1,11 @@
 //! One part of a group's resident rows behind a lock: an index from key to slot, and a slab of
 //! rows.
 
+mod cut;
+mod cutting;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -10,10 +15,12 @@ use super::budget::Budget;
 use super::hash::hash;
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, EPOCH, PINNED, Slot, USED, WRITING};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::prefetch::{prefetch, prefetch_floats};
 
 pub(crate) use cut::{CutRow, Kept};
+
+use cut::ShardCut;
 
 /// Counts of a group that can be read without locking a shard.
 pub(super) struct GroupCounts {
@@ -49,7 +56,7 @@ pub(crate) struct Shard {
     slab: Slab,
     free: Vec<u32>,
     hand: u32,
-    cut: cut::Cut,
+    cut: ShardCut,
     budget: Arc<Budget>,
     group: Arc<GroupCounts>,
     counts: Arc<ShardCounts>,
@@ -64,7 +71,7 @@ impl Shard {
         counts: Arc<ShardCounts>,
     ) -> Shard {
         let slab = Slab::new(row_len, small_chunk, large_chunk);
-        let (index, cut) = (HashTable::new(), cut::Cut::default());
+        let (index, cut) = (HashTable::new(), ShardCut::default());
         Shard { index, slab, free: Vec::new(), hand: 0, cut, budget, group, counts }
     }
 
@@ -188,7 +195,7 @@ impl Shard {
     fn grow(&mut self) -> Result<()> {
         let rows = self.slab.rows_of_next();
         let bytes = self.slab.bytes_of(rows);
-        let no_room = |why| Error::new(Status::OutOfMemory, why);
+        let no_room = |why: &str| Error::out_of_memory(why);
         let grown = u32::try_from(self.slab.end())
             .map_err(|_| no_room("a shard of the cache has no numbers for more rows"))
             .and_then(|_| {
@@ -213,7 +220,7 @@ impl Shard {
         let before = self.index.allocation_size();
         let slab = &self.slab;
         let grown = self.index.try_reserve(1, |&slot| hash(slab.slot(slot).key));
-        grown.map_err(|_| Error::new(Status::OutOfMemory, "no memory for the cache's index"))?;
+        grown.map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
         let more = self.index.allocation_size() - before;
         self.budget.take_anyway(more);
         self.group.bytes.fetch_add(more, Ordering::Relaxed);
@@ -339,9 +346,8 @@ impl Shard {
     /// `OUT_OF_MEMORY`.
     pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<i64>) -> Result<()> {
         let dirty = self.counts.dirty.load(Ordering::Relaxed);
-        keys.try_reserve(dirty).map_err(|_| {
-            Error::new(Status::OutOfMemory, "no memory for the list of rows to write")
-        })?;
+        keys.try_reserve(dirty)
+            .map_err(|_| Error::out_of_memory("no memory for the list of rows to write"))?;
         let wanted = |slot: &&Slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold);
         keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
         Ok(())
@@ -380,7 +386,3 @@ impl Shard {
 fn add(counter: &AtomicUsize, more: usize) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
-
-mod cut;
-#[cfg(test)]
-mod tests;

@@ -134,16 +134,16 @@ impl Slab {
         (&mut slots[row], &mut floats[start..start + self.row_len])
     }
 
-    /// Copies a row with its header to a slot of another chunk.
+    /// Copies a row with its header to a slot of an earlier chunk.
     pub(super) fn copy(&mut self, from: u32, to: u32) {
         let ((from_chunk, from_row), (to_chunk, to_row)) = (self.place(from), self.place(to));
         let len = self.row_len;
-        if let Ok([from, to]) = self.chunks.get_disjoint_mut([from_chunk, to_chunk]) {
-            let (slots, floats) = to.both_mut();
-            slots[to_row] = from.slots()[from_row].copy();
-            floats[to_row * len..(to_row + 1) * len]
-                .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
-        }
+        let (before, from) = self.chunks.split_at_mut(from_chunk);
+        let (from, to) = (&from[0], &mut before[to_chunk]);
+        let (slots, floats) = to.both_mut();
+        slots[to_row] = from.slots()[from_row].copy();
+        floats[to_row * len..(to_row + 1) * len]
+            .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
     }
 
     /// All headers in slot order.

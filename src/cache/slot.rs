@@ -21,13 +21,13 @@ impl U48 {
 }
 
 /// Holds a row; a slot without it is free.
-pub(crate) const USED: u8 = 1;
+pub(super) const USED: u8 = 1;
 /// Differs from the row on disk.
-pub(crate) const DIRTY: u8 = 2;
+pub(super) const DIRTY: u8 = 2;
 /// Handed over for writing; the write has not been confirmed yet.
-pub(crate) const WRITING: u8 = 4;
+pub(super) const WRITING: u8 = 4;
 /// In use by a call: stays in its slot.
-pub(crate) const PINNED: u8 = 8;
+pub(super) const PINNED: u8 = 8;
 /// Known to have no row: deleted (also dirty until the tombstone is on disk), or not found on disk.
 pub(crate) const ABSENT: u8 = 16;
 /// On which side of the latest cut a dirty row became dirty; each cut flips its meaning.

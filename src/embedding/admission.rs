@@ -5,28 +5,12 @@
 //! trained table hides nothing. A peek finds out whether it has one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::Embedding;
 use crate::error::Result;
 use crate::filter::Filter;
-use crate::locks::RwLock;
 use crate::memory::{filled, room_for};
-
-/// The filter of an embedding, if it has one.
-#[derive(Default)]
-pub(super) struct Admission {
-    filter: RwLock<Option<Arc<Filter>>>,
-    /// Whether a filter is attached; saves embeddings without one from sharing a lock.
-    is_there: AtomicBool,
-}
-
-impl Admission {
-    #[inline]
-    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
-        if self.is_there.load(Ordering::Acquire) { self.filter.read().clone() } else { None }
-    }
-}
 
 impl Embedding {
     /// Attaches `filter` in place of the one before, or detaches it with None. From then on
@@ -54,12 +38,12 @@ impl Embedding {
         if let Some(filter) = &filter {
             self.storage.give_waiting_counts(group, filter)?;
         }
-        let mut slot = self.admission.filter.write();
+        let mut slot = self.attached.filter.write();
         if let Some(filter) = &filter {
             filters.register(group, filter);
         }
         let before = std::mem::replace(&mut *slot, filter);
-        self.admission.is_there.store(slot.is_some(), Ordering::Release);
+        self.attached.is_attached.store(slot.is_some(), Ordering::Release);
         if let Some(before) = &before {
             filters.unregister(group, before);
         }
@@ -71,7 +55,7 @@ impl Embedding {
 
     /// The filter that is attached.
     pub fn filter(&self) -> Option<Arc<Filter>> {
-        self.admission.filter()
+        self.attached.get()
     }
 
     pub(super) fn lookup_admitted(
@@ -143,7 +127,7 @@ impl Drop for Embedding {
         // In a forked child, and while the process ends, nobody will ask the filter again, and
         // locks may be held for ever.
         if let Ok(_call) = self.storage.begin_call()
-            && let Some(filter) = self.admission.filter()
+            && let Some(filter) = self.attached.get()
         {
             self.storage.filters().unregister(self.table.group().id(), &filter);
         }

@@ -21,7 +21,7 @@ impl Embedding {
         self.check_floats("gradients", gradients.len(), keys.len())?;
         let (engine, options) = (self.storage.engine(), &self.options);
         let (padding, duplicates) = (options.padding_key, options.duplicates);
-        let outcome = match self.admission.filter() {
+        let outcome = match self.attached.get() {
             None => self.table.apply_gradients(engine, keys, gradients, padding, duplicates),
             Some(filter) => self.apply_admitted_gradients(&filter, keys, gradients),
         };

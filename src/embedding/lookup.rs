@@ -26,7 +26,7 @@ impl Embedding {
         self.check_floats("weights", weights.len(), keys.len())?;
         let engine = self.storage.engine();
         let group = self.table.group();
-        match self.admission.filter() {
+        match self.attached.get() {
             _ if engine.is_read_only() => self.lookup_read_only(keys, weights)?,
             None => group.between_clears(|| {
                 self.table.lookup(engine, keys, self.options.padding_key, weights)

@@ -4,6 +4,7 @@
 
 mod admission;
 mod apply_gradients;
+mod attached;
 mod check;
 mod clear;
 mod delete;
@@ -22,7 +23,7 @@ pub use options::EmbeddingOptions;
 
 pub use crate::engine::rows::{Duplicates, Record, Summed};
 
-use admission::Admission;
+use attached::AttachedFilter;
 
 use crate::engine::group::Group;
 use crate::engine::names::Wanted;
@@ -46,7 +47,7 @@ pub struct Embedding {
     table: Arc<Table>,
     storage: Storage,
     options: EmbeddingOptions,
-    admission: Admission,
+    attached: AttachedFilter,
 }
 
 impl Embedding {
@@ -80,7 +81,7 @@ impl Embedding {
         };
         let wanted = Wanted { number, name: options.name.as_deref() };
         let table = Arc::new(storage.open_group(wanted, dim, optimizer, initializer)?);
-        Ok(Embedding { table, storage, options, admission: Admission::default() })
+        Ok(Embedding { table, storage, options, attached: AttachedFilter::default() })
     }
 
     /// The number of weights of a row.
@@ -93,10 +94,12 @@ impl Embedding {
         self.table.row_len()
     }
 
+    /// The group of the storage.
     pub fn group(&self) -> &Group {
         self.table.group()
     }
 
+    /// The storage that the group is in.
     pub fn storage(&self) -> &Storage {
         &self.storage
     }

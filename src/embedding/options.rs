@@ -9,6 +9,7 @@ use crate::params::Params;
 pub struct EmbeddingOptions {
     /// The group's name.
     pub name: Option<String>,
+    /// What apply_gradients does with a key given twice.
     pub duplicates: Duplicates,
     /// A key that reads as zeros, never has a row, and whose gradients are dropped.
     pub padding_key: Option<i64>,

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use super::{arguments, damo_params, guard};
-use crate::error::{Error, damo_status};
+use crate::error::damo_status;
 use crate::initializer::Initializer;
 use crate::limits;
 

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 /// Why a file or directory has not got its name for good.
 #[derive(Debug)]
-pub struct Unpublished {
+pub(crate) struct Unpublished {
     error: io::Error,
     /// Why it has the name nevertheless. The name may be lost when the machine loses power.
     remains: Option<String>,
@@ -23,12 +23,12 @@ pub struct Unpublished {
 
 impl Unpublished {
     /// The kind of the system's error.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         self.error.kind()
     }
 
     /// Whether it has its name in spite of the error.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         self.remains.is_some()
     }
 }
@@ -55,7 +55,7 @@ impl From<io::Error> for Unpublished {
 ///
 /// # Errors
 /// `AlreadyExists` when the name is in use; the system's error.
-pub fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
+pub(crate) fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     match renameat_with(CWD, made, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
@@ -73,7 +73,7 @@ pub fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
 ///
 /// # Errors
 /// The system's error.
-pub fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
+pub(crate) fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     let old = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {
@@ -143,7 +143,7 @@ fn open_folder(path: &Path) -> io::Result<Option<File>> {
 ///
 /// # Errors
 /// `AlreadyExists`; the system's error.
-pub fn check_absent(path: &Path) -> io::Result<()> {
+pub(crate) fn check_absent(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(_) => Err(ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// Opens a regular file, or a link to one, for reading.
 ///
@@ -63,7 +63,7 @@ pub(crate) fn check_no_shortage(text: &str) -> Result<()> {
         )));
     }
     if has(&["(os error 12)", "Cannot allocate memory"]) {
-        return Err(Error::new(Status::OutOfMemory, text));
+        return Err(Error::out_of_memory(text));
     }
     Ok(())
 }
@@ -75,6 +75,7 @@ fn check(found: &fs::Metadata) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
 
     #[test]
     fn a_shortage_is_told_from_damage() {

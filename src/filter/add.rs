@@ -1,6 +1,6 @@
 //! Add: counts keys.
 
-use super::counters::Terms;
+use super::counters::CounterConfig;
 use super::hash::Place;
 use super::{Filter, salt};
 use crate::error::{Error, Result};
@@ -14,7 +14,12 @@ impl Filter {
         let opened = self.begin()?;
         let blocks = opened.map.blocks();
         let place = Place::new(salt(group)?, key, blocks.len());
-        self.terms(opened.header.per_key).add(&blocks[place.block], place, num, &self.locks);
+        self.counter_config(opened.header.per_key).add(
+            &blocks[place.block],
+            place,
+            num,
+            &self.locks,
+        );
         self.note_change();
         Ok(())
     }
@@ -25,9 +30,9 @@ impl Filter {
     /// As [`Filter::add`]; nothing was added.
     pub fn add_batch(&self, group: u32, keys: &[i64], num: u32) -> Result<()> {
         let opened = self.begin()?;
-        let terms = self.terms(opened.header.per_key);
+        let counters = self.counter_config(opened.header.per_key);
         opened.each(salt(group)?, keys, |_, _, block, place| {
-            terms.add(block, place, num, &self.locks);
+            counters.add(block, place, num, &self.locks);
         });
         self.note_change();
         Ok(())
@@ -47,9 +52,9 @@ impl Filter {
             )));
         }
         let opened = self.begin()?;
-        let terms = self.terms(opened.header.per_key);
+        let counters = self.counter_config(opened.header.per_key);
         opened.each(salt(group)?, keys, |index, _, block, place| {
-            terms.add(block, place, nums[index], &self.locks);
+            counters.add(block, place, nums[index], &self.locks);
         });
         self.note_change();
         Ok(())
@@ -70,11 +75,11 @@ impl Filter {
     ) -> Result<()> {
         super::check::check_lengths(keys.len(), admitted.len())?;
         let opened = self.begin()?;
-        let terms = self.terms(opened.header.per_key);
+        let counters = self.counter_config(opened.header.per_key);
         let salt = salt(group)?;
         let mut missing = 0usize;
         opened.each(salt, keys, |index, key, block, place| {
-            let is_admitted = Some(key) != skipped && terms.add(block, place, 1, &self.locks);
+            let is_admitted = Some(key) != skipped && counters.add(block, place, 1, &self.locks);
             admitted[index] = u8::from(is_admitted);
             missing += usize::from(!is_admitted);
         });
@@ -87,14 +92,14 @@ impl Filter {
         for (admitted, key) in admitted.iter_mut().zip(keys) {
             if *admitted == 0 && Some(*key) != skipped {
                 let place = Place::new(salt, *key, blocks.len());
-                *admitted = u8::from(terms.is_admitted(&blocks[place.block], place));
+                *admitted = u8::from(counters.is_admitted(&blocks[place.block], place));
             }
         }
         Ok(())
     }
 
     #[inline(always)]
-    pub(super) fn terms(&self, per_key: u32) -> Terms {
-        Terms { per_key: per_key as usize, count: self.options.count }
+    pub(super) fn counter_config(&self, per_key: u32) -> CounterConfig {
+        CounterConfig { per_key: per_key as usize, count: self.options.count }
     }
 }

@@ -14,7 +14,7 @@ impl Filter {
         let opened = self.begin()?;
         let blocks = opened.map.blocks();
         let place = Place::new(salt(group)?, key, blocks.len());
-        Ok(self.terms(opened.header.per_key).is_admitted(&blocks[place.block], place))
+        Ok(self.counter_config(opened.header.per_key).is_admitted(&blocks[place.block], place))
     }
 
     /// Writes the answer of [`Filter::check`] to `admitted`: 1 or 0, one byte a key.
@@ -24,9 +24,9 @@ impl Filter {
     pub fn check_batch(&self, group: u32, keys: &[i64], admitted: &mut [u8]) -> Result<()> {
         check_lengths(keys.len(), admitted.len())?;
         let opened = self.begin()?;
-        let terms = self.terms(opened.header.per_key);
+        let counters = self.counter_config(opened.header.per_key);
         opened.each(salt(group)?, keys, |index, _, block, place| {
-            admitted[index] = u8::from(terms.is_admitted(block, place));
+            admitted[index] = u8::from(counters.is_admitted(block, place));
         });
         Ok(())
     }

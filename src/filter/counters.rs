@@ -45,14 +45,14 @@ impl Locks {
 
 /// The parameters of one filter's counters.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct CounterConfig {
     /// Counters of a key.
     pub(super) per_key: usize,
     /// The value at which counters stop.
     pub(super) count: u32,
 }
 
-impl Terms {
+impl CounterConfig {
     /// Adds `num` to a key; true when its count then is `count`.
     #[inline(always)]
     pub(super) fn add(self, block: &Block, place: Place, num: u32, locks: &Locks) -> bool {

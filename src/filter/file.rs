@@ -19,7 +19,7 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 use super::header::{HEADER_LEN, Header, SECTOR};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::publish::{Unpublished, publish};
 use crate::memory::filled;
 
@@ -187,7 +187,7 @@ impl NewFile {
             .map_err(|error| failed(&self.path, "cannot be put in its place", &error))?;
         // An error here must not undo the rename; `sync` reports it.
         let _ = synchronise_folder(&self.path);
-        self.owned.take().ok_or_else(|| too_large(&self.path))
+        self.owned.take().ok_or_else(already_named)
     }
 
     /// As `publish`, and the name is on disk, too.
@@ -206,7 +206,7 @@ impl NewFile {
     }
 
     pub(super) fn file(&self) -> Result<&File> {
-        self.owned.as_ref().map(OwnedFile::file).ok_or_else(|| too_large(&self.path))
+        self.owned.as_ref().map(OwnedFile::file).ok_or_else(already_named)
     }
 
     fn attempt(&self, len: u64, work: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
@@ -334,13 +334,14 @@ pub(super) fn too_large(path: &Path) -> Error {
     Error::io(format!("path '{}' cannot be made: no file can be that large", path.display()))
 }
 
+fn already_named() -> Error {
+    Error::bug("a filter's new file is used after it got its name")
+}
+
 fn busy(path: &Path) -> Error {
-    Error::new(
-        Status::Busy,
-        format!(
-            "path '{}' is in use by another filter handle, here or in another process; free that \
-             one first",
-            path.display()
-        ),
-    )
+    Error::busy(format!(
+        "path '{}' is in use by another filter handle, here or in another process; free that one \
+         first",
+        path.display()
+    ))
 }

@@ -22,20 +22,20 @@ const MAX_KEYS: usize = 400;
 const MAX_MEAN: f64 = 200.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct FilterLayout {
     pub(super) blocks: u64,
     /// Counters of a key.
     pub(super) per_key: u32,
 }
 
-impl Layout {
+impl FilterLayout {
     /// The layout with the fewest blocks that keeps the promise.
-    pub(super) fn new(capacity: u64, fpr: f64) -> Layout {
+    pub(super) fn new(capacity: u64, fpr: f64) -> FilterLayout {
         let layouts = (1..=MAX_COUNTERS).map(|per_key| Rates::new(per_key).layout(capacity, fpr));
         // Every rate that the options accept has a layout.
         layouts
             .min_by_key(|layout| layout.blocks)
-            .unwrap_or(Layout { blocks: capacity, per_key: 1 })
+            .unwrap_or(FilterLayout { blocks: capacity, per_key: 1 })
     }
 }
 
@@ -82,11 +82,11 @@ impl Rates {
     }
 
     /// The fewest blocks with this many counters a key.
-    fn layout(&self, capacity: u64, fpr: f64) -> Layout {
+    fn layout(&self, capacity: u64, fpr: f64) -> FilterLayout {
         let (mut too_few, mut enough) = (0, 1u64);
         while !self.keep_promise(capacity, enough, fpr) {
             if enough > capacity.saturating_mul(1 << 20) {
-                return Layout { blocks: u64::MAX, per_key: self.per_key };
+                return FilterLayout { blocks: u64::MAX, per_key: self.per_key };
             }
             (too_few, enough) = (enough, enough.saturating_mul(2));
         }
@@ -98,7 +98,7 @@ impl Rates {
                 too_few = middle;
             }
         }
-        Layout { blocks: enough, per_key: self.per_key }
+        FilterLayout { blocks: enough, per_key: self.per_key }
     }
 
     fn keep_promise(&self, capacity: u64, blocks: u64, fpr: f64) -> bool {
@@ -129,7 +129,7 @@ mod tests {
         for (fpr, per_key, bytes) in
             [(1e-2, 6, 5.4), (1e-3, 9, 8.7), (1e-4, 11, 12.9), (1e-6, 15, 25.7)]
         {
-            let layout = Layout::new(1 << 28, fpr);
+            let layout = FilterLayout::new(1 << 28, fpr);
             let found = (128 * layout.blocks) as f64 / (1u64 << 28) as f64;
             assert!((found - bytes).abs() < 0.1, "{fpr}: {found} bytes a key");
             assert_eq!(layout.per_key, per_key);
@@ -140,7 +140,7 @@ mod tests {
     fn every_accepted_rate_has_a_layout() {
         for fpr in [1e-6, 1e-5, 0.1, 0.5] {
             for capacity in [1, 2, 100, 1 << 40] {
-                let layout = Layout::new(capacity, fpr);
+                let layout = FilterLayout::new(capacity, fpr);
                 assert!(layout.blocks < 4000 * capacity, "{capacity} {fpr}: {layout:?}");
             }
         }

@@ -14,25 +14,25 @@ use super::header::{BLOCK_LEN, HEADER_LEN};
 pub(super) type Block = [AtomicU64; 16];
 const _: () = assert!(size_of::<Block>() == BLOCK_LEN);
 
-pub(super) struct Map {
+pub(super) struct MappedBlocks {
     raw: MmapRaw,
     blocks: usize,
 }
 
-impl Map {
+impl MappedBlocks {
     /// Maps a file that has a header and this many blocks, all of them with room on the disk:
     /// writing a page without room would end the process.
     ///
     /// # Errors
     /// The system's error.
-    pub(super) fn new(file: &File, blocks: usize) -> io::Result<Map> {
+    pub(super) fn new(file: &File, blocks: usize) -> io::Result<MappedBlocks> {
         let len = blocks.checked_mul(BLOCK_LEN).and_then(|len| len.checked_add(HEADER_LEN));
         let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         let raw = MmapOptions::new().len(len).map_raw(file)?;
         // Advice: file systems in memory follow it, others may; where it fails nothing is lost.
         #[cfg(target_os = "linux")]
         let _ = raw.advise(memmap2::Advice::HugePage);
-        Ok(Map { raw, blocks })
+        Ok(MappedBlocks { raw, blocks })
     }
 
     #[inline(always)]

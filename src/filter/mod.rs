@@ -27,14 +27,14 @@ pub use copy::Restoration;
 pub(crate) use header::Source;
 pub use options::FilterOptions;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::locks::{RwLock, RwLockReadGuard};
 use counters::Locks;
 use file::OwnedFile;
 use hash::{Place, Salt};
 use header::{Closed, Header};
-use map::{Block, Map};
+use map::{Block, MappedBlocks};
 
 /// An open filter. Safe to use from any number of threads. Among all processes, one handle at a
 /// time has a file.
@@ -55,7 +55,7 @@ pub struct Filter {
 /// A file and its counters.
 struct Opened {
     header: Header,
-    map: Map,
+    map: MappedBlocks,
     /// Holds the file's lock.
     file: OwnedFile,
     /// The checksum that the last closing had written.
@@ -68,6 +68,7 @@ struct Opened {
 const AHEAD: usize = 24;
 
 impl Filter {
+    /// The parameters that it was opened with.
     pub fn options(&self) -> &FilterOptions {
         &self.options
     }
@@ -100,15 +101,12 @@ impl Filter {
         if pid == self.pid {
             return Ok(());
         }
-        Err(Error::new(
-            Status::Forked,
-            format!(
-                "the filter '{}' was opened by process {} and this is its forked child {pid}; open \
-                 filters after forking, or use them in the parent only",
-                self.path.display(),
-                self.pid
-            ),
-        ))
+        Err(Error::forked(format!(
+            "the filter '{}' was opened by process {} and this is its forked child {pid}; open \
+             filters after forking, or use them in the parent only",
+            self.path.display(),
+            self.pid
+        )))
     }
 }
 

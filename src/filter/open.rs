@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 use super::counters::Locks;
 use super::file::{self, NewFile, OwnedFile, failed, too_large};
 use super::header::Header;
-use super::layout::Layout;
-use super::map::Map;
+use super::layout::FilterLayout;
+use super::map::MappedBlocks;
 use super::{Filter, FilterOptions, Opened, closing};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::locks::{self, RwLock};
 use crate::params::Params;
 use crate::reserved::storage_that_owns;
@@ -89,7 +89,7 @@ impl Opened {
         // old one.
         let _replaced = OwnedFile::open(path)?;
         let FilterOptions { capacity, count, fpr, .. } = *options;
-        let Layout { blocks, per_key } = Layout::new(capacity, fpr);
+        let FilterLayout { blocks, per_key } = FilterLayout::new(capacity, fpr);
         let header =
             Header { capacity, count, fpr, per_key, blocks, source: [0; 16], closed: None };
         new.begin(&header, true)?;
@@ -117,22 +117,18 @@ fn check_is_nobodys(path: &Path) -> Result<()> {
     )))
 }
 
-fn map(file: &fs::File, header: &Header, path: &Path) -> Result<Map> {
+fn map(file: &fs::File, header: &Header, path: &Path) -> Result<MappedBlocks> {
     let blocks = usize::try_from(header.blocks).map_err(|_| too_large(path))?;
-    Map::new(file, blocks).map_err(|error| {
-        let status = if error.kind() == std::io::ErrorKind::OutOfMemory {
-            Status::OutOfMemory
-        } else {
-            Status::Io
-        };
+    MappedBlocks::new(file, blocks).map_err(|error| {
         let len = header.file_len().unwrap_or(u64::MAX);
-        Error::new(
-            status,
-            format!(
-                "path '{}': its {len} bytes cannot be mapped into memory: {error}",
-                path.display()
-            ),
-        )
+        let message = format!(
+            "path '{}': its {len} bytes cannot be mapped into memory: {error}",
+            path.display()
+        );
+        match error.kind() {
+            std::io::ErrorKind::OutOfMemory => Error::out_of_memory(message),
+            _ => Error::io(message),
+        }
     })
 }
 

@@ -14,6 +14,7 @@ pub struct FilterOptions {
     pub count: u32,
     /// The share of other keys that may pass for admitted.
     pub fpr: f64,
+    /// The filter's file.
     pub path: PathBuf,
     /// Whether an existing file is opened, or replaced by an empty one.
     pub reload: bool,

@@ -12,7 +12,7 @@ use crate::journal::{Head, Journal, Kind, Replay, SEGMENT_HEADER_LEN, make_dir, 
 /// A call as bits, so that NaN equals itself.
 #[derive(Clone, Debug, PartialEq)]
 struct Call {
-    number: u64,
+    seqno: u64,
     kind: Kind,
     group: u16,
     config: u32,
@@ -24,11 +24,11 @@ struct Call {
 }
 
 impl Call {
-    fn new(number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Call {
+    fn new(seqno: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Call {
         let Head { kind, group, config, step, time, rate } = *head;
         let floats = floats.iter().map(|float| float.to_bits()).collect();
         Call {
-            number,
+            seqno,
             kind,
             group,
             config,
@@ -69,8 +69,8 @@ impl Replay for Collect {
         self.dims.get(&head.config).copied().ok_or_else(|| Error::corruption("no configuration"))
     }
 
-    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
-        self.calls.push(Call::new(number, head, keys, floats));
+    fn call(&mut self, seqno: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        self.calls.push(Call::new(seqno, head, keys, floats));
         Ok(())
     }
 }
@@ -79,16 +79,16 @@ fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<
     let mut collect = Collect::default();
     let last = read_all(folder, through, machine_stopped, &mut collect)?;
     for (index, call) in collect.calls.iter().enumerate() {
-        assert!(call.number > through, "call {} is on disk already", call.number);
+        assert!(call.seqno > through, "call {} is on disk already", call.seqno);
         assert_eq!(
-            call.number,
-            collect.calls[0].number + index as u64,
+            call.seqno,
+            collect.calls[0].seqno + index as u64,
             "calls have consecutive numbers"
         );
     }
     assert!(last >= through, "the last call is {last}, and {through} are on disk");
     if let Some(call) = collect.calls.last() {
-        assert_eq!(call.number, last, "the last call is the last one handed out");
+        assert_eq!(call.seqno, last, "the last call is the last one handed out");
     }
     Ok((last, collect.calls))
 }
@@ -126,22 +126,49 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
     let (cut, program) = program
         .split_first_chunk::<2>()
         .map_or((0, program), |(cut, rest)| (u16::from_le_bytes(*cut) as u64, rest));
-    let journal = Journal::start(folder, 0, false).unwrap();
-    let mut calls = Vec::new();
-    // For each call: its file, and the byte in it at which the call ends.
-    let mut ends: Vec<(usize, u64)> = Vec::new();
-    let (mut file, mut closed_bytes) = (0, 0);
-    for chunk in program.chunks(8).take(64) {
-        let op = chunk[0];
-        if op & 7 == 7 {
-            let before = journal.bytes();
-            journal.rotate().unwrap();
-            if journal.bytes() > before {
-                // The closed file has got its last entry, and the next file begins.
-                (file, closed_bytes) = (file + 1, journal.bytes() - SEGMENT_HEADER_LEN as u64);
+    let written = Written::write(folder, program);
+    written.check_whole(folder);
+    written.check_cut(folder, cut);
+}
+
+/// The calls that were written to a journal.
+#[derive(Default)]
+struct Written {
+    calls: Vec<Call>,
+    /// For each call: its file, and the byte in it at which the call ends.
+    ends: Vec<(usize, u64)>,
+    /// The last file.
+    file: usize,
+    /// The bytes of all files before it.
+    closed_bytes: u64,
+}
+
+impl Written {
+    fn write(folder: &Path, program: &[u8]) -> Written {
+        let journal = Journal::start(folder, 0, false).unwrap();
+        let mut written = Written::default();
+        for chunk in program.chunks(8).take(64) {
+            if chunk[0] & 7 == 7 {
+                written.rotate(&journal);
+            } else {
+                written.append(&journal, chunk);
             }
-            continue;
         }
+        written
+    }
+
+    fn rotate(&mut self, journal: &Journal) {
+        let before = journal.bytes();
+        journal.rotate().unwrap();
+        if journal.bytes() > before {
+            // The closed file has got its last entry, and the next file begins.
+            self.file += 1;
+            self.closed_bytes = journal.bytes() - SEGMENT_HEADER_LEN as u64;
+        }
+    }
+
+    fn append(&mut self, journal: &Journal, chunk: &[u8]) {
+        let op = chunk[0];
         let (group, dim) = GROUPS[usize::from(op >> 3 & 1)];
         let kind =
             [Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep][usize::from(op >> 1 & 3)];
@@ -150,38 +177,44 @@ pub fn write_journal(folder: &Path, program: &[u8]) {
             if matches!(kind, Kind::Gradients | Kind::Insert) { keys.len() * dim } else { 0 };
         let floats: Vec<f32> =
             (0..count).map(|index| f32::from_bits(u32::from(op) << 23 ^ index as u32)).collect();
-        let number = calls.len() as u64 + 1;
+        let seqno = self.calls.len() as u64 + 1;
         let rate = f64::from(op) / 7.0;
         let config = journal.announce(group, description(dim));
-        let head = Head { kind, group, config, step: -i64::from(op), time: number << 40, rate };
+        let head = Head { kind, group, config, step: -i64::from(op), time: seqno << 40, rate };
         let payload = [
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        assert_eq!(journal.append(&head, &payload).unwrap(), number);
-        calls.push(Call::new(number, &head, &keys, &floats));
-        ends.push((file, journal.bytes() - closed_bytes));
+        assert_eq!(journal.append(&head, &payload).unwrap(), seqno);
+        self.calls.push(Call::new(seqno, &head, &keys, &floats));
+        self.ends.push((self.file, journal.bytes() - self.closed_bytes));
     }
-    drop(journal);
-    let last = calls.len() as u64;
-    assert_eq!(read(folder, 0, false).unwrap(), (last, calls.clone()));
-    let through = last / 2;
-    assert_eq!(read(folder, through, false).unwrap().1, calls[through as usize..]);
 
-    let path = last_file(folder);
-    let len = fs::metadata(&path).unwrap().len();
-    let cut = cut % (len + 1);
-    fs::File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
-    let whole = ends.iter().filter(|(of, end)| *of < file || *end <= cut).count();
-    // The first file, and a file that the one before leads to, have their header even after a kill.
-    let is_killed = cut >= SEGMENT_HEADER_LEN as u64;
-    if !is_killed {
-        let refused = read(folder, 0, false).unwrap_err();
-        assert!(refused.message().contains(&*path.to_string_lossy()), "{}", refused.message());
+    fn check_whole(&self, folder: &Path) {
+        let last = self.calls.len() as u64;
+        assert_eq!(read(folder, 0, false).unwrap(), (last, self.calls.clone()));
+        let through = last / 2;
+        assert_eq!(read(folder, through, false).unwrap().1, self.calls[through as usize..]);
     }
-    for machine_stopped in [false, true].into_iter().skip(usize::from(!is_killed)) {
-        let (last, found) = read(folder, 0, machine_stopped).unwrap();
-        assert_eq!((last, &found[..]), (whole as u64, &calls[..whole]), "cut at {cut} of {len}");
+
+    fn check_cut(&self, folder: &Path, cut: u64) {
+        let path = last_file(folder);
+        let len = fs::metadata(&path).unwrap().len();
+        let cut = cut % (len + 1);
+        fs::File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let whole = self.ends.iter().filter(|(of, end)| *of < self.file || *end <= cut).count();
+        // The first file, and a file that the one before leads to, have their header even after a
+        // kill.
+        let is_killed = cut >= SEGMENT_HEADER_LEN as u64;
+        if !is_killed {
+            let refused = read(folder, 0, false).unwrap_err();
+            assert!(refused.message().contains(&*path.to_string_lossy()), "{}", refused.message());
+        }
+        for machine_stopped in [false, true].into_iter().skip(usize::from(!is_killed)) {
+            let (last, found) = read(folder, 0, machine_stopped).unwrap();
+            let expected = (whole as u64, &self.calls[..whole]);
+            assert_eq!((last, &found[..]), expected, "cut at {cut} of {len}");
+        }
     }
 }
 

@@ -5,35 +5,18 @@
 //! Each kind has a file; this one has their names.
 
 mod constant;
+mod fill;
+mod normal;
 mod random_normal;
 mod random_uniform;
 mod truncate_normal;
 mod xavier_uniform;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use crate::error::{Error, Result};
-use crate::params::{Params, Reader, quoted};
+use crate::params::{ParamReader, Params, quoted};
+use fill::{Fill, stream};
 
-/// The random stream of one row. ChaCha's output is fixed by its definition, so rows do not change
-/// with releases.
-type Stream = ChaCha8Rng;
-
-/// How one kind fills a row.
-enum Fill {
-    /// Every weight the same.
-    Constant(f32),
-    /// A draw from the row's own stream.
-    Random(Box<dyn Draw>),
-}
-
-/// A distribution over rows.
-pub(crate) trait Draw: Send + Sync {
-    fn draw(&self, stream: &mut Stream, weights: &mut [f32]);
-}
-
-type Build = fn(&mut Reader<'_>) -> Result<Fill>;
+type Build = fn(&mut ParamReader<'_>) -> Result<Fill>;
 
 const INITIALIZERS: [(&str, Build); 7] = [
     ("zeros", |_| Ok(Fill::Constant(0.0))),
@@ -90,6 +73,7 @@ impl Initializer {
         Ok(Initializer { name, params: params.clone(), seed, fill })
     }
 
+    /// Its name, as in [`Initializer::names`].
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -112,25 +96,4 @@ impl std::fmt::Debug for Initializer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Initializer({}, {})", self.name, self.params.to_json())
     }
-}
-
-/// The stream of a row: ChaCha8 keyed with the row's identity, so that different rows get unrelated
-/// streams.
-///
-/// The layout of the key is part of what a stored table means (docs/formats.md): changing it
-/// changes every row that has not been trained.
-fn stream(seed: i64, group: u16, key: i64) -> Stream {
-    let mut identity = *b"........damo row........v1......";
-    identity[0..8].copy_from_slice(&seed.to_le_bytes());
-    identity[16..24].copy_from_slice(&key.to_le_bytes());
-    identity[26..28].copy_from_slice(&group.to_le_bytes());
-    ChaCha8Rng::from_seed(identity)
-}
-
-/// The parameters of a normal distribution.
-fn mean_and_stddev(reader: &mut Reader<'_>) -> Result<(f32, f32)> {
-    use crate::params::FloatRange;
-    let mean = reader.float(&["mean"], 0.0, FloatRange::FLOAT32)?;
-    let stddev = reader.float(&["stddev"], 1.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
-    Ok((mean as f32, stddev as f32))
 }

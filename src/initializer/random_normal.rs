@@ -3,16 +3,17 @@
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
-use super::{Draw, Fill, Stream, mean_and_stddev};
+use super::fill::{Draw, Fill, Stream};
+use super::normal::mean_and_stddev;
 use crate::error::Result;
-use crate::params::Reader;
+use crate::params::ParamReader;
 
 struct Normal {
     mean: f32,
     stddev: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Fill> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Fill> {
     let (mean, stddev) = mean_and_stddev(reader)?;
     Ok(Fill::Random(Box::new(Normal { mean, stddev })))
 }

@@ -3,16 +3,16 @@
 
 use rand::RngExt;
 
-use super::{Draw, Fill, Stream};
+use super::fill::{Draw, Fill, Stream};
 use crate::error::{Error, Result};
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 pub(super) struct Uniform {
     pub(super) min: f32,
     pub(super) max: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Fill> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Fill> {
     let min = reader.float(&["min"], -1.0, FloatRange::FLOAT32)?;
     let max = reader.float(&["max"], 1.0, FloatRange::FLOAT32)?;
     if min > max {

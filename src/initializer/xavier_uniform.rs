@@ -3,14 +3,14 @@
 //! Source: Glorot and Bengio 2010. A table has no fixed number of rows, so both fans are the row's
 //! dim, as for Keras' one-dimensional shapes. The limit is then `sqrt(3 / dim)`.
 
+use super::fill::{Draw, Fill, Stream};
 use super::random_uniform::Uniform;
-use super::{Draw, Fill, Stream};
 use crate::error::Result;
-use crate::params::Reader;
+use crate::params::ParamReader;
 
 struct XavierUniform;
 
-pub(super) fn build(_reader: &mut Reader<'_>) -> Result<Fill> {
+pub(super) fn build(_reader: &mut ParamReader<'_>) -> Result<Fill> {
     Ok(Fill::Random(Box::new(XavierUniform)))
 }
 

@@ -6,8 +6,8 @@
 //! journal; it is deleted once all rows that its calls changed are on disk. Knows files and bytes;
 //! nothing of rows.
 
+mod entry;
 mod read;
-mod record;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -18,15 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
 #[cfg(any(fuzzing, test))]
-pub(crate) use record::SEGMENT_HEADER_LEN;
-pub(crate) use record::{Head, Kind};
+pub(crate) use entry::SEGMENT_HEADER_LEN;
+pub(crate) use entry::{Head, Kind};
+pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
 
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
-use record::{checksum, encode_head};
-use segment::{Segment, failed};
+use entry::{checksum, encode_head};
+use segment::{AppendError, Segment, failed};
 
 /// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
 /// few files.
@@ -130,16 +130,16 @@ impl Journal {
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<u64> {
         let payload_sum = checksum(payload);
-        let number = self.state.lock().append(self, head, payload, payload_sum)?;
+        let seqno = self.state.lock().append(self, head, payload, payload_sum)?;
         if self.sync {
-            self.sync_through(number)?;
+            self.sync_through(seqno)?;
         }
-        Ok(number)
+        Ok(seqno)
     }
 
-    fn sync_through(&self, number: u64) -> Result<()> {
+    fn sync_through(&self, seqno: u64) -> Result<()> {
         let mut synced = self.synced.lock();
-        if *synced >= number {
+        if *synced >= seqno {
             return Ok(());
         }
         let (file, path, last) = {
@@ -187,7 +187,7 @@ impl Journal {
     pub(crate) fn rotate(&self) -> Result<u64> {
         let mut state = self.state.lock();
         state.cut_off_torn_end()?;
-        if state.current.len > record::SEGMENT_HEADER_LEN as u64 {
+        if state.current.len > entry::SEGMENT_HEADER_LEN as u64 {
             state.rotate(self)?;
         }
         Ok(self.last())
@@ -197,9 +197,9 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn drop_through(&self, number: u64) -> Result<()> {
+    pub(crate) fn drop_through(&self, seqno: u64) -> Result<()> {
         let mut state = self.state.lock();
-        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= number)
+        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= seqno)
         {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -211,7 +211,7 @@ impl Journal {
             state.closed.remove(0);
         }
         // The files that could not be synced are gone, and the current segment has no entry yet.
-        let is_new = state.current.len == record::SEGMENT_HEADER_LEN as u64;
+        let is_new = state.current.len == entry::SEGMENT_HEADER_LEN as u64;
         if is_new && state.closed.is_empty() && matches!(state.doubt, Some(Doubt::Unsynced(_))) {
             state.doubt = None;
         }
@@ -245,34 +245,30 @@ impl State {
         if self.current.len >= SEGMENT_BYTES {
             self.rotate(journal)?;
         }
-        let number = journal.last() + 1;
+        let seqno = journal.last() + 1;
         let config_is_new = !self.current.configs.contains(&head.config);
-        let (group, description) =
-            self.configs.get(head.config as usize).cloned().unwrap_or_default();
-        debug_assert_eq!(group, head.group);
-        let config_pieces = [IoSlice::new(&description)];
+        let Some((group, description)) = self.configs.get(head.config as usize) else {
+            return Err(Error::bug(format!("configuration {} was not announced", head.config)));
+        };
+        debug_assert_eq!(*group, head.group);
+        let config_pieces = [IoSlice::new(description)];
         let config_head = Head { kind: Kind::Config, ..*head };
-        let config_bytes = encode_head(&config_head, number, checksum(&config_pieces));
-        let record_bytes = encode_head(head, number, payload_sum);
+        let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
+        let entry_bytes = encode_head(head, seqno, payload_sum);
         let mut pieces = Vec::with_capacity(payload.len() + 3);
         if config_is_new {
-            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(&description)]);
+            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(description)]);
         }
-        pieces.push(IoSlice::new(&record_bytes));
+        pieces.push(IoSlice::new(&entry_bytes));
         pieces.extend_from_slice(payload);
         let before = self.current.len;
-        if let Err((error, is_torn)) = self.current.append(&mut pieces) {
-            if is_torn {
-                self.doubt = Some(Doubt::Torn(error.clone()));
-            }
-            return Err(error);
-        }
+        self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
         if config_is_new {
             self.current.configs.push(head.config);
         }
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
-        journal.last.store(number, Ordering::Release);
-        Ok(number)
+        journal.last.store(seqno, Ordering::Release);
+        Ok(seqno)
     }
 
     /// Cuts off what is left of an entry that could not be written. No segment may follow one that
@@ -312,16 +308,21 @@ impl State {
         Ok(())
     }
 
+    /// Remembers a torn entry, which keeps others from being appended.
+    fn note_torn(&mut self, error: AppendError) -> Error {
+        match error {
+            AppendError::CutOff(error) => error,
+            AppendError::Torn(error) => {
+                self.doubt = Some(Doubt::Torn(error.clone()));
+                error
+            }
+        }
+    }
+
     fn end_current(&mut self, journal: &Journal, next: u64) -> Result<()> {
         let before = self.current.len;
-        if let Err((error, is_torn)) =
-            self.current.append(&mut [IoSlice::new(&record::encode_end(next))])
-        {
-            if is_torn {
-                self.doubt = Some(Doubt::Torn(error.clone()));
-            }
-            return Err(error);
-        }
+        let end = entry::encode_end(next);
+        self.current.append(&mut [IoSlice::new(&end)]).map_err(|error| self.note_torn(error))?;
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
         Ok(())
     }
@@ -359,7 +360,7 @@ pub(crate) fn write_empty(dir: &Path, last: u64) -> Result<()> {
 pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
     for (_, path) in segment::list(dir)? {
         let found = fs::metadata(&path).map_err(|error| failed("read", &path, &error))?;
-        if found.len() > record::SEGMENT_HEADER_LEN as u64 {
+        if found.len() > entry::SEGMENT_HEADER_LEN as u64 {
             return Ok(false);
         }
     }

@@ -8,8 +8,8 @@
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::record::{
-    Head, Kind, NoHead, RECORD_HEADER_LEN, ReadHead, SEGMENT_HEADER_LEN, decode_head,
+use super::entry::{
+    ENTRY_HEADER_LEN, Head, Kind, NoHead, ReadHead, SEGMENT_HEADER_LEN, decode_head,
     read_segment_header, segment_header,
 };
 use super::segment::{self, failed, list};
@@ -23,7 +23,7 @@ pub(crate) trait Replay {
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()>;
 
     /// A call. `keys` and `floats` are as they were written.
-    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
+    fn call(&mut self, seqno: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
 
     /// The number of floats a key in a call's payload.
     fn floats_a_key(&self, head: &Head) -> Result<usize>;
@@ -77,33 +77,23 @@ fn read(
     segments.drain(..begin);
     let mut last = match segments.first() {
         None => return Ok(through),
-        Some((first, _)) if *first > through + 1 && machine_stopped => return Ok(through),
-        Some((first, path)) if *first > through + 1 => {
-            let path = path.display();
-            return Err(Error::damage(format_args!(
-                "the journal begins with call {first} ('{path}'), and the rows on disk end with \
-                 call {through}: a file of the journal is missing"
-            )));
-        }
-        Some((first, _)) => first - 1,
+        Some((first, _)) if *first <= through + 1 => first - 1,
+        Some(_) if machine_stopped => return Ok(through),
+        Some((first, path)) => return Err(begins_too_late(*first, path, through)),
     };
     // A torn entry can only be followed by files without calls.
     let last_with_calls = last_with_calls(&segments)?;
     let mut has_ended = false;
     for (index, (first, path)) in segments.iter().enumerate() {
-        if *first != last + 1 && is_empty(path)? {
-            // A failed rotation left this file.
-            continue;
-        }
-        if *first != last + 1 && machine_stopped {
-            break;
-        }
         if *first != last + 1 {
-            return Err(Error::damage(format_args!(
-                "the journal '{}' begins with call {first}, and the file before it ends with call \
-                 {last}: a file is missing or cut off",
-                path.display()
-            )));
+            if is_empty(path)? {
+                // A failed rotation left this file.
+                continue;
+            }
+            if machine_stopped {
+                break;
+            }
+            return Err(follows_a_gap(*first, path, last));
         }
         // A process writes the oldest file's header before any call, and the header of a later file
         // before the entry that ends the file before it.
@@ -116,19 +106,44 @@ fn read(
         let tolerance = Tolerance { is_last: index >= last_with_calls, machine_stopped };
         (last, has_ended) = read_segment(path, *first, through, tolerance, replay)?;
     }
-    let has_grown = match (listed_bytes, segments.last()) {
-        (Some(listed), Some((_, path))) => len(path)? > listed,
-        _ => false,
-    };
-    if has_ended && !machine_stopped && !has_grown {
-        let next = dir.join(segment::name(last + 1));
-        return Err(Error::damage(format_args!(
-            "the journal '{}' is missing: the file before it, which ends with call {last}, says \
-             that it was there",
-            next.display()
-        )));
+    if has_ended && !machine_stopped && !has_grown(&segments, listed_bytes)? {
+        return Err(next_is_missing(dir, last));
     }
     Ok(last.max(through))
+}
+
+/// Whether the last file has grown since it was listed. The entry that ends it may be new, and the
+/// file after it has no link.
+fn has_grown(segments: &[(u64, PathBuf)], listed_bytes: Option<u64>) -> Result<bool> {
+    match (listed_bytes, segments.last()) {
+        (Some(listed), Some((_, path))) => Ok(len(path)? > listed),
+        _ => Ok(false),
+    }
+}
+
+fn begins_too_late(first: u64, path: &Path, through: u64) -> Error {
+    let path = path.display();
+    Error::damage(format_args!(
+        "the journal begins with call {first} ('{path}'), and the rows on disk end with call \
+         {through}: a file of the journal is missing"
+    ))
+}
+
+fn follows_a_gap(first: u64, path: &Path, last: u64) -> Error {
+    Error::damage(format_args!(
+        "the journal '{}' begins with call {first}, and the file before it ends with call {last}: \
+         a file is missing or cut off",
+        path.display()
+    ))
+}
+
+fn next_is_missing(dir: &Path, last: u64) -> Error {
+    let next = dir.join(segment::name(last + 1));
+    Error::damage(format_args!(
+        "the journal '{}' is missing: the file before it, which ends with call {last}, says that \
+         it was there",
+        next.display()
+    ))
 }
 
 /// Lists the files in a folder that are named as a journal's, in order, and ignores all others.
@@ -139,7 +154,7 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        found.extend(segment::number_of(&path).map(|number| (number, path)));
+        found.extend(segment::first_of(&path).map(|first| (first, path)));
     }
     found.sort();
     Ok(found)
@@ -255,29 +270,11 @@ fn read_segment(
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut position = Position { path, at: 0, len, tolerance };
     replay.segment();
-    let before = first - 1;
-    // The file is made before its header is written, and a process may be killed in between.
-    if len < SEGMENT_HEADER_LEN as u64 {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(unreadable)?;
-        let outcome = match segment_header(first).starts_with(&bytes) {
-            true => position.torn::<()>("it is cut off"),
-            false => position.not_whole("it does not begin as a journal does"),
-        };
-        return outcome.map(|_| (before, false));
-    }
-    let mut header = [0; SEGMENT_HEADER_LEN];
-    reader.read_exact(&mut header).map_err(unreadable)?;
-    match read_segment_header(&header) {
-        Ok(number) if number == first => {}
-        Ok(number) => {
-            let what = format!("its first call is {number}, not {first}");
-            return position.not_whole::<()>(&what).map(|_| (before, false));
-        }
-        Err(what) => return position.not_whole::<()>(&what).map(|_| (before, false)),
+    let mut last = first - 1;
+    if read_header(&mut reader, &position, first)?.is_none() {
+        return Ok((last, false));
     }
     position.at = SEGMENT_HEADER_LEN as u64;
-    let mut last = before;
     let mut has_ended = false;
     let mut payload = Payload::default();
     while position.at < len {
@@ -286,15 +283,13 @@ fn read_segment(
                 .not_whole::<()>("a record follows the one that ends the file")
                 .map(|_| (last, true));
         }
-        let Some(read) = read_record(&mut reader, &position, &mut payload)? else { break };
-        let head = &read.head;
-        if read.number != last + 1 {
-            return Err(position.damaged(&format!("call {} follows call {last}", read.number)));
+        let Some(read) = read_entry(&mut reader, &position, &mut payload)? else { break };
+        if read.seqno != last + 1 {
+            return Err(position.damaged(&format!("call {} follows call {last}", read.seqno)));
         }
-        let wrong_len = || position.damaged("a payload of the wrong length");
-        match head.kind {
+        match read.head.kind {
             Kind::Config => replay
-                .config(head.group, head.config, payload.bytes())
+                .config(read.head.group, read.head.config, payload.bytes())
                 .map_err(|error| position.name(error))?,
             Kind::End => has_ended = true,
             Kind::Gradients
@@ -303,22 +298,55 @@ fn read_segment(
             | Kind::Delete
             | Kind::SetStep
             | Kind::Clear => {
-                let floats_a_key = match head.kind {
-                    Kind::Gradients | Kind::Insert | Kind::InsertRecords => {
-                        replay.floats_a_key(head).map_err(|error| position.name(error))?
-                    }
-                    _ => 0,
-                };
-                let (keys, floats) = payload.split(floats_a_key).ok_or_else(wrong_len)?;
-                if read.number > through {
-                    replay.call(read.number, head, keys, floats)?;
-                }
-                last = read.number;
+                hand_over(&read, &payload, &position, through, replay)?;
+                last = read.seqno;
             }
         }
-        position.at += RECORD_HEADER_LEN as u64 + read.payload_len;
+        position.at += ENTRY_HEADER_LEN as u64 + read.payload_len;
     }
     Ok((last, has_ended))
+}
+
+/// Reads and checks a segment's header; None when it is not whole in a way that is no damage.
+fn read_header(reader: &mut impl Read, position: &Position<'_>, first: u64) -> Result<Option<()>> {
+    let unreadable = |error: std::io::Error| failed("read", position.path, &error);
+    // The file is made before its header is written, and a process may be killed in between.
+    if position.len < SEGMENT_HEADER_LEN as u64 {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(unreadable)?;
+        return match segment_header(first).starts_with(&bytes) {
+            true => position.torn("it is cut off"),
+            false => position.not_whole("it does not begin as a journal does"),
+        };
+    }
+    let mut header = [0; SEGMENT_HEADER_LEN];
+    reader.read_exact(&mut header).map_err(unreadable)?;
+    match read_segment_header(&header) {
+        Ok(found) if found == first => Ok(Some(())),
+        Ok(found) => position.not_whole(&format!("its first call is {found}, not {first}")),
+        Err(what) => position.not_whole(&what),
+    }
+}
+
+/// Hands a call over, unless its rows are on disk already.
+fn hand_over(
+    read: &ReadHead,
+    payload: &Payload,
+    position: &Position<'_>,
+    through: u64,
+    replay: &mut impl Replay,
+) -> Result<()> {
+    let head = &read.head;
+    let floats_a_key = match head.kind {
+        Kind::Gradients | Kind::Insert | Kind::InsertRecords => {
+            replay.floats_a_key(head).map_err(|error| position.name(error))?
+        }
+        _ => 0,
+    };
+    let (keys, floats) = payload
+        .split(floats_a_key)
+        .ok_or_else(|| position.damaged("a payload of the wrong length"))?;
+    if read.seqno > through { replay.call(read.seqno, head, keys, floats) } else { Ok(()) }
 }
 
 /// A payload in memory, aligned for the integers and floats in it.
@@ -345,17 +373,17 @@ impl Payload {
 }
 
 /// Reads the next entry; None at a torn end.
-fn read_record(
+fn read_entry(
     reader: &mut impl Read,
     position: &Position<'_>,
     payload: &mut Payload,
 ) -> Result<Option<ReadHead>> {
     let unreadable = |error: std::io::Error| failed("read", position.path, &error);
     let left = position.len - position.at;
-    if left < RECORD_HEADER_LEN as u64 {
+    if left < ENTRY_HEADER_LEN as u64 {
         return position.torn("a record is cut off");
     }
-    let mut header = [0; RECORD_HEADER_LEN];
+    let mut header = [0; ENTRY_HEADER_LEN];
     reader.read_exact(&mut header).map_err(unreadable)?;
     let read = match decode_head(&header) {
         Ok(read) => read,
@@ -363,7 +391,7 @@ fn read_record(
         // The checksum fits, so this is no entry that a stopped machine left half written.
         Err(NoHead::Unknown(kind)) => return Err(position.of_later_release(kind)),
     };
-    if left - (RECORD_HEADER_LEN as u64) < read.payload_len {
+    if left - (ENTRY_HEADER_LEN as u64) < read.payload_len {
         return position.torn("a record is cut off");
     }
     payload.len = read.payload_len as usize;

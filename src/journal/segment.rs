@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{SEGMENT_HEADER_LEN, segment_header};
+use super::entry::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
 
 /// The segment that is being written.
@@ -21,7 +21,15 @@ pub(super) struct Segment {
 
 const SUFFIX: &str = ".journal";
 /// The largest sequence number that fits in a stored row.
-const MAX_NUMBER: u64 = (1 << 56) - 1;
+const MAX_SEQNO: u64 = (1 << 56) - 1;
+
+/// Why an append failed, and what the file looks like.
+pub(super) enum AppendError {
+    /// The file is as long as before.
+    CutOff(Error),
+    /// Part of the entry could not be cut off.
+    Torn(Error),
+}
 
 impl Segment {
     /// Creates the file for calls from `first` on. With `sync` it survives a loss of power. An
@@ -58,18 +66,21 @@ impl Segment {
     /// Appends all of the pieces or nothing.
     ///
     /// # Errors
-    /// `IO`; the flag says that the file could not be cut back to its length before.
+    /// `IO`; [`AppendError::Torn`] when the file could not be cut back to its length before.
     pub(super) fn append(
         &mut self,
         pieces: &mut [IoSlice<'_>],
-    ) -> std::result::Result<(), (Error, bool)> {
+    ) -> std::result::Result<(), AppendError> {
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let Err(error) = write_all_vectored(&self.file, pieces) else {
             self.len += len;
             return Ok(());
         };
         let error = failed("written", &self.path, &error);
-        Err((error, self.cut_off().is_err()))
+        Err(match self.cut_off() {
+            Ok(()) => AppendError::CutOff(error),
+            Err(_) => AppendError::Torn(error),
+        })
     }
 
     /// Cuts the file off behind the last whole entry.
@@ -93,24 +104,24 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let number = number_of(&path).ok_or_else(|| {
+        let first = first_of(&path).ok_or_else(|| {
             Error::corruption(format!(
                 "'{}' is not a file of the journal; move it away",
                 path.display()
             ))
         })?;
-        found.push((number, path));
+        found.push((first, path));
     }
     found.sort();
     Ok(found)
 }
 
 /// The sequence number of a segment's first call, by the file's name.
-pub(super) fn number_of(path: &Path) -> Option<u64> {
+pub(super) fn first_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_string_lossy();
-    let number = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
+    let first = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
     // Sequence numbers begin with 1, and a row has no room for more than the largest.
-    number.filter(|number| (1..=MAX_NUMBER).contains(number))
+    first.filter(|first| (1..=MAX_SEQNO).contains(first))
 }
 
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
@@ -140,9 +151,9 @@ mod tests {
 
     #[test]
     fn files_that_no_call_can_begin_are_refused() {
-        for (name, number) in [
+        for (name, first) in [
             ("00000000000000000001.journal", Some(1)),
-            ("00072057594037927935.journal", Some(MAX_NUMBER)),
+            ("00072057594037927935.journal", Some(MAX_SEQNO)),
             ("00000000000000000000.journal", None),
             ("00072057594037927936.journal", None),
             ("18446744073709551615.journal", None),
@@ -151,8 +162,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(name), "").unwrap();
             let found = list(dir.path());
-            match number {
-                Some(number) => assert_eq!(found.unwrap(), [(number, dir.path().join(name))]),
+            match first {
+                Some(first) => assert_eq!(found.unwrap(), [(first, dir.path().join(name))]),
                 None => assert!(found.unwrap_err().message().contains(name), "{name}"),
             }
         }

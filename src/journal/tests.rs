@@ -4,7 +4,7 @@ use std::fs;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
-use super::record::{RECORD_HEADER_LEN, SEGMENT_HEADER_LEN};
+use super::entry::{ENTRY_HEADER_LEN, SEGMENT_HEADER_LEN};
 use super::*;
 use crate::error::Status;
 
@@ -18,8 +18,8 @@ impl Replay for Calls {
         Ok(())
     }
 
-    fn call(&mut self, number: u64, _: &Head, keys: &[i64], _: &[f32]) -> Result<()> {
-        self.0.push((number, keys.to_vec()));
+    fn call(&mut self, seqno: u64, _: &Head, keys: &[i64], _: &[f32]) -> Result<()> {
+        self.0.push((seqno, keys.to_vec()));
         Ok(())
     }
 
@@ -57,7 +57,7 @@ fn a_file_that_has_ended_since_its_link_was_made_may_be_the_last() {
     fs::remove_file(&paths[1]).unwrap();
     let last = |listed| read_links(dir.path(), 0, false, listed, &mut Calls::default());
     // When the links were made the file had not been closed yet.
-    assert_eq!(last(bytes - RECORD_HEADER_LEN as u64).unwrap(), 3);
+    assert_eq!(last(bytes - ENTRY_HEADER_LEN as u64).unwrap(), 3);
     let error = last(bytes).unwrap_err();
     assert!(error.message().contains("is missing"), "{error}");
 }
@@ -65,10 +65,10 @@ fn a_file_that_has_ended_since_its_link_was_made_may_be_the_last() {
 fn read(dir: &Path, machine_stopped: bool) -> Result<Vec<u64>> {
     let mut calls = Calls::default();
     let last = read_all(dir, 0, machine_stopped, &mut calls)?;
-    let numbers: Vec<_> = calls.0.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers.last().copied().unwrap_or(0), last);
-    assert!(calls.0.iter().all(|(number, keys)| *keys == [*number as i64; 100]));
-    Ok(numbers)
+    let seqnos: Vec<_> = calls.0.iter().map(|(seqno, _)| *seqno).collect();
+    assert_eq!(seqnos.last().copied().unwrap_or(0), last);
+    assert!(calls.0.iter().all(|(seqno, keys)| *keys == [*seqno as i64; 100]));
+    Ok(seqnos)
 }
 
 fn refused(dir: &Path, path: &Path) {
@@ -77,15 +77,15 @@ fn refused(dir: &Path, path: &Path) {
     assert!(error.message().contains(path.to_str().unwrap()), "{error}");
 }
 
-const CONFIG_LEN: usize = RECORD_HEADER_LEN + 2;
-const CALL_LEN: usize = RECORD_HEADER_LEN + 800;
+const CONFIG_LEN: usize = ENTRY_HEADER_LEN + 2;
+const CALL_LEN: usize = ENTRY_HEADER_LEN + 800;
 
 #[test]
 fn what_was_appended_is_read_back() {
     let (dir, paths) = written();
     assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3, 4, 5]);
     let len = |path: &Path| fs::metadata(path).unwrap().len() as usize;
-    assert_eq!(len(&paths[0]), SEGMENT_HEADER_LEN + CONFIG_LEN + 3 * CALL_LEN + RECORD_HEADER_LEN);
+    assert_eq!(len(&paths[0]), SEGMENT_HEADER_LEN + CONFIG_LEN + 3 * CALL_LEN + ENTRY_HEADER_LEN);
     assert_eq!(len(&paths[1]), SEGMENT_HEADER_LEN + CONFIG_LEN + 2 * CALL_LEN);
 }
 
@@ -120,7 +120,7 @@ fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
     let (dir, paths) = written();
     let bytes = fs::read(&paths[1]).unwrap();
     let before = fs::read(&paths[0]).unwrap();
-    let without_end = &before[..before.len() - RECORD_HEADER_LEN];
+    let without_end = &before[..before.len() - ENTRY_HEADER_LEN];
     for len in 0..SEGMENT_HEADER_LEN {
         fs::write(&paths[0], &before).unwrap();
         fs::write(&paths[1], &bytes[..len]).unwrap();
@@ -185,7 +185,7 @@ fn each_missing_file_is_noticed() {
 }
 
 #[test]
-fn a_torn_record_may_be_followed_by_a_file_without_calls() {
+fn a_torn_entry_may_be_followed_by_a_file_without_calls() {
     let (dir, paths) = written();
     fs::remove_file(&paths[1]).unwrap();
     let bytes = fs::read(&paths[0]).unwrap();

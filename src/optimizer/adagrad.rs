@@ -11,10 +11,11 @@
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
-use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, initial_accumulator, weight_decay};
+use super::parameters::{initial_accumulator, weight_decay};
+use super::rule::{Algorithm, Rule, Stepper};
+use super::simd::Path;
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct Adagrad {
     lambda: f32,
@@ -23,7 +24,7 @@ struct Adagrad {
     initial: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+pub(super) fn build(reader: &mut ParamReader<'_>, path: Path) -> Result<Box<dyn Rule>> {
     Ok(path.rule(Adagrad {
         lambda: weight_decay(reader, 0.0)? as f32,
         eta: reader.float(&["eta"], 0.0, FloatRange::NOT_NEGATIVE)?,

@@ -36,10 +36,11 @@
 
 use super::lanes::{Formula, Lanes};
 use super::moments::quotient;
-use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, initial_accumulator};
+use super::parameters::initial_accumulator;
+use super::rule::{Algorithm, Rule, Stepper};
+use super::simd::Path;
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 /// Below this a rate moves no weight and its inverse overflows.
 const SMALLEST_RATE: f32 = 1e-30;
@@ -51,7 +52,7 @@ struct Ftrl {
     initial: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+pub(super) fn build(reader: &mut ParamReader<'_>, path: Path) -> Result<Box<dyn Rule>> {
     Ok(path.rule(Ftrl {
         beta: reader.float(&["beta"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,
         lambda1: reader.float(&["lambda1"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32,

@@ -9,10 +9,11 @@
 //! Source: Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, algorithm 2. State: m.
 
 use super::lanes::{Formula, Lanes};
-use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, weight_decay};
+use super::parameters::weight_decay;
+use super::rule::{Algorithm, Rule, Stepper};
+use super::simd::Path;
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct Lion {
     beta1: f64,
@@ -20,7 +21,7 @@ struct Lion {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+pub(super) fn build(reader: &mut ParamReader<'_>, path: Path) -> Result<Box<dyn Rule>> {
     Ok(path.rule(Lion {
         beta1: reader.float(&["beta1"], 0.9, FloatRange::DECAY)?,
         beta2: reader.float(&["beta2"], 0.99, FloatRange::DECAY)?,

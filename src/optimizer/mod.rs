@@ -15,12 +15,17 @@ mod adamw;
 mod amsgrad;
 mod bias;
 mod ftrl;
+mod gradient;
 mod lanes;
 mod lion;
 mod moments;
+mod parameters;
 mod rowwise_adagrad;
+mod rule;
 mod sgd;
 mod simd;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -28,42 +33,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use gradient::{GRADIENT_WORDS, MAX_GRADIENT, is_gradient};
+
 use crate::error::{Error, Result};
-use crate::params::{FloatRange, Params, Reader, quoted};
+use crate::params::{FloatRange, ParamReader, Params, quoted};
 use crate::scheduler::Scheduler;
+use rule::Rule;
 use simd::Path;
-
-/// One algorithm, compiled for instructions that this CPU has.
-trait Rule: Send + Sync {
-    /// Floats of state beside `dim` weights.
-    fn state_len(&self, dim: usize) -> usize;
-
-    /// As [`Optimizer::squares`].
-    fn squares(&self, dim: usize) -> Range<usize>;
-
-    /// As [`Optimizer::begin`].
-    fn begin(&self, state: &mut [f32]);
-
-    /// As [`Optimizer::begin_at`].
-    fn begin_at(&self, weights: &[f32], state: &mut [f32]);
-
-    /// As [`Optimizer::step`].
-    fn step(&self, row: &mut [f32], gradient: &[f32], rate: f64, t: u64);
-}
-
-/// Gradients beyond this are refused, as infinite ones are. Their squares would leave float32, and
-/// a row whose state has become infinite never learns again.
-pub const MAX_GRADIENT: f32 = 1e18;
-
-/// The range of [`is_gradient`], for error messages.
-pub const GRADIENT_WORDS: &str = "numbers from -1e18 to 1e18";
-
-/// True for a float that rows can be stepped with; false for NaN, infinities and floats close to
-/// them.
-#[inline(always)]
-pub fn is_gradient(float: f32) -> bool {
-    float.abs() <= MAX_GRADIENT
-}
 
 /// Whether all floats pass [`is_gradient`]; as fast as they can be read.
 pub fn are_gradients(floats: &[f32]) -> bool {
@@ -73,9 +49,9 @@ pub fn are_gradients(floats: &[f32]) -> bool {
 }
 
 /// Builds an algorithm from its parameters.
-type Build = fn(&mut Reader<'_>, Path) -> Result<Box<dyn Rule>>;
+type Build = fn(&mut ParamReader<'_>, Path) -> Result<Box<dyn Rule>>;
 
-struct Entry {
+struct KnownOptimizer {
     name: &'static str,
     /// The learning rate's names, the algorithm's own first.
     rate_names: &'static [&'static str],
@@ -83,20 +59,30 @@ struct Entry {
     build: Build,
 }
 
-const OPTIMIZERS: [Entry; 8] = [
-    Entry { name: "sgd", rate_names: &GAMMA, default_rate: 1e-3, build: sgd::build },
-    Entry { name: "ftrl", rate_names: &ALPHA, default_rate: 5e-3, build: ftrl::build },
-    Entry { name: "adagrad", rate_names: &GAMMA, default_rate: 1e-2, build: adagrad::build },
-    Entry {
+const OPTIMIZERS: [KnownOptimizer; 8] = [
+    KnownOptimizer { name: "sgd", rate_names: &GAMMA, default_rate: 1e-3, build: sgd::build },
+    KnownOptimizer { name: "ftrl", rate_names: &ALPHA, default_rate: 5e-3, build: ftrl::build },
+    KnownOptimizer {
+        name: "adagrad",
+        rate_names: &GAMMA,
+        default_rate: 1e-2,
+        build: adagrad::build,
+    },
+    KnownOptimizer {
         name: "rowwise_adagrad",
         rate_names: &GAMMA,
         default_rate: 1e-2,
         build: rowwise_adagrad::build,
     },
-    Entry { name: "adam", rate_names: &GAMMA, default_rate: 1e-3, build: adam::build },
-    Entry { name: "amsgrad", rate_names: &GAMMA, default_rate: 1e-3, build: amsgrad::build },
-    Entry { name: "adamw", rate_names: &GAMMA, default_rate: 1e-3, build: adamw::build },
-    Entry { name: "lion", rate_names: &ETA, default_rate: 3e-4, build: lion::build },
+    KnownOptimizer { name: "adam", rate_names: &GAMMA, default_rate: 1e-3, build: adam::build },
+    KnownOptimizer {
+        name: "amsgrad",
+        rate_names: &GAMMA,
+        default_rate: 1e-3,
+        build: amsgrad::build,
+    },
+    KnownOptimizer { name: "adamw", rate_names: &GAMMA, default_rate: 1e-3, build: adamw::build },
+    KnownOptimizer { name: "lion", rate_names: &ETA, default_rate: 3e-4, build: lion::build },
 ];
 
 const GAMMA: [&str; 2] = ["gamma", "learning_rate"];
@@ -158,6 +144,7 @@ impl Optimizer {
         })
     }
 
+    /// Its name, as in [`Optimizer::names`].
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -167,6 +154,7 @@ impl Optimizer {
         &self.params
     }
 
+    /// The schedule of its learning rate.
     pub fn scheduler(&self) -> Option<&Scheduler> {
         self.scheduler.as_deref()
     }
@@ -248,16 +236,4 @@ impl std::fmt::Debug for Optimizer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Optimizer({}, {})", self.name, self.params.to_json())
     }
-}
-
-/// `initial_accumulator_value`: where the sum of squared gradients begins.
-fn initial_accumulator(reader: &mut Reader<'_>) -> Result<f32> {
-    let value =
-        reader.float(&["initial_accumulator_value"], 0.0, FloatRange::FLOAT32_NOT_NEGATIVE)?;
-    Ok(value as f32)
-}
-
-/// `lambda`: the weight decay, which every optimizer but ftrl takes.
-fn weight_decay(reader: &mut Reader<'_>, default: f64) -> Result<f64> {
-    reader.float(&["lambda"], default, FloatRange::FLOAT32_NOT_NEGATIVE)
 }

@@ -6,7 +6,7 @@
 use super::bias::Correction;
 use super::lanes::Lanes;
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 /// `beta1`, `beta2`, `epsilon`, and the values that follow from them for every row.
 pub(super) struct Moments {
@@ -38,7 +38,7 @@ pub(super) struct MomentsStep {
 }
 
 impl Moments {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Moments> {
+    pub(super) fn read(reader: &mut ParamReader<'_>) -> Result<Moments> {
         let beta1 = reader.float(&["beta1"], 0.9, FloatRange::DECAY)?;
         let beta2 = reader.float(&["beta2"], 0.999, FloatRange::DECAY)?;
         let epsilon = reader.float(&["epsilon"], 1e-8, FloatRange::FLOAT32_NOT_NEGATIVE)? as f32;

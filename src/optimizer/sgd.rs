@@ -8,16 +8,17 @@
 //! Source: `torch.optim.SGD` without momentum. No state.
 
 use super::lanes::{Formula, Lanes};
-use super::simd::{Algorithm, Path, Stepper};
-use super::{Rule, weight_decay};
+use super::parameters::weight_decay;
+use super::rule::{Algorithm, Rule, Stepper};
+use super::simd::Path;
 use crate::error::Result;
-use crate::params::Reader;
+use crate::params::ParamReader;
 
 struct Sgd {
     lambda: f32,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>, path: Path) -> Result<Box<dyn Rule>> {
+pub(super) fn build(reader: &mut ParamReader<'_>, path: Path) -> Result<Box<dyn Rule>> {
     Ok(path.rule(Sgd { lambda: weight_decay(reader, 0.0)? as f32 }))
 }
 

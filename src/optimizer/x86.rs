@@ -11,9 +11,8 @@
 use std::arch::x86_64::{__m128, __m256, __m512};
 use std::ops::{Add, BitAnd, Div, Mul, Neg, Sub};
 
-use super::Rule;
 use super::lanes::{Formula, Lanes, columns, lanes_within, step_lanes};
-use super::simd::{Algorithm, Stepper};
+use super::rule::{Algorithm, Rule, Stepper};
 
 /// A vector built from the intrinsics of a module; all modules use the same names.
 macro_rules! vector {
@@ -274,7 +273,7 @@ fn has_fast_avx512() -> bool {
 
 mod sse2 {
     use std::arch::x86_64::*;
-    pub use std::arch::x86_64::{
+    pub(super) use std::arch::x86_64::{
         _mm_add_ps as add, _mm_and_ps as and, _mm_and_ps as mask_and, _mm_andnot_ps as and_not,
         _mm_cmpgt_ps as gt, _mm_cmple_ps as le, _mm_cmpneq_ps as ne, _mm_div_ps as div,
         _mm_loadu_ps as load, _mm_mul_ps as mul, _mm_or_ps as or, _mm_set1_ps as splat,
@@ -282,7 +281,7 @@ mod sse2 {
     };
 
     #[inline(always)]
-    pub unsafe fn same_sign(a: __m128, b: __m128) -> __m128 {
+    pub(super) unsafe fn same_sign(a: __m128, b: __m128) -> __m128 {
         // SAFETY: as the caller's.
         unsafe {
             let differ = _mm_castps_si128(and(xor(a, b), splat(-0.0)));
@@ -291,13 +290,13 @@ mod sse2 {
     }
 
     #[inline(always)]
-    pub unsafe fn select(mask: __m128, yes: __m128, no: __m128) -> __m128 {
+    pub(super) unsafe fn select(mask: __m128, yes: __m128, no: __m128) -> __m128 {
         // SAFETY: as the caller's.
         unsafe { or(and(mask, yes), and_not(mask, no)) }
     }
 
     #[inline(always)]
-    pub unsafe fn all(mask: __m128) -> bool {
+    pub(super) unsafe fn all(mask: __m128) -> bool {
         // SAFETY: as the caller's.
         unsafe { _mm_movemask_ps(mask) == 0xf }
     }
@@ -305,7 +304,7 @@ mod sse2 {
 
 mod avx2 {
     use std::arch::x86_64::*;
-    pub use std::arch::x86_64::{
+    pub(super) use std::arch::x86_64::{
         _mm256_add_ps as add, _mm256_and_ps as and, _mm256_and_ps as mask_and,
         _mm256_andnot_ps as and_not, _mm256_div_ps as div, _mm256_mul_ps as mul,
         _mm256_or_ps as or, _mm256_set1_ps as splat, _mm256_sqrt_ps as sqrt,
@@ -315,31 +314,31 @@ mod avx2 {
     /// Not `_mm256_loadu_ps`: the compiler makes two instructions of it where the baseline is an
     /// old CPU.
     #[inline(always)]
-    pub unsafe fn load(floats: *const f32) -> __m256 {
+    pub(super) unsafe fn load(floats: *const f32) -> __m256 {
         // SAFETY: as the caller's.
         unsafe { _mm256_castsi256_ps(_mm256_lddqu_si256(floats.cast())) }
     }
 
     #[inline(always)]
-    pub unsafe fn gt(a: __m256, b: __m256) -> __m256 {
+    pub(super) unsafe fn gt(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as the caller's.
         unsafe { _mm256_cmp_ps::<_CMP_GT_OQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn le(a: __m256, b: __m256) -> __m256 {
+    pub(super) unsafe fn le(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as the caller's.
         unsafe { _mm256_cmp_ps::<_CMP_LE_OQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn ne(a: __m256, b: __m256) -> __m256 {
+    pub(super) unsafe fn ne(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as the caller's.
         unsafe { _mm256_cmp_ps::<_CMP_NEQ_UQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn same_sign(a: __m256, b: __m256) -> __m256 {
+    pub(super) unsafe fn same_sign(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as the caller's.
         unsafe {
             let differ = _mm256_castps_si256(and(xor(a, b), splat(-0.0)));
@@ -348,13 +347,13 @@ mod avx2 {
     }
 
     #[inline(always)]
-    pub unsafe fn select(mask: __m256, yes: __m256, no: __m256) -> __m256 {
+    pub(super) unsafe fn select(mask: __m256, yes: __m256, no: __m256) -> __m256 {
         // SAFETY: as the caller's.
         unsafe { _mm256_blendv_ps(no, yes, mask) }
     }
 
     #[inline(always)]
-    pub unsafe fn all(mask: __m256) -> bool {
+    pub(super) unsafe fn all(mask: __m256) -> bool {
         // SAFETY: as the caller's.
         unsafe { _mm256_movemask_ps(mask) == 0xff }
     }
@@ -362,7 +361,7 @@ mod avx2 {
 
 mod avx512 {
     use std::arch::x86_64::*;
-    pub use std::arch::x86_64::{
+    pub(super) use std::arch::x86_64::{
         _mm512_add_ps as add, _mm512_and_ps as and, _mm512_andnot_ps as and_not,
         _mm512_div_ps as div, _mm512_loadu_ps as load, _mm512_mul_ps as mul, _mm512_or_ps as or,
         _mm512_set1_ps as splat, _mm512_sqrt_ps as sqrt, _mm512_storeu_ps as store,
@@ -370,30 +369,30 @@ mod avx512 {
     };
 
     #[inline(always)]
-    pub unsafe fn mask_and(a: u16, b: u16) -> u16 {
+    pub(super) unsafe fn mask_and(a: u16, b: u16) -> u16 {
         a & b
     }
 
     #[inline(always)]
-    pub unsafe fn gt(a: __m512, b: __m512) -> u16 {
+    pub(super) unsafe fn gt(a: __m512, b: __m512) -> u16 {
         // SAFETY: as the caller's.
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn le(a: __m512, b: __m512) -> u16 {
+    pub(super) unsafe fn le(a: __m512, b: __m512) -> u16 {
         // SAFETY: as the caller's.
         unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn ne(a: __m512, b: __m512) -> u16 {
+    pub(super) unsafe fn ne(a: __m512, b: __m512) -> u16 {
         // SAFETY: as the caller's.
         unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, b) }
     }
 
     #[inline(always)]
-    pub unsafe fn same_sign(a: __m512, b: __m512) -> u16 {
+    pub(super) unsafe fn same_sign(a: __m512, b: __m512) -> u16 {
         // SAFETY: as the caller's.
         unsafe {
             _mm512_testn_epi32_mask(
@@ -404,13 +403,13 @@ mod avx512 {
     }
 
     #[inline(always)]
-    pub unsafe fn select(mask: u16, yes: __m512, no: __m512) -> __m512 {
+    pub(super) unsafe fn select(mask: u16, yes: __m512, no: __m512) -> __m512 {
         // SAFETY: as the caller's.
         unsafe { _mm512_mask_blend_ps(mask, no, yes) }
     }
 
     #[inline(always)]
-    pub unsafe fn all(mask: u16) -> bool {
+    pub(super) unsafe fn all(mask: u16) -> bool {
         mask == 0xffff
     }
 }

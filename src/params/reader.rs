@@ -1,13 +1,15 @@
 //! Reads a bag on behalf of its consumer. Each read names the key, its aliases, its default and its
 //! range; `finish` refuses every key that was not read.
 
-use super::{Params, Value};
+use super::bag::{Params, Value};
 use crate::error::{Error, Result};
 
 /// Which floats a parameter accepts; the words appear in error messages.
 #[derive(Clone, Copy, Debug)]
 pub struct FloatRange {
+    /// Whether a float is in the range.
     pub accepts: fn(f64) -> bool,
+    /// The range in words.
     pub words: &'static str,
 }
 
@@ -15,12 +17,15 @@ impl FloatRange {
     /// For values that become float32 weights.
     pub const FLOAT32: FloatRange =
         FloatRange { accepts: |x| (x as f32).is_finite(), words: "a number that float32 can hold" };
+    /// For values that become float32 and are not negative.
     pub const FLOAT32_NOT_NEGATIVE: FloatRange = FloatRange {
         accepts: |x| x >= 0.0 && (x as f32).is_finite(),
         words: "a number >= 0 that float32 can hold",
     };
+    /// Zero and positive numbers.
     pub const NOT_NEGATIVE: FloatRange =
         FloatRange { accepts: |x| x >= 0.0, words: "a number >= 0" };
+    /// Positive numbers.
     pub const POSITIVE: FloatRange = FloatRange { accepts: |x| x > 0.0, words: "a number > 0" };
     /// For exponential moving averages: 1 would never take anything in.
     pub const DECAY: FloatRange =
@@ -29,17 +34,21 @@ impl FloatRange {
 
 /// Reads one bag; create it with [`Params::reader`].
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct ParamReader<'a> {
     params: &'a Params,
     consumer: String,
     known: Vec<&'static str>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(params: &'a Params, consumer: String) -> Reader<'a> {
-        Reader { params, consumer, known: Vec::new() }
+impl Params {
+    /// Reads the bag on behalf of `consumer`, a phrase for error messages such as `optimizer
+    /// 'adam'`.
+    pub fn reader(&self, consumer: impl Into<String>) -> ParamReader<'_> {
+        ParamReader { params: self, consumer: consumer.into(), known: Vec::new() }
     }
+}
 
+impl<'a> ParamReader<'a> {
     /// A float that may go by several names; an int is accepted.
     pub fn float(
         &mut self,
@@ -80,6 +89,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A bool.
     pub fn bool(&mut self, name: &'static str, default: bool) -> Result<bool> {
         match self.take(&[name])? {
             None => Ok(default),

@@ -5,16 +5,16 @@
 
 use std::f64::consts::PI;
 
-use super::{Decay, decay_steps};
+use super::decay::{Decay, decay_steps};
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct CosineDecay {
     decay_steps: f64,
     alpha: f64,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Decay>> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Box<dyn Decay>> {
     Ok(Box::new(CosineDecay {
         decay_steps: decay_steps(reader)?,
         alpha: reader.float(&["alpha"], 0.0, FloatRange::NOT_NEGATIVE)?,

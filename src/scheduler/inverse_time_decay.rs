@@ -2,9 +2,9 @@
 //!
 //! Source: `tf.compat.v1.train.inverse_time_decay`. With `staircase` the quotient is floored.
 
-use super::{Decay, decay_steps, periods};
+use super::decay::{Decay, decay_steps, periods};
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct InverseTimeDecay {
     decay_steps: f64,
@@ -12,7 +12,7 @@ struct InverseTimeDecay {
     staircase: bool,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Decay>> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Box<dyn Decay>> {
     Ok(Box::new(InverseTimeDecay {
         decay_steps: decay_steps(reader)?,
         decay_rate: reader.required_float("decay_rate", FloatRange::NOT_NEGATIVE)?,

@@ -5,9 +5,9 @@
 
 use std::f64::consts::PI;
 
-use super::{Decay, decay_steps};
+use super::decay::{Decay, decay_steps};
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct LinearCosineDecay {
     decay_steps: f64,
@@ -16,7 +16,7 @@ struct LinearCosineDecay {
     beta: f64,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Decay>> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Box<dyn Decay>> {
     Ok(Box::new(LinearCosineDecay {
         decay_steps: decay_steps(reader)?,
         num_periods: reader.float(&["num_periods"], 0.5, FloatRange::POSITIVE)?,

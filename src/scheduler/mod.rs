@@ -4,6 +4,7 @@
 //! This file has their names and the warmup that all of them share.
 
 mod cosine_decay;
+mod decay;
 mod exponential_decay;
 mod inverse_time_decay;
 mod linear_cosine_decay;
@@ -11,15 +12,10 @@ mod natural_exp_decay;
 mod polynomial_decay;
 
 use crate::error::{Error, Result};
-use crate::params::{Params, Reader, quoted};
+use crate::params::{ParamReader, Params, quoted};
+use decay::Decay;
 
-/// One schedule without its warmup.
-pub(crate) trait Decay: Send + Sync {
-    /// The rate at `step` >= 0.
-    fn rate(&self, learning_rate: f64, step: i64) -> f64;
-}
-
-type Build = fn(&mut Reader<'_>) -> Result<Box<dyn Decay>>;
+type Build = fn(&mut ParamReader<'_>) -> Result<Box<dyn Decay>>;
 
 const SCHEDULERS: [(&str, Build); 6] = [
     ("exponential_decay", exponential_decay::build),
@@ -84,6 +80,7 @@ impl Scheduler {
         }
     }
 
+    /// Its name, as in [`Scheduler::names`].
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -98,15 +95,4 @@ impl std::fmt::Debug for Scheduler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Scheduler({}, {})", self.name, self.params.to_json())
     }
-}
-
-/// `decay_steps`, which every schedule needs.
-fn decay_steps(reader: &mut Reader<'_>) -> Result<f64> {
-    Ok(reader.required_int("decay_steps", 1, i64::MAX)? as f64)
-}
-
-/// How many decay periods have passed: a fraction, or with `staircase` only the whole ones.
-fn periods(step: i64, decay_steps: f64, staircase: bool) -> f64 {
-    let periods = step as f64 / decay_steps;
-    if staircase { periods.floor() } else { periods }
 }

@@ -2,9 +2,9 @@
 //!
 //! Source: `tf.compat.v1.train.natural_exp_decay`. With `staircase` the quotient is floored.
 
-use super::{Decay, decay_steps, periods};
+use super::decay::{Decay, decay_steps, periods};
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct NaturalExpDecay {
     decay_steps: f64,
@@ -12,7 +12,7 @@ struct NaturalExpDecay {
     staircase: bool,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Decay>> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Box<dyn Decay>> {
     Ok(Box::new(NaturalExpDecay {
         decay_steps: decay_steps(reader)?,
         decay_rate: reader.required_float("decay_rate", FloatRange::NOT_NEGATIVE)?,

@@ -3,9 +3,9 @@
 //! Source: `tf.compat.v1.train.polynomial_decay`. With `cycle`, `decay_steps` grows to the next
 //! whole multiple that is not below the step, so the rate climbs again after each period.
 
-use super::{Decay, decay_steps};
+use super::decay::{Decay, decay_steps};
 use crate::error::Result;
-use crate::params::{FloatRange, Reader};
+use crate::params::{FloatRange, ParamReader};
 
 struct PolynomialDecay {
     decay_steps: f64,
@@ -14,7 +14,7 @@ struct PolynomialDecay {
     cycle: bool,
 }
 
-pub(super) fn build(reader: &mut Reader<'_>) -> Result<Box<dyn Decay>> {
+pub(super) fn build(reader: &mut ParamReader<'_>) -> Result<Box<dyn Decay>> {
     Ok(Box::new(PolynomialDecay {
         decay_steps: decay_steps(reader)?,
         end_learning_rate: reader.float(&["end_learning_rate"], 1e-4, FloatRange::NOT_NEGATIVE)?,

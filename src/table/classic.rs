@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::output::Output;
+use super::group_list::list_groups;
+use super::output::SectionOutput;
 use super::values::{Float32, Values};
 use super::writer::Summary;
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ const ROW_HEAD: usize = 12;
 
 /// The groups of a header.
 #[derive(Clone, Copy)]
-enum Header {
+enum ClassicHeader {
     /// Classic: this many groups, from group 0 on.
     Groups(usize),
     /// Counted: the dumped groups, after their number.
@@ -26,7 +27,7 @@ enum Header {
 
 /// Writes a classic or counted dump. Dropped before `finish` it leaves no file.
 pub struct ClassicWriter {
-    output: Output,
+    output: SectionOutput,
     /// The groups of a counted header, ascending.
     counted: Option<Vec<u16>>,
     /// By place in the header; 0 for places that are not used.
@@ -48,7 +49,7 @@ impl ClassicWriter {
         header_groups: usize,
         groups: &[(u16, usize)],
     ) -> Result<ClassicWriter> {
-        Self::with_header(path, Header::Groups(header_groups), groups)
+        Self::with_header(path, ClassicHeader::Groups(header_groups), groups)
     }
 
     /// Begins a counted dump.
@@ -56,16 +57,20 @@ impl ClassicWriter {
     /// # Errors
     /// As `create`.
     pub fn create_counted(path: &Path, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
-        Self::with_header(path, Header::Counted, groups)
+        Self::with_header(path, ClassicHeader::Counted, groups)
     }
 
-    fn with_header(path: &Path, header: Header, groups: &[(u16, usize)]) -> Result<ClassicWriter> {
+    fn with_header(
+        path: &Path,
+        header: ClassicHeader,
+        groups: &[(u16, usize)],
+    ) -> Result<ClassicWriter> {
         let (counted, places, head_bytes) = match header {
-            Header::Groups(width) => {
+            ClassicHeader::Groups(width) => {
                 check_width(width, groups)?;
                 (None, width, 12 * width)
             }
-            Header::Counted => {
+            ClassicHeader::Counted => {
                 let mut listed: Vec<u16> = groups.iter().map(|(group, _)| *group).collect();
                 listed.sort_unstable();
                 (Some(listed), groups.len(), 4 + 16 * groups.len())
@@ -73,7 +78,7 @@ impl ClassicWriter {
         };
         let longest = groups.iter().map(|(_, dim)| ROW_HEAD + 4 * dim).max().unwrap_or(0);
         let (dims, counts) = (filled(0_i32, places)?, filled(0_u64, places)?);
-        let output = Output::create(path, head_bytes, longest)?;
+        let output = SectionOutput::create(path, head_bytes, longest)?;
         let mut writer = ClassicWriter {
             output,
             counted,
@@ -186,9 +191,7 @@ impl ClassicWriter {
             self.output.advance(len * stride);
         }
         self.summary.rows += keys.len() as u64;
-        if let Some(count) = self.counts.get_mut(place) {
-            *count += keys.len() as u64;
-        }
+        self.counts[place] += keys.len() as u64;
         Ok(())
     }
 }
@@ -210,7 +213,7 @@ fn check_width(width: usize, groups: &[(u16, usize)]) -> Result<()> {
         Some(highest) => Err(Error::invalid(format!(
             "header_groups is {width}, and the classic format then has no place for {}; a \
              header_groups above {highest} or one of the formats 'counted' and 'table' is needed",
-            super::list_groups(above.iter().copied())
+            list_groups(above.iter().copied())
         ))),
     }
 }

@@ -5,27 +5,29 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::format::{Entry, Header, read_head};
-use super::rows::Rows;
-use super::system::Map;
+use super::format::{ALIGN, GroupEntry, TableHeader, key_of, read_head};
+use super::rows::TableRows;
+use super::system::MappedFile;
 use super::values::ValueType;
 use super::verify::verify;
-use super::writer::key_of;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// An open file: a table or an increment.
 pub struct Contents {
-    map: Map,
+    map: MappedFile,
     path: PathBuf,
-    header: Header,
-    entries: Vec<Entry>,
+    header: TableHeader,
+    entries: Vec<GroupEntry>,
 }
 
 /// One group of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupInfo {
+    /// Its number.
     pub group: u16,
+    /// The number of weights of a row.
     pub dim: usize,
+    /// The number of rows.
     pub rows: u64,
     /// How many keys an increment removes.
     pub removed: u64,
@@ -40,9 +42,11 @@ impl Contents {
     /// `OUT_OF_MEMORY`.
     pub fn open(path: &Path) -> Result<Contents> {
         let unreadable = |error: std::io::Error| {
-            let status =
-                if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
-            Error::new(status, format!("'{}' cannot be read: {error}", path.display()))
+            let message = format!("'{}' cannot be read: {error}", path.display());
+            match error.kind() {
+                ErrorKind::NotFound => Error::not_found(message),
+                _ => Error::io(message),
+            }
         };
         if path.as_os_str().is_empty() {
             return Err(Error::invalid("path is empty; the path of a table is needed"));
@@ -57,7 +61,7 @@ impl Contents {
             )));
         }
         let file = File::open(path).map_err(unreadable)?;
-        let map = Map::new(&file).map_err(unreadable)?;
+        let map = MappedFile::new(&file).map_err(unreadable)?;
         map.prefer_huge_pages();
         let within = |error: Error| error.within(&format!("'{}'", path.display()));
         let (header, entries) = read_head(&map).map_err(within)?;
@@ -65,14 +69,17 @@ impl Contents {
         Ok(Contents { map, path: path.to_owned(), header, entries })
     }
 
+    /// The path that it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The type of its weights.
     pub fn value_type(&self) -> ValueType {
         self.header.value_type
     }
 
+    /// The number of the dump: the sequence number of its storage's last call.
     pub fn number(&self) -> u64 {
         self.header.number
     }
@@ -93,10 +100,10 @@ impl Contents {
     }
 
     /// The rows of a group in key order; empty for a group that is not in the file.
-    pub fn rows(&self, group: u16) -> Rows<'_> {
+    pub fn rows(&self, group: u16) -> TableRows<'_> {
         let entry = self.entry(group);
         let (bytes, dim) = entry.map_or((&[][..], 1), |entry| (self.row_bytes(entry), entry.dim));
-        Rows::new(bytes, self.header.value_type, dim)
+        TableRows::new(bytes, self.header.value_type, dim)
     }
 
     /// The keys that an increment removes from a group, ascending.
@@ -107,26 +114,26 @@ impl Contents {
         bytes.chunks_exact(8).map(key_of)
     }
 
-    pub(super) fn map(&self) -> &Map {
+    pub(super) fn map(&self) -> &MappedFile {
         &self.map
     }
 
-    pub(super) fn entry(&self, group: u16) -> Option<&Entry> {
+    pub(super) fn entry(&self, group: u16) -> Option<&GroupEntry> {
         let place = self.entries.binary_search_by_key(&group, |entry| entry.group).ok()?;
-        self.entries.get(place)
+        Some(&self.entries[place])
     }
 
-    pub(super) fn row_bytes(&self, entry: &Entry) -> &[u8] {
+    pub(super) fn row_bytes(&self, entry: &GroupEntry) -> &[u8] {
         self.part(entry.rows_offset, entry.rows * entry.stride(self.header.value_type) as u64)
     }
 
     /// The index, with the empty slots that fill up its last cache line.
-    pub(super) fn slot_bytes(&self, entry: &Entry) -> &[u8] {
-        self.part(entry.more_offset, (entry.more * 4).next_multiple_of(super::format::ALIGN))
+    pub(super) fn slot_bytes(&self, entry: &GroupEntry) -> &[u8] {
+        self.part(entry.more_offset, (entry.more * 4).next_multiple_of(ALIGN))
     }
 
     /// A section, which lies within the file: `read_head` has checked that.
     fn part(&self, offset: u64, len: u64) -> &[u8] {
-        self.map.get(offset as usize..(offset + len) as usize).unwrap_or_default()
+        &self.map[offset as usize..(offset + len) as usize]
     }
 }

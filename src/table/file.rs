@@ -13,11 +13,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::publish::{Unpublished, publish};
 use crate::reserved::is_in_storage;
 
-pub(super) struct NewFile {
+pub(super) struct PartialFile {
     file: File,
     temporary: PathBuf,
     target: PathBuf,
@@ -27,13 +27,13 @@ pub(super) struct NewFile {
     pid: u32,
 }
 
-impl NewFile {
+impl PartialFile {
     /// Creates the temporary file.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a path that cannot be a file's, `BUSY` when it is being written
     /// already, `IO`.
-    pub(super) fn create(path: &Path) -> Result<NewFile> {
+    pub(super) fn create(path: &Path) -> Result<PartialFile> {
         let target = check_path(path)?;
         let temporary = beside(&target, "partial");
         let uncreatable = |error: io::Error| {
@@ -60,7 +60,7 @@ impl NewFile {
                     fs::remove_file(&temporary).map_err(uncreatable)?;
                     continue;
                 }
-                let created = NewFile {
+                let created = PartialFile {
                     file,
                     temporary,
                     target,
@@ -106,7 +106,7 @@ impl NewFile {
     }
 }
 
-impl Drop for NewFile {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         // A forked child does not own the file.
         if !self.is_finished && self.pid == std::process::id() {
@@ -181,11 +181,8 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn busy(path: &Path) -> Error {
-    Error::new(
-        Status::Busy,
-        format!(
-            "'{}' is being written, here or in another process; wait for it to end",
-            path.display()
-        ),
-    )
+    Error::busy(format!(
+        "'{}' is being written, here or in another process; wait for it to end",
+        path.display()
+    ))
 }

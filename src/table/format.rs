@@ -21,7 +21,7 @@ pub(super) const MAX_ROWS: u64 = (1 << 31) - 1;
 
 /// The header of a table or an increment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct TableHeader {
     pub(super) value_type: ValueType,
     pub(super) number: u64,
     /// For an increment: the number of the table that it continues.
@@ -30,7 +30,7 @@ pub(super) struct Header {
 
 /// One group's sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct GroupEntry {
     pub(super) group: u16,
     pub(super) dim: usize,
     pub(super) rows: u64,
@@ -45,10 +45,16 @@ pub(super) struct Entry {
     pub(super) homes: u64,
 }
 
-impl Entry {
+impl GroupEntry {
     pub(super) fn stride(&self, value_type: ValueType) -> usize {
         8 + value_type.bytes(self.dim)
     }
+}
+
+/// The key of a row.
+#[inline(always)]
+pub(super) fn key_of(row: &[u8]) -> i64 {
+    row.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
 /// Bytes of the header and all entries.
@@ -56,7 +62,8 @@ pub(super) fn head_bytes(groups: usize) -> usize {
     UNIT * (1 + groups)
 }
 
-pub(super) fn aligned(bytes: u64) -> Option<u64> {
+/// Bytes of a section with its padding; None beyond 64 bits, as a damaged head may say.
+fn aligned(bytes: u64) -> Option<u64> {
     bytes.checked_next_multiple_of(ALIGN)
 }
 
@@ -65,7 +72,7 @@ pub(super) fn more_size(since: Option<u64>) -> u64 {
     if since.is_none() { 4 } else { 8 }
 }
 
-pub(super) fn write_head(header: &Header, entries: &[Entry], file_bytes: u64) -> Vec<u8> {
+pub(super) fn write_head(header: &TableHeader, entries: &[GroupEntry], file_bytes: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(head_bytes(entries.len()));
     head.extend(MAGIC);
     head.extend(VERSION.to_le_bytes());
@@ -90,10 +97,8 @@ pub(super) fn write_head(header: &Header, entries: &[Entry], file_bytes: u64) ->
         head.extend(entry.homes.to_le_bytes());
         head.extend([0; 8]);
     }
-    let crc = head.get(20..).map_or(0, crc32fast::hash);
-    if let Some(place) = head.get_mut(16..20) {
-        place.copy_from_slice(&crc.to_le_bytes());
-    }
+    let crc = crc32fast::hash(&head[20..]);
+    head[16..20].copy_from_slice(&crc.to_le_bytes());
     head
 }
 
@@ -102,7 +107,7 @@ pub(super) fn write_head(header: &Header, entries: &[Entry], file_bytes: u64) ->
 /// # Errors
 /// `INVALID_ARGUMENT` for a file that is no table, `NOT_SUPPORTED` for one of a later version,
 /// `CORRUPTION`.
-pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
+pub(super) fn read_head(file: &[u8]) -> Result<(TableHeader, Vec<GroupEntry>)> {
     check_prefix(file)?;
     let units = file.as_chunks::<UNIT>().0;
     let Some((first, units)) = units.split_first() else {
@@ -137,8 +142,8 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
     if reserved != 0 {
         return Err(wrong("reserved field", reserved));
     }
-    let header = Header { value_type, number, since };
-    let mut entries: Vec<Entry> = crate::memory::room_for(units.len())?;
+    let header = TableHeader { value_type, number, since };
+    let mut entries: Vec<GroupEntry> = crate::memory::room_for(units.len())?;
     let mut end = head_bytes(units.len()) as u64;
     for unit in units {
         let entry = read_entry(unit, &header, end)?;
@@ -155,7 +160,7 @@ pub(super) fn read_head(file: &[u8]) -> Result<(Header, Vec<Entry>)> {
 }
 
 /// Reads the entry of a group whose sections begin at `start`.
-fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
+fn read_entry(unit: &[u8; UNIT], header: &TableHeader, start: u64) -> Result<GroupEntry> {
     let [word0, rows, rows_offset, crcs, more_offset, more, homes, reserved] = words(unit);
     let (group, dim) = halves(word0);
     let (rows_crc, more_crc) = halves(crcs);
@@ -165,7 +170,7 @@ fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
         return Err(wrong("dim", dim as u64));
     }
     let entry =
-        Entry { group, dim, rows, rows_offset, rows_crc, more_offset, more_crc, more, homes };
+        GroupEntry { group, dim, rows, rows_offset, rows_crc, more_offset, more_crc, more, homes };
     if rows > MAX_ROWS {
         return Err(wrong("number of rows", rows));
     }
@@ -186,13 +191,13 @@ fn read_entry(unit: &[u8; UNIT], header: &Header, start: u64) -> Result<Entry> {
     Ok(entry)
 }
 
-fn rows_end(entry: &Entry, value_type: ValueType) -> Option<u64> {
+fn rows_end(entry: &GroupEntry, value_type: ValueType) -> Option<u64> {
     entry
         .rows_offset
         .checked_add(aligned(entry.rows.checked_mul(entry.stride(value_type) as u64)?)?)
 }
 
-fn end_of(entry: &Entry, header: &Header) -> Option<u64> {
+fn end_of(entry: &GroupEntry, header: &TableHeader) -> Option<u64> {
     entry.more_offset.checked_add(aligned(entry.more.checked_mul(more_size(header.since))?)?)
 }
 

@@ -17,23 +17,23 @@ pub(super) fn hash(key: i64) -> u64 {
 
 /// The layout of a group's index.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct IndexShape {
     /// The number of slots that hashes map to.
     homes: u64,
     /// Bits of a slot that hold the row; the others hold the tag.
     row_bits: u32,
 }
 
-impl Shape {
-    pub(super) fn new(rows: u64, homes: u64) -> Shape {
-        Shape { homes, row_bits: u64::BITS - rows.leading_zeros() }
+impl IndexShape {
+    pub(super) fn new(rows: u64, homes: u64) -> IndexShape {
+        IndexShape { homes, row_bits: u64::BITS - rows.leading_zeros() }
     }
 
     /// The number of homes: half as many again as rows (docs/design/table.md says why). For many rows it
     /// is a multiple of the parts, so that no home straddles two.
     pub(super) fn homes_for(rows: u64) -> u64 {
         let homes = rows + rows.div_ceil(2);
-        if Shape::is_divided(rows) { homes.next_multiple_of(1 << PART_BITS) } else { homes }
+        if IndexShape::is_divided(rows) { homes.next_multiple_of(1 << PART_BITS) } else { homes }
     }
 
     /// Whether the rows are divided into parts while the index is built.

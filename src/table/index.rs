@@ -10,9 +10,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::file::NewFile;
-use super::hash::{HASH_BITS, PART_BITS, Shape, hash};
-use super::output::Output;
+use super::file::PartialFile;
+use super::hash::{HASH_BITS, IndexShape, PART_BITS, hash};
+use super::output::SectionOutput;
 use crate::error::Result;
 use crate::memory::reserve;
 
@@ -65,7 +65,7 @@ impl IndexBuilder {
     pub(super) fn add(
         &mut self,
         keys: impl ExactSizeIterator<Item = i64>,
-        near: &NewFile,
+        near: &PartialFile,
     ) -> Result<()> {
         let mut keys = keys;
         while keys.len() > 0 {
@@ -85,10 +85,10 @@ impl IndexBuilder {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
-    pub(super) fn finish(&mut self, output: &mut Output) -> Result<(u64, u64)> {
+    pub(super) fn finish(&mut self, output: &mut SectionOutput) -> Result<(u64, u64)> {
         let rows = self.before + self.run.len() as u64;
-        let homes = Shape::homes_for(rows);
-        let shape = Shape::new(rows, homes);
+        let homes = IndexShape::homes_for(rows);
+        let shape = IndexShape::new(rows, homes);
         self.slots.next = 0;
         if self.spill.is_some() {
             self.spill(output.file())?;
@@ -99,11 +99,11 @@ impl IndexBuilder {
                 spill.read_part(number, &mut self.part, output.file())?;
                 self.place_part(number, shape, homes, output)?;
             }
-        } else if Shape::is_divided(rows) {
+        } else if IndexShape::is_divided(rows) {
             let ends = self.divide()?;
             let mut start = 0;
             for (number, end) in ends.iter().enumerate() {
-                let entries = self.divided.get(start..*end as usize).unwrap_or_default();
+                let entries = &self.divided[start..*end as usize];
                 start = *end as usize;
                 self.part.clear();
                 reserve(&mut self.part, entries.len())?;
@@ -123,9 +123,9 @@ impl IndexBuilder {
     fn place_part(
         &mut self,
         number: usize,
-        shape: Shape,
+        shape: IndexShape,
         homes: u64,
-        output: &mut Output,
+        output: &mut SectionOutput,
     ) -> Result<()> {
         let (number, parts) = (number as u64, PARTS as u64);
         let first_bits = number << REST_BITS;
@@ -163,7 +163,7 @@ impl IndexBuilder {
     }
 
     /// Writes the run to the scratch file.
-    fn spill(&mut self, near: &NewFile) -> Result<()> {
+    fn spill(&mut self, near: &PartialFile) -> Result<()> {
         let ends = self.divide()?;
         let spill = match &mut self.spill {
             Some(spill) => spill,
@@ -187,7 +187,7 @@ fn repack(entry: u64, first: u64) -> u64 {
 }
 
 impl Spill {
-    fn read_part(&self, number: usize, part: &mut Vec<u64>, near: &NewFile) -> Result<()> {
+    fn read_part(&self, number: usize, part: &mut Vec<u64>, near: &PartialFile) -> Result<()> {
         let range = |run: &Run| {
             let start = if number == 0 { 0 } else { run.ends[number - 1] };
             start as usize..run.ends[number] as usize
@@ -226,8 +226,8 @@ impl Slots {
         &mut self,
         rows: impl Iterator<Item = (u64, u64)> + Clone,
         homes: std::ops::Range<u64>,
-        shape: Shape,
-        output: &mut Output,
+        shape: IndexShape,
+        output: &mut SectionOutput,
     ) -> Result<()> {
         self.places.clear();
         reserve(&mut self.places, (homes.end - homes.start) as usize)?;
@@ -255,7 +255,7 @@ impl Slots {
         output.write(bytemuck::cast_slice(&self.batch))
     }
 
-    fn fill_up(&mut self, end: u64, output: &mut Output) -> Result<()> {
+    fn fill_up(&mut self, end: u64, output: &mut SectionOutput) -> Result<()> {
         for _ in self.next..end {
             output.write(&[0; 4])?;
         }

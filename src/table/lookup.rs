@@ -1,12 +1,11 @@
 //! Finds rows by key. A batch goes through in stages, so that memory is prefetched before it is
 //! used.
 
-use super::Table;
-use super::format::Entry;
-use super::hash::{Shape, hash};
+use super::format::{GroupEntry, key_of};
+use super::hash::{IndexShape, hash};
+use super::serving::Table;
 use super::values::{Float16, Float32, Int8, ValueType, Values};
-use super::writer::key_of;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::prefetch::{prefetch, prefetch_bytes};
 
 /// The distance between two stages, in keys.
@@ -20,7 +19,7 @@ const LINES: usize = 4;
 struct View<'a> {
     rows: &'a [u8],
     slots: &'a [u32],
-    shape: Shape,
+    shape: IndexShape,
     stride: usize,
 }
 
@@ -47,17 +46,17 @@ impl Table {
                 keys.len()
             )));
         }
-        let bytes = self.contents.slot_bytes(entry);
+        let bytes = self.contents().slot_bytes(entry);
         let view = View {
-            rows: self.contents.row_bytes(entry),
+            rows: self.contents().row_bytes(entry),
             slots: bytemuck::try_cast_slice(bytes).map_err(|error| {
                 Error::corruption(format!("the index of group {group}: {error}"))
             })?,
-            shape: Shape::new(entry.rows, entry.homes),
-            stride: entry.stride(self.contents.value_type()),
+            shape: IndexShape::new(entry.rows, entry.homes),
+            stride: entry.stride(self.contents().value_type()),
         };
         let found = found.unwrap_or_default();
-        match self.contents.value_type() {
+        match self.contents().value_type() {
             ValueType::Float32 => view.read::<Float32>(keys, entry.dim, weights, found),
             ValueType::Float16 => view.read::<Float16>(keys, entry.dim, weights, found),
             ValueType::Int8 => view.read::<Int8>(keys, entry.dim, weights, found),
@@ -71,20 +70,6 @@ impl Table {
     /// As [`Table::lookup`].
     pub fn check_weights(&self, group: u32, keys_len: usize, weights_len: usize) -> Result<()> {
         check_weights(self.entry(group)?, keys_len, weights_len)
-    }
-
-    pub(super) fn entry(&self, group: u32) -> Result<&Entry> {
-        let entry = u16::try_from(group).ok().and_then(|group| self.contents.entry(group));
-        entry.ok_or_else(|| {
-            let groups = super::list_groups(self.contents.groups().map(|info| info.group));
-            Error::new(
-                Status::NotFound,
-                format!(
-                    "group is {group}; the table '{}' has {groups}",
-                    self.contents.path().display()
-                ),
-            )
-        })
     }
 }
 
@@ -157,7 +142,7 @@ impl View<'_> {
     }
 }
 
-fn check_weights(entry: &Entry, keys_len: usize, weights_len: usize) -> Result<()> {
+fn check_weights(entry: &GroupEntry, keys_len: usize, weights_len: usize) -> Result<()> {
     let expected = keys_len.checked_mul(entry.dim);
     if expected == Some(weights_len) {
         return Ok(());

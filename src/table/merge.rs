@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::contents::Contents;
-use super::rows::Rows;
+use super::rows::TableRows;
 use super::writer::{Options, Summary, Writer};
 use crate::error::{Error, Result};
 
@@ -78,8 +78,8 @@ fn check_fit(base: &Contents, increment: &Contents) -> Result<()> {
 fn merge_group(
     writer: &mut Writer,
     group: u16,
-    mut base: Rows<'_>,
-    mut changed: Rows<'_>,
+    mut base: TableRows<'_>,
+    mut changed: TableRows<'_>,
     removed: impl Iterator<Item = i64>,
 ) -> Result<()> {
     let mut removed = removed.peekable();

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::{io, mem};
 
-use super::file::NewFile;
+use super::file::PartialFile;
 use super::format::ALIGN;
 use super::system::begin_writing_back;
 use crate::error::{Error, Result};
@@ -24,8 +24,8 @@ const AHEAD: usize = 4;
 /// How much the system is asked to write back at once.
 const PIECE: u64 = 16 << 20;
 
-pub(super) struct Output {
-    file: NewFile,
+pub(super) struct SectionOutput {
+    file: PartialFile,
     buffer: Vec<u8>,
     used: usize,
     /// The offsets in the buffer at which sections end.
@@ -38,17 +38,17 @@ pub(super) struct Output {
     broken: Option<Error>,
 }
 
-impl Output {
+impl SectionOutput {
     /// Creates the file and leaves `head` bytes at its beginning, to be written last. `piece` is
     /// the largest request for room.
     ///
     /// # Errors
-    /// As `NewFile::create`; `OUT_OF_MEMORY`.
-    pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<Output> {
-        let file = NewFile::create(path)?;
+    /// As `PartialFile::create`; `OUT_OF_MEMORY`.
+    pub(super) fn create(path: &Path, head: usize, piece: usize) -> Result<SectionOutput> {
+        let file = PartialFile::create(path)?;
         // When a request does not fit, at least one whole block can be flushed.
         let buffer = filled(0, BLOCK + piece.max(1))?;
-        let mut output = Output {
+        let mut output = SectionOutput {
             file,
             buffer,
             used: 0,
@@ -64,7 +64,7 @@ impl Output {
         Ok(output)
     }
 
-    pub(super) fn file(&self) -> &NewFile {
+    pub(super) fn file(&self) -> &PartialFile {
         &self.file
     }
 
@@ -73,7 +73,7 @@ impl Output {
         self.start + self.used as u64
     }
 
-    /// Room for at least `bytes`; [`Output::advance`] then tells how many of them were used.
+    /// Room for at least `bytes`; [`SectionOutput::advance`] then tells how many of them were used.
     ///
     /// # Errors
     /// `IO`, of this or of an earlier write. Every later call returns the same error, since the
@@ -83,7 +83,7 @@ impl Output {
         if self.buffer.len() - self.used < bytes {
             self.flush()?;
         }
-        Ok(self.buffer.get_mut(self.used..).unwrap_or_default())
+        Ok(&mut self.buffer[self.used..])
     }
 
     #[inline]
@@ -94,15 +94,13 @@ impl Output {
     /// Appends bytes.
     ///
     /// # Errors
-    /// As [`Output::room`].
+    /// As [`SectionOutput::room`].
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = self.room(1)?;
             let len = room.len().min(bytes.len());
             let (now, later) = bytes.split_at(len);
-            if let Some(place) = room.get_mut(..len) {
-                place.copy_from_slice(now);
-            }
+            room[..len].copy_from_slice(now);
             self.advance(len);
             bytes = later;
         }
@@ -112,7 +110,7 @@ impl Output {
     /// Ends the section: fills it up with zeros. `finish` has its checksum.
     ///
     /// # Errors
-    /// As [`Output::room`].
+    /// As [`SectionOutput::room`].
     pub(super) fn end_section(&mut self) -> Result<()> {
         let padding = self.position().next_multiple_of(ALIGN) - self.position();
         self.write(&[0; ALIGN as usize][..padding as usize])?;
@@ -125,13 +123,14 @@ impl Output {
     /// name.
     ///
     /// # Errors
-    /// As [`Output::room`].
+    /// As [`SectionOutput::room`].
     pub(super) fn finish(mut self, head: impl FnOnce(&[u32]) -> Vec<u8>) -> Result<()> {
         if let Some(error) = self.broken {
             return Err(error);
         }
         let failed = |error: io::Error| self.file.failed("be written", &error);
-        let last = Full { bytes: self.buffer, len: self.used, start: self.start, ends: self.ends };
+        let last =
+            FilledBuffer { bytes: self.buffer, len: self.used, start: self.start, ends: self.ends };
         let sums = match self.worker.take() {
             Some(mut worker) => {
                 worker.write(last);
@@ -143,8 +142,7 @@ impl Output {
                 sink.sums
             }
         };
-        let sums = sums.get(1..).unwrap_or_default();
-        self.file.file().write_all_at(&head(sums), 0).map_err(failed)?;
+        self.file.file().write_all_at(&head(&sums[1..]), 0).map_err(failed)?;
         self.file.finish()
     }
 
@@ -171,23 +169,21 @@ impl Output {
         let mut next = worker.empty().map_err(failed)?;
         let end = self.start + self.used as u64;
         let len = (end - end % BLOCK as u64).saturating_sub(self.start) as usize;
-        let rest = self.buffer.get(len..self.used).unwrap_or_default();
-        if let Some(place) = next.get_mut(..rest.len()) {
-            place.copy_from_slice(rest);
-        }
+        let rest = &self.buffer[len..self.used];
+        next[..rest.len()].copy_from_slice(rest);
         self.used = rest.len();
         let later = self.ends.partition_point(|end| *end <= len);
         let later: Vec<usize> = self.ends.drain(later..).map(|end| end - len).collect();
         let (bytes, ends) =
             (mem::replace(&mut self.buffer, next), mem::replace(&mut self.ends, later));
-        worker.write(Full { bytes, len, start: self.start, ends });
+        worker.write(FilledBuffer { bytes, len, start: self.start, ends });
         self.start += len as u64;
         Ok(())
     }
 }
 
 /// A buffer to be written, and the offsets in it at which sections end.
-struct Full {
+struct FilledBuffer {
     bytes: Vec<u8>,
     len: usize,
     start: u64,
@@ -204,16 +200,16 @@ struct Sink {
 }
 
 impl Sink {
-    fn write(&mut self, file: &File, full: &Full) -> io::Result<()> {
-        let bytes = full.bytes.get(..full.len).unwrap_or_default();
+    fn write(&mut self, file: &File, full: &FilledBuffer) -> io::Result<()> {
+        let bytes = &full.bytes[..full.len];
         let mut summed = 0;
         self.sums.try_reserve(full.ends.len())?;
         for end in &full.ends {
-            self.crc.update(bytes.get(summed..*end).unwrap_or_default());
+            self.crc.update(&bytes[summed..*end]);
             self.sums.push(mem::take(&mut self.crc).finalize());
             summed = *end;
         }
-        self.crc.update(bytes.get(summed..).unwrap_or_default());
+        self.crc.update(&bytes[summed..]);
         file.write_all_at(bytes, full.start)?;
         let (from, end) =
             (*self.handed_over.get_or_insert(full.start), full.start + full.len as u64);
@@ -227,7 +223,7 @@ impl Sink {
 
 /// The thread that writes. It ends when no buffer can come any more, or after an error.
 struct Worker {
-    full: Option<SyncSender<Full>>,
+    full: Option<SyncSender<FilledBuffer>>,
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<io::Result<Vec<u32>>>>,
 }
@@ -255,7 +251,7 @@ impl Worker {
     }
 
     /// Hands a buffer over. When the thread has ended, the next `empty` or `join` has its error.
-    fn write(&mut self, full: Full) {
+    fn write(&mut self, full: FilledBuffer) {
         if let Some(sender) = &self.full {
             let _ = sender.send(full);
         }
@@ -265,7 +261,7 @@ impl Worker {
     fn join(&mut self) -> io::Result<Vec<u32>> {
         self.full = None;
         match self.thread.take().map(JoinHandle::join) {
-            None => Ok(Vec::new()),
+            None => Err(io::Error::other("a bug in damo: the writing thread was joined twice")),
             Some(Ok(result)) => result,
             Some(Err(payload)) => std::panic::resume_unwind(payload),
         }
@@ -283,7 +279,7 @@ impl Drop for Worker {
 
 fn write_all(
     file: &File,
-    to_write: &Receiver<Full>,
+    to_write: &Receiver<FilledBuffer>,
     written: &SyncSender<Vec<u8>>,
 ) -> io::Result<Vec<u32>> {
     let mut sink = Sink::default();

@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::file::NewFile;
-use super::output::Output;
+use super::file::PartialFile;
+use super::output::SectionOutput;
 use crate::error::{Error, Result};
 use crate::memory::filled;
 
@@ -29,7 +29,7 @@ impl Removed {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
-    pub(super) fn add(&mut self, keys: &[i64], near: &NewFile) -> Result<()> {
+    pub(super) fn add(&mut self, keys: &[i64], near: &PartialFile) -> Result<()> {
         for keys in keys.chunks(HELD) {
             if self.held.len() + keys.len() > HELD {
                 self.spill(near)?;
@@ -44,13 +44,13 @@ impl Removed {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
-    pub(super) fn write(&mut self, output: &mut Output) -> Result<()> {
+    pub(super) fn write(&mut self, output: &mut SectionOutput) -> Result<()> {
         if let Some(file) = self.file.take() {
             let mut piece = filled(0_u8, 64 << 10)?;
             let (mut at, end) = (0, self.spilled * 8);
             while at < end {
                 let len = piece.len().min((end - at) as usize);
-                let bytes = piece.get_mut(..len).unwrap_or_default();
+                let bytes = &mut piece[..len];
                 file.read_exact_at(bytes, at).map_err(|error| failed(output.file(), &error))?;
                 output.write(bytes)?;
                 at += len as u64;
@@ -62,7 +62,7 @@ impl Removed {
         Ok(())
     }
 
-    fn spill(&mut self, near: &NewFile) -> Result<()> {
+    fn spill(&mut self, near: &PartialFile) -> Result<()> {
         let file = match &self.file {
             Some(file) => file,
             None => self.file.insert(near.scratch()?),
@@ -75,6 +75,6 @@ impl Removed {
     }
 }
 
-fn failed(near: &NewFile, error: &std::io::Error) -> Error {
+fn failed(near: &PartialFile, error: &std::io::Error) -> Error {
     near.failed("be written (its removed keys, on the way)", error)
 }

@@ -1,19 +1,19 @@
 //! The rows of a group as they lie in a file, in key order.
 
+use super::format::key_of;
 use super::values::{Float16, Float32, Int8, ValueType, Values};
-use super::writer::key_of;
 
 /// Iterates over rows; the rest of them can be searched.
 #[derive(Clone)]
-pub struct Rows<'a> {
+pub struct TableRows<'a> {
     bytes: &'a [u8],
     value_type: ValueType,
     dim: usize,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn new(bytes: &'a [u8], value_type: ValueType, dim: usize) -> Rows<'a> {
-        Rows { bytes, value_type, dim }
+impl<'a> TableRows<'a> {
+    pub(super) fn new(bytes: &'a [u8], value_type: ValueType, dim: usize) -> TableRows<'a> {
+        TableRows { bytes, value_type, dim }
     }
 
     /// The number of rows that are left.
@@ -21,6 +21,7 @@ impl<'a> Rows<'a> {
         self.bytes.len() / self.stride()
     }
 
+    /// Whether no rows are left.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -8,11 +8,11 @@ use std::ops::Deref;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-pub(super) struct Map(Mmap);
+pub(super) struct MappedFile(Mmap);
 
-impl Map {
+impl MappedFile {
     /// Maps a whole file; an empty file gives an empty slice.
-    pub(super) fn new(file: &File) -> io::Result<Map> {
+    pub(super) fn new(file: &File) -> io::Result<MappedFile> {
         // SAFETY: the bytes of a mapped file change under the references that are handed out if
         // somebody writes to it, and reading beyond its end raises SIGBUS if somebody truncates it.
         // damo never writes to a file that has its name: a new file replaces it, and the old one
@@ -20,7 +20,7 @@ impl Map {
         // `damo_table_open`'s caller, as the header says; no safe interface to a mapped file can do
         // without that promise. Nothing that is read from the file is trusted: a changed byte gives
         // other weights, not other memory.
-        unsafe { MmapOptions::new().map(file) }.map(Map)
+        unsafe { MmapOptions::new().map(file) }.map(MappedFile)
     }
 
     /// Asks for huge pages, which make rows cheaper to reach, for the part that is not in memory
@@ -46,7 +46,7 @@ impl Map {
     }
 }
 
-impl Deref for Map {
+impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

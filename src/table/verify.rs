@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::format::{Entry, Header, aligned, more_size};
-use super::hash::Shape;
+use super::format::{ALIGN, GroupEntry, TableHeader, more_size};
+use super::hash::IndexShape;
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::memory::reserve;
@@ -21,7 +21,7 @@ struct Piece {
     start: usize,
     len: usize,
     /// For a piece of an index: the index's layout.
-    slots_of: Option<Shape>,
+    slots_of: Option<IndexShape>,
     rows: u64,
 }
 
@@ -38,12 +38,12 @@ struct Sum {
 ///
 /// # Errors
 /// `CORRUPTION` naming the section; `OUT_OF_MEMORY`.
-pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<()> {
+pub(super) fn verify(file: &[u8], header: &TableHeader, entries: &[GroupEntry]) -> Result<()> {
     let mut pieces = Vec::new();
     for entry in entries {
         let rows = entry.rows * entry.stride(header.value_type) as u64;
         cut(entry.rows_offset, rows, None, 0, &mut pieces)?;
-        let shape = header.since.is_none().then(|| Shape::new(entry.rows, entry.homes));
+        let shape = header.since.is_none().then(|| IndexShape::new(entry.rows, entry.homes));
         cut(
             entry.more_offset,
             entry.more * more_size(header.since),
@@ -55,7 +55,7 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
     let sums = sums(file, &pieces)?;
     let mut sums = pieces.iter().zip(&sums).peekable();
     let mut section = |offset: u64, bytes: u64| {
-        let end = offset + aligned(bytes).unwrap_or(bytes);
+        let end = offset + bytes.next_multiple_of(ALIGN);
         let (mut crc, mut taken, mut is_out_of_range) = (crc32fast::Hasher::new(), 0, false);
         while let Some((piece, sum)) = sums.next_if(|(piece, _)| (piece.start as u64) < end) {
             crc.combine(&crc32fast::Hasher::new_with_initial_len(sum.crc, piece.len as u64));
@@ -95,11 +95,11 @@ pub(super) fn verify(file: &[u8], header: &Header, entries: &[Entry]) -> Result<
 fn cut(
     offset: u64,
     bytes: u64,
-    slots_of: Option<Shape>,
+    slots_of: Option<IndexShape>,
     rows: u64,
     pieces: &mut Vec<Piece>,
 ) -> Result<()> {
-    let end = (offset + aligned(bytes).unwrap_or(bytes)) as usize;
+    let end = (offset + bytes.next_multiple_of(ALIGN)) as usize;
     let starts = (offset as usize..end).step_by(PIECE);
     reserve(pieces, starts.len())?;
     pieces.extend(starts.map(|start| Piece { start, len: PIECE.min(end - start), slots_of, rows }));
@@ -117,9 +117,7 @@ fn sums(file: &[u8], pieces: &[Piece]) -> Result<Vec<Sum>> {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = pieces.get(index) else { return };
             let sum = sum_up(file, piece);
-            if let Some(place) = sums.lock().get_mut(index) {
-                *place = sum;
-            }
+            sums.lock()[index] = sum;
         }
     };
     let helpers = if file.len() < SMALL { 0 } else { processors().min(pieces.len()) - 1 };
@@ -135,7 +133,7 @@ fn sums(file: &[u8], pieces: &[Piece]) -> Result<Vec<Sum>> {
 }
 
 fn sum_up(file: &[u8], piece: &Piece) -> Sum {
-    let bytes = file.get(piece.start..piece.start + piece.len).unwrap_or_default();
+    let bytes = &file[piece.start..piece.start + piece.len];
     let mut sum = Sum { crc: crc32fast::hash(bytes), ..Sum::default() };
     if let Some(shape) = piece.slots_of {
         for slot in bytes.as_chunks().0 {

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use super::format::{Entry, Header, MAX_ROWS, head_bytes, write_head};
+use super::format::{GroupEntry, MAX_ROWS, TableHeader, head_bytes, key_of, write_head};
+use super::group_list::list_groups;
 use super::index::IndexBuilder;
-use super::output::Output;
+use super::output::SectionOutput;
 use super::removed::Removed;
 use super::values::{Float16, Float32, Int8, ValueType, Values};
 use crate::error::{Error, Result, Status};
@@ -15,6 +16,7 @@ use crate::memory::room_for;
 /// What a new file is.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
+    /// The type of the weights.
     pub value_type: ValueType,
     /// The number of the dump: the sequence number of its storage's last call. The next increment
     /// has it as its `since`.
@@ -28,6 +30,7 @@ pub struct Options<'a> {
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// The number of rows.
     pub rows: u64,
     /// The number of keys that an increment removes.
     pub removed: u64,
@@ -40,9 +43,9 @@ pub struct Summary {
 
 /// Writes a table or an increment. Dropped before `finish` it leaves no file.
 pub struct Writer {
-    output: Output,
-    header: Header,
-    entries: Vec<Entry>,
+    output: SectionOutput,
+    header: TableHeader,
+    entries: Vec<GroupEntry>,
     /// The index of the entry that is being written; those before it are finished.
     current: usize,
     /// The last key of the current group.
@@ -68,7 +71,7 @@ impl Writer {
                  number"
             )));
         }
-        let mut entries: Vec<Entry> = room_for(groups.len())?;
+        let mut entries: Vec<GroupEntry> = room_for(groups.len())?;
         entries.extend(groups.iter().map(|(group, dim)| new_entry(*group, *dim)));
         entries.sort_unstable_by_key(|entry| entry.group);
         for (entry, next) in entries.iter().zip(entries.iter().skip(1)) {
@@ -83,10 +86,10 @@ impl Writer {
             )));
         }
         let longest = entries.iter().map(|entry| entry.stride(value_type)).max().unwrap_or(0);
-        let output = Output::create(path, head_bytes(entries.len()), longest)?;
+        let output = SectionOutput::create(path, head_bytes(entries.len()), longest)?;
         let mut writer = Writer {
             output,
-            header: Header { value_type, number, since },
+            header: TableHeader { value_type, number, since },
             entries,
             current: 0,
             last: None,
@@ -200,12 +203,13 @@ impl Writer {
 
     /// A group's index among the entries, and its dim.
     fn place_of(&self, group: u16) -> Result<(usize, usize)> {
-        let place = self.entries.binary_search_by_key(&group, |entry| entry.group).ok();
-        let found = place.and_then(|place| Some((place, self.entries.get(place)?.dim)));
-        found.ok_or_else(|| {
-            let groups = super::list_groups(self.entries.iter().map(|entry| entry.group));
-            Error::invalid(format!("group is {group}; this file was begun with {groups}"))
-        })
+        match self.entries.binary_search_by_key(&group, |entry| entry.group) {
+            Ok(place) => Ok((place, self.entries[place].dim)),
+            Err(_) => {
+                let groups = list_groups(self.entries.iter().map(|entry| entry.group));
+                Err(Error::invalid(format!("group is {group}; this file was begun with {groups}")))
+            }
+        }
     }
 
     fn check_order(&self, group: u16, mut keys: impl Iterator<Item = i64>) -> Result<()> {
@@ -266,16 +270,15 @@ impl Writer {
             self.index.finish(&mut self.output)?
         };
         self.output.end_section()?;
-        if let Some(entry) = self.entries.get_mut(self.current) {
-            *entry = Entry { more_offset, more, homes, ..*entry };
-        }
+        let entry = &mut self.entries[self.current];
+        *entry = GroupEntry { more_offset, more, homes, ..*entry };
         self.current += 1;
         self.begin_group();
         Ok(())
     }
 
     fn count_rows(&mut self, rows: usize) -> Result<()> {
-        let Some(entry) = self.entries.get_mut(self.current) else { return Ok(()) };
+        let entry = &mut self.entries[self.current];
         let sum = entry.rows + rows as u64;
         if sum > MAX_ROWS {
             return Err(Error::new(
@@ -315,9 +318,9 @@ impl Writer {
     }
 }
 
-fn new_entry(group: u16, dim: usize) -> Entry {
+fn new_entry(group: u16, dim: usize) -> GroupEntry {
     let (rows, rows_offset, rows_crc) = (0, 0, 0);
-    Entry {
+    GroupEntry {
         group,
         dim,
         rows,
@@ -328,10 +331,4 @@ fn new_entry(group: u16, dim: usize) -> Entry {
         more: 0,
         homes: 0,
     }
-}
-
-/// The key of a row.
-#[inline(always)]
-pub(super) fn key_of(row: &[u8]) -> i64 {
-    row.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }

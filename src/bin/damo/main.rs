@@ -33,25 +33,25 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use failure::{Failure, Outcome};
 use output::Output;
 
-struct Entry {
+struct CommandEntry {
     command: fn() -> Command,
     run: fn(&mut Output, &ArgMatches) -> Outcome,
 }
 
-const COMMANDS: [Entry; 13] = [
-    Entry { command: stat::command, run: stat::run },
-    Entry { command: groups::command, run: groups::run },
-    Entry { command: get::command, run: get::run },
-    Entry { command: rows::command, run: rows::run },
-    Entry { command: dump::command, run: dump::run },
-    Entry { command: merge::command, run: merge::run },
-    Entry { command: checkpoint::command, run: checkpoint::run },
-    Entry { command: restore::command, run: restore::run },
-    Entry { command: import::command, run: import::run },
-    Entry { command: verify::command, run: verify::run },
-    Entry { command: compact::command, run: compact::run },
-    Entry { command: salvage::command, run: salvage::run },
-    Entry { command: serve_check::command, run: serve_check::run },
+const COMMANDS: [CommandEntry; 13] = [
+    CommandEntry { command: stat::command, run: stat::run },
+    CommandEntry { command: groups::command, run: groups::run },
+    CommandEntry { command: get::command, run: get::run },
+    CommandEntry { command: rows::command, run: rows::run },
+    CommandEntry { command: dump::command, run: dump::run },
+    CommandEntry { command: merge::command, run: merge::run },
+    CommandEntry { command: checkpoint::command, run: checkpoint::run },
+    CommandEntry { command: restore::command, run: restore::run },
+    CommandEntry { command: import::command, run: import::run },
+    CommandEntry { command: verify::command, run: verify::run },
+    CommandEntry { command: compact::command, run: compact::run },
+    CommandEntry { command: salvage::command, run: salvage::run },
+    CommandEntry { command: serve_check::command, run: serve_check::run },
 ];
 
 const ABOUT: &str = "\

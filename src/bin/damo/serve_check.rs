@@ -1,11 +1,12 @@
 //! `damo serve-check`: verifies a serving table, describes it, and looks every key up.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{ArgMatches, Command};
 use damo::error::Status;
-use damo::table::Table;
-use serde_json::json;
+use damo::table::{GroupInfo, Table};
+use serde_json::{Value, json};
 
 use super::arguments::{get_path, path};
 use super::failure::{Failure, Outcome};
@@ -25,66 +26,91 @@ pub fn command() -> Command {
 }
 
 pub fn run(output: &mut Output, matches: &ArgMatches) -> Outcome {
-    let path = get_path(matches, "TABLE")?;
-    let started = Instant::now();
-    let table = {
-        let _progress = Progress::under_way("opening and verifying");
-        Table::open(path)?
-    };
-    let opened = started.elapsed();
-    let found = std::fs::metadata(path);
-    let found = found
-        .map_err(|error| Failure::new(Status::Io, format!("path '{}': {error}", path.display())));
-    let file_bytes = found?.len();
-    let groups: Vec<_> = table.contents().groups().collect();
-    let rows: u64 = groups.iter().map(|group| group.rows).sum();
-    let mut looked_up = Duration::ZERO;
-    {
-        let progress = Progress::of("looking up", Unit::Rows);
-        let mut done = 0;
-        for group in &groups {
-            look_up(&table, group.group, group.dim, &mut looked_up, |keys| {
-                done += keys;
-                progress.update(done, rows);
-            })?;
+    let checked = Checked::check(get_path(matches, "TABLE")?)?;
+    if output.is_json() { output.json(&checked.to_json()) } else { checked.print(output) }
+}
+
+/// A table that was verified and looked up in.
+struct Checked {
+    table: Table,
+    file_bytes: u64,
+    groups: Vec<GroupInfo>,
+    rows: u64,
+    opening: Duration,
+    lookups_per_second: u64,
+}
+
+impl Checked {
+    fn check(path: &Path) -> Outcome<Checked> {
+        let started = Instant::now();
+        let table = {
+            let _progress = Progress::under_way("opening and verifying");
+            Table::open(path)?
+        };
+        let opening = started.elapsed();
+        let found = std::fs::metadata(path).map_err(|error| {
+            Failure::new(Status::Io, format!("path '{}': {error}", path.display()))
+        })?;
+        let groups: Vec<_> = table.contents().groups().collect();
+        let rows = groups.iter().map(|group| group.rows).sum();
+        let mut looked_up = Duration::ZERO;
+        {
+            let progress = Progress::of("looking up", Unit::Rows);
+            let mut done = 0;
+            for group in &groups {
+                look_up(&table, group.group, group.dim, &mut looked_up, |keys| {
+                    done += keys;
+                    progress.update(done, rows);
+                })?;
+            }
         }
+        let lookups_per_second = rate(rows, looked_up);
+        Ok(Checked { table, file_bytes: found.len(), groups, rows, opening, lookups_per_second })
     }
-    let speed = rate(rows, looked_up);
-    let value_type = table.contents().value_type().name();
-    if output.is_json() {
-        let groups: Vec<_> = groups
+
+    fn value_type(&self) -> &'static str {
+        self.table.contents().value_type().name()
+    }
+
+    fn to_json(&self) -> Value {
+        let groups: Vec<_> = self
+            .groups
             .iter()
             .map(|group| json!({ "group": group.group, "dim": group.dim, "rows": group.rows }))
             .collect();
-        return output.json(&json!({
-            "path": path.to_string_lossy(),
+        json!({
+            "path": self.table.contents().path().to_string_lossy(),
             "ok": true,
-            "value_type": value_type,
-            "number": table.number(),
-            "bytes": file_bytes,
-            "rows": rows,
+            "value_type": self.value_type(),
+            "number": self.table.number(),
+            "bytes": self.file_bytes,
+            "rows": self.rows,
             "groups": groups,
-            "open_seconds": seconds(opened),
-            "lookup_rows_per_second": speed,
-        }));
+            "open_seconds": seconds(self.opening),
+            "lookup_rows_per_second": self.lookups_per_second,
+        })
     }
-    output.pairs(&[
-        ("value type", value_type.to_owned()),
-        ("number", table.number().to_string()),
-        ("bytes", bytes(file_bytes)),
-        ("rows", thousands(rows)),
-        ("opened in", format!("{} s, every checksum compared", seconds(opened))),
-        (
-            "looked up",
-            format!("every key, in key order, on one thread: {} rows/s", thousands(speed)),
-        ),
-    ])?;
-    output.line("")?;
-    let lines: Vec<_> = groups
-        .iter()
-        .map(|group| vec![group.group.to_string(), group.dim.to_string(), thousands(group.rows)])
-        .collect();
-    output.columns(&[number("group"), number("dim"), number("rows")], &lines)
+
+    fn print(&self, output: &mut Output) -> Outcome {
+        let speed = thousands(self.lookups_per_second);
+        output.pairs(&[
+            ("value type", self.value_type().to_owned()),
+            ("number", self.table.number().to_string()),
+            ("bytes", bytes(self.file_bytes)),
+            ("rows", thousands(self.rows)),
+            ("opened in", format!("{} s, every checksum compared", seconds(self.opening))),
+            ("looked up", format!("every key, in key order, on one thread: {speed} rows/s")),
+        ])?;
+        output.line("")?;
+        let lines: Vec<_> = self
+            .groups
+            .iter()
+            .map(|group| {
+                vec![group.group.to_string(), group.dim.to_string(), thousands(group.rows)]
+            })
+            .collect();
+        output.columns(&[number("group"), number("dim"), number("rows")], &lines)
+    }
 }
 
 /// Looks up every key of a group and compares the answers with the rows themselves.

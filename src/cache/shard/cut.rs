@@ -1,17 +1,8 @@
-//! A cut: the rows as they were at one moment, while later calls already change them.
-//!
-//! A row that was dirty at the cut and is not on disk yet is copied when it changes again; the
-//! writer takes the copy. A row that the disk already had needs no copy. So a cut costs callers one
-//! copy of each row that they change before it is written, and nobody waits. EPOCH says on which
-//! side of the cut a row became dirty; each cut flips its meaning.
+//! What a shard keeps of a cut.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
-use super::{DIRTY, EPOCH, Shard, USED, WRITING, add};
-use crate::cache::slot::{ABSENT, Slot};
-use crate::error::{Error, Result, Status};
-use crate::memory::room_for;
+use crate::cache::slot::Slot;
 
 /// A copy of a row as it was at the cut.
 pub(crate) struct Kept {
@@ -30,125 +21,18 @@ pub(crate) enum CutRow<'a> {
 
 /// A shard's state of the cut that is being written.
 #[derive(Default)]
-pub(super) struct Cut {
+pub(super) struct ShardCut {
     pub(super) is_open: bool,
     /// The value of EPOCH for rows that became dirty since the latest cut.
     pub(super) epoch: bool,
-    kept: HashMap<i64, Kept>,
+    pub(super) kept: HashMap<i64, Kept>,
     /// A copy found no memory, so this cut cannot be written.
-    failed: bool,
+    pub(super) failed: bool,
 }
 
-impl Shard {
-    /// Begins a cut: the rows that are dirty now belong to it.
-    pub(crate) fn begin_cut(&mut self) {
-        self.cut.is_open = true;
-        self.cut.epoch = !self.cut.epoch;
-        self.cut.failed = false;
+impl Kept {
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<(i64, Kept)>() + 4 * self.floats.len()
     }
-
-    /// Ends the cut; `is_complete` says whether all of it is on disk.
-    pub(crate) fn end_cut(&mut self, is_complete: bool) {
-        self.cut.is_open = false;
-        for (_, kept) in self.cut.kept.drain() {
-            self.group.kept_bytes.fetch_sub(bytes_of(&kept), Ordering::Relaxed);
-        }
-        self.cut.kept.shrink_to_fit();
-        if !is_complete {
-            // Rows that were not written belong to the next cut, as all dirty rows do.
-            let epoch = self.cut.epoch;
-            self.slab
-                .slots_mut()
-                .filter(|slot| slot.has(DIRTY))
-                .for_each(|slot| slot.set_to(EPOCH, epoch));
-        }
-    }
-
-    /// Call before a row is changed.
-    #[inline(always)]
-    pub(crate) fn before_change(&mut self, place: u32) {
-        if self.cut.is_open {
-            self.keep(place);
-        }
-    }
-
-    #[cold]
-    fn keep(&mut self, place: u32) {
-        let epoch = self.cut.epoch;
-        let (slot, row) = self.slab.both(place);
-        if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {
-            return;
-        }
-        let absent = slot.has(ABSENT);
-        let Ok(mut floats) = room_for(if absent { 0 } else { row.len() }) else {
-            self.cut.failed = true;
-            return;
-        };
-        if !absent {
-            floats.extend_from_slice(row);
-        }
-        let (time, updates, journal) = (slot.time(), slot.updates, slot.journal());
-        let kept = Kept { absent, time, updates, journal, floats };
-        if self.cut.kept.try_reserve(1).is_err() {
-            self.cut.failed = true;
-            return;
-        }
-        self.group.kept_bytes.fetch_add(bytes_of(&kept), Ordering::Relaxed);
-        let key = slot.key;
-        self.cut.kept.insert(key, kept);
-        self.slab.slot_mut(place).set_to(EPOCH, epoch);
-    }
-
-    /// Appends the keys of the rows of the cut that are not on disk yet.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY`, also when a row could not be kept.
-    pub(crate) fn cut_keys(&self, keys: &mut Vec<i64>) -> Result<()> {
-        let no_memory =
-            |_| Error::new(Status::OutOfMemory, "no memory for the list of rows to write");
-        self.check_cut()?;
-        keys.try_reserve(self.counts.dirty.load(Ordering::Relaxed) + self.cut.kept.len())
-            .map_err(no_memory)?;
-        let epoch = self.cut.epoch;
-        let wanted = |slot: &&Slot| slot.has(USED) && slot.has(DIRTY) && slot.has(EPOCH) != epoch;
-        keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
-        keys.extend(self.cut.kept.keys());
-        Ok(())
-    }
-
-    /// Begins to write a row of the cut; None when it is on disk already.
-    ///
-    /// # Errors
-    /// `OUT_OF_MEMORY` when a row could not be kept.
-    pub(crate) fn begin_cut_write(&mut self, hash: u64, key: i64) -> Result<Option<CutRow<'_>>> {
-        self.check_cut()?;
-        if let Some(kept) = self.cut.kept.remove(&key) {
-            self.group.kept_bytes.fetch_sub(bytes_of(&kept), Ordering::Relaxed);
-            return Ok(Some(CutRow::Kept(kept)));
-        }
-        let Some(place) = self.find(hash, key) else { return Ok(None) };
-        let epoch = self.cut.epoch;
-        let slot = self.slab.slot_mut(place);
-        if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {
-            return Ok(None);
-        }
-        slot.clear(DIRTY);
-        slot.set(WRITING);
-        add(&self.counts.dirty, usize::MAX);
-        let (slot, floats) = self.slab.both(place);
-        Ok(Some(CutRow::InPlace(slot, floats)))
-    }
-
-    fn check_cut(&self) -> Result<()> {
-        if self.cut.failed {
-            let why = "no memory to keep rows as they were while they change; try again when less \
-                       is going on";
-            return Err(Error::new(Status::OutOfMemory, why));
-        }
-        Ok(())
-    }
-}
-
-fn bytes_of(kept: &Kept) -> usize {
-    size_of::<(i64, Kept)>() + 4 * kept.floats.len()
 }

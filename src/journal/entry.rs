@@ -1,16 +1,16 @@
-//! The bytes of a journal's segments: a header, then records, all numbers little-endian.
+//! The bytes of a journal's segments: a header, then entries, all integers little-endian.
 //!
 //! ```text
 //! segment   0   8 bytes  "damojrnl"
 //!           8   u32      version (1)
 //!           12  u32      CRC-32 of bytes 0..12 and 16..24
-//!           16  u64      number of its first call
+//!           16  u64      sequence number of its first call
 //!
-//! record    0   u32      CRC-32 of bytes 4..64
+//! entry     0   u32      CRC-32 of bytes 4..64
 //!           4   u32      CRC-32 of the payload
 //!           8   u64      bytes of the payload
-//!           16  u64      number of the call: one more than the call's before; for a configuration,
-//!                        and for an end, that of the next call
+//!           16  u64      sequence number of the call: one more than the call's before; for a
+//!                        configuration, and for an end, that of the next call
 //!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step,
 //!                        6 end, 7 insert_records, 8 clear
 //!           28  u32      group
@@ -26,7 +26,7 @@
 //!                        delete: keys
 //!                        configuration: JSON
 //!                        set_step, clear: nothing
-//!                        end: nothing; the last record of a segment that another one follows
+//!                        end: nothing; the last entry of a segment that another one follows
 //! ```
 
 use std::io::IoSlice;
@@ -37,7 +37,7 @@ use crc32fast::Hasher;
 compile_error!("the journal and the tables are little-endian, as their writers are");
 
 pub(crate) const SEGMENT_HEADER_LEN: usize = 24;
-pub(super) const RECORD_HEADER_LEN: usize = 64;
+pub(super) const ENTRY_HEADER_LEN: usize = 64;
 const MAGIC: &[u8; 8] = b"damojrnl";
 const VERSION: u32 = 1;
 
@@ -84,7 +84,7 @@ pub(crate) struct Head {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadHead {
     pub(super) head: Head,
-    pub(super) number: u64,
+    pub(super) seqno: u64,
     pub(super) payload_len: u64,
     pub(super) payload_crc: u32,
 }
@@ -134,13 +134,13 @@ pub(super) fn checksum(payload: &[IoSlice<'_>]) -> (u32, u64) {
 
 pub(super) fn encode_head(
     head: &Head,
-    number: u64,
+    seqno: u64,
     (payload_crc, payload_len): (u32, u64),
-) -> [u8; RECORD_HEADER_LEN] {
-    let mut bytes = [0; RECORD_HEADER_LEN];
+) -> [u8; ENTRY_HEADER_LEN] {
+    let mut bytes = [0; ENTRY_HEADER_LEN];
     bytes[4..8].copy_from_slice(&payload_crc.to_le_bytes());
     bytes[8..16].copy_from_slice(&payload_len.to_le_bytes());
-    bytes[16..24].copy_from_slice(&number.to_le_bytes());
+    bytes[16..24].copy_from_slice(&seqno.to_le_bytes());
     bytes[24..28].copy_from_slice(&(head.kind as u32).to_le_bytes());
     bytes[28..32].copy_from_slice(&u32::from(head.group).to_le_bytes());
     bytes[32..36].copy_from_slice(&head.config.to_le_bytes());
@@ -153,7 +153,7 @@ pub(super) fn encode_head(
 }
 
 /// The entry that ends a segment before call `next`.
-pub(super) fn encode_end(next: u64) -> [u8; RECORD_HEADER_LEN] {
+pub(super) fn encode_end(next: u64) -> [u8; ENTRY_HEADER_LEN] {
     let head = Head { kind: Kind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
     encode_head(&head, next, checksum(&[]))
 }
@@ -170,7 +170,7 @@ pub(super) enum NoHead {
 ///
 /// # Errors
 /// [`NoHead`] when this release cannot read it.
-pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Result<ReadHead, NoHead> {
+pub(super) fn decode_head(bytes: &[u8; ENTRY_HEADER_LEN]) -> Result<ReadHead, NoHead> {
     if crc32fast::hash(&bytes[4..]) != u32::from_le_bytes(part(bytes, 0)) {
         return Err(NoHead::Damaged);
     }
@@ -187,7 +187,7 @@ pub(super) fn decode_head(bytes: &[u8; RECORD_HEADER_LEN]) -> Result<ReadHead, N
     };
     Ok(ReadHead {
         head,
-        number: u64::from_le_bytes(part(bytes, 16)),
+        seqno: u64::from_le_bytes(part(bytes, 16)),
         payload_len: u64::from_le_bytes(part(bytes, 8)),
         payload_crc: u32::from_le_bytes(part(bytes, 4)),
     })
@@ -215,8 +215,8 @@ mod tests {
         };
         let bytes = encode_head(&head, 42, (5, 6));
         let read = decode_head(&bytes).unwrap();
-        assert_eq!((read.head, read.number, read.payload_crc, read.payload_len), (head, 42, 5, 6));
-        for byte in 0..RECORD_HEADER_LEN {
+        assert_eq!((read.head, read.seqno, read.payload_crc, read.payload_len), (head, 42, 5, 6));
+        for byte in 0..ENTRY_HEADER_LEN {
             let mut damaged = bytes;
             damaged[byte] ^= 0x10;
             assert_eq!(decode_head(&damaged).unwrap_err(), NoHead::Damaged, "byte {byte}");
