@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,18 @@ impl Calls {
         self.total += took;
         self.lookups += if is_lookup { took } else { Duration::ZERO };
         self.count += 1;
+    }
+
+    /// Prints what lookups and apply_gradients in pairs do a second.
+    fn print_pace(&self, batch: usize) {
+        println!(
+            "{:.1} steps/s, {:.0} k rows/s (lookup {:.1} ms of {:.1}), longest call {:.1} ms",
+            f64::from(self.count / 2) / self.total.as_secs_f64(),
+            f64::from(self.count / 2) * batch as f64 / self.total.as_secs_f64() / 1e3,
+            self.lookups.as_secs_f64() * 2e3 / f64::from(self.count),
+            self.total.as_secs_f64() * 2e3 / f64::from(self.count),
+            self.longest.as_secs_f64() * 1e3
+        );
     }
 }
 
@@ -231,12 +244,6 @@ fn lifecycle(settings: &Settings) {
             opened.embedding.apply_gradients(keys, &gradients[..keys.len() * dim]).expect("apply");
         }
     }
-    let time = |what: &str, work: &mut dyn FnMut()| {
-        let started = Instant::now();
-        work();
-        println!("{what}: {:.2} s", started.elapsed().as_secs_f64());
-        started.elapsed().as_secs_f64()
-    };
     let checkpoint = dir.join("checkpoint");
     for what in ["checkpoint with what is dirty", "checkpoint"] {
         let _ = std::fs::remove_dir_all(&checkpoint);
@@ -251,38 +258,51 @@ fn lifecycle(settings: &Settings) {
     println!("  peak RSS before the dumps {} MiB", peak_rss_mb());
     for _ in 0..3 {
         for format in ["classic", "table"] {
-            let condition = Params::new().with("format", format).expect("a bag");
-            let options = DumpOptions::read(&condition).expect("a condition");
-            let (path, plain) = (dir.join("dump"), dir.join("plain"));
-            let mut bytes = 0;
-            let cpu = cpu_seconds();
-            let took = time(&format!("dump, {format}"), &mut || {
-                bytes = opened.storage.dump(&path, options, |_, _| true).expect("dump").bytes;
-            });
-            println!("  {:.2} us of processor a row", (cpu_seconds() - cpu) * 1e6 / rows as f64);
-            let wrote = time("plain write of as many bytes, with fsync", &mut || {
-                let mut file = std::fs::File::create(&plain).expect("a file");
-                let piece = vec![1_u8; 1 << 20];
-                let mut left = bytes as usize;
-                while left > 0 {
-                    let len = left.min(piece.len());
-                    file.write_all(&piece[..len]).expect("a write");
-                    left -= len;
-                }
-                file.sync_all().expect("fsync");
-            });
-            println!(
-                "  {} MB: {:.0} MB/s, plain {:.0} MB/s: {:.0} %",
-                bytes / 1_000_000,
-                bytes as f64 / took / 1e6,
-                bytes as f64 / wrote / 1e6,
-                wrote / took * 100.0
-            );
-            std::fs::remove_file(&plain).expect("removed");
+            dump_beside_a_plain_write(&opened, &dir, format, rows);
         }
     }
     stats(&opened);
     std::fs::remove_dir_all(&dir).expect("removed");
+}
+
+/// Times `work`, in seconds.
+fn time(what: &str, work: &mut dyn FnMut()) -> f64 {
+    let started = Instant::now();
+    work();
+    let took = started.elapsed().as_secs_f64();
+    println!("{what}: {took:.2} s");
+    took
+}
+
+fn dump_beside_a_plain_write(opened: &Opened, dir: &Path, format: &str, rows: usize) {
+    let condition = Params::new().with("format", format).expect("a bag");
+    let options = DumpOptions::read(&condition).expect("a condition");
+    let (path, plain) = (dir.join("dump"), dir.join("plain"));
+    let mut bytes = 0;
+    let cpu = cpu_seconds();
+    let took = time(&format!("dump, {format}"), &mut || {
+        bytes = opened.storage.dump(&path, options, |_, _| true).expect("dump").bytes;
+    });
+    println!("  {:.2} us of processor a row", (cpu_seconds() - cpu) * 1e6 / rows as f64);
+    let wrote = time("plain write of as many bytes, with fsync", &mut || {
+        let mut file = std::fs::File::create(&plain).expect("a file");
+        let piece = vec![1_u8; 1 << 20];
+        let mut left = bytes as usize;
+        while left > 0 {
+            let len = left.min(piece.len());
+            file.write_all(&piece[..len]).expect("a write");
+            left -= len;
+        }
+        file.sync_all().expect("fsync");
+    });
+    println!(
+        "  {} MB: {:.0} MB/s, plain {:.0} MB/s: {:.0} %",
+        bytes / 1_000_000,
+        bytes as f64 / took / 1e6,
+        bytes as f64 / wrote / 1e6,
+        wrote / took * 100.0
+    );
+    std::fs::remove_file(&plain).expect("removed");
 }
 
 fn larger_than_memory(settings: &Settings, zipf: bool) {
@@ -291,27 +311,8 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
     let opened = open(settings, rows * (12 * dim + 32) / 10);
     let gradients = gradients(batch * dim);
     let mut weights = vec![0.0; batch * dim];
-    let first = opened.embedding.record(scattered(rows as u64)).is_err();
-    if first {
-        let started = Instant::now();
-        let all: Vec<i64> = (1..=rows as u64).map(scattered).collect();
-        let mut calls = Calls::default();
-        for keys in all.chunks(batch) {
-            calls.time(false, || {
-                opened
-                    .embedding
-                    .apply_gradients(keys, &gradients[..keys.len() * dim])
-                    .expect("apply");
-            });
-        }
-        opened.storage.flush().expect("flush");
-        println!(
-            "made {rows} rows in {:.1} s, {:.1} us of processor a row, longest call {:.1} ms",
-            started.elapsed().as_secs_f64(),
-            cpu_seconds() * 1e6 / rows as f64,
-            calls.longest.as_secs_f64() * 1e3
-        );
-        stats(&opened);
+    if opened.embedding.record(scattered(rows as u64)).is_err() {
+        make_rows(&opened, rows, batch, &gradients);
     }
     if settings.number("compact", 0) == 1 {
         opened.storage.compact().expect("compact");
@@ -349,14 +350,7 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         all.count += 2;
         if started.elapsed().as_secs() / 2 != second {
             second = started.elapsed().as_secs() / 2;
-            println!(
-                "{:.1} steps/s, {:.0} k rows/s (lookup {:.1} ms of {:.1}), longest call {:.1} ms",
-                f64::from(calls.count / 2) / calls.total.as_secs_f64(),
-                f64::from(calls.count / 2) * batch as f64 / calls.total.as_secs_f64() / 1e3,
-                calls.lookups.as_secs_f64() * 2e3 / f64::from(calls.count),
-                calls.total.as_secs_f64() * 2e3 / f64::from(calls.count),
-                calls.longest.as_secs_f64() * 1e3
-            );
+            calls.print_pace(batch);
             calls = Calls::default();
         }
     }
@@ -369,4 +363,23 @@ fn larger_than_memory(settings: &Settings, zipf: bool) {
         all.longest.as_secs_f64() * 1e3
     );
     stats(&opened);
+}
+
+fn make_rows(opened: &Opened, rows: usize, batch: usize, gradients: &[f32]) {
+    let started = Instant::now();
+    let dim = opened.embedding.dim();
+    let all: Vec<i64> = (1..=rows as u64).map(scattered).collect();
+    let mut calls = Calls::default();
+    for keys in all.chunks(batch) {
+        let gradients = &gradients[..keys.len() * dim];
+        calls.time(false, || opened.embedding.apply_gradients(keys, gradients).expect("apply"));
+    }
+    opened.storage.flush().expect("flush");
+    println!(
+        "made {rows} rows in {:.1} s, {:.1} us of processor a row, longest call {:.1} ms",
+        started.elapsed().as_secs_f64(),
+        cpu_seconds() * 1e6 / rows as f64,
+        calls.longest.as_secs_f64() * 1e3
+    );
+    stats(opened);
 }
