@@ -2,7 +2,7 @@
 
 use super::{arguments, damo_storage, guard};
 use crate::engine::rows::Record;
-use crate::error::{Error, Result, damo_status};
+use crate::error::{Result, damo_status};
 use crate::limits::not_a_group;
 use crate::locks::Mutex;
 use crate::storage::Rows;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 
-use super::failure;
+use super::kept_failures;
 use crate::error::{Error, Status, damo_status};
 use crate::locks::UntracedMutex;
 
@@ -18,7 +18,7 @@ thread_local! {
 /// handlers. They share it.
 static LAST_OF_ENDING_THREADS: UntracedMutex<Slot> = UntracedMutex::new(None);
 
-/// The largest message, in bytes: the process keeps thousands of them (failure.rs).
+/// The largest message, in bytes: the process keeps thousands of them (kept_failures.rs).
 const MAX_MESSAGE: usize = 8 << 10;
 
 /// The text, without its middle if it is too long.
@@ -36,12 +36,12 @@ pub(super) fn set(function: &str, error: Error) -> Status {
     // Callers' strings cannot hold NUL, but RocksDB's messages may quote stored bytes.
     let text = format!("{function}: {}", error.message()).replace('\0', "\u{fffd}");
     let message = CString::new(shortened(text)).unwrap_or_default();
-    let number = failure::keep(error.status(), &message);
+    let number = kept_failures::keep(error.status(), &message);
     with_slot(|slot| *slot = Some((error.status(), message)));
     let status = error.status();
     // Freeing memory may set errno.
     drop(error);
-    failure::leave(number);
+    kept_failures::leave(number);
     status
 }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "error.rs",
     "ffi/version.rs",
     "ffi/abi_version.rs",
     "ffi/status.rs",
     "ffi/last_error.rs",
+    "ffi/kept_failures.rs",
     "ffi/failure.rs",
     "ffi/params.rs",
     "ffi/initializer.rs",

@@ -11,11 +11,144 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 0] = [];
+const ROOMS: [(&str, &str); 21] = [
+    (
+        "ffi",
+        "embedding engine error file_size_limit filter initializer key_hash limits locks \
+         memory optimizer params process scheduler storage table",
+    ),
+    ("bin", "engine error file_size_limit params storage table"),
+    ("embedding", "engine error filter initializer limits locks memory optimizer params storage"),
+    ("fuzzing", "engine error journal"),
+    (
+        "storage",
+        "cache engine error file_size_limit files filter initializer journal limits locks \
+         memory optimizer params process random_id reserved rocks table",
+    ),
+    (
+        "engine",
+        "cache error file_size_limit files initializer journal limits locks memory optimizer \
+         params prefetch process rocks",
+    ),
+    ("filter", "error files limits locks memory params prefetch reserved"),
+    ("table", "error file_size_limit files limits locks memory prefetch reserved"),
+    ("optimizer", "error params scheduler"),
+    ("reserved", "rocks"),
+    ("cache", "error locks memory prefetch"),
+    ("initializer", "error params"),
+    ("journal", "error files locks memory"),
+    ("rocks", "error file_size_limit files locks memory"),
+    ("scheduler", "error params"),
+    ("files", "error"),
+    ("key_hash", "error"),
+    ("limits", "error"),
+    ("memory", "error"),
+    ("params", "error"),
+    ("process", "error"),
+];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 0] = [];
+const ENGINE: [(&str, &str); 30] = [
+    ("rows/apply_gradients", "group mod rows rows/change rows/load rows/part"),
+    ("rows/delete", "mod rows rows/change rows/part"),
+    ("rows/insert", "group mod rows rows/change rows/part"),
+    ("rows/set_step", "mod rows rows/change"),
+    ("replace", "database group journal_document mod names registry replay"),
+    ("rows/change", "group mod moment rows rows/load rows/part"),
+    ("rows/import", "mod rows rows/load"),
+    ("rows/lookup", "mod moment rows rows/load"),
+    ("rows/peek", "mod rows rows/load"),
+    ("rows/record", "mod rows rows/load"),
+    ("cut", "mod writer/round writer/signal"),
+    ("prefetch", "mod rows"),
+    ("registry", "clears group mod names refusals"),
+    ("replay", "group journal_document mod options rows rows/part"),
+    ("rows/clear", "mod rows"),
+    ("rows/load", "mod moment rows"),
+    ("rows/sum_gradients", "mod rows rows/part"),
+    ("seqno", "journal_document mod"),
+    ("writer", "mod writer/round writer/signal"),
+    ("clear", "mod"),
+    ("journal_document", "mod"),
+    ("recover", "database mod"),
+    ("refusals", "mod names"),
+    ("rows", "group mod names rows/part"),
+    ("writer/round", "mod writer/signal"),
+    ("mod", "counters expiry group moment options pool writer/signal"),
+    ("names", "group"),
+    ("database", "expiry options"),
+    ("group", "clears"),
+    ("moment", "expiry"),
+];
 /// The same for the storage.
-const STORAGE: [(&str, &str); 0] = [];
+const STORAGE: [(&str, &str); 47] = [
+    ("checkpoint", "checkpoint/id checkpoint/list mod"),
+    ("checkpoint/load", "checkpoint/list checkpoint/swap directory filters mod open scan/check"),
+    ("dump", "dump/bases dump/select mod scan scan/page"),
+    (
+        "read_only",
+        "checkpoint/list checkpoint/swap directory first_opening mod open read_only/likeness \
+         read_only/listing read_only/messages",
+    ),
+    ("rows", "dump/select mod scan scan/page"),
+    (
+        "salvage",
+        "checkpoint/swap directory open salvage/calls salvage/lost salvage/report \
+         salvage/rows salvage/work",
+    ),
+    ("checkpoint/id", "mod"),
+    ("compact", "mod"),
+    ("describe", "mod"),
+    ("filters/waiting", "filters filters/list filters/taking mod"),
+    ("flush", "mod"),
+    ("fuzzing", "checkpoint/list dump/bases mod"),
+    ("groups", "mod"),
+    ("import", "import/options import/rows import/source import/survey mod"),
+    (
+        "open",
+        "checkpoint/list checkpoint/swap directory dump/bases filters first_opening mod \
+         read_only/likeness",
+    ),
+    ("prefetch", "mod"),
+    ("record", "mod"),
+    ("row_count", "dump/select mod scan/page"),
+    ("salvage/work", "mod"),
+    ("scan", "dump/select mod scan/parallel scan/reader"),
+    ("stat", "mod"),
+    ("test_clock", "mod"),
+    ("verify", "mod"),
+    ("checkpoint/swap", "checkpoint/content checkpoint/in_the_way checkpoint/list filters/list"),
+    ("import/rows", "import/record import/report import/source"),
+    ("mod", "directory dump/bases read_only/likeness"),
+    ("scan/check", "scan/reader"),
+    ("scan/parallel", "scan/page scan/reader"),
+    ("checkpoint/in_the_way", "checkpoint/content"),
+    ("ending", "directory"),
+    (
+        "import/source",
+        "import/bytes import/checkpoint import/dump import/options import/record \
+         import/report",
+    ),
+    ("import/survey", "import/checkpoint import/dump import/options import/record import/report"),
+    (
+        "read_only/likeness",
+        "directory read_only/folder read_only/held read_only/listing read_only/messages \
+         read_only/refusals",
+    ),
+    ("salvage/rows", "salvage/lost salvage/report salvage/sources"),
+    ("scan/reader", "dump/select scan/page"),
+    ("checkpoint/content", "filters/list"),
+    ("directory", "first_opening"),
+    ("dump/select", "dump/bases"),
+    ("filters", "filters/list"),
+    ("filters/taking", "filters/list"),
+    ("import/checkpoint", "import/bytes import/record import/report"),
+    ("import/dump", "import/bytes import/record import/report"),
+    ("import/options", "import/report"),
+    ("read_only/listing", "checkpoint/list"),
+    ("read_only/messages", "read_only/held"),
+    ("salvage/calls", "salvage/lost salvage/report"),
+    ("salvage/sources", "salvage/lost salvage/report"),
+];
 
 /// Beside the boundary: SIMD kernels, the memory of the cache, mapped files, and a signal.
 const UNSAFE_FILES: [&str; 6] = [
