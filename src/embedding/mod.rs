@@ -27,7 +27,7 @@ use attached::AttachedFilter;
 
 use crate::engine::group::Group;
 use crate::engine::names::Wanted;
-use crate::engine::rows::Table;
+use crate::engine::rows::OpenGroup;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::limits::{MAX_DIM, is_dim, not_a_group};
@@ -44,7 +44,7 @@ pub const GROUP_BY_NAME: u32 = u32::MAX - 1;
 /// An open group. Safe to use from any number of threads; keeps its storage open.
 pub struct Embedding {
     /// Dropped before `storage`, whose last handle closes the storage.
-    table: Arc<Table>,
+    table: Arc<OpenGroup>,
     storage: Storage,
     options: EmbeddingOptions,
     attached: AttachedFilter,

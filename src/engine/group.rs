@@ -89,7 +89,7 @@ pub struct Group {
     pub(crate) clears: Clears,
     /// Its resident rows, once it has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
-    /// Tables that it is open for.
+    /// OpenGroups that it is open for.
     tables: AtomicUsize,
     write: Mutex<()>,
     load: Mutex<()>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::Engine;
-use super::rows::Table;
+use super::rows::OpenGroup;
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
@@ -35,7 +35,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    batches: VecDeque<(Arc<Table>, Vec<i64>)>,
+    batches: VecDeque<(Arc<OpenGroup>, Vec<i64>)>,
     waiting: usize,
     stopping: bool,
 }
@@ -49,7 +49,7 @@ impl Prefetcher {
     ///
     /// # Errors
     /// `IO` when the thread cannot be made; `OUT_OF_MEMORY`.
-    pub(crate) fn add(&self, table: &Arc<Table>, keys: &[i64]) -> Result<()> {
+    pub(crate) fn add(&self, table: &Arc<OpenGroup>, keys: &[i64]) -> Result<()> {
         let mut copy = room_for(keys.len())?;
         copy.extend_from_slice(keys);
         {

@@ -12,7 +12,7 @@ use super::Engine;
 use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalRecord, MAX_LOST_CALLS};
 use super::options::Durability;
-use super::rows::{Duplicates, Source, Table};
+use super::rows::{Duplicates, OpenGroup, Source};
 use crate::error::{Error, Result};
 use crate::journal::{self, Head, Journal, Kind, Replay};
 use crate::rocks::boot;
@@ -44,7 +44,7 @@ pub(crate) fn replay(
         // All that the journal has, if there still is one, is on disk.
         return Ok(record.through.max(record.reserved).max(listed));
     }
-    let mut tables = Tables::new(engine);
+    let mut tables = OpenGroups::new(engine);
     let listed_files = std::fs::read_dir(&dir).map_err(|error| {
         Error::io(format!("the journal '{}' cannot be read: {error}", dir.display()))
     })?;
@@ -122,13 +122,13 @@ fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
 }
 
 /// The groups of a segment's calls, opened as they were then.
-pub(crate) struct Tables<'a> {
+pub(crate) struct OpenGroups<'a> {
     engine: &'a Engine,
-    by_config: HashMap<u32, Table>,
+    by_config: HashMap<u32, OpenGroup>,
     calls: u64,
 }
 
-impl Replay for Tables<'_> {
+impl Replay for OpenGroups<'_> {
     fn segment(&mut self) {
         self.by_config.clear();
     }
@@ -145,7 +145,7 @@ impl Replay for Tables<'_> {
         // The rate of each call is in the journal, so the schedule is not needed.
         let (optimizer, initializer) = description.build()?;
         let table =
-            Table::new(self.engine, group, description.dim, optimizer, initializer, config)?;
+            OpenGroup::new(self.engine, group, description.dim, optimizer, initializer, config)?;
         self.by_config.insert(config, table);
         Ok(())
     }
@@ -180,12 +180,12 @@ impl Replay for Tables<'_> {
     }
 }
 
-impl Tables<'_> {
-    pub(crate) fn new(engine: &Engine) -> Tables<'_> {
-        Tables { engine, by_config: HashMap::new(), calls: 0 }
+impl OpenGroups<'_> {
+    pub(crate) fn new(engine: &Engine) -> OpenGroups<'_> {
+        OpenGroups { engine, by_config: HashMap::new(), calls: 0 }
     }
 
-    fn table(&self, head: &Head) -> Result<&Table> {
+    fn table(&self, head: &Head) -> Result<&OpenGroup> {
         let table = self.by_config.get(&head.config);
         table.filter(|table| table.group().id() == head.group).ok_or_else(|| {
             Error::corruption(format!(

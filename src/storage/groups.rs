@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Storage;
 use crate::engine::group::Group;
 use crate::engine::names::Wanted;
-use crate::engine::rows::Table;
+use crate::engine::rows::OpenGroup;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
@@ -14,15 +14,15 @@ impl Storage {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
-    /// As [`Table::open`]; `FORKED`, `EXITING`.
+    /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
     pub fn open_group(
         &self,
         group: Wanted,
         dim: usize,
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
-    ) -> Result<Table> {
-        self.call(|engine| Table::open(engine, group, dim, optimizer, initializer))
+    ) -> Result<OpenGroup> {
+        self.call(|engine| OpenGroup::open(engine, group, dim, optimizer, initializer))
     }
 
     /// The group with a name.

@@ -38,7 +38,7 @@ pub use crate::engine::counters::Counters;
 pub use crate::engine::group::{Group, GroupConfig, Named, WriteGuard};
 pub use crate::engine::names::Wanted;
 pub use crate::engine::options::{Durability, StorageOptions};
-pub use crate::engine::rows::{Duplicates, Record, Summed, Table};
+pub use crate::engine::rows::{Duplicates, OpenGroup, Record, Summed};
 pub use describe::GroupDescription;
 pub use dump::{DumpFormat, DumpOptions, Dumped};
 pub(crate) use ending::end_threads;

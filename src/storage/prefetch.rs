@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Storage;
-use crate::engine::rows::Table;
+use crate::engine::rows::OpenGroup;
 use crate::error::Result;
 
 impl Storage {
@@ -11,7 +11,7 @@ impl Storage {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; `IO` when the thread cannot be made. Nothing is said of what happens later.
-    pub fn prefetch(&self, table: &Arc<Table>, keys: &[i64]) -> Result<()> {
+    pub fn prefetch(&self, table: &Arc<OpenGroup>, keys: &[i64]) -> Result<()> {
         let _call = self.begin_call()?;
         self.handle.prefetcher.add(table, keys)
     }

@@ -1,7 +1,7 @@
 //! Record: one row of a group that nobody needs to have opened in this process.
 
 use super::Storage;
-use crate::engine::rows::{Record, Table};
+use crate::engine::rows::{OpenGroup, Record};
 use crate::error::Result;
 
 impl Storage {
@@ -11,7 +11,7 @@ impl Storage {
     /// `NOT_FOUND` when the group is not registered or the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, group: u16, key: i64) -> Result<Record> {
         self.call(|engine| {
-            Table::open_as_before(engine, engine.find_group(group)?)?.record(engine, key)
+            OpenGroup::open_as_before(engine, engine.find_group(group)?)?.record(engine, key)
         })
     }
 }

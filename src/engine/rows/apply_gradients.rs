@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::change::{Change, Stamp};
 use super::load::Absent;
 use super::part::{Duplicates, Merge, Part, Refused, SKIP};
-use super::{Source, Table, lines};
+use super::{OpenGroup, Source, lines};
 use crate::cache::Shard;
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
@@ -17,7 +17,7 @@ use crate::optimizer::are_gradients;
 /// Steps whose rows are asked for ahead of their use.
 const AHEAD: usize = 8;
 
-impl Table {
+impl OpenGroup {
     /// Steps rows with `gradients`, `dim` floats a key; keys without a row get one first. The group's global step
     /// rises by one. All rows and the step change together or not at all.
     ///
@@ -49,11 +49,11 @@ impl Table {
         self.apply_parts(engine, guard, parts, source)
     }
 
-    /// As [`Table::apply_gradients`], without the gradients of keys that are neither `admitted` (one byte a key, 0 for
+    /// As [`OpenGroup::apply_gradients`], without the gradients of keys that are neither `admitted` (one byte a key, 0 for
     /// those that are not) nor have a row.
     ///
     /// # Errors
-    /// As [`Table::apply_gradients`].
+    /// As [`OpenGroup::apply_gradients`].
     pub fn apply_admitted_gradients(
         &self,
         engine: &Engine,

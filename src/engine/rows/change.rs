@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use super::load::Absent;
 use super::part::{Merge, NOT_RESIDENT, Part, SKIP};
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::cache::{Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
@@ -39,7 +39,7 @@ const AHEAD: usize = 16;
 const SPARE_CALLS: usize = 4;
 const SPARE_BYTES: usize = 64 << 20;
 
-impl Table {
+impl OpenGroup {
     /// Sorts a batch into parts, one a shard that has keys.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Table {
         self.parts_of(engine, keys, floats, self.dim, padding, merge)
     }
 
-    /// As [`Table::parts`], with so many floats a key.
+    /// As [`OpenGroup::parts`], with so many floats a key.
     pub(super) fn parts_of(
         &self,
         engine: &Engine,
@@ -180,7 +180,7 @@ impl Table {
             }
             part.slots.push(match shard.find(hash(key), key) {
                 None => NOT_RESIDENT,
-                Some(place) if Table::has_seen(source, shard.slot(place).journal()) => SKIP,
+                Some(place) if OpenGroup::has_seen(source, shard.slot(place).journal()) => SKIP,
                 Some(place) => {
                     shard.pin(place);
                     place
@@ -189,7 +189,7 @@ impl Table {
         }
     }
 
-    /// Finds the rows that have been loaded, and pinned, since [`Table::locate`]. The others are where they were, or
+    /// Finds the rows that have been loaded, and pinned, since [`OpenGroup::locate`]. The others are where they were, or
     /// are to be left alone, and these may have been evicted meanwhile.
     fn locate_loaded(&self, part: &mut Part, source: Source) {
         let mut shard = self.cache.lock(part.shard);
@@ -203,7 +203,7 @@ impl Table {
             let key = part.keys[index];
             let Some(place) = shard.find(hash(key), key) else { continue };
             part.slots[index] = place;
-            if Table::has_seen(source, shard.slot(place).journal()) {
+            if OpenGroup::has_seen(source, shard.slot(place).journal()) {
                 shard.unpin(place);
                 part.slots[index] = SKIP;
             }

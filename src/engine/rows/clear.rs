@@ -1,11 +1,11 @@
 //! Clear: removes all rows of the group at once.
 
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::{Head, Kind};
 
-impl Table {
+impl OpenGroup {
     /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
     /// as for few, and gives back the memory that they took. Waits for a write-back round or a cut
     /// that is under way.

@@ -2,13 +2,13 @@
 
 use super::change::Change;
 use super::part::{Merge, SKIP};
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::cache::ABSENT;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::Kind;
 
-impl Table {
+impl OpenGroup {
     /// Deletes the rows of `keys`; a key without a row is not an error.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! The journal has calls, and is not made to hold whole rows: a batch only takes a number from it. So rows count as imported
 //! once the writer has brought them to disk, which the import waits for at its end.
 
-use super::Table;
+use super::OpenGroup;
 use super::load::MAX_WAITS;
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
@@ -29,7 +29,7 @@ struct Task<'a> {
     done: usize,
 }
 
-impl Table {
+impl OpenGroup {
     /// Puts rows in the place of what their keys have. Of a key that is given twice the last row counts.
     ///
     /// What is there is not read from disk, since nothing of it stays. Each round takes a number under the group's write lock

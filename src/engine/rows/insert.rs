@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use super::part::{Merge, SKIP};
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::cache::MAX_UPDATES;
 use crate::engine::Engine;
 use crate::engine::group::COUNT_FLOATS;
@@ -18,7 +18,7 @@ fn count_of(floats: &[f32]) -> u64 {
     floats.iter().rev().fold(0, |count, float| count << 32 | u64::from(float.to_bits()))
 }
 
-impl Table {
+impl OpenGroup {
     /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the state
     /// with which the optimizer goes on from these weights. Of a key given twice the last row
     /// counts.
@@ -48,7 +48,7 @@ impl Table {
     /// the last row counts.
     ///
     /// # Errors
-    /// As [`Table::insert`].
+    /// As [`OpenGroup::insert`].
     pub fn insert_records(
         &self,
         engine: &Engine,

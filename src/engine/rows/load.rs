@@ -10,7 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::cache::{ABSENT, Full, Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
@@ -64,7 +64,7 @@ struct Terms<'a> {
     is_complete: bool,
 }
 
-impl Table {
+impl OpenGroup {
     /// Brings the rows of ascending distinct `keys` into memory. Once the caller has done with them what it wants, it
     /// calls [`Engine::give_back_excess`]; before that, it could lose them again.
     ///

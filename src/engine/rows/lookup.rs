@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Table;
+use super::OpenGroup;
 use super::load::{Absent, Loaded};
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
@@ -27,7 +27,7 @@ struct Slice<'a> {
     created: u64,
 }
 
-impl Table {
+impl OpenGroup {
     /// Writes the weights of `keys` into `weights`; keys without a row get one. `padding` reads as zeros.
     ///
     /// # Errors

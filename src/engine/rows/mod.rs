@@ -37,7 +37,7 @@ use crate::optimizer::Optimizer;
 use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
-pub struct Table {
+pub struct OpenGroup {
     group: Opened,
     cache: Arc<GroupCache>,
     optimizer: Arc<Optimizer>,
@@ -59,7 +59,7 @@ pub(crate) enum Source {
     Replay { number: u64, time: u64, rate: f64, step: i64 },
 }
 
-impl Table {
+impl OpenGroup {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
@@ -70,21 +70,21 @@ impl Table {
         dim: usize,
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
-    ) -> Result<Table> {
+    ) -> Result<OpenGroup> {
         let config = config(dim, &optimizer, &initializer);
         let group = engine.open_group(group, config.clone())?;
         let number = match engine.journal() {
             Some(journal) => journal.announce(group.id(), config.to_json()?),
             None => 0,
         };
-        Table::new(engine, group, dim, optimizer, initializer, number)
+        OpenGroup::new(engine, group, dim, optimizer, initializer, number)
     }
 
     /// Opens a group that is registered as it was opened last.
     ///
     /// # Errors
     /// `CORRUPTION` when its optimizer or initializer is not known; `IO`, `OUT_OF_MEMORY`.
-    pub(crate) fn open_as_before(engine: &Engine, group: Arc<Group>) -> Result<Table> {
+    pub(crate) fn open_as_before(engine: &Engine, group: Arc<Group>) -> Result<OpenGroup> {
         let config = group.config();
         let damaged =
             |error: Error| Error::corruption(format!("group {}: {}", group.id(), error.message()));
@@ -93,10 +93,10 @@ impl Table {
             Some(journal) => journal.announce(group.id(), config.to_json()?),
             None => 0,
         };
-        Table::new(engine, group, config.dim, optimizer, initializer, number)
+        OpenGroup::new(engine, group, config.dim, optimizer, initializer, number)
     }
 
-    /// As [`Table::open`], of a group that is registered.
+    /// As [`OpenGroup::open`], of a group that is registered.
     pub(crate) fn new(
         engine: &Engine,
         group: Arc<Group>,
@@ -104,12 +104,12 @@ impl Table {
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
         config: u32,
-    ) -> Result<Table> {
+    ) -> Result<OpenGroup> {
         let row_len = optimizer.row_len(dim);
         let group = Opened::new(group);
         let cache = engine.open_cache(&group, row_len)?;
         let spare = Mutex::new(Vec::new());
-        Ok(Table { group, cache, optimizer, initializer, dim, row_len, config, spare })
+        Ok(OpenGroup { group, cache, optimizer, initializer, dim, row_len, config, spare })
     }
 
     pub fn group(&self) -> &Group {

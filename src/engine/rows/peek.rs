@@ -1,11 +1,11 @@
 //! Peek: as lookup, without creating anything.
 
-use super::Table;
+use super::OpenGroup;
 use super::load::Absent;
 use crate::engine::Engine;
 use crate::error::Result;
 
-impl Table {
+impl OpenGroup {
     /// Writes the weights of `keys` into `weights`; a key without a row, and `padding`, reads as zeros. `found` gets
     /// 1 for a key with a row and 0 otherwise.
     ///

@@ -1,6 +1,6 @@
 //! Record: everything that is kept of one row.
 
-use super::Table;
+use super::OpenGroup;
 use super::load::Absent;
 use crate::cache::hash;
 use crate::engine::Engine;
@@ -21,7 +21,7 @@ pub struct Record {
     pub data: Vec<f32>,
 }
 
-impl Table {
+impl OpenGroup {
     /// Reads one row without creating it.
     ///
     /// # Errors

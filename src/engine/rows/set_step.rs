@@ -1,12 +1,12 @@
 //! The group's global step, set by a caller.
 
 use super::change::Change;
-use super::{Source, Table};
+use super::{OpenGroup, Source};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::Kind;
 
-impl Table {
+impl OpenGroup {
     /// Sets the group's global step, as durably as a call that changes rows.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them first.
 
-use super::Table;
+use super::OpenGroup;
 use super::part::{Duplicates, Merge, Part};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -26,7 +26,7 @@ struct Copying<'a> {
     largest: f32,
 }
 
-impl Table {
+impl OpenGroup {
     /// Writes each key except `padding` once into `summed_keys`, and the sum or mean of its
     /// `gradients`, `dim` floats, at the same place in `sums`. Both must have room for the whole
     /// batch. Looks at no row.

@@ -7,7 +7,7 @@ use super::record::{REPORT_EVERY, Record, SMALLEST_TIME, go_on};
 use super::report::{FieldOrder, Imported, Refusal};
 use super::source::Source;
 use crate::engine::Engine;
-use crate::engine::rows::{ImportBatch, Table};
+use crate::engine::rows::{ImportBatch, OpenGroup};
 use crate::error::Result;
 use crate::memory::reserve;
 
@@ -24,7 +24,7 @@ const BATCHES: usize = 4;
 
 /// A group of the file that the storage has, and its rows that wait to be brought in.
 struct Target {
-    table: Table,
+    table: OpenGroup,
     batch: ImportBatch,
     /// Rows of the batch that the file has no state of.
     without_state: u64,
@@ -189,7 +189,7 @@ fn target<'a>(
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
             let known = engine.groups.lock().get(&group).map(Arc::clone);
-            let opened = known.map(|group| Table::open_as_before(engine, group)).transpose()?;
+            let opened = known.map(|group| OpenGroup::open_as_before(engine, group)).transpose()?;
             let batch = ImportBatch::default();
             entry.insert(opened.map(|table| Target { table, batch, without_state: 0 }))
         }

@@ -15,13 +15,13 @@ use super::report::Salvaged;
 use crate::engine::Engine;
 use crate::engine::group::GroupConfig;
 use crate::engine::journal_document::JournalRecord;
-use crate::engine::replay::Tables;
+use crate::engine::replay::OpenGroups;
 use crate::error::{Result, Status};
 use crate::journal::{self, Head, Kind, Replay};
 use crate::rocks::key;
 
 struct Calls<'a> {
-    tables: Tables<'a>,
+    tables: OpenGroups<'a>,
     groups: HashSet<u16>,
     lost: &'a Lost,
     /// Keys in what is lost whose rows are known again, by an insert or a delete.
@@ -79,7 +79,7 @@ pub(super) fn apply(
         Err(error) => return salvaged.tell(format!("journal: {error}")),
     };
     let mut calls = Calls {
-        tables: Tables::new(engine),
+        tables: OpenGroups::new(engine),
         groups: engine.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
