@@ -26,7 +26,7 @@ pub use crate::engine::rows::{Duplicates, Record, Summed};
 use attached::AttachedFilter;
 
 use crate::engine::group::Group;
-use crate::engine::names::Wanted;
+use crate::engine::names::GroupRef;
 use crate::engine::rows::OpenGroup;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -79,7 +79,7 @@ impl Embedding {
                 return Err(not_a_group(group, or));
             }
         };
-        let wanted = Wanted { number, name: options.name.as_deref() };
+        let wanted = GroupRef { number, name: options.name.as_deref() };
         let table = Arc::new(storage.open_group(wanted, dim, optimizer, initializer)?);
         Ok(Embedding { table, storage, options, attached: AttachedFilter::default() })
     }

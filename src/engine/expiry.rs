@@ -191,7 +191,7 @@ impl Expiry {
     }
 
     /// Says which dump is the oldest that an increment may follow.
-    pub(crate) fn set_oldest_export(&self, oldest: Option<(u64, u64)>) {
+    pub(crate) fn set_oldest_base(&self, oldest: Option<(u64, u64)>) {
         let (number, time) = oldest.unwrap_or((u64::MAX, u64::MAX));
         self.oldest_number.store(number, Ordering::Relaxed);
         self.oldest_time.store(time, Ordering::Relaxed);
@@ -361,15 +361,15 @@ mod tests {
         expiry.set_now_ms(3 * DAY_MS);
         expiry.set_settled(u64::MAX, u64::MAX);
         expiry.set_recorded(u64::MAX);
-        expiry.set_oldest_export(Some((5, 2 * DAY_MS)));
+        expiry.set_oldest_base(Some((5, 2 * DAY_MS)));
         let Fate::Leave(tombstone) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(tombstone), Fate::Stay);
         let mut deleted = Vec::new();
         row::encode_deleted(&mut deleted, 1, 6);
         assert_eq!(expiry.fate(&deleted), Fate::Stay);
-        expiry.set_oldest_export(Some((7, 4 * DAY_MS)));
+        expiry.set_oldest_base(Some((7, 4 * DAY_MS)));
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
-        expiry.set_oldest_export(None);
+        expiry.set_oldest_base(None);
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_settled(u64::MAX, 5);
         assert_eq!(

@@ -10,7 +10,7 @@ use super::clears::{Clearing, Clears};
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
-use crate::journal::Kind;
+use crate::journal::CallKind;
 use crate::limits::is_dim;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
@@ -18,7 +18,7 @@ use crate::params::Params;
 
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Named {
+pub struct Recipe {
     pub name: String,
     pub params: Params,
 }
@@ -29,9 +29,9 @@ pub struct Named {
 pub struct GroupConfig {
     #[serde(deserialize_with = "possible_dim")]
     pub dim: usize,
-    pub optimizer: Named,
-    pub scheduler: Option<Named>,
-    pub initializer: Named,
+    pub optimizer: Recipe,
+    pub scheduler: Option<Recipe>,
+    pub initializer: Recipe,
 }
 
 /// A dim that a group can have: what is computed from it does not overflow.
@@ -60,9 +60,9 @@ impl GroupConfig {
     ///
     /// # Errors
     /// An optimizer that is not known.
-    pub(crate) fn floats_in_journal(&self, kind: Kind) -> Result<usize> {
+    pub(crate) fn floats_in_journal(&self, kind: CallKind) -> Result<usize> {
         match kind {
-            Kind::InsertRecords => Ok(self.build()?.0.row_len(self.dim) + COUNT_FLOATS),
+            CallKind::InsertRecords => Ok(self.build()?.0.row_len(self.dim) + COUNT_FLOATS),
             _ => Ok(self.dim),
         }
     }

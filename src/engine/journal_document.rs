@@ -15,7 +15,7 @@ pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
 
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct JournalRecord {
+pub(crate) struct JournalDocument {
     /// The calls up to this number are on disk.
     pub(crate) through: u64,
     /// There must be a journal: the storage was not closed.
@@ -33,7 +33,7 @@ pub(crate) struct JournalRecord {
     pub(crate) time: u64,
 }
 
-impl JournalRecord {
+impl JournalDocument {
     /// There must be a journal.
     pub(crate) fn is_active(&self) -> bool {
         self.active
@@ -61,7 +61,7 @@ impl JournalRecord {
     }
 
     /// What a document says; None where there is none, or it is damaged.
-    pub(crate) fn from_document(json: Option<&Vec<u8>>) -> Option<JournalRecord> {
+    pub(crate) fn from_document(json: Option<&Vec<u8>>) -> Option<JournalDocument> {
         serde_json::from_slice(json?).ok()
     }
 
@@ -71,22 +71,22 @@ impl JournalRecord {
         if self.active { last.saturating_add(MAX_LOST_CALLS) } else { last }
     }
 
-    pub(crate) fn read(rocks: &Rocks) -> Result<JournalRecord> {
+    pub(crate) fn read(rocks: &Rocks) -> Result<JournalDocument> {
         match rocks.read_meta(documents::JOURNAL)? {
-            None => Ok(JournalRecord::default()),
+            None => Ok(JournalDocument::default()),
             Some(json) => documents::from_json(&json, "the journal"),
         }
     }
 }
 
 impl Engine {
-    pub(crate) fn write_journal_record_through(&self, through: u64, active: bool) -> Result<()> {
+    pub(crate) fn write_journal_document_through(&self, through: u64, active: bool) -> Result<()> {
         // Until it is written, so that it never goes backwards.
         let guard = self.reserved_numbers.lock();
         let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
         let time = self.expiry.latest_ms();
-        let record = JournalRecord { through, active, boot: boot(), reserved, ttl_ms, time };
-        self.write_record(&record)
+        let record = JournalDocument { through, active, boot: boot(), reserved, ttl_ms, time };
+        self.write_document(&record)
     }
 
     /// Brings the time that was used on record, for rounds that bring nothing else there. Merging
@@ -94,17 +94,17 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn record_time(&self) -> Result<()> {
+    pub(crate) fn write_time(&self) -> Result<()> {
         if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
             return Ok(());
         }
         let _guard = self.reserved_numbers.lock();
-        let mut record = JournalRecord::read(&*self.rocks()?)?;
+        let mut record = JournalDocument::read(&*self.rocks()?)?;
         record.time = self.expiry.latest_ms();
-        self.write_record(&record)
+        self.write_document(&record)
     }
 
-    pub(crate) fn write_record(&self, record: &JournalRecord) -> Result<()> {
+    pub(crate) fn write_document(&self, record: &JournalDocument) -> Result<()> {
         let json = documents::to_json(record)?;
         let mut batch = Batch::default();
         batch.put_meta(documents::JOURNAL.to_owned(), json);
@@ -117,10 +117,10 @@ impl Engine {
     }
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
-    pub(crate) fn write_journal_record(&self, active: bool) -> Result<()> {
+    pub(crate) fn write_journal_document(&self, active: bool) -> Result<()> {
         let through = self.last_number();
         // Everything is on disk, so no number beyond it is.
         *self.reserved_numbers.lock() = through;
-        self.write_journal_record_through(through, active)
+        self.write_journal_document_through(through, active)
     }
 }

@@ -12,7 +12,7 @@ pub const MAX_NAME: usize = 255;
 
 /// Which group is asked for. A group that is asked for by both gets the name, unless it has one.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct GroupRef<'a> {
     /// None is the group of that name, or the lowest that is free.
     pub number: Option<u16>,
     pub name: Option<&'a str>,
@@ -23,7 +23,7 @@ pub struct Wanted<'a> {
 /// # Errors
 /// `INVALID_ARGUMENT` for a name that cannot be one, and for neither name nor number; `ALREADY_EXISTS` for a name that belongs to
 /// another group, for a group with another name, and when all groups are taken.
-pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: Wanted) -> Result<u16> {
+pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: GroupRef) -> Result<u16> {
     let Some(name) = wanted.name else {
         return wanted
             .number
@@ -57,7 +57,7 @@ pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: Wanted) -> Result
 /// `ALREADY_EXISTS`.
 pub(crate) fn check_same(ours: &Group, theirs: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
     let Some(name) = ours.name() else { return Ok(()) };
-    match find(theirs, Wanted { number: Some(ours.id()), name: Some(&name) }) {
+    match find(theirs, GroupRef { number: Some(ours.id()), name: Some(&name) }) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.within("a group that is open here is another one there")),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::clears::read_cleared;
 use super::group::{Group, GroupConfig, check_same_rows};
-use super::names::{self, Wanted};
+use super::names::{self, GroupRef};
 use super::refusals;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
@@ -20,7 +20,7 @@ impl Engine {
     /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As
     /// [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not there, and
     /// `NOT_SUPPORTED` for a name that the group does not have.
-    pub(crate) fn open_group(&self, wanted: Wanted, config: GroupConfig) -> Result<Arc<Group>> {
+    pub(crate) fn open_group(&self, wanted: GroupRef, config: GroupConfig) -> Result<Arc<Group>> {
         let mut groups = self.groups.lock();
         let id = names::find(&groups, wanted)?;
         let name = wanted.name.map(str::to_owned);

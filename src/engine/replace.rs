@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::group::{Group, check_same_rows};
-use super::journal_document::JournalRecord;
+use super::journal_document::JournalDocument;
 use super::replay::start_journal;
 use super::{database, names, registry};
 use crate::error::{Error, Result, Status};
@@ -63,7 +63,7 @@ impl Engine {
 
     /// Makes memory agree with a database that is another one than before. Numbers only rise.
     pub(crate) fn forget_memory(&self, rocks: &Rocks, last: u64) -> Result<()> {
-        let record = JournalRecord::read(rocks)?;
+        let record = JournalDocument::read(rocks)?;
         self.expiry.restore_time(record.time());
         start_journal(self, last.max(record.last_possible()))?;
         let theirs = registry::load_all(rocks)?;

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::group::{Group, GroupConfig};
-use super::journal_document::{JournalRecord, MAX_LOST_CALLS};
+use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
-use super::rows::{Duplicates, OpenGroup, Source};
+use super::rows::{Duplicates, OpenGroup, Origin};
 use crate::error::{Error, Result};
-use crate::journal::{self, Head, Journal, Kind, Replay};
+use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
 
 /// The folder of the journal's files.
@@ -34,7 +34,7 @@ impl Engine {
 /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
 pub(crate) fn replay(
     engine: &Engine,
-    record: JournalRecord,
+    record: JournalDocument,
     listed: u64,
     likeness_bytes: Option<u64>,
 ) -> Result<u64> {
@@ -85,7 +85,7 @@ pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
     engine.last_number.store(last, Ordering::Release);
     engine.cut_number.store(last, Ordering::Release);
     *engine.reserved_numbers.lock() = last;
-    engine.write_journal_record_through(last, false)?;
+    engine.write_journal_document_through(last, false)?;
     journal::delete_all(&dir)?;
     if engine.options.durability == Durability::Checkpoint {
         engine.settle(u64::MAX, u64::MAX);
@@ -99,7 +99,7 @@ pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
         // Opening happens once.
         let _ = engine.journal.set(Journal::start(&dir, last, engine.syncs())?);
     }
-    engine.write_journal_record_through(last, true)?;
+    engine.write_journal_document_through(last, true)?;
     engine.settle(time, last);
     Ok(())
 }
@@ -161,18 +161,20 @@ impl Replay for OpenGroups<'_> {
             // A later clear has removed what it changed.
             return Ok(());
         }
-        let source = Source::Replay { number, time: head.time, rate: head.rate, step: head.step };
+        let source = Origin::Replay { number, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
-            Kind::Gradients => {
+            CallKind::Gradients => {
                 table.apply(self.engine, keys, floats, None, Duplicates::Sequential, source)?
             }
-            Kind::Insert => table.insert_from(self.engine, keys, floats, source)?,
-            Kind::InsertRecords => table.insert_records_from(self.engine, keys, floats, source)?,
-            Kind::Delete => table.delete_from(self.engine, keys, source)?,
-            Kind::Clear if number > table.group().cleared() => {
+            CallKind::Insert => table.insert_from(self.engine, keys, floats, source)?,
+            CallKind::InsertRecords => {
+                table.insert_records_from(self.engine, keys, floats, source)?
+            }
+            CallKind::Delete => table.delete_from(self.engine, keys, source)?,
+            CallKind::Clear if number > table.group().cleared() => {
                 table.clear_from(self.engine, source)?
             }
-            Kind::Clear | Kind::SetStep | Kind::Config | Kind::End => {}
+            CallKind::Clear | CallKind::SetStep | CallKind::Config | CallKind::End => {}
         }
         table.group().begin_write()?.set_step(head.step);
         self.calls += 1;

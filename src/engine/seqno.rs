@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use super::journal_document::JournalRecord;
+use super::journal_document::JournalDocument;
 use crate::error::Result;
 use crate::journal::Journal;
 
@@ -53,10 +53,10 @@ impl Engine {
         let mut reserved = self.reserved_numbers.lock();
         let number = self.last_number.load(Ordering::Acquire) + 1;
         if number > *reserved {
-            let mut record = JournalRecord::read(&*self.rocks()?)?;
+            let mut record = JournalDocument::read(&*self.rocks()?)?;
             record.reserved = number + RESERVED_AT_ONCE;
             record.time = self.expiry.latest_ms();
-            self.write_record(&record)?;
+            self.write_document(&record)?;
             *reserved = record.reserved;
         }
         self.last_number.store(number, Ordering::Release);

@@ -11,7 +11,7 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::handle::{self, Kind};
+use super::handle::{self, HandleKind};
 use crate::error::{Error, Result};
 use crate::params::Params;
 
@@ -30,7 +30,7 @@ impl Plain for *const f32 {}
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle.
-pub(super) unsafe fn handle<'a, T: Kind>(pointer: *const T, name: &str) -> Result<&'a T> {
+pub(super) unsafe fn handle<'a, T: HandleKind>(pointer: *const T, name: &str) -> Result<&'a T> {
     // SAFETY: the caller's promise.
     unsafe { optional_handle(pointer, name) }?.ok_or_else(|| null(name, "a handle"))
 }
@@ -39,7 +39,7 @@ pub(super) unsafe fn handle<'a, T: Kind>(pointer: *const T, name: &str) -> Resul
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle.
-pub(super) unsafe fn optional_handle<'a, T: Kind>(
+pub(super) unsafe fn optional_handle<'a, T: HandleKind>(
     pointer: *const T,
     name: &str,
 ) -> Result<Option<&'a T>> {
@@ -51,7 +51,10 @@ pub(super) unsafe fn optional_handle<'a, T: Kind>(
 ///
 /// # Safety
 /// `pointer` is NULL or a live handle that no other thread is using.
-pub(super) unsafe fn handle_mut<'a, T: Kind>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
+pub(super) unsafe fn handle_mut<'a, T: HandleKind>(
+    pointer: *mut T,
+    name: &str,
+) -> Result<&'a mut T> {
     // SAFETY: the caller's promise.
     unsafe { handle::get_mut(pointer, name) }?.ok_or_else(|| null(name, "a handle"))
 }

@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::thread;
 
 use super::float_state::FloatState;
-use super::handle::{self, Kind};
+use super::handle::{self, HandleKind};
 use super::last_error;
 use crate::error::{Error, Result, Status};
 use crate::file_size_limit;
@@ -40,7 +40,10 @@ pub(super) fn long_call(function: &'static str, body: impl FnOnce() -> Result<()
 }
 
 /// Runs the body of a function that returns a new handle, or NULL.
-pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Result<T>) -> *mut T {
+pub(super) fn handle<T: HandleKind>(
+    function: &'static str,
+    body: impl FnOnce() -> Result<T>,
+) -> *mut T {
     file_size_limit::look();
     match run(body) {
         Ok(value) => handle::make(value),
@@ -58,7 +61,7 @@ pub(super) fn handle<T: Kind>(function: &'static str, body: impl FnOnce() -> Res
 ///
 /// # Safety
 /// As [`handle::take`].
-pub(super) unsafe fn free<T: Kind>(handle: *mut T) {
+pub(super) unsafe fn free<T: HandleKind>(handle: *mut T) {
     // Freeing the last handle of a storage writes what has changed.
     file_size_limit::look();
     // SAFETY: the caller's promise.

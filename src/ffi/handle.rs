@@ -10,7 +10,7 @@ use super::*;
 use crate::error::{Error, Result};
 
 /// A kind of handle.
-pub(super) trait Kind {
+pub(super) trait HandleKind {
     /// Its name in messages.
     const NAME: &'static str;
     /// Its word.
@@ -19,7 +19,7 @@ pub(super) trait Kind {
 
 macro_rules! kinds {
     ($($kind:ident $word:literal)*) => {
-        $(impl Kind for $kind {
+        $(impl HandleKind for $kind {
             const NAME: &'static str = stringify!($kind);
             const WORD: u64 = u64::from_le_bytes(*$word);
         })*
@@ -27,7 +27,7 @@ macro_rules! kinds {
         /// The kind that a word tells.
         fn name_of(word: u64) -> Option<&'static str> {
             match word {
-                $(<$kind as Kind>::WORD => Some(<$kind as Kind>::NAME),)*
+                $(<$kind as HandleKind>::WORD => Some(<$kind as HandleKind>::NAME),)*
                 _ => None,
             }
         }
@@ -56,7 +56,7 @@ pub(super) struct Boxed<T> {
 }
 
 /// A new handle.
-pub(super) fn make<T: Kind>(value: T) -> *mut T {
+pub(super) fn make<T: HandleKind>(value: T) -> *mut T {
     Box::into_raw(Box::new(Boxed { word: T::WORD, value })).cast()
 }
 
@@ -68,7 +68,7 @@ pub(super) fn make<T: Kind>(value: T) -> *mut T {
 /// # Safety
 /// `handle` is NULL or points to what a handle of any kind points to, live as long as the result is
 /// used.
-pub(super) unsafe fn get<'a, T: Kind>(handle: *const T, name: &str) -> Result<Option<&'a T>> {
+pub(super) unsafe fn get<'a, T: HandleKind>(handle: *const T, name: &str) -> Result<Option<&'a T>> {
     // SAFETY: the caller's promise.
     unsafe { check(handle, name) }?;
     // SAFETY: it is NULL or has the word of a `Boxed<T>`, which only `make` gives.
@@ -82,7 +82,10 @@ pub(super) unsafe fn get<'a, T: Kind>(handle: *const T, name: &str) -> Result<Op
 ///
 /// # Safety
 /// As [`get`], and no other thread uses it.
-pub(super) unsafe fn get_mut<'a, T: Kind>(handle: *mut T, name: &str) -> Result<Option<&'a mut T>> {
+pub(super) unsafe fn get_mut<'a, T: HandleKind>(
+    handle: *mut T,
+    name: &str,
+) -> Result<Option<&'a mut T>> {
     // SAFETY: the caller's promise.
     unsafe { check(handle, name) }?;
     // SAFETY: as in `get`; the caller promises that nobody else has it.
@@ -94,7 +97,7 @@ pub(super) unsafe fn get_mut<'a, T: Kind>(handle: *mut T, name: &str) -> Result<
 ///
 /// # Safety
 /// As [`get`]; the handle is not used again.
-pub(super) unsafe fn take<T: Kind>(handle: *mut T) -> Option<Box<Boxed<T>>> {
+pub(super) unsafe fn take<T: HandleKind>(handle: *mut T) -> Option<Box<Boxed<T>>> {
     // SAFETY: the caller's promise.
     if handle.is_null() || unsafe { check(handle, "") }.is_err() {
         return None;
@@ -112,7 +115,7 @@ pub(super) unsafe fn take<T: Kind>(handle: *mut T) -> Option<Box<Boxed<T>>> {
 ///
 /// # Safety
 /// See [`get`].
-unsafe fn check<T: Kind>(handle: *const T, name: &str) -> Result<()> {
+unsafe fn check<T: HandleKind>(handle: *const T, name: &str) -> Result<()> {
     if handle.is_null() {
         return Ok(());
     }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
-use crate::journal::{Head, Journal, Kind, Replay, SEGMENT_HEADER_LEN, make_dir, read_all};
+use crate::journal::{CallKind, Head, Journal, Replay, SEGMENT_HEADER_LEN, make_dir, read_all};
 
 /// A call as bits, so that NaN equals itself.
 #[derive(Clone, Debug, PartialEq)]
 struct Call {
     seqno: u64,
-    kind: Kind,
+    kind: CallKind,
     group: u16,
     config: u32,
     step: i64,
@@ -170,11 +170,14 @@ impl Written {
     fn append(&mut self, journal: &Journal, chunk: &[u8]) {
         let op = chunk[0];
         let (group, dim) = GROUPS[usize::from(op >> 3 & 1)];
-        let kind =
-            [Kind::Gradients, Kind::Insert, Kind::Delete, Kind::SetStep][usize::from(op >> 1 & 3)];
-        let keys: Vec<i64> = if kind == Kind::SetStep { Vec::new() } else { keys(chunk) };
-        let count =
-            if matches!(kind, Kind::Gradients | Kind::Insert) { keys.len() * dim } else { 0 };
+        let kind = [CallKind::Gradients, CallKind::Insert, CallKind::Delete, CallKind::SetStep]
+            [usize::from(op >> 1 & 3)];
+        let keys: Vec<i64> = if kind == CallKind::SetStep { Vec::new() } else { keys(chunk) };
+        let count = if matches!(kind, CallKind::Gradients | CallKind::Insert) {
+            keys.len() * dim
+        } else {
+            0
+        };
         let floats: Vec<f32> =
             (0..count).map(|index| f32::from_bits(u32::from(op) << 23 ^ index as u32)).collect();
         let seqno = self.calls.len() as u64 + 1;

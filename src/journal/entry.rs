@@ -43,7 +43,7 @@ const VERSION: u32 = 1;
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CallKind {
     Config = 1,
     Gradients = 2,
     Insert = 3,
@@ -55,21 +55,21 @@ pub(crate) enum Kind {
     Clear = 8,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Config,
-    Kind::Gradients,
-    Kind::Insert,
-    Kind::Delete,
-    Kind::SetStep,
-    Kind::End,
-    Kind::InsertRecords,
-    Kind::Clear,
+const KINDS: [CallKind; 8] = [
+    CallKind::Config,
+    CallKind::Gradients,
+    CallKind::Insert,
+    CallKind::Delete,
+    CallKind::SetStep,
+    CallKind::End,
+    CallKind::InsertRecords,
+    CallKind::Clear,
 ];
 
 /// The fields of an entry's header that its writer chooses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Head {
-    pub(crate) kind: Kind,
+    pub(crate) kind: CallKind,
     pub(crate) group: u16,
     /// The id that the journal gave the configuration.
     pub(crate) config: u32,
@@ -154,7 +154,7 @@ pub(super) fn encode_head(
 
 /// The entry that ends a segment before call `next`.
 pub(super) fn encode_end(next: u64) -> [u8; ENTRY_HEADER_LEN] {
-    let head = Head { kind: Kind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
+    let head = Head { kind: CallKind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
     encode_head(&head, next, checksum(&[]))
 }
 
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn heads_come_back_and_flipped_ones_do_not() {
         let head = Head {
-            kind: Kind::Insert,
+            kind: CallKind::Insert,
             group: 65535,
             config: 7,
             step: -1,

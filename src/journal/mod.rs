@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::SEGMENT_HEADER_LEN;
-pub(crate) use entry::{Head, Kind};
+pub(crate) use entry::{CallKind, Head};
 pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
 
 use crate::error::{Error, Result};
@@ -252,7 +252,7 @@ impl State {
         };
         debug_assert_eq!(*group, head.group);
         let config_pieces = [IoSlice::new(description)];
-        let config_head = Head { kind: Kind::Config, ..*head };
+        let config_head = Head { kind: CallKind::Config, ..*head };
         let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
         let entry_bytes = encode_head(head, seqno, payload_sum);
         let mut pieces = Vec::with_capacity(payload.len() + 3);

@@ -9,7 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::entry::{
-    ENTRY_HEADER_LEN, Head, Kind, NoHead, ReadHead, SEGMENT_HEADER_LEN, decode_head,
+    CallKind, ENTRY_HEADER_LEN, Head, NoHead, ReadHead, SEGMENT_HEADER_LEN, decode_head,
     read_segment_header, segment_header,
 };
 use super::segment::{self, failed, list};
@@ -288,16 +288,16 @@ fn read_segment(
             return Err(position.damaged(&format!("call {} follows call {last}", read.seqno)));
         }
         match read.head.kind {
-            Kind::Config => replay
+            CallKind::Config => replay
                 .config(read.head.group, read.head.config, payload.bytes())
                 .map_err(|error| position.name(error))?,
-            Kind::End => has_ended = true,
-            Kind::Gradients
-            | Kind::Insert
-            | Kind::InsertRecords
-            | Kind::Delete
-            | Kind::SetStep
-            | Kind::Clear => {
+            CallKind::End => has_ended = true,
+            CallKind::Gradients
+            | CallKind::Insert
+            | CallKind::InsertRecords
+            | CallKind::Delete
+            | CallKind::SetStep
+            | CallKind::Clear => {
                 hand_over(&read, &payload, &position, through, replay)?;
                 last = read.seqno;
             }
@@ -338,7 +338,7 @@ fn hand_over(
 ) -> Result<()> {
     let head = &read.head;
     let floats_a_key = match head.kind {
-        Kind::Gradients | Kind::Insert | Kind::InsertRecords => {
+        CallKind::Gradients | CallKind::Insert | CallKind::InsertRecords => {
             replay.floats_a_key(head).map_err(|error| position.name(error))?
         }
         _ => 0,

@@ -32,7 +32,7 @@ impl Replay for Calls {
 
 fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
     let config = journal.announce(3, b"{}".to_vec());
-    let head = Head { kind: Kind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
+    let head = Head { kind: CallKind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
     journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))])
 }
 

@@ -34,6 +34,6 @@ impl Rocks {
             .map_err(|error| blame::name_files(dir, translate(&error)))?;
         let mut read_options = ReadOptions::default();
         read_options.fill_cache(false);
-        Ok(Rocks::new(db, cache, metadata, read_options, options::new_tables(row_options)))
+        Ok(Rocks::new(db, cache, metadata, read_options, options::new_ssts(row_options)))
     }
 }

@@ -40,7 +40,7 @@ pub(crate) use batch::Batch;
 use documents::{FAMILY, FORMAT};
 use fate::Fate;
 use file_names::CURRENT;
-use inventory::Known;
+use inventory::KnownFiles;
 pub(crate) use inventory::{INVENTORY, Inventory, NEW_INVENTORY, boot, check_without};
 use key::KEY_LEN;
 use options::{Logs, METADATA_PART, Metadata};
@@ -64,13 +64,13 @@ pub(crate) struct Rocks {
     metadata: Metadata,
     /// Kept here, because the crate's own defaults are thread-locals, which are gone while a thread ends.
     read_options: ReadOptions,
-    new_table_options: Options,
+    sst_options: Options,
     /// The largest number that a call may have been given, as the inventory says it.
     last: AtomicU64,
     /// The latest time that was used, until a document has it; 0 then.
     time: AtomicU64,
     /// What the inventory was written of last; held while it is written.
-    listed: Mutex<Known>,
+    listed: Mutex<KnownFiles>,
     /// Set when a write has failed: RocksDB may refuse to work until it resumes.
     has_failed: AtomicBool,
     /// Errors of RocksDB's own threads that have been dealt with.
@@ -78,12 +78,12 @@ pub(crate) struct Rocks {
 }
 
 /// A file of rows that is being written, by ascending keys.
-pub(crate) struct TableWriter<'a> {
+pub(crate) struct SstWriter<'a> {
     writer: SstFileWriter<'a>,
 }
 
 /// What a directory's database is.
-pub(crate) enum Found {
+pub(crate) enum DatabaseKind {
     Damo,
     /// A first opening of ours that was killed, in an earlier release.
     Begun,
@@ -96,33 +96,35 @@ pub(crate) enum Found {
 
 impl Rocks {
     /// Tells what `dir`, which exists and has a `CURRENT`, holds, without changing it.
-    pub(crate) fn find(dir: &Path) -> Result<Found> {
+    pub(crate) fn find(dir: &Path) -> Result<DatabaseKind> {
         let families = DB::list_cf(&Options::default(), dir).map_err(|error| translate(&error))?;
         let is_ours = |name: &String| name == FAMILY || name == DEFAULT_COLUMN_FAMILY_NAME;
         let has_meta = families.iter().any(|family| family == FAMILY);
         if has_meta && families.iter().all(is_ours) {
-            return Ok(Found::Damo);
+            return Ok(DatabaseKind::Damo);
         }
         let mut options = Options::default();
         options::bound_files(&mut options);
         let db = match DB::open_cf_for_read_only(&options, dir, &families, false) {
-            Err(_) if !has_meta && predecessor::has_traces(dir) => return Ok(Found::Predecessor),
+            Err(_) if !has_meta && predecessor::has_traces(dir) => {
+                return Ok(DatabaseKind::Predecessor);
+            }
             opened => opened.map_err(|error| translate(&error))?,
         };
         if let Some(meta) = db.cf_handle(FAMILY) {
             // More families than this release has: a later damo says so in its format.
             let format = db.get_cf_opt(meta, FORMAT, &ReadOptions::default());
             let format = format.map_err(|error| translate(&error))?;
-            return Ok(format.map_or(Found::ForeignRocksDb, Found::OtherFormat));
+            return Ok(format.map_or(DatabaseKind::ForeignRocksDb, DatabaseKind::OtherFormat));
         }
         // A first opening that was killed between making the database and its second family.
         let is_predecessor = match (families.len(), db.iterator(IteratorMode::Start).next()) {
-            (1, None) => return Ok(Found::Begun),
+            (1, None) => return Ok(DatabaseKind::Begun),
             (1, Some(Ok((key, value)))) => predecessor::is_row(&key, &value),
             (1, Some(Err(_))) => predecessor::has_traces(dir),
             _ => false,
         };
-        Ok(if is_predecessor { Found::Predecessor } else { Found::ForeignRocksDb })
+        Ok(if is_predecessor { DatabaseKind::Predecessor } else { DatabaseKind::ForeignRocksDb })
     }
 
     /// Opens the database in `dir`, or makes it. `fate` is asked for each row that is merged. The
@@ -184,8 +186,8 @@ impl Rocks {
         let mut read_options = ReadOptions::default();
         // Rows go into the cache of rows; their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
-        let new_table_options = options::new_tables(row_options);
-        Ok(Rocks::new(db, cache, metadata, read_options, new_table_options))
+        let sst_options = options::new_ssts(row_options);
+        Ok(Rocks::new(db, cache, metadata, read_options, sst_options))
     }
 
     fn new(
@@ -193,14 +195,14 @@ impl Rocks {
         cache: Cache,
         metadata: Metadata,
         read_options: ReadOptions,
-        new_table_options: Options,
+        sst_options: Options,
     ) -> Rocks {
         Rocks {
             db,
             cache,
             metadata,
             read_options,
-            new_table_options,
+            sst_options,
             last: AtomicU64::new(0),
             time: AtomicU64::new(0),
             listed: Mutex::default(),
@@ -350,10 +352,10 @@ impl Rocks {
     }
 
     /// Writes a file of rows at `path`, to be made part of the table by [`Rocks::ingest`].
-    pub(crate) fn begin_table(&self, path: &Path) -> Result<TableWriter<'_>> {
-        let mut writer = SstFileWriter::create(&self.new_table_options);
+    pub(crate) fn begin_sst(&self, path: &Path) -> Result<SstWriter<'_>> {
+        let mut writer = SstFileWriter::create(&self.sst_options);
         writer.open(path).map_err(|error| translate(&error))?;
-        Ok(TableWriter { writer })
+        Ok(SstWriter { writer })
     }
 
     /// Makes the rows of a finished file the newest of their keys, all at once and durably; the file is gone from
@@ -421,7 +423,7 @@ impl Rocks {
     }
 }
 
-impl TableWriter<'_> {
+impl SstWriter<'_> {
     pub(crate) fn put(&mut self, key: [u8; KEY_LEN], value: &[u8]) -> Result<()> {
         self.writer.put(key, value).map_err(|error| translate(&error))
     }

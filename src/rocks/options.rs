@@ -174,7 +174,7 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
 }
 
 /// The options of files that the writer makes.
-pub(super) fn new_tables(mut rows: Options) -> Options {
+pub(super) fn new_ssts(mut rows: Options) -> Options {
     // A file writer takes the bottommost level's compression if there is one, and these files are the topmost.
     rows.set_bottommost_compression_type(DBCompressionType::None);
     rows

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Seen, Storage};
-use crate::engine::group::{Group, Named};
+use crate::engine::group::{Group, Recipe};
 use crate::error::{Error, Result};
 
 /// A group and what it was last opened with.
@@ -15,9 +15,9 @@ pub struct GroupDescription {
     /// Floats of a row: its weights and the optimizer's state.
     pub row_len: usize,
     pub step: i64,
-    pub optimizer: Named,
-    pub initializer: Named,
-    pub scheduler: Option<Named>,
+    pub optimizer: Recipe,
+    pub initializer: Recipe,
+    pub scheduler: Option<Recipe>,
 }
 
 #[derive(Serialize)]

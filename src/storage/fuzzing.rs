@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Storage;
-use super::checkpoint::List;
-use super::dump::bases::Export;
+use super::checkpoint::FileList;
+use super::dump::bases::Base;
 use crate::engine::expiry::{DAY_MS, Expiry};
 use crate::engine::group::GroupConfig;
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::rocks::fate::Fate;
 use crate::rocks::key;
 use crate::rocks::row::{self, Found, RowHeader, Stored};
@@ -104,7 +104,7 @@ fn fate(bytes: &[u8]) {
         expiry.set_settled(settled, u64::MAX);
         expiry.set_recorded(settled);
         for oldest in [None, Some((0, 0)), Some((1 << 40, 2 * DAY_MS))] {
-            expiry.set_oldest_export(oldest);
+            expiry.set_oldest_base(oldest);
             expiry.set_now_ms(3 * DAY_MS);
             let fate = expiry.fate(bytes);
             if settled == 0 || row::parse(bytes).is_err() {
@@ -117,12 +117,12 @@ fn fate(bytes: &[u8]) {
 /// Reads bytes as each of the storage's JSON documents, and a group's configuration as it is built
 /// at opening.
 pub fn documents(bytes: &[u8]) {
-    if let Some(record) = round_trip::<JournalRecord>(bytes) {
+    if let Some(record) = round_trip::<JournalDocument>(bytes) {
         let _ = record.is_active();
         let _ = record.last_possible();
     }
-    round_trip::<Vec<Export>>(bytes);
-    round_trip::<List>(bytes);
+    round_trip::<Vec<Base>>(bytes);
+    round_trip::<FileList>(bytes);
     let Some(config) = round_trip::<GroupConfig>(bytes) else { return };
     let Ok((optimizer, initializer)) = config.build() else { return };
     let dim = config.dim.clamp(1, 16);
@@ -142,7 +142,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 /// Compares a folder with the checkpoint list in it.
 pub fn checkpoint_list(folder: &Path) {
-    let Ok(Some(list)) = List::check(folder) else { return };
+    let Ok(Some(list)) = FileList::check(folder) else { return };
     for (name, bytes) in &list.files {
         let found = std::fs::metadata(folder.join(name)).unwrap();
         assert_eq!(found.len(), *bytes, "'{name}' passed the check");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Storage;
 use crate::engine::group::Group;
-use crate::engine::names::Wanted;
+use crate::engine::names::GroupRef;
 use crate::engine::rows::OpenGroup;
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
@@ -17,7 +17,7 @@ impl Storage {
     /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
     pub fn open_group(
         &self,
-        group: Wanted,
+        group: GroupRef,
         dim: usize,
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,

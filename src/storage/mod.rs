@@ -35,8 +35,8 @@ use std::sync::Arc;
 
 pub use crate::engine::Engine;
 pub use crate::engine::counters::Counters;
-pub use crate::engine::group::{Group, GroupConfig, Named, WriteGuard};
-pub use crate::engine::names::Wanted;
+pub use crate::engine::group::{Group, GroupConfig, Recipe, WriteGuard};
+pub use crate::engine::names::GroupRef;
 pub use crate::engine::options::{Durability, StorageOptions};
 pub use crate::engine::rows::{Duplicates, OpenGroup, Record, Summed};
 pub use describe::GroupDescription;
@@ -55,7 +55,7 @@ use crate::error::{Error, Result, Status};
 use crate::locks::{Mutex, RwLockReadGuard};
 use crate::process::Call;
 use directory::Directory;
-use dump::bases::Exports;
+use dump::bases::Bases;
 use read_only::Likeness;
 
 /// An open storage. Clones share it; it closes when the last clone and the last embedding are gone.
@@ -77,7 +77,7 @@ struct Handle {
     engine: Arc<Engine>,
     filters: Filters,
     /// Behind an Arc for the thread of a dump.
-    bases: Arc<Exports>,
+    bases: Arc<Bases>,
     /// What became of the latest import.
     last_import: Mutex<Option<Imported>>,
     /// Held while a checkpoint is made or loaded, so that there is one at a time, and while a

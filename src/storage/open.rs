@@ -7,14 +7,14 @@ use std::thread;
 
 use super::checkpoint::{self, swap};
 use super::directory::{Directory, foreign};
-use super::dump::bases::Exports;
+use super::dump::bases::Bases;
 use super::filters::Filters;
 use super::read_only::{self, Likeness};
 use super::{Handle, Storage, directory, first_opening};
 use crate::cache::Budget;
 use crate::engine::counters::Counters;
 use crate::engine::expiry::Expiry;
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::engine::options::StorageOptions;
 use crate::engine::pool::Pool;
 use crate::engine::prefetch::Prefetcher;
@@ -32,7 +32,7 @@ use crate::rocks::documents::FORMAT;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
 use crate::rocks::{self, incoming};
-use crate::rocks::{Batch, Found, Inventory, Opening, PREDECESSOR, Rocks, check_without};
+use crate::rocks::{Batch, DatabaseKind, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 
 /// What the document `format` says in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";
@@ -82,7 +82,7 @@ impl Storage {
         let rocks = open_rocks(&directory, &options, &expiry)?;
         directory.keep();
         // Before any call is replayed: it tells how old a tombstone must be to go.
-        let bases = Arc::new(Exports::read(&rocks, &expiry)?);
+        let bases = Arc::new(Bases::read(&rocks, &expiry)?);
         let engine = Arc::new(make_engine(&directory, rocks, options, expiry)?);
         let prefetcher = Prefetcher::new(&engine);
         let writer = Some(WriterThread::start(&engine)?);
@@ -103,7 +103,7 @@ impl Storage {
             }),
         };
         let rocks = engine.rocks()?;
-        let record = JournalRecord::read(&rocks)?;
+        let record = JournalDocument::read(&rocks)?;
         let listed = rocks.last();
         engine.expiry.restore_time(record.time());
         drop(rocks);
@@ -222,7 +222,7 @@ fn open_rocks(
         return begin_database(directory, options, expiry);
     }
     // Everything is looked at before anything changes.
-    let is_checkpoint = checkpoint::List::check(dir)?.is_some();
+    let is_checkpoint = checkpoint::FileList::check(dir)?.is_some();
     match &inventory {
         Some(inventory) => inventory.check(dir)?,
         None => check_earlier(dir, options)?,
@@ -295,11 +295,11 @@ pub(super) fn is_earlier(dir: &Path, needed: &str) -> Result<bool> {
 /// `INVALID_ARGUMENT` for a database of somebody else, `NOT_SUPPORTED` for another format.
 pub(super) fn is_ours(dir: &Path, needed: &str) -> Result<bool> {
     let what = match Rocks::find(dir)? {
-        Found::Damo => return Ok(true),
-        Found::Begun => return Ok(false),
-        Found::OtherFormat(format) => return Err(other_format(&format)),
-        Found::Predecessor => PREDECESSOR,
-        Found::ForeignRocksDb => "it holds a RocksDB database that damo did not write",
+        DatabaseKind::Damo => return Ok(true),
+        DatabaseKind::Begun => return Ok(false),
+        DatabaseKind::OtherFormat(format) => return Err(other_format(&format)),
+        DatabaseKind::Predecessor => PREDECESSOR,
+        DatabaseKind::ForeignRocksDb => "it holds a RocksDB database that damo did not write",
     };
     Err(Error::invalid(format!("{what}; {needed} is needed")))
 }

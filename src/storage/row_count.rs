@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Storage;
 use super::dump::select::Select;
-use super::scan::Wanted;
+use super::scan::RowPart;
 use crate::error::Result;
 
 impl Storage {
@@ -27,7 +27,7 @@ impl Storage {
     fn count_rows(&self, group: Option<u16>) -> Result<BTreeMap<u16, u64>> {
         self.check_process()?;
         self.check_group(group)?;
-        let mut scan = self.scan(group, Wanted::Weights, |_, _, cut| Ok(Select::all(cut)))?;
+        let mut scan = self.scan(group, RowPart::Weights, |_, _, cut| Ok(Select::all(cut)))?;
         let mut counts = BTreeMap::new();
         while let Some(page) = scan.next()? {
             *counts.entry(page.group).or_default() += page.keys.len() as u64;

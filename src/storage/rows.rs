@@ -2,7 +2,7 @@
 
 use super::Storage;
 use super::dump::select::Select;
-use super::scan::{Page, Scan, Wanted};
+use super::scan::{Page, RowPart, Scan};
 use crate::engine::rows::Record;
 use crate::error::Result;
 
@@ -25,7 +25,7 @@ impl Storage {
     pub fn rows(&self, group: Option<u16>) -> Result<Rows> {
         self.check_process()?;
         self.check_group(group)?;
-        let scan = self.scan(group, Wanted::Everything, |_, _, cut| Ok(Select::all(cut)))?;
+        let scan = self.scan(group, RowPart::Everything, |_, _, cut| Ok(Select::all(cut)))?;
         Ok(Rows { scan, page: Page::default(), next: 0, dim: 0, storage: self.clone() })
     }
 }

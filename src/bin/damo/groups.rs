@@ -1,7 +1,7 @@
 //! `damo groups`: what each group was last opened with.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use damo::storage::{GroupDescription, Named};
+use damo::storage::{GroupDescription, Recipe};
 use serde::Serialize;
 use serde_json::json;
 
@@ -64,7 +64,7 @@ struct Counted {
     rows: Option<u64>,
 }
 
-fn named(named: &Named) -> String {
+fn named(named: &Recipe) -> String {
     let params = named.params.to_json();
     if params == "{}" { named.name.clone() } else { format!("{} {params}", named.name) }
 }

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
 use super::load::Absent;
-use super::part::{Duplicates, Merge, Part, Refused, SKIP};
-use super::{OpenGroup, Source, lines};
+use super::part::{Duplicates, Merge, Part, SKIP, WrongFloat};
+use super::{OpenGroup, Origin, lines};
 use crate::cache::Shard;
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::error::{Error, Result};
-use crate::journal::Kind;
+use crate::journal::CallKind;
 use crate::memory::room_for;
 use crate::optimizer::are_gradients;
 
@@ -32,7 +32,7 @@ impl OpenGroup {
         padding: Option<i64>,
         duplicates: Duplicates,
     ) -> Result<()> {
-        self.apply(engine, keys, gradients, padding, duplicates, Source::Call)
+        self.apply(engine, keys, gradients, padding, duplicates, Origin::Call)
     }
 
     pub(crate) fn apply(
@@ -42,7 +42,7 @@ impl OpenGroup {
         gradients: &[f32],
         padding: Option<i64>,
         duplicates: Duplicates,
-        source: Source,
+        source: Origin,
     ) -> Result<()> {
         let parts = self.parts(engine, keys, gradients, padding, Merge::Gradients(duplicates))?;
         let guard = self.group.begin_write()?;
@@ -81,11 +81,11 @@ impl OpenGroup {
                 kept.extend_from_slice(gradient);
             } else if !are_gradients(gradient) {
                 // Dropping it would hide what is wrong with the model.
-                return Err(Refused::Float.into());
+                return Err(WrongFloat::Float.into());
             }
         }
         let parts = self.parts(engine, &kept_keys, &kept, padding, Merge::Gradients(duplicates))?;
-        self.apply_parts(engine, guard, parts, Source::Call)
+        self.apply_parts(engine, guard, parts, Origin::Call)
     }
 
     fn apply_parts(
@@ -93,13 +93,13 @@ impl OpenGroup {
         engine: &Engine,
         guard: WriteGuard<'_>,
         mut parts: Vec<Part>,
-        source: Source,
+        source: Origin,
     ) -> Result<()> {
         let change = match source {
-            Source::Replay { rate, step, .. } => {
-                Change { kind: Kind::Gradients, source, rate, step }
+            Origin::Replay { rate, step, .. } => {
+                Change { kind: CallKind::Gradients, source, rate, step }
             }
-            Source::Call => {
+            Origin::Call => {
                 let step = self.group.step();
                 let next = step.checked_add(1).ok_or_else(|| {
                     let group = self.group.id();
@@ -108,7 +108,7 @@ impl OpenGroup {
                     ))
                 })?;
                 Change {
-                    kind: Kind::Gradients,
+                    kind: CallKind::Gradients,
                     source,
                     rate: self.optimizer.rate(step)?,
                     step: next,

@@ -5,20 +5,20 @@ use std::io::IoSlice;
 
 use super::load::Absent;
 use super::part::{Merge, NOT_RESIDENT, Part, SKIP};
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::cache::{Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::engine::moment::Moment;
 use crate::error::Result;
-use crate::journal::{Head, Kind};
+use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
 
 /// A call that changes rows.
 #[derive(Clone, Copy)]
 pub(super) struct Change {
-    pub(super) kind: Kind,
-    pub(super) source: Source,
+    pub(super) kind: CallKind,
+    pub(super) source: Origin,
     pub(super) rate: f64,
     /// The group's global step after the call.
     pub(super) step: i64,
@@ -141,7 +141,7 @@ impl OpenGroup {
         engine: &Engine,
         parts: &mut [Part],
         keys: usize,
-        source: Source,
+        source: Origin,
     ) -> Result<()> {
         engine.pool.each(keys, parts, |part| {
             self.locate(part, source);
@@ -171,7 +171,7 @@ impl OpenGroup {
     }
 
     /// Finds and pins the rows that are resident; those that have seen the call need not stay.
-    fn locate(&self, part: &mut Part, source: Source) {
+    fn locate(&self, part: &mut Part, source: Origin) {
         let mut shard = self.cache.lock(part.shard);
         part.keys.iter().take(AHEAD).for_each(|key| shard.prefetch(hash(*key), 0));
         for (index, &key) in part.keys.iter().enumerate() {
@@ -191,7 +191,7 @@ impl OpenGroup {
 
     /// Finds the rows that have been loaded, and pinned, since [`OpenGroup::locate`]. The others are where they were, or
     /// are to be left alone, and these may have been evicted meanwhile.
-    fn locate_loaded(&self, part: &mut Part, source: Source) {
+    fn locate_loaded(&self, part: &mut Part, source: Origin) {
         let mut shard = self.cache.lock(part.shard);
         for index in 0..part.keys.len() {
             if part.slots.get(index + AHEAD) == Some(&NOT_RESIDENT) {
@@ -220,13 +220,13 @@ impl OpenGroup {
         let moment = engine.moment();
         let time = moment.now;
         let journal = match (change.source, engine.journal()) {
-            (Source::Replay { number, time, .. }, _) => {
+            (Origin::Replay { number, time, .. }, _) => {
                 return Ok(Stamp { time, number, moment: engine.moment_at(time) });
             }
-            (Source::Call, None) => {
+            (Origin::Call, None) => {
                 return Ok(Stamp { time, number: engine.next_number()?, moment });
             }
-            (Source::Call, Some(journal)) => journal,
+            (Origin::Call, Some(journal)) => journal,
         };
         let Change { kind, rate, step, .. } = change;
         let head = Head { kind, group: self.group.id(), config: self.config, step, time, rate };

@@ -1,9 +1,9 @@
 //! Clear: removes all rows of the group at once.
 
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::{Head, Kind};
+use crate::journal::{CallKind, Head};
 
 impl OpenGroup {
     /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
@@ -13,10 +13,10 @@ impl OpenGroup {
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
     pub fn clear(&self, engine: &Engine) -> Result<()> {
-        self.clear_from(engine, Source::Call)
+        self.clear_from(engine, Origin::Call)
     }
 
-    pub(crate) fn clear_from(&self, engine: &Engine, source: Source) -> Result<()> {
+    pub(crate) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
         // What takes long is waited for here, where no call on the group has to wait, too.
         drop(engine.rounds.lock());
         let guard = self.group.begin_write()?;
@@ -27,8 +27,8 @@ impl OpenGroup {
         // DeleteRange, and a cut would have to keep a copy of every row.
         let _rounds = engine.rounds.lock();
         let number = match source {
-            Source::Replay { number, .. } => number,
-            Source::Call => self.record_clear(engine)?,
+            Origin::Replay { number, .. } => number,
+            Origin::Call => self.record_clear(engine)?,
         };
         let clearing = self.group.begin_clear(&guard, number);
         self.cache.clear(true);
@@ -43,6 +43,7 @@ impl OpenGroup {
     fn record_clear(&self, engine: &Engine) -> Result<u64> {
         let Some(journal) = engine.journal() else { return engine.next_number() };
         let (group, config, time) = (self.group.id(), self.config, engine.now_ms());
-        journal.append(&Head { kind: Kind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])
+        journal
+            .append(&Head { kind: CallKind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])
     }
 }

@@ -2,11 +2,11 @@
 
 use super::change::Change;
 use super::part::{Merge, SKIP};
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::cache::ABSENT;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::Kind;
+use crate::journal::CallKind;
 
 impl OpenGroup {
     /// Deletes the rows of `keys`; a key without a row is not an error.
@@ -14,13 +14,13 @@ impl OpenGroup {
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn delete(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
-        self.delete_from(engine, keys, Source::Call)
+        self.delete_from(engine, keys, Origin::Call)
     }
 
-    pub(crate) fn delete_from(&self, engine: &Engine, keys: &[i64], source: Source) -> Result<()> {
+    pub(crate) fn delete_from(&self, engine: &Engine, keys: &[i64], source: Origin) -> Result<()> {
         let mut parts = self.parts(engine, keys, &[], None, Merge::Keys)?;
         let guard = self.group.begin_write()?;
-        let change = Change { kind: Kind::Delete, source, rate: 0.0, step: self.group.step() };
+        let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
             for &place in part.slots.iter().filter(|place| **place != SKIP) {
                 // A row that is not there stays so; any other is gone once the disk knows.

@@ -8,7 +8,7 @@ use super::load::MAX_WAITS;
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::{Head, Kind};
+use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
 
 /// Rows of one group, as they are to be.
@@ -81,7 +81,14 @@ impl OpenGroup {
         let Some(journal) = engine.journal() else { return engine.next_number() };
         let (group, config, step) = (self.group.id(), self.config, self.group.step());
         journal.append(
-            &Head { kind: Kind::SetStep, group, config, step, time: engine.now_ms(), rate: 0.0 },
+            &Head {
+                kind: CallKind::SetStep,
+                group,
+                config,
+                step,
+                time: engine.now_ms(),
+                rate: 0.0,
+            },
             &[],
         )
     }

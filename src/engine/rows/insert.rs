@@ -2,12 +2,12 @@
 
 use super::change::Change;
 use super::part::{Merge, SKIP};
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::cache::MAX_UPDATES;
 use crate::engine::Engine;
 use crate::engine::group::COUNT_FLOATS;
 use crate::error::Result;
-use crate::journal::Kind;
+use crate::journal::CallKind;
 use crate::memory::room_for;
 
 fn count_floats(count: u64) -> [f32; COUNT_FLOATS] {
@@ -26,7 +26,7 @@ impl OpenGroup {
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
     pub fn insert(&self, engine: &Engine, keys: &[i64], weights: &[f32]) -> Result<()> {
-        self.insert_from(engine, keys, weights, Source::Call)
+        self.insert_from(engine, keys, weights, Origin::Call)
     }
 
     pub(crate) fn insert_from(
@@ -34,9 +34,9 @@ impl OpenGroup {
         engine: &Engine,
         keys: &[i64],
         weights: &[f32],
-        source: Source,
+        source: Origin,
     ) -> Result<()> {
-        self.replace(engine, keys, (weights, self.dim), Kind::Insert, source, |row, weights| {
+        self.replace(engine, keys, (weights, self.dim), CallKind::Insert, source, |row, weights| {
             let (row_weights, state) = row.split_at_mut(self.dim);
             row_weights.copy_from_slice(weights);
             self.optimizer.begin_at(weights, state);
@@ -61,7 +61,7 @@ impl OpenGroup {
             floats.extend_from_slice(row);
             floats.extend_from_slice(&count_floats(counts.get(index).copied().unwrap_or(0)));
         }
-        self.insert_records_from(engine, keys, &floats, Source::Call)
+        self.insert_records_from(engine, keys, &floats, Origin::Call)
     }
 
     pub(crate) fn insert_records_from(
@@ -69,14 +69,21 @@ impl OpenGroup {
         engine: &Engine,
         keys: &[i64],
         floats: &[f32],
-        source: Source,
+        source: Origin,
     ) -> Result<()> {
         let width = self.row_len + COUNT_FLOATS;
-        self.replace(engine, keys, (floats, width), Kind::InsertRecords, source, |row, given| {
-            let (given, count) = given.split_at(self.row_len);
-            row.copy_from_slice(given);
-            count_of(count)
-        })
+        self.replace(
+            engine,
+            keys,
+            (floats, width),
+            CallKind::InsertRecords,
+            source,
+            |row, given| {
+                let (given, count) = given.split_at(self.row_len);
+                row.copy_from_slice(given);
+                count_of(count)
+            },
+        )
     }
 
     /// Puts rows in the place of what the keys have; `write` fills one from its floats and returns
@@ -86,8 +93,8 @@ impl OpenGroup {
         engine: &Engine,
         keys: &[i64],
         (floats, width): (&[f32], usize),
-        kind: Kind,
-        source: Source,
+        kind: CallKind,
+        source: Origin,
         write: impl Fn(&mut [f32], &[f32]) -> u64 + Sync + Send,
     ) -> Result<()> {
         let mut parts = self.parts_of(engine, keys, floats, width, None, Merge::Last)?;
@@ -111,9 +118,9 @@ impl OpenGroup {
     }
 
     /// Floats a key in the journal's record of a call.
-    pub(crate) fn floats_in_journal(&self, kind: Kind) -> usize {
+    pub(crate) fn floats_in_journal(&self, kind: CallKind) -> usize {
         match kind {
-            Kind::InsertRecords => self.row_len + COUNT_FLOATS,
+            CallKind::InsertRecords => self.row_len + COUNT_FLOATS,
             _ => self.dim,
         }
     }

@@ -10,7 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::cache::{ABSENT, Full, Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
@@ -322,8 +322,8 @@ impl OpenGroup {
     }
 
     /// True when a row in memory has seen this change already.
-    pub(super) fn has_seen(source: Source, journal: u64) -> bool {
-        matches!(source, Source::Replay { number, .. } if journal >= number)
+    pub(super) fn has_seen(source: Origin, journal: u64) -> bool {
+        matches!(source, Origin::Replay { number, .. } if journal >= number)
     }
 }
 

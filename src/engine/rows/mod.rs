@@ -26,9 +26,9 @@ pub use record::Record;
 pub use sum_gradients::Summed;
 
 use super::Engine;
-use super::group::Named;
+use super::group::Recipe;
 use super::group::{Group, GroupConfig, Opened};
-use super::names::Wanted;
+use super::names::GroupRef;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
@@ -52,7 +52,7 @@ pub struct OpenGroup {
 
 /// A change is on record: where, and since when.
 #[derive(Clone, Copy)]
-pub(crate) enum Source {
+pub(crate) enum Origin {
     /// A caller's; it gets the next number of the journal, and the present time.
     Call,
     /// Read from the journal, with what it was recorded with; rows that have seen it are left alone.
@@ -66,7 +66,7 @@ impl OpenGroup {
     /// As [`Engine::open_group`]; `IO`; `OUT_OF_MEMORY`.
     pub fn open(
         engine: &Engine,
-        group: Wanted,
+        group: GroupRef,
         dim: usize,
         optimizer: Arc<Optimizer>,
         initializer: Arc<Initializer>,
@@ -154,7 +154,7 @@ fn lines(floats: usize) -> usize {
 }
 
 fn config(dim: usize, optimizer: &Optimizer, initializer: &Initializer) -> GroupConfig {
-    let named = |name: &str, params: &crate::params::Params| Named {
+    let named = |name: &str, params: &crate::params::Params| Recipe {
         name: name.to_owned(),
         params: params.clone(),
     };

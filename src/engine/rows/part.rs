@@ -56,7 +56,7 @@ pub(super) struct Part {
 }
 
 /// What keeps a part from being made.
-pub(super) enum Refused {
+pub(super) enum WrongFloat {
     /// A float is not a gradient; the caller says which.
     Float,
     /// The gradients of a key add up to more than can be.
@@ -88,7 +88,7 @@ impl Part {
         floats: &[f32],
         dim: usize,
         merge: Merge,
-    ) -> std::result::Result<(), Refused> {
+    ) -> std::result::Result<(), WrongFloat> {
         self.reserve(keys.len(), dim, merge)?;
         let sequential = merge == Merge::Gradients(Duplicates::Sequential);
         let mut valid = true;
@@ -126,7 +126,7 @@ impl Part {
             }
         }
         if !valid {
-            return Err(Refused::Float);
+            return Err(WrongFloat::Float);
         }
         if merge == Merge::Gradients(Duplicates::Mean) {
             self.divide(dim);
@@ -152,8 +152,8 @@ impl Part {
         keys: usize,
         dim: usize,
         merge: Merge,
-    ) -> std::result::Result<(), Refused> {
-        let memory = |_| Refused::Memory;
+    ) -> std::result::Result<(), WrongFloat> {
+        let memory = |_| WrongFloat::Memory;
         self.keys.try_reserve(keys).map_err(memory)?;
         self.slots.try_reserve(keys).map_err(memory)?;
         self.counts.try_reserve(keys).map_err(memory)?;
@@ -167,7 +167,7 @@ impl Part {
         let distinct = &self.keys;
         self.index
             .try_reserve(keys, |&slot| hash(distinct[slot as usize]))
-            .map_err(|_| Refused::Memory)
+            .map_err(|_| WrongFloat::Memory)
     }
 
     /// The index of a key among the distinct ones, and whether it is new there.
@@ -195,25 +195,25 @@ impl Part {
     }
 
     /// Gradients that are small enough can still add up to one that is not.
-    fn check_sums(&self, dim: usize) -> std::result::Result<(), Refused> {
+    fn check_sums(&self, dim: usize) -> std::result::Result<(), WrongFloat> {
         if are_gradients(&self.floats) {
             return Ok(());
         }
         let slot = self.floats.chunks_exact(dim).position(|sum| !are_gradients(sum));
-        Err(Refused::Sum(slot.map_or(0, |slot| self.keys[slot])))
+        Err(WrongFloat::Sum(slot.map_or(0, |slot| self.keys[slot])))
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Error {
+impl From<WrongFloat> for Error {
+    fn from(refused: WrongFloat) -> Error {
         match refused {
-            Refused::Float => {
+            WrongFloat::Float => {
                 Error::invalid("a gradient is not a number that rows can be stepped with")
             }
-            Refused::Sum(key) => Error::invalid(format!(
+            WrongFloat::Sum(key) => Error::invalid(format!(
                 "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and no row was changed"
             )),
-            Refused::Memory => Error::new(
+            WrongFloat::Memory => Error::new(
                 Status::OutOfMemory,
                 "the bytes of memory that the call needs cannot be had; make smaller calls",
             ),

@@ -1,10 +1,10 @@
 //! The group's global step, set by a caller.
 
 use super::change::Change;
-use super::{OpenGroup, Source};
+use super::{OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::Kind;
+use crate::journal::CallKind;
 
 impl OpenGroup {
     /// Sets the group's global step, as durably as a call that changes rows.
@@ -13,7 +13,7 @@ impl OpenGroup {
     /// `POISONED`, `IO`. The step is as it was then.
     pub fn set_step(&self, engine: &Engine, step: i64) -> Result<()> {
         let guard = self.group.begin_write()?;
-        let change = Change { kind: Kind::SetStep, source: Source::Call, rate: 0.0, step };
+        let change = Change { kind: CallKind::SetStep, source: Origin::Call, rate: 0.0, step };
         self.change(engine, &guard, &mut [], change, |_, _, _| {})
     }
 }

@@ -163,7 +163,7 @@ impl Engine {
         // Once more after a failure: its reason may have passed.
         self.write_everything().or_else(|_| self.write_everything())?;
         // In this order: a journal that is there and not needed does no harm, one that is missing does.
-        self.write_journal_record(false)?;
+        self.write_journal_document(false)?;
         self.journal().map_or(Ok(()), Journal::finish)?;
         match self.rocks.write().take().map(Arc::try_unwrap) {
             Some(Ok(rocks)) => rocks.close(),

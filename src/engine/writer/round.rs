@@ -17,7 +17,7 @@ use crate::process::is_ending;
 use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::key;
 use crate::rocks::row::{self, RowHeader};
-use crate::rocks::{Batch, Rocks, TableWriter};
+use crate::rocks::{Batch, Rocks, SstWriter};
 
 /// Rows a file, at most: then they can be evicted. More of them would let callers who wait for that wait longer, fewer make
 /// more files to merge; the list of their keys takes 4 MiB.
@@ -33,7 +33,7 @@ pub(crate) struct Round<'a> {
     scope: Scope,
     /// What the current file holds.
     pending: Vec<Pending>,
-    file: Option<(PathBuf, TableWriter<'a>)>,
+    file: Option<(PathBuf, SstWriter<'a>)>,
     rows: usize,
     /// Memory of the rows in `pending`.
     bytes: usize,
@@ -77,7 +77,7 @@ impl<'a> Round<'a> {
         self.wait_for_merges()?;
         self.write_rows()?;
         if self.scope != Scope::All {
-            return self.engine.record_time();
+            return self.engine.write_time();
         }
         // What a panic left of a group is not written, and the journal, which has all of it, is kept.
         let groups = self.engine.groups();
@@ -129,7 +129,7 @@ impl<'a> Round<'a> {
         keys.sort_unstable();
         if self.file.is_none() {
             let path = self.engine.incoming.make()?;
-            match self.rocks.begin_table(&path) {
+            match self.rocks.begin_sst(&path) {
                 Ok(writer) => self.file = Some((path, writer)),
                 Err(error) => {
                     self.engine.incoming.discard(path);
@@ -219,7 +219,7 @@ impl<'a> Round<'a> {
         let Some((through, time)) = moment else { return self.rocks.write(batch) };
         self.rocks.write_unlisted(batch)?;
         let journal = self.engine.journal();
-        self.engine.write_journal_record_through(through, journal.is_some())?;
+        self.engine.write_journal_document_through(through, journal.is_some())?;
         self.engine.settle(time, through);
         journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }

@@ -107,7 +107,7 @@ impl Inventory {
     /// # Errors
     /// `IO`; `CORRUPTION` when CURRENT names no file.
     pub(crate) fn take(dir: &Path, closed: bool, last: u64) -> Result<Inventory> {
-        Inventory::take_again(dir, closed, last, &mut Known::default())
+        Inventory::take_again(dir, closed, last, &mut KnownFiles::default())
     }
 
     /// As [`Inventory::take`], for files that have only grown since they became `known`: only what
@@ -116,7 +116,7 @@ impl Inventory {
         dir: &Path,
         closed: bool,
         last: u64,
-        known: &mut Known,
+        known: &mut KnownFiles,
     ) -> Result<Inventory> {
         let mut outcome = Ok(None);
         for _ in 0..ATTEMPTS {
@@ -238,7 +238,7 @@ fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
 ///
 /// RocksDB may delete a log once the MANIFEST says so. So the logs are looked for again after the
 /// MANIFEST was read: the newest of them is then one that this MANIFEST still needs.
-fn list_all(dir: &Path, known: &mut Known) -> Result<Option<Vec<Listed>>> {
+fn list_all(dir: &Path, known: &mut KnownFiles) -> Result<Option<Vec<Listed>>> {
     let found = logs(dir)?;
     let manifest = manifest_of(dir)?.1;
     let names = found.iter().map(|(_, name)| name.clone()).chain([manifest, CURRENT.to_owned()]);
@@ -255,9 +255,9 @@ fn list_all(dir: &Path, known: &mut Known) -> Result<Option<Vec<Listed>>> {
 
 /// Bytes and checksums of files that only grow, as they were listed last.
 #[derive(Default)]
-pub(super) struct Known(BTreeMap<String, (u64, Hasher)>);
+pub(super) struct KnownFiles(BTreeMap<String, (u64, Hasher)>);
 
-impl Known {
+impl KnownFiles {
     fn list(&mut self, dir: &Path, name: &str) -> io::Result<Listed> {
         let mut file = regular::open(&dir.join(name))?;
         // The length comes first: what is appended after that need not be synced, and is not

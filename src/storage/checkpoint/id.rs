@@ -18,20 +18,20 @@ impl Storage {
 }
 
 /// A checkpoint that is being made; unless it is, the storage is known by what it was before.
-pub(in crate::storage) struct Identity<'a> {
+pub(in crate::storage) struct NewId<'a> {
     rocks: &'a Rocks,
     before: Option<String>,
     id: String,
     is_made: bool,
 }
 
-impl<'a> Identity<'a> {
+impl<'a> NewId<'a> {
     /// Nobody else makes a checkpoint or loads one meanwhile.
     ///
     /// # Errors
     /// `IO`; `CORRUPTION`.
-    pub(in crate::storage) fn begin(rocks: &'a Rocks) -> Result<Identity<'a>> {
-        Ok(Identity { rocks, before: read(rocks)?, id: random_id(), is_made: false })
+    pub(in crate::storage) fn begin(rocks: &'a Rocks) -> Result<NewId<'a>> {
+        Ok(NewId { rocks, before: read(rocks)?, id: random_id(), is_made: false })
     }
 
     /// To be called when nothing but the links is left to do: they have it then.
@@ -51,7 +51,7 @@ impl<'a> Identity<'a> {
     }
 }
 
-impl Drop for Identity<'_> {
+impl Drop for NewId<'_> {
     fn drop(&mut self) {
         if !self.is_made {
             // Where this fails, the storage is known by something that no checkpoint has.
@@ -68,8 +68,8 @@ fn read(rocks: &Rocks) -> Result<Option<String>> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn write(rocks: &Rocks, identity: &str) -> Result<()> {
+fn write(rocks: &Rocks, id: &str) -> Result<()> {
     let mut batch = Batch::default();
-    batch.put_meta(CHECKPOINT_ID.to_owned(), identity.as_bytes().to_vec());
+    batch.put_meta(CHECKPOINT_ID.to_owned(), id.as_bytes().to_vec());
     rocks.write(batch)
 }

@@ -21,7 +21,7 @@ const FORMAT: &str = "damo checkpoint 2";
 const EARLIER_FORMAT: &str = "damo checkpoint 1";
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct List {
+pub(crate) struct FileList {
     pub(crate) format: String,
     /// The checkpoint id.
     pub(crate) id: String,
@@ -39,13 +39,13 @@ pub(crate) struct List {
     crc32: u32,
 }
 
-impl List {
+impl FileList {
     /// Lists a checkpoint that is whole but for this.
     ///
     /// # Errors
     /// `IO`.
-    pub(in crate::storage) fn of(dir: &Path, id: &str, cut: Cut) -> Result<List> {
-        let mut list = List {
+    pub(in crate::storage) fn of(dir: &Path, id: &str, cut: Cut) -> Result<FileList> {
+        let mut list = FileList {
             format: FORMAT.to_owned(),
             id: id.to_owned(),
             number: cut.number,
@@ -97,13 +97,13 @@ impl List {
     /// # Errors
     /// `CORRUPTION` naming the file that is missing or has another length; `NOT_SUPPORTED` for a
     /// later format.
-    pub(crate) fn check(dir: &Path) -> Result<Option<List>> {
+    pub(crate) fn check(dir: &Path) -> Result<Option<FileList>> {
         let json = match regular::read(&dir.join(LIST)) {
             Ok(json) => json,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&dir.join(LIST), &error)),
         };
-        let list: List = serde_json::from_slice(&json).map_err(|error| {
+        let list: FileList = serde_json::from_slice(&json).map_err(|error| {
             Error::corruption(format!("its list of files, {LIST}, is damaged: {error}"))
         })?;
         if ![FORMAT, EARLIER_FORMAT].contains(&list.format.as_str()) {

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::List;
+use super::FileList;
 use super::swap;
 use crate::engine::Engine;
 use crate::engine::group::Group;
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::engine::registry;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
@@ -101,7 +101,7 @@ impl Storage {
 impl Engine {
     /// Reads a checkpoint through; its groups.
     fn check_checkpoint(&self, dir: &Path) -> Result<BTreeMap<u16, Arc<Group>>> {
-        List::check(dir)?;
+        FileList::check(dir)?;
         if swap::is_committed(dir)? {
             return Err(Error::new(
                 Status::NotSupported,
@@ -125,7 +125,7 @@ impl Engine {
         }
         let rocks = Rocks::open_read_only(dir, &self.options.resources())?;
         check_format(&rocks, inventory.is_some(), dir)?;
-        let record = JournalRecord::read(&rocks)?;
+        let record = JournalDocument::read(&rocks)?;
         let journal_dir = dir.join(JOURNAL);
         if record.is_active() && !journal::is_empty(&journal_dir)? {
             return Err(Error::new(

@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-pub(super) use list::{LIST, List, list_files};
+pub(super) use list::{FileList, LIST, list_files};
 
 use super::Storage;
 use crate::engine::replay::FOLDER as JOURNAL;
@@ -34,7 +34,7 @@ use crate::journal;
 use crate::memory::check_headroom;
 use crate::reserved::is_in_storage;
 use crate::rocks::Inventory;
-use id::Identity;
+use id::NewId;
 
 /// Where links are made, inside the storage, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";
@@ -70,13 +70,13 @@ impl Storage {
         let unfinished = Unfinished(&temporary);
         remove_stale(path);
         let rocks = self.engine().rocks()?;
-        let identity = Identity::begin(&rocks).map_err(named)?;
-        self.write_checkpoint(&temporary, &identity).map_err(named)?;
+        let id = NewId::begin(&rocks).map_err(named)?;
+        self.write_checkpoint(&temporary, &id).map_err(named)?;
         // Never over something that appeared meanwhile.
         let published = publish_new(&temporary, path);
         if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
             std::mem::forget(unfinished);
-            identity.keep();
+            id.keep();
         }
         published.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => already_exists(path),
@@ -99,7 +99,7 @@ fn check_parent(path: &Path) -> Result<()> {
 }
 
 impl Storage {
-    fn write_checkpoint(&self, dir: &Path, identity: &Identity) -> Result<()> {
+    fn write_checkpoint(&self, dir: &Path, id: &NewId) -> Result<()> {
         let engine = self.engine();
         let rocks = engine.rocks()?;
         // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
@@ -113,7 +113,7 @@ impl Storage {
             remove(&linked).map_err(|error| failed(&linked, &error))?;
         }
         let cut = engine.with_cut(&rocks, |cut| {
-            identity.write()?;
+            id.write()?;
             rocks.checkpoint(&linked).map(|()| cut)
         })?;
         // On another file system they are copied, or linked, straight from where the links lead.
@@ -130,7 +130,7 @@ impl Storage {
             // The documents say that there is a journal, and this is it: nothing has been called since.
             journal::write_empty(&dir.join(JOURNAL), cut.number)?;
         }
-        List::of(dir, identity.id(), cut)?.write(dir)
+        FileList::of(dir, id.id(), cut)?.write(dir)
     }
 }
 

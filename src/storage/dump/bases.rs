@@ -12,7 +12,7 @@ use crate::rocks::{Batch, Rocks};
 
 /// A dump, and which rows it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::storage) struct Export {
+pub(in crate::storage) struct Base {
     /// The last call that it has.
     pub(in crate::storage) number: u64,
     /// When it was made, milliseconds since 1970; the earliest time when several dumps share a
@@ -33,19 +33,19 @@ pub(in crate::storage) struct Export {
 }
 
 /// The base dumps of a storage.
-pub(in crate::storage) struct Exports {
+pub(in crate::storage) struct Bases {
     /// Oldest first.
-    list: Mutex<Vec<Export>>,
+    list: Mutex<Vec<Base>>,
 }
 
 /// How many dumps are remembered, and for how long.
-const MAX_EXPORTS: usize = 256;
+const MAX_BASES: usize = 256;
 const MAX_AGE_MS: u64 = 30 * DAY_MS;
 
-impl Export {
+impl Base {
     /// Two dumps of the same calls, of which `other` was made later. An increment has to fit both.
-    fn and(self, other: Export) -> Export {
-        Export {
+    fn and(self, other: Base) -> Base {
+        Base {
             time: self.time.min(other.time),
             later_time: self.later_time.max(self.time).max(other.later_time),
             cutoff: self.cutoff.min(other.cutoff),
@@ -60,16 +60,16 @@ impl Export {
     }
 }
 
-impl Exports {
+impl Bases {
     /// The dumps on record. Calls that are replayed leave tombstones for all of them;
-    /// [`Exports::begin`] forgets those that are too old once the storage has its time.
-    pub(in crate::storage) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Exports> {
-        let list: Vec<Export> = match rocks.read_meta(BASE_DUMPS)? {
+    /// [`Bases::begin`] forgets those that are too old once the storage has its time.
+    pub(in crate::storage) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Bases> {
+        let list: Vec<Base> = match rocks.read_meta(BASE_DUMPS)? {
             None => Vec::new(),
             Some(json) => documents::from_json(&json, "the dumps")?,
         };
         tell(&list, expiry);
-        Ok(Exports { list: Mutex::new(list) })
+        Ok(Bases { list: Mutex::new(list) })
     }
 
     /// The dump that an increment `since` a number follows.
@@ -81,19 +81,19 @@ impl Exports {
         since: u64,
         group: Option<u16>,
         min_count: u64,
-    ) -> Result<Export> {
-        let same = |export: &&Export| {
-            export.number == since && export.group == group && export.min_count == min_count
+    ) -> Result<Base> {
+        let same = |base: &&Base| {
+            base.number == since && base.group == group && base.min_count == min_count
         };
         let list = self.list.lock();
         list.iter().find(same).copied().ok_or_else(|| {
-            let numbers: Vec<_> = list.iter().rev().take(8).map(|export| export.number.to_string()).collect();
+            let numbers: Vec<_> = list.iter().rev().take(8).map(|base| base.number.to_string()).collect();
             let known = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
             Error::new(
                 Status::NotFound,
                 format!(
                     "since is {since}, and no table dump with the same group and min_count is remembered by that number \
-                     (the latest are: {known}; {MAX_EXPORTS} are remembered, for 30 days, and none from before a \
+                     (the latest are: {known}; {MAX_BASES} are remembered, for 30 days, and none from before a \
                      checkpoint was loaded); make a full dump, without since"
                 ),
             )
@@ -125,17 +125,17 @@ impl Exports {
         &self,
         rocks: &Rocks,
         expiry: &Expiry,
-        export: Export,
+        base: Base,
     ) -> Result<()> {
         let mut remembered = self.list.lock();
         let mut list = remembered.clone();
-        let same = |other: &Export| {
+        let same = |other: &Base| {
             (other.number, other.group, other.min_count)
-                == (export.number, export.group, export.min_count)
+                == (base.number, base.group, base.min_count)
         };
         let before = list.iter().position(same).map(|place| list.remove(place));
-        list.push(before.map_or(export, |before| before.and(export)));
-        list = forget(list, export.time);
+        list.push(before.map_or(base, |before| before.and(base)));
+        list = forget(list, base.time);
         write(rocks, &list)?;
         *remembered = list;
         tell(&remembered, expiry);
@@ -156,28 +156,28 @@ impl Exports {
 }
 
 /// Says which of them is the oldest.
-fn tell(list: &[Export], expiry: &Expiry) {
-    let number = list.iter().map(|export| export.number).min();
-    let time = list.iter().map(|export| export.time).min();
-    expiry.set_oldest_export(number.zip(time));
+fn tell(list: &[Base], expiry: &Expiry) {
+    let number = list.iter().map(|base| base.number).min();
+    let time = list.iter().map(|base| base.time).min();
+    expiry.set_oldest_base(number.zip(time));
 }
 
 /// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may
 /// share it, and an increment that follows either has to fit both.
-fn forget(mut list: Vec<Export>, now: u64) -> Vec<Export> {
-    let latest = list.iter().map(|export| export.number).max();
-    let may_go = |export: &Export| Some(export.number) != latest;
-    list.retain(|export| !may_go(export) || export.is_remembered(now));
-    let mut excess = list.len().saturating_sub(MAX_EXPORTS);
-    list.retain(|export| {
-        let goes = excess > 0 && may_go(export);
+fn forget(mut list: Vec<Base>, now: u64) -> Vec<Base> {
+    let latest = list.iter().map(|base| base.number).max();
+    let may_go = |base: &Base| Some(base.number) != latest;
+    list.retain(|base| !may_go(base) || base.is_remembered(now));
+    let mut excess = list.len().saturating_sub(MAX_BASES);
+    list.retain(|base| {
+        let goes = excess > 0 && may_go(base);
         excess -= usize::from(goes);
         !goes
     });
     list
 }
 
-fn write(rocks: &Rocks, list: &[Export]) -> Result<()> {
+fn write(rocks: &Rocks, list: &[Base]) -> Result<()> {
     let json = documents::to_json(list)?;
     let mut batch = Batch::default();
     batch.put_meta(BASE_DUMPS.to_owned(), json);

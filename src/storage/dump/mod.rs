@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Storage;
-use super::scan::{Page, Scan, Wanted};
+use super::scan::{Page, RowPart, Scan};
 use crate::engine::Engine;
 use crate::engine::cut::Cut;
 use crate::engine::expiry::DAY_MS;
 use crate::error::{Error, Result, Status};
 use crate::params::{FloatRange, Params};
 use crate::table::{ClassicWriter, Options, ValueType, Writer};
-use bases::{Export, Exports};
+use bases::{Base, Bases};
 use select::Select;
 
 /// What is dumped, and how.
@@ -86,7 +86,7 @@ impl DumpOptions {
         Ok(DumpOptions { expire_days, min_count, group, format })
     }
 
-    fn select(&self, engine: &Engine, bases: &Exports, cut: Cut) -> Result<Select> {
+    fn select(&self, engine: &Engine, bases: &Bases, cut: Cut) -> Result<Select> {
         let oldest = cut.time as f64 + 1.0 - self.expire_days * DAY_MS as f64;
         let cutoff = if self.expire_days > 0.0 { oldest.max(0.0) as u64 } else { 0 };
         let since = match self.format {
@@ -128,16 +128,16 @@ impl Storage {
         // forgotten, and merging drops tombstones that the scan has not read yet.
         let _tombstones = is_table.then(|| self.engine().expiry.hold_tombstones());
         let bases = Arc::clone(&self.handle.bases);
-        let mut scan = self.scan(options.group, Wanted::Weights, move |engine, rocks, cut| {
+        let mut scan = self.scan(options.group, RowPart::Weights, move |engine, rocks, cut| {
             let select = options.select(engine, &bases, cut)?;
             // A storage that is only looked at remembers nothing.
             if is_table && !engine.is_read_only() {
                 let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
                 let (later_time, later_cutoff) = (time, cutoff);
-                let export =
-                    Export { number, time, later_time, cutoff, later_cutoff, group, min_count };
-                bases.remember(rocks, &engine.expiry, export)?;
+                let base =
+                    Base { number, time, later_time, cutoff, later_cutoff, group, min_count };
+                bases.remember(rocks, &engine.expiry, base)?;
             }
             Ok(select)
         })?;

@@ -1,6 +1,6 @@
 //! Which rows of a moment belong to a dump, and what an increment says of the others.
 
-use super::bases::Export;
+use super::bases::Base;
 use crate::engine::cut::Cut;
 use crate::engine::expiry::DAY_MS;
 use crate::rocks::row::Stored;
@@ -21,7 +21,7 @@ pub(in crate::storage) struct Select {
     /// Rows that were last updated before this are gone, or not wanted.
     pub(in crate::storage) cutoff: u64,
     pub(in crate::storage) min_count: u64,
-    pub(in crate::storage) since: Option<Export>,
+    pub(in crate::storage) since: Option<Base>,
 }
 
 impl Select {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn an_increment_has_what_changed_and_what_went() {
-        let base = Export {
+        let base = Base {
             number: 10,
             time: 3 * DAY_MS,
             later_time: 0,

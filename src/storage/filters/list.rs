@@ -29,12 +29,12 @@ const FORMAT: &str = "damo filters 1";
 /// What the list says.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct List {
+pub(super) struct CopyList {
     format: String,
     /// A random id, from the first time that counts are taken from here. None in a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
-    pub(super) copies: Vec<Copy>,
+    pub(super) copies: Vec<FilterCopy>,
     /// The groups that each copy was taken for, also of copies that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) taken: Vec<Taken>,
@@ -42,7 +42,7 @@ pub(super) struct List {
 
 /// The copy of a filter.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Copy {
+pub(super) struct FilterCopy {
     pub(super) file: String,
     /// Where the filter was.
     pub(super) path: String,
@@ -60,9 +60,9 @@ pub(super) struct Taken {
     pub(super) groups: Vec<u16>,
 }
 
-impl List {
-    pub(super) fn new(copies: Vec<Copy>) -> List {
-        List { format: FORMAT.to_owned(), id: None, copies, taken: Vec::new() }
+impl CopyList {
+    pub(super) fn new(copies: Vec<FilterCopy>) -> CopyList {
+        CopyList { format: FORMAT.to_owned(), id: None, copies, taken: Vec::new() }
     }
 
     /// The list in a folder; empty where there is none. Lists of builds before the first release
@@ -70,20 +70,20 @@ impl List {
     ///
     /// # Errors
     /// `CORRUPTION` when it is damaged; `NOT_SUPPORTED` for a later format; `IO`.
-    pub(super) fn read(folder: &Path) -> Result<List> {
+    pub(super) fn read(folder: &Path) -> Result<CopyList> {
         let list = folder.join(LIST);
         let damaged = |why: &dyn Display| {
             Error::corruption(format!("its list of filters '{}' is damaged: {why}", list.display()))
         };
         let json = match regular::read_small(&list, MAX_LIST) {
-            Err(error) if is_absence(&error) => return Ok(List::new(Vec::new())),
+            Err(error) if is_absence(&error) => return Ok(CopyList::new(Vec::new())),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(damaged(&error)),
             Err(error) => return Err(Error::io(format!("'{}': {error}", list.display()))),
             Ok(json) => json,
         };
         let value: Value = serde_json::from_slice(&json).map_err(|error| damaged(&error))?;
         let read = match value.get("format").and_then(Value::as_str) {
-            None if value.is_array() => serde_json::from_value(value).map(List::new),
+            None if value.is_array() => serde_json::from_value(value).map(CopyList::new),
             Some(format) if format != FORMAT => {
                 return Err(Error::new(
                     Status::NotSupported,
@@ -95,7 +95,7 @@ impl List {
             }
             _ => serde_json::from_value(value),
         };
-        let read: List = read.map_err(|error| damaged(&error))?;
+        let read: CopyList = read.map_err(|error| damaged(&error))?;
         // What is listed is read, copied and deleted.
         match read.copies.iter().find(|copy| !is_copy(&copy.file)) {
             Some(copy) => {
@@ -147,9 +147,9 @@ impl List {
     }
 }
 
-impl Copy {
-    pub(super) fn new(file: String, filter: &Filter, groups: Vec<u16>) -> Copy {
-        Copy { file, path: path_of(filter), groups, part_of: Vec::new() }
+impl FilterCopy {
+    pub(super) fn new(file: String, filter: &Filter, groups: Vec<u16>) -> FilterCopy {
+        FilterCopy { file, path: path_of(filter), groups, part_of: Vec::new() }
     }
 }
 
@@ -208,7 +208,7 @@ fn is_copy(name: &str) -> bool {
 /// Removes copies that the list does not name, as far as that works: they were taken, now or before
 /// a kill. One that somebody has opened as a filter stays, and so does the folder while it has
 /// anything else.
-pub(super) fn sweep(folder: &Path, listed: &[Copy]) {
+pub(super) fn sweep(folder: &Path, listed: &[FilterCopy]) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_taken = |name: &str| is_copy(name) && listed.iter().all(|copy| copy.file != name);

@@ -12,7 +12,7 @@ mod waiting;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use list::{Copy, List, path_of};
+use list::{CopyList, FilterCopy, path_of};
 pub(super) use list::{FOLDER, is_of_filters};
 
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ impl Filters {
         let live = self.live();
         let _waiting = self.waiting.lock();
         let own = self.dir.join(FOLDER);
-        let waiting = List::read(&own)?;
+        let waiting = CopyList::read(&own)?;
         if live.is_empty() && waiting.copies.is_empty() {
             return Ok(());
         }
@@ -121,7 +121,7 @@ impl Filters {
             let file = format!("{}.filter", copies.len());
             filter.save_copy(&folder.join(&file))?;
             sources.extend(waiting.copy_of(filter.source()?).map(|had| (had, file.clone())));
-            copies.push(Copy::new(file, &filter, groups));
+            copies.push(FilterCopy::new(file, &filter, groups));
         }
         let first_waiting = copies.len();
         let renamed = |old: &str| {
@@ -136,14 +136,14 @@ impl Filters {
                 sources.iter().filter(|(had, _)| copy.is_in(had)).map(|(_, file)| file.clone());
             let part_of =
                 copy.part_of.iter().filter_map(|file| renamed(file)).chain(taken_by).collect();
-            copies.push(Copy {
+            copies.push(FilterCopy {
                 file,
                 path: copy.path.clone(),
                 groups: copy.groups.clone(),
                 part_of,
             });
         }
-        List::new(copies).write(&folder).map_err(failed)
+        CopyList::new(copies).write(&folder).map_err(failed)
     }
 
     /// Finds for each filter here its counts in a checkpoint: a copy that a common group had, best
@@ -153,7 +153,7 @@ impl Filters {
     /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
     pub(super) fn prepare(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
-        let list = List::read(&folder)?;
+        let list = CopyList::read(&folder)?;
         list.verify(&folder)?;
         let mut prepared = Vec::new();
         // What no other filter has taken comes first: a group may have had several.
@@ -177,12 +177,12 @@ impl Filters {
     pub(super) fn verify(&self) -> Result<()> {
         let folder = self.dir.join(FOLDER);
         let _waiting = self.waiting.lock();
-        List::read(&folder)?.verify(&folder)
+        CopyList::read(&folder)?.verify(&folder)
     }
 }
 
 /// Copies a copy that waits in the storage's folder `own` into a checkpoint.
-fn save_waiting(copy: &Copy, own: &Path, to: &Path) -> Result<()> {
+fn save_waiting(copy: &FilterCopy, own: &Path, to: &Path) -> Result<()> {
     let from = own.join(&copy.file);
     let remedy = format!(
         "it has the counts that wait for a filter of the groups {:?}; put it back, or remove the folder '{}' to go on \

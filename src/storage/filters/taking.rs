@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::list::{Copy, List, Taken};
+use super::list::{CopyList, FilterCopy, Taken};
 use crate::error::{Error, Result};
 use crate::filter::Source;
 use crate::random_id::random_id;
@@ -24,11 +24,11 @@ pub(super) enum Claim {
     Refused,
 }
 
-impl List {
+impl CopyList {
     /// The copy that a filter at `path` with these groups gets its counts from: one that a common
     /// group had, best of all that of the same file.
     pub(super) fn find(&self, path: &str, groups: &[u16]) -> Option<usize> {
-        let has_group = |copy: &Copy| copy.groups.iter().any(|group| groups.contains(group));
+        let has_group = |copy: &FilterCopy| copy.groups.iter().any(|group| groups.contains(group));
         let found = self.best(path, has_group)?;
         // One that has these counts, and more, is as good, and leaves no other to wait for it.
         Some(
@@ -38,7 +38,7 @@ impl List {
     }
 
     /// One of these copies, if possible that of the file at `path`.
-    fn best(&self, path: &str, is_one: impl Fn(&Copy) -> bool) -> Option<usize> {
+    fn best(&self, path: &str, is_one: impl Fn(&FilterCopy) -> bool) -> Option<usize> {
         let same_path = self.copies.iter().position(|copy| copy.path == path && is_one(copy));
         same_path.or_else(|| self.copies.iter().position(is_one))
     }
@@ -47,7 +47,7 @@ impl List {
     pub(super) fn claim(&self, path: &str, source: Source, group: u16) -> Claim {
         let Some(found) = self.find(path, &[group]) else { return Claim::Nothing };
         let Some(had) = self.copy_of(source) else { return Claim::Takes(found) };
-        let has = |copy: &Copy| copy.groups.contains(&group) && copy.is_in(&had);
+        let has = |copy: &FilterCopy| copy.groups.contains(&group) && copy.is_in(&had);
         if let Some(index) = self.copies.iter().position(has) {
             return Claim::Has(index);
         }
@@ -109,7 +109,7 @@ impl List {
 /// Bytes of a list's id in a source; the number of the copy follows.
 const ID_LEN: usize = 12;
 
-impl Copy {
+impl FilterCopy {
     /// Whether who has the copy of this name has these counts.
     pub(super) fn is_in(&self, file: &str) -> bool {
         self.file == file || self.part_of.iter().any(|other| other == file)
@@ -120,16 +120,17 @@ impl Copy {
 mod tests {
     use super::*;
 
-    fn copy(number: usize, path: &str, groups: &[u16]) -> Copy {
+    fn copy(number: usize, path: &str, groups: &[u16]) -> FilterCopy {
         let file = format!("{number}.filter");
-        Copy { file, path: path.to_owned(), groups: groups.to_vec(), part_of: Vec::new() }
+        FilterCopy { file, path: path.to_owned(), groups: groups.to_vec(), part_of: Vec::new() }
     }
 
     const NONE: Source = [0; 16];
 
     #[test]
     fn only_copies_of_the_group_are_taken_and_the_same_path_is_preferred() {
-        let list = List::new(vec![copy(0, "a", &[1]), copy(1, "b", &[2, 3]), copy(2, "c", &[3])]);
+        let list =
+            CopyList::new(vec![copy(0, "a", &[1]), copy(1, "b", &[2, 3]), copy(2, "c", &[3])]);
         assert_eq!(list.claim("a", NONE, 2), Claim::Takes(1));
         assert_eq!(list.claim("b", NONE, 1), Claim::Takes(0));
         assert_eq!(list.claim("c", NONE, 3), Claim::Takes(2));
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn who_has_counts_of_a_list_gets_no_others_of_it() {
-        let mut list = List::new(vec![copy(0, "a", &[1, 2]), copy(1, "b", &[1, 3])]);
+        let mut list = CopyList::new(vec![copy(0, "a", &[1, 2]), copy(1, "b", &[1, 3])]);
         let source = list.source(0, Path::new("")).unwrap();
         list.note_taken(0, &[1]);
         assert_eq!(list.claim("a", source, 2), Claim::Has(0));
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_has_the_counts_of_another_counts_for_it() {
-        let mut list = List::new(vec![copy(0, "a", &[1]), copy(1, "b", &[2])]);
+        let mut list = CopyList::new(vec![copy(0, "a", &[1]), copy(1, "b", &[2])]);
         list.copies[1].part_of.push("0.filter".to_owned());
         assert_eq!([list.find("b", &[2]), list.find("z", &[1])], [Some(0); 2]);
         let source = list.source(0, Path::new("")).unwrap();

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use super::list::{List, path_of};
+use super::list::{CopyList, path_of};
 use super::taking::Claim;
 use super::{FOLDER, Filters, Prepared, list};
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl Storage {
         let _call = self.begin_call()?;
         let filters = self.filters();
         let _waiting = filters.waiting.lock();
-        Ok(List::read(&filters.dir.join(FOLDER))?.copies.len())
+        Ok(CopyList::read(&filters.dir.join(FOLDER))?.copies.len())
     }
 
     /// Gives a filter that is about to be attached to a group the counts that wait for it, if any
@@ -62,7 +62,7 @@ impl Filters {
     fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
         let _waiting = self.waiting.lock();
-        let mut list = List::read(&folder)?;
+        let mut list = CopyList::read(&folder)?;
         list::sweep(&folder, &list.copies);
         let (found, restoration) = match list.claim(&path_of(filter), filter.source()?, group) {
             Claim::Nothing => return Ok(()),
@@ -89,7 +89,7 @@ impl Filters {
     pub(in crate::storage) fn publish_counts(&self, prepared: Vec<Prepared>) -> Result<()> {
         let folder = self.dir.join(FOLDER);
         let _waiting = self.waiting.lock();
-        let mut list = List::read(&folder)?;
+        let mut list = CopyList::read(&folder)?;
         let mut given = Vec::new();
         for Prepared { groups, filter, file, restoration } in prepared {
             let mut source = [0; 16];
@@ -110,7 +110,11 @@ impl Filters {
     ///
     /// Until the list has its place the counts still wait, as after a kill. A filter that has them
     /// by then says so itself.
-    fn keep_waiting(&self, mut list: List, given: impl IntoIterator<Item = Given>) -> Result<()> {
+    fn keep_waiting(
+        &self,
+        mut list: CopyList,
+        given: impl IntoIterator<Item = Given>,
+    ) -> Result<()> {
         let folder = self.dir.join(FOLDER);
         let failed = |error: io::Error| Error::io(format!("'{}': {error}", folder.display()));
         list.forget_given();

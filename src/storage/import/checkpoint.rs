@@ -17,7 +17,7 @@
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::record::Record;
+use super::record::FileRecord;
 use super::report::Layout;
 use crate::error::{Error, Result, Status};
 
@@ -111,7 +111,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As `next`.
-    pub(super) fn survey_next(&mut self) -> Result<Option<(Record, Dims)>> {
+    pub(super) fn survey_next(&mut self) -> Result<Option<(FileRecord, Dims)>> {
         let Some((record, value_len)) = self.begin_record()? else { return Ok(None) };
         let short = Some(self.bytes.read_i32()?);
         let mut left = value_len - Layout::Short.bytes();
@@ -130,7 +130,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// `CORRUPTION` naming the record and the byte; `IO`.
-    pub(super) fn next(&mut self, layout: Layout) -> Result<Option<Record>> {
+    pub(super) fn next(&mut self, layout: Layout) -> Result<Option<FileRecord>> {
         let Some((mut record, value_len)) = self.begin_record()? else { return Ok(None) };
         if value_len < layout.bytes() {
             record.floats = (value_len - FIELD_BYTES) / 4;
@@ -143,7 +143,7 @@ impl Checkpoint {
     }
 
     /// A record up to its two counters, and the bytes of its value, of which 28 are read.
-    fn begin_record(&mut self) -> Result<Option<(Record, u64)>> {
+    fn begin_record(&mut self) -> Result<Option<(FileRecord, u64)>> {
         if self.next == self.count {
             if self.bytes.left() > 0 {
                 let (count, left) = (self.count, self.bytes.left());
@@ -188,7 +188,7 @@ impl Checkpoint {
         let pair = (self.bytes.read_i64()?, self.bytes.read_i64()?);
         self.next += 1;
         Ok(Some((
-            Record { index, group, key, value_group, value_key, pair, dim: 0, floats: 0 },
+            FileRecord { index, group, key, value_group, value_key, pair, dim: 0, floats: 0 },
             value_len,
         )))
     }

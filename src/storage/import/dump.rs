@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::bytes::Bytes;
-use super::record::Record;
+use super::record::FileRecord;
 use super::report::Format;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DIM, MAX_GROUPS};
@@ -82,7 +82,7 @@ impl Dump {
     ///
     /// # Errors
     /// `CORRUPTION` for a row of a group that the header has not; `IO`.
-    pub(super) fn next(&mut self) -> Result<Option<Record>> {
+    pub(super) fn next(&mut self) -> Result<Option<FileRecord>> {
         if self.bytes.left() == 0 {
             return Ok(None);
         }
@@ -100,7 +100,7 @@ impl Dump {
         }
         let index = self.next;
         self.next += 1;
-        Ok(Some(Record {
+        Ok(Some(FileRecord {
             index,
             group,
             key,

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::memory::check_headroom;
 use crate::rocks::check_not_predecessor;
 use rows::Import;
-use source::Source;
+use source::ImportFile;
 
 impl Storage {
     /// `import_with` the default options.
@@ -73,7 +73,7 @@ impl Storage {
         check_not_predecessor(path, "the file that its checkpoint is")
             .map_err(|error| error.within(&format!("path '{}'", path.display())))?;
         let mut report = survey::survey(path, options, &mut |at, of| progress(at, of))?;
-        let mut source = Source::open(path, report.format, options)?;
+        let mut source = ImportFile::open(path, report.format, options)?;
         if source.count() != report.records {
             return Err(Error::io(format!(
                 "path '{}' was changed while it was read",

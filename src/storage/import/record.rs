@@ -10,7 +10,7 @@ pub(super) const REPORT_EVERY: u64 = 4096;
 
 /// A record without its floats, which are read or skipped next.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
+pub(super) struct FileRecord {
     /// From 0.
     pub(super) index: u64,
     pub(super) group: i32,

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::record::{REPORT_EVERY, Record, SMALLEST_TIME, go_on};
+use super::record::{FileRecord, REPORT_EVERY, SMALLEST_TIME, go_on};
 use super::report::{FieldOrder, Imported, Refusal};
-use super::source::Source;
+use super::source::ImportFile;
 use crate::engine::Engine;
 use crate::engine::rows::{ImportBatch, OpenGroup};
 use crate::error::Result;
@@ -54,7 +54,7 @@ impl<'a> Import<'a> {
 
     pub(super) fn run(
         &mut self,
-        source: &mut Source,
+        source: &mut ImportFile,
         report: &mut Imported,
         progress: &mut impl FnMut(u64, u64) -> bool,
     ) -> Result<()> {
@@ -71,7 +71,12 @@ impl<'a> Import<'a> {
     }
 
     /// Adds one record to the batch of its group, or refuses it.
-    fn take(&mut self, source: &mut Source, record: &Record, report: &mut Imported) -> Result<()> {
+    fn take(
+        &mut self,
+        source: &mut ImportFile,
+        record: &FileRecord,
+        report: &mut Imported,
+    ) -> Result<()> {
         if self.only.is_some_and(|only| i32::from(only) != record.group) {
             report.leave_to_others(record.group);
             return source.bytes().skip(4 * record.floats);
@@ -124,7 +129,7 @@ impl<'a> Import<'a> {
     /// The record's update_time and update_num, or what is wrong with it.
     fn judge(
         &mut self,
-        record: &Record,
+        record: &FileRecord,
         order: FieldOrder,
     ) -> Result<std::result::Result<(u64, u64), (Refusal, String)>> {
         let refuse = |reason, what| Ok(Err((reason, what)));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::folder::Folder;
 use super::held::Held;
-use super::listing::{Seen, is_copied, is_rows, is_unread, list};
+use super::listing::{ListedFile, is_copied, is_rows, is_unread, list};
 use super::{messages, refusals};
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
 use crate::files::copy::copy_to_new_file;
@@ -31,7 +31,7 @@ pub(crate) struct Likeness {
     path: PathBuf,
     original: PathBuf,
     /// The files of the original when the likeness was begun.
-    seen: Vec<Seen>,
+    seen: Vec<ListedFile>,
     /// The bytes that the newest file of the journal had when the likeness was made.
     journal_bytes: u64,
     is_in_use: bool,
@@ -71,7 +71,8 @@ impl Likeness {
         let Some(after) = likeness.copy_all()? else { return Ok(None) };
         let journal = after.iter().rfind(|file| file.name.starts_with(JOURNAL));
         likeness.journal_bytes = journal.map_or(0, |file| file.bytes);
-        let new: Vec<Seen> = after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
+        let new: Vec<ListedFile> =
+            after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
         likeness.link_all(&new)?;
         // It may have been opened meanwhile.
         likeness.is_in_use |= directory::is_in_use(&likeness.original);
@@ -105,7 +106,7 @@ impl Likeness {
     }
 
     /// Notes what the storage says of its journal before opening goes on.
-    pub(crate) fn note(&self, record: &JournalRecord) {
+    pub(crate) fn note(&self, record: &JournalDocument) {
         let has_parts = self.is_in_use && record.may_have_parts_of_calls();
         self.has_parts_of_calls.store(has_parts, Ordering::Relaxed);
     }
@@ -134,7 +135,7 @@ impl Likeness {
     }
 
     /// Links to files that opening only reads. The newest come first: these are merged soonest.
-    fn link_all(&mut self, files: &[Seen]) -> Result<()> {
+    fn link_all(&mut self, files: &[ListedFile]) -> Result<()> {
         for file in files.iter().rev().filter(|file| !is_copied(&file.name)) {
             let (from, to) = (self.original.join(&file.name), self.path.join(&file.name));
             make_folder_of(&to)
@@ -150,7 +151,7 @@ impl Likeness {
 
     /// Copies the files that opening may change, of which none changes meanwhile; returns what the
     /// original has afterwards, or None if they change all the time.
-    fn copy_all(&self) -> Result<Option<Vec<Seen>>> {
+    fn copy_all(&self) -> Result<Option<Vec<ListedFile>>> {
         for _ in 0..ATTEMPTS {
             let before = list(&self.original)?;
             let are_copied = self.copy_once(&before)?;
@@ -166,10 +167,10 @@ impl Likeness {
     }
 
     /// Copies these of the files that opening may change; false if one of them is gone.
-    fn copy_once(&self, files: &[Seen]) -> Result<bool> {
+    fn copy_once(&self, files: &[ListedFile]) -> Result<bool> {
         // The inventory says how the others begin, and the MANIFEST may know of files that the logs
         // do not know of yet. Names of logs come before `MANIFEST-`.
-        let is_inventory = |file: &&Seen| file.name == Path::new(INVENTORY);
+        let is_inventory = |file: &&ListedFile| file.name == Path::new(INVENTORY);
         let others = copied(files).filter(|file| !is_inventory(file));
         for file in files.iter().filter(is_inventory).chain(others) {
             let (from, to) = (self.original.join(&file.name), self.path.join(&file.name));
@@ -181,7 +182,7 @@ impl Likeness {
         Ok(true)
     }
 
-    fn copy(&self, file: &Seen, from: &Path, to: &Path) -> io::Result<()> {
+    fn copy(&self, file: &ListedFile, from: &Path, to: &Path) -> io::Result<()> {
         make_folder_of(to)?;
         // It was copied before those that it may name.
         let current = || regular::read(&self.path.join(file.name.with_file_name(CURRENT))).ok();
@@ -202,7 +203,7 @@ impl Likeness {
     }
 }
 
-fn copied(files: &[Seen]) -> impl Iterator<Item = &Seen> {
+fn copied(files: &[ListedFile]) -> impl Iterator<Item = &ListedFile> {
     files.iter().filter(|file| is_copied(&file.name))
 }
 

@@ -15,7 +15,7 @@ const FOLDERS: [&str; 5] = ["journal", "incoming", "filters", ".damo-restoring",
 
 /// A file as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seen {
+pub(super) struct ListedFile {
     /// Its path inside the directory.
     pub(super) name: PathBuf,
     pub(super) bytes: u64,
@@ -27,7 +27,7 @@ pub(super) struct Seen {
 ///
 /// # Errors
 /// `IO`.
-pub(super) fn list(dir: &Path) -> Result<Vec<Seen>> {
+pub(super) fn list(dir: &Path) -> Result<Vec<ListedFile>> {
     let mut seen = Vec::new();
     list_folder(dir, Path::new(""), &mut seen)
         .map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))?;
@@ -35,7 +35,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Seen>> {
     Ok(seen)
 }
 
-fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<Seen>) -> io::Result<()> {
+fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<ListedFile>) -> io::Result<()> {
     let entries = match fs::read_dir(dir.join(folder)) {
         // Somebody has removed it meanwhile.
         Err(error) if error.kind() == ErrorKind::NotFound && folder != Path::new("") => {
@@ -58,7 +58,7 @@ fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<Seen>) -> io::Result<()
             }
         } else if is_needed(&shown) {
             let changed = (found.mtime(), found.mtime_nsec());
-            seen.push(Seen { name, bytes: found.len(), changed });
+            seen.push(ListedFile { name, bytes: found.len(), changed });
         }
     }
     Ok(())

@@ -188,7 +188,7 @@ fn check_files(dir: &Path) -> Result<()> {
     }
     check_regular(&dir)?;
     let inventory = Inventory::read(&dir)?;
-    checkpoint::List::check(&dir)?;
+    checkpoint::FileList::check(&dir)?;
     match inventory {
         Some(inventory) => inventory.compare(&dir),
         None => open::is_earlier(&dir, "the directory of a damo storage").map(drop),

@@ -14,10 +14,10 @@ use super::lost::Lost;
 use super::report::Salvaged;
 use crate::engine::Engine;
 use crate::engine::group::GroupConfig;
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::engine::replay::OpenGroups;
 use crate::error::{Result, Status};
-use crate::journal::{self, Head, Kind, Replay};
+use crate::journal::{self, CallKind, Head, Replay};
 use crate::rocks::key;
 
 struct Calls<'a> {
@@ -43,14 +43,14 @@ struct Calls<'a> {
 
 /// What is on record of the journal.
 pub(super) struct Known {
-    pub(super) record: Option<JournalRecord>,
+    pub(super) record: Option<JournalDocument>,
     /// It is the latest, not one that was left when a later one was lost.
     pub(super) is_latest: bool,
 }
 
 impl Known {
     /// The latest record, if this is it.
-    fn latest(&self) -> Option<&JournalRecord> {
+    fn latest(&self) -> Option<&JournalDocument> {
         self.record.as_ref().filter(|_| self.is_latest)
     }
 }
@@ -93,7 +93,7 @@ pub(super) fn apply(
         steps_left_out: 0,
     };
     let ttl_ms = engine.expiry.ttl_ms();
-    engine.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalRecord::ttl_ms));
+    engine.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalDocument::ttl_ms));
     let read = calls.read(&files, known, salvaged);
     engine.expiry.set_ttl_ms(ttl_ms);
     let last = read?;
@@ -113,11 +113,11 @@ impl Calls<'_> {
         salvaged: &mut Salvaged,
     ) -> Result<u64> {
         // Calls up to this one are on disk, and maybe later ones.
-        let through = known.record.as_ref().map_or(0, JournalRecord::through);
+        let through = known.record.as_ref().map_or(0, JournalDocument::through);
         // Without the latest record, the rows on disk end where the oldest file begins: a file is
         // deleted once its calls are on disk as rows.
         let before = files.first().map_or(through, |(first, _)| first - 1);
-        let mut last = known.latest().map_or(before.max(through), JournalRecord::through);
+        let mut last = known.latest().map_or(before.max(through), JournalDocument::through);
         if known.latest().is_some() && files.is_empty() {
             salvaged.tell("journal: it has no files".to_owned())?;
         }
@@ -224,16 +224,16 @@ impl Replay for Calls<'_> {
             return Ok(());
         }
         let mut work = || match head.kind {
-            Kind::Gradients if !self.lost.is_empty() => {
+            CallKind::Gradients if !self.lost.is_empty() => {
                 let (keys, floats) = self.sound(head, keys, floats);
                 self.tables.call(number, head, &keys, &floats)
             }
             _ => {
                 match head.kind {
-                    Kind::Insert | Kind::InsertRecords | Kind::Delete => {
+                    CallKind::Insert | CallKind::InsertRecords | CallKind::Delete => {
                         self.known.extend(keys.iter().map(|key| (head.group, *key)));
                     }
-                    Kind::Clear => drop(self.cleared.insert(head.group)),
+                    CallKind::Clear => drop(self.cleared.insert(head.group)),
                     _ => {}
                 }
                 self.tables.call(number, head, keys, floats)

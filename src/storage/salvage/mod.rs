@@ -1,6 +1,6 @@
 //! Salvage: brings every row of a damaged directory that can still be read into a fresh storage.
 //!
-//! The directory is only read. Rows come from RocksDB's files, block by block (`rows`). Groups and
+//! The directory is only read. RowSaver come from RocksDB's files, block by block (`rows`). Groups and
 //! steps come from the documents. The journal's calls are made again on top, as far as that is
 //! sound (`calls`). What could not be read is counted and named.
 
@@ -23,7 +23,7 @@ use super::directory;
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::engine::group::GroupConfig;
-use crate::engine::journal_document::JournalRecord;
+use crate::engine::journal_document::JournalDocument;
 use crate::engine::registry;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
@@ -125,18 +125,18 @@ fn save(
         std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
         super::open::check_known_format(wreck.documents.get(documents::FORMAT))?;
         let groups = write_groups(engine, dir, &wreck.documents, likeness, &mut salvaged)?;
-        let record = JournalRecord::from_document(wreck.documents.get(documents::JOURNAL));
+        let record = JournalDocument::from_document(wreck.documents.get(documents::JOURNAL));
         // What had expired stays so. The inventory has a time while a checkpoint's documents do not
         // have this storage's yet; damage of it was told above.
         let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
-        engine.expiry.restore_time(record.as_ref().map_or(0, JournalRecord::time).max(listed));
+        engine.expiry.restore_time(record.as_ref().map_or(0, JournalDocument::time).max(listed));
         if wreck.documents.contains_key(documents::JOURNAL) && record.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
         let mut rows =
-            rows::Rows { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
+            rows::RowSaver { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
-        let last = last.max(record.as_ref().map_or(0, JournalRecord::last_possible));
+        let last = last.max(record.as_ref().map_or(0, JournalDocument::last_possible));
         // The next call of OUT must have a larger number than the latest clear.
         let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
         engine.last_number.store(last, Ordering::Release);

@@ -23,10 +23,10 @@ use crate::rocks::key;
 use crate::rocks::row::{self, Stored};
 use crate::rocks::{Entry, Wreck};
 
-/// Rows a file of the new storage.
+/// RowSaver a file of the new storage.
 const FILE_ROWS: usize = 512 << 10;
 
-pub(super) struct Rows<'a> {
+pub(super) struct RowSaver<'a> {
     pub(super) engine: &'a Engine,
     pub(super) dir: &'a Path,
     pub(super) wreck: &'a Wreck,
@@ -48,7 +48,7 @@ type Rank = (u64, u64, u64, u64);
 /// The next entry of each file. The smallest key is on top.
 type Heap = BinaryHeap<Reverse<(Vec<u8>, Candidate)>>;
 
-impl Rows<'_> {
+impl RowSaver<'_> {
     /// Writes the rows and adds to `lost` what is lost. Returns the largest call number that any
     /// row has.
     pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<u64> {
@@ -86,7 +86,7 @@ impl Rows<'_> {
             }
             if file.is_none() {
                 let path = self.engine.incoming.make()?;
-                file = Some((rocks.begin_table(&path)?, path));
+                file = Some((rocks.begin_sst(&path)?, path));
             }
             let Some((writer, _)) = &mut file else { continue };
             writer.put(key::encode(group, key), value)?;

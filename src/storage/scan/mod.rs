@@ -14,7 +14,7 @@ mod parallel;
 mod reader;
 
 pub(super) use check::check_rows;
-pub(super) use page::{Page, Wanted};
+pub(super) use page::{Page, RowPart};
 
 use super::Storage;
 use super::dump::select::Select;
@@ -60,7 +60,7 @@ impl Storage {
         // memcheck takes all bits above them for uninitialised, and all that depends on them: 169
         // reports a dump.
         group: Option<u16>,
-        wanted: Wanted,
+        wanted: RowPart,
         select: impl FnOnce(&Engine, &Rocks, Cut) -> Result<Select> + Send + 'static,
     ) -> Result<Scan> {
         drop(self.begin_call()?);
@@ -157,7 +157,7 @@ impl Drop for Scan {
 fn read(
     engine: &Engine,
     group: Option<u16>,
-    wanted: Wanted,
+    wanted: RowPart,
     select: impl FnOnce(&Engine, &Rocks, Cut) -> Result<Select>,
     begin: &SyncSender<(Cut, Vec<(u16, usize)>)>,
     full: &SyncSender<Result<Page>>,

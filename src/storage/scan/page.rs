@@ -16,7 +16,7 @@ pub(in crate::storage) struct Page {
 
 /// The floats of a row that are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::storage) enum Wanted {
+pub(in crate::storage) enum RowPart {
     Weights,
     /// The weights and the optimizer's state.
     Everything,

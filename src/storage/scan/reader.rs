@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::page::{Page, Wanted};
+use super::page::{Page, RowPart};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         engine: &Engine,
         snapshot: &'a Snapshot<'a>,
         select: Select,
-        wanted: Wanted,
+        wanted: RowPart,
     ) -> Result<Reader<'a>> {
         Ok(Reader { snapshot, select, shapes: shapes(engine, wanted)? })
     }
@@ -105,12 +105,12 @@ pub(super) fn not_registered(group: u16) -> Error {
     Error::corruption(format!("group {group} has rows and is not registered"))
 }
 
-fn shapes(engine: &Engine, wanted: Wanted) -> Result<HashMap<u16, Shape>> {
+fn shapes(engine: &Engine, wanted: RowPart) -> Result<HashMap<u16, Shape>> {
     let shape = |group: &Arc<Group>| {
         let (dim, row_len) = group.shape()?;
         Ok((
             group.id(),
-            Shape { row_len, wanted: if wanted == Wanted::Weights { dim } else { row_len } },
+            Shape { row_len, wanted: if wanted == RowPart::Weights { dim } else { row_len } },
         ))
     };
     engine.groups().iter().map(shape).collect()
