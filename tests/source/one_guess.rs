@@ -1,5 +1,6 @@
 //! The one-guess rule: `damo_<noun>_<verb>` is in `src/ffi/<noun>.rs`, or in
-//! `src/ffi/<noun>/<verb>.rs`.
+//! `src/ffi/<noun>/<verb>.rs`. The behaviour of storages and embeddings is in files of the same
+//! names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,24 @@ const NOUNS: [&str; 16] = [
     "table",
     "test",
     "version",
+];
+
+/// Where a function of a storage or embedding is at work, from src on, if no file has its verb's
+/// name.
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("damo_storage_new", "storage/open.rs"),
+    ("damo_storage_free", "storage/mod.rs"),
+    ("damo_storage_load_from_checkpoint", "storage/checkpoint/load.rs"),
+    ("damo_storage_dump_with_progress", "storage/dump/mod.rs"),
+    ("damo_storage_import_counted", "storage/import/mod.rs"),
+    ("damo_storage_import_with", "storage/import/mod.rs"),
+    ("damo_storage_import_report", "storage/import/report.rs"),
+    ("damo_embedding_new", "embedding/mod.rs"),
+    ("damo_embedding_free", "embedding/mod.rs"),
+    ("damo_embedding_group", "embedding/mod.rs"),
+    ("damo_embedding_step", "embedding/step.rs"),
+    ("damo_embedding_set_filter", "embedding/admission.rs"),
+    ("damo_embedding_prefetch", "engine/prefetch.rs"),
 ];
 
 struct Source {
@@ -112,6 +131,43 @@ fn every_function_is_where_its_name_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(found > 80, "{found} functions were found");
+}
+
+/// The files in which a function of a storage or embedding may be at work, from src on.
+fn rooms(function: &str) -> Vec<String> {
+    if let Some((_, file)) = ELSEWHERE.iter().find(|(name, _)| *name == function) {
+        return vec![(*file).to_owned()];
+    }
+    match noun_and_verb(function) {
+        Some(("storage", verb)) => {
+            vec![format!("storage/{verb}.rs"), format!("storage/{verb}/mod.rs")]
+        }
+        // What happens to rows.
+        Some(("embedding", verb)) => vec![format!("engine/rows/{verb}.rs")],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_verb_has_a_file_below_the_boundary() {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for source in sources(&src().join("ffi")) {
+        for function in functions(&source.code) {
+            let rooms = rooms(function);
+            if rooms.is_empty() {
+                continue;
+            }
+            if !rooms.iter().any(|file| src().join(file).is_file()) {
+                missing.push(format!("{function}: there is no src/{}", rooms.join(" or src/")));
+            }
+            found.push(function.to_owned());
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    for (function, _) in ELSEWHERE {
+        assert!(found.iter().any(|name| name == function), "{function} is no function");
+    }
+    assert!(found.len() > 30, "{} functions were found", found.len());
 }
 
 #[test]
