@@ -9,6 +9,7 @@ mod budget;
 mod hash;
 mod memory;
 mod partition;
+mod place;
 mod shard;
 mod slab;
 mod slot;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use budget::Budget;
 pub(crate) use hash::hash;
 pub(crate) use partition::Partition;
+pub(crate) use place::Place;
 pub(crate) use shard::{CutRow, Full, Kept, Shard};
 pub(crate) use slot::{ABSENT, MAX_UPDATES};
 

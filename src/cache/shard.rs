@@ -1,4 +1,4 @@
-//! One part of a group's resident rows behind a lock: an index from key to slot, and a slab of
+//! One part of a group's resident rows behind a lock: an index from key to place, and a slab of
 //! rows.
 
 mod cut;
@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 
 use super::budget::Budget;
 use super::hash::hash;
+use super::place::Place;
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, EPOCH, PINNED, Slot, USED, WRITING};
 use crate::error::{Error, Result};
@@ -52,10 +53,10 @@ pub(crate) enum Full {
 const CLOCK_STEPS: usize = 1024;
 
 pub(crate) struct Shard {
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     slab: Slab,
-    free: Vec<u32>,
-    hand: u32,
+    free: Vec<Place>,
+    hand: Place,
     cut: ShardCut,
     budget: Arc<Budget>,
     group: Arc<GroupCounts>,
@@ -72,55 +73,55 @@ impl Shard {
     ) -> Shard {
         let slab = Slab::new(row_len, small_chunk, large_chunk);
         let (index, cut) = (HashTable::new(), ShardCut::default());
-        Shard { index, slab, free: Vec::new(), hand: 0, cut, budget, group, counts }
+        Shard { index, slab, free: Vec::new(), hand: Place::FIRST, cut, budget, group, counts }
     }
 
-    /// The slot of a resident key.
+    /// The place of a resident key.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u64, key: i64) -> Option<u32> {
-        self.index.find(hash, |&slot| self.slab.slot(slot).key == key).copied()
+    pub(crate) fn find(&self, hash: u64, key: i64) -> Option<Place> {
+        self.index.find(hash, |&place| self.slab.slot(place).key == key).copied()
     }
 
     /// Prefetches what [`Shard::find`] and a use of the row's first `lines` cache lines will read.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
-        if let Some(&slot) = self.index.iter_hash(hash).next() {
-            self.prefetch_slot(slot, lines);
+        if let Some(&place) = self.index.iter_hash(hash).next() {
+            self.prefetch_row(place, lines);
         }
     }
 
     #[inline(always)]
-    pub(crate) fn prefetch_slot(&self, slot: u32, lines: usize) {
-        let (slot, row) = self.slab.both(slot);
+    pub(crate) fn prefetch_row(&self, place: Place, lines: usize) {
+        let (slot, row) = self.slab.both(place);
         prefetch(slot);
         prefetch_floats(row, lines);
     }
 
     #[inline(always)]
-    pub(crate) fn slot(&self, slot: u32) -> &Slot {
-        self.slab.slot(slot)
+    pub(crate) fn slot(&self, place: Place) -> &Slot {
+        self.slab.slot(place)
     }
 
     #[inline(always)]
-    pub(crate) fn row(&self, slot: u32) -> &[f32] {
-        self.slab.both(slot).1
+    pub(crate) fn row(&self, place: Place) -> &[f32] {
+        self.slab.both(place).1
     }
 
     #[inline(always)]
-    pub(crate) fn both(&self, slot: u32) -> (&Slot, &[f32]) {
-        self.slab.both(slot)
+    pub(crate) fn both(&self, place: Place) -> (&Slot, &[f32]) {
+        self.slab.both(place)
     }
 
     #[inline(always)]
-    pub(crate) fn both_mut(&mut self, slot: u32) -> (&mut Slot, &mut [f32]) {
-        self.slab.both_mut(slot)
+    pub(crate) fn both_mut(&mut self, place: Place) -> (&mut Slot, &mut [f32]) {
+        self.slab.both_mut(place)
     }
 
     /// Marks the row as different from the one on disk.
     #[inline(always)]
-    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+    pub(crate) fn mark_dirty(&mut self, place: Place) {
         let epoch = self.cut.epoch;
-        let slot = self.slab.slot_mut(slot);
+        let slot = self.slab.slot_mut(place);
         if !slot.has(DIRTY) {
             slot.set(DIRTY);
             slot.set_to(EPOCH, epoch);
@@ -130,19 +131,19 @@ impl Shard {
 
     /// Keeps the row where it is until [`Shard::unpin`].
     #[inline(always)]
-    pub(crate) fn pin(&mut self, slot: u32) {
-        self.slab.slot_mut(slot).set(PINNED);
+    pub(crate) fn pin(&mut self, place: Place) {
+        self.slab.slot_mut(place).set(PINNED);
     }
 
     #[inline(always)]
-    pub(crate) fn unpin(&mut self, slot: u32) {
-        self.slab.slot_mut(slot).clear(PINNED);
+    pub(crate) fn unpin(&mut self, place: Place) {
+        self.slab.slot_mut(place).clear(PINNED);
     }
 
     /// Sets whether the row is known to be absent.
     #[inline(always)]
-    pub(crate) fn set_absent(&mut self, slot: u32, absent: bool) {
-        let slot = self.slab.slot_mut(slot);
+    pub(crate) fn set_absent(&mut self, place: Place, absent: bool) {
+        let slot = self.slab.slot_mut(place);
         if absent {
             slot.set(ABSENT);
         } else {
@@ -150,12 +151,12 @@ impl Shard {
         }
     }
 
-    /// Claims a slot for a key that is not resident; the caller fills it in. None when the shard is
+    /// Claims a place for a key that is not resident; the caller fills it in. None when the shard is
     /// full of rows that cannot be evicted now.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn insert(&mut self, hash: u64, key: i64, full: Full) -> Result<Option<u32>> {
+    pub(crate) fn insert(&mut self, hash: u64, key: i64, full: Full) -> Result<Option<Place>> {
         debug_assert!(self.find(hash, key).is_none());
         let Some(place) = self.claim(full)? else { return Ok(None) };
         if let Err(error) = self.reserve_index() {
@@ -163,7 +164,7 @@ impl Shard {
             return Err(error);
         }
         let slab = &self.slab;
-        self.index.insert_unique(hash, place, |&slot| super::hash::hash(slab.slot(slot).key));
+        self.index.insert_unique(hash, place, |&place| super::hash::hash(slab.slot(place).key));
         let slot = self.slab.slot_mut(place);
         *slot = Slot::default();
         slot.key = key;
@@ -172,7 +173,7 @@ impl Shard {
         Ok(Some(place))
     }
 
-    fn claim(&mut self, full: Full) -> Result<Option<u32>> {
+    fn claim(&mut self, full: Full) -> Result<Option<Place>> {
         if self.free.is_empty() {
             let bytes = self.slab.bytes_of(self.slab.rows_of_next());
             let take =
@@ -219,7 +220,7 @@ impl Shard {
         }
         let before = self.index.allocation_size();
         let slab = &self.slab;
-        let grown = self.index.try_reserve(1, |&slot| hash(slab.slot(slot).key));
+        let grown = self.index.try_reserve(1, |&place| hash(slab.slot(place).key));
         grown.map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
         let more = self.index.allocation_size() - before;
         self.budget.take_anyway(more);
@@ -228,7 +229,7 @@ impl Shard {
     }
 
     /// Advances the clock to a row that may be evicted and has no uses left, and takes it out.
-    fn evict(&mut self) -> Option<u32> {
+    fn evict(&mut self) -> Option<Place> {
         let len = self.slab.len();
         for _ in 0..CLOCK_STEPS.min(4 * len) {
             self.hand = self.slab.after(self.hand);
@@ -243,15 +244,15 @@ impl Shard {
         None
     }
 
-    /// Drops a row that may be evicted; the caller gets its slot.
-    fn take_out(&mut self, place: u32) {
+    /// Drops a row that may be evicted; the caller gets its place.
+    fn take_out(&mut self, place: Place) {
         let slot = self.slab.slot_mut(place);
         if !slot.has(ABSENT) {
             self.group.is_complete.store(false, Ordering::Release);
         }
         let hash = hash(slot.key);
         *slot = Slot::default();
-        if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == place) {
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == place) {
             entry.remove();
         }
         add(&self.counts.rows, usize::MAX);
@@ -263,24 +264,24 @@ impl Shard {
         self.end_cut(true);
         self.index = HashTable::new();
         self.slab.clear();
-        (self.free, self.hand) = (Vec::new(), 0);
+        (self.free, self.hand) = (Vec::new(), Place::FIRST);
         self.counts.rows.store(0, Ordering::Relaxed);
         self.counts.dirty.store(0, Ordering::Relaxed);
         self.budget.give_back(bytes);
         self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Frees the last chunk; its hot rows move to the slots of cold rows. False when that is not
+    /// Frees the last chunk; its hot rows move to the places of cold rows. False when that is not
     /// possible now.
     pub(super) fn give_back(&mut self) -> bool {
         if self.slab.len() == 0 {
             return false;
         }
-        let last = self.slab.last_chunk();
-        self.free.retain(|slot| *slot < last.start);
+        let start = self.slab.start_of_last();
+        self.free.retain(|place| *place < start);
         let mut emptied = Vec::new();
         let mut possible = true;
-        for place in last.clone() {
+        for place in self.slab.last_chunk() {
             let slot = self.slab.slot(place).copy();
             if !slot.has(USED) {
                 emptied.push(place);
@@ -290,12 +291,12 @@ impl Shard {
                 possible = false;
                 continue;
             }
-            // The clock may pick a slot of this very chunk. That row is then evicted, and there is
+            // The clock may pick a place in this very chunk. That row is then evicted, and there is
             // no target.
             let target = if slot.is_cold() && slot.may_be_evicted() {
                 None
             } else {
-                self.target_below(last.start)
+                self.target_below(start)
             };
             if !self.slab.slot(place).has(USED) {
                 emptied.push(place);
@@ -304,7 +305,7 @@ impl Shard {
                 }
             } else if let Some(target) = target {
                 self.slab.copy(place, target);
-                if let Some(entry) = self.index.find_mut(hash(slot.key), |&slot| slot == place) {
+                if let Some(entry) = self.index.find_mut(hash(slot.key), |&other| other == place) {
                     *entry = target;
                 }
                 *self.slab.slot_mut(place) = Slot::default();
@@ -323,16 +324,16 @@ impl Shard {
         }
         let bytes = self.slab.bytes_of(self.slab.rows_of_last());
         self.slab.shrink();
-        if self.hand >= last.start {
-            self.hand = 0;
+        if self.hand >= start {
+            self.hand = Place::FIRST;
         }
         self.budget.give_back(bytes);
         self.group.bytes.fetch_sub(bytes, Ordering::Relaxed);
         true
     }
 
-    /// A slot below `end` to which a row can be moved.
-    fn target_below(&mut self, end: u32) -> Option<u32> {
+    /// A place below `end` to which a row can be moved.
+    fn target_below(&mut self, end: Place) -> Option<Place> {
         if let Some(free) = self.free.pop() {
             return Some(free);
         }

@@ -3,9 +3,10 @@
 //!
 //! Chunks never move, so growing copies nothing, and only the last chunk is freed. The first chunks
 //! are small, as most groups are; each is twice the one before, up to the size of a huge page. A
-//! slot's index has its chunk in the upper bits and its row within the chunk in the lower bits.
+//! place has its chunk in the upper bits and its row within the chunk in the lower bits.
 
 use super::memory::Memory;
+use super::place::Place;
 use super::slot::Slot;
 use crate::error::Result;
 use crate::memory::room_for;
@@ -15,7 +16,7 @@ pub(super) struct Slab {
     /// Rows of the first chunk and of a large one.
     small: usize,
     large: usize,
-    /// Lower bits of a slot's index: the row within its chunk.
+    /// Lower bits of a place: the row within its chunk.
     shift: u32,
     chunks: Vec<Memory>,
     /// Slots, used or not.
@@ -48,26 +49,33 @@ impl Slab {
         rows * row_bytes(self.row_len)
     }
 
-    /// The slot indexes of the last chunk.
-    pub(super) fn last_chunk(&self) -> std::ops::Range<u32> {
-        let start = (self.chunks.len().saturating_sub(1) << self.shift) as u32;
-        start..start + self.rows_of_last() as u32
+    /// The first place of the last chunk.
+    pub(super) fn start_of_last(&self) -> Place {
+        Place((self.chunks.len().saturating_sub(1) << self.shift) as u32)
     }
 
-    /// An upper bound of all slot indexes.
+    /// The places of the last chunk.
+    pub(super) fn last_chunk(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Place> + ExactSizeIterator + use<> {
+        let start = self.start_of_last().0;
+        (start..start + self.rows_of_last() as u32).map(Place)
+    }
+
+    /// An upper bound of all places.
     pub(super) fn end(&self) -> usize {
         self.chunks.len() << self.shift
     }
 
-    /// The slot after `slot`; the first one after the last.
-    pub(super) fn after(&self, slot: u32) -> u32 {
-        let (chunk, row) = self.place(slot);
+    /// The place after `place`; the first one after the last.
+    pub(super) fn after(&self, place: Place) -> Place {
+        let (chunk, row) = self.split(place);
         if row + 1 < self.rows_of(chunk) {
-            slot + 1
+            Place(place.0 + 1)
         } else if chunk + 1 < self.chunks.len() {
-            ((chunk + 1) << self.shift) as u32
+            Place(((chunk + 1) << self.shift) as u32)
         } else {
-            0
+            Place::FIRST
         }
     }
 
@@ -100,43 +108,43 @@ impl Slab {
         }
     }
 
-    /// A slot's chunk and its row within the chunk.
+    /// A place's chunk and its row within the chunk.
     #[inline(always)]
-    fn place(&self, slot: u32) -> (usize, usize) {
-        ((slot >> self.shift) as usize, (slot & ((1 << self.shift) - 1)) as usize)
+    fn split(&self, Place(place): Place) -> (usize, usize) {
+        ((place >> self.shift) as usize, (place & ((1 << self.shift) - 1)) as usize)
     }
 
     #[inline(always)]
-    pub(super) fn slot(&self, slot: u32) -> &Slot {
-        let (chunk, row) = self.place(slot);
+    pub(super) fn slot(&self, place: Place) -> &Slot {
+        let (chunk, row) = self.split(place);
         &self.chunks[chunk].slots()[row]
     }
 
     #[inline(always)]
-    pub(super) fn slot_mut(&mut self, slot: u32) -> &mut Slot {
-        let (chunk, row) = self.place(slot);
+    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
+        let (chunk, row) = self.split(place);
         &mut self.chunks[chunk].both_mut().0[row]
     }
 
     #[inline(always)]
-    pub(super) fn both(&self, slot: u32) -> (&Slot, &[f32]) {
-        let (chunk, row) = self.place(slot);
+    pub(super) fn both(&self, place: Place) -> (&Slot, &[f32]) {
+        let (chunk, row) = self.split(place);
         let chunk = &self.chunks[chunk];
         let start = row * self.row_len;
         (&chunk.slots()[row], &chunk.floats()[start..start + self.row_len])
     }
 
     #[inline(always)]
-    pub(super) fn both_mut(&mut self, slot: u32) -> (&mut Slot, &mut [f32]) {
-        let (chunk, row) = self.place(slot);
+    pub(super) fn both_mut(&mut self, place: Place) -> (&mut Slot, &mut [f32]) {
+        let (chunk, row) = self.split(place);
         let (slots, floats) = self.chunks[chunk].both_mut();
         let start = row * self.row_len;
         (&mut slots[row], &mut floats[start..start + self.row_len])
     }
 
-    /// Copies a row with its header to a slot of an earlier chunk.
-    pub(super) fn copy(&mut self, from: u32, to: u32) {
-        let ((from_chunk, from_row), (to_chunk, to_row)) = (self.place(from), self.place(to));
+    /// Copies a row with its header to a place in an earlier chunk.
+    pub(super) fn copy(&mut self, from: Place, to: Place) {
+        let ((from_chunk, from_row), (to_chunk, to_row)) = (self.split(from), self.split(to));
         let len = self.row_len;
         let (before, from) = self.chunks.split_at_mut(from_chunk);
         let (from, to) = (&from[0], &mut before[to_chunk]);
@@ -146,7 +154,7 @@ impl Slab {
             .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
     }
 
-    /// All headers in slot order.
+    /// All headers in the order of their places.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.chunks.iter().flat_map(|chunk| chunk.slots())
     }
@@ -172,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_slot_has_a_place_of_its_own() {
+    fn every_row_has_a_place_of_its_own() {
         let mut slab = Slab::new(2, 160, 1000);
         assert_eq!((slab.small, slab.large, slab.shift), (4, 25, 5));
         for _ in 0..6 {
@@ -182,19 +190,19 @@ mod tests {
             assert_eq!(slab.last_chunk().len(), rows);
         }
         assert_eq!(slab.len(), 4 + 8 + 16 + 3 * 25);
-        let mut slot = 0;
+        let mut place = Place::FIRST;
         for number in 1..=slab.len() as i64 {
-            let (header, row) = slab.both_mut(slot);
-            assert_eq!((header.key, row[1]), (0, 0.0), "slot {slot} is somebody else's too");
+            let (header, row) = slab.both_mut(place);
+            assert_eq!((header.key, row[1]), (0, 0.0), "{place:?} is somebody else's too");
             header.key = number;
             row.fill(1.0);
-            slot = slab.after(slot);
+            place = slab.after(place);
         }
-        assert_eq!(slot, 0);
+        assert_eq!(place, Place::FIRST);
         let keys: Vec<i64> = slab.slots().map(|slot| slot.key).collect();
         assert_eq!(keys, (1..=slab.len() as i64).collect::<Vec<_>>());
-        slab.copy(slab.last_chunk().start + 24, 0);
-        assert_eq!(slab.slot(0).key, 103);
+        slab.copy(slab.last_chunk().nth(24).unwrap(), Place::FIRST);
+        assert_eq!(slab.slot(Place::FIRST).key, 103);
         slab.shrink();
         assert_eq!((slab.len(), slab.end()), (78, 5 << 5));
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::cut::{CutRow, Kept};
 use super::{Shard, add};
+use crate::cache::place::Place;
 use crate::cache::slot::{ABSENT, DIRTY, EPOCH, Slot, USED, WRITING};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
@@ -40,14 +41,14 @@ impl Shard {
 
     /// Call before a row is changed.
     #[inline(always)]
-    pub(crate) fn before_change(&mut self, place: u32) {
+    pub(crate) fn before_change(&mut self, place: Place) {
         if self.cut.is_open {
             self.keep(place);
         }
     }
 
     #[cold]
-    fn keep(&mut self, place: u32) {
+    fn keep(&mut self, place: Place) {
         let epoch = self.cut.epoch;
         let (slot, row) = self.slab.both(place);
         if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {

@@ -55,7 +55,7 @@ impl Checked {
         Checked { shard, rows: HashMap::new(), evictions: 0, lost_rows: false, next_float: 1.0 }
     }
 
-    fn place(&self, key: i64) -> u32 {
+    fn place(&self, key: i64) -> Place {
         self.shard.find(hash(key), key).unwrap()
     }
 
@@ -84,7 +84,7 @@ impl Checked {
         true
     }
 
-    fn fill(&mut self, place: u32, key: i64) {
+    fn fill(&mut self, place: Place, key: i64) {
         self.next_float += 1.0;
         self.shard.both_mut(place).1.fill(self.next_float);
         self.rows.get_mut(&key).unwrap().floats = [self.next_float; ROW_LEN];
@@ -152,11 +152,11 @@ impl Checked {
             for flag in [USED, DIRTY, WRITING, PINNED, ABSENT] {
                 assert_eq!(slot.has(flag), row.flags & flag != 0, "flag {flag} of key {key}");
             }
-            assert!(places.insert(place), "two keys in slot {place}");
+            assert!(places.insert(place), "two keys in {place:?}");
         }
         for place in &shard.free {
-            assert!(!shard.slot(*place).has(USED), "slot {place} is free and used");
-            assert!(places.insert(*place), "slot {place} is free twice, or free and used");
+            assert!(!shard.slot(*place).has(USED), "{place:?} is free and used");
+            assert!(places.insert(*place), "{place:?} is free twice, or free and used");
         }
         assert_eq!(places.len(), shard.slab.len(), "slots are neither used nor free");
         assert_eq!(shard.index.len(), rows.len());

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
 use super::load::Absent;
-use super::part::{Duplicates, Merge, Part, SKIP, WrongFloat};
+use super::part::{Duplicates, Merge, Part, WrongFloat};
 use super::{OpenGroup, Origin, lines};
-use crate::cache::Shard;
+use crate::cache::{Place, Shard};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::error::{Error, Result};
@@ -131,24 +131,25 @@ impl OpenGroup {
     /// Steps the rows of one shard; returns how many were made and how many steps were taken.
     fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp<'_>, rate: f64) -> (u64, u64) {
         let steps = part.floats.len() / self.dim;
-        let slot_of = |step: usize| {
+        let place_of = |step: usize| {
             let index = if part.steps.is_empty() { step } else { part.steps[step] as usize };
-            part.slots[index]
+            part.places[index]
         };
         let row_lines = lines(self.row_len);
-        (0..steps.min(AHEAD)).map(slot_of).filter(|slot| *slot != SKIP).for_each(|slot| {
-            shard.prefetch_slot(slot, row_lines);
+        let first = (0..steps.min(AHEAD)).map(place_of);
+        first.filter(|place| *place != Place::SKIP).for_each(|place| {
+            shard.prefetch_row(place, row_lines);
         });
         let (mut created, mut updated) = (0, 0);
         for (step, gradient) in part.floats.chunks_exact(self.dim).enumerate() {
             if step + AHEAD < steps {
-                let later = slot_of(step + AHEAD);
-                if later != SKIP {
-                    shard.prefetch_slot(later, row_lines);
+                let later = place_of(step + AHEAD);
+                if later != Place::SKIP {
+                    shard.prefetch_row(later, row_lines);
                 }
             }
-            let place = slot_of(step);
-            if place == SKIP {
+            let place = place_of(step);
+            if place == Place::SKIP {
                 continue;
             }
             shard.before_change(place);

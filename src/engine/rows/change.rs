@@ -4,9 +4,9 @@
 use std::io::IoSlice;
 
 use super::load::Absent;
-use super::part::{Merge, NOT_RESIDENT, Part, SKIP};
+use super::part::{Merge, Part};
 use super::{OpenGroup, Origin};
-use crate::cache::{Partition, Shard, hash};
+use crate::cache::{Partition, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::engine::moment::Moment;
@@ -126,7 +126,8 @@ impl OpenGroup {
         let done = engine.pool.each(keys, parts, |part| {
             let mut shard = self.cache.lock(part.shard);
             work(&mut shard, part, stamp);
-            part.slots.iter().filter(|slot| **slot != SKIP).for_each(|slot| shard.unpin(*slot));
+            let places = part.places.iter().filter(|place| **place != Place::SKIP);
+            places.for_each(|place| shard.unpin(*place));
             Ok(())
         });
         guard.set_step(change.step);
@@ -147,15 +148,15 @@ impl OpenGroup {
             self.locate(part, source);
             Ok(())
         })?;
-        let missing = |part: &&Part| part.slots.contains(&NOT_RESIDENT);
+        let missing = |part: &&Part| part.places.contains(&Place::NOT_RESIDENT);
         let count = parts.iter().filter(missing).map(|part| part.keys.len()).sum();
         if count == 0 {
             return Ok(());
         }
         let mut missing_keys: Vec<i64> = room_for(count)?;
         for part in parts.iter().filter(missing) {
-            let missing =
-                part.keys.iter().zip(&part.slots).filter(|(_, slot)| **slot == NOT_RESIDENT);
+            let placed = part.keys.iter().zip(&part.places);
+            let missing = placed.filter(|(_, place)| **place == Place::NOT_RESIDENT);
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
@@ -163,7 +164,7 @@ impl OpenGroup {
         engine.give_back_excess();
         loaded?;
         engine.pool.each(keys, parts, |part| {
-            if part.slots.contains(&NOT_RESIDENT) {
+            if part.places.contains(&Place::NOT_RESIDENT) {
                 self.locate_loaded(part, source);
             }
             Ok(())
@@ -178,9 +179,11 @@ impl OpenGroup {
             if let Some(later) = part.keys.get(index + AHEAD) {
                 shard.prefetch(hash(*later), 0);
             }
-            part.slots.push(match shard.find(hash(key), key) {
-                None => NOT_RESIDENT,
-                Some(place) if OpenGroup::has_seen(source, shard.slot(place).journal()) => SKIP,
+            part.places.push(match shard.find(hash(key), key) {
+                None => Place::NOT_RESIDENT,
+                Some(place) if OpenGroup::has_seen(source, shard.slot(place).journal()) => {
+                    Place::SKIP
+                }
                 Some(place) => {
                     shard.pin(place);
                     place
@@ -194,18 +197,18 @@ impl OpenGroup {
     fn locate_loaded(&self, part: &mut Part, source: Origin) {
         let mut shard = self.cache.lock(part.shard);
         for index in 0..part.keys.len() {
-            if part.slots.get(index + AHEAD) == Some(&NOT_RESIDENT) {
+            if part.places.get(index + AHEAD) == Some(&Place::NOT_RESIDENT) {
                 shard.prefetch(hash(part.keys[index + AHEAD]), 0);
             }
-            if part.slots[index] != NOT_RESIDENT {
+            if part.places[index] != Place::NOT_RESIDENT {
                 continue;
             }
             let key = part.keys[index];
             let Some(place) = shard.find(hash(key), key) else { continue };
-            part.slots[index] = place;
+            part.places[index] = place;
             if OpenGroup::has_seen(source, shard.slot(place).journal()) {
                 shard.unpin(place);
-                part.slots[index] = SKIP;
+                part.places[index] = Place::SKIP;
             }
         }
     }
@@ -241,7 +244,7 @@ impl OpenGroup {
     }
 
     /// Makes the row of a key that had none, in the midst of a change.
-    pub(super) fn ensure_row(&self, shard: &mut Shard, place: u32, stamp: Stamp<'_>) -> bool {
+    pub(super) fn ensure_row(&self, shard: &mut Shard, place: Place, stamp: Stamp<'_>) -> bool {
         let is_row = shard.slot(place).is_row(stamp.moment.cutoff);
         if !is_row {
             self.make_row(shard, place, stamp.moment);

@@ -1,9 +1,9 @@
 //! Delete: rows that should be as if they had never been.
 
 use super::change::Change;
-use super::part::{Merge, SKIP};
+use super::part::Merge;
 use super::{OpenGroup, Origin};
-use crate::cache::ABSENT;
+use crate::cache::{ABSENT, Place};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::CallKind;
@@ -22,7 +22,7 @@ impl OpenGroup {
         let guard = self.group.begin_write()?;
         let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
-            for &place in part.slots.iter().filter(|place| **place != SKIP) {
+            for &place in part.places.iter().filter(|place| **place != Place::SKIP) {
                 // A row that is not there stays so; any other is gone once the disk knows.
                 if !shard.slot(place).has(ABSENT) {
                     shard.before_change(place);

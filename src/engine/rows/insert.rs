@@ -1,9 +1,9 @@
 //! Insert: rows with given weights, or with everything.
 
 use super::change::Change;
-use super::part::{Merge, SKIP};
+use super::part::Merge;
 use super::{OpenGroup, Origin};
-use crate::cache::MAX_UPDATES;
+use crate::cache::{MAX_UPDATES, Place};
 use crate::engine::Engine;
 use crate::engine::group::COUNT_FLOATS;
 use crate::error::Result;
@@ -101,8 +101,8 @@ impl OpenGroup {
         let guard = self.group.begin_write()?;
         let change = Change { kind, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
-            for (&place, given) in part.slots.iter().zip(part.floats.chunks_exact(width)) {
-                if place == SKIP {
+            for (&place, given) in part.places.iter().zip(part.floats.chunks_exact(width)) {
+                if place == Place::SKIP {
                     continue;
                 }
                 shard.before_change(place);

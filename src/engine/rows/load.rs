@@ -11,7 +11,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{OpenGroup, Origin};
-use crate::cache::{ABSENT, Full, Partition, Shard, hash};
+use crate::cache::{ABSENT, Full, Partition, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::error::Result;
@@ -98,11 +98,11 @@ impl OpenGroup {
         loop {
             terms.is_complete = self.cache.is_complete();
             engine.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
-            let (batch, places) = self.read(engine, keys, &tasks, terms)?;
+            let (batch, indexes) = self.read(engine, keys, &tasks, terms)?;
             loop {
                 let batch = batch.as_ref();
                 engine.pool.each(keys.len(), &mut tasks, |task| {
-                    self.install(task, batch, &places, terms)
+                    self.install(task, batch, &indexes, terms)
                 })?;
                 let is_done = tasks.iter().all(|task| task.todo.is_empty());
                 if is_done || terms.is_complete && !self.cache.is_complete() {
@@ -169,7 +169,7 @@ impl OpenGroup {
     fn settle(
         &self,
         shard: &mut Shard,
-        place: u32,
+        place: Place,
         index: usize,
         task: &mut Task<'_>,
         terms: Terms<'_>,
@@ -191,7 +191,7 @@ impl OpenGroup {
     }
 
     /// Turns an absent or expired row into a fresh one.
-    pub(super) fn make_row(&self, shard: &mut Shard, place: u32, moment: Moment<'_>) {
+    pub(super) fn make_row(&self, shard: &mut Shard, place: Place, moment: Moment<'_>) {
         shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
         let (key, journal) =
@@ -204,7 +204,8 @@ impl OpenGroup {
         shard.mark_dirty(place);
     }
 
-    /// Reads what is not resident from disk; `places` says where in the batch each key's row is.
+    /// Reads what is not resident from disk. Also returns, by position of a key, the index of its
+    /// row in what was read.
     fn read(
         &self,
         engine: &Engine,
@@ -221,16 +222,16 @@ impl OpenGroup {
             wanted.extend(task.todo.iter().map(|&index| task.positions[index as usize]));
         }
         wanted.sort_unstable();
-        let mut places = filled(0u32, keys.len())?;
+        let mut indexes = filled(0u32, keys.len())?;
         let mut wanted_keys = room_for(count)?;
-        for (place, &position) in wanted.iter().enumerate() {
-            places[position as usize] = place as u32;
+        for (index, &position) in wanted.iter().enumerate() {
+            indexes[position as usize] = index as u32;
             wanted_keys.push(keys[position as usize]);
         }
         let batch =
             engine.readers.read(&engine.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
         engine.counters.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
-        Ok((Some(batch), places))
+        Ok((Some(batch), indexes))
     }
 
     /// Puts what was read, and what turned out to be absent, into the shard, as far as it takes it.
@@ -238,7 +239,7 @@ impl OpenGroup {
         &self,
         task: &mut Task<'_>,
         batch: Option<&ReadBatch>,
-        places: &[u32],
+        indexes: &[u32],
         terms: Terms<'_>,
     ) -> Result<()> {
         if task.todo.is_empty() {
@@ -249,7 +250,7 @@ impl OpenGroup {
         for (done, &index) in todo.iter().enumerate() {
             let key = task.keys[index as usize];
             let position = task.positions[index as usize] as usize;
-            let row = batch.and_then(|batch| batch.row(places[position] as usize));
+            let row = batch.and_then(|batch| batch.row(indexes[position] as usize));
             let is_row = row.is_some_and(|(header, _)| header.update_time >= terms.moment.cutoff);
             if !is_row && terms.absent == Absent::Skip {
                 continue;
@@ -283,7 +284,7 @@ impl OpenGroup {
                 None => {
                     // A call that is made again is not made on what a later one has deleted.
                     let found = batch
-                        .map_or(Found::Nothing, |batch| batch.found(places[position] as usize));
+                        .map_or(Found::Nothing, |batch| batch.found(indexes[position] as usize));
                     if let Found::Deleted { time, journal } = found {
                         shard.both_mut(place).0.stamp(time, journal);
                     }

@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::cache::hash;
+use crate::cache::{Place, hash};
 use crate::error::{Error, Status};
 use crate::optimizer::{MAX_GRADIENT, are_gradients};
 use crate::prefetch::prefetch_floats;
@@ -32,11 +32,6 @@ pub(super) enum Merge {
 /// Floats that are asked for ahead of their use, in keys.
 const AHEAD: usize = 12;
 
-/// A slot that is to be left alone.
-pub(super) const SKIP: u32 = u32::MAX;
-/// A row that is not resident yet.
-pub(super) const NOT_RESIDENT: u32 = u32::MAX - 1;
-
 #[derive(Default)]
 pub(super) struct Part {
     pub(super) shard: usize,
@@ -48,10 +43,11 @@ pub(super) struct Part {
     pub(super) step_keys: Vec<i64>,
     /// `dim` floats a step.
     pub(super) floats: Vec<f32>,
-    /// The slots of `keys`, once they are known.
-    pub(super) slots: Vec<u32>,
+    /// The places of `keys`, once they are known.
+    pub(super) places: Vec<Place>,
     /// Occurrences of `keys`, for means.
     counts: Vec<u32>,
+    /// Indexes into `keys`, by key.
     index: HashTable<u32>,
 }
 
@@ -71,7 +67,7 @@ impl Part {
         self.steps.clear();
         self.step_keys.clear();
         self.floats.clear();
-        self.slots.clear();
+        self.places.clear();
         self.counts.clear();
         self.index.clear();
     }
@@ -99,7 +95,7 @@ impl Part {
                 let start = later as usize * dim;
                 prefetch_floats(&floats[start..start + dim], 4);
             }
-            let (slot, is_new) = self.slot(key);
+            let (distinct, is_new) = self.index_of(key);
             let position = position as usize;
             let given = match merge {
                 Merge::Keys => continue,
@@ -109,19 +105,19 @@ impl Part {
                 valid &= are_gradients(given);
             }
             if sequential {
-                self.steps.push(slot as u32);
+                self.steps.push(distinct as u32);
                 self.step_keys.push(key);
                 self.floats.extend_from_slice(given);
             } else if is_new {
                 self.floats.extend_from_slice(given);
                 self.counts.push(1);
             } else {
-                let merged = &mut self.floats[slot * dim..(slot + 1) * dim];
+                let merged = &mut self.floats[distinct * dim..(distinct + 1) * dim];
                 if merge == Merge::Last {
                     merged.copy_from_slice(given);
                 } else {
                     merged.iter_mut().zip(given).for_each(|(sum, gradient)| *sum += gradient);
-                    self.counts[slot] += 1;
+                    self.counts[distinct] += 1;
                 }
             }
         }
@@ -155,7 +151,7 @@ impl Part {
     ) -> std::result::Result<(), WrongFloat> {
         let memory = |_| WrongFloat::Memory;
         self.keys.try_reserve(keys).map_err(memory)?;
-        self.slots.try_reserve(keys).map_err(memory)?;
+        self.places.try_reserve(keys).map_err(memory)?;
         self.counts.try_reserve(keys).map_err(memory)?;
         if merge != Merge::Keys {
             self.floats.try_reserve(keys * dim).map_err(memory)?;
@@ -166,22 +162,22 @@ impl Part {
         }
         let distinct = &self.keys;
         self.index
-            .try_reserve(keys, |&slot| hash(distinct[slot as usize]))
+            .try_reserve(keys, |&index| hash(distinct[index as usize]))
             .map_err(|_| WrongFloat::Memory)
     }
 
     /// The index of a key among the distinct ones, and whether it is new there.
     #[inline(always)]
-    fn slot(&mut self, key: i64) -> (usize, bool) {
+    fn index_of(&mut self, key: i64) -> (usize, bool) {
         let keys = &mut self.keys;
-        let same = |&slot: &u32| keys[slot as usize] == key;
-        match self.index.entry(hash(key), same, |&slot| hash(keys[slot as usize])) {
+        let same = |&index: &u32| keys[index as usize] == key;
+        match self.index.entry(hash(key), same, |&index| hash(keys[index as usize])) {
             Entry::Occupied(entry) => (*entry.get() as usize, false),
             Entry::Vacant(entry) => {
-                let slot = self.keys.len();
-                entry.insert(slot as u32);
+                let index = self.keys.len();
+                entry.insert(index as u32);
                 self.keys.push(key);
-                (slot, true)
+                (index, true)
             }
         }
     }
@@ -199,8 +195,8 @@ impl Part {
         if are_gradients(&self.floats) {
             return Ok(());
         }
-        let slot = self.floats.chunks_exact(dim).position(|sum| !are_gradients(sum));
-        Err(WrongFloat::Sum(slot.map_or(0, |slot| self.keys[slot])))
+        let index = self.floats.chunks_exact(dim).position(|sum| !are_gradients(sum));
+        Err(WrongFloat::Sum(index.map_or(0, |index| self.keys[index])))
     }
 }
 
