@@ -1,22 +1,12 @@
-//! Insert: rows with given weights, or with everything.
+//! Insert: rows with given weights.
 
 use super::change::Change;
 use super::part::Merge;
 use super::{OpenGroup, Origin};
 use crate::cache::{MAX_UPDATES, Place};
 use crate::engine::Engine;
-use crate::engine::group::COUNT_FLOATS;
 use crate::error::Result;
 use crate::journal::CallKind;
-use crate::memory::room_for;
-
-fn count_floats(count: u64) -> [f32; COUNT_FLOATS] {
-    [f32::from_bits(count as u32), f32::from_bits((count >> 32) as u32)]
-}
-
-fn count_of(floats: &[f32]) -> u64 {
-    floats.iter().rev().fold(0, |count, float| count << 32 | u64::from(float.to_bits()))
-}
 
 impl OpenGroup {
     /// Stores `weights`, `dim` floats a key, as fresh rows: no gradients counted, and the state
@@ -44,51 +34,9 @@ impl OpenGroup {
         })
     }
 
-    /// Stores whole rows, `row_len` floats a key, with their update counts. Of a key given twice
-    /// the last row counts.
-    ///
-    /// # Errors
-    /// As [`OpenGroup::insert`].
-    pub fn insert_records(
-        &self,
-        engine: &Engine,
-        keys: &[i64],
-        rows: &[f32],
-        counts: &[u64],
-    ) -> Result<()> {
-        let mut floats = room_for(keys.len() * (self.row_len + COUNT_FLOATS))?;
-        for (index, row) in rows.chunks_exact(self.row_len).enumerate() {
-            floats.extend_from_slice(row);
-            floats.extend_from_slice(&count_floats(counts.get(index).copied().unwrap_or(0)));
-        }
-        self.insert_records_from(engine, keys, &floats, Origin::Call)
-    }
-
-    pub(crate) fn insert_records_from(
-        &self,
-        engine: &Engine,
-        keys: &[i64],
-        floats: &[f32],
-        source: Origin,
-    ) -> Result<()> {
-        let width = self.row_len + COUNT_FLOATS;
-        self.replace(
-            engine,
-            keys,
-            (floats, width),
-            CallKind::InsertRecords,
-            source,
-            |row, given| {
-                let (given, count) = given.split_at(self.row_len);
-                row.copy_from_slice(given);
-                count_of(count)
-            },
-        )
-    }
-
     /// Puts rows in the place of what the keys have; `write` fills one from its floats and returns
     /// its update count.
-    fn replace(
+    pub(super) fn replace(
         &self,
         engine: &Engine,
         keys: &[i64],
@@ -115,26 +63,5 @@ impl OpenGroup {
         })?;
         self.keep_buffers(parts);
         Ok(())
-    }
-
-    /// Floats a key in the journal's record of a call.
-    pub(crate) fn floats_in_journal(&self, kind: CallKind) -> usize {
-        match kind {
-            CallKind::InsertRecords => self.row_len + COUNT_FLOATS,
-            _ => self.dim,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_keep_their_bits() {
-        for count in [0, 1, 7, u64::from(u32::MAX), 1 << 32, 0x7f80_0001_7fc0_0001, i64::MAX as u64]
-        {
-            assert_eq!(count_of(&count_floats(count)), count);
-        }
     }
 }

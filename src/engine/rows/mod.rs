@@ -10,6 +10,7 @@ mod clear;
 mod delete;
 mod import;
 mod insert;
+mod insert_records;
 mod load;
 mod lookup;
 mod part;
