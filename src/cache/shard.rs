@@ -151,8 +151,8 @@ impl Shard {
         }
     }
 
-    /// Claims a place for a key that is not resident; the caller fills it in. None when the shard is
-    /// full of rows that cannot be evicted now.
+    /// Claims a place for a key that is not resident; the caller fills it in. None when the shard
+    /// is full of rows that cannot be evicted now.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.

@@ -1,4 +1,5 @@
-//! The registry of groups: what each was opened with, its global step, its resident rows, and who may write it.
+//! A group of an open storage: its configuration, its global step, its resident rows, and the right
+//! to write it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 
-/// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
+/// What is stored of an optimizer, scheduler or initializer: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     pub name: String,
     pub params: Params,
 }
 
-/// What a group was opened with. The dim and the optimizer's name fix the layout of its rows and never change;
-/// everything else may, and the last opening's values are kept.
+/// A group's configuration: what it was opened with. The dim and the optimizer's name fix the
+/// layout of its rows and never change. Everything else may: the latest values are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
     #[serde(deserialize_with = "possible_dim")]
@@ -34,7 +35,7 @@ pub struct GroupConfig {
     pub initializer: Recipe,
 }
 
-/// A dim that a group can have: what is computed from it does not overflow.
+/// Reads a dim that a group can have, so that what is computed from it does not overflow.
 fn possible_dim<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<usize, D::Error> {
@@ -49,17 +50,17 @@ impl GroupConfig {
     /// The optimizer, without its schedule, and the initializer.
     ///
     /// # Errors
-    /// Names or parameters that are not known.
+    /// `INVALID_ARGUMENT` for names or parameters that are not known.
     pub(crate) fn build(&self) -> Result<(Arc<Optimizer>, Arc<Initializer>)> {
         let optimizer = Optimizer::new(&self.optimizer.name, &self.optimizer.params, None)?;
         let initializer = Initializer::new(&self.initializer.name, &self.initializer.params)?;
         Ok((Arc::new(optimizer), Arc::new(initializer)))
     }
 
-    /// Floats a key in the journal's record of a call, but for what has none.
+    /// The floats a key of a call's entry in the journal, for kinds of calls that have floats.
     ///
     /// # Errors
-    /// An optimizer that is not known.
+    /// `INVALID_ARGUMENT` for an optimizer that is not known.
     pub(crate) fn floats_in_journal(&self, kind: CallKind) -> Result<usize> {
         match kind {
             CallKind::InsertRecords => Ok(self.build()?.0.row_len(self.dim) + COUNT_FLOATS),
@@ -67,10 +68,10 @@ impl GroupConfig {
         }
     }
 
-    /// As it is stored.
+    /// The configuration as JSON, as it is stored.
     ///
     /// # Errors
-    /// Parameters that JSON cannot hold.
+    /// `INVALID_ARGUMENT` for parameters that JSON cannot hold.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|error| Error::invalid(format!("the group cannot be described: {error}")))
@@ -79,33 +80,35 @@ impl GroupConfig {
 
 /// One feature type of an open storage, shared by every embedding that opened it.
 ///
-/// Locks are taken in the order write, load, a shard's.
+/// A call takes the locks in this order: `write`, `load`, a shard's.
 pub struct Group {
     id: u16,
-    /// Its name, once it has one.
+    /// The name, once it has one.
     name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
     pub(crate) clears: Clears,
-    /// Its resident rows, once it has been opened.
+    /// The resident rows, once the group has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
-    /// OpenGroups that it is open for.
-    tables: AtomicUsize,
+    /// How many open groups there are of it.
+    open: AtomicUsize,
+    /// The right to change rows.
     write: Mutex<()>,
+    /// The right to bring rows into memory.
     load: Mutex<()>,
     poisoned: AtomicBool,
 }
 
-/// An update count, among the floats of the journal's records and of the parts of a call: its low
-/// half and its high half, each as the float of the same bits.
+/// The floats that hold an update count in the journal's entries and in a call's parts: its low
+/// half and its high half, each as the float with the same bits.
 pub(crate) const COUNT_FLOATS: usize = 2;
 
-/// A group that is open for a table.
+/// A group, counted as open until this is dropped.
 pub(crate) struct Opened(Arc<Group>);
 
 impl Opened {
     pub(crate) fn new(group: Arc<Group>) -> Opened {
-        group.tables.fetch_add(1, Ordering::Relaxed);
+        group.open.fetch_add(1, Ordering::Relaxed);
         Opened(group)
     }
 }
@@ -120,19 +123,19 @@ impl std::ops::Deref for Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.tables.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The right to change a group's rows, held by one call at a time. Should that call panic, the group is poisoned:
-/// its state may be half-made, so later writes are refused.
+/// The right to change a group's rows, held by one call at a time. If that call panics, the group
+/// is poisoned: a change may be half made, so later writes are refused.
 pub struct WriteGuard<'a> {
     group: &'a Group,
     _lock: MutexGuard<'a, ()>,
 }
 
 impl Group {
-    /// A group with its step, and the number of its latest clear.
+    /// A group with its step, and the sequence number of its latest clear.
     pub(crate) fn new(
         id: u16,
         name: Option<String>,
@@ -146,7 +149,7 @@ impl Group {
             step: AtomicI64::new(step),
             clears: Clears::new(cleared),
             cache: Mutex::new(None),
-            tables: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             write: Mutex::new(()),
             load: Mutex::new(()),
             poisoned: AtomicBool::new(false),
@@ -157,7 +160,7 @@ impl Group {
         self.id
     }
 
-    /// What it is called, if it has a name.
+    /// The name, if it has one.
     pub fn name(&self) -> Option<String> {
         self.name.lock().clone()
     }
@@ -166,7 +169,8 @@ impl Group {
         self.config.lock().clone()
     }
 
-    /// The global step: apply_gradients calls so far, or what it was last set to.
+    /// The global step: apply_gradients calls so far, counted from the value that it was last set
+    /// to.
     pub fn step(&self) -> i64 {
         self.step.load(Ordering::Acquire)
     }
@@ -176,12 +180,12 @@ impl Group {
         self.cache.lock().clone()
     }
 
-    /// Whether there is a table of it.
+    /// Whether there is an open group of it.
     pub(crate) fn is_open(&self) -> bool {
-        self.tables.load(Ordering::Relaxed) > 0
+        self.open.load(Ordering::Relaxed) > 0
     }
 
-    /// Makes room for resident rows, unless an opening before this one has.
+    /// The cache of the resident rows, made with `make` if it does not exist yet.
     ///
     /// # Errors
     /// Those of `make`.
@@ -198,7 +202,7 @@ impl Group {
         Ok(new)
     }
 
-    /// What the group was opened with last, and its name, for whoever changes both.
+    /// Locks the latest configuration and the name, to change both.
     pub(crate) fn lock_description(
         &self,
     ) -> (MutexGuard<'_, GroupConfig>, MutexGuard<'_, Option<String>>) {
@@ -227,19 +231,20 @@ impl Group {
         Err(Error::new(
             Status::Poisoned,
             format!(
-                "group {} refuses writes since an earlier call panicked (a bug in damo); free every handle of this \
-                 storage and open it again: it then has every call that returned before",
+                "group {} refuses writes since an earlier call panicked (a bug in damo); free \
+                 every handle of this storage and open it again: it then has every call that \
+                 returned before",
                 self.id
             ),
         ))
     }
 
-    /// Begins a clear, as the call with this number. The caller holds the lock for loading, too.
+    /// Begins a clear as the call with this sequence number. The caller also holds the lock `load`.
     pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
         self.clears.begin(number)
     }
 
-    /// The rows that were there are gone, and those of another group (None: none) have taken their place.
+    /// Resets the group after its rows were replaced by those of `other` (None: by no rows).
     pub(crate) fn begin_anew(&self, other: Option<&Group>) {
         self.clears.begin_anew(other.map_or(0, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
@@ -253,13 +258,13 @@ impl Group {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// The number of the latest clear. Every row has this number or a larger one.
+    /// The sequence number of the latest clear. Every row has this one or a larger one.
     pub(crate) fn cleared(&self) -> u64 {
         self.clears.latest()
     }
 
-    /// Calls `read`, and again if a clear came in between, so that the outcome is wholly of before
-    /// or wholly of after each clear.
+    /// Calls `read`, and again if a clear came in between. So the outcome is wholly from before or
+    /// wholly from after each clear.
     ///
     /// # Errors
     /// Those of `read`.
@@ -272,7 +277,7 @@ impl Group {
                 continue;
             }
             let outcome = read();
-            // If read has seen a shard as a clear left it, that shard's lock makes the clear's
+            // If `read` has seen a shard as a clear left it, that shard's lock has made the clear's
             // first increment visible here.
             if self.clears.moment() == began {
                 return outcome;
@@ -280,7 +285,7 @@ impl Group {
         }
     }
 
-    /// Weights of a row, and floats with the optimizer's state.
+    /// A row's weights, and all its floats with the optimizer's state.
     ///
     /// # Errors
     /// `CORRUPTION` when the group's optimizer is not known.
@@ -315,6 +320,10 @@ impl fmt::Debug for Group {
     }
 }
 
+/// Refuses to open a group with a layout of rows that is not its own.
+///
+/// # Errors
+/// `ALREADY_EXISTS`, naming what differs.
 pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
         Err(Error::new(

@@ -14,16 +14,16 @@ use crate::journal::CallKind;
 use crate::memory::room_for;
 use crate::optimizer::are_gradients;
 
-/// Steps whose rows are asked for ahead of their use.
+/// The steps that a row is prefetched ahead of its own.
 const AHEAD: usize = 8;
 
 impl OpenGroup {
-    /// Steps rows with `gradients`, `dim` floats a key; keys without a row get one first. The group's global step
-    /// rises by one. All rows and the step change together or not at all.
+    /// Steps rows with `gradients`, `dim` floats a key. A key without a row gets one first. The
+    /// group's global step rises by one. All rows and the step change together or not at all.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing
-    /// has changed then.
+    /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`,
+    /// `CORRUPTION`. Nothing has changed.
     pub fn apply_gradients(
         &self,
         engine: &Engine,
@@ -49,8 +49,8 @@ impl OpenGroup {
         self.apply_parts(engine, guard, parts, source)
     }
 
-    /// As [`OpenGroup::apply_gradients`], without the gradients of keys that are neither `admitted` (one byte a key, 0 for
-    /// those that are not) nor have a row.
+    /// As [`OpenGroup::apply_gradients`], but drops the gradients of keys that are not admitted and
+    /// have no row. `admitted` has one byte a key, 0 for a key that is not admitted.
     ///
     /// # Errors
     /// As [`OpenGroup::apply_gradients`].
@@ -68,7 +68,8 @@ impl OpenGroup {
         held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
         held_back.sort_unstable();
         held_back.dedup();
-        // From here on nobody deletes a row that is about to be found, which would then be made again.
+        // From here on nobody can delete a row that is found below. Otherwise the step would make
+        // it again.
         let guard = self.group.begin_write()?;
         let found = self.load(engine, &held_back, Absent::Skip, false).map(|loaded| loaded.found);
         engine.give_back_excess();
@@ -128,7 +129,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Steps the rows of one shard; returns how many were made and how many steps were taken.
+    /// Steps the rows of one shard. Returns how many rows it made and how many steps it took.
     fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp<'_>, rate: f64) -> (u64, u64) {
         let steps = part.floats.len() / self.dim;
         let place_of = |step: usize| {

@@ -1,5 +1,5 @@
-//! What every call that changes rows does: its rows are found and kept in memory, the call is put into the journal,
-//! and then, when nothing can fail any more, the rows change.
+//! What every call that changes rows does: it finds its rows and pins them, appends itself to the
+//! journal (write-ahead), and changes the rows. Nothing can fail after the journal.
 
 use std::io::IoSlice;
 
@@ -32,15 +32,15 @@ pub(super) struct Stamp<'a> {
     pub(super) moment: Moment<'a>,
 }
 
-/// Keys whose rows are asked for ahead of their use.
+/// The keys that a row is prefetched ahead of its own.
 const AHEAD: usize = 16;
 
-/// Buffers of finished calls that are kept: of so many calls, and of no call that was larger.
+/// The finished calls whose buffers are kept, and the largest such buffers.
 const SPARE_CALLS: usize = 4;
 const SPARE_BYTES: usize = 64 << 20;
 
 impl OpenGroup {
-    /// Sorts a batch into parts, one a shard that has keys.
+    /// Sorts a batch into parts, one for each shard that has keys of it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`.
@@ -55,7 +55,7 @@ impl OpenGroup {
         self.parts_of(engine, keys, floats, self.dim, padding, merge)
     }
 
-    /// As [`OpenGroup::parts`], with so many floats a key.
+    /// As [`OpenGroup::parts`], with `width` floats a key.
     pub(super) fn parts_of(
         &self,
         engine: &Engine,
@@ -85,7 +85,7 @@ impl OpenGroup {
         Ok(parts)
     }
 
-    /// Keeps the buffers for the next call.
+    /// Keeps a call's buffers for the next call.
     pub(super) fn keep_buffers(&self, parts: Vec<Part>) {
         let mut spare = self.spare.lock();
         if spare.len() < SPARE_CALLS
@@ -95,11 +95,11 @@ impl OpenGroup {
         }
     }
 
-    /// Makes the change: `work` is done on every part, in any order and on any thread, with its shard locked and its
-    /// rows resident.
+    /// Makes the change. Calls `work` for every part, in any order and on any thread, with the
+    /// part's shard locked and its rows resident.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row has changed then.
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row has changed.
     pub(super) fn change(
         &self,
         engine: &Engine,
@@ -113,9 +113,10 @@ impl OpenGroup {
             .prepare(engine, parts, keys, change.source)
             .and_then(|()| engine.wait_for_journal());
         let prepared = prepared.and_then(|()| engine.wait_for_kept());
-        // From the journal to the last row, so that the writer can wait for calls that are in the journal.
+        // Held from the journal entry to the last row, so that the writer can wait for calls that
+        // are in the journal.
         let stepping = engine.stepping.read();
-        let stamp = prepared.and_then(|()| self.put_on_record(engine, parts, change));
+        let stamp = prepared.and_then(|()| self.append_entry(engine, parts, change));
         let stamp = match stamp {
             Ok(stamp) => stamp,
             Err(error) => {
@@ -171,7 +172,7 @@ impl OpenGroup {
         })
     }
 
-    /// Finds and pins the rows that are resident; those that have seen the call need not stay.
+    /// Finds the rows that are resident, and pins those that have not seen the call.
     fn locate(&self, part: &mut Part, source: Origin) {
         let mut shard = self.cache.lock(part.shard);
         part.keys.iter().take(AHEAD).for_each(|key| shard.prefetch(hash(*key), 0));
@@ -192,8 +193,9 @@ impl OpenGroup {
         }
     }
 
-    /// Finds the rows that have been loaded, and pinned, since [`OpenGroup::locate`]. The others are where they were, or
-    /// are to be left alone, and these may have been evicted meanwhile.
+    /// Finds the rows that were loaded and pinned since [`OpenGroup::locate`]. Of the others, a
+    /// pinned row is still in its place. A row that is to be left alone was not pinned and may have
+    /// been evicted; nobody looks for it.
     fn locate_loaded(&self, part: &mut Part, source: Origin) {
         let mut shard = self.cache.lock(part.shard);
         for index in 0..part.keys.len() {
@@ -213,8 +215,8 @@ impl OpenGroup {
         }
     }
 
-    /// Appends the call to the journal, if there is one.
-    fn put_on_record<'a>(
+    /// Appends the call's entry to the journal, if there is one.
+    fn append_entry<'a>(
         &self,
         engine: &'a Engine,
         parts: &[Part],
@@ -238,12 +240,12 @@ impl OpenGroup {
             parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(part.keys_of_steps()))),
         );
         payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
-        // An empty piece would look like the end of a short write.
+        // The journal would take an empty piece for the end of a short write.
         payload.retain(|piece| !piece.is_empty());
         Ok(Stamp { time, number: journal.append(&head, &payload)?, moment })
     }
 
-    /// Makes the row of a key that had none, in the midst of a change.
+    /// Makes the row of a key that has none, during a change. True if it did.
     pub(super) fn ensure_row(&self, shard: &mut Shard, place: Place, stamp: Stamp<'_>) -> bool {
         let is_row = shard.slot(place).is_row(stamp.moment.cutoff);
         if !is_row {

@@ -17,14 +17,14 @@ impl OpenGroup {
     }
 
     pub(crate) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
-        // What takes long is waited for here, where no call on the group has to wait, too.
+        // Waits for a long round here, while other calls on the group can go on.
         drop(engine.rounds.lock());
         let guard = self.group.begin_write()?;
         engine.wait_for_journal()?;
-        // So that no load that has read an old row installs it afterwards.
+        // Keeps a load from installing an old row, read before, after the clear.
         let _load = self.group.begin_load();
-        // So that no round and no cut is under way: a round would write old rows after the
-        // DeleteRange, and a cut would have to keep a copy of every row.
+        // Keeps rounds and cuts out: a round would write old rows after the DeleteRange, and a cut
+        // would have to keep a copy of every row.
         let _rounds = engine.rounds.lock();
         let number = match source {
             Origin::Replay { number, .. } => number,
@@ -39,7 +39,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Appends the call to the journal, if there is one. Returns the call's number.
+    /// Appends the call to the journal, if there is one. Returns its sequence number.
     fn record_clear(&self, engine: &Engine) -> Result<u64> {
         let Some(journal) = engine.journal() else { return engine.next_number() };
         let (group, config, time) = (self.group.id(), self.config, engine.now_ms());

@@ -1,4 +1,4 @@
-//! Delete: rows that should be as if they had never been.
+//! Delete: removes rows.
 
 use super::change::Change;
 use super::part::Merge;
@@ -12,7 +12,7 @@ impl OpenGroup {
     /// Deletes the rows of `keys`; a key without a row is not an error.
     ///
     /// # Errors
-    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
     pub fn delete(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
         self.delete_from(engine, keys, Origin::Call)
     }
@@ -23,7 +23,7 @@ impl OpenGroup {
         let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
             for &place in part.places.iter().filter(|place| **place != Place::SKIP) {
-                // A row that is not there stays so; any other is gone once the disk knows.
+                // The mark of a deleted row is dirty until its tombstone is on disk.
                 if !shard.slot(place).has(ABSENT) {
                     shard.before_change(place);
                     shard.both_mut(place).0.stamp(stamp.time, stamp.number);

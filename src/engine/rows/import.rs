@@ -1,7 +1,8 @@
 //! Import: rows that come whole, with their state, counts and times.
 //!
-//! The journal has calls, and is not made to hold whole rows: a batch only takes a number from it. So rows count as imported
-//! once the writer has brought them to disk, which the import waits for at its end.
+//! The journal is made for calls, not for whole rows: a batch only takes a sequence number from it.
+//! So rows are imported only when a write-back round has brought them to disk. The import waits for
+//! that at its end.
 
 use super::OpenGroup;
 use super::load::MAX_WAITS;
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
 
-/// Rows of one group, as they are to be.
+/// Rows to be imported into one group.
 #[derive(Default)]
 pub(crate) struct ImportBatch {
     pub(crate) keys: Vec<i64>,
@@ -21,7 +22,7 @@ pub(crate) struct ImportBatch {
     pub(crate) floats: Vec<f32>,
 }
 
-/// The work in one shard: the keys, their positions in the batch, and how many of them are done.
+/// The work in one shard: the keys, their positions in the batch, and how many are done.
 struct Task<'a> {
     shard: usize,
     keys: &'a [i64],
@@ -30,14 +31,15 @@ struct Task<'a> {
 }
 
 impl OpenGroup {
-    /// Puts rows in the place of what their keys have. Of a key that is given twice the last row counts.
+    /// Replaces what the keys have by the batch's rows. Of a key given twice the last row counts.
     ///
-    /// What is there is not read from disk, since nothing of it stays. Each round takes a number under the group's write lock
-    /// and stamps its rows with it: calls before it are undone by the row, and calls after it will see the row, so that replay, which
-    /// leaves a row alone that has the number of a call or a later one, is right about every row that has got to the disk.
+    /// Old rows are not read from disk, since nothing of them stays. Each pass takes a sequence
+    /// number under the group's write lock and stamps its rows with it. The row overwrites calls
+    /// with smaller numbers, and calls with larger ones see it. So replay does right by every row
+    /// on disk: it leaves a row alone that has a call's sequence number or a larger one.
     ///
     /// # Errors
-    /// `POISONED`, `OUT_OF_MEMORY`, `IO`. Some of the rows may be there then.
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`. Some of the rows may have been imported.
     pub(crate) fn import(&self, engine: &Engine, batch: &ImportBatch) -> Result<()> {
         let partition = Partition::new(&batch.keys, None, self.cache.shard_count())?;
         let mut tasks = room_for(self.cache.shard_count())?;
@@ -49,14 +51,15 @@ impl OpenGroup {
         }
         engine.pace(batch.keys.len());
         let _write = self.group.begin_write()?;
-        // Nobody else brings a row in between looking for it and putting it there.
+        // Keeps others from bringing a row in between the look for it and its insertion.
         let _load = self.group.begin_load();
         let (mut full, mut waits) = (Full::Refuse, 0);
         loop {
             engine.wait_for_journal()?;
             engine.wait_for_kept()?;
             {
-                // As in every change, from the number to the last row; waiting for the writer here would be for ever.
+                // Held from the sequence number to the last row, as in every change. Waiting for
+                // the writer here would never end.
                 let _stepping = engine.stepping.read();
                 let number = self.take_number(engine)?;
                 engine.pool.each(batch.keys.len(), &mut tasks, |task| {
@@ -76,7 +79,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// A number that no other call has: a record that leaves the group's step as it is.
+    /// Takes a sequence number of its own, with an entry that leaves the group's step as it is.
     fn take_number(&self, engine: &Engine) -> Result<u64> {
         let Some(journal) = engine.journal() else { return engine.next_number() };
         let (group, config, step) = (self.group.id(), self.config, self.group.step());
@@ -93,7 +96,7 @@ impl OpenGroup {
         )
     }
 
-    /// Goes on with a task as far as the shard has room.
+    /// Continues a task as far as the shard has room.
     fn import_into(
         &self,
         shard: &mut Shard,

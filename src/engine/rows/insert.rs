@@ -14,7 +14,7 @@ impl OpenGroup {
     /// counts.
     ///
     /// # Errors
-    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed then.
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
     pub fn insert(&self, engine: &Engine, keys: &[i64], weights: &[f32]) -> Result<()> {
         self.insert_from(engine, keys, weights, Origin::Call)
     }
@@ -34,8 +34,8 @@ impl OpenGroup {
         })
     }
 
-    /// Puts rows in the place of what the keys have; `write` fills one from its floats and returns
-    /// its update count.
+    /// Replaces what the keys have by rows of `width` floats. `write` fills a row from its floats
+    /// and returns its update count.
     pub(super) fn replace(
         &self,
         engine: &Engine,

@@ -50,7 +50,7 @@ impl OpenGroup {
         )
     }
 
-    /// Floats a key in the journal's record of a call.
+    /// The floats a key of a call's entry in the journal.
     pub(crate) fn floats_in_journal(&self, kind: CallKind) -> usize {
         match kind {
             CallKind::InsertRecords => self.row_len + COUNT_FLOATS,

@@ -1,12 +1,12 @@
 //! Load: brings rows that are not resident into memory.
 //!
-//! Rows come from disk only here, one call at a time for a group. So between finding that a row is not resident, reading
-//! it and putting it into its shard, nobody else can have brought it in, changed it, and had it written back and evicted
-//! again, which would make what was read a lost update.
+//! Rows come from disk only here, one load at a time in a group. Otherwise, between the read of a
+//! row and its installation, another call could bring the row in and change it, and the row could
+//! be written back and evicted. Installing what was read would lose that update.
 //!
-//! While a group is complete, that is while no row of it is on disk only, lookups make rows without this (`make_missing`),
-//! looking at the flag with the shard locked. It falls once and for all, so a load that began before looks again at
-//! everything that it has not put into a shard by then.
+//! While a group is complete (no row of it is on disk only), lookups make rows without a load
+//! (`make_missing`). They read the flag with the shard locked. The flag falls once and for all, so
+//! a load that began before that looks again for every key that it has not put into a shard yet.
 
 use std::sync::atomic::Ordering;
 
@@ -19,14 +19,14 @@ use crate::memory::{filled, room_for};
 use crate::rocks::readers::ReadBatch;
 use crate::rocks::row::Found;
 
-/// What becomes of a key that has no row.
+/// What a load does for a key that has no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// It gets one: lookup.
+    /// Makes a row: lookup.
     Create,
-    /// It is noted as absent, and like every row of this call kept in memory: for a call that will change it.
+    /// Notes that it is absent, and pins it, like every row of the call: calls that change rows.
     Pin,
-    /// It is noted as absent: prefetch.
+    /// Notes that it is absent: prefetch.
     Note,
     /// Nothing: peek.
     Skip,
@@ -44,7 +44,7 @@ struct Task<'a> {
     shard: usize,
     keys: &'a [i64],
     positions: &'a [u32],
-    /// Indexes into `keys` of what is not resident yet.
+    /// The indexes in `keys` of those that are not resident yet.
     todo: Vec<u32>,
     /// Weights of what has been found, in the order of `done`.
     weights: Vec<f32>,
@@ -53,23 +53,24 @@ struct Task<'a> {
     created: u64,
 }
 
-/// What all shards' work has in common.
+/// What is the same for all shards.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
     absent: Absent,
     wants_weights: bool,
     moment: Moment<'a>,
     full: Full,
-    /// The group was complete before anything was looked for.
+    /// Whether the group was complete before the look for resident rows.
     is_complete: bool,
 }
 
 impl OpenGroup {
-    /// Brings the rows of ascending distinct `keys` into memory. Once the caller has done with them what it wants, it
-    /// calls [`Engine::give_back_excess`]; before that, it could lose them again.
+    /// Brings the rows of ascending distinct `keys` into memory. The caller calls
+    /// [`Engine::give_back_excess`] once it has used them; before that, it could lose them again.
     ///
     /// # Errors
-    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Rows that were pinned stay so.
+    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Pinned rows
+    /// stay pinned.
     pub(super) fn load(
         &self,
         engine: &Engine,
@@ -108,7 +109,7 @@ impl OpenGroup {
                 if is_done || terms.is_complete && !self.cache.is_complete() {
                     break;
                 }
-                // Every row of some shard is waiting to be written, or in use by this very call.
+                // In some shard every row waits to be written, or is in use by this very call.
                 waits += u32::from(engine.wait_for_room()?);
                 if waits >= MAX_WAITS {
                     terms.full = Full::Grow;
@@ -124,7 +125,7 @@ impl OpenGroup {
         self.collect(keys.len(), &tasks, wants_weights)
     }
 
-    /// Brings rows into memory that will be needed.
+    /// Brings rows into memory for later calls.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
@@ -149,7 +150,7 @@ impl OpenGroup {
         Ok(tasks)
     }
 
-    /// Deals with what has become resident since it was looked for.
+    /// Settles the keys that are resident by now.
     fn find_resident(&self, task: &mut Task<'_>, terms: Terms<'_>) -> Result<()> {
         let mut shard = self.cache.lock(task.shard);
         let mut todo = std::mem::take(&mut task.todo);
@@ -165,7 +166,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Does with a resident row, or the note that there is none, what the call wants.
+    /// Does what the call wants with a resident key: a row, or the note that there is none.
     fn settle(
         &self,
         shard: &mut Shard,
@@ -234,7 +235,7 @@ impl OpenGroup {
         Ok((Some(batch), indexes))
     }
 
-    /// Puts what was read, and what turned out to be absent, into the shard, as far as it takes it.
+    /// Puts what was read, and notes of what is absent, into the shard, as far as it has room.
     fn install(
         &self,
         task: &mut Task<'_>,
@@ -257,8 +258,8 @@ impl OpenGroup {
             }
             let mut place = None;
             if terms.is_complete {
-                // A lookup may have made the row meanwhile; or the group is not complete any more, and it may have come
-                // and gone.
+                // A lookup may have made the row meanwhile. If the group is not complete any more,
+                // the row may even have been evicted since.
                 place = shard.find(hash(key), key);
                 if place.is_none() && !self.cache.is_complete() {
                     task.todo = rest_of(todo, done);
@@ -270,7 +271,7 @@ impl OpenGroup {
                 continue;
             }
             let Some(place) = shard.insert(hash(key), key, terms.full)? else {
-                // The next round goes on from this key.
+                // The next pass continues with this key.
                 task.todo = rest_of(todo, done);
                 return Ok(());
             };
@@ -282,7 +283,7 @@ impl OpenGroup {
                     row.copy_from_slice(floats);
                 }
                 None => {
-                    // A call that is made again is not made on what a later one has deleted.
+                    // Replay must not make a call on a row that a later call has deleted.
                     let found = batch
                         .map_or(Found::Nothing, |batch| batch.found(indexes[position] as usize));
                     if let Found::Deleted { time, journal } = found {
@@ -312,7 +313,7 @@ impl OpenGroup {
         Ok(Loaded { weights, found })
     }
 
-    /// Lets go of rows that a call had pinned, after it has failed.
+    /// Unpins the rows of a call that has failed.
     pub(super) fn unpin<'a>(&self, keys: impl Iterator<Item = &'a i64>) {
         for &key in keys {
             let mut shard = self.cache.lock_for(hash(key));
@@ -322,18 +323,18 @@ impl OpenGroup {
         }
     }
 
-    /// True when a row in memory has seen this change already.
+    /// Whether a row with the sequence number `journal` has seen the call already.
     pub(super) fn has_seen(source: Origin, journal: u64) -> bool {
         matches!(source, Origin::Replay { number, .. } if journal >= number)
     }
 }
 
-/// What is left from an index on, in the same memory.
+/// The entries from `from` on, in the same memory.
 fn rest_of(mut todo: Vec<u32>, from: usize) -> Vec<u32> {
     todo.drain(..from);
     todo
 }
 
-/// Rounds of writing that a call waits for before it takes memory beyond the budget: then everything that can be
-/// written has been, and what is left is what the call itself needs.
+/// The write-back rounds that a call waits for before it takes memory beyond the budget. By then
+/// everything that can be written is on disk, and the rest is what the call itself needs.
 pub(super) const MAX_WAITS: u32 = 2;

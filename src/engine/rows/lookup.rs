@@ -1,4 +1,4 @@
-//! Lookup: resident rows straight from the cache, the others loaded or created.
+//! Lookup: copies resident rows from the cache, and loads or creates the others.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::engine::moment::Moment;
 use crate::error::Result;
 use crate::memory::room_for;
 
-/// Keys whose rows are asked for ahead of their use.
+/// The keys that a row is prefetched ahead of its own.
 const AHEAD: usize = 16;
 
 /// One thread's part of a batch.
@@ -22,16 +22,18 @@ struct Slice<'a> {
     start: usize,
     /// Keys that are not resident, with their positions in the batch.
     missing: Vec<(i64, usize)>,
-    /// Occurrences that were not resident and have been dealt with, and rows made for them.
+    /// Occurrences of keys that were not resident, but need no load.
     misses: usize,
+    /// Rows made for them.
     created: u64,
 }
 
 impl OpenGroup {
-    /// Writes the weights of `keys` into `weights`; keys without a row get one. `padding` reads as zeros.
+    /// Writes the weights of `keys` into `weights`. A key without a row gets one. `padding` reads
+    /// as zeros.
     ///
     /// # Errors
-    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may then be partly written.
+    /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
     pub fn lookup(
         &self,
         engine: &Engine,
@@ -46,8 +48,8 @@ impl OpenGroup {
         self.read_missing(engine, &missing, Absent::Create, weights, None)
     }
 
-    /// Copies the weights of resident rows, and of those that can be made without looking at the disk; returns the keys
-    /// and positions of the others, by ascending key.
+    /// Copies the weights of resident rows, and of rows that can be made without a look at the
+    /// disk. Returns the keys and positions of the others, by ascending key.
     pub(super) fn read_resident(
         &self,
         engine: &Engine,
@@ -95,8 +97,8 @@ impl OpenGroup {
         Ok(missing)
     }
 
-    /// Reads a part of a batch shard by shard, so that the index of each stays near while it is used. If it `creates`,
-    /// rows are made for keys that have none.
+    /// Reads a part of a batch shard by shard, so that a shard's index stays in the processor's
+    /// cache while it is used. If it `creates`, it makes rows for keys that have none.
     fn read_slice(
         &self,
         padding: Option<i64>,
@@ -115,7 +117,7 @@ impl OpenGroup {
             return Ok(());
         }
         let partition = Partition::new(slice.keys, None, shards)?;
-        // Threads begin in different shards, so that they do not wait for each other.
+        // Threads begin with different shards, so that they do not wait for each other.
         let first = slice.start * shards / (slice.start + slice.keys.len());
         for number in (0..shards).map(|shard| (first + shard) % shards) {
             let (keys, positions) = partition.shard(number);
@@ -140,7 +142,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Makes rows for the keys of a shard that were not resident, if there is nothing on disk to look for.
+    /// Makes rows for the keys of a shard that are not resident, if the group is complete.
     fn make_missing(
         &self,
         number: usize,
@@ -153,7 +155,7 @@ impl OpenGroup {
         }
         self.group.check_not_poisoned()?;
         let mut shard = self.cache.lock(number);
-        // A row can only have been evicted from this shard by whoever had it locked, and that is seen here.
+        // An eviction from this shard happened with its lock held, so its flag is visible by now.
         if !self.cache.is_complete() {
             return Ok(());
         }
@@ -162,7 +164,7 @@ impl OpenGroup {
             let hash = hash(key);
             let place = match shard.find(hash, key) {
                 Some(place) => place,
-                // Inserting may evict a row, and then the next key may be on disk.
+                // An insertion may have evicted a row, and this key may be on disk only.
                 None if !self.cache.is_complete() => {
                     slice.missing.push((key, position));
                     continue;

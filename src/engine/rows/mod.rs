@@ -1,8 +1,10 @@
-//! The rows of one group as an embedding uses them: in memory while they are used, on disk otherwise.
+//! The rows of one group as an embedding uses them: in memory while they are used, on disk
+//! otherwise.
 //!
-//! Every call first brings the rows it needs into memory (`load`); a call that changes rows then appends itself to
-//! the journal and changes them (`change`). Reading calls lock a shard at a time and nothing else. Calls that change rows
-//! hold the group's write lock, so that the journal's order is the order in which rows changed.
+//! Every call brings the rows that it needs into memory (`load`). A call that changes rows appends
+//! itself to the journal and changes them (`change`). Reading calls lock a shard at a time and
+//! nothing else. Calls that change rows hold the group's write lock, so that rows change in the
+//! journal's order.
 
 mod apply_gradients;
 mod change;
@@ -45,18 +47,18 @@ pub struct OpenGroup {
     initializer: Arc<Initializer>,
     dim: usize,
     row_len: usize,
-    /// What the journal calls this configuration.
+    /// The configuration's number in the journal.
     config: u32,
-    /// Buffers of earlier calls, to be used again.
+    /// Buffers of earlier calls, for the next ones.
     spare: Mutex<Vec<Vec<Part>>>,
 }
 
-/// A change is on record: where, and since when.
+/// Where a change comes from.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
-    /// A caller's; it gets the next number of the journal, and the present time.
+    /// A caller. The change gets the next sequence number and the present time.
     Call,
-    /// Read from the journal, with what it was recorded with; rows that have seen it are left alone.
+    /// The journal, with what the entry has. Rows that have seen the change are left alone.
     Replay { number: u64, time: u64, rate: f64, step: i64 },
 }
 
@@ -81,7 +83,7 @@ impl OpenGroup {
         OpenGroup::new(engine, group, dim, optimizer, initializer, number)
     }
 
-    /// Opens a group that is registered as it was opened last.
+    /// Opens a registered group with its latest configuration.
     ///
     /// # Errors
     /// `CORRUPTION` when its optimizer or initializer is not known; `IO`, `OUT_OF_MEMORY`.
@@ -97,7 +99,7 @@ impl OpenGroup {
         OpenGroup::new(engine, group, config.dim, optimizer, initializer, number)
     }
 
-    /// As [`OpenGroup::open`], of a group that is registered.
+    /// As [`OpenGroup::open`], for a registered group, whose configuration has the number `config`.
     pub(crate) fn new(
         engine: &Engine,
         group: Arc<Group>,
@@ -131,17 +133,17 @@ impl OpenGroup {
         &self.optimizer
     }
 
-    /// Writes the weights of a row before anybody has trained it, `dim` floats.
+    /// Writes the initial weights of a row, `dim` floats.
     pub fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
         self.initializer.fill(self.group.id(), key, weights);
     }
 
-    /// Cache lines of a row's weights.
+    /// The cache lines of a row's weights.
     fn weight_lines(&self) -> usize {
         lines(self.dim)
     }
 
-    /// Writes what a row is before anybody has trained it.
+    /// Writes a row's initial weights and state.
     fn fill_first(&self, key: i64, row: &mut [f32]) {
         let (weights, state) = row.split_at_mut(self.dim);
         self.fill_first_weights(key, weights);
@@ -149,7 +151,7 @@ impl OpenGroup {
     }
 }
 
-/// Cache lines of so many floats, as far as it helps to ask for them ahead: the processor goes on by itself.
+/// The cache lines of `floats` that are prefetched; the processor fetches further ones by itself.
 fn lines(floats: usize) -> usize {
     floats.div_ceil(16).min(8)
 }

@@ -1,4 +1,4 @@
-//! What a call that changes rows wants of one shard: its distinct keys, and the steps on them.
+//! A call's part in one shard: its distinct keys, and the steps on them.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -19,31 +19,33 @@ pub enum Duplicates {
     Mean,
 }
 
-/// How floats that come with keys are put together.
+/// How the floats of a key that is given more than once are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merge {
+    /// As the option says: apply_gradients.
     Gradients(Duplicates),
     /// The last row of a key counts: insert.
     Last,
-    /// There are none: delete.
+    /// There are no floats: delete.
     Keys,
 }
 
-/// Floats that are asked for ahead of their use, in keys.
+/// The keys that floats are prefetched ahead of their own.
 const AHEAD: usize = 12;
 
+/// The keys and floats of a call that belong to one shard.
 #[derive(Default)]
 pub(super) struct Part {
     pub(super) shard: usize,
     /// Distinct keys in order of their first occurrence.
     pub(super) keys: Vec<i64>,
-    /// For each step the index of its key in `keys`; empty when each key has one step.
+    /// The index in `keys` of each step's key; empty when each key has one step.
     pub(super) steps: Vec<u32>,
     /// The key of each step; empty when each key has one step.
     pub(super) step_keys: Vec<i64>,
     /// `dim` floats a step.
     pub(super) floats: Vec<f32>,
-    /// The places of `keys`, once they are known.
+    /// The places of the rows of `keys`, once they are known.
     pub(super) places: Vec<Place>,
     /// Occurrences of `keys`, for means.
     counts: Vec<u32>,
@@ -51,7 +53,7 @@ pub(super) struct Part {
     index: HashTable<u32>,
 }
 
-/// What keeps a part from being made.
+/// Why a part cannot be made.
 pub(super) enum WrongFloat {
     /// A float is not a gradient; the caller says which.
     Float,
@@ -61,7 +63,7 @@ pub(super) enum WrongFloat {
 }
 
 impl Part {
-    /// Empties the part for another call, keeping its buffers.
+    /// Empties the part for another call, and keeps its buffers.
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.steps.clear();
@@ -130,7 +132,7 @@ impl Part {
         if matches!(merge, Merge::Gradients(Duplicates::Sum | Duplicates::Mean)) {
             self.check_sums(dim)?;
         }
-        // Keys that all came once are stepped once each, whatever was asked for.
+        // If every key came once, each has one step.
         if sequential && self.steps.len() == self.keys.len() {
             self.steps.clear();
             self.step_keys.clear();
@@ -184,13 +186,13 @@ impl Part {
 
     fn divide(&mut self, dim: usize) {
         for (sum, &count) in self.floats.chunks_exact_mut(dim).zip(&self.counts) {
-            // Rounding may carry a mean of the largest beyond them.
+            // Rounding may carry a mean of the largest gradients beyond the largest.
             let mean = |sum: f32| (sum / count as f32).clamp(-MAX_GRADIENT, MAX_GRADIENT);
             sum.iter_mut().for_each(|float| *float = mean(*float));
         }
     }
 
-    /// Gradients that are small enough can still add up to one that is not.
+    /// Refuses sums that are too large. Gradients within the limit can add up to one beyond it.
     fn check_sums(&self, dim: usize) -> std::result::Result<(), WrongFloat> {
         if are_gradients(&self.floats) {
             return Ok(());
@@ -207,7 +209,8 @@ impl From<WrongFloat> for Error {
                 Error::invalid("a gradient is not a number that rows can be stepped with")
             }
             WrongFloat::Sum(key) => Error::invalid(format!(
-                "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and no row was changed"
+                "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and \
+                 no row was changed"
             )),
             WrongFloat::Memory => Error::new(
                 Status::OutOfMemory,

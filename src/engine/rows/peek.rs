@@ -1,4 +1,4 @@
-//! Peek: as lookup, without creating anything.
+//! Peek: reads rows as lookup does, and creates none.
 
 use super::OpenGroup;
 use super::load::Absent;
@@ -6,11 +6,11 @@ use crate::engine::Engine;
 use crate::error::Result;
 
 impl OpenGroup {
-    /// Writes the weights of `keys` into `weights`; a key without a row, and `padding`, reads as zeros. `found` gets
-    /// 1 for a key with a row and 0 otherwise.
+    /// Writes the weights of `keys` into `weights`. A key without a row, and `padding`, reads as
+    /// zeros. `found` gets 1 for a key with a row and 0 for any other.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may then be partly written.
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
     pub fn peek(
         &self,
         engine: &Engine,

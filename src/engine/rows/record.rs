@@ -1,4 +1,4 @@
-//! Record: everything that is kept of one row.
+//! Record: everything that is stored of one row.
 
 use super::OpenGroup;
 use super::load::Absent;
@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, Status};
 use crate::memory::room_for;
 
-/// One row with everything that is kept of it.
+/// One row with everything that is stored of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub group: u16,
@@ -34,7 +34,7 @@ impl OpenGroup {
 
     fn read_record(&self, engine: &Engine, key: i64) -> Result<Record> {
         let hash = hash(key);
-        // A row that was brought in may be gone again at once when the cache is small and others use it.
+        // In a small cache that others use, a row may be evicted again as soon as it was loaded.
         for _ in 0..1000 {
             let shard = self.cache.read_for(hash);
             if let Some(place) = shard.find(hash, key) {
@@ -61,7 +61,8 @@ impl OpenGroup {
         Err(Error::new(
             Status::OutOfMemory,
             format!(
-                "key {key} was evicted before it could be read, a thousand times; a larger cache_bytes is needed"
+                "key {key} was evicted before it could be read, a thousand times; a larger \
+                 cache_bytes is needed"
             ),
         ))
     }

@@ -10,7 +10,7 @@ impl OpenGroup {
     /// Sets the group's global step, as durably as a call that changes rows.
     ///
     /// # Errors
-    /// `POISONED`, `IO`. The step is as it was then.
+    /// `POISONED`, `IO`. The step has not changed.
     pub fn set_step(&self, engine: &Engine, step: i64) -> Result<()> {
         let guard = self.group.begin_write()?;
         let change = Change { kind: CallKind::SetStep, source: Origin::Call, rate: 0.0, step };

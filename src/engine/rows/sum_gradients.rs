@@ -1,4 +1,4 @@
-//! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them first.
+//! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them earlier.
 
 use super::OpenGroup;
 use super::part::{Duplicates, Merge, Part};
@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::memory::room_for;
 
-/// What is known of the sums of a batch.
+/// What sum_gradients tells of a batch's sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summed {
     /// How many keys were written.
@@ -52,7 +52,7 @@ impl OpenGroup {
         summed
     }
 
-    /// Copies the parts, one behind the other, into the buffers.
+    /// Copies the parts into the buffers, one after the other.
     fn copy_sums(
         &self,
         engine: &Engine,
