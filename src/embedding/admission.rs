@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Embedding;
+use crate::engine::rows::{Gradients, KeyBatch};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::memory::{filled, room_for};
@@ -74,7 +75,7 @@ impl Embedding {
     fn read_admitted(&self, keys: &[i64], admitted: &[u8], weights: &mut [f32]) -> Result<()> {
         let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(engine, keys, padding, weights, Some(&mut found))?;
+        self.table.peek(engine, self.batch(keys), weights, Some(&mut found))?;
         let count =
             admitted.iter().zip(&found).filter(|(admitted, found)| **admitted > **found).count();
         let (mut new_keys, mut positions) = (room_for(count)?, room_for(count)?);
@@ -94,7 +95,7 @@ impl Embedding {
             return Ok(());
         }
         let mut new_weights = filled(0.0f32, new_keys.len() * dim)?;
-        self.table.lookup(engine, &new_keys, None, &mut new_weights)?;
+        self.table.lookup(engine, KeyBatch::without_padding(&new_keys), &mut new_weights)?;
         for (position, row) in positions.into_iter().zip(new_weights.chunks_exact(dim)) {
             weights[position * dim..(position + 1) * dim].copy_from_slice(row);
         }
@@ -104,11 +105,10 @@ impl Embedding {
     pub(super) fn apply_admitted_gradients(
         &self,
         filter: &Filter,
-        keys: &[i64],
-        gradients: &[f32],
+        gradients: Gradients<'_>,
     ) -> Result<()> {
-        let (engine, options) = (self.storage.engine(), &self.options);
-        let (padding, duplicates) = (options.padding_key, options.duplicates);
+        let engine = self.storage.engine();
+        let KeyBatch { keys, padding } = gradients.batch;
         let mut admitted = filled(0u8, keys.len())?;
         filter.check_batch(self.table.group().id().into(), keys, &mut admitted)?;
         let is_all = keys
@@ -116,9 +116,9 @@ impl Embedding {
             .zip(&admitted)
             .all(|(key, admitted)| *admitted == 1 || Some(*key) == padding);
         if is_all {
-            return self.table.apply_gradients(engine, keys, gradients, padding, duplicates);
+            return self.table.apply_gradients(engine, gradients);
         }
-        self.table.apply_admitted_gradients(engine, keys, gradients, padding, duplicates, &admitted)
+        self.table.apply_admitted_gradients(engine, gradients, &admitted)
     }
 }
 

@@ -19,11 +19,10 @@ impl Embedding {
         let _call = self.storage.begin_call()?;
         self.storage.engine().check_writable()?;
         self.check_floats("gradients", gradients.len(), keys.len())?;
-        let (engine, options) = (self.storage.engine(), &self.options);
-        let (padding, duplicates) = (options.padding_key, options.duplicates);
+        let given = self.gradients(keys, gradients);
         let outcome = match self.attached.get() {
-            None => self.table.apply_gradients(engine, keys, gradients, padding, duplicates),
-            Some(filter) => self.apply_admitted_gradients(&filter, keys, gradients),
+            None => self.table.apply_gradients(self.storage.engine(), given),
+            Some(filter) => self.apply_admitted_gradients(&filter, given),
         };
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // Only a refusal pays for finding the key and column that the message names.

@@ -28,9 +28,9 @@ impl Embedding {
         let group = self.table.group();
         match self.attached.get() {
             _ if engine.is_read_only() => self.lookup_read_only(keys, weights)?,
-            None => group.between_clears(|| {
-                self.table.lookup(engine, keys, self.options.padding_key, weights)
-            })?,
+            None => {
+                group.between_clears(|| self.table.lookup(engine, self.batch(keys), weights))?
+            }
             Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
         }
         engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Embedding {
     fn lookup_read_only(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let (engine, padding, dim) = (self.storage.engine(), self.options.padding_key, self.dim());
         let mut found = filled(0u8, keys.len())?;
-        self.table.peek(engine, keys, padding, weights, Some(&mut found))?;
+        self.table.peek(engine, self.batch(keys), weights, Some(&mut found))?;
         for ((key, found), row) in keys.iter().zip(found).zip(weights.chunks_exact_mut(dim)) {
             if found == 0 && Some(*key) != padding {
                 self.table.fill_first_weights(*key, row);

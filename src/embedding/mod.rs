@@ -27,7 +27,7 @@ use attached::AttachedFilter;
 
 use crate::engine::group::Group;
 use crate::engine::names::GroupRef;
-use crate::engine::rows::OpenGroup;
+use crate::engine::rows::{Gradients, KeyBatch, OpenGroup};
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::limits::{MAX_DIM, is_dim, not_a_group};
@@ -97,6 +97,16 @@ impl Embedding {
     /// The group of the storage.
     pub fn group(&self) -> &Group {
         self.table.group()
+    }
+
+    /// The keys of a call, with the padding key.
+    fn batch<'a>(&self, keys: &'a [i64]) -> KeyBatch<'a> {
+        KeyBatch { keys, padding: self.options.padding_key }
+    }
+
+    /// The gradients of a call, merged as the option says.
+    fn gradients<'a>(&self, keys: &'a [i64], floats: &'a [f32]) -> Gradients<'a> {
+        Gradients { batch: self.batch(keys), floats, duplicates: self.options.duplicates }
     }
 
     /// The storage that the group is in.

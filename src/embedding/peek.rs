@@ -30,9 +30,8 @@ impl Embedding {
             )));
         }
         let engine = self.storage.engine();
-        let padding = self.options.padding_key;
         let peeked = self.table.group().between_clears(|| {
-            self.table.peek(engine, keys, padding, weights, found.as_deref_mut())
+            self.table.peek(engine, self.batch(keys), weights, found.as_deref_mut())
         });
         peeked.map_err(|error| self.storage.in_dir(error))?;
         engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);

@@ -41,10 +41,8 @@ impl Embedding {
                 gradients.len()
             )));
         }
-        let (engine, options) = (self.storage.engine(), &self.options);
-        let (batch, room) = ((keys, gradients), (summed_keys, sums));
-        let outcome =
-            self.table.sum_gradients(engine, batch, options.padding_key, options.duplicates, room);
+        let (given, room) = (self.gradients(keys, gradients), (summed_keys, sums));
+        let outcome = self.table.sum_gradients(self.storage.engine(), given, room);
         if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
             // As in apply_gradients, only a refusal pays for finding the key and column.
             self.check_each(

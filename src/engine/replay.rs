@@ -12,7 +12,7 @@ use super::Engine;
 use super::group::{Group, GroupConfig};
 use super::journal_document::{JournalDocument, MAX_LOST_CALLS};
 use super::options::Durability;
-use super::rows::{Duplicates, OpenGroup, Origin};
+use super::rows::{Duplicates, Gradients, KeyBatch, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
@@ -164,7 +164,9 @@ impl Replay for OpenGroups<'_> {
         let source = Origin::Replay { number, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
             CallKind::Gradients => {
-                table.apply(self.engine, keys, floats, None, Duplicates::Sequential, source)?
+                let batch = KeyBatch::without_padding(keys);
+                let duplicates = Duplicates::Sequential;
+                table.apply(self.engine, Gradients { batch, floats, duplicates }, source)?
             }
             CallKind::Insert => table.insert_from(self.engine, keys, floats, source)?,
             CallKind::InsertRecords => {

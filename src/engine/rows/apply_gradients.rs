@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
 use super::load::Absent;
-use super::part::{Duplicates, Merge, Part, WrongFloat};
-use super::{OpenGroup, Origin, lines};
+use super::part::{Merge, Part, WrongFloat};
+use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Shard};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
@@ -18,33 +18,23 @@ use crate::optimizer::are_gradients;
 const AHEAD: usize = 8;
 
 impl OpenGroup {
-    /// Steps rows with `gradients`, `dim` floats a key. A key without a row gets one first. The
-    /// group's global step rises by one. All rows and the step change together or not at all.
+    /// Steps rows with their gradients. A key without a row gets one first, and the padding key is
+    /// left out. The group's global step rises by one. All rows and the step change together or not at all.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`,
     /// `CORRUPTION`. Nothing has changed.
-    pub fn apply_gradients(
-        &self,
-        engine: &Engine,
-        keys: &[i64],
-        gradients: &[f32],
-        padding: Option<i64>,
-        duplicates: Duplicates,
-    ) -> Result<()> {
-        self.apply(engine, keys, gradients, padding, duplicates, Origin::Call)
+    pub fn apply_gradients(&self, engine: &Engine, gradients: Gradients<'_>) -> Result<()> {
+        self.apply(engine, gradients, Origin::Call)
     }
 
     pub(crate) fn apply(
         &self,
         engine: &Engine,
-        keys: &[i64],
-        gradients: &[f32],
-        padding: Option<i64>,
-        duplicates: Duplicates,
+        gradients: Gradients<'_>,
         source: Origin,
     ) -> Result<()> {
-        let parts = self.parts(engine, keys, gradients, padding, Merge::Gradients(duplicates))?;
+        let parts = self.gradient_parts(engine, gradients)?;
         let guard = self.group.begin_write()?;
         self.apply_parts(engine, guard, parts, source)
     }
@@ -57,12 +47,10 @@ impl OpenGroup {
     pub fn apply_admitted_gradients(
         &self,
         engine: &Engine,
-        keys: &[i64],
-        gradients: &[f32],
-        padding: Option<i64>,
-        duplicates: Duplicates,
+        gradients: Gradients<'_>,
         admitted: &[u8],
     ) -> Result<()> {
+        let Gradients { batch: KeyBatch { keys, padding }, floats, duplicates } = gradients;
         let mut held_back = room_for(keys.len())?;
         let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
         held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
@@ -75,8 +63,8 @@ impl OpenGroup {
         engine.give_back_excess();
         let mut has_row = found?.into_iter();
         held_back.retain(|_| has_row.next() != Some(true));
-        let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(gradients.len())?);
-        for (key, gradient) in keys.iter().zip(gradients.chunks_exact(self.dim)) {
+        let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);
+        for (key, gradient) in keys.iter().zip(floats.chunks_exact(self.dim)) {
             if held_back.binary_search(key).is_err() {
                 kept_keys.push(*key);
                 kept.extend_from_slice(gradient);
@@ -85,8 +73,19 @@ impl OpenGroup {
                 return Err(WrongFloat::Float.into());
             }
         }
-        let parts = self.parts(engine, &kept_keys, &kept, padding, Merge::Gradients(duplicates))?;
+        let batch = KeyBatch { keys: &kept_keys, padding };
+        let parts = self.gradient_parts(engine, Gradients { batch, floats: &kept, duplicates })?;
         self.apply_parts(engine, guard, parts, Origin::Call)
+    }
+
+    /// Sorts gradients into parts, and merges those of a key.
+    pub(super) fn gradient_parts(
+        &self,
+        engine: &Engine,
+        gradients: Gradients<'_>,
+    ) -> Result<Vec<Part>> {
+        let Gradients { batch, floats, duplicates } = gradients;
+        self.parts(engine, batch, (floats, self.dim), Merge::Gradients(duplicates))
     }
 
     fn apply_parts(

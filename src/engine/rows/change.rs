@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use super::load::Absent;
 use super::part::{Merge, Part};
-use super::{OpenGroup, Origin};
+use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Partition, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
@@ -40,33 +40,19 @@ const SPARE_CALLS: usize = 4;
 const SPARE_BYTES: usize = 64 << 20;
 
 impl OpenGroup {
-    /// Sorts a batch into parts, one for each shard that has keys of it.
+    /// Sorts a batch, with `width` floats a key, into parts, one for each shard that has keys of it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`.
     pub(super) fn parts(
         &self,
         engine: &Engine,
-        keys: &[i64],
-        floats: &[f32],
-        padding: Option<i64>,
-        merge: Merge,
-    ) -> Result<Vec<Part>> {
-        self.parts_of(engine, keys, floats, self.dim, padding, merge)
-    }
-
-    /// As [`OpenGroup::parts`], with `width` floats a key.
-    pub(super) fn parts_of(
-        &self,
-        engine: &Engine,
-        keys: &[i64],
-        floats: &[f32],
-        width: usize,
-        padding: Option<i64>,
+        batch: KeyBatch<'_>,
+        (floats, width): (&[f32], usize),
         merge: Merge,
     ) -> Result<Vec<Part>> {
         let shards = self.cache.shard_count();
-        let partition = Partition::new(keys, padding, shards)?;
+        let partition = Partition::new(batch.keys, batch.padding, shards)?;
         let mut parts = self.spare.lock().pop().unwrap_or_default();
         let wanted = (0..shards).filter(|&shard| !partition.shard(shard).0.is_empty());
         let mut count = 0;
@@ -79,7 +65,7 @@ impl OpenGroup {
             count += 1;
         }
         parts.truncate(count);
-        engine.pool.each(keys.len(), &mut parts, |part| {
+        engine.pool.each(batch.keys.len(), &mut parts, |part| {
             Ok(part.fill(partition.shard(part.shard), floats, width, merge)?)
         })?;
         Ok(parts)

@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use super::part::Merge;
-use super::{OpenGroup, Origin};
+use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{ABSENT, Place};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -18,7 +18,8 @@ impl OpenGroup {
     }
 
     pub(crate) fn delete_from(&self, engine: &Engine, keys: &[i64], source: Origin) -> Result<()> {
-        let mut parts = self.parts(engine, keys, &[], None, Merge::Keys)?;
+        let batch = KeyBatch::without_padding(keys);
+        let mut parts = self.parts(engine, batch, (&[], self.dim), Merge::Keys)?;
         let guard = self.group.begin_write()?;
         let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {

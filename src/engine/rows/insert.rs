@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use super::part::Merge;
-use super::{OpenGroup, Origin};
+use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{MAX_UPDATES, Place};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -40,12 +40,14 @@ impl OpenGroup {
         &self,
         engine: &Engine,
         keys: &[i64],
-        (floats, width): (&[f32], usize),
+        floats: (&[f32], usize),
         kind: CallKind,
         source: Origin,
         write: impl Fn(&mut [f32], &[f32]) -> u64 + Sync + Send,
     ) -> Result<()> {
-        let mut parts = self.parts_of(engine, keys, floats, width, None, Merge::Last)?;
+        let width = floats.1;
+        let batch = KeyBatch::without_padding(keys);
+        let mut parts = self.parts(engine, batch, floats, Merge::Last)?;
         let guard = self.group.begin_write()?;
         let change = Change { kind, source, rate: 0.0, step: self.group.step() };
         self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {

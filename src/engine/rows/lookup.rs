@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::OpenGroup;
 use super::load::{Absent, Loaded};
+use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
@@ -29,19 +29,13 @@ struct Slice<'a> {
 }
 
 impl OpenGroup {
-    /// Writes the weights of `keys` into `weights`. A key without a row gets one. `padding` reads
-    /// as zeros.
+    /// Writes the weights of the keys into `weights`. A key without a row gets one. The padding key
+    /// reads as zeros.
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
-    pub fn lookup(
-        &self,
-        engine: &Engine,
-        keys: &[i64],
-        padding: Option<i64>,
-        weights: &mut [f32],
-    ) -> Result<()> {
-        let missing = self.read_resident(engine, keys, padding, weights, None, Absent::Create)?;
+    pub fn lookup(&self, engine: &Engine, batch: KeyBatch<'_>, weights: &mut [f32]) -> Result<()> {
+        let missing = self.read_resident(engine, batch, weights, None, Absent::Create)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -53,8 +47,7 @@ impl OpenGroup {
     pub(super) fn read_resident(
         &self,
         engine: &Engine,
-        keys: &[i64],
-        padding: Option<i64>,
+        KeyBatch { keys, padding }: KeyBatch<'_>,
         weights: &mut [f32],
         found: Option<&mut [u8]>,
         absent: Absent,

@@ -7,6 +7,7 @@
 //! journal's order.
 
 mod apply_gradients;
+mod batch;
 mod change;
 mod clear;
 mod delete;
@@ -23,6 +24,7 @@ mod sum_gradients;
 
 use std::sync::Arc;
 
+pub use batch::{Gradients, KeyBatch};
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;

@@ -1,7 +1,7 @@
 //! Sum gradients: the sums that apply_gradients steps with, for a caller that needs them earlier.
 
-use super::OpenGroup;
-use super::part::{Duplicates, Merge, Part};
+use super::part::{Duplicates, Part};
+use super::{Gradients, OpenGroup};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::memory::room_for;
@@ -27,8 +27,8 @@ struct Copying<'a> {
 }
 
 impl OpenGroup {
-    /// Writes each key except `padding` once into `summed_keys`, and the sum or mean of its
-    /// `gradients`, `dim` floats, at the same place in `sums`. Both must have room for the whole
+    /// Writes each key except the padding key once into `summed_keys`, and the sum or mean of its
+    /// gradients, `dim` floats, at the same index in `sums`. Both must have room for the whole
     /// batch. Looks at no row.
     ///
     /// # Errors
@@ -37,16 +37,14 @@ impl OpenGroup {
     pub fn sum_gradients(
         &self,
         engine: &Engine,
-        (keys, gradients): (&[i64], &[f32]),
-        padding: Option<i64>,
-        duplicates: Duplicates,
+        gradients: Gradients<'_>,
         (summed_keys, sums): (&mut [i64], &mut [f32]),
     ) -> Result<Summed> {
-        let merged = match duplicates {
+        let duplicates = match gradients.duplicates {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
-        let parts = self.parts(engine, keys, gradients, padding, Merge::Gradients(merged))?;
+        let parts = self.gradient_parts(engine, Gradients { duplicates, ..gradients })?;
         let summed = self.copy_sums(engine, &parts, summed_keys, sums);
         self.keep_buffers(parts);
         summed
