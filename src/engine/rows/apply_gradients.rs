@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
+use super::guards::Loaned;
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
@@ -59,9 +60,8 @@ impl OpenGroup {
         // From here on nobody can delete a row that is found below. Otherwise the step would make
         // it again.
         let guard = self.group.begin_write()?;
-        let found = self.load(engine, &held_back, Absent::Skip, false).map(|loaded| loaded.found);
-        engine.give_back_excess();
-        let mut has_row = found?.into_iter();
+        let found = self.load(&Loaned::new(engine), &held_back, Absent::Skip, false)?.found;
+        let mut has_row = found.into_iter();
         held_back.retain(|_| has_row.next() != Some(true));
         let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);
         for (key, gradient) in keys.iter().zip(floats.chunks_exact(self.dim)) {

@@ -3,6 +3,7 @@
 
 use std::io::IoSlice;
 
+use super::guards::{Loaned, Pinned};
 use super::load::Absent;
 use super::part::{Merge, Part};
 use super::{KeyBatch, OpenGroup, Origin};
@@ -95,21 +96,16 @@ impl OpenGroup {
         work: impl Fn(&mut Shard, &Part, Stamp<'_>) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
-        let prepared = self
-            .prepare(engine, parts, keys, change.source)
-            .and_then(|()| engine.wait_for_journal());
-        let prepared = prepared.and_then(|()| engine.wait_for_kept());
+        let pinned = Pinned::new(self, parts);
+        self.prepare(engine, pinned.parts, keys, change.source)?;
+        engine.wait_for_journal()?;
+        engine.wait_for_kept()?;
         // Held from the journal entry to the last row, so that the writer can wait for calls that
         // are in the journal.
         let stepping = engine.stepping.read();
-        let stamp = prepared.and_then(|()| self.append_entry(engine, parts, change));
-        let stamp = match stamp {
-            Ok(stamp) => stamp,
-            Err(error) => {
-                self.unpin(parts.iter().flat_map(|part| &part.keys));
-                return Err(error);
-            }
-        };
+        let stamp = self.append_entry(engine, pinned.parts, change)?;
+        // The row changes, and is unpinned, in one visit of its shard.
+        let parts = pinned.release();
         let done = engine.pool.each(keys, parts, |part| {
             let mut shard = self.cache.lock(part.shard);
             work(&mut shard, part, stamp);
@@ -147,9 +143,7 @@ impl OpenGroup {
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
-        let loaded = self.load(engine, &missing_keys, Absent::Pin, false);
-        engine.give_back_excess();
-        loaded?;
+        self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, false)?;
         engine.pool.each(keys, parts, |part| {
             if part.places.contains(&Place::NOT_RESIDENT) {
                 self.locate_loaded(part, source);

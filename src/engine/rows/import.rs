@@ -5,6 +5,7 @@
 //! that at its end.
 
 use super::OpenGroup;
+use super::guards::Loaned;
 use super::load::MAX_WAITS;
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
@@ -53,6 +54,7 @@ impl OpenGroup {
         let _write = self.group.begin_write()?;
         // Keeps others from bringing a row in between the look for it and its insertion.
         let _load = self.group.begin_load();
+        let _loan = Loaned::new(engine);
         let (mut full, mut waits) = (Full::Refuse, 0);
         loop {
             engine.wait_for_journal()?;
@@ -75,7 +77,6 @@ impl OpenGroup {
                 full = Full::Grow;
             }
         }
-        engine.give_back_excess();
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::guards::Loaned;
 use super::{OpenGroup, Origin};
 use crate::cache::{ABSENT, Full, Partition, Place, Shard, hash};
 use crate::engine::Engine;
@@ -65,19 +66,19 @@ struct Terms<'a> {
 }
 
 impl OpenGroup {
-    /// Brings the rows of ascending distinct `keys` into memory. The caller calls
-    /// [`Engine::give_back_excess`] once it has used them; before that, it could lose them again.
+    /// Brings the rows of ascending distinct `keys` into memory.
     ///
     /// # Errors
     /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Pinned rows
     /// stay pinned.
     pub(super) fn load(
         &self,
-        engine: &Engine,
+        loan: &Loaned<'_>,
         keys: &[i64],
         absent: Absent,
         wants_weights: bool,
     ) -> Result<Loaded> {
+        let engine = loan.engine;
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, None, self.cache.shard_count())?;
         let mut tasks = self.tasks(&partition, wants_weights)?;
@@ -130,9 +131,7 @@ impl OpenGroup {
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub(crate) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
-        let outcome = self.load(engine, keys, Absent::Note, false).map(drop);
-        engine.give_back_excess();
-        outcome
+        self.load(&Loaned::new(engine), keys, Absent::Note, false).map(drop)
     }
 
     fn tasks<'a>(&self, partition: &'a Partition, wants_weights: bool) -> Result<Vec<Task<'a>>> {
@@ -311,16 +310,6 @@ impl OpenGroup {
             }
         }
         Ok(Loaded { weights, found })
-    }
-
-    /// Unpins the rows of a call that has failed.
-    pub(super) fn unpin<'a>(&self, keys: impl Iterator<Item = &'a i64>) {
-        for &key in keys {
-            let mut shard = self.cache.lock_for(hash(key));
-            if let Some(place) = shard.find(hash(key), key) {
-                shard.unpin(place);
-            }
-        }
     }
 
     /// Whether a row with the sequence number `journal` has seen the call already.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::guards::Loaned;
 use super::load::{Absent, Loaded};
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Partition, Shard, hash};
@@ -235,9 +236,8 @@ impl OpenGroup {
         let mut keys = room_for(missing.len())?;
         keys.extend(missing.iter().map(|(key, _)| *key));
         keys.dedup();
-        let loaded = self.load(engine, &keys, absent, true);
-        engine.give_back_excess();
-        let Loaded { weights: loaded, found: has_row } = loaded?;
+        let Loaded { weights: loaded, found: has_row } =
+            self.load(&Loaned::new(engine), &keys, absent, true)?;
         let mut row = 0;
         for (key, position) in missing {
             if keys[row] != *key {

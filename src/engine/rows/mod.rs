@@ -11,6 +11,7 @@ mod batch;
 mod change;
 mod clear;
 mod delete;
+mod guards;
 mod import;
 mod insert;
 mod insert_records;

@@ -1,6 +1,7 @@
 //! Record: everything that is stored of one row.
 
 use super::OpenGroup;
+use super::guards::Loaned;
 use super::load::Absent;
 use crate::cache::hash;
 use crate::engine::Engine;
@@ -27,12 +28,7 @@ impl OpenGroup {
     /// # Errors
     /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub fn record(&self, engine: &Engine, key: i64) -> Result<Record> {
-        let record = self.read_record(engine, key);
-        engine.give_back_excess();
-        record
-    }
-
-    fn read_record(&self, engine: &Engine, key: i64) -> Result<Record> {
+        let loan = Loaned::new(engine);
         let hash = hash(key);
         // In a small cache that others use, a row may be evicted again as soon as it was loaded.
         for _ in 0..1000 {
@@ -54,7 +50,7 @@ impl OpenGroup {
                 });
             }
             drop(shard);
-            if !self.load(engine, &[key], Absent::Skip, false)?.found[0] {
+            if !self.load(&loan, &[key], Absent::Skip, false)?.found[0] {
                 return Err(self.not_found(key));
             }
         }

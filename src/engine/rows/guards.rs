@@ -1,0 +1,57 @@
+//! What a call owes at its end, whether it succeeds or fails: memory beyond the group's share, and
+//! the pins of its rows.
+
+use super::OpenGroup;
+use super::part::Part;
+use crate::cache::hash;
+use crate::engine::Engine;
+
+/// Memory that a call may take beyond its group's share. Dropping this gives the excess back.
+///
+/// A call drops it once it has used its rows: before that, it could lose them again.
+pub(super) struct Loaned<'a> {
+    pub(super) engine: &'a Engine,
+}
+
+impl Loaned<'_> {
+    pub(super) fn new(engine: &Engine) -> Loaned<'_> {
+        Loaned { engine }
+    }
+}
+
+impl Drop for Loaned<'_> {
+    fn drop(&mut self) {
+        // After a panic the next call gives it back.
+        if !std::thread::panicking() {
+            self.engine.give_back_excess();
+        }
+    }
+}
+
+/// The parts of a call that changes rows, whose rows may be pinned. Dropping this unpins them.
+pub(super) struct Pinned<'a> {
+    group: &'a OpenGroup,
+    pub(super) parts: &'a mut [Part],
+}
+
+impl<'a> Pinned<'a> {
+    pub(super) fn new(group: &'a OpenGroup, parts: &'a mut [Part]) -> Pinned<'a> {
+        Pinned { group, parts }
+    }
+
+    /// The parts, for a caller that unpins their rows itself.
+    pub(super) fn release(mut self) -> &'a mut [Part] {
+        std::mem::take(&mut self.parts)
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        for &key in self.parts.iter().flat_map(|part| &part.keys) {
+            let mut shard = self.group.cache.lock_for(hash(key));
+            if let Some(place) = shard.find(hash(key), key) {
+                shard.unpin(place);
+            }
+        }
+    }
+}
