@@ -1,8 +1,7 @@
 //! Apply gradients: one optimizer step for each gradient, or for each key's sum or mean of them.
 
 use super::Embedding;
-use crate::error::{Result, Status};
-use crate::optimizer::{GRADIENT_WORDS, is_gradient};
+use crate::error::Result;
 
 impl Embedding {
     /// Steps the optimizer: `gradients` has `dim` floats a key in key order.
@@ -20,20 +19,9 @@ impl Embedding {
         self.storage.engine().check_writable()?;
         self.check_floats("gradients", gradients.len(), keys.len())?;
         let given = self.gradients(keys, gradients);
-        let outcome = match self.attached.get() {
+        match self.attached.get() {
             None => self.table.apply_gradients(self.storage.engine(), given),
             Some(filter) => self.apply_admitted_gradients(&filter, given),
-        };
-        if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
-            // Only a refusal pays for finding the key and column that the message names.
-            self.check_each(
-                "gradient",
-                keys,
-                (gradients, self.dim()),
-                is_gradient,
-                GRADIENT_WORDS,
-            )?;
         }
-        outcome
     }
 }

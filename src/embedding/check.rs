@@ -56,31 +56,28 @@ impl Embedding {
         }
         Ok(())
     }
-
-    /// Refuses floats that are not `accepted`, except those of the padding key, which are not used.
-    pub(super) fn check_each(
-        &self,
-        what: &str,
-        keys: &[i64],
-        (floats, width): (&[f32], usize),
-        accepted: impl Fn(f32) -> bool + Copy,
-        words: &str,
-    ) -> Result<()> {
-        for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(width)).enumerate() {
-            if !all(row, accepted) && Some(*key) != self.options.padding_key {
-                let column = row.iter().position(|float| !accepted(*float)).unwrap_or(0);
-                return Err(Error::invalid(format!(
-                    "the {what} of key {key} (position {index}, column {column}) is {:?}; {words} \
-                     are needed, and no row was changed",
-                    row[column]
-                )));
-            }
-        }
-        Ok(())
-    }
 }
 
-/// True when all floats are accepted: a fold without early exit, which vectorises.
-fn all(floats: &[f32], accepted: impl Fn(f32) -> bool) -> bool {
-    floats.iter().fold(true, |all, float| all & accepted(*float))
+/// Refuses floats that are NaN or infinite. `what` they are, `width` of them a key.
+pub(super) fn check_finite(
+    what: &str,
+    keys: &[i64],
+    (floats, width): (&[f32], usize),
+) -> Result<()> {
+    for (index, (key, row)) in keys.iter().zip(floats.chunks_exact(width)).enumerate() {
+        if !are_finite(row) {
+            let column = row.iter().position(|float| !float.is_finite()).unwrap_or(0);
+            return Err(Error::invalid(format!(
+                "the {what} of key {key} (position {index}, column {column}) is {:?}; finite \
+                 numbers are needed, and no row was changed",
+                row[column]
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// True when all floats are finite: a fold without early exit, which vectorises.
+fn are_finite(floats: &[f32]) -> bool {
+    floats.iter().fold(true, |all, float| all & float.is_finite())
 }

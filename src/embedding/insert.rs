@@ -1,6 +1,7 @@
 //! Insert: rows with given weights, for pretrained tables.
 
 use super::Embedding;
+use super::check::check_finite;
 use crate::error::{Error, Result};
 
 impl Embedding {
@@ -17,7 +18,7 @@ impl Embedding {
         self.storage.engine().check_writable()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         self.check_no_padding(keys)?;
-        self.check_each("weight", keys, (weights, self.dim()), f32::is_finite, "finite numbers")?;
+        check_finite("weight", keys, (weights, self.dim()))?;
         self.table.insert(self.storage.engine(), keys, weights)
     }
 
@@ -39,7 +40,7 @@ impl Embedding {
             )));
         }
         self.check_no_padding(keys)?;
-        self.check_each("row", keys, (rows, self.row_len()), f32::is_finite, "finite numbers")?;
+        check_finite("row", keys, (rows, self.row_len()))?;
         self.check_squares(keys, rows)?;
         self.table.insert_records(self.storage.engine(), keys, rows, counts)
     }

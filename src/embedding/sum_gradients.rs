@@ -3,8 +3,7 @@
 
 use super::Embedding;
 use crate::engine::rows::Summed;
-use crate::error::{Error, Result, Status};
-use crate::optimizer::{GRADIENT_WORDS, is_gradient};
+use crate::error::{Error, Result};
 
 impl Embedding {
     /// Writes each key except the padding key once into `summed_keys`, and the sum of its
@@ -42,17 +41,6 @@ impl Embedding {
             )));
         }
         let (given, room) = (self.gradients(keys, gradients), (summed_keys, sums));
-        let outcome = self.table.sum_gradients(self.storage.engine(), given, room);
-        if outcome.as_ref().is_err_and(|error| error.status() == Status::InvalidArgument) {
-            // As in apply_gradients, only a refusal pays for finding the key and column.
-            self.check_each(
-                "gradient",
-                keys,
-                (gradients, self.dim()),
-                is_gradient,
-                GRADIENT_WORDS,
-            )?;
-        }
-        outcome
+        self.table.sum_gradients(self.storage.engine(), given, room)
     }
 }

@@ -70,12 +70,26 @@ impl OpenGroup {
                 kept.extend_from_slice(gradient);
             } else if !are_gradients(gradient) {
                 // Dropping it would hide what is wrong with the model.
-                return Err(WrongFloat::Float.into());
+                return Err(self.first_wrong(gradients).into());
             }
         }
         let batch = KeyBatch { keys: &kept_keys, padding };
-        let parts = self.gradient_parts(engine, Gradients { batch, floats: &kept, duplicates })?;
+        let kept = Gradients { batch, floats: &kept, duplicates };
+        let parts = self.gradient_parts(engine, kept).map_err(|error| {
+            // The position is that in the whole batch.
+            match self.first_wrong(gradients) {
+                WrongFloat::Nothing => error,
+                wrong => wrong.into(),
+            }
+        })?;
         self.apply_parts(engine, guard, parts, Origin::Call)
+    }
+
+    /// The first wrong float, of keys that are not the padding key.
+    fn first_wrong(&self, Gradients { batch, floats, .. }: Gradients<'_>) -> WrongFloat {
+        let keys = batch.keys.iter().copied().zip(0..);
+        let rows = keys.filter(|(key, _)| Some(*key) != batch.padding);
+        WrongFloat::first(rows, floats, self.dim)
     }
 
     /// Sorts gradients into parts, and merges those of a key.

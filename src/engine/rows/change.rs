@@ -5,7 +5,7 @@ use std::io::IoSlice;
 
 use super::guards::{Loaned, Pinned};
 use super::load::Absent;
-use super::part::{Merge, Part};
+use super::part::{Merge, Part, WrongFloat};
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Partition, Place, Shard, hash};
 use crate::engine::Engine;
@@ -67,9 +67,14 @@ impl OpenGroup {
         }
         parts.truncate(count);
         engine.pool.each(batch.keys.len(), &mut parts, |part| {
-            Ok(part.fill(partition.shard(part.shard), floats, width, merge)?)
+            part.wrong = part.fill(partition.shard(part.shard), floats, width, merge).err();
+            Ok(())
         })?;
-        Ok(parts)
+        let wrong = parts.iter_mut().filter_map(|part| part.wrong.take());
+        match wrong.min_by_key(WrongFloat::order) {
+            None => Ok(parts),
+            Some(wrong) => Err(wrong.into()),
+        }
     }
 
     /// Keeps a call's buffers for the next call.

@@ -5,7 +5,7 @@ use hashbrown::hash_table::Entry;
 
 use crate::cache::{Place, hash};
 use crate::error::{Error, Status};
-use crate::optimizer::{MAX_GRADIENT, are_gradients};
+use crate::optimizer::{GRADIENT_WORDS, MAX_GRADIENT, are_gradients, is_gradient};
 use crate::prefetch::prefetch_floats;
 
 /// What apply_gradients does with a key that is given more than once.
@@ -47,6 +47,8 @@ pub(super) struct Part {
     pub(super) floats: Vec<f32>,
     /// The places of the rows of `keys`, once they are known.
     pub(super) places: Vec<Place>,
+    /// Why the part could not be made.
+    pub(super) wrong: Option<WrongFloat>,
     /// Occurrences of `keys`, for means.
     counts: Vec<u32>,
     /// Indexes into `keys`, by key.
@@ -55,11 +57,45 @@ pub(super) struct Part {
 
 /// Why a part cannot be made.
 pub(super) enum WrongFloat {
-    /// A float is not a gradient; the caller says which.
-    Float,
+    /// A float is not a gradient.
+    Float {
+        key: i64,
+        position: usize,
+        column: usize,
+        float: f32,
+    },
     /// The gradients of a key add up to more than can be.
     Sum(i64),
     Memory,
+    /// A bug: all floats are gradients after all.
+    Nothing,
+}
+
+impl WrongFloat {
+    /// The first of a batch's floats that is not a gradient. `rows` has keys and their positions in
+    /// the batch, `floats` `dim` floats a position.
+    pub(super) fn first(
+        mut rows: impl Iterator<Item = (i64, usize)>,
+        floats: &[f32],
+        dim: usize,
+    ) -> WrongFloat {
+        let wrong = rows.find_map(|(key, position)| {
+            let row = &floats[position * dim..(position + 1) * dim];
+            let column = row.iter().position(|float| !is_gradient(*float))?;
+            Some(WrongFloat::Float { key, position, column, float: row[column] })
+        });
+        wrong.unwrap_or(WrongFloat::Nothing)
+    }
+
+    /// Several parts of a call may be wrong. The call fails for the one with the smallest order:
+    /// with the first wrong float of the batch, and with a sum only if no float is wrong.
+    pub(super) fn order(&self) -> (u8, usize) {
+        match self {
+            WrongFloat::Memory | WrongFloat::Nothing => (0, 0),
+            WrongFloat::Float { position, .. } => (1, *position),
+            WrongFloat::Sum(_) => (2, 0),
+        }
+    }
 }
 
 impl Part {
@@ -124,7 +160,9 @@ impl Part {
             }
         }
         if !valid {
-            return Err(WrongFloat::Float);
+            // Only a refusal pays for finding the float.
+            let positions = positions.iter().map(|position| *position as usize);
+            return Err(WrongFloat::first(keys.iter().copied().zip(positions), floats, dim));
         }
         if merge == Merge::Gradients(Duplicates::Mean) {
             self.divide(dim);
@@ -203,11 +241,13 @@ impl Part {
 }
 
 impl From<WrongFloat> for Error {
-    fn from(refused: WrongFloat) -> Error {
-        match refused {
-            WrongFloat::Float => {
-                Error::invalid("a gradient is not a number that rows can be stepped with")
-            }
+    fn from(wrong: WrongFloat) -> Error {
+        match wrong {
+            WrongFloat::Float { key, position, column, float } => Error::invalid(format!(
+                "the gradient of key {key} (position {position}, column {column}) is {float:?}; \
+                 {GRADIENT_WORDS} are needed, and no row was changed"
+            )),
+            WrongFloat::Nothing => Error::bug("a gradient was refused that is none to refuse"),
             WrongFloat::Sum(key) => Error::invalid(format!(
                 "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and \
                  no row was changed"
