@@ -20,7 +20,8 @@ const AHEAD: usize = 8;
 
 impl OpenGroup {
     /// Steps rows with their gradients. A key without a row gets one first, and the padding key is
-    /// left out. The group's global step rises by one. All rows and the step change together or not at all.
+    /// left out. The group's global step rises by one. All rows and the step change together or not
+    /// at all.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`,
@@ -60,7 +61,7 @@ impl OpenGroup {
         // From here on nobody can delete a row that is found below. Otherwise the step would make
         // it again.
         let guard = self.group.begin_write()?;
-        let found = self.load(&Loaned::new(engine), &held_back, Absent::Skip, false)?.found;
+        let found = self.load(&Loaned::new(engine), &held_back, Absent::Skip, None)?;
         let mut has_row = found.into_iter();
         held_back.retain(|_| has_row.next() != Some(true));
         let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);

@@ -41,7 +41,8 @@ const SPARE_CALLS: usize = 4;
 const SPARE_BYTES: usize = 64 << 20;
 
 impl OpenGroup {
-    /// Sorts a batch, with `width` floats a key, into parts, one for each shard that has keys of it.
+    /// Sorts a batch, with `width` floats a key, into parts: one for each shard that has keys of
+    /// it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`.
@@ -148,7 +149,7 @@ impl OpenGroup {
             missing_keys.extend(missing.map(|(key, _)| *key));
         }
         missing_keys.sort_unstable();
-        self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, false)?;
+        self.load(&Loaned::new(engine), &missing_keys, Absent::Pin, None)?;
         engine.pool.each(keys, parts, |part| {
             if part.places.contains(&Place::NOT_RESIDENT) {
                 self.locate_loaded(part, source);

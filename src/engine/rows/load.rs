@@ -33,12 +33,9 @@ pub(super) enum Absent {
     Skip,
 }
 
-/// What was loaded, by the position of each key.
-pub(super) struct Loaded {
-    /// `dim` floats a key, zeros for one without a row; empty when they were not asked for.
-    pub(super) weights: Vec<f32>,
-    pub(super) found: Vec<bool>,
-}
+/// Gets the weights that were loaded. It is called with the index of a key and `dim` floats, once
+/// for each key that has a row, in no order, on the thread of the call.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 /// The work in one shard.
 struct Task<'a> {
@@ -66,7 +63,8 @@ struct Terms<'a> {
 }
 
 impl OpenGroup {
-    /// Brings the rows of ascending distinct `keys` into memory.
+    /// Brings the rows of ascending distinct `keys` into memory, and gives their weights to `sink`.
+    /// Returns for each key whether it has a row.
     ///
     /// # Errors
     /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Pinned rows
@@ -76,8 +74,9 @@ impl OpenGroup {
         loan: &Loaned<'_>,
         keys: &[i64],
         absent: Absent,
-        wants_weights: bool,
-    ) -> Result<Loaded> {
+        sink: Option<Sink<'_>>,
+    ) -> Result<Vec<bool>> {
+        let wants_weights = sink.is_some();
         let engine = loan.engine;
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, None, self.cache.shard_count())?;
@@ -123,7 +122,7 @@ impl OpenGroup {
         drop(lock);
         let created = tasks.iter().map(|task| task.created).sum();
         engine.counters.rows_created.fetch_add(created, Ordering::Relaxed);
-        self.collect(keys.len(), &tasks, wants_weights)
+        self.collect(keys.len(), &tasks, sink)
     }
 
     /// Brings rows into memory for later calls.
@@ -131,7 +130,7 @@ impl OpenGroup {
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
     pub(crate) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
-        self.load(&Loaned::new(engine), keys, Absent::Note, false).map(drop)
+        self.load(&Loaned::new(engine), keys, Absent::Note, None).map(drop)
     }
 
     fn tasks<'a>(&self, partition: &'a Partition, wants_weights: bool) -> Result<Vec<Task<'a>>> {
@@ -296,20 +295,22 @@ impl OpenGroup {
         Ok(())
     }
 
-    fn collect(&self, count: usize, tasks: &[Task<'_>], wants_weights: bool) -> Result<Loaded> {
+    /// Tells which of `count` keys have a row, and hands their weights out.
+    fn collect(
+        &self,
+        count: usize,
+        tasks: &[Task<'_>],
+        mut sink: Option<Sink<'_>>,
+    ) -> Result<Vec<bool>> {
         let mut found = filled(false, count)?;
-        let mut weights = filled(0.0f32, if wants_weights { count * self.dim } else { 0 })?;
         for task in tasks {
-            for (index, &position) in task.done.iter().enumerate() {
-                let position = position as usize;
-                found[position] = true;
-                if wants_weights {
-                    weights[position * self.dim..(position + 1) * self.dim]
-                        .copy_from_slice(&task.weights[index * self.dim..(index + 1) * self.dim]);
-                }
+            task.done.iter().for_each(|position| found[*position as usize] = true);
+            if let Some(write) = &mut sink {
+                let rows = task.done.iter().zip(task.weights.chunks_exact(self.dim));
+                rows.for_each(|(position, weights)| write(*position as usize, weights));
             }
         }
-        Ok(Loaded { weights, found })
+        Ok(found)
     }
 
     /// Whether a row with the sequence number `journal` has seen the call already.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::guards::Loaned;
-use super::load::{Absent, Loaded};
+use super::load::Absent;
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
@@ -224,7 +224,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Loads the keys that were not resident and copies their weights to all their positions.
+    /// Loads the keys that were not resident, and writes their weights at all their positions.
     pub(super) fn read_missing(
         &self,
         engine: &Engine,
@@ -233,20 +233,31 @@ impl OpenGroup {
         weights: &mut [f32],
         mut found: Option<&mut [u8]>,
     ) -> Result<()> {
-        let mut keys = room_for(missing.len())?;
-        keys.extend(missing.iter().map(|(key, _)| *key));
-        keys.dedup();
-        let Loaded { weights: loaded, found: has_row } =
-            self.load(&Loaned::new(engine), &keys, absent, true)?;
-        let mut row = 0;
-        for (key, position) in missing {
-            if keys[row] != *key {
-                row += 1;
+        // The distinct keys, and where the occurrences of each begin in `missing`.
+        let (mut keys, mut starts) = (room_for(missing.len())?, room_for(missing.len() + 1)?);
+        for (index, (key, _)) in missing.iter().enumerate() {
+            if keys.last() != Some(key) {
+                keys.push(*key);
+                starts.push(index);
             }
-            let weights = &mut weights[position * self.dim..(position + 1) * self.dim];
-            weights.copy_from_slice(&loaded[row * self.dim..(row + 1) * self.dim]);
-            if let Some(found) = &mut found {
-                found[*position] = u8::from(has_row[row]);
+        }
+        starts.push(missing.len());
+        let dim = self.dim;
+        let occurrences = |index: usize| &missing[starts[index]..starts[index + 1]];
+        let mut write = |index: usize, row: &[f32]| {
+            for (_, position) in occurrences(index) {
+                weights[position * dim..(position + 1) * dim].copy_from_slice(row);
+            }
+        };
+        let has_row = self.load(&Loaned::new(engine), &keys, absent, Some(&mut write))?;
+        for (index, has_row) in has_row.into_iter().enumerate() {
+            for (_, position) in occurrences(index) {
+                if !has_row {
+                    weights[position * dim..(position + 1) * dim].fill(0.0);
+                }
+                if let Some(found) = &mut found {
+                    found[*position] = u8::from(has_row);
+                }
             }
         }
         Ok(())

@@ -50,7 +50,7 @@ impl OpenGroup {
                 });
             }
             drop(shard);
-            if !self.load(&loan, &[key], Absent::Skip, false)?.found[0] {
+            if !self.load(&loan, &[key], Absent::Skip, None)?[0] {
                 return Err(self.not_found(key));
             }
         }
