@@ -12,7 +12,7 @@ use super::values::{Float16, Float32, Int8, ValueType, Values};
 use crate::error::{Error, Result, Status};
 use crate::memory::room_for;
 
-/// What a new file is.
+/// The parameters of a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The type of the weights.
@@ -26,7 +26,7 @@ pub struct Options<'a> {
     pub groups: &'a [(u16, usize)],
 }
 
-/// What was written.
+/// The counts of a finished file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The number of rows.
