@@ -104,7 +104,7 @@ pub fn read_journal(folder: &Path) {
         if let Ok((_, calls)) = &killed {
             let payload: usize = calls.iter().map(Call::payload_bytes).sum();
             assert!(payload as u64 <= bytes, "{payload} bytes of calls came from {bytes}");
-            // What is whole reads the same, whatever happened to the machine.
+            // Whole calls read the same, whatever happened to the machine.
             assert_eq!(killed, stopped, "through {through}");
         }
     }

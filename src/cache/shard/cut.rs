@@ -1,4 +1,4 @@
-//! What a shard keeps of a cut.
+//! A shard's state of a cut, and the copies of rows for it.
 
 use std::collections::HashMap;
 
