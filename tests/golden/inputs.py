@@ -1,8 +1,9 @@
 """The initial weights and the gradients of every golden run, as integers turned into exact float32.
 
-They come from a formula, which tests/optimizer/optimizer_golden.rs has, too, so the fixtures need not hold
-them. A float32 has 24 bits of mantissa. Each value below is an integer of at most 24 bits times a
-power of two, so it is exact in float32 and in float64, and both languages see the same number.
+They come from a formula, which tests/optimizer/optimizer_golden.rs has, too, so the fixtures need
+not hold them. A float32 has 24 bits of mantissa. Each value below is an integer of at most 24 bits
+times a power of two, so it is exact in float32 and in float64, and both languages see the same
+number.
 """
 
 STEPS = 100

@@ -1,5 +1,4 @@
-"""Signatures say what the docstrings say, and the tables of docs/parameters.md, with their names and
-defaults."""
+"""Signatures agree with docstrings, docs/parameters.md, and the library's names and defaults."""
 
 import ast
 import inspect
