@@ -10,6 +10,7 @@ nothing.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class Gradients:
         self._kind: Any = None
         self._of: torch.Tensor | None = None
         self._version = 0
+        self._looking_up = threading.Lock()
         self.node: Any = None
         """torch's AccumulateGrad node of the anchor."""
 
@@ -79,23 +81,29 @@ class Gradients:
             )
         if anchor is not self._anchor:
             self.attach(anchor)
-        # torch makes another node when the anchor's dtype or device changes. Only then is it looked
-        # up: torch holds a lock during the look-up and may wait for the interpreter, which another
-        # thread may hold while it waits for the lock.
-        kind = (anchor.dtype, anchor.device, anchor.data_ptr())
-        if kind == self._kind and anchor is self._of:
-            node = self.node
-        else:
-            node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
-            self._kind, self._of = kind, anchor
-        if node is not self.node:
-            self.node = node
-            ours = weakref.ref(self)
-            node.register_hook(lambda *_: _accumulated(ours()))
+        if not self._has_node_of(anchor):
+            # One thread at a time, and the others find the node there. torch holds a lock during
+            # the look-up and may wait for the interpreter, which another thread that looks up the
+            # node may hold while it waits for the lock.
+            with self._looking_up:
+                if not self._has_node_of(anchor):
+                    self._look_up_node(anchor)
         # An optimizer may have moved it, or an initializer filled it.
         if anchor._version != self._version:
             anchor.data.zero_()
             self._version = anchor._version
+
+    def _has_node_of(self, anchor: torch.Tensor) -> bool:
+        """Whether node is the anchor's: torch makes another one for another dtype or device."""
+        return anchor is self._of and self._kind == _kind_of(anchor)
+
+    def _look_up_node(self, anchor: torch.Tensor) -> None:
+        node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
+        if node is not self.node:
+            self.node = node
+            ours = weakref.ref(self)
+            node.register_hook(lambda *_: _accumulated(ours()))
+        self._of, self._kind = anchor, _kind_of(anchor)
 
     def has_other_hooks(self) -> bool:
         """Whether the anchor has hooks of others, before or after its gradient is accumulated."""
@@ -172,6 +180,10 @@ class Gradients:
                 "stands for the gradients of rows, and may be multiplied by a number or clamped"
             )
         return done
+
+
+def _kind_of(anchor: torch.Tensor) -> tuple[torch.dtype, torch.device, int]:
+    return anchor.dtype, anchor.device, anchor.data_ptr()
 
 
 def _before(gradients: Gradients | None, gradient: torch.Tensor | None) -> torch.Tensor | None:
