@@ -13,6 +13,7 @@ use super::Engine;
 use crate::error::{Error, Result, Status};
 use crate::rocks::documents::{CLEARED, STEP, of_group};
 use crate::rocks::{Batch, Rocks};
+use crate::seqno::Seqno;
 
 impl Engine {
     /// Writes the DeleteRanges of clears that the disk does not have yet. To be called at the start
@@ -25,19 +26,19 @@ impl Engine {
         let groups = self.groups();
         let mut pending = Vec::new();
         for group in groups.iter().filter(|group| !group.is_poisoned()) {
-            pending.extend(group.clears.pending().map(|number| (group, number)));
+            pending.extend(group.clears.pending().map(|seqno| (group, seqno)));
         }
         if pending.is_empty() {
             return Ok(());
         }
         let mut batch = Batch::default();
-        for (group, number) in &pending {
-            batch.put_meta(of_group(CLEARED, group.id()), number.to_le_bytes().to_vec());
+        for (group, seqno) in &pending {
+            batch.put_meta(of_group(CLEARED, group.id()), seqno.get().to_le_bytes().to_vec());
             // The step at the clear. A later one comes with the journal's calls or the next round.
             batch.put_meta(of_group(STEP, group.id()), 0i64.to_le_bytes().to_vec());
             batch.delete_rows(group.id());
         }
-        rocks.note_last(self.last_number());
+        rocks.note_last(self.last_seqno());
         rocks.write(batch)?;
         // First, since what comes next needs room.
         pending.iter().for_each(|(group, _)| rocks.drop_files_of(group.id()));
@@ -45,8 +46,8 @@ impl Engine {
         // would have looked for room. It would begin a log each time, too, and the documents in the
         // other memtable would keep them all.
         rocks.flush()?;
-        for (group, number) in pending {
-            group.clears.set_on_disk(number);
+        for (group, seqno) in pending {
+            group.clears.set_on_disk(seqno);
         }
         Ok(())
     }
@@ -55,7 +56,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND` if one of these groups was cleared after that dump.
-    pub(crate) fn check_not_cleared_since(&self, since: u64, group: Option<u16>) -> Result<()> {
+    pub(crate) fn check_not_cleared_since(&self, since: Seqno, group: Option<u16>) -> Result<()> {
         let groups = self.groups();
         let mut dumped = groups.iter().filter(|known| group.is_none_or(|id| id == known.id()));
         match dumped.find(|known| known.cleared() > since) {

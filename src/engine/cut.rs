@@ -13,12 +13,13 @@ use super::writer::signal::Scope;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::rocks::Rocks;
+use crate::seqno::Seqno;
 
 /// A moment that the disk has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// The number of the last call in it.
-    pub(crate) number: u64,
+    pub(crate) seqno: Seqno,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
     /// Rows that were last updated before this had expired.
@@ -53,7 +54,7 @@ impl Engine {
         round.write_rows()?;
         let groups = self.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        round.write_documents(Some((open.cut.number, open.cut.time)), &open.steps)?;
+        round.write_documents(Some((open.cut.seqno, open.cut.time)), &open.steps)?;
         drop(round);
         let cut = open.end();
         work(cut)
@@ -85,11 +86,11 @@ impl<'a> OpenCut<'a> {
     fn begin(engine: &'a Engine) -> Result<OpenCut<'a>> {
         // Calls are over, or have not begun, from here to the end of this function.
         let _between_calls = engine.stepping.write();
-        let Some((number, time)) = engine.end_of_calls()? else {
+        let Some((seqno, time)) = engine.end_of_calls()? else {
             return Err(Error::invalid("the storage is being opened"));
         };
-        // Before any shard is passed: see `Moment::number`.
-        engine.cut_number.store(number, Ordering::Release);
+        // Before any shard is passed: see `Moment::seqno`.
+        engine.cut_seqno.store(seqno, Ordering::Release);
         let groups = engine.groups();
         let steps = groups.iter().map(|group| (group.id(), group.step())).collect();
         let caches: Vec<_> = groups.iter().filter_map(|group| group.cache()).collect();
@@ -97,7 +98,7 @@ impl<'a> OpenCut<'a> {
             (0..cache.shard_count()).for_each(|shard| cache.lock(shard).begin_cut());
         }
         engine.cut_is_open.store(true, Ordering::Release);
-        let cut = Cut { number, time, cutoff: engine.expiry.cutoff_at(time) };
+        let cut = Cut { seqno, time, cutoff: engine.expiry.cutoff_at(time) };
         Ok(OpenCut { engine, cut, steps, caches, is_complete: false })
     }
 

@@ -9,6 +9,7 @@ use super::Engine;
 use crate::error::Result;
 use crate::rocks::documents;
 use crate::rocks::{Batch, Rocks, boot};
+use crate::seqno::Seqno;
 
 /// More calls than can be in a journal that the system has not written yet.
 pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
@@ -17,14 +18,14 @@ pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JournalDocument {
     /// The calls up to this number are on disk.
-    pub(crate) through: u64,
+    pub(crate) through: Seqno,
     /// There must be a journal: the storage was not closed.
     pub(crate) active: bool,
     /// Which start of the system the journal is from, where that can be told.
     pub(crate) boot: String,
     /// Numbers up to this one may have been given.
     #[serde(default)]
-    pub(crate) reserved: u64,
+    pub(crate) reserved: Seqno,
     /// The time to live of the process whose calls may have to be made again.
     #[serde(default)]
     pub(crate) ttl_ms: u64,
@@ -46,7 +47,7 @@ impl JournalDocument {
     }
 
     /// The calls up to this number are on disk.
-    pub(crate) fn through(&self) -> u64 {
+    pub(crate) fn through(&self) -> Seqno {
         self.through
     }
 
@@ -66,7 +67,7 @@ impl JournalDocument {
     }
 
     /// No row has a larger number.
-    pub(crate) fn last_possible(&self) -> u64 {
+    pub(crate) fn last_possible(&self) -> Seqno {
         let last = self.through.max(self.reserved);
         if self.active { last.saturating_add(MAX_LOST_CALLS) } else { last }
     }
@@ -80,9 +81,13 @@ impl JournalDocument {
 }
 
 impl Engine {
-    pub(crate) fn write_journal_document_through(&self, through: u64, active: bool) -> Result<()> {
+    pub(crate) fn write_journal_document_through(
+        &self,
+        through: Seqno,
+        active: bool,
+    ) -> Result<()> {
         // Until it is written, so that it never goes backwards.
-        let guard = self.reserved_numbers.lock();
+        let guard = self.reserved_seqnos.lock();
         let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
         let time = self.expiry.latest_ms();
         let record = JournalDocument { through, active, boot: boot(), reserved, ttl_ms, time };
@@ -98,7 +103,7 @@ impl Engine {
         if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
             return Ok(());
         }
-        let _guard = self.reserved_numbers.lock();
+        let _guard = self.reserved_seqnos.lock();
         let mut record = JournalDocument::read(&*self.rocks()?)?;
         record.time = self.expiry.latest_ms();
         self.write_document(&record)
@@ -109,7 +114,7 @@ impl Engine {
         let mut batch = Batch::default();
         batch.put_meta(documents::JOURNAL.to_owned(), json);
         let rocks = self.rocks()?;
-        rocks.note_last(record.reserved.max(self.last_number()));
+        rocks.note_last(record.reserved.max(self.last_seqno()));
         rocks.write(batch)?;
         rocks.set_time(0);
         self.expiry.set_recorded(record.time);
@@ -118,9 +123,9 @@ impl Engine {
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
     pub(crate) fn write_journal_document(&self, active: bool) -> Result<()> {
-        let through = self.last_number();
+        let through = self.last_seqno();
         // Everything is on disk, so no number beyond it is.
-        *self.reserved_numbers.lock() = through;
+        *self.reserved_seqnos.lock() = through;
         self.write_journal_document_through(through, active)
     }
 }

@@ -12,6 +12,7 @@ use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::rocks::documents::{self, of_group};
 use crate::rocks::{Batch, Rocks};
+use crate::seqno::Seqno;
 
 impl Engine {
     /// Opens a group, registering it when it is new.
@@ -29,7 +30,7 @@ impl Engine {
                 return Err(refusals::no_new_group(id, wanted));
             }
             self.register(id, name.as_deref(), &config)?;
-            let group = Arc::new(Group::new(id, name, config, (0, 0)));
+            let group = Arc::new(Group::new(id, name, config, (0, Seqno::NONE)));
             groups.insert(id, Arc::clone(&group));
             return Ok(group);
         };

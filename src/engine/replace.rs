@@ -11,6 +11,7 @@ use super::replay::start_journal;
 use super::{database, names, registry};
 use crate::error::{Error, Result, Status};
 use crate::rocks::{Opening, Rocks};
+use crate::seqno::Seqno;
 
 impl Engine {
     /// Refuses groups that embeddings are open for and that are different there.
@@ -62,7 +63,7 @@ impl Engine {
     }
 
     /// Makes memory agree with a database that is another one than before. Numbers only rise.
-    pub(crate) fn forget_memory(&self, rocks: &Rocks, last: u64) -> Result<()> {
+    pub(crate) fn forget_memory(&self, rocks: &Rocks, last: Seqno) -> Result<()> {
         let record = JournalDocument::read(rocks)?;
         self.expiry.restore_time(record.time());
         start_journal(self, last.max(record.last_possible()))?;
@@ -87,7 +88,7 @@ impl Engine {
         }
         self.budget.lend(rocks.metadata_bytes()?);
         self.writer.memory_fell(self.budget.used());
-        self.cut_number.store(self.last_number(), Ordering::Release);
+        self.cut_seqno.store(self.last_seqno(), Ordering::Release);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::rows::{Duplicates, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
+use crate::seqno::Seqno;
 
 /// The folder of the journal's files.
 pub(crate) const FOLDER: &str = "journal";
@@ -35,9 +36,9 @@ impl Engine {
 pub(crate) fn replay(
     engine: &Engine,
     record: JournalDocument,
-    listed: u64,
+    listed: Seqno,
     likeness_bytes: Option<u64>,
-) -> Result<u64> {
+) -> Result<Seqno> {
     let dir = engine.journal_dir();
     journal::make_dir(&dir)?;
     if !record.active {
@@ -80,15 +81,15 @@ pub(crate) fn replay(
 ///
 /// # Errors
 /// `IO`.
-pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
+pub(crate) fn start_journal(engine: &Engine, last: Seqno) -> Result<()> {
     let dir = engine.journal_dir();
-    engine.last_number.store(last, Ordering::Release);
-    engine.cut_number.store(last, Ordering::Release);
-    *engine.reserved_numbers.lock() = last;
+    engine.last_seqno.store(last, Ordering::Release);
+    engine.cut_seqno.store(last, Ordering::Release);
+    *engine.reserved_seqnos.lock() = last;
     engine.write_journal_document_through(last, false)?;
     journal::delete_all(&dir)?;
     if engine.options.durability == Durability::Checkpoint {
-        engine.settle(u64::MAX, u64::MAX);
+        engine.settle(u64::MAX, Seqno::MAX);
         return Ok(());
     }
     // Calls are made from now on.
@@ -154,14 +155,14 @@ impl Replay for OpenGroups<'_> {
         self.table(head).map(|table| table.floats_in_journal(head.kind))
     }
 
-    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         self.engine.expiry.restore_time(head.time);
         let table = self.table(head)?;
-        if number < table.group().cleared() {
+        if seqno < table.group().cleared() {
             // A later clear has removed what it changed.
             return Ok(());
         }
-        let source = Origin::Replay { number, time: head.time, rate: head.rate, step: head.step };
+        let source = Origin::Replay { seqno, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
             CallKind::Gradients => {
                 table.apply(self.engine, keys, floats, None, Duplicates::Sequential, source)?
@@ -171,7 +172,7 @@ impl Replay for OpenGroups<'_> {
                 table.insert_records_from(self.engine, keys, floats, source)?
             }
             CallKind::Delete => table.delete_from(self.engine, keys, source)?,
-            CallKind::Clear if number > table.group().cleared() => {
+            CallKind::Clear if seqno > table.group().cleared() => {
                 table.clear_from(self.engine, source)?
             }
             CallKind::Clear | CallKind::SetStep | CallKind::Config | CallKind::End => {}

@@ -20,6 +20,7 @@ use crate::journal;
 use crate::memory::check_headroom;
 use crate::rocks::file_names::CURRENT;
 use crate::rocks::{Inventory, Rocks, check_without};
+use crate::seqno::Seqno;
 use crate::storage::directory::Directory;
 use crate::storage::filters::Prepared;
 use crate::storage::open::{check_format, is_ours};
@@ -57,7 +58,8 @@ impl Storage {
         let theirs = engine.check_checkpoint(checkpoint.path()).map_err(named)?;
         let filters = self.filters().prepare(checkpoint.path()).map_err(named)?;
         let inventory = Inventory::read(checkpoint.path()).map_err(named)?;
-        let last = engine.last_number().max(inventory.map_or(0, |inventory| inventory.last));
+        let last =
+            engine.last_seqno().max(inventory.map_or(Seqno::NONE, |inventory| inventory.last));
         let time = engine.expiry.latest_ms();
         swap::stage(checkpoint.path(), &engine.dir, last, time).map_err(named)?;
         let loaded = self.replace_contents(&theirs, filters);
@@ -76,7 +78,7 @@ impl Storage {
         // Groups may have been opened meanwhile.
         engine.check_groups(theirs)?;
         let _rounds = engine.rounds.lock();
-        let last = engine.last_number();
+        let last = engine.last_seqno();
         // Calls went on while the files were copied.
         swap::note_use(&engine.dir, last, engine.expiry.latest_ms())?;
         engine.close_rocks()?;
