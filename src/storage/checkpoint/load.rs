@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::FileList;
-use super::swap;
+use super::swap::{self, CommitError};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::engine::journal_document::JournalDocument;
@@ -84,12 +84,12 @@ impl Storage {
         engine.close_rocks()?;
         match swap::commit(&engine.dir) {
             Ok(()) => {}
-            Err((error, false)) => {
+            Err(CommitError::Before(error)) => {
                 // Nothing has changed. If it cannot be opened now, that is tried again (recover.rs).
                 let _ = engine.open_rocks();
                 return Err(error);
             }
-            Err((error, true)) => return Err(engine.lose(error)),
+            Err(CommitError::Beyond(error)) => return Err(engine.lose(error)),
         }
         let replaced = engine.open_rocks().and_then(|rocks| {
             engine.forget_memory(&rocks, last)?;

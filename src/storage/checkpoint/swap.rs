@@ -82,16 +82,24 @@ pub(in crate::storage) fn abandon(dir: &Path) {
     let _ = remove(&dir.join(FILLING));
 }
 
+/// Why a commit failed, and what the storage is now.
+#[derive(Debug)]
+pub(in crate::storage) enum CommitError {
+    /// Before the point of no return: the storage is as it was.
+    Before(Error),
+    /// Beyond it: the next opening completes the commit.
+    Beyond(Error),
+}
+
 /// Puts the staged files in place of the storage's. The database must be closed.
 ///
 /// # Errors
-/// `IO`, and whether there was no way back any more: then opening goes on with it. Otherwise the storage is as it was.
-pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
-    if let Err(error) = fs::rename(dir.join(FILLING), dir.join(COMPLETE)) {
-        return Err((failed(dir, &error), false));
-    }
+/// `IO`, on either side of the point of no return.
+pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), CommitError> {
+    fs::rename(dir.join(FILLING), dir.join(COMPLETE))
+        .map_err(|error| CommitError::Before(failed(dir, &error)))?;
     let synced = sync_dir(dir).map_err(|error| failed(dir, &error));
-    synced.and_then(|()| finish_after(dir, true)).map_err(|error| (error, true))
+    synced.and_then(|()| finish_after(dir, true)).map_err(CommitError::Beyond)
 }
 
 /// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
