@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// A call's sequence number. The first call has 1, each later call one more, over all groups and
-/// openings; opening after a kill may leave some out. Each row carries that of its last change.
+/// A call's sequence number. The first call has 1, and each call has a larger one than all calls
+/// before it, over all groups and openings. Each row carries that of its last change.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Seqno(u64);
 
 impl Seqno {
-    /// That of no call: smaller than every call's.
+    /// Smaller than every call's: no call.
     pub(crate) const NONE: Seqno = Seqno(0);
     /// Larger than every call's.
     pub(crate) const MAX: Seqno = Seqno(u64::MAX);
@@ -28,12 +28,12 @@ impl Seqno {
         self.0
     }
 
-    /// That of the next call.
+    /// The next call's.
     pub(crate) const fn next(self) -> Seqno {
         Seqno(self.0 + 1)
     }
 
-    /// That of the call before; this one is not [`Seqno::NONE`].
+    /// The previous call's; this one must not be [`Seqno::NONE`].
     pub(crate) const fn previous(self) -> Seqno {
         Seqno(self.0 - 1)
     }

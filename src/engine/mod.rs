@@ -57,7 +57,8 @@ pub struct Engine {
     pub(crate) writer: Signal,
     /// Set once the calls of an earlier process have been replayed, unless the durability is "checkpoint".
     pub(crate) journal: OnceLock<Journal>,
-    /// The number of the last call of earlier openings, for rows that change without a journal.
+    /// The last call's sequence number where no journal counts calls; with a journal, that of the
+    /// last call before it was started.
     pub(crate) last_seqno: AtomicSeqno,
     /// Set once opening has succeeded: before that, closing must leave the directory as it was.
     pub(crate) is_open: AtomicBool,
@@ -71,11 +72,12 @@ pub struct Engine {
     pub(crate) rounds: Mutex<()>,
     /// Shared with RocksDB's threads.
     pub(crate) expiry: Arc<Expiry>,
-    /// The number of the latest cut: no row that a lookup makes from then on has a smaller one.
+    /// The sequence number of the latest cut: no row that a lookup makes later has a smaller one.
     pub(crate) cut_seqno: AtomicSeqno,
     /// While a cut is brought to disk.
     pub(crate) cut_is_open: AtomicBool,
-    /// How far numbers have been set aside, where no journal keeps count.
+    /// How far sequence numbers have been set aside where no journal counts calls. Held while the
+    /// journal document is written.
     pub(crate) reserved_seqnos: Mutex<Seqno>,
     /// Files of rows on their way into the table.
     pub(crate) incoming: Incoming,
