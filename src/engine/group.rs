@@ -16,6 +16,7 @@ use crate::limits::is_dim;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
+use crate::seqno::Seqno;
 
 /// What is stored of an optimizer, scheduler or initializer: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ impl Group {
         id: u16,
         name: Option<String>,
         config: GroupConfig,
-        (step, cleared): (i64, u64),
+        (step, cleared): (i64, Seqno),
     ) -> Group {
         Group {
             id,
@@ -240,13 +241,13 @@ impl Group {
     }
 
     /// Begins a clear as the call with this sequence number. The caller also holds the lock `load`.
-    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
-        self.clears.begin(number)
+    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, seqno: Seqno) -> Clearing<'_> {
+        self.clears.begin(seqno)
     }
 
     /// Resets the group after its rows were replaced by those of `other` (None: by no rows).
     pub(crate) fn begin_anew(&self, other: Option<&Group>) {
-        self.clears.begin_anew(other.map_or(0, Group::cleared));
+        self.clears.begin_anew(other.map_or(Seqno::NONE, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
         if let Some(name) = other.and_then(Group::name) {
             *self.name.lock() = Some(name);
@@ -258,8 +259,8 @@ impl Group {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// The sequence number of the latest clear. Every row has this one or a larger one.
-    pub(crate) fn cleared(&self) -> u64 {
+    /// The sequence number of the latest clear. No row has a smaller one.
+    pub(crate) fn cleared(&self) -> Seqno {
         self.clears.latest()
     }
 

@@ -14,6 +14,7 @@ use crate::engine::moment::Moment;
 use crate::error::Result;
 use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
+use crate::seqno::Seqno;
 
 /// A call that changes rows.
 #[derive(Clone, Copy)]
@@ -29,7 +30,7 @@ pub(super) struct Change {
 #[derive(Clone, Copy)]
 pub(super) struct Stamp<'a> {
     pub(super) time: u64,
-    pub(super) number: u64,
+    pub(super) seqno: Seqno,
     pub(super) moment: Moment<'a>,
 }
 
@@ -168,7 +169,7 @@ impl OpenGroup {
             }
             part.places.push(match shard.find(hash(key), key) {
                 None => Place::NOT_RESIDENT,
-                Some(place) if OpenGroup::has_seen(source, shard.slot(place).journal()) => {
+                Some(place) if OpenGroup::has_seen(source, shard.slot(place).seqno()) => {
                     Place::SKIP
                 }
                 Some(place) => {
@@ -194,7 +195,7 @@ impl OpenGroup {
             let key = part.keys[index];
             let Some(place) = shard.find(hash(key), key) else { continue };
             part.places[index] = place;
-            if OpenGroup::has_seen(source, shard.slot(place).journal()) {
+            if OpenGroup::has_seen(source, shard.slot(place).seqno()) {
                 shard.unpin(place);
                 part.places[index] = Place::SKIP;
             }
@@ -211,11 +212,11 @@ impl OpenGroup {
         let moment = engine.moment();
         let time = moment.now;
         let journal = match (change.source, engine.journal()) {
-            (Origin::Replay { number, time, .. }, _) => {
-                return Ok(Stamp { time, number, moment: engine.moment_at(time) });
+            (Origin::Replay { seqno, time, .. }, _) => {
+                return Ok(Stamp { time, seqno, moment: engine.moment_at(time) });
             }
             (Origin::Call, None) => {
-                return Ok(Stamp { time, number: engine.next_number()?, moment });
+                return Ok(Stamp { time, seqno: engine.next_seqno()?, moment });
             }
             (Origin::Call, Some(journal)) => journal,
         };
@@ -228,7 +229,7 @@ impl OpenGroup {
         payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
         // The journal would take an empty piece for the end of a short write.
         payload.retain(|piece| !piece.is_empty());
-        Ok(Stamp { time, number: journal.append(&head, &payload)?, moment })
+        Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
     }
 
     /// Makes the row of a key that has none, during a change. True if it did.

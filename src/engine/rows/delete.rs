@@ -27,7 +27,7 @@ impl OpenGroup {
                 // The mark of a deleted row is dirty until its tombstone is on disk.
                 if !shard.slot(place).has(ABSENT) {
                     shard.before_change(place);
-                    shard.both_mut(place).0.stamp(stamp.time, stamp.number);
+                    shard.both_mut(place).0.stamp(stamp.time, stamp.seqno);
                     shard.set_absent(place, true);
                     shard.mark_dirty(place);
                 }

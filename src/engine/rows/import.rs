@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
+use crate::seqno::Seqno;
 
 /// Rows to be imported into one group.
 #[derive(Default)]
@@ -63,9 +64,9 @@ impl OpenGroup {
                 // Held from the sequence number to the last row, as in every change. Waiting for
                 // the writer here would never end.
                 let _stepping = engine.stepping.read();
-                let number = self.take_number(engine)?;
+                let seqno = self.take_seqno(engine)?;
                 engine.pool.each(batch.keys.len(), &mut tasks, |task| {
-                    self.import_into(&mut self.cache.lock(task.shard), task, batch, number, full)
+                    self.import_into(&mut self.cache.lock(task.shard), task, batch, seqno, full)
                 })?;
             }
             engine.writer.rows_changed();
@@ -81,8 +82,8 @@ impl OpenGroup {
     }
 
     /// Takes a sequence number of its own, with an entry that leaves the group's step as it is.
-    fn take_number(&self, engine: &Engine) -> Result<u64> {
-        let Some(journal) = engine.journal() else { return engine.next_number() };
+    fn take_seqno(&self, engine: &Engine) -> Result<Seqno> {
+        let Some(journal) = engine.journal() else { return engine.next_seqno() };
         let (group, config, step) = (self.group.id(), self.config, self.group.step());
         journal.append(
             &Head {
@@ -103,7 +104,7 @@ impl OpenGroup {
         shard: &mut Shard,
         task: &mut Task<'_>,
         batch: &ImportBatch,
-        number: u64,
+        seqno: Seqno,
         full: Full,
     ) -> Result<()> {
         for (&key, &position) in task.keys.iter().zip(task.positions).skip(task.done) {
@@ -121,7 +122,7 @@ impl OpenGroup {
             let position = position as usize;
             let (slot, row) = shard.both_mut(place);
             slot.updates = batch.update_nums[position];
-            slot.stamp(batch.update_times[position], number);
+            slot.stamp(batch.update_times[position], seqno);
             row.copy_from_slice(
                 &batch.floats[position * self.row_len..(position + 1) * self.row_len],
             );

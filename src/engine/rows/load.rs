@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::memory::{filled, room_for};
 use crate::rocks::readers::ReadBatch;
 use crate::rocks::row::Found;
+use crate::seqno::Seqno;
 
 /// What a load does for a key that has no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,11 +194,10 @@ impl OpenGroup {
     pub(super) fn make_row(&self, shard: &mut Shard, place: Place, moment: Moment<'_>) {
         shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
-        let (key, journal) =
-            (slot.key, slot.journal().max(moment.number()).max(self.group.cleared()));
+        let (key, seqno) = (slot.key, slot.seqno().max(moment.seqno()).max(self.group.cleared()));
         moment.expiry.count_expired(u64::from(!slot.has(ABSENT)));
         slot.updates = 0;
-        slot.stamp(moment.now, journal);
+        slot.stamp(moment.now, seqno);
         self.fill_first(key, row);
         shard.set_absent(place, false);
         shard.mark_dirty(place);
@@ -277,15 +277,15 @@ impl OpenGroup {
                 Some((header, floats)) => {
                     let (slot, row) = shard.both_mut(place);
                     slot.updates = header.update_num;
-                    slot.stamp(header.update_time, header.journal);
+                    slot.stamp(header.update_time, header.seqno);
                     row.copy_from_slice(floats);
                 }
                 None => {
                     // Replay must not make a call on a row that a later call has deleted.
                     let found = batch
                         .map_or(Found::Nothing, |batch| batch.found(indexes[position] as usize));
-                    if let Found::Deleted { time, journal } = found {
-                        shard.both_mut(place).0.stamp(time, journal);
+                    if let Found::Deleted { time, seqno } = found {
+                        shard.both_mut(place).0.stamp(time, seqno);
                     }
                     shard.set_absent(place, true);
                 }
@@ -313,9 +313,9 @@ impl OpenGroup {
         Ok(found)
     }
 
-    /// Whether a row with the sequence number `journal` has seen the call already.
-    pub(super) fn has_seen(source: Origin, journal: u64) -> bool {
-        matches!(source, Origin::Replay { number, .. } if journal >= number)
+    /// Whether a row with the sequence number `seen` has seen the call already.
+    pub(super) fn has_seen(source: Origin, seen: Seqno) -> bool {
+        matches!(source, Origin::Replay { seqno, .. } if seen >= seqno)
     }
 }
 

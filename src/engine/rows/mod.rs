@@ -40,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::locks::Mutex;
 use crate::optimizer::Optimizer;
+use crate::seqno::Seqno;
 use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
@@ -62,7 +63,7 @@ pub(crate) enum Origin {
     /// A caller. The change gets the next sequence number and the present time.
     Call,
     /// The journal, with what the entry has. Rows that have seen the change are left alone.
-    Replay { number: u64, time: u64, rate: f64, step: i64 },
+    Replay { seqno: Seqno, time: u64, rate: f64, step: i64 },
 }
 
 impl OpenGroup {
