@@ -1,6 +1,6 @@
 //! One group of a storage with its optimizer and initializer: the calls that a trainer makes.
 //!
-//! Checks a call's arguments; `storage::table` reads and changes the rows. Knows nothing of C.
+//! Checks a call's arguments; `engine::rows` reads and changes the rows. Knows nothing of C.
 
 mod admission;
 mod apply_gradients;
