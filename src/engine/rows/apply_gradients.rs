@@ -15,7 +15,7 @@ use crate::journal::CallKind;
 use crate::memory::room_for;
 use crate::optimizer::are_gradients;
 
-/// The steps that a row is prefetched ahead of its own.
+/// How many steps ahead of its use a row is prefetched.
 const AHEAD: usize = 8;
 
 impl OpenGroup {

@@ -34,10 +34,10 @@ pub(super) struct Stamp<'a> {
     pub(super) moment: Moment<'a>,
 }
 
-/// The keys that a row is prefetched ahead of its own.
+/// How many keys ahead of its use a row is prefetched.
 const AHEAD: usize = 16;
 
-/// The finished calls whose buffers are kept, and the largest such buffers.
+/// How many finished calls keep their buffers, and how large those of one call may be.
 const SPARE_CALLS: usize = 4;
 const SPARE_BYTES: usize = 64 << 20;
 

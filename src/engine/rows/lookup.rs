@@ -11,7 +11,7 @@ use crate::engine::moment::Moment;
 use crate::error::Result;
 use crate::memory::room_for;
 
-/// The keys that a row is prefetched ahead of its own.
+/// How many keys ahead of its use a row is prefetched.
 const AHEAD: usize = 16;
 
 /// One thread's part of a batch.

@@ -30,7 +30,7 @@ pub(super) enum Merge {
     Keys,
 }
 
-/// The keys that floats are prefetched ahead of their own.
+/// How many keys ahead of their use floats are prefetched.
 const AHEAD: usize = 12;
 
 /// The keys and floats of a call that belong to one shard.
@@ -247,7 +247,9 @@ impl From<WrongFloat> for Error {
                 "the gradient of key {key} (position {position}, column {column}) is {float:?}; \
                  {GRADIENT_WORDS} are needed, and no row was changed"
             )),
-            WrongFloat::Nothing => Error::bug("a gradient was refused that is none to refuse"),
+            WrongFloat::Nothing => {
+                Error::bug("a batch was refused for a wrong float, and has none")
+            }
             WrongFloat::Sum(key) => Error::invalid(format!(
                 "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and \
                  no row was changed"
@@ -257,5 +259,25 @@ impl From<WrongFloat> for Error {
                 "the bytes of memory that the call needs cannot be had; make smaller calls",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_refused_for_its_first_wrong_float() {
+        let floats = [1.0, f32::NAN, 1.0, 2e18, 1.0, 1.0];
+        let wrong = |keys: &[i64], positions: &[u32]| {
+            let merge = Merge::Gradients(Duplicates::Sum);
+            Part::default().fill((keys, positions), &floats, 2, merge).unwrap_err()
+        };
+        let parts = [WrongFloat::Sum(6), wrong(&[7, 8], &[2, 1]), wrong(&[9], &[0])];
+        let named = |wrong: WrongFloat| Error::from(wrong).message().to_owned();
+        let first = parts.into_iter().min_by_key(WrongFloat::order).map(named).unwrap();
+        assert!(first.contains("key 9 (position 0, column 1) is NaN"), "{first}");
+        let alone = named(wrong(&[7, 8], &[2, 1]));
+        assert!(alone.contains("key 8 (position 1, column 1) is 2e18"), "{alone}");
     }
 }
