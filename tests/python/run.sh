@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Runs the Python tests: the package's, those of the layers for PyTorch, and the drop-in classes'.
+# Runs the Python tests: of the package, of the layers for PyTorch, of the examples, and of the
+# drop-in classes.
 #
-#   tests/python/run.sh [FOLDER]     # of the virtual environment, which is made when it is not there: build/python
+#   tests/python/run.sh [FOLDER]
 #
-# DAMO_LIBRARY names the library to test; without it the package finds the checkout's own. PYTHON is the interpreter that the
-# environment is made of (/usr/bin/python3, whose torch, where Debian's python3-torch is installed, is a small one for CPUs).
-# NumPy must be there, or can be installed from the registry; without torch the tests of its layers say that they are skipped.
+# FOLDER is the virtual environment (build/python), which is made if it does not exist. DAMO_LIBRARY
+# names the library to test; without it the package finds the checkout's own. PYTHON is the
+# interpreter of the environment (/usr/bin/python3: with Debian's python3-torch it has a small torch
+# for CPUs). NumPy is installed from the registry if it is missing. Without torch the tests of its
+# layers are skipped, with a message.
 set -euo pipefail
 tests=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 checkout=$(dirname -- "$(dirname -- "$tests")")
@@ -22,10 +25,11 @@ if ! "$environment/bin/python" -c 'import numpy' 2>/dev/null; then
   "$environment/bin/python" -m ensurepip >/dev/null
   "$environment/bin/python" -m pip install --quiet numpy
 fi
-# For types; without a registry their test says that it is skipped.
+# For the test of types, which is skipped, with a message, if mypy cannot be installed.
 if ! "$environment/bin/python" -c 'import mypy' 2>/dev/null; then
   { "$environment/bin/python" -m ensurepip &&
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 20 'mypy>=1.5'; } \
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 \
+      --timeout 20 'mypy>=1.5'; } \
     >/dev/null 2>&1 || printf 'mypy cannot be installed here: types are not checked\n'
 fi
 

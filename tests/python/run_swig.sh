@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds the SWIG module and runs its tests: tests/python/run_swig.sh LIBRARY
 #
-# PYTHON (environment) is the interpreter, which needs NumPy and the headers: python3. The rest is as in swig/build.sh.
+# From the environment, PYTHON is the interpreter (python3), which needs NumPy and the headers. The
+# rest is as in swig/build.sh.
 set -euo pipefail
-[ $# -eq 1 ] || { sed -n '2,4p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -eq 1 ] || { sed -n '2,5p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 checkout=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 python=${PYTHON:-python3}
 library=$(realpath -- "$1")
@@ -14,7 +15,7 @@ fail() { printf 'tests/python/run_swig.sh: %s\n' "$*" >&2; exit 1; }
 # Warnings are errors there; -O1 because the wrapper's speed is not what is tested.
 CXXFLAGS=-O1 PYTHON=$python "$checkout/swig/build.sh" "$library" "$scratch/module"
 
-# The command that people know writes the same two files, and says nothing.
+# The usual command writes the same two files, and prints nothing.
 mkdir "$scratch/known"
 cp "$checkout"/swig/*.i "$scratch/known"
 (cd "$scratch" && swig -python -c++ known/damo.i) >"$scratch/said" 2>&1
@@ -23,30 +24,31 @@ for file in damo.py damo_wrap.cxx; do
   [ -s "$scratch/known/$file" ] || fail "swig -python -c++ wrote no $file"
 done
 
-# Another language is told where to go.
+# For another language, SWIG's error names the file to use.
 if swig -lua -o "$scratch/other_wrap.c" "$checkout/swig/damo.i" 2>"$scratch/said"; then
   fail "swig -lua takes damo.i"
 fi
 grep -q 'damo_c\.i' "$scratch/said" || fail "swig -lua says: $(cat "$scratch/said")"
 
-# NumPy is the caller's, not the module's.
+# The module itself does not import NumPy.
 PYTHONPATH=$scratch/module "$python" -c 'import sys, damo; sys.exit("numpy" in sys.modules)' ||
   fail "the module imports NumPy"
 
-# A library with another ABI version is refused, before anything of it is called.
+# A library with another ABI version is refused before any other function of it is called.
 mkdir "$scratch/other"
 cp "$scratch/module/damo.py" "$scratch/module/_damo.so" "$scratch/other"
 soname=$(cd "$scratch/module" && echo libdamo.so.*)
 {
   echo 'unsigned damo_abi_version(void) { return 99; }'
   echo 'const char *damo_version(void) { return "9.9.9"; }'
-  # Python resolves every name when it loads the module.
+  # The module must find every name when it is loaded.
   nm -D --undefined-only "$scratch/other/_damo.so" | sed -n 's/.* \(damo_[a-z_]*\)$/\1/p' |
     grep -vx -e damo_abi_version -e damo_version | sed 's/.*/void &(void) { __builtin_trap(); }/'
 } | "${CC:-gcc}" -shared -fPIC -x c - -o "$scratch/other/$soname"
 if PYTHONPATH=$scratch/other "$python" -c 'import damo' 2>"$scratch/said"; then
   fail "a library with ABI version 99 was taken"
 fi
-grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" || fail "another ABI version: $(cat "$scratch/said")"
+grep -q 'ImportError: .*9\.9\.9.*version 99' "$scratch/said" ||
+  fail "another ABI version: $(cat "$scratch/said")"
 
 PYTHON=$python "$checkout/tests/python/run_dropin.sh" "$scratch/module"

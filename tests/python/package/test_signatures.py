@@ -1,4 +1,4 @@
-"""Signatures say what the documents say: docstrings, the README's tables, and the library's own names and defaults."""
+"""Signatures agree with docstrings, the README's tables, and the library's names and defaults."""
 
 import ast
 import inspect
@@ -73,8 +73,12 @@ class Documents(Case):
     def test_initializers(self):
         for names, aliases, cell in table("Initializers"):
             for name in re.findall(r"`(\w+)`", names):
-                cls = getattr(damo, {"random_uniform": "Uniform", "random_normal": "Normal", "truncate_normal": "TruncatedNormal"}
-                              .get(name, name.title().replace("_", "")))  # fmt: skip
+                others = {
+                    "random_uniform": "Uniform",
+                    "random_normal": "Normal",
+                    "truncate_normal": "TruncatedNormal",
+                }
+                cls = getattr(damo, others.get(name, name.title().replace("_", "")))
                 with self.subTest(name=name):
                     documented = listed(cell.split(";")[0]) if "within" not in cell else {}
                     made = signature(cls)
