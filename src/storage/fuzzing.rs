@@ -1,5 +1,5 @@
-//! What fuzz targets need of the storage's insides: rows and keys as they are stored, and its JSON
-//! documents. Only under `--cfg fuzzing` and in tests; src/fuzzing hands it on.
+//! Entry points for fuzz targets: rows and keys as they are stored, and the storage's JSON
+//! documents and lists. Built only under `--cfg fuzzing` and in tests. src/fuzzing exposes them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
