@@ -163,7 +163,7 @@ impl Storage {
 
     /// Begins a call. Every call starts here, before it takes a lock, and keeps the result until it
     /// returns. This refuses calls where RocksDB cannot work: in a child forked after opening,
-    /// which has neither the parent's threads nor its locks' state, and while the process ends.
+    /// which has neither the parent's threads nor its file locks, and while the process ends.
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
@@ -196,7 +196,8 @@ impl Storage {
     }
 }
 
-/// A call on a storage. While it lasts, the process does not end, and no checkpoint is loaded.
+/// A call on a storage. While it lasts, the process's exit handler waits for it, and no loaded
+/// checkpoint takes the place of what is stored.
 pub struct StorageCall<'a> {
     _contents: RwLockReadGuard<'a, ()>,
     _call: Call,
