@@ -132,7 +132,7 @@ impl Directory {
                     self.is_new.store(true, Ordering::Relaxed);
                     file
                 }
-                // Somebody else has just made it.
+                // Another process has just made it.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     return Err(busy(given, "in another process"));
                 }

@@ -1,4 +1,4 @@
-//! Flush: every change so far reaches the disk, whatever the durability.
+//! Flush: brings every change so far to disk, whatever the durability.
 
 use super::Storage;
 use crate::error::Result;

@@ -89,7 +89,7 @@ impl Storage {
     }
 }
 
-/// Refuses a path whose folder is not there.
+/// Refuses a path whose folder does not exist.
 fn check_parent(path: &Path) -> Result<()> {
     let parent = parent(path);
     match fs::metadata(parent) {

@@ -23,7 +23,7 @@ struct Calls<'a> {
     tables: OpenGroups<'a>,
     groups: HashSet<u16>,
     lost: &'a Lost,
-    /// Keys in what is lost whose rows are known again, by an insert or a delete.
+    /// Keys whose lost rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
     /// Groups that a clear has emptied: the state of all their rows is known again.
     cleared: HashSet<u16>,

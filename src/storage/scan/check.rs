@@ -1,4 +1,4 @@
-//! Reading through a database that is not open as a storage.
+//! Checks the rows of a database that is not open as a storage.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -107,7 +107,7 @@ impl Storage {
 }
 
 impl Scan {
-    /// The moment.
+    /// The scan's moment.
     pub(super) fn cut(&self) -> Cut {
         self.cut
     }
