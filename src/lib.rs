@@ -45,5 +45,6 @@ mod random_id;
 mod reserved;
 mod rocks;
 pub mod scheduler;
+mod seqno;
 pub mod storage;
 pub mod table;

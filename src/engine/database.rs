@@ -7,6 +7,7 @@ use super::expiry::Expiry;
 use super::options::StorageOptions;
 use crate::error::{Error, Result};
 use crate::rocks::{INVENTORY, Inventory, Opening, Rocks};
+use crate::seqno::Seqno;
 
 /// Opens the database of a storage, whose files are known to be whole, or makes it. From then on
 /// the inventory says how they begin. One of the files of `kept` may have to take the place of one
@@ -18,7 +19,7 @@ pub(crate) fn open(
     expiry: &Arc<Expiry>,
     kept: &[PathBuf],
 ) -> Result<Rocks> {
-    let (mut last, mut time) = (0, 0);
+    let (mut last, mut time) = (Seqno::NONE, 0);
     if let Some(inventory) = Inventory::read(dir)? {
         (last, time) = (inventory.last, inventory.time);
         expiry.restore_time(time);

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::rocks::fate::Fate;
 use crate::rocks::row::{self, Stored};
+use crate::seqno::{AtomicSeqno, Seqno};
 
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How old the time on record may become while rows are written.
@@ -33,15 +34,16 @@ pub(crate) struct Expiry {
     /// The earliest of them; u64::MAX when there is none.
     oldest_scan: AtomicU64,
     expired: AtomicU64,
-    /// The number and the time of the oldest dump that an increment may follow; u64::MAX when there is none.
-    oldest_number: AtomicU64,
+    /// The sequence number and the time of the oldest dump that an increment may follow; the largest
+    /// value when there is none.
+    oldest_seqno: AtomicSeqno,
     oldest_time: AtomicU64,
     /// Dumps that are about to be remembered.
     holds: AtomicUsize,
     /// All calls before this time are on disk; u64::MAX where none is ever made again.
     settled: AtomicU64,
-    /// No journal has a call with this number, or a smaller one.
-    settled_number: AtomicU64,
+    /// No journal has a call with this sequence number, or a smaller one.
+    settled_seqno: AtomicSeqno,
 }
 
 /// While one exists, rows that go leave tombstones, and tombstones stay.
@@ -85,11 +87,11 @@ impl Expiry {
             scans: Mutex::new(BTreeMap::new()),
             oldest_scan: AtomicU64::new(u64::MAX),
             expired: AtomicU64::new(0),
-            oldest_number: AtomicU64::new(u64::MAX),
+            oldest_seqno: AtomicSeqno::new(Seqno::MAX),
             oldest_time: AtomicU64::new(u64::MAX),
             holds: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
-            settled_number: AtomicU64::new(0),
+            settled_seqno: AtomicSeqno::default(),
         };
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
@@ -191,15 +193,15 @@ impl Expiry {
     }
 
     /// Says which dump is the oldest that an increment may follow.
-    pub(crate) fn set_oldest_base(&self, oldest: Option<(u64, u64)>) {
-        let (number, time) = oldest.unwrap_or((u64::MAX, u64::MAX));
-        self.oldest_number.store(number, Ordering::Relaxed);
+    pub(crate) fn set_oldest_base(&self, oldest: Option<(Seqno, u64)>) {
+        let (seqno, time) = oldest.unwrap_or((Seqno::MAX, u64::MAX));
+        self.oldest_seqno.store(seqno, Ordering::Relaxed);
         self.oldest_time.store(time, Ordering::Relaxed);
     }
 
     /// Whether increments need to know of rows that go.
     pub(crate) fn keeps_tombstones(&self) -> bool {
-        self.oldest_number.load(Ordering::Relaxed) != u64::MAX || self.is_held()
+        self.oldest_seqno.load(Ordering::Relaxed) != Seqno::MAX || self.is_held()
     }
 
     /// Keeps tombstones for a dump that begins.
@@ -226,16 +228,16 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Says that every call before `time`, with numbers up to `number`, is on disk and in no
-    /// journal. The version of a row on disk may be older than that in memory, and is what the
+    /// Says that every call before `time`, with sequence numbers up to `seqno`, is on disk and in
+    /// no journal. The version of a row on disk may be older than that in memory, and is what the
     /// journal's calls are made on again after a crash: it must not go because of the time that has
     /// passed since.
     ///
     /// A tombstone stays as long as the journal may have earlier calls on its key: after losing
     /// power the call that deleted the row may be missing there, and the earlier ones must not make
     /// the row anew.
-    pub(crate) fn set_settled(&self, time: u64, number: u64) {
-        self.settled_number.store(number, Ordering::Release);
+    pub(crate) fn set_settled(&self, time: u64, seqno: Seqno) {
+        self.settled_seqno.store(seqno, Ordering::Release);
         self.settled.store(time, Ordering::Release);
     }
 
@@ -260,13 +262,13 @@ impl Expiry {
                 }
             }
             Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
-            Ok(Stored::Deleted { journal, .. })
-                if journal > self.settled_number.load(Ordering::Acquire) =>
+            Ok(Stored::Deleted { seqno, .. })
+                if seqno > self.settled_seqno.load(Ordering::Acquire) =>
             {
                 Fate::Stay
             }
-            Ok(Stored::Deleted { journal, .. })
-                if journal < self.oldest_number.load(Ordering::Relaxed) =>
+            Ok(Stored::Deleted { seqno, .. })
+                if seqno < self.oldest_seqno.load(Ordering::Relaxed) =>
             {
                 Fate::Go
             }
@@ -288,7 +290,11 @@ mod tests {
 
     fn stored(update_time: u64) -> Vec<u8> {
         let mut value = Vec::new();
-        row::encode(&mut value, RowHeader { update_time, update_num: 1, journal: 7 }, &[1.0]);
+        row::encode(
+            &mut value,
+            RowHeader { update_time, update_num: 1, seqno: Seqno::new(7) },
+            &[1.0],
+        );
         value
     }
 
@@ -297,14 +303,14 @@ mod tests {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(100_000);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
-        expiry.set_settled(99_999, 7);
+        expiry.set_settled(99_999, Seqno::new(7));
         expiry.set_recorded(100_000);
         assert_eq!(
             expiry.fate(&stored(90_000)),
             Fate::Stay,
             "a call at 99,999 may have to be made again"
         );
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(99_999);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a kill could lose the time");
         expiry.set_recorded(100_000);
@@ -338,7 +344,7 @@ mod tests {
     fn rows_that_a_scan_has_to_see_stay_until_it_has_ended() {
         let expiry = Arc::new(Expiry::new(10).unwrap());
         expiry.set_now_ms(100_000);
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(u64::MAX);
         let early = expiry.hold_rows();
         expiry.set_now_ms(105_000);
@@ -359,25 +365,25 @@ mod tests {
     fn what_increments_need_stays_as_long_as_they_do() {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(3 * DAY_MS);
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(u64::MAX);
-        expiry.set_oldest_base(Some((5, 2 * DAY_MS)));
+        expiry.set_oldest_base(Some((Seqno::new(5), 2 * DAY_MS)));
         let Fate::Leave(tombstone) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(tombstone), Fate::Stay);
         let mut deleted = Vec::new();
-        row::encode_deleted(&mut deleted, 1, 6);
+        row::encode_deleted(&mut deleted, 1, Seqno::new(6));
         assert_eq!(expiry.fate(&deleted), Fate::Stay);
-        expiry.set_oldest_base(Some((7, 4 * DAY_MS)));
+        expiry.set_oldest_base(Some((Seqno::new(7), 4 * DAY_MS)));
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_oldest_base(None);
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
-        expiry.set_settled(u64::MAX, 5);
+        expiry.set_settled(u64::MAX, Seqno::new(5));
         assert_eq!(
             expiry.fate(&deleted),
             Fate::Stay,
             "the journal may have calls before the one that deleted it"
         );
-        expiry.set_settled(u64::MAX, 6);
+        expiry.set_settled(u64::MAX, Seqno::new(6));
         assert_eq!(expiry.fate(&deleted), Fate::Go);
     }
 

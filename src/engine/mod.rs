@@ -24,7 +24,7 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cache::Budget;
@@ -34,6 +34,7 @@ use crate::locks::{Mutex, RwLock};
 use crate::rocks::Rocks;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
+use crate::seqno::{AtomicSeqno, Seqno};
 use counters::Counters;
 use expiry::Expiry;
 use group::Group;
@@ -56,8 +57,9 @@ pub struct Engine {
     pub(crate) writer: Signal,
     /// Set once the calls of an earlier process have been replayed, unless the durability is "checkpoint".
     pub(crate) journal: OnceLock<Journal>,
-    /// The number of the last call of earlier openings, for rows that change without a journal.
-    pub(crate) last_number: AtomicU64,
+    /// The last call's sequence number where no journal counts calls; with a journal, that of the
+    /// last call before it was started.
+    pub(crate) last_seqno: AtomicSeqno,
     /// Set once opening has succeeded: before that, closing must leave the directory as it was.
     pub(crate) is_open: AtomicBool,
     /// Held for reading from a call's record in the journal to its last row.
@@ -70,12 +72,13 @@ pub struct Engine {
     pub(crate) rounds: Mutex<()>,
     /// Shared with RocksDB's threads.
     pub(crate) expiry: Arc<Expiry>,
-    /// The number of the latest cut: no row that a lookup makes from then on has a smaller one.
-    pub(crate) cut_number: AtomicU64,
+    /// The sequence number of the latest cut: no row that a lookup makes later has a smaller one.
+    pub(crate) cut_seqno: AtomicSeqno,
     /// While a cut is brought to disk.
     pub(crate) cut_is_open: AtomicBool,
-    /// How far numbers have been set aside, where no journal keeps count.
-    pub(crate) reserved_numbers: Mutex<u64>,
+    /// How far sequence numbers have been set aside where no journal counts calls. Held while the
+    /// journal document is written.
+    pub(crate) reserved_seqnos: Mutex<Seqno>,
     /// Files of rows on their way into the table.
     pub(crate) incoming: Incoming,
 }
@@ -135,7 +138,7 @@ impl Engine {
         Moment {
             now,
             cutoff: self.expiry.cutoff_at(now),
-            cut_number: &self.cut_number,
+            cut_seqno: &self.cut_seqno,
             expiry: &self.expiry,
         }
     }

@@ -36,6 +36,7 @@ use rust_rocksdb::{
 
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+use crate::seqno::{AtomicSeqno, Seqno};
 pub(crate) use batch::Batch;
 use documents::{FAMILY, FORMAT};
 use fate::Fate;
@@ -65,8 +66,8 @@ pub(crate) struct Rocks {
     /// Kept here, because the crate's own defaults are thread-locals, which are gone while a thread ends.
     read_options: ReadOptions,
     sst_options: Options,
-    /// The largest number that a call may have been given, as the inventory says it.
-    last: AtomicU64,
+    /// The largest sequence number that a call may have been given, as the inventory says it.
+    last: AtomicSeqno,
     /// The latest time that was used, until a document has it; 0 then.
     time: AtomicU64,
     /// What the inventory was written of last; held while it is written.
@@ -203,7 +204,7 @@ impl Rocks {
             metadata,
             read_options,
             sst_options,
-            last: AtomicU64::new(0),
+            last: AtomicSeqno::default(),
             time: AtomicU64::new(0),
             listed: Mutex::default(),
             has_failed: AtomicBool::new(false),
@@ -211,8 +212,8 @@ impl Rocks {
         }
     }
 
-    /// Says that calls up to this number may have been made, for the inventory.
-    pub(crate) fn note_last(&self, last: u64) {
+    /// Notes that calls up to this one may have been made, for the inventory.
+    pub(crate) fn note_last(&self, last: Seqno) {
         self.last.fetch_max(last, Ordering::AcqRel);
     }
 
@@ -221,8 +222,8 @@ impl Rocks {
         self.time.store(time, Ordering::Release);
     }
 
-    /// The largest number that a call may have been given.
-    pub(crate) fn last(&self) -> u64 {
+    /// The largest sequence number that a call may have been given.
+    pub(crate) fn last(&self) -> Seqno {
         self.last.load(Ordering::Acquire)
     }
 

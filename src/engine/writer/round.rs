@@ -18,6 +18,7 @@ use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::key;
 use crate::rocks::row::{self, RowHeader};
 use crate::rocks::{Batch, Rocks, SstWriter};
+use crate::seqno::Seqno;
 
 /// Rows a file, at most: then they can be evicted. More of them would let callers who wait for that wait longer, fewer make
 /// more files to merge; the list of their keys takes 4 MiB.
@@ -206,14 +207,14 @@ impl<'a> Round<'a> {
     /// Steps, and up to which call, and which time, everything is on disk; then the journal up to there can go.
     pub(crate) fn write_documents(
         &self,
-        moment: Option<(u64, u64)>,
+        moment: Option<(Seqno, u64)>,
         steps: &[(u16, i64)],
     ) -> Result<()> {
         let mut batch = Batch::default();
         for (group, step) in steps {
             batch.put_meta(of_group(STEP, *group), step.to_le_bytes().to_vec());
         }
-        self.rocks.note_last(self.engine.last_number());
+        self.rocks.note_last(self.engine.last_seqno());
         // None while the calls of another process are made again: its journal is still needed, and
         // so is what is on record of it.
         let Some((through, time)) = moment else { return self.rocks.write(batch) };
@@ -279,11 +280,11 @@ fn encode(
     let (absent, header, floats) = match &row {
         None => return Ok(Encoded::Nothing),
         Some(CutRow::InPlace(slot, floats)) => {
-            let (update_time, update_num, journal) = (slot.time(), slot.updates, slot.journal());
-            (slot.has(ABSENT), RowHeader { update_time, update_num, journal }, *floats)
+            let (update_time, update_num, seqno) = (slot.time(), slot.updates, slot.seqno());
+            (slot.has(ABSENT), RowHeader { update_time, update_num, seqno }, *floats)
         }
-        Some(CutRow::Kept(Kept { absent, time, updates, journal, floats })) => {
-            let header = RowHeader { update_time: *time, update_num: *updates, journal: *journal };
+        Some(CutRow::Kept(Kept { absent, time, updates, seqno, floats })) => {
+            let header = RowHeader { update_time: *time, update_num: *updates, seqno: *seqno };
             (*absent, header, floats.as_slice())
         }
     };
@@ -294,7 +295,7 @@ fn encode(
     if !keeps_tombstones {
         return Ok(Encoded::Deletion);
     }
-    row::encode_deleted(value, header.update_time, header.journal);
+    row::encode_deleted(value, header.update_time, header.seqno);
     Ok(Encoded::Row)
 }
 

@@ -26,6 +26,7 @@ pub(crate) use check::check_without;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::rocks::file_names::{self, CURRENT, MANIFEST, WAL};
+use crate::seqno::Seqno;
 
 /// The file's name.
 pub(crate) const INVENTORY: &str = "INVENTORY";
@@ -42,8 +43,8 @@ pub(crate) struct Inventory {
     /// The storage was closed: each file is exactly as listed. Otherwise each file begins as
     /// listed.
     closed: bool,
-    /// The largest number that a call may have been given.
-    pub(crate) last: u64,
+    /// The largest sequence number that a call may have been given.
+    pub(crate) last: Seqno,
     /// The latest time that was used, milliseconds since 1970, where the documents may have an
     /// earlier one: a checkpoint was loaded.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -106,7 +107,7 @@ impl Inventory {
     ///
     /// # Errors
     /// `IO`; `CORRUPTION` when CURRENT names no file.
-    pub(crate) fn take(dir: &Path, closed: bool, last: u64) -> Result<Inventory> {
+    pub(crate) fn take(dir: &Path, closed: bool, last: Seqno) -> Result<Inventory> {
         Inventory::take_again(dir, closed, last, &mut KnownFiles::default())
     }
 
@@ -115,7 +116,7 @@ impl Inventory {
     pub(super) fn take_again(
         dir: &Path,
         closed: bool,
-        last: u64,
+        last: Seqno,
         known: &mut KnownFiles,
     ) -> Result<Inventory> {
         let mut outcome = Ok(None);

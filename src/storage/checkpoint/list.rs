@@ -12,6 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::files::folder::{failed, is_absence, sync_dir};
 use crate::files::regular;
 use crate::rocks::file_names::is_sst;
+use crate::seqno::Seqno;
 
 /// The list's file name. The list is written last. Opening the directory as a storage removes it,
 /// since files change from then on.
@@ -26,7 +27,8 @@ pub(crate) struct FileList {
     /// The checkpoint id.
     pub(crate) id: String,
     /// The sequence number of the checkpoint's last call.
-    pub(crate) number: u64,
+    #[serde(rename = "number")]
+    pub(crate) seqno: Seqno,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
     /// Every other file: its path inside the directory, and its length in bytes.
@@ -48,7 +50,7 @@ impl FileList {
         let mut list = FileList {
             format: FORMAT.to_owned(),
             id: id.to_owned(),
-            number: cut.number,
+            seqno: cut.seqno,
             time: cut.time,
             files: Vec::new(),
             checksums: BTreeMap::new(),
@@ -86,7 +88,7 @@ impl FileList {
 
     /// The checksum of the rest of the list.
     fn checksum(&self) -> Result<u32> {
-        let others = (&self.format, &self.id, self.number, self.time, &self.files, &self.checksums);
+        let others = (&self.format, &self.id, self.seqno, self.time, &self.files, &self.checksums);
         let json =
             serde_json::to_vec(&others).map_err(|error| Error::invalid(error.to_string()))?;
         Ok(crc32fast::hash(&json))
