@@ -119,9 +119,9 @@ fn fate(bytes: &[u8]) {
 /// Reads bytes as each of the storage's JSON documents, and a group's configuration as it is built
 /// at opening.
 pub fn documents(bytes: &[u8]) {
-    if let Some(record) = round_trip::<JournalDocument>(bytes) {
-        let _ = record.is_active();
-        let _ = record.last_possible();
+    if let Some(document) = round_trip::<JournalDocument>(bytes) {
+        let _ = document.is_active();
+        let _ = document.last_possible();
     }
     round_trip::<Vec<Base>>(bytes);
     round_trip::<FileList>(bytes);

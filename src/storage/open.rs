@@ -106,15 +106,15 @@ impl Storage {
             }),
         };
         let rocks = engine.rocks()?;
-        let record = JournalDocument::read(&rocks)?;
+        let document = JournalDocument::read(&rocks)?;
         let listed = rocks.last();
-        engine.expiry.restore_time(record.time());
+        engine.expiry.restore_time(document.time());
         drop(rocks);
         let likeness_bytes = likeness.map(|likeness| {
-            likeness.note(&record);
+            likeness.note(&document);
             likeness.journal_bytes()
         });
-        let last = replay::replay(&engine, record, listed, likeness_bytes)?;
+        let last = replay::replay(&engine, document, listed, likeness_bytes)?;
         // After replay, when the storage's time is known. Merging drops nothing before the journal
         // is started.
         bases.begin(&*engine.rocks()?, &engine.expiry)?;

@@ -133,9 +133,9 @@ impl Engine {
         }
         let rocks = Rocks::open_read_only(dir, &self.options.resources())?;
         check_format(&rocks, inventory.is_some(), dir)?;
-        let record = JournalDocument::read(&rocks)?;
+        let document = JournalDocument::read(&rocks)?;
         let journal_dir = dir.join(JOURNAL);
-        if record.is_active() && !journal::is_empty(&journal_dir)? {
+        if document.is_active() && !journal::is_empty(&journal_dir)? {
             return Err(Error::new(
                 Status::NotSupported,
                 "it is a storage that was not closed; open it as one, and close it, first",

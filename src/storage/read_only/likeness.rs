@@ -108,8 +108,8 @@ impl Likeness {
     }
 
     /// Notes what the original's document `journal` says, before opening changes the likeness's.
-    pub(crate) fn note(&self, record: &JournalDocument) {
-        let has_parts = self.is_in_use && record.may_have_parts_of_calls();
+    pub(crate) fn note(&self, document: &JournalDocument) {
+        let has_parts = self.is_in_use && document.may_have_parts_of_calls();
         self.has_parts_of_calls.store(has_parts, Ordering::Relaxed);
     }
 

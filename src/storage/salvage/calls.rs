@@ -43,7 +43,7 @@ struct Calls<'a> {
 
 /// What is known of the journal.
 pub(super) struct Known {
-    pub(super) record: Option<JournalDocument>,
+    pub(super) document: Option<JournalDocument>,
     /// The document is the latest, not an older one that was left when the latest was lost.
     pub(super) is_latest: bool,
 }
@@ -51,7 +51,7 @@ pub(super) struct Known {
 impl Known {
     /// The document, if it is the latest.
     fn latest(&self) -> Option<&JournalDocument> {
-        self.record.as_ref().filter(|_| self.is_latest)
+        self.document.as_ref().filter(|_| self.is_latest)
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn apply(
 ) -> Result<()> {
     let latest = known.latest();
     // In a storage that was closed, all calls are on disk as rows.
-    if latest.is_some_and(|record| !record.is_active()) {
+    if latest.is_some_and(|document| !document.is_active()) {
         return Ok(());
     }
     let files = match journal::list_whole(dir) {
@@ -95,7 +95,7 @@ pub(super) fn apply(
         steps_left_out: 0,
     };
     let ttl_ms = engine.expiry.ttl_ms();
-    engine.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalDocument::ttl_ms));
+    engine.expiry.set_ttl_ms(known.document.as_ref().map_or(ttl_ms, JournalDocument::ttl_ms));
     let read = calls.read(&files, known, salvaged);
     engine.expiry.set_ttl_ms(ttl_ms);
     let last = read?;
@@ -115,7 +115,7 @@ impl Calls<'_> {
         salvaged: &mut Salvaged,
     ) -> Result<Seqno> {
         // Calls up to this one are on disk, and maybe later ones.
-        let through = known.record.as_ref().map_or(Seqno::NONE, JournalDocument::through);
+        let through = known.document.as_ref().map_or(Seqno::NONE, JournalDocument::through);
         // Without the latest document, the calls on disk end where the oldest file begins: a file
         // is deleted once its calls are on disk as rows.
         let before = files.first().map_or(through, |(first, _)| first.previous());
@@ -123,7 +123,7 @@ impl Calls<'_> {
         if known.latest().is_some() && files.is_empty() {
             salvaged.tell("journal: it has no files".to_owned())?;
         }
-        if known.latest().is_none() && known.record.is_some() && before > through {
+        if known.latest().is_none() && known.document.is_some() && before > through {
             let what = "were deleted as rows, or are lost: the record that said so is";
             salvaged.tell(format!("journal: calls {} to {before} {what}", through.next()))?;
         }

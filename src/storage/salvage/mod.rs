@@ -78,19 +78,19 @@ pub fn salvage(
     hidden.push(name);
     hidden.push(".salvaging");
     let work = Work::begin(parent(out).join(hidden)).map_err(at_out)?;
-    let likeness = match like {
+    let like_documents = match like {
         None => BTreeMap::new(),
         Some(like) => {
             let named = |error: Error| error.within(&format!("'{}'", like.display()));
             let _held = directory::hold_unchanged(like).map_err(named)?;
             // Opening a storage notes that this process uses RocksDB, which the next lines do.
             drop(work.open()?);
-            let wreck = Wreck::read(like, &work.likeness()).map_err(named)?;
+            let wreck = Wreck::read(like, &work.like_links()).map_err(named)?;
             wreck.damage.iter().try_for_each(|what| check_no_shortage(what)).map_err(named)?;
             wreck.documents
         }
     };
-    let salvaged = save(&work, dir, &likeness, progress).map_err(in_dir)?;
+    let salvaged = save(&work, dir, &like_documents, progress).map_err(in_dir)?;
     publish_new(&work.storage(), out).map_err(|error| at_out(Error::io(error.to_string())))?;
     Ok(salvaged)
 }
@@ -114,7 +114,7 @@ fn check_outside(out: &Path, read: &Path) -> Result<()> {
 fn save(
     work: &Work,
     dir: &Path,
-    likeness: &BTreeMap<String, Vec<u8>>,
+    like_documents: &BTreeMap<String, Vec<u8>>,
     progress: impl FnMut(u64),
 ) -> Result<Salvaged> {
     let mut salvaged = Salvaged::default();
@@ -125,26 +125,26 @@ fn save(
         let mut wreck = Wreck::read(dir, &work.links())?;
         std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
         super::open::check_known_format(wreck.documents.get(documents::FORMAT))?;
-        let groups = write_groups(engine, dir, &wreck.documents, likeness, &mut salvaged)?;
-        let record = JournalDocument::from_document(wreck.documents.get(documents::JOURNAL));
+        let groups = write_groups(engine, dir, &wreck.documents, like_documents, &mut salvaged)?;
+        let document = JournalDocument::from_document(wreck.documents.get(documents::JOURNAL));
         // The time does not go back, so that expired rows stay expired. After a load the documents
         // are the checkpoint's, and only the inventory has this storage's time. Damage to the
         // inventory was reported above.
         let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
-        engine.expiry.restore_time(record.as_ref().map_or(0, JournalDocument::time).max(listed));
-        if wreck.documents.contains_key(documents::JOURNAL) && record.is_none() {
+        engine.expiry.restore_time(document.as_ref().map_or(0, JournalDocument::time).max(listed));
+        if wreck.documents.contains_key(documents::JOURNAL) && document.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
         let mut rows =
             rows::RowSaver { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
-        let last = last.max(record.as_ref().map_or(Seqno::NONE, JournalDocument::last_possible));
+        let last = last.max(document.as_ref().map_or(Seqno::NONE, JournalDocument::last_possible));
         // The next call on the new storage must have a larger sequence number than the latest
         // clear.
         let last = groups.values().map(|group| group.cleared()).fold(last, Seqno::max);
         engine.last_seqno.store(last, Ordering::Release);
         storage.flush()?;
-        Known { record, is_latest: wreck.documents_are_latest }
+        Known { document, is_latest: wreck.documents_are_latest }
     };
     let storage = work.open()?;
     calls::apply(storage.engine(), &dir.join(JOURNAL), &known, &lost, &mut salvaged)?;
@@ -160,12 +160,12 @@ fn write_groups(
     engine: &Engine,
     dir: &Path,
     documents: &BTreeMap<String, Vec<u8>>,
-    likeness: &BTreeMap<String, Vec<u8>>,
+    like_documents: &BTreeMap<String, Vec<u8>>,
     salvaged: &mut Salvaged,
 ) -> Result<BTreeMap<u16, Arc<Group>>> {
     // If several describe a group, the directory's own documents win, then its journal.
     let mut configs = BTreeMap::new();
-    describe(likeness, &mut configs, salvaged)?;
+    describe(like_documents, &mut configs, salvaged)?;
     let journals = calls::configs(&dir.join(JOURNAL));
     let is_from_journal: BTreeSet<u16> = journals.keys().copied().collect();
     configs.extend(journals);
@@ -175,7 +175,7 @@ fn write_groups(
         batch.put_meta(of_group(GROUP, *number), config.to_json()?);
         for key in [NAME, STEP, CLEARED].map(|prefix| of_group(prefix, *number)) {
             // From the other storage only names are taken, not steps or the clears' numbers.
-            let other = likeness.get(&key).filter(|_| key.starts_with(NAME));
+            let other = like_documents.get(&key).filter(|_| key.starts_with(NAME));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());
             }

@@ -81,7 +81,7 @@ impl Work {
         }
         let work = Work { path: path.clone(), lock };
         fs::create_dir(work.links()).map_err(failed)?;
-        fs::create_dir(work.likeness()).map_err(failed)?;
+        fs::create_dir(work.like_links()).map_err(failed)?;
         Ok(work)
     }
 
@@ -95,7 +95,7 @@ impl Work {
     }
 
     /// As `links`, for the files of the directory `like`, which may describe groups.
-    pub(super) fn likeness(&self) -> PathBuf {
+    pub(super) fn like_links(&self) -> PathBuf {
         self.path.join("likeness")
     }
 
