@@ -21,7 +21,7 @@ use crate::rocks::key;
 use crate::seqno::Seqno;
 
 struct Calls<'a> {
-    tables: OpenGroups<'a>,
+    open_groups: OpenGroups<'a>,
     groups: HashSet<u16>,
     lost: &'a Lost,
     /// Keys whose lost rows are known again, by an insert or a delete.
@@ -81,7 +81,7 @@ pub(super) fn apply(
         Err(error) => return salvaged.tell(format!("journal: {error}")),
     };
     let mut calls = Calls {
-        tables: OpenGroups::new(engine),
+        open_groups: OpenGroups::new(engine),
         groups: engine.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
@@ -189,7 +189,7 @@ impl Replay for Calls<'_> {
     fn segment(&mut self) {
         self.described.clear();
         self.unfit.clear();
-        self.tables.segment();
+        self.open_groups.segment();
     }
 
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
@@ -199,7 +199,7 @@ impl Replay for Calls<'_> {
         if self.has_stopped || !self.groups.contains(&group) {
             return Ok(());
         }
-        match self.tables.config(group, config, description) {
+        match self.open_groups.config(group, config, description) {
             Ok(()) => Ok(()),
             // The configuration does not fit what is known of its group.
             Err(error)
@@ -215,7 +215,7 @@ impl Replay for Calls<'_> {
     fn floats_a_key(&self, head: &Head) -> Result<usize> {
         match self.described.get(&head.config) {
             Some(described) => described.floats_in_journal(head.kind),
-            None => self.tables.floats_a_key(head),
+            None => self.open_groups.floats_a_key(head),
         }
     }
 
@@ -228,7 +228,7 @@ impl Replay for Calls<'_> {
         let mut work = || match head.kind {
             CallKind::Gradients if !self.lost.is_empty() => {
                 let (keys, floats) = self.sound(head, keys, floats);
-                self.tables.call(seqno, head, &keys, &floats)
+                self.open_groups.call(seqno, head, &keys, &floats)
             }
             _ => {
                 match head.kind {
@@ -238,7 +238,7 @@ impl Replay for Calls<'_> {
                     CallKind::Clear => drop(self.cleared.insert(head.group)),
                     _ => {}
                 }
-                self.tables.call(seqno, head, keys, floats)
+                self.open_groups.call(seqno, head, keys, floats)
             }
         };
         let outcome = work();
