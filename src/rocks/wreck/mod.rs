@@ -35,8 +35,8 @@ pub(crate) struct Wreck {
     /// The files that count; None when every file may.
     pub(crate) live: Option<Vec<Live>>,
     pub(crate) documents: BTreeMap<String, Vec<u8>>,
-    /// The documents are the latest. The logs are whole and as listed; and so is the MANIFEST, or else
-    /// each file of documents could be read.
+    /// The documents are the latest. The logs are whole and as listed; and so is the MANIFEST, or
+    /// else each file of documents could be read.
     pub(crate) documents_are_latest: bool,
     /// What could not be read, in words.
     pub(crate) damage: Vec<String>,
