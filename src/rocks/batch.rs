@@ -71,7 +71,7 @@ impl Rocks {
     }
 }
 
-/// The keys of a group as a half-open range. Its end is no row's key in the group.
+/// The keys of a group as a half-open range. Its end is not the key of a row of the group.
 fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
     let end = match group.checked_add(1) {
         Some(next) => key::encode(next, i64::MIN).to_vec(),

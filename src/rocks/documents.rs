@@ -24,7 +24,7 @@ pub(crate) const GROUP: &str = "group:";
 pub(crate) const NAME: &str = "name:";
 /// How the keys of groups' global steps begin.
 pub(crate) const STEP: &str = "step:";
-/// How the keys begin under which the sequence numbers of groups' clears are.
+/// How the keys of groups' clears begin. Each has the sequence number of the latest clear.
 pub(crate) const CLEARED: &str = "cleared:";
 
 /// The key of a group's document.

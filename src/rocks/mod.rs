@@ -1,8 +1,8 @@
 //! The only room that knows RocksDB. Everything above speaks of rows and of a few documents.
 //!
 //! Rows are in the default column family, and come there as whole SST files. The documents that
-//! describe them (format, groups, steps) are in the family `damo`, under readable keys. Does not
-//! know what a group or an optimizer is.
+//! describe them (format, groups, steps) are in the family `damo`, under readable keys. Of a group
+//! this room knows only the number, and of optimizers nothing.
 
 mod batch;
 mod blame;

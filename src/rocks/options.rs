@@ -38,13 +38,13 @@ pub(super) enum Metadata {
     /// All of them are in memory, outside any cache. Otherwise a miss would cost two lookups in a
     /// cache for each file.
     Held,
-    /// A cache of this many bytes has what fits. For indexes and filters that are too large for
+    /// A cache of this many bytes has what fits, since indexes and filters are too large for
     /// memory.
     Cached(usize),
 }
 
-/// Indexes and filters are held in memory up to this part of `cache_bytes`: about 4 bytes a row of
-/// 200 bytes. Beyond it, their cache has that size.
+/// Indexes and filters are held in memory while they take at most `cache_bytes` divided by this:
+/// about 4 bytes a row of 200 bytes. Beyond that, a cache of that size has them.
 pub(super) const METADATA_PART: usize = 4;
 
 /// Estimates the bytes of indexes and filters: ten bits a row, and for each block a key and a
@@ -70,8 +70,8 @@ pub(crate) const MAX_OPEN_FILES: usize = 512;
 
 pub(super) fn bound_files(options: &mut Options) {
     // By default RocksDB keeps every SST file open. A large database has more of them than the 1024
-    // open files that processes are commonly allowed. So files are fewer and larger, and open ones
-    // bounded.
+    // open files that processes are commonly allowed. So files are fewer and larger, and the number
+    // of open ones is bounded.
     options.set_max_open_files(MAX_OPEN_FILES as i32);
     // By default it opens them with 16 threads. If one could not be made, the process would abort.
     options.set_max_file_opening_threads(1);

@@ -1,7 +1,7 @@
 //! Reads rows from disk with many reads in flight.
 //!
-//! RocksDB reads one block after the other, so threads make the depth that a disk needs. Each takes
-//! a part of a batch's sorted keys. They are made when they are first needed.
+//! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So
+//! threads read, each a part of a batch's sorted keys. They are made when they are first needed.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,7 +46,7 @@ pub(crate) struct Readers {
 /// What was read for consecutive keys.
 pub(crate) struct ReadRows {
     pub(crate) found: Vec<Found>,
-    /// `row_len` floats a key; zeros where no row is.
+    /// `row_len` floats a key; zeros where there is no row.
     pub(crate) floats: Vec<f32>,
 }
 

@@ -5,8 +5,8 @@ use rust_rocksdb::{DB, ReadOptions};
 use super::{KeyRange, Rocks, translate};
 use crate::error::Result;
 
-/// How many bytes are read ahead. A disk is at its best with so many, and a scan takes no other
-/// memory.
+/// How many bytes are read ahead: enough for a disk to be at its best, and all the memory that a
+/// scan takes.
 const READ_AHEAD: usize = 1 << 20;
 
 /// What the database has at the moment it is made, whatever is written later.

@@ -171,8 +171,8 @@ impl SstFile {
         Ok(())
     }
 
-    /// Whether an index leads to further indexes, by the first block that can be read: rows do not
-    /// look like blocks that follow each other without gaps.
+    /// Whether an index leads to further indexes. The first block that can be read tells: rows do
+    /// not look like a list of blocks that follow each other without gaps.
     fn is_index_of_indexes(&self, top: &[IndexEntry]) -> bool {
         let first = top.iter().filter_map(|entry| entry.handle).find_map(|handle| {
             let bytes = self.block(handle, MAX_DATA).ok()?;
