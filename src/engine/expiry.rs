@@ -233,9 +233,9 @@ impl Expiry {
     }
 
     /// Notes that every call before `time`, up to the sequence number `number`, is on disk and in
-    /// no journal. Merging goes by that time, since the version of a row on disk may be older than
-    /// the one in memory. After a crash the journal's calls are replayed on that version, so it
-    /// must not expire for the time that has passed since.
+    /// no journal. Merging goes by that time. The version of a row on disk may be older than the
+    /// one in memory, and after a crash the journal's calls are replayed on it. So the time that
+    /// has passed since must not make it expire.
     ///
     /// A tombstone stays as long as the journal may have earlier calls on its key. After losing
     /// power the call that deleted the row may be missing there, and the earlier calls must not

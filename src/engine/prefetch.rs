@@ -13,8 +13,8 @@ use crate::locks::{Condvar, Mutex};
 use crate::memory::room_for;
 use crate::process::Call;
 
-/// The most keys that wait. A caller who asks for more is not waiting for them, so the rest is
-/// silently dropped.
+/// The most keys that wait. A prefetch that would exceed it is silently dropped: no caller waits
+/// for one.
 const MAX_WAITING: usize = 16 << 20;
 /// Keys, and floats of their rows, that are loaded at a time. A caller who misses waits for no more
 /// than these, and memory holds no more besides the cache.

@@ -63,7 +63,7 @@ impl Default for Signal {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    /// The largest scope asked for that no round has begun for.
+    /// The largest scope that was asked for since the last round began.
     wanted: Option<Scope>,
     /// How many rounds have begun, and how many of these are finished.
     begun: u64,
