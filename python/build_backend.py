@@ -1,15 +1,19 @@
 """Builds the wheel (PEP 517): `cargo build --release`, and a zip of the package.
 
-The library is beside the package's files, the command-line tool among the wheel's scripts.
+The library lies beside the package's files, and the command-line tool is one of the wheel's
+scripts.
 
-The wheel works with every Python 3 (py3-none-<platform>): nothing is compiled against Python. maturin has no kind of
-binding for a library without a Python interface but cffi's, which puts generated code and a dependency on cffi into the wheel
-and builds in a target directory of its own flags; and a build that needs no package works without a network.
+The wheel works with every Python 3 (py3-none-<platform>): nothing is compiled against Python. It is
+not built with maturin, whose only binding for a library without a Python interface is cffi's. That
+puts generated code and a dependency on cffi into the wheel, and builds in a target directory with
+flags of its own. A build without further packages also works without a network.
 
-Cargo builds where scripts/ and CMake have it build ($CARGO_TARGET_DIR, or ~/.cache/damo/target), so that RocksDB is compiled once
-a machine. What it has built is copied: another checkout may build in the same target directory the next minute.
-DAMO_LIBRARY, when it is set, names a library that is taken instead of building one. The tool is then the one that lies with
-it, or that DAMO_TOOL names.
+Cargo builds in the target directory of scripts/ and CMake ($CARGO_TARGET_DIR, or
+~/.cache/damo/target), so that a machine compiles RocksDB once. The files are copied from there at
+once, since another checkout may build in the same directory next.
+
+If DAMO_LIBRARY is set, it names a library that is taken instead of building one. The tool then is
+the one beside that library, or the one that DAMO_TOOL names.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ PROJECT = (HERE / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def _field(name: str) -> str:
-    # Python 3.9 and 3.10 have no reader of TOML.
+    # Python 3.9 and 3.10 cannot read TOML.
     return re.search(rf'^{name} = "([^"]*)"', PROJECT, re.MULTILINE)[1]
 
 
@@ -51,7 +55,7 @@ def _given() -> tuple[Path, Path]:
     """The library that DAMO_LIBRARY names, and the tool."""
     library = _library_module().find()
     named = os.environ.get("DAMO_TOOL")
-    # As cargo, and as CMake and an installation have them.
+    # The places of cargo's build, and of CMake's and of an installation.
     places = (
         [Path(named)] if named else [library.parent / TOOL, library.parent.parent / "bin" / TOOL]
     )
@@ -65,7 +69,7 @@ def _given() -> tuple[Path, Path]:
 
 
 def _build() -> tuple[Path, Path]:
-    """The library and the tool."""
+    """The paths of the library and the tool, which are built unless DAMO_LIBRARY is set."""
     library = _library_module()
     if os.environ.get("DAMO_LIBRARY"):
         return _given()
@@ -99,7 +103,7 @@ def _build() -> tuple[Path, Path]:
 
 
 def _claim(target: Path) -> None:
-    """As scripts/claim_target_dir.cmake: what another checkout has built there is not this one's."""
+    """Removes what another checkout has built in target, as scripts/claim_target_dir.cmake does."""
     stamp = target / ".damo-checkout"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == str(CHECKOUT):
         return
@@ -110,7 +114,7 @@ def _claim(target: Path) -> None:
 
 
 def _stripped(built: Path, copy: Path) -> Path:
-    """A copy without debug information: a quarter of the size. As it is where there is no strip."""
+    """A copy without debug information, a quarter of the size; a plain copy without strip."""
     shutil.copyfile(built, copy)
     strip = shutil.which("strip")
     if strip is not None:
@@ -119,7 +123,7 @@ def _stripped(built: Path, copy: Path) -> Path:
 
 
 def _tool(tool: Path, folder: Path) -> dict[str, bytes | Path]:
-    """Installers put what is here into the environment's bin, executable."""
+    """The tool as a script of the wheel: installers put it into the environment's bin."""
     return {f"{STEM}-{VERSION}.data/scripts/{TOOL}": _stripped(tool, folder / TOOL)}
 
 
@@ -144,7 +148,7 @@ def _metadata() -> str:
     return "\n".join(lines) + "\n"
 
 
-# As names of wheels and their folders spell it.
+# The name as wheels and their folders spell it.
 STEM = re.sub(r"[-_.]+", "_", NAME).lower()
 INFO = f"{STEM}-{VERSION}.dist-info"
 
@@ -178,7 +182,7 @@ def _write_wheel(directory: str, tag: str, files: dict[str, bytes | Path]) -> st
 
 
 def _entry(path: str) -> zipfile.ZipInfo:
-    """Readable by everybody, programs executable, and the same whenever it is built."""
+    """Writes the zip: readable by everybody, programs executable, and the same at every build."""
     entry = zipfile.ZipInfo(path)
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = (0o100755 if ".data/scripts/" in path else 0o100644) << 16
@@ -213,7 +217,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         if path.suffix == ".py" or path.name == "py.typed"
     }
     with tempfile.TemporaryDirectory() as folder:
-        # Under the name that the package looks for, whatever DAMO_LIBRARY's file is called.
+        # The name that the package looks for, whatever DAMO_LIBRARY's file is called.
         name = _library_module().FILE_NAME
         files[f"damo/{name}"] = _stripped(library, Path(folder) / name)
         files.update(_tool(tool, Path(folder)))
@@ -229,7 +233,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     with tempfile.TemporaryDirectory() as folder:
         name = _library_module().FILE_NAME
         new = _stripped(library, HERE / "damo" / f".{name}.{os.getpid()}.new")
-        # A process that has the one before loaded keeps that.
+        # A process that has loaded the library before keeps it.
         os.replace(new, HERE / "damo" / name)
         files = {f"{STEM}.pth": f"{HERE}\n".encode(), **_tool(tool, Path(folder))}
         return _write_wheel(wheel_directory, _tag(), files)

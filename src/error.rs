@@ -151,12 +151,12 @@ impl Error {
         Error::corruption(format!("{what}; {REMEDY}"))
     }
 
-    /// What a program can switch on.
+    /// The status, for programs.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// What a person can act on.
+    /// The message, for people.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -20,7 +20,8 @@
 //! - files: files that are whole or not there
 //! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
 //! - locks: the locks of all rooms
-//! - [`limits`], [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing each
+//! - [`limits`], seqno, [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing
+//!   each
 
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -49,5 +50,6 @@ mod random_id;
 mod reserved;
 mod rocks;
 pub mod scheduler;
+mod seqno;
 pub mod storage;
 pub mod table;

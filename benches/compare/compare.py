@@ -1,4 +1,7 @@
-"""Runs the scenarios and writes the table, the raw results and the plots. Started by benches/compare/run."""
+"""Runs the scenarios and writes the table, the raw results and the plots.
+
+benches/compare/run starts it.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def status_bytes(field: str) -> int:
 
 
 class OtherWork:
-    """How many cores were busy with something else than this process, on average: noise in every figure."""
+    """The cores that were busy with other work than this process, on average: noise in figures."""
 
     def __init__(self) -> None:
         self._wall, self._busy, self._own = self._now()
@@ -133,7 +133,7 @@ def bytes_on_disk(directory: Path) -> int:
 
 
 def forget_cached_pages(directory: Path) -> None:
-    """Asks the kernel to drop the directory's files from the page cache; needs no privilege, harms nobody else."""
+    """Asks the kernel to drop the directory's files from the page cache. Needs no privilege."""
     for file in files(directory):
         try:
             descriptor = os.open(file, os.O_RDONLY)

@@ -37,7 +37,7 @@ def bars(
 
 
 def compared(session: Session, path: Path) -> bool:
-    """Rates side by side, and the sustained run over time; False when nothing of it was measured."""
+    """Rates side by side, and the sustained run over time. False if nothing of it was measured."""
     wanted = [
         ("reference", "Reference workload", "steps_per_second", 1, "steps/s"),
         ("resident-lookup", "Lookup, 1 M resident rows", "rows_per_second", 1e6, "million rows/s"),

@@ -1,4 +1,7 @@
-"""The scenarios: which tasks are run on which systems. Each function appends Measurement records to the session."""
+"""The scenarios: which tasks are run on which systems.
+
+Each function adds its Measurements to the session.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,9 @@ def reference(session: Session) -> None:
             "reference", system, variant, {**base, "options": options}, disk_bytes=8 * GIB
         )
     if not session.quick:
-        # Given a batch as it is, it keeps each of the thousands of gradients of a frequent key as a record of its own
-        # and goes through all of them for each of the key's occurrences: a few steps take minutes.
+        # A batch as it is has thousands of gradients of a frequent key. damo_embedding keeps a
+        # record for each, and reads all of them for each occurrence of the key: a few steps take
+        # minutes.
         session.measure(
             "reference",
             "damo_embedding",
@@ -66,7 +70,7 @@ def reference(session: Session) -> None:
 
 
 def sustained(session: Session) -> None:
-    """The reference workload with every call safe against a crash, for as long as a stall would need to show."""
+    """The reference workload with every call safe against a crash, long enough to show a stall."""
     base = {
         "program": "train",
         "ids": REFERENCE_IDS,

@@ -1,4 +1,4 @@
-"""Was the work done? Follows a few rows with a plain NumPy adam in float64 and compares them with the system's."""
+"""Checks that the work was done: compares a few rows with a plain NumPy adam in float64."""
 
 from __future__ import annotations
 

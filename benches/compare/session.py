@@ -1,4 +1,4 @@
-"""One run of the comparison: starts a process for each measurement, keeps what came out, cleans up."""
+"""One run of the comparison: a process for each measurement, whose result is kept."""
 
 from __future__ import annotations
 
@@ -96,9 +96,10 @@ class Session:
         keep: bool = False,
         limit: float = 1800,
     ) -> Measurement | None:
-        """Runs a task; its table is removed afterwards unless keep. None when the system was not asked for.
+        """Runs a task. Returns None if the system was not asked for.
 
-        A task that takes longer than `limit` seconds, preparations and all, is stopped and reported as absent.
+        keep: True keeps its table. limit: the seconds, with preparations, after which the task is
+        stopped and reported as absent.
         """
         if system not in self.systems:
             return None
@@ -138,7 +139,8 @@ class Session:
         log_file = self.directory / "worker.log"
         task_file.write_text(json.dumps(task))
         result_file.unlink(missing_ok=True)
-        # What a system prints goes to a log; the worker's own progress starts with spaces and is shown.
+        # Output of a system goes to a log. The worker's own progress starts with spaces and is
+        # shown.
         with log_file.open("wb") as log:
             self._worker = subprocess.Popen(
                 [

@@ -32,7 +32,7 @@ def open_table(task: Task) -> System:
 
 
 def rare_keys(task: Task) -> np.ndarray:
-    """Keys to follow through a whole run: of all frequencies but the highest, which would take long."""
+    """Keys to follow through a whole run, of all frequencies but the highest: those take long."""
     ranks = np.unique(np.geomspace(100, task["ids"] - 1, CHECKED_ROWS).astype(np.int64))
     return keys_of(task, scatter(ranks, task["ids"]))
 
@@ -42,7 +42,7 @@ def keys_of(task: Task, dense: np.ndarray) -> np.ndarray:
 
 
 def train(task: Task, report: dict[str, Any]) -> None:
-    """Steps over batches: the first pass (first_pass batches, may be 0), then on for `seconds` of calls.
+    """Steps over batches: first_pass batches (may be 0) first, and then for `seconds` of calls.
 
     With prefetch, batch i + 1 is announced before the calls for batch i.
     """
@@ -105,7 +105,7 @@ def train(task: Task, report: dict[str, Any]) -> None:
 
 
 def build(task: Task, report: dict[str, Any]) -> None:
-    """Makes every row of a table with one gradient each, in scattered order; leaves it flushed and compacted."""
+    """Makes every row of a table with one gradient, in scattered order, and compacts the table."""
     rows, pool = task["rows"], gradient_pool(task["dim"])
     memory_from_here(report)
     system = open_table(task)
@@ -202,7 +202,7 @@ def apply(task: Task, report: dict[str, Any]) -> None:
 
 
 def memory_from_here(report: dict[str, Any]) -> None:
-    """The peak counts from here, and what Python, its modules and the workload hold is told apart."""
+    """Restarts the peak of memory, and notes what Python, its modules and the workload take."""
     measure.reset_peak_memory()
     report["rss_before_bytes"] = measure.status_bytes("VmRSS")
 

@@ -10,7 +10,7 @@ SAMPLES, FIELDS = 4096, 26
 BATCH = SAMPLES * FIELDS
 ZIPF_EXPONENT = 1.05
 
-# A prime above any number of ids used here, so that multiplying by it modulo that number permutes the ids.
+# A prime above any number of ids used here: multiplying by it, modulo that number, permutes ids.
 SCATTER = 2_654_435_761
 GRADIENT_POOL = 4
 
@@ -40,13 +40,17 @@ def zipf_cdf(ids: int) -> np.ndarray:
 def write_zipf_batches(
     path: Path, ids: int, batches: int, seed: int, cdf: np.ndarray | None = None
 ) -> None:
-    """Writes batches of dense, scattered ids drawn by inverting the distribution function, as uint32."""
+    """Writes batches of dense, scattered ids, as uint32.
+
+    They are drawn by inverting the distribution function.
+    """
     cdf = zipf_cdf(ids) if cdf is None else cdf
     rng = np.random.default_rng(seed)
     with path.open("wb") as file:
         for _ in range(batches):
             uniform = rng.random(BATCH)
-            # Sorted queries walk through the table instead of jumping about in it; the order is put back.
+            # Sorted queries walk through the table instead of jumping about. Their order is
+            # restored.
             order = np.argsort(uniform)
             ranks = np.empty(BATCH, np.int64)
             ranks[order] = np.searchsorted(cdf, uniform[order], side="right")
@@ -54,7 +58,10 @@ def write_zipf_batches(
 
 
 class Batches:
-    """Reads such a file a batch at a time, so that it does not count as the reader's memory; starts over at its end."""
+    """Reads such a file a batch at a time, and starts over at its end.
+
+    So the file does not count as the reader's memory.
+    """
 
     def __init__(self, path: Path, mixed: bool) -> None:
         self._file = path.open("rb", buffering=0)

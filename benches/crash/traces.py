@@ -53,7 +53,7 @@ class Steps:
 
 @dataclass
 class Verdict:
-    """What a table that was read back says about the steps that were acknowledged before the kill."""
+    """Which of the steps that were acknowledged before the kill a table that was read back has."""
 
     # Acknowledged steps that are in none of their rows.
     lost: int

@@ -209,7 +209,7 @@ WAYS = (
 
 
 def named(names: list[str]) -> list[Way]:
-    """The ways with these names; the name of a system stands for all of its ways. None given: all."""
+    """The ways with these names; no names: all. A system's name stands for all of its ways."""
     if not names:
         return list(WAYS)
     chosen = [way for way in WAYS if way.name in names or way.system in names]

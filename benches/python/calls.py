@@ -1,4 +1,4 @@
-"""What a call from Python costs, and that the GIL is released. Figures for python/README.md.
+"""Measures what a call from Python costs, and that the GIL is released, for python/README.md.
 
 DAMO_LIBRARY=... python3 benches/python/calls.py      # with cffi installed it is measured, too
 """
@@ -77,7 +77,7 @@ def main():
     call_costs()
     folder = tempfile.mkdtemp(prefix="damo-bench-")
     try:
-        # One thread of the library's own a call, so that it is Python's threads that share the cores.
+        # One thread of the library for each call, so that only Python's threads share the cores.
         with damo.Storage(folder + "/table", threads=1, durability="checkpoint") as storage:
             users = storage.embedding("user", dim=16, optimizer=damo.Adam())
             keys = np.random.default_rng(1).integers(0, 1 << 20, 1 << 12)
@@ -87,7 +87,8 @@ def main():
             out = np.empty((1, 16), np.float32)
             report("Embedding.lookup of one row", lambda: users.lookup(one_key, out=out), 5000)
             for _ in range(5):
-                # Processor time tells what the machine had left: with 1.0 for two threads there was but one core.
+                # Processor time shows what the machine had left: 1.0 for two threads means one
+                # core.
                 (one, used), (two, both) = rows_per_second(users, keys, 1), rows_per_second(
                     users, keys, 2
                 )

@@ -1,9 +1,10 @@
-"""What the layer for PyTorch costs over the bare calls, and a DeepFM step against torch.nn.Embedding.
+"""Measures PyTorch's layer against bare calls, and a DeepFM step against torch.nn.Embedding.
 
     DAMO_LIBRARY=... python3 benches/python/layer.py [--steps 40] [--ids 10000000] [--skip-torch]
 
-The reference workload: batches of 4096 x 26 keys drawn Zipf(1.05) over 10 million ids, dim 16, adam, duplicates "sum". Both sides of a
-comparison run on the same batches, one step of each in turn, so that a busy machine slows both.
+It runs the reference workload: batches of 4096 x 26 keys drawn Zipf(1.05) over 10 million ids, dim
+16, adam, duplicates "sum". Both sides of a comparison run on the same batches, one step of each in
+turn, so that a busy machine slows both.
 """
 
 import argparse
@@ -53,7 +54,10 @@ def timed(call):
 
 
 def bare_and_layer(folder, batches):
-    """Lookup and apply_gradients through the bare calls, and forward and backward of the layer, on a table each."""
+    """Lookup and apply_gradients by bare calls, and forward and backward of the layer.
+
+    Each side has a table of its own.
+    """
     tables = []
     for name in ("bare", "layer"):
         storage = damo.Storage(f"{folder}/{name}", durability="checkpoint")

@@ -11,8 +11,8 @@ from typing import Callable, Generator, Iterator, NamedTuple, NoReturn, Optional
 
 from text_file import DelimitedFile, InputError, TextFile, parse_int, parse_number, quoted
 
-# A feature: the column's name ("" in libFM text, which has none); what the line says: an id or a
-# count (None: not known), or a token's bytes; the value x_i.
+# A feature has three parts: the column's name ("" in libFM text, which has none); the value in the
+# line, which is an id or a count (None: not known), or a token's bytes; and the factor x_i.
 Feature = tuple[str, Union[int, bytes, None], float]
 
 
@@ -22,8 +22,8 @@ class Sample(NamedTuple):
     features: list[Feature]
 
 
-# Gives the samples in the order in which they happened, and ends with the columns that became
-# features; none in libFM text, which has no columns.
+# Yields the samples in the order in which they happened, and returns the columns that became
+# features (none for libFM text, which has no columns).
 Samples = Generator[Sample, None, "list[str]"]
 
 WORDS = re.compile(rb"[^ \t]+")
@@ -36,7 +36,7 @@ NO_COMMENTS = "; comments are not read: remove them"
 
 
 def _libfm(file: TextFile) -> Samples:
-    """A line a sample, `label id:value id:value ...`, label 1 for a click, -1 or 0 for none."""
+    """One sample a line, `label id:value id:value ...`. The label is 1 for a click, or -1 or 0."""
     known: dict[bytes, Feature] = {}  # Words repeat, and parsing them is most of the work.
     not_clicked: Optional[float] = None
     any_feature = False
@@ -48,8 +48,8 @@ def _libfm(file: TextFile) -> Samples:
             comment = NO_COMMENTS if label.startswith(b"#") else ""
             file.fail(f"label {quoted(label)} should be 1, or -1 or 0{comment}")
         if number != 1:
-            # A log says 0 for no click or -1. One with both has three classes, or samples without a
-            # label.
+            # A log uses either 0 or -1 for no click. One with both has three classes, or samples
+            # without a label.
             if not_clicked not in (None, number):
                 other = "-1" if number == 0 else "0"
                 file.fail(
@@ -92,9 +92,9 @@ def _libfm_feature(file: TextFile, place: int, word: bytes) -> Feature:
 
 
 def _criteo(file: TextFile) -> Samples:
-    """`Id,Label,I1..I13,C1..C26`: I columns count something, C columns are tokens.
+    """`Id,Label,I1..I13,C1..C26`: I columns are counts, C columns are tokens.
 
-    Columns are found by name, in any order, and any subset of them will do.
+    Columns are found by name. They may be in any order, and may be a subset.
     """
     table = DelimitedFile(file, b",")
     label_place = None
@@ -135,7 +135,7 @@ def _criteo(file: TextFile) -> Samples:
 
 
 def _movielens(file: TextFile) -> Samples:
-    """Tab-separated under a header of `name:type`. 4 or 5 stars are the click.
+    """Tab-separated under a header of `name:type`. 4 or 5 stars count as a click.
 
     The samples come in order of time, whatever the order of the lines.
     """
@@ -163,8 +163,8 @@ def _movielens(file: TextFile) -> Samples:
             ("item_id", table.field(item), 1.0),
         ]
         events.append((time, Sample(file.number, stars >= CLICKED_FROM, features)))
-    # Stable, because a user rates several films in the same second and the file's order is all we
-    # know of them.
+    # A stable sort: a user rates several films in the same second, and only the file has their
+    # order.
     events.sort(key=lambda event: event[0])
     yield from (sample for _, sample in events)
     return ["user_id", "item_id"]
@@ -197,20 +197,20 @@ FORMATS = {
     "criteo": Format(_looks_like_criteo, _criteo),
     "libfm": Format(_looks_like_libfm, _libfm),
 }
-"""In the order in which a first line is tried. Content decides: names like train.txt say nothing."""
+"""In the order in which a first line is tried. The content decides, not the file's name."""
 
 
 class LogFile:
-    """A log on disk. Once samples() has read it, format and columns say what it is."""
+    """A log on disk. Once samples() has read it, it has its format and columns."""
 
     def __init__(self, path: str, format: Optional[str] = None) -> None:
-        """format: a name in FORMATS; None: told from the first line."""
+        """format: a name in FORMATS; None: the first line decides."""
         self.path = path
         self.format = format
         self.columns: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
-        """Raises InputError at the first line that makes no sense: half a log trains a worse model."""
+        """Yields the samples. Raises InputError at the first bad line: half a log trains badly."""
         with TextFile(self.path) as file:
             if not file.next():
                 raise InputError(f"{self.path}: is empty")
@@ -231,7 +231,7 @@ def _detect(file: TextFile) -> str:
 
 
 def check_alike(train: LogFile, test: LogFile) -> None:
-    """Raises InputError when a model of train's columns cannot be measured on test's."""
+    """Raises InputError if a model with train's columns cannot be measured on test's."""
     if train.format != test.format:
         raise InputError(
             f"{test.path}: is {test.format}, and should be {train.format} as {train.path} is"

@@ -25,7 +25,7 @@ class Log(NamedTuple):
     labels: np.ndarray
     """float32 of shape (samples,): 1 or 0."""
     values: Optional[np.ndarray] = None
-    """float32 of the shape of ids: the factor of each id's row. None when that is 1 everywhere."""
+    """float32 of the shape of ids: the factor of each id's row; None: all are 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +39,7 @@ class Log(NamedTuple):
 
 
 class _Ids:
-    """feature id of (field, text), remembered, because hashing takes most of the time of reading."""
+    """The id of (field, text), remembered, since hashing takes most of the time of reading."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], int] = {}
@@ -54,14 +54,14 @@ class _Ids:
 
 
 def _bucket(count: Optional[int]) -> bytes:
-    """Counts in steps that grow: floor(log(x)^2), as the winners of the Criteo contest did."""
+    """A count in growing steps: floor(log(x)^2), as the winners of the Criteo contest did."""
     if count is None:
         return MISSING
     return b"%d" % (math.log(count) ** 2) if count > 2 else b"small %d" % count
 
 
 def _about(log: Path, suffix: str, key: bytes, fields: tuple[str, ...]) -> dict[bytes, list[bytes]]:
-    """What a table beside the log says about users or items, by key; nothing without that table."""
+    """Features of users or items by key, from a table beside the log; empty without that table."""
     path = log.with_suffix(suffix)
     if path == log or not path.is_file():
         return {}
@@ -96,7 +96,7 @@ def _criteo_ids(_path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
 
 
 def _movielens_ids(path: str, ids: _Ids) -> Callable[[list[Feature]], list[int]]:
-    """The user and the film, and what the files .user and .item beside the log say about them."""
+    """The user and the film, with their features in the files .user and .item beside the log."""
     user_fields, item_fields = ("age", "gender", "occupation"), ("release_year", "class")
     users = _about(Path(path), ".user", b"user_id", user_fields)
     items = _about(Path(path), ".item", b"item_id", item_fields)
@@ -140,7 +140,7 @@ def read(file: LogFile, ids: _Ids) -> Log:
 
 
 def read_split(train: str, test: Optional[str], format: Optional[str] = None) -> tuple[Log, Log]:
-    """Both logs; without a test file the last fifth of the training file is it."""
+    """The training and the test log. Without a test file, the test is the last fifth of train."""
     ids = _Ids()
     train_file = LogFile(str(train), format)
     log = read(train_file, ids)
@@ -166,9 +166,10 @@ def read_split(train: str, test: Optional[str], format: Optional[str] = None) ->
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> Optional[float]:
-    """The area under the ROC curve: how often a clicked sample scores above another; ties count half.
+    """The area under the ROC curve: the share of pairs whose clicked sample scores higher.
 
-    None when the labels are all alike: there is then no such pair.
+    Pairs have one clicked and one other sample, and ties count half. None: the labels are all
+    alike, so that there is no pair.
     """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]

@@ -13,7 +13,7 @@ from typing import Iterator, NoReturn, Optional
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# The first bytes of files that are no text.
+# The first bytes of files that are not text.
 NOT_TEXT = (
     (b"\x1f\x8b", "is gzip-compressed; decompress it first"),
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; decompress it first"),
@@ -33,16 +33,16 @@ QUOTED = re.compile(rb'"(?:[^"]|"")*"(?!")')
 
 
 class InputError(Exception):
-    """Something the user gave is wrong: a path, a line of a file. The program ends with code 2."""
+    """An input of the user is wrong: a path, or a line of a file. The program ends with code 2."""
 
 
 class TextFile:
     """A text file read line by line.
 
-    A byte-order mark and Windows line ends are taken off, and blank lines skipped. Compressed files
-    and UTF-16 are named, by their first bytes and not by the file's name. A line must not have NUL
-    bytes or carriage returns inside. The file is read once, from front to back, so a pipe
-    (`train_deepfm.py <(zcat log.gz)`) does as well as a file.
+    A byte-order mark and Windows line ends are removed, and blank lines are skipped. Compressed
+    files and UTF-16 are recognised by their first bytes, not by the file's name, and are an error.
+    A line must not have NUL bytes or carriage returns inside. The file is read once, from front to
+    back, so a pipe (`train_deepfm.py <(zcat log.gz)`) works as well as a file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -93,7 +93,7 @@ class TextFile:
 
 
 class DelimitedFile:
-    """Text under a header: it names the columns, and every line after it has a field for each.
+    """Text under a header that names the columns. Every line after it has a field for each column.
 
     A field may be quoted: "68fd1e64" and 68fd1e64 are the same token. Between commas, quoted text
     may hold commas; quotes inside it are doubled. Tabs always separate, since titles in
@@ -101,7 +101,7 @@ class DelimitedFile:
     """
 
     def __init__(self, file: TextFile, delimiter: bytes, *, types: bool = False) -> None:
-        """file stands on the header. types: its columns are name:type; the names are kept."""
+        """file: at the header. types: whether columns are name:type, of which the name is kept."""
         self.file = file
         self.names: list[bytes] = []
         self._delimiter = delimiter
@@ -114,7 +114,7 @@ class DelimitedFile:
                 self.fail_field(place, f"another name: column {earlier + 1} has it", header=True)
 
     def rows(self) -> Iterator[None]:
-        """Steps from row to row; field() is of the row that it stands on."""
+        """Goes from row to row. field() then returns fields of the present row."""
         any_row = False
         while self.file.next():
             any_row = True
@@ -166,7 +166,7 @@ def parse_int(text: bytes) -> Optional[int]:
     """An integer of 64 bits: the whole text, in digits."""
     if not INTEGER.fullmatch(text):
         return None
-    # int() refuses thousands of digits, and says so with an error of its own.
+    # int() refuses thousands of digits, with an error of its own.
     digits = text.lstrip(b"-").lstrip(b"0") or b"0"
     number = int(digits) if len(digits) <= 19 else 1 << 64
     number = -number if text.startswith(b"-") else number
@@ -182,6 +182,6 @@ def parse_number(text: bytes) -> Optional[float]:
 
 
 def quoted(text: bytes) -> str:
-    """'text' for an error message: shortened, unprintable bytes as '?'. It may be of any file."""
+    """'text' for an error message: shortened, and with '?' for unprintable bytes."""
     shown = "".join(chr(byte) if 0x20 <= byte <= 0x7E else "?" for byte in text[:40])
     return f"'{shown}...'" if len(text) > 40 else f"'{shown}'"

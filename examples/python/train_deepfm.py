@@ -2,13 +2,17 @@
 
     python3 examples/python/train_deepfm.py frappe.train.libfm frappe.test.libfm
     python3 examples/python/train_deepfm.py criteo.train.csv criteo.test.csv --epochs 3
-    python3 examples/python/train_deepfm.py ml-100k.inter        # the last fifth, in time, is the test
+    python3 examples/python/train_deepfm.py ml-100k.inter   # tests on the last fifth, in time
 
-A log's format is told from its first line; examples/README.md says what is read and what is refused.
+The first line of a log shows its format. examples/README.md says what is read and what is refused.
 
-It writes to --out: the storage, a checkpoint after each epoch, curve.png, and serving/, the model for serving. --resume goes on after the last
-checkpoint, also when a run was killed. --compare trains the same net, from the same first weights, on torch.nn.Embedding with torch's optimizer for sparse gradients. With --optimizer
-adagrad both do the same; with adam they differ in what a row's step count is (damo's is the row's, SparseAdam's the table's).
+It writes to --out: the storage, a checkpoint after each epoch, curve.png, and serving/, the model
+for serving. --resume goes on after the last checkpoint, also if the run was killed.
+
+--compare also trains the same net, from the same first weights, on torch.nn.Embedding with torch's
+optimizer for sparse gradients. With --optimizer adagrad both do the same. With adam they differ in
+the step count of the bias correction: damo counts the steps of each row, SparseAdam those of the
+table.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ except ImportError:
         return iterable
 
 
-# The optimizer of rows on damo, and the one of torch.nn.Embedding(sparse=True) that it is compared with.
+# The optimizer of rows on damo, and that of torch.nn.Embedding(sparse=True) for --compare.
 OPTIMIZERS = {
     "adam": (
         lambda lr: damo.Adam(lr=lr),
@@ -103,7 +107,10 @@ def on_damo(storage: damo.Storage, fields: int, options: argparse.Namespace) -> 
 
 
 def on_torch(known: np.ndarray, fields: int, options: argparse.Namespace) -> DeepFM:
-    """The net with the row i + 1 for the id known[i], and the first weights of the net on damo; row 0 is zeros."""
+    """The net on torch.nn.Embedding, with the first weights of the net on damo.
+
+    Row i + 1 is that of the id known[i], and row 0 is zeros.
+    """
     with tempfile.TemporaryDirectory() as folder, damo.Storage(folder) as storage:
         rows = on_damo(storage, fields, options).factors.rows.lookup(known)
     weights = torch.cat([torch.zeros(1, options.dim), torch.from_numpy(rows)])
@@ -116,7 +123,7 @@ def on_torch(known: np.ndarray, fields: int, options: argparse.Namespace) -> Dee
 
 
 def batches(log: Log, size: int, epoch: int, seed: int) -> torch.utils.data.DataLoader:
-    """In an order that is a function of the epoch, so that a run that is resumed goes on as if nothing had happened."""
+    """Batches in an order that depends only on seed and epoch, so that a run can be resumed."""
     arrays = (log.ids, log.labels) if log.values is None else (log.ids, log.labels, log.values)
     data = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays))
     order = torch.Generator().manual_seed(seed * 1000 + epoch)
@@ -124,7 +131,7 @@ def batches(log: Log, size: int, epoch: int, seed: int) -> torch.utils.data.Data
 
 
 def train_epoch(model: DeepFM, optimizers: list, loader, title: str) -> tuple[float, float]:
-    """Mean loss, and samples a second."""
+    """One epoch. Returns the mean loss and the samples per second."""
     model.train()
     total, samples, started = 0.0, 0, time.perf_counter()
     for ids, labels, *values in tqdm(
@@ -149,7 +156,7 @@ def scores(model: torch.nn.Module, log: Log, size: int = 8192) -> np.ndarray:
 
 
 def clear(folder: Path) -> None:
-    """Removes what an earlier run has left there, and nothing else."""
+    """Removes what an earlier run has left in the folder, and nothing else."""
     for place in [folder / "table", folder / "serving", folder / "checkpoint"]:
         if place.exists():
             shutil.rmtree(place)
@@ -186,7 +193,10 @@ def plot(path: Path, curve: list, title: str) -> None:
 
 
 def compare(train: Log, test: Log, options: argparse.Namespace) -> Optional[float]:
-    """The same net on torch.nn.Embedding, which needs a vocabulary: the test's unknown ids are row 0."""
+    """Trains the same net on torch.nn.Embedding, and returns its AUC.
+
+    That layer needs a vocabulary, so ids that only the test has are row 0.
+    """
     known = np.unique(train.ids)
     place = np.searchsorted(known, test.ids).clip(max=len(known) - 1)
     seen = Log(np.searchsorted(known, train.ids) + 1, train.labels, train.values)
@@ -230,7 +240,7 @@ def main() -> None:
         adam = torch.optim.Adam(model.dense_parameters(), lr=options.lr)
         saved, done, curve = options.out / "checkpoint", 0, []
         if options.resume:
-            # Rows and dense part of one moment, whenever the run was killed.
+            # Rows and dense part are of one moment, whenever the run is killed.
             found = damo.torch.load_checkpoint(saved, model, adam)
             done, curve = found["epoch"], found["curve"]
         for epoch in range(done + 1, options.epochs + 1):
@@ -252,7 +262,7 @@ def main() -> None:
         damo.torch.save_for_serving(model, options.out / "serving")
         rows = len(model.factors.rows)
 
-    # The storage is closed: what follows is what a server does.
+    # The storage is closed. The rest is what a server does.
     served = damo.torch.load_for_serving(options.out / "serving")
     equal = np.array_equal(scores(served, test), expected)
     print(

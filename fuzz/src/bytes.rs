@@ -1,6 +1,6 @@
 //! A program in bytes: each read takes the next bytes; beyond the end it reads zeros.
 
-/// What is left of an input.
+/// The rest of an input.
 pub struct Bytes<'a> {
     rest: &'a [u8],
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::seqno::Seqno;
+
 /// An integer below 2^48 in six bytes, so that a slot is half a cache line.
 #[derive(Clone, Copy, Default)]
 struct U48([u16; 3]);
@@ -49,7 +51,7 @@ pub(crate) struct Slot {
     /// Gradients applied.
     pub(crate) updates: u64,
     time: U48,
-    journal: U48,
+    seqno: U48,
     flags: u8,
     /// Recent uses; atomic since readers share the shard's lock.
     uses: AtomicU8,
@@ -64,8 +66,8 @@ impl Slot {
     }
 
     /// The sequence number of the last change.
-    pub(crate) fn journal(&self) -> u64 {
-        self.journal.get()
+    pub(crate) fn seqno(&self) -> Seqno {
+        Seqno::new(self.seqno.get())
     }
 
     /// Whether the row exists and was last written at `cutoff` or later.
@@ -76,9 +78,9 @@ impl Slot {
 
     /// Records the time and sequence number of a write.
     #[inline(always)]
-    pub(crate) fn stamp(&mut self, time: u64, journal: u64) {
+    pub(crate) fn stamp(&mut self, time: u64, seqno: Seqno) {
         self.time = U48::new(time);
-        self.journal = U48::new(journal);
+        self.seqno = U48::new(seqno.get());
     }
 
     /// Counts an update and returns the new count.
@@ -137,7 +139,7 @@ impl Slot {
             key: self.key,
             updates: self.updates,
             time: self.time,
-            journal: self.journal,
+            seqno: self.seqno,
             flags: self.flags,
             uses,
         }

@@ -1,8 +1,10 @@
-//! Cut: the state of one moment, between calls, on disk, while calls go on.
+//! Cut: brings the state of one moment to disk while calls go on.
 //!
-//! The moment is when no call is between its record in the journal and its last row. What was dirty then becomes files; what
-//! calls change meanwhile is kept as it was (`cache::shard::cut`). No other round writes rows until the cut has been
-//! used, so at that time the disk has exactly what there was at the moment: a snapshot or hard links of it are the cut.
+//! At that moment no call is between its journal entry and its last row. The rows that were dirty
+//! then are written to files. A row that a call changes before it is written is first copied as it
+//! was (`cache::shard::cutting`). No other write-back round writes rows until the cut has been
+//! used. Until then the disk has exactly the rows of the moment, so a snapshot or hard links of it
+//! are the cut.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,27 +15,31 @@ use super::writer::signal::Scope;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::rocks::Rocks;
+use crate::seqno::Seqno;
 
-/// A moment that the disk has.
+/// A moment whose state is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// The number of the last call in it.
-    pub(crate) number: u64,
+    /// The sequence number of the last call in it.
+    pub(crate) seqno: Seqno,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
     /// Rows that were last updated before this had expired.
     pub(crate) cutoff: u64,
 }
 
-/// What of the cache may be dirty when a cut begins: beyond this it is written before, so that less has to be kept.
+/// Dirty rows beyond `cache_bytes / DIRTY_PART` are written before a cut begins, so that fewer have
+/// to be copied.
 const DIRTY_PART: usize = 8;
-/// What the copies of rows that change while a cut is written may take of `cache_bytes`, and at least.
+/// Copies of rows that change while a cut is written may take `cache_bytes / KEPT_PART`, or
+/// `MIN_KEPT_BYTES` where that is more.
 const KEPT_PART: usize = 16;
 const MIN_KEPT_BYTES: usize = 1 << 20;
 
 impl Engine {
-    /// Brings the state of this moment to disk and runs `work` while the disk has nothing else. Work should be short: callers
-    /// do not wait for it, but rows that change meanwhile are not written before it is over.
+    /// Brings the state of this moment to disk, and runs `work` while the disk has no later row.
+    /// Callers do not wait for `work`. It should be short all the same: rows that change meanwhile
+    /// are written only when it is over.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `POISONED`, and what `work` returns. Nothing is lost.
@@ -53,13 +59,13 @@ impl Engine {
         round.write_rows()?;
         let groups = self.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        round.write_documents(Some((open.cut.number, open.cut.time)), &open.steps)?;
+        round.write_documents(Some((open.cut.seqno, open.cut.time)), &open.steps)?;
         drop(round);
         let cut = open.end();
         work(cut)
     }
 
-    /// Waits while much is kept of rows that calls have changed since the cut that is being written.
+    /// Waits while a cut is under way and the copies of rows that changed since take too much.
     ///
     /// # Errors
     /// `EXITING`.
@@ -72,7 +78,8 @@ impl Engine {
     }
 }
 
-/// A cut whose rows are kept; given up when dropped.
+/// A cut under way: rows are copied before they change. Dropping it ends that. Unless it is
+/// complete, its rows that were not written belong to the next cut.
 struct OpenCut<'a> {
     engine: &'a Engine,
     cut: Cut,
@@ -83,13 +90,14 @@ struct OpenCut<'a> {
 
 impl<'a> OpenCut<'a> {
     fn begin(engine: &'a Engine) -> Result<OpenCut<'a>> {
-        // Calls are over, or have not begun, from here to the end of this function.
+        // From here to the end of this function no call is between its journal entry and its last
+        // row.
         let _between_calls = engine.stepping.write();
-        let Some((number, time)) = engine.end_of_calls()? else {
+        let Some((seqno, time)) = engine.end_of_calls()? else {
             return Err(Error::invalid("the storage is being opened"));
         };
-        // Before any shard is passed: see `Moment::number`.
-        engine.cut_number.store(number, Ordering::Release);
+        // Before the cut passes any shard: see `Moment::seqno`.
+        engine.cut_seqno.store(seqno, Ordering::Release);
         let groups = engine.groups();
         let steps = groups.iter().map(|group| (group.id(), group.step())).collect();
         let caches: Vec<_> = groups.iter().filter_map(|group| group.cache()).collect();
@@ -97,11 +105,11 @@ impl<'a> OpenCut<'a> {
             (0..cache.shard_count()).for_each(|shard| cache.lock(shard).begin_cut());
         }
         engine.cut_is_open.store(true, Ordering::Release);
-        let cut = Cut { number, time, cutoff: engine.expiry.cutoff_at(time) };
+        let cut = Cut { seqno, time, cutoff: engine.expiry.cutoff_at(time) };
         Ok(OpenCut { engine, cut, steps, caches, is_complete: false })
     }
 
-    /// Everything is on disk.
+    /// Completes the cut: everything is on disk.
     fn end(mut self) -> Cut {
         self.is_complete = true;
         self.cut

@@ -7,6 +7,7 @@ use super::expiry::Expiry;
 use super::options::StorageOptions;
 use crate::error::{Error, Result};
 use crate::rocks::{INVENTORY, Inventory, Opening, Rocks};
+use crate::seqno::Seqno;
 
 /// Opens the database of a storage, or makes it. The files must have been compared with the
 /// inventory, which from now on says only how they begin. The files of `kept` may be needed in
@@ -18,7 +19,7 @@ pub(crate) fn open(
     expiry: &Arc<Expiry>,
     kept: &[PathBuf],
 ) -> Result<Rocks> {
-    let (mut last, mut time) = (0, 0);
+    let (mut last, mut time) = (Seqno::NONE, 0);
     if let Some(inventory) = Inventory::read(dir)? {
         (last, time) = (inventory.last, inventory.time);
         expiry.restore_time(time);

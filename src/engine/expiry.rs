@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::rocks::fate::Fate;
 use crate::rocks::row::{self, Stored};
+use crate::seqno::{AtomicSeqno, Seqno};
 
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How far the recorded time may lag behind while rows are written.
@@ -34,8 +35,8 @@ pub(crate) struct Expiry {
     /// When the earliest scan under way began; u64::MAX when there is none.
     oldest_scan: AtomicU64,
     expired: AtomicU64,
-    /// The sequence number of the oldest base dump; u64::MAX when there is none.
-    oldest_number: AtomicU64,
+    /// The sequence number of the oldest base dump; the largest value when there is none.
+    oldest_seqno: AtomicSeqno,
     /// The time of the oldest base dump; u64::MAX when there is none.
     oldest_time: AtomicU64,
     /// How many dumps are under way, and may be remembered as base dumps.
@@ -44,7 +45,7 @@ pub(crate) struct Expiry {
     /// storage is being opened.
     settled: AtomicU64,
     /// No journal has a call with this sequence number or a smaller one.
-    settled_number: AtomicU64,
+    settled_seqno: AtomicSeqno,
 }
 
 /// While one exists, expired rows leave tombstones, and tombstones stay.
@@ -88,11 +89,11 @@ impl Expiry {
             scans: Mutex::new(BTreeMap::new()),
             oldest_scan: AtomicU64::new(u64::MAX),
             expired: AtomicU64::new(0),
-            oldest_number: AtomicU64::new(u64::MAX),
+            oldest_seqno: AtomicSeqno::new(Seqno::MAX),
             oldest_time: AtomicU64::new(u64::MAX),
             holds: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
-            settled_number: AtomicU64::new(0),
+            settled_seqno: AtomicSeqno::default(),
         };
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
@@ -197,15 +198,15 @@ impl Expiry {
     }
 
     /// Notes the sequence number and the time of the oldest base dump.
-    pub(crate) fn set_oldest_base(&self, oldest: Option<(u64, u64)>) {
-        let (number, time) = oldest.unwrap_or((u64::MAX, u64::MAX));
-        self.oldest_number.store(number, Ordering::Relaxed);
+    pub(crate) fn set_oldest_base(&self, oldest: Option<(Seqno, u64)>) {
+        let (seqno, time) = oldest.unwrap_or((Seqno::MAX, u64::MAX));
+        self.oldest_seqno.store(seqno, Ordering::Relaxed);
         self.oldest_time.store(time, Ordering::Relaxed);
     }
 
     /// Whether increments need tombstones of the rows that expire or are deleted.
     pub(crate) fn keeps_tombstones(&self) -> bool {
-        self.oldest_number.load(Ordering::Relaxed) != u64::MAX || self.is_held()
+        self.oldest_seqno.load(Ordering::Relaxed) != Seqno::MAX || self.is_held()
     }
 
     /// Keeps tombstones for a dump that begins.
@@ -232,7 +233,7 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Notes that every call before `time`, up to the sequence number `number`, is on disk and in
+    /// Notes that every call before `time`, up to the sequence number `seqno`, is on disk and in
     /// no journal. Merging goes by that time. The version of a row on disk may be older than the
     /// one in memory, and after a crash the journal's calls are replayed on it. So the time that
     /// has passed since must not make it expire.
@@ -240,8 +241,8 @@ impl Expiry {
     /// A tombstone stays as long as the journal may have earlier calls on its key. After losing
     /// power the call that deleted the row may be missing there, and the earlier calls must not
     /// make the row anew.
-    pub(crate) fn set_settled(&self, time: u64, number: u64) {
-        self.settled_number.store(number, Ordering::Release);
+    pub(crate) fn set_settled(&self, time: u64, seqno: Seqno) {
+        self.settled_seqno.store(seqno, Ordering::Release);
         self.settled.store(time, Ordering::Release);
     }
 
@@ -267,13 +268,13 @@ impl Expiry {
                 }
             }
             Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
-            Ok(Stored::Deleted { journal, .. })
-                if journal > self.settled_number.load(Ordering::Acquire) =>
+            Ok(Stored::Deleted { seqno, .. })
+                if seqno > self.settled_seqno.load(Ordering::Acquire) =>
             {
                 Fate::Stay
             }
-            Ok(Stored::Deleted { journal, .. })
-                if journal < self.oldest_number.load(Ordering::Relaxed) =>
+            Ok(Stored::Deleted { seqno, .. })
+                if seqno < self.oldest_seqno.load(Ordering::Relaxed) =>
             {
                 Fate::Go
             }
@@ -295,7 +296,11 @@ mod tests {
 
     fn stored(update_time: u64) -> Vec<u8> {
         let mut value = Vec::new();
-        row::encode(&mut value, RowHeader { update_time, update_num: 1, journal: 7 }, &[1.0]);
+        row::encode(
+            &mut value,
+            RowHeader { update_time, update_num: 1, seqno: Seqno::new(7) },
+            &[1.0],
+        );
         value
     }
 
@@ -304,14 +309,14 @@ mod tests {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(100_000);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "while it is opened");
-        expiry.set_settled(99_999, 7);
+        expiry.set_settled(99_999, Seqno::new(7));
         expiry.set_recorded(100_000);
         assert_eq!(
             expiry.fate(&stored(90_000)),
             Fate::Stay,
             "a call at 99,999 may have to be made again"
         );
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(99_999);
         assert_eq!(expiry.fate(&stored(90_000)), Fate::Stay, "a kill could lose the time");
         expiry.set_recorded(100_000);
@@ -345,7 +350,7 @@ mod tests {
     fn rows_that_a_scan_has_to_see_stay_until_it_has_ended() {
         let expiry = Arc::new(Expiry::new(10).unwrap());
         expiry.set_now_ms(100_000);
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(u64::MAX);
         let early = expiry.hold_rows();
         expiry.set_now_ms(105_000);
@@ -366,25 +371,25 @@ mod tests {
     fn what_increments_need_stays_as_long_as_they_do() {
         let expiry = Expiry::new(10).unwrap();
         expiry.set_now_ms(3 * DAY_MS);
-        expiry.set_settled(u64::MAX, u64::MAX);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
         expiry.set_recorded(u64::MAX);
-        expiry.set_oldest_base(Some((5, 2 * DAY_MS)));
+        expiry.set_oldest_base(Some((Seqno::new(5), 2 * DAY_MS)));
         let Fate::Leave(tombstone) = expiry.fate(&stored(1)) else { panic!("nothing was left") };
         assert_eq!(expiry.fate(tombstone), Fate::Stay);
         let mut deleted = Vec::new();
-        row::encode_deleted(&mut deleted, 1, 6);
+        row::encode_deleted(&mut deleted, 1, Seqno::new(6));
         assert_eq!(expiry.fate(&deleted), Fate::Stay);
-        expiry.set_oldest_base(Some((7, 4 * DAY_MS)));
+        expiry.set_oldest_base(Some((Seqno::new(7), 4 * DAY_MS)));
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
         expiry.set_oldest_base(None);
         assert_eq!((expiry.fate(tombstone), expiry.fate(&deleted)), (Fate::Go, Fate::Go));
-        expiry.set_settled(u64::MAX, 5);
+        expiry.set_settled(u64::MAX, Seqno::new(5));
         assert_eq!(
             expiry.fate(&deleted),
             Fate::Stay,
             "the journal may have calls before the one that deleted it"
         );
-        expiry.set_settled(u64::MAX, 6);
+        expiry.set_settled(u64::MAX, Seqno::new(6));
         assert_eq!(expiry.fate(&deleted), Fate::Go);
     }
 

@@ -15,6 +15,7 @@ use crate::limits::is_dim;
 use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
+use crate::seqno::Seqno;
 
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ impl Group {
         id: u16,
         name: Option<String>,
         config: GroupConfig,
-        (step, cleared): (i64, u64),
+        (step, cleared): (i64, Seqno),
     ) -> Group {
         Group {
             id,
@@ -234,14 +235,15 @@ impl Group {
         ))
     }
 
-    /// Begins a clear, as the call with this number. The caller holds the lock for loading, too.
-    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
-        self.clears.begin(number)
+    /// Begins a clear, as the call with this sequence number. The caller holds the lock for
+    /// loading, too.
+    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, seqno: Seqno) -> Clearing<'_> {
+        self.clears.begin(seqno)
     }
 
     /// The rows that were there are gone, and those of another group (None: none) have taken their place.
     pub(crate) fn begin_anew(&self, other: Option<&Group>) {
-        self.clears.begin_anew(other.map_or(0, Group::cleared));
+        self.clears.begin_anew(other.map_or(Seqno::NONE, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
         if let Some(name) = other.and_then(Group::name) {
             *self.name.lock() = Some(name);
@@ -253,8 +255,8 @@ impl Group {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// The number of the latest clear. Every row has this number or a larger one.
-    pub(crate) fn cleared(&self) -> u64 {
+    /// The sequence number of the latest clear. No row has a smaller one.
+    pub(crate) fn cleared(&self) -> Seqno {
         self.clears.latest()
     }
 

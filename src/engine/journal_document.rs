@@ -1,5 +1,5 @@
-//! The document `journal`: how far the journal has become rows, and what opening needs to know after
-//! a crash.
+//! The document `journal`: up to which call all rows are on disk, and what opening needs to know
+//! after a crash.
 
 use std::sync::atomic::Ordering;
 
@@ -9,6 +9,7 @@ use super::Engine;
 use crate::error::Result;
 use crate::rocks::documents;
 use crate::rocks::{Batch, Rocks, boot};
+use crate::seqno::Seqno;
 
 /// More calls than can be in a journal that the system has not written yet.
 pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
@@ -16,16 +17,16 @@ pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JournalDocument {
-    /// The calls up to this number are on disk.
-    pub(crate) through: u64,
-    /// There must be a journal: the storage was not closed.
+    /// Calls up to this one are on disk.
+    pub(crate) through: Seqno,
+    /// The storage was not closed, so there must be a journal.
     pub(crate) active: bool,
-    /// Which start of the system the journal is from, where that can be told.
+    /// The boot id of the system that wrote the journal; empty where it cannot be told.
     pub(crate) boot: String,
-    /// Numbers up to this one may have been given.
+    /// Sequence numbers up to this one may have been given to calls.
     #[serde(default)]
-    pub(crate) reserved: u64,
-    /// The time to live of the process whose calls may have to be made again.
+    pub(crate) reserved: Seqno,
+    /// The TTL of the process whose calls may have to be replayed.
     #[serde(default)]
     pub(crate) ttl_ms: u64,
     /// The latest time that was used, milliseconds since 1970.
@@ -34,23 +35,23 @@ pub(crate) struct JournalDocument {
 }
 
 impl JournalDocument {
-    /// There must be a journal.
+    /// Whether there must be a journal.
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }
 
-    /// Whether there is no journal, and calls were made that are not on disk for certain: of each
-    /// of them some rows may be.
+    /// Whether there is no journal, and calls may have been made after those that are on disk. Of
+    /// each of these calls some rows may be on disk.
     pub(crate) fn may_have_parts_of_calls(&self) -> bool {
         !self.active && self.reserved > self.through
     }
 
-    /// The calls up to this number are on disk.
-    pub(crate) fn through(&self) -> u64 {
+    /// Calls up to this one are on disk.
+    pub(crate) fn through(&self) -> Seqno {
         self.through
     }
 
-    /// The time to live of the process that made the calls.
+    /// The TTL of the process that made the calls, in milliseconds.
     pub(crate) fn ttl_ms(&self) -> u64 {
         self.ttl_ms
     }
@@ -60,13 +61,13 @@ impl JournalDocument {
         self.time
     }
 
-    /// What a document says; None where there is none, or it is damaged.
+    /// Reads a document's JSON; None when there is none, or it is damaged.
     pub(crate) fn from_document(json: Option<&Vec<u8>>) -> Option<JournalDocument> {
         serde_json::from_slice(json?).ok()
     }
 
-    /// No row has a larger number.
-    pub(crate) fn last_possible(&self) -> u64 {
+    /// No row has a larger sequence number.
+    pub(crate) fn last_possible(&self) -> Seqno {
         let last = self.through.max(self.reserved);
         if self.active { last.saturating_add(MAX_LOST_CALLS) } else { last }
     }
@@ -80,17 +81,22 @@ impl JournalDocument {
 }
 
 impl Engine {
-    pub(crate) fn write_journal_document_through(&self, through: u64, active: bool) -> Result<()> {
-        // Until it is written, so that it never goes backwards.
-        let guard = self.reserved_numbers.lock();
+    pub(crate) fn write_journal_document_through(
+        &self,
+        through: Seqno,
+        active: bool,
+    ) -> Result<()> {
+        // Held until the document is written, so that the document never goes back.
+        let guard = self.reserved_seqnos.lock();
         let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
         let time = self.expiry.latest_ms();
         let record = JournalDocument { through, active, boot: boot(), reserved, ttl_ms, time };
         self.write_document(&record)
     }
 
-    /// Brings the time that was used on record, for rounds that bring nothing else there. Merging
-    /// goes by that time, and what it has dropped must not be looked for with an earlier one.
+    /// Writes the latest time that was used, for write-back rounds that do not write the document
+    /// otherwise. Merging drops rows that have expired by the time in the document, and opening
+    /// goes on from that time. So no call has an earlier time and looks for such a row.
     ///
     /// # Errors
     /// `IO`.
@@ -98,7 +104,7 @@ impl Engine {
         if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
             return Ok(());
         }
-        let _guard = self.reserved_numbers.lock();
+        let _guard = self.reserved_seqnos.lock();
         let mut record = JournalDocument::read(&*self.rocks()?)?;
         record.time = self.expiry.latest_ms();
         self.write_document(&record)
@@ -109,18 +115,19 @@ impl Engine {
         let mut batch = Batch::default();
         batch.put_meta(documents::JOURNAL.to_owned(), json);
         let rocks = self.rocks()?;
-        rocks.note_last(record.reserved.max(self.last_number()));
+        rocks.note_last(record.reserved.max(self.last_seqno()));
         rocks.write(batch)?;
         rocks.set_time(0);
         self.expiry.set_recorded(record.time);
         Ok(())
     }
 
-    /// Says that all calls so far are on disk, and whether more are to be expected.
+    /// Writes that all calls so far are on disk. `active` says that later calls will be in a
+    /// journal.
     pub(crate) fn write_journal_document(&self, active: bool) -> Result<()> {
-        let through = self.last_number();
-        // Everything is on disk, so no number beyond it is.
-        *self.reserved_numbers.lock() = through;
+        let through = self.last_seqno();
+        // Everything is on disk, so no row has a larger sequence number.
+        *self.reserved_seqnos.lock() = through;
         self.write_journal_document_through(through, active)
     }
 }

@@ -5,7 +5,7 @@
 //! storage's directory, nor C.
 //!
 //! Locks are taken in this order: `contents`, a group's `write` and `load`, `rounds`, `stepping`,
-//! the writer's `state`, `reserved_numbers`, the journal's, `groups` and a group's `config`, `name`
+//! the writer's `state`, `reserved_seqnos`, the journal's, `groups` and a group's `config`, `name`
 //! and `cache`, `rocks`, a shard. docs/architecture.md also has the other rooms' locks in between.
 //! No call waits for the writer with `rounds`, `stepping` or a shard held: the writer needs those.
 
@@ -33,7 +33,7 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cache::Budget;
@@ -43,6 +43,7 @@ use crate::locks::{Mutex, RwLock};
 use crate::rocks::Rocks;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
+use crate::seqno::{AtomicSeqno, Seqno};
 use counters::Counters;
 use expiry::Expiry;
 use group::Group;
@@ -75,8 +76,9 @@ pub struct Engine {
     /// The journal. Set once the calls of an earlier process have been replayed, unless the
     /// durability is "checkpoint".
     pub(crate) journal: OnceLock<Journal>,
-    /// The last call's sequence number, where there is no journal that counts.
-    pub(crate) last_number: AtomicU64,
+    /// The last call's sequence number where no journal counts calls; with a journal, that of the
+    /// last call before it was started.
+    pub(crate) last_seqno: AtomicSeqno,
     /// Set once opening has succeeded. Before that, closing must leave the directory as it was.
     pub(crate) is_open: AtomicBool,
     /// Makes sure that no call is between its journal entry and its last row. Every change holds it
@@ -93,12 +95,12 @@ pub struct Engine {
     /// Which rows have expired; shared with RocksDB's threads, which merge.
     pub(crate) expiry: Arc<Expiry>,
     /// The latest cut's sequence number. No row that a lookup makes from then on has a smaller one.
-    pub(crate) cut_number: AtomicU64,
+    pub(crate) cut_seqno: AtomicSeqno,
     /// Set while a cut is brought to disk.
     pub(crate) cut_is_open: AtomicBool,
     /// Up to where sequence numbers are set aside, where no journal counts. Held while the journal
     /// document is written, which never goes back.
-    pub(crate) reserved_numbers: Mutex<u64>,
+    pub(crate) reserved_seqnos: Mutex<Seqno>,
     /// SST files that RocksDB has not taken over yet.
     pub(crate) incoming: Incoming,
 }
@@ -160,7 +162,7 @@ impl Engine {
         Moment {
             now,
             cutoff: self.expiry.cutoff_at(now),
-            cut_number: &self.cut_number,
+            cut_seqno: &self.cut_seqno,
             expiry: &self.expiry,
         }
     }

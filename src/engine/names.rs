@@ -1,5 +1,5 @@
-//! Names of groups. A name belongs to one group for good and is stored beside what the group was opened with, so that whatever
-//! carries groups carries their names.
+//! Names of groups. A name belongs to one group for good. It is stored beside the group's
+//! configuration, so whatever carries groups carries their names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,19 +10,21 @@ use crate::error::{Error, Result, Status};
 /// The longest name, in bytes.
 pub const MAX_NAME: usize = 255;
 
-/// Which group is asked for. A group that is asked for by both gets the name, unless it has one.
+/// A reference to a group, by number, name or both. With both, the group gets the name, unless it
+/// has one.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRef<'a> {
-    /// None is the group of that name, or the lowest that is free.
+    /// None: the group of that name, or else the lowest number that is free.
     pub number: Option<u16>,
     pub name: Option<&'a str>,
 }
 
-/// The number of the group that is asked for, which need not be registered yet.
+/// Finds the number of the group that is wanted, which need not be registered yet.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a name that cannot be one, and for neither name nor number; `ALREADY_EXISTS` for a name that belongs to
-/// another group, for a group with another name, and when all groups are taken.
+/// `INVALID_ARGUMENT` for a name that cannot be one, and for neither name nor number;
+/// `ALREADY_EXISTS` for a name that belongs to another group, for a group with another name, and
+/// when all groups are taken.
 pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: GroupRef) -> Result<u16> {
     let Some(name) = wanted.name else {
         return wanted
@@ -51,7 +53,8 @@ pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: GroupRef) -> Resu
     }
 }
 
-/// Refuses groups of a checkpoint whose names would make an embedding that is open here go on with the rows of another.
+/// Refuses groups of a checkpoint whose names do not fit an open group: its embedding would go on
+/// with the rows of another group.
 ///
 /// # Errors
 /// `ALREADY_EXISTS`.
@@ -66,7 +69,8 @@ pub(crate) fn check_same(ours: &Group, theirs: &BTreeMap<u16, Arc<Group>>) -> Re
 fn check(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
         return Err(Error::invalid(format!(
-            "the group's name is {name:?}; 1 to {MAX_NAME} bytes without control characters are needed"
+            "the group's name is {name:?}; 1 to {MAX_NAME} bytes without control characters are \
+             needed"
         )));
     }
     Ok(())
@@ -76,7 +80,8 @@ fn is_another(name: &str, holder: u16, number: u16) -> Error {
     Error::new(
         Status::AlreadyExists,
         format!(
-            "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, or another name"
+            "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, \
+             or another name"
         ),
     )
 }
@@ -85,7 +90,8 @@ fn has_another(number: u16, name: &str, wanted: &str) -> Error {
     Error::new(
         Status::AlreadyExists,
         format!(
-            "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or another group"
+            "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or \
+             another group"
         ),
     )
 }

@@ -90,7 +90,7 @@ impl Engine {
         let kept = incoming::list(&self.dir)?;
         let rocks =
             database::open(&self.dir, Opening::Existing, &self.options, &self.expiry, &kept)?;
-        rocks.note_last(self.last_number());
+        rocks.note_last(self.last_seqno());
         let metadata = rocks.metadata_bytes()?;
         *place = Some(Arc::new(rocks));
         self.budget.lend(metadata);

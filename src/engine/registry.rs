@@ -12,14 +12,15 @@ use crate::cache::GroupCache;
 use crate::error::{Error, Result, Status};
 use crate::rocks::documents::{self, of_group};
 use crate::rocks::{Batch, Rocks};
+use crate::seqno::Seqno;
 
 impl Engine {
     /// Opens a group, registering it when it is new.
     ///
     /// # Errors
-    /// `ALREADY_EXISTS` when the group has another dim or optimizer, or name; both are named. As
-    /// [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not there, and
-    /// `NOT_SUPPORTED` for a name that the group does not have.
+    /// `ALREADY_EXISTS` when the group has another dim, optimizer or name; the message has both.
+    /// The errors of [`names::find`]. With `read_only`, `NOT_FOUND` for a group that is not
+    /// registered, and `NOT_SUPPORTED` for a name that the group does not have.
     pub(crate) fn open_group(&self, wanted: GroupRef, config: GroupConfig) -> Result<Arc<Group>> {
         let mut groups = self.groups.lock();
         let id = names::find(&groups, wanted)?;
@@ -29,14 +30,14 @@ impl Engine {
                 return Err(refusals::no_new_group(id, wanted));
             }
             self.register(id, name.as_deref(), &config)?;
-            let group = Arc::new(Group::new(id, name, config, (0, 0)));
+            let group = Arc::new(Group::new(id, name, config, (0, Seqno::NONE)));
             groups.insert(id, Arc::clone(&group));
             return Ok(group);
         };
         let (mut known, mut known_name) = group.lock_description();
         check_same_rows(id, &known, &config)?;
         if self.is_read_only() {
-            // The parameters are the caller's alone: what is on record stays.
+            // The caller's parameters are used for this opening only: what is stored stays.
             refusals::check_name(id, known_name.as_deref(), wanted)?;
             return Ok(Arc::clone(group));
         }
@@ -49,7 +50,7 @@ impl Engine {
         Ok(Arc::clone(group))
     }
 
-    /// Stores what a group is called and was opened with.
+    /// Stores a group's name and configuration.
     pub(crate) fn register(&self, id: u16, name: Option<&str>, config: &GroupConfig) -> Result<()> {
         let mut batch = Batch::default();
         batch.put_meta(of_group(documents::GROUP, id), config.to_json()?);
@@ -60,7 +61,7 @@ impl Engine {
         if self.syncs() { rocks.write(batch) } else { rocks.write_without_sync(batch) }
     }
 
-    /// Makes room for resident rows of a group, unless an opening before this one has.
+    /// Returns the group's cache, which the first opening of the group makes.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
@@ -76,7 +77,7 @@ impl Engine {
     /// A registered group.
     ///
     /// # Errors
-    /// `NOT_FOUND`, naming those there are.
+    /// `NOT_FOUND`, naming the first 20 groups that are registered.
     pub(crate) fn find_group(&self, id: u16) -> Result<Arc<Group>> {
         let groups = self.groups.lock();
         groups.get(&id).cloned().ok_or_else(|| {

@@ -11,9 +11,10 @@ use super::replay::start_journal;
 use super::{database, names, registry};
 use crate::error::{Error, Result, Status};
 use crate::rocks::{Opening, Rocks};
+use crate::seqno::Seqno;
 
 impl Engine {
-    /// Refuses groups that embeddings are open for and that are different there.
+    /// Refuses another database whose groups differ from those that embeddings have open here.
     pub(crate) fn check_groups(&self, theirs: &BTreeMap<u16, Arc<Group>>) -> Result<()> {
         for ours in self.groups().iter().filter(|group| group.is_open()) {
             if let Some(same) = theirs.get(&ours.id()) {
@@ -31,7 +32,8 @@ impl Engine {
                 *place = Some(rocks);
                 Err(Error::new(
                     Status::Busy,
-                    "a dump or an iterator of this storage is under way; wait for it, or free it, first",
+                    "a dump or an iterator of this storage is under way; wait for it, or free it, \
+                     first",
                 ))
             }
             Some(Ok(rocks)) => {
@@ -54,15 +56,17 @@ impl Engine {
         Ok(rocks)
     }
 
-    /// What is in memory does not agree with the disk any more: nothing must be written, nor acknowledged.
+    /// Marks the storage as lost, because memory does not agree with the disk any more: from here
+    /// on nothing may be written or acknowledged.
     pub(crate) fn lose(&self, error: Error) -> Error {
         self.is_lost.store(true, Ordering::Release);
         *self.rocks.write() = None;
         error.within(self.lost().message())
     }
 
-    /// Makes memory agree with a database that is another one than before. Numbers only rise.
-    pub(crate) fn forget_memory(&self, rocks: &Rocks, last: u64) -> Result<()> {
+    /// Makes memory agree with another database than before. Sequence numbers only rise: the next
+    /// is larger than `last` and than any that the database may have given.
+    pub(crate) fn forget_memory(&self, rocks: &Rocks, last: Seqno) -> Result<()> {
         let record = JournalDocument::read(rocks)?;
         self.expiry.restore_time(record.time());
         start_journal(self, last.max(record.last_possible()))?;
@@ -87,7 +91,7 @@ impl Engine {
         }
         self.budget.lend(rocks.metadata_bytes()?);
         self.writer.memory_fell(self.budget.used());
-        self.cut_number.store(self.last_number(), Ordering::Release);
+        self.cut_seqno.store(self.last_seqno(), Ordering::Release);
         Ok(())
     }
 }

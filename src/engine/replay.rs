@@ -1,8 +1,8 @@
-//! Opening after a crash: the calls that the journal has and the rows on disk have not are made again, exactly once.
+//! Replay: opening after a crash makes the journal's calls again, each exactly once on each row.
 //!
-//! A row on disk carries the number of the last call that changed it; a call is made on the rows that have a smaller
-//! one. Each segment says which optimizers and initializers its calls were made with, so nobody needs to open the groups
-//! first.
+//! A row on disk carries the sequence number of the last call that changed it. A call is made again
+//! on the rows with a smaller sequence number. Each segment of the journal has the optimizers and
+//! initializers of its calls, so nobody needs to open the groups first.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use super::rows::{Duplicates, OpenGroup, Origin};
 use crate::error::{Error, Result};
 use crate::journal::{self, CallKind, Head, Journal, Replay};
 use crate::rocks::boot;
+use crate::seqno::Seqno;
 
 /// The folder of the journal's files.
 pub(crate) const FOLDER: &str = "journal";
@@ -26,22 +27,22 @@ impl Engine {
     }
 }
 
-/// Makes the calls that the journal of an earlier process has again, and brings them to disk;
-/// returns the number of the last one, or of the inventory, which has `listed`. Of a likeness,
-/// `likeness_bytes` is what its last file had when it was made.
+/// Replays the journal of an earlier process and brings the rows to disk. Returns the largest
+/// sequence number that an earlier call may have; `listed` is the inventory's. For a likeness,
+/// `likeness_bytes` are the bytes of the journal's last file when the likeness was made.
 ///
 /// # Errors
-/// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. What was stored is as it was, and opening can be tried again.
+/// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`. The journal is as it was, and opening can be tried again.
 pub(crate) fn replay(
     engine: &Engine,
     record: JournalDocument,
-    listed: u64,
+    listed: Seqno,
     likeness_bytes: Option<u64>,
-) -> Result<u64> {
+) -> Result<Seqno> {
     let dir = engine.journal_dir();
     journal::make_dir(&dir)?;
     if !record.active {
-        // All that the journal has, if there still is one, is on disk.
+        // If there still is a journal, all its calls are on disk.
         return Ok(record.through.max(record.reserved).max(listed));
     }
     let mut tables = OpenGroups::new(engine);
@@ -49,7 +50,7 @@ pub(crate) fn replay(
         Error::io(format!("the journal '{}' cannot be read: {error}", dir.display()))
     })?;
     let has_files = listed_files.count() > 0;
-    // Then what was not synced may be missing.
+    // If it stopped, what was not synced may be missing.
     let machine_stopped = record.boot != boot();
     if !has_files && !machine_stopped {
         return Err(Error::damage(format_args!(
@@ -57,7 +58,7 @@ pub(crate) fn replay(
             dir.display()
         )));
     }
-    // What had expired when a call was made is decided as it was then.
+    // Which rows had expired when a call was made is decided by the TTL of that time.
     let ttl_ms = engine.expiry.ttl_ms();
     engine.expiry.set_ttl_ms(record.ttl_ms);
     let last = match likeness_bytes {
@@ -71,24 +72,25 @@ pub(crate) fn replay(
     if tables.calls > 0 {
         engine.writer.write_all()?;
     }
-    // Losing power may have taken calls from the end of the journal whose rows were on disk already: their numbers must
-    // not be given again, or a later replay would take those rows for having seen other calls.
+    // A loss of power may have taken calls from the end of the journal whose rows were on disk
+    // already. Their sequence numbers must not be given again: a later replay would believe that
+    // these rows have seen the new calls.
     Ok(last.saturating_add(MAX_LOST_CALLS))
 }
 
-/// Ends the journal of an earlier process, all of which is on disk, and begins this one's.
+/// Ends the journal of an earlier process, whose calls are all on disk, and starts this process's.
 ///
 /// # Errors
 /// `IO`.
-pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
+pub(crate) fn start_journal(engine: &Engine, last: Seqno) -> Result<()> {
     let dir = engine.journal_dir();
-    engine.last_number.store(last, Ordering::Release);
-    engine.cut_number.store(last, Ordering::Release);
-    *engine.reserved_numbers.lock() = last;
+    engine.last_seqno.store(last, Ordering::Release);
+    engine.cut_seqno.store(last, Ordering::Release);
+    *engine.reserved_seqnos.lock() = last;
     engine.write_journal_document_through(last, false)?;
     journal::delete_all(&dir)?;
     if engine.options.durability == Durability::Checkpoint {
-        engine.settle(u64::MAX, u64::MAX);
+        engine.settle(u64::MAX, Seqno::MAX);
         return Ok(());
     }
     // Calls are made from now on.
@@ -96,7 +98,7 @@ pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
     if let Some(journal) = engine.journal() {
         journal.restart(last)?;
     } else {
-        // Opening happens once.
+        // Nobody else sets it: a storage is opened once.
         let _ = engine.journal.set(Journal::start(&dir, last, engine.syncs())?);
     }
     engine.write_journal_document_through(last, true)?;
@@ -104,15 +106,15 @@ pub(crate) fn start_journal(engine: &Engine, last: u64) -> Result<()> {
     Ok(())
 }
 
-/// Refuses calls on rows of another layout than the group's: they are not this storage's.
+/// Refuses calls on rows of another layout than the group's: they are another storage's.
 fn check_same_rows(group: &Group, described: &GroupConfig) -> Result<()> {
     let registered = group.config();
     if (registered.dim, &registered.optimizer.name) == (described.dim, &described.optimizer.name) {
         return Ok(());
     }
     Err(Error::corruption(format!(
-        "its calls of group {} are for dim {} and optimizer '{}', and the group has dim {} and optimizer \
-         '{}'; the file is another storage's",
+        "its calls of group {} are for dim {} and optimizer '{}', and the group has dim {} and \
+         optimizer '{}'; the file is another storage's",
         group.id(),
         described.dim,
         described.optimizer.name,
@@ -142,7 +144,7 @@ impl Replay for OpenGroups<'_> {
         let known = self.engine.groups.lock().get(&group).cloned();
         let group = known.ok_or_else(|| damaged("the group is not registered".to_owned()))?;
         check_same_rows(&group, &description)?;
-        // The rate of each call is in the journal, so the schedule is not needed.
+        // The journal has each call's learning rate, so the schedule is not needed.
         let (optimizer, initializer) = description.build()?;
         let table =
             OpenGroup::new(self.engine, group, description.dim, optimizer, initializer, config)?;
@@ -154,14 +156,14 @@ impl Replay for OpenGroups<'_> {
         self.table(head).map(|table| table.floats_in_journal(head.kind))
     }
 
-    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         self.engine.expiry.restore_time(head.time);
         let table = self.table(head)?;
-        if number < table.group().cleared() {
-            // A later clear has removed what it changed.
+        if seqno < table.group().cleared() {
+            // A later clear has removed the rows that it changed.
             return Ok(());
         }
-        let source = Origin::Replay { number, time: head.time, rate: head.rate, step: head.step };
+        let source = Origin::Replay { seqno, time: head.time, rate: head.rate, step: head.step };
         match head.kind {
             CallKind::Gradients => {
                 table.apply(self.engine, keys, floats, None, Duplicates::Sequential, source)?
@@ -171,7 +173,7 @@ impl Replay for OpenGroups<'_> {
                 table.insert_records_from(self.engine, keys, floats, source)?
             }
             CallKind::Delete => table.delete_from(self.engine, keys, source)?,
-            CallKind::Clear if number > table.group().cleared() => {
+            CallKind::Clear if seqno > table.group().cleared() => {
                 table.clear_from(self.engine, source)?
             }
             CallKind::Clear | CallKind::SetStep | CallKind::Config | CallKind::End => {}

@@ -74,11 +74,11 @@ impl Opened {
     }
 }
 
-/// What to do about a damaged filter.
+/// The remedy for a damaged filter.
 pub(super) const REMEDY: &str = "\
     put a copy in its place (checkpoints have one, in the folder filters), begin anew with reload \
     false, or open it as it is with verify false";
-/// What to do about a damaged copy in a checkpoint.
+/// The remedy for a damaged copy in a checkpoint.
 pub(super) const COPY_REMEDY: &str = "use another checkpoint";
 
 /// Compares a file's counters with the checksum in its header, if there is one.

@@ -57,7 +57,7 @@ impl Rates {
         let missed: [f64; COUNTERS + 1] =
             from_fn(|full| share((COUNTERS + 1 - full) % (COUNTERS + 1)));
         let (mut rate, mut square) = (vec![1.0; MAX_KEYS], vec![1.0; MAX_KEYS]);
-        // By number: the probability that so many counters are full.
+        // full[n]: the probability that n counters are full.
         let mut full = [0.0; COUNTERS + 1];
         full[0] = 1.0;
         for keys in 0..MAX_KEYS {

@@ -78,8 +78,7 @@ impl Opened {
     /// opened.
     fn make(path: &Path, options: &FilterOptions) -> Result<Opened> {
         let new = NewFile::take(path)?;
-        // Only the owner of the new file may make one, so the file that is there now is the one to
-        // be replaced.
+        // Only the owner of the new file may replace the present file.
         if options.reload
             && let Some(opened) = Opened::existing(path, options)?
         {

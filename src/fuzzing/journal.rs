@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
 use crate::journal::{CallKind, Head, Journal, Replay, SEGMENT_HEADER_LEN, make_dir, read_all};
+use crate::seqno::Seqno;
 
 /// A call as bits, so that NaN equals itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,15 +70,15 @@ impl Replay for Collect {
         self.dims.get(&head.config).copied().ok_or_else(|| Error::corruption("no configuration"))
     }
 
-    fn call(&mut self, seqno: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
-        self.calls.push(Call::new(seqno, head, keys, floats));
+    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+        self.calls.push(Call::new(seqno.get(), head, keys, floats));
         Ok(())
     }
 }
 
 fn read(folder: &Path, through: u64, machine_stopped: bool) -> Result<(u64, Vec<Call>)> {
     let mut collect = Collect::default();
-    let last = read_all(folder, through, machine_stopped, &mut collect)?;
+    let last = read_all(folder, Seqno::new(through), machine_stopped, &mut collect)?.get();
     for (index, call) in collect.calls.iter().enumerate() {
         assert!(call.seqno > through, "call {} is on disk already", call.seqno);
         assert_eq!(
@@ -104,7 +105,7 @@ pub fn read_journal(folder: &Path) {
         if let Ok((_, calls)) = &killed {
             let payload: usize = calls.iter().map(Call::payload_bytes).sum();
             assert!(payload as u64 <= bytes, "{payload} bytes of calls came from {bytes}");
-            // What is whole reads the same, whatever happened to the machine.
+            // Whole calls read the same, whatever happened to the machine.
             assert_eq!(killed, stopped, "through {through}");
         }
     }
@@ -145,7 +146,7 @@ struct Written {
 
 impl Written {
     fn write(folder: &Path, program: &[u8]) -> Written {
-        let journal = Journal::start(folder, 0, false).unwrap();
+        let journal = Journal::start(folder, Seqno::NONE, false).unwrap();
         let mut written = Written::default();
         for chunk in program.chunks(8).take(64) {
             if chunk[0] & 7 == 7 {
@@ -188,7 +189,7 @@ impl Written {
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        assert_eq!(journal.append(&head, &payload).unwrap(), seqno);
+        assert_eq!(journal.append(&head, &payload).unwrap().get(), seqno);
         self.calls.push(Call::new(seqno, &head, &keys, &floats));
         self.ends.push((self.file, journal.bytes() - self.closed_bytes));
     }

@@ -33,6 +33,8 @@ use std::io::IoSlice;
 
 use crc32fast::Hasher;
 
+use crate::seqno::Seqno;
+
 #[cfg(target_endian = "big")]
 compile_error!("the journal and the tables are little-endian, as their writers are");
 
@@ -84,16 +86,16 @@ pub(crate) struct Head {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadHead {
     pub(super) head: Head,
-    pub(super) seqno: u64,
+    pub(super) seqno: Seqno,
     pub(super) payload_len: u64,
     pub(super) payload_crc: u32,
 }
 
-pub(super) fn segment_header(first: u64) -> [u8; SEGMENT_HEADER_LEN] {
+pub(super) fn segment_header(first: Seqno) -> [u8; SEGMENT_HEADER_LEN] {
     let mut bytes = [0; SEGMENT_HEADER_LEN];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[16..24].copy_from_slice(&first.to_le_bytes());
+    bytes[16..24].copy_from_slice(&first.get().to_le_bytes());
     let crc = segment_crc(&bytes);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -107,7 +109,7 @@ fn segment_crc(bytes: &[u8; SEGMENT_HEADER_LEN]) -> u32 {
 }
 
 /// Checks a segment's header and returns its first call's sequence number, or what is wrong.
-pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<u64, String> {
+pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Seqno, String> {
     let version = u32::from_le_bytes(part(bytes, 8));
     match &bytes[..8] == MAGIC {
         false => Err("it does not begin as a journal does".to_owned()),
@@ -117,7 +119,7 @@ pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<u6
         true if version != VERSION => {
             Err(format!("its version is {version}; this damo reads {VERSION}"))
         }
-        true => Ok(u64::from_le_bytes(part(bytes, 16))),
+        true => Ok(Seqno::new(u64::from_le_bytes(part(bytes, 16)))),
     }
 }
 
@@ -134,13 +136,13 @@ pub(super) fn checksum(payload: &[IoSlice<'_>]) -> (u32, u64) {
 
 pub(super) fn encode_head(
     head: &Head,
-    seqno: u64,
+    seqno: Seqno,
     (payload_crc, payload_len): (u32, u64),
 ) -> [u8; ENTRY_HEADER_LEN] {
     let mut bytes = [0; ENTRY_HEADER_LEN];
     bytes[4..8].copy_from_slice(&payload_crc.to_le_bytes());
     bytes[8..16].copy_from_slice(&payload_len.to_le_bytes());
-    bytes[16..24].copy_from_slice(&seqno.to_le_bytes());
+    bytes[16..24].copy_from_slice(&seqno.get().to_le_bytes());
     bytes[24..28].copy_from_slice(&(head.kind as u32).to_le_bytes());
     bytes[28..32].copy_from_slice(&u32::from(head.group).to_le_bytes());
     bytes[32..36].copy_from_slice(&head.config.to_le_bytes());
@@ -153,7 +155,7 @@ pub(super) fn encode_head(
 }
 
 /// The entry that ends a segment before call `next`.
-pub(super) fn encode_end(next: u64) -> [u8; ENTRY_HEADER_LEN] {
+pub(super) fn encode_end(next: Seqno) -> [u8; ENTRY_HEADER_LEN] {
     let head = Head { kind: CallKind::End, group: 0, config: 0, step: 0, time: 0, rate: 0.0 };
     encode_head(&head, next, checksum(&[]))
 }
@@ -187,7 +189,7 @@ pub(super) fn decode_head(bytes: &[u8; ENTRY_HEADER_LEN]) -> Result<ReadHead, No
     };
     Ok(ReadHead {
         head,
-        seqno: u64::from_le_bytes(part(bytes, 16)),
+        seqno: Seqno::new(u64::from_le_bytes(part(bytes, 16))),
         payload_len: u64::from_le_bytes(part(bytes, 8)),
         payload_crc: u32::from_le_bytes(part(bytes, 4)),
     })
@@ -213,9 +215,12 @@ mod tests {
             time: 1_795_000_000_000,
             rate: 0.1,
         };
-        let bytes = encode_head(&head, 42, (5, 6));
+        let bytes = encode_head(&head, Seqno::new(42), (5, 6));
         let read = decode_head(&bytes).unwrap();
-        assert_eq!((read.head, read.seqno, read.payload_crc, read.payload_len), (head, 42, 5, 6));
+        assert_eq!(
+            (read.head, read.seqno, read.payload_crc, read.payload_len),
+            (head, Seqno::new(42), 5, 6)
+        );
         for byte in 0..ENTRY_HEADER_LEN {
             let mut damaged = bytes;
             damaged[byte] ^= 0x10;

@@ -25,6 +25,7 @@ pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, r
 
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
+use crate::seqno::{AtomicSeqno, Seqno};
 use entry::{checksum, encode_head};
 use segment::{AppendError, Segment, failed};
 
@@ -40,18 +41,18 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     /// The last sequence number known to be on disk. Held while syncing, so that callers share one
     /// fsync.
-    synced: Mutex<u64>,
+    synced: Mutex<Seqno>,
     /// Bytes of all segments.
     bytes: AtomicU64,
     /// The last call's sequence number.
-    last: AtomicU64,
+    last: AtomicSeqno,
 }
 
 struct State {
     current: Segment,
     /// Segments that are complete, oldest first: the last call's sequence number, the path, the
     /// bytes.
-    closed: Vec<(u64, PathBuf, u64)>,
+    closed: Vec<(Seqno, PathBuf, u64)>,
     /// The announced configurations: group and description.
     configs: Vec<(u16, Vec<u8>)>,
     /// Set while the state of the files is in doubt; nothing is appended meanwhile.
@@ -81,8 +82,8 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn start(dir: &Path, last: u64, sync: bool) -> Result<Journal> {
-        let current = Segment::create(dir, last + 1, true)?;
+    pub(crate) fn start(dir: &Path, last: Seqno, sync: bool) -> Result<Journal> {
+        let current = Segment::create(dir, last.next(), true)?;
         let bytes = AtomicU64::new(current.len);
         let state = State { current, closed: Vec::new(), configs: Vec::new(), doubt: None };
         Ok(Journal {
@@ -91,7 +92,7 @@ impl Journal {
             state: Mutex::new(state),
             synced: Mutex::new(last),
             bytes,
-            last: AtomicU64::new(last),
+            last: AtomicSeqno::new(last),
         })
     }
 
@@ -99,10 +100,10 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn restart(&self, last: u64) -> Result<()> {
+    pub(crate) fn restart(&self, last: Seqno) -> Result<()> {
         let mut synced = self.synced.lock();
         let mut state = self.state.lock();
-        state.current = Segment::create(&self.dir, last + 1, true)?;
+        state.current = Segment::create(&self.dir, last.next(), true)?;
         state.closed.clear();
         state.doubt = None;
         *synced = last;
@@ -128,7 +129,7 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
-    pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<u64> {
+    pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
         let payload_sum = checksum(payload);
         let seqno = self.state.lock().append(self, head, payload, payload_sum)?;
         if self.sync {
@@ -137,7 +138,7 @@ impl Journal {
         Ok(seqno)
     }
 
-    fn sync_through(&self, seqno: u64) -> Result<()> {
+    fn sync_through(&self, seqno: Seqno) -> Result<()> {
         let mut synced = self.synced.lock();
         if *synced >= seqno {
             return Ok(());
@@ -170,7 +171,7 @@ impl Journal {
     }
 
     /// The sequence number of the last call.
-    pub(crate) fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> Seqno {
         self.last.load(Ordering::Acquire)
     }
 
@@ -184,7 +185,7 @@ impl Journal {
     /// # Errors
     /// `IO`. A torn entry that cannot be cut off stays at the end of the last segment, where a
     /// replay expects one.
-    pub(crate) fn rotate(&self) -> Result<u64> {
+    pub(crate) fn rotate(&self) -> Result<Seqno> {
         let mut state = self.state.lock();
         state.cut_off_torn_end()?;
         if state.current.len > entry::SEGMENT_HEADER_LEN as u64 {
@@ -197,7 +198,7 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn drop_through(&self, seqno: u64) -> Result<()> {
+    pub(crate) fn drop_through(&self, seqno: Seqno) -> Result<()> {
         let mut state = self.state.lock();
         while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= seqno)
         {
@@ -223,7 +224,7 @@ impl Journal {
     /// # Errors
     /// `IO`.
     pub(crate) fn finish(&self) -> Result<()> {
-        self.drop_through(u64::MAX)?;
+        self.drop_through(Seqno::MAX)?;
         let state = self.state.lock();
         let path = &state.current.path;
         fs::remove_file(path).map_err(|error| failed("deleted", path, &error))
@@ -237,7 +238,7 @@ impl State {
         head: &Head,
         payload: &[IoSlice<'_>],
         payload_sum: (u32, u64),
-    ) -> Result<u64> {
+    ) -> Result<Seqno> {
         self.cut_off_torn_end()?;
         if let Some(doubt) = &self.doubt {
             return Err(doubt.error().clone());
@@ -245,7 +246,7 @@ impl State {
         if self.current.len >= SEGMENT_BYTES {
             self.rotate(journal)?;
         }
-        let seqno = journal.last() + 1;
+        let seqno = journal.last().next();
         let config_is_new = !self.current.configs.contains(&head.config);
         let Some((group, description)) = self.configs.get(head.config as usize) else {
             return Err(Error::bug(format!("configuration {} was not announced", head.config)));
@@ -287,8 +288,8 @@ impl State {
     /// one exists: so a missing file can be told from one that was never made.
     fn rotate(&mut self, journal: &Journal) -> Result<()> {
         let last = journal.last();
-        let next = Segment::create(&journal.dir, last + 1, journal.sync)?;
-        if let Err(error) = self.end_current(journal, last + 1) {
+        let next = Segment::create(&journal.dir, last.next(), journal.sync)?;
+        if let Err(error) = self.end_current(journal, last.next()) {
             // A segment without calls does no harm where it cannot be removed.
             let _ = fs::remove_file(&next.path);
             return Err(error);
@@ -319,7 +320,7 @@ impl State {
         }
     }
 
-    fn end_current(&mut self, journal: &Journal, next: u64) -> Result<()> {
+    fn end_current(&mut self, journal: &Journal, next: Seqno) -> Result<()> {
         let before = self.current.len;
         let end = entry::encode_end(next);
         self.current.append(&mut [IoSlice::new(&end)]).map_err(|error| self.note_torn(error))?;
@@ -348,9 +349,9 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `IO`.
-pub(crate) fn write_empty(dir: &Path, last: u64) -> Result<()> {
+pub(crate) fn write_empty(dir: &Path, last: Seqno) -> Result<()> {
     make_dir(dir)?;
-    Segment::create(dir, last + 1, true).map(drop)
+    Segment::create(dir, last.next(), true).map(drop)
 }
 
 /// Whether a journal has no call.

@@ -16,6 +16,7 @@ use super::segment::{self, failed, list};
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::memory::filled;
+use crate::seqno::Seqno;
 
 /// The receiver of the entries.
 pub(crate) trait Replay {
@@ -23,7 +24,7 @@ pub(crate) trait Replay {
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()>;
 
     /// A call. `keys` and `floats` are as they were written.
-    fn call(&mut self, seqno: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
+    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()>;
 
     /// The number of floats a key in a call's payload.
     fn floats_a_key(&self, head: &Head) -> Result<usize>;
@@ -41,10 +42,10 @@ pub(crate) trait Replay {
 /// release.
 pub(crate) fn read_all(
     dir: &Path,
-    through: u64,
+    through: Seqno,
     machine_stopped: bool,
     replay: &mut impl Replay,
-) -> Result<u64> {
+) -> Result<Seqno> {
     read(dir, through, machine_stopped, None, replay)
 }
 
@@ -56,28 +57,28 @@ pub(crate) fn read_all(
 /// As [`read_all`].
 pub(crate) fn read_links(
     dir: &Path,
-    through: u64,
+    through: Seqno,
     machine_stopped: bool,
     listed_bytes: u64,
     replay: &mut impl Replay,
-) -> Result<u64> {
+) -> Result<Seqno> {
     read(dir, through, machine_stopped, Some(listed_bytes), replay)
 }
 
 fn read(
     dir: &Path,
-    through: u64,
+    through: Seqno,
     machine_stopped: bool,
     listed_bytes: Option<u64>,
     replay: &mut impl Replay,
-) -> Result<u64> {
+) -> Result<Seqno> {
     let mut segments = list(dir)?;
     // Files whose calls are all on disk may have been deleted already.
-    let begin = segments.iter().rposition(|(first, _)| *first <= through + 1).unwrap_or(0);
+    let begin = segments.iter().rposition(|(first, _)| *first <= through.next()).unwrap_or(0);
     segments.drain(..begin);
     let mut last = match segments.first() {
         None => return Ok(through),
-        Some((first, _)) if *first <= through + 1 => first - 1,
+        Some((first, _)) if *first <= through.next() => first.previous(),
         Some(_) if machine_stopped => return Ok(through),
         Some((first, path)) => return Err(begins_too_late(*first, path, through)),
     };
@@ -85,7 +86,7 @@ fn read(
     let last_with_calls = last_with_calls(&segments)?;
     let mut has_ended = false;
     for (index, (first, path)) in segments.iter().enumerate() {
-        if *first != last + 1 {
+        if *first != last.next() {
             if is_empty(path)? {
                 // A failed rotation left this file.
                 continue;
@@ -114,14 +115,14 @@ fn read(
 
 /// Whether the last file has grown since it was listed. The entry that ends it may be new, and the
 /// file after it has no link.
-fn has_grown(segments: &[(u64, PathBuf)], listed_bytes: Option<u64>) -> Result<bool> {
+fn has_grown(segments: &[(Seqno, PathBuf)], listed_bytes: Option<u64>) -> Result<bool> {
     match (listed_bytes, segments.last()) {
         (Some(listed), Some((_, path))) => Ok(len(path)? > listed),
         _ => Ok(false),
     }
 }
 
-fn begins_too_late(first: u64, path: &Path, through: u64) -> Error {
+fn begins_too_late(first: Seqno, path: &Path, through: Seqno) -> Error {
     let path = path.display();
     Error::damage(format_args!(
         "the journal begins with call {first} ('{path}'), and the rows on disk end with call \
@@ -129,7 +130,7 @@ fn begins_too_late(first: u64, path: &Path, through: u64) -> Error {
     ))
 }
 
-fn follows_a_gap(first: u64, path: &Path, last: u64) -> Error {
+fn follows_a_gap(first: Seqno, path: &Path, last: Seqno) -> Error {
     Error::damage(format_args!(
         "the journal '{}' begins with call {first}, and the file before it ends with call {last}: \
          a file is missing or cut off",
@@ -137,8 +138,8 @@ fn follows_a_gap(first: u64, path: &Path, last: u64) -> Error {
     ))
 }
 
-fn next_is_missing(dir: &Path, last: u64) -> Error {
-    let next = dir.join(segment::name(last + 1));
+fn next_is_missing(dir: &Path, last: Seqno) -> Error {
+    let next = dir.join(segment::name(last.next()));
     Error::damage(format_args!(
         "the journal '{}' is missing: the file before it, which ends with call {last}, says that \
          it was there",
@@ -150,7 +151,7 @@ fn next_is_missing(dir: &Path, last: u64) -> Error {
 ///
 /// # Errors
 /// The system's error in reading the folder.
-pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(Seqno, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -167,16 +168,16 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
 /// `IO`; `CORRUPTION` when it ends with damage. The entries before were handed over.
 pub(crate) fn read_whole(
     path: &Path,
-    first: u64,
-    through: u64,
+    first: Seqno,
+    through: Seqno,
     replay: &mut impl Replay,
-) -> Result<(u64, bool)> {
+) -> Result<(Seqno, bool)> {
     let tolerance = Tolerance { is_last: true, machine_stopped: false };
     read_segment(path, first, through, tolerance, replay)
 }
 
 /// The index of the last file with an entry.
-fn last_with_calls(segments: &[(u64, PathBuf)]) -> Result<usize> {
+fn last_with_calls(segments: &[(Seqno, PathBuf)]) -> Result<usize> {
     for (index, (_, path)) in segments.iter().enumerate().rev() {
         if !is_empty(path)? {
             return Ok(index);
@@ -259,18 +260,18 @@ impl Position<'_> {
 /// another one follows.
 fn read_segment(
     path: &Path,
-    first: u64,
-    through: u64,
+    first: Seqno,
+    through: Seqno,
     tolerance: Tolerance,
     replay: &mut impl Replay,
-) -> Result<(u64, bool)> {
+) -> Result<(Seqno, bool)> {
     let unreadable = |error: std::io::Error| failed("read", path, &error);
     let file = regular::open(path).map_err(unreadable)?;
     let len = file.metadata().map_err(unreadable)?.len();
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut position = Position { path, at: 0, len, tolerance };
     replay.segment();
-    let mut last = first - 1;
+    let mut last = first.previous();
     if read_header(&mut reader, &position, first)?.is_none() {
         return Ok((last, false));
     }
@@ -284,7 +285,7 @@ fn read_segment(
                 .map(|_| (last, true));
         }
         let Some(read) = read_entry(&mut reader, &position, &mut payload)? else { break };
-        if read.seqno != last + 1 {
+        if read.seqno != last.next() {
             return Err(position.damaged(&format!("call {} follows call {last}", read.seqno)));
         }
         match read.head.kind {
@@ -308,7 +309,11 @@ fn read_segment(
 }
 
 /// Reads and checks a segment's header; None when it is not whole in a way that is no damage.
-fn read_header(reader: &mut impl Read, position: &Position<'_>, first: u64) -> Result<Option<()>> {
+fn read_header(
+    reader: &mut impl Read,
+    position: &Position<'_>,
+    first: Seqno,
+) -> Result<Option<()>> {
     let unreadable = |error: std::io::Error| failed("read", position.path, &error);
     // The file is made before its header is written, and a process may be killed in between.
     if position.len < SEGMENT_HEADER_LEN as u64 {
@@ -333,7 +338,7 @@ fn hand_over(
     read: &ReadHead,
     payload: &Payload,
     position: &Position<'_>,
-    through: u64,
+    through: Seqno,
     replay: &mut impl Replay,
 ) -> Result<()> {
     let head = &read.head;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::entry::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
+use crate::seqno::Seqno;
 
 /// The segment that is being written.
 pub(super) struct Segment {
@@ -21,7 +22,7 @@ pub(super) struct Segment {
 
 const SUFFIX: &str = ".journal";
 /// The largest sequence number that fits in a stored row.
-const MAX_SEQNO: u64 = (1 << 56) - 1;
+const MAX_SEQNO: Seqno = Seqno::new((1 << 56) - 1);
 
 /// Why an append failed, and what the file looks like.
 pub(super) enum AppendError {
@@ -37,7 +38,7 @@ impl Segment {
     ///
     /// # Errors
     /// `IO`. No file of that name, or one without a call, remains.
-    pub(super) fn create(dir: &Path, first: u64, sync: bool) -> Result<Segment> {
+    pub(super) fn create(dir: &Path, first: Seqno, sync: bool) -> Result<Segment> {
         let path = dir.join(name(first));
         let make = || -> io::Result<File> {
             let mut file =
@@ -91,7 +92,7 @@ impl Segment {
 }
 
 /// The file name of the segment whose first call is `first`.
-pub(super) fn name(first: u64) -> String {
+pub(super) fn name(first: Seqno) -> String {
     format!("{first:020}{SUFFIX}")
 }
 
@@ -99,7 +100,7 @@ pub(super) fn name(first: u64) -> String {
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` for any other file.
-pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+pub(super) fn list(dir: &Path) -> Result<Vec<(Seqno, PathBuf)>> {
     let unreadable = |error: io::Error| failed("read", dir, &error);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
@@ -117,11 +118,11 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// The sequence number of a segment's first call, by the file's name.
-pub(super) fn first_of(path: &Path) -> Option<u64> {
+pub(super) fn first_of(path: &Path) -> Option<Seqno> {
     let name = path.file_name()?.to_string_lossy();
-    let first = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
+    let first = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok()).map(Seqno::new);
     // Sequence numbers begin with 1, and a row has no room for more than the largest.
-    first.filter(|first| (1..=MAX_SEQNO).contains(first))
+    first.filter(|first| (Seqno::new(1)..=MAX_SEQNO).contains(first))
 }
 
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn files_that_no_call_can_begin_are_refused() {
         for (name, first) in [
-            ("00000000000000000001.journal", Some(1)),
+            ("00000000000000000001.journal", Some(Seqno::new(1))),
             ("00072057594037927935.journal", Some(MAX_SEQNO)),
             ("00000000000000000000.journal", None),
             ("00072057594037927936.journal", None),

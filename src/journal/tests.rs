@@ -18,8 +18,8 @@ impl Replay for Calls {
         Ok(())
     }
 
-    fn call(&mut self, seqno: u64, _: &Head, keys: &[i64], _: &[f32]) -> Result<()> {
-        self.0.push((seqno, keys.to_vec()));
+    fn call(&mut self, seqno: Seqno, _: &Head, keys: &[i64], _: &[f32]) -> Result<()> {
+        self.0.push((seqno.get(), keys.to_vec()));
         Ok(())
     }
 
@@ -33,17 +33,17 @@ impl Replay for Calls {
 fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
     let config = journal.announce(3, b"{}".to_vec());
     let head = Head { kind: CallKind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
-    journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))])
+    journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))]).map(Seqno::get)
 }
 
 /// Three calls in a closed segment, two in the one after it.
 fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::start(dir.path(), 0, false).unwrap();
+    let journal = Journal::start(dir.path(), Seqno::NONE, false).unwrap();
     for call in 1..=5 {
         assert_eq!(append(&journal, &[call; 100]).unwrap(), call as u64);
         if call == 3 {
-            assert_eq!(journal.rotate().unwrap(), 3);
+            assert_eq!(journal.rotate().unwrap(), Seqno::new(3));
         }
     }
     let paths = segment::list(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect();
@@ -55,16 +55,16 @@ fn a_file_that_has_ended_since_its_link_was_made_may_be_the_last() {
     let (dir, paths) = written();
     let bytes = fs::metadata(&paths[0]).unwrap().len();
     fs::remove_file(&paths[1]).unwrap();
-    let last = |listed| read_links(dir.path(), 0, false, listed, &mut Calls::default());
+    let last = |listed| read_links(dir.path(), Seqno::NONE, false, listed, &mut Calls::default());
     // When the links were made the file had not been closed yet.
-    assert_eq!(last(bytes - ENTRY_HEADER_LEN as u64).unwrap(), 3);
+    assert_eq!(last(bytes - ENTRY_HEADER_LEN as u64).unwrap(), Seqno::new(3));
     let error = last(bytes).unwrap_err();
     assert!(error.message().contains("is missing"), "{error}");
 }
 
 fn read(dir: &Path, machine_stopped: bool) -> Result<Vec<u64>> {
     let mut calls = Calls::default();
-    let last = read_all(dir, 0, machine_stopped, &mut calls)?;
+    let last = read_all(dir, Seqno::NONE, machine_stopped, &mut calls)?.get();
     let seqnos: Vec<_> = calls.0.iter().map(|(seqno, _)| *seqno).collect();
     assert_eq!(seqnos.last().copied().unwrap_or(0), last);
     assert!(calls.0.iter().all(|(seqno, keys)| *keys == [*seqno as i64; 100]));
@@ -190,22 +190,22 @@ fn a_torn_entry_may_be_followed_by_a_file_without_calls() {
     fs::remove_file(&paths[1]).unwrap();
     let bytes = fs::read(&paths[0]).unwrap();
     fs::write(&paths[0], &bytes[..SEGMENT_HEADER_LEN + CONFIG_LEN + 2 * CALL_LEN + 100]).unwrap();
-    Segment::create(dir.path(), 3, false).unwrap();
+    Segment::create(dir.path(), Seqno::new(3), false).unwrap();
     assert_eq!(read(dir.path(), false).unwrap(), [1, 2]);
 }
 
 #[test]
 fn a_failed_rotation_can_be_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::start(dir.path(), 0, true).unwrap();
+    let journal = Journal::start(dir.path(), Seqno::NONE, true).unwrap();
     append(&journal, &[1; 100]).unwrap();
     // A folder in the place of the next file keeps it from being made.
-    let place = dir.path().join(segment::name(2));
+    let place = dir.path().join(segment::name(Seqno::new(2)));
     fs::create_dir(&place).unwrap();
     assert_eq!(journal.rotate().unwrap_err().status(), Status::Io);
     append(&journal, &[2; 100]).unwrap();
     fs::remove_dir(&place).unwrap();
-    assert_eq!(journal.rotate().unwrap(), 2);
+    assert_eq!(journal.rotate().unwrap(), Seqno::new(2));
     append(&journal, &[3; 100]).unwrap();
     assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3]);
 }

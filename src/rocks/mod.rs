@@ -38,6 +38,7 @@ use rust_rocksdb::{
 
 use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
+use crate::seqno::{AtomicSeqno, Seqno};
 pub(crate) use batch::Batch;
 use documents::FAMILY;
 use inventory::KnownFiles;
@@ -63,7 +64,7 @@ pub(crate) struct Rocks {
     read_options: ReadOptions,
     sst_options: Options,
     /// The largest sequence number that a call may have been given; the inventory has it.
-    last: AtomicU64,
+    last: AtomicSeqno,
     /// The latest time that was used, for the inventory; 0 once a document has it.
     time: AtomicU64,
     /// The files as the inventory last listed them; held while it is written.
@@ -76,7 +77,7 @@ pub(crate) struct Rocks {
 
 impl Rocks {
     /// Notes that calls up to this sequence number may have been made, for the inventory.
-    pub(crate) fn note_last(&self, last: u64) {
+    pub(crate) fn note_last(&self, last: Seqno) {
         self.last.fetch_max(last, Ordering::AcqRel);
     }
 
@@ -86,7 +87,7 @@ impl Rocks {
     }
 
     /// The largest sequence number that a call may have been given.
-    pub(crate) fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> Seqno {
         self.last.load(Ordering::Acquire)
     }
 

@@ -15,6 +15,7 @@ use super::options::{Logs, METADATA_PART, Metadata};
 use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
+use crate::seqno::AtomicSeqno;
 
 /// What kind of database a directory has.
 pub(crate) enum DatabaseKind {
@@ -138,7 +139,7 @@ impl Rocks {
             metadata,
             read_options,
             sst_options,
-            last: AtomicU64::new(0),
+            last: AtomicSeqno::default(),
             time: AtomicU64::new(0),
             listed: Mutex::default(),
             has_failed: AtomicBool::new(false),

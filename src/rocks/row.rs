@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
+use crate::seqno::Seqno;
 
 /// The header of a stored row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct RowHeader {
     /// How many gradients were applied to it.
     pub update_num: u64,
     /// The sequence number of its last change; 0: none.
-    pub journal: u64,
+    pub seqno: Seqno,
 }
 
 /// What is stored under a key.
@@ -44,7 +45,7 @@ pub(crate) enum Stored<'a> {
     /// A row, and the bytes of its floats.
     Row(RowHeader, &'a [u8]),
     /// The tombstone of a row that a call deleted.
-    Deleted { time: u64, journal: u64 },
+    Deleted { time: u64, seqno: Seqno },
     /// The tombstone of a row that had expired when a merge met it on that day.
     Expired { day: u64 },
 }
@@ -66,25 +67,25 @@ pub(crate) fn max_bytes(row_len: usize) -> usize {
 
 /// Writes a row to `value`, replacing its content.
 pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
-    let (update_num, journal) = (header.update_num.min(MAX_U56), header.journal.min(MAX_U56));
-    let (num_len, journal_len) = (bytes_needed(update_num), bytes_needed(journal));
+    let (update_num, seqno) = (header.update_num.min(MAX_U56), header.seqno.get().min(MAX_U56));
+    let (num_len, seqno_len) = (bytes_needed(update_num), bytes_needed(seqno));
     value.clear();
     value.reserve(max_bytes(floats.len()));
-    value.push(ROW << 6 | (journal_len as u8) << 3 | num_len as u8);
+    value.push(ROW << 6 | (seqno_len as u8) << 3 | num_len as u8);
     value.extend_from_slice(&header.update_time.min(MAX_U48).to_le_bytes()[..6]);
     value.extend_from_slice(&update_num.to_le_bytes()[..num_len]);
-    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+    value.extend_from_slice(&seqno.to_le_bytes()[..seqno_len]);
     value.extend_from_slice(bytemuck::cast_slice(floats));
 }
 
 /// Writes the tombstone of a deleted row to `value`, replacing its content.
-pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, journal: u64) {
-    let journal = journal.min(MAX_U56);
-    let journal_len = bytes_needed(journal);
+pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, seqno: Seqno) {
+    let seqno = seqno.get().min(MAX_U56);
+    let seqno_len = bytes_needed(seqno);
     value.clear();
-    value.push(TOMBSTONE << 6 | (journal_len as u8) << 3);
+    value.push(TOMBSTONE << 6 | (seqno_len as u8) << 3);
     value.extend_from_slice(&time.min(MAX_U48).to_le_bytes()[..6]);
-    value.extend_from_slice(&journal.to_le_bytes()[..journal_len]);
+    value.extend_from_slice(&seqno.to_le_bytes()[..seqno_len]);
 }
 
 /// The tombstone of a row that expired. RocksDB's compaction filter wants bytes that live for ever,
@@ -109,21 +110,22 @@ pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
     let Some((&control, rest)) = value.split_first() else {
         return damaged("the stored row is empty".to_owned());
     };
-    let (num_len, journal_len) = ((control & 7) as usize, (control >> 3 & 7) as usize);
+    let (num_len, seqno_len) = ((control & 7) as usize, (control >> 3 & 7) as usize);
     match control >> 6 {
-        ROW if value.len() >= FIXED_LEN + num_len + journal_len => {
+        ROW if value.len() >= FIXED_LEN + num_len + seqno_len => {
             let (time, rest) = rest.split_at(6);
             let (num, rest) = rest.split_at(num_len);
-            let (journal, body) = rest.split_at(journal_len);
-            let (update_time, update_num, journal) = (number(time), number(num), number(journal));
-            Ok(Stored::Row(RowHeader { update_time, update_num, journal }, body))
+            let (seqno, body) = rest.split_at(seqno_len);
+            let (update_time, update_num, seqno) =
+                (number(time), number(num), Seqno::new(number(seqno)));
+            Ok(Stored::Row(RowHeader { update_time, update_num, seqno }, body))
         }
         TOMBSTONE if control == EXPIRED && value.len() == 5 => {
             Ok(Stored::Expired { day: number(rest) })
         }
-        TOMBSTONE if num_len == 0 && value.len() == FIXED_LEN + journal_len => {
-            let (time, journal) = rest.split_at(6);
-            Ok(Stored::Deleted { time: number(time), journal: number(journal) })
+        TOMBSTONE if num_len == 0 && value.len() == FIXED_LEN + seqno_len => {
+            let (time, seqno) = rest.split_at(6);
+            Ok(Stored::Deleted { time: number(time), seqno: Seqno::new(number(seqno)) })
         }
         ROW | TOMBSTONE => too_short(),
         version => damaged(format!(
@@ -142,7 +144,7 @@ pub(crate) enum Found {
     /// The tombstone of a row that the call with this sequence number deleted.
     Deleted {
         time: u64,
-        journal: u64,
+        seqno: Seqno,
     },
 }
 
@@ -155,7 +157,7 @@ pub(crate) enum Found {
 pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Found> {
     let (header, body) = match parse(value)? {
         Stored::Row(header, body) => (header, body),
-        Stored::Deleted { time, journal } => return Ok(Found::Deleted { time, journal }),
+        Stored::Deleted { time, seqno } => return Ok(Found::Deleted { time, seqno }),
         Stored::Expired { .. } => return Ok(Found::Nothing),
     };
     if body.len() != 4 * row_len {
@@ -192,10 +194,11 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were_written() {
         let floats = [1.5, -0.0, f32::MIN_POSITIVE];
-        for (update_num, journal, header_len) in
+        for (update_num, seqno, header_len) in
             [(0, 0, 7), (7, 0, 8), (7, 300, 10), (MAX_U56, MAX_U56, 21)]
         {
-            let header = RowHeader { update_time: 1_795_000_000_000, update_num, journal };
+            let header =
+                RowHeader { update_time: 1_795_000_000_000, update_num, seqno: Seqno::new(seqno) };
             let mut value = vec![9; 3];
             encode(&mut value, header, &floats);
             assert_eq!(value.len(), header_len + 12);
@@ -213,7 +216,11 @@ mod tests {
     #[test]
     fn truncated_foreign_and_newer_rows_are_corruption() {
         let mut value = Vec::new();
-        encode(&mut value, RowHeader { update_time: 1, update_num: 2, journal: 3 }, &[1.0; 4]);
+        encode(
+            &mut value,
+            RowHeader { update_time: 1, update_num: 2, seqno: Seqno::new(3) },
+            &[1.0; 4],
+        );
         for len in 0..value.len() {
             assert!(decode(&value[..len], 4, &mut [0.0; 4]).is_err(), "{len} bytes");
         }
@@ -226,10 +233,13 @@ mod tests {
     #[test]
     fn tombstones_are_told_from_rows() {
         let mut value = Vec::new();
-        encode_deleted(&mut value, 1_795_000_000_000, 300);
+        encode_deleted(&mut value, 1_795_000_000_000, Seqno::new(300));
         assert_eq!(value.len(), 9);
-        assert_eq!(parse(&value), Ok(Stored::Deleted { time: 1_795_000_000_000, journal: 300 }));
-        let found = Found::Deleted { time: 1_795_000_000_000, journal: 300 };
+        assert_eq!(
+            parse(&value),
+            Ok(Stored::Deleted { time: 1_795_000_000_000, seqno: Seqno::new(300) })
+        );
+        let found = Found::Deleted { time: 1_795_000_000_000, seqno: Seqno::new(300) };
         assert_eq!(decode(&value, 4, &mut [0.0; 4]), Ok(found));
         assert!((0..value.len()).all(|len| parse(&value[..len]).is_err()));
         let expired = expired_on(20_000);

@@ -17,6 +17,7 @@ use crate::engine::journal_document::JournalDocument;
 use crate::rocks::fate::Fate;
 use crate::rocks::key;
 use crate::rocks::row::{self, Found, RowHeader, Stored};
+use crate::seqno::Seqno;
 
 /// Reads bytes as a stored row and as stored keys, and writes them again.
 pub fn row(bytes: &[u8]) {
@@ -45,10 +46,10 @@ fn stored(bytes: &[u8]) {
             assert_eq!(row::parse(&again), Ok(Stored::Row(header, body)));
             assert!(again.len() <= bytes.len() && again.len() <= row::max_bytes(row_len));
         }
-        Ok(Stored::Deleted { time, journal }) => {
-            row::encode_deleted(&mut again, time, journal);
-            assert_eq!(row::parse(&again), Ok(Stored::Deleted { time, journal }));
-            assert_eq!(row::decode(bytes, 1, &mut [0.0]), Ok(Found::Deleted { time, journal }));
+        Ok(Stored::Deleted { time, seqno }) => {
+            row::encode_deleted(&mut again, time, seqno);
+            assert_eq!(row::parse(&again), Ok(Stored::Deleted { time, seqno }));
+            assert_eq!(row::decode(bytes, 1, &mut [0.0]), Ok(Found::Deleted { time, seqno }));
         }
         Ok(Stored::Expired { day }) => {
             assert_eq!(row::parse(row::expired_on(day % 64)).is_ok(), day < 1 << 32)
@@ -61,7 +62,8 @@ fn stored(bytes: &[u8]) {
 fn written(bytes: &[u8]) {
     let Some((numbers, rest)) = bytes.split_first_chunk::<24>() else { return };
     let number = |at: usize| u64::from_le_bytes(numbers[at..at + 8].try_into().unwrap());
-    let header = RowHeader { update_time: number(0), update_num: number(8), journal: number(16) };
+    let seqno = Seqno::new(number(16));
+    let header = RowHeader { update_time: number(0), update_num: number(8), seqno };
     let floats: Vec<f32> =
         rest.as_chunks().0.iter().map(|bytes| f32::from_bits(u32::from_le_bytes(*bytes))).collect();
     let mut value = Vec::new();
@@ -69,7 +71,7 @@ fn written(bytes: &[u8]) {
     let expected = RowHeader {
         update_time: header.update_time.min((1 << 48) - 1),
         update_num: header.update_num.min((1 << 56) - 1),
-        journal: header.journal.min((1 << 56) - 1),
+        seqno: header.seqno.min(Seqno::new((1 << 56) - 1)),
     };
     let mut back = vec![0.0; floats.len()];
     assert_eq!(row::decode(&value, floats.len(), &mut back), Ok(Found::Row(expected)));
@@ -101,9 +103,9 @@ fn keys(bytes: &[u8]) {
 fn fate(bytes: &[u8]) {
     let expiry = Expiry::new(10).unwrap();
     for settled in [0, DAY_MS, u64::MAX] {
-        expiry.set_settled(settled, u64::MAX);
+        expiry.set_settled(settled, Seqno::MAX);
         expiry.set_recorded(settled);
-        for oldest in [None, Some((0, 0)), Some((1 << 40, 2 * DAY_MS))] {
+        for oldest in [None, Some((Seqno::NONE, 0)), Some((Seqno::new(1 << 40), 2 * DAY_MS))] {
             expiry.set_oldest_base(oldest);
             expiry.set_now_ms(3 * DAY_MS);
             let fate = expiry.fate(bytes);

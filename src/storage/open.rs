@@ -1,7 +1,7 @@
 //! Opening a directory: what is refused, and what a new one is given.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
@@ -33,6 +33,7 @@ use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
 use crate::rocks::{self, incoming};
 use crate::rocks::{Batch, DatabaseKind, Inventory, Opening, PREDECESSOR, Rocks, check_without};
+use crate::seqno::{AtomicSeqno, Seqno};
 
 /// What the document `format` says in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";
@@ -161,16 +162,16 @@ fn make_engine(
         readers: Readers::default(),
         writer: Signal::default(),
         journal: OnceLock::new(),
-        last_number: AtomicU64::new(0),
+        last_seqno: AtomicSeqno::default(),
         is_open: AtomicBool::new(false),
         stepping: RwLock::new(()),
         contents: RwLock::new(()),
         is_lost: AtomicBool::new(false),
         rounds: Mutex::new(()),
         expiry,
-        cut_number: AtomicU64::new(0),
+        cut_seqno: AtomicSeqno::default(),
         cut_is_open: AtomicBool::new(false),
-        reserved_numbers: Mutex::new(0),
+        reserved_seqnos: Mutex::new(Seqno::NONE),
         incoming,
         options,
     })

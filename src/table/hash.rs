@@ -29,7 +29,7 @@ impl IndexShape {
         IndexShape { homes, row_bits: u64::BITS - rows.leading_zeros() }
     }
 
-    /// The number of homes: half as many again as rows (docs/design/table.md says why). For many rows it
+    /// The number of homes: half as many again as rows (docs/design/table.md). For many rows it
     /// is a multiple of the parts, so that no home straddles two.
     pub(super) fn homes_for(rows: u64) -> u64 {
         let homes = rows + rows.div_ceil(2);

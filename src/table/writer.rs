@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::limits::{MAX_DIM, is_dim};
 use crate::memory::room_for;
 
-/// What a new file is.
+/// The parameters of a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The type of the weights.
@@ -27,7 +27,7 @@ pub struct Options<'a> {
     pub groups: &'a [(u16, usize)],
 }
 
-/// What was written.
+/// The counts of a finished file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The number of rows.

@@ -1,4 +1,4 @@
-"""Uniform rows from ChaCha's definition (Bernstein 2008, with 8 rounds), independent of damo's dependencies.
+"""Uniform rows from ChaCha's definition (Bernstein 2008, with 8 rounds), without damo's code.
 
 ChaCha's key is the row's identity: int64 seed, "damo row", int64 key, "v1", uint16 group, "....".
 """

@@ -1,4 +1,7 @@
-"""Writes filter_places.txt: where keys are in a filter, from the text of docs/formats.md and not from the Rust code."""
+"""Writes filter_places.txt, the places of keys in a filter.
+
+It follows the text of docs/formats.md, not the Rust code.
+"""
 
 import pathlib
 

@@ -5,8 +5,9 @@ Run it with a Python that has PyTorch (CPU) and NumPy, on x86-64 with AVX2; on D
     apt-get install python3-torch python3-numpy
     /usr/bin/python3 tests/golden/generate.py
 
-It writes the .json files beside itself and prints the versions it ran with, and how far float32 is from float64 in
-each run. The files are committed; run it again only when a case is added, and expect no other line to change.
+It writes the .json files beside itself. It prints the versions that it ran with, and how far
+float32 is from float64 in each run. The files are committed: run it again only when a case is
+added, and expect no other line to change.
 """
 
 import json
@@ -66,7 +67,7 @@ def distance(history, reference, initial):
 
 
 def kernels(capability, shown):
-    """torch's float32 runs with one set of ATen's kernels; `shown` is what torch's configuration calls them."""
+    """torch's float32 runs with one set of ATen's kernels. shown: torch's own name for it."""
     environment = dict(os.environ, ATEN_CPU_CAPABILITY=capability, PYTHONDONTWRITEBYTECODE="1")
     program = [sys.executable, str(HERE / "pytorch_optimizers.py")]
     result = json.loads(

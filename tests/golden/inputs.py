@@ -1,8 +1,9 @@
 """The initial weights and the gradients of every golden run, as integers turned into exact float32.
 
-They are a formula, so the fixtures need not hold them: tests/optimizer/optimizer_golden.rs has the same one. A float32 has
-24 bits of mantissa; each value below is an integer of at most 24 bits times a power of two, hence exact in
-float32 and float64 alike, and both languages see the same number.
+They come from a formula, which tests/optimizer/optimizer_golden.rs has, too, so the fixtures need
+not hold them. A float32 has 24 bits of mantissa. Each value below is an integer of at most 24 bits
+times a power of two, so it is exact in float32 and in float64, and both languages see the same
+number.
 """
 
 STEPS = 100
@@ -12,7 +13,7 @@ OPTIMIZERS = ["sgd", "adagrad", "adam", "amsgrad", "adamw", "ftrl", "rowwise_ada
 
 
 def bits(seed, step, column):
-    """64 random bits: the output function of splitmix64 (Steele, Lea and Flood 2014) on the place of the value."""
+    """64 random bits for the place of a value: splitmix64's output (Steele, Lea and Flood 2014)."""
     mask = (1 << 64) - 1
     x = (seed << 32) + (step << 16) + column
     x = (x + 0x9E3779B97F4A7C15) & mask
@@ -27,9 +28,10 @@ def weight(seed, column):
 
 
 def gradient(seed, step, column):
-    """Zero one time in eight, otherwise of size 2^-32 to 1 with every power of two from 1/256 up well represented.
+    """Zero one time in eight, otherwise of size 2^-32 to 1.
 
-    Every third column always has gradients >= 0, so that some weights travel while the others wander.
+    Every power of two from 1/256 up is frequent. Every third column has gradients >= 0 only, so
+    that some weights travel while the others wander.
     """
     b = bits(seed, step, column)
     if b % 8 == 0:

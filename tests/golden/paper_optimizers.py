@@ -1,8 +1,8 @@
-"""Optimizers that PyTorch 1.13 does not have, written from their papers in float64, a weight at a time.
+"""Optimizers that PyTorch 1.13 lacks, written from their papers in float64, one weight at a time.
 
-Each takes the row's initial weights, the gradients of all steps and a function `store`, which every number that
-a row keeps from one step to the next goes through: the identity for pure float64, rounding to float32 for a row
-that is kept as damo keeps it. It returns the weights after each step.
+Each takes the row's initial weights, the gradients of all steps and a function `store`, and returns
+the weights after each step. Every number that a row keeps from one step to the next goes through
+store: the identity for pure float64, or rounding to float32 for a row as damo keeps it.
 """
 
 from math import sqrt
@@ -13,7 +13,7 @@ def sign(x):
 
 
 def ftrl(weights, steps, store, alpha=5e-3, beta=0.0, lambda1=0.0, lambda2=0.0):
-    """McMahan et al. 2013, algorithm 1. The weight a fresh row starts from is its initializer's, not 0."""
+    """McMahan et al. 2013, algorithm 1, but a fresh row has its initializer's weight, not 0."""
     w = list(weights)
     z = [0.0] * len(w)
     n = [0.0] * len(w)

@@ -1,7 +1,7 @@
 """Runs torch.optim. As a program it writes the float32 runs as JSON to standard output.
 
-It is a program of its own because ATen chooses its kernels once a process, from ATEN_CPU_CAPABILITY: "default"
-rounds after each multiplication and each addition, as damo does; "avx2" fuses the two.
+It is a program of its own because ATen chooses its kernels once a process, by ATEN_CPU_CAPABILITY.
+"default" rounds after each multiplication and each addition, as damo does. "avx2" fuses the two.
 """
 
 import json
@@ -46,7 +46,7 @@ SOURCES = {
 
 
 def build(optimizer, params, parameter):
-    """The torch optimizer that has damo's parameters and, where they are not given, damo's defaults."""
+    """The torch optimizer with these parameters of damo, and damo's defaults for the others."""
     p = dict(params)
     if optimizer == "sgd":
         built = torch.optim.SGD(

@@ -1,6 +1,7 @@
-"""TensorFlow's learning-rate schedules in float64, from the formulas of tf.compat.v1.train.*_decay's documentation.
+"""TensorFlow's learning-rate schedules in float64.
 
-TensorFlow itself computes in float32 and would give six digits of the same numbers.
+The formulas are those in the documentation of tf.compat.v1.train.*_decay. TensorFlow itself
+computes in float32, and would give six digits of the same numbers.
 """
 
 from math import ceil, cos, exp, floor, pi
@@ -87,7 +88,10 @@ CASES = [
 
 
 def rate(name, params, warmup_steps, learning_rate, step):
-    """tf.keras.optimizers.schedules.CosineDecay's warmup in front of any schedule: linear from 0 to the rate."""
+    """The warmup of tf.keras.optimizers.schedules.CosineDecay before any schedule.
+
+    It is linear from 0 to the rate.
+    """
     if step < warmup_steps:
         return learning_rate * step / warmup_steps
     return DECAYS[name](learning_rate, step - warmup_steps, **params)

@@ -3,12 +3,13 @@
     python row_by_row.py there RELEASE SEED FOLDER    with the release's `damo`
     python row_by_row.py here RELEASE SEED FOLDER     with damo's own
 
-there: 50 steps from zeros, a checkpoint, 50 steps more, and what the rows are then. here: imports the
-checkpoint, takes the same 50 further steps and prints a line for each optimizer: the release, the
-optimizer, the largest difference of a weight after the move and after the steps, whether update
-counts and times are equal. It ends with 1 if one of them is not as docs/migrating.md says.
+there: takes 50 steps from zeros, makes a checkpoint, takes 50 steps more, and writes the rows.
+here: imports the checkpoint, takes the same 50 further steps and prints a line for each optimizer:
+the release, the optimizer, the largest difference of a weight after the import and after the steps,
+and whether update counts and times are equal. It ends with 1 if one of them is not as
+docs/migrating.md says.
 
-Each step trains a part of the keys with gradients of the size 1; both come from SEED.
+Each step trains a part of the keys with gradients of the size 1. Both come from SEED.
 """
 
 import json
@@ -101,7 +102,7 @@ def there(release, seed, folder):
 
 
 def amsgrad(parameters, dim, steps):
-    """The releases' amsgrad: the largest v after it is corrected for its bias; torch takes it before."""
+    """The releases' amsgrad: the largest v after its bias correction. torch takes it before."""
     rate, beta1, beta2 = (parameters[name] for name in ("gamma", "beta1", "beta2"))
     w, m, v, largest = np.zeros((4, len(KEYS), dim))
     t = np.zeros((len(KEYS), 1))

@@ -11,11 +11,11 @@ FOLDER gets SET.checkpoint and SET.dump, as the release wrote them after 50 step
              in milliseconds since 1970, the weights as the release's own lookup says them
     later    after 50 further steps: group, key, weights
 
-Of sgd1 there is the directory of the table, too, but for its text files: killed, copied while it was
-open, and closed.
+sgd1 also gets the directory of the table without its text files: after a kill, as a copy of the
+open table, and after closing.
 
-Step s trains the key with index i if s is a multiple of i + 1; `gradient` says with what. Weights
-begin with zeros. Only the releases' public calls are used.
+Step s trains the key with index i if s is a multiple of i + 1, with the gradient of `gradient`.
+Weights begin with zeros. Only the releases' public calls are used.
 """
 
 import glob

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs the Python tests: the package's, those of the layers for PyTorch, and the drop-in classes'.
+# Runs the Python tests: of the package, of the layers for PyTorch, of the examples, and of the
+# drop-in classes.
 #
 #   tests/python/run.sh [FOLDER]
 #
-# FOLDER is the virtual environment, which is made if it does not exist: build/python. DAMO_LIBRARY
+# FOLDER is the virtual environment (build/python), which is made if it does not exist. DAMO_LIBRARY
 # names the library to test; without it the package finds the checkout's own. PYTHON is the
-# interpreter that the environment is made of: /usr/bin/python3, since Debian's python3-torch is a
-# small one for CPUs. NumPy must be installed, or come from the registry. Without torch the tests of
-# its layers say that they are skipped.
+# interpreter of the environment (/usr/bin/python3: with Debian's python3-torch it has a small torch
+# for CPUs). NumPy is installed from the registry if it is missing. Without torch the tests of its
+# layers are skipped, with a message.
 set -euo pipefail
 tests=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 checkout=$(dirname -- "$(dirname -- "$tests")")
@@ -24,7 +25,7 @@ if ! "$environment/bin/python" -c 'import numpy' 2>/dev/null; then
   "$environment/bin/python" -m ensurepip >/dev/null
   "$environment/bin/python" -m pip install --quiet numpy
 fi
-# For the test of types, which says that it is skipped when mypy cannot be installed.
+# For the test of types, which is skipped, with a message, if mypy cannot be installed.
 if ! "$environment/bin/python" -c 'import mypy' 2>/dev/null; then
   { "$environment/bin/python" -m ensurepip &&
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --retries 1 \

@@ -24,7 +24,7 @@ for file in damo.py damo_wrap.cxx; do
   [ -s "$scratch/known/$file" ] || fail "swig -python -c++ wrote no $file"
 done
 
-# Another language is told where to go.
+# For another language, SWIG's error names the file to use.
 if swig -lua -o "$scratch/other_wrap.c" "$checkout/swig/damo.i" 2>"$scratch/said"; then
   fail "swig -lua takes damo.i"
 fi
@@ -49,7 +49,7 @@ soname=$(cd "$scratch/module" && echo libdamo.so.*)
 {
   echo 'unsigned damo_abi_version(void) { return 99; }'
   echo 'const char *damo_version(void) { return "9.9.9"; }'
-  # Python resolves every name when it loads the module.
+  # The module must find every name when it is loaded.
   nm -D --undefined-only "$scratch/other/_damo.so" | sed -n 's/.* \(damo_[a-z_]*\)$/\1/p' |
     grep -vx -e damo_abi_version -e damo_version | sed 's/.*/void &(void) { __builtin_trap(); }/'
 } | "${CC:-gcc}" -shared -fPIC -x c - -o "$scratch/other/$soname"

@@ -61,11 +61,11 @@ fn suffix(path: &Path) -> &str {
     path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default()
 }
 
-/// Whether a line cannot be broken: a row of a Markdown table, or a single word, such as a URL,
-/// behind the marks of a comment or a list.
+/// Whether a line cannot be broken: in Markdown a row of a table or an indented command or output,
+/// elsewhere a single word, such as a URL, behind the marks of a comment or a list.
 fn is_unbreakable(line: &str, suffix: &str) -> bool {
     let begins = |word: &&str| word.chars().all(|char| "/!*#->:.".contains(char));
-    suffix == "md" && line.starts_with('|')
+    suffix == "md" && (line.starts_with('|') || line.starts_with("    "))
         || line.split_whitespace().skip_while(begins).count() == 1
 }
 
@@ -74,9 +74,14 @@ fn lines_have_at_most_100_columns() {
     let mut wide = Vec::new();
     for path in files().iter().filter(|path| SUFFIXES.contains(&suffix(path))) {
         let text = String::from_utf8(fs::read(root().join(path)).unwrap()).unwrap();
+        // What a program prints is shown as it is.
+        let mut is_output = false;
         for (index, line) in text.lines().enumerate() {
+            if suffix(path) == "md" && line.starts_with("```") {
+                is_output = line == "```text";
+            }
             let columns = line.chars().count();
-            if columns > COLUMNS && !is_unbreakable(line, suffix(path)) {
+            if columns > COLUMNS && !is_output && !is_unbreakable(line, suffix(path)) {
                 wide.push(format!("{}:{}: {columns} columns", path.display(), index + 1));
             }
         }

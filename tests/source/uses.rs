@@ -211,8 +211,8 @@ impl Names {
     }
 }
 
-/// A path from the root, of one that begins with `crate`, `damo`, `super`, `self` or a module of the
-/// file's own.
+/// A path from the root, of one that begins with `crate`, `damo`, `super`, `self` or a module of
+/// the file's own.
 fn absolute(path: &[String], module: &str, modules: &BTreeSet<String>) -> Option<Vec<String>> {
     let own = || module.split("::").filter(|part| !part.is_empty()).map(str::to_owned);
     let mut rest = path;

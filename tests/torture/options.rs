@@ -45,14 +45,21 @@ fn command() -> Command {
     };
     Command::new("scripts/torture")
         .override_usage("scripts/torture [OPTIONS] [CAMPAIGN]...")
-        .about("Attacks storages and compares what is left with an exact model of what was promised.")
+        .about(
+            "Attacks storages and compares what is left with an exact model of what was \
+             promised.",
+        )
         .after_help(
-            "Each campaign ends with one line: trials, those that had everything that was promised, those that were refused\n\
-             with an error that names the damaged file, and what broke. The exit code is 1 when anything broke.\n\n\
-             Without --trials and --seconds a campaign goes through every case once: each system call of each operation.\n\
+            "Each campaign ends with one line: trials, those that had everything that was \
+             promised, those that were\nrefused with an error that names the damaged file, and \
+             what broke. The exit code is 1 when anything broke.\n\n\
+             Without --trials and --seconds a campaign goes through every case once: each \
+             system call of each operation.\n\
              With one of them trials are drawn at random from --seed.\n\n\
-             Examples:\n  scripts/torture --quick\n  scripts/torture kills --seed 1 --trials 10000\n  \
-             scripts/torture errors --only flush:process\n  scripts/torture kills --repeat flush:process:17:0",
+             Examples:\n  scripts/torture --quick\n  \
+             scripts/torture kills --seed 1 --trials 10000\n  \
+             scripts/torture errors --only flush:process\n  \
+             scripts/torture kills --repeat flush:process:17:0",
         )
         .arg(
             Arg::new("campaigns")
@@ -61,7 +68,12 @@ fn command() -> Command {
                 .value_parser(CAMPAIGNS)
                 .help("Which campaigns to run [default: all]"),
         )
-        .arg(Arg::new("quick").long("quick").action(ArgAction::SetTrue).help("All campaigns in about three minutes"))
+        .arg(
+            Arg::new("quick")
+                .long("quick")
+                .action(ArgAction::SetTrue)
+                .help("All campaigns in about three minutes"),
+        )
         .arg(
             Arg::new("unmounted")
                 .long("unmounted")
@@ -77,7 +89,10 @@ fn command() -> Command {
         .arg(number("seed", "Seed of everything that is random").default_value("1"))
         .arg(number("seconds", "Ends each campaign after so many seconds"))
         .arg(number("trials", "Random trials of each campaign"))
-        .arg(text("only", "TEXT", "Only cases whose name, SCENE:DURABILITY, contains TEXT").default_value(""))
+        .arg(
+            text("only", "TEXT", "Only cases whose name, SCENE:DURABILITY, contains TEXT")
+                .default_value(""),
+        )
         .arg(text("repeat", "CASE", "One trial again, as a broken one was named"))
         .arg(number("jobs", "Processes that run trials [default: one a core]"))
         .arg(text("scratch", "DIR", "Where storages are made [default: /dev/shm or the system's]"))

@@ -1,4 +1,7 @@
-"""What is compared. Every system looks the same to worker.py; imports happen in the process that measures it."""
+"""The systems that are compared. All have the same interface for worker.py.
+
+A system is imported only in the process that measures it.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,21 @@ class Setup:
 
 
 class System:
-    """A table of embeddings with adam. weights and gradients are rows x dim float32, keys int64, all C-contiguous."""
+    """A table of embeddings with adam.
+
+    weights and gradients are float32 of shape (rows, dim), keys are int64, and all are
+    C-contiguous.
+    """
 
     # Whether adam's bias correction counts the updates of a "row" or of the whole table ("global").
     adam_step = "row"
-    # Whether adam adds epsilon to the root of the bias-"corrected" second moment, as Kingma and Ba's algorithm 1 does, or
-    # of the "raw" one, as in the faster form of their section 2: a difference for small gradients in early steps.
+    # Whether adam adds epsilon to the root of the bias-"corrected" second moment (Kingma and Ba,
+    # algorithm 1), or of the "raw" one (the faster form in their section 2). They differ for small
+    # gradients in early steps.
     adam_epsilon = "corrected"
-    # What a key given twice in a batch means for the optimizer: "sum" (one step) or "sequential" (one each).
+    # How a key that is given twice in a batch is stepped: "sum" (once) or "sequential" (twice).
     duplicates = "sum"
-    # Steps of the whole table that were taken before the first one that is measured.
+    # Steps of the whole table before the first one that is measured.
     adam_steps_before = 0
     notes = ""
 

@@ -1,7 +1,8 @@
-"""tensorflow-recommenders-addons: a dynamic embedding in memory (cuckoo hash table) with TensorFlow's adam.
+"""tensorflow-recommenders-addons: an embedding in a hash table in memory, with TensorFlow's adam.
 
-One tf.function does the step, as its users write it: unique ids, lookup, gather, gradient, optimizer. Rows are made
-when first seen; adam's step is counted for the whole table; nothing is kept on disk.
+One tf.function does the step, as its users write it: unique ids, lookup, gather, gradient,
+optimizer. The hash table is a cuckoo hash table. Rows are made when first seen. adam counts steps
+for the whole table. Nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Tfra(System):
         self._step = step
         self._checkpoint = tf.train.Checkpoint(table=table, optimizer=optimizer)
         self._managed: tf.train.CheckpointManager | None = None
-        # Tracing and slot tables are made here, not in the first timed step. No gradient: the row stays as it is,
-        # but adam's global step is then 1.
+        # This traces the function and makes the slot tables, before the first timed step. The
+        # gradient is zero, so the row stays as it is, but adam's global step becomes 1.
         step(np.array([-1], np.int64), np.zeros((1, setup.dim), np.float32)).numpy()
         self.adam_steps_before = 1
 

@@ -1,7 +1,7 @@
 """PyTorch: nn.Embedding(sparse=True) with SparseAdam, on the CPU.
 
-The table is an array of all ids, made before the first step. SparseAdam sums the gradients of a key that is given
-twice, keeps the moments of touched rows only, and counts steps for the whole table.
+The table is an array of all ids, made before the first step. SparseAdam sums the gradients of a key
+that is given twice, updates the moments of touched rows only, and counts steps for the whole table.
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@
     dense = torch.optim.Adam(damo.torch.dense_parameters(model), lr=1e-3)
     optimizer = damo.torch.Optimizer(dense, model)   # steps dense parameters and rows
 
-- Rows are stepped exactly when torch would step a weight. A backward pass that fails changes
-  nothing, nor does torch.autograd.grad, nor backward(inputs=...) with other tensors.
+- Rows are stepped exactly when torch would step a weight. Three things change nothing: a backward
+  pass that fails, torch.autograd.grad, and backward(inputs=...) with other tensors.
 - Optimizer(dense, model) is one torch optimizer for dense parameters and rows.
   SparseOptimizer(model) steps rows alone. Without either, each backward pass is one step of each
   group, however often its layers are used.
 - Each layer has one parameter, its anchor. It is zero and stands for the rows: its gradient has the
   norms of the rows' gradients.
-- Rows and optimizer state are float32 in the storage. A layer returns rows in its own dtype, and
-  gradients arrive in it. double(), half(), bfloat16() and to(dtype) change it, as they do for
+- Rows and optimizer state are float32 in the storage. A layer returns rows, and receives gradients,
+  in its own dtype. double(), half(), bfloat16() and to(dtype) change the dtype, as they do for
   torch.nn.Embedding. autocast does not.
 - Under autocast to float16, a forward pass without an optimizer for the rows is a RuntimeError. A
   loss that is scaled without autocast goes unnoticed: rows are stepped with scaled gradients.
@@ -33,10 +33,10 @@ from .bag import EmbeddingBag
 from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
 from .convert import convert
 from .embedding import Embedding
-from .joint import Optimizer, dense_parameters
-from .optimizer import SparseOptimizer
+from .optimizer import Optimizer, dense_parameters
 from .prefetch import Prefetch
 from .serving import load_for_serving, save_for_serving
+from .sparse_optimizer import SparseOptimizer
 
 __all__ = [
     "Conversion",

@@ -1,6 +1,6 @@
 """The report of convert, for programs and for people.
 
-Knows nothing of layers but their names and numbers.
+Knows of layers only their names and numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 _SHOWN = 4
-"""How many layers with the same remark are named."""
+"""The number of layers that a remark names."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Converted:
     """A layer of torch that a layer of damo has replaced."""
 
     name: str
-    """Its path in the model, the first one if it is used at several places."""
+    """Its path in the model; the first one if it is used at several places."""
     places: tuple[str, ...]
     """All its paths."""
     kind: str
@@ -25,15 +25,15 @@ class Converted:
     group: str
     """The name of its group in the storage."""
     ids: int
-    """How many rows its weight had. Their ids are 0 to ids - 1."""
+    """The number of rows that its weight had. Their ids are 0 to ids - 1."""
     dim: int
     bytes: int
-    """Bytes of those rows with their optimizer state. A padding row is not stored."""
+    """The bytes of those rows with their optimizer state. A padding row is not stored."""
     initializer: str
-    """The initializer of further ids, with its parameters."""
+    """The initializer for other ids, with its parameters."""
     is_frozen: bool
     kept_rows: bool
-    """Whether the group's own rows were kept (exist_ok), instead of the weight's."""
+    """Whether the group's own rows were kept (exist_ok) instead of the weight's."""
     notes: tuple[str, ...]
 
 
@@ -48,14 +48,14 @@ class Left:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What convert has done. str() makes a table of it."""
+    """What convert has done: the layers converted, and those left. str() makes a table of it."""
 
     layers: tuple[Converted, ...]
     left: tuple[Left, ...]
 
     @property
     def bytes(self) -> int:
-        """Bytes of all rows with their optimizer state."""
+        """The bytes of all rows with their optimizer state."""
         return sum(layer.bytes for layer in self.layers)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Conversion:
 
 
 def _by_remark(layers: tuple[Converted, ...]) -> dict[str, list[str]]:
-    """The names of the layers that have each remark."""
+    """By remark, the names of the layers that have it."""
     by_remark: dict[str, list[str]] = {}
     for one in layers:
         for remark in _remarks(one):
@@ -89,13 +89,13 @@ def _by_remark(layers: tuple[Converted, ...]) -> dict[str, list[str]]:
 
 
 def _listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
 def _remarks(one: Converted) -> list[str]:
-    """The remarks on a converted layer that follow the table."""
+    """The remarks on a converted layer, which follow the table."""
     remarks = [f"used at {len(one.places)} places: {', '.join(one.places)}"] * (len(one.places) > 1)
     remarks += ["frozen, as its weight was"] * one.is_frozen
     remarks += ["the rows that were in the storage are kept, not the weight's"] * one.kept_rows

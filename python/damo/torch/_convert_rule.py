@@ -1,4 +1,4 @@
-"""The arguments of convert: their checks, and which layers a rule chooses.
+"""Checks of the arguments of convert, and the layers that a rule chooses.
 
 Changes nothing.
 """
@@ -24,7 +24,7 @@ _KINDS = "rule must be paths, a number of ids or a function"
 def check(model: Any, storage: Any, optimizer: Any, initializer: Any) -> None:
     """Raises TypeError for arguments of other types.
 
-    Raises ValueError for a model that is itself a layer, or that DistributedDataParallel wraps.
+    Raises ValueError for a model that is itself a layer, or is wrapped by DistributedDataParallel.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"damo.torch: model must be a torch.nn.Module, not {type(model).__name__}")
@@ -50,7 +50,7 @@ def check(model: Any, storage: Any, optimizer: Any, initializer: Any) -> None:
 
 
 def choose(rule: Rule | None, found: list[Found]) -> tuple[set[str], set[str]]:
-    """The names of the layers that rule chooses, and of those whose whole path it gives.
+    """The names of the layers that rule chooses, and of those that it gives by their whole path.
 
     Raises ValueError for a path or pattern that fits nothing, TypeError for a rule of another type.
     """
@@ -79,5 +79,5 @@ def choose(rule: Rule | None, found: list[Found]) -> tuple[set[str], set[str]]:
 
 
 def _fits(place: str, pattern: str) -> bool:
-    """Whether pattern is this path, a pattern that fits it, or the path of a module around it."""
+    """Whether pattern is the path place, fits it, or is the path of a module around it."""
     return place.startswith(f"{pattern}.") or fnmatchcase(place, pattern)

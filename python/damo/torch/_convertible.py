@@ -1,4 +1,4 @@
-"""Which layers of a model convert can replace, and why not the others.
+"""The layers of a model that convert can replace, and the reasons why it cannot replace others.
 
 Looks at the model, and changes nothing.
 """
@@ -11,7 +11,7 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
-# With a given weight: drawing one would advance torch's random generator.
+# A given weight, since drawing one would advance torch's random generator.
 _ONE = torch.zeros(1, 1, device="cpu")
 _OWN = {name for kind in (nn.Embedding, nn.EmbeddingBag) for name in vars(kind(1, 1, _weight=_ONE))}
 """Attributes that every nn.Embedding or nn.EmbeddingBag has."""
@@ -26,7 +26,7 @@ class Found:
     places: list[str]
     """Its paths in the model: several if it is used at several places."""
     reason: str | None = None
-    """Why it stays, if it does."""
+    """Why it cannot be converted; None if it can."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -39,13 +39,13 @@ class Found:
 
     @property
     def extras(self) -> dict[str, Any]:
-        """Attributes that somebody has set on the module."""
+        """Attributes that others have set on the module."""
         return {name: value for name, value in vars(self.module).items() if name not in _OWN}
 
 
 @dataclass
 class Unseen:
-    """A layer that torch does not see: a plain attribute, or in a plain list or dict."""
+    """A layer that torch does not see: in a plain attribute, or in a plain list or dict."""
 
     place: str
     module: nn.Module
@@ -54,7 +54,7 @@ class Unseen:
 def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
     """All nn.Embedding and nn.EmbeddingBag of a model, and those that torch does not see.
 
-    Each of the former has the reason if it cannot be converted.
+    A layer in the first list that cannot be converted has the reason.
     """
     found: dict[int, Found] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -81,7 +81,7 @@ def find(model: nn.Module) -> tuple[list[Found], list[Unseen]]:
 
 
 def _reason(module: nn.Embedding | nn.EmbeddingBag) -> str | None:
-    """Why a layer, looked at alone, cannot be converted; None if it can."""
+    """Why a layer cannot be converted, as far as the layer alone shows; None if it can."""
     weight, padding = module.weight, module.padding_idx
     if type(module) not in (nn.Embedding, nn.EmbeddingBag):
         base = "EmbeddingBag" if isinstance(module, nn.EmbeddingBag) else "Embedding"
@@ -132,7 +132,7 @@ def _tied(model: nn.Module, one: Found) -> str | None:
 
 
 def _is_same(weight: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether they share memory."""
+    """Whether both tensors begin at the same address."""
     if weight is other:
         return True
     if not weight.numel() or not other.numel() or weight.device != other.device:

@@ -1,6 +1,6 @@
-"""The initializer that the weights of a table may have come from, for rows of new ids.
+"""Guesses the initializer that the weights of a table came from, for rows of new ids.
 
-Knows numbers, and nothing of layers.
+Knows numbers, but no layers.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import torch
 from ..initializers import Constant, Initializer, Normal, Uniform, Zeros
 
 _ENOUGH = 1 << 20
-"""The most weights that are looked at: enough to tell distributions apart."""
+"""The number of weights that are looked at at most: enough to tell distributions apart."""
 _FEW = 100
-"""Fewer weights than this show the width of a distribution, and not its shape."""
+"""Fewer weights than this show the width of a distribution, but not its shape."""
 _FLAT = 2.2
-"""A kurtosis: that of a uniform distribution is 1.8, that of a normal one 3."""
+"""A kurtosis between that of a uniform distribution, 1.8, and of a normal one, 3."""
 
 
 def initializer_like(weights: torch.Tensor, rows: torch.Tensor) -> Initializer:
     """The initializer that rows of weights seem to come from.
 
-    weights: a tensor of floats of shape (n, dim). rows: which of its rows to look at, int64.
-    Weights that are all equal give Constant (or Zeros), a flat distribution gives Uniform, any
+    weights: a tensor of floats of shape (n, dim). rows: the indexes of the rows to look at, int64.
+
+    Weights that are all equal give Constant (or Zeros), a flat distribution gives Uniform, and any
     other gives Normal. No weights at all give torch.nn.Embedding's own, Normal(0, 1).
     """
     values = _sample(weights, rows)
@@ -34,14 +35,14 @@ def initializer_like(weights: torch.Tensor, rows: torch.Tensor) -> Initializer:
     count = values.numel()
     if count >= _FEW and float(((values - mean) / stddev).pow(4).mean()) < _FLAT:
         return _uniform(low, high, stddev, count)
-    # Within four standard errors of 0 and 1 the parameters are taken for 0 and 1.
+    # Parameters within four standard errors of 0 and 1 are taken to be 0 and 1.
     chance = 4 * stddev / count**0.5
     mean = 0.0 if abs(mean) < chance else _short(mean)
     return Normal(mean, 1.0 if abs(stddev - 1) < chance else _short(stddev))
 
 
 def _uniform(low: float, high: float, stddev: float, count: int) -> Initializer:
-    # Of count draws the largest is about the width / count below the bound.
+    # The largest of count draws is about width / count below the bound.
     if abs(low + high) < 8 * (high - low) / count:
         bound = _short(max(-low, high))
         return Uniform(-bound, bound)
@@ -49,7 +50,7 @@ def _uniform(low: float, high: float, stddev: float, count: int) -> Initializer:
 
 
 def _short(number: float) -> float:
-    """number rounded to three digits: a sample does not tell more."""
+    """number rounded to three digits, since a sample does not tell more."""
     return float(f"{number:.3g}")
 
 

@@ -1,12 +1,12 @@
 """The directory of a checkpoint, which appears whole and is replaced whole.
 
-    PATH/manifest.json       which TOKEN counts, and all but tensors and rows
+    PATH/manifest.json       the TOKEN that is valid, and everything but tensors and rows
     PATH/TOKEN/tensors.pt    tensors of the dense part, of optimizers and so on, by number
     PATH/TOKEN/rows-0 ...    a checkpoint of each storage
 
 A new checkpoint is made beside PATH, in `.NAME.damo-new.PID.N`. If nothing is at PATH, it is
-renamed to PATH. Otherwise its TOKEN is moved into PATH, and a rename replaces manifest.json. The
-next save there removes what a killed process has left.
+renamed to PATH. Otherwise its TOKEN is moved into PATH, and a rename replaces manifest.json. What a
+killed process has left is removed by the next save there.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _VERSION = 1
 _MANIFEST = "manifest.json"
 _TOKEN = "saved-"
 _STORAGE = ".damo-lock"
-"""A file that every directory of a storage has."""
+"""A file in every directory of a storage."""
 _count = itertools.count()
 
 Manifest = dict[str, Any]
 
 
 def place_of(path: str | os.PathLike[str]) -> Path:
-    """The path of a checkpoint, with symbolic links followed."""
+    """The path of a checkpoint, with symbolic links resolved. Raises TypeError for no path."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(
             f"damo.torch: path must be a str or os.PathLike, not {type(path).__name__}; the order"
@@ -54,7 +54,7 @@ def place_of(path: str | os.PathLike[str]) -> Path:
 def check_free(place: Path, overwrite: bool) -> None:
     """Raises AlreadyExistsError unless a checkpoint can be saved at place.
 
-    Nothing, an empty folder or, with overwrite, a checkpoint may be there. Raises
+    There may be nothing, an empty folder or, with overwrite, a checkpoint. Raises
     InvalidArgumentError for a path within the directory of a storage or within a checkpoint.
     """
     for parent in place.parents:
@@ -79,9 +79,9 @@ def check_free(place: Path, overwrite: bool) -> None:
 
 
 class Unfinished:
-    """A checkpoint that is being made beside its place.
+    """A checkpoint that is made beside its place.
 
-    As a context it makes the folder, and in the end removes what was not moved to the place.
+    It is a context, which makes the folder, and at its end removes what was not moved to the place.
     """
 
     def __init__(self, place: Path) -> None:
@@ -91,7 +91,7 @@ class Unfinished:
         self._token = _TOKEN + secrets.token_hex(8)
         self._made = place.with_name(f"{self._prefix}{os.getpid()}.{next(_count)}")
         self.folder = self._made / self._token
-        """Where its files are to be made."""
+        """The folder for its files."""
 
     def __enter__(self) -> Unfinished:
         self.folder.mkdir(parents=True)
@@ -101,13 +101,13 @@ class Unfinished:
         shutil.rmtree(self._made, ignore_errors=True)
 
     def publish(self, manifest: Manifest) -> None:
-        """Moves it to its place, and syncs it to disk."""
+        """Writes the manifest, moves the checkpoint to its place, and syncs it to disk."""
         told = {"version": _VERSION, "folder": self._token, **manifest}
         write(self._made / _MANIFEST, json.dumps({**told, "crc32": _checksum(told)}).encode())
         sync(self.folder)
         sync(self._made)
         try:
-            # Possible where nothing is, or an empty folder.
+            # This works if there is nothing, or an empty folder.
             os.rename(self._made, self.place)
         except OSError:
             if not (self.place / _MANIFEST).is_file():
@@ -119,7 +119,7 @@ class Unfinished:
         with _locked(self.place, fcntl.LOCK_EX):
             os.rename(self.folder, self.place / self._token)
             sync(self.place)
-            # From this rename on the new one counts.
+            # From this rename on, the new checkpoint is the valid one.
             os.rename(self._made / _MANIFEST, self.place / _MANIFEST)
             sync(self.place)
             for older in self.place.glob(f"{_TOKEN}*"):
@@ -131,7 +131,7 @@ class Unfinished:
 def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
     """A context with the folder and the manifest of a checkpoint, which nobody replaces meanwhile.
 
-    Raises NotFoundError where no checkpoint is, CorruptionError for a damaged manifest, and
+    Raises NotFoundError if there is no checkpoint, CorruptionError for a damaged manifest, and
     NotSupportedError for one of another version.
     """
     if not (place / _MANIFEST).is_file():
@@ -149,7 +149,7 @@ def opened(place: Path) -> Iterator[tuple[Path, Manifest]]:
             raise NotSupportedError(
                 f"damo.torch: {place} has version {version}; this package reads {_VERSION}"
             )
-        # Only a name: a manifest cannot lead to another directory.
+        # Only the name is used, so that no manifest leads to another directory.
         yield place / Path(manifest["folder"]).name, manifest
 
 
@@ -169,7 +169,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Makes a new file, and syncs it to disk."""
+    """Makes a new file with data, and syncs it to disk."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()

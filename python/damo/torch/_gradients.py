@@ -1,14 +1,16 @@
-"""Where the gradients of a layer's rows go: into a step when the backward pass ends, or to an
-optimizer that collects them.
+"""The way of the gradients of a layer's rows.
 
-For torch they are the gradients of the layer's anchor, a parameter of fixed shape that is zero.
-damo takes them when torch accumulates the anchor's gradient, which is exactly when torch would
-change the .grad of a weight. So torch.autograd.grad, and backward(inputs=...) with other tensors,
-change nothing.
+They go into a step at the end of the backward pass, or wait for an optimizer that collects them.
+
+For torch they are the gradient of the layer's anchor, a parameter of fixed shape that is zero. damo
+takes them when torch accumulates the anchor's gradient. That is exactly when torch would change the
+.grad of a weight. So torch.autograd.grad, and backward(inputs=...) with other tensors, change
+nothing.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from .._embedding import Embedding
 from .._errors import InvalidArgumentError
-from ._passes import Pairs, Step, Task, passes
+from ._passes import BackwardPass, BackwardStep, Pairs, passes
 from ._pending import Pending, changed, summed
 from ._shown import Change, change, infinity, show
 
@@ -30,22 +32,23 @@ class Read:
     weights: torch.Tensor
     """float32 of shape (ids.numel(), dim), in main memory."""
     found: torch.Tensor | None = None
-    """bool of shape (ids.numel(),): which ids have a row that can be trained. None: all."""
+    """bool of shape (ids.numel(),): which ids have a row that can be trained. None: all do."""
 
 
 class Gradients:
-    """The gradients of one layer's rows, on their way."""
+    """Receives the gradients of one layer's rows, and passes them on."""
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
         self.collectors = 0
-        """How many optimizers collect them."""
+        """The number of optimizers that collect them."""
         self.pending = Pending(rows)
         self._anchor: torch.Tensor | None = None
         self._hook: Any = None
         self._kind: Any = None
         self._of: torch.Tensor | None = None
         self._version = 0
+        self._looking_up = threading.Lock()
         self.node: Any = None
         """torch's AccumulateGrad node of the anchor."""
 
@@ -56,7 +59,7 @@ class Gradients:
     def attach(self, anchor: torch.Tensor) -> None:
         """Makes anchor the parameter that stands for the rows.
 
-        To be called before anybody else adds a hook to anchor: torch calls hooks in their order.
+        To be called before others add hooks to anchor: torch calls hooks in the order of adding.
         """
         ours = weakref.ref(self)
         if self._hook is not None:
@@ -67,9 +70,9 @@ class Gradients:
         self._hook = anchor.register_hook(lambda gradient: _before(ours(), gradient))
 
     def watch(self, anchor: torch.Tensor) -> None:
-        """Has torch tell this when it accumulates the anchor's gradient, and zeroes the anchor.
+        """Makes torch call accumulate when it accumulates the anchor's gradient; zeroes the anchor.
 
-        Raises RuntimeError for an anchor that is no parameter, as functional_call gives.
+        Raises RuntimeError for an anchor that is no parameter, as in functional_call.
         """
         if not isinstance(anchor, torch.nn.Parameter):
             raise RuntimeError(
@@ -78,23 +81,29 @@ class Gradients:
             )
         if anchor is not self._anchor:
             self.attach(anchor)
-        # torch makes another node when the anchor's dtype or device changes.
-        # torch looks the node up under a lock, and may wait for the interpreter with it. So not in
-        # every call, where another thread may have the interpreter and wait for the lock.
-        kind = (anchor.dtype, anchor.device, anchor.data_ptr())
-        if kind == self._kind and anchor is self._of:
-            node = self.node
-        else:
-            node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
-            self._kind, self._of = kind, anchor
-        if node is not self.node:
-            self.node = node
-            ours = weakref.ref(self)
-            node.register_hook(lambda *_: _accumulated(ours()))
+        if not self._has_node_of(anchor):
+            # One thread at a time, and the others find the node there. torch holds a lock during
+            # the look-up and may wait for the interpreter, which another thread that looks up the
+            # node may hold while it waits for the lock.
+            with self._looking_up:
+                if not self._has_node_of(anchor):
+                    self._look_up_node(anchor)
         # An optimizer may have moved it, or an initializer filled it.
         if anchor._version != self._version:
             anchor.data.zero_()
             self._version = anchor._version
+
+    def _has_node_of(self, anchor: torch.Tensor) -> bool:
+        """Whether node is the anchor's: torch makes another one for another dtype or device."""
+        return anchor is self._of and self._kind == _kind_of(anchor)
+
+    def _look_up_node(self, anchor: torch.Tensor) -> None:
+        node = anchor.expand_as(anchor).grad_fn.next_functions[0][0]
+        if node is not self.node:
+            self.node = node
+            ours = weakref.ref(self)
+            node.register_hook(lambda *_: _accumulated(ours()))
+        self._of, self._kind = anchor, _kind_of(anchor)
 
     def has_other_hooks(self) -> bool:
         """Whether the anchor has hooks of others, before or after its gradient is accumulated."""
@@ -114,46 +123,50 @@ class Gradients:
         return show(sums.gradients, self._anchor, sums.norm, sums.largest, sums.seed)
 
     def before(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Adds to the anchor's gradient what other hooks are to see of the rows' gradients.
+        """Adds to the anchor's gradient, for other hooks, what stands for the rows' gradients.
 
-        None leaves it as it is: nobody looks, or there are no gradients of rows.
+        Returns None, which leaves it as it is, if there are no other hooks or no gradients of rows.
         """
         assert self._anchor is not None
         if not self.has_other_hooks():
             return None
-        tasks = passes.of(id(self))
-        pairs = [pair for task in tasks for pair in task.peek(id(self))]
+        running = passes.of(id(self))
+        pairs = [pair for one in running for pair in one.peek(id(self))]
         if not pairs:
             return None
         shown, before = self.show(pairs), self._anchor.grad
         kept = None if before is None else before.detach().clone()
-        tasks[0].put_shown(id(self), kept, shown.clone())
+        running[0].put_shown(id(self), kept, shown.clone())
         return gradient + shown
 
-    def accumulate(self, task: Task) -> None:
-        """Takes the pass's gradients: they are complete, as torch has accumulated the anchor's."""
+    def accumulate(self, backward: BackwardPass) -> None:
+        """Passes the gradients of a backward pass on, to its step or to the optimizer.
+
+        They are complete, since torch has accumulated the anchor's gradient.
+        """
         anchor = self._anchor
         assert anchor is not None
-        pairs, shown = task.take(id(self)), task.take_shown(id(self))
-        if not anchor.requires_grad:  # Frozen since the forward pass.
+        pairs, shown = backward.pop(id(self)), backward.pop_shown(id(self))
+        if not anchor.requires_grad:  # It was frozen after the forward pass.
             return
         if shown is not None:
             pairs = changed(self.rows, pairs, self._changed_by_hooks(anchor, *shown))
         if not self.are_collected:
             anchor.grad = None
-            task.step.take(self.rows, pairs)
+            backward.step.add(self.rows, pairs)
         elif pairs:
-            self.pending.take(anchor, pairs)
+            self.pending.add(anchor, pairs)
 
     def _changed_by_hooks(
         self, anchor: torch.Tensor, before: torch.Tensor | None, shown: torch.Tensor
     ) -> Change:
-        """How hooks have changed shown. anchor.grad, which torch has added it to, becomes before.
+        """How hooks have changed shown.
 
-        Raises RuntimeError for a change that cannot be made to rows.
+        torch has added shown to anchor.grad, which was before. This sets it back to before. Raises
+        RuntimeError for a change that cannot be made to rows' gradients.
         """
         after, anchor.grad = anchor.grad, before
-        if after is None:  # An optimizer that steps in a hook has zeroed it.
+        if after is None:  # An optimizer that steps in a hook has dropped it.
             return Change(0.0 if self.are_collected else 1.0)
         if not bool(shown.isfinite().all()):  # The step will refuse these gradients.
             return Change()
@@ -169,18 +182,22 @@ class Gradients:
         return done
 
 
+def _kind_of(anchor: torch.Tensor) -> tuple[torch.dtype, torch.device, int]:
+    return anchor.dtype, anchor.device, anchor.data_ptr()
+
+
 def _before(gradients: Gradients | None, gradient: torch.Tensor | None) -> torch.Tensor | None:
     return None if gradients is None or gradient is None else gradients.before(gradient)
 
 
 def _accumulated(gradients: Gradients | None) -> None:
     if gradients is not None:
-        for task in passes.of(id(gradients)):
-            gradients.accumulate(task)
+        for backward in passes.of(id(gradients)):
+            gradients.accumulate(backward)
 
 
 class _Lookup(torch.autograd.Function):
-    """The rows of ids; backward hands their gradients to the pass's Task."""
+    """The rows of ids, in torch's graph. backward hands their gradients to the BackwardPass."""
 
     @staticmethod
     def forward(
@@ -189,10 +206,10 @@ class _Lookup(torch.autograd.Function):
         ids: torch.Tensor,
         gradients: Gradients,
         read: Read,
-        step: Step | None,
+        step: BackwardStep | None,
     ) -> torch.Tensor:
-        # Saved only so that torch raises when the graph was freed: hooks on saved tensors may give
-        # anything back.
+        # Saved only so that torch raises if the graph was freed. ctx.ids is used instead, since
+        # hooks on saved tensors may return anything.
         ctx.save_for_backward(ids)
         ctx.ids, ctx.version = ids, ids._version
         ctx.gradients, ctx.node = gradients, gradients.node
@@ -225,18 +242,22 @@ class _Lookup(torch.autograd.Function):
             return gradients.show([(ids, gradient)]), None, None, None, None
         if not is_accumulated:
             return None, None, None, None, None
-        passes.task(ctx.step).hand_over(id(gradients), ids, gradient)
-        # None leaves the anchor's gradient as it is. Hooks need a tensor to be called.
+        passes.current(ctx.step).hand_over(id(gradients), ids, gradient)
+        # None leaves the anchor's gradient as it is. torch calls hooks only with a tensor.
         shown = gradients.show([]) if gradients.has_other_hooks() else None
         return shown, None, None, None, None
 
 
 def lookup(
-    gradients: Gradients, anchor: torch.Tensor, ids: torch.Tensor, read: Read, step: Step | None
+    gradients: Gradients,
+    anchor: torch.Tensor,
+    ids: torch.Tensor,
+    read: Read,
+    step: BackwardStep | None,
 ) -> torch.Tensor:
-    """What was read for ids, in torch's graph, so that its gradients arrive in gradients.
+    """read.weights, in torch's graph, so that their gradients arrive in gradients.
 
-    step: that of the backward pass that this is called in, as a checkpoint of torch does; or None.
+    step: the step of the backward pass that this is called in, as torch's checkpoint does; or None.
     """
     gradients.watch(anchor)
     return _Lookup.apply(anchor, ids, gradients, read, step)

@@ -1,6 +1,6 @@
-"""Checks of what is given to a layer, before any row is made: ids, offsets, per_sample_weights.
+"""Checks of a layer's arguments before any row is made: ids, offsets and per_sample_weights.
 
-Knows tensors, and nothing of layers.
+Knows tensors, but no layers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _check_tensor(given: torch.Tensor, what: str) -> None:
 
 
 def _integers_of(dtype: torch.dtype, what: str) -> str:
-    """The end of an error about ids of another dtype: what to do."""
+    """The end of an error about ids of another dtype, which says what to do."""
     if dtype.is_complex:
         return ""
     remedy = f"; {what}.long() makes integers of them"
@@ -58,22 +58,23 @@ def check_ids(ids: Any, what: str = "ids") -> None:
     _check_tensor(ids, what)
 
 
-# Copying ids gains nothing from a compiler, which cannot trace the check for inference mode.
+# A compiler cannot trace the check for inference mode, and would not make the copy faster.
 @not_compiled
 def flat_ids(ids: torch.Tensor) -> torch.Tensor:
-    """ids as a contiguous int64 vector in main memory; not copied if they are one.
+    """ids as a contiguous int64 vector in main memory. If they are one, they are not copied.
 
     Raises as check_ids and refuse_tracers do.
     """
     check_ids(ids)
     refuse_tracers(ids)
     flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()
-    # A tensor that was made in inference mode cannot be saved for a backward pass; its copy can.
+    # A tensor that was made in inference mode cannot be saved for a backward pass, but its copy
+    # can.
     return flat.clone() if flat.is_inference() and not torch.is_inference_mode_enabled() else flat
 
 
 def first_places(ids: torch.Tensor, offsets: Any, include_last_offset: bool) -> torch.Tensor:
-    """Where each bag begins in the flat ids: int64 in main memory.
+    """Where each bag begins in the flat ids: int64 of shape (bags,), in main memory.
 
     Raises TypeError or ValueError unless each id is in exactly one bag.
     """
@@ -101,7 +102,10 @@ def first_places(ids: torch.Tensor, offsets: Any, include_last_offset: bool) -> 
 
 
 def _check_places(places: torch.Tensor, ids: int, include_last_offset: bool) -> None:
-    """Raises ValueError unless places go from 0 to at most ids, never back, leaving no id over."""
+    """Raises ValueError unless places go from 0 to at most ids, never back, and leave no id over.
+
+    ids: the number of ids.
+    """
     if not places.numel():
         if include_last_offset:
             raise ValueError(
@@ -123,7 +127,10 @@ def _check_places(places: torch.Tensor, ids: int, include_last_offset: bool) -> 
 
 
 def check_weights(weights: Any, ids: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raises TypeError or ValueError unless weights are as ids are, and of the layer's dtype."""
+    """Raises TypeError or ValueError unless weights have the layer's dtype and fit ids.
+
+    They must have the shape and device of ids.
+    """
     if not isinstance(weights, torch.Tensor) or weights.dtype != dtype:
         found = getattr(weights, "dtype", type(weights).__name__)
         needed = str(dtype).replace("torch.", "")

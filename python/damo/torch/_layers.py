@@ -1,4 +1,4 @@
-"""The layers of a model and the storages of their rows, as a checkpoint lists them."""
+"""The layers of a model and the storages of their rows, as a checkpoint's manifest lists them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def steps_of(layers: dict[str, Layer]) -> dict[str, int]:
 
 
 def describe(layers: dict[str, Layer], storage: Storage) -> dict[str, Any]:
-    """The entry of a storage in a manifest, with its layers."""
+    """The entry of a storage in a manifest, with those of layers that are in it."""
     described = {}
     for name, layer in layers.items():
         if layer.rows.storage is storage:
@@ -54,9 +54,10 @@ def describe(layers: dict[str, Layer], storage: Storage) -> dict[str, Any]:
 
 
 def match(layers: dict[str, Layer], saved: list[dict[str, Any]]) -> list[Storage]:
-    """The storages of the model, in the order of those that were saved.
+    """The storages of the model, in the order of the saved ones.
 
-    Raises StateError unless the layers are the same, and shared among storages in the same way.
+    saved: the entries of a manifest. Raises StateError unless the layers are the same, and are
+    distributed among storages in the same way.
     """
     known = {name: entry for part in saved for name, entry in part["layers"].items()}
     wrong = [f"{name}: the model has no such layer" for name in known if name not in layers]
@@ -92,10 +93,10 @@ def _raise(wrong: list[str]) -> None:
 
 
 def check_rows(folder: Path, saved: dict[str, Any]) -> None:
-    """Compares the rows in folder with the manifest's entry of their storage; changes nothing.
+    """Compares the rows in folder with the manifest's entry of their storage. Changes nothing.
 
     Raises StateError if they were trained since, BusyError if folder is open as a storage, and
-    another damo.Error if it cannot be read.
+    another damo.Error if folder cannot be read.
     """
     try:
         with Storage(folder, read_only=True, cache_bytes=1 << 24) as rows:

@@ -1,10 +1,11 @@
-"""The moment of a layer's rows as a tensor in its state_dict, and how two moments differ.
+"""The state of a layer's rows as a tensor in its state_dict, and how two states differ.
 
 The tensor always has the same shape, so that distributed checkpoints can load into it. It holds two
-texts with JSON: the identity says which rows these are, the moment says which state they are in.
-Each half of a byte is one element, in the middle of 16 values. So the identity, which training does
-not change, stays readable in an average of state_dicts, even in one that is rounded down. The
-moment of an average does not fit its checksum.
+JSON texts: the identity says which rows these are, the moment says which state they are in.
+
+Each half of a byte is one element, in the middle of a range of 16 values. So the identity, which
+training does not change, stays readable in an average of state_dicts, even in one that is rounded
+down. The moment of an average does not match its checksum.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from .._embedding import Embedding
 from .._errors import NotFoundError
 
 _LEN = 640
-"""Bytes of each text, with its checksum of 8 digits."""
+"""The bytes of each text, including its checksum of 8 digits."""
 _DIGITS = 20
-"""Decimal digits of the step, with which the second text begins."""
+"""The decimal digits of the step, with which the second text begins."""
 _PROBES = 8
-"""The most rows that are compared."""
+"""The number of rows that are compared at most."""
 
 State = dict[str, Any]
 
 
 def encode(state: State) -> torch.Tensor:
-    """A uint8 tensor of shape (4 * _LEN,). A layer for serving has a state without a moment."""
+    """A uint8 tensor of shape (4 * _LEN,) with a state, which for serving has no moment."""
     identity = _part(state, "version", "name", "group", "dim", "optimizer")
     moment = _part(state, "step", "checkpoint", "probes", "storage")
     digits = f"{min(max(0, state.get('step', 0)), 10**_DIGITS - 1):0{_DIGITS}}".encode()
@@ -48,16 +49,17 @@ def _part(state: State, *names: str) -> State:
 def _text(head: bytes, fields: State) -> bytes:
     text = head + json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
     if len(text) > _LEN - 8 and "storage" in fields:
-        # The path is for people only.
+        # The path is for people only, so it can be left out.
         return _text(head, {name: value for name, value in fields.items() if name != "storage"})
     text = text.ljust(_LEN - 8)
     return text + b"%08x" % zlib.crc32(text)
 
 
 def decode(tensor: torch.Tensor) -> State | None:
-    """The state that encode was given; None for a tensor that is not of encode.
+    """The state that encode was given; None for a tensor that encode has not made.
 
-    An average has no moment. If its elements are floats it has "mean_step" instead.
+    An average of such tensors gives a state without a moment. If its elements are floats, the state
+    has "mean_step" instead.
     """
     if tensor.shape != (4 * _LEN,) or tensor.is_complex():
         return None
@@ -65,7 +67,7 @@ def decode(tensor: torch.Tensor) -> State | None:
     if not np.isfinite(values).all():
         return None
     exact = (values - 8) / 16
-    # Any of 16 values means the half of a byte in whose middle encode puts it.
+    # Any of the 16 values in a range means the same half of a byte. encode puts it in the middle.
     halves = np.clip(np.floor(values / 16), 0, 15).astype(np.uint8)
     data = (halves[::2] << 4 | halves[1::2]).tobytes()
     identity = _fields(data[:_LEN], 0)
@@ -77,7 +79,7 @@ def decode(tensor: torch.Tensor) -> State | None:
     if not tensor.is_floating_point():
         return identity
     digits = exact[2 * _LEN : 2 * (_LEN + _DIGITS)]
-    # The lower half of "0" to "9" is the digit, and digits are averaged as the number is.
+    # The lower half of "0" to "9" is the digit. Averaged digits make the averaged number.
     return {**identity, "mean_step": float(digits[1::2] @ 10.0 ** np.arange(_DIGITS - 1, -1, -1))}
 
 
@@ -89,9 +91,9 @@ def _fields(data: bytes, head: int) -> State | None:
 
 
 def probe(rows: Embedding, ids: torch.Tensor | None) -> list[list[int]] | None:
-    """Key, number of updates and CRC-32 of some rows: rows of ids, or else the group's first row.
+    """[key, number of updates, CRC-32] of some rows of ids, or else of the group's first row.
 
-    An empty list for an empty group; None if the first row vanished while it was looked at.
+    Returns an empty list for an empty group, and None if the first row vanished meanwhile.
     """
     spread = () if ids is None else ids[:: max(1, ids.numel() // _PROBES)][:_PROBES].tolist()
     keys = dict.fromkeys(spread)
@@ -113,7 +115,7 @@ def _first(rows: Embedding) -> list[list[int]] | None:
     try:
         for record in records:
             known = _row(rows, record.key)
-            # It may have expired or been deleted just now.
+            # known is None if the row has expired or was deleted just now.
             return None if known is None else [known]
         return []
     finally:
@@ -121,9 +123,10 @@ def _first(rows: Embedding) -> list[list[int]] | None:
 
 
 def differences(state: State, mine: State, rows: Embedding) -> str | None:
-    """How the rows differ from the moment of a state; None if nothing tells that they do.
+    """How the rows differ from the moment of a state; None if nothing shows that they do.
 
-    If rows that the state has checksums of are the same, the checkpoint ids do not matter.
+    state: what decode returned. mine: the present state of rows. If rows whose checksums are in
+    state are the same, the checkpoint ids do not matter.
     """
     if "mean_step" in state and state["mean_step"] > (mine["step"] + 0.5) * (1 + 1e-5):
         return (

@@ -1,6 +1,6 @@
 """The names of torch.nn.Embedding. Each works, or its error says what to use instead.
 
-Knows torch, and of layers only that they have `rows`.
+Knows torch, and about layers only that they have `rows`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def names_arguments(function: F) -> F:
-    """function, with a TypeError that says what to do in place of an argument of torch's."""
+    """function, with a TypeError for an argument of torch's that says what to do instead."""
     parameters = inspect.signature(function).parameters
 
     @functools.wraps(function)
@@ -111,15 +111,15 @@ def names_arguments(function: F) -> F:
 
 
 def check_fresh(fresh: Any) -> None:
-    """Raises TypeError unless it is a bool: "no" is true, and would empty a group."""
+    """Raises TypeError unless fresh is a bool: "no" would be true, and would empty a group."""
     if not isinstance(fresh, bool):
         raise TypeError(f"damo.torch: fresh must be True or False, not {fresh!r:.80}")
 
 
 def begin(layer: "TorchNames", fresh: bool, num_embeddings: SupportsIndex | None) -> None:
-    """Ends the construction of a layer. It comes last, since fresh empties the group.
+    """Ends the construction of a layer. Call it last, since fresh empties the group.
 
-    Raises TypeError or ValueError for a num_embeddings that is no integer from 0 to 2**64.
+    Raises TypeError or ValueError for a num_embeddings that is no integer in 0..2**64.
     """
     check_fresh(fresh)
     if num_embeddings is not None:
@@ -129,7 +129,7 @@ def begin(layer: "TorchNames", fresh: bool, num_embeddings: SupportsIndex | None
 
 
 class TorchNames(nn.Module):
-    """A module with the names of torch.nn.Embedding. Those without a meaning here are errors."""
+    """A module with the names of torch.nn.Embedding. Names without a meaning here are errors."""
 
     sparse = property(
         lambda _self: False, doc="False: the parameter has no gradient that could be sparse."
@@ -147,7 +147,7 @@ class TorchNames(nn.Module):
         self.rows.clear()
 
     def __prepare_scriptable__(self) -> Any:
-        # torch.jit.script asks for it, of every module in a model.
+        # torch.jit.script calls this for every module in a model.
         raise refusal("torch.jit.script")
 
     def _refuse(self, name: str, messages: dict[str, str]) -> AttributeError:
@@ -164,7 +164,7 @@ class TorchNames(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETS:
-            # The value that it has already is no change. Code that copies all attributes sets it.
+            # Code that copies all attributes sets the value that the layer has already: no change.
             if (
                 isinstance(value, (type(None), bool, int, float))
                 and hasattr(self, name)

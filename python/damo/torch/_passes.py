@@ -1,6 +1,6 @@
 """torch's backward passes: the gradients that layers hand over in one, and the step at its end.
 
-Knows embeddings and tensors, and nothing of layers.
+Knows embeddings and tensors, but no layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .. import _c_api
 from .._embedding import Embedding
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
-"""Ids, contiguous int64, and their gradients, contiguous float32 of shape (ids.numel(), dim)."""
+"""Pairs of ids, contiguous int64, and gradients, contiguous float32 of shape (ids.numel(), dim)."""
 
 
 _RUNS_PASSES = [
@@ -32,7 +32,7 @@ def group_of(rows: Embedding) -> tuple[Any, ...]:
 
 
 def apply(rows: Embedding, pairs: Pairs) -> None:
-    """One step with the gradients of all pairs."""
+    """One step with the gradients of all pairs. Raises as damo.Embedding.apply_gradients does."""
     ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
     _c_api.damo_embedding_apply_gradients(
         rows._use(), ids.data_ptr(), ids.numel(), gradients.data_ptr(), gradients.numel()
@@ -40,20 +40,23 @@ def apply(rows: Embedding, pairs: Pairs) -> None:
 
 
 def is_finite(gradients: torch.Tensor) -> bool:
-    """Whether all gradients are finite. Their sum is quicker to test, and may overflow."""
+    """Whether all gradients are finite. The sum is tested first: quicker, but it may overflow."""
     return bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
 
 
 def _graph_task() -> int | None:
-    """The number of the pass that this is called in, or -1; None if torch does not number them."""
+    """The number of the pass that this is called in, -1 outside of one.
+
+    None if this version of torch does not number passes.
+    """
     number = getattr(torch._C, "_current_graph_task_id", None)
     return None if number is None else number()
 
 
 def _call_at_end(function: Callable[[], None]) -> bool:
-    """Has the backward pass that this is called in call function when it ends without an error.
+    """Makes the backward pass that this is called in call function when it ends without an error.
 
-    False outside of a pass. Raises RuntimeError in one of compiled autograd.
+    Returns False outside of a pass. Raises RuntimeError in a pass of compiled autograd.
     """
     try:
         torch.autograd.Variable._execution_engine.queue_callback(function)
@@ -67,7 +70,7 @@ def _call_at_end(function: Callable[[], None]) -> bool:
 
 
 def call_last(function: Callable[[], None]) -> None:
-    """As _call_at_end, but after the callbacks of others."""
+    """As _call_at_end, but after the callbacks that others have added until then."""
     _call_at_end(lambda: None if _call_at_end(function) else function())
 
 
@@ -78,14 +81,14 @@ def is_under_way() -> bool:
         return number != -1
     if _depth() > 0:
         return True
-    # Only threads of torch's are in a pass without having called it. Its queue of callbacks tells
-    # for sure, and takes a millisecond to say no.
+    # Only torch's own threads can be in a pass that they have not called. Its queue of callbacks
+    # tells for sure, but takes a millisecond outside of a pass, so other threads do not ask it.
     is_torchs = isinstance(threading.current_thread(), threading._DummyThread)
     return is_torchs and _call_at_end(lambda: None)
 
 
 def _depth() -> int:
-    """How many backward passes this thread is in, one inside another."""
+    """The number of backward passes that this thread is in, one inside another."""
     depth, frame = 0, sys._getframe()
     while frame is not None:
         depth += frame.f_code in _RUNS_PASSES
@@ -94,28 +97,31 @@ def _depth() -> int:
 
 
 class _Token:
-    """Kept alive only by a callback at the end of a pass: gone once the pass is over or failed."""
+    """An object that only a callback at the end of a pass keeps alive.
+
+    It is gone once the pass has ended or failed.
+    """
 
 
 class _UntilEnd:
-    """What belongs to one backward pass, and knows whether the pass is over.
+    """Something that belongs to one backward pass, and knows whether the pass is over.
 
-    It knows so even if the traceback of a kept exception keeps it alive: the token is not kept.
+    The traceback of an exception may keep this object alive, but not its token.
     """
 
     def __init__(self) -> None:
         self._token: weakref.ref[_Token] | None = None
 
     def begin(self) -> bool:
-        """Has the pass that this is called in call end() when it ends without an error.
+        """Makes the pass that this is called in call end() when it ends without an error.
 
-        False outside of a pass.
+        Returns False outside of a pass.
         """
         token = _Token()
         self._token = weakref.ref(token)
 
         def end(_token: _Token = token) -> None:
-            # A GPU's thread may keep the pass, and so the token, for a moment longer.
+            # A GPU's thread may keep the pass, and with it the token, for a moment longer.
             self._token = None
             self.end()
 
@@ -129,49 +135,53 @@ class _UntilEnd:
         raise NotImplementedError
 
 
-class Step(_UntilEnd):
-    """Gradients to be applied when the outermost backward pass ends, each group's in one step."""
+class BackwardStep(_UntilEnd):
+    """The step at the end of the outermost backward pass, with the gradients for it.
+
+    Each group of rows gets one step.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._began_in = _graph_task()
         """The number of the pass in which it was made."""
         self._depth = _depth()
-        """How many passes that thread was in then."""
-        self._taken: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
+        """The number of passes that the thread was in when it was made."""
+        self._added: dict[tuple[Any, ...], tuple[Embedding, Pairs]] = {}
         self._lock = threading.Lock()
 
     @property
     def is_of_this_pass(self) -> bool:
-        """Whether the pass that this is called in is the step's, or inside it on the same thread.
+        """Whether this is called in the step's own pass, or in one inside it on the same thread.
 
-        A pass that has failed may not be over yet: a GPU's thread may keep it for a moment longer.
+        It is not enough that the step is not over: a GPU's thread may keep a pass that has failed
+        for a moment longer.
         """
         number = _graph_task()
         return not self.is_over and (
             number is None or number == self._began_in or _depth() > self._depth
         )
 
-    def take(self, rows: Embedding, pairs: Pairs) -> None:
+    def add(self, rows: Embedding, pairs: Pairs) -> None:
         with self._lock:
-            self._taken.setdefault(group_of(rows), (rows, []))[1].extend(pairs)
+            self._added.setdefault(group_of(rows), (rows, []))[1].extend(pairs)
 
     def end(self) -> None:
-        taken, self._taken = list(self._taken.values()), {}
-        # What will be refused comes first, so that nothing has changed by then.
-        taken.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
-        for rows, pairs in taken:
+        added, self._added = list(self._added.values()), {}
+        # Gradients that will be refused come first, so that nothing has changed by then.
+        added.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
+        for rows, pairs in added:
             if pairs:
                 apply(rows, pairs)
 
 
-class Task(_UntilEnd):
+class BackwardPass(_UntilEnd):
     """One backward pass, and the gradients that layers have handed over in it.
 
-    A pass and those inside it (reentrant checkpoints) have one Step.
+    A pass and those inside it (reentrant checkpoints) share one BackwardStep.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: BackwardStep) -> None:
         super().__init__()
         self.step = step
         self._handed: dict[int, Pairs] = {}
@@ -179,14 +189,17 @@ class Task(_UntilEnd):
         self._lock = threading.Lock()
 
     def hand_over(self, to: int, ids: torch.Tensor, gradients: torch.Tensor) -> None:
+        """Adds gradients for the Gradients whose id() is to."""
         with self._lock:
             self._handed.setdefault(to, []).append((ids, gradients))
 
     def peek(self, of: int) -> Pairs:
+        """What was handed over to it."""
         with self._lock:
             return list(self._handed.get(of, ()))
 
-    def take(self, of: int) -> Pairs:
+    def pop(self, of: int) -> Pairs:
+        """Removes and returns what was handed over to it."""
         with self._lock:
             return self._handed.pop(of, [])
 
@@ -194,11 +207,12 @@ class Task(_UntilEnd):
         """Notes what hooks were shown, and the gradient that torch will add it to."""
         self._shown[of] = before, shown
 
-    def take_shown(self, of: int) -> tuple[torch.Tensor | None, torch.Tensor] | None:
+    def pop_shown(self, of: int) -> tuple[torch.Tensor | None, torch.Tensor] | None:
+        """Removes and returns what put_shown has noted."""
         return self._shown.pop(of, None)
 
     def end(self) -> None:
-        """Drops what nobody took: torch.autograd.grad changes nothing."""
+        """Drops gradients that nobody has popped: torch.autograd.grad changes nothing."""
         self._handed.clear()
         self._shown.clear()
 
@@ -207,55 +221,62 @@ class Passes:
     """The backward passes that are under way in this process."""
 
     def __init__(self) -> None:
-        self._tasks: weakref.WeakValueDictionary[int, Task] = weakref.WeakValueDictionary()
+        self._running: weakref.WeakValueDictionary[int, BackwardPass]
+        self._running = weakref.WeakValueDictionary()
+        """By torch's number, or by the thread where torch does not number passes."""
         self._local = threading.local()
         self._lock = threading.Lock()
 
-    def step(self) -> Step | None:
-        """The step of the outermost pass that this is called in; None outside of one.
+    def step(self) -> BackwardStep | None:
+        """The step of the outermost pass that this is called in; None outside of a pass.
 
-        A pass inside another (reentrant checkpoints) finds the step that has begun on this thread.
+        A pass inside another one (reentrant checkpoints) finds the step that this thread has begun.
         """
         if not is_under_way():
             return None
         known = getattr(self._local, "step", None)
         step = known and known()
         if step is None or not step.is_of_this_pass:
-            step = Step()
+            step = BackwardStep()
             step.begin()
             self._local.step = weakref.ref(step)
         return step
 
-    def task(self, begun: Step | None) -> Task:
-        """The Task of the pass that this is called in. Raises RuntimeError outside of a pass.
+    def current(self, begun: BackwardStep | None) -> BackwardPass:
+        """The pass that this is called in. Raises RuntimeError outside of a pass.
 
-        begun: the step of the pass around it, if any, which it shares; otherwise it gets a new one.
+        begun: the step of the pass around it, which it shares; None: it gets a new one.
         """
         number = _graph_task()
         number = threading.get_ident() if number is None else number
         with self._lock:
-            task = self._tasks.get(number)
-            if task is None or task.is_over:
+            found = self._running.get(number)
+            if found is None or found.is_over:
                 step = begun if begun is not None and not begun.is_over else self.step()
                 if step is None:
                     raise RuntimeError(
                         "damo.torch: gradients of rows came outside of a backward pass"
                     )
-                task = self._tasks[number] = Task(step)
-                task.begin()
-        return task
+                found = self._running[number] = BackwardPass(step)
+                found.begin()
+        return found
 
-    def of(self, reader: int) -> list[Task]:
-        """The tasks whose gradients for reader, an id(), are complete as torch accumulates them."""
+    def of(self, gradients: int) -> list[BackwardPass]:
+        """The passes whose gradients are complete for the Gradients of this id().
+
+        To be called when torch accumulates the gradient of its anchor.
+        """
         number = _graph_task()
         with self._lock:
-            task = self._tasks.get(threading.get_ident() if number is None else number)
-            if task is not None and not task.is_over:
-                return [task]
+            found = self._running.get(threading.get_ident() if number is None else number)
+            if found is not None and not found.is_over:
+                return [found]
             if number is not None:
                 return []
             # Without numbers: what is on a GPU may be accumulated on another thread.
-            return [task for task in self._tasks.values() if not task.is_over and task.peek(reader)]
+            return [
+                one for one in self._running.values() if not one.is_over and one.peek(gradients)
+            ]
 
 
 passes = Passes()

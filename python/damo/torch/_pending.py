@@ -1,7 +1,7 @@
 """Gradients of one layer that wait for an optimizer's step.
 
-torch sees them as the anchor's gradient. Whatever zeroes that gradient drops them; whatever scales
-or clamps it does the same to them.
+torch sees them as the anchor's gradient. Zeroing that gradient drops them. Scaling or clamping it
+scales or clamps them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Sums:
 
 
 def summed(rows: Embedding, pairs: Pairs) -> Sums:
-    """The sums that apply would step with.
+    """The sums by id of all pairs, with which _passes.apply would step.
 
-    Raises damo.InvalidArgumentError for gradients that apply would refuse.
+    Raises damo.InvalidArgumentError for gradients that it would refuse.
     """
     ids, gradients = pairs[0] if len(pairs) == 1 else (torch.cat(some) for some in zip(*pairs))
     keys = torch.empty_like(ids)
@@ -71,7 +71,7 @@ def summed(rows: Embedding, pairs: Pairs) -> Sums:
 
 
 def changed(rows: Embedding, pairs: Pairs, done: Change) -> Pairs:
-    """pairs with the change done made to their sums."""
+    """pairs after the change done, which acts on the sums by id."""
     if done.bound != math.inf:
         pairs = summed(rows, pairs).pairs
     return [(ids, done.of(gradients)) for ids, gradients in pairs]
@@ -88,55 +88,55 @@ def _are_alone() -> bool:
 
 
 @dataclass
-class Given:
-    """Gradients for a step."""
+class Scaled:
+    """Gradients for a step, which are still to be multiplied by a factor."""
 
     pairs: Pairs
     factor: float = 1.0
-    """What they are still to be multiplied by."""
 
 
 class Pending:
     """The waiting gradients of one layer.
 
-    Its peers are those of all layers on the same group that one optimizer has: their gradients are
-    applied in one step, and are shown so that all anchors together have the norm of the whole.
+    Its peers are the Pendings of all layers of one optimizer that are on the same group, itself
+    included. Their gradients are applied in one step. Their anchors are shown shares, so that all
+    anchors together have the norm of the whole.
     """
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
         self.peers: list[weakref.ref[Pending]] = []
-        """Weak, so that they do not keep the storage open."""
+        """Weak references, so that they do not keep the storage open."""
         self.lock = threading.RLock()
         """Shared with the peers."""
         self.anchor: torch.Tensor | None = None
         self._pairs: Pairs = []
         self._shown: torch.Tensor | None = None
-        """A copy of the gradient that the anchor was given."""
+        """A copy of the gradient that this gave to the anchor; None: no gradients wait."""
         self._shown_in: torch.Tensor | None = None
-        """The tensor that the anchor was given."""
+        """The tensor itself that this gave to the anchor."""
         self._factor = 1.0
-        """What the gradients were multiplied by since the last ones were taken."""
-        self.has_taken = False
-        """Whether a pass has brought gradients since drop was called."""
+        """What others have multiplied the gradients by since the last ones were added."""
+        self.has_received = False
+        """Whether a pass has added gradients since drop was called."""
         self._is_finite = True
         self._is_spoiled = False
 
-    def take(self, anchor: torch.Tensor, pairs: Pairs) -> None:
+    def add(self, anchor: torch.Tensor, pairs: Pairs) -> None:
         """Adds the gradients of a backward pass, as copies: torch may reuse its tensors."""
         with self.lock:
             self.notice()
-            self.anchor, self._factor, self.has_taken = anchor, 1.0, True
+            self.anchor, self._factor, self.has_received = anchor, 1.0, True
             pairs = [*self._pairs, *pairs]
             try:
                 sums = summed(self.rows, pairs)
-            except InvalidArgumentError:  # Not finite, or beyond what rows can be stepped with.
+            except InvalidArgumentError:  # Not finite, or too large for a step.
                 self._is_finite = False
                 self._keep(pairs)
                 self._set_shown(infinity(anchor))
                 return
             if self.rows.duplicates == "mean":
-                # The mean is of all occurrences, and more may come.
+                # The mean is over all occurrences, and more may come.
                 self._keep(pairs)
             else:
                 self._pairs = sums.pairs
@@ -160,7 +160,7 @@ class Pending:
             shown = show(sums.gradients, self._anchor(), sums.norm, sums.largest, sums.seed)
             self._set_shown(shown)
             return
-        # Shares of the norm of the whole.
+        # Each anchor is shown a share of the norm of the whole.
         squares = [summed(peer.rows, peer._pairs).norm ** 2 for peer in waiting]
         parts = sum(squares)
         sums = summed(self.rows, [pair for peer in waiting for pair in peer._pairs])
@@ -183,7 +183,7 @@ class Pending:
         self._anchor().grad = shown
 
     def notice(self) -> None:
-        """Does to the gradients what was done to the anchor's gradient since it was shown."""
+        """Does to the gradients what others did to the anchor's gradient since it was shown."""
         with self.lock:
             if self._shown is None:
                 return
@@ -202,7 +202,7 @@ class Pending:
                 self._factor *= done.factor
 
     def _is_as_shown(self, seen: torch.Tensor) -> bool:
-        """Whether seen is the tensor that was given, unchanged: true at most calls, and quick."""
+        """Whether seen is the tensor that this gave to the anchor, unchanged. Quick, and usual."""
         shown = self._shown
         assert shown is not None
         is_same = seen is self._shown_in
@@ -210,7 +210,7 @@ class Pending:
         return is_same and has_kind and torch.equal(seen, shown)
 
     def _is_zeroed(self, seen: torch.Tensor) -> bool:
-        # Gradients that are zeros are shown as zeros, too, but in the tensor that was given.
+        # Gradients that are zeros are shown as zeros, too, but in the tensor that this gave.
         assert self._shown is not None
         return not bool(seen.any()) and (seen is not self._shown_in or bool(self._shown.any()))
 
@@ -238,12 +238,12 @@ class Pending:
             self.notice()
             return self._is_finite
 
-    def give(self, scale: float, keeps: bool) -> Given:
-        """The waiting gradients, for a step. They are dropped unless keeps.
+    def for_step(self, scale: float, keeps: bool) -> Scaled:
+        """The waiting gradients, for a step. keeps: they go on waiting; otherwise they are dropped.
 
-        scale: what the loss was multiplied by. If GradScaler has divided the anchors' gradients by
-        it already, they are not divided again. Raises RuntimeError if they were changed otherwise
-        before that.
+        scale: what the loss was multiplied by, so that they are divided by it, unless GradScaler
+        has divided the anchor's gradient already. Raises RuntimeError if they were clipped or
+        scaled before that.
         """
         with self.lock:
             self.notice()
@@ -254,15 +254,15 @@ class Pending:
                     "GradScaler had divided them by its scale; call scaler.unscale_(optimizer) "
                     "first"
                 )
-            given = Given(self._pairs, 1.0 if is_divided else 1.0 / scale)
+            scaled = Scaled(self._pairs, 1.0 if is_divided else 1.0 / scale)
             if not keeps:
                 self.drop()
-        return given
+        return scaled
 
-    def take_back(self, given: Given) -> None:
-        """Takes gradients that were given and not applied."""
-        if given.pairs:
-            self.take(self._anchor(), given.pairs)
+    def put_back(self, scaled: Scaled) -> None:
+        """Lets gradients that for_step has returned, and that were not applied, wait again."""
+        if scaled.pairs:
+            self.add(self._anchor(), scaled.pairs)
 
     def _forget(self) -> None:
         self._pairs = []
@@ -273,6 +273,6 @@ class Pending:
         """Drops all waiting gradients, and the anchor's."""
         with self.lock:
             self._forget()
-            self.has_taken = False
+            self.has_received = False
             if self.anchor is not None:
                 self.anchor.grad = None

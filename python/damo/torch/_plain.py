@@ -1,7 +1,7 @@
-"""States for files: JSON, and the tensors that it refers to by number.
+"""States for files, as JSON and a list of tensors that the JSON refers to by number.
 
-So torch.load reads only a list of tensors, which weights_only takes in every version of torch;
-torch 1.13 takes no floats. What neither JSON nor tensors hold is refused on saving.
+So torch.load reads only a list of tensors, which weights_only accepts in every version of torch
+(torch 1.13 does not accept floats). Saving refuses what neither JSON nor tensors hold.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _TAG = "__damo__"
 
 
 class Encoder:
-    """Turns values into JSON. Its attribute tensors collects their tensors."""
+    """Turns values into JSON, and collects their tensors in its attribute tensors."""
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
 
     def encode(self, value: Any, where: str, functions: bool = False) -> Any:
-        """value in JSON. Raises TypeError, which names where, for what cannot be saved.
+        """value in JSON. Raises TypeError for what cannot be saved; where is its name there.
 
-        functions: True leaves functions in dicts out. The state of an object may have some, and the
+        functions: True leaves out functions in dicts. The state of an object may have some, and the
         object that the state is loaded into keeps its own.
         """
         if value is None or type(value) in (bool, int, float, str):
@@ -73,7 +73,7 @@ class Encoder:
         return _tagged("dict", pairs)
 
     def state_dict(self, state: Mapping[str, Any], where: str) -> Any:
-        """The state_dict of a module in JSON, with the versions of its modules (its _metadata)."""
+        """A module's state_dict in JSON, with the versions of its submodules (its _metadata)."""
         versions = getattr(state, "_metadata", None)
         pairs = [[name, self.encode(value, f"{where}[{name!r}]")] for name, value in state.items()]
         return _tagged("module", pairs, versions=self.encode(versions, f"{where}._metadata"))
@@ -96,7 +96,7 @@ def _tagged(tag: str, value: Any, **more: Any) -> dict[str, Any]:
 
 
 def decode(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """The value that an Encoder was given. Raises CorruptionError for a kind it does not know."""
+    """The value that an Encoder was given. Raises CorruptionError for a value of another kind."""
     if isinstance(value, list):
         return [decode(each, tensors) for each in value]
     if not isinstance(value, dict):

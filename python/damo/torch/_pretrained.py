@@ -19,8 +19,8 @@ from ._names import check_fresh, names_arguments
 from ._weights import check, ids_of, store
 
 
-class _Given(NamedTuple):
-    """What the first argument says. None: it does not say."""
+class _Source(NamedTuple):
+    """The weights that from_pretrained was given, and the options of their module, if it is one."""
 
     weights: Any
     padding_idx: int | None = None
@@ -29,10 +29,10 @@ class _Given(NamedTuple):
     include_last_offset: bool | None = None
 
 
-def _given(weights: Any, kind: type[nn.Module]) -> _Given:
-    """The first argument of from_pretrained of a layer of this kind of torch.nn.
+def _source(weights: Any, kind: type[nn.Module]) -> _Source:
+    """The first argument of from_pretrained: a tensor, an array, or a module of this kind.
 
-    Raises TypeError for another kind, ValueError for options of a module that damo does not have.
+    Raises TypeError for anything else, ValueError for a module with options that damo lacks.
     """
     if isinstance(weights, (nn.Embedding, nn.EmbeddingBag)):
         name = f"this torch.nn.{kind.__name__}"
@@ -53,18 +53,18 @@ def _given(weights: Any, kind: type[nn.Module]) -> _Given:
             if isinstance(weights, nn.EmbeddingBag)
             else ()
         )
-        return _Given(weight, weights.padding_idx, not weight.requires_grad, *more)
+        return _Source(weight, weights.padding_idx, not weight.requires_grad, *more)
     if not isinstance(weights, (torch.Tensor, np.ndarray)):
         raise TypeError(
             "damo.torch: weights must be a torch.Tensor, a numpy.ndarray or a"
             f" torch.nn.{kind.__name__}, not {type(weights).__name__}"
         )
-    return _Given(weights)
+    return _Source(weights)
 
 
 def _make(
     cls: Any,
-    given: _Given,
+    source: _Source,
     storage_or_embedding: Storage | Rows,
     name_or_group: str | SupportsIndex | None,
     *,
@@ -77,13 +77,17 @@ def _make(
     fresh: bool,
     **options: Any,
 ) -> Any:
-    weights = given.weights
+    """A layer of class cls whose first rows are the weights of source.
+
+    is_kept: raises ValueError unless the padding row is zeros.
+    """
+    weights = source.weights
     check_fresh(fresh)
     check(weights)
     if freeze is None:
-        freeze = True if given.freeze is None else given.freeze
+        freeze = True if source.freeze is None else source.freeze
     padding = (
-        given.padding_idx
+        source.padding_idx
         if padding_idx is None
         else integer(padding_idx, "padding_idx", -(2**63), 2**63 - 1)
     )
@@ -100,7 +104,7 @@ def _make(
                 "damo.torch: rows that are trained need an optimizer; give"
                 " optimizer=damo.Adam(lr=...), or freeze=True"
             )
-        optimizer = SGD()  # It has no state, and is not used.
+        optimizer = SGD()  # Frozen rows do not use it, and it has no state to store.
     if (
         dtype is None
         and isinstance(weights, torch.Tensor)
@@ -146,20 +150,24 @@ class FromPretrained:
         """A layer whose first rows are weights.
 
         weights: floats of shape (rows, dim), in a tensor or an array, or a torch.nn.Embedding,
-        whose padding_idx and dtype are kept. ids: one integer for each row, all different; None is
-        0, 1, 2 and so on. freeze: None freezes a tensor, as in torch, and a module if its
-        weight is frozen. Rows that are not frozen need an optimizer. Other ids get rows as in any
-        layer, and the group's rows of other ids stay, unless fresh=True empties it first.
+        whose padding_idx and dtype are kept.
+        ids: integers of shape (rows,), all different; None: 0, 1, 2 and so on.
+        freeze: True freezes the rows. None freezes those of a tensor or array, as torch does, and
+        those of a module if its weight is frozen. Rows that are not frozen need an optimizer.
+        fresh: True empties the group first. Otherwise its rows of other ids stay.
 
-        All weights are checked before the first one is stored. A large table is stored in batches.
+        The other arguments are those of Embedding. Ids that are not in ids get rows as in any
+        layer. All weights are checked before the first one is stored. A large table is stored in
+        batches.
+
         Raises TypeError for weights that are no floats and for a missing optimizer, ValueError for
-        other shapes, numbers that are not finite float32, ids that repeat, a padding row that is
-        not zeros, and a module with max_norm or scale_grad_by_freq.
+        another shape, numbers that are not finite in float32, ids that repeat, a padding row that
+        is not zeros, and a module with max_norm or scale_grad_by_freq.
         """
-        given = _given(weights, nn.Embedding)
+        source = _source(weights, nn.Embedding)
         return _make(
             cls,
-            given,
+            source,
             storage_or_embedding,
             name_or_group,
             ids=ids,
@@ -198,18 +206,18 @@ class BagFromPretrained:
     ) -> Any:
         """As Embedding.from_pretrained, for a tensor, an array or a torch.nn.EmbeddingBag.
 
-        mode and include_last_offset: None is what a module has; for a tensor "mean" and False. The
-        weights of padding_idx are not stored, and may be anything.
+        mode, include_last_offset: None: those of the module, or "mean" and False for a tensor or
+        array. The weights of padding_idx are not stored, and may be anything finite.
         """
-        given = _given(weights, nn.EmbeddingBag)
+        source = _source(weights, nn.EmbeddingBag)
         last = (
             include_last_offset
             if include_last_offset is not None
-            else bool(given.include_last_offset)
+            else bool(source.include_last_offset)
         )
         return _make(
             cls,
-            given,
+            source,
             storage_or_embedding,
             name_or_group,
             ids=ids,
@@ -220,8 +228,8 @@ class BagFromPretrained:
             filter=filter,
             dtype=dtype,
             fresh=fresh,
-            mode=mode or given.mode or "mean",
+            mode=mode or source.mode or "mean",
             include_last_offset=last,
-            # Bags leave padding out, so its weights do not matter.
+            # Bags skip padding, so its weights do not matter.
             is_kept=False,
         )

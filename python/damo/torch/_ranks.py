@@ -1,4 +1,4 @@
-"""A warning for distributed training: each rank's rows are its own."""
+"""The warning in distributed training that each rank has rows of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _is_warned = False
 
 @not_compiled
 def warn_of_ranks() -> None:
-    """Warns, once a process, when torch.distributed's default group has more than one rank."""
+    """Warns, once a process, if torch.distributed's default group has more than one rank."""
     global _is_warned
     if _is_warned or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return

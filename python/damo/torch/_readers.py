@@ -1,11 +1,10 @@
-"""Where a layer's rows come from: a group of an open storage, or a table for serving.
+"""Readers: where a layer's rows come from, a group of an open storage or a table for serving.
 
-Flat ids in, rows out. Knows tensors and addresses, and nothing of layers: bags are bag.py's.
+Flat ids go in, and rows come out. Knows tensors and addresses, but no layers: bags are in bag.py.
+_ids.flat_ids has refused tracers before ids come here.
 """
 
 from __future__ import annotations
-
-from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -16,13 +15,7 @@ from .._embedding import Embedding
 from .._table import Table
 from ._gradients import Gradients, Read, lookup
 from ._passes import is_under_way, passes
-
-
-def _not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.compile breaks the graph here and calls the function as it is: it has side effects."""
-    compiler = getattr(torch, "compiler", None)
-    disable = getattr(compiler, "disable", None)
-    return function if disable is None else disable(function)
+from ._tracers import not_compiled
 
 
 def _is_autocast_to_half() -> bool:
@@ -36,7 +29,10 @@ def _is_autocast_to_half() -> bool:
 
 
 def check_scaling(applies_in_backward: bool) -> None:
-    """Raises RuntimeError where backward would apply scaled gradients, as steps of a wrong size."""
+    """Raises RuntimeError under autocast to float16 if backward applies gradients.
+
+    They would be scaled, and steps of a wrong size.
+    """
     if applies_in_backward and _is_autocast_to_half():
         raise RuntimeError(
             "damo.torch: under autocast to float16 losses are scaled, and gradients would be "
@@ -46,17 +42,8 @@ def check_scaling(applies_in_backward: bool) -> None:
         )
 
 
-def refuse_tracing() -> None:
-    """Raises RuntimeError in torch.jit.trace, which would record this call's rows for ever."""
-    if torch.jit.is_tracing():
-        raise RuntimeError(
-            "damo.torch: torch.jit.trace cannot record a layer whose rows are in a storage or a "
-            "table"
-        )
-
-
 class StorageReader:
-    """Rows of a group."""
+    """Reads rows of a group."""
 
     def __init__(self, rows: Embedding) -> None:
         self.rows = rows
@@ -64,14 +51,14 @@ class StorageReader:
         self.padding_idx = rows.padding_key
         self.gradients = Gradients(rows)
 
-    @_not_compiled
+    @not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
         """The rows of ids, float32 of shape (ids.numel(), dim), in torch's graph if anchor is.
 
-        ids: contiguous int64 in main memory. An id without a row gets one if training. In a
-        backward pass, which computes rows again, it reads as its first weights; otherwise as zeros.
+        ids: contiguous int64 in main memory. training: an id without a row gets one, or within a
+        backward pass, which recomputes a forward pass, reads as its first weights. Otherwise it
+        reads as zeros.
         """
-        refuse_tracing()
         has_gradients = torch.is_grad_enabled() and anchor.requires_grad
         step = passes.step() if has_gradients else None
         if has_gradients:
@@ -81,7 +68,7 @@ class StorageReader:
         elif step is None and (has_gradients or not is_under_way()):
             read = Read(self._make(ids))
         else:
-            # A checkpoint of torch recomputes its forward pass: these ids were read before.
+            # torch's checkpoint recomputes a forward pass: these ids were read before.
             read = Read(self._look_again(ids))
         return lookup(self.gradients, anchor, ids, read, step) if has_gradients else read.weights
 
@@ -106,7 +93,7 @@ class StorageReader:
         return Read(out, found.view(torch.bool))
 
     def _look_again(self, ids: torch.Tensor) -> torch.Tensor:
-        """What _make returned for the same ids, without making rows or counting in a filter."""
+        """What _make returned for these ids, without making rows or counting in a filter."""
         read = self._look(ids)
         assert read.found is not None
         for place in (~read.found).nonzero().flatten().tolist():
@@ -131,15 +118,18 @@ class StorageReader:
 
 
 class TableReader:
-    """Rows of a table for serving, which load_for_serving opens. A copy opens the same file."""
+    """Reads rows of a serving table, which load_for_serving opens. A copy opens the same file."""
 
     def __init__(self, file: str, group: int, dim: int, padding_idx: int | None) -> None:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
         self.table: Table | None = None
 
-    @_not_compiled
+    @not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
-        refuse_tracing()
+        """The rows of ids, float32 of shape (ids.numel(), dim). ids: contiguous int64.
+
+        Raises RuntimeError in train mode, and for a model that load_for_serving has not opened.
+        """
         if self.table is None:
             raise RuntimeError(
                 "damo.torch: this model was saved for serving; open it with "
@@ -160,7 +150,7 @@ class TableReader:
             None,
         )
         if self.padding_idx is not None:
-            # An embedding that was opened without padding may have made a row for it.
+            # An embedding that was opened without padding_key may have made a row for this id.
             out[ids == self.padding_idx] = 0
         return out
 

@@ -1,4 +1,4 @@
-"""Loading that is undone if it fails: what was there before is put back, in reverse order."""
+"""Loading that is undone if it fails: earlier states are put back, in reverse order."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _count = itertools.count()
 
 
 class Restore:
-    """A context in which states are loaded. If an exception leaves it, they become what they were.
+    """A context in which states are loaded. If an exception leaves it, all become what they were.
 
-    Raises RuntimeError if that fails, too, and names what is in doubt.
+    Raises RuntimeError, which names what is in doubt, if that fails, too.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Restore:
             ) from error
 
     def model(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Loads the dense part. The rows are loaded later, whatever their moment is now."""
+        """Loads the dense part, whatever the moment of the rows: they are loaded later."""
         before = model.state_dict()
         for name, value in before.items():
             is_tensor = isinstance(value, torch.Tensor)
@@ -67,13 +67,13 @@ class Restore:
         _load_dense(model, state)
 
     def state(self, what: str, thing: Any, state: Any) -> None:
-        """Loads the state of an optimizer or of another object."""
+        """Loads the state of an optimizer or of another object. what: its name, for messages."""
         before = copy.deepcopy(thing.state_dict())
         self._undo.append((what, lambda: thing.load_state_dict(before)))
         thing.load_state_dict(state)
 
     def learning_rate(self, rows: Embedding, rate: float) -> None:
-        """Sets the learning rate of the optimizer of rows."""
+        """Sets the learning rate of rows' optimizer."""
         before = rows.optimizer.learning_rate
 
         def undo() -> None:
@@ -83,9 +83,9 @@ class Restore:
         rows.optimizer.learning_rate = rate
 
     def rows(self, storage: Storage, folder: Path, is_last: bool) -> None:
-        """Loads the rows of a storage from folder. If this fails itself, they are what they were.
+        """Loads the rows of a storage from folder. If this itself fails, they are what they were.
 
-        is_last: nothing that can fail follows, so no copy is kept to put back.
+        is_last: whether nothing that can fail follows. If so, no copy is kept to put back.
         """
         if is_last:
             storage.load_from_checkpoint(folder)

@@ -1,4 +1,4 @@
-"""A group as an optimizer has it: its layers, whose gradients are collected for one step."""
+"""Groups of rows as an optimizer has them: layers whose gradients are collected for one step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from .._embedding import Embedding as Rows
 from ._gradients import Gradients
 from ._passes import apply, group_of, is_finite
-from ._pending import Given
+from ._pending import Scaled
 from ._readers import StorageReader
 from .embedding import Layer
 
@@ -28,7 +28,7 @@ class RowGroup:
         ]
 
     def collect(self) -> None:
-        """Has the layers keep their gradients for a step, instead of applying them in backward."""
+        """Makes the layers keep their gradients for a step instead of applying them in backward."""
         peers = [weakref.ref(gradients.pending) for gradients in self.all]
         for gradients in self.all:
             gradients.collectors += 1
@@ -46,7 +46,7 @@ class RowGroup:
         """Raises RuntimeError if an anchor, or its gradient, was changed as rows cannot be."""
         for layer, gradients in zip(self.layers, self.all):
             pending = gradients.pending
-            if pending.has_taken and layer.anchor is not pending.anchor:
+            if pending.has_received and layer.anchor is not pending.anchor:
                 raise RuntimeError(
                     f"damo.torch: the anchor of {self.rows!r} is another parameter than in the "
                     "forward pass, as fully_shard makes it, so that zero_grad and clipping would "
@@ -56,27 +56,27 @@ class RowGroup:
             pending.check()
 
     def check_finite(self) -> None:
-        """As check. Also raises ValueError, naming the key, for gradients that are not finite."""
+        """As check, and raises ValueError for gradients that are not finite, naming the key."""
         self.check()
         if not self.is_finite:
             # The step's own error names the key. It comes before anything has changed.
-            self.step(self.rows.optimizer.learning_rate, self.give(1.0, keeps=True))
+            self.step(self.rows.optimizer.learning_rate, self.for_step(1.0, keeps=True))
 
-    def give(self, scale: float, keeps: bool) -> list[Given]:
-        """The waiting gradients; keeps: they go on waiting. scale: that of the loss."""
-        return [gradients.pending.give(scale, keeps) for gradients in self.all]
+    def for_step(self, scale: float, keeps: bool) -> list[Scaled]:
+        """The waiting gradients of each layer, as Pending.for_step gives them."""
+        return [gradients.pending.for_step(scale, keeps) for gradients in self.all]
 
-    def take_back(self, given: list[Given]) -> None:
-        """Lets gradients that were given and not applied wait again."""
-        for gradients, some in zip(self.all, given):
-            gradients.pending.take_back(some)
+    def put_back(self, scaled: list[Scaled]) -> None:
+        """Lets gradients that for_step has returned, and that were not applied, wait again."""
+        for gradients, one in zip(self.all, scaled):
+            gradients.pending.put_back(one)
 
-    def step(self, rate: float, given: list[Given]) -> None:
-        """One step with the gradients given; none if there are none. rate: the learning rate."""
+    def step(self, rate: float, scaled: list[Scaled]) -> None:
+        """One step with these gradients, or none if there are none. rate: the learning rate."""
         pairs = [
-            (ids, sums if some.factor == 1.0 else sums * some.factor)
-            for some in given
-            for ids, sums in some.pairs
+            (ids, sums if one.factor == 1.0 else sums * one.factor)
+            for one in scaled
+            for ids, sums in one.pairs
         ]
         if not pairs:
             return
@@ -92,26 +92,27 @@ class RowGroup:
 def step_rows(
     groups: list[RowGroup], rates: list[float], scale: float = 1.0, keeps: bool = False
 ) -> None:
-    """One step of each group with its waiting gradients, at its rate; keeps: they go on waiting.
+    """One step of each group with its waiting gradients, at its rate.
 
-    If a group fails, its gradients wait for another step, as do those of the groups after it. The
-    groups before it have had their step, and their gradients are dropped.
+    scale, keeps: as for Pending.for_step. If a group fails, its gradients wait for another step, as
+    do those of the groups after it. The groups before it have had their step, and their gradients
+    are dropped.
     """
     for group in groups:
         group.check()
         group.rows._use()  # Raises for a closed storage before another one changes.
-    steps = [(group, rate, group.give(scale, keeps)) for group, rate in zip(groups, rates)]
-    # What will be refused comes first, so that nothing has changed by then.
-    steps.sort(key=lambda step: all(is_finite(sums) for some in step[2] for _, sums in some.pairs))
+    steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
+    # Gradients that will be refused come first, so that nothing has changed by then.
+    steps.sort(key=lambda step: all(is_finite(sums) for one in step[2] for _, sums in one.pairs))
     done: list[RowGroup] = []
     while steps:
-        group, rate, given = steps.pop(0)
+        group, rate, scaled = steps.pop(0)
         try:
-            group.step(rate, given)
+            group.step(rate, scaled)
         except Exception:
-            for group, _, given in () if keeps else [(group, rate, given), *steps]:
-                group.take_back(given)
-            # So that another step does not step these twice.
+            for group, _, scaled in () if keeps else [(group, rate, scaled), *steps]:
+                group.put_back(scaled)
+            # So that another step does not apply these twice.
             for group in done:
                 group.drop()
             raise
@@ -119,7 +120,7 @@ def step_rows(
 
 
 def release(all: list[Gradients]) -> None:
-    """Ends collecting. Waiting gradients are dropped, unless another optimizer collects them."""
+    """Ends collecting. Drops waiting gradients, unless another optimizer collects them, too."""
     for gradients in all:
         gradients.collectors -= 1
         if not gradients.collectors:
@@ -128,7 +129,10 @@ def release(all: list[Gradients]) -> None:
 
 
 def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:
-    """The layers of a model. Raises ValueError if there are none, or one was loaded for serving."""
+    """The layers of a model, or of an iterable. who: the caller's name, for the message.
+
+    Raises ValueError if there are none, or one was loaded for serving.
+    """
     modules = model.modules() if isinstance(model, nn.Module) else model
     layers = [module for module in modules if isinstance(module, Layer)]
     if not layers or not all(isinstance(layer.reader, StorageReader) for layer in layers):
@@ -139,7 +143,7 @@ def layers_of(model: nn.Module | Iterable[Layer], who: str) -> list[Layer]:
 
 
 def row_groups(layers: list[Layer]) -> list[RowGroup]:
-    """One for each group of rows, in the order of the layers."""
+    """One RowGroup for each group of rows, in the order of the layers."""
     by_group: dict[tuple[Any, ...], list[Layer]] = {}
     for layer in layers:
         same = by_group.setdefault(group_of(layer.rows), [])

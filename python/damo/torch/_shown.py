@@ -1,6 +1,7 @@
-"""What torch sees in place of the gradients of rows: a tensor of fixed shape with the same norms.
+"""The tensor that torch sees in place of the gradients of rows, of fixed shape with the same norms.
 
-Clipping and unscaling multiply or clamp that tensor. damo then does the same to the gradients.
+Clipping and unscaling multiply or clamp that tensor. damo finds out how, and does the same to the
+gradients.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from dataclasses import dataclass
 import torch
 
 SHAPE = (64, 64)
-"""Of every anchor. Two dimensions for initializers; 4,096 numbers for the ratio of two norms."""
+"""The shape of every anchor: two dimensions for initializers, and 4,096 numbers for two norms."""
 _ROOM = SHAPE[0] * SHAPE[1]
 _PROBES = [2.0**-power for power in range(10, 30)]
-"""Parts of the largest value. A clamp leaves the small ones, which then tell the factor."""
+"""Fractions of the largest value. A clamp leaves the small ones, which then show the factor."""
 _DRAW = torch.Generator(device="cpu").manual_seed(1)
 _SIGNS = torch.randint(2, (_ROOM,), generator=_DRAW, device="cpu") * 2.0 - 1.0
-"""In no order, so that a tensor that is rolled on is not a multiple of what it was."""
+"""Irregular signs, so that a rolled tensor is not a multiple of what it was."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to gradients: multiplied by factor, then clamped to [-bound, bound]."""
+    """A change of gradients: they are multiplied by factor, then clamped to [-bound, bound]."""
 
     factor: float = 1.0
     bound: float = math.inf
@@ -36,12 +37,13 @@ class Change:
 def show(
     gradients: torch.Tensor | None, like: torch.Tensor, norm: float, largest: float, seed: int = 0
 ) -> torch.Tensor:
-    """A tensor like an anchor that stands for gradients of this 2-norm and largest absolute value.
+    """A tensor of shape SHAPE that stands for gradients of this 2-norm and largest absolute value.
 
-    gradients: if they are given and fit, the tensor has them, from any place on, and zeros.
-    Otherwise it has numbers with these two norms. If norm is more than 63.8 times largest (4,076 numbers cannot
-    have that), its largest is larger. seed: depends on the ids, so that the tensor for other ids is
-    not a multiple of this one.
+    gradients: if they are given and have at most 4,096 numbers, the tensor has them, rolled, and
+    zeros. Otherwise it has other numbers with these two norms. Its 4,076 main numbers cannot have a
+    norm of more than 63.8 times the largest; beyond that ratio its largest value is larger.
+    like: the anchor, for device and dtype.
+    seed: depends on the ids, so that the tensor for other ids is not a multiple of this one.
     """
     shown = torch.zeros(_ROOM, dtype=torch.float32, device="cpu")
     if gradients is not None and gradients.numel() <= _ROOM:
@@ -57,16 +59,16 @@ def show(
         shown *= _SIGNS
     shown = shown.roll((seed >> 32) % _ROOM)
     if like.dtype == torch.float16:
-        # Each gradient fits into float16; sums and norms may not.
+        # Each gradient fits into float16, but sums and norms may not.
         limit = torch.finfo(like.dtype).max
         shown = shown.clamp(-limit, limit)
     return shown.to(device=like.device, dtype=like.dtype).view(SHAPE)
 
 
 def infinity(like: torch.Tensor) -> torch.Tensor:
-    """Stands for gradients that are not finite.
+    """A tensor that stands for gradients that are not finite.
 
-    Its finite number shows whether it was zeroed, or only its infinity was replaced.
+    Its finite number shows whether the tensor was zeroed, or only its infinity was replaced.
     """
     shown = torch.zeros(SHAPE, dtype=like.dtype, device=like.device)
     shown[0, 0], shown[0, 1] = math.inf, 1.0
@@ -74,13 +76,16 @@ def infinity(like: torch.Tensor) -> torch.Tensor:
 
 
 def least(like: torch.Tensor) -> torch.Tensor:
-    """Stands for gradients in a group of ranks: small, and equal on all, so that norms agree."""
+    """A tensor that stands for gradients if there are several ranks.
+
+    It is small, and equal on all ranks, so that their norms agree.
+    """
     value = 1e-2 if like.dtype == torch.float16 else 2.0**-100
     return torch.full(SHAPE, value, dtype=like.dtype, device=like.device)
 
 
 def change(shown: torch.Tensor, seen: torch.Tensor, rounded: float = 0.0) -> Change | None:
-    """How shown was changed into seen; None if not as rows' gradients can be changed.
+    """The change that made seen of shown; None if rows' gradients cannot be changed like that.
 
     rounded: the largest number in a sum that seen was computed from, for its rounding error.
     """

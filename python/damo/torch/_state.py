@@ -1,6 +1,7 @@
-"""What a state_dict says about rows: it is loaded over the rows that it was saved with, or not.
+"""The state_dict of a layer: it says which rows it was saved with, and at which moment.
 
-The rows themselves are in the storage, which has checkpoints of its own.
+load_state_dict compares that with the rows that are there. The rows themselves are in the storage,
+which has checkpoints of its own.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ import torch
 from torch import nn
 
 from ._moments import State, decode, differences, encode, probe
-from ._readers import StorageReader, TableReader, _not_compiled
+from ._readers import StorageReader, TableReader
+from ._tracers import not_compiled
 
 _VERSION = 2
 _KEY = "_extra_state"
 
-# The ids that each layer read last to be trained. Not copied: if the program has changed them
-# since, other rows are compared. Not in the layer: its copies for serving would keep them.
+# For each reader, the ids that it read last for training. They are not copied: if the program
+# changes them, other rows are compared. They are not in the layer: its copies for serving would
+# keep them.
 _read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
 _SHOWN = 5
-"""How many layers an error says the reasons of."""
+"""The number of layers whose reasons an error gives."""
 _any_moment: ContextVar[bool] = ContextVar("damo.torch: rows of any moment", default=False)
 
 
 class StateError(ValueError, RuntimeError):
-    """A state_dict or checkpoint has other rows than the model, or another moment of them.
+    """A state_dict or checkpoint is of other rows than the model's, or of another moment of them.
 
-    Raised before anything of the model has changed. The exception is a model with a hook that
-    renames the keys of a state_dict while it is loaded: the message says so.
+    It is raised before anything in the model has changed, except if a hook renames the keys of the
+    state_dict while it is loaded: the message says so.
     """
 
     __module__ = "damo.torch"
@@ -42,7 +45,7 @@ class StateError(ValueError, RuntimeError):
 
 @contextmanager
 def rows_of_any_moment() -> Iterator[None]:
-    """A context in which load_state_dict loads the dense part whatever the moment of the rows.
+    """A context in which load_state_dict loads the dense part, whatever the moment of the rows.
 
     Rows of another group, dim or optimizer are still a StateError.
     """
@@ -54,29 +57,29 @@ def rows_of_any_moment() -> Iterator[None]:
 
 
 class RowsState(nn.Module):
-    """The part of a layer that state_dict and load_state_dict call."""
+    """The methods of a layer that state_dict and load_state_dict call."""
 
     reader: StorageReader | TableReader
     anchor: nn.Parameter
 
-    @_not_compiled
+    @not_compiled
     def _note(self, ids: torch.Tensor) -> None:
-        """Notes the ids of a read, as flat_ids gives them, if the rows can be trained."""
+        """Remembers the ids of a read, as flat_ids returns them, if their rows can be trained."""
         if torch.is_grad_enabled() and self.anchor.requires_grad:
             _read_last[self.reader] = ids
 
     def get_extra_state(self) -> torch.Tensor:
-        """The moment of the rows, as a uint8 tensor; state_dict calls this."""
+        """Which rows these are and at which moment, as a uint8 tensor. state_dict calls this."""
         mine = self._identity()
         if isinstance(self.reader, StorageReader):
             mine["probes"] = probe(self.reader.rows, _read_last.get(self.reader))
         return encode(mine)
 
     def set_extra_state(self, state: Any) -> None:
-        """Compares the rows with those of a state_dict; load_state_dict calls this.
+        """Raises StateError unless the rows are those of a state_dict. load_state_dict calls this.
 
-        Raises StateError, and changes nothing. load_state_dict has compared all layers of a model
-        before, except those whose keys a hook of torch renames.
+        It changes nothing. load_state_dict has compared all layers of a model before it calls this,
+        except those whose keys a hook of torch renames.
         """
         if found := self._compare(state):
             raise _error([found], "other modules may have been loaded before")
@@ -98,7 +101,7 @@ class RowsState(nn.Module):
 
     def _compare(self, given: Any) -> str | None:
         """Why a state does not fit these rows; None if it does."""
-        # Before this version a state was a dict.
+        # In version 1 a state was a dict.
         state = decode(given) if isinstance(given, torch.Tensor) else given
         if state is None and isinstance(given, torch.Tensor) and _any_moment.get():
             return None
@@ -131,7 +134,7 @@ class RowsState(nn.Module):
         return None if found is None else f"{self.reader!r}: {found}"
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        # The anchor is always zero, and state_dicts of earlier versions do not have it.
+        # The anchor is always zero, and state_dicts of earlier versions lack it.
         super()._load_from_state_dict(
             {**state_dict, prefix + "anchor": self.anchor}, prefix, *arguments
         )
@@ -175,9 +178,9 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any]) -> None:
         raise _error(wrong, "nothing was loaded")
 
 
-# Layers are asked too late: torch has copied the parameters of the modules around them by then. So
-# load_state_dict is replaced by one that compares all layers before it begins. If this module is
-# reloaded, torch's own is the one that the replacement calls.
+# torch calls set_extra_state too late: it has copied parameters of other modules by then. So
+# load_state_dict is replaced by a function that compares all layers first. If this module is
+# reloaded, the new replacement calls torch's own function, not the old replacement.
 _load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.load_state_dict)
 
 
@@ -185,7 +188,7 @@ _load_state_dict = getattr(nn.Module.load_state_dict, "_damo_calls", nn.Module.l
 def _checked_load_state_dict(
     self: nn.Module, state_dict: Mapping[str, Any], *arguments: Any, **options: Any
 ) -> Any:
-    # torch refuses anything else.
+    # torch itself refuses anything but a Mapping.
     if isinstance(state_dict, Mapping):
         check_state_dict(self, state_dict)
     return _load_state_dict(self, state_dict, *arguments, **options)

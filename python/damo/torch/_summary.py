@@ -1,4 +1,4 @@
-"""A table of the layers of a model with rows and bytes, which no list of parameters shows."""
+"""A table of a model's layers with their rows and bytes, which no list of parameters shows."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ def _line(name: str, layer: Layer, count: bool) -> tuple[str, ...]:
 def summary(model: nn.Module, *, count: bool = True) -> str:
     """A table of the damo.torch layers of a model: group, dim, rows, bytes a row, and bytes.
 
-    Bytes are those of weights and optimizer state; in a table for serving, of weights as float32.
-    Below is a line for each storage, with its bytes in memory and on disk, and one for the number
-    of dense parameters. Counting reads every row of a group, which takes long for a large one:
-    count=False shows ? in its place, and RocksDB's estimate for the storage, which has rows of all
-    groups and some that are deleted.
+    Bytes are those of weights and optimizer state, or in a table for serving of weights as float32.
+    Below are a line for each storage, with its bytes in memory and on disk, and one with the number
+    of dense parameters.
+
+    count: True counts the rows, which reads every row of a group and is slow for a large one. False
+    shows ? instead, and for the storage RocksDB's estimate, which covers all groups and some
+    deleted rows.
     """
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
     lines = [_HEAD, *(_line(name, layer, count) for name, layer in layers)]
@@ -58,7 +60,7 @@ def summary(model: nn.Module, *, count: bool = True) -> str:
         )
     files = {layer.reader.file for _, layer in layers if isinstance(layer.reader, TableReader)}
     text.extend(f"table {file}" for file in sorted(files))
-    # Anchors stand for rows, and are no dense parameters.
+    # Anchors stand for rows, so they are no dense parameters.
     anchors = {id(layer.anchor) for _, layer in layers}
     dense = [one for one in model.parameters() if id(one) not in anchors]
     numbers = sum(one.numel() for one in dense if not torch.nn.parameter.is_lazy(one))

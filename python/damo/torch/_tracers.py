@@ -1,7 +1,7 @@
-"""Refuses, before a row is made, what records or transforms a model instead of running it.
+"""Refuses tracers, which record or transform a model instead of running it, before a row is made.
 
-Rows come from a storage, which is in no graph. A recorded graph would return the rows of this call
-for ever, or uninitialised memory. Knows tensors and modes of torch, and nothing of layers.
+Rows come from a storage, which no graph contains. A recorded graph would return the rows of this
+call for ever, or uninitialised memory. Knows tensors and modes of torch, but no layers.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _TENSORS = {
 
 
 def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.compile breaks the graph here and calls the function as it is.
+    """A decorator: torch.compile breaks the graph at the function, and calls it as it is.
 
-    With fullgraph=True and in torch.export(strict=True) torch's error has the reason.
+    With fullgraph=True, and in torch.export(strict=True), torch's error gives the reason.
     """
     disable = getattr(getattr(torch, "compiler", None), "disable", None)
     if disable is None:
@@ -47,7 +47,7 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def refusal(tracer: str) -> RuntimeError:
-    """The error for a layer that something is about to record."""
+    """The error for a layer that tracer is about to record."""
     return RuntimeError(
         f"damo.torch: {tracer} cannot record a layer whose rows are in a storage or a table;"
         f" {_BEHIND}. {_SERVING}"
@@ -55,11 +55,11 @@ def refusal(tracer: str) -> RuntimeError:
 
 
 def refuse_tracers(*given: Any) -> None:
-    """Raises RuntimeError when this call or a given tensor is recorded or transformed."""
+    """Raises RuntimeError if this call, or one of the given tensors, is recorded or transformed."""
     if torch.jit.is_tracing():
         raise refusal("torch.jit.trace (and torch.onnx.export, which uses it)")
     for tensor in given:
-        # Nearly always it is a plain tensor, for which this test is quick.
+        # Nearly always it is a plain tensor, and this test is quick.
         if type(tensor) is not torch.Tensor:
             refuse_stand_in(tensor)
     mode = _mode()
@@ -73,12 +73,12 @@ def refuse_tracers(*given: Any) -> None:
 
 
 def _named(value: Any, names: dict[str, str]) -> str | None:
-    """The entry in names of the first class of value that has one."""
+    """The entry in names for the class of value, or else for the first of its bases with one."""
     return next((names[cls.__name__] for cls in type(value).__mro__ if cls.__name__ in names), None)
 
 
 def refuse_stand_in(tensor: Any) -> None:
-    """Raises RuntimeError for what stands for a tensor, TypeError for a tensor without memory."""
+    """Raises RuntimeError for a tracer's stand-in, TypeError for a tensor without memory."""
     tracer = _named(tensor, _TENSORS)
     if tracer is not None:
         raise refusal(tracer)
@@ -102,7 +102,7 @@ def refuse_stand_in(tensor: Any) -> None:
 
 
 def _mode() -> str | None:
-    """What is recording this call, for a message; None if nothing is."""
+    """The name of what records this call, for a message; None if nothing does."""
     if not hasattr(_python_dispatch, "_get_current_dispatch_mode_stack"):  # Before torch 2.0.
         modes = [
             torch._C._get_dispatch_stack_at(at)

@@ -15,7 +15,7 @@ _BATCH_BYTES = 1 << 24
 
 
 def check(weights: Any) -> None:
-    """Raises TypeError unless weights are floats, ValueError for a shape other than (rows, dim)."""
+    """Raises TypeError unless weights are floats, ValueError unless their shape is (rows, dim)."""
     is_float = (
         weights.dtype.is_floating_point
         if isinstance(weights, torch.Tensor)
@@ -30,7 +30,10 @@ def check(weights: Any) -> None:
 
 
 def _batch(weights: Any, begin: int, end: int) -> np.ndarray:
-    """Rows begin to end as contiguous float32 in main memory. ValueError if one is not finite."""
+    """Rows begin to end (exclusive) as contiguous float32 in main memory.
+
+    Raises ValueError for a number that is not finite.
+    """
     part = weights[begin:end]
     with np.errstate(over="ignore"):
         floats = np.ascontiguousarray(_tensors.floats(part, "weights"), np.float32)
@@ -44,10 +47,10 @@ def _batch(weights: Any, begin: int, end: int) -> np.ndarray:
 
 
 def ids_of(ids: Any, rows: int, padding_idx: int | None) -> np.ndarray | None:
-    """ids as int64 of shape (rows,); None stays None, for 0, 1, 2 and so on.
+    """ids as int64 of shape (rows,). None stays None, and means 0, 1, 2 and so on.
 
-    Raises TypeError for ids that are no integers, ValueError for another shape, an id that is there
-    twice, and without ids for a padding_idx that is none of them.
+    Raises TypeError for ids that are no integers, ValueError for another shape, for an id that
+    occurs twice, and, if ids is None, for a padding_idx that is none of them.
     """
     if ids is not None:
         numbers = keys(ids)
@@ -71,8 +74,9 @@ def ids_of(ids: Any, rows: int, padding_idx: int | None) -> np.ndarray | None:
 def store(rows: Rows, weights: Any, ids: np.ndarray | None, is_kept: bool, fresh: bool) -> None:
     """Inserts weights of shape (n, dim), except those of the padding id, which has no row.
 
-    is_kept: raises ValueError unless the padding id's weights are zeros, since torch would return
-    them as they are. fresh: empties the group first. Checks everything before it changes anything.
+    Everything is checked before anything changes. is_kept: raises ValueError unless the padding
+    id's weights are zeros, since torch would return them as they are. fresh: empties the group
+    first.
     """
     count, dim = weights.shape
     size = max(1, _BATCH_BYTES // (4 * dim))

@@ -23,9 +23,12 @@ from .embedding import Layer
 class EmbeddingBag(BagFromPretrained, Layer):
     """As torch.nn.EmbeddingBag, with rows in a storage: each bag's sum, mean or max of its rows.
 
-    A bag without ids is zeros, and padding_idx is left out of bags. Every id is in a bag: offsets
-    begin at 0, never go back, and with include_last_offset end with the number of ids. Other
-    offsets are a ValueError, before a row is made. Other arguments are those of Embedding.
+    A bag without ids is zeros, and padding_idx is left out of bags. Every id must be in a bag:
+    offsets begin at 0, never go back, and with include_last_offset end with the number of ids.
+    Other offsets are a ValueError, before a row is made.
+
+    mode: "sum", "mean" or "max"; another one is a ValueError. The other arguments are those of
+    Embedding.
     """
 
     @names_arguments
@@ -70,14 +73,19 @@ class EmbeddingBag(BagFromPretrained, Layer):
         offsets: torch.Tensor | None = None,
         per_sample_weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """ids: (bags, size), or (n,) with offsets, where each bag begins. Both are int64 or int32.
+        """The sum, mean or max of each bag: (bags, embedding_dim) in the layer's dtype.
 
-        per_sample_weights: a factor for each id, of the layer's dtype; mode "sum" only.
-        Returns (bags, embedding_dim) in the layer's dtype, on the device of ids.
+        ids: int64 or int32, of shape (bags, size), or (n,) with offsets.
+        offsets: int64 or int32 of shape (bags,), where each bag begins in ids; with
+        include_last_offset of shape (bags + 1,).
+        per_sample_weights: a factor for each id, of the layer's dtype; only for mode "sum".
+
+        The result is on the device of ids. Raises TypeError for another dtype, ValueError for
+        another shape or device and for offsets that leave an id in no bag, before a row is made.
         """
         return self._bags(ids, offsets, per_sample_weights)
 
-    # Offsets are checked by their values, which breaks a compiled graph anyway.
+    # The check reads the values of offsets, which would break a compiled graph anyway.
     @not_compiled
     def _bags(
         self,
@@ -85,7 +93,7 @@ class EmbeddingBag(BagFromPretrained, Layer):
         offsets: torch.Tensor | None,
         per_sample_weights: torch.Tensor | None,
     ) -> torch.Tensor:
-        # Checks come first: reading makes rows.
+        # All checks come before the read, which makes rows.
         refuse_tracers(ids, offsets, per_sample_weights)
         begins = first_places(ids, offsets, self.include_last_offset)
         if per_sample_weights is not None:
@@ -96,14 +104,14 @@ class EmbeddingBag(BagFromPretrained, Layer):
             check_weights(per_sample_weights, ids, self._dtype())
         flat = flat_ids(ids)
         rows = self._read(flat, ids.device)
-        # Rows of 16 bits are summed in float32, as torch does it on GPUs.
+        # Rows of 16 bits are summed in float32, as torch does on GPUs.
         summed = rows if rows.dtype == torch.float64 else rows.float()
-        # flat is int64, which holds any padding_idx; int32 would cut it off.
+        # flat is int64, which holds any padding_idx; int32 may not.
         padded = None if self.padding_idx is None else flat == self.padding_idx
         if per_sample_weights is not None:
             weights = per_sample_weights.reshape(-1)
             if padded is not None:
-                # Padding is left out whatever its weight, which may be NaN.
+                # Padding is left out whatever its weight is, even NaN.
                 weights = weights.masked_fill(padded.to(ids.device), 0)
             summed = summed * weights.to(summed.dtype).unsqueeze(-1)
         if ids.dim() == 2 and self.mode == "sum":
@@ -114,13 +122,14 @@ class EmbeddingBag(BagFromPretrained, Layer):
 def _pool(
     rows: torch.Tensor, begins: torch.Tensor, padded: torch.Tensor | None, mode: BagMode
 ) -> torch.Tensor:
-    """Each bag's sum, mean or max of its rows that are not padded.
+    """The sum, mean or max of each bag's rows that are not padding.
 
-    begins: where each bag begins; padded: which rows are padding. Both are in main memory.
+    begins: where each bag begins. padded: which rows are padding; None: none. Both are in main
+    memory.
     """
     if padded is not None and bool(padded.any()):
         kept = ~padded
-        # How many rows are kept before each row, and before the end.
+        # The number of kept rows before each row, and before the end.
         before = functional.pad(kept.cumsum(0, dtype=torch.int64), (1, 0))
         begins = before[begins]
         places = kept.nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Saves and loads a model's dense part, its rows, optimizers and what goes with them, as one."""
+"""Saves and loads as one: a model's dense part, its rows, optimizers and further objects."""
 
 from __future__ import annotations
 
@@ -32,18 +32,16 @@ def save_checkpoint(
 ) -> None:
     """Saves model, optimizer and the rows of all layers to the directory path.
 
-    optimizer: one, a list of them, or None. more: what else goes with them, by name. An object with
-    state_dict and load_state_dict (a schedule, a GradScaler) has its state saved. Other values may
-    be numbers, strings, bytes, tensors, arrays, None, and lists, tuples, sets and dicts of them;
-    load_checkpoint returns these.
+    optimizer: one, a list of them, or None.
+    overwrite: True replaces a checkpoint at path, once the new one is whole and on disk. False
+    makes it a FileExistsError. Anything else at path is one anyway, except an empty directory.
+    more: further objects and values, by name. Of an object with state_dict and load_state_dict (a
+    schedule, a GradScaler) the state is saved. Values may be numbers, strings, bytes, tensors,
+    arrays, None, and lists, tuples, sets and dicts of them; load_checkpoint returns them.
 
-    The directory appears whole. A checkpoint that is there stays until the new one is on disk, and
-    is then replaced at once; with overwrite=False it is a FileExistsError. Anything else at path
-    but an empty directory is a FileExistsError, too. Rows are hard links (Storage.checkpoint).
-    Gradients that wait for a step are not saved.
-
-    Do not train meanwhile. If rows have had a step when everything is written, nothing is saved,
-    and a RuntimeError is raised.
+    The directory appears when it is whole. Its rows are hard links (Storage.checkpoint). Gradients
+    that wait for a step are not saved. Do not train meanwhile: if rows have had a step when
+    everything is written, a RuntimeError is raised and nothing is saved.
 
     Raises TypeError for what cannot be saved, ValueError for a model that was loaded for serving
     and for a path within a storage's directory or another checkpoint, damo.IoError, and OSError.
@@ -91,29 +89,30 @@ def load_checkpoint(
 
 
 def load_checkpoint(path: Any, model: Any, optimizer: Any = None, **more: Any) -> dict[str, Any]:
-    """Loads what save_checkpoint saved, all of it or nothing. Returns the values in more by name.
+    """Loads what save_checkpoint saved, all of it or nothing. Returns a dict of values by name.
 
     path, model and optimizer may also be given in save_checkpoint's order: model, optimizer, path.
 
     optimizer: as many as were saved, in the same order, or None, which loads none of them. The
-    learning rates of rows are loaded with the optimizers, or if no optimizer was saved. more:
-    an object with load_state_dict gets the state that was saved by this name. Any other value is a
-    default, which is returned if the checkpoint has no value by this name. A saved state for which
-    no object is given is returned as it is.
+    learning rates of rows are loaded together with the optimizers, or if no optimizer was saved.
+    more: an object with load_state_dict gets the state that was saved by this name. Any other value
+    is a default, which is returned if the checkpoint has no value by this name. A saved state is
+    returned as it is if no object is given for it.
 
     Everything in a storage of the model is replaced, also groups that the model does not use
     (Storage.load_from_checkpoint). Embeddings, layers and prefetching that are open go on with the
-    loaded rows. While an iterator or a dump of a storage is under way, loading is a damo.BusyError.
-    The checkpoint stays as it is, and can be loaded any number of times. Do not train meanwhile.
+    loaded rows. The checkpoint stays as it is, and can be loaded any number of times. Do not train
+    meanwhile.
 
     Checksums, layers and storages are checked before anything changes. If something fails later,
     the model, optimizers, objects and rows become what they were. If that fails, too, a
-    RuntimeError says which are in doubt.
+    RuntimeError names those that are in doubt.
 
-    Raises FileNotFoundError where no checkpoint is or it has no state by a name,
-    damo.CorruptionError, damo.torch.StateError if the layers do not fit, ValueError for another
-    number of optimizers, what load_state_dict of model, optimizers and objects raises,
-    damo.BusyError, and damo.NotSupportedError for a storage that is open with read_only.
+    Raises FileNotFoundError if there is no checkpoint, or it has no state by a name;
+    damo.CorruptionError; damo.torch.StateError if the layers do not fit; ValueError for another
+    number of optimizers; what load_state_dict of model, optimizers and objects raises;
+    damo.BusyError while an iterator or a dump of a storage is under way; and damo.NotSupportedError
+    for a storage that is open with read_only.
     """
     if isinstance(path, nn.Module):
         path, model, optimizer = optimizer, path, model
@@ -156,10 +155,11 @@ def load_checkpoint(path: Any, model: Any, optimizer: Any = None, **more: Any) -
 def rows_in_checkpoint(path: str | os.PathLike[str]) -> list[str]:
     """The directories with the rows of a checkpoint, one for each storage.
 
-    They are in the order of the model's layers, and each is a checkpoint of Storage. Read it with
-    damo.Storage(directory, read_only=True). To train on it, copy it with Storage.checkpoint first:
-    load_checkpoint refuses a checkpoint whose rows were trained. Raises FileNotFoundError where no
-    checkpoint is, and damo.CorruptionError.
+    They are in the order of the model's layers. Each is a checkpoint of Storage: read it with
+    damo.Storage(directory, read_only=True). To train on it, copy it with Storage.checkpoint first,
+    since load_checkpoint refuses a checkpoint whose rows were trained.
+
+    Raises FileNotFoundError if there is no checkpoint, and damo.CorruptionError.
     """
     with opened(place_of(path)) as (folder, manifest):
         return [str(_rows(folder, number)) for number in range(len(manifest["storages"]))]
@@ -205,7 +205,7 @@ def _check_more(saved: dict[str, Any], objects: dict[str, Any]) -> None:
 
 
 def _write(path: Path, tensors: list[torch.Tensor]) -> dict[str, int]:
-    """Writes the file and syncs it. Returns its bytes and checksum."""
+    """Writes the file, and syncs it to disk. Returns its size in bytes and its checksum."""
     with open(path, "x+b") as file:
         torch.save(tensors, file)
         file.flush()

@@ -1,4 +1,4 @@
-"""convert: replaces nn.Embedding and nn.EmbeddingBag in a model by damo's layers."""
+"""convert, which replaces nn.Embedding and nn.EmbeddingBag in a model by damo's layers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _UNSEEN = "torch does not see it there; nn.ModuleList and nn.ModuleDict make it 
 
 
 @dataclass
-class _Step:
-    """A layer to convert, what to make of it, and what was made."""
+class _Replacement:
+    """A layer to replace, the options of damo's layer, and that layer once it is made."""
 
     found: Found
     group: str
     optimizer: Optimizer
     initializer: Initializer
     has_rows: bool = False
-    """Whether its group was in the storage before, with rows."""
+    """Whether its group was in the storage already, with rows."""
     layer: Layer | None = None
 
     @property
     def keys(self) -> torch.Tensor:
-        """The ids that get rows: all but padding, which has none."""
+        """The ids that get rows: all but padding_idx."""
         module = self.found.module
         keys = torch.arange(module.num_embeddings, dtype=torch.int64, device="cpu")
         return keys if module.padding_idx is None else keys[keys != module.padding_idx]
@@ -55,58 +55,60 @@ def convert(
     fresh: bool = False,
     exist_ok: bool = False,
 ) -> Conversion:
-    """Replaces nn.Embedding and nn.EmbeddingBag in model by damo's layers, and says what it did.
+    """Replaces nn.Embedding and nn.EmbeddingBag in model by damo's layers, and returns a report.
 
-    The n rows of a weight become the rows of ids 0 to n - 1. Other ids get rows from now on, too.
+    The n rows of a weight become the rows of ids 0 to n - 1. From now on other ids get rows, too.
     padding_idx, mode, include_last_offset, dtype, requires_grad and train or eval mode stay. Print
-    the result: it has a line for each layer, and the reason for each that was left as it was.
+    the report: it has a line for each layer, and the reason for each that was left as it was.
 
-    rule: which layers; None is all. A path in the model ("user", "tower.user"; a module's path is
-    all layers in it), a pattern ("*_emb"), several of them, the least number of ids, or a function
-    of path and layer. A path or pattern that fits nothing is a ValueError, and so is a layer given
-    by its whole path that cannot be converted.
-    optimizer, initializer: one for all, or a function of path and layer. Without an initializer the
+    rule: which layers to replace; None: all. A path in the model ("user", "tower.user"; a module's
+    path stands for all layers in it), a pattern ("*_emb"), several of them, the least number of
+    ids, or a function of path and layer. A path or pattern that fits nothing is a ValueError, and
+    so is the whole path of a layer that cannot be converted.
+    optimizer, initializer: one for all, or a function of path and layer. Without an initializer,
     rows of new ids are drawn from a distribution like that of the weights: uniform, normal or
     constant.
-    prefix: put before the path of a layer, makes the name of its group; for several models in one
-    storage.
-    fresh: empties groups that exist first. exist_ok: keeps the rows of groups that have some, and
-    does not store those weights, so that a script that runs again goes on. Without either, a group
-    that has rows is a damo.AlreadyExistsError.
+    prefix: the name of a layer's group is prefix and the layer's path. Use it for several models in
+    one storage.
+    fresh: True first empties groups that exist.
+    exist_ok: True keeps the rows of groups that have some, and does not store those weights, so
+    that a script can run again and go on. If both are False, a group that has rows is a
+    damo.AlreadyExistsError.
 
     Layers in plain lists and dicts are not converted, since torch does not find them. Those that a
-    module refers to are reported. After an error the model is as it was, and so is the storage,
-    except that new groups without rows may be left, and that fresh may have emptied groups.
-    Optimizers hold weights, so make them afterwards. Convert before DistributedDataParallel.
+    module refers to are reported. Optimizers hold weights, so make them afterwards. Convert before
+    DistributedDataParallel wraps the model.
 
     Raises TypeError for arguments of other types, ValueError also if no layer can be converted, and
-    damo.NotSupportedError for a storage that is open with read_only.
+    damo.NotSupportedError for a storage that is open with read_only. After an error the model is as
+    it was, and so is the storage, except that new groups without rows may be left, and that fresh
+    may have emptied groups.
     """
     check(model, storage, optimizer, initializer)
     if fresh and exist_ok:
         raise ValueError(
             "damo.torch: fresh empties groups, and exist_ok keeps them; give one of them"
         )
-    steps, left = _plan(model, rule, optimizer, initializer, prefix)
-    _look_at_groups(storage, steps, fresh or exist_ok)
+    replacements, left = _plan(model, rule, optimizer, initializer, prefix)
+    _look_at_groups(storage, replacements, fresh or exist_ok)
     try:
-        layers = [_layer(storage, step) for step in steps]
-        for step, layer in zip(steps, layers):
-            if not (exist_ok and step.has_rows):
-                is_bag = isinstance(step.found.module, nn.EmbeddingBag)
-                store(layer.rows, step.found.module.weight, None, not is_bag, fresh)
+        layers = [_layer(storage, one) for one in replacements]
+        for one, layer in zip(replacements, layers):
+            if not (exist_ok and one.has_rows):
+                is_bag = isinstance(one.found.module, nn.EmbeddingBag)
+                store(layer.rows, one.found.module.weight, None, not is_bag, fresh)
         groups = {group["group"]: group for group in storage.describe()["groups"]}
         done = tuple(
-            _described(step, groups[layer.rows.group], exist_ok and step.has_rows)
-            for step, layer in zip(steps, layers)
+            _described(one, groups[layer.rows.group], exist_ok and one.has_rows)
+            for one, layer in zip(replacements, layers)
         )
         slots = [
             (*_slot(model, place), layer)
-            for step, layer in zip(steps, layers)
-            for place in step.found.places
+            for one, layer in zip(replacements, layers)
+            for place in one.found.places
         ]
     except BaseException:
-        _undo(steps, exist_ok)
+        _undo(replacements, exist_ok)
         raise
     for siblings, name, layer in slots:
         siblings[name] = layer
@@ -115,12 +117,12 @@ def convert(
 
 def _plan(
     model: nn.Module, rule: Rule | None, optimizer: Any, initializer: Any, prefix: str
-) -> tuple[list[_Step], tuple[Left, ...]]:
-    """The layers to convert, and those to leave. Raises ValueError if there are none to convert."""
+) -> tuple[list[_Replacement], tuple[Left, ...]]:
+    """The layers to replace, and those to leave. Raises ValueError if none can be replaced."""
     found, unseen = find(model)
     chosen, named = choose(rule, found)
     left = [Left(one.place, type(one.module).__name__, _UNSEEN) for one in unseen]
-    steps: list[_Step] = []
+    replacements: list[_Replacement] = []
     for one in found:
         if one.name not in chosen:
             left.append(Left(one.name, one.kind, "the rule leaves it out"))
@@ -129,8 +131,8 @@ def _plan(
                 raise ValueError(f"damo.torch: {one.name} cannot be converted: {one.reason}")
             left.append(Left(one.name, one.kind, one.reason))
         else:
-            steps.append(_step(one, optimizer, initializer, prefix))
-    if not steps:
+            replacements.append(_replacement(one, optimizer, initializer, prefix))
+    if not replacements:
         why = "".join(f"\n  {one.name}: {one.reason}" for one in left)
         if not why and (already := sum(isinstance(one, Layer) for one in model.modules())):
             why = f"; it has {already} of damo's layers already"
@@ -141,96 +143,101 @@ def _plan(
                 or "; layers in plain lists and dicts are not found, as torch does not find them"
             )
         )
-    return steps, tuple(left)
+    return replacements, tuple(left)
 
 
-def _step(found: Found, optimizer: Any, initializer: Any, prefix: str) -> _Step:
+def _replacement(found: Found, optimizer: Any, initializer: Any, prefix: str) -> _Replacement:
     name, module = found.name, found.module
     if not isinstance(optimizer, Optimizer):
         optimizer = optimizer(name, module)
     if initializer is None:
-        step = _Step(found, prefix + name, optimizer, Normal())
-        step.initializer = initializer_like(module.weight, step.keys)
-        return step
+        made = _Replacement(found, prefix + name, optimizer, Normal())
+        made.initializer = initializer_like(module.weight, made.keys)
+        return made
     if not isinstance(initializer, Initializer):
         initializer = initializer(name, module)
-    return _Step(found, prefix + name, optimizer, initializer)
+    return _Replacement(found, prefix + name, optimizer, initializer)
 
 
-def _look_at_groups(storage: Storage, steps: list[_Step], may_exist: bool) -> None:
-    """Raises for groups that cannot be used, before anything has changed."""
+def _look_at_groups(storage: Storage, replacements: list[_Replacement], may_exist: bool) -> None:
+    """Sets has_rows, and raises for groups that cannot be used, before anything has changed.
+
+    may_exist: whether groups with rows can be used.
+    """
     described = storage.describe()
     if described["read_only"]:
         raise NotSupportedError(f"damo.torch: {storage.path} is open read_only; rows need another")
     groups = {group["name"]: group for group in described["groups"]}
-    for step in steps:
-        if len(step.group.encode()) > 255 or not step.group.isprintable():
+    for one in replacements:
+        if len(one.group.encode()) > 255 or not one.group.isprintable():
             raise ValueError(
-                f"damo.torch: {step.group!r} cannot be the name of a group, which has at most 255 "
+                f"damo.torch: {one.group!r} cannot be the name of a group, which has at most 255 "
                 "bytes and no control characters"
             )
-        there = groups.get(step.group)
+        there = groups.get(one.group)
         if there is None:
             continue
-        dim, kind = step.found.module.embedding_dim, step.optimizer.name
+        dim, kind = one.found.module.embedding_dim, one.optimizer.name
         if (there["dim"], there["optimizer"]["name"]) != (dim, kind):
             raise AlreadyExistsError(
-                f"damo.torch: the storage has a group {step.group!r} with dim {there['dim']} and "
-                f"{there['optimizer']['name']}, and {step.found.name} needs dim {dim} and {kind}; "
+                f"damo.torch: the storage has a group {one.group!r} with dim {there['dim']} and "
+                f"{there['optimizer']['name']}, and {one.found.name} needs dim {dim} and {kind}; "
                 "a group keeps both, also when fresh empties it: give a prefix, or another storage"
             )
         records = storage._iterate(there["group"])
-        step.has_rows = next(records, None) is not None
+        one.has_rows = next(records, None) is not None
         records.close()
-        if step.has_rows and not may_exist:
+        if one.has_rows and not may_exist:
             raise AlreadyExistsError(
-                f"damo.torch: the storage has a group {step.group!r} with rows already; give "
+                f"damo.torch: the storage has a group {one.group!r} with rows already; give "
                 "exist_ok=True to go on with them, fresh=True to begin anew, or a prefix"
             )
 
 
-def _layer(storage: Storage, step: _Step) -> Layer:
-    """damo's layer, with the options and attributes of torch's, on its group."""
-    module = step.found.module
+def _layer(storage: Storage, replacement: _Replacement) -> Layer:
+    """Makes damo's layer on its group, with the options and attributes of torch's layer."""
+    module = replacement.found.module
     options: dict[str, Any] = {
-        "optimizer": step.optimizer,
-        "initializer": step.initializer,
+        "optimizer": replacement.optimizer,
+        "initializer": replacement.initializer,
         "padding_idx": module.padding_idx,
         "dtype": module.weight.dtype,
         "num_embeddings": module.num_embeddings,
     }
     if isinstance(module, nn.EmbeddingBag):
         options.update(mode=module.mode, include_last_offset=module.include_last_offset)
-        step.layer = EmbeddingBag(storage, step.group, module.embedding_dim, **options)
+        replacement.layer = EmbeddingBag(
+            storage, replacement.group, module.embedding_dim, **options
+        )
     else:
-        step.layer = Embedding(storage, step.group, module.embedding_dim, **options)
-    for name, value in step.found.extras.items():
-        if not hasattr(step.layer, name):
-            setattr(step.layer, name, value)
-    return step.layer.requires_grad_(module.weight.requires_grad).train(module.training)
+        replacement.layer = Embedding(storage, replacement.group, module.embedding_dim, **options)
+    for name, value in replacement.found.extras.items():
+        if not hasattr(replacement.layer, name):
+            setattr(replacement.layer, name, value)
+    return replacement.layer.requires_grad_(module.weight.requires_grad).train(module.training)
 
 
-def _undo(steps: list[_Step], exist_ok: bool) -> None:
-    """Deletes the rows that were stored, and closes the embeddings."""
-    for step in steps:
-        if step.layer is None:
+def _undo(replacements: list[_Replacement], exist_ok: bool) -> None:
+    """Deletes the rows that were stored, and closes the embeddings that were opened."""
+    for one in replacements:
+        if one.layer is None:
             continue
-        # An error here must not hide the one that is being raised.
+        # An error here must not hide the one that is raised.
         with contextlib.suppress(Error):
-            if not (exist_ok and step.has_rows):
-                step.layer.rows.delete(step.keys.numpy())
-            step.layer.rows.close()
+            if not (exist_ok and one.has_rows):
+                one.layer.rows.delete(one.keys.numpy())
+            one.layer.rows.close()
 
 
 def _slot(model: nn.Module, place: str) -> tuple[dict[str, Any], str]:
-    """The children of a module's parent, and the module's name among them."""
+    """The dict of the children of a module's parent, and the module's name in it."""
     parent, _, name = place.rpartition(".")
     return model.get_submodule(parent)._modules, name
 
 
-def _described(step: _Step, group: dict[str, Any], kept_rows: bool) -> Converted:
-    """The report of a step. group: the entry of its group in Storage.describe."""
-    found, module = step.found, step.found.module
+def _described(replacement: _Replacement, group: dict[str, Any], kept_rows: bool) -> Converted:
+    """The report of a replacement. group: the entry of its group in Storage.describe."""
+    found, module = replacement.found, replacement.found.module
     notes = list(found.notes)
     if module.weight.dtype == torch.float64:
         notes.append("its weights are float32 in the storage, rounded from float64")
@@ -240,10 +247,10 @@ def _described(step: _Step, group: dict[str, Any], kept_rows: bool) -> Converted
         name=found.name,
         places=tuple(found.places),
         kind=found.kind,
-        group=step.group,
+        group=replacement.group,
         ids=module.num_embeddings,
         dim=module.embedding_dim,
-        bytes=step.keys.numel() * group["row_len"] * 4,
+        bytes=replacement.keys.numel() * group["row_len"] * 4,
         initializer=f"{group['initializer']['name']}({shown})",
         is_frozen=not module.weight.requires_grad,
         kept_rows=kept_rows,

@@ -1,4 +1,4 @@
-"""Embedding, as torch.nn's, for any ids; and Layer, its base class and EmbeddingBag's."""
+"""Embedding, as torch.nn.Embedding but for any ids, and Layer, the base class of both layers."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def _open(
     padding_idx: SupportsIndex | None,
     filter: Filter | None,
 ) -> Rows:
+    """The rows of a layer with these arguments. Raises TypeError or ValueError for wrong ones."""
     if isinstance(storage_or_embedding, Storage):
         if name_or_group is None or dim is None or optimizer is None:
             raise TypeError(
@@ -71,7 +72,7 @@ def _open(
 
 
 def _checked(dtype: torch.dtype) -> torch.dtype:
-    """dtype, if a layer can return rows in it. Raises TypeError if not."""
+    """dtype, if a layer can return rows in it; otherwise raises TypeError."""
     if dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         raise TypeError(
             f"damo.torch: rows cannot be {dtype}; they are float32, float64, float16 or bfloat16"
@@ -80,7 +81,7 @@ def _checked(dtype: torch.dtype) -> torch.dtype:
 
 
 class Layer(TorchNames, RowsState):
-    """The base class of both layers: it reads rows."""
+    """The base class of both layers, which reads rows."""
 
     @names_arguments
     def __init__(
@@ -104,31 +105,34 @@ class Layer(TorchNames, RowsState):
         )
         reader = StorageReader(rows)
         self.reader: StorageReader | TableReader = reader
-        # It stands for the rows: requires_grad_ freezes them, its gradient has the norms of
-        # theirs, and its dtype is the layer's. Its values are zeros, and mean nothing.
+        # The anchor stands for the rows: its requires_grad freezes them, its gradient has the norms
+        # of theirs, and its dtype is the layer's. Its values are zeros, and mean nothing.
         self.anchor = nn.Parameter(torch.zeros(SHAPE, dtype=dtype, device="cpu"))
         reader.gradients.attach(self.anchor)
         begin(self, fresh, num_embeddings)
 
     @property
     def embedding_dim(self) -> int:
-        """The number of weights a row."""
+        """The number of weights in a row."""
         return self.reader.dim
 
     @property
     def padding_idx(self) -> int | None:
-        """The id that reads as zeros and whose gradients are dropped."""
+        """The id that reads as zeros and whose gradients are dropped; None: no id does."""
         return self.reader.padding_idx
 
     @property
     def rows(self) -> Rows:
-        """The damo.Embedding. AttributeError for a layer that was loaded for serving."""
+        """The layer's damo.Embedding. AttributeError for a layer that was loaded for serving."""
         if not isinstance(self.reader, StorageReader):
             raise AttributeError("rows")  # TorchNames says why.
         return self.reader.rows
 
     def prefetch(self, ids: torch.Tensor) -> None:
-        """Brings the rows of ids, of any shape, into memory in the background; creates none."""
+        """Brings the rows of ids, int64 or int32 of any shape, into memory in the background.
+
+        Returns at once, and makes no row.
+        """
         self.reader.prefetch(flat_ids(ids))
 
     def extra_repr(self) -> str:
@@ -140,7 +144,7 @@ class Layer(TorchNames, RowsState):
         return _checked(self.anchor.dtype)
 
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """The rows of ids, as flat_ids gives them, in the layer's dtype on device."""
+        """The rows of ids, as flat_ids returns them, in the layer's dtype on device."""
         dtype = self._dtype()
         may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
         if may_train and isinstance(self.reader, StorageReader):
@@ -153,10 +157,10 @@ class Layer(TorchNames, RowsState):
 class Embedding(FromPretrained, Layer):
     """As torch.nn.Embedding, with rows in a storage: ids are any int64 numbers.
 
-    Ids get rows when they are first seen in train mode. In eval mode ids without a row read as
-    zeros, and nothing is created. Rows are stepped by damo.torch.Optimizer or SparseOptimizer, or
-    else in backward. The only parameter, anchor, stands for them; requires_grad_(False) freezes
-    them.
+    An id gets a row when it is first seen in train mode. In eval mode no row is made, and an id
+    without a row reads as zeros. Rows are stepped by damo.torch.Optimizer or SparseOptimizer, or
+    without either in backward. The only parameter, anchor, stands for them: requires_grad_(False)
+    freezes them.
 
     Rows outlive the layer. A layer on a group that has rows, in a second run for instance, starts
     with them as they are.
@@ -164,9 +168,9 @@ class Embedding(FromPretrained, Layer):
     storage_or_embedding: a Storage, with name_or_group, dim and optimizer (and initializer,
     padding_idx and filter, as in Storage.embedding); or a damo.Embedding with duplicates "sum" or
     "mean", which has all of these.
-    padding_idx: an id, of any value, that reads as zeros and whose gradients are dropped.
-    dtype: of the rows that are returned: float32, float64, float16 or bfloat16; None is torch's
-    default when the layer is made. double() and the like change it. The storage keeps float32.
+    padding_idx: an id of any value that reads as zeros and whose gradients are dropped.
+    dtype: the dtype of returned rows: float32, float64, float16 or bfloat16. None: torch's default
+    when the layer is made. double() and the like change it. The storage keeps float32.
     fresh: True empties the group when the layer is made, for all its users. reset_parameters() does
     so later.
     num_embeddings: the value of the attribute, for code that reads it. It limits nothing.
@@ -176,9 +180,10 @@ class Embedding(FromPretrained, Layer):
     """
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """ids: int64 (or int32) of any shape.
+        """The rows of ids: ids.shape + (embedding_dim,) in the layer's dtype, on the device of ids.
 
-        Returns ids.shape + (embedding_dim,) in the layer's dtype, on the device of ids.
+        ids: int64 (or int32) of any shape. Raises TypeError for another dtype, and for a sparse or
+        nested tensor.
         """
         check_ids(ids)
         return self._read(flat_ids(ids), ids.device).view(*ids.shape, self.embedding_dim)

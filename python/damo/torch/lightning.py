@@ -1,4 +1,4 @@
-"""Rows in Lightning's checkpoints: a callback, beside ModelCheckpoint and EarlyStopping.
+"""Rows: a callback that saves rows with Lightning's checkpoints. Use it beside ModelCheckpoint.
 
     trainer = Trainer(callbacks=[damo.torch.lightning.Rows(), ModelCheckpoint(monitor="loss")])
 
@@ -24,7 +24,7 @@ _KEY = "damo_rows"
 
 
 def _imported() -> Any:
-    """The package that the program has imported, or else the one that is installed."""
+    """Lightning's package: the one that the program has imported, or else one that is installed."""
     names = ["lightning.pytorch", "pytorch_lightning"]
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
@@ -43,13 +43,14 @@ class Rows(_lightning.Callback):  # type: ignore[misc, name-defined]
     """Saves the rows of a model with each checkpoint of Lightning, and loads them with it.
 
     The rows are in the folder `NAME.ckpt.rows` beside `NAME.ckpt`, as hard links, and are removed
-    with it. So best, last and top-k of ModelCheckpoint, `ckpt_path` of fit, validate, test and
-    predict, and lr_find have dense part and rows of one moment. Loading replaces all rows of the
-    model's storages. Checkpoints must be in a local directory: a path with `://` is a ValueError.
+    with it. So dense part and rows are of one moment in the best, last and top-k checkpoints of
+    ModelCheckpoint, in `ckpt_path` of fit, validate, test and predict, and in lr_find. Loading
+    replaces all rows of the model's storages. Checkpoints must be in a local directory: a path with
+    `://` is a ValueError.
     """
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Called by Lightning, before it loads a checkpoint."""
+        """Lightning calls this before it loads a checkpoint."""
         inner = trainer.strategy.checkpoint_io
         if isinstance(inner, _RowsIO):
             inner.model = pl_module
@@ -58,11 +59,13 @@ class Rows(_lightning.Callback):  # type: ignore[misc, name-defined]
 
 
 def load_rows(path: str | os.PathLike[str], model: nn.Module) -> None:
-    """Loads the rows of a checkpoint file of Lightning, and not its dense part.
+    """Loads the rows of a checkpoint file of Lightning, but not its dense part.
 
-    For use without a Trainer: load the rows first, and then the state_dict. Raises
-    FileNotFoundError if the file was saved without the callback Rows, damo.torch.StateError if the
-    layers do not fit, and damo.BusyError and other damo.Errors as damo.torch.load_checkpoint does.
+    It is for use without a Trainer: load the rows first, and then the state_dict.
+
+    Raises FileNotFoundError if the file was saved without the callback Rows, damo.torch.StateError
+    if the layers do not fit, and damo.BusyError and other damo.Errors as damo.torch.load_checkpoint
+    does.
     """
     place = Path(os.path.realpath(path))
     checkpoint = _Torch().load_checkpoint(place, map_location="cpu")
@@ -90,12 +93,12 @@ def _load(path: Any, saved: dict[str, Any], model: nn.Module) -> None:
 
 
 class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
-    """A CheckpointIO that saves and loads the rows beside what another one does."""
+    """A CheckpointIO around another one, which also saves and loads rows."""
 
     def __init__(self, inner: Any, model: nn.Module) -> None:
         self.inner, self.model = inner, model
         self._last: dict[str, str] = {}
-        """For each path, the name of the folder that was made last."""
+        """By path, the name of the folder that was made last."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, *arguments: Any, **options: Any
@@ -103,7 +106,8 @@ class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
         layers = layers_of(self.model)
         storages = storages_of(layers)
         folder = _folder(path)
-        # A folder of its own: the old checkpoint names the old one until it is replaced.
+        # Each save has a folder of its own: until it is replaced, the old checkpoint names the old
+        # one.
         token = folder / secrets.token_hex(8)
         token.mkdir(parents=True)
         for number, storage in enumerate(storages):
@@ -111,7 +115,8 @@ class _RowsIO(_CheckpointIO):  # type: ignore[misc, valid-type]
         saved = [describe(layers, storage) for storage in storages]
         told = {**checkpoint, _KEY: {"folder": token.name, "storages": saved}}
         self.inner.save_checkpoint(told, path, *arguments, **options)
-        # Another CheckpointIO may write in a thread: the rows of the checkpoint before stay, too.
+        # Another CheckpointIO may write in a thread, so the rows of the checkpoint before stay,
+        # too.
         kept = {token.name, self._last.get(str(path)) if type(self.inner) is not _Torch else None}
         for older in folder.iterdir():
             if older.name not in kept:

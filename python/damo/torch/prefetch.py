@@ -1,4 +1,4 @@
-"""Rows of the next batch are read while this one is trained on."""
+"""Prefetch: reads the rows of the next batch while the present one is trained on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from .embedding import Layer
 class Prefetch:
     """Goes through a DataLoader, or anything that yields batches, one batch ahead.
 
-    ids(batch) gives pairs of a layer and its ids in that batch, for instance
-    `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`. Their rows are brought into memory before the
-    batch before it is yielded. The loader's workers do their part as ever; the storage stays in this process.
+    Before it yields a batch, it has the rows of the following one brought into memory in the
+    background. The loader's workers work as ever, and the storage stays in this process.
+
+    ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
+    `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Prefetch:
                 for layer, ids in self.ids(following) if ready else ():
                     layer.prefetch(ids)
             except BaseException as error:
-                # After the batch before it, and the end of the batches is not an error.
+                # The batch before it comes first. The end of the batches is no error.
                 yield from ready
                 if isinstance(error, StopIteration):
                     return

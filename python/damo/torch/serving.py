@@ -1,6 +1,8 @@
-"""A model for serving: its dense part, and tables that are looked up in place, without a storage.
+"""A model for serving: its dense part and serving tables, without a storage.
 
-A directory: model.pt (the modules, pickled, with their layers' places in the tables), one table for each storage, and manifest.json.
+PATH/model.pt        the modules, pickled; their layers know their group and table
+PATH/0.table ...     a table for each storage
+PATH/manifest.json   the version, and the names of the tables
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ _VERSION = 1
 
 
 def _for_serving(model: nn.Module, layers: list[Layer], files: dict[int, str]) -> nn.Module:
-    """A copy of the model, all of it, whose layers read tables."""
-    # copy.deepcopy takes what the memo has for an object.
+    """A copy of the whole model, whose layers read tables. files: the table of each id(storage)."""
+    # copy.deepcopy takes the entry in memo for an object instead of a copy.
     memo: dict[int, Any] = {}
     for layer in layers:
         rows = layer.rows
@@ -41,11 +43,14 @@ def _for_serving(model: nn.Module, layers: list[Layer], files: dict[int, str]) -
 def save_for_serving(
     model: nn.Module, path: str | os.PathLike[str], *, value_type: ValueType = "float32"
 ) -> None:
-    """Writes model, as it is, to the directory path, which must not exist: float32 tables give exactly model.eval()'s scores.
+    """Writes model, as it is, to the directory path, which must not exist.
 
-    value_type: "float16" and "int8" make smaller tables with rounded weights. Do not train meanwhile: rows and dense part are
-    to be of one moment. The directory appears when it is whole. Raises FileExistsError, ValueError for a model without layers of
-    damo.torch, damo.IoError.
+    value_type: "float32" tables give exactly the scores of model.eval(). "float16" and "int8" make
+    smaller tables with rounded weights.
+
+    The directory appears when it is whole. Do not train meanwhile, so that rows and dense part are
+    of one moment. Raises FileExistsError, ValueError for a model without layers of damo.torch, and
+    damo.IoError.
     """
     place = Path(os.fsdecode(path))
     if place.exists():
@@ -73,10 +78,13 @@ def save_for_serving(
 
 
 def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
-    """The model that save_for_serving wrote, in eval mode, on mapped tables: any number of processes share their memory.
+    """The model that save_for_serving wrote to path, in eval mode, without a storage.
 
-    model.pt is a pickle: load only what you trust, where the model's classes can be imported. Raises FileNotFoundError,
-    damo.CorruptionError, damo.NotSupportedError.
+    Its tables are mapped into memory, which processes share. model.pt is a pickle: load only what
+    you trust, where the model's classes can be imported.
+
+    Raises FileNotFoundError, damo.CorruptionError, and damo.NotSupportedError for a directory of
+    another version.
     """
     place = Path(os.fsdecode(path))
     try:
@@ -91,7 +99,7 @@ def load_for_serving(path: str | os.PathLike[str]) -> nn.Module:
             f"damo.torch: {place} has version {version}, and this package reads {_VERSION}"
         )
     tables = {file: Table(place / file) for file in files}
-    # A pickle of whole modules: newer torch would refuse it by default.
+    # It is a pickle of whole modules, which newer versions of torch refuse by default.
     options = (
         {"weights_only": False}
         if "weights_only" in inspect.signature(torch.load).parameters

@@ -1,15 +1,16 @@
-//! What a shard keeps of a cut.
+//! A shard's state of a cut, and the copies of rows for it.
 
 use std::collections::HashMap;
 
 use crate::cache::slot::Slot;
+use crate::seqno::Seqno;
 
 /// A copy of a row as it was at the cut.
 pub(crate) struct Kept {
     pub(crate) absent: bool,
     pub(crate) time: u64,
     pub(crate) updates: u64,
-    pub(crate) journal: u64,
+    pub(crate) seqno: Seqno,
     pub(crate) floats: Vec<f32>,
 }
 

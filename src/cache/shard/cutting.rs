@@ -61,8 +61,8 @@ impl Shard {
         if !absent {
             floats.extend_from_slice(row);
         }
-        let (time, updates, journal) = (slot.time(), slot.updates, slot.journal());
-        let kept = Kept { absent, time, updates, journal, floats };
+        let (time, updates, seqno) = (slot.time(), slot.updates, slot.seqno());
+        let kept = Kept { absent, time, updates, seqno, floats };
         if self.cut.kept.try_reserve(1).is_err() {
             self.cut.failed = true;
             return;

@@ -19,7 +19,7 @@ const BUDGET: usize = 9 << 10;
 /// Operations after which a row cannot be evicted: mark dirty, pin, begin to write.
 const PRESSING: [u32; 3] = [2, 4, 8];
 
-/// What a resident row should be.
+/// The expected state of a resident row.
 struct Row {
     flags: u8,
     floats: [f32; ROW_LEN],

@@ -155,7 +155,7 @@ impl OpenGroup {
             created += u64::from(self.ensure_row(shard, place, stamp));
             let (slot, row) = shard.both_mut(place);
             let updates = slot.count_update();
-            slot.stamp(stamp.time, stamp.number);
+            slot.stamp(stamp.time, stamp.seqno);
             self.optimizer.step(row, gradient, rate, updates);
             shard.mark_dirty(place);
             updated += 1;

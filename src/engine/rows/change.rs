@@ -13,6 +13,7 @@ use crate::engine::moment::Moment;
 use crate::error::Result;
 use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
+use crate::seqno::Seqno;
 
 /// A call that changes rows.
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ pub(super) struct Change {
 #[derive(Clone, Copy)]
 pub(super) struct Stamp<'a> {
     pub(super) time: u64,
-    pub(super) number: u64,
+    pub(super) seqno: Seqno,
     pub(super) moment: Moment<'a>,
 }
 
@@ -180,7 +181,7 @@ impl OpenGroup {
             }
             part.slots.push(match shard.find(hash(key), key) {
                 None => NOT_RESIDENT,
-                Some(place) if OpenGroup::has_seen(source, shard.slot(place).journal()) => SKIP,
+                Some(place) if OpenGroup::has_seen(source, shard.slot(place).seqno()) => SKIP,
                 Some(place) => {
                     shard.pin(place);
                     place
@@ -203,7 +204,7 @@ impl OpenGroup {
             let key = part.keys[index];
             let Some(place) = shard.find(hash(key), key) else { continue };
             part.slots[index] = place;
-            if OpenGroup::has_seen(source, shard.slot(place).journal()) {
+            if OpenGroup::has_seen(source, shard.slot(place).seqno()) {
                 shard.unpin(place);
                 part.slots[index] = SKIP;
             }
@@ -220,11 +221,11 @@ impl OpenGroup {
         let moment = engine.moment();
         let time = moment.now;
         let journal = match (change.source, engine.journal()) {
-            (Origin::Replay { number, time, .. }, _) => {
-                return Ok(Stamp { time, number, moment: engine.moment_at(time) });
+            (Origin::Replay { seqno, time, .. }, _) => {
+                return Ok(Stamp { time, seqno, moment: engine.moment_at(time) });
             }
             (Origin::Call, None) => {
-                return Ok(Stamp { time, number: engine.next_number()?, moment });
+                return Ok(Stamp { time, seqno: engine.next_seqno()?, moment });
             }
             (Origin::Call, Some(journal)) => journal,
         };
@@ -237,7 +238,7 @@ impl OpenGroup {
         payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
         // An empty piece would look like the end of a short write.
         payload.retain(|piece| !piece.is_empty());
-        Ok(Stamp { time, number: journal.append(&head, &payload)?, moment })
+        Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
     }
 
     /// Makes the row of a key that had none, in the midst of a change.

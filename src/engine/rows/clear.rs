@@ -4,6 +4,7 @@ use super::{OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::{CallKind, Head};
+use crate::seqno::Seqno;
 
 impl OpenGroup {
     /// Removes all rows of the group and sets its global step to 0. Writes as little for many rows
@@ -26,11 +27,11 @@ impl OpenGroup {
         // So that no round and no cut is under way: a round would write old rows after the
         // DeleteRange, and a cut would have to keep a copy of every row.
         let _rounds = engine.rounds.lock();
-        let number = match source {
-            Origin::Replay { number, .. } => number,
+        let seqno = match source {
+            Origin::Replay { seqno, .. } => seqno,
             Origin::Call => self.record_clear(engine)?,
         };
-        let clearing = self.group.begin_clear(&guard, number);
+        let clearing = self.group.begin_clear(&guard, seqno);
         self.cache.clear(true);
         guard.set_step(0);
         drop(clearing);
@@ -39,9 +40,9 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Appends the call to the journal, if there is one. Returns the call's number.
-    fn record_clear(&self, engine: &Engine) -> Result<u64> {
-        let Some(journal) = engine.journal() else { return engine.next_number() };
+    /// Appends the call to the journal, if there is one. Returns the call's sequence number.
+    fn record_clear(&self, engine: &Engine) -> Result<Seqno> {
+        let Some(journal) = engine.journal() else { return engine.next_seqno() };
         let (group, config, time) = (self.group.id(), self.config, engine.now_ms());
         journal
             .append(&Head { kind: CallKind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])

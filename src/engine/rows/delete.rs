@@ -26,7 +26,7 @@ impl OpenGroup {
                 // A row that is not there stays so; any other is gone once the disk knows.
                 if !shard.slot(place).has(ABSENT) {
                     shard.before_change(place);
-                    shard.both_mut(place).0.stamp(stamp.time, stamp.number);
+                    shard.both_mut(place).0.stamp(stamp.time, stamp.seqno);
                     shard.set_absent(place, true);
                     shard.mark_dirty(place);
                 }

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::{CallKind, Head};
 use crate::memory::room_for;
+use crate::seqno::Seqno;
 
 /// Rows of one group, as they are to be.
 #[derive(Default)]
@@ -58,9 +59,9 @@ impl OpenGroup {
             {
                 // As in every change, from the number to the last row; waiting for the writer here would be for ever.
                 let _stepping = engine.stepping.read();
-                let number = self.take_number(engine)?;
+                let seqno = self.take_seqno(engine)?;
                 engine.pool.each(batch.keys.len(), &mut tasks, |task| {
-                    self.import_into(&mut self.cache.lock(task.shard), task, batch, number, full)
+                    self.import_into(&mut self.cache.lock(task.shard), task, batch, seqno, full)
                 })?;
             }
             engine.writer.rows_changed();
@@ -76,9 +77,9 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// A number that no other call has: a record that leaves the group's step as it is.
-    fn take_number(&self, engine: &Engine) -> Result<u64> {
-        let Some(journal) = engine.journal() else { return engine.next_number() };
+    /// A sequence number that no other call has: a record that leaves the group's step as it is.
+    fn take_seqno(&self, engine: &Engine) -> Result<Seqno> {
+        let Some(journal) = engine.journal() else { return engine.next_seqno() };
         let (group, config, step) = (self.group.id(), self.config, self.group.step());
         journal.append(
             &Head {
@@ -99,7 +100,7 @@ impl OpenGroup {
         shard: &mut Shard,
         task: &mut Task<'_>,
         batch: &ImportBatch,
-        number: u64,
+        seqno: Seqno,
         full: Full,
     ) -> Result<()> {
         for (&key, &position) in task.keys.iter().zip(task.positions).skip(task.done) {
@@ -117,7 +118,7 @@ impl OpenGroup {
             let position = position as usize;
             let (slot, row) = shard.both_mut(place);
             slot.updates = batch.update_nums[position];
-            slot.stamp(batch.update_times[position], number);
+            slot.stamp(batch.update_times[position], seqno);
             row.copy_from_slice(
                 &batch.floats[position * self.row_len..(position + 1) * self.row_len],
             );

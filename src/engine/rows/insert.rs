@@ -108,7 +108,7 @@ impl OpenGroup {
                 shard.before_change(place);
                 let (slot, row) = shard.both_mut(place);
                 slot.updates = write(row, given).min(MAX_UPDATES);
-                slot.stamp(stamp.time, stamp.number);
+                slot.stamp(stamp.time, stamp.seqno);
                 shard.set_absent(place, false);
                 shard.mark_dirty(place);
             }

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::memory::{filled, room_for};
 use crate::rocks::readers::ReadBatch;
 use crate::rocks::row::Found;
+use crate::seqno::Seqno;
 
 /// What becomes of a key that has no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,11 +195,10 @@ impl OpenGroup {
     pub(super) fn make_row(&self, shard: &mut Shard, place: u32, moment: Moment<'_>) {
         shard.before_change(place);
         let (slot, row) = shard.both_mut(place);
-        let (key, journal) =
-            (slot.key, slot.journal().max(moment.number()).max(self.group.cleared()));
+        let (key, seqno) = (slot.key, slot.seqno().max(moment.seqno()).max(self.group.cleared()));
         moment.expiry.count_expired(u64::from(!slot.has(ABSENT)));
         slot.updates = 0;
-        slot.stamp(moment.now, journal);
+        slot.stamp(moment.now, seqno);
         self.fill_first(key, row);
         shard.set_absent(place, false);
         shard.mark_dirty(place);
@@ -277,15 +277,15 @@ impl OpenGroup {
                 Some((header, floats)) => {
                     let (slot, row) = shard.both_mut(place);
                     slot.updates = header.update_num;
-                    slot.stamp(header.update_time, header.journal);
+                    slot.stamp(header.update_time, header.seqno);
                     row.copy_from_slice(floats);
                 }
                 None => {
                     // A call that is made again is not made on what a later one has deleted.
                     let found = batch
                         .map_or(Found::Nothing, |batch| batch.found(places[position] as usize));
-                    if let Found::Deleted { time, journal } = found {
-                        shard.both_mut(place).0.stamp(time, journal);
+                    if let Found::Deleted { time, seqno } = found {
+                        shard.both_mut(place).0.stamp(time, seqno);
                     }
                     shard.set_absent(place, true);
                 }
@@ -322,8 +322,8 @@ impl OpenGroup {
     }
 
     /// True when a row in memory has seen this change already.
-    pub(super) fn has_seen(source: Origin, journal: u64) -> bool {
-        matches!(source, Origin::Replay { number, .. } if journal >= number)
+    pub(super) fn has_seen(source: Origin, seen: Seqno) -> bool {
+        matches!(source, Origin::Replay { seqno, .. } if seen >= seqno)
     }
 }
 

@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::locks::Mutex;
 use crate::optimizer::Optimizer;
+use crate::seqno::Seqno;
 use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
@@ -56,7 +57,7 @@ pub(crate) enum Origin {
     /// A caller's; it gets the next number of the journal, and the present time.
     Call,
     /// Read from the journal, with what it was recorded with; rows that have seen it are left alone.
-    Replay { number: u64, time: u64, rate: f64, step: i64 },
+    Replay { seqno: Seqno, time: u64, rate: f64, step: i64 },
 }
 
 impl OpenGroup {

@@ -19,6 +19,7 @@ use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::key;
 use crate::rocks::row::{self, RowHeader};
 use crate::rocks::{Batch, Rocks, SstWriter};
+use crate::seqno::Seqno;
 
 /// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
 /// would make callers wait longer for that, smaller ones would be more files to merge. The list of
@@ -211,14 +212,14 @@ impl<'a> Round<'a> {
     /// its time. Drops the journal up to there.
     pub(crate) fn write_documents(
         &self,
-        moment: Option<(u64, u64)>,
+        moment: Option<(Seqno, u64)>,
         steps: &[(u16, i64)],
     ) -> Result<()> {
         let mut batch = Batch::default();
         for (group, step) in steps {
             batch.put_meta(of_group(STEP, *group), step.to_le_bytes().to_vec());
         }
-        self.rocks.note_last(self.engine.last_number());
+        self.rocks.note_last(self.engine.last_seqno());
         // During replay there is no moment: the old journal is still needed, and its document must
         // stay.
         let Some((through, time)) = moment else { return self.rocks.write(batch) };
@@ -285,11 +286,11 @@ fn encode(
     let (absent, header, floats) = match &row {
         None => return Ok(Encoded::Nothing),
         Some(CutRow::InPlace(slot, floats)) => {
-            let (update_time, update_num, journal) = (slot.time(), slot.updates, slot.journal());
-            (slot.has(ABSENT), RowHeader { update_time, update_num, journal }, *floats)
+            let (update_time, update_num, seqno) = (slot.time(), slot.updates, slot.seqno());
+            (slot.has(ABSENT), RowHeader { update_time, update_num, seqno }, *floats)
         }
-        Some(CutRow::Kept(Kept { absent, time, updates, journal, floats })) => {
-            let header = RowHeader { update_time: *time, update_num: *updates, journal: *journal };
+        Some(CutRow::Kept(Kept { absent, time, updates, seqno, floats })) => {
+            let header = RowHeader { update_time: *time, update_num: *updates, seqno: *seqno };
             (*absent, header, floats.as_slice())
         }
     };
@@ -300,7 +301,7 @@ fn encode(
     if !keeps_tombstones {
         return Ok(Encoded::Deletion);
     }
-    row::encode_deleted(value, header.update_time, header.journal);
+    row::encode_deleted(value, header.update_time, header.seqno);
     Ok(Encoded::Row)
 }
 

@@ -26,6 +26,7 @@ pub(crate) use check::check_without;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::rocks::file_names::{self, CURRENT, MANIFEST, WAL};
+use crate::seqno::Seqno;
 
 /// The file's name.
 pub(crate) const INVENTORY: &str = "INVENTORY";
@@ -43,7 +44,7 @@ pub(crate) struct Inventory {
     /// listed.
     closed: bool,
     /// The largest sequence number that a call may have been given.
-    pub(crate) last: u64,
+    pub(crate) last: Seqno,
     /// The latest time that was used, in milliseconds since 1970, if the documents may have an
     /// earlier one because a checkpoint was loaded; else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -105,7 +106,7 @@ impl Inventory {
     ///
     /// # Errors
     /// `IO`; `CORRUPTION` when CURRENT names no file.
-    pub(crate) fn take(dir: &Path, closed: bool, last: u64) -> Result<Inventory> {
+    pub(crate) fn take(dir: &Path, closed: bool, last: Seqno) -> Result<Inventory> {
         Inventory::take_again(dir, closed, last, &mut KnownFiles::default())
     }
 
@@ -114,7 +115,7 @@ impl Inventory {
     pub(super) fn take_again(
         dir: &Path,
         closed: bool,
-        last: u64,
+        last: Seqno,
         known: &mut KnownFiles,
     ) -> Result<Inventory> {
         let mut outcome = Ok(None);

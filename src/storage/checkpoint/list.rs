@@ -12,6 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::files::folder::{failed, is_absence, sync_dir};
 use crate::files::regular;
 use crate::rocks::file_names::is_sst;
+use crate::seqno::Seqno;
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
 /// since files then change.
@@ -25,8 +26,9 @@ pub(crate) struct FileList {
     pub(crate) format: String,
     /// The checkpoint id.
     pub(crate) id: String,
-    /// The number of the last call that the checkpoint has.
-    pub(crate) number: u64,
+    /// The sequence number of the last call that the checkpoint has.
+    #[serde(rename = "number")]
+    pub(crate) seqno: Seqno,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
     /// Every other file, by its path inside the directory, and its bytes.
@@ -48,7 +50,7 @@ impl FileList {
         let mut list = FileList {
             format: FORMAT.to_owned(),
             id: id.to_owned(),
-            number: cut.number,
+            seqno: cut.seqno,
             time: cut.time,
             files: Vec::new(),
             checksums: BTreeMap::new(),
@@ -86,7 +88,7 @@ impl FileList {
 
     /// The checksum of everything else that the list says.
     fn checksum(&self) -> Result<u32> {
-        let others = (&self.format, &self.id, self.number, self.time, &self.files, &self.checksums);
+        let others = (&self.format, &self.id, self.seqno, self.time, &self.files, &self.checksums);
         let json =
             serde_json::to_vec(&others).map_err(|error| Error::invalid(error.to_string()))?;
         Ok(crc32fast::hash(&json))

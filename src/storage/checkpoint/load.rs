@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::FileList;
-use super::swap;
+use super::swap::{self, CommitError};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::engine::journal_document::JournalDocument;
@@ -20,6 +20,7 @@ use crate::journal;
 use crate::memory::check_headroom;
 use crate::rocks::file_names::CURRENT;
 use crate::rocks::{Inventory, Rocks, check_without};
+use crate::seqno::Seqno;
 use crate::storage::directory::Directory;
 use crate::storage::filters::Prepared;
 use crate::storage::open::{check_format, is_ours};
@@ -57,7 +58,8 @@ impl Storage {
         let theirs = engine.check_checkpoint(checkpoint.path()).map_err(named)?;
         let filters = self.filters().prepare(checkpoint.path()).map_err(named)?;
         let inventory = Inventory::read(checkpoint.path()).map_err(named)?;
-        let last = engine.last_number().max(inventory.map_or(0, |inventory| inventory.last));
+        let last =
+            engine.last_seqno().max(inventory.map_or(Seqno::NONE, |inventory| inventory.last));
         let time = engine.expiry.latest_ms();
         swap::stage(checkpoint.path(), &engine.dir, last, time).map_err(named)?;
         let loaded = self.replace_contents(&theirs, filters);
@@ -76,18 +78,18 @@ impl Storage {
         // Groups may have been opened meanwhile.
         engine.check_groups(theirs)?;
         let _rounds = engine.rounds.lock();
-        let last = engine.last_number();
+        let last = engine.last_seqno();
         // Calls went on while the files were copied.
         swap::note_use(&engine.dir, last, engine.expiry.latest_ms())?;
         engine.close_rocks()?;
         match swap::commit(&engine.dir) {
             Ok(()) => {}
-            Err((error, false)) => {
+            Err(CommitError::Before(error)) => {
                 // Nothing has changed. If it cannot be opened now, that is tried again (recover.rs).
                 let _ = engine.open_rocks();
                 return Err(error);
             }
-            Err((error, true)) => return Err(engine.lose(error)),
+            Err(CommitError::Beyond(error)) => return Err(engine.lose(error)),
         }
         let replaced = engine.open_rocks().and_then(|rocks| {
             engine.forget_memory(&rocks, last)?;

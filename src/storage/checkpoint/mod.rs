@@ -124,11 +124,11 @@ impl Storage {
             copy_files(&linked, dir).map_err(|error| failed(dir, &error))?;
         }
         drop(away);
-        Inventory::take(dir, true, cut.number)?.write(dir)?;
+        Inventory::take(dir, true, cut.seqno)?.write(dir)?;
         self.filters().save(dir)?;
         if engine.journal().is_some() {
             // The documents say that there is a journal, and this is it: nothing has been called since.
-            journal::write_empty(&dir.join(JOURNAL), cut.number)?;
+            journal::write_empty(&dir.join(JOURNAL), cut.seqno)?;
         }
         FileList::of(dir, id.id(), cut)?.write(dir)
     }

@@ -20,6 +20,7 @@ use crate::files::copy::copy_file;
 use crate::files::folder::{failed, is_absence, remove, sync_dir};
 use crate::files::regular;
 use crate::rocks::{INVENTORY, Inventory};
+use crate::seqno::Seqno;
 use crate::storage::filters::{FOLDER as FILTERS, is_of_filters};
 
 const FILLING: &str = ".damo-restoring.new";
@@ -32,7 +33,12 @@ const MOVING: &str = ".damo-restored";
 ///
 /// # Errors
 /// `IO`, also when something is in the way of the files. The storage is as it was.
-pub(in crate::storage) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: u64) -> Result<()> {
+pub(in crate::storage) fn stage(
+    checkpoint: &Path,
+    dir: &Path,
+    last: Seqno,
+    time: u64,
+) -> Result<()> {
     let staged = dir.join(FILLING);
     let fill = || -> io::Result<()> {
         remove(&staged)?;
@@ -61,7 +67,7 @@ pub(in crate::storage) fn stage(checkpoint: &Path, dir: &Path, last: u64, time: 
 ///
 /// # Errors
 /// `IO`. The storage is as it was.
-pub(in crate::storage) fn note_use(dir: &Path, last: u64, time: u64) -> Result<()> {
+pub(in crate::storage) fn note_use(dir: &Path, last: Seqno, time: u64) -> Result<()> {
     let staged = dir.join(FILLING);
     let Some(mut inventory) = Inventory::read(&staged)? else {
         return Err(Error::io(format!("'{}' has no {INVENTORY}", staged.display())));
@@ -76,16 +82,24 @@ pub(in crate::storage) fn abandon(dir: &Path) {
     let _ = remove(&dir.join(FILLING));
 }
 
+/// Why a commit failed, and what the storage is now.
+#[derive(Debug)]
+pub(in crate::storage) enum CommitError {
+    /// Before the point of no return: the storage is as it was.
+    Before(Error),
+    /// Beyond it: the next opening completes the commit.
+    Beyond(Error),
+}
+
 /// Puts the staged files in place of the storage's. The database must be closed.
 ///
 /// # Errors
-/// `IO`, and whether there was no way back any more: then opening goes on with it. Otherwise the storage is as it was.
-pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), (Error, bool)> {
-    if let Err(error) = fs::rename(dir.join(FILLING), dir.join(COMPLETE)) {
-        return Err((failed(dir, &error), false));
-    }
+/// `IO`, on either side of the point of no return.
+pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), CommitError> {
+    fs::rename(dir.join(FILLING), dir.join(COMPLETE))
+        .map_err(|error| CommitError::Before(failed(dir, &error)))?;
     let synced = sync_dir(dir).map_err(|error| failed(dir, &error));
-    synced.and_then(|()| finish_after(dir, true)).map_err(|error| (error, true))
+    synced.and_then(|()| finish_after(dir, true)).map_err(CommitError::Beyond)
 }
 
 /// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
@@ -206,7 +220,7 @@ mod tests {
         read(dir).into_iter().filter(|(name, _)| name != INVENTORY).collect()
     }
 
-    const LAST: u64 = 42;
+    const LAST: Seqno = Seqno::new(42);
     const TIME: u64 = 4_000_000_000_000;
 
     const OLD: [(&str, &str); 7] = [
@@ -260,11 +274,11 @@ mod tests {
         };
         stage(&checkpoint, &dir, LAST, TIME).unwrap();
         // Neither goes back.
-        note_use(&dir, LAST + 7, TIME - 1).unwrap();
+        note_use(&dir, LAST.saturating_add(7), TIME - 1).unwrap();
         note_use(&dir, LAST, TIME + 9).unwrap();
         fs::rename(dir.join(FILLING), dir.join(COMPLETE)).unwrap();
         finish(&dir).unwrap();
-        assert_eq!(noted(), (LAST + 7, TIME + 9));
+        assert_eq!(noted(), (LAST.saturating_add(7), TIME + 9));
         let error = note_use(&dir, LAST, TIME).unwrap_err();
         assert!(error.message().contains(FILLING), "{error}");
     }

@@ -9,20 +9,22 @@ use crate::error::{Error, Result, Status};
 use crate::locks::Mutex;
 use crate::rocks::documents::{self, BASE_DUMPS};
 use crate::rocks::{Batch, Rocks};
+use crate::seqno::Seqno;
 
 /// A dump, and which rows it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::storage) struct Base {
     /// The last call that it has.
-    pub(in crate::storage) number: u64,
+    #[serde(rename = "number")]
+    pub(in crate::storage) seqno: Seqno,
     /// When it was made, milliseconds since 1970; the earliest time when several dumps share a
-    /// number.
+    /// sequence number.
     pub(in crate::storage) time: u64,
     /// The latest such time. Records of older versions have none: 0.
     #[serde(default)]
     pub(in crate::storage) later_time: u64,
     /// Rows last updated before this are not in the dump; the smallest cutoff when several dumps
-    /// share a number.
+    /// share a sequence number.
     pub(in crate::storage) cutoff: u64,
     /// The largest such cutoff.
     pub(in crate::storage) later_cutoff: u64,
@@ -72,23 +74,24 @@ impl Bases {
         Ok(Bases { list: Mutex::new(list) })
     }
 
-    /// The dump that an increment `since` a number follows.
+    /// The dump that an increment `since` a sequence number follows.
     ///
     /// # Errors
     /// `NOT_FOUND` when there is none with these conditions.
     pub(in crate::storage) fn find(
         &self,
-        since: u64,
+        since: Seqno,
         group: Option<u16>,
         min_count: u64,
     ) -> Result<Base> {
         let same = |base: &&Base| {
-            base.number == since && base.group == group && base.min_count == min_count
+            base.seqno == since && base.group == group && base.min_count == min_count
         };
         let list = self.list.lock();
         list.iter().find(same).copied().ok_or_else(|| {
-            let numbers: Vec<_> = list.iter().rev().take(8).map(|base| base.number.to_string()).collect();
-            let known = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+            let seqnos: Vec<_> =
+                list.iter().rev().take(8).map(|base| base.seqno.to_string()).collect();
+            let known = if seqnos.is_empty() { "none".to_owned() } else { seqnos.join(", ") };
             Error::new(
                 Status::NotFound,
                 format!(
@@ -130,8 +133,7 @@ impl Bases {
         let mut remembered = self.list.lock();
         let mut list = remembered.clone();
         let same = |other: &Base| {
-            (other.number, other.group, other.min_count)
-                == (base.number, base.group, base.min_count)
+            (other.seqno, other.group, other.min_count) == (base.seqno, base.group, base.min_count)
         };
         let before = list.iter().position(same).map(|place| list.remove(place));
         list.push(before.map_or(base, |before| before.and(base)));
@@ -157,16 +159,16 @@ impl Bases {
 
 /// Says which of them is the oldest.
 fn tell(list: &[Base], expiry: &Expiry) {
-    let number = list.iter().map(|base| base.number).min();
+    let seqno = list.iter().map(|base| base.seqno).min();
     let time = list.iter().map(|base| base.time).min();
-    expiry.set_oldest_base(number.zip(time));
+    expiry.set_oldest_base(seqno.zip(time));
 }
 
 /// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may
 /// share it, and an increment that follows either has to fit both.
 fn forget(mut list: Vec<Base>, now: u64) -> Vec<Base> {
-    let latest = list.iter().map(|base| base.number).max();
-    let may_go = |base: &Base| Some(base.number) != latest;
+    let latest = list.iter().map(|base| base.seqno).max();
+    let may_go = |base: &Base| Some(base.seqno) != latest;
     list.retain(|base| !may_go(base) || base.is_remembered(now));
     let mut excess = list.len().saturating_sub(MAX_BASES);
     list.retain(|base| {

@@ -15,6 +15,7 @@ use crate::engine::cut::Cut;
 use crate::engine::expiry::DAY_MS;
 use crate::error::{Error, Result, Status};
 use crate::params::{FloatRange, Params};
+use crate::seqno::Seqno;
 use crate::table::{ClassicWriter, Options, ValueType, Writer};
 use bases::{Base, Bases};
 use select::Select;
@@ -91,6 +92,7 @@ impl DumpOptions {
         let cutoff = if self.expire_days > 0.0 { oldest.max(0.0) as u64 } else { 0 };
         let since = match self.format {
             DumpFormat::Table { since: Some(since), .. } => {
+                let since = Seqno::new(since);
                 let base = bases.find(since, self.group, self.min_count)?;
                 engine.check_not_cleared_since(since, self.group)?;
                 Some(base)
@@ -132,16 +134,15 @@ impl Storage {
             let select = options.select(engine, &bases, cut)?;
             // A storage that is only looked at remembers nothing.
             if is_table && !engine.is_read_only() {
-                let (number, time, cutoff) = (cut.number, cut.time, select.cutoff);
+                let (seqno, time, cutoff) = (cut.seqno, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
                 let (later_time, later_cutoff) = (time, cutoff);
-                let base =
-                    Base { number, time, later_time, cutoff, later_cutoff, group, min_count };
+                let base = Base { seqno, time, later_time, cutoff, later_cutoff, group, min_count };
                 bases.remember(rocks, &engine.expiry, base)?;
             }
             Ok(select)
         })?;
-        let number = scan.cut().number;
+        let number = scan.cut().seqno.get();
         let groups = scan.groups();
         match options.format {
             DumpFormat::Classic { .. } | DumpFormat::Counted => {

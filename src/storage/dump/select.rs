@@ -32,14 +32,14 @@ impl Select {
 
     pub(in crate::storage) fn choose(&self, stored: &Stored<'_>) -> Choice {
         let Stored::Row(header, _) = stored else { return self.choose_tombstone(stored) };
-        let (time, number) = (header.update_time, header.journal);
+        let (time, seqno) = (header.update_time, header.seqno);
         let is_wanted = time >= self.cutoff && header.update_num >= self.min_count;
         let Some(base) = &self.since else {
             return if is_wanted { Choice::Row } else { Choice::Skip };
         };
         // A row that a lookup made after the base carries the base's number; with a longer time to live than then, a row
         // may be there again.
-        let is_new = number > base.number || (number == base.number && header.update_num == 0);
+        let is_new = seqno > base.seqno || (seqno == base.seqno && header.update_num == 0);
         let is_back = time < base.later_cutoff;
         match is_wanted {
             true if is_new || is_back => Choice::Row,
@@ -50,7 +50,7 @@ impl Select {
 
     fn choose_tombstone(&self, tombstone: &Stored<'_>) -> Choice {
         let is_later = match (&self.since, tombstone) {
-            (Some(base), Stored::Deleted { journal, .. }) => *journal > base.number,
+            (Some(base), Stored::Deleted { seqno, .. }) => *seqno > base.seqno,
             // Of a row that was merged away it is only known on which day.
             (Some(base), Stored::Expired { day }) => *day >= base.time / DAY_MS,
             _ => false,
@@ -63,9 +63,10 @@ impl Select {
 mod tests {
     use super::*;
     use crate::rocks::row::RowHeader;
+    use crate::seqno::Seqno;
 
-    fn row(update_time: u64, update_num: u64, journal: u64) -> Stored<'static> {
-        Stored::Row(RowHeader { update_time, update_num, journal }, &[])
+    fn row(update_time: u64, update_num: u64, seqno: u64) -> Stored<'static> {
+        Stored::Row(RowHeader { update_time, update_num, seqno: Seqno::new(seqno) }, &[])
     }
 
     #[test]
@@ -74,13 +75,16 @@ mod tests {
         assert_eq!(select.choose(&row(50, 2, 9)), Choice::Row);
         assert_eq!(select.choose(&row(49, 2, 9)), Choice::Skip);
         assert_eq!(select.choose(&row(50, 1, 9)), Choice::Skip);
-        assert_eq!(select.choose(&Stored::Deleted { time: 99, journal: 99 }), Choice::Skip);
+        assert_eq!(
+            select.choose(&Stored::Deleted { time: 99, seqno: Seqno::new(99) }),
+            Choice::Skip
+        );
     }
 
     #[test]
     fn an_increment_has_what_changed_and_what_went() {
         let base = Base {
-            number: 10,
+            seqno: Seqno::new(10),
             time: 3 * DAY_MS,
             later_time: 0,
             cutoff: 40,
@@ -99,8 +103,8 @@ mod tests {
             // Expired since the base, and before it.
             (row(45, 5, 9), Choice::Removed),
             (row(39, 5, 9), Choice::Skip),
-            (Stored::Deleted { time: 60, journal: 11 }, Choice::Removed),
-            (Stored::Deleted { time: 60, journal: 10 }, Choice::Skip),
+            (Stored::Deleted { time: 60, seqno: Seqno::new(11) }, Choice::Removed),
+            (Stored::Deleted { time: 60, seqno: Seqno::new(10) }, Choice::Skip),
             (Stored::Expired { day: 3 }, Choice::Removed),
             (Stored::Expired { day: 2 }, Choice::Skip),
         ] {

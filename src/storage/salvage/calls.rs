@@ -19,6 +19,7 @@ use crate::engine::replay::OpenGroups;
 use crate::error::{Result, Status};
 use crate::journal::{self, CallKind, Head, Replay};
 use crate::rocks::key;
+use crate::seqno::Seqno;
 
 struct Calls<'a> {
     tables: OpenGroups<'a>,
@@ -100,41 +101,41 @@ pub(super) fn apply(
     salvaged.calls_applied = calls.applied;
     salvaged.calls_left_out = calls.left_out;
     salvaged.steps_left_out = calls.steps_left_out;
-    engine.last_number.fetch_max(last, std::sync::atomic::Ordering::AcqRel);
+    engine.last_seqno.fetch_max(last, std::sync::atomic::Ordering::AcqRel);
     Ok(())
 }
 
 impl Calls<'_> {
-    /// Reads the files and makes their calls. Returns the number of the last one.
+    /// Reads the files and makes their calls. Returns the last one's sequence number.
     fn read(
         &mut self,
-        files: &[(u64, PathBuf)],
+        files: &[(Seqno, PathBuf)],
         known: &Known,
         salvaged: &mut Salvaged,
-    ) -> Result<u64> {
+    ) -> Result<Seqno> {
         // Calls up to this one are on disk, and maybe later ones.
-        let through = known.record.as_ref().map_or(0, JournalDocument::through);
+        let through = known.record.as_ref().map_or(Seqno::NONE, JournalDocument::through);
         // Without the latest record, the rows on disk end where the oldest file begins: a file is
         // deleted once its calls are on disk as rows.
-        let before = files.first().map_or(through, |(first, _)| first - 1);
+        let before = files.first().map_or(through, |(first, _)| first.previous());
         let mut last = known.latest().map_or(before.max(through), JournalDocument::through);
         if known.latest().is_some() && files.is_empty() {
             salvaged.tell("journal: it has no files".to_owned())?;
         }
         if known.latest().is_none() && known.record.is_some() && before > through {
             let what = "were deleted as rows, or are lost: the record that said so is";
-            salvaged.tell(format!("journal: calls {} to {before} {what}", through + 1))?;
+            salvaged.tell(format!("journal: calls {} to {before} {what}", through.next()))?;
         }
         let (mut is_end, mut has_ended) = (true, false);
         for (first, path) in files {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !self.has_stopped && (*first > last + 1 || !is_end) {
+            if !self.has_stopped && (*first > last.next() || !is_end) {
                 self.has_stopped = true;
                 salvaged.tell(format!("journal/{name}: calls before {first} are missing"))?;
             }
             // One that cannot be looked at cannot be read either, which is told below.
             let is_headerless = journal::is_headerless(path).unwrap_or(false);
-            if (has_ended || *first == before + 1) && is_headerless {
+            if (has_ended || *first == before.next()) && is_headerless {
                 salvaged.tell(format!("journal/{name}: it is cut off within its header"))?;
             }
             let read = journal::read_whole(path, *first, through, self);
@@ -217,7 +218,7 @@ impl Replay for Calls<'_> {
         }
     }
 
-    fn call(&mut self, number: u64, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
+    fn call(&mut self, seqno: Seqno, head: &Head, keys: &[i64], floats: &[f32]) -> Result<()> {
         let is_known = self.groups.contains(&head.group) && !self.unfit.contains_key(&head.config);
         if self.has_stopped || !is_known {
             self.left_out += 1;
@@ -226,7 +227,7 @@ impl Replay for Calls<'_> {
         let mut work = || match head.kind {
             CallKind::Gradients if !self.lost.is_empty() => {
                 let (keys, floats) = self.sound(head, keys, floats);
-                self.tables.call(number, head, &keys, &floats)
+                self.tables.call(seqno, head, &keys, &floats)
             }
             _ => {
                 match head.kind {
@@ -236,7 +237,7 @@ impl Replay for Calls<'_> {
                     CallKind::Clear => drop(self.cleared.insert(head.group)),
                     _ => {}
                 }
-                self.tables.call(number, head, keys, floats)
+                self.tables.call(seqno, head, keys, floats)
             }
         };
         let outcome = work();
@@ -271,14 +272,14 @@ pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
             self.described.get(&head.config).ok_or_else(unknown)?.floats_in_journal(head.kind)
         }
 
-        fn call(&mut self, _: u64, _: &Head, _: &[i64], _: &[f32]) -> Result<()> {
+        fn call(&mut self, _: Seqno, _: &Head, _: &[i64], _: &[f32]) -> Result<()> {
             Ok(())
         }
     }
     let mut configs = Configs { found: BTreeMap::new(), described: HashMap::new() };
     for (first, path) in journal::list_whole(dir).unwrap_or_default() {
         // Damage is reported when the calls are made again.
-        let _ = journal::read_whole(&path, first, u64::MAX, &mut configs);
+        let _ = journal::read_whole(&path, first, Seqno::MAX, &mut configs);
     }
     configs.found
 }

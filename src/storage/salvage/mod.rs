@@ -32,6 +32,7 @@ use crate::files::publish::{check_absent, publish_new};
 use crate::files::regular::check_no_shortage;
 use crate::rocks::documents::{self, CLEARED, GROUP, NAME, STEP, of_group};
 use crate::rocks::{Batch, Inventory, Wreck, check_not_predecessor};
+use crate::seqno::Seqno;
 use calls::Known;
 use lost::Lost;
 use work::Work;
@@ -136,10 +137,10 @@ fn save(
         let mut rows =
             rows::RowSaver { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
-        let last = last.max(record.as_ref().map_or(0, JournalDocument::last_possible));
-        // The next call of OUT must have a larger number than the latest clear.
-        let last = groups.values().map(|group| group.cleared()).fold(last, u64::max);
-        engine.last_number.store(last, Ordering::Release);
+        let last = last.max(record.as_ref().map_or(Seqno::NONE, JournalDocument::last_possible));
+        // The next call of OUT must have a larger sequence number than the latest clear.
+        let last = groups.values().map(|group| group.cleared()).fold(last, Seqno::max);
+        engine.last_seqno.store(last, Ordering::Release);
         storage.flush()?;
         Known { record, is_latest: wreck.documents_are_latest }
     };

@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::rocks::key;
 use crate::rocks::row::{self, Stored};
 use crate::rocks::{Entry, Wreck};
+use crate::seqno::Seqno;
 
 /// RowSaver a file of the new storage.
 const FILE_ROWS: usize = 512 << 10;
@@ -38,20 +39,21 @@ pub(super) struct RowSaver<'a> {
 struct Shape {
     /// Floats of a row.
     len: usize,
-    /// The number of the group's latest clear: rows with a smaller number are gone.
-    cleared: u64,
+    /// The sequence number of the group's latest clear: rows with a smaller one are gone.
+    cleared: Seqno,
 }
 
-/// What orders the versions of a row: larger is newer.
-type Rank = (u64, u64, u64, u64);
+/// What orders the versions of a row, larger is newer: RocksDB's sequence number, the call's, the
+/// updates, the time.
+type Rank = (u64, Seqno, u64, u64);
 
 /// The next entry of each file. The smallest key is on top.
 type Heap = BinaryHeap<Reverse<(Vec<u8>, Candidate)>>;
 
 impl RowSaver<'_> {
-    /// Writes the rows and adds to `lost` what is lost. Returns the largest call number that any
-    /// row has.
-    pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<u64> {
+    /// Writes the rows and adds to `lost` what is lost. Returns the largest sequence number
+    /// of a call that any row has.
+    pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<Seqno> {
         let mut sources = Sources::find(self.dir, self.wreck, lost, self.salvaged)?;
         let mut shapes = HashMap::new();
         for (number, group) in self.groups {
@@ -62,7 +64,7 @@ impl RowSaver<'_> {
             self.advance(&mut sources, index, &mut heap, lost)?;
         }
         let rocks = self.engine.rocks()?;
-        let (mut last, mut written, mut in_file) = (0, 0, 0);
+        let (mut last, mut written, mut in_file) = (Seqno::NONE, 0, 0);
         let mut file = None;
         let mut versions: Vec<Entry> = Vec::new();
         while let Some(Reverse((stored_key, _))) = heap.peek() {
@@ -130,7 +132,7 @@ impl RowSaver<'_> {
         &mut self,
         versions: &'a [Entry],
         shape: Option<&Shape>,
-        last: &mut u64,
+        last: &mut Seqno,
     ) -> Option<&'a [u8]> {
         let is_ordered = self.wreck.live.is_some();
         let mut newest: Option<(Rank, Option<&[u8]>)> = None;
@@ -138,24 +140,23 @@ impl RowSaver<'_> {
         for entry in versions {
             let seqno = if is_ordered { entry.seqno } else { 0 };
             let (rank, value) = match entry.value.as_deref() {
-                None if is_ordered => ((seqno, 0, 0, 0), None),
+                None if is_ordered => ((seqno, Seqno::NONE, 0, 0), None),
                 None => {
                     self.salvaged.deletions_in_doubt += 1;
                     continue;
                 }
                 Some(value) => match (row::parse(value), shape) {
                     (Ok(Stored::Row(header, body)), Some(shape)) if body.len() == 4 * shape.len => {
-                        *last = (*last).max(header.journal);
-                        (
-                            (seqno, header.journal, header.update_num, header.update_time),
-                            Some(value),
-                        )
+                        *last = (*last).max(header.seqno);
+                        ((seqno, header.seqno, header.update_num, header.update_time), Some(value))
                     }
-                    (Ok(Stored::Deleted { time, journal }), Some(_)) => {
-                        *last = (*last).max(journal);
-                        ((seqno, journal, u64::MAX, time), Some(value))
+                    (Ok(Stored::Deleted { time, seqno: call }), Some(_)) => {
+                        *last = (*last).max(call);
+                        ((seqno, call, u64::MAX, time), Some(value))
                     }
-                    (Ok(Stored::Expired { .. }), _) if is_ordered => ((seqno, 0, 0, 0), None),
+                    (Ok(Stored::Expired { .. }), _) if is_ordered => {
+                        ((seqno, Seqno::NONE, 0, 0), None)
+                    }
                     (Ok(Stored::Expired { day }), _) => {
                         expired = expired.max(Some(day));
                         continue;
@@ -170,8 +171,8 @@ impl RowSaver<'_> {
                 newest = Some((rank, value));
             }
         }
-        let ((_, number, _, time), value) = newest?;
-        let is_cleared = value.is_some() && shape.is_some_and(|shape| number < shape.cleared);
+        let ((_, call, _, time), value) = newest?;
+        let is_cleared = value.is_some() && shape.is_some_and(|shape| call < shape.cleared);
         // Another file's tombstone says that the row had expired on that day.
         let has_expired = expired.is_some_and(|day| time / crate::engine::expiry::DAY_MS < day);
         value.filter(|_| !has_expired && !is_cleared)

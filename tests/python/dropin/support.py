@@ -1,4 +1,7 @@
-"""What the tests of the drop-in classes share. They run against whatever `import damo` gives: the SWIG module or the package."""
+"""What the tests of the drop-in classes share.
+
+They run against whatever `import damo` gives: the SWIG module or the package.
+"""
 
 import os
 import shutil
@@ -64,7 +67,7 @@ class Case(unittest.TestCase):
         return damo.PyStorage(self.path(name), *more)
 
     def assert_fails(self, kind, words, function, *arguments, status=None, **named):
-        """The call raises kind, with all words in the message, and the status's name if one is given."""
+        """The call raises kind with all words in the message, and with status if it is given."""
         with self.assertRaises(kind) as caught:
             function(*arguments, **named)
         for word in words:
@@ -75,7 +78,7 @@ class Case(unittest.TestCase):
         return caught.exception
 
     def warned(self, words, function, *arguments, **named):
-        """What the call returns, which gives one warning, with all words in it, about the line that calls."""
+        """What the call returns. It gives one warning with all words, about the line that calls."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = function(*arguments, **named)
@@ -86,8 +89,11 @@ class Case(unittest.TestCase):
         return result
 
     def run_script(self, script, *, status=0, errors="", **format_values):
-        """Runs a script in an interpreter of its own, which must end with status and print nothing, but errors (a part of
-        what it prints to stderr). FOLDER in the script is the test's folder."""
+        """Runs a script in an interpreter of its own. FOLDER in it is the test's folder.
+
+        It must end with status, print nothing to stdout, and have errors in what it prints to
+        stderr ("": it prints nothing).
+        """
         text = PREAMBLE + textwrap.dedent(script).replace("FOLDER", repr(self.folder))
         ended = subprocess.run(
             [sys.executable, "-c", text], capture_output=True, text=True, timeout=120
@@ -112,7 +118,8 @@ def bag(**values):
 
 def open_all(folder):
     storage = damo.PyStorage(os.path.join(folder, "table"))
-    optimizer = damo.PyOptimizer(bag(name="sgd", gamma=0.5), bag(name="cosine_decay", decay_steps=10, alpha=1.0))
+    decay = bag(name="cosine_decay", decay_steps=10, alpha=1.0)
+    optimizer = damo.PyOptimizer(bag(name="sgd", gamma=0.5), decay)
     initializer = damo.PyInitializer(bag(name="ones"))
     filter = damo.PyFilter(bag(path=os.path.join(folder, "filter"), capacity=1000, count=1))
     embedding = damo.PyEmbedding(storage, optimizer, initializer, 4, 1)

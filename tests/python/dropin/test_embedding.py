@@ -1,4 +1,4 @@
-"""PyEmbedding: which arrays it takes, what it fills in, and that whatever it refuses is untouched."""
+"""PyEmbedding: the arrays that it takes and fills in. It leaves alone what it refuses."""
 
 import numpy as np
 
@@ -77,8 +77,8 @@ class Arrays(Case):
         wrong_types = [
             [1.0, 2], [True], ["1"], [2**64], [-(2**63) - 1], 5, None, "ab", b"0123456789abcdef",
             np.array([1.0, 2.0]), np.array([1, 2], ">i4"), np.array([True, False]),
-            np.array([1, 2], np.int64).astype(">i8"), np.array([1, 2], object), np.array(["a", "b"]),
-            np.array([1, 2], "datetime64[s]"), np.array([1 + 0j, 2]),
+            np.array([1, 2], np.int64).astype(">i8"), np.array([1, 2], object),
+            np.array(["a", "b"]), np.array([1, 2], "datetime64[s]"), np.array([1 + 0j, 2]),
         ]  # fmt: skip
         for numbers in wrong_types:
             with self.subTest(numbers=numbers):
@@ -236,9 +236,9 @@ class Making(Case):
                 group,
             )
         for arguments in (
-            (), (storage,), (storage, sgd, ones), (storage, sgd, ones, "4"), (storage, sgd, ones, 4.0),
-            (storage, sgd, ones, 4, None), (storage, ones, sgd, 4), (sgd, sgd, ones, 4), ("path", sgd, ones, 4),
-            (storage, sgd, ones, 4, 0, 0, 0, 0, 0),
+            (), (storage,), (storage, sgd, ones), (storage, sgd, ones, "4"),
+            (storage, sgd, ones, 4.0), (storage, sgd, ones, 4, None), (storage, ones, sgd, 4),
+            (sgd, sgd, ones, 4), ("path", sgd, ones, 4), (storage, sgd, ones, 4, 0, 0, 0, 0, 0),
         ):  # fmt: skip
             with self.subTest(arguments=len(arguments)):
                 self.assert_fails(TypeError, [], make, *arguments)

@@ -1,4 +1,4 @@
-"""Initializers, optimizers and schedulers by themselves: PyInitializer.call and PyOptimizer.call."""
+"""Initializers, optimizers and schedulers alone: PyInitializer.call and PyOptimizer.call."""
 
 import math
 
@@ -9,14 +9,15 @@ from support import Case, floats, initializer, optimizer, parameters
 
 # name: parameters beside the defaults
 INITIALIZERS = [
-    "zeros", "ones", "constant", "random_uniform", "random_normal", "truncate_normal", "xavier_uniform",
-    "uniform", "normal", "truncated_normal", "xavier",
+    "zeros", "ones", "constant", "random_uniform", "random_normal", "truncate_normal",
+    "xavier_uniform", "uniform", "normal", "truncated_normal", "xavier",
 ]  # fmt: skip
 
 # name: floats of state beside dim weights
 OPTIMIZERS = {
-    "sgd": lambda dim: 0, "ftrl": lambda dim: 2 * dim, "adagrad": lambda dim: dim, "rowwise_adagrad": lambda dim: 1,
-    "adam": lambda dim: 2 * dim, "amsgrad": lambda dim: 3 * dim, "adamw": lambda dim: 2 * dim, "lion": lambda dim: dim,
+    "sgd": lambda dim: 0, "ftrl": lambda dim: 2 * dim, "adagrad": lambda dim: dim,
+    "rowwise_adagrad": lambda dim: 1, "adam": lambda dim: 2 * dim, "amsgrad": lambda dim: 3 * dim,
+    "adamw": lambda dim: 2 * dim, "lion": lambda dim: dim,
 }  # fmt: skip
 
 SCHEDULERS = {

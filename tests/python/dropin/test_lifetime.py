@@ -1,4 +1,4 @@
-"""Objects go in any order, the interpreter may end with all of them alive, and nothing is left behind."""
+"""Objects go in any order, or the interpreter ends with all of them alive, and nothing is left."""
 
 import gc
 import itertools
@@ -146,13 +146,14 @@ class Leaks(Case):
             damo.PyFilter(parameters(path=self.path("filter"), capacity=1000)).add(1, 1)
 
         descriptors = len(os.listdir("/proc/self/fd"))
-        # The allocator keeps what RocksDB's threads have used; a leak of one storage's cache would be far more.
+        # The allocator keeps what RocksDB's threads have used. A leak of one storage's cache would
+        # be far more.
         self.assert_flat(cycle, 60, 20, allowed=12 << 20)
         self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors)
 
 
 class Exit(Case):
-    """In an interpreter of its own: what is alive at the end is no reason for a crash, a message or a lost row."""
+    """In an interpreter of its own: what is alive at its end causes no crash, message or loss."""
 
     def assert_trained(self, times=1):
         embedding = damo.PyEmbedding(
@@ -259,7 +260,8 @@ builtins.kept = Late(made)""",
             made = open_all(FOLDER)
             embedding = made[4]
             def work(offset):
-                numbers, w = np.arange(5000, dtype=np.int64) + offset, np.zeros((5000, 4), np.float32)
+                numbers = np.arange(5000, dtype=np.int64) + offset
+                w = np.zeros((5000, 4), np.float32)
                 try:
                     while True:
                         embedding.lookup(numbers, w)
@@ -273,7 +275,9 @@ builtins.kept = Late(made)""",
                         del made
                 except damo.Error:
                     pass
-            threads = [threading.Thread(target=work, args=(10_000 * n,), daemon=True) for n in (1, 2)]
+            threads = [
+                threading.Thread(target=work, args=(10_000 * n,), daemon=True) for n in (1, 2)
+            ]
             threads.append(threading.Thread(target=open_and_free, daemon=True))
             for thread in threads:
                 thread.start()

@@ -19,7 +19,7 @@ README = pathlib.Path(__file__).resolve().parents[3] / "swig" / "README.md"
 
 
 def documented():
-    """(what, arguments that are needed, those that may be left out) of each call in the block of "What it has"."""
+    """(what, needed arguments, optional arguments) of each call in the block of "What it has"."""
     text = README.read_text(encoding="utf-8")
     block = text[text.index("## What it has") :].split("\n\n- ")[0]
     for what, listed in re.findall(r"([\w.]+)\(([^)]*)\)", block):
@@ -56,8 +56,9 @@ class Names(Case):
         count = itertools.count(1)
         return {
             "objects": {
-                "storage": storage, "optimizer": sgd, "initializer": ones, "embedding": embedding, "filter": self.seen,
-                "params": damo.Parameters(), "table": damo.PyTable(self.path("base")), "damo": damo,
+                "storage": storage, "optimizer": sgd, "initializer": ones, "embedding": embedding,
+                "filter": self.seen, "params": damo.Parameters(),
+                "table": damo.PyTable(self.path("base")), "damo": damo,
                 "damo.PyTable": damo.PyTable,
             },
             "arguments": {
@@ -65,17 +66,24 @@ class Names(Case):
                 "ttl": lambda what: 60,
                 "op_params": lambda what: parameters(name="sgd"),
                 "scheduler_params": lambda what: parameters(name="cosine_decay", decay_steps=10),
-                "params": lambda what: parameters(path=self.path(f"filter{next(count)}"), capacity=9)
-                if what == "damo.PyFilter" else parameters(name="ones"),
-                "storage": lambda what: storage, "optimizer": lambda what: sgd, "initializer": lambda what: ones,
-                "dim": lambda what: 4, "group": lambda what: 0 if what.startswith("table.") else 7, "num": lambda what: 1,
+                "params": lambda what:
+                    parameters(path=self.path(f"filter{next(count)}"), capacity=9)
+                    if what == "damo.PyFilter" else parameters(name="ones"),
+                "storage": lambda what: storage, "optimizer": lambda what: sgd,
+                "initializer": lambda what: ones, "dim": lambda what: 4,
+                "group": lambda what: 0 if what.startswith("table.") else 7, "num": lambda what: 1,
                 "key": lambda what: "gamma" if what == "params.insert" else 5,
                 "value": lambda what: 0.5,
-                "keys": lambda what: keys(5), "w": lambda what: np.ones(4, np.float32), "gds": lambda what: floats(0, 0, 0, 0),
-                "path": lambda what: self.path("checkpoint1") if what.endswith("load_from_checkpoint")
-                else self.path("base") if what == "damo.PyTable" else self.path(f"{what[8:]}{'' if what.endswith('dump') else 1}"),
-                "base": lambda what: self.path("base"), "increment": lambda what: self.path("increment"),
-                "config": lambda what: self.path("config"), "release": lambda what: None, "name": lambda what: "rows_created",
+                "keys": lambda what: keys(5), "w": lambda what: np.ones(4, np.float32),
+                "gds": lambda what: floats(0, 0, 0, 0),
+                "path": lambda what:
+                    self.path("checkpoint1") if what.endswith("load_from_checkpoint")
+                    else self.path("base") if what == "damo.PyTable"
+                    else self.path(f"{what[8:]}{'' if what.endswith('dump') else 1}"),
+                "base": lambda what: self.path("base"),
+                "increment": lambda what: self.path("increment"),
+                "config": lambda what: self.path("config"), "release": lambda what: None,
+                "name": lambda what: "rows_created",
                 "condition": lambda what: parameters(min_count=1),
                 "step": lambda what: 0,
             },
@@ -126,8 +134,10 @@ class Names(Case):
                 )
                 self.assertEqual(seen.check(key=key), group == 0)
         for wrong in (
-            lambda: seen.add(key=5), lambda: seen.add(group=5, num=1), lambda: seen.add(1, 2, 3, num=1), lambda: seen.add(5),
-            lambda: seen.check(group=0), lambda: seen.check(keys=[5]), lambda: seen.check(5, 6, key=7), lambda: seen.check(),
+            lambda: seen.add(key=5), lambda: seen.add(group=5, num=1),
+            lambda: seen.add(1, 2, 3, num=1), lambda: seen.add(5),
+            lambda: seen.check(group=0), lambda: seen.check(keys=[5]),
+            lambda: seen.check(5, 6, key=7), lambda: seen.check(),
         ):  # fmt: skip
             self.assert_fails(TypeError, ["[group,] key"], wrong)
 

@@ -161,7 +161,7 @@ class Arrays(Case):
 
 
 class Buffers(Case):
-    """What has its memory in a buffer, as swig/README.md says: taken as it is, without a warning."""
+    """Objects with a buffer are taken as they are, without a warning, as swig/README.md says."""
 
     def setUp(self):
         super().setUp()

@@ -1,6 +1,6 @@
-"""The examples of the documents that existing code was written after, character for character.
+"""The examples of the documents from which existing code was written, character for character.
 
-Where a document has an ellipsis for arguments that the reader knows, and only there, the test puts them.
+Only where a document has an ellipsis for arguments that the reader knows, the test puts them.
 """
 
 import numpy as np

@@ -263,7 +263,8 @@ class Storage(Case):
                 with open(self.path("checkpoint/" + name), "r+b") as file:
                     file.write(b"\xff" * 40)
         embedding.apply_gradients(keys(5), floats(0.5, 0.25))
-        # The files of rows are hard links, but the checkpoint's are not written to when the table goes on.
+        # The files of rows are hard links. The checkpoint's are not written to when the table goes
+        # on.
         self.assert_fails(
             OSError, [], storage.load_from_checkpoint, self.path("checkpoint"), status="CORRUPTION"
         )

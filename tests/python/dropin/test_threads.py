@@ -1,4 +1,4 @@
-"""Other threads run while a call works, and calls of several threads do not get in each other's way."""
+"""Other threads run during a call, and calls of several threads do not disturb each other."""
 
 import sys
 import threading
@@ -11,8 +11,10 @@ from support import Case, floats, initializer, keys, optimizer, parameters
 
 
 class Counter:
-    """A Python thread that counts how often it has run, while the interpreter takes the GIL from no thread that does not give
-    it away."""
+    """A Python thread that counts how often it has run.
+
+    Meanwhile the interpreter takes the GIL from no thread: a thread has to release it.
+    """
 
     def __enter__(self):
         self.count, self.stop = 0, False

@@ -1,6 +1,7 @@
-"""examples/python/train_deepfm.py, on a small log: it learns, resumes to the same numbers, and serves the same scores.
+"""examples/python/train_deepfm.py on a small log.
 
-With DAMO_TEST_DATA naming a folder with frappe.train.libfm and frappe.test.libfm, also what it reaches there.
+It learns, resumes to the same numbers, and serves the same scores. If DAMO_TEST_DATA names a folder
+with frappe.train.libfm and frappe.test.libfm, its AUC there is tested, too.
 """
 
 import importlib.util

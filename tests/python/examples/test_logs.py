@@ -1,6 +1,7 @@
 """The readers of examples/python against tests/logs/cases.txt.
 
-The C++ readers are tested with the same cases. Then what is Python's own: the arrays of DeepFM, and the tables .user and .item beside an .inter.
+The C++ readers are tested with the same cases. Further tests are of what only Python has: the
+arrays of DeepFM, and the tables .user and .item beside an .inter.
 """
 
 import contextlib
@@ -161,7 +162,7 @@ class Arrays(Scratch):
         self.assertEqual(logs.show_auc(None), "undefined (one label only)")
 
     def test_one_label_elsewhere(self):
-        """In all of a log, in its last fifth only, and in both logs: an AUC is undefined, not NaN."""
+        """In all of a log, in its last fifth, and in both logs: the AUC is undefined, not NaN."""
         for contents in (
             ["1 5:1\n" * 10],
             ["-1 5:1\n1 6:1\n" * 4 + "-1 5:1\n" * 8],
@@ -185,7 +186,10 @@ class Arrays(Scratch):
 
     def test_tables_beside_a_log(self):
         alone = self.inter()
-        users = "gender:token\tuser_id:token\tage:token\toccupation:token\nM\ta\t24\tartist\nF\tb\t24\tnone\n"
+        users = (
+            "gender:token\tuser_id:token\tage:token\toccupation:token\n"
+            "M\ta\t24\tartist\nF\tb\t24\tnone\n"
+        )
         with_users = self.inter(user="\ufeff" + users.replace("\n", "\r\n") + "\r\n")
         self.assertEqual(with_users[2], alone[2])  # who is not in the table
         self.assertEqual([with_users[0][2], with_users[0][5:]], [with_users[1][2], alone[0][5:]])

@@ -59,8 +59,11 @@ class Case(unittest.TestCase):
         return caught.exception
 
     def run_script(self, script, *, status=0, output="", errors=""):
-        """Runs a script in an interpreter of its own; FOLDER in it is the test's folder. It ends with status, prints output,
-        and to stderr nothing, or something with errors in it."""
+        """Runs a script in an interpreter of its own. FOLDER in it is the test's folder.
+
+        It must end with status, print output, and have errors in what it prints to stderr ("": it
+        prints nothing).
+        """
         text = PREAMBLE + textwrap.dedent(script)
         text = text.replace("FOLDER", repr(self.folder))
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""A BusyError says who has it open and what to do: a notebook's cell that opens a storage is run again."""
+"""A BusyError says who has a storage open, and what to do: a notebook's cell may run again."""
 
 import fcntl
 import gc
@@ -83,9 +83,10 @@ class Notebook(Case):
             try:
                 damo.Storage({self.path("table")!r})
             except damo.BusyError as error:
-                print("another process" in str(error), "read_only=True" in str(error), "open_storages" in str(error))
+                for words in ("another process", "read_only=True", "open_storages"):
+                    print(words in str(error), end=" ")
             """,
-            output="True True False\n",
+            output="True True False ",
         )
 
     def test_while_another_process_makes_it(self):
@@ -99,7 +100,8 @@ class Notebook(Case):
                 try:
                     damo.Storage({making!r}, read_only=True)
                 except damo.BusyError as error:
-                    print("being made by another process" in str(error), "Close it there" in str(error))
+                    text = str(error)
+                    print("being made by another process" in text, "Close it there" in text)
                 """,
                 output="True False\n",
             )

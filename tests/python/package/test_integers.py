@@ -1,6 +1,6 @@
-"""Integers of any kind are integers; bool, Decimal and complex are none, and floats are not cut to integers.
+"""Integers of any kind are taken. bool, Decimal and complex are refused, and floats are not cut.
 
-What is masked is refused, and so is one string where many are needed.
+Masked arrays are refused, and so is one string where many are needed.
 """
 
 from decimal import Decimal

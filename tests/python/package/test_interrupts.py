@@ -72,7 +72,7 @@ class Interrupts(Case):
 
     @contextlib.contextmanager
     def alarms(self):
-        """A signal every tenth of a millisecond, whose handler does nothing; there must have been many."""
+        """A signal every 0.1 ms, with a handler that does nothing. Many must come."""
         count = itertools.count()
         before = signal.signal(signal.SIGALRM, lambda *_: next(count))
         signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)

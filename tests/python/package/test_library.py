@@ -39,7 +39,7 @@ class Library(unittest.TestCase):
         self.assertIn("is not a damo library", error)
 
     def test_of_this_checkout_only(self):
-        """In a target directory that checkouts share, cargo's list of sources says whose library it is."""
+        """In a shared target directory, cargo's list of sources says which checkout built it."""
         with tempfile.TemporaryDirectory() as folder:
             checkout, other = (
                 pathlib.Path(folder, "a checkout").resolve(),

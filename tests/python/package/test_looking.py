@@ -1,4 +1,8 @@
-"""Looking with read_only: where nothing can be written, by another user, with what expires and waits; not one byte changes."""
+"""Looking with read_only: not one byte changes.
+
+The storage may be one without write permission, of another user, or with rows that expire and files
+that wait to be merged.
+"""
 
 import hashlib
 import json
@@ -44,7 +48,7 @@ with damo.Storage(folder, ttl=ttl, cache_bytes=1 << 24, read_only=True) as stora
 
 
 def state(folder):
-    """Every name below a folder: kind, permissions, size, time of the last change, and the hash of what is in it."""
+    """Every name below a folder: kind, permissions, size, time of the last change, and a hash."""
     found = {}
     for path in sorted([pathlib.Path(folder), *pathlib.Path(folder).rglob("*")]):
         told = path.lstat()
@@ -64,7 +68,7 @@ class Looking(Case):
         os.chmod(self.folder, 0o755)
 
     def fill(self, name="table"):
-        """Eight files that wait to be merged, of 100 rows each; each a second later than the one before."""
+        """Makes eight files of 100 rows that wait to be merged, each a second after the last."""
         with self.storage(name, threads=1) as storage:
             users = self.users(storage)
             for file in range(8):
@@ -135,7 +139,8 @@ class Looking(Case):
         script = PREAMBLE + textwrap.dedent(f"""
             storage = damo.Storage({self.path("table")!r}, cache_bytes=1 << 24)
             storage._set_clock({START + 7500})
-            users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
+            sgd, ones = damo.SGD(lr=0.5), damo.Ones()
+            users = storage.embedding("user", dim=4, optimizer=sgd, initializer=ones)
             for key in range(10_000, 10_050):
                 users.apply_gradients([key], np.ones((1, 4), np.float32))
             users.delete([0])
@@ -163,9 +168,11 @@ class Looking(Case):
         self.fill()
         script = PREAMBLE + textwrap.dedent(f"""
             storage = damo.Storage({self.path("table")!r}, cache_bytes=1 << 24)
-            users = storage.embedding("user", dim=4, optimizer=damo.SGD(lr=0.5), initializer=damo.Ones())
+            sgd, ones = damo.SGD(lr=0.5), damo.Ones()
+            users = storage.embedding("user", dim=4, optimizer=sgd, initializer=ones)
             for call in range(10):
-                users.apply_gradients(np.arange(10_000) + 10_000 * call, np.ones((10_000, 4), np.float32))
+                keys = np.arange(10_000) + 10_000 * call
+                users.apply_gradients(keys, np.ones((10_000, 4), np.float32))
             os.kill(os.getpid(), {int(signal.SIGKILL)})
             """)
         ended = subprocess.run([sys.executable, "-c", script], timeout=120)
@@ -231,7 +238,9 @@ class Looking(Case):
             try:
                 damo.Storage(os.path.join(FOLDER, "table"), cache_bytes=1 << 24)
             except damo.Error as error:
-                print(error.status.name, os.path.join(FOLDER, "table") in str(error), "ermission denied" in str(error))
+                text = str(error)
+                is_named = os.path.join(FOLDER, "table") in text
+                print(error.status.name, is_named, "ermission denied" in text)
         """
         before = state(self.path("table"))
         self.run_script(script, output="IO True True\n")

@@ -1,5 +1,4 @@
-"""Signatures say what the docstrings say, and the tables of docs/parameters.md, with their names and
-defaults."""
+"""Signatures agree with docstrings, docs/parameters.md, and the library's names and defaults."""
 
 import ast
 import inspect
@@ -74,8 +73,12 @@ class Documents(Case):
     def test_initializers(self):
         for names, aliases, cell in table("Initializers"):
             for name in re.findall(r"`(\w+)`", names):
-                cls = getattr(damo, {"random_uniform": "Uniform", "random_normal": "Normal", "truncate_normal": "TruncatedNormal"}
-                              .get(name, name.title().replace("_", "")))  # fmt: skip
+                others = {
+                    "random_uniform": "Uniform",
+                    "random_normal": "Normal",
+                    "truncate_normal": "TruncatedNormal",
+                }
+                cls = getattr(damo, others.get(name, name.title().replace("_", "")))
                 with self.subTest(name=name):
                     documented = listed(cell.split(";")[0]) if "within" not in cell else {}
                     made = signature(cls)

@@ -1,4 +1,4 @@
-"""What a type checker says: mypy, where it is installed. A choice that is misspelt is an error, and all names are complete."""
+"""What mypy says, if it is installed: a misspelt choice is an error, and all names have types."""
 
 import importlib.metadata
 import importlib.util
@@ -25,7 +25,10 @@ storage = damo.Storage("x", durability="power", ttl=datetime.timedelta(days=1), 
 damo.Storage("x", durability="proces")  # wrong: arg-type
 damo.Storage("x", durabilty="power")  # wrong: call-arg
 damo.Storage("x", read_only="yes")  # wrong: arg-type
-users = storage.embedding("user", dim=np.int64(4), optimizer=damo.Adam(lr=1e-3), duplicates="mean", padding_key=np.uint64(0))
+adam = damo.Adam(lr=1e-3)
+users = storage.embedding(
+    "user", dim=np.int64(4), optimizer=adam, duplicates="mean", padding_key=np.uint64(0)
+)
 storage.embedding("user", dim=4, optimizer=damo.Adam(), duplicates="max")  # wrong: arg-type
 storage.embedding("user", dim=4.0, optimizer=damo.Adam())  # wrong: arg-type
 storage.embedding("user", dim=4, optimizer="adam")  # wrong: arg-type
@@ -45,7 +48,7 @@ damo.Scheduler("cosine", decay_steps=10)  # wrong: arg-type
 damo.Scheduler("cosine_decay", steps=10)  # wrong: call-arg
 damo.Adam(learning_rate=1e-3)  # wrong: call-arg
 damo.Filter(b"x".decode(), capacity=np.int64(10)).check([1, 2], group=np.uint8(1))
-damo.torch.EmbeddingBag(storage, "user", 4, optimizer=damo.Adam(), mode="sum", padding_idx=np.int64(0))
+damo.torch.EmbeddingBag(storage, "user", 4, optimizer=adam, mode="sum", padding_idx=np.int64(0))
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=damo.Adam(), mode="avg")  # wrong: arg-type
 damo.torch.EmbeddingBag(storage, "user", 4, optimiser=damo.Adam())  # wrong: call-arg
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=damo.Adam(), padding=0)  # wrong: call-arg
@@ -57,7 +60,9 @@ seen.add(key=5, num=1)
 seen.add(5, 1)
 seen.add(5, times=1)  # wrong: call-overload
 seen.check("5")  # wrong: call-overload
-damo.PyEmbedding(damo.PyStorage("x"), damo.PyOptimizer(damo.Parameters()), damo.PyInitializer(damo.Parameters()), 2, "3")  # wrong: arg-type
+optimizer = damo.PyOptimizer(damo.Parameters())
+initializer = damo.PyInitializer(damo.Parameters())
+damo.PyEmbedding(damo.PyStorage("x"), optimizer, initializer, 2, "3")  # wrong: arg-type
 """
 
 

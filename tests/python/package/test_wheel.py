@@ -45,7 +45,7 @@ class Wheel(Case):
 
     @staticmethod
     def built(build, *folder, **environment):
-        """What build says, with the library that is being tested instead of another run of cargo."""
+        """The result of build, with the library under test instead of another run of cargo."""
         before = dict(os.environ)
         os.environ.update({"DAMO_LIBRARY": str(_c_api.library_path), **environment})
         try:

@@ -30,7 +30,7 @@ class Tables:
         }
 
     def fresh(self, padding, draw):
-        """The rows of this padding with new weights, and a table of them: IDS, and then WITHOUT_ROWS."""
+        """The rows of this padding with new weights, and their table: IDS, then WITHOUT_ROWS."""
         rows = self._rows[padding]
         table = draw.floats((len(IDS) + len(WITHOUT_ROWS), DIM), 0.5)
         table[len(IDS) :] = 0

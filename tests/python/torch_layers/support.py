@@ -1,4 +1,4 @@
-"""What the tests of the layers share. torch may not be there: then these tests say so and are skipped."""
+"""What the tests of the layers share. Without torch they are skipped, with a message."""
 
 import os
 import shutil

@@ -35,7 +35,7 @@ class Defaults(Case):
     """Tensors that damo made for itself had the default device and dtype of the moment."""
 
     def train(self, layer, sparse=None):
-        """Two steps with all kinds of calls; what they change is compared with the same without defaults."""
+        """Two steps with all kinds of calls, to be compared with the same without defaults."""
         ids = torch.tensor([[1, 2], [2, 0]], device="cpu")
         offsets = torch.tensor([0, 1], device="cpu")
         bags = [

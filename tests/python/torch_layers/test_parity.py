@@ -1,8 +1,8 @@
 """Every optimizer follows the same model in PyTorch over 50 batches.
 
-damo counts the steps of each row, and torch.optim those of each parameter. So the reference has one parameter a row, and rows that a batch
-does not have keep grad None, which torch.optim skips: then both do the same. torch.optim.SparseAdam has one count for the
-whole table instead, which is what the last test shows.
+damo counts the steps of each row, and torch.optim those of each parameter. So the reference has one
+parameter for each row. Rows that are not in a batch keep grad None, which torch.optim skips: so
+both do the same. torch.optim.SparseAdam has one count for the whole table, as the last test shows.
 """
 
 import math
@@ -102,7 +102,7 @@ class Net(torch.nn.Module):
 def batches(seed=3):
     generator = torch.Generator().manual_seed(seed)
     for number in range(BATCHES):
-        # Rows come in one after the other, so that their step counts differ; ids repeat within a batch.
+        # Rows come in one after the other, so that their step counts differ. Ids repeat in a batch.
         known = min(ROWS, 5 + number)
         yield (
             torch.randint(0, known, (BATCH, FIELDS), generator=generator),
@@ -187,7 +187,7 @@ class Parity(Case):
         self.follows(damo.Adam(lr=0.01), lambda p: torch.optim.Adam(p, lr=0.01), deferred=True)
 
     def test_sparse_adam_counts_steps_of_the_table(self):
-        """A row that comes at step t of the table: SparseAdam corrects its first gradient as the t-th, damo as the first."""
+        """A row first seen at step t: SparseAdam corrects its bias as at step t, damo as at 1."""
         table = torch.nn.Embedding(2, 4, sparse=True)
         torch.nn.init.zeros_(table.weight)
         theirs = torch.optim.SparseAdam(table.parameters(), lr=0.01)
@@ -198,8 +198,9 @@ class Parity(Case):
             theirs.step()
             ours(ids).sum().backward()
         ours.eval()
-        # The row that has been in every batch is the same; SparseAdam's first step of the late one is
-        # (1 - 0.9) / sqrt(1 - 0.999) * sqrt(1 - 0.999^100) / (1 - 0.9^100) = 0.98 times the rate, damo's is the rate.
+        # The row that has been in every batch is the same. SparseAdam's first step of the late one
+        # is (1 - 0.9) / sqrt(1 - 0.999) * sqrt(1 - 0.999^100) / (1 - 0.9^100) = 0.98 times the
+        # rate. damo's is the rate.
         torch.testing.assert_close(
             ours(torch.tensor([0])), table(torch.tensor([0])).detach(), rtol=1e-4, atol=1e-6
         )

@@ -1,8 +1,8 @@
-"""Random inputs against torch.nn with the same rows: values and gradients are equal, or the input is
-refused.
+"""Random inputs against torch.nn with the same rows.
 
-DAMO_RANDOM_INPUTS is how many each test draws (300), DAMO_RANDOM_SEED their seed. If torch finds a
-GPU, some ids and layers are on it.
+Values and gradients are equal, or the input is refused. DAMO_RANDOM_INPUTS is the number of inputs
+that each test draws (300), DAMO_RANDOM_SEED their seed. If torch finds a GPU, some ids and layers
+are on it.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def autocast(draw, device):
 
 
 def assert_near(mine, theirs, dtype, size):
-    """Equal to 1e-6, or to one rounding of each partial sum. size: the sum of their absolute values."""
+    """Equal to 1e-6, or to one rounding of each partial sum. size: the sum of absolute values."""
     rounding = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
     tolerance = max(1e-6, rounding * size)
     torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=1e-6, atol=tolerance)

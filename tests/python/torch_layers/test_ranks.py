@@ -48,7 +48,8 @@ for way in ways:
             counts.append(len(ours))
     moved = torch.from_numpy(layer.rows.peek([rank])[0] - before)
     is_own = way == "score" or torch.allclose(moved, -3 * weight, atol=1e-6)
-    print(way, *counts, *[f"rank {rank} of {world}" in one and "DDP" in one for one in ours], is_own)
+    named = [f"rank {rank} of {world}" in one and "DDP" in one for one in ours]
+    print(way, *counts, *named, is_own)
 print("rows", *layer.rows.peek([0, 1])[1])
 torch.distributed.destroy_process_group()
 """

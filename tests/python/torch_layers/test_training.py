@@ -16,7 +16,7 @@ nn = torch.nn
 
 
 class OldScaler:
-    """What SparseOptimizer asks of a GradScaler before torch 2.3, which needs a GPU; scaler.step calls it like this."""
+    """The GradScaler that SparseOptimizer sees before torch 2.3, where the real one needs a GPU."""
 
     def __init__(self, scale):
         self.get_scale = lambda: scale

@@ -150,7 +150,8 @@ fn filter(engine: &Engine, state: &State) -> Outcome {
             if is_admitted != state.is_admitted((group, key)) {
                 let count = state.counts.get(&(group, key)).copied().unwrap_or(0);
                 return Err(format!(
-                    "the filter differs: group {group} key {key} was counted {count} times, admitted is {is_admitted}"
+                    "the filter differs: group {group} key {key} was counted {count} times, \
+                     admitted is {is_admitted}"
                 ));
             }
         }

@@ -1,5 +1,5 @@
-//! A session, in a process of its own: opens what an earlier one has left, finds out what it is, and
-//! goes on with the history.
+//! A session, in a process of its own: opens what an earlier one has left, finds out what it is,
+//! and goes on with the history.
 
 use std::fs;
 use std::path::Path;
@@ -95,8 +95,8 @@ impl Session<'_> {
         let (least, most) = (past.recorded.max(opening.clock), past.latest.max(opening.clock));
         if !(least..=most).contains(&now) {
             return Err(format!(
-                "the time differs: it is {now} after opening, and {} was on record, {} the latest, and the \
-                 clock says {}",
+                "the time differs: it is {now} after opening, and {} was on record, {} the latest, \
+                 and the clock says {}",
                 past.recorded, past.latest, opening.clock
             ));
         }
