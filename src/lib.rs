@@ -2,21 +2,26 @@
 //! rows in RocksDB, the optimizer applied where the row lives, behind a C ABI.
 //!
 //! The product is the C library (`include/damo.h` is its manual). This crate is also usable from
-//! Rust. The modules below are the layers, top to bottom; each knows only those below it:
+//! Rust. The rooms, from top to bottom; each uses only rooms below it, and docs/architecture.md
+//! draws them:
 //!
 //! - [`ffi`]: the C boundary
-//! - [`embedding`]: one group: lookup, peek, apply_gradients, insert, delete
-//! - [`storage`]: the directory: opening, groups, flush, checkpoints, dumps
-//! - journal: the write-ahead log of calls, for a process that may be killed
-//! - cache: the rows that are in memory
-//! - [`table`]: the files of a dump and serving from them; needs no storage
+//! - [`embedding`]: one group's calls: lookup, peek, apply_gradients, insert, delete
+//! - [`storage`]: the handle of a directory: opening, flush, checkpoints, dumps, imports
+//! - [`engine`]: rows between a call and the disk
+//! - [`table`]: the files of a dump, and serving from them; needs no storage
 //! - [`filter`]: a counting Bloom filter in a file of its own
-//! - publish: gives a finished file its name
-//! - [`file_size_limit`]: turns a write beyond the process's limit into an error instead of a
-//!   signal
-//! - locks: the locks of all layers above
-//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]:
-//!   plain code without I/O
+//! - reserved: the paths that damo keeps for itself in a storage's directory
+//! - rocks: the only room that knows RocksDB
+//! - journal: files of calls, written before rows change (write-ahead)
+//! - cache: the resident rows
+//! - [`optimizer`], [`scheduler`], [`initializer`], [`params`]: formulas and their parameters
+//! - process: calls under way, the end of the process, forks
+//! - files: files that are whole or not there
+//! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
+//! - locks: the locks of all rooms
+//! - [`limits`], seqno, [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing
+//!   each
 
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

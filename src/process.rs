@@ -1,9 +1,10 @@
-//! The process: calls that are under way, whether it ends, and whether it was forked.
+//! The process: which calls are under way, whether it is ending, and whether it was forked.
 //!
-//! Calls are counted so that the end of the process can wait for them and refuse the ones that come later.
+//! Calls are counted. The end of the process waits for those under way, and refuses later ones.
 //!
-//! While a process exits, RocksDB's static objects are destroyed; a thread that is inside RocksDB then crashes, and
-//! prints. So the exit handler of the C library comes here first.
+//! When a process exits, RocksDB's static objects are destroyed. A thread that is inside RocksDB at
+//! that moment crashes, and prints. So damo's exit handler runs before RocksDB's, and calls
+//! [`end_calls`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -11,22 +12,23 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
 
-/// The process that has started RocksDB, or 0 if none has. It is never reset: RocksDB's background threads outlive its
-/// databases, and in a child that is forked while they exist RocksDB waits for them for ever. Looked at before any lock,
-/// since in such a child a lock may be held by a thread that does not exist there.
+/// The process that has started RocksDB, or 0 if none has. It is never reset, since RocksDB's
+/// background threads outlive its databases. In a child that is forked while they exist, RocksDB
+/// waits for them for ever. Read it before taking any lock: in such a child a lock may be held by a
+/// thread that does not exist there.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-/// Set when RocksDB's own exit handlers are about to run.
+/// Set when the process is ending, just before RocksDB's own exit handlers run.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Calls inside RocksDB, over all threads.
+/// The calls under way, over all threads.
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// How long the end of the process waits for calls under way: longer than any should take, shorter than a supervisor's
-/// patience.
+/// How long the end of the process waits for calls under way. It is longer than any call should
+/// take, and shorter than a supervisor's patience.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One call; the process does not end before it is dropped, within limits.
+/// A call under way. The process does not end before it is dropped, or `PATIENCE` is over.
 #[derive(Debug)]
 pub struct Call(());
 
@@ -34,7 +36,8 @@ impl Call {
     /// # Errors
     /// `EXITING` when the process is ending.
     pub(crate) fn begin() -> Result<Call> {
-        // Counted before looking, as `end_calls` sets before counting: one of the two sees the other.
+        // First count, then look; `end_calls` first sets the flag, then counts. So one of the two
+        // sees the other.
         UNDER_WAY.fetch_add(1, Ordering::SeqCst);
         let call = Call(());
         if EXITING.load(Ordering::SeqCst) {
@@ -53,13 +56,13 @@ impl Drop for Call {
     }
 }
 
-/// True once the process is ending: long work should stop.
+/// Whether the process is ending. Long work should stop.
 pub(crate) fn is_ending() -> bool {
     EXITING.load(Ordering::SeqCst)
 }
 
-/// To be called while the process ends, before RocksDB's exit handlers: waits for calls under way and refuses later
-/// ones. Storages that are let go of from then on are abandoned instead of closed.
+/// Waits for calls under way, and refuses later ones. Call it while the process ends, before
+/// RocksDB's exit handlers. Storages dropped from now on are abandoned instead of closed.
 pub(crate) fn end_calls() {
     EXITING.store(true, Ordering::SeqCst);
     let started = Instant::now();
@@ -68,17 +71,17 @@ pub(crate) fn end_calls() {
     }
 }
 
-/// To be called before RocksDB is: from then on this process has its threads, or may have.
+/// Notes that this process has RocksDB's threads, or may have. Call it before calling RocksDB.
 pub(crate) fn touch_rocksdb() {
     OWNER.store(std::process::id(), Ordering::SeqCst);
 }
 
-/// True once this process has, or may have, RocksDB's threads.
+/// Whether this process has RocksDB's threads, or may have.
 pub fn has_touched_rocksdb() -> bool {
     OWNER.load(Ordering::SeqCst) == std::process::id()
 }
 
-/// True in a process that was forked after its parent had touched RocksDB.
+/// Whether this process was forked after its parent had touched RocksDB.
 pub fn is_forked_child() -> bool {
     ![0, std::process::id()].contains(&OWNER.load(Ordering::SeqCst))
 }
@@ -93,8 +96,9 @@ pub(crate) fn check_not_forked() -> Result<()> {
     Err(Error::new(
         Status::Forked,
         format!(
-            "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
-             that were forked before that, or that are started anew (exec, Python's 'spawn')"
+            "this is process {pid}, forked after process {owner} had opened a storage; open \
+             storages in processes that were forked before that, or that are started anew (exec, \
+             Python's 'spawn')"
         ),
     ))
 }

@@ -1,5 +1,5 @@
-//! Paths that are reserved for damo in the directory of a storage or checkpoint. Another file there
-//! could take the place of one of damo's, or keep the directory from being opened.
+//! Paths that damo reserves in the directory of a storage or checkpoint. A file of somebody else
+//! could take the place of one of damo's there, or keep the directory from being opened.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,11 +11,11 @@ use crate::rocks::file_names::{
     BLOB, CURRENT, IDENTITY, LOCK, LOG, MANIFEST, OLD_LOG, OPTIONS, SST, TEMPORARY, WAL,
 };
 
-/// Folders inside a storage's directory in which damo knows every file.
+/// The folders of a storage's directory in which every file is damo's.
 const FOLDERS: [&str; 2] = ["journal", "incoming"];
-/// The folder of filter copies; damo leaves other files in it alone.
+/// The folder of filter copies. damo leaves other files in it alone.
 const FILTERS: &str = "filters";
-/// The beginnings and ends of the names of RocksDB's and damo's files.
+/// How the names of RocksDB's and damo's files begin and end.
 const PREFIXES: [&str; 5] = [MANIFEST, OPTIONS, OLD_LOG, INVENTORY, ".damo-"];
 const SUFFIXES: [&str; 4] = [SST, WAL, BLOB, TEMPORARY];
 const NAMES: [&str; 8] =
@@ -32,8 +32,9 @@ pub(crate) fn is_in_storage(path: &Path) -> io::Result<bool> {
         || storage_around(&folder, &[FOLDERS[0], FOLDERS[1], FILTERS])?.is_some())
 }
 
-/// The storage that reserves a path for damo: the path is in one of damo's folders, or named like
-/// one of its files. None for other files in a storage's directory, and outside of one.
+/// The storage that reserves a path for damo. Such a path is in one of damo's folders, or has a
+/// name like one of its files. None for other files in a storage's directory, and outside of a
+/// storage.
 ///
 /// # Errors
 /// The system's error.
@@ -61,7 +62,7 @@ fn is_storage(folder: &Path) -> io::Result<bool> {
     folder.join(INVENTORY).try_exists()
 }
 
-/// The storage that has `folder` in one of its folders of these names, at any depth.
+/// The storage that has `folder` below one of its folders with these names, at any depth.
 fn storage_around(folder: &Path, names: &[&str]) -> io::Result<Option<PathBuf>> {
     for inner in folder.ancestors() {
         let is_own = inner.file_name().is_some_and(|name| {
@@ -76,7 +77,7 @@ fn storage_around(folder: &Path, names: &[&str]) -> io::Result<Option<PathBuf>> 
     Ok(None)
 }
 
-/// Whether the name is one of damo's or RocksDB's files.
+/// Whether the name is that of one of damo's or RocksDB's files.
 fn is_reserved(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     NAMES.contains(&&*name)

@@ -13,11 +13,11 @@ pub struct Counters {
     pub rows_updated: AtomicU64,
     /// Keys of lookup and peek that were in memory.
     pub cache_hits: AtomicU64,
-    /// Keys of lookup and peek that were not.
+    /// Keys of lookup and peek that were not in memory.
     pub cache_misses: AtomicU64,
     /// Keys looked for on disk.
     pub rows_loaded: AtomicU64,
-    /// Rows written to disk behind the callers' backs.
+    /// Rows that the writer has written to disk.
     pub rows_written: AtomicU64,
     /// Microseconds that calls have waited for the writer.
     pub waited_us: AtomicU64,

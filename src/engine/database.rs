@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::rocks::{INVENTORY, Inventory, Opening, Rocks};
 use crate::seqno::Seqno;
 
-/// Opens the database of a storage, whose files are known to be whole, or makes it. From then on
-/// the inventory says how they begin. One of the files of `kept` may have to take the place of one
-/// that is missing.
+/// Opens the database of a storage, or makes it. The files must have been compared with the
+/// inventory, which from now on says only how they begin. The files of `kept` may be needed in
+/// place of missing ones.
 pub(crate) fn open(
     dir: &Path,
     opening: Opening,
@@ -33,7 +33,7 @@ pub(crate) fn open(
     Ok(rocks)
 }
 
-/// The inventory of a directory is not there although its format wants one.
+/// The error for a directory without the inventory that its format wants.
 pub(crate) fn missing_inventory(dir: &Path) -> Error {
     Error::damage(format_args!("'{}' is missing", dir.join(INVENTORY).display()))
 }

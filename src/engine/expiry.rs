@@ -1,4 +1,5 @@
-//! Expiry: a row that has not been updated for the time to live is gone, for every call at once; merging gives its space back.
+//! Expiry: a row that was not updated for the time to live (TTL) is absent for every call at once.
+//! Merging gives its space back. Also decides which tombstones merging drops.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,41 +13,42 @@ use crate::rocks::row::{self, Stored};
 use crate::seqno::{AtomicSeqno, Seqno};
 
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// How old the time on record may become while rows are written.
+/// How far the recorded time may lag behind while rows are written.
 const RECORD_EVERY_MS: u64 = 60 * 1000;
 
-/// The time, the time to live, and what increments still need to know of rows that are gone.
+/// The clock, the TTL, and what decides on the fate of expired rows and tombstones.
 pub(crate) struct Expiry {
-    /// Milliseconds; 0 is for ever.
+    /// Milliseconds; 0: rows never expire.
     ttl_ms: AtomicU64,
-    /// What a test has set the clock to; 0 for the system's.
+    /// The time that a test has set the clock to; 0 for the system's clock.
     set_now: AtomicU64,
-    /// The latest time that was used. Time never goes back, whatever the clock does: a row that is
-    /// gone would be there again, in memory and not on disk.
+    /// The latest time that was used. Time never goes back, whatever the clock does. Otherwise an
+    /// expired row would be visible again, in memory and not on disk.
     latest: AtomicU64,
-    /// The latest time that earlier processes used, as far as it is on record.
+    /// The latest time that earlier processes are known to have used.
     restored: AtomicU64,
-    /// The time that is on record now. Merging goes by no later one, or a kill could lose the time
-    /// by which rows are gone.
+    /// The time that the journal document has. Merging goes by no later time: a kill could lose the
+    /// time by which dropped rows had expired.
     recorded: AtomicU64,
-    /// When the scans under way began, and how many at the time.
+    /// When the scans under way began, each with how many began then.
     scans: Mutex<BTreeMap<u64, usize>>,
-    /// The earliest of them; u64::MAX when there is none.
+    /// When the earliest scan under way began; u64::MAX when there is none.
     oldest_scan: AtomicU64,
     expired: AtomicU64,
-    /// The sequence number and the time of the oldest dump that an increment may follow; the largest
-    /// value when there is none.
+    /// The sequence number of the oldest base dump; the largest value when there is none.
     oldest_seqno: AtomicSeqno,
+    /// The time of the oldest base dump; u64::MAX when there is none.
     oldest_time: AtomicU64,
-    /// Dumps that are about to be remembered.
+    /// How many dumps are under way, and may be remembered as base dumps.
     holds: AtomicUsize,
-    /// All calls before this time are on disk; u64::MAX where none is ever made again.
+    /// All calls before this time are on disk; u64::MAX where no call is ever replayed; 0 while the
+    /// storage is being opened.
     settled: AtomicU64,
-    /// No journal has a call with this sequence number, or a smaller one.
+    /// No journal has a call with this sequence number or a smaller one.
     settled_seqno: AtomicSeqno,
 }
 
-/// While one exists, rows that go leave tombstones, and tombstones stay.
+/// While one exists, expired rows leave tombstones, and tombstones stay.
 pub(crate) struct TombstoneHold<'a>(&'a Expiry);
 
 impl Drop for TombstoneHold<'_> {
@@ -55,7 +57,7 @@ impl Drop for TombstoneHold<'_> {
     }
 }
 
-/// While one exists, merging leaves the rows that were there when it was made.
+/// While one exists, merging keeps the rows that were visible when it was made.
 pub(crate) struct RowHold {
     expiry: Arc<Expiry>,
     time: u64,
@@ -96,7 +98,8 @@ impl Expiry {
         let ttl_ms = u64::try_from(ttl_seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
         let ttl_ms = ttl_ms.ok_or_else(|| {
             Error::invalid(format!(
-                "ttl_seconds is {ttl_seconds}; 0 (never expire) or a number of seconds up to {} is needed",
+                "ttl_seconds is {ttl_seconds}; 0 (never expire) or a number of seconds up to {} is \
+                 needed",
                 u64::MAX / 1000
             ))
         })?;
@@ -112,22 +115,23 @@ impl Expiry {
         self.ttl_ms.store(ttl_ms, Ordering::Relaxed);
     }
 
-    /// Milliseconds since 1970: what the clock says, or the latest time that was used if that is
+    /// Milliseconds since 1970: the clock's time, or the latest time that was used if that is
     /// later.
     pub(crate) fn now_ms(&self) -> u64 {
         let now = self.clock_ms();
         let latest = self.latest.load(Ordering::SeqCst);
-        // Most calls find the millisecond there, and do not take the cache line from each other.
+        // Most calls find the millisecond used already, and do not take the cache line from each
+        // other.
         if now <= latest { latest } else { self.latest.fetch_max(now, Ordering::SeqCst).max(now) }
     }
 
-    /// As `now_ms`, but the clock's time does not count as used.
+    /// As `now_ms`, but the time does not count as used.
     pub(crate) fn now_unused_ms(&self) -> u64 {
         self.clock_ms().max(self.latest_ms())
     }
 
-    /// What the clock says, at most the largest time that a row can store. A row made later would
-    /// be stamped with that, and count as expired.
+    /// The clock's time, or the latest that a row can store if that is earlier. A row with a later
+    /// time would be stamped with the latest, and count as expired.
     fn clock_ms(&self) -> u64 {
         let now = match self.set_now.load(Ordering::Relaxed) {
             0 => SystemTime::now()
@@ -143,37 +147,38 @@ impl Expiry {
         self.latest.load(Ordering::SeqCst)
     }
 
-    /// The latest time that earlier processes used, as far as it is on record.
+    /// The latest time that earlier processes are known to have used.
     pub(crate) fn restored_ms(&self) -> u64 {
         self.restored.load(Ordering::SeqCst)
     }
 
-    /// Whether what is on record is so old that it should be written anew.
+    /// Whether the recorded time is so old that it should be written anew.
     pub(crate) fn is_record_old(&self) -> bool {
         self.latest_ms() > self.recorded.load(Ordering::Relaxed).saturating_add(RECORD_EVERY_MS)
     }
 
-    /// Says which time is on record.
+    /// Notes which time the journal document has now.
     pub(crate) fn set_recorded(&self, time: u64) {
         self.recorded.store(time, Ordering::Release);
     }
 
-    /// Says which time was used before: by an earlier process, or in what is loaded.
+    /// Notes a time that was used before, by an earlier process or in what is loaded.
     pub(crate) fn restore_time(&self, time: u64) {
         let time = time.min(row::MAX_TIME);
         self.restored.fetch_max(time, Ordering::SeqCst);
         self.latest.fetch_max(time, Ordering::SeqCst);
     }
 
-    /// For tests: what the clock says from now on; 0 for the system's clock. What the system's has
-    /// said is forgotten, so that a test's may be earlier.
+    /// For tests: sets the clock; 0 for the system's clock. The system's times are forgotten, so
+    /// that a test's may be earlier.
     pub(crate) fn set_now_ms(&self, now: u64) {
         if self.set_now.swap(now, Ordering::Relaxed) == 0 && now != 0 {
             self.latest.store(self.restored.load(Ordering::SeqCst), Ordering::SeqCst);
         }
     }
 
-    /// Rows whose last update is before this are gone at the time `now`; 0 when none are.
+    /// The time before which a row must have been updated last to have expired at `now`; 0 when no
+    /// row expires.
     pub(crate) fn cutoff_at(&self, now: u64) -> u64 {
         match self.ttl_ms() {
             0 => 0,
@@ -181,7 +186,7 @@ impl Expiry {
         }
     }
 
-    /// Rows that were found to be expired and made anew, or dropped in merging.
+    /// How many rows were found to be expired and made anew, or dropped in merging.
     pub(crate) fn expired(&self) -> u64 {
         self.expired.load(Ordering::Relaxed)
     }
@@ -192,14 +197,14 @@ impl Expiry {
         }
     }
 
-    /// Says which dump is the oldest that an increment may follow.
+    /// Notes the sequence number and the time of the oldest base dump.
     pub(crate) fn set_oldest_base(&self, oldest: Option<(Seqno, u64)>) {
         let (seqno, time) = oldest.unwrap_or((Seqno::MAX, u64::MAX));
         self.oldest_seqno.store(seqno, Ordering::Relaxed);
         self.oldest_time.store(time, Ordering::Relaxed);
     }
 
-    /// Whether increments need to know of rows that go.
+    /// Whether increments need tombstones of the rows that expire or are deleted.
     pub(crate) fn keeps_tombstones(&self) -> bool {
         self.oldest_seqno.load(Ordering::Relaxed) != Seqno::MAX || self.is_held()
     }
@@ -210,7 +215,7 @@ impl Expiry {
         TombstoneHold(self)
     }
 
-    /// Keeps the rows of now, and of each later moment, for a scan that begins.
+    /// Keeps the rows that are visible now or at a later moment, for a scan that begins.
     pub(crate) fn hold_rows(self: &Arc<Expiry>) -> RowHold {
         let mut scans = self.scans.lock();
         let time = self.now_ms();
@@ -228,28 +233,29 @@ impl Expiry {
         self.holds.load(Ordering::Acquire) > 0
     }
 
-    /// Says that every call before `time`, with sequence numbers up to `seqno`, is on disk and in
-    /// no journal. The version of a row on disk may be older than that in memory, and is what the
-    /// journal's calls are made on again after a crash: it must not go because of the time that has
-    /// passed since.
+    /// Notes that every call before `time`, up to the sequence number `seqno`, is on disk and in
+    /// no journal. Merging goes by that time. The version of a row on disk may be older than the
+    /// one in memory, and after a crash the journal's calls are replayed on it. So the time that
+    /// has passed since must not make it expire.
     ///
-    /// A tombstone stays as long as the journal may have earlier calls on its key: after losing
-    /// power the call that deleted the row may be missing there, and the earlier ones must not make
-    /// the row anew.
+    /// A tombstone stays as long as the journal may have earlier calls on its key. After losing
+    /// power the call that deleted the row may be missing there, and the earlier calls must not
+    /// make the row anew.
     pub(crate) fn set_settled(&self, time: u64, seqno: Seqno) {
         self.settled_seqno.store(seqno, Ordering::Release);
         self.settled.store(time, Ordering::Release);
     }
 
-    /// What merging does with a stored row. Called by RocksDB's threads: it must not panic.
+    /// What merging does with a stored row. RocksDB's threads call it: it must not panic.
     pub(crate) fn fate(&self, value: &[u8]) -> Fate {
         let settled = self.settled.load(Ordering::Acquire);
-        // The storage is being opened: which calls must be made again, and what dumps need, is not known yet.
+        // The storage is being opened. It is not known yet which calls must be replayed, and what
+        // increments need.
         if settled == 0 {
             return Fate::Stay;
         }
-        // RocksDB asks for rows that a snapshot needs, too. In this order: the moment of a scan
-        // that is not seen here yet is not earlier than this time.
+        // RocksDB also asks about rows that a snapshot needs. The order of these reads matters: a
+        // scan that is not seen here yet has a moment no earlier than this time.
         let now = self.now_ms();
         let now = now.min(settled).min(self.oldest_scan.load(Ordering::SeqCst));
         let now = now.min(self.recorded.load(Ordering::Acquire));
@@ -277,7 +283,7 @@ impl Expiry {
             {
                 Fate::Go
             }
-            // Damage comes out when it is read.
+            // Damage is reported when the row is read.
             _ => Fate::Stay,
         }
     }

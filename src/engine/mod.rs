@@ -1,4 +1,13 @@
-//! What the parts of an open storage share.
+//! The engine: rows between a call and the disk. Calls find, load and change rows in memory; the
+//! journal has each call before its rows change; the writer brings changed rows to disk.
+//!
+//! Knows groups, sequence numbers, expiry, cuts and replay. Does not know what else is in the
+//! storage's directory, nor C.
+//!
+//! Locks are taken in this order: `contents`, a group's `write` and `load`, `rounds`, `stepping`,
+//! the writer's `state`, `reserved_seqnos`, the journal's, `groups` and a group's `config`, `name`
+//! and `cache`, `rocks`, a shard. docs/architecture.md also has the other rooms' locks in between.
+//! No call waits for the writer with `rounds`, `stepping` or a shard held: the writer needs those.
 
 pub(crate) mod clear;
 pub(crate) mod clears;
@@ -43,52 +52,66 @@ use options::{Durability, StorageOptions};
 use pool::Pool;
 use writer::signal::Signal;
 
-/// The inside of an open storage.
+/// What the parts of an open storage share.
 pub struct Engine {
-    /// Behind an Arc for the threads that read; None once loading a checkpoint has failed after the point of no return.
+    /// The database, shared with the threads that read from it. None while it could not be opened
+    /// again after an error, and for good once `is_lost` is set.
     pub(crate) rocks: RwLock<Option<Arc<Rocks>>>,
+    /// The storage's directory.
     pub(crate) dir: PathBuf,
+    /// How the storage was opened.
     pub(crate) options: StorageOptions,
+    /// Every registered group, by its id.
     pub(crate) groups: Mutex<BTreeMap<u16, Arc<Group>>>,
+    /// What has happened since opening.
     pub(crate) counters: Counters,
+    /// The memory that all groups share.
     pub(crate) budget: Arc<Budget>,
+    /// The threads that share the work of one large call.
     pub(crate) pool: Pool,
+    /// The threads that read rows from disk.
     pub(crate) readers: Readers,
+    /// The signal between callers and the writer's thread.
     pub(crate) writer: Signal,
-    /// Set once the calls of an earlier process have been replayed, unless the durability is "checkpoint".
+    /// The journal. Set once the calls of an earlier process have been replayed, unless the
+    /// durability is "checkpoint".
     pub(crate) journal: OnceLock<Journal>,
     /// The last call's sequence number where no journal counts calls; with a journal, that of the
     /// last call before it was started.
     pub(crate) last_seqno: AtomicSeqno,
-    /// Set once opening has succeeded: before that, closing must leave the directory as it was.
+    /// Set once opening has succeeded. Before that, closing must leave the directory as it was.
     pub(crate) is_open: AtomicBool,
-    /// Held for reading from a call's record in the journal to its last row.
+    /// Makes sure that no call is between its journal entry and its last row. Every change holds it
+    /// for reading in between; a round or a cut holds it for writing, for a moment.
     pub(crate) stepping: RwLock<()>,
-    /// Set when `rocks` is None for good.
+    /// Set when the database is gone for good: loading a checkpoint has failed after the point of
+    /// no return.
     pub(crate) is_lost: AtomicBool,
-    /// Held for reading by every call; for writing while a checkpoint takes the place of everything.
+    /// Keeps everything stored from being replaced. Every call holds it for reading; a loaded
+    /// checkpoint that takes the storage's place holds it for writing.
     pub(crate) contents: RwLock<()>,
-    /// Held while changed rows are brought to disk.
+    /// Held during a write-back round or a cut: one at a time.
     pub(crate) rounds: Mutex<()>,
-    /// Shared with RocksDB's threads.
+    /// Which rows have expired; shared with RocksDB's threads, which merge.
     pub(crate) expiry: Arc<Expiry>,
-    /// The sequence number of the latest cut: no row that a lookup makes later has a smaller one.
+    /// The latest cut's sequence number. No row that a lookup makes from then on has a smaller one.
     pub(crate) cut_seqno: AtomicSeqno,
-    /// While a cut is brought to disk.
+    /// Set while a cut is brought to disk.
     pub(crate) cut_is_open: AtomicBool,
-    /// How far sequence numbers have been set aside where no journal counts calls. Held while the
-    /// journal document is written.
+    /// Up to where sequence numbers are set aside, where no journal counts. Held while the journal
+    /// document is written, which never goes back.
     pub(crate) reserved_seqnos: Mutex<Seqno>,
-    /// Files of rows on their way into the table.
+    /// SST files that RocksDB has not taken over yet.
     pub(crate) incoming: Incoming,
 }
 
 impl Engine {
-    /// What has happened since the storage was opened.
+    /// What has happened since opening.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
+    /// The journal; None during replay, and with the durability "checkpoint".
     pub(crate) fn journal(&self) -> Option<&Journal> {
         self.journal.get()
     }
@@ -96,40 +119,41 @@ impl Engine {
     /// The database.
     ///
     /// # Errors
-    /// `IO` when it was lost while loading a checkpoint, or could not be opened again after it had
-    /// failed.
+    /// `IO` when it was lost while loading a checkpoint, or could not be opened again after an
+    /// error.
     pub(crate) fn rocks(&self) -> Result<Arc<Rocks>> {
         match self.rocks.read().clone() {
             Some(rocks) => Ok(rocks),
             None if self.is_lost.load(Ordering::Acquire) => Err(self.lost()),
             None => Err(Error::io(format!(
-                "the database in '{}' had to be closed after an error, and cannot be opened again yet; this is tried every \
-                 second, and by flush",
+                "the database in '{}' had to be closed after an error, and cannot be opened again \
+                 yet; this is tried every second, and by flush",
                 self.dir.display()
             ))),
         }
     }
 
     /// # Errors
-    /// `IO` when the database was lost while loading a checkpoint: what is in memory is not what is on disk then.
+    /// `IO` when the database was lost while loading a checkpoint. What is in memory is then not
+    /// what is on disk.
     pub(crate) fn check_not_lost(&self) -> Result<()> {
         if self.is_lost.load(Ordering::Acquire) { Err(self.lost()) } else { Ok(()) }
     }
 
     pub(crate) fn lost(&self) -> Error {
         Error::io(format!(
-            "a checkpoint has taken the place of what '{}' had, and could not be opened; free every handle of this storage \
-             and open it again",
+            "a checkpoint has taken the place of what '{}' had, and could not be opened; free \
+             every handle of this storage and open it again",
             self.dir.display()
         ))
     }
 
-    /// The time that rows written now get: milliseconds since 1970.
+    /// The time that rows written now are stamped with, in milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
         self.expiry.now_ms()
     }
 
-    /// This moment.
+    /// The present moment.
     pub(crate) fn moment(&self) -> Moment<'_> {
         self.moment_at(self.expiry.now_ms())
     }
@@ -143,12 +167,12 @@ impl Engine {
         }
     }
 
-    /// Bytes of rows that are kept as they were at a cut.
+    /// Bytes of copies of rows that were taken for a cut.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.groups().iter().filter_map(|group| group.cache()).map(|cache| cache.kept_bytes()).sum()
     }
 
-    /// Whether what a call writes must be there after losing power.
+    /// Whether what a call writes must survive losing power.
     pub(crate) fn syncs(&self) -> bool {
         self.options.durability == Durability::Power
     }
@@ -158,8 +182,9 @@ impl Engine {
         self.groups.lock().values().cloned().collect()
     }
 
-    /// Takes memory back from groups that have more than their share, for those that had less. No group is left with
-    /// less than its share: while the others' rows wait to be written, it would have none at all.
+    /// Takes memory back from groups that have more than their share, for groups that had less.
+    /// Each keeps its share. Otherwise a group could end up with no memory at all, while the
+    /// others' rows wait to be written.
     pub(crate) fn give_back_excess(&self) {
         let mut left = self.budget.excess();
         if left == 0 {
@@ -177,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Dirty rows of all groups, and the bytes of their floats and headers.
+    /// The dirty rows of all groups, and the bytes of their floats and headers.
     pub(crate) fn dirty(&self) -> (u64, usize) {
         let caches = self.groups().into_iter().filter_map(|group| group.cache());
         caches.fold((0, 0), |(rows, bytes), cache| {

@@ -2,21 +2,21 @@
 
 use crate::rocks::Resources;
 
-/// What survives once a call has returned (docs/durability.md).
+/// What survives once a call has returned; see docs/durability.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Anything that kills the process.
+    /// A call survives anything that kills the process.
     Process,
-    /// That, and the machine losing power.
+    /// A call survives that, and the machine losing power.
     Power,
-    /// Only what flush or closing has written; the fastest.
+    /// Only what flush or closing has written survives; the fastest.
     Checkpoint,
 }
 
 /// The options with their defaults filled in.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageOptions {
-    /// Memory for rows and for the indexes and filters of the tables, in bytes.
+    /// Bytes of memory for rows, and for the indexes and filters of SST files.
     pub cache_bytes: usize,
     pub durability: Durability,
     /// Threads for work inside the library.
@@ -26,7 +26,7 @@ pub struct StorageOptions {
 }
 
 impl StorageOptions {
-    /// What RocksDB gets of these.
+    /// RocksDB's part of the options.
     pub(crate) fn resources(&self) -> Resources {
         let &StorageOptions { cache_bytes, threads, read_only, .. } = self;
         Resources { cache_bytes, threads, read_only }

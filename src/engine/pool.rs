@@ -6,13 +6,13 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
 
-/// `threads` of them; with one there is no pool, and the caller does the work.
+/// A pool of `threads` threads. With one thread there is no pool, and the caller does the work.
 pub(crate) struct Pool {
     pool: Option<ThreadPool>,
     threads: usize,
 }
 
-/// Below this many keys waking other threads takes longer than the work.
+/// With fewer keys, waking other threads takes longer than the work.
 const PARALLEL_KEYS: usize = 4096;
 
 impl Pool {
@@ -33,15 +33,15 @@ impl Pool {
         Ok(Pool { pool: Some(pool), threads })
     }
 
-    /// Into how many parts a call of so many keys is best divided.
+    /// How many parts a call with this many keys is best divided into.
     pub(crate) fn parts(&self, keys: usize) -> usize {
         if keys < PARALLEL_KEYS { 1 } else { self.threads }
     }
 
-    /// Does `work` on every item, on all threads when the call has many keys.
+    /// Does `work` on every item; on all threads when the call has many keys.
     ///
     /// # Errors
-    /// The first error of `work` that comes up; the rest may then not have been done.
+    /// An error of `work`. Other items may then not have been worked on.
     pub(crate) fn each<T: Send>(
         &self,
         keys: usize,

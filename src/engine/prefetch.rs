@@ -1,4 +1,4 @@
-//! Prefetch: rows that will be needed are brought into memory while the caller does something else.
+//! Prefetch: brings rows that will be needed into memory while the caller does something else.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,14 +13,15 @@ use crate::locks::{Condvar, Mutex};
 use crate::memory::room_for;
 use crate::process::Call;
 
-/// Keys that wait at most; a caller who asks for more is not waiting for them, and is told nothing.
+/// The most keys that wait. A prefetch that would exceed it is silently dropped: no caller waits
+/// for one.
 const MAX_WAITING: usize = 16 << 20;
-/// Keys that are loaded at a time, and floats of their rows, so that a caller who misses waits for no more than those, and
-/// memory holds no more beside the cache.
+/// Keys, and floats of their rows, that are loaded at a time. A caller who misses waits for no more
+/// than these, and memory holds no more besides the cache.
 const PIECE: usize = 4096;
 const PIECE_FLOATS: usize = 1 << 20;
 
-/// The thread, made when it is first needed, and what it has to do.
+/// The prefetching thread, made when it is first needed, and its queue.
 pub(crate) struct Prefetcher {
     engine: Arc<Engine>,
     shared: Arc<Shared>,
@@ -45,7 +46,7 @@ impl Prefetcher {
         Prefetcher { engine: Arc::clone(engine), shared: Arc::default(), thread: Mutex::new(None) }
     }
 
-    /// Queues keys; when too many wait already, these are forgotten.
+    /// Queues keys, or forgets them when too many wait already.
     ///
     /// # Errors
     /// `IO` when the thread cannot be made; `OUT_OF_MEMORY`.
@@ -73,7 +74,7 @@ impl Prefetcher {
         Ok(())
     }
 
-    /// Ends the thread; what is still queued is forgotten.
+    /// Ends the thread, and forgets what is queued.
     pub(crate) fn stop(&self) {
         {
             let mut queue = self.shared.queue.lock();
@@ -86,7 +87,7 @@ impl Prefetcher {
         }
     }
 
-    /// Leaves the thread alone, which may not be there any more.
+    /// Detaches the thread; in a forked child it does not exist.
     pub(crate) fn abandon(&self) {
         if let Some(mut thread) = self.thread.try_lock() {
             std::mem::forget(thread.take());
@@ -116,7 +117,7 @@ impl Shared {
                 if engine.check_not_lost().is_err() || self.queue.lock().stopping {
                     return;
                 }
-                // It was a hint: what is wrong comes out when the rows are used.
+                // A prefetch is a hint: errors come out when the rows are used.
                 let _ = catch_unwind(AssertUnwindSafe(|| table.bring_in(engine, piece)));
             }
             queue = self.queue.lock();

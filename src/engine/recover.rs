@@ -1,5 +1,5 @@
-//! Recovery from errors that pass: after some of them RocksDB refuses all work until it is told to
-//! resume, or is opened anew.
+//! Recovery from errors that pass: after some of them RocksDB refuses all work until it resumes, or
+//! is opened anew.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,19 +12,19 @@ use crate::files::folder;
 use crate::rocks::{Inventory, Opening};
 use crate::rocks::{incoming, room};
 
-/// How long those who are reading from the database may take to let go of it.
+/// How long those who read from the database may take to drop it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Whether RocksDB has failed, and has not been brought to work since.
+    /// Whether RocksDB has failed, and has not recovered since.
     pub(crate) fn has_failed(&self) -> bool {
         let rocks = self.rocks.read();
         !self.is_lost.load(Ordering::Acquire)
             && rocks.as_ref().is_none_or(|rocks| rocks.has_failed())
     }
 
-    /// Has the writer bring RocksDB to work again, if it has failed. To be called before a call
-    /// takes the database.
+    /// Lets the writer bring RocksDB to work again, if it has failed. Call it before a call takes
+    /// the database.
     ///
     /// # Errors
     /// As [`Engine::recover`].
@@ -32,11 +32,11 @@ impl Engine {
         if self.has_failed() { self.writer.write_all() } else { Ok(()) }
     }
 
-    /// Brings RocksDB to work again, if it has failed and the reason has passed. No caller may hold
-    /// the database.
+    /// Brings RocksDB to work again, if it has failed and the cause has passed. The caller must not
+    /// hold a handle of the database.
     ///
     /// # Errors
-    /// What RocksDB still refuses to work for; `BUSY` while a dump or an iterator reads from it.
+    /// What still keeps RocksDB from working; `BUSY` while a dump or an iterator reads from it.
     pub(crate) fn recover(&self) -> Result<()> {
         if !self.has_failed() {
             return Ok(());
@@ -44,9 +44,9 @@ impl Engine {
         let resumed = self.rocks().and_then(|rocks| rocks.resume());
         match resumed {
             Ok(()) => {}
-            // Opening anew would hide the damage until it is met again.
+            // Opening it anew would hide the damage until it is met again.
             Err(error) if error.status() == Status::Corruption => return Err(error),
-            // After some errors it does not resume, whatever becomes of the reason.
+            // After some errors RocksDB does not resume, even when the cause has passed.
             Err(error) => self.reopen().map_err(|again| again.within(error.message()))?,
         }
         self.rocks()?.write_inventory()?;
@@ -54,11 +54,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes the database and opens it again. What is in memory stays as it is: it is what the
-    /// disk has, or newer.
+    /// Closes the database and opens it again. Memory stays as it is: its rows are what the disk
+    /// has, or newer.
     fn reopen(&self) -> Result<()> {
         self.check_not_lost()?;
-        // An open database that only reads is better than a closed one.
+        // The checks come first: an open database that can only read is better than a closed one.
         room::check(&self.dir)?;
         folder::sync_dir(&self.dir).map_err(|error| folder::failed(&self.dir, &error))?;
         let mut place = self.rocks.write();
@@ -74,14 +74,15 @@ impl Engine {
                     *place = Some(rocks);
                     return Err(Error::new(
                         Status::Busy,
-                        "a dump or an iterator of this storage reads from the database; when it is over, work goes on",
+                        "a dump or an iterator of this storage reads from the database; when it is \
+                         over, work goes on",
                     ));
                 }
                 Err(rocks) => taken = Some(rocks),
             }
             thread::sleep(Duration::from_millis(1));
         }
-        // Nothing is made in the place of a directory that is not there any more.
+        // A directory that is gone is not replaced by a new database.
         match Inventory::read(&self.dir)? {
             Some(inventory) => inventory.check(&self.dir)?,
             None => return Err(database::missing_inventory(&self.dir)),

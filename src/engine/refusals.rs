@@ -1,4 +1,4 @@
-//! What a storage that is open with `read_only` refuses.
+//! The errors of calls that a storage refuses because it is open with `read_only`.
 
 use super::Engine;
 use super::names::GroupRef;
@@ -13,7 +13,8 @@ impl Engine {
         }
         Err(Error::new(
             Status::NotSupported,
-            "the storage is open with read_only, and this call changes it; open it without read_only",
+            "the storage is open with read_only, and this call changes it; open it without \
+             read_only",
         ))
     }
 
@@ -23,7 +24,7 @@ impl Engine {
     }
 }
 
-/// The refusal of a group that is not there. `id` is the number that a new group would get.
+/// The error for a group that does not exist. `id` is the number that a new group would get.
 pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
     let what = match (wanted.number, wanted.name) {
         (None, Some(name)) => format!("no group is called '{name}'"),
@@ -42,8 +43,8 @@ pub(crate) fn check_name(id: u16, known: Option<&str>, wanted: GroupRef) -> Resu
         Some(name) if known != Some(name) => Err(Error::new(
             Status::NotSupported,
             format!(
-                "group {id} has no name, and a storage that is open with read_only does not give it '{name}'; \
-                 leave the name out, or open the storage without read_only"
+                "group {id} has no name, and a storage that is open with read_only does not give \
+                 it '{name}'; leave the name out, or open the storage without read_only"
             ),
         )),
         _ => Ok(()),

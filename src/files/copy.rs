@@ -1,7 +1,7 @@
-//! Copies a file, whatever signals arrive meanwhile.
+//! Copies a file, even while signals arrive.
 //!
-//! `std::fs::copy` gives up at a signal whose handler was installed without SA_RESTART, as Python
-//! installs its handlers.
+//! `std::fs::copy` gives up at a signal whose handler was installed without SA_RESTART. Python
+//! installs its handlers so.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,10 +12,10 @@ use rustix::io::Errno;
 
 use super::regular;
 
-/// The bytes that the system is asked to copy at once. A signal costs the bytes copied since the
-/// last piece.
+/// Bytes that the system is asked to copy at once. A signal costs what was copied since the last
+/// piece.
 const PIECE: usize = 64 << 20;
-/// The bytes that are read at once where the system does not copy.
+/// Bytes that are read at once where the system does not copy.
 const BUFFER: usize = 1 << 20;
 
 /// Copies the content of the regular file `from` to `to`, replacing an existing file.
@@ -40,7 +40,7 @@ fn copy(source: File, target: File) -> io::Result<()> {
             // The end of the file, or a file system that does not know where it is.
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
-            // The system cannot copy between these two. Reading continues from here.
+            // The system cannot copy between these two files. Reading goes on from here.
             Err(_) => break,
         }
     }
@@ -51,7 +51,7 @@ fn copy_rest(mut source: impl Read, mut target: impl Write) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
-        // Both this and `write_all` try again after a signal.
+        // Both this and `write_all` go on after a signal.
         if source.by_ref().take(BUFFER as u64).read_to_end(&mut buffer)? == 0 {
             return Ok(());
         }
@@ -59,7 +59,10 @@ fn copy_rest(mut source: impl Read, mut target: impl Write) -> io::Result<()> {
     }
 }
 
-/// A copy that is on disk, and not only in the system's memory.
+/// Copies a file, and syncs the copy.
+///
+/// # Errors
+/// As [`copy_file`].
 pub(crate) fn copy_for_good(from: &Path, to: &Path) -> std::io::Result<()> {
     copy_file(from, to)?;
     File::open(to)?.sync_all()

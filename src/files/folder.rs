@@ -1,4 +1,4 @@
-//! Directories, and what the system says of paths.
+//! Directories, and the system's errors about paths.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// Whether an error says that something is not there, and not that nobody can tell.
+/// Whether an error says that a path does not exist. False when the system cannot tell.
 pub(crate) fn is_absence(error: &std::io::Error) -> bool {
     [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
-/// Removes a directory, if it is there.
+/// Removes a directory with its content, if it exists.
 pub(crate) fn remove(dir: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -27,15 +27,15 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Brings the names in a directory to disk.
+/// Syncs a directory, so that the names in it are on disk.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The error of the system, with the path that it is about.
+/// The system's error with its path, as damo's.
 pub(crate) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::io(format!("'{}': {error}", path.display()))
 }

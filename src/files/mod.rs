@@ -1,5 +1,5 @@
-//! Files and directories: opened only when they are regular, copied whole, published under their
-//! names for good or not at all. Knows nothing of what is in them.
+//! Files that are whole or not there: opened only when they are regular, copied whole, and
+//! published under their names for good or not at all. Does not know what is in them.
 
 pub(crate) mod copy;
 pub(crate) mod folder;

@@ -1,9 +1,9 @@
-//! Gives a file or directory that was made under a temporary name its own name: for good, or not at
-//! all.
+//! Publishes a file or directory that was made under a temporary name: it gets its own name for
+//! good, or not at all.
 //!
-//! A rename lasts only once the folder is synchronised, and that may fail after the rename. An
-//! error must leave nothing behind, so the rename is then undone: the file from before has its name
-//! again. If that fails, too, the error says so.
+//! A rename lasts only once the folder is synced, and the sync may fail after the rename. An error
+//! must leave nothing behind, so the rename is undone: the file from before has its name again. If
+//! undoing fails, too, the error says so.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -13,11 +13,12 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// Why a file or directory has not got its name for good.
+/// Why a file or directory did not get its name for good.
 #[derive(Debug)]
 pub(crate) struct Unpublished {
     error: io::Error,
-    /// Why it has the name nevertheless. The name may be lost when the machine loses power.
+    /// Why the rename could not be undone, if it was made. The name may be lost when the machine
+    /// loses power.
     remains: Option<String>,
 }
 
@@ -77,9 +78,9 @@ pub(crate) fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     let folder = open_folder(path)?;
     let old = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {
-            // The exchange gives the old file the temporary name. Another maker of that file must
-            // not take it for a leftover, so it is locked. A lock that somebody else holds serves
-            // as well.
+            // The exchange gives the old file the temporary name. It is locked, so that another
+            // maker of that file does not take it for a leftover. A lock that somebody else holds
+            // serves as well.
             File::open(path)
                 .ok()
                 .filter(|old| !matches!(old.try_lock(), Err(TryLockError::Error(_))))
@@ -105,7 +106,7 @@ pub(crate) fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
     finish(&folder, || Err(io::Error::other("what it has replaced cannot be had back here")))
 }
 
-/// Synchronises the folder, or undoes the rename.
+/// Syncs the folder, or undoes the rename.
 fn finish(
     folder: &Option<File>,
     take_back: impl FnOnce() -> io::Result<()>,
@@ -114,7 +115,7 @@ fn finish(
     let Err(error) = folder.sync_all() else { return Ok(()) };
     match take_back() {
         Ok(()) => {
-            // Brings the undone rename to disk, if the folder can be synchronised by now.
+            // Brings the undone rename to disk, if the folder can be synced by now.
             let _ = folder.sync_all();
             Err(error.into())
         }
@@ -125,8 +126,8 @@ fn finish(
     }
 }
 
-/// Opens the folder of a path before anything changes; None when this user may write to it but not
-/// read it, and so cannot synchronise it.
+/// Opens the folder of a path before anything changes. None when this user may write to it but not
+/// read it: then it cannot be synced.
 fn open_folder(path: &Path) -> io::Result<Option<File>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -139,7 +140,7 @@ fn open_folder(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Refuses a path that is in use. An error in looking is returned, and not taken for absence.
+/// Refuses a path that exists. When the system cannot tell, its error is returned.
 ///
 /// # Errors
 /// `AlreadyExists`; the system's error.

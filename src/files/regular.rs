@@ -1,5 +1,5 @@
-//! Opens regular files only: a pipe would block the caller for ever, and opening a device may do
-//! something.
+//! Opens regular files only. A pipe would block the caller for ever, and opening a device may have
+//! effects.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// The system's error; `Other` for anything that is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     check(&fs::metadata(path)?)?;
-    // Something else may have got the name meanwhile; opening it must not block.
+    // Something else may have got the name meanwhile, and opening it must not block.
     let file =
         File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     check(&file.metadata()?)?;
@@ -49,7 +49,7 @@ pub(crate) fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Tells a shortage from damage: a file that could not be read for want of descriptors or memory is
+/// Tells a shortage from damage. A file that could not be read for want of descriptors or memory is
 /// not damaged. `text` is an error message of the system or RocksDB.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Batches: documents, and DeleteRanges of whole groups, that are written atomically.
+//! Batches: documents, and DeleteRanges of whole groups, written atomically.
 
 use rust_rocksdb::{WriteBatch, WriteOptions};
 
@@ -6,7 +6,7 @@ use super::Rocks;
 use super::key::{self, KEY_LEN};
 use crate::error::Result;
 
-/// Documents and deletions that are written atomically.
+/// Documents and deletions that are written together or not at all.
 #[derive(Default)]
 pub(crate) struct Batch {
     meta: Vec<(String, Vec<u8>)>,
@@ -26,19 +26,19 @@ impl Batch {
 }
 
 impl Rocks {
-    /// Writes documents for good: they are on disk, and in the inventory, when this returns.
+    /// Writes a batch for good: when this returns, it is on disk and in the inventory.
     pub(crate) fn write(&self, batch: Batch) -> Result<()> {
         self.put(batch, true)?;
         self.write_inventory()
     }
 
-    /// As [`Rocks::write`], but not in the inventory before the next documents are.
+    /// As [`Rocks::write`], but the inventory has it only once the next documents are written.
     pub(crate) fn write_unlisted(&self, batch: Batch) -> Result<()> {
         self.put(batch, true)
     }
 
-    /// Writes documents that need not be there after losing power, nor be told from an end that was
-    /// being written.
+    /// Writes a batch without a sync. Losing power may lose it. The inventory does not list it, so
+    /// a damaged end of the log counts as one that was being written.
     pub(crate) fn write_without_sync(&self, batch: Batch) -> Result<()> {
         self.put(batch, false)
     }
@@ -49,7 +49,7 @@ impl Rocks {
         for (key, value) in batch.meta {
             documents.put_cf(family, key, value);
         }
-        // After the documents, which salvage reads from damaged logs.
+        // Put after the documents, which salvage reads from damaged logs.
         for group in batch.without_rows {
             let (start, end) = group_range(group);
             documents.delete_range(start, end);
@@ -59,10 +59,10 @@ impl Rocks {
         self.written(self.db.write_opt(&documents, &options))
     }
 
-    /// Removes the files that have rows of this group only. To be called after its rows were
+    /// Removes the SST files that have rows of this group only. Call it after its rows were
     /// deleted. Other files give their space back when they are merged.
     pub(crate) fn drop_files_of(&self, group: u16) {
-        // Iterators of a snapshot open files late, and would not find these.
+        // Iterators of a snapshot open files late, and would not find the removed ones.
         if self.number("rocksdb.num-snapshots").is_ok_and(|snapshots| snapshots == 0) {
             let (first, last) = (key::encode(group, i64::MIN), key::encode(group, i64::MAX));
             // After an error a merge frees the space later.
@@ -71,7 +71,7 @@ impl Rocks {
     }
 }
 
-/// The keys of a group as a half-open range. Its end is not the key of any row of the group.
+/// The keys of a group as a half-open range. Its end is not the key of a row of the group.
 fn group_range(group: u16) -> (Vec<u8>, Vec<u8>) {
     let end = match group.checked_add(1) {
         Some(next) => key::encode(next, i64::MIN).to_vec(),

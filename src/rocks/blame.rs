@@ -1,5 +1,5 @@
-//! Names the damaged file when RocksDB refuses to open: its own texts often name none, or another
-//! one.
+//! Names the damaged file when RocksDB refuses to open. RocksDB's own texts often name none, or
+//! another one.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,16 @@ use super::file_names::{SST, WAL};
 use super::sst::SstFile;
 use crate::error::{Error, Status};
 
-/// Puts the name of the first damaged file of rows in front of a CORRUPTION's text. If there is
-/// none, and the text names no file, puts the names of the logs there.
+/// Puts the name of the first damaged SST file in front of a CORRUPTION's text. If no SST file is
+/// damaged, and the text names no file, puts the names of the logs there.
 pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     if error.status() != Status::Corruption {
         return error;
     }
     let mut paths: Vec<_> =
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    // Those that RocksDB names first: another one may be damaged, too, and of no use to it.
+    // The files that RocksDB names come first. Another one may be damaged, too, without being the
+    // cause.
     let is_named = |path: &std::path::PathBuf| {
         path.file_name().is_some_and(|name| error.message().contains(&*name.to_string_lossy()))
     };
@@ -46,7 +47,7 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
         .map(|path| format!("'{}'", path.display()))
         .collect();
     match logs.is_empty() {
-        // Its name ends with the number that it had, which is lost with it.
+        // The log's number is lost with it.
         true if error.message().contains("no WAL files") => error
             .within(&format!("RocksDB's log, '{}', is missing", dir.join("NNNNNN.log").display())),
         true => error,
@@ -54,8 +55,8 @@ pub(super) fn name_files(dir: &Path, error: Error) -> Error {
     }
 }
 
-/// RocksDB's text without "  The file …/MANIFEST-000005 may be corrupted.", which it appends to
-/// whatever it finds while it reads that.
+/// RocksDB's text without "  The file …/MANIFEST-000005 may be corrupted.". RocksDB appends that to
+/// every damage that it meets while reading the MANIFEST.
 fn without_manifest(text: &str) -> &str {
     match text.rsplit_once("  The file ") {
         Some((rest, blamed)) if blamed.ends_with(" may be corrupted.") => rest,
@@ -63,7 +64,8 @@ fn without_manifest(text: &str) -> &str {
     }
 }
 
-/// The number in "table file 9", as RocksDB calls a file that is whole and not the one in MANIFEST.
+/// The number in "table file 9". RocksDB says that of an SST file that is whole, but not the one
+/// that the MANIFEST lists.
 fn number_of_table(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once("table file ")?;
     rest[..rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len()]

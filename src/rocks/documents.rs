@@ -9,22 +9,22 @@ use crate::error::{Error, Result};
 /// The column family of the documents.
 pub(crate) const FAMILY: &str = "damo";
 
-/// Which damo wrote the directory.
+/// The format, which says which damo wrote the directory.
 pub(crate) const FORMAT: &str = "format";
-/// How far the journal has become rows.
+/// How far the journal's calls are on disk as rows.
 pub(crate) const JOURNAL: &str = "journal";
-/// The dumps that increments may follow.
+/// The base dumps: those that increments may follow.
 pub(crate) const BASE_DUMPS: &str = "exports";
 /// The id of the checkpoint last made, loaded, or opened as this storage.
 pub(crate) const CHECKPOINT_ID: &str = "checkpoint";
 
-/// How the keys begin of what a group was opened with; see [`of_group`].
+/// How the keys of groups' configurations begin; see [`of_group`].
 pub(crate) const GROUP: &str = "group:";
-/// How the keys of names begin.
+/// How the keys of groups' names begin.
 pub(crate) const NAME: &str = "name:";
-/// How the keys of global steps begin.
+/// How the keys of groups' global steps begin.
 pub(crate) const STEP: &str = "step:";
-/// How the keys begin of the sequence numbers of clears.
+/// How the keys of groups' clears begin. Each has the sequence number of the latest clear.
 pub(crate) const CLEARED: &str = "cleared:";
 
 /// The key of a group's document.
@@ -32,15 +32,15 @@ pub(crate) fn of_group(prefix: &str, group: u16) -> String {
     format!("{prefix}{group:05}")
 }
 
-/// A document that is JSON.
+/// Reads a JSON document.
 ///
 /// # Errors
-/// `CORRUPTION` that says that the record of `what` is damaged.
+/// `CORRUPTION` saying that the record of `what` is damaged.
 pub(crate) fn from_json<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
     serde_json::from_slice(json).map_err(|error| damaged(what, &error.to_string()))
 }
 
-/// A document as JSON.
+/// Writes a document as JSON.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what JSON cannot hold.
@@ -48,7 +48,7 @@ pub(crate) fn to_json<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(document).map_err(|error| Error::invalid(error.to_string()))
 }
 
-/// The error of a document that does not hold what it should.
+/// The error for a document that does not hold what it should.
 pub(crate) fn damaged(what: &str, why: &str) -> Error {
     Error::corruption(format!("the record of {what} is damaged: {why}"))
 }

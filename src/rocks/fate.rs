@@ -5,6 +5,6 @@
 pub(crate) enum Fate {
     Stay,
     Go,
-    /// These bytes take its place, for increments.
+    /// These bytes replace the row: a tombstone, for increments.
     Leave(&'static [u8]),
 }

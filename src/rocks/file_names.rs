@@ -1,6 +1,6 @@
 //! The names that RocksDB gives its files. No other file of src spells them.
 
-/// Says which MANIFEST counts; with it a directory has a database.
+/// Names the current MANIFEST. A directory with this file has a database.
 pub(crate) const CURRENT: &str = "CURRENT";
 /// The file that RocksDB locks.
 pub(crate) const LOCK: &str = "LOCK";
@@ -16,13 +16,13 @@ pub(crate) const MANIFEST: &str = "MANIFEST-";
 pub(crate) const FIRST_MANIFEST: &str = "MANIFEST-000001";
 /// How a file of options begins; a number follows.
 pub(crate) const OPTIONS: &str = "OPTIONS-";
-/// How a file of rows or documents ends, after its number.
+/// How an SST file ends, after its number.
 pub(crate) const SST: &str = ".sst";
 /// How a write-ahead log ends, after its number.
 pub(crate) const WAL: &str = ".log";
 /// How a file of large values ends, after its number. damo's databases have none.
 pub(crate) const BLOB: &str = ".blob";
-/// How a file ends that is not finished, after its number.
+/// How an unfinished file ends, after its number.
 pub(crate) const TEMPORARY: &str = ".dbtmp";
 
 /// Whether a name is a number between `prefix` and `suffix`.
@@ -37,8 +37,8 @@ pub(crate) fn number<'a>(name: &'a str, prefix: &str, suffix: &str) -> Option<&'
     is_number.then_some(digits)
 }
 
-/// Whether a database that has lived may have a file of this name. Names that only look alike, as
-/// `train.log` or `OPTIONS-a.yaml`, are somebody's.
+/// Whether a database in use may have a file of this name. A name that only looks alike, such as
+/// `train.log` or `OPTIONS-a.yaml`, is somebody else's.
 pub(crate) fn is_of_database(name: &str) -> bool {
     let kinds = [("", SST), ("", WAL), (OPTIONS, ""), (MANIFEST, "")];
     name != FIRST_MANIFEST && kinds.iter().any(|(prefix, suffix)| is_numbered(name, prefix, suffix))
@@ -60,7 +60,7 @@ pub(crate) fn is_of_empty_database(name: &str) -> bool {
         || numbered.iter().any(|(prefix, suffix)| is_numbered(name, prefix, suffix))
 }
 
-/// Whether a file of this name is part of a database's content: all of its files but the lock, the
+/// Whether a file of this name is part of a database's content: any of its files but the lock, the
 /// id and the logs for people.
 pub(crate) fn is_content(name: &str) -> bool {
     name == CURRENT

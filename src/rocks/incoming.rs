@@ -1,5 +1,5 @@
-//! Files of rows on their way into the table. Each has a name of its own, and is kept until it is
-//! certain that RocksDB does not need it.
+//! SST files on their way into the database. Each has a name of its own. A file is kept until
+//! RocksDB certainly does not need it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -13,20 +13,20 @@ use crate::locks::Mutex;
 /// The folder's name.
 pub(crate) const FOLDER: &str = "incoming";
 
-/// The folder of a storage.
+/// The folder `incoming` of a storage.
 pub(crate) struct Incoming {
     folder: PathBuf,
-    /// How many files were made.
+    /// How many files were made; the next one's name.
     made: AtomicU64,
-    /// Files that RocksDB was given in vain: its MANIFEST may name them all the same.
+    /// Files that RocksDB failed to take over. Its MANIFEST may name them all the same.
     kept: Mutex<Vec<PathBuf>>,
-    /// Files that nobody needs, and that could not be removed.
+    /// Files that nobody needs, and that could not be removed yet.
     useless: Mutex<Vec<PathBuf>>,
 }
 
 impl Incoming {
     /// Makes the folder, and removes what a killed process has left in it. The database must be
-    /// open already: opening it may need these files.
+    /// open already, since opening it may need these files.
     ///
     /// # Errors
     /// `IO`.
@@ -49,8 +49,8 @@ impl Incoming {
         })
     }
 
-    /// Makes a file that was not there. Its name is never given again: RocksDB may have a link to
-    /// the one that had it.
+    /// Makes a new file. Its name is never used again: RocksDB may have a link to the file that had
+    /// it, and writing would change that.
     ///
     /// # Errors
     /// `IO`.
@@ -61,14 +61,14 @@ impl Incoming {
         Ok(path)
     }
 
-    /// Notes that a file's rows are part of the table, under another name, and that the MANIFEST is
+    /// Notes that RocksDB has taken a file over, under another name, and that the MANIFEST is
     /// whole.
     pub(crate) fn is_taken(&self, path: PathBuf) {
         self.useless.lock().push(path);
         self.forget_kept();
     }
 
-    /// Notes that RocksDB was given the file and has failed.
+    /// Notes that RocksDB failed to take a file over.
     pub(crate) fn keep(&self, path: PathBuf) {
         self.kept.lock().push(path);
     }
@@ -79,15 +79,15 @@ impl Incoming {
         self.remove_useless();
     }
 
-    /// Removes the files that RocksDB was given in vain: it has begun a new MANIFEST, which names
-    /// none of them.
+    /// Removes the files that RocksDB failed to take over. Call it once RocksDB has begun a new
+    /// MANIFEST, which names none of them.
     pub(crate) fn forget_kept(&self) {
         self.useless.lock().append(&mut self.kept.lock());
         self.remove_useless();
     }
 
-    /// Removes files that nobody needs. One that cannot be removed takes space and does no other
-    /// harm; it is tried again.
+    /// Removes files that nobody needs. A file that cannot be removed only takes space; the next
+    /// call tries again.
     fn remove_useless(&self) {
         let removed = |path: &PathBuf| match fs::remove_file(path) {
             Err(error) => error.kind() == ErrorKind::NotFound,

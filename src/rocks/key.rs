@@ -1,11 +1,11 @@
-//! The bytes of a row's key: group, then key, ordered as people order them.
+//! The bytes of a row's key: the group, then the key, big-endian with its sign bit flipped.
 //!
-//! Big-endian with the key's sign bit flipped, so that RocksDB's plain bytewise order is (group, key) ascending:
-//! groups are contiguous, scans come in order, and any RocksDB tool can open the table.
+//! So RocksDB's plain bytewise order is (group, key) ascending: groups are contiguous, scans come
+//! in order, and any RocksDB tool can open the database.
 
 use crate::error::{Error, Result};
 
-/// Group (u16) and key (i64).
+/// Bytes of a group (u16) and a key (i64).
 pub(crate) const KEY_LEN: usize = 10;
 
 pub(crate) fn encode(group: u16, key: i64) -> [u8; KEY_LEN] {

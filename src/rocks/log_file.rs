@@ -1,10 +1,10 @@
-//! Looks through RocksDB's log files, MANIFEST and `.log`, before RocksDB reads them.
+//! Checks RocksDB's log files, MANIFEST and `.log`, before RocksDB reads them.
 //!
 //! RocksDB takes a record with a damaged length for the end of the file, skips types that it does
-//! not know, and loops for ever at some of them. So it is shown a file only if each record is
-//! whole, except for a last one that was being written. The format is that of RocksDB's
-//! db/log_format.h: blocks of 32 KiB with records, each a masked CRC-32C of type and payload, a
-//! length (u16), a type (u8), and the payload.
+//! not know, and loops for ever at some of them. So it gets to see a file only if each record is
+//! whole; the last one may be torn. The format is that of RocksDB's db/log_format.h: blocks of 32
+//! KiB with records. A record is a masked CRC-32C of type and payload, a length (u16), a type (u8),
+//! and the payload.
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -21,11 +21,11 @@ pub(super) enum End {
     Whole,
     /// Inside a record, as a killed process leaves it.
     Torn,
-    /// As no process leaves it: what begins at this byte is not a record.
+    /// As no process leaves it: the bytes from here on are not a record.
     Damaged(u64, &'static str),
 }
 
-/// A log file that was looked through.
+/// What [`check`] finds in a log file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
     /// Bytes up to the end of the last whole record before `end`.
@@ -33,7 +33,8 @@ pub(super) struct Checked {
     pub(super) end: End,
 }
 
-/// Which part of what was written at once a record has.
+/// Which part of one write a record has. A write that does not fit into a block is in several
+/// records.
 enum Piece {
     All,
     First,
@@ -41,8 +42,8 @@ enum Piece {
     Last,
 }
 
-/// The piece that a record of this type is. damo's databases do not have the types of recycled
-/// logs.
+/// The piece that a record of this type is; None for types that damo's databases do not have, such
+/// as those of recycled logs.
 fn piece(kind: u8) -> Option<Piece> {
     match kind {
         // 9: compression; 10: sizes of timestamps; 130: the log before this one.
@@ -54,12 +55,13 @@ fn piece(kind: u8) -> Option<Piece> {
     }
 }
 
-/// RocksDB stores checksums in another form, since the data that they are of may contain checksums.
+/// Turns a stored checksum into the CRC-32C. RocksDB masks checksums, since the data below them may
+/// contain checksums.
 fn unmask(masked: u32) -> u32 {
     masked.wrapping_sub(0xa282_ead8).rotate_right(17)
 }
 
-/// Reads a log file to its end.
+/// Checks a log file up to its end.
 ///
 /// # Errors
 /// Those of reading.
@@ -119,8 +121,8 @@ pub(super) fn check(path: &Path) -> io::Result<Checked> {
     }
 }
 
-/// Everything that was written at once and can still be read whole, also behind damage. Something
-/// may be missing in between: only for callers that know what to do about that.
+/// The payload of each write that can still be read whole, also behind damage. Some may be missing
+/// in between, so this is only for callers that can deal with that.
 ///
 /// # Errors
 /// Those of reading.
@@ -139,7 +141,7 @@ pub(super) fn payloads(path: &Path) -> io::Result<Vec<Vec<u8>>> {
             match piece(record[6]).filter(|_| is_whole) {
                 Some(Piece::All) => {
                     open = None;
-                    // The other kinds are about the log itself.
+                    // The other types are about the log itself.
                     payloads.extend((record[6] == 1).then(|| payload.to_vec()));
                 }
                 Some(Piece::First) => open = Some(payload.to_vec()),

@@ -1,8 +1,8 @@
-//! Gives RocksDB back a file of rows that it has deleted although its MANIFEST may name it.
+//! Gives RocksDB back an SST file that it has deleted although its MANIFEST may name it.
 //!
-//! When the MANIFEST cannot be synced while a file is made part of the table, RocksDB deletes its
-//! link to that file. The MANIFEST may nevertheless have got to the disk. The writer keeps its own
-//! link until a round has succeeded, so the file is still there; its rows are those of acknowledged
+//! When the MANIFEST cannot be synced while RocksDB takes a file over, RocksDB deletes its link to
+//! that file. The MANIFEST may have reached the disk nevertheless. The writer keeps a link of its
+//! own until a round has succeeded, so the file still exists. Its rows are those of acknowledged
 //! calls.
 
 use std::fs;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::file_names::SST;
 
-/// When an error of opening says that a file is missing, links the kept files to its name, one
-/// after the other, until `open` succeeds.
+/// Opens the database by `open`. When its error says that a file is missing, links the kept files
+/// to the missing name, one after the other, until `open` succeeds.
 pub(super) fn open_with_kept<T, E: ToString>(
     dir: &Path,
     kept: &[PathBuf],
@@ -25,8 +25,8 @@ pub(super) fn open_with_kept<T, E: ToString>(
             continue;
         }
         outcome = open();
-        // RocksDB compares the file's size and unique id with its MANIFEST, so a wrong one is
-        // refused.
+        // RocksDB compares the file's size and unique id with its MANIFEST, so it refuses a wrong
+        // file.
         if outcome.is_err() {
             let _ = fs::remove_file(&missing);
         }
@@ -34,9 +34,9 @@ pub(super) fn open_with_kept<T, E: ToString>(
     outcome
 }
 
-/// The table file that an error names and that is not there.
+/// The SST file that an error names and that does not exist.
 fn missing_table(dir: &Path, text: &str) -> Option<PathBuf> {
-    // A folder's name may have it, too.
+    // A folder's name may end so, too.
     let ends =
         text.match_indices(SST).filter(|(at, suffix)| !text[at + suffix.len()..].starts_with('/'));
     let named = ends.map(|(end, suffix)| {

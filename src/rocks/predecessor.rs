@@ -1,9 +1,9 @@
-//! Whether a database that damo did not write is one of damo-embedding.
+//! Tells whether a database that damo did not write is one of damo-embedding.
 //!
 //! There a key has 12 bytes, group and key, and a value begins with the same 12. RocksDB cannot
-//! always read a value: it may be compressed in a way that this build does not know, or wait to be
-//! merged by an operator that only damo-embedding has. So the bytes of the files are looked at,
-//! too.
+//! always read a value. It may be compressed in a way that this build does not know, or be an
+//! operand of a merge operator that only damo-embedding has. So the bytes of the files are looked
+//! at, too.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -13,21 +13,22 @@ use super::INVENTORY;
 use crate::error::{Error, Result};
 use crate::files::regular;
 
-/// How the refusal begins, up to what is needed in place of the directory.
+/// How the error begins; what is needed instead of the directory follows.
 pub(crate) const PREDECESSOR: &str = concat!(
-    "it holds the rows of damo-embedding, which damo does not read in place: make a checkpoint there ",
-    "and bring that in here with `damo import` or damo_storage_import, as docs/migrating.md says",
+    "it holds the rows of damo-embedding, which damo does not read in place: make a ",
+    "checkpoint there and bring that in here with `damo import` or damo_storage_import, as ",
+    "docs/migrating.md says",
 );
 
 const KEY: usize = 12;
-/// Bytes that are read of a file.
+/// Bytes that are read of each file.
 const PART: u64 = 64 << 10;
-/// What tables with a time to live and merges are called in their properties, in both of the
-/// releases of RocksDB that damo-embedding has had.
+/// How the properties of SST files name the merge operator of databases with a TTL, in the two
+/// releases of RocksDB that damo-embedding has used.
 const MERGES: [&[u8]; 2] = [b"Merge By TTL", b"TtlMergeOperator"];
 
 /// Refuses a directory whose files show that it is one of damo-embedding. `needed` ends the
-/// message. The directory is only read, and without RocksDB.
+/// message. The directory is only read, and not by RocksDB.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -43,13 +44,13 @@ pub(super) fn is_row(key: &[u8], value: &[u8]) -> bool {
     key.len() == KEY && value.starts_with(key)
 }
 
-/// Whether a file in `dir` shows it.
+/// Whether a file in `dir` shows that damo-embedding wrote it.
 pub(super) fn has_traces(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     entries.flatten().any(|entry| {
         let path = entry.path();
         match path.extension().and_then(|end| end.to_str()) {
-            // Its properties are at the end.
+            // The properties are at the end.
             Some("sst") => part(&path, true).is_some_and(|bytes| {
                 MERGES.iter().any(|name| bytes.windows(name.len()).any(|window| window == *name))
             }),
@@ -69,15 +70,15 @@ fn part(path: &Path, is_last: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether a log has a key, its length before it, and a value that begins with it: the value's
-/// length, of one or two bytes, is between them.
+/// Whether a log has a key of 12 bytes with its length before it, and behind it a value that begins
+/// with the key. Between the two is the value's length, of one or two bytes.
 fn has_record(bytes: &[u8]) -> bool {
     bytes.windows(1 + 2 * KEY + 2).any(|window| {
         let (Some(key), Some(after)) = (window.get(1..=KEY), window.get(KEY + 1..)) else {
             return false;
         };
         let is_record = |skip: usize| after.get(skip..skip + KEY) == Some(key);
-        // Zeros, which files are filled with, are no record.
+        // Files are filled with zeros, which are no record.
         window.first() == Some(&(KEY as u8))
             && key.iter().any(|byte| *byte != 0)
             && (is_record(1) || is_record(2))

@@ -1,4 +1,4 @@
-//! Where a table can be divided, so that several threads read it.
+//! Where the rows can be divided, so that several threads read them.
 
 use rust_rocksdb::Range;
 
@@ -6,7 +6,7 @@ use super::key::{self, KEY_LEN};
 use super::{Rocks, translate};
 use crate::error::Result;
 
-/// Keys from `start` on, up to but without `end`, or to the last of all.
+/// The keys from `start` up to `end`, without `end`. None: up to the last key of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyRange {
     pub(crate) start: [u8; KEY_LEN],
@@ -19,7 +19,8 @@ impl KeyRange {
         KeyRange { start: key::encode(0, i64::MIN), end: None }
     }
 
-    /// Makes ranges reach to each other, and to both ends: then they also have what no group should have.
+    /// Makes ranges adjoin, and begin and end with all keys. Then they also have keys that no group
+    /// should have.
     pub(crate) fn close_gaps(ranges: &mut Vec<KeyRange>) {
         if ranges.is_empty() {
             ranges.push(KeyRange::all());
@@ -33,11 +34,12 @@ impl KeyRange {
     }
 }
 
-/// Bytes of a division that is worth it.
+/// A range is divided only from this many times the wanted bytes on.
 const SMALL: u64 = 2;
 
 impl Rocks {
-    /// Ascending ranges that together have all keys of ascending `groups`, each of about so many bytes on disk, or fewer.
+    /// Ascending ranges that together have all keys of ascending `groups`. Each has about this many
+    /// bytes on disk, or fewer.
     pub(crate) fn ranges(&self, groups: &[u16], bytes: u64) -> Result<Vec<KeyRange>> {
         let mut ranges = Vec::new();
         for &group in groups {
@@ -46,7 +48,7 @@ impl Rocks {
             let size = self.size_between(start, end.unwrap_or([u8::MAX; KEY_LEN]))?;
             let mut cuts = Vec::new();
             if size >= SMALL * bytes {
-                // Keys as they sort: from 0 to 2^64.
+                // Keys in their order: 0 to 2^64.
                 self.divide(group, (0, 1 << 64), size, bytes, &mut cuts)?;
             }
             let starts = std::iter::once(start).chain(cuts.iter().copied());
@@ -56,7 +58,7 @@ impl Rocks {
         Ok(ranges)
     }
 
-    /// Adds ascending keys at which a range should be divided.
+    /// Adds to `cuts`, ascending, the keys at which a range should be divided.
     fn divide(
         &self,
         group: u16,
@@ -77,7 +79,7 @@ impl Rocks {
         };
         let below = self.size_between(at(low), at(middle))?;
         self.divide(group, (low, middle), below, bytes, cuts)?;
-        // Where one half has next to nothing, a cut would only make a range of nothing.
+        // If one half has next to nothing, a cut would only make an empty range.
         if below >= bytes / 2 && size.saturating_sub(below) >= bytes / 2 {
             cuts.push(at(middle));
         }

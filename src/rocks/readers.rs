@@ -1,7 +1,7 @@
-//! Reading rows from disk with many reads in flight.
+//! Reads rows from disk with many reads in flight.
 //!
-//! RocksDB reads one block after the other, so what a disk can do at depth comes from threads: each takes a part of a
-//! batch's sorted keys. They are made when they are first needed.
+//! RocksDB reads one block after the other, and a disk is fastest with many reads at once. So
+//! threads read, each a part of a batch's sorted keys. They are made when they are first needed.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +16,10 @@ use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
 use crate::memory::{filled, room_for};
 
-/// Reads in flight at most. An NVMe disk needs more than 32 to show what it can do.
+/// The most reads in flight. An NVMe disk needs more than 32 to show what it can do.
 const MAX_THREADS: usize = 64;
-/// Keys that one thread reads at a time: few, so that all threads have some of a small batch; no more than this, so
-/// that a large one does not wait for its slowest part.
+/// Keys that one thread reads at a time. Few, so that all threads have some of a small batch; not
+/// more, so that a large batch does not wait for its slowest part.
 const MIN_PART: usize = 8;
 const MAX_PART: usize = 128;
 
@@ -50,7 +50,7 @@ pub(crate) struct ReadRows {
     pub(crate) floats: Vec<f32>,
 }
 
-/// The rows of a batch in parts of equal length, but for the last.
+/// The rows of a batch, in parts of equal length; the last may be shorter.
 pub(crate) struct ReadBatch {
     part_len: usize,
     row_len: usize,
@@ -100,7 +100,8 @@ impl Readers {
             jobs.push(Box::new(move || {
                 let read =
                     catch_unwind(AssertUnwindSafe(|| read_part(&rocks, group, &keys, row_len)));
-                // Before the answer: who gets it may close the database, and must then be the last to hold it.
+                // Dropped before the answer is sent: the caller may then close the database, and
+                // must be the last to hold it.
                 drop(rocks);
                 let read = read.unwrap_or_else(|_| {
                     Err(Error::new(Status::Panic, "a bug in damo: a reader panicked"))
@@ -115,7 +116,8 @@ impl Readers {
         let mut parts: Vec<Option<ReadRows>> = Vec::new();
         parts.resize_with(count, || None);
         let mut failure = None;
-        // To the end also after a failure: then no job of this call is under way when it returns.
+        // Waits for all parts, also after a failure: when this returns, no job of this call is
+        // under way.
         for (index, read) in receiver {
             match read {
                 Ok(rows) => parts[index] = Some(rows),
@@ -131,18 +133,18 @@ impl Readers {
         }
     }
 
-    /// Makes sure that there are threads, up to `wanted`; returns how many there are.
+    /// Makes threads until there are `wanted`, or the most; returns how many there are.
     fn make_threads(&self, wanted: usize) -> usize {
         let mut threads = self.threads.lock();
         while threads.len() < wanted.min(MAX_THREADS) {
             let shared = Arc::clone(&self.shared);
             let name = format!("damo-reader-{}", threads.len());
-            // Reading takes little stack; so many of the usual size would frighten people who look at a process's
-            // virtual memory.
+            // Reading needs little stack. So many stacks of the usual size would frighten people
+            // who look at the process's virtual memory.
             let builder = thread::Builder::new().name(name).stack_size(512 << 10);
             match start_thread(builder, move || shared.work()) {
                 Ok(thread) => threads.push(thread),
-                // With fewer it goes slower.
+                // With fewer threads reading is slower.
                 Err(_) => break,
             }
         }

@@ -1,5 +1,5 @@
-//! Refuses a directory in which something that RocksDB would open is no file: it waits for a pipe
-//! for ever.
+//! Refuses a directory in which something that RocksDB would open is not a file: RocksDB waits for
+//! a pipe for ever.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::file_names::{CURRENT, IDENTITY, is_manifest, is_options, is_sst, is_wal};
 use crate::error::{Error, Result};
 
-/// Looks at what has the names of RocksDB's files. Folders, and links that lead nowhere, are left
-/// to RocksDB, which refuses them.
+/// Checks everything that has a name of RocksDB's files. Folders, and links that lead nowhere, are
+/// left to RocksDB, which refuses them.
 ///
 /// # Errors
 /// `CORRUPTION` naming what is a pipe, a socket or a device; `IO`.

@@ -1,8 +1,8 @@
-//! Room on the disk for what RocksDB does not recover from when it runs out of it.
+//! Room on the disk for writes from whose failure RocksDB does not recover.
 //!
-//! A write that finds no room stops RocksDB until it sees, within seconds, that there is some again. But when the log that goes
-//! with a new memtable cannot be begun, it stops until the database is opened again. So there is a look before that. Knows
-//! files, not what is in them.
+//! A write that finds no room stops RocksDB until it sees, within seconds, that there is room
+//! again. But if it cannot begin the log for a new memtable, it stops until the database is opened
+//! again. So damo checks for room before that. Knows files, not what is in them.
 
 use std::fs::{self, File};
 use std::io::{Result as IoResult, Write};
@@ -11,25 +11,25 @@ use std::path::Path;
 use super::file_names::TEMPORARY;
 use crate::error::{Error, Result};
 
-/// More than documents in a memtable, the log and the manifest take.
+/// More bytes than documents take in a memtable, the log and the MANIFEST.
 const ROOM: usize = 2 << 20;
 static PIECE: [u8; 64 << 10] = [0; 64 << 10];
 
-/// To be called before memtables are flushed.
+/// Checks that there is room for a flush. Call it before memtables are flushed.
 ///
 /// # Errors
 /// `IO` when the disk does not take as much as that may need.
 pub(crate) fn check(dir: &Path) -> Result<()> {
-    // What a killed process leaves is written over by the next look.
+    // The file that a killed process leaves is overwritten by the next check.
     let path = dir.join(format!("damo-room{TEMPORARY}"));
-    // Written, since not every file system can promise room.
+    // Really written, since not every file system can promise room.
     let fill = || -> IoResult<()> {
         let mut file = File::create(&path)?;
         (0..ROOM / PIECE.len()).try_for_each(|_| file.write_all(&PIECE))
     };
     let filled = fill();
     let removed = match fs::remove_file(&path) {
-        // Of two at once the other was faster.
+        // Another check at the same time has removed it.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     };

@@ -2,23 +2,24 @@
 //! tombstone of a row.
 //!
 //! ```text
-//! 0       u8   bits 0-2: n, the bytes of update_num; bits 3-5: j, the bytes of seqno;
+//! 0       u8   bits 0-2: n, the bytes of update_num
+//!              bits 3-5: j, the bytes of the sequence number
 //!              bits 6-7: 1, a row
 //! 1       u48  update_time, ms since 1970
 //! 7       n    update_num, gradients applied
-//! 7+n     j    seqno, sequence number of the last change (0: none)
+//! 7+n     j    sequence number of the last change (0: none)
 //! 7+n+j   f32  weights[dim], then the optimizer's state
 //!
 //! 0       u8   bits 0-2: 0, deleted; bits 3-5: j; bits 6-7: 2, a tombstone
-//! 1       u48  when
-//! 7       j    sequence number of the call
+//! 1       u48  time of the deletion, ms since 1970
+//! 7       j    sequence number of the call that deleted it
 //!
 //! 0       u8   bits 0-2: 1, expired and merged away; bits 6-7: 2, a tombstone
-//! 1       u32  the day that was found: days since 1970
+//! 1       u32  day on which a merge met it: days since 1970
 //! ```
 //!
-//! Numbers take the bytes that they need: most rows have had few gradients, and 11 bytes are a
-//! header then. A tombstone stays as long as there is a dump that an increment may follow, or the
+//! Numbers take the bytes that they need. Most rows have had few gradients, and their header has 11
+//! bytes. A tombstone stays while a dump is remembered that an increment may follow, or while the
 //! journal may have earlier calls on its key.
 
 use std::collections::BTreeMap;
@@ -27,14 +28,14 @@ use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::seqno::Seqno;
 
-/// What a row records beside its floats.
+/// The header of a stored row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowHeader {
-    /// Milliseconds since 1970 of the last write.
+    /// When the row was last written, in milliseconds since 1970.
     pub update_time: u64,
-    /// Gradients applied so far.
+    /// How many gradients were applied to it.
     pub update_num: u64,
-    /// The sequence number of the last change.
+    /// The sequence number of its last change; 0: none.
     pub seqno: Seqno,
 }
 
@@ -45,7 +46,7 @@ pub(crate) enum Stored<'a> {
     Row(RowHeader, &'a [u8]),
     /// The tombstone of a row that a call deleted.
     Deleted { time: u64, seqno: Seqno },
-    /// The tombstone of a row that had expired when it was merged on that day.
+    /// The tombstone of a row that had expired when a merge met it on that day.
     Expired { day: u64 },
 }
 
@@ -54,17 +55,17 @@ const MAX_HEADER_LEN: usize = 21;
 const ROW: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const EXPIRED: u8 = TOMBSTONE << 6 | 1;
-/// The latest time that rows can have: in the year 10889.
+/// The latest time that a row can have, in the year 10889.
 pub(crate) const MAX_TIME: u64 = MAX_U48;
 const MAX_U48: u64 = (1 << 48) - 1;
 const MAX_U56: u64 = (1 << 56) - 1;
 
-/// Bytes of a stored row, at most.
+/// The most bytes of a stored row.
 pub(crate) fn max_bytes(row_len: usize) -> usize {
     MAX_HEADER_LEN + 4 * row_len
 }
 
-/// Replaces the content of `value` by the row.
+/// Writes a row to `value`, replacing its content.
 pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
     let (update_num, seqno) = (header.update_num.min(MAX_U56), header.seqno.get().min(MAX_U56));
     let (num_len, seqno_len) = (bytes_needed(update_num), bytes_needed(seqno));
@@ -77,7 +78,7 @@ pub(crate) fn encode(value: &mut Vec<u8>, header: RowHeader, floats: &[f32]) {
     value.extend_from_slice(bytemuck::cast_slice(floats));
 }
 
-/// Replaces the content of `value` by the tombstone of a deleted row.
+/// Writes the tombstone of a deleted row to `value`, replacing its content.
 pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, seqno: Seqno) {
     let seqno = seqno.get().min(MAX_U56);
     let seqno_len = bytes_needed(seqno);
@@ -87,8 +88,8 @@ pub(crate) fn encode_deleted(value: &mut Vec<u8>, time: u64, seqno: Seqno) {
     value.extend_from_slice(&seqno.to_le_bytes()[..seqno_len]);
 }
 
-/// The tombstone of a row that expired. RocksDB's filters want bytes that live for ever, so there
-/// is one for each day.
+/// The tombstone of a row that expired. RocksDB's compaction filter wants bytes that live for ever,
+/// so each day's are leaked once.
 pub(crate) fn expired_on(day: u64) -> &'static [u8] {
     static DAYS: Mutex<BTreeMap<u64, &'static [u8]>> = Mutex::new(BTreeMap::new());
     let mut days = DAYS.lock();
@@ -98,10 +99,10 @@ pub(crate) fn expired_on(day: u64) -> &'static [u8] {
     })
 }
 
-/// Tells what is stored.
+/// Reads what is stored under a key.
 ///
 /// # Errors
-/// Bytes that this file did not write.
+/// `CORRUPTION` for bytes that this file did not write.
 pub(crate) fn parse(value: &[u8]) -> Result<Stored<'_>> {
     let damaged = |what: String| Err(Error::corruption(what));
     let too_short =
@@ -140,18 +141,19 @@ pub(crate) enum Found {
     #[default]
     Nothing,
     Row(RowHeader),
-    /// The tombstone of a row that this call deleted.
+    /// The tombstone of a row that the call with this sequence number deleted.
     Deleted {
         time: u64,
         seqno: Seqno,
     },
 }
 
-/// Reads the header and as many floats as `floats` holds: all `row_len` of them or the leading
-/// weights.
+/// Reads a row's header, and as many floats as `floats` holds: all `row_len` of them, or the
+/// leading weights.
 ///
 /// # Errors
-/// Bytes that `encode` did not write, or another number of floats than `row_len`.
+/// `CORRUPTION` for bytes that `encode` did not write, or for another number of floats than
+/// `row_len`.
 pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result<Found> {
     let (header, body) = match parse(value)? {
         Stored::Row(header, body) => (header, body),
@@ -166,7 +168,7 @@ pub(crate) fn decode(value: &[u8], row_len: usize, floats: &mut [f32]) -> Result
     Ok(Found::Row(header))
 }
 
-/// What is wrong with a row whose floats are of another number than its group's.
+/// The error for a row with another number of floats than its group's.
 pub(crate) fn wrong_length(body: &[u8], row_len: usize) -> Error {
     Error::corruption(format!(
         "the stored row has {} bytes of floats; {} are needed for its {row_len}",

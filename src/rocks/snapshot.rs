@@ -1,14 +1,15 @@
-//! Everything as it is at one moment, read in order of the keys.
+//! Everything as it is at one moment, read in the order of keys.
 
 use rust_rocksdb::{DB, ReadOptions};
 
 use super::{KeyRange, Rocks, translate};
 use crate::error::Result;
 
-/// Rows are read ahead by so many bytes: a disk is at its best then, and it is all the memory that a scan takes.
+/// How many bytes are read ahead: enough for a disk to be at its best, and all the memory that a
+/// scan takes.
 const READ_AHEAD: usize = 1 << 20;
 
-/// What the database holds now, whatever is written later.
+/// What the database has at the moment it is made, whatever is written later.
 pub(crate) struct Snapshot<'a> {
     snapshot: rust_rocksdb::SnapshotWithThreadMode<'a, DB>,
 }
@@ -20,8 +21,8 @@ impl Rocks {
 }
 
 impl Snapshot<'_> {
-    /// Hands each key and value of a range to `visit`, by ascending keys, until it returns false. Blocks' checksums are
-    /// looked at.
+    /// Hands each key and value of a range to `visit`, by ascending keys, until it returns false.
+    /// The checksums of blocks are compared.
     pub(crate) fn scan(
         &self,
         range: &KeyRange,

@@ -1,11 +1,11 @@
-//! Compact: everything on disk merged into one sorted run.
+//! Compact: merges everything on disk into one sorted run.
 
 use super::Storage;
 use crate::error::Result;
 
 impl Storage {
-    /// Writes what has changed, then merges all rows into one sorted run: what was overwritten or deleted no longer
-    /// takes space, and a row is found with one read. Callers go on meanwhile.
+    /// Writes what has changed, then merges all rows into one sorted run. Afterwards what was
+    /// overwritten or deleted takes no space, and one read finds a row. Calls go on meanwhile.
     ///
     /// # Errors
     /// `IO` when the disk refuses; nothing that was stored before is lost.

@@ -1,4 +1,4 @@
-//! Describe: what a storage holds, but for its rows.
+//! Describe: everything that a storage holds but its rows.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ pub struct GroupDescription {
     pub group: u16,
     pub name: Option<String>,
     pub dim: usize,
-    /// Floats of a row: its weights and the optimizer's state.
+    /// The floats of a row: its weights and the optimizer's state.
     pub row_len: usize,
     pub step: i64,
     pub optimizer: Recipe,
@@ -23,7 +23,7 @@ pub struct GroupDescription {
 #[derive(Serialize)]
 struct Description<'a> {
     dir: &'a str,
-    /// None where the storage may be changed.
+    /// None unless the storage is open with `read_only`.
     read_only: Option<Seen>,
     checkpoint: Option<String>,
     groups: Vec<GroupDescription>,
@@ -48,7 +48,8 @@ impl Group {
 }
 
 impl Storage {
-    /// The directory, the checkpoint that was made or loaded last, and every group in order of number, as JSON.
+    /// Returns as JSON the directory, the id of the checkpoint last made or loaded, and every group
+    /// in the order of their numbers.
     ///
     /// # Errors
     /// `CORRUPTION`; `IO`; `FORKED`.

@@ -1,8 +1,8 @@
-//! A storage's directory: made, recognised by what it is and not by how its path is written, and used by one storage
-//! at a time.
+//! A storage's directory: makes it, locks it, and keeps it to one storage at a time.
 //!
-//! RocksDB tells databases apart by path, so that "t", "t/" and a symbolic link to it would open one database twice and
-//! destroy it. Here a directory is its device and inode.
+//! A directory is identified by its device and inode, not by how its path is written. RocksDB tells
+//! databases apart by path. So it would open one database twice by the paths "t", "t/" and a
+//! symbolic link, and destroy it.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -31,15 +31,17 @@ pub(super) struct Directory {
     path: PathBuf,
     id: Id,
     pid: u32,
-    /// Locked for as long as this is there: RocksDB's own lock is let go of while a checkpoint is loaded.
+    /// The lock's file, locked while this exists: RocksDB's own lock is released while a checkpoint
+    /// is loaded. None where the file system has no locks.
     lock: Option<File>,
-    /// The lock's file was made here, and goes again unless the directory turns out to be a storage.
+    /// The lock's file was made here. Dropping removes it, unless `keep` says that the directory is
+    /// a storage.
     is_new: AtomicBool,
-    /// To be removed with everything in it when it is given back, while the lock is still held.
+    /// Dropping removes the directory with everything in it, while the lock is still held.
     is_unwanted: AtomicBool,
 }
 
-/// The file that is locked.
+/// The lock's file.
 pub(super) const LOCK: &str = ".damo-lock";
 
 /// Device and inode.
@@ -58,7 +60,8 @@ impl Directory {
             return Err(Error::invalid("data_dir is empty; the path of a directory is needed"));
         }
         check_not_forked()?;
-        // Before anything is created: RocksDB would write to the path of a storage that was moved while open.
+        // Checked before anything is created: a storage may have been moved while open, and RocksDB
+        // would then write to its old path.
         let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         if OPEN.lock().iter().any(|(_, path)| *path == absolute) {
             return Err(busy(dir, "in another storage handle of this process"));
@@ -76,7 +79,7 @@ impl Directory {
             }
             open.push((id, path.clone()));
         }
-        // From here on dropping gives it back.
+        // From here on dropping gives the directory back.
         let (is_new, is_unwanted) = (AtomicBool::new(false), AtomicBool::new(false));
         let mut taken =
             Directory { path, id, pid: std::process::id(), lock: None, is_new, is_unwanted };
@@ -89,7 +92,8 @@ impl Directory {
         &self.path
     }
 
-    /// Refuses a directory that another process has open, before RocksDB would rotate that process's logs.
+    /// Refuses a directory that another process has open, before RocksDB would rotate that
+    /// process's logs.
     fn check_lock(&self, given: &Path) -> Result<()> {
         // This process has no lock on the file (it would be in OPEN), so closing it again releases
         // none.
@@ -128,7 +132,7 @@ impl Directory {
                     self.is_new.store(true, Ordering::Relaxed);
                     file
                 }
-                // Somebody else has just made it.
+                // Another process has just made it.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     return Err(busy(given, "in another process"));
                 }
@@ -144,7 +148,7 @@ impl Directory {
                 Err(error) => return Err(unusable(given, LOCK, "locked", &error.into())),
             }
         }
-        // It may have been removed meanwhile by somebody who found that this is no storage.
+        // Another process that found no storage here may have removed the file meanwhile.
         match is_same_file(&file, &path) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => Err(busy(given, "in another process")),
@@ -152,13 +156,13 @@ impl Directory {
         }
     }
 
-    /// The directory is a storage: its lock's file stays.
+    /// Notes that the directory is a storage, so that its lock's file stays.
     pub(super) fn keep(&self) {
         self.is_new.store(false, Ordering::Relaxed);
     }
 
-    /// Nobody wants what is in it: it is removed before it is given back, so that nobody opens it
-    /// before.
+    /// Has dropping remove the directory before it gives the lock back, so that nobody opens it in
+    /// between.
     pub(super) fn remove_when_done(&self) {
         self.is_unwanted.store(true, Ordering::Relaxed);
     }
@@ -183,8 +187,8 @@ impl Drop for Directory {
     }
 }
 
-/// Tells whether there is a database. Without `CURRENT` there is none, but then only what a first
-/// opening leaves when it is killed may be there: anything else is somebody's.
+/// Whether there is a database. Without `CURRENT` there is none. Then only what a killed first
+/// opening leaves may be there: anything else is not damo's, and is refused.
 pub(super) fn has_database(dir: &Path) -> Result<bool> {
     let unreadable = |error: std::io::Error| Error::io(format!("cannot be read: {error}"));
     // An error here must not pass for a missing file.
@@ -196,8 +200,8 @@ pub(super) fn has_database(dir: &Path) -> Result<bool> {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
         if is_table_or_log(&name) {
             return Err(Error::corruption(format!(
-                "the file CURRENT is missing, and '{name}' is there; restore CURRENT from a copy, or move the \
-                 directory away"
+                "the file CURRENT is missing, and '{name}' is there; restore CURRENT from a copy, \
+                 or move the directory away"
             )));
         }
         if !is_left_by_a_first_opening(&name) {
@@ -210,7 +214,7 @@ pub(super) fn has_database(dir: &Path) -> Result<bool> {
     }
 }
 
-/// The files by which a directory is held.
+/// The open files by which a directory is held. Dropping releases it.
 pub(super) struct Unchanged(Vec<File>);
 
 impl Drop for Unchanged {
@@ -222,7 +226,7 @@ impl Drop for Unchanged {
     }
 }
 
-/// Holds a directory that only is read: nobody opens it meanwhile, and nothing in it changes.
+/// Holds a directory that is only read: no storage opens it meanwhile, and nothing in it changes.
 ///
 /// # Errors
 /// `NOT_FOUND` when there is no storage; `BUSY` when it is open; `IO`.
@@ -275,8 +279,9 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
 /// Whether a storage has the directory open, here or in another process, as far as can be told.
 pub(super) fn is_in_use(dir: &Path) -> bool {
     let Ok(found) = fs::metadata(dir) else { return false };
-    // Then the file of RocksDB's lock is not opened here: closing it would release the lock. Nobody
-    // opens the storage until it is closed again.
+    // If this process has the storage open, RocksDB's lock file must not be opened here: closing it
+    // would release the lock. `OPEN` stays locked, so that no storage is opened until the file is
+    // closed again.
     let open = OPEN.lock();
     if open.iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
         return true;
@@ -290,12 +295,13 @@ pub(super) fn none_is_open() -> bool {
     OPEN.try_lock().is_some_and(|open| open.is_empty())
 }
 
-/// Something that damo did not make.
+/// The error for something that damo did not make.
 pub(super) fn foreign(what: &str) -> Error {
     Error::invalid(format!("{what}; an empty directory, a new path or a damo storage is needed"))
 }
 
-/// False where opening would make a new storage, or make the directory first. Whatever else there is, opening judges it.
+/// False where opening would make a new storage, or the directory first. Otherwise opening decides
+/// whether what is there is a storage.
 ///
 /// # Errors
 /// `IO`.
@@ -305,7 +311,7 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
     }
     match fs::read_dir(dir) {
         Err(error) => Ok(error.kind() != ErrorKind::NotFound),
-        // What cannot be read is not taken for what is not there.
+        // A name that cannot be read counts as content, not as absent.
         Ok(mut entries) => Ok(entries.any(|entry| {
             entry.map_or(true, |entry| {
                 !is_left_by_a_first_opening(&entry.file_name().to_string_lossy())
@@ -323,17 +329,18 @@ fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// What a file system without locks answers.
+/// Whether a file system without locks answers so.
 fn has_no_locks(error: Errno) -> bool {
     [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL].contains(&error)
 }
 
-/// A lock's file that the system refuses. That is not somebody else's lock.
+/// The error for a lock's file that the system refuses. It does not mean that another process has
+/// the lock.
 fn unusable(dir: &Path, file: &str, what: &str, error: &std::io::Error) -> Error {
     let remedy = match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "; a storage is opened for reading and writing: let this user write the directory and the files in it, or \
-             open a copy"
+            "; a storage is opened for reading and writing: let this user write the directory and \
+             the files in it, or open a copy"
         }
         _ => "",
     };
@@ -351,13 +358,13 @@ fn busy(dir: &Path, where_it_is: &str) -> Error {
     )
 }
 
-/// Creates the directory and its parents, each entry on disk before the next: after a power cut a storage must not be
-/// missing because its directory's name was never written.
+/// Creates the directory and its parents. Each name is on disk before the next is made, so that
+/// after a power cut no storage is missing for want of its directory's name.
 fn create(dir: &Path) -> Result<()> {
     let shown = dir.display();
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() && dir.join(INVENTORY).exists() => return Ok(()),
-        // One that is no storage yet may be another storage's.
+        // A directory that is no storage yet may belong to another storage.
         Ok(found) if found.is_dir() => {
             return fs::canonicalize(dir).map_or(Ok(()), |path| check_owner(&path, dir));
         }
@@ -384,14 +391,15 @@ fn create(dir: &Path) -> Result<()> {
     let result = missing.into_iter().rev().try_for_each(|path| {
         match fs::create_dir(path) {
             Ok(()) => made.push(path),
-            // Somebody else was faster, which is as good.
+            // Another process has just made it, which is as good.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
         synchronise_parent(path)
     });
     if result.is_err() {
-        // What was made on the way to an error goes again, unless others have put something there meanwhile.
+        // After an error the directories made above are removed, unless others have put something
+        // there meanwhile.
         made.iter().rev().for_each(|path| drop(fs::remove_dir(path)));
     }
     result.map_err(uncreatable)
@@ -404,8 +412,8 @@ fn check_owner(path: &Path, given: &Path) -> Result<()> {
         .map_err(|error| Error::io(format!("data_dir '{shown}': {error}")))?;
     let Some(storage) = owner else { return Ok(()) };
     Err(Error::invalid(format!(
-        "data_dir '{shown}' is one of the places that the storage in '{}' has for its own files; a path elsewhere is \
-         needed",
+        "data_dir '{shown}' is one of the places that the storage in '{}' has for its own files; a \
+         path elsewhere is needed",
         storage.display()
     )))
 }
@@ -413,18 +421,20 @@ fn check_owner(path: &Path, given: &Path) -> Result<()> {
 fn synchronise_parent(path: &Path) -> std::io::Result<()> {
     match path.parent().map(File::open) {
         Some(Ok(parent)) => parent.sync_all(),
-        // A parent that may be written but not read cannot be synchronised by this user.
+        // This user cannot sync a parent that may be written but not read.
         Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Files of a database that has lived.
+/// Whether a file or folder is of a database that has been opened: the journal, or one of
+/// RocksDB's.
 fn is_table_or_log(name: &str) -> bool {
     name == JOURNAL || is_of_database(name)
 }
 
-/// Files that RocksDB makes before the first `CURRENT`, and what a file system puts into its root.
+/// Whether a killed first opening may leave a file of this name: the lock, the marker, what RocksDB
+/// makes before the first `CURRENT`; also a file system's lost+found.
 fn is_left_by_a_first_opening(name: &str) -> bool {
     [LOCK, first_opening::MARKER, "lost+found"].contains(&name) || is_made_before_current(name)
 }
@@ -441,7 +451,7 @@ mod tests {
         }
         let held = hold_unchanged(scratch.path()).unwrap();
         assert!(hold_unchanged(scratch.path()).is_err_and(|error| error.status() == Status::Busy));
-        // As a child has it that is forked before and lives on.
+        // A forked child that lives on has such a descriptor.
         let inherited = held.0[0].try_clone().unwrap();
         drop(held);
         hold_unchanged(scratch.path()).unwrap();

@@ -15,7 +15,7 @@ pub fn load_rocksdb() {
 /// Ends RocksDB's threads if no storage is open. Call it once calls have ended.
 pub(crate) fn end_threads() {
     if process::has_touched_rocksdb() && directory::none_is_open() {
-        // Nothing needs these threads but tools that look for what is left.
+        // Nothing needs the threads to be gone but tools that look for leaks.
         rocks::end_threads();
         thread::sleep(Duration::from_millis(1));
     }

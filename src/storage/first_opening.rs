@@ -1,4 +1,5 @@
-//! A first opening is marked while it is under way, so that one that died is begun anew.
+//! The marker of a first opening that is under way. If a first opening is killed, the next one
+//! finds the marker and begins anew.
 //!
 //! RocksDB makes a database in several steps, and cannot open what is there after some of them.
 //! Nothing has been stored by then. The marker is removed once the inventory is written, before the
@@ -18,7 +19,7 @@ use crate::rocks::{INVENTORY, NEW_INVENTORY};
 /// The marker's name.
 pub(super) const MARKER: &str = ".damo-first-opening";
 
-/// Marks that a first opening is under way. The mark is on disk before anything else is made.
+/// Makes the marker. It is on disk before anything else is made.
 ///
 /// # Errors
 /// `IO`.
@@ -28,7 +29,7 @@ pub(super) fn mark(dir: &Path) -> Result<()> {
     make().map_err(|error| failed("made", &path, &error))
 }
 
-/// The first opening is over: what it made is listed in the inventory.
+/// Removes the marker. Call it once the inventory lists what the first opening has made.
 ///
 /// # Errors
 /// `IO`.
@@ -40,7 +41,7 @@ pub(super) fn unmark(dir: &Path) -> Result<()> {
     }
 }
 
-/// Whether a first opening died here, or has just begun.
+/// Whether a first opening was killed here, or is under way.
 ///
 /// # Errors
 /// `IO`.
@@ -60,7 +61,7 @@ pub(super) fn is_under_way(dir: &Path) -> Result<bool> {
     Ok(there(MARKER)? && !there(INVENTORY)?)
 }
 
-/// Removes what a first opening that died has made.
+/// Removes what a killed first opening has made.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` when there are rows or calls, which no first opening leaves.

@@ -1,5 +1,5 @@
-//! What fuzz targets need of the storage's insides: rows and keys as they are stored, and its JSON
-//! documents. Only under `--cfg fuzzing` and in tests; src/fuzzing hands it on.
+//! Entry points for fuzz targets: rows and keys as they are stored, and the storage's JSON
+//! documents and lists. Built only under `--cfg fuzzing` and in tests. src/fuzzing exposes them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -119,9 +119,9 @@ fn fate(bytes: &[u8]) {
 /// Reads bytes as each of the storage's JSON documents, and a group's configuration as it is built
 /// at opening.
 pub fn documents(bytes: &[u8]) {
-    if let Some(record) = round_trip::<JournalDocument>(bytes) {
-        let _ = record.is_active();
-        let _ = record.last_possible();
+    if let Some(document) = round_trip::<JournalDocument>(bytes) {
+        let _ = document.is_active();
+        let _ = document.last_possible();
     }
     round_trip::<Vec<Base>>(bytes);
     round_trip::<FileList>(bytes);

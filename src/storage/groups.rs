@@ -11,7 +11,7 @@ use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 
 impl Storage {
-    /// Opens a group, registering it when it is new.
+    /// Opens a group. A new group is registered first.
     ///
     /// # Errors
     /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
@@ -25,10 +25,10 @@ impl Storage {
         self.call(|engine| OpenGroup::open(engine, group, dim, optimizer, initializer))
     }
 
-    /// The group with a name.
+    /// The group called `name`.
     ///
     /// # Errors
-    /// `NOT_FOUND`, listing the names that there are.
+    /// `NOT_FOUND`, listing the existing names.
     pub fn group_named(&self, name: &str) -> Result<Arc<Group>> {
         let groups = self.groups();
         let found = groups.iter().find(|group| group.name().as_deref() == Some(name));
@@ -45,7 +45,7 @@ impl Storage {
     }
 
     /// # Errors
-    /// `NOT_FOUND`, naming the groups there are.
+    /// `NOT_FOUND`, naming the registered groups.
     pub(super) fn check_group(&self, group: Option<u16>) -> Result<()> {
         let Some(group) = group else { return Ok(()) };
         self.engine().find_group(group).map(drop)

@@ -1,8 +1,8 @@
-//! The directory that holds everything: rows, groups and their steps; in memory what is used, in the journal what has
-//! changed, on disk all of it.
+//! The storage: the handle of a directory, and what `damo_storage_*` does, a verb a file.
 //!
-//! Knows nothing of C. Only `rocks` names RocksDB. `table` has what an embedding does with its rows; `writer` brings
-//! changed rows to disk behind everybody's back; `replay` makes the calls of a killed process again.
+//! It knows what lies in the directory, and nothing of C. The `engine` has the rows between a call
+//! and the disk: what an embedding does with them, write-back rounds, replay. Only `rocks` names
+//! RocksDB.
 
 mod checkpoint;
 mod compact;
@@ -58,18 +58,21 @@ use directory::Directory;
 use dump::bases::Bases;
 use read_only::Likeness;
 
-/// An open storage. Clones share it; it closes when the last clone and the last embedding are gone.
+/// An open storage. Clones share it. It closes when the last clone is gone, those that embeddings
+/// and scans hold included.
 #[derive(Clone)]
 pub struct Storage {
     handle: Arc<Handle>,
 }
 
-/// What a storage that is open with `read_only` shows.
+/// What is seen of a storage that is open with `read_only`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Seen {
-    /// The latest time on record in it, milliseconds since 1970. What came later is not seen.
+    /// The latest time that its documents have, milliseconds since 1970. Later changes are not
+    /// seen.
     pub as_of_ms: u64,
-    /// Whether it was open when it was looked at, in another process or here: memory may have more.
+    /// Whether it was open when it was looked at, in another process or here. Its memory may then
+    /// have more.
     pub is_open_elsewhere: bool,
 }
 
@@ -78,19 +81,19 @@ struct Handle {
     filters: Filters,
     /// Behind an Arc for the thread of a dump.
     bases: Arc<Bases>,
-    /// What became of the latest import.
+    /// The report of the latest import.
     last_import: Mutex<Option<Imported>>,
-    /// Held while a checkpoint is made or loaded, so that there is one at a time, and while a
-    /// filter is attached. Taken before `contents`, which is taken before `rounds`.
+    /// Held while a checkpoint is made or loaded, one at a time, and while a filter is attached.
+    /// Taken before `contents`, which is taken before `rounds`.
     checkpoints: Mutex<()>,
     prefetcher: Prefetcher,
     writer: Option<WriterThread>,
     pid: u32,
     /// Given back once the database is closed: dropped after `engine`.
     dir: Directory,
-    /// With `read_only`: what is open in place of the storage's own directory.
+    /// With `read_only`: the directory that is open in place of the storage's own.
     likeness: Option<Arc<Likeness>>,
-    /// Closing is a call too. Last, so that it ends when everything else is gone.
+    /// Closing is a call too. The last field, so that the call ends when everything else is gone.
     closing: Option<Call>,
 }
 
@@ -109,7 +112,7 @@ impl Storage {
     }
 
     /// # Errors
-    /// `BUSY` where what is only looked at may have rows of calls of which others are not there.
+    /// `BUSY` with `read_only` when the disk may have parts of calls: some of their rows, not all.
     fn check_whole_calls(&self) -> Result<()> {
         self.handle.likeness.as_ref().map_or(Ok(()), |likeness| likeness.check_whole_calls())
     }
@@ -127,14 +130,14 @@ impl Storage {
     pub fn seen(&self) -> Option<Seen> {
         let likeness = self.handle.likeness.as_ref()?;
         let as_of_ms = match self.engine().expiry.restored_ms() {
-            // An earlier release has kept no record of it.
+            // Documents of an earlier release have no time.
             0 => likeness.changed_ms(),
             recorded => recorded,
         };
         Some(Seen { as_of_ms, is_open_elsewhere: likeness.is_in_use() })
     }
 
-    /// What tables work on.
+    /// What open groups work on.
     pub fn engine(&self) -> &Engine {
         &self.handle.engine
     }
@@ -149,8 +152,8 @@ impl Storage {
         self.handle.engine.groups()
     }
 
-    /// Removes the directory once the storage is closed, before anybody else can open it. One that
-    /// has a group, or cannot be told to have none, stays.
+    /// Removes the directory once the storage is closed, before anybody else can open it. A storage
+    /// with a group stays, and one of which this cannot be told.
     pub fn discard_if_empty(self) {
         let is_empty = self.begin_call().is_ok() && self.groups().is_empty();
         if is_empty && self.handle.likeness.is_none() {
@@ -158,8 +161,9 @@ impl Storage {
         }
     }
 
-    /// Every call starts here, before any lock, and keeps what it gets until it returns. Refuses to go on where RocksDB
-    /// cannot: in a child forked after opening, whose threads and locks did not come along, and while the process ends.
+    /// Begins a call. Every call starts here, before it takes a lock, and keeps the result until it
+    /// returns. This refuses calls where RocksDB cannot work: in a child forked after opening,
+    /// which has neither the parent's threads nor its file locks, and while the process ends.
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
@@ -192,7 +196,8 @@ impl Storage {
     }
 }
 
-/// A call on a storage: neither the process nor a checkpoint that is loaded gets in between.
+/// A call on a storage. While it lasts, the process's exit handler waits for it, and no loaded
+/// checkpoint takes the place of what is stored.
 pub struct StorageCall<'a> {
     _contents: RwLockReadGuard<'a, ()>,
     _call: Call,
@@ -210,14 +215,15 @@ impl Drop for Handle {
             if let Some(writer) = self.writer.take() {
                 writer.stop();
             }
-            // An error cannot be told from here; callers who need to know call flush first. What the journal has
-            // is not lost: the next opening makes those calls again.
+            // An error cannot be returned from here; callers who need to know call flush first.
+            // What the journal has is not lost: the next opening replays it.
             let _ = self.engine.close();
             return;
         }
-        // RocksDB may still use it.
+        // RocksDB may still use the likeness.
         std::mem::forget(self.likeness.take());
-        // Threads that are not there in a forked child, and that the end of the process will not wait for.
+        // These threads do not exist in a forked child, and the end of the process does not wait
+        // for them.
         self.prefetcher.abandon();
         if let Some(writer) = self.writer.take() {
             std::mem::forget(writer);
@@ -225,7 +231,7 @@ impl Drop for Handle {
         if let Some(mut abandoned) = ABANDONED.try_lock() {
             abandoned.push(Arc::clone(&self.engine));
         } else {
-            // In a forked child the lock may be held for ever.
+            // In a forked child, a thread of the parent may hold the lock for ever.
             std::mem::forget(Arc::clone(&self.engine));
         }
     }

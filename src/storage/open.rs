@@ -1,4 +1,4 @@
-//! Opening a directory: what is refused, and what a new one is given.
+//! Opening a directory: what is refused, and how a new storage is made.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,18 +35,20 @@ use crate::rocks::{self, incoming};
 use crate::rocks::{Batch, DatabaseKind, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 use crate::seqno::{AtomicSeqno, Seqno};
 
-/// What the document `format` says in a directory of this release.
+/// The document `format` in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";
-/// The same without an inventory. It is read, and becomes the present one.
+/// The format before: the same without an inventory. Opening reads it, and makes it the present
+/// one.
 const EARLIER_VERSION: &[u8] = b"damo 2";
 
 impl Storage {
-    /// Opens `dir`, creating it and its parents when they are not there.
+    /// Opens `dir`, creating it and its parents when they do not exist.
     ///
-    /// A row that has not been updated for `ttl_seconds` is gone; 0 is for ever.
+    /// A row that was not updated for `ttl_seconds` has expired; with 0 rows never expire.
     ///
     /// # Errors
-    /// - `INVALID_ARGUMENT`: the path is a file, or a directory with other contents; an option is wrong
+    /// - `INVALID_ARGUMENT`: the path is a file, or a directory with other contents; an option is
+    ///   wrong
     /// - `BUSY`: another handle, here or in another process, has it open
     /// - `IO`: it cannot be created, read or written
     /// - `CORRUPTION`: its files are damaged
@@ -67,7 +69,7 @@ impl Storage {
         Storage::open_taken(Directory::take(dir)?, None, options, expiry).map_err(in_dir)
     }
 
-    /// Opens a directory that is taken: the storage's, or a likeness of it.
+    /// Opens a directory that is already taken: the storage's own, or a likeness of it.
     ///
     /// # Errors
     /// As [`Storage::open`].
@@ -78,16 +80,16 @@ impl Storage {
         expiry: Arc<Expiry>,
     ) -> Result<Storage> {
         check_threads(&options)?;
-        // After the threads, for each of which the C library sets something aside.
+        // After the check of threads, for each of which the C library sets memory aside.
         check_headroom(options.threads)?;
         let rocks = open_rocks(&directory, &options, &expiry)?;
         directory.keep();
-        // Before any call is replayed: it tells how old a tombstone must be to go.
+        // Read before replay: the base dumps tell which tombstones must stay.
         let bases = Arc::new(Bases::read(&rocks, &expiry)?);
         let engine = Arc::new(make_engine(&directory, rocks, options, expiry)?);
         let prefetcher = Prefetcher::new(&engine);
         let writer = Some(WriterThread::start(&engine)?);
-        // From here on dropping closes it in order.
+        // From here on dropping the storage closes everything in order.
         let storage = Storage {
             handle: Arc::new(Handle {
                 engine: Arc::clone(&engine),
@@ -104,24 +106,24 @@ impl Storage {
             }),
         };
         let rocks = engine.rocks()?;
-        let record = JournalDocument::read(&rocks)?;
+        let document = JournalDocument::read(&rocks)?;
         let listed = rocks.last();
-        engine.expiry.restore_time(record.time());
+        engine.expiry.restore_time(document.time());
         drop(rocks);
         let likeness_bytes = likeness.map(|likeness| {
-            likeness.note(&record);
+            likeness.note(&document);
             likeness.journal_bytes()
         });
-        let last = replay::replay(&engine, record, listed, likeness_bytes)?;
-        // Once the time is known, to which calls that were made again belong. Merging drops nothing
-        // before the journal is started.
+        let last = replay::replay(&engine, document, listed, likeness_bytes)?;
+        // After replay, when the storage's time is known. Merging drops nothing before the journal
+        // is started.
         bases.begin(&*engine.rocks()?, &engine.expiry)?;
         replay::start_journal(&engine, last)?;
         engine.is_open.store(true, Ordering::Release);
         Ok(storage)
     }
 
-    /// As [`Storage::open`], of a storage that is there already.
+    /// As [`Storage::open`], but makes no new storage.
     ///
     /// # Errors
     /// `NOT_FOUND` when there is none in `dir`; as [`Storage::open`].
@@ -177,7 +179,8 @@ fn make_engine(
     })
 }
 
-/// Makes sure that as many threads can be made as RocksDB will make: it aborts the process when one cannot.
+/// Makes sure that as many threads can be made as RocksDB will make: it aborts the process when one
+/// cannot.
 fn check_threads(options: &StorageOptions) -> Result<()> {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
@@ -185,7 +188,7 @@ fn check_threads(options: &StorageOptions) -> Result<()> {
     let mut failure = None;
     for _ in 0..rocks::background_threads(&options.resources()) {
         let held = Arc::clone(&held);
-        // All of them are alive until the sender goes.
+        // All of them live until the sender is dropped.
         let wait = move || {
             let _ = held.lock().recv();
         };
@@ -222,14 +225,14 @@ fn open_rocks(
     } else if !directory::has_database(dir)? {
         return begin_database(directory, options, expiry);
     }
-    // Everything is looked at before anything changes.
+    // Everything is checked before anything changes.
     let is_checkpoint = checkpoint::FileList::check(dir)?.is_some();
     match &inventory {
         Some(inventory) => inventory.check(dir)?,
         None => check_earlier(dir, options)?,
     }
     if is_checkpoint {
-        // Its files change from now on, and the list would say that they are damaged.
+        // The checkpoint's files change from now on, and would no longer agree with its list.
         remove_list(dir).map_err(|error| {
             Error::io(format!("{} cannot be removed: {error}", checkpoint::LIST))
         })?;
@@ -237,14 +240,14 @@ fn open_rocks(
     process::touch_rocksdb();
     let rocks = database::open(dir, Opening::Existing, options, expiry, &incoming::list(dir)?)?;
     if inventory.is_none() {
-        // Before the format says that there must be one.
+        // Written before the document `format` says that there must be an inventory.
         rocks.write_inventory()?;
     }
     write_format(&rocks, dir)?;
     Ok(rocks)
 }
 
-/// Makes the database of a new storage. One that is killed meanwhile is begun anew.
+/// Makes the database of a new storage. After a kill the next opening begins anew.
 fn begin_database(
     directory: &Directory,
     options: &StorageOptions,
@@ -261,8 +264,7 @@ fn begin_database(
     begun.inspect_err(|_| first_opening::give_up(dir))
 }
 
-/// Looks at a database without an inventory, which an earlier release has written, or somebody
-/// else.
+/// Checks a database without an inventory. An earlier release has written it, or another program.
 ///
 /// # Errors
 /// As [`Storage::open`].
@@ -271,11 +273,11 @@ fn check_earlier(dir: &Path, options: &StorageOptions) -> Result<()> {
         return Ok(());
     }
     let rocks = Rocks::open_read_only(dir, &options.resources())?;
-    // So may have died a first opening of an earlier release, before it wrote its format.
+    // An empty one may be of an earlier release's first opening, killed before it wrote its format.
     if rocks.is_empty()? { Ok(()) } else { check_format(&rocks, false, dir) }
 }
 
-/// As [`is_ours`], after a look through the files; nothing is changed.
+/// As [`is_ours`], with a check of the files. Changes nothing.
 ///
 /// # Errors
 /// As [`is_ours`]; `CORRUPTION` naming a file that is damaged.
@@ -289,11 +291,11 @@ pub(super) fn is_earlier(dir: &Path, needed: &str) -> Result<bool> {
     Ok(is_ours)
 }
 
-/// Whether a database without an inventory is damo's; false for one whose first opening was killed,
-/// in an earlier release. `needed` is what the message of a refusal asks for.
+/// Whether a database without an inventory is damo's; false if its first opening, by an earlier
+/// release, was killed. `needed` is what the message of a refusal asks for.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a database of somebody else, `NOT_SUPPORTED` for another format.
+/// `INVALID_ARGUMENT` for another program's database, `NOT_SUPPORTED` for another format.
 pub(super) fn is_ours(dir: &Path, needed: &str) -> Result<bool> {
     let what = match Rocks::find(dir)? {
         DatabaseKind::Damo => return Ok(true),
@@ -305,7 +307,8 @@ pub(super) fn is_ours(dir: &Path, needed: &str) -> Result<bool> {
     Err(Error::invalid(format!("{what}; {needed} is needed")))
 }
 
-/// Says which release has written the database, unless that is on record.
+/// Writes the document `format` into a new database or one of the format before; checks it in any
+/// other.
 fn write_format(rocks: &Rocks, dir: &Path) -> Result<()> {
     let found = rocks.read_meta(FORMAT)?;
     let is_new = found.is_none() && rocks.is_empty()?;
@@ -317,7 +320,7 @@ fn write_format(rocks: &Rocks, dir: &Path) -> Result<()> {
     check_format(rocks, true, dir)
 }
 
-/// For good, before any other file changes.
+/// Removes a checkpoint's list. The removal is on disk before any other file changes.
 fn remove_list(dir: &Path) -> std::io::Result<()> {
     std::fs::remove_file(dir.join(checkpoint::LIST))?;
     folder::sync_dir(dir)
@@ -338,7 +341,8 @@ pub(super) fn check_format(rocks: &Rocks, has_inventory: bool, dir: &Path) -> Re
     }
 }
 
-/// Refuses what a document says of the format, if it is there and says something else.
+/// Refuses the document `format` of a format that this release does not read. Without the document
+/// nothing is refused.
 ///
 /// # Errors
 /// `NOT_SUPPORTED`.
@@ -359,7 +363,7 @@ fn other_format(format: &[u8]) -> Error {
     )
 }
 
-/// Puts the directory in front, as it was given.
+/// The same error, with the directory in front, as it was given.
 fn name_directory(error: Error, dir: &Path) -> Error {
     error.within(&format!("data_dir '{}'", dir.display()))
 }

@@ -1,4 +1,4 @@
-//! Prefetch: rows that will be needed are brought into memory while the caller does something else.
+//! Prefetch: loads rows into memory while the caller does something else.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use crate::engine::rows::OpenGroup;
 use crate::error::Result;
 
 impl Storage {
-    /// Brings the rows of `keys` into memory in the background; those without a row are remembered as such.
+    /// Loads the rows of `keys` into memory, in the background. A key without a row is remembered
+    /// as having none.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`; `IO` when the thread cannot be made. Nothing is said of what happens later.
+    /// `OUT_OF_MEMORY`; `IO` when the thread cannot be made. Later errors are not reported.
     pub fn prefetch(&self, table: &Arc<OpenGroup>, keys: &[i64]) -> Result<()> {
         let _call = self.begin_call()?;
         self.handle.prefetcher.add(table, keys)

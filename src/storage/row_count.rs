@@ -8,7 +8,7 @@ use super::scan::RowPart;
 use crate::error::Result;
 
 impl Storage {
-    /// How many rows a group, or all of them, has now. Reads them all.
+    /// How many rows a group, or the whole storage, has now. Reads them all.
     ///
     /// # Errors
     /// As [`Storage::rows`] and [`Rows::next`].
@@ -16,7 +16,7 @@ impl Storage {
         Ok(self.count_rows(group)?.into_values().sum())
     }
 
-    /// How many rows each group with rows has, all at one moment. Reads them all, once.
+    /// How many rows each group with rows has, all at the same moment. Reads all rows once.
     ///
     /// # Errors
     /// As [`Storage::row_count`].

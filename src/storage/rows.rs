@@ -1,4 +1,4 @@
-//! Rows: every row of one moment with everything that is kept of it.
+//! Rows: every row of one moment, each with its weights, state, update time and update count.
 
 use super::Storage;
 use super::dump::select::Select;
@@ -11,14 +11,15 @@ pub struct Rows {
     scan: Scan,
     page: Page,
     next: usize,
-    /// Weights of a row of the page's group.
+    /// The dim of the page's group.
     dim: usize,
     storage: Storage,
 }
 
 impl Storage {
-    /// Every row of a group, or of all, as they are now, in order of group and key; what is changed later is not seen. Callers go
-    /// on meanwhile, and what is deleted meanwhile takes space until the last of these is dropped.
+    /// Every row of a group, or of all groups, as of now, in the order of group and key. Later
+    /// changes are not seen. Calls go on meanwhile; the space of what they delete is not freed
+    /// before the last of these iterators is dropped.
     ///
     /// # Errors
     /// `NOT_FOUND` for a group that is not registered; `IO`.
@@ -34,12 +35,13 @@ impl Rows {
     /// The next row; None at the end.
     ///
     /// # Errors
-    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`; the same again ever after.
+    /// `IO`, `CORRUPTION` naming the row, `OUT_OF_MEMORY`; every later call returns the same error.
     pub fn next_row(&mut self) -> Result<Option<Record>> {
         self.storage.check_process()?;
         if self.next == self.page.keys.len() {
             let Some(page) = self.scan.next()? else { return Ok(None) };
-            // As it was at the moment: the group may be another one by now.
+            // The dim of the scan's moment: a checkpoint loaded since may have another group of
+            // this number.
             let dim = self
                 .scan
                 .groups()

@@ -1,4 +1,4 @@
-//! Statistics by name.
+//! Stat: statistics by name.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -67,26 +67,26 @@ fn over_caches(engine: &Engine, of: fn(&GroupCache) -> u64) -> u64 {
     engine.groups().iter().filter_map(|group| group.cache()).map(|cache| of(&cache)).sum()
 }
 
-/// Bytes of the calls that an opening after a kill would make again.
+/// Bytes of the calls that an opening after a kill would replay.
 fn journal_bytes(storage: &Storage) -> Result<u64> {
     let engine = storage.engine();
     if !engine.is_read_only() {
         return Ok(engine.journal().map_or(0, |journal| journal.bytes()));
     }
-    // Not those of this opening's own journal.
+    // The journal of the storage that is looked at, not that of the likeness.
     let folder = storage.dir().join(JOURNAL);
     if folder.exists() { bytes_in(&folder) } else { Ok(0) }
 }
 
-/// The sizes of a directory's files.
+/// The sum of the sizes of a directory's files.
 fn bytes_in(dir: &Path) -> Result<u64> {
     bytes_on_disk(dir)
         .map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))
 }
 
-/// The sizes of the directory's files. RocksDB and the writer remove files at any time, so one that
-/// vanishes counts nothing. Nor does a folder that this user may not read, such as the lost+found
-/// of a file system: it is not damo's.
+/// As `bytes_in`, with the system's errors. RocksDB and the writer remove files at any time, so a
+/// file that vanishes counts nothing. A folder that this user may not read, such as a file system's
+/// lost+found, is not damo's and counts nothing either.
 fn bytes_on_disk(dir: &Path) -> std::io::Result<u64> {
     let unless_gone = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Ok(0),

@@ -1,12 +1,12 @@
-//! The clock that a test sets.
+//! A clock for tests.
 
 use super::Storage;
 use crate::error::{Error, Result};
 use crate::rocks::row;
 
 impl Storage {
-    /// Sets the clock by which rows expire, in milliseconds since 1970; 0 for the system's. For
-    /// tests. The storage's time does not go back with it.
+    /// Sets the clock by which rows expire, in milliseconds since 1970; 0 sets the system's. The
+    /// storage's time does not go back with it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` beyond what rows can have; `FORKED`, `EXITING`.

@@ -1,4 +1,4 @@
-//! Verify: every checksum and every row on disk.
+//! Verify: reads and checks everything on disk.
 
 use super::Storage;
 use crate::error::Result;
@@ -12,7 +12,8 @@ pub struct Verified {
 }
 
 impl Storage {
-    /// Reads everything on disk and says whether it is what was written: every checksum, and every row.
+    /// Reads everything on disk and checks that it is what was written: every checksum, and every
+    /// row.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file or the row; `IO`.

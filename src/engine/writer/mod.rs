@@ -1,9 +1,10 @@
-//! The writer: a thread that brings changed rows to disk, so that callers need not, and the places where callers wait
-//! for it when they are faster.
+//! The writer: a thread that brings changed rows to disk in write-back rounds, so that callers need
+//! not. Callers that are faster wait for it here.
 //!
-//! It starts a round when the journal has grown enough that replaying it would take seconds, when so much of the
-//! cache is dirty that rows could soon not be evicted, and when somebody asks. Callers that bring in rows faster than it
-//! writes are slowed down a little at a time, so that none has to wait for a whole round.
+//! It starts a round when the journal has grown so much that replaying it would take seconds, when
+//! so much of the cache is dirty that soon no row could be evicted, and when somebody asks. Callers
+//! that bring in rows faster than it writes are slowed down a little each, so that none waits for a
+//! whole round.
 
 pub(crate) mod round;
 pub(crate) mod signal;
@@ -23,12 +24,13 @@ use crate::process::Call;
 use round::Round;
 use signal::Scope;
 
-/// A journal of so many bytes is brought to disk: enough that rows which change in every call are written seldom.
+/// The bytes of a journal that start a round: `cache_bytes`, between these two. So large a journal
+/// means that rows which change in every call are seldom written.
 const MAX_JOURNAL: u64 = 1 << 30;
 const MIN_JOURNAL: u64 = 64 << 20;
-/// A cache that has grown by this part of the budget since the last round is growing.
+/// A cache counts as growing when it has grown by this part of the budget since the last round.
 const GROWTH_PART: usize = 16;
-/// What a call is slowed down by at most, and what is not worth a sleep.
+/// The longest pause of a call, and the shortest that is worth a sleep.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 
@@ -50,7 +52,7 @@ impl WriterThread {
         Ok(WriterThread { engine: Arc::clone(engine), thread })
     }
 
-    /// Ends the thread; a round under way is finished first.
+    /// Ends the thread, after a round under way.
     pub(crate) fn stop(self) {
         self.engine.writer.stop();
         drop(self.thread.join());
@@ -61,7 +63,7 @@ impl Engine {
     fn work(&self) {
         loop {
             let Some(scope) = self.writer.next(|| self.needed()) else { return };
-            // The end of the process waits for a round under way, and none begins after that.
+            // The end of the process waits for a round under way. No other begins.
             let Ok(call) = Call::begin() else { return };
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 check_headroom(1)?;
@@ -80,9 +82,10 @@ impl Engine {
         }
     }
 
-    /// What should be written, unasked.
+    /// The round that is needed although nobody has asked for one.
     fn needed(&self) -> Option<Scope> {
-        // Once everything is on disk as rows, the journal goes on with new files.
+        // After a failed fsync. Once everything is on disk as rows, the journal goes on with new
+        // files.
         if self.journal().is_some_and(Journal::is_in_doubt) {
             return Some(Scope::All);
         }
@@ -92,7 +95,7 @@ impl Engine {
         if self.journal().is_some_and(|journal| journal.bytes() >= journal_limit(self)) {
             return Some(Scope::All);
         }
-        // A cache that is still growing has its first rounds before it is full: all of it may be dirty by then.
+        // A growing cache has its first rounds before it is full: by then all of it might be dirty.
         let total = self.budget.total();
         let is_growing = self.budget.used()
             > self.writer.used_then.load(Ordering::Relaxed) + total / GROWTH_PART;
@@ -103,8 +106,9 @@ impl Engine {
         None
     }
 
-    /// To be called when a call brings `rows` into memory that may need the place of others: when those that cannot be
-    /// evicted become many, it pauses for as long as so many rows take to write, or a part or multiple of that.
+    /// Slows a call down that brings `rows` rows into memory and may need the place of others. The
+    /// more of the cache cannot be evicted, the longer it pauses: as long as writing this many rows
+    /// takes, or a part or a multiple of that.
     pub(crate) fn pace(&self, rows: usize) {
         let cost = self.writer.nanoseconds_a_row.load(Ordering::Relaxed);
         if cost == 0 || rows == 0 {
@@ -114,7 +118,8 @@ impl Engine {
         let (_, dirty) = self.dirty();
         let held =
             (dirty + self.writer.writing_bytes.load(Ordering::Relaxed)) as f64 / total as f64;
-        // Nothing up to 5/8 (the writer begins at one half); as fast as it writes at 3/4; a third of that when none is left.
+        // No pause up to 5/8 of the cache (the writer begins at one half). At 3/4 the call is as
+        // fast as the writer; when all is held, a third of that.
         let pressure = ((held - 0.625) * 8.0).max(0.0);
         let pause =
             Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
@@ -127,7 +132,7 @@ impl Engine {
     /// Waits while the journal is twice as large as it should be.
     ///
     /// # Errors
-    /// What keeps the writer from making it shorter.
+    /// What keeps the writer from shortening the journal.
     pub(crate) fn wait_for_journal(&self) -> Result<()> {
         let Some(journal) = self.journal() else { return Ok(()) };
         while journal.bytes() > 2 * journal_limit(self) {
@@ -141,7 +146,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until more rows can be evicted; true when every row that was dirty has been written.
+    /// Waits until more rows can be evicted. True when every row that was dirty has been written.
     ///
     /// # Errors
     /// What keeps the writer from writing.
@@ -152,22 +157,23 @@ impl Engine {
         outcome
     }
 
-    /// Brings everything to disk for good; the journal is then empty.
+    /// Brings everything to disk for good. The journal is empty afterwards.
     pub(crate) fn close(&self) -> Result<()> {
         self.readers.stop();
         let is_poisoned = self.groups().iter().any(|group| group.is_poisoned());
         if is_poisoned || !self.is_open.load(Ordering::Acquire) {
-            // What a panic left in memory is in doubt, the journal is not: the next opening starts from that.
+            // A panic has left memory in doubt, but not the journal: the next opening replays it.
             return Ok(());
         }
-        // Once more after a failure: its reason may have passed.
+        // Tried twice: the cause of a failure may have passed.
         self.write_everything().or_else(|_| self.write_everything())?;
-        // In this order: a journal that is there and not needed does no harm, one that is missing does.
+        // In this order: a journal that is kept needlessly does no harm, a missing one does.
         self.write_journal_document(false)?;
         self.journal().map_or(Ok(()), Journal::finish)?;
         match self.rocks.write().take().map(Arc::try_unwrap) {
             Some(Ok(rocks)) => rocks.close(),
-            // It closes with whoever else has it, and its files are listed as those of an open one.
+            // Somebody else still has the database, and closes it. The inventory lists its files as
+            // those of an open one.
             _ => Ok(()),
         }
     }

@@ -1,7 +1,8 @@
-//! A round of the writer: changed rows, sorted by key, become files of the table.
+//! A write-back round: brings changed rows, sorted by key, to disk as SST files.
 //!
-//! A row is copied while its shard is locked, a moment each, so that callers are never in the way for long. While it
-//! is in a file that the table does not count yet it cannot be evicted; if it changes meanwhile it is dirty anew.
+//! A row is copied with its shard locked, for a moment each, so that callers are never in the way
+//! for long. While its file is not part of the database yet, the row cannot be evicted. If it
+//! changes meanwhile, it is dirty again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,23 +21,24 @@ use crate::rocks::row::{self, RowHeader};
 use crate::rocks::{Batch, Rocks, SstWriter};
 use crate::seqno::Seqno;
 
-/// Rows a file, at most: then they can be evicted. More of them would let callers who wait for that wait longer, fewer make
-/// more files to merge; the list of their keys takes 4 MiB.
+/// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
+/// would make callers wait longer for that, smaller ones would be more files to merge. The list of
+/// the keys takes 4 MiB.
 const FILE_ROWS: usize = 512 << 10;
-/// Files that wait to be merged, at which the writer waits: every one makes misses slower.
+/// The writer waits when more files than this are unmerged: each makes misses slower.
 const MAX_UNMERGED_FILES: u64 = 40;
-/// How long the number of files that wait to be merged may stay as it is.
+/// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Round<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
     scope: Scope,
-    /// What the current file holds.
+    /// The rows of the current file, by group.
     pending: Vec<Pending>,
     file: Option<(PathBuf, SstWriter<'a>)>,
     rows: usize,
-    /// Memory of the rows in `pending`.
+    /// Bytes of the rows in `pending`.
     bytes: usize,
     began: Instant,
     value: Vec<u8>,
@@ -63,15 +65,16 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Writes what the scope says. In a scope of `All` every change of every call that returned before is on disk
-    /// afterwards, and the journal's part that had it is gone.
+    /// Writes the rows of the scope. After a round of `All`, every change of every call that had
+    /// returned before is on disk, and the journal's part with these calls is gone.
     ///
     /// # Errors
-    /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that did not get to disk are still dirty.
+    /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that were not written are still dirty.
     pub(crate) fn run(mut self) -> Result<()> {
         self.engine.write_clears(self.rocks)?;
         let moment = {
-            // Calls that are in the closed part of the journal may still be changing rows; later ones are made later.
+            // Calls in the closed part of the journal may still be changing rows; this waits for
+            // them. Later calls are in the next part.
             let _between_calls = self.engine.stepping.write();
             if self.scope == Scope::All { self.engine.end_of_calls()? } else { None }
         };
@@ -80,7 +83,8 @@ impl<'a> Round<'a> {
         if self.scope != Scope::All {
             return self.engine.write_time();
         }
-        // What a panic left of a group is not written, and the journal, which has all of it, is kept.
+        // A poisoned group's rows are not written, and the journal, which has all of its calls, is
+        // kept.
         let groups = self.engine.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
         let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
@@ -103,7 +107,7 @@ impl<'a> Round<'a> {
                 if (is_last || is_full) && !keys.is_empty() {
                     self.add(&cache, group.id(), std::mem::take(&mut keys))?;
                 }
-                // The group goes on in another file, since keys ascend in each.
+                // The group goes on in another file: in each, keys ascend.
                 if is_full {
                     self.finish_file()?;
                 }
@@ -114,7 +118,7 @@ impl<'a> Round<'a> {
 
     /// Whether writing the rows that nobody uses makes enough room.
     fn cold_rows_are_many(&self) -> bool {
-        // Looked at in a sample, one shard a group.
+        // A sample decides: one shard a group.
         let (mut cold, mut dirty) = (Vec::new(), 0);
         for cache in self.engine.groups().iter().filter_map(|group| group.cache()) {
             dirty += cache.dirty_in(0);
@@ -170,7 +174,7 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Makes the current file part of the table; its rows may be evicted from then on.
+    /// Ends the current file, and has RocksDB take it over. Its rows may be evicted from then on.
     fn finish_file(&mut self) -> Result<()> {
         let Some((path, writer)) = self.file.take() else { return Ok(()) };
         let incoming = &self.engine.incoming;
@@ -204,7 +208,8 @@ impl<'a> Round<'a> {
         self.engine.writer.note_written(std::mem::take(&mut self.bytes));
     }
 
-    /// Steps, and up to which call, and which time, everything is on disk; then the journal up to there can go.
+    /// Writes the documents: the steps, the sequence number up to which everything is on disk, and
+    /// its time. Drops the journal up to there.
     pub(crate) fn write_documents(
         &self,
         moment: Option<(Seqno, u64)>,
@@ -215,8 +220,8 @@ impl<'a> Round<'a> {
             batch.put_meta(of_group(STEP, *group), step.to_le_bytes().to_vec());
         }
         self.rocks.note_last(self.engine.last_seqno());
-        // None while the calls of another process are made again: its journal is still needed, and
-        // so is what is on record of it.
+        // During replay there is no moment: the old journal is still needed, and its document must
+        // stay.
         let Some((through, time)) = moment else { return self.rocks.write(batch) };
         self.rocks.write_unlisted(batch)?;
         let journal = self.engine.journal();
@@ -225,9 +230,9 @@ impl<'a> Round<'a> {
         journal.map_or(Ok(()), |journal| journal.drop_through(through))
     }
 
-    /// Waits while merging is far behind, as long as it gets on.
+    /// Waits while many files are unmerged, as long as merging makes progress.
     pub(crate) fn wait_for_merges(&self) -> Result<()> {
-        // There nothing is merged.
+        // A likeness is never merged.
         if self.engine.is_read_only() {
             return Ok(());
         }
@@ -242,8 +247,9 @@ impl<'a> Round<'a> {
             if files < fewest {
                 (fewest, since) = (files, Instant::now());
             }
-            // Merging may be impossible: a full disk, a damaged table. Then slow misses are better than no answer. That it
-            // did not get on is remembered, so that not every round waits.
+            // Merging may be impossible: a full disk, a damaged SST file. Slow misses are then
+            // better than no answer. The number at which it got stuck is remembered, so that not
+            // every round waits.
             if files >= stuck_at.load(Ordering::Relaxed) {
                 break;
             }
@@ -261,11 +267,11 @@ impl<'a> Round<'a> {
 enum Encoded {
     Row,
     Deletion,
-    /// It is on disk already.
+    /// The disk has it already.
     Nothing,
 }
 
-/// Takes a row, whose shard is locked, for the file.
+/// Encodes a row for the file. Its shard is locked.
 fn encode(
     shard: &mut Shard,
     (hash, key): (u64, i64),
@@ -300,7 +306,7 @@ fn encode(
 }
 
 impl Drop for Round<'_> {
-    /// After a failure: rows that are in no file of the table are dirty as before.
+    /// After a failure, rows that no finished file has are dirty as before.
     fn drop(&mut self) {
         self.end_writes(false);
         if let Some((path, writer)) = self.file.take() {

@@ -1,5 +1,5 @@
-//! The signal between callers and the writer's thread: which round is wanted, begun and finished, and
-//! who waits for it. Knows no rows.
+//! The signal between callers and the writer's thread: which write-back round is wanted, begun and
+//! finished, and who waits for it. Knows no rows.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -7,23 +7,25 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result, Status};
 use crate::locks::{Condvar, Mutex, MutexGuard};
 
-/// How often the writer looks while calls change rows.
+/// How often the writer looks for work while calls change rows.
 const PERIOD: Duration = Duration::from_millis(10);
-/// How long it rests after a failed round before it tries again unasked.
+/// How long the writer rests after a failed round, unless somebody asks.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long a call waits for a round before it looks again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Which rows are written; later ones include what earlier ones do.
+/// Which rows a round writes. Each scope includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
-    /// Rows that nobody uses, so that they can be evicted; all that have changed when those are few.
+    /// Rows that nobody uses, so that they can be evicted. If these are few, all that have changed.
     Cold,
     /// Every row that has changed, so that any can be evicted.
     Pressed,
-    /// That, and all that the journal's calls have changed, so that it can be dropped.
+    /// As `Pressed`, and everything that the journal's calls have changed, so that it can be
+    /// dropped.
     All,
-    /// Everything as it is at one moment, and nothing that is later: afterwards the disk has that (`cut.rs`).
+    /// Everything as it is at one moment, and nothing later: afterwards the disk has exactly that
+    /// (`cut.rs`).
     Cut,
 }
 
@@ -33,13 +35,13 @@ pub(crate) struct Signal {
     done: Condvar,
     /// True while the writer sleeps until rows change.
     asleep: AtomicBool,
-    /// What a row has lately taken to write, nanoseconds.
+    /// How long writing a row has lately taken, in nanoseconds; 0 when unknown.
     pub(crate) nanoseconds_a_row: AtomicU64,
-    /// Bytes of rows that are in a file which the table does not count yet.
+    /// Bytes of rows in a file that RocksDB has not taken over yet.
     pub(crate) writing_bytes: AtomicUsize,
-    /// Memory that rows took when the last round ended.
+    /// Bytes of memory that rows took when the last round ended.
     pub(crate) used_then: AtomicUsize,
-    /// So many unmerged files there were when merging did not get on; u64::MAX while it does.
+    /// How many files were unmerged when merging made no progress; u64::MAX while it does.
     pub(crate) merging_stuck_at: AtomicU64,
 }
 
@@ -61,18 +63,19 @@ impl Default for Signal {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    /// Rounds asked for, by scope: the number of the round that must have begun after asking.
+    /// The largest scope that was asked for since the last round began.
     wanted: Option<Scope>,
+    /// How many rounds have begun, and how many of these are finished.
     begun: u64,
     finished: u64,
-    /// Files that have become part of the table, over all rounds.
+    /// How many files RocksDB has taken over, in all rounds.
     files: u64,
-    /// How the last round ended.
+    /// The last round's error, if it failed.
     failure: Option<Error>,
 }
 
 impl Signal {
-    /// Waits until a round is asked for or `needed`, and begins it; None when the storage closes.
+    /// Waits until a round is asked for or `needed`, and begins it. None when the storage closes.
     pub(crate) fn next(&self, needed: impl Fn() -> Option<Scope>) -> Option<Scope> {
         let mut state = self.state.lock();
         let mut idle_rounds = 0;
@@ -91,7 +94,8 @@ impl Signal {
             if rested {
                 not_before = None;
             }
-            // A while after the last change it sleeps for good, until `rows_changed` wakes it.
+            // A while after the last change the writer sleeps until `rows_changed` wakes it, or a
+            // second.
             idle_rounds += 1;
             if idle_rounds < 100 || not_before.is_some() {
                 self.wake.wait_for(&mut state, PERIOD);
@@ -104,7 +108,7 @@ impl Signal {
         }
     }
 
-    /// Ends the round that [`Signal::next`] began, after which rows take `used` bytes of memory.
+    /// Ends the round that [`Signal::next`] began. Rows take `used` bytes of memory now.
     pub(crate) fn end_round(&self, outcome: Result<()>, used: usize) {
         self.used_then.store(used, Ordering::Relaxed);
         let mut state = self.state.lock();
@@ -113,29 +117,30 @@ impl Signal {
         self.done.notify_all();
     }
 
-    /// Has the thread end once a round under way is finished.
+    /// Ends the thread, after a round under way.
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.wake.notify_all();
     }
 
-    /// To be called when rows are on their way into a file, and with the opposite sign when they are there.
+    /// Notes that rows of this many bytes are on their way into a file.
     pub(crate) fn note_writing(&self, bytes: usize) {
         self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Notes that rows of this many bytes have left their file, written or not.
     pub(crate) fn note_written(&self, bytes: usize) {
         self.writing_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// To be called after rows have changed.
+    /// Wakes the writer if it sleeps. Call it after rows have changed.
     pub(crate) fn rows_changed(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake.notify_all();
         }
     }
 
-    /// To be called after rows were taken from memory, many at once: the cache grows from here.
+    /// Notes that many rows were taken from memory at once. The cache grows from here.
     pub(crate) fn memory_fell(&self, used: usize) {
         self.used_then.fetch_min(used, Ordering::Relaxed);
     }
@@ -148,8 +153,9 @@ impl Signal {
         self.round(Scope::All)
     }
 
-    /// Waits until more rows can be evicted: until the next file of a round is done, which has some shards' rows, or a
-    /// round that began after this was called is over, which is told by true.
+    /// Waits until more rows can be evicted: until RocksDB has taken over the next file of a round,
+    /// which has some shards' rows, or until a round that began after this call is over. True in
+    /// the second case.
     ///
     /// # Errors
     /// What the round failed with.
@@ -167,7 +173,7 @@ impl Signal {
         }
     }
 
-    /// To be called when the rows of a file, which took so long, may be evicted.
+    /// Notes that the rows of a file may be evicted, and how long the file took.
     pub(crate) fn file_is_done(&self, rows: usize, took: Duration) {
         // Small files say little.
         if rows >= 1024 {
@@ -182,7 +188,7 @@ impl Signal {
         self.done.notify_all();
     }
 
-    /// Waits until the next file is done, or a while.
+    /// Waits until the next file is done, or for a while.
     ///
     /// # Errors
     /// `EXITING`.
@@ -201,6 +207,10 @@ impl Signal {
         Ok(())
     }
 
+    /// Asks for a round of this scope, and waits until it is over.
+    ///
+    /// # Errors
+    /// The round's error; `EXITING`.
     pub(crate) fn round(&self, scope: Scope) -> Result<()> {
         let mut state = self.state.lock();
         let round = state.begun + 1;

@@ -1,4 +1,4 @@
-//! Comparing a directory's files with its inventory, before RocksDB sees them.
+//! Compares a directory's files with its inventory, before RocksDB sees them.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -11,8 +11,8 @@ use crate::rocks::file_names::{CURRENT, MANIFEST, WAL};
 use crate::rocks::log_file::{self, End};
 
 impl Inventory {
-    /// Compares the files of a directory that nobody has open with the inventory. Cuts off damaged
-    /// ends that a machine has left by stopping.
+    /// Compares the files of a directory that nobody has open with the inventory. Cuts off the
+    /// damaged ends that a stopped machine leaves.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
@@ -47,12 +47,12 @@ impl Inventory {
         if self.closed {
             return self.check_closed_logs(dir);
         }
-        // Without the MANIFEST it cannot be told whether a log is needed.
+        // Without the MANIFEST nobody can tell whether a log is needed.
         let has_grown = self.find_manifest(dir).map_or(true, |manifest| manifest.has_grown);
         self.find_logs(dir, has_grown).map(drop)
     }
 
-    /// Whether the logs are as listed, and the newest of them is there.
+    /// Whether the logs are as listed, and the newest listed log exists.
     pub(in crate::rocks) fn has_newest_log(&self, dir: &Path) -> bool {
         if self.closed {
             self.check_closed_logs(dir).is_ok()
@@ -80,7 +80,8 @@ impl Inventory {
     }
 
     fn check_open(&self, dir: &Path, damaged_ends: Ends) -> Result<()> {
-        // Where the boot id cannot be told, only what a killed process leaves is accepted.
+        // With the same boot id no machine has stopped, so only what a killed process leaves is
+        // accepted. The same holds where there is no boot id.
         let ends = if self.boot == boot() { Ends::Refused } else { damaged_ends };
         let manifest = self.find_manifest(dir)?;
         check_records(dir, &manifest.name, manifest.listed, ends)?;
@@ -90,7 +91,7 @@ impl Inventory {
         Ok(())
     }
 
-    /// The logs that are listed, or the other files.
+    /// The listed logs, or the other listed files.
     fn listed(&self, logs: bool) -> impl Iterator<Item = &Listed> {
         self.files.iter().filter(move |listed| listed.name.ends_with(WAL) == logs)
     }
@@ -113,7 +114,7 @@ impl Inventory {
         Ok(FoundManifest { name, listed: listed.bytes, has_grown })
     }
 
-    /// The logs of a storage that was not closed, each with how many bytes are listed.
+    /// The logs of a storage that was not closed, each with how many of its bytes are listed.
     fn find_logs(&self, dir: &Path, manifest_has_grown: bool) -> Result<Vec<(String, u64)>> {
         let logs = logs(dir)?;
         let numbers = self.listed(true).filter_map(|listed| number_in(&listed.name, "", WAL));
@@ -122,9 +123,9 @@ impl Inventory {
             if logs.iter().any(|(_, name)| *name == listed.name) {
                 listed.check_beginning(dir)?;
             } else if !manifest_has_grown && number_in(&listed.name, "", WAL) == Some(newest) {
-                // RocksDB deletes a log only once the MANIFEST says that it is not needed any more,
-                // and the MANIFEST is as it was. Only the newest log counts here: RocksDB itself
-                // finds out whether one is missing that another one follows.
+                // RocksDB deletes a log only once the MANIFEST says that it is not needed, and the
+                // MANIFEST has not changed. Only the newest log counts here: RocksDB itself notices
+                // when a log that another one follows is missing.
                 return Err(corruption(&dir.join(&listed.name), "is missing"));
             }
         }
@@ -143,13 +144,13 @@ impl Inventory {
 /// The MANIFEST that CURRENT names.
 struct FoundManifest {
     name: String,
-    /// How many bytes of it are listed.
+    /// How many of its bytes are listed.
     listed: u64,
     /// It is longer than listed, or newer.
     has_grown: bool,
 }
 
-/// Looks through the files of a storage without an inventory, which an earlier release has written.
+/// Checks the files of a storage without an inventory, which an earlier release has written.
 ///
 /// # Errors
 /// `CORRUPTION` naming the file; `IO`.
@@ -162,17 +163,17 @@ pub(crate) fn check_without(dir: &Path, with_logs: bool) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of the end of a file from where it is damaged.
+/// What becomes of a damaged end of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
-    /// No machine has stopped, so that it is CORRUPTION.
+    /// It is CORRUPTION, since no machine has stopped.
     Refused,
     CutOff,
     /// It stays, and is accepted.
     Left,
 }
 
-/// Looks through a log file's records. Its first `listed` bytes are known to be whole.
+/// Checks a log file's records. Its first `listed` bytes are known to be whole.
 fn check_records(dir: &Path, name: &str, listed: u64, ends: Ends) -> Result<()> {
     let path = dir.join(name);
     let checked = log_file::check(&path).map_err(|error| unreadable(&path, &error))?;
@@ -180,7 +181,7 @@ fn check_records(dir: &Path, name: &str, listed: u64, ends: Ends) -> Result<()> 
         End::Whole | End::Torn => Ok(()),
         End::Damaged(at, _) if ends == Ends::Left && at >= listed => Ok(()),
         End::Damaged(at, _) if ends == Ends::CutOff && at >= listed => {
-            // What is cut off was never synced: all that was is listed or whole.
+            // What is cut off was never synced: everything synced is listed, or whole.
             let cut = || -> io::Result<()> {
                 let file = File::options().write(true).open(&path)?;
                 file.set_len(checked.whole.max(listed))?;
@@ -197,7 +198,7 @@ fn check_records(dir: &Path, name: &str, listed: u64, ends: Ends) -> Result<()> 
 }
 
 impl Listed {
-    /// The file as it is now; None when it is not there.
+    /// The file as it is now; None when it does not exist.
     fn find(&self, dir: &Path) -> Result<Option<Listed>> {
         match checksum(&dir.join(&self.name), u64::MAX) {
             Ok((bytes, crc32)) => Ok(Some(Listed { name: self.name.clone(), bytes, crc32 })),
@@ -206,7 +207,7 @@ impl Listed {
         }
     }
 
-    /// The file is exactly as listed.
+    /// Checks that the file is exactly as listed.
     fn check_whole(&self, dir: &Path) -> Result<()> {
         let path = dir.join(&self.name);
         match self.find(dir)? {

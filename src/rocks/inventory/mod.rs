@@ -1,11 +1,11 @@
-//! The inventory: a checksummed list of the files by which RocksDB knows what the table is:
-//! CURRENT, MANIFEST, logs.
+//! The inventory: a checksummed list of the files by which RocksDB knows what the database is:
+//! CURRENT, MANIFEST and logs.
 //!
-//! RocksDB opens with what it finds in them: a file that lost its end, or came from elsewhere,
-//! gives an older table without a word. So the inventory has the length and the checksum of each
-//! file, and the files are compared with it before RocksDB sees them. It is written whenever
-//! something begins to rely on those files: after each document, before the journal loses a file,
-//! and at closing. While the storage is open the files only grow, so each must begin as listed.
+//! RocksDB opens with what it finds in them. A file that lost its end, or came from elsewhere,
+//! silently gives an older database. So the inventory has each file's length and checksum, and the
+//! files are compared with it before RocksDB sees them. It is written whenever something begins to
+//! rely on those files: after each document, before the journal loses a file, and at closing. While
+//! the storage is open the files only grow, so each must begin as listed.
 
 mod check;
 
@@ -33,23 +33,23 @@ pub(crate) const INVENTORY: &str = "INVENTORY";
 /// The file while it is written.
 pub(crate) const NEW_INVENTORY: &str = "INVENTORY.new";
 const FORMAT: &str = "damo inventory 1";
-/// How often the files are looked for anew when RocksDB replaces one meanwhile.
+/// How often the files are listed again when RocksDB replaces one meanwhile.
 const ATTEMPTS: usize = 100;
 
-/// What the file says.
+/// The content of the file `INVENTORY`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inventory {
     format: String,
-    /// The storage was closed: each file is exactly as listed. Otherwise each file begins as
+    /// The storage was closed, and each file is exactly as listed. Otherwise each file begins as
     /// listed.
     closed: bool,
     /// The largest sequence number that a call may have been given.
     pub(crate) last: Seqno,
-    /// The latest time that was used, milliseconds since 1970, where the documents may have an
-    /// earlier one: a checkpoint was loaded.
+    /// The latest time that was used, in milliseconds since 1970, if the documents may have an
+    /// earlier one because a checkpoint was loaded; else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) time: u64,
-    /// The system's boot id when it was written; empty where it cannot be told.
+    /// The system's boot id when it was written; empty where there is none.
     boot: String,
     files: Vec<Listed>,
 }
@@ -65,8 +65,7 @@ fn is_zero(time: &u64) -> bool {
     *time == 0
 }
 
-/// The system's boot id, which changes each time the system is started; empty where it cannot be
-/// told.
+/// The system's boot id, which changes each time the system starts; empty where there is none.
 pub(crate) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_or(String::new(), |id| id.trim().to_owned())
@@ -85,7 +84,7 @@ impl Inventory {
             Err(error) => return Err(unreadable(&path, &error)),
         };
         let damaged = || corruption(&path, "is damaged");
-        // The last line is the checksum of those before.
+        // The last line is the checksum of the lines before.
         let end = bytes.len().checked_sub(CHECKSUM_LEN).ok_or_else(damaged)?;
         let (json, checksum) = bytes.split_at(end);
         if checksum != checksum_line(json).as_bytes() {
@@ -103,7 +102,7 @@ impl Inventory {
         Ok(Some(inventory))
     }
 
-    /// Lists the files of a directory. What is listed is on disk, synced.
+    /// Lists the files of a directory. Everything listed is synced.
     ///
     /// # Errors
     /// `IO`; `CORRUPTION` when CURRENT names no file.
@@ -111,8 +110,8 @@ impl Inventory {
         Inventory::take_again(dir, closed, last, &mut KnownFiles::default())
     }
 
-    /// As [`Inventory::take`], for files that have only grown since they became `known`: only what
-    /// was appended is read.
+    /// As [`Inventory::take`], for files that have only grown since they became `known`: it reads
+    /// only what was appended.
     pub(super) fn take_again(
         dir: &Path,
         closed: bool,
@@ -129,12 +128,12 @@ impl Inventory {
                     let (format, boot) = (FORMAT.to_owned(), boot());
                     return Ok(Inventory { format, closed, last, time: 0, boot, files });
                 }
-                // RocksDB has begun or removed one meanwhile.
+                // RocksDB has begun or removed a file meanwhile.
                 Ok(None) => {}
                 Err(error) if error.status() == Status::Corruption => {
                     thread::sleep(Duration::from_millis(1))
                 }
-                // Not tried again. After a failed fsync above all: the next one would say OK,
+                // Not tried again, above all after a failed fsync: the next one would succeed,
                 // whatever became of the data.
                 Err(_) => break,
             }
@@ -147,16 +146,16 @@ impl Inventory {
         }))
     }
 
-    /// The same, with a time that is not in the documents.
+    /// The same inventory with a time that is not in the documents.
     pub(crate) fn at(self, time: u64) -> Inventory {
         Inventory { time, ..self }
     }
 
-    /// Writes and syncs the inventory, in place of the one before.
+    /// Writes and syncs the inventory, replacing the one before.
     ///
     /// # Errors
-    /// `IO`. The one before stays then, unless only the folder could not be synced: then this one
-    /// is there until the machine loses power, and maybe after it.
+    /// `IO`. The one before stays, unless only the folder could not be synced. In that case this
+    /// one counts until the machine loses power, and maybe afterwards.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(INVENTORY);
         let write = || -> io::Result<()> {
@@ -164,7 +163,7 @@ impl Inventory {
             json.push(b'\n');
             let checksum = checksum_line(&json);
             let new = dir.join(NEW_INVENTORY);
-            // Reuses the room of the inventory before the last: a full disk must not keep what is
+            // Reuses the space of the inventory before the last. A full disk must not keep what is
             // stored from being read.
             let mut file = File::options().write(true).create(true).truncate(false).open(&new)?;
             file.write_all(&json)?;
@@ -180,7 +179,7 @@ impl Inventory {
             .map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))
     }
 
-    /// Notes that the files may grow from now on. To be called before RocksDB opens them.
+    /// Notes that the files may grow from now on. Call it before RocksDB opens them.
     ///
     /// # Errors
     /// `IO`.
@@ -189,13 +188,16 @@ impl Inventory {
         if !std::mem::replace(&mut self.closed, false) && self.boot == boot {
             return Ok(());
         }
-        // The files were compared, so what a stopped machine leaves has been dealt with.
+        // The files were compared, so what a stopped machine left has been dealt with.
         self.boot = boot;
         self.write(dir)
     }
 }
 
-/// The number and the name of the MANIFEST that CURRENT names; `CORRUPTION` if it is not there.
+/// The number and the name of the MANIFEST that CURRENT names.
+///
+/// # Errors
+/// `CORRUPTION` when one of the two is missing, or CURRENT names no MANIFEST; `IO`.
 fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     let path = dir.join(CURRENT);
     let bytes = match regular::read(&path) {
@@ -217,7 +219,7 @@ fn manifest_of(dir: &Path) -> Result<(u64, String)> {
     }
 }
 
-/// RocksDB's logs of a directory, by their numbers.
+/// A directory's logs of RocksDB, ordered by their numbers.
 fn logs(dir: &Path) -> Result<Vec<(u64, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|error| unreadable(dir, &error))? {
@@ -235,10 +237,10 @@ fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     file_names::number(name, prefix, suffix)?.parse().ok()
 }
 
-/// Lists every file; None when they have changed meanwhile.
+/// Lists every file; None when the files have changed meanwhile.
 ///
 /// RocksDB may delete a log once the MANIFEST says so. So the logs are looked for again after the
-/// MANIFEST was read: the newest of them is then one that this MANIFEST still needs.
+/// MANIFEST was read. The newest of them is then one that this MANIFEST still needs.
 fn list_all(dir: &Path, known: &mut KnownFiles) -> Result<Option<Vec<Listed>>> {
     let found = logs(dir)?;
     let manifest = manifest_of(dir)?.1;
@@ -254,18 +256,17 @@ fn list_all(dir: &Path, known: &mut KnownFiles) -> Result<Option<Vec<Listed>>> {
     Ok((logs(dir)? == found).then_some(files))
 }
 
-/// Bytes and checksums of files that only grow, as they were listed last.
+/// The lengths and checksums of growing files, as last listed.
 #[derive(Default)]
 pub(super) struct KnownFiles(BTreeMap<String, (u64, Hasher)>);
 
 impl KnownFiles {
     fn list(&mut self, dir: &Path, name: &str) -> io::Result<Listed> {
         let mut file = regular::open(&dir.join(name))?;
-        // The length comes first: what is appended after that need not be synced, and is not
-        // listed.
+        // The length is taken first: what is appended later need not be synced, and is not listed.
         let len = file.metadata()?.len();
         let (mut bytes, mut hasher) = match self.0.get(name) {
-            // CURRENT does not grow: it is another file each time.
+            // CURRENT does not grow; each is another file.
             Some((bytes, hasher)) if *bytes <= len && name != CURRENT => (*bytes, hasher.clone()),
             _ => (0, Hasher::new()),
         };
@@ -282,7 +283,7 @@ impl KnownFiles {
     }
 }
 
-/// Adds everything that can be read to a checksum; returns how many bytes that was.
+/// Adds everything that can be read to a checksum; returns its bytes.
 fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
     let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
     loop {
@@ -298,14 +299,14 @@ fn hash(reader: &mut impl Read, hasher: &mut Hasher) -> io::Result<u64> {
     }
 }
 
-/// The length of a file, up to `most`, and the checksum of that many bytes of it.
+/// The length of a file, `most` at most, and the checksum of that many of its bytes.
 fn checksum(path: &Path, most: u64) -> io::Result<(u64, u32)> {
     let mut hasher = Hasher::new();
     let bytes = hash(&mut regular::open(path)?.take(most), &mut hasher)?;
     Ok((bytes, hasher.finalize()))
 }
 
-/// Bytes of a checksum's line.
+/// The bytes of the checksum's line.
 const CHECKSUM_LEN: usize = "crc32 00000000\n".len();
 
 fn checksum_line(json: &[u8]) -> String {

@@ -1,5 +1,5 @@
-//! What is in the blocks of a file of rows, and what its end says. Nothing here trusts the bytes: a
-//! file may have been made to be unfolded without bound, with checksums that fit.
+//! Reads the blocks and the end of an SST file. Nothing here trusts the bytes: a file may have been
+//! made to unfold without bound, with checksums that fit.
 
 use twox_hash::XxHash3_64;
 
@@ -8,16 +8,16 @@ const MAGIC: u64 = 0x88e2_41b7_85f4_cff7;
 const EXTENDED_MAGIC: [u8; 4] = [0x3e, 0x00, 0x7a, 0x00];
 const VERSION: u32 = 6;
 const XXH3: u8 = 4;
-/// Bytes behind each block: compression and checksum.
+/// Bytes behind each block: its compression and checksum.
 pub(super) const TRAILER: usize = 5;
-/// Bytes of the smallest block with an entry, and of its trailer.
+/// Bytes of the smallest block with an entry, with its trailer.
 pub(super) const MIN_BLOCK: u64 = 16;
-/// Longer than any key that damo or RocksDB writes. A row's has 10 bytes, and 8 of RocksDB's.
+/// Longer than any key that damo or RocksDB writes. A row's key has 10 bytes, and 8 of RocksDB's.
 const MAX_KEY: usize = 256;
-/// RocksDB ends a block once it has 2 KiB, in the documents' family 4 KiB. Only the last value of a
-/// block may lie beyond this.
+/// RocksDB ends a block once it has 2 KiB, or 4 KiB in the documents' family. Only the last value
+/// of a block may lie beyond this.
 const MAX_FILLED: usize = 64 << 10;
-/// How many bytes a byte of LZ4 unfolds to at most.
+/// How many bytes one byte of LZ4 unfolds to at most.
 const MAX_RATIO: usize = 255;
 
 /// Where a block is, without its trailer.
@@ -38,7 +38,8 @@ impl Handle {
     }
 }
 
-/// The number that this file's checksums are mixed with, and where the list of its blocks is.
+/// Reads the footer: the number that the file's checksums are mixed with, and where the list of its
+/// blocks is.
 pub(super) fn read_footer(footer: &[u8; FOOTER], start: u64) -> Result<(u32, Handle), String> {
     let u32_at = |at: usize| {
         footer.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |x| u32::from_le_bytes(*x))
@@ -62,7 +63,7 @@ pub(super) fn read_footer(footer: &[u8; FOOTER], start: u64) -> Result<(u32, Han
     Ok((base, Handle { offset, size }))
 }
 
-/// The content of a block that was read with its trailer; None when its checksum does not fit, or
+/// The content of a block that was read with its trailer. None when its checksum does not fit, or
 /// it has more than `limit` bytes.
 pub(super) fn content(mut bytes: Vec<u8>, base: u32, offset: u64, limit: u64) -> Option<Vec<u8>> {
     let stored = u32::from_le_bytes(*bytes.last_chunk()?);
@@ -84,13 +85,14 @@ pub(super) fn content(mut bytes: Vec<u8>, base: u32, offset: u64, limit: u64) ->
     }
 }
 
-/// XXH3 of all bytes but the last, which is mixed in.
+/// XXH3 of all bytes but the last, mixed with the last.
 fn checksum(bytes: &[u8]) -> Option<u32> {
     let (last, rest) = bytes.split_last()?;
     Some(XxHash3_64::oneshot(rest) as u32 ^ u32::from(*last).wrapping_mul(0x6b90_83d9))
 }
 
-/// What a block's checksum is mixed with, so that it does not fit in another file or place.
+/// The number that a block's checksum is mixed with, so that it does not fit in another file or
+/// place.
 fn modifier(base: u32, offset: u64) -> u32 {
     let mixed = base ^ (offset as u32).wrapping_add((offset >> 32) as u32);
     if base == 0 { 0 } else { mixed }
@@ -115,11 +117,10 @@ pub(in crate::rocks) fn take<'a>(bytes: &mut &'a [u8], len: u64) -> Option<&'a [
     Some(taken)
 }
 
-/// The part of a block that has entries, without the list of restart points behind it.
+/// The entries' part of a block, without the list of restart points behind it.
 fn entries_part(block: &[u8]) -> Option<&[u8]> {
     let restarts = u32::from_le_bytes(*block.last_chunk()?);
-    // Higher bits mark kinds of blocks that damo's options do not make, except for one that is a
-    // hint.
+    // Higher bits mark kinds of blocks that damo's options do not make. One bit is only a hint.
     let restarts = restarts & !(1 << 29);
     if restarts >> 28 != 0 {
         return None;
@@ -127,8 +128,8 @@ fn entries_part(block: &[u8]) -> Option<&[u8]> {
     block.get(..block.len().checked_sub(4 + 4 * restarts as usize)?)
 }
 
-/// Keys and values of a block. A block of damo's has few, so that what comes of it is bounded: keys
-/// are short, and only the last value is beyond the room that RocksDB fills.
+/// The keys and values of a block. The result is bounded: keys are short, and only the last value
+/// may lie beyond what RocksDB fills a block with.
 pub(super) fn pairs(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let all = entries_part(block)?;
     let mut rest = all;
@@ -153,16 +154,16 @@ pub(super) fn pairs(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     Some(pairs)
 }
 
-/// A block, and a key between it and the next: at least its last key, at most the next one's first.
+/// A block, and a key that is at least its last key and at most the next block's first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IndexEntry {
-    /// None when it cannot be: the block would be damaged.
+    /// None when no block can be there: such a block is damaged.
     pub(super) handle: Option<Handle>,
     pub(super) last: Vec<u8>,
 }
 
-/// The entries of an index, whose values have no lengths: they say themselves where they end. The
-/// blocks come one after the other from `begin` on, and before `end`; there are at most `most`.
+/// The entries of an index. Their values have no lengths: each ends by itself. The blocks follow
+/// each other from `begin` on and end before `end`. There are at most `most`.
 pub(super) fn index_entries(
     block: &[u8],
     begin: u64,
@@ -175,7 +176,7 @@ pub(super) fn index_entries(
     while !rest.is_empty() {
         let [shared, own] = [varint(&mut rest)?, varint(&mut rest)?];
         let key = take(&mut rest, own)?;
-        // damo's options make each entry a restart point, so none is written as a difference.
+        // With damo's options each entry is a restart point, so none is written as a difference.
         let handle = Handle::decode(&mut rest).filter(|_| shared == 0)?;
         if key.len() > MAX_KEY || entries.len() as u64 == most {
             return None;

@@ -1,8 +1,8 @@
-//! Reads one file of rows block by block, so that a damaged block costs its own rows and no others.
+//! Reads one SST file block by block, so that a damaged block costs its own rows and no others.
 //!
 //! RocksDB's readers stop at the first damage, and its C interface has no reader for a single file.
 //! The format is that of RocksDB's table/format.h, as far as damo's options make it: block-based,
-//! version 6, XXH3, no compression or LZ4, an index of one level or two that has each key in full.
+//! version 6, XXH3, no compression or LZ4, and an index of one or two levels with full keys.
 
 mod block;
 
@@ -20,37 +20,37 @@ use super::documents::FAMILY;
 use crate::files::regular;
 use crate::memory::filled;
 
-/// Larger than the index of any file that there can be.
+/// Larger than any file's index can be.
 const MAX_INDEX: u64 = 1 << 30;
-/// Larger than any block of rows: a row has at most 4 MiB, and what comes before it 2 KiB.
+/// Larger than any block of rows. A row has at most 4 MiB, and 2 KiB come before it.
 const MAX_DATA: u64 = 16 << 20;
-/// Larger than properties, a list of blocks, and a part of an index.
+/// Larger than properties, a list of blocks, or a part of an index.
 const MAX_SMALL: u64 = 1 << 20;
 const TWO_LEVELS: u32 = 2;
 /// Bytes that RocksDB puts behind each key: a sequence number and a type.
 const SUFFIX: usize = 8;
-/// A row's key, and RocksDB's suffix.
+/// Bytes of a row's key with RocksDB's suffix.
 const ROW_KEY: usize = 10 + SUFFIX;
 
-/// A file whose index can be read.
+/// An SST file whose index can be read.
 pub(crate) struct SstFile {
-    /// Open while it is held; else each block opens it.
+    /// Open while it is held. Otherwise each block opens the file.
     file: Option<File>,
     base: u32,
     pub(crate) path: PathBuf,
-    /// Bytes of the file.
+    /// The file's bytes.
     pub(crate) len: u64,
     blocks: Vec<IndexEntry>,
-    /// What the file says of itself; None when that is damaged.
+    /// What the file says about itself; None when that is damaged.
     pub(crate) properties: Option<Properties>,
 }
 
-/// What a file says of itself.
+/// What a file says about itself.
 pub(crate) struct Properties {
     /// The column family that it belongs to.
     family: Option<String>,
     pub(crate) entries: Option<u64>,
-    /// The file was ingested: all its entries have the sequence number that the MANIFEST gives it.
+    /// The file was ingested. All its entries have the sequence number that the MANIFEST gives it.
     pub(crate) is_external: bool,
     is_user_key: bool,
     has_two_levels: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Properties {
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     pub(crate) what: String,
-    /// How many entries it has, where that can be read all the same.
+    /// How many entries it has, if at least that can be read.
     pub(crate) entries: Option<u64>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Entry {
 }
 
 impl SstFile {
-    /// Reads the index. The file is not held.
+    /// Reads the index. The file is not held afterwards.
     ///
     /// # Errors
     /// In words, why nothing of the file can be read.
@@ -115,7 +115,8 @@ impl SstFile {
             find("rocksdb.properties").and_then(|handle| self.block(handle, MAX_SMALL).ok());
         self.properties = properties.and_then(|block| Properties::read(&block));
         let index = find("rocksdb.index").ok_or("its index is damaged")?;
-        // A file with holes is longer than what is in it. Some file systems do not tell.
+        // A file with holes is longer than its content. Some file systems do not say how much is
+        // stored.
         let stored = match found.blocks() {
             0 => self.len,
             blocks => self.len.min(blocks.saturating_mul(512).saturating_add(MAX_SMALL)),
@@ -123,15 +124,15 @@ impl SstFile {
         self.read_index(index, stored)
     }
 
-    /// Reads the index of a file that has so many bytes.
+    /// Reads the index of a file with this many stored bytes.
     fn read_index(&mut self, handle: Handle, stored: u64) -> Result<(), String> {
         let damaged = || "its index is damaged".to_owned();
-        // An entry is small, and has a block.
+        // An entry of the index is small, and has a block.
         let limit = MAX_INDEX.min(stored.saturating_mul(4).saturating_add(MAX_SMALL));
         let mut left = stored / MIN_BLOCK;
         let bytes = self.block(handle, limit).map_err(|what| format!("its index {what}"))?;
         let top = index_entries(&bytes, 0, handle.offset, left).ok_or_else(damaged)?;
-        // The last key is in full.
+        // The last key is in full, so its length tells whether RocksDB's suffix is on keys.
         let is_user_key = || top.last().is_none_or(|entry| entry.last.len() < ROW_KEY);
         let is_user_key =
             self.properties.as_ref().map_or_else(is_user_key, |found| found.is_user_key);
@@ -170,8 +171,8 @@ impl SstFile {
         Ok(())
     }
 
-    /// Whether an index leads to further indexes, by what the first block that can be read looks
-    /// like: blocks that follow each other without gaps are not what rows look like.
+    /// Whether an index leads to further indexes. The first block that can be read tells: rows do
+    /// not look like a list of blocks that follow each other without gaps.
     fn is_index_of_indexes(&self, top: &[IndexEntry]) -> bool {
         let first = top.iter().filter_map(|entry| entry.handle).find_map(|handle| {
             let bytes = self.block(handle, MAX_DATA).ok()?;
@@ -184,10 +185,10 @@ impl SstFile {
         })
     }
 
-    /// Opens the file until it is let go of: its blocks are read soon.
+    /// Keeps the file open until [`SstFile::release`], for a caller that reads its blocks soon.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(crate) fn hold(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             self.file = Some(regular::open(&self.path)?);
@@ -195,7 +196,7 @@ impl SstFile {
         Ok(())
     }
 
-    /// Closes the file. Each block opens it from now on.
+    /// Closes the file. From now on each block opens it.
     pub(crate) fn release(&mut self) {
         self.file = None;
     }
@@ -208,10 +209,10 @@ impl SstFile {
         self.blocks.len()
     }
 
-    /// The entries of a block, ascending, and between those of the blocks beside it.
+    /// The entries of a block, ascending, and checked to lie between those of its neighbours.
     ///
     /// # Errors
-    /// What is wrong with it, in words that follow its name.
+    /// What is wrong with the block, in words that follow its name.
     pub(crate) fn entries_of(&self, block: usize) -> Result<Vec<Entry>, String> {
         let damaged = || "is damaged".to_owned();
         let index = self.blocks.get(block).ok_or_else(damaged)?;
@@ -238,7 +239,7 @@ impl SstFile {
         if is_in_place { Ok(entries) } else { Err(damaged()) }
     }
 
-    /// The keys that a block may have: above the first that is returned, up to the second.
+    /// The keys that a block may have: above the first returned key, and up to the second.
     pub(crate) fn keys_of(&self, block: usize) -> (Vec<u8>, Vec<u8>) {
         let last = |index: usize| self.blocks.get(index).map(|entry| entry.last.clone());
         (block.checked_sub(1).and_then(last).unwrap_or_default(), last(block).unwrap_or_default())
@@ -251,8 +252,8 @@ impl SstFile {
         Some((first.key, last.key))
     }
 
-    /// Whether it has documents and no rows. If it does not say so, its keys do: those of documents
-    /// are words.
+    /// Whether it has documents and no rows. If its properties do not say, its keys do: those of
+    /// documents are words.
     pub(crate) fn has_documents(&self) -> bool {
         if let Some(properties) = &self.properties {
             return properties.family.as_deref() == Some(FAMILY);

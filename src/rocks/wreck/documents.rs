@@ -1,5 +1,5 @@
-//! The documents of a database whose MANIFEST does not count, or whose logs are damaged: the newest
-//! of each in the files and logs themselves.
+//! Reads the documents of a database whose MANIFEST does not count, or whose logs are damaged: the
+//! newest of each, from the files and logs themselves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::rocks::log_file;
 use crate::rocks::sst::{SstFile, take, varint};
 
 impl Wreck {
-    /// Adds the newest of each document that can be read from files and logs.
+    /// Adds the newest version of each document that can be read from files and logs.
     pub(super) fn read_documents(&mut self, dir: &Path, names: &[String], logs: &[PathBuf]) {
         let mut newest: BTreeMap<String, (u64, Option<Vec<u8>>)> = BTreeMap::new();
         let mut add = |key: Vec<u8>, seqno: u64, value: Option<Vec<u8>>| {
@@ -57,7 +57,7 @@ impl Wreck {
     }
 }
 
-/// The documents of a batch in the log, each with its sequence number; None for one that is
+/// The documents of a batch in the log, each with RocksDB's sequence number; None for one that was
 /// deleted.
 fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
     let mut documents = Vec::new();
@@ -68,8 +68,8 @@ fn documents_of(batch: &[u8]) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
         loop {
             let (kind, after) = rest.split_first()?;
             rest = after;
-            // Kinds 4, 5 and 14 have the number of a column family. Kinds without are in the column
-            // family of rows: damo logs only its DeleteRanges (15), never a row.
+            // Kinds 4, 5 and 14 have the number of a column family. The kinds without are in the
+            // column family of rows. damo logs only DeleteRanges (15) there, never a row.
             let family = if [4, 5, 14].contains(kind) { varint(&mut rest)? } else { 0 };
             let mut text = || {
                 let len = varint(&mut rest)?;

@@ -1,8 +1,8 @@
-//! Whether the MANIFEST says which files count: it must be whole, be the one that the inventory
-//! lists, and know of all files.
+//! Tells whether the MANIFEST says which files count. It must be whole, be the one that the
+//! inventory lists, and know of all files.
 //!
 //! A MANIFEST that lost its end, or an older one that was put back, is whole by its own checksums,
-//! and names an older table.
+//! and names an older database.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,8 +15,7 @@ use crate::rocks::file_names::{CURRENT, MANIFEST, SST, is_manifest};
 use crate::rocks::log_file::{self, End};
 use crate::rocks::sst::{SstFile, take, varint};
 
-/// The MANIFEST that CURRENT names, if each of its records is whole, and it is the one that is
-/// listed.
+/// The MANIFEST that CURRENT names, if each of its records is whole and it is as listed.
 ///
 /// # Errors
 /// In words, why it does not count.
@@ -34,12 +33,12 @@ pub(super) fn find(dir: &Path, inventory: Option<&Inventory>) -> Result<String, 
     Ok(name.to_owned())
 }
 
-/// A file that a MANIFEST, copied whole to `copy`, should know of and does not.
+/// Finds a file that a MANIFEST, copied whole to `copy`, should know of and does not.
 ///
-/// The numbers of files rise, and a MANIFEST is one of them: later files are added by its records.
-/// What a killed process was merging may be beyond it, and it still names the files that it was
-/// merged from. Rows that were handed over are not in other files, and neither is what was merged if
-/// those files are gone.
+/// The numbers of files rise, and a MANIFEST has one of them: its own records add the later files.
+/// A killed process may leave a merged file that the MANIFEST does not know; the MANIFEST still
+/// names the files that it was merged from. Ingested rows are in no other file. Neither are merged
+/// rows once the files that they come from are gone.
 ///
 /// # Errors
 /// Those of reading the MANIFEST, in words.
@@ -52,7 +51,7 @@ pub(super) fn find_unknown(
     let edits = log_file::payloads(copy).map_err(|error| format!("MANIFEST: {error}"))?;
     let mut added = HashSet::new();
     if edits.iter().any(|edit| read_added(edit, &mut added).is_none()) {
-        // Nothing that damo's options make RocksDB write.
+        // RocksDB does not write that with damo's options.
         return Ok(None);
     }
     let number = |name: &str, prefix: &str, suffix: &str| {
@@ -67,7 +66,7 @@ pub(super) fn find_unknown(
         if number(name, "", SST).is_none_or(|number| number < own || added.contains(&number)) {
             continue;
         }
-        // One that a killed process was writing has no end yet.
+        // A file that a killed process was writing has no end yet.
         let Ok(sst) = SstFile::open(&dir.join(name)) else { continue };
         let was_merged = sst.properties.as_ref().is_some_and(|properties| !properties.is_external);
         if !was_merged || some_are_missing {
@@ -78,34 +77,34 @@ pub(super) fn find_unknown(
 }
 
 /// Adds the numbers of the files that a record of a MANIFEST adds. The format is that of RocksDB's
-/// db/version_edit.cc; None when it has what damo's options do not make.
+/// db/version_edit.cc. None when the record has something that damo's options do not make.
 fn read_added(mut edit: &[u8], added: &mut HashSet<u64>) -> Option<()> {
-    /// Fields of later versions that may be skipped: each has its length.
+    /// Fields of later versions from here on may be skipped: each has its length.
     const MAY_BE_SKIPPED: u64 = 1 << 13;
     while !edit.is_empty() {
         let tag = varint(&mut edit)?;
         let mut number = || varint(&mut edit);
         match tag {
-            // Numbers of logs, files and entries, of a column family, and of records to come.
+            // Numbers: of logs, files, entries, a column family, and records to come.
             2 | 3 | 4 | 9 | 10 | 200 | 203 | 300 => {
                 number()?;
             }
-            // A column family that goes.
+            // A dropped column family.
             202 => {}
             // The names of a comparator and of a new column family.
             1 | 201 => skip_text(&mut edit)?,
-            // Where a level was merged last.
+            // The place where a level was merged last.
             5 => {
                 number()?;
                 skip_text(&mut edit)?;
             }
-            // A file of a level that goes.
+            // A file removed from a level.
             6 => {
                 number()?;
                 number()?;
             }
-            // A new file: its level, number, length, first and last key, their sequence numbers, and
-            // fields that end with a 1.
+            // A new file: its level, number, length, first and last key, their sequence numbers,
+            // and fields up to a 1.
             103 => {
                 number()?;
                 added.insert(number()?);

@@ -1,9 +1,9 @@
-//! What can still be learned from a damaged database, without changing it: which files of rows
-//! count, and the documents.
+//! What can still be learned from a damaged database, without changing it: which SST files count,
+//! and the documents.
 //!
 //! If the MANIFEST counts (`manifest`), RocksDB tells both: it is shown a folder with links to the
-//! files of rows and copies of the small files. If not, every file of rows may count, and documents
-//! come from their own files and from the logs (`documents`).
+//! SST files and copies of the small files. If not, every SST file may count, and documents come
+//! from their own files and from the logs (`documents`).
 
 mod documents;
 mod live;
@@ -26,7 +26,7 @@ use super::{Inventory, translate};
 use crate::error::{Error, Result};
 use crate::files::regular;
 
-/// How many files RocksDB has open at most: a shortage of descriptors would look like damage.
+/// How many files RocksDB has open at most. A shortage of descriptors would look like damage.
 const OPEN_FILES: i32 = 32;
 
 /// What is known of a damaged database.
@@ -35,15 +35,15 @@ pub(crate) struct Wreck {
     /// The files that count; None when every file may.
     pub(crate) live: Option<Vec<Live>>,
     pub(crate) documents: BTreeMap<String, Vec<u8>>,
-    /// The documents are the latest: the logs are whole and as they are listed, and so is the
-    /// MANIFEST, or each file of documents could be read.
+    /// The documents are the latest. The logs are whole and as listed; and so is the MANIFEST, or
+    /// else each file of documents could be read.
     pub(crate) documents_are_latest: bool,
     /// What could not be read, in words.
     pub(crate) damage: Vec<String>,
 }
 
 impl Wreck {
-    /// Looks at the files of `dir` through `scratch`, an empty folder, which RocksDB may write to.
+    /// Reads what it can of `dir`, through `scratch`: an empty folder that RocksDB may write to.
     ///
     /// # Errors
     /// `IO` when `scratch` cannot be filled. Damage is not an error here.
@@ -58,7 +58,7 @@ impl Wreck {
         let manifest = found.map_err(|what| wreck.damage.push(what)).ok();
         let (logs, mut logs_are_whole) = wreck.copy(dir, scratch, &names, manifest.as_deref())?;
         if let Some(Err(error)) = inventory.as_ref().map(|inventory| inventory.compare_logs(dir)) {
-            // Damage of a log was told above.
+            // The damage of a log was told above.
             if std::mem::replace(&mut logs_are_whole, false) {
                 wreck.damage.push(error.without_remedy().to_owned());
             }
@@ -78,7 +78,7 @@ impl Wreck {
                 SstFile::open(&dir.join(name)).is_ok_and(|sst| sst.properties.is_none())
             };
             if !logs_are_whole {
-                // RocksDB does not see what is behind the damage.
+                // RocksDB does not see what is behind damage.
                 wreck.read_documents(dir, &documents, &logs);
             } else if let Some(name) = documents.iter().find(is_silent) {
                 wreck.damage.push(format!("{name}: its properties are damaged"));
@@ -126,7 +126,7 @@ impl Wreck {
                 }
                 Err(error) => Some(format!("it cannot be read: {error}")),
             };
-            // Without the MANIFEST every file of rows is looked at, and told of then.
+            // Without the MANIFEST every SST file is read later, and its damage told then.
             if let Some(what) = what.filter(|_| !is_table || manifest.is_some()) {
                 are_whole &= !is_log;
                 self.damage.push(format!("{name}: {what}"));
@@ -135,12 +135,12 @@ impl Wreck {
         Ok((logs, are_whole))
     }
 
-    /// Has RocksDB read the MANIFEST and the documents; false when it cannot.
+    /// Lets RocksDB read the MANIFEST and the documents; false when it cannot.
     fn ask_rocksdb(&mut self, scratch: &Path) -> bool {
         let mut options = Options::default();
         options.set_max_open_files(OPEN_FILES);
         options.set_max_file_opening_threads(1);
-        // Files of rows may be missing, or have another length.
+        // SST files may be missing, or have another length.
         options.set_paranoid_checks(false);
         let open = || {
             let families = DB::list_cf(&options, scratch)?;
@@ -190,13 +190,14 @@ impl Wreck {
         true
     }
 
-    /// Whether the MANIFEST, whose copy this is, knows of all files that it should.
+    /// Whether the MANIFEST, whose copy is `copy`, knows of all files that it should.
     fn knows_all_files(&mut self, dir: &Path, names: &[String], copy: &Path) -> bool {
         match manifest::find_unknown(dir, names, copy, self.live.as_deref().unwrap_or_default()) {
             Ok(None) => true,
             Ok(Some(name)) => {
-                let what = "the MANIFEST does not know of it: it lost its end, or is an older one, or the process was \
-                            killed while the file was added; every file counts";
+                let what = "the MANIFEST does not know of it: it lost its end, or is an older \
+                            one, or the process was killed while the file was added; every file \
+                            counts";
                 self.damage.push(format!("{name}: {what}"));
                 false
             }
@@ -219,7 +220,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Copies a file; a log only up to the first record that is not whole.
+/// Copies a file; of a log, only what is before the first record that is not whole.
 fn copy_whole(from: &Path, to: &Path, is_text: bool) -> std::result::Result<(), String> {
     let copy = || io::copy(&mut regular::open(from)?, &mut fs::File::create_new(to)?);
     copy().map_err(|error| error.to_string())?;

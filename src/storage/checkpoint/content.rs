@@ -10,8 +10,8 @@ use crate::files::folder::{failed, is_absence};
 use crate::rocks::{INVENTORY, file_names};
 use crate::storage::filters::{FOLDER as FILTERS, is_of_filters};
 
-/// Files that are a storage's content: RocksDB's, but for its lock and its logs for people,
-/// the journal's, and copies of filters.
+/// Whether a file is a storage's content: one of RocksDB's (but its lock, its id and its logs for
+/// people), of the journal's, or of the copies of filters.
 pub(in crate::storage) fn is_content(name: &str) -> bool {
     match name.split_once('/') {
         Some((folder, _)) => folder == JOURNAL || is_of_filters(name),
@@ -19,7 +19,8 @@ pub(in crate::storage) fn is_content(name: &str) -> bool {
     }
 }
 
-/// The files of a directory that are content. Something else in a folder's place has none.
+/// Lists the files of a directory that are content. A folder's place with something else in it
+/// counts as empty.
 pub(super) fn content_of(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in ["", JOURNAL, FILTERS] {

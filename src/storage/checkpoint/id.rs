@@ -1,5 +1,6 @@
-//! What a checkpoint is known by: a random number that the checkpoint and the storage it was made of have in common, so that what is
-//! kept beside (a model's dense part) can tell whether it fits.
+//! The checkpoint id: random digits that a checkpoint and the storage it was made of have in
+//! common. A model's dense part, kept beside a checkpoint, can note it and later tell whether the
+//! two fit.
 
 use crate::error::{Error, Result};
 use crate::random_id::random_id;
@@ -8,7 +9,8 @@ use crate::rocks::{Batch, Rocks};
 use crate::storage::Storage;
 
 impl Storage {
-    /// What the checkpoint is known by that was made or loaded last, or that this storage was; None when there was none.
+    /// The id of the checkpoint last made, loaded, or opened as this storage; None when there was
+    /// none.
     ///
     /// # Errors
     /// `IO`; `CORRUPTION`.
@@ -17,7 +19,8 @@ impl Storage {
     }
 }
 
-/// A checkpoint that is being made; unless it is, the storage is known by what it was before.
+/// The id of a checkpoint that is being made. Dropping it without [`NewId::keep`] gives the storage
+/// its old id back.
 pub(in crate::storage) struct NewId<'a> {
     rocks: &'a Rocks,
     before: Option<String>,
@@ -26,7 +29,7 @@ pub(in crate::storage) struct NewId<'a> {
 }
 
 impl<'a> NewId<'a> {
-    /// Nobody else makes a checkpoint or loads one meanwhile.
+    /// Draws an id. The caller keeps others from making or loading a checkpoint meanwhile.
     ///
     /// # Errors
     /// `IO`; `CORRUPTION`.
@@ -34,7 +37,8 @@ impl<'a> NewId<'a> {
         Ok(NewId { rocks, before: read(rocks)?, id: random_id(), is_made: false })
     }
 
-    /// To be called when nothing but the links is left to do: they have it then.
+    /// Writes the id into the database. Call it right before the links are made, so that the
+    /// checkpoint has it too.
     ///
     /// # Errors
     /// `IO`.
@@ -54,7 +58,7 @@ impl<'a> NewId<'a> {
 impl Drop for NewId<'_> {
     fn drop(&mut self) {
         if !self.is_made {
-            // Where this fails, the storage is known by something that no checkpoint has.
+            // If this fails, the storage keeps an id that no checkpoint has.
             let _ = write(self.rocks, self.before.as_deref().unwrap_or_default());
         }
     }

@@ -1,7 +1,7 @@
 //! What keeps a checkpoint's files from their places in a storage's directory.
 //!
-//! Somebody may have put something else there. It is found before the checkpoint counts: from then
-//! on there is no way back.
+//! Somebody may have put something else there. The check comes before the point of no return of a
+//! load.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ pub(in crate::storage) fn check_ways(dir: &Path, names: &[String]) -> Result<()>
             _ => {}
         }
     }
-    // One that is called as RocksDB's files are would keep the storage from being opened.
+    // A folder with the name of a content file would keep the storage from being opened.
     let unreadable = |error: std::io::Error| failed(dir, &error);
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -51,7 +51,7 @@ pub(in crate::storage) fn check_ways(dir: &Path, names: &[String]) -> Result<()>
     Ok(())
 }
 
-/// Refuses a folder of `dir` that no file can be moved into. It need not be there.
+/// Refuses a folder of `dir` that no file can be moved into. It need not exist.
 fn check_folder(dir: &Path, folder: &str) -> Result<()> {
     let path = dir.join(folder);
     let found = match fs::symlink_metadata(&path) {
@@ -77,7 +77,7 @@ fn check_folder(dir: &Path, folder: &str) -> Result<()> {
     access(&path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(&path, &error.into()))
 }
 
-/// Says what is in the way of a checkpoint's files.
+/// The error for something in the way of a checkpoint's files.
 pub(in crate::storage) fn in_the_way(path: &Path, what: &str) -> Error {
     Error::io(format!("'{}' {what}; move it elsewhere", path.display()))
 }

@@ -1,4 +1,4 @@
-//! The list of a checkpoint's files, by which a copy can be told to be whole.
+//! The list of a checkpoint's files, which tells whether a copy is whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,8 +14,8 @@ use crate::files::regular;
 use crate::rocks::file_names::is_sst;
 use crate::seqno::Seqno;
 
-/// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
-/// since files then change.
+/// The list's file name. The list is written last. Opening the directory as a storage removes it,
+/// since files change from then on.
 pub(crate) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
 /// The format before this one: the same without checksums.
@@ -26,23 +26,23 @@ pub(crate) struct FileList {
     pub(crate) format: String,
     /// The checkpoint id.
     pub(crate) id: String,
-    /// The sequence number of the last call that the checkpoint has.
+    /// The sequence number of the checkpoint's last call.
     #[serde(rename = "number")]
     pub(crate) seqno: Seqno,
     /// Milliseconds since 1970.
     pub(crate) time: u64,
-    /// Every other file, by its path inside the directory, and its bytes.
+    /// Every other file: its path inside the directory, and its length in bytes.
     pub(crate) files: Vec<(String, u64)>,
     /// CRC-32 of the files that have no checksums of their own, by their paths.
     #[serde(default)]
     checksums: BTreeMap<String, u32>,
-    /// CRC-32 of everything else in the list.
+    /// CRC-32 of the rest of the list.
     #[serde(default)]
     crc32: u32,
 }
 
 impl FileList {
-    /// Lists a checkpoint that is whole but for this.
+    /// Lists a checkpoint that has everything but its list.
     ///
     /// # Errors
     /// `IO`.
@@ -62,7 +62,7 @@ impl FileList {
         Ok(list)
     }
 
-    /// Writes the list for good.
+    /// Writes the list and syncs it.
     ///
     /// # Errors
     /// `IO`.
@@ -86,7 +86,7 @@ impl FileList {
         Ok(())
     }
 
-    /// The checksum of everything else that the list says.
+    /// The checksum of the rest of the list.
     fn checksum(&self) -> Result<u32> {
         let others = (&self.format, &self.id, self.seqno, self.time, &self.files, &self.checksums);
         let json =
@@ -128,7 +128,8 @@ impl FileList {
                 Ok(found) => {
                     let found = found.len();
                     return Err(Error::corruption(format!(
-                        "its file '{name}' has {found} bytes and had {bytes} when the checkpoint was made"
+                        "its file '{name}' has {found} bytes and had {bytes} when the checkpoint \
+                         was made"
                     )));
                 }
                 Err(error) if is_absence(&error) => {
@@ -145,7 +146,8 @@ impl FileList {
             let bytes = regular::read(&path).map_err(|error| failed(&path, &error))?;
             if crc32fast::hash(&bytes) != *crc32 {
                 return Err(Error::corruption(format!(
-                    "its file '{name}' is not as it was when the checkpoint was made; restore it from a copy"
+                    "its file '{name}' is not as it was when the checkpoint was made; restore it \
+                     from a copy"
                 )));
             }
         }
@@ -153,12 +155,13 @@ impl FileList {
     }
 }
 
-/// Whether a file has checksums of its own: rows and filters, which take longer to compare.
+/// Whether a file has checksums of its own: SST files and filters, which take longer to compare.
 fn has_checksums(name: &str) -> bool {
     is_sst(name) || name.starts_with("filters/") && !name.ends_with(".json")
 }
 
-/// Every file below a directory, by its path in it, with its bytes.
+/// Adds every file below a directory, but a checkpoint's list, to `files`: its path inside the
+/// directory, and its length in bytes.
 pub(crate) fn list_files(
     dir: &Path,
     prefix: &str,

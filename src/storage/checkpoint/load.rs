@@ -1,7 +1,8 @@
-//! Load from checkpoint: everything that is stored is replaced by what a checkpoint has.
+//! Load from checkpoint: replaces everything that is stored by a checkpoint's content.
 //!
-//! The checkpoint is read through before anything is touched. Then all calls wait while its files take the place of the
-//! storage's (`restore`) and what is in memory is forgotten. Handles stay as they are.
+//! The checkpoint is read through before anything is touched. Then all calls wait while its files
+//! take the place of the storage's (`swap`) and the engine forgets what is in memory. Handles stay
+//! valid.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,18 +28,21 @@ use crate::storage::open::{check_format, is_ours};
 use crate::storage::{Storage, scan};
 
 impl Storage {
-    /// Replaces everything that is stored by the content of the checkpoint at `path`, or of a storage that was closed. Embeddings
-    /// that are open go on with the groups of the checkpoint; a group that it does not have is empty.
+    /// Replaces everything that is stored by the content of the checkpoint at `path`, or of a
+    /// closed storage. Open embeddings go on with the checkpoint's groups; a group that it does not
+    /// have becomes empty.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `CORRUPTION` when it is damaged or not whole; `NOT_SUPPORTED` for another format; `BUSY` while it is open,
-    /// and while a dump or an iterator is under way here; `ALREADY_EXISTS` when a group that is open here has another dim,
-    /// optimizer or name there; `IO`. What was stored is as it was then, unless the message says that opening it again is needed.
+    /// `NOT_FOUND`; `CORRUPTION` when it is damaged or not whole; `NOT_SUPPORTED` for another
+    /// format; `BUSY` while it is open, and while a dump or an iterator is under way here;
+    /// `ALREADY_EXISTS` when a group that is open here has another dim, optimizer or name there;
+    /// `IO`. After an error the storage is as it was, unless the message says that it must be
+    /// opened again.
     pub fn load_from_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let named = |error: Error| error.within(&format!("path '{}'", path.display()));
         drop(self.begin_call()?);
-        // A call on the process, but not on the storage, whose calls it waits for.
+        // A call on the process only. It is none on the storage: it waits for those to end.
         let _call = crate::process::Call::begin()?;
         let engine = self.engine();
         engine.check_writable()?;
@@ -53,7 +57,7 @@ impl Storage {
         check_headroom(1 + engine.options.threads).map_err(named)?;
         let _one_at_a_time = self.handle.checkpoints.lock();
         engine.check_not_lost()?;
-        // Nobody may change it meanwhile.
+        // Keeps others from changing the checkpoint meanwhile.
         let checkpoint = Directory::take(path)?;
         let theirs = engine.check_checkpoint(checkpoint.path()).map_err(named)?;
         let filters = self.filters().prepare(checkpoint.path()).map_err(named)?;
@@ -85,7 +89,8 @@ impl Storage {
         match swap::commit(&engine.dir) {
             Ok(()) => {}
             Err(CommitError::Before(error)) => {
-                // Nothing has changed. If it cannot be opened now, that is tried again (recover.rs).
+                // Nothing has changed. If the database cannot be opened now, the engine tries again
+                // (recover.rs).
                 let _ = engine.open_rocks();
                 return Err(error);
             }
@@ -101,13 +106,14 @@ impl Storage {
 }
 
 impl Engine {
-    /// Reads a checkpoint through; its groups.
+    /// Reads a checkpoint through; returns its groups.
     fn check_checkpoint(&self, dir: &Path) -> Result<BTreeMap<u16, Arc<Group>>> {
         FileList::check(dir)?;
         if swap::is_committed(dir)? {
             return Err(Error::new(
                 Status::NotSupported,
-                "a checkpoint was being loaded into it when its process was killed; open it as a storage, and close it, first",
+                "a checkpoint was being loaded into it when its process was killed; open it as a \
+                 storage, and close it, first",
             ));
         }
         let current = dir.join(CURRENT);
@@ -127,9 +133,9 @@ impl Engine {
         }
         let rocks = Rocks::open_read_only(dir, &self.options.resources())?;
         check_format(&rocks, inventory.is_some(), dir)?;
-        let record = JournalDocument::read(&rocks)?;
+        let document = JournalDocument::read(&rocks)?;
         let journal_dir = dir.join(JOURNAL);
-        if record.is_active() && !journal::is_empty(&journal_dir)? {
+        if document.is_active() && !journal::is_empty(&journal_dir)? {
             return Err(Error::new(
                 Status::NotSupported,
                 "it is a storage that was not closed; open it as one, and close it, first",

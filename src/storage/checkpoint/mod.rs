@@ -1,7 +1,9 @@
-//! Checkpoint: a directory with everything as it is at one moment: rows, optimizer state, groups, steps, filters.
+//! Checkpoint: a directory with everything of one moment: rows, optimizer state, groups, steps,
+//! filters.
 //!
-//! Files of rows are hard links, so it takes no longer for a large table, and no space until rows change. It is a storage
-//! like any other, as if closed at that moment, with a list of its files by which a copy can be told to be whole.
+//! SST files are hard links. So a large storage takes no longer than a small one, and no space
+//! until rows change. The directory is a storage like any other, as if closed at that moment. A
+//! list of its files tells whether a copy is whole.
 
 mod content;
 pub(super) mod id;
@@ -36,17 +38,18 @@ use crate::reserved::is_in_storage;
 use crate::rocks::Inventory;
 use id::NewId;
 
-/// Where links are made, inside the storage, when the checkpoint itself is on another file system.
+/// The folder in the storage for links, when the checkpoint itself is on another file system.
 const LINKED: &str = ".damo-checkpoint";
 
 impl Storage {
-    /// Writes a checkpoint to `path`, which must not exist yet, in a directory that does. Calls go on meanwhile; the checkpoint has
-    /// all of those that returned before, and appears under its name only when it is whole.
+    /// Writes a checkpoint to `path`, which must not exist yet, in a directory that does. Calls go
+    /// on meanwhile. The checkpoint has all calls that returned before, and appears under its name
+    /// only when it is whole.
     ///
     /// # Errors
     /// `ALREADY_EXISTS`; `INVALID_ARGUMENT` for a path without a name; `IO`, `OUT_OF_MEMORY`,
-    /// `POISONED`; `BUSY` with `read_only` when the storage was open elsewhere without a journal:
-    /// calls would be there in part.
+    /// `POISONED`; `BUSY` with `read_only` when the storage was open elsewhere without a journal,
+    /// since the checkpoint could have parts of calls.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         self.checkpoint_to(path.as_ref()).map_err(|error| self.in_dir(error))
     }
@@ -62,7 +65,8 @@ impl Storage {
             )));
         }
         check_headroom(1).map_err(named)?;
-        // Before the call begins: whoever loads a checkpoint holds this, too, and waits for calls to end.
+        // Taken before the call begins: loading a checkpoint holds this too, and waits for calls to
+        // end.
         let _one_at_a_time = self.handle.checkpoints.lock();
         let _call = self.begin_call()?;
         self.engine().ensure_works().map_err(named)?;
@@ -72,7 +76,7 @@ impl Storage {
         let rocks = self.engine().rocks()?;
         let id = NewId::begin(&rocks).map_err(named)?;
         self.write_checkpoint(&temporary, &id).map_err(named)?;
-        // Never over something that appeared meanwhile.
+        // This never replaces something that appeared meanwhile.
         let published = publish_new(&temporary, path);
         if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
             std::mem::forget(unfinished);
@@ -85,7 +89,7 @@ impl Storage {
     }
 }
 
-/// Refuses a path whose folder is not there.
+/// Refuses a path whose folder does not exist.
 fn check_parent(path: &Path) -> Result<()> {
     let parent = parent(path);
     match fs::metadata(parent) {
@@ -102,8 +106,8 @@ impl Storage {
     fn write_checkpoint(&self, dir: &Path, id: &NewId) -> Result<()> {
         let engine = self.engine();
         let rocks = engine.rocks()?;
-        // Links first, which takes no time: while the disk has nothing but the moment, the writer waits. On another file system
-        // they are copied afterwards.
+        // Links come first, since they take no time: the writer waits while the disk has nothing
+        // later than the cut. On another file system the files are copied afterwards.
         let linked = match is_same_device(&engine.dir, parent(dir))? {
             true => dir.to_owned(),
             false => engine.dir.join(LINKED),
@@ -116,7 +120,8 @@ impl Storage {
             id.write()?;
             rocks.checkpoint(&linked).map(|()| cut)
         })?;
-        // On another file system they are copied, or linked, straight from where the links lead.
+        // A likeness has symbolic links. For another file system `copy_files` copies what they lead
+        // to.
         if engine.is_read_only() && away.is_none() {
             replace_links(&linked).map_err(|error| failed(&linked, &error))?;
         }
@@ -127,14 +132,15 @@ impl Storage {
         Inventory::take(dir, true, cut.seqno)?.write(dir)?;
         self.filters().save(dir)?;
         if engine.journal().is_some() {
-            // The documents say that there is a journal, and this is it: nothing has been called since.
+            // The documents say that there is a journal. This one is empty: no call comes after the
+            // cut.
             journal::write_empty(&dir.join(JOURNAL), cut.seqno)?;
         }
         FileList::of(dir, id.id(), cut)?.write(dir)
     }
 }
 
-/// A directory that is removed when it is not needed any more.
+/// Removes a directory when dropped.
 struct Unfinished<'a>(&'a Path);
 
 impl Drop for Unfinished<'_> {
@@ -143,7 +149,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Where the checkpoint is made: beside its place, so that a rename puts it there.
+/// A path for the unfinished checkpoint: beside its final place, so that a rename puts it there.
 fn temporary_name(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(Error::invalid(format!(
@@ -162,7 +168,8 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(parent(path).join(hidden))
 }
 
-/// How the names of unfinished checkpoints of a name begin; the process that makes it follows.
+/// How the names of unfinished checkpoints called `name` begin; the id of the process that makes
+/// one follows.
 fn unfinished_prefix(name: &OsStr) -> OsString {
     let mut hidden = OsString::from(".");
     hidden.push(name);
@@ -170,7 +177,7 @@ fn unfinished_prefix(name: &OsStr) -> OsString {
     hidden
 }
 
-/// Removes what processes that were killed have left of checkpoints of this name.
+/// Removes unfinished checkpoints of this name that killed processes have left.
 fn remove_stale(path: &Path) {
     let Some(prefix) = path.file_name().map(unfinished_prefix) else { return };
     for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
@@ -178,7 +185,7 @@ fn remove_stale(path: &Path) {
         let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else { continue };
         let rest = String::from_utf8_lossy(rest);
         let pid = rest.split('.').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-        // One that cannot be asked for is somebody's.
+        // Only ESRCH says that the process is gone.
         if pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
             let _ = remove(&entry.path());
         }
@@ -192,8 +199,8 @@ fn is_same_device(a: &Path, b: &Path) -> Result<bool> {
     Ok(device(a)? == device(b)?)
 }
 
-/// Puts files in the place of symbolic links to them: hard links, or copies where those cannot be
-/// had. The files of a likeness are such links.
+/// Replaces symbolic links, which a likeness has, by hard links to their files, or by copies where
+/// a hard link is not possible.
 fn replace_links(dir: &Path) -> std::io::Result<()> {
     let entries = fs::read_dir(dir)?.collect::<std::io::Result<Vec<_>>>()?;
     for path in entries.iter().map(fs::DirEntry::path) {
@@ -206,8 +213,8 @@ fn replace_links(dir: &Path) -> std::io::Result<()> {
     sync_dir(dir)
 }
 
-/// Makes a hard link to the file that a symbolic link leads to, or a copy where that cannot be had:
-/// the file may have no name any more.
+/// Makes a hard link to the file that a symbolic link leads to, or a copy where that is not
+/// possible: the file may have no name any more.
 fn link_or_copy(link: &Path, to: &Path) -> std::io::Result<()> {
     match linkat(CWD, link, CWD, to, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(()),
@@ -215,7 +222,7 @@ fn link_or_copy(link: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The same error, with the name that a symbolic link leads to if nothing is there any more.
+/// The same error. If the link's target is gone, the error names the target.
 fn name_target(link: &Path, error: std::io::Error) -> std::io::Error {
     match fs::read_link(link) {
         Ok(target) if error.kind() == ErrorKind::NotFound => {
@@ -225,7 +232,7 @@ fn name_target(link: &Path, error: std::io::Error) -> std::io::Error {
     }
 }
 
-/// Copies the files of a directory, which has no others, into a new one.
+/// Copies a directory that has only files to a new one.
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

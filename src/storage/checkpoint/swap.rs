@@ -1,11 +1,15 @@
-//! Putting the files of a checkpoint in the place of a storage's, so that at any moment either is there whole.
+//! Puts the files of a checkpoint in the place of a storage's. At any moment one of the two is
+//! there, whole.
 //!
-//! 1. `.damo-restoring.new` is filled with links to, or copies of, the checkpoint's files, and synced;
-//! 2. it becomes `.damo-restoring`: from here on the checkpoint counts, whatever happens;
-//! 3. the storage's own files are deleted;
-//! 4. it becomes `.damo-restored`, and its files move to their places.
+//! 1. The folder `.damo-restoring.new` is filled with links to, or copies of, the checkpoint's
+//!    files, and synced.
+//! 2. It becomes `.damo-restoring`. This is the point of no return: from here on the checkpoint
+//!    counts.
+//! 3. The storage's own files are deleted.
+//! 4. The folder becomes `.damo-restored`, and its files move to their places.
 //!
-//! Opening does what is left to do, or removes what did not get to 2. Knows files, not what is in them.
+//! After a kill, opening does the rest, or removes a folder that did not get to 2. This file knows
+//! of files, not what is in them.
 
 use std::fs;
 use std::io;
@@ -27,9 +31,9 @@ const FILLING: &str = ".damo-restoring.new";
 const COMPLETE: &str = ".damo-restoring";
 const MOVING: &str = ".damo-restored";
 
-/// Prepares what [`commit`] puts in place. Calls up to the number `last` may have been made here or
-/// there, and this storage has used the time `time`: it does not go back to the checkpoint's, not
-/// even if the process is killed before the documents say so.
+/// Prepares what [`commit`] puts in place. `last` is the largest sequence number used here or in
+/// the checkpoint, `time` the latest time that this storage has used. They go into the staged
+/// inventory, so that neither goes back, even if the process is killed before the documents say so.
 ///
 /// # Errors
 /// `IO`, also when something is in the way of the files. The storage is as it was.
@@ -62,8 +66,8 @@ pub(in crate::storage) fn stage(
     checked.inspect_err(|_| drop(remove(&staged)))
 }
 
-/// Notes in what [`stage`] has prepared what this storage has used meanwhile: numbers up to `last`,
-/// and the time `time`. To be called when no call is under way any more.
+/// Notes in the staged inventory what this storage has used since [`stage`]: sequence numbers up to
+/// `last`, and the time `time`. Call it when no call is under way any more.
 ///
 /// # Errors
 /// `IO`. The storage is as it was.
@@ -77,7 +81,7 @@ pub(in crate::storage) fn note_use(dir: &Path, last: Seqno, time: u64) -> Result
     inventory.write(&staged)
 }
 
-/// Gives up what [`stage`] has prepared.
+/// Removes what [`stage`] has prepared.
 pub(in crate::storage) fn abandon(dir: &Path) {
     let _ = remove(&dir.join(FILLING));
 }
@@ -102,7 +106,8 @@ pub(in crate::storage) fn commit(dir: &Path) -> std::result::Result<(), CommitEr
     synced.and_then(|()| finish_after(dir, true)).map_err(CommitError::Beyond)
 }
 
-/// Whether a directory was killed in [`commit`], beyond the point of no return, and not opened since.
+/// Whether a process was killed in [`commit`], beyond the point of no return, and the directory was
+/// not opened since.
 ///
 /// # Errors
 /// `IO`.
@@ -112,7 +117,7 @@ pub(in crate::storage) fn is_committed(dir: &Path) -> Result<bool> {
     Ok(there(COMPLETE)? || there(MOVING)?)
 }
 
-/// Whether there is a directory; an error to look must not pass for none.
+/// Whether there is a directory. An error while looking must not pass for none.
 fn is_there(dir: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(dir) {
         Ok(found) => Ok(found.is_dir()),
@@ -121,7 +126,7 @@ fn is_there(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Does what a killed process has left to do. To be called before the database is opened.
+/// Does what a killed process has left to do. Call it before the database is opened.
 ///
 /// # Errors
 /// `IO`.
@@ -129,8 +134,8 @@ pub(in crate::storage) fn finish(dir: &Path) -> Result<()> {
     finish_after(dir, false)
 }
 
-/// As [`finish`], of a directory in which the checkpoint's files are known to be staged and
-/// complete, or not.
+/// As [`finish`]. `is_complete` says that the staged files are known to be complete; otherwise this
+/// looks for `.damo-restoring`.
 fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     let (complete, moving) = (dir.join(COMPLETE), dir.join(MOVING));
     let named = |error: io::Error| failed(dir, &error);
@@ -158,7 +163,7 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder, unless it is there.
+/// Makes a folder, unless it exists.
 fn make_folder(path: &Path) -> Result<()> {
     match fs::create_dir_all(path) {
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) => Err(in_the_way(
@@ -169,10 +174,10 @@ fn make_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Synchronises the folders of a directory that hold content, those that are there.
+/// Syncs those folders with content that a directory has.
 fn sync_folders(dir: &Path) -> io::Result<()> {
     for folder in [JOURNAL, FILTERS].map(|folder| dir.join(folder)) {
-        // Also one that a link leads to.
+        // A folder, or a link to one.
         if folder.is_dir() {
             sync_dir(&folder)?;
         }
@@ -180,13 +185,14 @@ fn sync_folders(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Files of rows never change, so a link will do; others may be written to.
+/// Links an SST file, which never changes. Copies any other, since it may be written to, or where
+/// no link can be made.
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let never_changes = from.extension().is_some_and(|extension| extension == "sst");
     if !never_changes || fs::hard_link(from, to).is_err() {
         copy_file(from, to)?;
     }
-    // Also of a link: the checkpoint may have been copied here a moment ago.
+    // A linked file is synced too: the checkpoint may have been copied here a moment ago.
     regular::open(to)?.sync_all()
 }
 
@@ -212,7 +218,7 @@ mod tests {
             .collect()
     }
 
-    /// As [`read`], without the inventory, which is of the checkpoint's files.
+    /// As [`read`], but without the inventory, which it checks.
     fn read_loaded(dir: &Path) -> Vec<(String, String)> {
         let inventory = Inventory::read(dir).unwrap().unwrap();
         assert_eq!((inventory.last, inventory.time), (LAST, TIME));

@@ -1,5 +1,5 @@
-//! The dumps that an increment may follow. While there is one, rows that are deleted or expire
-//! leave tombstones, so that the increment can say that they are gone. How long a dump is
+//! Base dumps: the dumps that an increment may follow. While there is one, rows that are deleted or
+//! expire leave tombstones, so that the increment can say that they are gone. How long a dump is
 //! remembered bounds how long tombstones stay for it.
 
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ use crate::seqno::Seqno;
 /// A dump, and which rows it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::storage) struct Base {
-    /// The last call that it has.
+    /// The sequence number of its last call.
     #[serde(rename = "number")]
     pub(in crate::storage) seqno: Seqno,
     /// When it was made, milliseconds since 1970; the earliest time when several dumps share a
     /// sequence number.
     pub(in crate::storage) time: u64,
-    /// The latest such time. Records of older versions have none: 0.
+    /// The latest such time; 0 in documents of earlier releases, which do not have it.
     #[serde(default)]
     pub(in crate::storage) later_time: u64,
     /// Rows last updated before this are not in the dump; the smallest cutoff when several dumps
@@ -40,12 +40,13 @@ pub(in crate::storage) struct Bases {
     list: Mutex<Vec<Base>>,
 }
 
-/// How many dumps are remembered, and for how long.
+/// So many dumps are remembered, for so long.
 const MAX_BASES: usize = 256;
 const MAX_AGE_MS: u64 = 30 * DAY_MS;
 
 impl Base {
-    /// Two dumps of the same calls, of which `other` was made later. An increment has to fit both.
+    /// Merges two dumps with the same sequence number, of which `other` was made later. An
+    /// increment has to fit both.
     fn and(self, other: Base) -> Base {
         Base {
             time: self.time.min(other.time),
@@ -56,15 +57,15 @@ impl Base {
         }
     }
 
-    /// Whether it is remembered at a time.
+    /// Whether the dump is still young enough to be remembered.
     fn is_remembered(&self, now: u64) -> bool {
         self.time.max(self.later_time).saturating_add(MAX_AGE_MS) >= now
     }
 }
 
 impl Bases {
-    /// The dumps on record. Calls that are replayed leave tombstones for all of them;
-    /// [`Bases::begin`] forgets those that are too old once the storage has its time.
+    /// Reads the document. Replayed calls leave tombstones for all of its dumps; [`Bases::begin`]
+    /// forgets those that are too old once the storage has its time.
     pub(in crate::storage) fn read(rocks: &Rocks, expiry: &Expiry) -> Result<Bases> {
         let list: Vec<Base> = match rocks.read_meta(BASE_DUMPS)? {
             None => Vec::new(),
@@ -74,7 +75,7 @@ impl Bases {
         Ok(Bases { list: Mutex::new(list) })
     }
 
-    /// The dump that an increment `since` a sequence number follows.
+    /// The dump that an increment since the sequence number `since` follows.
     ///
     /// # Errors
     /// `NOT_FOUND` when there is none with these conditions.
@@ -95,17 +96,18 @@ impl Bases {
             Error::new(
                 Status::NotFound,
                 format!(
-                    "since is {since}, and no table dump with the same group and min_count is remembered by that number \
-                     (the latest are: {known}; {MAX_BASES} are remembered, for 30 days, and none from before a \
-                     checkpoint was loaded); make a full dump, without since"
+                    "since is {since}, and no table dump with the same group and min_count is \
+                     remembered by that number (the latest are: {known}; {MAX_BASES} are \
+                     remembered, for 30 days, and none from before a checkpoint was loaded); make \
+                     a full dump, without since"
                 ),
             )
         })
     }
 
-    /// Forgets the dumps that are too old when the storage is opened. The shorter list is on disk
-    /// before merging goes by it: a later opening may have an earlier time, and must not remember
-    /// a dump whose tombstones are gone.
+    /// Forgets, when the storage is opened, the dumps that are too old. Writes the shorter list to
+    /// disk before merging goes by it: a later opening may have an earlier time, and must not
+    /// remember a dump whose tombstones are gone.
     ///
     /// # Errors
     /// `IO`.
@@ -120,7 +122,7 @@ impl Bases {
         Ok(())
     }
 
-    /// Remembers a dump for increments.
+    /// Remembers a dump, so that increments can follow it.
     ///
     /// # Errors
     /// `IO`.
@@ -144,7 +146,7 @@ impl Bases {
         Ok(())
     }
 
-    /// Forgets all dumps: what is stored now did not come from what they had.
+    /// Forgets all dumps: what is stored now did not develop from what they had.
     ///
     /// # Errors
     /// `IO`.
@@ -157,15 +159,15 @@ impl Bases {
     }
 }
 
-/// Says which of them is the oldest.
+/// Tells the expiry the oldest sequence number and time, by which merging keeps tombstones.
 fn tell(list: &[Base], expiry: &Expiry) {
     let seqno = list.iter().map(|base| base.seqno).min();
     let time = list.iter().map(|base| base.time).min();
     expiry.set_oldest_base(seqno.zip(time));
 }
 
-/// Leaves out what is too old, or too much. Dumps of the latest number stay: the next dump may
-/// share it, and an increment that follows either has to fit both.
+/// Drops the dumps that are too old, or too many. Those with the latest sequence number stay: the
+/// next dump may share it, and an increment that follows either has to fit both.
 fn forget(mut list: Vec<Base>, now: u64) -> Vec<Base> {
     let latest = list.iter().map(|base| base.seqno).max();
     let may_go = |base: &Base| Some(base.seqno) != latest;

@@ -1,6 +1,8 @@
-//! Dump: the weights of one moment in a file for serving, whole or as an increment to an earlier one.
+//! Dump: the weights of one moment in a file for serving, whole or as an increment to an earlier
+//! dump.
 //!
-//! Rows are read in order by a scan, never one by one; what a file looks like is in `table`.
+//! A scan reads the rows in order, never one by one. The room `table` knows what the files look
+//! like.
 
 pub(super) mod bases;
 pub(super) mod select;
@@ -23,7 +25,7 @@ use select::Select;
 /// What is dumped, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct DumpOptions {
-    /// Rows that were not updated for so many days are left out; 0 is for none.
+    /// Rows that were not updated for so many days are left out; 0 leaves out none.
     pub expire_days: f64,
     /// Rows with fewer updates are left out.
     pub min_count: u64,
@@ -43,13 +45,13 @@ pub enum DumpFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dumped {
     pub rows: u64,
-    /// Keys that an increment says are gone.
+    /// Keys that an increment lists as gone.
     pub removed: u64,
-    /// Of the file.
+    /// The length of the file.
     pub bytes: u64,
-    /// What the next increment has as `since`.
+    /// The sequence number of the dump's last call: `since` of the next increment.
     pub number: u64,
-    /// Weights that were too large for the value type, and became the largest it has.
+    /// Weights that were too large for the value type, and became its largest value.
     pub saturated: u64,
 }
 
@@ -104,15 +106,15 @@ impl DumpOptions {
 }
 
 impl Storage {
-    /// Writes the weights of this moment to `path`, which is replaced if it is a file, once all is written. Calls go on meanwhile.
-    /// `progress` is told now and then how many rows were written, of about how many, and ends the dump by returning
-    /// false.
+    /// Writes the weights of this moment to `path`. A file there is replaced once all is written.
+    /// Calls go on meanwhile. `progress` is called from time to time with the rows written so far
+    /// and an estimate of all; it ends the dump by returning false.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for groups that the classic header has no place for (naming them) and for a path that cannot be a
-    /// file's; `NOT_FOUND` for a group that is not registered, when there is no dump that an
-    /// increment could follow, and when a group was cleared since; `CANCELLED`; `IO`,
-    /// `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. `path` is as it was then.
+    /// `INVALID_ARGUMENT` for groups that the classic header has no place for (naming them) and for
+    /// a path that cannot be a file's; `NOT_FOUND` for a group that is not registered, when there
+    /// is no dump that an increment could follow, and when a group was cleared since; `CANCELLED`;
+    /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION`, `POISONED`. After an error `path` is as it was.
     pub fn dump(
         &self,
         path: impl AsRef<Path>,
@@ -126,13 +128,13 @@ impl Storage {
         })?;
         let is_table = matches!(options.format, DumpFormat::Table { .. });
         // Taken before the dump's moment, so that a row that goes right after it leaves a
-        // tombstone. Held to the end: once this dump is remembered, the one that it follows may be
-        // forgotten, and merging drops tombstones that the scan has not read yet.
+        // tombstone. Held to the end: once this dump is remembered, its base may be forgotten, and
+        // merging would drop tombstones that the scan has not read yet.
         let _tombstones = is_table.then(|| self.engine().expiry.hold_tombstones());
         let bases = Arc::clone(&self.handle.bases);
         let mut scan = self.scan(options.group, RowPart::Weights, move |engine, rocks, cut| {
             let select = options.select(engine, &bases, cut)?;
-            // A storage that is only looked at remembers nothing.
+            // A storage that is open with `read_only` remembers nothing.
             if is_table && !engine.is_read_only() {
                 let (seqno, time, cutoff) = (cut.seqno, cut.time, select.cutoff);
                 let (group, min_count) = (options.group, select.min_count);
@@ -192,7 +194,7 @@ fn copy(
     Ok(())
 }
 
-/// Adds the rows of a page, and what is gone, in their order.
+/// Adds a page's rows and its keys that are gone, in the order of keys.
 fn add(writer: &mut Writer, page: &Page) -> Result<()> {
     if page.headers.len() == page.keys.len() {
         return writer.add_rows(page.group, &page.keys, &page.floats);

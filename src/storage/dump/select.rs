@@ -1,24 +1,24 @@
-//! Which rows of a moment belong to a dump, and what an increment says of the others.
+//! Which rows of a moment belong to a dump, and which keys an increment lists as gone.
 
 use super::bases::Base;
 use crate::engine::cut::Cut;
 use crate::engine::expiry::DAY_MS;
 use crate::rocks::row::Stored;
 
-/// What becomes of something stored.
+/// What a dump does with a stored row or tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) enum Choice {
     Row,
-    /// It may be in what the increment follows, and is not in what there is now.
+    /// The base dump may have its row, and the present state does not.
     Removed,
     Skip,
 }
 
-/// The rows of a dump: those that have been updated often and lately enough; of an increment, what differs from that in the dump
-/// which it follows.
+/// Chooses the rows of a dump: those that were updated often and recently enough; for an increment,
+/// what changed since the base dump.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::storage) struct Select {
-    /// Rows that were last updated before this are gone, or not wanted.
+    /// Rows last updated before this have expired, or are not wanted.
     pub(in crate::storage) cutoff: u64,
     pub(in crate::storage) min_count: u64,
     pub(in crate::storage) since: Option<Base>,
@@ -37,8 +37,8 @@ impl Select {
         let Some(base) = &self.since else {
             return if is_wanted { Choice::Row } else { Choice::Skip };
         };
-        // A row that a lookup made after the base carries the base's number; with a longer time to live than then, a row
-        // may be there again.
+        // A row that a lookup made after the base dump carries the base's sequence number, and has
+        // no updates. Under a longer TTL than the base's, a row that had expired is visible again.
         let is_new = seqno > base.seqno || (seqno == base.seqno && header.update_num == 0);
         let is_back = time < base.later_cutoff;
         match is_wanted {
@@ -51,7 +51,7 @@ impl Select {
     fn choose_tombstone(&self, tombstone: &Stored<'_>) -> Choice {
         let is_later = match (&self.since, tombstone) {
             (Some(base), Stored::Deleted { seqno, .. }) => *seqno > base.seqno,
-            // Of a row that was merged away it is only known on which day.
+            // The tombstone of an expired row has only the day on which merging dropped the row.
             (Some(base), Stored::Expired { day }) => *day >= base.time / DAY_MS,
             _ => false,
         };
@@ -96,11 +96,11 @@ mod tests {
         for (stored, choice) in [
             (row(60, 2, 11), Choice::Row),
             (row(60, 2, 10), Choice::Skip),
-            // Made by a lookup: not frequent enough, so at most it has to go.
+            // Made by a lookup: too few updates to be in the dump, but the base may have the key.
             (row(60, 0, 10), Choice::Removed),
             (row(60, 1, 11), Choice::Removed),
             (row(60, 1, 9), Choice::Skip),
-            // Expired since the base, and before it.
+            // Expired since the base dump, and before it.
             (row(45, 5, 9), Choice::Removed),
             (row(39, 5, 9), Choice::Skip),
             (Stored::Deleted { time: 60, seqno: Seqno::new(11) }, Choice::Removed),
@@ -110,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(select.choose(&stored), choice, "{stored:?}");
         }
-        // A longer time to live than at the base brings a row back.
+        // A longer TTL than the base's brings a row back.
         let longer = Select { cutoff: 30, ..select };
         assert_eq!(longer.choose(&row(35, 5, 9)), Choice::Row);
     }

@@ -1,5 +1,5 @@
-//! The list of the copies of filters in a folder `filters`: of a checkpoint, or of a storage where
-//! they wait.
+//! The list of copies of filters in a folder `filters`. The folder is a checkpoint's, or a
+//! storage's, where copies wait for their filters.
 
 use std::fmt::Display;
 use std::fs::{self, File, TryLockError};
@@ -16,12 +16,12 @@ use crate::files::regular;
 use crate::filter::{Filter, verify_file};
 use crate::rocks::file_names::is_numbered;
 
-/// The folder in a checkpoint or a storage, and the list in it.
+/// The folder in a checkpoint or a storage. The list is in it.
 pub(crate) const FOLDER: &str = "filters";
 const LIST: &str = "filters.json";
-/// The list while it is written.
+/// The list's name while it is written.
 const NEW_LIST: &str = "filters.json.new";
-/// The most bytes that a list has. That of 65,536 groups with a filter each has a third.
+/// The most bytes that a list has. A list of 65,536 groups with a filter each has a third of that.
 const MAX_LIST: u64 = 64 << 20;
 
 const FORMAT: &str = "damo filters 1";
@@ -31,29 +31,29 @@ const FORMAT: &str = "damo filters 1";
 #[serde(deny_unknown_fields)]
 pub(super) struct CopyList {
     format: String,
-    /// A random id, from the first time that counts are taken from here. None in a checkpoint.
+    /// A random id, given when counts are first taken from this list. None in a checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
     pub(super) copies: Vec<FilterCopy>,
-    /// The groups that each copy was taken for, also of copies that are gone.
+    /// The groups that took each copy's counts, also of copies that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) taken: Vec<Taken>,
 }
 
-/// The copy of a filter.
+/// A copy of a filter.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct FilterCopy {
     pub(super) file: String,
-    /// Where the filter was.
+    /// The filter's path when it was copied.
     pub(super) path: String,
-    /// The groups that had it; in a storage those that it waits for.
+    /// The groups that had the filter; in a storage, those that the copy waits for.
     pub(super) groups: Vec<u16>,
-    /// Copies of the same list that have these counts, and more: their filter had taken them.
+    /// Copies of the same list whose counts include these: their filter had taken them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) part_of: Vec<String>,
 }
 
-/// What the counts of a copy were taken for.
+/// A copy and the groups that took its counts.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Taken {
     pub(super) file: String,
@@ -65,8 +65,8 @@ impl CopyList {
         CopyList { format: FORMAT.to_owned(), id: None, copies, taken: Vec::new() }
     }
 
-    /// The list in a folder; empty where there is none. Lists of builds before the first release
-    /// are the copies alone.
+    /// Reads the list in a folder; an empty one if there is none. Lists of builds before the first
+    /// release are an array of copies.
     ///
     /// # Errors
     /// `CORRUPTION` when it is damaged; `NOT_SUPPORTED` for a later format; `IO`.
@@ -96,7 +96,7 @@ impl CopyList {
             _ => serde_json::from_value(value),
         };
         let read: CopyList = read.map_err(|error| damaged(&error))?;
-        // What is listed is read, copied and deleted.
+        // Files in the list are read, copied and deleted, so they must have names of copies.
         match read.copies.iter().find(|copy| !is_copy(&copy.file)) {
             Some(copy) => {
                 Err(damaged(&format_args!("it names '{}', which no copy is called", copy.file)))
@@ -105,14 +105,14 @@ impl CopyList {
         }
     }
 
-    /// Writes the list beside the one that may be there, whose place it takes with
-    /// [`Draft::publish`]. What can fail for want of room comes first.
+    /// Writes the list beside the one that may be there; [`Draft::publish`] puts it in its place.
+    /// What can fail for want of room is done here.
     ///
     /// # Errors
     /// What the system says.
     pub(super) fn draft(&self, folder: &Path) -> io::Result<Draft> {
         let (new, list) = (folder.join(NEW_LIST), folder.join(LIST));
-        // Whatever has that name is not written to: a pipe would wait for a reader.
+        // Whatever has that name is removed, not written to: a pipe would wait for a reader.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -133,7 +133,7 @@ impl CopyList {
         Ok(draft)
     }
 
-    /// Writes the list, in place of the one that may be there; it is on disk when this returns.
+    /// Writes the list in place of the one that may be there. It is on disk when this returns.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         self.draft(folder)?.publish()
     }
@@ -153,19 +153,19 @@ impl FilterCopy {
     }
 }
 
-/// A list that is written and has not got its name; removed when it is dropped before it has.
+/// A list that is written and does not have its name yet. Dropping it unpublished removes it.
 pub(super) struct Draft {
-    /// None when nothing is to wait any more.
+    /// None when no copy waits any more.
     new: Option<PathBuf>,
     list: PathBuf,
 }
 
 impl Draft {
-    /// Gives the list its name; without copies, removes the one that is there. Both are on disk
+    /// Gives the list its name; without copies, removes the list that is there. Either is on disk
     /// when this returns.
     ///
     /// # Errors
-    /// What the system says; the list before is there then, unless the error says otherwise.
+    /// What the system says. The previous list is still there, unless the error says otherwise.
     pub(super) fn publish(self) -> io::Result<()> {
         match &self.new {
             Some(new) => publish(new, &self.list)
@@ -187,26 +187,27 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Nothing has that name once it is published.
+        // After publishing, nothing has this name.
         if let Some(new) = &self.new {
             let _ = fs::remove_file(new);
         }
     }
 }
 
-/// Whether a file of a checkpoint, by its name there, is one of these.
+/// Whether a file, by its path in the directory, is the list or a copy.
 pub(crate) fn is_of_filters(name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
 }
 
-/// Whether a name is one that copies have. Others are somebody's, and neither copied nor deleted.
+/// Whether a file name is one that copies have. Other files are not damo's: they are neither copied
+/// nor deleted.
 fn is_copy(name: &str) -> bool {
     is_numbered(name, "", ".filter")
 }
 
-/// Removes copies that the list does not name, as far as that works: they were taken, now or before
-/// a kill. One that somebody has opened as a filter stays, and so does the folder while it has
+/// Removes copies that the list does not name, as far as that works: their counts were taken, now
+/// or before a kill. A copy that somebody has open as a filter stays. The folder stays while it has
 /// anything else.
 pub(super) fn sweep(folder: &Path, listed: &[FilterCopy]) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,9 +1,8 @@
-//! The filters that the embeddings of a storage have now, so that flushing and checkpoints can take
-//! them along.
+//! The filters attached to a storage's embeddings. Flushing and checkpoints include them.
 //!
-//! In a checkpoint they are in the folder `filters`, with a list of where each was and which groups
-//! had it (`list`). After a checkpoint was loaded, or opened as a storage, copies wait there until
-//! a filter is attached (`waiting`). Which counts a filter gets is in `taking`.
+//! A checkpoint has copies of them in the folder `filters`, with a list of each one's path and
+//! groups (`list`). After a checkpoint is loaded, or opened as a storage, copies wait in that
+//! folder until a filter is attached (`waiting`). `taking` decides which counts a filter gets.
 
 mod list;
 mod taking;
@@ -26,9 +25,9 @@ use crate::locks::Mutex;
 pub struct Filters {
     /// The storage's directory.
     dir: PathBuf,
-    /// One entry for each embedding that has a filter.
+    /// One element for each embedding that has a filter.
     attached: Mutex<Vec<(u16, Weak<Filter>)>>,
-    /// Held by whoever reads or changes what waits in the storage's own folder.
+    /// Held while copies that wait in the storage's own folder are read or changed.
     waiting: Mutex<()>,
 }
 
@@ -37,14 +36,14 @@ impl Filters {
         Filters { dir: dir.to_owned(), attached: Mutex::default(), waiting: Mutex::default() }
     }
 
-    /// An embedding of `group` has `filter` from now on.
+    /// Notes that `filter` is attached to an embedding of `group`.
     pub fn register(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         attached.retain(|(_, filter)| filter.strong_count() > 0);
         attached.push((group, Arc::downgrade(filter)));
     }
 
-    /// An embedding of `group` has it no more; others may.
+    /// Notes that `filter` is detached from one embedding of `group`; others may still have it.
     pub fn unregister(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         let is_it =
@@ -54,13 +53,13 @@ impl Filters {
         }
     }
 
-    /// Whether an embedding of another group has it.
+    /// Whether an embedding of another group has `filter`.
     fn has_other_group(&self, group: u16, filter: &Arc<Filter>) -> bool {
         self.attached.lock().iter().any(|(other, known)| *other != group && is_same(known, filter))
     }
 
-    /// Every filter that is in use with the groups that use it, ascending; the filters by their
-    /// first group.
+    /// Every filter in use, with the groups that use it, ascending. The filters are in the order of
+    /// their first groups.
     pub fn live(&self) -> Vec<(Vec<u16>, Arc<Filter>)> {
         let mut attached: Vec<_> = {
             let attached = self.attached.lock();
@@ -90,18 +89,18 @@ impl Filters {
     }
 }
 
-/// A filter with the groups that have it, and the counts that it is about to get from a checkpoint.
+/// A filter, its groups, and the counts that it is about to get from a checkpoint.
 pub(super) struct Prepared {
     groups: Vec<u16>,
     filter: Arc<Filter>,
-    /// The copy that they are from.
+    /// The copy that the counts are from.
     file: String,
     restoration: Restoration,
 }
 
 impl Filters {
-    /// Copies every filter into a checkpoint, and what waits for one. Nobody else makes or loads a
-    /// checkpoint meanwhile.
+    /// Copies every filter into a checkpoint, and every copy that waits for a filter. The caller
+    /// keeps others from making or loading a checkpoint meanwhile.
     ///
     /// # Errors
     /// `IO`, naming the file.
@@ -131,7 +130,7 @@ impl Filters {
         for copy in &waiting.copies {
             let file = format!("{}.filter", copies.len());
             save_waiting(copy, &own, &folder.join(&file))?;
-            // Of filters that are copied here, and of copies that wait, too.
+            // Waiting copies, and filters copied above, whose counts include these.
             let taken_by =
                 sources.iter().filter(|(had, _)| copy.is_in(had)).map(|(_, file)| file.clone());
             let part_of =
@@ -146,17 +145,17 @@ impl Filters {
         CopyList::new(copies).write(&folder).map_err(failed)
     }
 
-    /// Finds for each filter here its counts in a checkpoint: a copy that a common group had, best
-    /// of all that of the same file. A filter whose groups had none there keeps its counts.
+    /// For each live filter, finds its copy in the checkpoint: one with a group in common, by
+    /// preference one of the same path. A filter without such a copy keeps its counts.
     ///
     /// # Errors
-    /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing has changed.
+    /// As [`Filter::prepare`]; `CORRUPTION` when the list is damaged. Nothing is changed.
     pub(super) fn prepare(&self, dir: &Path) -> Result<Vec<Prepared>> {
         let folder = dir.join(FOLDER);
         let list = CopyList::read(&folder)?;
         list.verify(&folder)?;
         let mut prepared = Vec::new();
-        // What no other filter has taken comes first: a group may have had several.
+        // A copy that no other filter has taken is preferred: a group may have had several.
         let mut left = list.clone();
         for (groups, filter) in self.live() {
             let path = path_of(&filter);
@@ -170,7 +169,7 @@ impl Filters {
         Ok(prepared)
     }
 
-    /// Compares the copies of filters that wait here.
+    /// Verifies the copies that wait here.
     ///
     /// # Errors
     /// `CORRUPTION` naming the file; `IO`.
@@ -185,8 +184,8 @@ impl Filters {
 fn save_waiting(copy: &FilterCopy, own: &Path, to: &Path) -> Result<()> {
     let from = own.join(&copy.file);
     let remedy = format!(
-        "it has the counts that wait for a filter of the groups {:?}; put it back, or remove the folder '{}' to go on \
-         without any that wait",
+        "it has the counts that wait for a filter of the groups {:?}; put it back, or remove the \
+         folder '{}' to go on without any that wait",
         copy.groups,
         own.display()
     );

@@ -1,8 +1,8 @@
 //! Which counts a filter takes from a list of copies.
 //!
-//! A filter that takes the counts of a copy gets them in a file that says so (its source: the
-//! list's id and the copy's number). So whoever has the counts says so: the filter, wherever its
-//! file is moved or copied to, and no other that later has the same path.
+//! A filter that takes the counts of a copy notes its source in its own file: the list's id and the
+//! copy's number. So the filter with the counts can be told, wherever its file is moved or copied
+//! to, from another that later has the same path.
 
 use std::path::Path;
 
@@ -14,36 +14,37 @@ use crate::random_id::random_id;
 /// What becomes of a filter that is about to be attached to a group.
 #[derive(Debug, PartialEq)]
 pub(super) enum Claim {
-    /// No counts wait for the group, or it has its own.
+    /// No counts wait for the group, or the filter took the group's counts earlier.
     Nothing,
     /// The filter has the counts of this copy already.
     Has(usize),
-    /// It takes the counts of this copy.
+    /// The filter takes the counts of this copy.
     Takes(usize),
-    /// It has counts of another copy, which these would replace.
+    /// The filter has counts of another copy, which these would replace.
     Refused,
 }
 
 impl CopyList {
-    /// The copy that a filter at `path` with these groups gets its counts from: one that a common
-    /// group had, best of all that of the same file.
+    /// The copy that a filter at `path` with these groups gets its counts from: one with a group in
+    /// common, by preference one of the same path.
     pub(super) fn find(&self, path: &str, groups: &[u16]) -> Option<usize> {
         let has_group = |copy: &FilterCopy| copy.groups.iter().any(|group| groups.contains(group));
         let found = self.best(path, has_group)?;
-        // One that has these counts, and more, is as good, and leaves no other to wait for it.
+        // A copy that includes these counts is preferred: it leaves no other to wait for this
+        // filter.
         Some(
             self.best(path, |copy| self.copies[found].part_of.contains(&copy.file))
                 .unwrap_or(found),
         )
     }
 
-    /// One of these copies, if possible that of the file at `path`.
+    /// A copy that `is_one` accepts, by preference one of the file at `path`.
     fn best(&self, path: &str, is_one: impl Fn(&FilterCopy) -> bool) -> Option<usize> {
         let same_path = self.copies.iter().position(|copy| copy.path == path && is_one(copy));
         same_path.or_else(|| self.copies.iter().position(is_one))
     }
 
-    /// Says what becomes of a filter at `path`, whose counts are from `source`.
+    /// Decides what becomes of a filter at `path` whose counts are from `source`.
     pub(super) fn claim(&self, path: &str, source: Source, group: u16) -> Claim {
         let Some(found) = self.find(path, &[group]) else { return Claim::Nothing };
         let Some(had) = self.copy_of(source) else { return Claim::Takes(found) };
@@ -55,8 +56,8 @@ impl CopyList {
         if self.taken.iter().any(was_taken) { Claim::Nothing } else { Claim::Refused }
     }
 
-    /// Notes that a filter of `groups` has the counts of this copy: they, and those of copies that
-    /// are part of it, wait for these groups no longer. Copies that wait for none go.
+    /// Notes that a filter of `groups` has the counts of this copy. The copy, and copies that are
+    /// part of it, no longer wait for these groups.
     pub(super) fn note_taken(&mut self, index: usize, groups: &[u16]) {
         let file = self.copies[index].file.clone();
         for copy in self.copies.iter_mut().filter(|copy| copy.is_in(&file)) {
@@ -73,10 +74,10 @@ impl CopyList {
         self.copies.retain(|copy| !copy.groups.is_empty());
     }
 
-    /// What a filter says of itself that has the counts of a copy.
+    /// The source that a filter with the counts of this copy notes.
     ///
     /// # Errors
-    /// `CORRUPTION` when the list's id, or the copy's name, is none.
+    /// `CORRUPTION` when the list's id or the copy's name is not valid.
     pub(super) fn source(&mut self, index: usize, folder: &Path) -> Result<Source> {
         let id = self.id.get_or_insert_with(|| random_id()[..2 * ID_LEN].to_owned());
         let file = &self.copies[index].file;
@@ -97,7 +98,7 @@ impl CopyList {
         }
     }
 
-    /// The copy of this list whose counts a filter of this source has; it may be gone.
+    /// The copy of this list that a source names; the copy may be gone.
     pub(super) fn copy_of(&self, source: Source) -> Option<String> {
         let id: String = source[..ID_LEN].iter().map(|byte| format!("{byte:02x}")).collect();
         let mut number = [0; 4];
@@ -106,11 +107,11 @@ impl CopyList {
     }
 }
 
-/// Bytes of a list's id in a source; the number of the copy follows.
+/// Bytes of a list's id in a source. The copy's number follows.
 const ID_LEN: usize = 12;
 
 impl FilterCopy {
-    /// Whether who has the copy of this name has these counts.
+    /// Whether the copy `file` includes this one's counts.
     pub(super) fn is_in(&self, file: &str) -> bool {
         self.file == file || self.part_of.iter().any(|other| other == file)
     }

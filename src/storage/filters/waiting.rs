@@ -1,10 +1,10 @@
 //! Counts that wait for their filter.
 //!
-//! When a checkpoint is loaded, or opened as a storage, a filter of it may not be attached here: no
-//! embedding of its groups is open, or none has had its filter set yet. Then its copy waits in the
-//! storage's own folder `filters`. The first filter that is attached to one of its groups takes the
-//! counts. A checkpoint copies what still waits. Every list in a storage is of copies that wait: no
-//! release left another there.
+//! When a checkpoint is loaded, or opened as a storage, one of its filters may not be attached yet:
+//! no embedding of its groups is open, or none has had its filter set. Then the filter's copy waits
+//! in the storage's own folder `filters`. The first filter attached to one of the copy's groups
+//! takes the counts. A checkpoint copies what still waits. Every list in a storage is of copies
+//! that wait: no release left another there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::reserved::is_in_storage;
 use crate::storage::Storage;
 
 impl Storage {
-    /// Keeps checkpoints from being made and loaded while a filter is attached. In a checkpoint its
-    /// counts are either among those that wait or among those of filters in use. Take it before the
-    /// call begins, as checkpoints do.
+    /// Keeps checkpoints from being made and loaded while a filter is attached. So a checkpoint has
+    /// the filter's counts once: among those that wait, or among those of filters in use. Take it
+    /// before the call begins, as checkpoints do.
     ///
     /// # Errors
     /// As [`Storage::begin_call`].
@@ -31,7 +31,7 @@ impl Storage {
         Ok(self.handle.checkpoints.lock())
     }
 
-    /// How many filters of a checkpoint there are whose counts wait for a filter to be attached.
+    /// How many copies of a checkpoint's filters wait for a filter to be attached.
     ///
     /// # Errors
     /// `CORRUPTION`, `IO`.
@@ -42,13 +42,13 @@ impl Storage {
         Ok(CopyList::read(&filters.dir.join(FOLDER))?.copies.len())
     }
 
-    /// Gives a filter that is about to be attached to a group the counts that wait for it, if any
-    /// do.
+    /// Gives a filter that is about to be attached to a group the counts that wait for that group,
+    /// if any do.
     ///
     /// # Errors
     /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is in a folder of copies, and
-    /// when it has counts of other groups. The filter is then as it was, unless the message says
-    /// that it has the counts, and they still wait.
+    /// when it has counts of other groups. After an error the filter is as it was, unless the
+    /// message says that it has the counts; these still wait, too.
     pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         check_is_no_copy(filter)?;
         if self.engine().is_read_only() {
@@ -81,8 +81,8 @@ impl Filters {
         )
     }
 
-    /// Gives the filters that are attached the counts of the checkpoint that was loaded. Counts
-    /// that no filter took wait.
+    /// Gives the attached filters the counts of the checkpoint that was loaded. Counts that no
+    /// filter takes wait.
     ///
     /// # Errors
     /// As [`Filter::publish`]; `CORRUPTION`, `IO`.
@@ -105,11 +105,11 @@ impl Filters {
         self.keep_waiting(list, given)
     }
 
-    /// Gives filters their counts, and then puts the list in the place of the one before, without
-    /// the copies that wait for no group any more.
+    /// Gives filters their counts. Then the list, without the copies that wait for no group any
+    /// more, replaces the previous one.
     ///
-    /// Until the list has its place the counts still wait, as after a kill. A filter that has them
-    /// by then says so itself.
+    /// Until then the counts still wait, also after a kill. A filter that already has them has
+    /// noted its source.
     fn keep_waiting(
         &self,
         mut list: CopyList,
@@ -122,7 +122,7 @@ impl Filters {
         let mut having = None;
         for (filter, restoration, source) in given {
             filter.publish(restoration, source)?;
-            // What has its name must keep it when the machine loses power: the copy goes.
+            // The new file must survive a power cut, since the copy is removed below.
             filter.sync().map_err(|error| has_counts(error, &filter))?;
             having = Some(filter);
         }
@@ -135,10 +135,10 @@ impl Filters {
     }
 }
 
-/// A filter, the counts that it gets, and what it says of them.
+/// A filter, the counts that it gets, and their source.
 type Given = (Arc<Filter>, Restoration, Source);
 
-/// An error after a filter has got its counts.
+/// The error for a failure after a filter got its counts.
 fn has_counts(error: Error, filter: &Filter) -> Error {
     error.within(&format!(
         "'{}' has the counts of the checkpoint now, and is not attached; attach it again",
@@ -148,25 +148,25 @@ fn has_counts(error: Error, filter: &Filter) -> Error {
 
 fn refused(group: u16, filter: &Filter, folder: &Path) -> Error {
     Error::invalid(format!(
-        "group {group} has counts of a checkpoint that wait for its filter, and '{}' has counts of other groups, which \
-         they would replace; attach a filter of its own, attach this one to group {group} first, or remove the folder \
-         '{}' to go on without them",
+        "group {group} has counts of a checkpoint that wait for its filter, and '{}' has counts of \
+         other groups, which they would replace; attach a filter of its own, attach this one to \
+         group {group} first, or remove the folder '{}' to go on without them",
         filter.path().display(),
         folder.display()
     ))
 }
 
-/// An error of giving the counts that wait for a group to a filter.
+/// The error for counts that wait for a group and cannot be given to a filter.
 fn within(error: Error, group: u16, folder: &Path) -> Error {
     error.within(&format!(
-        "group {group} has counts of a checkpoint that wait for its filter; attach one with the same parameters, or \
-         remove the folder '{}' to go on without them",
+        "group {group} has counts of a checkpoint that wait for its filter; attach one with the \
+         same parameters, or remove the folder '{}' to go on without them",
         folder.display()
     ))
 }
 
-/// Refuses a filter whose file is in a folder of copies: damo deletes copies there once they are
-/// taken, and when a checkpoint is loaded.
+/// Refuses a filter whose file is in a folder of copies: damo deletes copies there once their
+/// counts are taken, and when a checkpoint is loaded.
 fn check_is_no_copy(filter: &Filter) -> Result<()> {
     let path = filter.path();
     let Some(Ok(folder)) = path.parent().map(fs::canonicalize) else { return Ok(()) };
@@ -175,8 +175,8 @@ fn check_is_no_copy(filter: &Filter) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "the filter's path '{}' is in the folder '{FOLDER}' of a storage or checkpoint, whose files damo deletes; a \
-         filter elsewhere is needed (copy the file)",
+        "the filter's path '{}' is in the folder '{FOLDER}' of a storage or checkpoint, whose \
+         files damo deletes; a filter elsewhere is needed (copy the file)",
         path.display()
     )))
 }

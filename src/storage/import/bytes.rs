@@ -1,4 +1,4 @@
-//! The bytes of a file to import, from front to back, little-endian.
+//! Reads a file to import from front to back, little-endian.
 
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read};
@@ -28,7 +28,7 @@ impl Bytes {
         if path.as_os_str().is_empty() {
             return Err(Error::invalid("path is empty; the path of a file is needed"));
         }
-        // Opening a pipe would wait for somebody who writes to it, and it could not be read twice.
+        // Opening a pipe would wait for a writer, and a pipe cannot be read twice.
         let found = fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             let what = if found.is_dir() { "a directory" } else { "no regular file" };
@@ -63,7 +63,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// Appends so many floats to those that are there.
+    /// Reads `more` floats and appends them to `floats`.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `CORRUPTION` when the file has become shorter.
@@ -104,7 +104,7 @@ impl Bytes {
         }
     }
 
-    /// `kind` is what the file is taken for.
+    /// The error for a damaged file. `kind` is the format that the file is taken for.
     pub(super) fn damaged(&self, kind: &str, what: &str) -> Error {
         Error::corruption(format!(
             "path '{}' is not a whole {kind} file of the earlier implementation: {what}",
@@ -123,7 +123,7 @@ impl Bytes {
 
 #[cfg(test)]
 impl Bytes {
-    /// The same file on a disk that fails: nothing of it can be read.
+    /// The same file as on a disk that fails: reading returns an error.
     pub(super) fn on_failing_disk(self) -> Bytes {
         let file = File::options().append(true).open(&self.path).unwrap();
         Bytes { file: BufReader::new(file), ..self }

@@ -1,4 +1,4 @@
-//! A checkpoint file of the earlier implementation; every length is checked before it is believed.
+//! A checkpoint file of the earlier implementation. Every length is checked before it is used.
 //!
 //! ```text
 //! i64   count, then for each record
@@ -7,12 +7,13 @@
 //! i64   key     } the key              i64   key
 //!                                      i64   update_time, or update_num in later releases
 //!                                      i64   update_num, or update_time in later releases
-//!                                      8 bytes, which the last release has and nobody needs
+//!                                      8 bytes, in the last release only; they are skipped
 //!                                      i32   dim
 //!                                      f32   weights[dim], then the optimizer's state
 //! ```
 //!
-//! Only its lengths show that a file is one of these: they add up to its end, to the byte.
+//! The format has no magic number. Only the lengths tell such a file: they add up to its end, to
+//! the byte.
 
 use std::path::Path;
 
@@ -24,7 +25,7 @@ use crate::error::{Error, Result, Status};
 const KIND: &str = "checkpoint";
 const COUNT_BYTES: u64 = 8;
 const KEY_BYTES: u64 = 12;
-/// Of a value: group, key, update_time, update_num.
+/// Bytes of a value's first fields: group, key, update_time, update_num.
 const FIELD_BYTES: u64 = 28;
 /// Two lengths, the key, and a value without floats.
 const MIN_RECORD_BYTES: u64 = 8 + KEY_BYTES + 8 + Layout::Short.bytes();
@@ -35,7 +36,7 @@ pub(super) struct Checkpoint {
     next: u64,
 }
 
-/// Where a record may have its dim: after a short and after a long header.
+/// A record's possible dims: those in the places of the short and of the long header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dims {
     short: Option<i32>,
@@ -44,7 +45,7 @@ pub(super) struct Dims {
 }
 
 impl Dims {
-    /// Whether the value is one of this layout: weights, or weights and a state.
+    /// Whether the value's length fits this layout: weights, or weights and a state.
     pub(super) fn suits(&self, layout: Layout) -> bool {
         let dim = match layout {
             Layout::Short => self.short,
@@ -79,8 +80,8 @@ impl Checkpoint {
             _ => Err(bytes.damaged(
                 KIND,
                 &format!(
-                    "it begins with a count of {count} records, and its {len} bytes have room for {most} at most; \
-                     it is cut off, or no such file"
+                    "it begins with a count of {count} records, and its {len} bytes have room for \
+                     {most} at most; it is cut off, or no such file"
                 ),
             )),
         }
@@ -89,7 +90,7 @@ impl Checkpoint {
     /// Whether the file begins as a checkpoint does.
     ///
     /// # Errors
-    /// As `open`, but for what the file has.
+    /// As `open`, without `CORRUPTION`.
     pub(super) fn is_one(path: &Path) -> Result<bool> {
         match Checkpoint::open(path) {
             Ok(found) if found.count == 0 => Ok(found.bytes.left() == 0),
@@ -107,7 +108,7 @@ impl Checkpoint {
         &mut self.bytes
     }
 
-    /// The next record, without its floats, which are skipped, and where its dim may be.
+    /// The next record and its possible dims. Its floats are skipped.
     ///
     /// # Errors
     /// As `next`.
@@ -125,8 +126,8 @@ impl Checkpoint {
         Ok(Some((record, Dims { short, long, value_len })))
     }
 
-    /// The next record; None at the end, which is where the file ends. Its floats must then be read
-    /// or skipped. A value that is too short for the layout has the dim 0.
+    /// The next record; None at the end of the file. The caller must read or skip its floats before
+    /// the next call. A value that is too short for the layout has the dim 0.
     ///
     /// # Errors
     /// `CORRUPTION` naming the record and the byte; `IO`.
@@ -142,7 +143,8 @@ impl Checkpoint {
         Ok(Some(record))
     }
 
-    /// A record up to its two counters, and the bytes of its value, of which 28 are read.
+    /// Reads a record up to its update_time and update_num. Returns the length of its value, too,
+    /// of which 28 bytes are read.
     fn begin_record(&mut self) -> Result<Option<(FileRecord, u64)>> {
         if self.next == self.count {
             if self.bytes.left() > 0 {
@@ -157,7 +159,7 @@ impl Checkpoint {
         let index = self.next;
         let key_len = self.bytes.read_u64().map_err(|error| match error.status() {
             Status::Corruption => self.cut_off(),
-            // The disk failed, and the file may be whole.
+            // The disk failed; the file may be whole.
             _ => error,
         })?;
         if key_len != KEY_BYTES {
@@ -207,7 +209,7 @@ impl Checkpoint {
 mod tests {
     use super::*;
 
-    /// A disk that fails says nothing about the file: it may be whole.
+    /// An error of the disk must not pass for damage: the file may be whole.
     #[test]
     fn only_the_end_of_the_file_is_damage() {
         let file = tempfile::NamedTempFile::new().unwrap();

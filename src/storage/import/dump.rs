@@ -1,5 +1,5 @@
-//! A dump of the earlier implementation, classic or counted: weights by group and key. What the
-//! header says of groups, dims and rows must add up to the end of the file, to the byte.
+//! A dump of the earlier implementation, classic or counted: weights by group and key. The groups,
+//! dims and rows in the header must add up to the end of the file, to the byte.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,15 +10,15 @@ use super::report::Format;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DIM, MAX_GROUPS};
 
-/// Widths of a classic header that releases had, the likeliest first.
+/// The widths that classic headers of the releases have, the likeliest first.
 const WIDTHS: [usize; 3] = [256, 1024, 128];
-/// Key and group of a row.
+/// Bytes of a row's key and group.
 const ROW_HEAD: u64 = 12;
 
 pub(super) struct Dump {
     bytes: Bytes,
     format: Format,
-    /// By group, the dim.
+    /// The dim of each group.
     dims: HashMap<i32, u64>,
     count: u64,
     next: u64,
@@ -55,7 +55,7 @@ impl Dump {
         })
     }
 
-    /// The dump that the file is, if it is one.
+    /// Opens the file as a dump of either format; None if it is neither.
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID_ARGUMENT`, `IO`.
@@ -78,10 +78,10 @@ impl Dump {
         &mut self.bytes
     }
 
-    /// The next row; its floats must then be read or skipped.
+    /// The next row. The caller must read or skip its floats before the next call.
     ///
     /// # Errors
-    /// `CORRUPTION` for a row of a group that the header has not; `IO`.
+    /// `CORRUPTION` for a row of a group that is not in the header; `IO`.
     pub(super) fn next(&mut self) -> Result<Option<FileRecord>> {
         if self.bytes.left() == 0 {
             return Ok(None);
@@ -144,7 +144,7 @@ impl Dump {
         Ok(None)
     }
 
-    /// The dims and rows of groups; a negative dim is one that no group can have.
+    /// Reads the dims and rows of groups. A negative dim becomes one that no group can have.
     fn entries(bytes: &mut Bytes, groups: Vec<i32>) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::with_capacity(groups.len());
         for group in groups {

@@ -1,8 +1,9 @@
 //! Import: rows from files of the earlier implementation, so that its users can move.
 //!
-//! The file is read twice: first as a whole (`survey`), to know that nothing is missing and where
-//! its fields are; then for the rows, in batches, so that memory does not grow with the file.
-//! `checkpoint` and `dump` know the bytes, `rows` knows which records fit, and `table` stores rows.
+//! The file is read twice. The first reading (`survey`) checks that nothing is missing, and finds
+//! out where its fields are. The second (`rows`) brings in the rows in batches, so that memory does
+//! not grow with the file. `checkpoint` and `dump` know the bytes, `rows` knows which records fit,
+//! and the engine stores rows.
 
 mod bytes;
 mod checkpoint;
@@ -27,7 +28,7 @@ use rows::Import;
 use source::ImportFile;
 
 impl Storage {
-    /// `import_with` the default options.
+    /// Imports with the default options.
     ///
     /// # Errors
     /// As `import_with`.
@@ -39,20 +40,20 @@ impl Storage {
         self.import_with(path, &ImportOptions::default(), progress)
     }
 
-    /// Brings in the rows of the file `path`, a checkpoint or a dump that the earlier
-    /// implementation wrote. Their groups must be registered, that is, have been opened in this
-    /// storage once, with the right dim and optimizer. A row that is there is replaced; a
-    /// checkpoint's update_time and update_num are kept; a row of a dump has no updates and the
-    /// time of the import. A record that does not fit is left out, and counted with its reason.
-    /// Everything that came in is on disk when this returns.
+    /// Brings in the rows of the file `path`, a checkpoint or a dump of the earlier implementation.
+    /// Their groups must be registered, that is, have been opened in this storage once, with the
+    /// right dim and optimizer. An existing row is replaced. Rows of a checkpoint keep their
+    /// update_time and update_num. Rows of a dump get no updates and the time of the import. A
+    /// record that does not fit is left out, and counted with its reason. Everything that came in
+    /// is on disk when this returns.
     ///
-    /// Nothing is changed before the file has been read through. After an error from then on, or
-    /// when the process is killed, a part of the rows may be there; import the file again then.
-    /// Calls go on meanwhile, but what they do to rows of the file may be replaced: train
-    /// afterwards.
+    /// Nothing is changed before the file was read through. After a later error, or a kill, a part
+    /// of the rows may have come in; import the file again then. Calls go on meanwhile, but the
+    /// import may replace what they do to the file's rows: train afterwards.
     ///
-    /// `progress` is told now and then how many bytes were read, of how many (twice those of the
-    /// file), and ends the import by returning false. It must not use the storage.
+    /// `progress` is called from time to time with the bytes read so far and twice the file's
+    /// bytes, since the file is read twice. It ends the import by returning false. It must not use
+    /// the storage.
     ///
     /// # Errors
     /// `NOT_FOUND`; `INVALID_ARGUMENT` for a path that is no file's, when no record fits what the
@@ -82,7 +83,7 @@ impl Storage {
         }
         let outcome =
             Import::new(engine, options.group).run(&mut source, &mut report, &mut progress);
-        // Also what came in before an error: it is there, so it should be there to stay.
+        // After an error, too: the rows that came in before it should last.
         let written = engine
             .writer
             .write_all()
@@ -95,7 +96,8 @@ impl Storage {
         }
     }
 
-    /// What became of the records of the latest import of this storage, also of one that failed on its way.
+    /// The report of the latest import into this storage, also of one that failed during the second
+    /// reading.
     pub fn last_import(&self) -> Option<Imported> {
         self.handle.last_import.lock().clone()
     }

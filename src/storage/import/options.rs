@@ -1,15 +1,15 @@
-//! What an import is told beside its path.
+//! The option bag of an import, read and checked.
 
 use super::report::{Format, Layout};
 use crate::error::{Error, Result};
 use crate::params::Params;
 
-/// What is to be imported, and from what.
+/// Which rows to import, and from what kind of file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportOptions {
-    /// None: what the file looks like. The layout of a checkpoint is found out in any case.
+    /// None: found out from the file. A checkpoint's layout is found out in any case.
     pub format: Option<Format>,
-    /// The width of a classic dump's header; None: whichever known width adds up.
+    /// The width of a classic dump's header; None: the first known width that adds up.
     pub header_groups: Option<usize>,
     /// This group only, or all.
     pub group: Option<u16>,

@@ -1,14 +1,14 @@
-//! One record of a file that is imported, and when reading goes on.
+//! A record of a file that is imported, and the check whether the import goes on.
 
 use crate::error::{Error, Result, Status};
 use crate::process::is_ending;
 
-/// A time in milliseconds is above this, a count of updates is not.
+/// Times in milliseconds are above this, counts of updates are not.
 pub(super) const SMALLEST_TIME: i64 = 100_000_000_000;
 /// Records between two calls of progress.
 pub(super) const REPORT_EVERY: u64 = 4096;
 
-/// A record without its floats, which are read or skipped next.
+/// A record without its floats, which follow in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileRecord {
     /// From 0.
@@ -23,7 +23,7 @@ pub(super) struct FileRecord {
     pub(super) floats: u64,
 }
 
-/// Whether the import goes on: `wanted` is what progress said.
+/// Refuses to go on if progress returned false for `wanted`, or the process ends.
 ///
 /// # Errors
 /// `CANCELLED`, `EXITING`.

@@ -1,4 +1,4 @@
-//! What an import tells: how many records came in, and why the others did not.
+//! The report of an import: how many records came in, and why the others did not.
 
 use std::collections::BTreeSet;
 
@@ -12,24 +12,26 @@ use crate::error::{Error, Status};
 pub enum Refusal {
     /// Its group is not one of this storage's.
     UnknownGroup,
-    /// Its value names another group or key than its key does.
+    /// Its value has another group or key than its key has.
     KeyMismatch,
     /// Its dim is not the group's.
     WrongDim,
-    /// It has neither the weights alone nor the weights and the whole state of the group's optimizer.
+    /// Its floats are neither the weights alone nor the weights and the whole state of the group's
+    /// optimizer.
     WrongLength,
     /// One of its floats is NaN or infinite.
     NotFinite,
     /// A sum or mean of squares in its optimizer's state is negative.
     NegativeSquare,
-    /// Its update_time or update_num is negative or too large, or they are in another order than in the other records.
+    /// Its update_time or update_num is negative or too large, or the two are in another order than
+    /// in the other records.
     BadTime,
-    /// It was last updated longer ago than the storage's time to live.
+    /// It was last updated longer ago than the storage's TTL.
     Expired,
 }
 
 impl Refusal {
-    /// As JSON spells it.
+    /// The word for it in JSON.
     fn word(self) -> String {
         let word = serde_json::to_value(self).unwrap_or_default();
         word.as_str().unwrap_or_default().to_owned()
@@ -45,26 +47,26 @@ pub struct Refused {
     pub first: String,
 }
 
-/// In which order a file has a row's update_time and update_num.
+/// The order of update_time and update_num in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldOrder {
-    /// As older releases wrote it.
+    /// The order of older releases.
     TimeFirst,
-    /// As later releases wrote it.
+    /// The order of later releases.
     NumFirst,
-    /// No record tells; taken as older releases wrote it.
+    /// No record tells; the order of older releases is assumed.
     Assumed,
     /// A dump has neither.
     Absent,
 }
 
-/// How many bytes a value of a checkpoint has before its floats.
+/// The layout of a checkpoint's values: how many bytes come before the floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// 32: all releases but the last.
+    /// 32 bytes: all releases but the last.
     Short,
-    /// 40: 1.1.12.
+    /// 40 bytes: release 1.1.12.
     Long,
 }
 
@@ -77,7 +79,7 @@ impl Layout {
     }
 }
 
-/// What a file is.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Checkpoint(Layout),
@@ -88,7 +90,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What messages and reports call it.
+    /// The name in messages and reports.
     pub fn name(self) -> &'static str {
         match self {
             Format::Checkpoint(_) => "checkpoint",
@@ -113,20 +115,20 @@ impl Serialize for Format {
 pub struct Imported {
     /// Records in the file.
     pub records: u64,
-    /// Those that are rows now; of a key that is there twice each counts, and the last is the row.
-    /// After an error those that had become rows before it, or fewer.
+    /// Records that became rows. If a key comes twice, both count, and the last one is the row.
+    /// After an error this is at most the number of records that became rows before it.
     pub imported: u64,
-    /// Of these, rows without state, which begin as inserted ones do.
+    /// Of these, records without state. Their rows begin as inserted ones do.
     pub without_state: u64,
     pub order: FieldOrder,
     pub format: Format,
-    /// Bytes of a checkpoint's values before their floats, 32 or 40; of a dump 0.
+    /// Bytes of a checkpoint's values before their floats, 32 or 40; 0 for a dump.
     pub value_header: u64,
     /// Records of other groups than the one that was asked for.
     pub other_groups: u64,
-    /// One entry a reason, the first that came up first.
+    /// One element a reason, in the order in which the reasons came up.
     pub refused: Vec<Refused>,
-    /// Some of the other groups, for messages.
+    /// Some of the other groups' numbers, for messages.
     #[serde(skip)]
     others: BTreeSet<i32>,
 }
@@ -153,15 +155,16 @@ impl Imported {
         }
     }
 
-    /// The error that it is when there were records and none could be taken; `only` is the group
-    /// that was asked for.
+    /// The error for a file with records of which none could be taken; None otherwise. `only` is
+    /// the group that was asked for.
     pub(super) fn is_in_vain(&self, only: Option<u16>) -> Option<Error> {
         if self.imported > 0 || self.records == 0 {
             return None;
         }
         if let Some(group) = only.filter(|_| self.records == self.other_groups) {
             return Some(Error::invalid(format!(
-                "it is a {}, and none of its {} records is of group {group}, which was asked for; they are of {}",
+                "it is a {}, and none of its {} records is of group {group}, which was asked for; \
+                 they are of {}",
                 self.name(),
                 self.records,
                 self.named_others()
@@ -191,7 +194,7 @@ impl Imported {
         Some(Error::new(status, message))
     }
 
-    /// What messages call the file.
+    /// The file's name in messages.
     fn name(&self) -> String {
         match self.value_header {
             0 => self.format.name().to_owned(),
@@ -214,7 +217,7 @@ impl Imported {
         }
     }
 
-    /// Records that were left out.
+    /// How many records were left out.
     pub fn refused_records(&self) -> u64 {
         self.refused.iter().map(|refused| refused.records).sum()
     }

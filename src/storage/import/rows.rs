@@ -1,4 +1,4 @@
-//! The second reading of a file: which records fit, and how they come in, in batches.
+//! The second reading of a file: checks which records fit, and brings them in, in batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +11,21 @@ use crate::engine::rows::{ImportBatch, OpenGroup};
 use crate::error::Result;
 use crate::memory::reserve;
 
-/// What stored rows and rows in memory have room for.
+/// The largest update_time and update_num of a row, stored or in memory.
 const MAX_TIME: i64 = (1 << 48) - 1;
 const MAX_NUM: i64 = (1 << 56) - 1;
-/// Bytes of rows that are brought in at a time, per group: a part of the cache, within these
-/// limits.
+/// The bytes of a group's batch: this part of the cache, within these limits.
 const CACHE_PART: usize = 8;
 const MIN_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// All groups' batches together hold so many times as much.
+/// The batches of all groups together hold so many times as much.
 const BATCHES: usize = 4;
 
-/// A group of the file that the storage has, and its rows that wait to be brought in.
+/// A group of the file that the storage has, and its rows that wait to come in.
 struct Target {
     table: OpenGroup,
     batch: ImportBatch,
-    /// Rows of the batch that the file has no state of.
+    /// Rows of the batch without state in the file.
     without_state: u64,
 }
 
@@ -34,13 +33,13 @@ pub(super) struct Import<'a> {
     engine: &'a Engine,
     /// This group only.
     only: Option<u16>,
-    /// By group; None for one that is not registered.
+    /// By group number; None for a group that is not registered.
     targets: HashMap<u16, Option<Target>>,
     now: u64,
-    /// What is older than this has expired.
+    /// Rows last updated before this have expired.
     cutoff: u64,
     batch_bytes: usize,
-    /// Of all batches.
+    /// The bytes of all batches.
     waiting_bytes: usize,
 }
 
@@ -150,7 +149,8 @@ impl<'a> Import<'a> {
         }
         if record.floats != row_len as u64 && record.floats != dim as u64 {
             let what = format!(
-                "it has {} floats; {row_len} (weights and the state of '{}') or {dim} (weights) are needed",
+                "it has {} floats; {row_len} (weights and the state of '{}') or {dim} (weights) \
+                 are needed",
                 record.floats,
                 target.table.optimizer().name()
             );
@@ -183,7 +183,7 @@ impl<'a> Import<'a> {
     }
 }
 
-/// The group of a record, if there is one.
+/// The target of a record's group; None if the group is not registered.
 fn target<'a>(
     targets: &'a mut HashMap<u16, Option<Target>>,
     engine: &Engine,
@@ -203,8 +203,8 @@ fn target<'a>(
 }
 
 impl Target {
-    /// Adds a row whose floats are there from `start` on. Weights alone get the state with which
-    /// the optimizer goes on from them, as inserted ones do.
+    /// Adds a row whose floats are in the batch from `start` on. Weights without state get the
+    /// optimizer's first state for them, as inserted ones do.
     fn add(&mut self, time: u64, num: u64, key: i64, start: usize) -> Result<()> {
         let (dim, row_len) = (self.table.dim(), self.table.row_len());
         let batch = &mut self.batch;
@@ -224,7 +224,8 @@ impl Target {
         Ok(())
     }
 
-    /// Where the row that begins at `start` has a negative sum of squares, if it brings state.
+    /// Which float of the row that begins at `start` is a negative sum or mean of squares, if the
+    /// row has state and such a float.
     fn negative_square(&self, start: usize) -> Option<usize> {
         let row = self.batch.floats.get(start..).unwrap_or_default();
         let mut squares = self.table.optimizer().squares(self.table.dim());
@@ -235,10 +236,10 @@ impl Target {
         self.batch.keys.len() * row_bytes(self.table.row_len())
     }
 
-    /// Brings the rows of the batch in, and counts them.
+    /// Brings in the rows of the batch, and counts them.
     fn put(&mut self, engine: &Engine, report: &mut Imported) -> Result<()> {
         if !self.batch.keys.is_empty() {
-            // Its memory goes, too: there may be thousands of groups, one after the other.
+            // The batch's memory is freed, too: thousands of groups may come one after the other.
             let batch = std::mem::take(&mut self.batch);
             self.table.import(engine, &batch)?;
             report.imported += batch.keys.len() as u64;

@@ -10,7 +10,7 @@ use super::record::FileRecord;
 use super::report::{Format, Layout};
 use crate::error::Result;
 
-/// A file whose records come one after the other.
+/// An open file of either kind, read record by record.
 pub(super) enum ImportFile {
     Checkpoint(Checkpoint, Layout),
     Dump(Dump),

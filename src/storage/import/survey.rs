@@ -1,4 +1,4 @@
-//! The first reading of a file: whether it is whole, and where its fields are.
+//! The first reading of a file: checks that it is whole, and finds out where its fields are.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -10,9 +10,11 @@ use super::record::{REPORT_EVERY, SMALLEST_TIME, go_on};
 use super::report::{FieldOrder, Format, Imported, Layout};
 use crate::error::{Error, Result, Status};
 
+/// Reads the file through, and returns a report that knows its format and counts no rows yet.
+///
 /// # Errors
-/// `CORRUPTION` for a file that is not whole or of which it cannot be told where its fields are; as
-/// opening and reading a file; `CANCELLED`, `EXITING`.
+/// `CORRUPTION` for a file that is not whole, or whose fields cannot be located; those of opening
+/// and reading a file; `CANCELLED`, `EXITING`.
 pub(super) fn survey(
     path: &Path,
     options: &ImportOptions,
@@ -31,13 +33,13 @@ pub(super) fn survey(
         },
         None => match Dump::find(path, options.header_groups)? {
             Some(dump) => survey_dump(dump, progress),
-            // Says what a checkpoint would need.
+            // The error of this says what a checkpoint would need.
             None => survey_checkpoint(path, progress),
         },
     }
 }
 
-/// Reads all rows, but for their floats.
+/// Reads all rows but their floats.
 fn survey_dump(mut file: Dump, progress: &mut impl FnMut(u64, u64) -> bool) -> Result<Imported> {
     while let Some(record) = file.next()? {
         file.bytes().skip(4 * record.floats)?;
@@ -48,7 +50,8 @@ fn survey_dump(mut file: Dump, progress: &mut impl FnMut(u64, u64) -> bool) -> R
     Ok(Imported::new(file.format(), FieldOrder::Absent, file.count()))
 }
 
-/// Where the fields are is decided by the majority of the records that show it.
+/// Reads a checkpoint through. The majority of the records that show it decides where the fields
+/// are.
 fn survey_checkpoint(path: &Path, progress: &mut impl FnMut(u64, u64) -> bool) -> Result<Imported> {
     let mut file = Checkpoint::open(path)?;
     let (mut time_first, mut num_first) = (0_u64, 0_u64);
@@ -77,7 +80,8 @@ fn survey_checkpoint(path: &Path, progress: &mut impl FnMut(u64, u64) -> bool) -
         Ordering::Equal if time_first == 0 => FieldOrder::Assumed,
         Ordering::Equal => {
             return undecided(format!(
-                "{time_first} of its records have update_time before update_num, and as many have it after"
+                "{time_first} of its records have update_time before update_num, and as many have \
+                 it after"
             ));
         }
     };
@@ -87,7 +91,8 @@ fn survey_checkpoint(path: &Path, progress: &mut impl FnMut(u64, u64) -> bool) -
         Ordering::Equal if short == 0 => Layout::Short,
         Ordering::Equal => {
             return undecided(format!(
-                "{short} of its records have a dim after 28 bytes of the value, and as many after 36"
+                "{short} of its records have a dim after 28 bytes of the value, and as many after \
+                 36"
             ));
         }
     };

@@ -1,4 +1,4 @@
-//! The private folder that a likeness is in.
+//! The private folder of a likeness.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -13,23 +13,23 @@ use rustix::process::geteuid;
 use crate::error::{Error, Result};
 use crate::files::folder::remove;
 
-/// How the names of these folders begin; the process that made it and a number follow.
+/// How the names of these folders begin; the id of the process that made it and a number follow.
 const PREFIX: &str = "damo-read-only-";
-/// The directory in each in which the storage is opened.
+/// The directory in such a folder in which the storage is opened.
 const STORAGE: &str = "storage";
 
 /// A folder in the system's folder for temporary files; removed when dropped.
 pub(super) struct Folder {
     path: PathBuf,
     pid: u32,
-    /// The folder itself, locked: whoever finds it unlocked removes it. systemd-tmpfiles, which
-    /// removes what is old, leaves a locked folder alone with all that is in it.
+    /// The folder itself, locked. A look that finds a folder unlocked removes it. systemd-tmpfiles,
+    /// which removes old files, leaves a locked folder alone with everything in it.
     _locked: File,
 }
 
 impl Folder {
-    /// Makes a folder that only this user may look into, and removes those that killed processes
-    /// have left.
+    /// Makes a folder that only this user may read, and removes those that killed processes have
+    /// left.
     ///
     /// # Errors
     /// `IO`, naming what cannot be made.
@@ -53,7 +53,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // In a forked child it is the parent's.
+        // In a forked child the folder is the parent's.
         if self.pid == std::process::id() {
             let _ = remove(&self.path);
         }
@@ -82,14 +82,13 @@ fn make_in(parent: &Path) -> io::Result<Folder> {
     }
 }
 
-/// Locks a folder that was just made; None if another process has found it unlocked, and removes
-/// it.
+/// Locks a folder that was just made; None if another process has found it unlocked and removes it.
 fn lock_new(path: &Path) -> io::Result<Option<File>> {
     let folder = match open_folder(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    // Where the file system has no locks, nobody removes any.
+    // On a file system without locks flock returns another error, and no process removes folders.
     if flock(&folder, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Ok(None);
     }
@@ -104,7 +103,7 @@ fn is_at(folder: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
-/// Removes the folders of processes that were killed: nobody has them locked.
+/// Removes the folders of killed processes: no process has them locked.
 fn remove_stale(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -113,18 +112,19 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// Only this user's: anybody may put anything into the parent, and what others left is theirs.
+/// Removes a folder that is not locked, if it is this user's: other users' folders are theirs to
+/// remove.
 fn remove_if_stale(path: &Path) {
     let Ok(folder) = open_folder(path) else { return };
     let is_ours = folder.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
     let is_locked = || flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok();
     if is_ours && is_locked() && is_at(&folder, path) {
-        // Locked until it is gone. A process that is killed meanwhile leaves it unlocked.
+        // The folder stays locked until it is gone. A kill meanwhile leaves it unlocked.
         let _ = remove(path);
     }
 }
 
-/// Opens a folder, and nothing else: no pipe is waited for, and no link is followed.
+/// Opens a folder, and nothing else: this waits for no pipe, and follows no link.
 fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::options().read(true).custom_flags(flags.bits() as i32).open(path)
@@ -132,8 +132,8 @@ fn open_folder(path: &Path) -> io::Result<File> {
 
 fn unusable(parent: &Path, error: &io::Error) -> Error {
     Error::io(format!(
-        "a folder for links to its files cannot be made in '{}': {error}; set TMPDIR to a folder that can be \
-         written",
+        "a folder for links to its files cannot be made in '{}': {error}; set TMPDIR to a folder \
+         that can be written",
         parent.display()
     ))
 }
@@ -147,7 +147,7 @@ mod tests {
         let ours = Folder::make().unwrap();
         let mut left = Folder::make().unwrap();
         let path = left.path.clone();
-        // As that of a process that was killed: nobody removes it, and it is unlocked.
+        // A killed process leaves its folder so: not removed, and unlocked.
         left.pid = 0;
         drop(left);
         let other = Folder::make().unwrap();

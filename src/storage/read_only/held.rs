@@ -1,10 +1,10 @@
-//! Files that stay readable after somebody has removed them.
+//! Files that stay readable after their names are removed.
 //!
 //! The process that has a storage open merges its SST files and removes those it has merged. A
-//! descriptor keeps such a file, and the link `/proc/thread-self/fd/N` opens it again, by any code
-//! that takes a path. A hard link would do without a descriptor. But it changes the file's link
-//! count, needs the folder to be on the same file system, and a killed process would leave it. Only
-//! checkpoints are made of hard links.
+//! descriptor keeps such a file alive, and the path `/proc/thread-self/fd/N` opens it again, in any
+//! code that takes a path. A hard link would need no descriptor. But it changes the file's link
+//! count, needs the folder to be on the same file system, and stays when the process is killed.
+//! Only checkpoints are made of hard links.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,27 +17,27 @@ use rustix::process::{Resource, getrlimit};
 use crate::files::regular;
 use crate::rocks::MAX_OPEN_FILES;
 
-/// Descriptors that are left to the program, and to what damo opens beside SST files: at least so
-/// many, and this part of the limit.
+/// Descriptors left to the program, and to what damo opens beside SST files: at least `LEFT`, and
+/// the limit divided by `PART_LEFT`.
 const LEFT: usize = 64;
 const PART_LEFT: usize = 4;
 
-/// The calling thread's descriptors. Those of `/proc/self` are not there once the process's first
-/// thread has ended.
+/// The calling thread's descriptors. `/proc/self/fd` has none once the process's first thread has
+/// ended.
 const DESCRIPTORS: &str = "/proc/thread-self/fd";
 
-/// The files, for as long as this is there.
+/// The files that are held open, until this is dropped.
 pub(super) struct Held {
     files: Vec<File>,
-    /// How many may be held.
+    /// How many files may be held.
     room: usize,
-    /// How many should have been held and are not.
+    /// How many existing files are linked by their paths and not held.
     pub(super) passed_over: usize,
 }
 
 impl Held {
-    /// For a storage with so many SST files: as many as the process may open, beside those that
-    /// RocksDB will open and those that are left to the program.
+    /// Makes room for as many files as the process may still open, less those that RocksDB will
+    /// open of `sst_files`, and those left to the program.
     pub(super) fn new(sst_files: usize) -> Held {
         let open = fs::read_dir(DESCRIPTORS).map_or(usize::MAX, Iterator::count);
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -52,7 +52,7 @@ impl Held {
         self.files.len()
     }
 
-    /// Makes `to` a link to a file which is held if possible.
+    /// Makes `to` a link to the file `from`, which is held if possible.
     ///
     /// # Errors
     /// When the link cannot be made.
@@ -65,13 +65,14 @@ impl Held {
             self.files.push(file);
             return Ok(());
         }
-        // What is gone already, or no file, is not passed over: whoever opens the link says so.
+        // A file that is gone already, or is no file, does not count as passed over: opening the
+        // link reports it.
         self.passed_over += usize::from(fs::metadata(from).is_ok_and(|found| found.is_file()));
         symlink(from, to)
     }
 }
 
-/// A path that opens the file again, whatever has become of its name. None where there is no /proc.
+/// A path that opens the file again, whatever has become of its name. None without /proc.
 fn link_to(file: &File) -> Option<PathBuf> {
     let path = Path::new(DESCRIPTORS).join(file.as_raw_fd().to_string());
     let (ours, there) = (file.metadata().ok()?, fs::metadata(&path).ok()?);

@@ -1,4 +1,5 @@
-//! The likeness of a storage: the private directory that is opened in place of the storage's own.
+//! The likeness of a storage: the private directory that opens in place of the storage's own. It
+//! has links to the storage's files, and copies of the few that opening may change.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -19,31 +20,31 @@ use crate::rocks::INVENTORY;
 use crate::rocks::file_names::CURRENT;
 use crate::storage::directory;
 
-/// How often the files are copied in vain before the likeness is made anew.
+/// After so many failed attempts to copy the files, the likeness is made anew.
 const ATTEMPTS: usize = 20;
-/// In place of a larger file that nobody reads an empty one will do.
+/// A larger file that opening does not read is not copied: the likeness gets an empty one.
 const LARGEST_UNREAD: u64 = 1 << 20;
-/// A larger list of filters is none. It is linked, so that whoever reads it refuses it.
+/// A larger file is no list of filters. It is linked, so that its reader refuses it.
 const LARGEST_FILTER_LIST: u64 = 64 << 20;
 
-/// The directory; removed when dropped.
+/// A likeness. Dropping it removes its directory.
 pub(crate) struct Likeness {
     path: PathBuf,
     original: PathBuf,
     /// The files of the original when the likeness was begun.
     seen: Vec<ListedFile>,
-    /// The bytes that the newest file of the journal had when the likeness was made.
+    /// The length of the newest file of the journal when the likeness was made.
     journal_bytes: u64,
     is_in_use: bool,
-    /// Whether rows may be there of calls of which others are not.
+    /// Whether the disk may have parts of calls: some of their rows, not all.
     has_parts_of_calls: AtomicBool,
     held: Held,
     _folder: Folder,
 }
 
 impl Likeness {
-    /// Makes a likeness of the storage in `dir`, in the system's folder for temporary files; None
-    /// if the storage was changed meanwhile in such a way that the copies do not fit together.
+    /// Makes a likeness of the storage in `dir`, in the system's folder for temporary files. None
+    /// if the storage kept changing, so that the copies do not fit together.
     ///
     /// # Errors
     /// `IO`, naming what cannot be read or made.
@@ -64,8 +65,9 @@ impl Likeness {
             held,
             _folder: folder,
         };
-        // First what others may remove, then the copies, then what others have added before the
-        // copies were made. So what a copy names is there, and so is each call that it has not.
+        // First come links to files that others may remove, then the copies, then links to files
+        // that others added before the copies were made. So the likeness has every file that a copy
+        // names, and every call that the copies do not have as rows.
         likeness.link_all(&seen)?;
         likeness.seen = seen;
         let Some(after) = likeness.copy_all()? else { return Ok(None) };
@@ -74,12 +76,12 @@ impl Likeness {
         let new: Vec<ListedFile> =
             after.into_iter().filter(|file| !likeness.has(&file.name)).collect();
         likeness.link_all(&new)?;
-        // It may have been opened meanwhile.
+        // The original may have been opened meanwhile.
         likeness.is_in_use |= directory::is_in_use(&likeness.original);
         Ok(Some(likeness))
     }
 
-    /// The bytes that the newest file of the journal had when the likeness was made.
+    /// The length of the newest file of the journal when the likeness was made.
     pub(crate) fn journal_bytes(&self) -> u64 {
         self.journal_bytes
     }
@@ -98,21 +100,21 @@ impl Likeness {
         self.is_in_use
     }
 
-    /// When a file of the original had changed last, milliseconds since 1970.
+    /// When a file of the original last changed, milliseconds since 1970.
     pub(crate) fn changed_ms(&self) -> u64 {
         let changed = self.seen.iter().map(|file| file.changed);
         let latest = changed.map(|(seconds, nanos)| seconds * 1000 + nanos / 1_000_000).max();
         latest.and_then(|latest| u64::try_from(latest).ok()).unwrap_or(0)
     }
 
-    /// Notes what the storage says of its journal before opening goes on.
-    pub(crate) fn note(&self, record: &JournalDocument) {
-        let has_parts = self.is_in_use && record.may_have_parts_of_calls();
+    /// Notes what the original's document `journal` says, before opening changes the likeness's.
+    pub(crate) fn note(&self, document: &JournalDocument) {
+        let has_parts = self.is_in_use && document.may_have_parts_of_calls();
         self.has_parts_of_calls.store(has_parts, Ordering::Relaxed);
     }
 
     /// # Errors
-    /// `BUSY` when there may be rows of calls of which others are not there.
+    /// `BUSY` when the disk may have parts of calls.
     pub(crate) fn check_whole_calls(&self) -> Result<()> {
         if self.has_parts_of_calls.load(Ordering::Relaxed) {
             Err(refusals::parts_of_calls())
@@ -121,12 +123,12 @@ impl Likeness {
         }
     }
 
-    /// The same error, with the names that the files have in the original, and with what to do.
+    /// The same error, with the files' names in the original, and with a remedy.
     pub(crate) fn in_original(&self, error: Error) -> Error {
         messages::in_original(error, &self.path, &self.original, &self.held)
     }
 
-    /// Whether somebody has changed the original since.
+    /// Whether the original has changed since the likeness was begun.
     ///
     /// # Errors
     /// `IO`.
@@ -134,7 +136,8 @@ impl Likeness {
         Ok(list(&self.original)? != self.seen)
     }
 
-    /// Links to files that opening only reads. The newest come first: these are merged soonest.
+    /// Links the files that opening only reads. The newest come first, since they are merged
+    /// soonest.
     fn link_all(&mut self, files: &[ListedFile]) -> Result<()> {
         for file in files.iter().rev().filter(|file| !is_copied(&file.name)) {
             let (from, to) = (self.original.join(&file.name), self.path.join(&file.name));
@@ -149,8 +152,8 @@ impl Likeness {
         fs::symlink_metadata(self.path.join(name)).is_ok()
     }
 
-    /// Copies the files that opening may change, of which none changes meanwhile; returns what the
-    /// original has afterwards, or None if they change all the time.
+    /// Copies the files that opening may change, again if one of them changed meanwhile. Returns
+    /// the original's files after the copies; None if `ATTEMPTS` were not enough.
     fn copy_all(&self) -> Result<Option<Vec<ListedFile>>> {
         for _ in 0..ATTEMPTS {
             let before = list(&self.original)?;
@@ -166,10 +169,11 @@ impl Likeness {
         Ok(None)
     }
 
-    /// Copies these of the files that opening may change; false if one of them is gone.
+    /// Copies those of `files` that opening may change; false if one of them is gone.
     fn copy_once(&self, files: &[ListedFile]) -> Result<bool> {
-        // The inventory says how the others begin, and the MANIFEST may know of files that the logs
-        // do not know of yet. Names of logs come before `MANIFEST-`.
+        // The inventory comes first: it lists how the others begin. RocksDB's logs come before the
+        // MANIFEST, which may then know of more than they do: names of logs sort before
+        // `MANIFEST-`.
         let is_inventory = |file: &&ListedFile| file.name == Path::new(INVENTORY);
         let others = copied(files).filter(|file| !is_inventory(file));
         for file in files.iter().filter(is_inventory).chain(others) {
@@ -184,7 +188,7 @@ impl Likeness {
 
     fn copy(&self, file: &ListedFile, from: &Path, to: &Path) -> io::Result<()> {
         make_folder_of(to)?;
-        // It was copied before those that it may name.
+        // `CURRENT` was copied before the files that it may name.
         let current = || regular::read(&self.path.join(file.name.with_file_name(CURRENT))).ok();
         if file.bytes > LARGEST_UNREAD && is_unread(&file.name, current().as_deref()) {
             return match fs::metadata(from)?.is_file() {
@@ -196,7 +200,7 @@ impl Likeness {
             return symlink(from, to);
         }
         match copy_to_new_file(from, to) {
-            // No file; whoever opens the likeness refuses it.
+            // Not a regular file; opening the likeness refuses it.
             Err(error) if error.kind() == ErrorKind::Other => symlink(from, to),
             copied => copied,
         }

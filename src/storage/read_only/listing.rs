@@ -1,4 +1,4 @@
-//! The files of a storage's directory that opening looks at.
+//! Lists the files of a storage's directory that opening looks at.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -10,10 +10,10 @@ use crate::rocks::INVENTORY;
 use crate::rocks::file_names::{BLOB, CURRENT, IDENTITY, SST, is_manifest, is_options, is_wal};
 use crate::storage::checkpoint::LIST;
 
-/// Folders of a storage's directory.
+/// The folders of a storage's directory.
 const FOLDERS: [&str; 5] = ["journal", "incoming", "filters", ".damo-restoring", ".damo-restored"];
 
-/// A file as it was when it was listed.
+/// A file at the time of its listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ListedFile {
     /// Its path inside the directory.
@@ -23,7 +23,7 @@ pub(super) struct ListedFile {
     pub(super) changed: (i64, i64),
 }
 
-/// The files of a storage, by their names.
+/// Lists the files of a storage, sorted by name.
 ///
 /// # Errors
 /// `IO`.
@@ -37,7 +37,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<ListedFile>> {
 
 fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<ListedFile>) -> io::Result<()> {
     let entries = match fs::read_dir(dir.join(folder)) {
-        // Somebody has removed it meanwhile.
+        // It was removed meanwhile.
         Err(error) if error.kind() == ErrorKind::NotFound && folder != Path::new("") => {
             return Ok(());
         }
@@ -64,19 +64,19 @@ fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<ListedFile>) -> io::Res
     Ok(())
 }
 
-/// Whether a storage's opening reads it, or refuses what has its name.
+/// Whether opening reads a file of this name, or refuses it.
 fn is_needed(name: &str) -> bool {
     is_copied(Path::new(name))
         || is_rows(Path::new(name))
         || [BLOB, ".journal", ".filter"].iter().any(|end| name.ends_with(end))
 }
 
-/// An SST file.
+/// Whether it is an SST file.
 pub(super) fn is_rows(name: &Path) -> bool {
     name.extension().is_some_and(|suffix| suffix == &SST[1..])
 }
 
-/// Files that opening may write to, or cut off.
+/// Whether opening may write to the file, or cut it off. Such files are copied.
 pub(super) fn is_copied(name: &Path) -> bool {
     let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
     is_wal(&name)
@@ -85,7 +85,7 @@ pub(super) fn is_copied(name: &Path) -> bool {
         || [CURRENT, IDENTITY, INVENTORY, "filters.json", LIST].contains(&&*name)
 }
 
-/// Whether opening looks at the file's name alone. `current` is what `CURRENT` says.
+/// Whether opening looks at the file's name alone. `current` is the content of `CURRENT`.
 pub(super) fn is_unread(name: &Path, current: Option<&[u8]>) -> bool {
     let Some(name) = name.file_name().map(|name| name.to_string_lossy()) else { return false };
     let is_current = || current.is_none_or(|current| current.trim_ascii_end() == name.as_bytes());

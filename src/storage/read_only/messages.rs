@@ -1,22 +1,23 @@
-//! Errors of a likeness, told of the storage that it is a likeness of.
+//! Errors of a likeness, as errors of the storage that it is a likeness of.
 
 use std::path::Path;
 
 use super::held::Held;
 use crate::error::{Error, Status};
 
-/// What the system says when a folder cannot take what is written to it.
+/// The system's messages when a folder cannot take what is written to it.
 const NO_ROOM: [&str; 3] =
     ["No space left on device", "Disk quota exceeded", "Read-only file system"];
-/// The same for what a limit of the process forbids.
+/// The system's message when a limit of the process forbids it.
 const TOO_LARGE: &str = "File too large";
-const MAKE_ROOM: &str = "with read_only, copies of small files and what the calls of the journal change are kept in \
-                         the folder for temporary files; set TMPDIR to one that can be written and has room";
-const MERGED_AWAY: &str = "whoever has the storage open has merged that file away since it was opened here with \
-                           read_only: open it here again";
+const MAKE_ROOM: &str = "with read_only, copies of small files and what the calls of the journal \
+                         change are kept in the folder for temporary files; set TMPDIR to one \
+                         that can be written and has room";
+const MERGED_AWAY: &str = "whoever has the storage open has merged that file away since it was \
+                           opened here with read_only: open it here again";
 
-/// The same error, with the names that the files of the likeness `ours` have in the original. What
-/// could not be written keeps its name: it is a file of the likeness alone.
+/// The same error, with the names in the original for files of the likeness `ours`. A file that
+/// could not be written keeps its name: only the likeness has it.
 pub(super) fn in_original(error: Error, ours: &Path, original: &Path, held: &Held) -> Error {
     let (ours, original) = (ours.to_string_lossy(), original.to_string_lossy());
     let message = error.message();
@@ -25,7 +26,7 @@ pub(super) fn in_original(error: Error, ours: &Path, original: &Path, held: &Hel
     }
     let mut message = message.replace(&*ours, &original);
     let is_files = message.contains(&format!("{original}/"));
-    // Errors of a part of a call are told again by the whole.
+    // An error may pass through here more than once.
     let is_new = !message.contains(MERGED_AWAY);
     if error.status() == Status::Io
         && is_gone(&message)
@@ -35,19 +36,19 @@ pub(super) fn in_original(error: Error, ours: &Path, original: &Path, held: &Hel
     {
         let (count, all) = (held.len(), held.len() + held.passed_over);
         message += &format!(
-            "; {MERGED_AWAY}. Only {count} of its {all} files could be kept: a higher limit of open files (ulimit \
-             -n) keeps all of them"
+            "; {MERGED_AWAY}. Only {count} of its {all} files could be kept: a higher limit of \
+             open files (ulimit -n) keeps all of them"
         );
     }
     Error::new(error.status(), message)
 }
 
-/// Whether an error says that a file is not there.
+/// Whether an error says that a file does not exist.
 pub(super) fn is_gone(message: &str) -> bool {
     message.contains("No such file or directory")
 }
 
-/// The message, with what to do if the folder for temporary files is full.
+/// The message, with a remedy if the folder for temporary files cannot take what is written.
 pub(super) fn with_room(message: String) -> String {
     let is_full = NO_ROOM.iter().any(|text| message.contains(text));
     if is_full && !message.contains(MAKE_ROOM) {
@@ -71,7 +72,7 @@ mod tests {
     fn told(held: &Held, text: &str) -> String {
         let told =
             in_original(Error::io(text), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
-        // Once more changes nothing.
+        // A second pass changes nothing.
         let again =
             in_original(told.clone(), Path::new("/tmp/likeness"), Path::new("/data/s"), held);
         assert_eq!(told, again);
@@ -86,7 +87,7 @@ mod tests {
         for code in [28, 122, 30] {
             let full = format!("'/tmp/likeness/incoming/000000.sst': {}", system(code));
             assert_eq!(told(&held, &full), format!("{full}; {MAKE_ROOM}"));
-            // Somebody else's file, such as that of a checkpoint.
+            // A file outside the likeness, such as a checkpoint's.
             let other = format!("'/data/ck': {}", system(code));
             assert_eq!(told(&held, &other), other);
         }

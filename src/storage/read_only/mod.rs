@@ -1,9 +1,9 @@
-//! Opening a storage only to look at it: not one byte of its directory changes.
+//! Opening with `read_only`: a look at a storage, which changes not one byte of its directory.
 //!
 //! RocksDB's own read-only opening sees neither a journal nor what a killed process left half done,
 //! and cannot make checkpoints. So damo opens a likeness of the storage: a private directory with
-//! links to the files that opening only reads, and copies of the few small files that it may
-//! change. Everything that opening has to do is done there. Closing removes it.
+//! links to the files that opening only reads, and copies of the few small files that opening may
+//! change. Opening does everything there. Closing removes the likeness.
 
 mod folder;
 mod held;
@@ -30,18 +30,18 @@ use crate::files::regular;
 use crate::process;
 use crate::rocks::{Inventory, check_regular};
 
-/// How long a look is tried again while another process makes or changes the storage.
+/// For so long looks are tried again while another process makes or changes the storage.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait for a first opening whose process is not seen: that may have just begun, or
-/// have been killed.
+/// For so long a look waits for a first opening whose process is not seen: it may have just begun,
+/// or have been killed.
 const BEGINNING: Duration = Duration::from_millis(300);
 /// The longest time between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What came of one look.
+/// The outcome of one look.
 enum Look {
     Opened(Storage),
-    /// Another process changes the storage: what may look like damage need not be any.
+    /// Another process changes the storage, so what looks like damage need not be any.
     Changing(Error),
 }
 
@@ -60,7 +60,8 @@ pub(super) fn open(dir: &Path, expiry: Arc<Expiry>, options: StorageOptions) -> 
         let error = match look(dir, begun, &expiry, options) {
             Ok(Look::Opened(storage)) => return Ok(storage),
             Ok(Look::Changing(error)) => error,
-            // A listing is not of one moment: a file that takes another's place may be missed.
+            // A listing is not of one moment: it may miss a file that takes another's place. So the
+            // first look that finds damage is repeated.
             Err(error) if error.status() == Status::Corruption && !has_seen_damage => {
                 has_seen_damage = true;
                 error
@@ -79,7 +80,7 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
     if is_being_made(dir, begun)? {
         return Ok(Look::Changing(being_made()));
     }
-    // What is not there has no files.
+    // A missing directory has no files.
     let before = listing::list(dir).unwrap_or_default();
     if let Err(error) = check_is_storage(dir) {
         let is_changing =
@@ -118,19 +119,20 @@ fn look(dir: &Path, begun: Instant, expiry: &Arc<Expiry>, options: StorageOption
     Ok(Look::Changing(changing(error)))
 }
 
-/// What a look has found while the storage changes: it need be no damage.
+/// The error for what a look has found while the storage changes. It need not be damage, so it is
+/// BUSY, unless it is an IO error other than a missing file.
 fn changing(error: Error) -> Error {
     let is_systems = error.status() == Status::Io && !messages::is_gone(error.message());
     if is_systems { error } else { changes_fast(error.message()) }
 }
 
-/// Whether another process makes the storage for the first time.
+/// Whether a first opening by another process is under way.
 fn is_being_made(dir: &Path, begun: Instant) -> Result<bool> {
     Ok(first_opening::is_under_way(dir)?
         && (directory::is_in_use(dir) || begun.elapsed() < BEGINNING))
 }
 
-/// An error that says nothing about the storage.
+/// Whether an error is for want of memory, room or descriptors: it says nothing about the storage.
 fn is_shortage(error: &Error) -> bool {
     let message = error.message();
     error.status() == Status::OutOfMemory
@@ -142,7 +144,8 @@ fn being_made() -> Error {
     Error::new(
         Status::Busy,
         format!(
-            "is being made by another process, and was not finished in {} s; open it again in a moment",
+            "is being made by another process, and was not finished in {} s; open it again in a \
+             moment",
             PATIENCE.as_secs()
         ),
     )
@@ -152,19 +155,20 @@ fn changes_fast(found: &str) -> Error {
     Error::new(
         Status::Busy,
         format!(
-            "another process has changed it during each look for {} s, so that it could not be seen whole; open \
-             it again in a moment, or look at a checkpoint of it (the last look found: {found})",
+            "another process has changed it during each look for {} s, so that it could not be \
+             seen whole; open it again in a moment, or look at a checkpoint of it (the last look \
+             found: {found})",
             PATIENCE.as_secs()
         ),
     )
 }
 
-/// Refuses a path without a storage: nothing is made.
+/// Refuses a path without a storage: a look makes none.
 fn check_is_storage(dir: &Path) -> Result<()> {
     if dir.metadata().is_ok_and(|found| !found.is_dir()) {
         return Err(Error::invalid("is a file; the directory of a storage is needed"));
     }
-    // One that was killed while a checkpoint was loaded has no database for a moment.
+    // A storage whose process was killed while it loaded a checkpoint may have no database.
     let is_one = swap::is_committed(dir)?
         || directory::may_hold_storage(dir)? && directory::has_database(dir)?;
     if is_one {
@@ -177,12 +181,12 @@ fn check_is_storage(dir: &Path) -> Result<()> {
     ))
 }
 
-/// Looks through the small files of a storage before any is copied: what is none, or is damaged,
-/// may have large ones. Changes nothing.
+/// Checks the small files of a storage before any is copied: a directory that is no storage, or is
+/// damaged, may have large ones. Changes nothing.
 fn check_files(dir: &Path) -> Result<()> {
     let dir =
         fs::canonicalize(dir).map_err(|error| Error::io(format!("cannot be read: {error}")))?;
-    // Opening first puts the files of the checkpoint that was loaded in their place.
+    // Opening will first put the loaded checkpoint's files in their places.
     if swap::is_committed(&dir)? {
         return Ok(());
     }

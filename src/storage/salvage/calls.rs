@@ -1,8 +1,7 @@
-//! The calls of the journal, made again on top of the rows that were saved, as far as that is
-//! sound.
+//! Replays the journal's calls on top of the saved rows, as far as that is sound.
 //!
-//! A call is sound when every call before it is there. So calls are made in the order of their
-//! numbers, up to the first damage. A gradient also needs the row as it was. If the row's last
+//! A call is sound if no call before it is missing. So calls are replayed in the order of their
+//! sequence numbers, up to the first damage. A gradient also needs its row's last state. If that
 //! state may be lost, the step is left out, unless an insert, a delete or a clear came in between:
 //! these do not depend on what was before.
 
@@ -22,18 +21,18 @@ use crate::rocks::key;
 use crate::seqno::Seqno;
 
 struct Calls<'a> {
-    tables: OpenGroups<'a>,
+    open_groups: OpenGroups<'a>,
     groups: HashSet<u16>,
     lost: &'a Lost,
-    /// Keys in what is lost whose rows are known again, by an insert or a delete.
+    /// Keys whose lost rows are known again, by an insert or a delete.
     known: HashSet<(u16, i64)>,
     /// Groups that a clear has emptied: the state of all their rows is known again.
     cleared: HashSet<u16>,
-    /// How many floats a key has, by the file's configurations.
+    /// The configurations in this file of the journal. They tell how many floats a key has.
     described: HashMap<u32, GroupConfig>,
-    /// Configurations of this file that are not those of their groups, with what is told of them.
+    /// The configurations in this file that do not fit their groups: the group, and why not.
     unfit: HashMap<u32, (u16, String)>,
-    /// A call is missing: from here on calls are only counted.
+    /// A call is missing: later calls are only counted.
     has_stopped: bool,
     /// An error that is not damage.
     failure: Option<crate::error::Error>,
@@ -42,25 +41,27 @@ struct Calls<'a> {
     steps_left_out: u64,
 }
 
-/// What is on record of the journal.
+/// What is known of the journal.
 pub(super) struct Known {
-    pub(super) record: Option<JournalDocument>,
-    /// It is the latest, not one that was left when a later one was lost.
+    pub(super) document: Option<JournalDocument>,
+    /// The document is the latest, not an older one that was left when the latest was lost.
     pub(super) is_latest: bool,
 }
 
 impl Known {
-    /// The latest record, if this is it.
+    /// The document, if it is the latest.
     fn latest(&self) -> Option<&JournalDocument> {
-        self.record.as_ref().filter(|_| self.is_latest)
+        self.document.as_ref().filter(|_| self.is_latest)
     }
 }
 
-/// Makes the calls again that are not on disk: those that the latest record says, or else all that
-/// the journal has. Rows have the number of the call that changed them last, so none is made twice.
+/// Replays the calls that are not on disk as rows: those after the number in the latest document,
+/// or else all calls in the journal. A row has the sequence number of its last change, so no call
+/// is applied to it twice.
 ///
 /// # Errors
-/// `IO`, `OUT_OF_MEMORY`: of the new storage, or since too little can be had to read the journal.
+/// `IO`, `OUT_OF_MEMORY`: of the new storage, or for want of descriptors or memory to read the
+/// journal.
 pub(super) fn apply(
     engine: &Engine,
     dir: &Path,
@@ -69,18 +70,18 @@ pub(super) fn apply(
     salvaged: &mut Salvaged,
 ) -> Result<()> {
     let latest = known.latest();
-    // A storage that was closed has no calls that rows have not seen.
-    if latest.is_some_and(|record| !record.is_active()) {
+    // In a storage that was closed, all calls are on disk as rows.
+    if latest.is_some_and(|document| !document.is_active()) {
         return Ok(());
     }
     let files = match journal::list_whole(dir) {
         Ok(files) => files,
-        // With durability `checkpoint` there may be none.
+        // With durability `checkpoint` there may be no journal.
         Err(error) if error.kind() == ErrorKind::NotFound && latest.is_none() => Vec::new(),
         Err(error) => return salvaged.tell(format!("journal: {error}")),
     };
     let mut calls = Calls {
-        tables: OpenGroups::new(engine),
+        open_groups: OpenGroups::new(engine),
         groups: engine.groups().iter().map(|group| group.id()).collect(),
         lost,
         known: HashSet::new(),
@@ -94,7 +95,7 @@ pub(super) fn apply(
         steps_left_out: 0,
     };
     let ttl_ms = engine.expiry.ttl_ms();
-    engine.expiry.set_ttl_ms(known.record.as_ref().map_or(ttl_ms, JournalDocument::ttl_ms));
+    engine.expiry.set_ttl_ms(known.document.as_ref().map_or(ttl_ms, JournalDocument::ttl_ms));
     let read = calls.read(&files, known, salvaged);
     engine.expiry.set_ttl_ms(ttl_ms);
     let last = read?;
@@ -106,7 +107,7 @@ pub(super) fn apply(
 }
 
 impl Calls<'_> {
-    /// Reads the files and makes their calls. Returns the last one's sequence number.
+    /// Reads the files and replays their calls. Returns the sequence number of the last one.
     fn read(
         &mut self,
         files: &[(Seqno, PathBuf)],
@@ -114,15 +115,15 @@ impl Calls<'_> {
         salvaged: &mut Salvaged,
     ) -> Result<Seqno> {
         // Calls up to this one are on disk, and maybe later ones.
-        let through = known.record.as_ref().map_or(Seqno::NONE, JournalDocument::through);
-        // Without the latest record, the rows on disk end where the oldest file begins: a file is
-        // deleted once its calls are on disk as rows.
+        let through = known.document.as_ref().map_or(Seqno::NONE, JournalDocument::through);
+        // Without the latest document, the calls on disk end where the oldest file begins: a file
+        // is deleted once its calls are on disk as rows.
         let before = files.first().map_or(through, |(first, _)| first.previous());
         let mut last = known.latest().map_or(before.max(through), JournalDocument::through);
         if known.latest().is_some() && files.is_empty() {
             salvaged.tell("journal: it has no files".to_owned())?;
         }
-        if known.latest().is_none() && known.record.is_some() && before > through {
+        if known.latest().is_none() && known.document.is_some() && before > through {
             let what = "were deleted as rows, or are lost: the record that said so is";
             salvaged.tell(format!("journal: calls {} to {before} {what}", through.next()))?;
         }
@@ -133,7 +134,7 @@ impl Calls<'_> {
                 self.has_stopped = true;
                 salvaged.tell(format!("journal/{name}: calls before {first} are missing"))?;
             }
-            // One that cannot be looked at cannot be read either, which is told below.
+            // A file that cannot be checked here cannot be read either, which is reported below.
             let is_headerless = journal::is_headerless(path).unwrap_or(false);
             if (has_ended || *first == before.next()) && is_headerless {
                 salvaged.tell(format!("journal/{name}: it is cut off within its header"))?;
@@ -166,7 +167,7 @@ impl Calls<'_> {
         Ok(last)
     }
 
-    /// Leaves out the steps of rows whose last state may be lost.
+    /// The keys and floats of a call, without the steps of rows whose last state may be lost.
     fn sound(&mut self, head: &Head, keys: &[i64], floats: &[f32]) -> (Vec<i64>, Vec<f32>) {
         let dim = floats.len().checked_div(keys.len()).unwrap_or(0);
         let (mut sound_keys, mut sound_floats) = (Vec::new(), Vec::new());
@@ -188,7 +189,7 @@ impl Replay for Calls<'_> {
     fn segment(&mut self) {
         self.described.clear();
         self.unfit.clear();
-        self.tables.segment();
+        self.open_groups.segment();
     }
 
     fn config(&mut self, group: u16, config: u32, description: &[u8]) -> Result<()> {
@@ -198,9 +199,9 @@ impl Replay for Calls<'_> {
         if self.has_stopped || !self.groups.contains(&group) {
             return Ok(());
         }
-        match self.tables.config(group, config, description) {
+        match self.open_groups.config(group, config, description) {
             Ok(()) => Ok(()),
-            // It says something else than what is known of its group.
+            // The configuration does not fit what is known of its group.
             Err(error)
                 if [Status::Corruption, Status::InvalidArgument].contains(&error.status()) =>
             {
@@ -214,7 +215,7 @@ impl Replay for Calls<'_> {
     fn floats_a_key(&self, head: &Head) -> Result<usize> {
         match self.described.get(&head.config) {
             Some(described) => described.floats_in_journal(head.kind),
-            None => self.tables.floats_a_key(head),
+            None => self.open_groups.floats_a_key(head),
         }
     }
 
@@ -227,7 +228,7 @@ impl Replay for Calls<'_> {
         let mut work = || match head.kind {
             CallKind::Gradients if !self.lost.is_empty() => {
                 let (keys, floats) = self.sound(head, keys, floats);
-                self.tables.call(seqno, head, &keys, &floats)
+                self.open_groups.call(seqno, head, &keys, &floats)
             }
             _ => {
                 match head.kind {
@@ -237,7 +238,7 @@ impl Replay for Calls<'_> {
                     CallKind::Clear => drop(self.cleared.insert(head.group)),
                     _ => {}
                 }
-                self.tables.call(seqno, head, keys, floats)
+                self.open_groups.call(seqno, head, keys, floats)
             }
         };
         let outcome = work();
@@ -246,7 +247,7 @@ impl Replay for Calls<'_> {
     }
 }
 
-/// The descriptions of groups that the journal has, the latest of each.
+/// The descriptions of groups in the journal, the latest of each group.
 pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
     struct Configs {
         found: BTreeMap<u16, GroupConfig>,
@@ -278,7 +279,7 @@ pub(super) fn configs(dir: &Path) -> BTreeMap<u16, GroupConfig> {
     }
     let mut configs = Configs { found: BTreeMap::new(), described: HashMap::new() };
     for (first, path) in journal::list_whole(dir).unwrap_or_default() {
-        // Damage is reported when the calls are made again.
+        // Damage is reported when the calls are replayed.
         let _ = journal::read_whole(&path, first, Seqno::MAX, &mut configs);
     }
     configs.found

@@ -1,21 +1,21 @@
-//! Which keys may have had rows in what is lost.
+//! The keys that may have had rows in lost files and blocks.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::rocks::Live;
 
-/// Ranges of keys, as they are stored: above the first, up to the second.
+/// Ranges of stored keys: above the first key of a pair, up to and with the second.
 #[derive(Default)]
 pub(super) struct Lost {
-    /// They do not overlap.
+    /// The ranges do not overlap.
     ranges: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Of some lost part not even the keys' range is known, so any key may be in it.
+    /// Not even the range of keys of some lost part is known, so any key may be in it.
     everything: bool,
 }
 
 impl Lost {
-    /// Adds a block whose neighbours are known.
+    /// Adds a block: the last key before it, and its largest possible key.
     pub(super) fn add_block(&mut self, (above, up_to): (Vec<u8>, Vec<u8>)) {
         self.add(above, up_to);
     }
@@ -24,7 +24,8 @@ impl Lost {
         if above >= up_to {
             return;
         }
-        // Joined with those that it meets, of which the last one that begins up to its end is one.
+        // Joins the ranges that the new one meets. If it meets any, it meets the last one that
+        // begins up to its end.
         while let Some((other_above, other_up_to)) = self.ranges.range(..=up_to.clone()).next_back()
             && *other_up_to >= above
         {
@@ -36,11 +37,11 @@ impl Lost {
         self.ranges.insert(above, up_to);
     }
 
-    /// Adds a file of which nothing can be read; `live` is what the MANIFEST says of it.
+    /// Adds a file of which nothing can be read. `live` is the MANIFEST's entry for it.
     pub(super) fn add_file(&mut self, live: Option<&Live>) {
         match live {
             Some(live) if !live.last.is_empty() => {
-                // The first key belongs to it.
+                // The file has its first key, so the range begins below that key.
                 let mut above = live.first.clone();
                 while above.last() == Some(&0) {
                     above.pop();

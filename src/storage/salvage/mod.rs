@@ -1,8 +1,8 @@
-//! Salvage: brings every row of a damaged directory that can still be read into a fresh storage.
+//! Salvage: brings every row of a damaged directory that can still be read into a new storage.
 //!
-//! The directory is only read. RowSaver come from RocksDB's files, block by block (`rows`). Groups and
-//! steps come from the documents. The journal's calls are made again on top, as far as that is
-//! sound (`calls`). What could not be read is counted and named.
+//! The directory is only read. Rows come from RocksDB's files, block by block (`rows`). Groups and
+//! steps come from the documents. The journal's calls are replayed on top, as far as that is sound
+//! (`calls`). What could not be read is counted and named.
 
 mod calls;
 mod lost;
@@ -37,15 +37,15 @@ use calls::Known;
 use lost::Lost;
 use work::Work;
 
-/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. Groups
-/// whose descriptions are lost are described as in `like`, another storage's directory or a
-/// checkpoint, which is only read, too. `progress` is told how many rows were written.
+/// Saves what can be read from `dir`, which stays as it is, into a new storage at `out`. A group
+/// whose description is lost gets the one in `like`, the directory of another storage or a
+/// checkpoint. It is only read, too. `progress` is called with the rows written so far.
 ///
 /// # Errors
 /// `NOT_FOUND` when there is no storage in `dir`; `BUSY` when it is open, or another salvage makes
 /// `out`; `ALREADY_EXISTS` for `out`; `INVALID_ARGUMENT` for one in `dir` or `like`;
-/// `NOT_SUPPORTED` for a format of another release, and while a checkpoint was being loaded into
-/// `dir`; `IO`, `OUT_OF_MEMORY`. Nothing is at `out` then.
+/// `NOT_SUPPORTED` for a format of another release, and when a load of a checkpoint into `dir` was
+/// killed; `IO`, `OUT_OF_MEMORY`. After an error nothing is at `out`.
 pub fn salvage(
     dir: &Path,
     out: &Path,
@@ -69,8 +69,8 @@ pub fn salvage(
     if swap::is_committed(dir).map_err(in_dir)? {
         return Err(in_dir(Error::new(
             Status::NotSupported,
-            "a checkpoint was being loaded into it; its files are whole in '.damo-restoring', or are that checkpoint's: \
-             salvage the one, or load the other into a new storage",
+            "a checkpoint was being loaded into it; its files are whole in '.damo-restoring', or \
+             are that checkpoint's: salvage the one, or load the other into a new storage",
         )));
     }
     check_not_predecessor(dir, "a storage or checkpoint of damo").map_err(in_dir)?;
@@ -78,19 +78,19 @@ pub fn salvage(
     hidden.push(name);
     hidden.push(".salvaging");
     let work = Work::begin(parent(out).join(hidden)).map_err(at_out)?;
-    let likeness = match like {
+    let like_documents = match like {
         None => BTreeMap::new(),
         Some(like) => {
             let named = |error: Error| error.within(&format!("'{}'", like.display()));
             let _held = directory::hold_unchanged(like).map_err(named)?;
-            // RocksDB is used below, and opening a storage notes that this process has it.
+            // Opening a storage notes that this process uses RocksDB, which the next lines do.
             drop(work.open()?);
-            let wreck = Wreck::read(like, &work.likeness()).map_err(named)?;
+            let wreck = Wreck::read(like, &work.like_links()).map_err(named)?;
             wreck.damage.iter().try_for_each(|what| check_no_shortage(what)).map_err(named)?;
             wreck.documents
         }
     };
-    let salvaged = save(&work, dir, &likeness, progress).map_err(in_dir)?;
+    let salvaged = save(&work, dir, &like_documents, progress).map_err(in_dir)?;
     publish_new(&work.storage(), out).map_err(|error| at_out(Error::io(error.to_string())))?;
     Ok(salvaged)
 }
@@ -99,7 +99,7 @@ pub fn salvage(
 fn check_outside(out: &Path, read: &Path) -> Result<()> {
     let canonical =
         |path: &Path| std::fs::canonicalize(path).map_err(|error| Error::io(error.to_string()));
-    // What is not there is refused later.
+    // A directory that does not exist is refused later.
     let Ok(read_path) = canonical(read) else { return Ok(()) };
     if canonical(parent(out))?.starts_with(read_path) {
         let what = format!(
@@ -114,7 +114,7 @@ fn check_outside(out: &Path, read: &Path) -> Result<()> {
 fn save(
     work: &Work,
     dir: &Path,
-    likeness: &BTreeMap<String, Vec<u8>>,
+    like_documents: &BTreeMap<String, Vec<u8>>,
     progress: impl FnMut(u64),
 ) -> Result<Salvaged> {
     let mut salvaged = Salvaged::default();
@@ -125,24 +125,26 @@ fn save(
         let mut wreck = Wreck::read(dir, &work.links())?;
         std::mem::take(&mut wreck.damage).into_iter().try_for_each(|what| salvaged.tell(what))?;
         super::open::check_known_format(wreck.documents.get(documents::FORMAT))?;
-        let groups = write_groups(engine, dir, &wreck.documents, likeness, &mut salvaged)?;
-        let record = JournalDocument::from_document(wreck.documents.get(documents::JOURNAL));
-        // What had expired stays so. The inventory has a time while a checkpoint's documents do not
-        // have this storage's yet; damage of it was told above.
+        let groups = write_groups(engine, dir, &wreck.documents, like_documents, &mut salvaged)?;
+        let document = JournalDocument::from_document(wreck.documents.get(documents::JOURNAL));
+        // The time does not go back, so that expired rows stay expired. After a load the documents
+        // are the checkpoint's, and only the inventory has this storage's time. Damage to the
+        // inventory was reported above.
         let listed = Inventory::read(dir).ok().flatten().map_or(0, |inventory| inventory.time);
-        engine.expiry.restore_time(record.as_ref().map_or(0, JournalDocument::time).max(listed));
-        if wreck.documents.contains_key(documents::JOURNAL) && record.is_none() {
+        engine.expiry.restore_time(document.as_ref().map_or(0, JournalDocument::time).max(listed));
+        if wreck.documents.contains_key(documents::JOURNAL) && document.is_none() {
             salvaged.tell("the record of the journal is damaged".to_owned())?;
         }
         let mut rows =
             rows::RowSaver { engine, dir, wreck: &wreck, groups: &groups, salvaged: &mut salvaged };
         let last = rows.save(&mut lost, progress)?;
-        let last = last.max(record.as_ref().map_or(Seqno::NONE, JournalDocument::last_possible));
-        // The next call of OUT must have a larger sequence number than the latest clear.
+        let last = last.max(document.as_ref().map_or(Seqno::NONE, JournalDocument::last_possible));
+        // The next call on the new storage must have a larger sequence number than the latest
+        // clear.
         let last = groups.values().map(|group| group.cleared()).fold(last, Seqno::max);
         engine.last_seqno.store(last, Ordering::Release);
         storage.flush()?;
-        Known { record, is_latest: wreck.documents_are_latest }
+        Known { document, is_latest: wreck.documents_are_latest }
     };
     let storage = work.open()?;
     calls::apply(storage.engine(), &dir.join(JOURNAL), &known, &lost, &mut salvaged)?;
@@ -158,12 +160,12 @@ fn write_groups(
     engine: &Engine,
     dir: &Path,
     documents: &BTreeMap<String, Vec<u8>>,
-    likeness: &BTreeMap<String, Vec<u8>>,
+    like_documents: &BTreeMap<String, Vec<u8>>,
     salvaged: &mut Salvaged,
 ) -> Result<BTreeMap<u16, Arc<Group>>> {
-    // Where several describe a group, the directory's own documents count most, then its journal.
+    // If several describe a group, the directory's own documents win, then its journal.
     let mut configs = BTreeMap::new();
-    describe(likeness, &mut configs, salvaged)?;
+    describe(like_documents, &mut configs, salvaged)?;
     let journals = calls::configs(&dir.join(JOURNAL));
     let is_from_journal: BTreeSet<u16> = journals.keys().copied().collect();
     configs.extend(journals);
@@ -172,8 +174,8 @@ fn write_groups(
     for (number, config) in &configs {
         batch.put_meta(of_group(GROUP, *number), config.to_json()?);
         for key in [NAME, STEP, CLEARED].map(|prefix| of_group(prefix, *number)) {
-            // Of the other storage only names are taken, not steps or numbers of clears.
-            let other = likeness.get(&key).filter(|_| key.starts_with(NAME));
+            // From the other storage only names are taken, not steps or the clears' numbers.
+            let other = like_documents.get(&key).filter(|_| key.starts_with(NAME));
             if let Some(value) = documents.get(&key).or(other) {
                 batch.put_meta(key, value.clone());
             }
@@ -191,7 +193,7 @@ fn write_groups(
     registry::load_all(&rocks)
 }
 
-/// Adds the groups that documents describe, in place of those that are there.
+/// Adds the groups that documents describe. They replace those that `configs` already has.
 fn describe(
     documents: &BTreeMap<String, Vec<u8>>,
     configs: &mut BTreeMap<u16, GroupConfig>,

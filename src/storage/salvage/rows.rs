@@ -1,12 +1,12 @@
-//! Writes the newest version of each row that can be read. All files of rows are merged in the order
-//! of their keys; one block of each file is in memory.
+//! Writes the newest version of each row that can be read. All SST files of rows are merged in the
+//! order of their keys; one block of each file is in memory.
 //!
-//! If the MANIFEST counts, so do only the files that it names, and RocksDB's sequence numbers say
-//! which version is newer. If not, every file counts, also one that was merged and not deleted yet.
-//! Then the call numbers in the headers of rows and tombstones say which version is newer.
+//! If the MANIFEST can be used, only the files that it names count, and RocksDB's sequence numbers
+//! tell which version is newer. If not, every file counts, also one that was merged and not deleted
+//! yet. Then the calls' sequence numbers in rows and tombstones tell which version is newer.
 //!
-//! The call numbers also tell which rows are older than the latest clear of their group. RocksDB's
-//! DeleteRanges are not read.
+//! The calls' sequence numbers also tell which rows are older than the latest clear of their group.
+//! RocksDB's DeleteRanges are not read.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -24,7 +24,7 @@ use crate::rocks::row::{self, Stored};
 use crate::rocks::{Entry, Wreck};
 use crate::seqno::Seqno;
 
-/// RowSaver a file of the new storage.
+/// Rows in a file of the new storage.
 const FILE_ROWS: usize = 512 << 10;
 
 pub(super) struct RowSaver<'a> {
@@ -35,24 +35,24 @@ pub(super) struct RowSaver<'a> {
     pub(super) salvaged: &'a mut Salvaged,
 }
 
-/// What every row of a group fits.
+/// What every row of a group must fit.
 struct Shape {
-    /// Floats of a row.
+    /// The floats of a row.
     len: usize,
     /// The sequence number of the group's latest clear: rows with a smaller one are gone.
     cleared: Seqno,
 }
 
-/// What orders the versions of a row, larger is newer: RocksDB's sequence number, the call's, the
-/// updates, the time.
+/// The order of a row's versions: RocksDB's sequence number, the call's, updates, time. Larger is
+/// newer.
 type Rank = (u64, Seqno, u64, u64);
 
 /// The next entry of each file. The smallest key is on top.
 type Heap = BinaryHeap<Reverse<(Vec<u8>, Candidate)>>;
 
 impl RowSaver<'_> {
-    /// Writes the rows and adds to `lost` what is lost. Returns the largest sequence number
-    /// of a call that any row has.
+    /// Writes the rows, and adds lost files and blocks to `lost`. Returns the largest sequence
+    /// number of a call that any row has.
     pub(super) fn save(&mut self, lost: &mut Lost, mut progress: impl FnMut(u64)) -> Result<Seqno> {
         let mut sources = Sources::find(self.dir, self.wreck, lost, self.salvaged)?;
         let mut shapes = HashMap::new();
@@ -76,7 +76,7 @@ impl RowSaver<'_> {
                 self.advance(&mut sources, index, &mut heap, lost)?;
             }
             let Ok((group, key)) = key::decode(&stored_key) else {
-                // No key of a row.
+                // It is not the key of a row.
                 self.salvaged.rows_refused += versions.len() as u64;
                 continue;
             };
@@ -113,7 +113,7 @@ impl RowSaver<'_> {
         Ok(last)
     }
 
-    /// Puts the next entry of a file into the heap, past blocks that are damaged.
+    /// Puts the next entry of a file into the heap. Damaged blocks are skipped.
     fn advance(
         &mut self,
         sources: &mut Sources,
@@ -127,7 +127,7 @@ impl RowSaver<'_> {
         Ok(())
     }
 
-    /// The value of the newest version, if it is a row of that shape or the tombstone of one.
+    /// The value of the newest version, if it is a row of this shape or a deleted row's tombstone.
     fn newest<'a>(
         &mut self,
         versions: &'a [Entry],
@@ -173,13 +173,13 @@ impl RowSaver<'_> {
         }
         let ((_, call, _, time), value) = newest?;
         let is_cleared = value.is_some() && shape.is_some_and(|shape| call < shape.cleared);
-        // Another file's tombstone says that the row had expired on that day.
+        // A tombstone in another file says that the row had expired on that day.
         let has_expired = expired.is_some_and(|day| time / crate::engine::expiry::DAY_MS < day);
         value.filter(|_| !has_expired && !is_cleared)
     }
 }
 
-/// An entry of a file on its way through the heap, which orders keys only.
+/// A file's entry in the heap. The heap orders by keys; files only break ties.
 struct Candidate {
     index: usize,
     entry: Entry,

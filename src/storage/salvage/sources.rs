@@ -1,4 +1,4 @@
-//! The files of rows that count, each read block by block, past blocks that are damaged.
+//! The SST files of rows that count. Each is read block by block; damaged blocks are skipped.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -11,36 +11,36 @@ use crate::rocks::file_names::is_sst;
 use crate::rocks::incoming;
 use crate::rocks::{Entry, Live, SstFile, Unreadable, Wreck};
 
-/// How many files are held open. Each block of another one opens it.
+/// So many files are held open. Reading a block of another file opens it first.
 const HELD: usize = 32;
 
-/// How many damaged blocks of a file are named each.
+/// So many damaged blocks of a file are named one by one; the others are counted.
 const TOLD: u64 = 10_000;
 
 /// A file that is read.
 struct Source {
     sst: SstFile,
     name: String,
-    /// The sequence number of every entry, if all have the same.
+    /// RocksDB's sequence number of all entries, if they have the same.
     seqno: Option<u64>,
     block: usize,
     entries: std::vec::IntoIter<Entry>,
-    /// Entries that were read.
+    /// How many entries were read.
     read: u64,
-    /// How many it has, if that is on record.
+    /// How many entries the file has, if its properties or the MANIFEST say so.
     expected: Option<u64>,
-    /// Blocks that could not be read.
+    /// How many blocks could not be read.
     damaged: u64,
 }
 
-/// All of them.
+/// All files that count.
 pub(super) struct Sources {
     list: Vec<Source>,
     held: VecDeque<usize>,
 }
 
 impl Sources {
-    /// Looks for the files that count.
+    /// Finds the files that count.
     ///
     /// # Errors
     /// `IO` when a folder cannot be read, or too few files can be open.
@@ -71,7 +71,7 @@ impl Sources {
         names.sort();
         for name in names.iter().filter(|name| is_sst(name)) {
             match SstFile::open(&dir.join(name)) {
-                // Documents, which were read already.
+                // A file of documents; these were read already.
                 Ok(sst) if sst.has_documents() => {}
                 Ok(sst) => self.add(sst, name, None, salvaged)?,
                 Err(unreadable) => lose(name, &unreadable, None, lost, salvaged)?,
@@ -94,7 +94,7 @@ impl Sources {
                 Err(unreadable) => missing.push((file, unreadable)),
             }
         }
-        // The writer keeps its own link until it is sure that RocksDB has one.
+        // damo's writer keeps its own link to a new file until RocksDB's link is safe.
         let mut kept = if missing.is_empty() { Vec::new() } else { kept(dir, salvaged)? };
         let fits: Vec<Vec<bool>> = missing
             .iter()
@@ -104,7 +104,7 @@ impl Sources {
             let fitting = |row: &Vec<bool>, at: usize| row.get(at) == Some(&true);
             let is_candidate = |at: &usize| fits.get(index).is_some_and(|row| fitting(row, *at));
             let candidates: Vec<usize> = (0..kept.len()).filter(is_candidate).collect();
-            // Only one that can be no other.
+            // A kept file is used only if it fits no other missing file.
             let only = match candidates.as_slice() {
                 [at] if fits.iter().filter(|row| fitting(row, *at)).count() == 1 => Some(*at),
                 _ => None,
@@ -130,7 +130,7 @@ impl Sources {
             salvaged.tell(format!("{name}: its properties are damaged"))?;
         }
         let is_external = properties.is_some_and(|properties| properties.is_external);
-        // A file that was ingested has no numbers of its own, and one for all in the MANIFEST.
+        // The entries of an ingested file have no sequence numbers; the MANIFEST has one for all.
         let has_one = |live: &&Live| is_external || live.smallest_seqno == live.seqno;
         self.list.push(Source {
             seqno: live.filter(has_one).map(|live| live.seqno),
@@ -147,8 +147,8 @@ impl Sources {
         Ok(())
     }
 
-    /// The next entry of a file, with the sequence number that it has in the table. What is damaged
-    /// before it is added to `lost`.
+    /// The next entry of a file, with its sequence number in the database. Damaged blocks before it
+    /// are added to `lost`.
     ///
     /// # Errors
     /// `IO` when too few files can be open.
@@ -186,7 +186,7 @@ impl Sources {
         }
     }
 
-    /// Opens a file, and lets go of another one if there are too many.
+    /// Opens a file, and closes another one if too many are open.
     fn hold(&mut self, index: usize) -> Result<()> {
         if self.list.get(index).is_none_or(|source| source.sst.is_held()) {
             return Ok(());
@@ -205,7 +205,7 @@ impl Sources {
         })
     }
 
-    /// Counts what was not read of the files that were.
+    /// Counts the entries that could not be read in the files that were opened.
     ///
     /// # Errors
     /// As [`Salvaged::tell`].
@@ -249,7 +249,7 @@ fn lose(
     Ok(())
 }
 
-/// The files that were on their way into the table.
+/// The SST files in the folder `incoming`, which were on their way into RocksDB.
 fn kept(dir: &Path, salvaged: &mut Salvaged) -> Result<Vec<Option<SstFile>>> {
     let mut files = Vec::new();
     match incoming::list(dir) {
@@ -261,7 +261,7 @@ fn kept(dir: &Path, salvaged: &mut Salvaged) -> Result<Vec<Option<SstFile>>> {
     Ok(files)
 }
 
-/// Whether a kept file can be the one that the MANIFEST names.
+/// Whether a kept file can be the live file that the MANIFEST names.
 fn is_same(kept: &Option<SstFile>, live: &Live) -> bool {
     let Some(sst) = kept else { return false };
     let Some(properties) = &sst.properties else { return false };

@@ -1,4 +1,4 @@
-//! The folder beside the new storage in which it is made.
+//! The folder in which the new storage is made, beside its final place.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ use crate::files::folder::remove;
 use crate::params::Params;
 use crate::storage::Storage;
 
-/// The folder, which is locked; removed when dropped.
+/// The folder, locked. Dropping this removes it.
 pub(super) struct Work {
     path: PathBuf,
     lock: File,
@@ -22,13 +22,13 @@ pub(super) struct Work {
 impl Drop for Work {
     fn drop(&mut self) {
         let _ = remove(&self.path);
-        // Not by closing alone: a forked child may still have it.
+        // Closing is not enough: a forked child may still have the descriptor.
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
 impl Work {
-    /// Takes the folder, which a salvage that was killed may have left, and empties it.
+    /// Takes the folder, which a killed salvage may have left, and empties it.
     ///
     /// # Errors
     /// `BUSY` when another salvage has it; `IO`.
@@ -43,7 +43,7 @@ impl Work {
             }
             let is_gone = |error: &io::Error| error.kind() == ErrorKind::NotFound;
             let lock = match fs::symlink_metadata(&path) {
-                // Whoever had it has removed it.
+                // The salvage that had it has removed it.
                 Err(error) if is_gone(&error) => continue,
                 Ok(found) if !found.is_dir() => {
                     return Err(failed(io::Error::other("it is not a folder; move it away")));
@@ -66,7 +66,7 @@ impl Work {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(failed(error.into())),
             }
-            // Whoever had it may have removed it meanwhile.
+            // The salvage that had it may have removed it meanwhile.
             if is_same(&lock, &path).map_err(failed)? {
                 break lock;
             }
@@ -81,7 +81,7 @@ impl Work {
         }
         let work = Work { path: path.clone(), lock };
         fs::create_dir(work.links()).map_err(failed)?;
-        fs::create_dir(work.likeness()).map_err(failed)?;
+        fs::create_dir(work.like_links()).map_err(failed)?;
         Ok(work)
     }
 
@@ -94,8 +94,8 @@ impl Work {
         self.path.join("links")
     }
 
-    /// As `links`, for the directory `like`, which may describe groups.
-    pub(super) fn likeness(&self) -> PathBuf {
+    /// As `links`, for the files of the directory `like`, which may describe groups.
+    pub(super) fn like_links(&self) -> PathBuf {
         self.path.join("likeness")
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn one_salvage_at_a_time_has_the_folder() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("work");
-        // Left by one that was killed.
+        // A killed salvage has left these.
         fs::create_dir_all(path.join("storage/journal")).unwrap();
         fs::write(path.join("links"), "").unwrap();
         let work = Work::begin(path.clone()).unwrap();

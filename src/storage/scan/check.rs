@@ -1,4 +1,4 @@
-//! Reading through a database that is not open as a storage.
+//! Checks the rows of a database that is not open as a storage.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::rocks::key;
 use crate::rocks::row::{self, Stored};
 use crate::rocks::{KeyRange, Rocks};
 
-/// Reads every row of a database that is not open as a storage, and says whether it is one of its groups'.
+/// Reads every row of a database that is not open as a storage, and checks that it fits its group.
 ///
 /// # Errors
 /// `CORRUPTION` naming the row; `IO`.

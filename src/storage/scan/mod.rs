@@ -1,7 +1,9 @@
-//! Scan: every row of one moment in order of group and key, by a thread of its own, in pages.
+//! Scan: a thread of its own reads every row of one moment, in the order of group and key, into
+//! pages.
 //!
-//! What dumps, iteration, counts and verification read. A thread, since RocksDB's snapshot lives as long as what borrows it,
-//! and so that reading and what is done with the rows go on at the same time. Memory is a few pages.
+//! Dumps, iteration, counts and verification read scans. It is a thread for two reasons: RocksDB's
+//! snapshot lives as long as what borrows it, and reading goes on while the caller works on the
+//! rows. A scan takes the memory of a few pages.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,17 +43,17 @@ pub(super) struct Scan {
     thread: Option<JoinHandle<()>>,
     /// Keeps the database open until the thread has ended.
     storage: Storage,
-    /// What ended it: it is not the end of the rows.
+    /// The error that ended the scan before the end of the rows.
     failure: Option<Error>,
 }
 
 impl Storage {
-    /// Begins a scan of the state of now, of one group or of all. `select` is called once the
-    /// moment is known, before anything later is written.
+    /// Begins a scan of the present state of one group or of all. `select` is called once the
+    /// moment is known, before anything later is written to disk.
     ///
     /// # Errors
-    /// `IO`, when the thread cannot be made; `OUT_OF_MEMORY`; everything else comes with the first
-    /// page.
+    /// `IO` when the thread cannot be made; `OUT_OF_MEMORY`; those of the cut and of `select`.
+    /// Errors of reading come with the pages.
     pub(super) fn scan(
         &self,
         // Two arguments and not a struct, for memcheck's sake. Six bytes are passed as one integer,
@@ -73,7 +75,8 @@ impl Storage {
             let read = || read(&engine, group, wanted, select, &begin, &sender, &empties);
             let outcome = catch_unwind(AssertUnwindSafe(read));
             drop(begin);
-            // Before the last word: who gets it may close the database, and must then be the last to hold it.
+            // Dropped before the last message: its receiver may close the database, and must then
+            // have the last reference.
             drop(engine);
             let outcome = outcome.unwrap_or_else(|_| {
                 Err(Error::new(Status::Panic, "a bug in damo: the thread that reads rows panicked"))
@@ -104,17 +107,17 @@ impl Storage {
 }
 
 impl Scan {
-    /// The moment.
+    /// The scan's moment.
     pub(super) fn cut(&self) -> Cut {
         self.cut
     }
 
-    /// The groups that there were, or the one that is read, each with its dim.
+    /// The groups of the scan's moment, or the one that is read, each with its dim.
     pub(super) fn groups(&self) -> &[(u16, usize)] {
         &self.groups
     }
 
-    /// Takes a page back, for its memory.
+    /// Takes a page back, so that its memory is used again.
     pub(super) fn give_back(&self, page: Page) {
         let _ = self.empty.as_ref().map(|empty| empty.send(page));
     }
@@ -141,12 +144,13 @@ impl Scan {
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        // A thread that is not there in a forked child; or one that must not touch RocksDB any more, and does not while it waits.
+        // In a forked child the thread does not exist. At the end of the process it must not touch
+        // RocksDB any more; it does not while it waits to send.
         if is_ending() || self.storage.check_process().is_err() {
             std::mem::forget((self.pages.take(), self.empty.take(), self.thread.take()));
             return;
         }
-        // Then sending fails, and the thread ends.
+        // Now sending fails, and the thread ends.
         self.pages = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -186,7 +190,7 @@ fn read(
         full.send(Ok(page)).is_ok()
     });
     drop(reader);
-    // RocksDB must not be touched once the process ends, not even to let go of what is read.
+    // RocksDB must not be touched once the process ends, not even to release the snapshot.
     match Call::begin() {
         Ok(_call) => drop(snapshot),
         Err(_) => std::mem::forget((snapshot, Arc::clone(&rocks))),

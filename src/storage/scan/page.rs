@@ -7,7 +7,7 @@ use crate::rocks::row::RowHeader;
 pub(in crate::storage) struct Page {
     pub(in crate::storage) group: u16,
     pub(in crate::storage) keys: Vec<i64>,
-    /// For each key whether it is gone, in an increment; it has a header and floats only if it is not.
+    /// Whether each key is gone, in an increment. A key that is gone has no header and no floats.
     pub(in crate::storage) removed: Vec<bool>,
     pub(in crate::storage) headers: Vec<RowHeader>,
     /// The weights of each row, or everything, one after the other.

@@ -1,7 +1,8 @@
-//! Many ranges of keys are read by several threads, and come out in their order.
+//! Several threads read many ranges of keys; the pages come out in the order of keys.
 //!
-//! RocksDB's iterators do a few million rows a second each, less than a disk can take. A thread reads a range whole; how far they may
-//! be ahead of what has been taken bounds the memory.
+//! One of RocksDB's iterators reads a few million rows a second, less than a disk can deliver. Each
+//! thread reads a whole range at a time. How far the threads may be ahead of what was taken bounds
+//! the memory.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +16,8 @@ use crate::locks::{Condvar, Mutex};
 use crate::process::Call;
 use crate::rocks::KeyRange;
 
-/// About so many bytes of the table are a range: many times what is read ahead, of which a part is beyond its end.
+/// About so many bytes on disk are a range. It is many times RocksDB's read-ahead, of which a part
+/// goes beyond the range's end.
 pub(super) const RANGE_BYTES: u64 = 16 << 20;
 /// More threads than this do not help a disk.
 const MAX_THREADS: usize = 8;
@@ -29,16 +31,17 @@ struct Order {
 
 #[derive(Default)]
 struct State {
-    /// The next range that nobody reads yet.
+    /// The next range to read.
     next: usize,
-    /// The range whose pages are to be taken now.
+    /// The range whose pages the caller takes now.
     taking: usize,
     done: BTreeMap<usize, Result<Vec<Page>>>,
     spare: Vec<Page>,
     stopped: bool,
 }
 
-/// Hands the pages of all ranges, in order, to `take`, until it returns false. `empty` has pages to be filled again.
+/// Hands the pages of all ranges, in order, to `take`, until it returns false. `empty` gives back
+/// pages to fill again.
 ///
 /// # Errors
 /// `IO`, `CORRUPTION`, `EXITING`.
@@ -61,7 +64,7 @@ pub(super) fn read(
         }
         let outcome = (0..ranges.len()).try_for_each(|index| {
             if started == 0 {
-                // One range, or no threads: here.
+                // With one range, or without threads, the range is read here.
                 let pages = read_range(reader, &ranges[index], || emptied(empty.try_recv().ok()))?;
                 return if pages.into_iter().all(&mut take) { Ok(()) } else { Err(None) };
             }
@@ -74,7 +77,7 @@ pub(super) fn read(
         order.changed.notify_all();
         match outcome {
             Err(Some(error)) => Err(error),
-            // Nobody wants more.
+            // `take` wants no more.
             Ok(()) | Err(None) => Ok(()),
         }
     })
@@ -123,7 +126,7 @@ fn read_range(
     range: &KeyRange,
     next: impl FnMut() -> Page,
 ) -> Result<Vec<Page>> {
-    // A range is short, so that the end of the process need not wait for long.
+    // A range is short, so the end of the process does not wait long for this call.
     let _call = Call::begin()?;
     let mut pages = Vec::new();
     reader.read(range, next, |page| {

@@ -1,4 +1,4 @@
-//! Reader: a range of keys becomes pages.
+//! Reader: reads a range of keys into pages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::storage::dump::select::{Choice, Select};
 const PAGE_ROWS: usize = 8192;
 const PAGE_FLOATS: usize = 512 << 10;
 
-/// What is read of a moment; shared by threads.
+/// Reads a moment's rows. Threads share it.
 pub(super) struct Reader<'a> {
     snapshot: &'a Snapshot<'a>,
     select: Select,
     shapes: HashMap<u16, Shape>,
 }
 
-/// Floats of a group's rows, and how many of them are wanted.
+/// The floats of a group's rows, and how many of them are wanted.
 #[derive(Clone, Copy)]
 struct Shape {
     row_len: usize,
@@ -40,7 +40,8 @@ impl<'a> Reader<'a> {
         Ok(Reader { snapshot, select, shapes: shapes(engine, wanted)? })
     }
 
-    /// Hands the rows of a range to `take`, page by page, until it returns false. `next` gives empty pages.
+    /// Hands the rows of a range to `take`, page by page, until it returns false. `next` gives
+    /// empty pages.
     ///
     /// # Errors
     /// `IO`, `CORRUPTION` naming the row.

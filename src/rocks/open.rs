@@ -1,0 +1,167 @@
+//! Opening: tells what database a directory has, and opens or makes it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use rust_rocksdb::{
+    Cache, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, IteratorMode, Options,
+    ReadOptions, compaction_filter::Decision,
+};
+
+use super::documents::{FAMILY, FORMAT};
+use super::fate::Fate;
+use super::file_names::CURRENT;
+use super::options::{Logs, METADATA_PART, Metadata};
+use super::{Opening, Resources, Rocks, blame, missing, options, predecessor, translate};
+use crate::error::{Error, Result};
+use crate::locks::Mutex;
+use crate::seqno::AtomicSeqno;
+
+/// What kind of database a directory has.
+pub(crate) enum DatabaseKind {
+    Damo,
+    /// An empty database of damo's: an earlier release was killed during a first opening.
+    Begun,
+    /// One of another release of damo, with its `format` document.
+    OtherFormat(Vec<u8>),
+    /// One of damo-embedding, the earlier implementation.
+    Predecessor,
+    ForeignRocksDb,
+}
+
+impl Rocks {
+    /// Tells what database `dir` has, without changing it. It exists, and has a `CURRENT`.
+    pub(crate) fn find(dir: &Path) -> Result<DatabaseKind> {
+        let families = DB::list_cf(&Options::default(), dir).map_err(|error| translate(&error))?;
+        let is_ours = |name: &String| name == FAMILY || name == DEFAULT_COLUMN_FAMILY_NAME;
+        let has_meta = families.iter().any(|family| family == FAMILY);
+        if has_meta && families.iter().all(is_ours) {
+            return Ok(DatabaseKind::Damo);
+        }
+        let mut options = Options::default();
+        options::bound_files(&mut options);
+        let db = match DB::open_cf_for_read_only(&options, dir, &families, false) {
+            Err(_) if !has_meta && predecessor::has_traces(dir) => {
+                return Ok(DatabaseKind::Predecessor);
+            }
+            opened => opened.map_err(|error| translate(&error))?,
+        };
+        if let Some(meta) = db.cf_handle(FAMILY) {
+            // It has more families than this release knows. A later damo says so in its format.
+            let format = db.get_cf_opt(meta, FORMAT, &ReadOptions::default());
+            let format = format.map_err(|error| translate(&error))?;
+            return Ok(format.map_or(DatabaseKind::ForeignRocksDb, DatabaseKind::OtherFormat));
+        }
+        // With one empty family, a first opening was killed between making the database and its
+        // second family.
+        let is_predecessor = match (families.len(), db.iterator(IteratorMode::Start).next()) {
+            (1, None) => return Ok(DatabaseKind::Begun),
+            (1, Some(Ok((key, value)))) => predecessor::is_row(&key, &value),
+            (1, Some(Err(_))) => predecessor::has_traces(dir),
+            _ => false,
+        };
+        Ok(if is_predecessor { DatabaseKind::Predecessor } else { DatabaseKind::ForeignRocksDb })
+    }
+
+    /// Opens the database in `dir`, or makes it. RocksDB asks `fate` about each row that it merges.
+    /// The files of `kept` may be needed in place of missing ones.
+    pub(crate) fn open(
+        dir: &Path,
+        opening: Opening,
+        options: &Resources,
+        kept: &[PathBuf],
+        fate: impl Fn(&[u8]) -> Fate + Clone + Send + Sync + 'static,
+    ) -> Result<Rocks> {
+        let open_with =
+            |metadata, logs| Rocks::open_with(dir, opening, options, metadata, logs, fate.clone());
+        let open = |metadata| match open_with(metadata, Logs::Tracked) {
+            // RocksDB compares sequence numbers first, so no document is missing.
+            Err(error) if error.message().contains("Mismatched size of the WAL") => {
+                open_with(metadata, Logs::Whole)
+            }
+            Err(error) if error.message().contains("create_if_missing is false") => {
+                Err(Error::io(format!(
+                    "'{}' cannot be looked at: {}",
+                    dir.join(CURRENT).display(),
+                    error.message()
+                )))
+            }
+            outcome => outcome,
+        };
+        let rocks = missing::open_with_kept(dir, kept, || open(Metadata::Held))
+            .map_err(|error| blame::name_files(dir, error))?;
+        let room = options.cache_bytes / METADATA_PART;
+        if rocks.metadata_bytes()? <= room as u64 {
+            return Ok(rocks);
+        }
+        drop(rocks);
+        open(Metadata::Cached(room)).map_err(|error| blame::name_files(dir, error))
+    }
+
+    fn open_with(
+        dir: &Path,
+        opening: Opening,
+        options: &Resources,
+        metadata: Metadata,
+        logs: Logs,
+        fate: impl Fn(&[u8]) -> Fate + Send + Sync + 'static,
+    ) -> Result<Rocks> {
+        let cache = options::block_cache(metadata);
+        let mut row_options = options::rows(&cache, metadata, options);
+        row_options.set_compaction_filter("damo.expiry", move |_, _, value| match fate(value) {
+            Fate::Stay => Decision::Keep,
+            Fate::Go => Decision::Remove,
+            Fate::Leave(bytes) => Decision::Change(bytes),
+        });
+        let families = [
+            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
+            ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
+        ];
+        let db = DB::open_cf_descriptors(&options::database(options, opening, logs), dir, families)
+            .map_err(|error| translate(&error))?;
+        let mut read_options = ReadOptions::default();
+        // Rows are cached as rows. Their blocks would only push filters and indexes out.
+        read_options.fill_cache(false);
+        let sst_options = options::new_ssts(row_options);
+        Ok(Rocks::new(db, cache, metadata, read_options, sst_options))
+    }
+
+    fn new(
+        db: DB,
+        cache: Cache,
+        metadata: Metadata,
+        read_options: ReadOptions,
+        sst_options: Options,
+    ) -> Rocks {
+        Rocks {
+            db,
+            cache,
+            metadata,
+            read_options,
+            sst_options,
+            last: AtomicSeqno::default(),
+            time: AtomicU64::new(0),
+            listed: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            seen_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens a database without changing it.
+    pub(crate) fn open_read_only(dir: &Path, options: &Resources) -> Result<Rocks> {
+        let metadata = Metadata::Cached(8 << 20);
+        let cache = options::block_cache(metadata);
+        let row_options = options::rows(&cache, metadata, options);
+        let families = [
+            ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
+            ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
+        ];
+        let mut database = options::database(options, Opening::Existing, Logs::Tracked);
+        database.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
+            .map_err(|error| blame::name_files(dir, translate(&error)))?;
+        let mut read_options = ReadOptions::default();
+        read_options.fill_cache(false);
+        Ok(Rocks::new(db, cache, metadata, read_options, options::new_ssts(row_options)))
+    }
+}
