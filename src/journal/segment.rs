@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::entry::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
+use crate::files::folder::sync_dir;
 
 /// The segment that is being written.
 pub(super) struct Segment {
@@ -45,7 +46,7 @@ impl Segment {
             file.write_all(&segment_header(first))?;
             if sync {
                 file.sync_all()?;
-                File::open(dir)?.sync_all()?;
+                sync_dir(dir)?;
             }
             Ok(file)
         };

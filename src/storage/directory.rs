@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +16,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use super::first_opening;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result, Status};
+use crate::files::folder::{file_id, is_same_file, sync_parent};
 use crate::files::regular;
 use crate::locks::Mutex;
 use crate::process::check_not_forked;
@@ -68,7 +68,7 @@ impl Directory {
             |error: std::io::Error| Error::io(format!("data_dir '{}': {error}", dir.display()));
         let path = fs::canonicalize(dir).map_err(unreadable)?;
         let metadata = fs::metadata(&path).map_err(unreadable)?;
-        let id = (metadata.dev(), metadata.ino());
+        let id = file_id(&metadata);
         {
             let mut open = OPEN.lock();
             if open.iter().any(|(other, other_path)| *other == id || *other_path == path) {
@@ -145,7 +145,7 @@ impl Directory {
             }
         }
         // It may have been removed meanwhile by somebody who found that this is no storage.
-        match is_same_file(&file, &path) {
+        match is_same_file(&file, fs::metadata(&path)) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => Err(busy(given, "in another process")),
             Err(error) => Err(unusable(given, LOCK, "looked at", &error)),
@@ -238,7 +238,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
     if !found.is_dir() {
         return Err(Error::invalid("is a file; a storage's directory is needed"));
     }
-    if OPEN.lock().iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+    if OPEN.lock().iter().any(|(id, _)| *id == file_id(&found)) {
         return Err(busy(dir, "in another storage handle of this process"));
     }
     let mut is_one = false;
@@ -278,7 +278,7 @@ pub(super) fn is_in_use(dir: &Path) -> bool {
     // Then the file of RocksDB's lock is not opened here: closing it would release the lock. Nobody
     // opens the storage until it is closed again.
     let open = OPEN.lock();
-    if open.iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+    if open.iter().any(|(id, _)| *id == file_id(&found)) {
         return true;
     }
     let Ok(file) = regular::open(&dir.join(ROCKSDB_LOCK)) else { return false };
@@ -311,15 +311,6 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
                 !is_left_by_a_first_opening(&entry.file_name().to_string_lossy())
             })
         })),
-    }
-}
-
-fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -388,7 +379,7 @@ fn create(dir: &Path) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        synchronise_parent(path)
+        sync_parent(path)
     });
     if result.is_err() {
         // What was made on the way to an error goes again, unless others have put something there meanwhile.
@@ -408,15 +399,6 @@ fn check_owner(path: &Path, given: &Path) -> Result<()> {
          needed",
         storage.display()
     )))
-}
-
-fn synchronise_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent().map(File::open) {
-        Some(Ok(parent)) => parent.sync_all(),
-        // A parent that may be written but not read cannot be synchronised by this user.
-        Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Files of a database that has lived.

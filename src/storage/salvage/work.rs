@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, Status};
-use crate::files::folder::remove;
+use crate::files::folder::{is_same_file, remove};
 use crate::params::Params;
 use crate::storage::Storage;
 
@@ -67,7 +66,7 @@ impl Work {
                 Err(error) => return Err(failed(error.into())),
             }
             // Whoever had it may have removed it meanwhile.
-            if is_same(&lock, &path).map_err(failed)? {
+            if is_same_file(&lock, fs::symlink_metadata(&path)).map_err(failed)? {
                 break lock;
             }
         };
@@ -101,16 +100,6 @@ impl Work {
 
     pub(super) fn open(&self) -> Result<Storage> {
         Storage::open(self.storage(), 0, &Params::new().with("durability", "checkpoint")?)
-    }
-}
-
-/// Whether a path still leads to an open folder.
-fn is_same(folder: &File, path: &Path) -> io::Result<bool> {
-    let ours = folder.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
