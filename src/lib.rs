@@ -47,3 +47,4 @@ mod rocks;
 pub mod scheduler;
 pub mod storage;
 pub mod table;
+mod threads;
