@@ -5,6 +5,7 @@
 //! While a process exits, RocksDB's static objects are destroyed; a thread that is inside RocksDB then crashes, and
 //! prints. So the exit handler of the C library comes here first.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,4 +98,20 @@ pub(crate) fn check_not_forked() -> Result<()> {
              that were forked before that, or that are started anew (exec, Python's 'spawn')"
         ),
     ))
+}
+
+/// Refuses to go on in a child that was forked after its parent had opened the `kind` at `path`.
+///
+/// # Errors
+/// `FORKED`.
+pub(crate) fn check_opener(opener: u32, kind: &str, path: &Path) -> Result<()> {
+    let pid = std::process::id();
+    if pid == opener {
+        return Ok(());
+    }
+    Err(Error::forked(format!(
+        "the {kind} '{}' was opened by process {opener} and this is its forked child {pid}; open \
+         {kind}s after forking, or use them in the parent only",
+        path.display()
+    )))
 }

@@ -51,9 +51,9 @@ pub use verify::Verified;
 
 use crate::engine::prefetch::Prefetcher;
 use crate::engine::writer::WriterThread;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::locks::{Mutex, RwLockReadGuard};
-use crate::process::Call;
+use crate::process::{Call, check_opener};
 use directory::Directory;
 use dump::bases::Bases;
 use read_only::Likeness;
@@ -176,19 +176,7 @@ impl Storage {
     /// # Errors
     /// `FORKED`.
     pub(crate) fn check_process(&self) -> Result<()> {
-        let pid = std::process::id();
-        if pid == self.handle.pid {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::Forked,
-            format!(
-                "the storage '{}' was opened by process {} and this is its forked child {pid}; \
-                 open storages after forking, or use them in the parent only",
-                self.dir().display(),
-                self.handle.pid
-            ),
-        ))
+        check_opener(self.handle.pid, "storage", self.dir())
     }
 }
 
