@@ -91,13 +91,10 @@ pub(crate) fn check_not_forked() -> Result<()> {
         return Ok(());
     }
     let (owner, pid) = (OWNER.load(Ordering::SeqCst), std::process::id());
-    Err(Error::new(
-        Status::Forked,
-        format!(
-            "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
+    Err(Error::forked(format!(
+        "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
              that were forked before that, or that are started anew (exec, Python's 'spawn')"
-        ),
-    ))
+    )))
 }
 
 /// Refuses to go on in a child that was forked after its parent had opened the `kind` at `path`.

@@ -317,13 +317,10 @@ impl fmt::Debug for Group {
 
 pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
-        Err(Error::new(
-            Status::AlreadyExists,
-            format!(
-                "group {id} has {what} {known} and was asked for with {what} {wanted}; \
+        Err(Error::already_exists(format!(
+            "group {id} has {what} {known} and was asked for with {what} {wanted}; \
                  use {what} {known}, another group or another storage"
-            ),
-        ))
+        )))
     };
     if known.dim != wanted.dim {
         return differs("dim", &known.dim, &wanted.dim);

@@ -72,8 +72,7 @@ impl Engine {
                 }
                 Err(rocks) if started.elapsed() > PATIENCE => {
                     *place = Some(rocks);
-                    return Err(Error::new(
-                        Status::Busy,
+                    return Err(Error::busy(
                         "a dump or an iterator of this storage reads from the database; when it is over, work goes on",
                     ));
                 }

@@ -30,7 +30,7 @@ pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
         _ => format!("group {id} is not there"),
     };
     let message = format!("{what}, and a storage that is open with read_only gets no new one");
-    Error::new(Status::NotFound, message)
+    Error::not_found(message)
 }
 
 /// Refuses a name that a group does not have.

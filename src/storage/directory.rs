@@ -15,7 +15,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::first_opening;
 use crate::engine::replay::FOLDER as JOURNAL;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::folder::{file_id, is_same_file, sync_parent};
 use crate::files::regular;
 use crate::locks::Mutex;
@@ -229,9 +229,7 @@ impl Drop for Unchanged {
 pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
     check_not_forked()?;
     let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => {
-            Error::new(Status::NotFound, "does not exist; a storage's directory is needed")
-        }
+        ErrorKind::NotFound => Error::not_found("does not exist; a storage's directory is needed"),
         _ => Error::io(format!("cannot be read: {error}")),
     };
     let found = fs::metadata(dir).map_err(unreadable)?;
@@ -247,10 +245,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
         is_one |= is_table_or_log(&name) || [CURRENT, FIRST_MANIFEST].contains(&name.as_str());
     }
     if !is_one {
-        return Err(Error::new(
-            Status::NotFound,
-            "holds no damo storage; the directory of one is needed",
-        ));
+        return Err(Error::not_found("holds no damo storage; the directory of one is needed"));
     }
     let mut held = Unchanged(Vec::new());
     for name in [LOCK, ROCKSDB_LOCK] {
@@ -336,10 +331,7 @@ fn unusable(dir: &Path, file: &str, what: &str, error: &std::io::Error) -> Error
 
 fn busy(dir: &Path, where_it_is: &str) -> Error {
     let shown = dir.display();
-    Error::new(
-        Status::Busy,
-        format!("data_dir '{shown}' is open {where_it_is}; close that one first"),
-    )
+    Error::busy(format!("data_dir '{shown}' is open {where_it_is}; close that one first"))
 }
 
 /// Creates the directory and its parents, each entry on disk before the next: after a power cut a storage must not be
@@ -414,6 +406,7 @@ fn is_left_by_a_first_opening(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
 
     #[test]
     fn a_child_keeps_no_directory_held() {

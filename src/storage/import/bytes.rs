@@ -61,7 +61,7 @@ impl Bytes {
         let (start, more) = (floats.len(), more as usize);
         reserve(floats, more)?;
         floats.resize(start + more, 0.0);
-        self.read(bytemuck::cast_slice_mut(floats.get_mut(start..).unwrap_or_default()))
+        self.read(bytemuck::cast_slice_mut(&mut floats[start..]))
     }
 
     pub(super) fn read_u64(&mut self) -> Result<u64> {

@@ -1,11 +1,10 @@
 //! What a storage that is open with `read_only` refuses, beside what changes it.
 
-use crate::error::{Error, Status};
+use crate::error::Error;
 
 /// The refusal of a checkpoint of what a process without a journal has on disk.
 pub(super) fn parts_of_calls() -> Error {
-    Error::new(
-        Status::Busy,
+    Error::busy(
         "the storage is open elsewhere with durability 'checkpoint', so its files may have parts of calls; make \
          the checkpoint there, or open the storage here once it is closed there",
     )

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::folder::{is_same_file, remove};
 use crate::params::Params;
 use crate::storage::Storage;
@@ -55,10 +55,7 @@ impl Work {
             };
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(
-                        Status::Busy,
-                        "another salvage makes it; wait for that one",
-                    ));
+                    return Err(Error::busy("another salvage makes it; wait for that one"));
                 }
                 // A file system without locks.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
@@ -106,6 +103,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
 
     #[test]
     fn one_salvage_at_a_time_has_the_folder() {
