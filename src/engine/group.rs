@@ -126,7 +126,7 @@ impl Drop for Opened {
 
 /// The right to change a group's rows, held by one call at a time. Should that call panic, the group is poisoned:
 /// its state may be half-made, so later writes are refused.
-pub struct WriteGuard<'a> {
+pub(crate) struct WriteGuard<'a> {
     group: &'a Group,
     _lock: MutexGuard<'a, ()>,
 }
@@ -214,7 +214,7 @@ impl Group {
     ///
     /// # Errors
     /// `POISONED` after a panic in an earlier write.
-    pub fn begin_write(&self) -> Result<WriteGuard<'_>> {
+    pub(crate) fn begin_write(&self) -> Result<WriteGuard<'_>> {
         let lock = self.write.lock();
         self.check_not_poisoned()?;
         Ok(WriteGuard { group: self, _lock: lock })
@@ -263,7 +263,7 @@ impl Group {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn between_clears<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn between_clears<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             let began = self.clears.moment();
             if began % 2 == 1 {
@@ -284,7 +284,7 @@ impl Group {
     ///
     /// # Errors
     /// `CORRUPTION` when the group's optimizer is not known.
-    pub fn shape(&self) -> Result<(usize, usize)> {
+    pub(crate) fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
         let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
         let optimizer = optimizer.map_err(|error| {

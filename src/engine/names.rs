@@ -8,11 +8,11 @@ use super::group::Group;
 use crate::error::{Error, Result};
 
 /// The longest name, in bytes.
-pub const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 
 /// Which group is asked for. A group that is asked for by both gets the name, unless it has one.
 #[derive(Clone, Copy, Debug)]
-pub struct GroupRef<'a> {
+pub(crate) struct GroupRef<'a> {
     /// None is the group of that name, or the lowest that is free.
     pub number: Option<u16>,
     pub name: Option<&'a str>,

@@ -4,7 +4,7 @@ use crate::rocks::Resources;
 
 /// What survives once a call has returned (docs/durability.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// Anything that kills the process.
     Process,
     /// That, and the machine losing power.
@@ -18,11 +18,11 @@ pub enum Durability {
 pub struct StorageOptions {
     /// Memory for rows and for the indexes and filters of the tables, in bytes.
     pub cache_bytes: usize,
-    pub durability: Durability,
+    pub(crate) durability: Durability,
     /// Threads for work inside the library.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Nothing in the directory changes.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 impl StorageOptions {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Status};
 impl Engine {
     /// # Errors
     /// `NOT_SUPPORTED` when the storage was opened with `read_only`.
-    pub fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         if !self.options.read_only {
             return Ok(());
         }
@@ -18,7 +18,7 @@ impl Engine {
     }
 
     /// Whether lookups make no rows, and nothing else changes either.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.options.read_only
     }
 }

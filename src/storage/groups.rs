@@ -15,7 +15,7 @@ impl Storage {
     ///
     /// # Errors
     /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
-    pub fn open_group(
+    pub(crate) fn open_group(
         &self,
         group: GroupRef,
         dim: usize,

@@ -34,15 +34,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::engine::Engine;
-pub use crate::engine::counters::Counters;
-pub use crate::engine::group::{Group, GroupConfig, Recipe, WriteGuard};
-pub use crate::engine::names::GroupRef;
-pub use crate::engine::options::{Durability, StorageOptions};
-pub use crate::engine::rows::{Duplicates, OpenGroup, Record, Summed};
+pub use crate::engine::group::{Group, GroupConfig, Recipe};
+pub use crate::engine::options::StorageOptions;
+pub use crate::engine::rows::{Duplicates, Record, Summed};
 pub use describe::GroupDescription;
 pub use dump::{DumpFormat, DumpOptions, Dumped};
-pub(crate) use ending::end_threads;
-pub use ending::load_rocksdb;
+pub(crate) use ending::{end_threads, load_rocksdb};
 pub use filters::Filters;
 pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};
 pub use rows::Rows;
@@ -163,7 +160,7 @@ impl Storage {
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
-    pub fn begin_call(&self) -> Result<StorageCall<'_>> {
+    pub(crate) fn begin_call(&self) -> Result<StorageCall<'_>> {
         self.check_process()?;
         let call = Call::begin()?;
         let contents = self.engine().contents.read();
@@ -181,7 +178,7 @@ impl Storage {
 }
 
 /// A call on a storage: neither the process nor a checkpoint that is loaded gets in between.
-pub struct StorageCall<'a> {
+pub(crate) struct StorageCall<'a> {
     _contents: RwLockReadGuard<'a, ()>,
     _call: Call,
 }

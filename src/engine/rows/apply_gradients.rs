@@ -54,7 +54,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// As [`OpenGroup::apply_gradients`].
-    pub fn apply_admitted_gradients(
+    pub(crate) fn apply_admitted_gradients(
         &self,
         engine: &Engine,
         keys: &[i64],

@@ -37,7 +37,7 @@ use crate::optimizer::Optimizer;
 use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
-pub struct OpenGroup {
+pub(crate) struct OpenGroup {
     group: Opened,
     cache: Arc<GroupCache>,
     optimizer: Arc<Optimizer>,
@@ -131,7 +131,7 @@ impl OpenGroup {
     }
 
     /// Writes the weights of a row before anybody has trained it, `dim` floats.
-    pub fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
+    pub(crate) fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
         self.initializer.fill(self.group.id(), key, weights);
     }
 

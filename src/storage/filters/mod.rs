@@ -38,14 +38,14 @@ impl Filters {
     }
 
     /// An embedding of `group` has `filter` from now on.
-    pub fn register(&self, group: u16, filter: &Arc<Filter>) {
+    pub(crate) fn register(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         attached.retain(|(_, filter)| filter.strong_count() > 0);
         attached.push((group, Arc::downgrade(filter)));
     }
 
     /// An embedding of `group` has it no more; others may.
-    pub fn unregister(&self, group: u16, filter: &Arc<Filter>) {
+    pub(crate) fn unregister(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         let is_it =
             |(other, known): &(u16, Weak<Filter>)| *other == group && is_same(known, filter);
