@@ -53,3 +53,4 @@ pub mod scheduler;
 mod seqno;
 pub mod storage;
 pub mod table;
+mod threads;

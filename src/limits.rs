@@ -1,4 +1,6 @@
-//! The largest dim and the largest group, and the errors beyond them.
+//! The largest dim and the largest group, which lengths fit together, and how others are refused.
+
+use std::fmt;
 
 use crate::error::{Error, Result};
 
@@ -25,4 +27,40 @@ pub(crate) fn group(number: u32) -> Result<u16> {
 /// The error for a number that is no group's. `or` ends the message, after the accepted numbers.
 pub(crate) fn not_a_group(number: u32, or: &str) -> Error {
     Error::invalid(format!("group is {number}; a number from 0 to {MAX_GROUP}{or}"))
+}
+
+/// Refuses a buffer that does not hold `each` floats a key. `per_key` says in messages what those
+/// are.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming both lengths.
+pub(crate) fn check_floats(
+    argument: &str,
+    given: usize,
+    keys: usize,
+    each: usize,
+    per_key: fmt::Arguments<'_>,
+) -> Result<()> {
+    let expected = keys.checked_mul(each);
+    if expected == Some(given) {
+        return Ok(());
+    }
+    let floats = expected.map_or("too many".to_owned(), |floats| floats.to_string());
+    Err(Error::invalid(format!(
+        "{argument}_len is {given} and keys_len is {keys}; {keys} keys x {per_key} = {floats} \
+         floats are needed"
+    )))
+}
+
+/// Refuses a buffer `found` that does not hold one byte a key.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming both lengths.
+pub(crate) fn check_found(given: usize, keys: usize) -> Result<()> {
+    if given == keys {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "found has {given} bytes and keys_len is {keys}; one byte a key is needed"
+    )))
 }

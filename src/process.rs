@@ -6,6 +6,7 @@
 //! that moment crashes, and prints. So damo's exit handler runs before RocksDB's, and calls
 //! [`end_calls`].
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,12 +94,24 @@ pub(crate) fn check_not_forked() -> Result<()> {
         return Ok(());
     }
     let (owner, pid) = (OWNER.load(Ordering::SeqCst), std::process::id());
-    Err(Error::new(
-        Status::Forked,
-        format!(
-            "this is process {pid}, forked after process {owner} had opened a storage; open \
-             storages in processes that were forked before that, or that are started anew (exec, \
-             Python's 'spawn')"
-        ),
-    ))
+    Err(Error::forked(format!(
+        "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
+             that were forked before that, or that are started anew (exec, Python's 'spawn')"
+    )))
+}
+
+/// Refuses to go on in a child that was forked after its parent had opened the `kind` at `path`.
+///
+/// # Errors
+/// `FORKED`.
+pub(crate) fn check_opener(opener: u32, kind: &str, path: &Path) -> Result<()> {
+    let pid = std::process::id();
+    if pid == opener {
+        return Ok(());
+    }
+    Err(Error::forked(format!(
+        "the {kind} '{}' was opened by process {opener} and this is its forked child {pid}; open \
+         {kind}s after forking, or use them in the parent only",
+        path.display()
+    )))
 }

@@ -3,6 +3,7 @@
 
 use super::Embedding;
 use crate::error::{Error, Result};
+use crate::limits;
 
 impl Embedding {
     /// Refuses a buffer that does not hold `dim` floats a key.
@@ -10,16 +11,8 @@ impl Embedding {
     /// # Errors
     /// `INVALID_ARGUMENT` naming both lengths.
     pub fn check_floats(&self, argument: &str, given: usize, keys: usize) -> Result<()> {
-        let expected = keys.checked_mul(self.dim());
-        if expected == Some(given) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "{argument}_len is {given} and keys_len is {keys}; {keys} keys x dim {} = {} floats \
-             are needed",
-            self.dim(),
-            expected.map_or("too many".to_owned(), |floats| floats.to_string())
-        )))
+        let dim = self.dim();
+        limits::check_floats(argument, given, keys, dim, format_args!("dim {dim}"))
     }
 
     /// Refuses a buffer that does not hold whole rows.
@@ -27,16 +20,9 @@ impl Embedding {
     /// # Errors
     /// `INVALID_ARGUMENT` naming both lengths.
     pub(super) fn check_rows(&self, given: usize, keys: usize) -> Result<()> {
-        let expected = keys.checked_mul(self.row_len());
-        if expected == Some(given) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "rows_len is {given} and keys_len is {keys}; {keys} keys x {} floats of a row (weights \
-             and optimizer state) = {} floats are needed",
-            self.row_len(),
-            expected.map_or("too many".to_owned(), |floats| floats.to_string())
-        )))
+        let row_len = self.row_len();
+        let per_key = format_args!("{row_len} floats of a row (weights and optimizer state)");
+        limits::check_floats("rows", given, keys, row_len, per_key)
     }
 
     /// Refuses whole rows with a state that no gradients can lead to: the next step would make them

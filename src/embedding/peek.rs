@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Embedding;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::limits::check_found;
 
 impl Embedding {
     /// Writes the weights of `keys` into `weights`, `dim` floats a key in key order. A key without
@@ -20,15 +21,7 @@ impl Embedding {
     ) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
-        if let Some(found) = &found
-            && found.len() != keys.len()
-        {
-            return Err(Error::invalid(format!(
-                "found has {} bytes and keys_len is {}; one byte a key is needed",
-                found.len(),
-                keys.len()
-            )));
-        }
+        found.as_ref().map_or(Ok(()), |found| check_found(found.len(), keys.len()))?;
         let engine = self.storage.engine();
         let peeked = self.table.group().between_clears(|| {
             self.table.peek(engine, self.batch(keys), weights, found.as_deref_mut())

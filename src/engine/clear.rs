@@ -10,7 +10,7 @@
 //! replayed: no row that came after it is on disk.
 
 use super::Engine;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::rocks::documents::{CLEARED, STEP, of_group};
 use crate::rocks::{Batch, Rocks};
 use crate::seqno::Seqno;
@@ -61,15 +61,12 @@ impl Engine {
         let mut dumped = groups.iter().filter(|known| group.is_none_or(|id| id == known.id()));
         match dumped.find(|known| known.cleared() > since) {
             None => Ok(()),
-            Some(known) => Err(Error::new(
-                Status::NotFound,
-                format!(
-                    "since is {since}, and group {} was cleared by the later call {}: which of its \
+            Some(known) => Err(Error::not_found(format!(
+                "since is {since}, and group {} was cleared by the later call {}: which of its \
                      keys are gone is not known; make a full dump, without since",
-                    known.id(),
-                    known.cleared()
-                ),
-            )),
+                known.id(),
+                known.cleared()
+            ))),
         }
     }
 }

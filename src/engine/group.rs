@@ -130,7 +130,7 @@ impl Drop for Opened {
 
 /// The right to change a group's rows, held by one call at a time. If that call panics, the group
 /// is poisoned: a change may be half made, so later writes are refused.
-pub struct WriteGuard<'a> {
+pub(crate) struct WriteGuard<'a> {
     group: &'a Group,
     _lock: MutexGuard<'a, ()>,
 }
@@ -219,7 +219,7 @@ impl Group {
     ///
     /// # Errors
     /// `POISONED` after a panic in an earlier write.
-    pub fn begin_write(&self) -> Result<WriteGuard<'_>> {
+    pub(crate) fn begin_write(&self) -> Result<WriteGuard<'_>> {
         let lock = self.write.lock();
         self.check_not_poisoned()?;
         Ok(WriteGuard { group: self, _lock: lock })
@@ -269,7 +269,7 @@ impl Group {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn between_clears<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) fn between_clears<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             let began = self.clears.moment();
             if began % 2 == 1 {
@@ -290,7 +290,7 @@ impl Group {
     ///
     /// # Errors
     /// `CORRUPTION` when the group's optimizer is not known.
-    pub fn shape(&self) -> Result<(usize, usize)> {
+    pub(crate) fn shape(&self) -> Result<(usize, usize)> {
         let config = self.config();
         let optimizer = Optimizer::new(&config.optimizer.name, &config.optimizer.params, None);
         let optimizer = optimizer.map_err(|error| {
@@ -327,13 +327,10 @@ impl fmt::Debug for Group {
 /// `ALREADY_EXISTS`, naming what differs.
 pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
-        Err(Error::new(
-            Status::AlreadyExists,
-            format!(
-                "group {id} has {what} {known} and was asked for with {what} {wanted}; \
+        Err(Error::already_exists(format!(
+            "group {id} has {what} {known} and was asked for with {what} {wanted}; \
                  use {what} {known}, another group or another storage"
-            ),
-        ))
+        )))
     };
     if known.dim != wanted.dim {
         return differs("dim", &known.dim, &wanted.dim);

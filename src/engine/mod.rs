@@ -11,7 +11,7 @@
 
 pub(crate) mod clear;
 pub(crate) mod clears;
-pub mod counters;
+pub(crate) mod counters;
 pub(crate) mod cut;
 pub(crate) mod database;
 pub(crate) mod expiry;
@@ -107,7 +107,7 @@ pub struct Engine {
 
 impl Engine {
     /// What has happened since opening.
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
 

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::group::Group;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 
 /// The longest name, in bytes.
-pub const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 
 /// A reference to a group, by number, name or both. With both, the group gets the name, unless it
 /// has one.
 #[derive(Clone, Copy, Debug)]
-pub struct GroupRef<'a> {
+pub(crate) struct GroupRef<'a> {
     /// None: the group of that name, or else the lowest number that is free.
     pub number: Option<u16>,
     pub name: Option<&'a str>,
@@ -44,10 +44,9 @@ pub(crate) fn find(groups: &BTreeMap<u16, Arc<Group>>, wanted: GroupRef) -> Resu
         (None, Some(holder)) => Ok(holder),
         (None, None) => {
             (0..=u16::MAX).find(|number| !groups.contains_key(number)).ok_or_else(|| {
-                Error::new(
-                    Status::AlreadyExists,
-                    format!("all 65536 groups are taken; none can be called '{name}'"),
-                )
+                Error::already_exists(format!(
+                    "all 65536 groups are taken; none can be called '{name}'"
+                ))
             })
         }
     }
@@ -77,21 +76,13 @@ fn check(name: &str) -> Result<()> {
 }
 
 fn is_another(name: &str, holder: u16, number: u16) -> Error {
-    Error::new(
-        Status::AlreadyExists,
-        format!(
-            "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, \
-             or another name"
-        ),
-    )
+    Error::already_exists(format!(
+        "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, or another name"
+    ))
 }
 
 fn has_another(number: u16, name: &str, wanted: &str) -> Error {
-    Error::new(
-        Status::AlreadyExists,
-        format!(
-            "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or \
-             another group"
-        ),
-    )
+    Error::already_exists(format!(
+        "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or another group"
+    ))
 }

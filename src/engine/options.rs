@@ -4,7 +4,7 @@ use crate::rocks::Resources;
 
 /// What survives once a call has returned; see docs/durability.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// A call survives anything that kills the process.
     Process,
     /// A call survives that, and the machine losing power.
@@ -18,11 +18,11 @@ pub enum Durability {
 pub struct StorageOptions {
     /// Bytes of memory for rows, and for the indexes and filters of SST files.
     pub cache_bytes: usize,
-    pub durability: Durability,
+    pub(crate) durability: Durability,
     /// Threads for work inside the library.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Nothing in the directory changes.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 impl StorageOptions {

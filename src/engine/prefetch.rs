@@ -1,17 +1,16 @@
 //! Prefetch: brings rows that will be needed into memory while the caller does something else.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::Engine;
 use super::rows::OpenGroup;
-use crate::error::{Error, Result};
-use crate::file_size_limit::start_thread;
+use crate::error::Result;
 use crate::locks::{Condvar, Mutex};
 use crate::memory::room_for;
 use crate::process::Call;
+use crate::threads;
 
 /// The most keys that wait. A prefetch that would exceed it is silently dropped: no caller waits
 /// for one.
@@ -65,11 +64,9 @@ impl Prefetcher {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let (engine, shared) = (Arc::clone(&self.engine), Arc::clone(&self.shared));
-            let builder = thread::Builder::new().name("damo-prefetch".to_owned());
-            let started = start_thread(builder, move || shared.work(&engine)).map_err(|error| {
-                Error::io(format!("the prefetching thread cannot be made here: {error}"))
-            })?;
-            *thread = Some(started);
+            *thread = Some(threads::start("damo-prefetch", "the prefetching thread", move || {
+                shared.work(&engine);
+            })?);
         }
         Ok(())
     }
@@ -118,7 +115,7 @@ impl Shared {
                     return;
                 }
                 // A prefetch is a hint: errors come out when the rows are used.
-                let _ = catch_unwind(AssertUnwindSafe(|| table.bring_in(engine, piece)));
+                let _ = threads::catch("the prefetching thread", || table.bring_in(engine, piece));
             }
             queue = self.queue.lock();
         }

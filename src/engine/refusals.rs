@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Status};
 impl Engine {
     /// # Errors
     /// `NOT_SUPPORTED` when the storage was opened with `read_only`.
-    pub fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         if !self.options.read_only {
             return Ok(());
         }
@@ -19,7 +19,7 @@ impl Engine {
     }
 
     /// Whether lookups make no rows, and nothing else changes either.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.options.read_only
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
         _ => format!("group {id} is not there"),
     };
     let message = format!("{what}, and a storage that is open with read_only gets no new one");
-    Error::new(Status::NotFound, message)
+    Error::not_found(message)
 }
 
 /// Refuses a name that a group does not have.

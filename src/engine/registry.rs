@@ -9,7 +9,7 @@ use super::group::{Group, GroupConfig, check_same_rows};
 use super::names::{self, GroupRef};
 use super::refusals;
 use crate::cache::GroupCache;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::rocks::documents::{self, of_group};
 use crate::rocks::{Batch, Rocks};
 use crate::seqno::Seqno;
@@ -83,10 +83,7 @@ impl Engine {
         groups.get(&id).cloned().ok_or_else(|| {
             let known: Vec<String> = groups.keys().take(20).map(u16::to_string).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            Error::new(
-                Status::NotFound,
-                format!("group {id} is not registered; registered are: {known}"),
-            )
+            Error::not_found(format!("group {id} is not registered; registered are: {known}"))
         })
     }
 }

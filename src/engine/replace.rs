@@ -9,7 +9,7 @@ use super::group::{Group, check_same_rows};
 use super::journal_document::JournalDocument;
 use super::replay::start_journal;
 use super::{database, names, registry};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::rocks::{Opening, Rocks};
 use crate::seqno::Seqno;
 
@@ -30,10 +30,8 @@ impl Engine {
         match place.take().map(Arc::try_unwrap) {
             Some(Err(rocks)) => {
                 *place = Some(rocks);
-                Err(Error::new(
-                    Status::Busy,
-                    "a dump or an iterator of this storage is under way; wait for it, or free it, \
-                     first",
+                Err(Error::busy(
+                    "a dump or an iterator of this storage is under way; wait for it, or free it, first",
                 ))
             }
             Some(Ok(rocks)) => {

@@ -46,13 +46,10 @@ pub unsafe extern "C" fn damo_failure_message(
 ) -> damo_status {
     guard::status("damo_failure_message", || {
         let (_, message) = find(failure).ok_or_else(|| {
-            Error::new(
-                Status::NotFound,
-                format!(
-                    "failure is {failure}, which is none of the latest {KEPT} failures of this \
+            Error::not_found(format!(
+                "failure is {failure}, which is none of the latest {KEPT} failures of this \
                      process"
-                ),
-            )
+            ))
         })?;
         // SAFETY: the contract of `arguments`.
         unsafe {

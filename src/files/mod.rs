@@ -5,3 +5,4 @@ pub(crate) mod copy;
 pub(crate) mod folder;
 pub(crate) mod publish;
 pub(crate) mod regular;
+pub(crate) mod temporary;

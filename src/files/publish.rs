@@ -13,7 +13,9 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// Why a file or directory did not get its name for good.
+use super::folder::open_parent;
+
+/// Why a file or directory has not got its name for good.
 #[derive(Debug)]
 pub(crate) struct Unpublished {
     error: io::Error,
@@ -57,7 +59,8 @@ impl From<io::Error> for Unpublished {
 /// # Errors
 /// `AlreadyExists` when the name is in use; the system's error.
 pub(crate) fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
-    let folder = open_folder(path)?;
+    // Before anything changes.
+    let folder = open_parent(path)?;
     match renameat_with(CWD, made, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         // The file system has no rename that refuses to replace.
@@ -75,7 +78,8 @@ pub(crate) fn publish_new(made: &Path, path: &Path) -> Result<(), Unpublished> {
 /// # Errors
 /// The system's error.
 pub(crate) fn publish(made: &Path, path: &Path) -> Result<(), Unpublished> {
-    let folder = open_folder(path)?;
+    // Before anything changes.
+    let folder = open_parent(path)?;
     let old = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => {
             // The exchange gives the old file the temporary name. It is locked, so that another
@@ -126,21 +130,7 @@ fn finish(
     }
 }
 
-/// Opens the folder of a path before anything changes. None when this user may write to it but not
-/// read it: then it cannot be synced.
-fn open_folder(path: &Path) -> io::Result<Option<File>> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match File::open(folder) {
-        Ok(folder) => Ok(Some(folder)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Refuses a path that exists. When the system cannot tell, its error is returned.
+/// Refuses a path that is in use. An error in looking is returned, and not taken for absence.
 ///
 /// # Errors
 /// `AlreadyExists`; the system's error.

@@ -23,6 +23,33 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens a regular file, or a link to one, that an argument names, and says why if it cannot.
+/// `shown` is how messages name it, and `needed` what they ask for. Returns also what it was found
+/// to be.
+///
+/// # Errors
+/// `NOT_FOUND`; `INVALID_ARGUMENT` for anything that is not a regular file; `IO`.
+pub(crate) fn open_argument(
+    path: &Path,
+    shown: &str,
+    needed: &str,
+) -> Result<(File, fs::Metadata)> {
+    let unreadable = |error: io::Error| {
+        let message = format!("{shown} cannot be read: {error}");
+        match error.kind() {
+            io::ErrorKind::NotFound => Error::not_found(message),
+            _ => Error::io(message),
+        }
+    };
+    // Opening a pipe would wait for a writer.
+    let found = fs::metadata(path).map_err(unreadable)?;
+    if !found.is_file() {
+        let what = if found.is_dir() { "a directory" } else { "no regular file" };
+        return Err(Error::invalid(format!("{shown} is {what}; {needed}")));
+    }
+    Ok((File::open(path).map_err(unreadable)?, found))
+}
+
 /// The content of a regular file.
 ///
 /// # Errors

@@ -47,7 +47,7 @@ impl Filter {
         // The copy gets its name only when all of it is on disk.
         header.closed =
             Some(Closed { checksum: hasher.finalize(), is_on_disk: true, boot: boot() });
-        file::write_header(new.file()?, &header, &path)?;
+        file::write_header(new.file(), &header, &path)?;
         new.publish_for_good()
     }
 
@@ -106,7 +106,7 @@ impl Filter {
         source: Source,
     ) -> Result<()> {
         let header = Header { source, ..header };
-        file::write_header(new.file()?, &header, &self.path)?;
+        file::write_header(new.file(), &header, &self.path)?;
         let fresh = Opened::publish(new, header, &self.path)?;
         // Additions wait only for this exchange.
         let replaced = std::mem::replace(&mut *self.opened.write(), fresh);

@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
@@ -20,7 +20,8 @@ use rustix::io::Errno;
 
 use super::header::{HEADER_LEN, Header, SECTOR};
 use crate::error::{Error, Result};
-use crate::files::publish::{Unpublished, publish};
+use crate::files::folder::{is_same_file, sync_parent};
+use crate::files::temporary::TemporaryName;
 use crate::memory::filled;
 
 /// Bytes that are read or written at a time.
@@ -88,13 +89,8 @@ impl OwnedFile {
 
     /// Whether the file at `path` is both the open one and the locked one.
     fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let which = |found: fs::Metadata| (found.dev(), found.ino());
-        let (locked, open) = (which(self.lock.metadata()?), which(self.file.metadata()?));
-        match fs::metadata(path) {
-            Ok(there) => Ok(locked == open && open == which(there)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        let is_open = is_same_file(&self.file, fs::metadata(path))?;
+        Ok(is_open && is_same_file(&self.lock, self.file.metadata())?)
     }
 }
 
@@ -110,8 +106,9 @@ impl Drop for OwnedFile {
 
 /// A file that is being made; dropped before it is published, it is deleted.
 pub(super) struct NewFile {
-    owned: Option<OwnedFile>,
-    new: PathBuf,
+    // Before the lock, so that it is deleted while it is locked.
+    new: TemporaryName,
+    owned: OwnedFile,
     path: PathBuf,
 }
 
@@ -131,7 +128,7 @@ impl NewFile {
                 path.display()
             )));
         };
-        Ok(NewFile { owned: Some(owned), new, path: path.to_owned() })
+        Ok(NewFile { new: TemporaryName::new(new), owned, path: path.to_owned() })
     }
 
     /// Writes a header with no counts behind it. With `reserved`, takes all the room on disk that
@@ -181,36 +178,33 @@ impl NewFile {
     ///
     /// # Errors
     /// `IO`.
-    pub(super) fn publish(mut self) -> Result<OwnedFile> {
+    pub(super) fn publish(self) -> Result<OwnedFile> {
         self.attempt(0, |file| file.sync_all())?;
-        fs::rename(&self.new, &self.path)
-            .map_err(|error| failed(&self.path, "cannot be put in its place", &error))?;
+        let NewFile { new, owned, path } = self;
+        new.rename(&path).map_err(|error| failed(&path, "cannot be put in its place", &error))?;
         // An error here must not undo the rename; `sync` reports it.
-        let _ = synchronise_folder(&self.path);
-        self.owned.take().ok_or_else(already_named)
+        let _ = sync_parent(&path);
+        Ok(owned)
     }
 
     /// As `publish`, and the name is on disk, too.
     ///
     /// # Errors
     /// `IO`. The file before has its name again, unless the message says otherwise.
-    pub(super) fn publish_for_good(mut self) -> Result<()> {
+    pub(super) fn publish_for_good(self) -> Result<()> {
         self.attempt(0, |file| file.sync_all())?;
-        let published = publish(&self.new, &self.path);
-        if published.as_ref().err().is_none_or(Unpublished::is_in_place) {
-            self.owned = None;
-        }
-        published.map_err(|error| {
-            Error::io(format!("path '{}' cannot be put in its place: {error}", self.path.display()))
+        let shown = self.path.display();
+        self.new.publish(&self.path).map_err(|error| {
+            Error::io(format!("path '{shown}' cannot be put in its place: {error}"))
         })
     }
 
-    pub(super) fn file(&self) -> Result<&File> {
-        self.owned.as_ref().map(OwnedFile::file).ok_or_else(already_named)
+    pub(super) fn file(&self) -> &File {
+        self.owned.file()
     }
 
     fn attempt(&self, len: u64, work: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
-        work(self.file()?).map_err(|error| {
+        work(self.file()).map_err(|error| {
             let what = if len > 0 {
                 format!("cannot be made, {len} bytes")
             } else {
@@ -218,14 +212,6 @@ impl NewFile {
             };
             failed(&self.path, &what, &error)
         })
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.owned.is_some() {
-            let _ = fs::remove_file(&self.new);
-        }
     }
 }
 
@@ -316,26 +302,12 @@ pub(super) fn read_header(file: &File, path: &Path) -> Result<Header> {
     Header::from_bytes(&bytes, len).map_err(named)
 }
 
-/// Brings a file's name to disk.
-pub(super) fn synchronise_folder(path: &Path) -> io::Result<()> {
-    match path.parent().map(File::open) {
-        Some(Ok(folder)) => folder.sync_all(),
-        // A folder that this user may write but not read cannot be synchronised.
-        Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn failed(path: &Path, what: &str, error: &io::Error) -> Error {
     Error::io(format!("path '{}' {what}: {error}", path.display()))
 }
 
 pub(super) fn too_large(path: &Path) -> Error {
     Error::io(format!("path '{}' cannot be made: no file can be that large", path.display()))
-}
-
-fn already_named() -> Error {
-    Error::bug("a filter's new file is used after it got its name")
 }
 
 fn busy(path: &Path) -> Error {

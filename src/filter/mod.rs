@@ -27,9 +27,10 @@ pub use copy::Restoration;
 pub(crate) use header::Source;
 pub use options::FilterOptions;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits;
 use crate::locks::{RwLock, RwLockReadGuard};
+use crate::process::check_opener;
 use counters::Locks;
 use file::OwnedFile;
 use hash::{Place, Salt};
@@ -97,16 +98,7 @@ impl Filter {
     }
 
     fn check_not_forked(&self) -> Result<()> {
-        let pid = std::process::id();
-        if pid == self.pid {
-            return Ok(());
-        }
-        Err(Error::forked(format!(
-            "the filter '{}' was opened by process {} and this is its forked child {pid}; open \
-             filters after forking, or use them in the parent only",
-            self.path.display(),
-            self.pid
-        )))
+        check_opener(self.pid, "filter", &self.path)
     }
 }
 

@@ -98,7 +98,7 @@ impl Opened {
     /// Gives a new file its name and opens it.
     pub(super) fn publish(new: NewFile, header: Header, path: &Path) -> Result<Opened> {
         // Mapping can fail, so it comes before the rename.
-        let map = map(new.file()?, &header, path)?;
+        let map = map(new.file(), &header, path)?;
         Ok(Opened { header, map, file: new.publish()?, found: None })
     }
 }

@@ -12,8 +12,8 @@ mod random_uniform;
 mod truncate_normal;
 mod xavier_uniform;
 
-use crate::error::{Error, Result};
-use crate::params::{ParamReader, Params, quoted};
+use crate::error::Result;
+use crate::params::{ParamReader, Params, find_name};
 use fill::{Fill, stream};
 
 type Build = fn(&mut ParamReader<'_>) -> Result<Fill>;
@@ -54,15 +54,8 @@ impl Initializer {
     /// # Errors
     /// An unknown name; a parameter that the initializer does not have or cannot accept.
     pub fn new(name: &str, params: &Params) -> Result<Initializer> {
-        let canonical =
-            ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
-        let Some((name, build)) = INITIALIZERS.iter().find(|(known, _)| *known == canonical) else {
-            return Err(Error::invalid(format!(
-                "name '{name}' is not an initializer; known are {} (aliases {})",
-                quoted(&Initializer::names()),
-                quoted(&ALIASES.map(|(alias, _)| alias)),
-            )));
-        };
+        let index = find_name("an initializer", name, &Initializer::names(), &ALIASES)?;
+        let (name, build) = INITIALIZERS[index];
         let mut reader = params.reader(format!("initializer '{name}'"));
         let fill = build(&mut reader)?;
         let seed = match fill {

@@ -12,7 +12,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub(crate) use entry::{CallKind, Head};
 pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
 
 use crate::error::{Error, Result};
+use crate::files::folder::{parent, sync_dir};
 use crate::locks::Mutex;
 use crate::seqno::{AtomicSeqno, Seqno};
 use entry::{checksum, encode_head};
@@ -338,10 +339,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(failed("made", dir, &error))
         }
-        _ => dir
-            .parent()
-            .map_or(Ok(()), |parent| File::open(parent).and_then(|parent| parent.sync_all()))
-            .map_err(|error| failed("made", dir, &error)),
+        _ => sync_dir(parent(dir)).map_err(|error| failed("made", dir, &error)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::entry::{SEGMENT_HEADER_LEN, segment_header};
 use crate::error::{Error, Result};
+use crate::files::folder::sync_dir;
 use crate::seqno::Seqno;
 
 /// The segment that is being written.
@@ -46,7 +47,7 @@ impl Segment {
             file.write_all(&segment_header(first))?;
             if sync {
                 file.sync_all()?;
-                File::open(dir)?.sync_all()?;
+                sync_dir(dir)?;
             }
             Ok(file)
         };

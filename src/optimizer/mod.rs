@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use gradient::{GRADIENT_WORDS, MAX_GRADIENT, is_gradient};
 
 use crate::error::{Error, Result};
-use crate::params::{FloatRange, ParamReader, Params, quoted};
+use crate::params::{FloatRange, ParamReader, Params, find_name};
 use crate::scheduler::Scheduler;
 use rule::Rule;
 use simd::Path;
@@ -124,12 +124,7 @@ impl Optimizer {
         params: &Params,
         scheduler: Option<Arc<Scheduler>>,
     ) -> Result<Optimizer> {
-        let Some(entry) = OPTIMIZERS.iter().find(|entry| entry.name == name) else {
-            return Err(Error::invalid(format!(
-                "name '{name}' is not an optimizer; known are {}",
-                quoted(&Optimizer::names())
-            )));
-        };
+        let entry = &OPTIMIZERS[find_name("an optimizer", name, &Optimizer::names(), &[])?];
         let mut reader = params.reader(format!("optimizer '{name}'"));
         let rate =
             reader.float(entry.rate_names, entry.default_rate, FloatRange::FLOAT32_NOT_NEGATIVE)?;

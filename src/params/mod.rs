@@ -8,5 +8,5 @@ mod bag;
 mod reader;
 
 pub use bag::{Params, Value};
-pub(crate) use reader::quoted;
+pub(crate) use reader::find_name;
 pub use reader::{FloatRange, ParamReader};

@@ -197,8 +197,31 @@ fn int_words(min: i64, max: i64) -> String {
     }
 }
 
+/// Where a name, or the name that it is an alias of, stands in the list of known ones. `kind` is what
+/// messages say that the name is not.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the names and aliases that are known.
+pub(crate) fn find_name(
+    kind: &str,
+    name: &str,
+    known: &[&str],
+    aliases: &[(&str, &str)],
+) -> Result<usize> {
+    let alias = aliases.iter().find(|(alias, _)| *alias == name);
+    let canonical = alias.map_or(name, |(_, target)| target);
+    known.iter().position(|known| *known == canonical).ok_or_else(|| {
+        let aliases: Vec<&str> = aliases.iter().map(|(alias, _)| *alias).collect();
+        let aliases = match aliases.is_empty() {
+            true => String::new(),
+            false => format!(" (aliases {})", quoted(&aliases)),
+        };
+        Error::invalid(format!("name '{name}' is not {kind}; known are {}{aliases}", quoted(known)))
+    })
+}
+
 /// `'a', 'b', 'c'`, for messages that list what is accepted.
-pub(crate) fn quoted(words: &[&str]) -> String {
+fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
 }
 

@@ -4,17 +4,17 @@
 //! threads read, each a part of a batch's sorted keys. They are made when they are first needed.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use super::Rocks;
 use super::key;
 use super::row::{self, Found, RowHeader};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
 use crate::memory::{filled, room_for};
+use crate::threads;
 
 /// The most reads in flight. An NVMe disk needs more than 32 to show what it can do.
 const MAX_THREADS: usize = 64;
@@ -98,14 +98,9 @@ impl Readers {
             let mut keys = room_for(part.len())?;
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
-                let read =
-                    catch_unwind(AssertUnwindSafe(|| read_part(&rocks, group, &keys, row_len)));
-                // Dropped before the answer is sent: the caller may then close the database, and
-                // must be the last to hold it.
+                let read = threads::catch("a reader", || read_part(&rocks, group, &keys, row_len));
+                // Before the answer: who gets it may close the database, and must then be the last to hold it.
                 drop(rocks);
-                let read = read.unwrap_or_else(|_| {
-                    Err(Error::new(Status::Panic, "a bug in damo: a reader panicked"))
-                });
                 let _ = sender.send((index, read));
             }));
         }
@@ -127,9 +122,7 @@ impl Readers {
         match (failure, parts.into_iter().collect::<Option<Vec<_>>>()) {
             (None, Some(parts)) => Ok(ReadBatch { part_len, row_len, parts }),
             (Some(error), _) => Err(error),
-            (None, None) => {
-                Err(Error::new(Status::Panic, "a bug in damo: a reader did not answer"))
-            }
+            (None, None) => Err(Error::bug("a reader did not answer")),
         }
     }
 

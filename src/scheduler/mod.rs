@@ -11,8 +11,8 @@ mod linear_cosine_decay;
 mod natural_exp_decay;
 mod polynomial_decay;
 
-use crate::error::{Error, Result};
-use crate::params::{ParamReader, Params, quoted};
+use crate::error::Result;
+use crate::params::{ParamReader, Params, find_name};
 use decay::Decay;
 
 type Build = fn(&mut ParamReader<'_>) -> Result<Box<dyn Decay>>;
@@ -54,15 +54,8 @@ impl Scheduler {
     /// # Errors
     /// An unknown name; a parameter that the schedule does not have, lacks or cannot accept.
     pub fn new(name: &str, params: &Params) -> Result<Scheduler> {
-        let canonical =
-            ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, target)| target);
-        let Some((name, build)) = SCHEDULERS.iter().find(|(known, _)| *known == canonical) else {
-            return Err(Error::invalid(format!(
-                "name '{name}' is not a scheduler; known are {} (aliases {})",
-                quoted(&Scheduler::names()),
-                quoted(&ALIASES.map(|(alias, _)| alias)),
-            )));
-        };
+        let index = find_name("a scheduler", name, &Scheduler::names(), &ALIASES)?;
+        let (name, build) = SCHEDULERS[index];
         let mut reader = params.reader(format!("scheduler '{name}'"));
         let decay = build(&mut reader)?;
         let warmup_steps = reader.int("warmup_steps", 0, 0, i64::MAX)?;

@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +15,8 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::first_opening;
 use crate::engine::replay::FOLDER as JOURNAL;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
+use crate::files::folder::{file_id, is_same_file, sync_parent};
 use crate::files::regular;
 use crate::locks::Mutex;
 use crate::process::check_not_forked;
@@ -71,7 +71,7 @@ impl Directory {
             |error: std::io::Error| Error::io(format!("data_dir '{}': {error}", dir.display()));
         let path = fs::canonicalize(dir).map_err(unreadable)?;
         let metadata = fs::metadata(&path).map_err(unreadable)?;
-        let id = (metadata.dev(), metadata.ino());
+        let id = file_id(&metadata);
         {
             let mut open = OPEN.lock();
             if open.iter().any(|(other, other_path)| *other == id || *other_path == path) {
@@ -149,7 +149,7 @@ impl Directory {
             }
         }
         // Another process that found no storage here may have removed the file meanwhile.
-        match is_same_file(&file, &path) {
+        match is_same_file(&file, fs::metadata(&path)) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => Err(busy(given, "in another process")),
             Err(error) => Err(unusable(given, LOCK, "looked at", &error)),
@@ -233,16 +233,14 @@ impl Drop for Unchanged {
 pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
     check_not_forked()?;
     let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => {
-            Error::new(Status::NotFound, "does not exist; a storage's directory is needed")
-        }
+        ErrorKind::NotFound => Error::not_found("does not exist; a storage's directory is needed"),
         _ => Error::io(format!("cannot be read: {error}")),
     };
     let found = fs::metadata(dir).map_err(unreadable)?;
     if !found.is_dir() {
         return Err(Error::invalid("is a file; a storage's directory is needed"));
     }
-    if OPEN.lock().iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+    if OPEN.lock().iter().any(|(id, _)| *id == file_id(&found)) {
         return Err(busy(dir, "in another storage handle of this process"));
     }
     let mut is_one = false;
@@ -251,10 +249,7 @@ pub(super) fn hold_unchanged(dir: &Path) -> Result<Unchanged> {
         is_one |= is_table_or_log(&name) || [CURRENT, FIRST_MANIFEST].contains(&name.as_str());
     }
     if !is_one {
-        return Err(Error::new(
-            Status::NotFound,
-            "holds no damo storage; the directory of one is needed",
-        ));
+        return Err(Error::not_found("holds no damo storage; the directory of one is needed"));
     }
     let mut held = Unchanged(Vec::new());
     for name in [LOCK, ROCKSDB_LOCK] {
@@ -283,7 +278,7 @@ pub(super) fn is_in_use(dir: &Path) -> bool {
     // would release the lock. `OPEN` stays locked, so that no storage is opened until the file is
     // closed again.
     let open = OPEN.lock();
-    if open.iter().any(|(id, _)| *id == (found.dev(), found.ino())) {
+    if open.iter().any(|(id, _)| *id == file_id(&found)) {
         return true;
     }
     let Ok(file) = regular::open(&dir.join(ROCKSDB_LOCK)) else { return false };
@@ -320,16 +315,7 @@ pub(super) fn may_hold_storage(dir: &Path) -> Result<bool> {
     }
 }
 
-fn is_same_file(file: &File, path: &Path) -> std::io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether a file system without locks answers so.
+/// What a file system without locks answers.
 fn has_no_locks(error: Errno) -> bool {
     [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL].contains(&error)
 }
@@ -352,10 +338,7 @@ fn unusable(dir: &Path, file: &str, what: &str, error: &std::io::Error) -> Error
 
 fn busy(dir: &Path, where_it_is: &str) -> Error {
     let shown = dir.display();
-    Error::new(
-        Status::Busy,
-        format!("data_dir '{shown}' is open {where_it_is}; close that one first"),
-    )
+    Error::busy(format!("data_dir '{shown}' is open {where_it_is}; close that one first"))
 }
 
 /// Creates the directory and its parents. Each name is on disk before the next is made, so that
@@ -395,7 +378,7 @@ fn create(dir: &Path) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        synchronise_parent(path)
+        sync_parent(path)
     });
     if result.is_err() {
         // After an error the directories made above are removed, unless others have put something
@@ -418,17 +401,7 @@ fn check_owner(path: &Path, given: &Path) -> Result<()> {
     )))
 }
 
-fn synchronise_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent().map(File::open) {
-        Some(Ok(parent)) => parent.sync_all(),
-        // This user cannot sync a parent that may be written but not read.
-        Some(Err(error)) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a file or folder is of a database that has been opened: the journal, or one of
-/// RocksDB's.
+/// Files of a database that has lived.
 fn is_table_or_log(name: &str) -> bool {
     name == JOURNAL || is_of_database(name)
 }
@@ -442,6 +415,7 @@ fn is_left_by_a_first_opening(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
 
     #[test]
     fn a_child_keeps_no_directory_held() {

@@ -8,7 +8,7 @@ use crate::{process, rocks};
 
 /// Makes RocksDB register its exit handlers, so that a handler registered afterwards runs before
 /// them.
-pub fn load_rocksdb() {
+pub(crate) fn load_rocksdb() {
     rocks::load();
 }
 

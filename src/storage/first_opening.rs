@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
+use crate::files::folder::{is_absence, sync_dir};
 use crate::journal;
 use crate::rocks::file_names::{is_of_empty_database, is_sst};
 use crate::rocks::incoming::FOLDER as INCOMING;
@@ -25,7 +26,7 @@ pub(super) const MARKER: &str = ".damo-first-opening";
 /// `IO`.
 pub(super) fn mark(dir: &Path) -> Result<()> {
     let path = dir.join(MARKER);
-    let make = || File::create(&path)?.sync_all().and_then(|()| File::open(dir)?.sync_all());
+    let make = || File::create(&path)?.sync_all().and_then(|()| sync_dir(dir));
     make().map_err(|error| failed("made", &path, &error))
 }
 
@@ -35,7 +36,7 @@ pub(super) fn mark(dir: &Path) -> Result<()> {
 /// `IO`.
 pub(super) fn unmark(dir: &Path) -> Result<()> {
     let path = dir.join(MARKER);
-    match fs::remove_file(&path).and_then(|()| File::open(dir)?.sync_all()) {
+    match fs::remove_file(&path).and_then(|()| sync_dir(dir)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("removed", &path, &error)),
         _ => Ok(()),
     }
@@ -50,11 +51,7 @@ pub(super) fn is_under_way(dir: &Path) -> Result<bool> {
         let path = dir.join(name);
         match fs::symlink_metadata(&path) {
             Ok(_) => Ok(true),
-            Err(error)
-                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) =>
-            {
-                Ok(false)
-            }
+            Err(error) if is_absence(&error) => Ok(false),
             Err(error) => Err(failed("looked at", &path, &error)),
         }
     };

@@ -6,7 +6,7 @@ use super::Storage;
 use crate::engine::group::Group;
 use crate::engine::names::GroupRef;
 use crate::engine::rows::OpenGroup;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::optimizer::Optimizer;
 
@@ -15,7 +15,7 @@ impl Storage {
     ///
     /// # Errors
     /// As [`OpenGroup::open`]; `FORKED`, `EXITING`.
-    pub fn open_group(
+    pub(crate) fn open_group(
         &self,
         group: GroupRef,
         dim: usize,
@@ -40,7 +40,7 @@ impl Storage {
                 .collect();
             let known =
                 if names.is_empty() { "no group has one".to_owned() } else { names.join(", ") };
-            Error::new(Status::NotFound, format!("no group is called '{name}'; names are: {known}"))
+            Error::not_found(format!("no group is called '{name}'; names are: {known}"))
         })
     }
 

@@ -34,15 +34,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::engine::Engine;
-pub use crate::engine::counters::Counters;
-pub use crate::engine::group::{Group, GroupConfig, Recipe, WriteGuard};
-pub use crate::engine::names::GroupRef;
-pub use crate::engine::options::{Durability, StorageOptions};
-pub use crate::engine::rows::{Duplicates, OpenGroup, Record, Summed};
+pub use crate::engine::group::{Group, GroupConfig, Recipe};
+pub use crate::engine::options::StorageOptions;
+pub use crate::engine::rows::{Duplicates, Record, Summed};
 pub use describe::GroupDescription;
 pub use dump::{DumpFormat, DumpOptions, Dumped};
-pub(crate) use ending::end_threads;
-pub use ending::load_rocksdb;
+pub(crate) use ending::{end_threads, load_rocksdb};
 pub use filters::Filters;
 pub use import::{FieldOrder, Format, ImportOptions, Imported, Layout, Refusal, Refused};
 pub use rows::Rows;
@@ -51,9 +48,9 @@ pub use verify::Verified;
 
 use crate::engine::prefetch::Prefetcher;
 use crate::engine::writer::WriterThread;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::locks::{Mutex, RwLockReadGuard};
-use crate::process::Call;
+use crate::process::{Call, check_opener};
 use directory::Directory;
 use dump::bases::Bases;
 use read_only::Likeness;
@@ -167,7 +164,7 @@ impl Storage {
     ///
     /// # Errors
     /// `FORKED`, `EXITING`.
-    pub fn begin_call(&self) -> Result<StorageCall<'_>> {
+    pub(crate) fn begin_call(&self) -> Result<StorageCall<'_>> {
         self.check_process()?;
         let call = Call::begin()?;
         let contents = self.engine().contents.read();
@@ -180,25 +177,13 @@ impl Storage {
     /// # Errors
     /// `FORKED`.
     pub(crate) fn check_process(&self) -> Result<()> {
-        let pid = std::process::id();
-        if pid == self.handle.pid {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::Forked,
-            format!(
-                "the storage '{}' was opened by process {} and this is its forked child {pid}; \
-                 open storages after forking, or use them in the parent only",
-                self.dir().display(),
-                self.handle.pid
-            ),
-        ))
+        check_opener(self.handle.pid, "storage", self.dir())
     }
 }
 
 /// A call on a storage. While it lasts, the process's exit handler waits for it, and no loaded
 /// checkpoint takes the place of what is stored.
-pub struct StorageCall<'a> {
+pub(crate) struct StorageCall<'a> {
     _contents: RwLockReadGuard<'a, ()>,
     _call: Call,
 }

@@ -138,7 +138,7 @@ impl Storage {
         if !is_one && !swap::is_committed(dir).map_err(in_dir)? {
             let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
             let message = format!("{what}; the directory of a storage is needed");
-            return Err(name_directory(Error::new(Status::NotFound, message), dir));
+            return Err(name_directory(Error::not_found(message), dir));
         }
         Storage::open(dir, ttl_seconds, options)
     }

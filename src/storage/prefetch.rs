@@ -12,7 +12,7 @@ impl Storage {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`; `IO` when the thread cannot be made. Later errors are not reported.
-    pub fn prefetch(&self, table: &Arc<OpenGroup>, keys: &[i64]) -> Result<()> {
+    pub(crate) fn prefetch(&self, table: &Arc<OpenGroup>, keys: &[i64]) -> Result<()> {
         let _call = self.begin_call()?;
         self.handle.prefetcher.add(table, keys)
     }

@@ -10,7 +10,7 @@ use crate::cache::GroupCache;
 use crate::engine::Engine;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
-use crate::params::quoted;
+use crate::params::find_name;
 
 type Read = fn(&Storage) -> Result<u64>;
 
@@ -49,13 +49,8 @@ impl Storage {
     /// `INVALID_ARGUMENT` for an unknown name; `IO` when the directory cannot be read.
     pub fn stat(&self, name: &str) -> Result<u64> {
         let _call = self.begin_call()?;
-        match STATS.iter().find(|(known, _)| *known == name) {
-            Some((_, read)) => read(self).map_err(|error| self.in_dir(error)),
-            None => Err(Error::invalid(format!(
-                "name '{name}' is not a statistic; known are {}",
-                quoted(&Storage::stat_names())
-            ))),
-        }
+        let (_, read) = STATS[find_name("a statistic", name, &Storage::stat_names(), &[])?];
+        read(self).map_err(|error| self.in_dir(error))
     }
 }
 

@@ -1,8 +1,6 @@
 //! A table or an increment, mapped and verified: its contents in key order. `lookup` finds rows by
 //! key.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::format::{ALIGN, GroupEntry, TableHeader, key_of, read_head};
@@ -11,6 +9,7 @@ use super::system::MappedFile;
 use super::values::ValueType;
 use super::verify::verify;
 use crate::error::{Error, Result};
+use crate::files::regular;
 
 /// An open file: a table or an increment.
 pub struct Contents {
@@ -41,29 +40,15 @@ impl Contents {
     /// `NOT_SUPPORTED` for one of a later version; `CORRUPTION` saying what is damaged; `IO`,
     /// `OUT_OF_MEMORY`.
     pub fn open(path: &Path) -> Result<Contents> {
-        let unreadable = |error: std::io::Error| {
-            let message = format!("'{}' cannot be read: {error}", path.display());
-            match error.kind() {
-                ErrorKind::NotFound => Error::not_found(message),
-                _ => Error::io(message),
-            }
-        };
         if path.as_os_str().is_empty() {
             return Err(Error::invalid("path is empty; the path of a table is needed"));
         }
-        // Opening a pipe would wait for a writer.
-        let found = fs::metadata(path).map_err(unreadable)?;
-        if !found.is_file() {
-            let what = if found.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::invalid(format!(
-                "'{}' is {what}; a table is a file",
-                path.display()
-            )));
-        }
-        let file = File::open(path).map_err(unreadable)?;
-        let map = MappedFile::new(&file).map_err(unreadable)?;
+        let shown = format!("'{}'", path.display());
+        let (file, _) = regular::open_argument(path, &shown, "a table is a file")?;
+        let map = MappedFile::new(&file)
+            .map_err(|error| Error::io(format!("{shown} cannot be read: {error}")))?;
         map.prefer_huge_pages();
-        let within = |error: Error| error.within(&format!("'{}'", path.display()));
+        let within = |error: Error| error.within(&shown);
         let (header, entries) = read_head(&map).map_err(within)?;
         verify(&map, &header, &entries).map_err(within)?;
         Ok(Contents { map, path: path.to_owned(), header, entries })

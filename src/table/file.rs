@@ -9,22 +9,22 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::files::publish::{Unpublished, publish};
+use crate::files::folder::is_same_file;
+use crate::files::temporary::TemporaryName;
 use crate::reserved::is_in_storage;
 
 pub(super) struct PartialFile {
+    // Before the file, so that it is deleted while it is locked.
+    temporary: TemporaryName,
     file: File,
-    temporary: PathBuf,
     target: PathBuf,
     /// The path as the caller wrote it, for messages.
     shown: PathBuf,
-    is_finished: bool,
-    pid: u32,
 }
 
 impl PartialFile {
@@ -53,22 +53,16 @@ impl PartialFile {
                 // A file system without locks: callers must then write a file once at a time.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
-            if is_file_at(&file, &temporary).map_err(uncreatable)? {
+            let found = fs::symlink_metadata(&temporary);
+            if is_same_file(&file, found).map_err(uncreatable)? {
                 // It may be an old file that was just exchanged and that somebody has mapped: such
                 // a file must not be truncated.
                 if file.metadata().map_err(uncreatable)?.len() > 0 {
                     fs::remove_file(&temporary).map_err(uncreatable)?;
                     continue;
                 }
-                let created = PartialFile {
-                    file,
-                    temporary,
-                    target,
-                    shown: path.to_owned(),
-                    is_finished: false,
-                    pid: std::process::id(),
-                };
-                return Ok(created);
+                let temporary = TemporaryName::new(temporary);
+                return Ok(PartialFile { temporary, file, target, shown: path.to_owned() });
             }
         }
         Err(busy(path))
@@ -82,7 +76,8 @@ impl PartialFile {
     pub(super) fn scratch(&self) -> Result<File> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = beside(&self.target, &format!("scratch-{}-{number}", self.pid));
+        let pid = std::process::id();
+        let path = beside(&self.target, &format!("scratch-{pid}-{number}"));
         let created = File::options().read(true).write(true).create_new(true).open(&path);
         let file = created.map_err(|error| self.failed("index file be made", &error))?;
         fs::remove_file(&path).map_err(|error| self.failed("index file be made", &error))?;
@@ -97,31 +92,12 @@ impl PartialFile {
     ///
     /// # Errors
     /// `IO`.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         self.file.sync_all().map_err(|error| self.failed("be written", &error))?;
-        let published = publish(&self.temporary, &self.target);
-        self.is_finished = published.as_ref().err().is_none_or(Unpublished::is_in_place);
         let shown = self.shown.display();
-        published.map_err(|error| Error::io(format!("'{shown}' cannot get its name: {error}")))
-    }
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        // A forked child does not own the file.
-        if !self.is_finished && self.pid == std::process::id() {
-            let _ = fs::remove_file(&self.temporary);
-        }
-    }
-}
-
-/// Whether the path still leads to this open file.
-fn is_file_at(file: &File, path: &Path) -> io::Result<bool> {
-    let opened = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok((opened.dev(), opened.ino()) == (found.dev(), found.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        self.temporary
+            .publish(&self.target)
+            .map_err(|error| Error::io(format!("'{shown}' cannot get its name: {error}")))
     }
 }
 

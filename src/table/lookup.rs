@@ -6,6 +6,7 @@ use super::hash::{IndexShape, hash};
 use super::serving::Table;
 use super::values::{Float16, Float32, Int8, ValueType, Values};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::prefetch::{prefetch, prefetch_bytes};
 
 /// The distance between two stages, in keys.
@@ -39,13 +40,7 @@ impl Table {
     ) -> Result<()> {
         let entry = self.entry(group)?;
         check_weights(entry, keys.len(), weights.len())?;
-        if let Some(found) = found.as_ref().filter(|found| found.len() != keys.len()) {
-            return Err(Error::invalid(format!(
-                "found has {} bytes and keys_len is {}; one byte a key is needed",
-                found.len(),
-                keys.len()
-            )));
-        }
+        found.as_ref().map_or(Ok(()), |found| limits::check_found(found.len(), keys.len()))?;
         let bytes = self.contents().slot_bytes(entry);
         let view = View {
             rows: self.contents().row_bytes(entry),
@@ -143,15 +138,7 @@ impl View<'_> {
 }
 
 fn check_weights(entry: &GroupEntry, keys_len: usize, weights_len: usize) -> Result<()> {
-    let expected = keys_len.checked_mul(entry.dim);
-    if expected == Some(weights_len) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "weights_len is {weights_len} and keys_len is {keys_len}; {keys_len} keys x dim {} of \
-         group {} = {} floats are needed",
-        entry.dim,
-        entry.group,
-        expected.map_or("too many".to_owned(), |floats| floats.to_string())
-    )))
+    let &GroupEntry { dim, group, .. } = entry;
+    let per_key = format_args!("dim {dim} of group {group}");
+    limits::check_floats("weights", weights_len, keys_len, dim, per_key)
 }

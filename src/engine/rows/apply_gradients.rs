@@ -46,7 +46,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// As [`OpenGroup::apply_gradients`].
-    pub fn apply_admitted_gradients(
+    pub(crate) fn apply_admitted_gradients(
         &self,
         engine: &Engine,
         gradients: Gradients<'_>,

@@ -44,7 +44,7 @@ use crate::seqno::Seqno;
 use part::Part;
 
 /// An open group with the optimizer and initializer of one embedding.
-pub struct OpenGroup {
+pub(crate) struct OpenGroup {
     group: Opened,
     cache: Arc<GroupCache>,
     optimizer: Arc<Optimizer>,
@@ -138,7 +138,7 @@ impl OpenGroup {
     }
 
     /// Writes the initial weights of a row, `dim` floats.
-    pub fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
+    pub(crate) fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
         self.initializer.fill(self.group.id(), key, weights);
     }
 

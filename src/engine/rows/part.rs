@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::cache::{Place, hash};
-use crate::error::{Error, Status};
+use crate::error::Error;
 use crate::optimizer::{GRADIENT_WORDS, MAX_GRADIENT, are_gradients, is_gradient};
 use crate::prefetch::prefetch_floats;
 
@@ -254,8 +254,7 @@ impl From<WrongFloat> for Error {
                 "the gradients of key {key} add up to more than 1e18; smaller ones are needed, and \
                  no row was changed"
             )),
-            WrongFloat::Memory => Error::new(
-                Status::OutOfMemory,
+            WrongFloat::Memory => Error::out_of_memory(
                 "the bytes of memory that the call needs cannot be had; make smaller calls",
             ),
         }

@@ -5,7 +5,7 @@ use super::guards::Loaned;
 use super::load::Absent;
 use crate::cache::hash;
 use crate::engine::Engine;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::memory::room_for;
 
 /// One row with everything that is stored of it.
@@ -54,16 +54,12 @@ impl OpenGroup {
                 return Err(self.not_found(key));
             }
         }
-        Err(Error::new(
-            Status::OutOfMemory,
-            format!(
-                "key {key} was evicted before it could be read, a thousand times; a larger \
-                 cache_bytes is needed"
-            ),
-        ))
+        Err(Error::out_of_memory(format!(
+            "key {key} was evicted before it could be read, a thousand times; a larger cache_bytes is needed"
+        )))
     }
 
     fn not_found(&self, key: i64) -> Error {
-        Error::new(Status::NotFound, format!("key {key} has no row in group {}", self.group.id()))
+        Error::not_found(format!("key {key} has no row in group {}", self.group.id()))
     }
 }

@@ -34,7 +34,7 @@ impl OpenGroup {
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`. Nothing is written
     /// then.
-    pub fn sum_gradients(
+    pub(crate) fn sum_gradients(
         &self,
         engine: &Engine,
         gradients: Gradients<'_>,

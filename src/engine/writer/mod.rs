@@ -9,18 +9,17 @@
 pub(crate) mod round;
 pub(crate) mod signal;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::error::{Error, Result, Status};
-use crate::file_size_limit::start_thread;
+use crate::error::Result;
 use crate::journal::Journal;
 use crate::memory::check_headroom;
 use crate::process::Call;
+use crate::threads;
 use round::Round;
 use signal::Scope;
 
@@ -45,10 +44,7 @@ impl WriterThread {
     /// `IO` when the thread cannot be made.
     pub(crate) fn start(engine: &Arc<Engine>) -> Result<WriterThread> {
         let worker = Arc::clone(engine);
-        let builder = thread::Builder::new().name("damo-writer".to_owned());
-        let thread = start_thread(builder, move || worker.work()).map_err(|error| {
-            Error::io(format!("the writer's thread cannot be made here: {error}"))
-        })?;
+        let thread = threads::start("damo-writer", "the writer's thread", move || worker.work())?;
         Ok(WriterThread { engine: Arc::clone(engine), thread })
     }
 
@@ -65,7 +61,7 @@ impl Engine {
             let Some(scope) = self.writer.next(|| self.needed()) else { return };
             // The end of the process waits for a round under way. No other begins.
             let Ok(call) = Call::begin() else { return };
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let outcome = threads::catch("the writer", || {
                 check_headroom(1)?;
                 let _rounds = self.rounds.lock();
                 self.recover()?;
@@ -73,11 +69,8 @@ impl Engine {
                 let outcome = Round::new(self, &rocks, scope).run();
                 self.give_back_excess();
                 outcome
-            }));
-            drop(call);
-            let outcome = outcome.unwrap_or_else(|_| {
-                Err(Error::new(Status::Panic, "a bug in damo: the writer panicked"))
             });
+            drop(call);
             self.writer.end_round(outcome, self.budget.used());
         }
     }

@@ -149,7 +149,7 @@ impl<'a> Round<'a> {
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
         let keeps_tombstones = self.engine.keeps_tombstones();
         let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else {
-            return Ok(());
+            return Err(Error::bug("a write-back round has no file for its rows"));
         };
         for (index, &key) in pending.keys.iter().enumerate() {
             if index % 1024 == 0 && is_ending() {

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn damo_embedding_insert_records(
         if let Some(index) =
             update_nums.iter().position(|number| !(0..=MAX_UPDATE_NUM).contains(number))
         {
-            let number = update_nums.get(index).copied().unwrap_or_default();
+            let number = update_nums[index];
             return Err(Error::invalid(format!(
                 "update_nums[{index}] is {number}; a number from 0 to {MAX_UPDATE_NUM} is needed"
             )));

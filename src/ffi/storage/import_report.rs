@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use super::damo_storage;
-use crate::error::{Error, Status, damo_status};
+use crate::error::{Error, damo_status};
 use crate::ffi::{arguments, guard};
 
 /// Writes what became of the records of the latest import, as a JSON object, into buffer.
@@ -52,10 +52,7 @@ pub unsafe extern "C" fn damo_storage_import_report(
         // Before the report's lock: in a forked child the lock's owner may not exist.
         storage.inner.check_process()?;
         let report = storage.inner.last_import().ok_or_else(|| {
-            Error::new(
-                Status::NotFound,
-                "nothing has been imported into storage since it was opened",
-            )
+            Error::not_found("nothing has been imported into storage since it was opened")
         })?;
         // SAFETY: the contract of `arguments`.
         unsafe { arguments::give_json(&report.to_json(), buffer, buffer_len, json_len) }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::check_without;
 
 use crate::error::{Error, Result, Status};
+use crate::files::folder::sync_dir;
 use crate::files::regular;
 use crate::rocks::file_names::{self, CURRENT, MANIFEST, WAL};
 use crate::seqno::Seqno;
@@ -173,7 +174,7 @@ impl Inventory {
             if renameat_with(CWD, &new, CWD, &path, RenameFlags::EXCHANGE).is_err() {
                 fs::rename(&new, &path)?;
             }
-            File::open(dir)?.sync_all()
+            sync_dir(dir)
         };
         write()
             .map_err(|error| Error::io(format!("'{}' cannot be written: {error}", path.display())))

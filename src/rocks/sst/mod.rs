@@ -241,8 +241,8 @@ impl SstFile {
 
     /// The keys that a block may have: above the first returned key, and up to the second.
     pub(crate) fn keys_of(&self, block: usize) -> (Vec<u8>, Vec<u8>) {
-        let last = |index: usize| self.blocks.get(index).map(|entry| entry.last.clone());
-        (block.checked_sub(1).and_then(last).unwrap_or_default(), last(block).unwrap_or_default())
+        let last = |index: usize| self.blocks[index].last.clone();
+        (block.checked_sub(1).map(last).unwrap_or_default(), last(block))
     }
 
     /// The first and the last key, if both can be read.

@@ -50,7 +50,7 @@ impl Storage {
             Ok(found) if found.is_dir() => {}
             Ok(_) => return Err(named(Error::invalid("is a file; a checkpoint is a directory"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(named(Error::new(Status::NotFound, "does not exist")));
+                return Err(named(Error::not_found("does not exist")));
             }
             Err(error) => return Err(failed(path, &error)),
         }

@@ -28,7 +28,7 @@ pub(super) use list::{FileList, LIST, list_files};
 
 use super::Storage;
 use crate::engine::replay::FOLDER as JOURNAL;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::files::copy::copy_for_good;
 use crate::files::folder::{failed, is_absence, parent, remove, sync_dir};
 use crate::files::publish::{Unpublished, check_absent, publish_new};
@@ -247,8 +247,8 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 fn already_exists(path: &Path) -> Error {
-    Error::new(
-        Status::AlreadyExists,
-        format!("path '{}' exists; a path that does not exist yet is needed", path.display()),
-    )
+    Error::already_exists(format!(
+        "path '{}' exists; a path that does not exist yet is needed",
+        path.display()
+    ))
 }

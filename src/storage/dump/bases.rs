@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::expiry::{DAY_MS, Expiry};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::rocks::documents::{self, BASE_DUMPS};
 use crate::rocks::{Batch, Rocks};
@@ -90,18 +90,15 @@ impl Bases {
         };
         let list = self.list.lock();
         list.iter().find(same).copied().ok_or_else(|| {
-            let seqnos: Vec<_> =
-                list.iter().rev().take(8).map(|base| base.seqno.to_string()).collect();
-            let known = if seqnos.is_empty() { "none".to_owned() } else { seqnos.join(", ") };
-            Error::new(
-                Status::NotFound,
-                format!(
-                    "since is {since}, and no table dump with the same group and min_count is \
-                     remembered by that number (the latest are: {known}; {MAX_BASES} are \
-                     remembered, for 30 days, and none from before a checkpoint was loaded); make \
-                     a full dump, without since"
-                ),
-            )
+            let latest = list.iter().rev().take(8);
+            let numbers: Vec<_> = latest.map(|base| base.seqno.to_string()).collect();
+            let known = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+            Error::not_found(format!(
+                "since is {since}, and no table dump with the same group and min_count is \
+                 remembered by that number (the latest are: {known}; {MAX_BASES} are remembered, \
+                 for 30 days, and none from before a checkpoint was loaded); make a full dump, \
+                 without since"
+            ))
         })
     }
 

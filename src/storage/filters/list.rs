@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result, Status};
-use crate::files::folder::is_absence;
-use crate::files::publish::publish;
+use crate::files::folder::{is_absence, parent, sync_dir};
 use crate::files::regular;
+use crate::files::temporary::TemporaryName;
 use crate::filter::{Filter, verify_file};
 use crate::rocks::file_names::is_numbered;
 
@@ -127,7 +127,7 @@ impl CopyList {
             )));
         }
         let mut file = File::create_new(&new)?;
-        let draft = Draft { new: Some(new), list };
+        let draft = Draft { new: Some(TemporaryName::new(new)), list };
         file.write_all(&json)?;
         file.sync_all()?;
         Ok(draft)
@@ -156,7 +156,7 @@ impl FilterCopy {
 /// A list that is written and does not have its name yet. Dropping it unpublished removes it.
 pub(super) struct Draft {
     /// None when no copy waits any more.
-    new: Option<PathBuf>,
+    new: Option<TemporaryName>,
     list: PathBuf,
 }
 
@@ -167,17 +167,17 @@ impl Draft {
     /// # Errors
     /// What the system says. The previous list is still there, unless the error says otherwise.
     pub(super) fn publish(self) -> io::Result<()> {
-        match &self.new {
-            Some(new) => publish(new, &self.list)
+        match self.new {
+            Some(new) => new
+                .publish(&self.list)
                 .map_err(|error| io::Error::new(error.kind(), error.to_string())),
             None => {
                 match fs::remove_file(&self.list) {
                     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
-                match self.list.parent().map(File::open) {
-                    Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
-                    Some(Ok(folder)) => folder.sync_all(),
+                match sync_dir(parent(&self.list)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
                 }
             }
@@ -185,16 +185,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After publishing, nothing has this name.
-        if let Some(new) = &self.new {
-            let _ = fs::remove_file(new);
-        }
-    }
-}
-
-/// Whether a file, by its path in the directory, is the list or a copy.
+/// Whether a file of a checkpoint, by its name there, is one of these.
 pub(crate) fn is_of_filters(name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))

@@ -37,14 +37,14 @@ impl Filters {
     }
 
     /// Notes that `filter` is attached to an embedding of `group`.
-    pub fn register(&self, group: u16, filter: &Arc<Filter>) {
+    pub(crate) fn register(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         attached.retain(|(_, filter)| filter.strong_count() > 0);
         attached.push((group, Arc::downgrade(filter)));
     }
 
     /// Notes that `filter` is detached from one embedding of `group`; others may still have it.
-    pub fn unregister(&self, group: u16, filter: &Arc<Filter>) {
+    pub(crate) fn unregister(&self, group: u16, filter: &Arc<Filter>) {
         let mut attached = self.attached.lock();
         let is_it =
             |(other, known): &(u16, Weak<Filter>)| *other == group && is_same(known, filter);

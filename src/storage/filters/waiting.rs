@@ -49,7 +49,7 @@ impl Storage {
     /// As [`Filter::restore_from`]; `INVALID_ARGUMENT` when its file is in a folder of copies, and
     /// when it has counts of other groups. After an error the filter is as it was, unless the
     /// message says that it has the counts; these still wait, too.
-    pub fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
+    pub(crate) fn give_waiting_counts(&self, group: u16, filter: &Arc<Filter>) -> Result<()> {
         check_is_no_copy(filter)?;
         if self.engine().is_read_only() {
             return Ok(());

@@ -1,10 +1,11 @@
 //! Reads a file to import from front to back, little-endian.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
+use crate::files::regular;
 use crate::memory::reserve;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -20,24 +21,13 @@ impl Bytes {
     /// # Errors
     /// `NOT_FOUND`; `INVALID_ARGUMENT` for what is no file; `IO`.
     pub(super) fn open(path: &Path) -> Result<Bytes> {
-        let unreadable = |error: std::io::Error| {
-            let status =
-                if error.kind() == ErrorKind::NotFound { Status::NotFound } else { Status::Io };
-            Error::new(status, format!("path '{}' cannot be read: {error}", path.display()))
-        };
         if path.as_os_str().is_empty() {
             return Err(Error::invalid("path is empty; the path of a file is needed"));
         }
         // Opening a pipe would wait for a writer, and a pipe cannot be read twice.
-        let found = fs::metadata(path).map_err(unreadable)?;
-        if !found.is_file() {
-            let what = if found.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::invalid(format!(
-                "path '{}' is {what}; a file is needed",
-                path.display()
-            )));
-        }
-        let file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
+        let shown = format!("path '{}'", path.display());
+        let (file, found) = regular::open_argument(path, &shown, "a file is needed")?;
+        let file = BufReader::with_capacity(BUFFER_BYTES, file);
         Ok(Bytes { file, path: path.to_owned(), at: 0, len: found.len() })
     }
 
@@ -71,7 +61,7 @@ impl Bytes {
         let (start, more) = (floats.len(), more as usize);
         reserve(floats, more)?;
         floats.resize(start + more, 0.0);
-        self.read(bytemuck::cast_slice_mut(floats.get_mut(start..).unwrap_or_default()))
+        self.read(bytemuck::cast_slice_mut(&mut floats[start..]))
     }
 
     pub(super) fn read_u64(&mut self) -> Result<u64> {

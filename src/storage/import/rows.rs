@@ -94,10 +94,10 @@ impl<'a> Import<'a> {
         };
         let (start, row_len) = (target.batch.floats.len(), target.table.row_len());
         source.bytes().read_floats(record.floats, &mut target.batch.floats)?;
-        let row = target.batch.floats.get(start..).unwrap_or_default();
+        let row = &target.batch.floats[start..];
         if let Some(index) = row.iter().position(|float| !float.is_finite()) {
             report.refuse(Refusal::NotFinite, || {
-                format!("{}: its float {index} is {}", place(), row.get(index).unwrap_or(&f32::NAN))
+                format!("{}: its float {index} is {}", place(), row[index])
             });
             target.batch.floats.truncate(start);
             return Ok(());
@@ -219,7 +219,7 @@ impl Target {
         if missing > 0 {
             batch.floats.resize(start + row_len, 0.0);
             let (weights, state) = batch.floats.split_at_mut(start + dim);
-            self.table.optimizer().begin_at(weights.get(start..).unwrap_or_default(), state);
+            self.table.optimizer().begin_at(&weights[start..], state);
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Target {
     /// Which float of the row that begins at `start` is a negative sum or mean of squares, if the
     /// row has state and such a float.
     fn negative_square(&self, start: usize) -> Option<usize> {
-        let row = self.batch.floats.get(start..).unwrap_or_default();
+        let row = &self.batch.floats[start..];
         let mut squares = self.table.optimizer().squares(self.table.dim());
         squares.find(|index| row.get(*index).is_some_and(|float| *float < 0.0))
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
-use crate::files::folder::remove;
+use crate::files::folder::{is_same_file, remove};
 
 /// How the names of these folders begin; the id of the process that made it and a number follow.
 const PREFIX: &str = "damo-read-only-";
@@ -97,10 +97,7 @@ fn lock_new(path: &Path) -> io::Result<Option<File>> {
 
 /// Whether the folder still has this name.
 fn is_at(folder: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (folder.metadata(), fs::symlink_metadata(path)) else {
-        return false;
-    };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+    is_same_file(folder, fs::symlink_metadata(path)).unwrap_or(false)
 }
 
 /// Removes the folders of killed processes: no process has them locked.

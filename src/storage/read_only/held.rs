@@ -9,11 +9,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::files::folder::is_same_file;
 use crate::files::regular;
 use crate::rocks::MAX_OPEN_FILES;
 
@@ -75,8 +76,7 @@ impl Held {
 /// A path that opens the file again, whatever has become of its name. None without /proc.
 fn link_to(file: &File) -> Option<PathBuf> {
     let path = Path::new(DESCRIPTORS).join(file.as_raw_fd().to_string());
-    let (ours, there) = (file.metadata().ok()?, fs::metadata(&path).ok()?);
-    ((ours.dev(), ours.ino()) == (there.dev(), there.ino())).then_some(path)
+    is_same_file(file, fs::metadata(&path)).ok()?.then_some(path)
 }
 
 #[cfg(all(test, target_os = "linux"))]

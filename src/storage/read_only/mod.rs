@@ -141,26 +141,18 @@ fn is_shortage(error: &Error) -> bool {
 }
 
 fn being_made() -> Error {
-    Error::new(
-        Status::Busy,
-        format!(
-            "is being made by another process, and was not finished in {} s; open it again in a \
-             moment",
-            PATIENCE.as_secs()
-        ),
-    )
+    Error::busy(format!(
+        "is being made by another process, and was not finished in {} s; open it again in a moment",
+        PATIENCE.as_secs()
+    ))
 }
 
 fn changes_fast(found: &str) -> Error {
-    Error::new(
-        Status::Busy,
-        format!(
-            "another process has changed it during each look for {} s, so that it could not be \
-             seen whole; open it again in a moment, or look at a checkpoint of it (the last look \
-             found: {found})",
-            PATIENCE.as_secs()
-        ),
-    )
+    Error::busy(format!(
+        "another process has changed it during each look for {} s, so that it could not be seen whole; open \
+             it again in a moment, or look at a checkpoint of it (the last look found: {found})",
+        PATIENCE.as_secs()
+    ))
 }
 
 /// Refuses a path without a storage: a look makes none.
@@ -175,10 +167,9 @@ fn check_is_storage(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let what = if dir.exists() { "holds no damo storage" } else { "does not exist" };
-    Err(Error::new(
-        Status::NotFound,
-        format!("{what}; the directory of a storage is needed, since it is opened with read_only"),
-    ))
+    Err(Error::not_found(format!(
+        "{what}; the directory of a storage is needed, since it is opened with read_only"
+    )))
 }
 
 /// Checks the small files of a storage before any is copied: a directory that is no storage, or is

@@ -179,7 +179,7 @@ impl Calls<'_> {
                 continue;
             }
             sound_keys.push(*key);
-            sound_floats.extend(floats.get(index * dim..(index + 1) * dim).unwrap_or_default());
+            sound_floats.extend(&floats[index * dim..(index + 1) * dim]);
         }
         (sound_keys, sound_floats)
     }

@@ -55,10 +55,9 @@ pub fn salvage(
     let in_dir = |error: Error| error.within(&format!("'{}'", dir.display()));
     let at_out = |error: Error| error.within(&format!("'{}'", out.display()));
     check_absent(out).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => at_out(Error::new(
-            Status::AlreadyExists,
-            "exists; a path that does not exist yet is needed",
-        )),
+        std::io::ErrorKind::AlreadyExists => {
+            at_out(Error::already_exists("exists; a path that does not exist yet is needed"))
+        }
         _ => at_out(Error::io(error.to_string())),
     })?;
     let name = out.file_name().ok_or_else(|| at_out(Error::invalid("does not end in a name")))?;

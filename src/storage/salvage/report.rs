@@ -25,7 +25,7 @@ pub struct Salvaged {
     /// Rows that may be older versions, since the latest may have been in a part that is lost.
     pub rows_in_doubt: u64,
     /// Deletions that cannot be put in order with other changes any more. Their rows were kept.
-    pub deletions_in_doubt: u64,
+    pub(crate) deletions_in_doubt: u64,
     /// Calls of the journal that were replayed.
     pub calls_applied: u64,
     /// Calls of the journal that were read and not replayed, since earlier ones are lost or their
@@ -33,7 +33,7 @@ pub struct Salvaged {
     pub calls_left_out: u64,
     /// Steps of single rows that were left out of replayed calls: the rows' last states may be
     /// lost.
-    pub steps_left_out: u64,
+    pub(crate) steps_left_out: u64,
     /// What could not be read, each item with its file.
     pub damage: Vec<String>,
 }

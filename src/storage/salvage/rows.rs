@@ -86,11 +86,13 @@ impl RowSaver<'_> {
             if lost.has(&stored_key) {
                 self.salvaged.rows_in_doubt += 1;
             }
-            if file.is_none() {
-                let path = self.engine.incoming.make()?;
-                file = Some((rocks.begin_sst(&path)?, path));
-            }
-            let Some((writer, _)) = &mut file else { continue };
+            let (writer, _) = match &mut file {
+                Some(open) => open,
+                none => {
+                    let path = self.engine.incoming.make()?;
+                    none.insert((rocks.begin_sst(&path)?, path))
+                }
+            };
             writer.put(key::encode(group, key), value)?;
             (written, in_file) = (written + 1, in_file + 1);
             if in_file == FILE_ROWS {

@@ -159,7 +159,7 @@ impl Sources {
         salvaged: &mut Salvaged,
     ) -> Result<Option<Entry>> {
         loop {
-            let Some(source) = self.list.get_mut(index) else { return Ok(None) };
+            let source = &mut self.list[index];
             if let Some(mut entry) = source.entries.next() {
                 source.read += 1;
                 entry.seqno = source.seqno.unwrap_or(entry.seqno);
@@ -170,7 +170,7 @@ impl Sources {
                 return Ok(None);
             }
             self.hold(index)?;
-            let Some(source) = self.list.get_mut(index) else { return Ok(None) };
+            let source = &mut self.list[index];
             match source.sst.entries_of(source.block) {
                 Ok(entries) => source.entries = entries.into_iter(),
                 Err(what) => {
@@ -188,15 +188,15 @@ impl Sources {
 
     /// Opens a file, and closes another one if too many are open.
     fn hold(&mut self, index: usize) -> Result<()> {
-        if self.list.get(index).is_none_or(|source| source.sst.is_held()) {
+        if self.list[index].sst.is_held() {
             return Ok(());
         }
         if self.held.len() == HELD
-            && let Some(source) = self.held.pop_front().and_then(|oldest| self.list.get_mut(oldest))
+            && let Some(oldest) = self.held.pop_front()
         {
-            source.sst.release();
+            self.list[oldest].sst.release();
         }
-        let Some(source) = self.list.get_mut(index) else { return Ok(()) };
+        let source = &mut self.list[index];
         let held = source.sst.hold();
         self.held.push_back(index);
         held.map_err(|error| {

@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::error::{Error, Result, Status};
-use crate::files::folder::remove;
+use crate::error::{Error, Result};
+use crate::files::folder::{is_same_file, remove};
 use crate::params::Params;
 use crate::storage::Storage;
 
@@ -56,10 +55,7 @@ impl Work {
             };
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(
-                        Status::Busy,
-                        "another salvage makes it; wait for that one",
-                    ));
+                    return Err(Error::busy("another salvage makes it; wait for that one"));
                 }
                 // A file system without locks.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
@@ -67,7 +63,7 @@ impl Work {
                 Err(error) => return Err(failed(error.into())),
             }
             // The salvage that had it may have removed it meanwhile.
-            if is_same(&lock, &path).map_err(failed)? {
+            if is_same_file(&lock, fs::symlink_metadata(&path)).map_err(failed)? {
                 break lock;
             }
         };
@@ -104,19 +100,10 @@ impl Work {
     }
 }
 
-/// Whether a path still leads to an open folder.
-fn is_same(folder: &File, path: &Path) -> io::Result<bool> {
-    let ours = folder.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Status;
 
     #[test]
     fn one_salvage_at_a_time_has_the_folder() {

@@ -5,10 +5,9 @@
 //! snapshot lives as long as what borrows it, and reading goes on while the caller works on the
 //! rows. A scan takes the memory of a few pages.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 mod check;
 mod page;
@@ -22,12 +21,12 @@ use super::Storage;
 use super::dump::select::Select;
 use crate::engine::Engine;
 use crate::engine::cut::Cut;
-use crate::error::{Error, Result, Status};
-use crate::file_size_limit::start_thread;
+use crate::error::{Error, Result};
 use crate::memory::check_headroom;
 use crate::process::Call;
 use crate::process::is_ending;
 use crate::rocks::{KeyRange, Rocks};
+use crate::threads;
 use reader::Reader;
 
 /// Pages that wait to be taken.
@@ -73,22 +72,16 @@ impl Storage {
         let (begin, begun) = sync_channel(1);
         let work = move || {
             let read = || read(&engine, group, wanted, select, &begin, &sender, &empties);
-            let outcome = catch_unwind(AssertUnwindSafe(read));
+            let outcome = threads::catch("the thread that reads rows", read);
             drop(begin);
             // Dropped before the last message: its receiver may close the database, and must then
             // have the last reference.
             drop(engine);
-            let outcome = outcome.unwrap_or_else(|_| {
-                Err(Error::new(Status::Panic, "a bug in damo: the thread that reads rows panicked"))
-            });
             if let Err(error) = outcome {
                 let _ = sender.send(Err(error));
             }
         };
-        let thread = start_thread(thread::Builder::new().name("damo-scan".to_owned()), work)
-            .map_err(|error| {
-                Error::io(format!("the reading thread cannot be made here: {error}"))
-            })?;
+        let thread = threads::start("damo-scan", "the reading thread", work)?;
         let (pages, empty, thread, storage) =
             (Some(pages), Some(empty), Some(thread), self.clone());
         match begun.recv() {
@@ -98,8 +91,7 @@ impl Storage {
             Err(_) => {
                 let (cut, groups) = (Cut::default(), Vec::new());
                 let mut scan = Scan { cut, groups, pages, empty, thread, storage, failure: None };
-                let silent =
-                    || Error::new(Status::Panic, "a bug in damo: the reading thread said nothing");
+                let silent = || Error::bug("the reading thread said nothing");
                 scan.next().and_then(|_| Err(silent()))
             }
         }

@@ -5,16 +5,16 @@
 //! the memory.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
 use super::page::Page;
 use super::reader::Reader;
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 use crate::locks::{Condvar, Mutex};
 use crate::process::Call;
 use crate::rocks::KeyRange;
+use crate::threads;
 
 /// About so many bytes on disk are a range. It is many times RocksDB's read-ahead, of which a part
 /// goes beyond the range's end.
@@ -99,9 +99,7 @@ impl Order {
             drop(state);
             let read =
                 || read_range(reader, &ranges[index], || emptied(self.state.lock().spare.pop()));
-            let pages = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-                Err(Error::new(Status::Panic, "a bug in damo: a thread that reads rows panicked"))
-            });
+            let pages = threads::catch("a thread that reads rows", read);
             state = self.state.lock();
             state.done.insert(index, pages);
             self.changed.notify_all();

@@ -1,0 +1,29 @@
+//! damo's own threads: each has a name, and a panic of its work becomes an error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{Builder, JoinHandle};
+
+use crate::error::{Error, Result};
+use crate::file_size_limit::start_thread;
+
+/// Starts a thread; `what` is what messages call it.
+///
+/// # Errors
+/// `IO` when the system cannot start it.
+pub(crate) fn start<T: Send + 'static>(
+    name: &str,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    start_thread(Builder::new().name(name.to_owned()), work)
+        .map_err(|error| Error::io(format!("{what} cannot be made here: {error}")))
+}
+
+/// Does work whose panic must not end the thread; `who` is what messages call the thread.
+///
+/// # Errors
+/// Those of the work; `PANIC` when it panicked.
+pub(crate) fn catch<T>(who: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::bug(format_args!("{who} panicked"))))
+}
