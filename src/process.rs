@@ -95,7 +95,8 @@ pub(crate) fn check_not_forked() -> Result<()> {
     }
     let (owner, pid) = (OWNER.load(Ordering::SeqCst), std::process::id());
     Err(Error::forked(format!(
-        "this is process {pid}, forked after process {owner} had opened a storage; open storages in processes \
+        "this is process {pid}, forked after process {owner} had opened a storage; open storages \
+         in processes \
              that were forked before that, or that are started anew (exec, Python's 'spawn')"
     )))
 }

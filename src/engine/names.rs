@@ -77,12 +77,14 @@ fn check(name: &str) -> Result<()> {
 
 fn is_another(name: &str, holder: u16, number: u16) -> Error {
     Error::already_exists(format!(
-        "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, or another name"
+        "'{name}' is group {holder} and was asked for as group {number}; use group {holder}, or \
+         another name"
     ))
 }
 
 fn has_another(number: u16, name: &str, wanted: &str) -> Error {
     Error::already_exists(format!(
-        "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or another group"
+        "group {number} is called '{name}' and was asked for as '{wanted}'; use its name, or \
+         another group"
     ))
 }

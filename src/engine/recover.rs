@@ -73,7 +73,8 @@ impl Engine {
                 Err(rocks) if started.elapsed() > PATIENCE => {
                     *place = Some(rocks);
                     return Err(Error::busy(
-                        "a dump or an iterator of this storage reads from the database; when it is over, work goes on",
+                        "a dump or an iterator of this storage reads from the database; when it \
+                         is over, work goes on",
                     ));
                 }
                 Err(rocks) => taken = Some(rocks),

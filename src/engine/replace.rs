@@ -31,7 +31,8 @@ impl Engine {
             Some(Err(rocks)) => {
                 *place = Some(rocks);
                 Err(Error::busy(
-                    "a dump or an iterator of this storage is under way; wait for it, or free it, first",
+                    "a dump or an iterator of this storage is under way; wait for it, or free it, \
+                     first",
                 ))
             }
             Some(Ok(rocks)) => {

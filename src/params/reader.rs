@@ -197,8 +197,8 @@ fn int_words(min: i64, max: i64) -> String {
     }
 }
 
-/// Where a name, or the name that it is an alias of, stands in the list of known ones. `kind` is what
-/// messages say that the name is not.
+/// Where a name, or the name that it is an alias of, stands in the list of known ones. `kind` is
+/// what messages say that the name is not.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the names and aliases that are known.

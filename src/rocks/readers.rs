@@ -99,7 +99,8 @@ impl Readers {
             keys.extend_from_slice(part);
             jobs.push(Box::new(move || {
                 let read = threads::catch("a reader", || read_part(&rocks, group, &keys, row_len));
-                // Before the answer: who gets it may close the database, and must then be the last to hold it.
+                // Before the answer: whoever gets it may close the database, and must be the
+                // last to hold it.
                 drop(rocks);
                 let _ = sender.send((index, read));
             }));

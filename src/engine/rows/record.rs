@@ -55,7 +55,8 @@ impl OpenGroup {
             }
         }
         Err(Error::out_of_memory(format!(
-            "key {key} was evicted before it could be read, a thousand times; a larger cache_bytes is needed"
+            "key {key} was evicted before it could be read, a thousand times; a larger \
+             cache_bytes is needed"
         )))
     }
 

@@ -149,7 +149,8 @@ fn being_made() -> Error {
 
 fn changes_fast(found: &str) -> Error {
     Error::busy(format!(
-        "another process has changed it during each look for {} s, so that it could not be seen whole; open \
+        "another process has changed it during each look for {} s, so that it could not be seen \
+         whole; open \
              it again in a moment, or look at a checkpoint of it (the last look found: {found})",
         PATIENCE.as_secs()
     ))
