@@ -10,7 +10,7 @@ use crate::rocks::documents::{CLEARED, of_group};
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` for a damaged document.
-pub(crate) fn read_cleared(rocks: &Rocks, group: u16) -> Result<u64> {
+pub(super) fn read_cleared(rocks: &Rocks, group: u16) -> Result<u64> {
     match rocks.read_meta(&of_group(CLEARED, group))? {
         None => Ok(0),
         Some(bytes) => number_of(&bytes).ok_or_else(|| {
@@ -22,14 +22,14 @@ pub(crate) fn read_cleared(rocks: &Rocks, group: u16) -> Result<u64> {
 }
 
 /// The number in a document `cleared:NNNNN`; None when it is damaged.
-pub(crate) fn number_of(bytes: &[u8]) -> Option<u64> {
+pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// The clears of a group. On cache lines of its own: every lookup reads it, and the group's step
 /// beside it would change all the time.
 #[repr(align(128))]
-pub(crate) struct Clears {
+pub(super) struct Clears {
     /// A sequence lock: rises when a clear begins and when it ends, so it is odd during one.
     moments: AtomicU64,
     /// The number of the latest clear; 0 when there was none.
@@ -57,7 +57,7 @@ impl Clears {
 
     /// Notes that the group's rows were replaced by those of a group whose latest clear, with this
     /// number, is on disk.
-    pub(crate) fn begin_anew(&self, number: u64) {
+    pub(super) fn begin_anew(&self, number: u64) {
         self.number.store(number, Ordering::Release);
         self.on_disk.store(number, Ordering::Release);
     }
@@ -73,7 +73,7 @@ impl Clears {
     }
 
     /// Notes that the DeleteRange of the clear with this number is on disk.
-    pub(crate) fn set_on_disk(&self, number: u64) {
+    pub(super) fn set_on_disk(&self, number: u64) {
         self.on_disk.store(number, Ordering::Release);
     }
 
@@ -85,7 +85,7 @@ impl Clears {
 }
 
 /// A clear under way; dropping it ends the clear.
-pub(crate) struct Clearing<'a>(&'a Clears);
+pub(super) struct Clearing<'a>(&'a Clears);
 
 impl Drop for Clearing<'_> {
     fn drop(&mut self) {

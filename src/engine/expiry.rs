@@ -147,7 +147,7 @@ impl Expiry {
     }
 
     /// Whether what is on record is so old that it should be written anew.
-    pub(crate) fn is_record_old(&self) -> bool {
+    pub(super) fn is_record_old(&self) -> bool {
         self.latest_ms() > self.recorded.load(Ordering::Relaxed).saturating_add(RECORD_EVERY_MS)
     }
 
@@ -172,7 +172,7 @@ impl Expiry {
     }
 
     /// Rows whose last update is before this are gone at the time `now`; 0 when none are.
-    pub(crate) fn cutoff_at(&self, now: u64) -> u64 {
+    pub(super) fn cutoff_at(&self, now: u64) -> u64 {
         match self.ttl_ms() {
             0 => 0,
             ttl_ms => now.saturating_add(1).saturating_sub(ttl_ms),
@@ -184,7 +184,7 @@ impl Expiry {
         self.expired.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_expired(&self, rows: u64) {
+    pub(super) fn count_expired(&self, rows: u64) {
         if rows > 0 {
             self.expired.fetch_add(rows, Ordering::Relaxed);
         }
@@ -198,7 +198,7 @@ impl Expiry {
     }
 
     /// Whether increments need to know of rows that go.
-    pub(crate) fn keeps_tombstones(&self) -> bool {
+    pub(super) fn keeps_tombstones(&self) -> bool {
         self.oldest_number.load(Ordering::Relaxed) != u64::MAX || self.is_held()
     }
 

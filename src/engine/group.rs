@@ -86,7 +86,7 @@ pub struct Group {
     name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
-    pub(crate) clears: Clears,
+    pub(super) clears: Clears,
     /// Its resident rows, once it has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// OpenGroups that it is open for.
@@ -98,7 +98,7 @@ pub struct Group {
 
 /// An update count, among the floats of the journal's records and of the parts of a call: its low
 /// half and its high half, each as the float of the same bits.
-pub(crate) const COUNT_FLOATS: usize = 2;
+pub(super) const COUNT_FLOATS: usize = 2;
 
 /// A group that is open for a table.
 pub(crate) struct Opened(Arc<Group>);
@@ -185,7 +185,7 @@ impl Group {
     ///
     /// # Errors
     /// Those of `make`.
-    pub(crate) fn open_cache(
+    pub(super) fn open_cache(
         &self,
         make: impl FnOnce() -> Result<GroupCache>,
     ) -> Result<Arc<GroupCache>> {
@@ -199,14 +199,14 @@ impl Group {
     }
 
     /// What the group was opened with last, and its name, for whoever changes both.
-    pub(crate) fn lock_description(
+    pub(super) fn lock_description(
         &self,
     ) -> (MutexGuard<'_, GroupConfig>, MutexGuard<'_, Option<String>>) {
         (self.config.lock(), self.name.lock())
     }
 
     /// Waits for the right to bring rows into memory.
-    pub(crate) fn begin_load(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn begin_load(&self) -> MutexGuard<'_, ()> {
         self.load.lock()
     }
 
@@ -220,7 +220,7 @@ impl Group {
         Ok(WriteGuard { group: self, _lock: lock })
     }
 
-    pub(crate) fn check_not_poisoned(&self) -> Result<()> {
+    pub(super) fn check_not_poisoned(&self) -> Result<()> {
         if !self.poisoned.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -235,12 +235,12 @@ impl Group {
     }
 
     /// Begins a clear, as the call with this number. The caller holds the lock for loading, too.
-    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
+    pub(super) fn begin_clear(&self, _: &WriteGuard<'_>, number: u64) -> Clearing<'_> {
         self.clears.begin(number)
     }
 
     /// The rows that were there are gone, and those of another group (None: none) have taken their place.
-    pub(crate) fn begin_anew(&self, other: Option<&Group>) {
+    pub(super) fn begin_anew(&self, other: Option<&Group>) {
         self.clears.begin_anew(other.map_or(0, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
         if let Some(name) = other.and_then(Group::name) {
@@ -249,7 +249,7 @@ impl Group {
         self.poisoned.store(false, Ordering::Release);
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
+    pub(super) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
 
@@ -315,7 +315,7 @@ impl fmt::Debug for Group {
     }
 }
 
-pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
+pub(super) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
         Err(Error::already_exists(format!(
             "group {id} has {what} {known} and was asked for with {what} {wanted}; \

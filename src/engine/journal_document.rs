@@ -11,7 +11,7 @@ use crate::rocks::documents;
 use crate::rocks::{Batch, Rocks, boot};
 
 /// More calls than can be in a journal that the system has not written yet.
-pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
+pub(super) const MAX_LOST_CALLS: u64 = 1 << 24;
 
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub(crate) struct JournalDocument {
     /// The calls up to this number are on disk.
     pub(crate) through: u64,
     /// There must be a journal: the storage was not closed.
-    pub(crate) active: bool,
+    pub(super) active: bool,
     /// Which start of the system the journal is from, where that can be told.
     pub(crate) boot: String,
     /// Numbers up to this one may have been given.
@@ -80,7 +80,7 @@ impl JournalDocument {
 }
 
 impl Engine {
-    pub(crate) fn write_journal_document_through(&self, through: u64, active: bool) -> Result<()> {
+    pub(super) fn write_journal_document_through(&self, through: u64, active: bool) -> Result<()> {
         // Until it is written, so that it never goes backwards.
         let guard = self.reserved_numbers.lock();
         let (reserved, ttl_ms) = (through.max(*guard), self.expiry.ttl_ms());
@@ -94,7 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn write_time(&self) -> Result<()> {
+    pub(super) fn write_time(&self) -> Result<()> {
         if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Engine {
         self.write_document(&record)
     }
 
-    pub(crate) fn write_document(&self, record: &JournalDocument) -> Result<()> {
+    pub(super) fn write_document(&self, record: &JournalDocument) -> Result<()> {
         let json = documents::to_json(record)?;
         let mut batch = Batch::default();
         batch.put_meta(documents::JOURNAL.to_owned(), json);
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Says that all calls so far are on disk, and whether more are to be expected.
-    pub(crate) fn write_journal_document(&self, active: bool) -> Result<()> {
+    pub(super) fn write_journal_document(&self, active: bool) -> Result<()> {
         let through = self.last_number();
         // Everything is on disk, so no number beyond it is.
         *self.reserved_numbers.lock() = through;

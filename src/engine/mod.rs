@@ -1,7 +1,7 @@
 //! What the parts of an open storage share.
 
 pub(crate) mod clear;
-pub(crate) mod clears;
+mod clears;
 pub(crate) mod counters;
 pub(crate) mod cut;
 pub(crate) mod database;
@@ -13,7 +13,7 @@ pub mod names;
 pub mod options;
 pub(crate) mod pool;
 pub(crate) mod prefetch;
-pub(crate) mod recover;
+mod recover;
 pub(crate) mod refusals;
 pub(crate) mod registry;
 pub(crate) mod replace;
@@ -131,7 +131,7 @@ impl Engine {
         self.moment_at(self.expiry.now_ms())
     }
 
-    pub(crate) fn moment_at(&self, now: u64) -> Moment<'_> {
+    fn moment_at(&self, now: u64) -> Moment<'_> {
         Moment {
             now,
             cutoff: self.expiry.cutoff_at(now),
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Whether what a call writes must be there after losing power.
-    pub(crate) fn syncs(&self) -> bool {
+    fn syncs(&self) -> bool {
         self.options.durability == Durability::Power
     }
 
@@ -157,7 +157,7 @@ impl Engine {
 
     /// Takes memory back from groups that have more than their share, for those that had less. No group is left with
     /// less than its share: while the others' rows wait to be written, it would have none at all.
-    pub(crate) fn give_back_excess(&self) {
+    fn give_back_excess(&self) {
         let mut left = self.budget.excess();
         if left == 0 {
             return;

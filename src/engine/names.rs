@@ -8,7 +8,7 @@ use super::group::Group;
 use crate::error::{Error, Result};
 
 /// The longest name, in bytes.
-pub(crate) const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 /// Which group is asked for. A group that is asked for by both gets the name, unless it has one.
 #[derive(Clone, Copy, Debug)]

@@ -24,7 +24,7 @@ impl Engine {
 }
 
 /// The refusal of a group that is not there. `id` is the number that a new group would get.
-pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
+pub(super) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
     let what = match (wanted.number, wanted.name) {
         (None, Some(name)) => format!("no group is called '{name}'"),
         _ => format!("group {id} is not there"),
@@ -37,7 +37,7 @@ pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
 ///
 /// # Errors
 /// `NOT_SUPPORTED`.
-pub(crate) fn check_name(id: u16, known: Option<&str>, wanted: GroupRef) -> Result<()> {
+pub(super) fn check_name(id: u16, known: Option<&str>, wanted: GroupRef) -> Result<()> {
     match wanted.name {
         Some(name) if known != Some(name) => Err(Error::new(
             Status::NotSupported,

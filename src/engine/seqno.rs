@@ -16,7 +16,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn end_of_calls(&self) -> Result<Option<(u64, u64)>> {
+    pub(super) fn end_of_calls(&self) -> Result<Option<(u64, u64)>> {
         let time = self.expiry.now_ms();
         match self.journal() {
             Some(journal) => Ok(Some((journal.rotate()?, time))),
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// Whether rows that go leave tombstones: for calls that may be made again, or for increments.
-    pub(crate) fn keeps_tombstones(&self) -> bool {
+    pub(super) fn keeps_tombstones(&self) -> bool {
         let may_replay = self.journal().is_some() || !self.is_open.load(Ordering::Acquire);
         may_replay || self.expiry.keeps_tombstones()
     }
@@ -49,7 +49,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn next_number(&self) -> Result<u64> {
+    pub(super) fn next_number(&self) -> Result<u64> {
         let mut reserved = self.reserved_numbers.lock();
         let number = self.last_number.load(Ordering::Acquire) + 1;
         if number > *reserved {

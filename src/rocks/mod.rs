@@ -294,7 +294,7 @@ impl Rocks {
 
     /// Reads rows of `row_bytes` by ascending keys and hands each to `visit` with its position: None when it is not
     /// there.
-    pub(crate) fn read_rows(
+    fn read_rows(
         &self,
         sorted_keys: &[[u8; KEY_LEN]],
         row_bytes: usize,

@@ -16,7 +16,7 @@ impl OpenGroup {
         self.clear_from(engine, Origin::Call)
     }
 
-    pub(crate) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
+    pub(in crate::engine) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
         // What takes long is waited for here, where no call on the group has to wait, too.
         drop(engine.rounds.lock());
         let guard = self.group.begin_write()?;

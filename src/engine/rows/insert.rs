@@ -29,7 +29,7 @@ impl OpenGroup {
         self.insert_from(engine, keys, weights, Origin::Call)
     }
 
-    pub(crate) fn insert_from(
+    pub(in crate::engine) fn insert_from(
         &self,
         engine: &Engine,
         keys: &[i64],
@@ -64,7 +64,7 @@ impl OpenGroup {
         self.insert_records_from(engine, keys, &floats, Origin::Call)
     }
 
-    pub(crate) fn insert_records_from(
+    pub(in crate::engine) fn insert_records_from(
         &self,
         engine: &Engine,
         keys: &[i64],

@@ -128,7 +128,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
-    pub(crate) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
+    pub(in crate::engine) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
         let outcome = self.load(engine, keys, Absent::Note, false).map(drop);
         engine.give_back_excess();
         outcome

@@ -98,7 +98,7 @@ impl Engine {
 
     /// To be called when a call brings `rows` into memory that may need the place of others: when those that cannot be
     /// evicted become many, it pauses for as long as so many rows take to write, or a part or multiple of that.
-    pub(crate) fn pace(&self, rows: usize) {
+    pub(super) fn pace(&self, rows: usize) {
         let cost = self.writer.nanoseconds_a_row.load(Ordering::Relaxed);
         if cost == 0 || rows == 0 {
             return;
@@ -121,7 +121,7 @@ impl Engine {
     ///
     /// # Errors
     /// What keeps the writer from making it shorter.
-    pub(crate) fn wait_for_journal(&self) -> Result<()> {
+    pub(super) fn wait_for_journal(&self) -> Result<()> {
         let Some(journal) = self.journal() else { return Ok(()) };
         while journal.bytes() > 2 * journal_limit(self) {
             let started = Instant::now();
@@ -138,7 +138,7 @@ impl Engine {
     ///
     /// # Errors
     /// What keeps the writer from writing.
-    pub(crate) fn wait_for_room(&self) -> Result<bool> {
+    pub(super) fn wait_for_room(&self) -> Result<bool> {
         let started = Instant::now();
         let outcome = self.writer.wait_for_room();
         self.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);

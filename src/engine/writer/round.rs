@@ -27,7 +27,7 @@ const MAX_UNMERGED_FILES: u64 = 40;
 /// How long the number of files that wait to be merged may stay as it is.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) struct Round<'a> {
+pub(in crate::engine) struct Round<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
     scope: Scope,
@@ -204,7 +204,7 @@ impl<'a> Round<'a> {
     }
 
     /// Steps, and up to which call, and which time, everything is on disk; then the journal up to there can go.
-    pub(crate) fn write_documents(
+    pub(in crate::engine) fn write_documents(
         &self,
         moment: Option<(u64, u64)>,
         steps: &[(u16, i64)],
@@ -225,7 +225,7 @@ impl<'a> Round<'a> {
     }
 
     /// Waits while merging is far behind, as long as it gets on.
-    pub(crate) fn wait_for_merges(&self) -> Result<()> {
+    pub(in crate::engine) fn wait_for_merges(&self) -> Result<()> {
         // There nothing is merged.
         if self.engine.is_read_only() {
             return Ok(());

@@ -34,13 +34,13 @@ pub(crate) struct Signal {
     /// True while the writer sleeps until rows change.
     asleep: AtomicBool,
     /// What a row has lately taken to write, nanoseconds.
-    pub(crate) nanoseconds_a_row: AtomicU64,
+    pub(super) nanoseconds_a_row: AtomicU64,
     /// Bytes of rows that are in a file which the table does not count yet.
-    pub(crate) writing_bytes: AtomicUsize,
+    pub(super) writing_bytes: AtomicUsize,
     /// Memory that rows took when the last round ended.
-    pub(crate) used_then: AtomicUsize,
+    pub(super) used_then: AtomicUsize,
     /// So many unmerged files there were when merging did not get on; u64::MAX while it does.
-    pub(crate) merging_stuck_at: AtomicU64,
+    pub(super) merging_stuck_at: AtomicU64,
 }
 
 impl Default for Signal {
@@ -105,7 +105,7 @@ impl Signal {
     }
 
     /// Ends the round that [`Signal::next`] began, after which rows take `used` bytes of memory.
-    pub(crate) fn end_round(&self, outcome: Result<()>, used: usize) {
+    pub(super) fn end_round(&self, outcome: Result<()>, used: usize) {
         self.used_then.store(used, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.finished = state.begun;
@@ -120,23 +120,23 @@ impl Signal {
     }
 
     /// To be called when rows are on their way into a file, and with the opposite sign when they are there.
-    pub(crate) fn note_writing(&self, bytes: usize) {
+    pub(super) fn note_writing(&self, bytes: usize) {
         self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn note_written(&self, bytes: usize) {
+    pub(super) fn note_written(&self, bytes: usize) {
         self.writing_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// To be called after rows have changed.
-    pub(crate) fn rows_changed(&self) {
+    pub(in crate::engine) fn rows_changed(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake.notify_all();
         }
     }
 
     /// To be called after rows were taken from memory, many at once: the cache grows from here.
-    pub(crate) fn memory_fell(&self, used: usize) {
+    pub(in crate::engine) fn memory_fell(&self, used: usize) {
         self.used_then.fetch_min(used, Ordering::Relaxed);
     }
 
@@ -153,7 +153,7 @@ impl Signal {
     ///
     /// # Errors
     /// What the round failed with.
-    pub(crate) fn wait_for_room(&self) -> Result<bool> {
+    pub(in crate::engine) fn wait_for_room(&self) -> Result<bool> {
         let mut state = self.state.lock();
         let (round, files) = (state.begun + 1, state.files);
         state.wanted = state.wanted.max(Some(Scope::Pressed));
@@ -168,7 +168,7 @@ impl Signal {
     }
 
     /// To be called when the rows of a file, which took so long, may be evicted.
-    pub(crate) fn file_is_done(&self, rows: usize, took: Duration) {
+    pub(super) fn file_is_done(&self, rows: usize, took: Duration) {
         // Small files say little.
         if rows >= 1024 {
             let (before, now) = (
@@ -186,7 +186,7 @@ impl Signal {
     ///
     /// # Errors
     /// `EXITING`.
-    pub(crate) fn wait_for_file(&self) -> Result<()> {
+    pub(in crate::engine) fn wait_for_file(&self) -> Result<()> {
         self.wait(&mut self.state.lock())
     }
 

@@ -15,13 +15,13 @@ use crate::rocks::file_names::is_sst;
 
 /// The list of a checkpoint's files, written last. Opening the directory as a storage removes it,
 /// since files then change.
-pub(crate) const LIST: &str = "checkpoint.json";
+pub(in crate::storage) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
 /// The format before this one: the same without checksums.
 const EARLIER_FORMAT: &str = "damo checkpoint 1";
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FileList {
+pub(in crate::storage) struct FileList {
     pub(crate) format: String,
     /// The checkpoint id.
     pub(crate) id: String,
@@ -157,7 +157,7 @@ fn has_checksums(name: &str) -> bool {
 }
 
 /// Every file below a directory, by its path in it, with its bytes.
-pub(crate) fn list_files(
+pub(in crate::storage) fn list_files(
     dir: &Path,
     prefix: &str,
     files: &mut Vec<(String, u64)>,

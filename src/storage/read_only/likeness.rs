@@ -27,7 +27,7 @@ const LARGEST_UNREAD: u64 = 1 << 20;
 const LARGEST_FILTER_LIST: u64 = 64 << 20;
 
 /// The directory; removed when dropped.
-pub(crate) struct Likeness {
+pub(in crate::storage) struct Likeness {
     path: PathBuf,
     original: PathBuf,
     /// The files of the original when the likeness was begun.
@@ -80,7 +80,7 @@ impl Likeness {
     }
 
     /// The bytes that the newest file of the journal had when the likeness was made.
-    pub(crate) fn journal_bytes(&self) -> u64 {
+    pub(in crate::storage) fn journal_bytes(&self) -> u64 {
         self.journal_bytes
     }
 
@@ -94,12 +94,12 @@ impl Likeness {
     }
 
     /// Whether a storage had the original open, here or in another process.
-    pub(crate) fn is_in_use(&self) -> bool {
+    pub(in crate::storage) fn is_in_use(&self) -> bool {
         self.is_in_use
     }
 
     /// When a file of the original had changed last, milliseconds since 1970.
-    pub(crate) fn changed_ms(&self) -> u64 {
+    pub(in crate::storage) fn changed_ms(&self) -> u64 {
         let changed = self.seen.iter().map(|file| file.changed);
         let latest = changed.map(|(seconds, nanos)| seconds * 1000 + nanos / 1_000_000).max();
         latest.and_then(|latest| u64::try_from(latest).ok()).unwrap_or(0)
@@ -113,7 +113,7 @@ impl Likeness {
 
     /// # Errors
     /// `BUSY` when there may be rows of calls of which others are not there.
-    pub(crate) fn check_whole_calls(&self) -> Result<()> {
+    pub(in crate::storage) fn check_whole_calls(&self) -> Result<()> {
         if self.has_parts_of_calls.load(Ordering::Relaxed) {
             Err(refusals::parts_of_calls())
         } else {
@@ -122,7 +122,7 @@ impl Likeness {
     }
 
     /// The same error, with the names that the files have in the original, and with what to do.
-    pub(crate) fn in_original(&self, error: Error) -> Error {
+    pub(in crate::storage) fn in_original(&self, error: Error) -> Error {
         messages::in_original(error, &self.path, &self.original, &self.held)
     }
 

@@ -25,7 +25,7 @@ pub struct Salvaged {
     /// Rows that may be older versions, since the latest may have been in a part that is lost.
     pub rows_in_doubt: u64,
     /// Deletions that cannot be put in order with other changes any more. Their rows were kept.
-    pub(crate) deletions_in_doubt: u64,
+    pub deletions_in_doubt: u64,
     /// Calls of the journal that were made again.
     pub calls_applied: u64,
     /// Calls of the journal that were read and could not be made again, since earlier ones are
@@ -33,7 +33,7 @@ pub struct Salvaged {
     pub calls_left_out: u64,
     /// Single rows' steps that were left out of calls made again: the rows' last states may be
     /// lost.
-    pub(crate) steps_left_out: u64,
+    pub steps_left_out: u64,
     /// What could not be read, each with its file.
     pub damage: Vec<String>,
 }
