@@ -18,7 +18,7 @@
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`], [`memory`], prefetch, [`error`]:
 //!   plain code without I/O
 
-#![deny(unsafe_code)]
+#![deny(missing_docs, unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cache;

@@ -19,7 +19,9 @@ use crate::params::Params;
 /// An optimizer, scheduler or initializer as it is remembered: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
+    /// Its name, without aliases.
     pub name: String,
+    /// The parameters that it is built with.
     pub params: Params,
 }
 
@@ -27,10 +29,14 @@ pub struct Recipe {
 /// everything else may, and the last opening's values are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
+    /// The number of weights of a row.
     #[serde(deserialize_with = "possible_dim")]
     pub dim: usize,
+    /// How its rows are stepped.
     pub optimizer: Recipe,
+    /// How the learning rate changes; None when it stays.
     pub scheduler: Option<Recipe>,
+    /// The first weights of its rows.
     pub initializer: Recipe,
 }
 
@@ -153,6 +159,7 @@ impl Group {
         }
     }
 
+    /// Its number, by which keys on disk begin.
     pub fn id(&self) -> u16 {
         self.id
     }
@@ -162,6 +169,7 @@ impl Group {
         self.name.lock().clone()
     }
 
+    /// What it was last opened with.
     pub fn config(&self) -> GroupConfig {
         self.config.lock().clone()
     }

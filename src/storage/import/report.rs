@@ -39,7 +39,9 @@ impl Refusal {
 /// Records that were left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
+    /// The reason.
     pub reason: Refusal,
+    /// How many they were.
     pub records: u64,
     /// What was wrong with the first of them.
     pub first: String,
@@ -80,6 +82,7 @@ impl Layout {
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// A checkpoint, with its layout.
     Checkpoint(Layout),
     /// A dump with a header of fixed width.
     Classic,
@@ -118,7 +121,9 @@ pub struct Imported {
     pub imported: u64,
     /// Of these, rows without state, which begin as inserted ones do.
     pub without_state: u64,
+    /// The order in which the file has update_time and update_num.
     pub order: FieldOrder,
+    /// What the file was.
     pub format: Format,
     /// Bytes of a checkpoint's values before their floats, 32 or 40; of a dump 0.
     pub value_header: u64,

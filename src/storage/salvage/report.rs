@@ -10,6 +10,7 @@ use crate::files::regular::check_no_shortage;
 pub struct Salvaged {
     /// Rows in the new storage.
     pub rows: u64,
+    /// Groups in the new storage.
     pub groups: u64,
     /// Files of rows that were read, whole or not.
     pub files_read: u64,
