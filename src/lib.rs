@@ -23,7 +23,7 @@
 //! - [`limits`], seqno, [`memory`], [`key_hash`], prefetch, random_id, [`error`]: one small thing
 //!   each
 
-#![deny(unsafe_code)]
+#![deny(missing_docs, unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod cache;

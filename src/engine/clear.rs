@@ -22,7 +22,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`. Nobody reads the old rows even then, and the next round tries again.
-    pub(crate) fn write_clears(&self, rocks: &Rocks) -> Result<()> {
+    pub(super) fn write_clears(&self, rocks: &Rocks) -> Result<()> {
         let groups = self.groups();
         let mut pending = Vec::new();
         for group in groups.iter().filter(|group| !group.is_poisoned()) {

@@ -12,7 +12,7 @@ use crate::seqno::{AtomicSeqno, Seqno};
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` for a damaged document.
-pub(crate) fn read_cleared(rocks: &Rocks, group: u16) -> Result<Seqno> {
+pub(super) fn read_cleared(rocks: &Rocks, group: u16) -> Result<Seqno> {
     match rocks.read_meta(&of_group(CLEARED, group))? {
         None => Ok(Seqno::NONE),
         Some(bytes) => seqno_of(&bytes).ok_or_else(|| {
@@ -31,7 +31,7 @@ pub(crate) fn seqno_of(bytes: &[u8]) -> Option<Seqno> {
 /// The clears of a group. They have cache lines of their own, because every lookup reads them:
 /// beside them, the group's step would change all the time.
 #[repr(align(128))]
-pub(crate) struct Clears {
+pub(super) struct Clears {
     /// A sequence lock: it rises when a clear begins and when it ends, so it is odd during one.
     moments: AtomicU64,
     /// The sequence number of the latest clear; 0 when there was none.
@@ -59,7 +59,7 @@ impl Clears {
 
     /// Notes that the group's rows were replaced by those of another group. The latest clear of
     /// that group has this sequence number, and is on disk.
-    pub(crate) fn begin_anew(&self, seqno: Seqno) {
+    pub(super) fn begin_anew(&self, seqno: Seqno) {
         self.seqno.store(seqno, Ordering::Release);
         self.on_disk.store(seqno, Ordering::Release);
     }
@@ -75,7 +75,7 @@ impl Clears {
     }
 
     /// Notes that the DeleteRange of this clear is on disk.
-    pub(crate) fn set_on_disk(&self, seqno: Seqno) {
+    pub(super) fn set_on_disk(&self, seqno: Seqno) {
         self.on_disk.store(seqno, Ordering::Release);
     }
 
@@ -87,7 +87,7 @@ impl Clears {
 }
 
 /// A clear under way; dropping it ends the clear.
-pub(crate) struct Clearing<'a>(&'a Clears);
+pub(super) struct Clearing<'a>(&'a Clears);
 
 impl Drop for Clearing<'_> {
     fn drop(&mut self) {

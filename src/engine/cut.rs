@@ -69,7 +69,7 @@ impl Engine {
     ///
     /// # Errors
     /// `EXITING`.
-    pub(crate) fn wait_for_kept(&self) -> Result<()> {
+    pub(super) fn wait_for_kept(&self) -> Result<()> {
         let limit = (self.options.cache_bytes / KEPT_PART).max(MIN_KEPT_BYTES);
         while self.cut_is_open.load(Ordering::Acquire) && self.kept_bytes() > limit {
             self.writer.wait_for_file()?;

@@ -153,7 +153,7 @@ impl Expiry {
     }
 
     /// Whether the recorded time is so old that it should be written anew.
-    pub(crate) fn is_record_old(&self) -> bool {
+    pub(super) fn is_record_old(&self) -> bool {
         self.latest_ms() > self.recorded.load(Ordering::Relaxed).saturating_add(RECORD_EVERY_MS)
     }
 
@@ -179,7 +179,7 @@ impl Expiry {
 
     /// The time before which a row must have been updated last to have expired at `now`; 0 when no
     /// row expires.
-    pub(crate) fn cutoff_at(&self, now: u64) -> u64 {
+    pub(super) fn cutoff_at(&self, now: u64) -> u64 {
         match self.ttl_ms() {
             0 => 0,
             ttl_ms => now.saturating_add(1).saturating_sub(ttl_ms),
@@ -191,7 +191,7 @@ impl Expiry {
         self.expired.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_expired(&self, rows: u64) {
+    pub(super) fn count_expired(&self, rows: u64) {
         if rows > 0 {
             self.expired.fetch_add(rows, Ordering::Relaxed);
         }
@@ -205,7 +205,7 @@ impl Expiry {
     }
 
     /// Whether increments need tombstones of the rows that expire or are deleted.
-    pub(crate) fn keeps_tombstones(&self) -> bool {
+    pub(super) fn keeps_tombstones(&self) -> bool {
         self.oldest_seqno.load(Ordering::Relaxed) != Seqno::MAX || self.is_held()
     }
 

@@ -21,7 +21,9 @@ use crate::seqno::Seqno;
 /// What is stored of an optimizer, scheduler or initializer: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
+    /// Its name, without aliases.
     pub name: String,
+    /// The parameters that it is built with.
     pub params: Params,
 }
 
@@ -29,10 +31,14 @@ pub struct Recipe {
 /// layout of its rows and never change. Everything else may: the latest values are stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupConfig {
+    /// The number of weights of a row.
     #[serde(deserialize_with = "possible_dim")]
     pub dim: usize,
+    /// How its rows are stepped.
     pub optimizer: Recipe,
+    /// How the learning rate changes; None when it stays.
     pub scheduler: Option<Recipe>,
+    /// The first weights of its rows.
     pub initializer: Recipe,
 }
 
@@ -88,7 +94,7 @@ pub struct Group {
     name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
     step: AtomicI64,
-    pub(crate) clears: Clears,
+    pub(super) clears: Clears,
     /// The resident rows, once the group has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// How many open groups there are of it.
@@ -102,7 +108,7 @@ pub struct Group {
 
 /// The floats that hold an update count in the journal's entries and in a call's parts: its low
 /// half and its high half, each as the float with the same bits.
-pub(crate) const COUNT_FLOATS: usize = 2;
+pub(super) const COUNT_FLOATS: usize = 2;
 
 /// A group, counted as open until this is dropped.
 pub(crate) struct Opened(Arc<Group>);
@@ -157,6 +163,7 @@ impl Group {
         }
     }
 
+    /// Its number, by which keys on disk begin.
     pub fn id(&self) -> u16 {
         self.id
     }
@@ -166,6 +173,7 @@ impl Group {
         self.name.lock().clone()
     }
 
+    /// What it was last opened with.
     pub fn config(&self) -> GroupConfig {
         self.config.lock().clone()
     }
@@ -190,7 +198,7 @@ impl Group {
     ///
     /// # Errors
     /// Those of `make`.
-    pub(crate) fn open_cache(
+    pub(super) fn open_cache(
         &self,
         make: impl FnOnce() -> Result<GroupCache>,
     ) -> Result<Arc<GroupCache>> {
@@ -204,14 +212,14 @@ impl Group {
     }
 
     /// Locks the latest configuration and the name, to change both.
-    pub(crate) fn lock_description(
+    pub(super) fn lock_description(
         &self,
     ) -> (MutexGuard<'_, GroupConfig>, MutexGuard<'_, Option<String>>) {
         (self.config.lock(), self.name.lock())
     }
 
     /// Waits for the right to bring rows into memory.
-    pub(crate) fn begin_load(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn begin_load(&self) -> MutexGuard<'_, ()> {
         self.load.lock()
     }
 
@@ -225,7 +233,7 @@ impl Group {
         Ok(WriteGuard { group: self, _lock: lock })
     }
 
-    pub(crate) fn check_not_poisoned(&self) -> Result<()> {
+    pub(super) fn check_not_poisoned(&self) -> Result<()> {
         if !self.poisoned.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -241,12 +249,12 @@ impl Group {
     }
 
     /// Begins a clear as the call with this sequence number. The caller also holds the lock `load`.
-    pub(crate) fn begin_clear(&self, _: &WriteGuard<'_>, seqno: Seqno) -> Clearing<'_> {
+    pub(super) fn begin_clear(&self, _: &WriteGuard<'_>, seqno: Seqno) -> Clearing<'_> {
         self.clears.begin(seqno)
     }
 
     /// Resets the group after its rows were replaced by those of `other` (None: by no rows).
-    pub(crate) fn begin_anew(&self, other: Option<&Group>) {
+    pub(super) fn begin_anew(&self, other: Option<&Group>) {
         self.clears.begin_anew(other.map_or(Seqno::NONE, Group::cleared));
         self.step.store(other.map_or(0, Group::step), Ordering::Release);
         if let Some(name) = other.and_then(Group::name) {
@@ -255,7 +263,7 @@ impl Group {
         self.poisoned.store(false, Ordering::Release);
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
+    pub(super) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
 
@@ -325,7 +333,7 @@ impl fmt::Debug for Group {
 ///
 /// # Errors
 /// `ALREADY_EXISTS`, naming what differs.
-pub(crate) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
+pub(super) fn check_same_rows(id: u16, known: &GroupConfig, wanted: &GroupConfig) -> Result<()> {
     let differs = |what: &str, known: &dyn fmt::Display, wanted: &dyn fmt::Display| {
         Err(Error::already_exists(format!(
             "group {id} has {what} {known} and was asked for with {what} {wanted}; \

@@ -12,7 +12,7 @@ use crate::rocks::{Batch, Rocks, boot};
 use crate::seqno::Seqno;
 
 /// More calls than can be in a journal that the system has not written yet.
-pub(crate) const MAX_LOST_CALLS: u64 = 1 << 24;
+pub(super) const MAX_LOST_CALLS: u64 = 1 << 24;
 
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(crate) struct JournalDocument {
     /// Calls up to this one are on disk.
     pub(crate) through: Seqno,
     /// The storage was not closed, so there must be a journal.
-    pub(crate) active: bool,
+    pub(super) active: bool,
     /// The boot id of the system that wrote the journal; empty where it cannot be told.
     pub(crate) boot: String,
     /// Sequence numbers up to this one may have been given to calls.
@@ -81,7 +81,7 @@ impl JournalDocument {
 }
 
 impl Engine {
-    pub(crate) fn write_journal_document_through(
+    pub(super) fn write_journal_document_through(
         &self,
         through: Seqno,
         active: bool,
@@ -100,7 +100,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn write_time(&self) -> Result<()> {
+    pub(super) fn write_time(&self) -> Result<()> {
         if !self.is_open.load(Ordering::Acquire) || !self.expiry.is_record_old() {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl Engine {
         self.write_document(&record)
     }
 
-    pub(crate) fn write_document(&self, record: &JournalDocument) -> Result<()> {
+    pub(super) fn write_document(&self, record: &JournalDocument) -> Result<()> {
         let json = documents::to_json(record)?;
         let mut batch = Batch::default();
         batch.put_meta(documents::JOURNAL.to_owned(), json);
@@ -124,7 +124,7 @@ impl Engine {
 
     /// Writes that all calls so far are on disk. `active` says that later calls will be in a
     /// journal.
-    pub(crate) fn write_journal_document(&self, active: bool) -> Result<()> {
+    pub(super) fn write_journal_document(&self, active: bool) -> Result<()> {
         let through = self.last_seqno();
         // Everything is on disk, so no row has a larger sequence number.
         *self.reserved_seqnos.lock() = through;

@@ -10,7 +10,7 @@
 //! No call waits for the writer with `rounds`, `stepping` or a shard held: the writer needs those.
 
 pub(crate) mod clear;
-pub(crate) mod clears;
+mod clears;
 pub(crate) mod counters;
 pub(crate) mod cut;
 pub(crate) mod database;
@@ -22,7 +22,7 @@ pub mod names;
 pub mod options;
 pub(crate) mod pool;
 pub(crate) mod prefetch;
-pub(crate) mod recover;
+mod recover;
 pub(crate) mod refusals;
 pub(crate) mod registry;
 pub(crate) mod replace;
@@ -158,7 +158,7 @@ impl Engine {
         self.moment_at(self.expiry.now_ms())
     }
 
-    pub(crate) fn moment_at(&self, now: u64) -> Moment<'_> {
+    fn moment_at(&self, now: u64) -> Moment<'_> {
         Moment {
             now,
             cutoff: self.expiry.cutoff_at(now),

@@ -8,7 +8,7 @@ use super::group::Group;
 use crate::error::{Error, Result};
 
 /// The longest name, in bytes.
-pub(crate) const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 /// A reference to a group, by number, name or both. With both, the group gets the name, unless it
 /// has one.

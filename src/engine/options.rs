@@ -17,7 +17,7 @@ pub(crate) enum Durability {
 #[derive(Clone, Copy, Debug)]
 pub struct StorageOptions {
     /// Bytes of memory for rows, and for the indexes and filters of SST files.
-    pub cache_bytes: usize,
+    pub(crate) cache_bytes: usize,
     pub(crate) durability: Durability,
     /// Threads for work inside the library.
     pub(crate) threads: usize,

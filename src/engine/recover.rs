@@ -37,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     /// What still keeps RocksDB from working; `BUSY` while a dump or an iterator reads from it.
-    pub(crate) fn recover(&self) -> Result<()> {
+    pub(super) fn recover(&self) -> Result<()> {
         if !self.has_failed() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ impl Engine {
 }
 
 /// The error for a group that does not exist. `id` is the number that a new group would get.
-pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
+pub(super) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
     let what = match (wanted.number, wanted.name) {
         (None, Some(name)) => format!("no group is called '{name}'"),
         _ => format!("group {id} is not there"),
@@ -38,7 +38,7 @@ pub(crate) fn no_new_group(id: u16, wanted: GroupRef) -> Error {
 ///
 /// # Errors
 /// `NOT_SUPPORTED`.
-pub(crate) fn check_name(id: u16, known: Option<&str>, wanted: GroupRef) -> Result<()> {
+pub(super) fn check_name(id: u16, known: Option<&str>, wanted: GroupRef) -> Result<()> {
     match wanted.name {
         Some(name) if known != Some(name) => Err(Error::new(
             Status::NotSupported,

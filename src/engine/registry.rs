@@ -65,7 +65,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`.
-    pub(crate) fn open_cache(&self, group: &Group, row_len: usize) -> Result<Arc<GroupCache>> {
+    pub(super) fn open_cache(&self, group: &Group, row_len: usize) -> Result<Arc<GroupCache>> {
         let cache = group.open_cache(|| {
             let is_complete = !self.rocks()?.has_rows(group.id())?;
             GroupCache::new(row_len, is_complete, &self.budget)

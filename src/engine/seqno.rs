@@ -18,7 +18,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn end_of_calls(&self) -> Result<Option<(Seqno, u64)>> {
+    pub(super) fn end_of_calls(&self) -> Result<Option<(Seqno, u64)>> {
         let time = self.expiry.now_ms();
         match self.journal() {
             Some(journal) => Ok(Some((journal.rotate()?, time))),
@@ -37,7 +37,7 @@ impl Engine {
     }
 
     /// Whether rows that go leave tombstones: for calls that may be replayed, or for increments.
-    pub(crate) fn keeps_tombstones(&self) -> bool {
+    pub(super) fn keeps_tombstones(&self) -> bool {
         let may_replay = self.journal().is_some() || !self.is_open.load(Ordering::Acquire);
         may_replay || self.expiry.keeps_tombstones()
     }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 
 /// The column family of the documents.
-pub(crate) const FAMILY: &str = "damo";
+pub(super) const FAMILY: &str = "damo";
 
 /// The format, which says which damo wrote the directory.
 pub(crate) const FORMAT: &str = "format";

@@ -44,7 +44,7 @@ pub(crate) struct Readers {
 }
 
 /// What was read for consecutive keys.
-pub(crate) struct ReadRows {
+pub(super) struct ReadRows {
     pub(crate) found: Vec<Found>,
     /// `row_len` floats a key; zeros where there is no row.
     pub(crate) floats: Vec<f32>,

@@ -9,14 +9,21 @@ use crate::error::{Error, Result};
 /// A group and what it was last opened with.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupDescription {
+    /// Its number.
     pub group: u16,
+    /// What it is called, if it has a name.
     pub name: Option<String>,
+    /// The number of weights of a row.
     pub dim: usize,
     /// The floats of a row: its weights and the optimizer's state.
     pub row_len: usize,
+    /// The global step, as [`Group::step`].
     pub step: i64,
+    /// How its rows are stepped.
     pub optimizer: Recipe,
+    /// The first weights of its rows.
     pub initializer: Recipe,
+    /// How the learning rate changes; None when it stays.
     pub scheduler: Option<Recipe>,
 }
 

@@ -7,7 +7,9 @@ use crate::memory::check_headroom;
 /// What verification has found to be in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
+    /// Rows, all of which could be read.
     pub rows: u64,
+    /// Groups.
     pub groups: u64,
 }
 

@@ -17,7 +17,7 @@ impl OpenGroup {
         self.clear_from(engine, Origin::Call)
     }
 
-    pub(crate) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
+    pub(in crate::engine) fn clear_from(&self, engine: &Engine, source: Origin) -> Result<()> {
         // Waits for a long round here, while other calls on the group can go on.
         drop(engine.rounds.lock());
         let guard = self.group.begin_write()?;

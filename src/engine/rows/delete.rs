@@ -17,7 +17,12 @@ impl OpenGroup {
         self.delete_from(engine, keys, Origin::Call)
     }
 
-    pub(crate) fn delete_from(&self, engine: &Engine, keys: &[i64], source: Origin) -> Result<()> {
+    pub(in crate::engine) fn delete_from(
+        &self,
+        engine: &Engine,
+        keys: &[i64],
+        source: Origin,
+    ) -> Result<()> {
         let batch = KeyBatch::without_padding(keys);
         let mut parts = self.parts(engine, batch, (&[], self.dim), Merge::Keys)?;
         let guard = self.group.begin_write()?;

@@ -19,7 +19,7 @@ impl OpenGroup {
         self.insert_from(engine, keys, weights, Origin::Call)
     }
 
-    pub(crate) fn insert_from(
+    pub(in crate::engine) fn insert_from(
         &self,
         engine: &Engine,
         keys: &[i64],

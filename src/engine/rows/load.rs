@@ -130,7 +130,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
-    pub(crate) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
+    pub(in crate::engine) fn bring_in(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
         self.load(&Loaned::new(engine), keys, Absent::Note, None).map(drop)
     }
 

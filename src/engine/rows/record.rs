@@ -11,12 +11,15 @@ use crate::memory::room_for;
 /// One row with everything that is stored of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
+    /// The number of its group.
     pub group: u16,
+    /// Its key.
     pub key: i64,
     /// Milliseconds since 1970 of the last write.
     pub update_time: u64,
     /// Gradients applied so far.
     pub update_num: u64,
+    /// The number of its weights.
     pub dim: usize,
     /// `dim` weights, then the optimizer's state.
     pub data: Vec<f32>,

@@ -102,7 +102,7 @@ impl Engine {
     /// Slows a call down that brings `rows` rows into memory and may need the place of others. The
     /// more of the cache cannot be evicted, the longer it pauses: as long as writing this many rows
     /// takes, or a part or a multiple of that.
-    pub(crate) fn pace(&self, rows: usize) {
+    pub(super) fn pace(&self, rows: usize) {
         let cost = self.writer.nanoseconds_a_row.load(Ordering::Relaxed);
         if cost == 0 || rows == 0 {
             return;
@@ -126,7 +126,7 @@ impl Engine {
     ///
     /// # Errors
     /// What keeps the writer from shortening the journal.
-    pub(crate) fn wait_for_journal(&self) -> Result<()> {
+    pub(super) fn wait_for_journal(&self) -> Result<()> {
         let Some(journal) = self.journal() else { return Ok(()) };
         while journal.bytes() > 2 * journal_limit(self) {
             let started = Instant::now();
@@ -143,7 +143,7 @@ impl Engine {
     ///
     /// # Errors
     /// What keeps the writer from writing.
-    pub(crate) fn wait_for_room(&self) -> Result<bool> {
+    pub(super) fn wait_for_room(&self) -> Result<bool> {
         let started = Instant::now();
         let outcome = self.writer.wait_for_room();
         self.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);

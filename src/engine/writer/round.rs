@@ -30,7 +30,7 @@ const MAX_UNMERGED_FILES: u64 = 40;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) struct Round<'a> {
+pub(in crate::engine) struct Round<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
     scope: Scope,
@@ -210,7 +210,7 @@ impl<'a> Round<'a> {
 
     /// Writes the documents: the steps, the sequence number up to which everything is on disk, and
     /// its time. Drops the journal up to there.
-    pub(crate) fn write_documents(
+    pub(in crate::engine) fn write_documents(
         &self,
         moment: Option<(Seqno, u64)>,
         steps: &[(u16, i64)],
@@ -231,7 +231,7 @@ impl<'a> Round<'a> {
     }
 
     /// Waits while many files are unmerged, as long as merging makes progress.
-    pub(crate) fn wait_for_merges(&self) -> Result<()> {
+    pub(in crate::engine) fn wait_for_merges(&self) -> Result<()> {
         // A likeness is never merged.
         if self.engine.is_read_only() {
             return Ok(());

@@ -36,13 +36,13 @@ pub(crate) struct Signal {
     /// True while the writer sleeps until rows change.
     asleep: AtomicBool,
     /// How long writing a row has lately taken, in nanoseconds; 0 when unknown.
-    pub(crate) nanoseconds_a_row: AtomicU64,
+    pub(super) nanoseconds_a_row: AtomicU64,
     /// Bytes of rows in a file that RocksDB has not taken over yet.
-    pub(crate) writing_bytes: AtomicUsize,
+    pub(super) writing_bytes: AtomicUsize,
     /// Bytes of memory that rows took when the last round ended.
-    pub(crate) used_then: AtomicUsize,
+    pub(super) used_then: AtomicUsize,
     /// How many files were unmerged when merging made no progress; u64::MAX while it does.
-    pub(crate) merging_stuck_at: AtomicU64,
+    pub(super) merging_stuck_at: AtomicU64,
 }
 
 impl Default for Signal {
@@ -109,7 +109,7 @@ impl Signal {
     }
 
     /// Ends the round that [`Signal::next`] began. Rows take `used` bytes of memory now.
-    pub(crate) fn end_round(&self, outcome: Result<()>, used: usize) {
+    pub(super) fn end_round(&self, outcome: Result<()>, used: usize) {
         self.used_then.store(used, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.finished = state.begun;
@@ -124,24 +124,24 @@ impl Signal {
     }
 
     /// Notes that rows of this many bytes are on their way into a file.
-    pub(crate) fn note_writing(&self, bytes: usize) {
+    pub(super) fn note_writing(&self, bytes: usize) {
         self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that rows of this many bytes have left their file, written or not.
-    pub(crate) fn note_written(&self, bytes: usize) {
+    pub(super) fn note_written(&self, bytes: usize) {
         self.writing_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Wakes the writer if it sleeps. Call it after rows have changed.
-    pub(crate) fn rows_changed(&self) {
+    pub(in crate::engine) fn rows_changed(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake.notify_all();
         }
     }
 
     /// Notes that many rows were taken from memory at once. The cache grows from here.
-    pub(crate) fn memory_fell(&self, used: usize) {
+    pub(in crate::engine) fn memory_fell(&self, used: usize) {
         self.used_then.fetch_min(used, Ordering::Relaxed);
     }
 
@@ -159,7 +159,7 @@ impl Signal {
     ///
     /// # Errors
     /// What the round failed with.
-    pub(crate) fn wait_for_room(&self) -> Result<bool> {
+    pub(in crate::engine) fn wait_for_room(&self) -> Result<bool> {
         let mut state = self.state.lock();
         let (round, files) = (state.begun + 1, state.files);
         state.wanted = state.wanted.max(Some(Scope::Pressed));
@@ -174,7 +174,7 @@ impl Signal {
     }
 
     /// Notes that the rows of a file may be evicted, and how long the file took.
-    pub(crate) fn file_is_done(&self, rows: usize, took: Duration) {
+    pub(super) fn file_is_done(&self, rows: usize, took: Duration) {
         // Small files say little.
         if rows >= 1024 {
             let (before, now) = (
@@ -192,7 +192,7 @@ impl Signal {
     ///
     /// # Errors
     /// `EXITING`.
-    pub(crate) fn wait_for_file(&self) -> Result<()> {
+    pub(in crate::engine) fn wait_for_file(&self) -> Result<()> {
         self.wait(&mut self.state.lock())
     }
 

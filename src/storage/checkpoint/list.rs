@@ -16,13 +16,13 @@ use crate::seqno::Seqno;
 
 /// The list's file name. The list is written last. Opening the directory as a storage removes it,
 /// since files change from then on.
-pub(crate) const LIST: &str = "checkpoint.json";
+pub(in crate::storage) const LIST: &str = "checkpoint.json";
 const FORMAT: &str = "damo checkpoint 2";
 /// The format before this one: the same without checksums.
 const EARLIER_FORMAT: &str = "damo checkpoint 1";
 /// What the list says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FileList {
+pub(in crate::storage) struct FileList {
     pub(crate) format: String,
     /// The checkpoint id.
     pub(crate) id: String,
@@ -162,7 +162,7 @@ fn has_checksums(name: &str) -> bool {
 
 /// Adds every file below a directory, but a checkpoint's list, to `files`: its path inside the
 /// directory, and its length in bytes.
-pub(crate) fn list_files(
+pub(in crate::storage) fn list_files(
     dir: &Path,
     prefix: &str,
     files: &mut Vec<(String, u64)>,

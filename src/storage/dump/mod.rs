@@ -31,19 +31,33 @@ pub struct DumpOptions {
     pub min_count: u64,
     /// One group, or all.
     pub group: Option<u16>,
+    /// The format of the file.
     pub format: DumpFormat,
 }
 
+/// The format of a dump's file; docs/formats.md has the bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum DumpFormat {
-    Classic { header_groups: usize },
+    /// Dims, counts and rows, behind a header of fixed width.
+    Classic {
+        /// The number of groups that the header has place for.
+        header_groups: usize,
+    },
+    /// As classic, but the header begins with the number of groups.
     Counted,
-    Table { value_type: ValueType, since: Option<u64> },
+    /// A table to serve from, or an increment to one.
+    Table {
+        /// How weights are stored.
+        value_type: ValueType,
+        /// The number of the dump that an increment continues; None for a whole table.
+        since: Option<u64>,
+    },
 }
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dumped {
+    /// Rows in the file.
     pub rows: u64,
     /// Keys that an increment lists as gone.
     pub removed: u64,

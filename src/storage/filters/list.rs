@@ -186,7 +186,7 @@ impl Draft {
 }
 
 /// Whether a file of a checkpoint, by its name there, is one of these.
-pub(crate) fn is_of_filters(name: &str) -> bool {
+pub(in crate::storage) fn is_of_filters(name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(folder, file)| folder == FOLDER && (file == LIST || is_copy(file)))
 }

@@ -41,7 +41,9 @@ impl Refusal {
 /// Records that were left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
+    /// The reason.
     pub reason: Refusal,
+    /// How many they were.
     pub records: u64,
     /// What was wrong with the first of them.
     pub first: String,
@@ -82,6 +84,7 @@ impl Layout {
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// A checkpoint, with its layout.
     Checkpoint(Layout),
     /// A dump with a header of fixed width.
     Classic,
@@ -120,7 +123,9 @@ pub struct Imported {
     pub imported: u64,
     /// Of these, records without state. Their rows begin as inserted ones do.
     pub without_state: u64,
+    /// The order in which the file has update_time and update_num.
     pub order: FieldOrder,
+    /// What the file was.
     pub format: Format,
     /// Bytes of a checkpoint's values before their floats, 32 or 40; 0 for a dump.
     pub value_header: u64,

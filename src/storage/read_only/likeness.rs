@@ -28,7 +28,7 @@ const LARGEST_UNREAD: u64 = 1 << 20;
 const LARGEST_FILTER_LIST: u64 = 64 << 20;
 
 /// A likeness. Dropping it removes its directory.
-pub(crate) struct Likeness {
+pub(in crate::storage) struct Likeness {
     path: PathBuf,
     original: PathBuf,
     /// The files of the original when the likeness was begun.
@@ -82,7 +82,7 @@ impl Likeness {
     }
 
     /// The length of the newest file of the journal when the likeness was made.
-    pub(crate) fn journal_bytes(&self) -> u64 {
+    pub(in crate::storage) fn journal_bytes(&self) -> u64 {
         self.journal_bytes
     }
 
@@ -96,12 +96,12 @@ impl Likeness {
     }
 
     /// Whether a storage had the original open, here or in another process.
-    pub(crate) fn is_in_use(&self) -> bool {
+    pub(in crate::storage) fn is_in_use(&self) -> bool {
         self.is_in_use
     }
 
     /// When a file of the original last changed, milliseconds since 1970.
-    pub(crate) fn changed_ms(&self) -> u64 {
+    pub(in crate::storage) fn changed_ms(&self) -> u64 {
         let changed = self.seen.iter().map(|file| file.changed);
         let latest = changed.map(|(seconds, nanos)| seconds * 1000 + nanos / 1_000_000).max();
         latest.and_then(|latest| u64::try_from(latest).ok()).unwrap_or(0)
@@ -115,7 +115,7 @@ impl Likeness {
 
     /// # Errors
     /// `BUSY` when the disk may have parts of calls.
-    pub(crate) fn check_whole_calls(&self) -> Result<()> {
+    pub(in crate::storage) fn check_whole_calls(&self) -> Result<()> {
         if self.has_parts_of_calls.load(Ordering::Relaxed) {
             Err(refusals::parts_of_calls())
         } else {
@@ -124,7 +124,7 @@ impl Likeness {
     }
 
     /// The same error, with the files' names in the original, and with a remedy.
-    pub(crate) fn in_original(&self, error: Error) -> Error {
+    pub(in crate::storage) fn in_original(&self, error: Error) -> Error {
         messages::in_original(error, &self.path, &self.original, &self.held)
     }
 

@@ -10,6 +10,7 @@ use crate::files::regular::check_no_shortage;
 pub struct Salvaged {
     /// Rows in the new storage.
     pub rows: u64,
+    /// Groups in the new storage.
     pub groups: u64,
     /// SST files that were read, whole or in part.
     pub files_read: u64,
@@ -25,7 +26,7 @@ pub struct Salvaged {
     /// Rows that may be older versions, since the latest may have been in a part that is lost.
     pub rows_in_doubt: u64,
     /// Deletions that cannot be put in order with other changes any more. Their rows were kept.
-    pub(crate) deletions_in_doubt: u64,
+    pub deletions_in_doubt: u64,
     /// Calls of the journal that were replayed.
     pub calls_applied: u64,
     /// Calls of the journal that were read and not replayed, since earlier ones are lost or their
@@ -33,7 +34,7 @@ pub struct Salvaged {
     pub calls_left_out: u64,
     /// Steps of single rows that were left out of replayed calls: the rows' last states may be
     /// lost.
-    pub(crate) steps_left_out: u64,
+    pub steps_left_out: u64,
     /// What could not be read, each item with its file.
     pub damage: Vec<String>,
 }
