@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 21] = [
+const ROOMS: [(&str, &str); 22] = [
     (
         "ffi",
         "embedding engine error file_size_limit filter initializer key_hash limits locks \
@@ -19,25 +19,25 @@ const ROOMS: [(&str, &str); 21] = [
     ),
     ("bin", "engine error file_size_limit params storage table"),
     ("embedding", "engine error filter initializer limits locks memory optimizer params storage"),
-    ("fuzzing", "engine error journal"),
+    ("fuzzing", "engine error journal seqno"),
     (
         "storage",
-        "cache engine error file_size_limit files filter initializer journal limits locks \
-         memory optimizer params process random_id reserved rocks table",
+        "cache engine error files filter initializer journal limits locks memory optimizer \
+         params process random_id reserved rocks seqno table threads",
     ),
     (
         "engine",
         "cache error file_size_limit files initializer journal limits locks memory optimizer \
-         params prefetch process rocks",
+         params prefetch process rocks seqno threads",
     ),
-    ("filter", "error files limits locks memory params prefetch reserved"),
+    ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
     ("optimizer", "error params scheduler"),
     ("reserved", "rocks"),
-    ("cache", "error locks memory prefetch"),
+    ("cache", "error locks memory prefetch seqno"),
     ("initializer", "error params"),
-    ("journal", "error files locks memory"),
-    ("rocks", "error file_size_limit files locks memory"),
+    ("journal", "error files locks memory seqno"),
+    ("rocks", "error file_size_limit files locks memory seqno threads"),
     ("scheduler", "error params"),
     ("files", "error"),
     ("key_hash", "error"),
@@ -45,26 +45,32 @@ const ROOMS: [(&str, &str); 21] = [
     ("memory", "error"),
     ("params", "error"),
     ("process", "error"),
+    ("threads", "error file_size_limit"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 30] = [
-    ("rows/apply_gradients", "group mod rows rows/change rows/load rows/part"),
-    ("rows/delete", "mod rows rows/change rows/part"),
-    ("rows/insert", "group mod rows rows/change rows/part"),
+const ENGINE: [(&str, &str); 33] = [
+    (
+        "rows/apply_gradients",
+        "group mod rows rows/batch rows/change rows/guards rows/load rows/part",
+    ),
+    ("rows/delete", "mod rows rows/batch rows/change rows/part"),
+    ("rows/insert", "mod rows rows/batch rows/change rows/part"),
     ("rows/set_step", "mod rows rows/change"),
+    ("rows/change", "group mod moment rows rows/batch rows/guards rows/load rows/part"),
+    ("rows/import", "mod rows rows/guards rows/load"),
+    ("rows/lookup", "mod moment rows rows/batch rows/guards rows/load"),
+    ("rows/peek", "mod rows rows/batch rows/load"),
+    ("rows/record", "mod rows rows/guards rows/load"),
     ("replace", "database group journal_document mod names registry replay"),
-    ("rows/change", "group mod moment rows rows/load rows/part"),
-    ("rows/import", "mod rows rows/load"),
-    ("rows/lookup", "mod moment rows rows/load"),
-    ("rows/peek", "mod rows rows/load"),
-    ("rows/record", "mod rows rows/load"),
+    ("rows/load", "mod moment rows rows/guards"),
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
     ("registry", "clears group mod names refusals"),
-    ("replay", "group journal_document mod options rows rows/part"),
+    ("replay", "group journal_document mod options rows rows/batch rows/part"),
     ("rows/clear", "mod rows"),
-    ("rows/load", "mod moment rows"),
-    ("rows/sum_gradients", "mod rows rows/part"),
+    ("rows/guards", "mod rows rows/part"),
+    ("rows/insert_records", "group mod rows"),
+    ("rows/sum_gradients", "mod rows rows/batch rows/part"),
     ("seqno", "journal_document mod"),
     ("writer", "mod writer/round writer/signal"),
     ("clear", "mod"),
@@ -78,6 +84,7 @@ const ENGINE: [(&str, &str); 30] = [
     ("database", "expiry options"),
     ("group", "clears"),
     ("moment", "expiry"),
+    ("rows/batch", "rows/part"),
 ];
 /// The same for the storage.
 const STORAGE: [(&str, &str); 47] = [
