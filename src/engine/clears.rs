@@ -24,7 +24,7 @@ pub(super) fn read_cleared(rocks: &Rocks, group: u16) -> Result<Seqno> {
 }
 
 /// The sequence number in a document `cleared:NNNNN`; None when it is damaged.
-pub(crate) fn seqno_of(bytes: &[u8]) -> Option<Seqno> {
+pub(super) fn seqno_of(bytes: &[u8]) -> Option<Seqno> {
     bytes.try_into().ok().map(u64::from_le_bytes).map(Seqno::new)
 }
 

@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// Whether what a call writes must survive losing power.
-    pub(crate) fn syncs(&self) -> bool {
+    fn syncs(&self) -> bool {
         self.options.durability == Durability::Power
     }
 
@@ -185,7 +185,7 @@ impl Engine {
     /// Takes memory back from groups that have more than their share, for groups that had less.
     /// Each keeps its share. Otherwise a group could end up with no memory at all, while the
     /// others' rows wait to be written.
-    pub(crate) fn give_back_excess(&self) {
+    fn give_back_excess(&self) {
         let mut left = self.budget.excess();
         if left == 0 {
             return;

@@ -52,7 +52,7 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn next_seqno(&self) -> Result<Seqno> {
+    pub(super) fn next_seqno(&self) -> Result<Seqno> {
         let mut reserved = self.reserved_seqnos.lock();
         let seqno = self.last_seqno.load(Ordering::Acquire).next();
         if seqno > *reserved {

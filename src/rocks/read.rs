@@ -14,7 +14,7 @@ const MULTI_GET_BYTES: usize = 4 << 20;
 impl Rocks {
     /// Reads rows by ascending keys, and hands each to `visit` with its key's position; None when
     /// there is no row. A row has `row_bytes` at most.
-    pub(crate) fn read_rows(
+    pub(super) fn read_rows(
         &self,
         sorted_keys: &[[u8; KEY_LEN]],
         row_bytes: usize,

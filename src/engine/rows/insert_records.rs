@@ -28,7 +28,7 @@ impl OpenGroup {
         self.insert_records_from(engine, keys, &floats, Origin::Call)
     }
 
-    pub(crate) fn insert_records_from(
+    pub(in crate::engine) fn insert_records_from(
         &self,
         engine: &Engine,
         keys: &[i64],
