@@ -164,13 +164,19 @@ impl Part {
             let positions = positions.iter().map(|position| *position as usize);
             return Err(WrongFloat::first(keys.iter().copied().zip(positions), floats, dim));
         }
+        self.finish(dim, merge)
+    }
+
+    /// Makes means of sums, looks at sums, and forgets the steps if every key came once: then each
+    /// has one step.
+    fn finish(&mut self, dim: usize, merge: Merge) -> std::result::Result<(), WrongFloat> {
         if merge == Merge::Gradients(Duplicates::Mean) {
             self.divide(dim);
         }
         if matches!(merge, Merge::Gradients(Duplicates::Sum | Duplicates::Mean)) {
             self.check_sums(dim)?;
         }
-        // If every key came once, each has one step.
+        let sequential = merge == Merge::Gradients(Duplicates::Sequential);
         if sequential && self.steps.len() == self.keys.len() {
             self.steps.clear();
             self.step_keys.clear();

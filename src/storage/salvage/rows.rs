@@ -10,7 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lost::Lost;
@@ -21,7 +21,7 @@ use crate::engine::group::Group;
 use crate::error::Result;
 use crate::rocks::key;
 use crate::rocks::row::{self, Stored};
-use crate::rocks::{Entry, Wreck};
+use crate::rocks::{Entry, Rocks, SstWriter, Wreck};
 use crate::seqno::Seqno;
 
 /// Rows in a file of the new storage.
@@ -97,22 +97,23 @@ impl RowSaver<'_> {
             (written, in_file) = (written + 1, in_file + 1);
             if in_file == FILE_ROWS {
                 in_file = 0;
-                if let Some((writer, path)) = file.take() {
-                    writer.finish()?;
-                    rocks.ingest(&path)?;
-                    self.engine.incoming.is_taken(path);
-                }
+                self.ingest(&rocks, file.take())?;
                 progress(written);
             }
         }
-        if let Some((writer, path)) = file {
-            writer.finish()?;
-            rocks.ingest(&path)?;
-            self.engine.incoming.is_taken(path);
-        }
+        self.ingest(&rocks, file)?;
         progress(written);
         sources.count_lost(self.salvaged)?;
         Ok(last)
+    }
+
+    /// Makes a file part of the database, if there is one.
+    fn ingest(&self, rocks: &Rocks, file: Option<(SstWriter<'_>, PathBuf)>) -> Result<()> {
+        let Some((writer, path)) = file else { return Ok(()) };
+        writer.finish()?;
+        rocks.ingest(&path)?;
+        self.engine.incoming.is_taken(path);
+        Ok(())
     }
 
     /// Puts the next entry of a file into the heap. Damaged blocks are skipped.
