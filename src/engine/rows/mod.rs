@@ -25,7 +25,7 @@ mod sum_gradients;
 
 use std::sync::Arc;
 
-pub use batch::{Gradients, KeyBatch};
+pub(crate) use batch::{Gradients, KeyBatch};
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
