@@ -63,8 +63,6 @@ struct Opened {
     found: Option<Closed>,
 }
 
-/// Groups are numbered 0..=65535.
-
 /// How many keys ahead of their use counters are prefetched.
 const AHEAD: usize = 24;
 

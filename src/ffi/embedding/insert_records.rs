@@ -40,10 +40,9 @@ pub unsafe extern "C" fn damo_embedding_insert_records(
                 arguments::slice(update_nums, update_nums_len, "update_nums")?,
             )
         };
-        if let Some(index) =
-            update_nums.iter().position(|number| !(0..=MAX_UPDATE_NUM).contains(number))
-        {
-            let number = update_nums[index];
+        let is_wrong = |number: &i64| !(0..=MAX_UPDATE_NUM).contains(number);
+        let mut numbers = update_nums.iter().enumerate();
+        if let Some((index, number)) = numbers.find(|(_, number)| is_wrong(number)) {
             return Err(Error::invalid(format!(
                 "update_nums[{index}] is {number}; a number from 0 to {MAX_UPDATE_NUM} is needed"
             )));
