@@ -26,7 +26,7 @@ impl OpenGroup {
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `POISONED`, `OUT_OF_MEMORY`, `IO`,
     /// `CORRUPTION`. Nothing has changed.
-    pub fn apply_gradients(&self, engine: &Engine, gradients: Gradients<'_>) -> Result<()> {
+    pub(crate) fn apply_gradients(&self, engine: &Engine, gradients: Gradients<'_>) -> Result<()> {
         self.apply(engine, gradients, Origin::Call)
     }
 

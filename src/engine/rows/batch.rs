@@ -4,27 +4,27 @@ use super::part::Duplicates;
 
 /// The keys of a call, in the caller's order.
 #[derive(Clone, Copy, Debug)]
-pub struct KeyBatch<'a> {
+pub(crate) struct KeyBatch<'a> {
     /// The keys, in the caller's order.
-    pub keys: &'a [i64],
+    pub(crate) keys: &'a [i64],
     /// A key that never has a row.
-    pub padding: Option<i64>,
+    pub(crate) padding: Option<i64>,
 }
 
 /// The gradients of a call.
 #[derive(Clone, Copy, Debug)]
-pub struct Gradients<'a> {
+pub(crate) struct Gradients<'a> {
     /// Whose rows these are for.
-    pub batch: KeyBatch<'a>,
+    pub(crate) batch: KeyBatch<'a>,
     /// `dim` floats a key.
-    pub floats: &'a [f32],
+    pub(crate) floats: &'a [f32],
     /// What is done with a key that is given more than once.
-    pub duplicates: Duplicates,
+    pub(crate) duplicates: Duplicates,
 }
 
 impl<'a> KeyBatch<'a> {
     /// Keys of which none is the padding key.
-    pub fn without_padding(keys: &'a [i64]) -> KeyBatch<'a> {
+    pub(crate) fn without_padding(keys: &'a [i64]) -> KeyBatch<'a> {
         KeyBatch { keys, padding: None }
     }
 }

@@ -13,7 +13,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `POISONED`, `IO`. Nothing has changed then.
-    pub fn clear(&self, engine: &Engine) -> Result<()> {
+    pub(crate) fn clear(&self, engine: &Engine) -> Result<()> {
         self.clear_from(engine, Origin::Call)
     }
 

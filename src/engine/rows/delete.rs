@@ -13,7 +13,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
-    pub fn delete(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
+    pub(crate) fn delete(&self, engine: &Engine, keys: &[i64]) -> Result<()> {
         self.delete_from(engine, keys, Origin::Call)
     }
 

@@ -15,7 +15,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Nothing has changed.
-    pub fn insert(&self, engine: &Engine, keys: &[i64], weights: &[f32]) -> Result<()> {
+    pub(crate) fn insert(&self, engine: &Engine, keys: &[i64], weights: &[f32]) -> Result<()> {
         self.insert_from(engine, keys, weights, Origin::Call)
     }
 

@@ -13,7 +13,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// As [`OpenGroup::insert`].
-    pub fn insert_records(
+    pub(crate) fn insert_records(
         &self,
         engine: &Engine,
         keys: &[i64],

@@ -35,7 +35,12 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
-    pub fn lookup(&self, engine: &Engine, batch: KeyBatch<'_>, weights: &mut [f32]) -> Result<()> {
+    pub(crate) fn lookup(
+        &self,
+        engine: &Engine,
+        batch: KeyBatch<'_>,
+        weights: &mut [f32],
+    ) -> Result<()> {
         let missing = self.read_resident(engine, batch, weights, None, Absent::Create)?;
         if missing.is_empty() {
             return Ok(());

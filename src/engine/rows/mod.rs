@@ -25,7 +25,7 @@ mod sum_gradients;
 
 use std::sync::Arc;
 
-pub use batch::{Gradients, KeyBatch};
+pub(crate) use batch::{Gradients, KeyBatch};
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
@@ -71,7 +71,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// As [`Engine::open_group`]; `IO`; `OUT_OF_MEMORY`.
-    pub fn open(
+    pub(crate) fn open(
         engine: &Engine,
         group: GroupRef,
         dim: usize,
@@ -119,21 +119,21 @@ impl OpenGroup {
         Ok(OpenGroup { group, cache, optimizer, initializer, dim, row_len, config, spare })
     }
 
-    pub fn group(&self) -> &Group {
+    pub(crate) fn group(&self) -> &Group {
         &self.group
     }
 
     /// Weights of a row.
-    pub fn dim(&self) -> usize {
+    pub(crate) fn dim(&self) -> usize {
         self.dim
     }
 
     /// Floats of a row: its weights and the optimizer's state.
-    pub fn row_len(&self) -> usize {
+    pub(crate) fn row_len(&self) -> usize {
         self.row_len
     }
 
-    pub fn optimizer(&self) -> &Optimizer {
+    pub(crate) fn optimizer(&self) -> &Optimizer {
         &self.optimizer
     }
 

@@ -11,7 +11,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
-    pub fn peek(
+    pub(crate) fn peek(
         &self,
         engine: &Engine,
         batch: KeyBatch<'_>,

@@ -30,7 +30,7 @@ impl OpenGroup {
     ///
     /// # Errors
     /// `NOT_FOUND` when the key has no row; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`.
-    pub fn record(&self, engine: &Engine, key: i64) -> Result<Record> {
+    pub(crate) fn record(&self, engine: &Engine, key: i64) -> Result<Record> {
         let loan = Loaned::new(engine);
         let hash = hash(key);
         // In a small cache that others use, a row may be evicted again as soon as it was loaded.
