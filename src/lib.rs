@@ -17,6 +17,7 @@
 //! - cache: the resident rows
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`]: formulas and their parameters
 //! - process: calls under way, the end of the process, forks
+//! - threads: named threads, whose panics become errors
 //! - files: files that are whole or not there
 //! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
 //! - locks: the locks of all rooms
