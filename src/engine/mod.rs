@@ -25,7 +25,7 @@ pub(crate) mod prefetch;
 mod recover;
 pub(crate) mod refusals;
 pub(crate) mod registry;
-pub(crate) mod replace;
+pub(crate) mod replace_database;
 pub(crate) mod replay;
 pub mod rows;
 pub(crate) mod seqno;

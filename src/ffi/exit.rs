@@ -6,7 +6,8 @@
 //!   damo's handler, with its exit code, after flushing C's streams. POSIX advises forked children
 //!   to do much the same.
 //! - In the process itself damo's handler makes every later call return an error. A destructor that
-//!   runs later would crash otherwise.
+//!   runs later would crash otherwise. Then RocksDB's threads end, if no storage is open
+//!   (storage/process_end.rs).
 //!
 //! RocksDB makes static objects one by one while a process opens its first storage. Their
 //! destructors would run before any handler that was registered earlier: a program that ended just

@@ -188,7 +188,7 @@ impl Journal {
     /// replay expects one.
     pub(crate) fn rotate(&self) -> Result<Seqno> {
         let mut state = self.state.lock();
-        state.cut_off_torn_end()?;
+        state.cut_off_failed_append()?;
         if state.current.len > entry::SEGMENT_HEADER_LEN as u64 {
             state.rotate(self)?;
         }
@@ -240,7 +240,7 @@ impl State {
         payload: &[IoSlice<'_>],
         payload_sum: (u32, u64),
     ) -> Result<Seqno> {
-        self.cut_off_torn_end()?;
+        self.cut_off_failed_append()?;
         if let Some(doubt) = &self.doubt {
             return Err(doubt.error().clone());
         }
@@ -275,7 +275,7 @@ impl State {
 
     /// Cuts off what is left of an entry that could not be written. No segment may follow one that
     /// ends in a torn entry.
-    fn cut_off_torn_end(&mut self) -> Result<()> {
+    fn cut_off_failed_append(&mut self) -> Result<()> {
         if let Some(Doubt::Torn(error)) = &self.doubt {
             self.current.cut_off().map_err(|again| {
                 failed("cut off", &self.current.path, &again).within(error.message())

@@ -1,4 +1,5 @@
-//! What merging does with a row.
+//! The answers to what becomes of a row when RocksDB merges files. Whoever opens the database gives
+//! them.
 
 /// What becomes of a row when RocksDB merges files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,20 +48,20 @@ const ROOMS: [(&str, &str); 22] = [
     ("threads", "error file_size_limit"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 33] = [
+const ENGINE: [(&str, &str); 35] = [
     (
         "rows/apply_gradients",
         "group mod rows rows/batch rows/change rows/guards rows/load rows/part",
     ),
     ("rows/delete", "mod rows rows/batch rows/change rows/part"),
-    ("rows/insert", "mod rows rows/batch rows/change rows/part"),
+    ("rows/replace", "mod rows rows/batch rows/change rows/part"),
     ("rows/set_step", "mod rows rows/change"),
     ("rows/change", "group mod moment rows rows/batch rows/guards rows/load rows/part"),
     ("rows/import", "mod rows rows/guards rows/load"),
     ("rows/lookup", "mod moment rows rows/batch rows/guards rows/load"),
     ("rows/peek", "mod rows rows/batch rows/load"),
     ("rows/record", "mod rows rows/guards rows/load"),
-    ("replace", "database group journal_document mod names registry replay"),
+    ("replace_database", "database group journal_document mod names registry replay"),
     ("rows/load", "mod moment rows rows/guards"),
     ("cut", "mod writer/round writer/signal"),
     ("prefetch", "mod rows"),
@@ -69,7 +69,9 @@ const ENGINE: [(&str, &str); 33] = [
     ("replay", "group journal_document mod options rows rows/batch rows/part"),
     ("rows/clear", "mod rows"),
     ("rows/guards", "mod rows rows/part"),
+    ("rows/insert", "mod rows"),
     ("rows/insert_records", "group mod rows"),
+    ("rows/make", "moment rows"),
     ("rows/sum_gradients", "mod rows rows/batch rows/part"),
     ("seqno", "journal_document mod"),
     ("writer", "mod writer/round writer/signal"),
@@ -129,13 +131,13 @@ const STORAGE: [(&str, &str); 47] = [
     ("scan/check", "scan/reader"),
     ("scan/parallel", "scan/page scan/reader"),
     ("checkpoint/in_the_way", "checkpoint/content"),
-    ("ending", "directory"),
     (
         "import/source",
         "import/bytes import/checkpoint import/dump import/options import/record \
          import/report",
     ),
     ("import/survey", "import/checkpoint import/dump import/options import/record import/report"),
+    ("process_end", "directory"),
     (
         "read_only/likeness",
         "directory read_only/folder read_only/held read_only/listing read_only/messages \

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::guards::Loaned;
 use super::{OpenGroup, Origin};
-use crate::cache::{ABSENT, Full, Partition, Place, Shard, hash};
+use crate::cache::{Full, Partition, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::error::Result;
@@ -188,19 +188,6 @@ impl OpenGroup {
         if terms.wants_weights {
             task.weights.extend_from_slice(&shard.row(place)[..self.dim]);
         }
-    }
-
-    /// Turns an absent or expired row into a fresh one.
-    pub(super) fn make_row(&self, shard: &mut Shard, place: Place, moment: Moment<'_>) {
-        shard.before_change(place);
-        let (slot, row) = shard.both_mut(place);
-        let (key, seqno) = (slot.key, slot.seqno().max(moment.seqno()).max(self.group.cleared()));
-        moment.expiry.count_expired(u64::from(!slot.has(ABSENT)));
-        slot.updates = 0;
-        slot.stamp(moment.now, seqno);
-        self.fill_first(key, row);
-        shard.set_absent(place, false);
-        shard.mark_dirty(place);
     }
 
     /// Reads what is not resident from disk. Also returns, by position of a key, the index of its

@@ -17,9 +17,11 @@ mod insert;
 mod insert_records;
 mod load;
 mod lookup;
+mod make;
 mod part;
 mod peek;
 mod record;
+mod replace;
 mod set_step;
 mod sum_gradients;
 
@@ -137,21 +139,9 @@ impl OpenGroup {
         &self.optimizer
     }
 
-    /// Writes the initial weights of a row, `dim` floats.
-    pub(crate) fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
-        self.initializer.fill(self.group.id(), key, weights);
-    }
-
     /// The cache lines of a row's weights.
     fn weight_lines(&self) -> usize {
         lines(self.dim)
-    }
-
-    /// Writes a row's initial weights and state.
-    fn fill_first(&self, key: i64, row: &mut [f32]) {
-        let (weights, state) = row.split_at_mut(self.dim);
-        self.fill_first_weights(key, weights);
-        self.optimizer.begin(state);
     }
 }
 

@@ -1,4 +1,5 @@
-//! A call's part in one shard: its distinct keys, and the steps on them.
+//! A call's part in one shard: its distinct keys with the gradients of duplicates summed, and the
+//! steps on them.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;

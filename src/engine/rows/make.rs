@@ -1,0 +1,32 @@
+//! Makes a new row: the initial weights and the optimizer's first state.
+
+use super::OpenGroup;
+use crate::cache::{ABSENT, Place, Shard};
+use crate::engine::moment::Moment;
+
+impl OpenGroup {
+    /// Turns an absent or expired row into a fresh one.
+    pub(super) fn make_row(&self, shard: &mut Shard, place: Place, moment: Moment<'_>) {
+        shard.before_change(place);
+        let (slot, row) = shard.both_mut(place);
+        let (key, seqno) = (slot.key, slot.seqno().max(moment.seqno()).max(self.group.cleared()));
+        moment.expiry.count_expired(u64::from(!slot.has(ABSENT)));
+        slot.updates = 0;
+        slot.stamp(moment.now, seqno);
+        self.fill_first(key, row);
+        shard.set_absent(place, false);
+        shard.mark_dirty(place);
+    }
+
+    /// Writes the initial weights of a row, `dim` floats.
+    pub(crate) fn fill_first_weights(&self, key: i64, weights: &mut [f32]) {
+        self.initializer.fill(self.group.id(), key, weights);
+    }
+
+    /// Writes a row's initial weights and state.
+    fn fill_first(&self, key: i64, row: &mut [f32]) {
+        let (weights, state) = row.split_at_mut(self.dim);
+        self.fill_first_weights(key, weights);
+        self.optimizer.begin(state);
+    }
+}

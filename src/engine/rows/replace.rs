@@ -1,0 +1,44 @@
+//! Replaces rows by others, as insert and insert_records do.
+
+use super::change::Change;
+use super::part::Merge;
+use super::{KeyBatch, OpenGroup, Origin};
+use crate::cache::{MAX_UPDATES, Place};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::journal::CallKind;
+
+impl OpenGroup {
+    /// Replaces what the keys have by rows of `width` floats. `write` fills a row from its floats
+    /// and returns its update count.
+    pub(super) fn replace(
+        &self,
+        engine: &Engine,
+        keys: &[i64],
+        floats: (&[f32], usize),
+        kind: CallKind,
+        source: Origin,
+        write: impl Fn(&mut [f32], &[f32]) -> u64 + Sync + Send,
+    ) -> Result<()> {
+        let width = floats.1;
+        let batch = KeyBatch::without_padding(keys);
+        let mut parts = self.parts(engine, batch, floats, Merge::Last)?;
+        let guard = self.group.begin_write()?;
+        let change = Change { kind, source, rate: 0.0, step: self.group.step() };
+        self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
+            for (&place, given) in part.places.iter().zip(part.floats.chunks_exact(width)) {
+                if place == Place::SKIP {
+                    continue;
+                }
+                shard.before_change(place);
+                let (slot, row) = shard.both_mut(place);
+                slot.updates = write(row, given).min(MAX_UPDATES);
+                slot.stamp(stamp.time, stamp.seqno);
+                shard.set_absent(place, false);
+                shard.mark_dirty(place);
+            }
+        })?;
+        self.keep_buffers(parts);
+        Ok(())
+    }
+}
