@@ -47,6 +47,10 @@ impl<'a> Pinned<'a> {
 
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
+        // A panic poisons the group, and may have left a shard in a state to stay away from.
+        if std::thread::panicking() {
+            return;
+        }
         for &key in self.parts.iter().flat_map(|part| &part.keys) {
             let mut shard = self.group.cache.lock_for(hash(key));
             if let Some(place) = shard.find(hash(key), key) {
