@@ -1,5 +1,5 @@
-//! Sequence numbers: which was the last, up to which all is on disk, and which one a call gets where
-//! there is no journal. Where there is one, the journal gives it.
+//! Sequence numbers: which was the last, up to which all is on disk, and which one a call gets
+//! where there is no journal. Where there is one, the journal gives it.
 
 use std::sync::atomic::Ordering;
 
