@@ -61,7 +61,7 @@ impl Replay for Collect {
     fn config(&mut self, _: u16, config: u32, description: &[u8]) -> Result<()> {
         let description: GroupConfig = serde_json::from_slice(description)
             .map_err(|error| Error::corruption(error.to_string()))?;
-        // No group is wider (embedding::MAX_DIM); a replay takes the dim of a registered group.
+        // No group is wider (limits::MAX_DIM); a replay takes the dim of a registered group.
         self.dims.insert(config, description.dim.min(1 << 18));
         Ok(())
     }

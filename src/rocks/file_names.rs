@@ -1,4 +1,4 @@
-//! The names that RocksDB gives its files. No other file of src spells them.
+//! The names that RocksDB gives its files. Other files of src spell them in messages only.
 
 /// Names the current MANIFEST. A directory with this file has a database.
 pub(crate) const CURRENT: &str = "CURRENT";
