@@ -1,7 +1,7 @@
 //! Add: counts keys.
 
 use super::counters::CounterConfig;
-use super::hash::Place;
+use super::hash::CounterPlace;
 use super::{Filter, salt};
 use crate::error::{Error, Result};
 
@@ -13,7 +13,7 @@ impl Filter {
     pub fn add(&self, group: u32, key: i64, num: u32) -> Result<()> {
         let opened = self.begin()?;
         let blocks = opened.map.blocks();
-        let place = Place::new(salt(group)?, key, blocks.len());
+        let place = CounterPlace::new(salt(group)?, key, blocks.len());
         self.counter_config(opened.header.per_key).add(
             &blocks[place.block],
             place,
@@ -91,7 +91,7 @@ impl Filter {
         let blocks = opened.map.blocks();
         for (admitted, key) in admitted.iter_mut().zip(keys) {
             if *admitted == 0 && Some(*key) != skipped {
-                let place = Place::new(salt, *key, blocks.len());
+                let place = CounterPlace::new(salt, *key, blocks.len());
                 *admitted = u8::from(counters.is_admitted(&blocks[place.block], place));
             }
         }

@@ -1,6 +1,6 @@
 //! Check: whether keys have been counted often enough.
 
-use super::hash::Place;
+use super::hash::CounterPlace;
 use super::{Filter, salt};
 use crate::error::{Error, Result};
 
@@ -13,7 +13,7 @@ impl Filter {
     pub fn check(&self, group: u32, key: i64) -> Result<bool> {
         let opened = self.begin()?;
         let blocks = opened.map.blocks();
-        let place = Place::new(salt(group)?, key, blocks.len());
+        let place = CounterPlace::new(salt(group)?, key, blocks.len());
         Ok(self.counter_config(opened.header.per_key).is_admitted(&blocks[place.block], place))
     }
 

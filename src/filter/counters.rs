@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::hash::Place;
+use super::hash::CounterPlace;
 use super::map::Block;
 use crate::error::Result;
 use crate::locks::Mutex;
@@ -55,7 +55,7 @@ pub(super) struct CounterConfig {
 impl CounterConfig {
     /// Adds `num` to a key; true when its count then is `count`.
     #[inline(always)]
-    pub(super) fn add(self, block: &Block, place: Place, num: u32, locks: &Locks) -> bool {
+    pub(super) fn add(self, block: &Block, place: CounterPlace, num: u32, locks: &Locks) -> bool {
         if self.is_admitted(block, place) {
             return true;
         }
@@ -78,13 +78,13 @@ impl CounterConfig {
     }
 
     #[inline(always)]
-    pub(super) fn is_admitted(self, block: &Block, place: Place) -> bool {
+    pub(super) fn is_admitted(self, block: &Block, place: CounterPlace) -> bool {
         self.lowest(block, place) >= self.count
     }
 
     /// The key's lowest counter.
     #[inline(always)]
-    fn lowest(self, block: &Block, place: Place) -> u32 {
+    fn lowest(self, block: &Block, place: CounterPlace) -> u32 {
         place.counters[..self.per_key].iter().fold(15, |lowest, &counter| {
             let (word, shift) = position(block, counter);
             lowest.min((u64::from_le(word.load(Ordering::Relaxed)) >> shift) as u32 & 15)

@@ -33,19 +33,19 @@ impl Salt {
 
 /// A key's block, and its counters there.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Place {
+pub(super) struct CounterPlace {
     pub(super) block: usize,
     pub(super) counters: [u8; MAX_COUNTERS as usize],
 }
 
-impl Place {
+impl CounterPlace {
     #[inline(always)]
-    pub(super) fn new(salt: Salt, key: i64, blocks: usize) -> Place {
+    pub(super) fn new(salt: Salt, key: i64, blocks: usize) -> CounterPlace {
         let spread = u128::from(mix13(key as u64 ^ salt.block)) * blocks as u128;
         let first = fmix(key as u64 ^ salt.counters);
         let second = mix13(first.wrapping_add(GOLDEN));
         let counters = (u128::from(second) << 64 | u128::from(first)).to_le_bytes();
-        Place { block: (spread >> 64) as usize, counters }
+        CounterPlace { block: (spread >> 64) as usize, counters }
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
         for line in golden.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let [group, key, blocks, block, counters] = fields[..] else { panic!("{line}") };
-            let place = Place::new(
+            let place = CounterPlace::new(
                 Salt::new(group.parse().unwrap()),
                 key.parse().unwrap(),
                 blocks.parse().unwrap(),

@@ -33,7 +33,7 @@ use crate::locks::{RwLock, RwLockReadGuard};
 use crate::process::check_opener;
 use counters::Locks;
 use file::OwnedFile;
-use hash::{Place, Salt};
+use hash::{CounterPlace, Salt};
 use header::{Closed, Header};
 use map::{Block, MappedBlocks};
 
@@ -107,14 +107,19 @@ fn salt(group: u32) -> Result<Salt> {
 impl Opened {
     /// Does `work` with the block of every key, in order; blocks are prefetched.
     #[inline(always)]
-    fn each(&self, salt: Salt, keys: &[i64], mut work: impl FnMut(usize, i64, &Block, Place)) {
+    fn each(
+        &self,
+        salt: Salt,
+        keys: &[i64],
+        mut work: impl FnMut(usize, i64, &Block, CounterPlace),
+    ) {
         let blocks = self.map.blocks();
         let place_of = |key: i64| {
-            let place = Place::new(salt, key, blocks.len());
+            let place = CounterPlace::new(salt, key, blocks.len());
             map::prefetch(&blocks[place.block]);
             place
         };
-        let mut places = [Place::default(); AHEAD];
+        let mut places = [CounterPlace::default(); AHEAD];
         for (place, key) in places.iter_mut().zip(keys) {
             *place = place_of(*key);
         }
