@@ -129,6 +129,18 @@ install_tfra() {
     "tensorflow-recommenders-addons==0.8.1" "tensorflow==2.16.2" "tf-keras==2.16.0" "numpy<2"
 }
 
+# Looks for the newest torch: in the interpreter DAMO_TORCH_PYTHON, or in the environment that
+# scripts/test-torch makes. Its packages are too large to install for a comparison alone.
+find_torch_newest() {
+  local python=${DAMO_TORCH_PYTHON:-$checkout/build/torch/bin/python}
+  if "$python" -c 'import torch, numpy' 2>/dev/null; then
+    export "DAMO_COMPARE_PYTHON_torch_newest=$python"
+  else
+    export DAMO_COMPARE_ABSENT_torch_newest="no newest torch: scripts/test-torch installs it, \
+DAMO_TORCH_PYTHON names a python that has it"
+  fi
+}
+
 # Looks for torch in the given Python, as Debian's package installs it. Usage: find_torch PYTHON
 find_torch() {
   if "$1" -c 'import torch' 2>/dev/null; then

@@ -17,6 +17,7 @@
 //! - cache: the resident rows
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`]: formulas and their parameters
 //! - process: calls under way, the end of the process, forks
+//! - stripes: what every call writes, several times over
 //! - threads: named threads, whose panics become errors
 //! - files: files that are whole or not there
 //! - [`file_size_limit`]: makes a write beyond the process's limit an error instead of a signal
@@ -53,5 +54,6 @@ mod rocks;
 pub mod scheduler;
 mod seqno;
 pub mod storage;
+mod stripes;
 pub mod table;
 mod threads;

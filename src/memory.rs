@@ -23,6 +23,17 @@ pub fn filled<T: Clone>(value: T, len: usize) -> Result<Vec<T>> {
     Ok(room)
 }
 
+/// Makes `room` hold `len` copies of `value`. What it held keeps its memory.
+///
+/// # Errors
+/// As [`room_for`].
+pub fn refill<T: Clone>(room: &mut Vec<T>, value: T, len: usize) -> Result<()> {
+    room.clear();
+    reserve(room, len)?;
+    room.resize(len, value);
+    Ok(())
+}
+
 /// Room for `more` values behind the present ones.
 ///
 /// # Errors

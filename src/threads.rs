@@ -27,3 +27,11 @@ pub(crate) fn catch<T>(who: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::bug(format_args!("{who} panicked"))))
 }
+
+/// A number of the present thread. Threads that have ended may have had the same.
+pub(crate) fn token() -> usize {
+    thread_local! {
+        static TOKEN: u8 = const { 0 };
+    }
+    TOKEN.try_with(|token| std::ptr::from_ref(token).addr()).unwrap_or(0)
+}

@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
         type=names,
         default=list(SYSTEMS),
         metavar="NAME,...",
-        help="systems: damo, torch, damo_embedding, tfra",
+        help="systems: damo, torch, torch_newest, damo_embedding, tfra",
     )
     parser.add_argument(
         "--quick",

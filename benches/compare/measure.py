@@ -68,6 +68,25 @@ def per_interval(step_seconds: list[float], interval: float = 2.0) -> list[float
     return rates
 
 
+def available_memory() -> int:
+    """Bytes of memory that a new process can have without pushing others out."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def wait_for_rest(longest: float) -> float:
+    """Waits until this process has hardly worked for a second; returns the seconds that took."""
+    before = time.perf_counter()
+    while time.perf_counter() - before < longest:
+        own = time.process_time()
+        time.sleep(1)
+        if time.process_time() - own < 0.02:
+            break
+    return time.perf_counter() - before
+
+
 def status_bytes(field: str) -> int:
     """A field of /proc/self/status that is given in kB."""
     for line in Path("/proc/self/status").read_text().splitlines():

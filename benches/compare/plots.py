@@ -39,6 +39,8 @@ def bars(
 def compared(session: Session, path: Path) -> bool:
     """Rates side by side, and the sustained run over time. False if nothing of it was measured."""
     wanted = [
+        ("table", "Full table in memory, fresh batches", "steps_per_second", 1, "steps/s"),
+        ("table-50M", "The same with 50 M rows", "steps_per_second", 1, "steps/s"),
         ("reference", "Reference workload", "steps_per_second", 1, "steps/s"),
         ("resident-lookup", "Lookup, 1 M resident rows", "rows_per_second", 1e6, "million rows/s"),
         ("resident-adam", "Adam, 1 M resident rows", "rows_per_second", 1e6, "million rows/s"),

@@ -9,6 +9,7 @@ from session import Measurement, Session
 LABELS = {
     "damo": "**damo**",
     "torch_sparse_adam": "PyTorch SparseAdam",
+    "torch_newest": "PyTorch SparseAdam, newest",
     "tfra": "TFRA dynamic embedding",
     "damo_embedding": "damo-embedding (C++)",
     "fio": "fio",
@@ -16,6 +17,8 @@ LABELS = {
 
 # What a row of these scenarios is compared with: the first that was measured.
 COMPARED_WITH: dict[str, list[tuple[str, str, str]]] = {
+    "table": [("table", "damo", "checkpoint")],
+    "table-50M": [("table-50M", "damo", "checkpoint")],
     "reference": [("reference", "damo", "checkpoint")],
     "resident-lookup": [("resident-lookup", "damo", "")],
     "disk-uniform": [("disk-uniform", "damo", "lookup")],
@@ -155,6 +158,22 @@ def aims(session: Session) -> str:
     def line(measure: str, aim: str, value: str, met: bool | None) -> None:
         rows.append((measure, aim, value, "" if met is None else "yes" if met else "no"))
 
+    for durability in ("checkpoint", "process"):
+        ours = rate(session.find("table", "damo", durability), "steps_per_second")
+        peer = rate(session.find("table", "torch_newest"), "steps_per_second")
+        factor = 3.5 if durability == "checkpoint" else 3.0
+        if ours and peer:
+            line(
+                f"full table, fresh batches, {durability}, against {LABELS['torch_newest']}",
+                f">= {factor:g} x",
+                f"{ours / peer:.2f} x",
+                ours / peer >= factor,
+            )
+    large = rate(session.find("table-50M", "damo", "checkpoint"), "steps_per_second")
+    small = rate(session.find("table", "damo", "checkpoint"), "steps_per_second")
+    if large and small:
+        share = large / small
+        line("50 M rows against 6 M, in memory", ">= 0.85", f"{share:.2f}", share >= 0.85)
     reference = rate(session.find("reference", "damo", "checkpoint"), "steps_per_second")
     if reference:
         line("reference workload, checkpoint", ">= 40 steps/s", f"{reference:.1f}", reference >= 40)

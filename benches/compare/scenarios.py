@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from disk import random_read_rate
+from measure import available_memory
 from session import Absent, Session
 
 GIB = 1 << 30
@@ -20,7 +21,9 @@ REFERENCE_BATCHES = 40
 # adam: weights and two moments.
 FLOATS_A_WEIGHT = 3
 
-PEERS = ("torch_sparse_adam", "tfra", "damo_embedding")
+PEERS = ("torch_sparse_adam", "torch_newest", "tfra", "damo_embedding")
+# What a row of damo takes in memory beside its floats, generously.
+BYTES_A_ROW = 64
 
 
 def table_bytes(rows: int, dim: int = DIM) -> int:
@@ -31,6 +34,41 @@ def table_bytes(rows: int, dim: int = DIM) -> int:
 def large_cache(rows: int, dim: int = DIM) -> int:
     """A cache in which every row finds room, whatever a row needs beside its floats."""
     return 2 * table_bytes(rows, dim) + GIB
+
+
+def full_table(session: Session) -> None:
+    """A full table in memory, and batches that no run has seen before: what training looks like."""
+    sizes = (200_000,) if session.quick else (6_000_000, 50_000_000)
+    for number, rows in enumerate(sizes):
+        scenario = "table" if number == 0 else f"table-{rows // 1_000_000}M"
+        need = rows * BYTES_A_ROW + table_bytes(rows)
+        base = {
+            "program": "train",
+            "ids": rows,
+            "rows": rows,
+            "fill": True,
+            "dim": DIM,
+            "first_pass": 5 if session.quick else 20,
+            "seconds": session.seconds(20),
+        }
+        variants: list[tuple[str, str, dict[str, Any]]] = [
+            ("damo", durability, {"durability": durability, "cache_bytes": large_cache(rows)})
+            for durability in ("checkpoint", "process")
+        ]
+        variants += [("torch_sparse_adam", "", {}), ("torch_newest", "", {}), ("tfra", "", {})]
+        for system, variant, options in variants:
+            if available_memory() < 1.25 * need:
+                reason = f"needs {1.25 * need / 1e9:.0f} GB of free memory"
+                session.absent(scenario, system, variant, reason)
+                continue
+            batches = session.zipf_batches(rows, 60 if session.quick else 1500)
+            session.measure(
+                scenario,
+                system,
+                variant,
+                {**base, "batches": batches, "options": options},
+                disk_bytes=4 * table_bytes(rows),
+            )
 
 
 def reference(session: Session) -> None:
@@ -48,6 +86,7 @@ def reference(session: Session) -> None:
     variants = [
         ("damo", "checkpoint", {"durability": "checkpoint", "cache_bytes": 4 * GIB}),
         ("torch_sparse_adam", "", {}),
+        ("torch_newest", "", {}),
         ("tfra", "", {}),
         ("damo_embedding", "summed before", {"coalesce": True}),
     ]
@@ -304,10 +343,12 @@ def growth(session: Session) -> None:
 
 
 # Names for --only. disk-uniform and disk-zipf share a table.
-NAMES = ("reference", "sustained", "resident", "disk-uniform", "disk-zipf", "growth")
+NAMES = ("table", "reference", "sustained", "resident", "disk-uniform", "disk-zipf", "growth")
 
 
 def run(session: Session, names: list[str]) -> None:
+    if "table" in names:
+        full_table(session)
     if "reference" in names:
         reference(session)
     if "sustained" in names:

@@ -109,7 +109,7 @@ class Session:
             **task,
             "system": system,
         }
-        if system == "torch_sparse_adam":
+        if system in ("torch_sparse_adam", "torch_newest"):
             task["mixed"] = False  # an array knows no other ids
         if system == "damo":
             task["options"] = {"library": self.library, **task["options"]}

@@ -55,6 +55,8 @@ def train(task: Task, report: dict[str, Any]) -> None:
     if task.get("prefetch") and not system.has_prefetch:
         report["absent"] = "the library has no damo_embedding_prefetch"
         return
+    if task.get("fill"):
+        fill(task, system, weights, report)
     if "saved" in task:
         check = SelfCheck.load(system, Path(task["saved"]))
         report["reopened"] = check.compare()
@@ -102,6 +104,18 @@ def train(task: Task, report: dict[str, Any]) -> None:
     report["statistics"] = change(statistics, system.statistics())
     report["self_check"] = check.compare()
     finish(system, task, report)
+
+
+def fill(task: Task, system: System, weights: np.ndarray, report: dict[str, Any]) -> None:
+    """Makes every row of a table in scattered order, and waits until the system is at rest."""
+    before, rows = time.perf_counter(), task["rows"]
+    for start in range(0, rows, BATCH):
+        keys = keys_of(task, scatter(np.arange(start, min(start + BATCH, rows)), rows))
+        system.fill(keys, weights[: keys.size])
+        progress(task, start // BATCH, time.perf_counter() - before)
+    system.flush()
+    report["at_rest_after_seconds"] = measure.wait_for_rest(120)
+    report["fill_seconds"] = time.perf_counter() - before
 
 
 def build(task: Task, report: dict[str, Any]) -> None:

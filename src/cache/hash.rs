@@ -8,8 +8,8 @@ pub(crate) fn hash(key: i64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// The shard, out of `shards` (a power of two), that a hash belongs to. The index within a shard
-/// uses the lowest bits and the highest seven; these are others.
+/// The shard, out of `shards` (a power of two), that a hash belongs to. The index of a
+/// shard uses the lowest 32 bits and the highest eight; these are others.
 #[inline(always)]
 pub(super) fn shard_of(hash: u64, shards: usize) -> usize {
     (hash >> 40) as usize & (shards - 1)

@@ -7,6 +7,7 @@
 
 mod budget;
 mod hash;
+mod index;
 mod memory;
 mod partition;
 mod place;

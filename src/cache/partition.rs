@@ -3,63 +3,93 @@
 
 use super::hash::{hash, shard_of};
 use crate::error::{Error, Result};
-use crate::memory::{filled, room_for};
+use crate::memory::{refill, reserve};
 
 /// Keys grouped by shard; within a shard they keep their order.
+#[derive(Default)]
 pub(crate) struct Partition {
     /// Where each shard's keys begin; one more entry for the end of the last.
     starts: Vec<u32>,
     keys: Vec<i64>,
     positions: Vec<u32>,
+    /// Buffers of `fill`: the shard of each key, and where the next key of each shard goes.
+    shards: Vec<u16>,
+    next: Vec<u32>,
 }
 
 impl Partition {
-    /// Groups `keys`, leaving out `skip`.
+    /// Groups `keys`.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for 2^32 keys or more.
-    pub(crate) fn new(keys: &[i64], skip: Option<i64>, shards: usize) -> Result<Partition> {
-        if keys.len() >= u32::MAX as usize {
+    /// As [`Partition::fill`].
+    pub(crate) fn new(keys: &[i64], shards: usize) -> Result<Partition> {
+        let mut partition = Partition::default();
+        partition.fill(keys, 0, None, shards)?;
+        Ok(partition)
+    }
+
+    /// Groups `keys`, leaving out `skip`. They are at the positions from `first` on in their batch.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for positions of 2^32 or more.
+    pub(crate) fn fill(
+        &mut self,
+        keys: &[i64],
+        first: usize,
+        skip: Option<i64>,
+        shards: usize,
+    ) -> Result<()> {
+        if first + keys.len() >= u32::MAX as usize {
             return Err(Error::invalid(format!(
                 "keys_len is {}; at most {} keys a call are accepted",
-                keys.len(),
+                first + keys.len(),
                 u32::MAX - 1
             )));
         }
         // A counting sort: find each key's shard, count the keys of each shard, move each key to
         // its place.
         const SKIPPED: u16 = u16::MAX;
-        let mut shard_numbers: Vec<u16> = room_for(keys.len())?;
-        let mut starts = filled(0u32, shards + 1)?;
+        self.shards.clear();
+        reserve(&mut self.shards, keys.len())?;
+        refill(&mut self.starts, 0, shards + 1)?;
         for key in keys {
             let shard = shard_of(hash(*key), shards);
             let skipped = Some(*key) == skip;
-            shard_numbers.push(if skipped { SKIPPED } else { shard as u16 });
-            starts[shard + 1] += u32::from(!skipped);
+            self.shards.push(if skipped { SKIPPED } else { shard as u16 });
+            self.starts[shard + 1] += u32::from(!skipped);
         }
         for shard in 0..shards {
-            starts[shard + 1] += starts[shard];
+            self.starts[shard + 1] += self.starts[shard];
         }
-        let kept = starts[shards] as usize;
-        let mut next = room_for(shards)?;
-        next.extend_from_slice(&starts[..shards]);
-        let mut grouped = filled(0i64, kept)?;
-        let mut positions = filled(0u32, kept)?;
-        for (position, (key, shard)) in keys.iter().zip(&shard_numbers).enumerate() {
+        let kept = self.starts[shards] as usize;
+        self.next.clear();
+        reserve(&mut self.next, shards)?;
+        self.next.extend_from_slice(&self.starts[..shards]);
+        // What is behind them, from an earlier batch, belongs to no shard.
+        if self.keys.len() < kept {
+            refill(&mut self.keys, 0, kept)?;
+            refill(&mut self.positions, 0, kept)?;
+        }
+        for (position, (key, shard)) in (first as u32..).zip(keys.iter().zip(&self.shards)) {
             if *shard != SKIPPED {
-                let place = &mut next[*shard as usize];
-                grouped[*place as usize] = *key;
-                positions[*place as usize] = position as u32;
+                let place = &mut self.next[*shard as usize];
+                self.keys[*place as usize] = *key;
+                self.positions[*place as usize] = position;
                 *place += 1;
             }
         }
-        Ok(Partition { starts, keys: grouped, positions })
+        Ok(())
     }
 
     /// The keys of a shard and their positions in the batch.
     pub(crate) fn shard(&self, shard: usize) -> (&[i64], &[u32]) {
         let range = self.starts[shard] as usize..self.starts[shard + 1] as usize;
         (&self.keys[range.clone()], &self.positions[range])
+    }
+
+    /// Bytes of the buffers.
+    pub(crate) fn capacity(&self) -> usize {
+        8 * self.keys.capacity() + 4 * self.positions.capacity() + 2 * self.shards.capacity()
     }
 }
 
@@ -69,19 +99,22 @@ mod tests {
 
     #[test]
     fn every_key_goes_to_its_shard_in_order() {
-        let keys: Vec<i64> = (0..1000).map(|n| n * 7919 % 313).collect();
-        let partition = Partition::new(&keys, Some(5), 8).unwrap();
-        let mut seen = 0;
-        for shard in 0..8 {
-            let (shard_keys, positions) = partition.shard(shard);
-            assert!(positions.is_sorted());
-            for (key, position) in shard_keys.iter().zip(positions) {
-                assert_eq!(keys[*position as usize], *key);
-                assert_eq!(shard_of(hash(*key), 8), shard);
-                assert_ne!(*key, 5);
+        let mut partition = Partition::default();
+        for first in [0, 100] {
+            let keys: Vec<i64> = (0..1000 + first).map(|n| n * 7919 % 313).collect();
+            partition.fill(&keys, first as usize, Some(5), 8).unwrap();
+            let mut seen = 0;
+            for shard in 0..8 {
+                let (shard_keys, positions) = partition.shard(shard);
+                assert!(positions.is_sorted());
+                for (key, position) in shard_keys.iter().zip(positions) {
+                    assert_eq!(keys[*position as usize - first as usize], *key);
+                    assert_eq!(shard_of(hash(*key), 8), shard);
+                    assert_ne!(*key, 5);
+                }
+                seen += shard_keys.len();
             }
-            seen += shard_keys.len();
+            assert_eq!(seen, keys.iter().filter(|key| **key != 5).count());
         }
-        assert_eq!(seen, keys.iter().filter(|key| **key != 5).count());
     }
 }

@@ -9,10 +9,9 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::HashTable;
-
 use super::budget::Budget;
 use super::hash::hash;
+use super::index::Index;
 use super::place::Place;
 use super::slab::Slab;
 use super::slot::{ABSENT, DIRTY, EPOCH, PINNED, Slot, USED, WRITING};
@@ -51,9 +50,11 @@ pub(crate) enum Full {
 
 /// How many slots the clock looks at for one eviction before it gives up.
 const CLOCK_STEPS: usize = 1024;
+/// How many keys ahead of its use a row is fetched; a line of the index twice as many.
+const AHEAD: usize = 16;
 
 pub(crate) struct Shard {
-    index: HashTable<Place>,
+    index: Index,
     slab: Slab,
     free: Vec<Place>,
     hand: Place,
@@ -72,22 +73,77 @@ impl Shard {
         counts: Arc<ShardCounts>,
     ) -> Shard {
         let slab = Slab::new(row_len, small_chunk, large_chunk);
-        let (index, cut) = (HashTable::new(), ShardCut::default());
+        let (index, cut) = (Index::default(), ShardCut::default());
         Shard { index, slab, free: Vec::new(), hand: Place::FIRST, cut, budget, group, counts }
     }
 
     /// The place of a resident key.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, key: i64) -> Option<Place> {
-        self.index.find(hash, |&place| self.slab.slot(place).key == key).copied()
+        self.index.find(hash, |place| self.slab.slot(place).key == key)
     }
 
-    /// Prefetches what [`Shard::find`] and a use of the row's first `lines` cache lines will read.
+    /// As [`Shard::find`], for a key whose row may be at `place`.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
-        if let Some(&place) = self.index.iter_hash(hash).next() {
-            self.prefetch_row(place, lines);
+    pub(crate) fn find_from(&self, place: Place, hash: u64, key: i64) -> Option<Place> {
+        match self.slab.get(place) {
+            Some(slot) if slot.key == key && slot.has(USED) => Some(place),
+            _ => self.find(hash, key),
         }
+    }
+
+    /// Where [`Shard::find`] will most likely find the row; fetches the row's first `lines` cache
+    /// lines.
+    #[inline(always)]
+    fn candidate(&self, hash: u64, lines: usize) -> Place {
+        let Some(place) = self.index.candidate(hash) else { return Place::NOT_RESIDENT };
+        self.prefetch_row(place, lines);
+        place
+    }
+
+    /// Begins to look for `keys` in their order: fetches what the first ones need.
+    pub(crate) fn begin_finding(&self, keys: &[i64], places: &mut Vec<Place>, lines: usize) {
+        places.clear();
+        keys.iter().take(2 * AHEAD).for_each(|key| self.index.prefetch(hash(*key)));
+        places.extend(keys.iter().take(AHEAD).map(|key| self.candidate(hash(*key), lines)));
+    }
+
+    /// Looks for the key at `index`, the next one; fetches what the keys after it need. `places`
+    /// has the candidates of the keys up to there.
+    #[inline(always)]
+    pub(crate) fn find_next(
+        &self,
+        keys: &[i64],
+        places: &mut Vec<Place>,
+        index: usize,
+        lines: usize,
+    ) -> Option<Place> {
+        if let Some(later) = keys.get(index + 2 * AHEAD) {
+            self.index.prefetch(hash(*later));
+        }
+        if let Some(later) = keys.get(index + AHEAD) {
+            places.push(self.candidate(hash(*later), lines));
+        }
+        let key = keys[index];
+        let found = self.find_from(places[index], hash(key), key);
+        places[index] = found.unwrap_or(Place::NOT_RESIDENT);
+        found
+    }
+
+    /// Looks for the key at `index`, whose row was at `places[index]` a while ago.
+    #[inline(always)]
+    pub(crate) fn find_again(
+        &self,
+        keys: &[i64],
+        places: &mut [Place],
+        index: usize,
+    ) -> Option<Place> {
+        if let Some(slot) = places.get(index + AHEAD).and_then(|later| self.slab.get(*later)) {
+            prefetch(slot);
+        }
+        let found = self.find_from(places[index], hash(keys[index]), keys[index]);
+        places[index] = found.unwrap_or(Place::NOT_RESIDENT);
+        found
     }
 
     #[inline(always)]
@@ -163,8 +219,7 @@ impl Shard {
             self.free.push(place);
             return Err(error);
         }
-        let slab = &self.slab;
-        self.index.insert_unique(hash, place, |&place| super::hash::hash(slab.slot(place).key));
+        self.index.insert(hash, place);
         let slot = self.slab.slot_mut(place);
         *slot = Slot::default();
         slot.key = key;
@@ -215,14 +270,13 @@ impl Shard {
     }
 
     fn reserve_index(&mut self) -> Result<()> {
-        if self.index.len() < self.index.capacity() {
+        if !self.index.is_full() {
             return Ok(());
         }
-        let before = self.index.allocation_size();
-        let slab = &self.slab;
-        let grown = self.index.try_reserve(1, |&place| hash(slab.slot(place).key));
-        grown.map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
-        let more = self.index.allocation_size() - before;
+        let before = self.index.bytes();
+        let rows = self.slab.places().filter(|(_, slot)| slot.has(USED));
+        self.index.grow(rows.map(|(place, slot)| (hash(slot.key), place)))?;
+        let more = self.index.bytes() - before;
         self.budget.take_anyway(more);
         self.group.bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())
@@ -252,17 +306,15 @@ impl Shard {
         }
         let hash = hash(slot.key);
         *slot = Slot::default();
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == place) {
-            entry.remove();
-        }
+        self.index.remove(hash, place);
         add(&self.counts.rows, usize::MAX);
     }
 
     /// Drops every row, dirty or not.
     pub(super) fn clear(&mut self) {
-        let bytes = self.slab.bytes_of(self.slab.len()) + self.index.allocation_size();
+        let bytes = self.slab.bytes_of(self.slab.len()) + self.index.bytes();
         self.end_cut(true);
-        self.index = HashTable::new();
+        self.index = Index::default();
         self.slab.clear();
         (self.free, self.hand) = (Vec::new(), Place::FIRST);
         self.counts.rows.store(0, Ordering::Relaxed);
@@ -305,9 +357,7 @@ impl Shard {
                 }
             } else if let Some(target) = target {
                 self.slab.copy(place, target);
-                if let Some(entry) = self.index.find_mut(hash(slot.key), |&other| other == place) {
-                    *entry = target;
-                }
+                self.index.replace(hash(slot.key), place, target);
                 *self.slab.slot_mut(place) = Slot::default();
                 emptied.push(place);
             } else if slot.may_be_evicted() {

@@ -24,9 +24,13 @@ pub(super) struct Slab {
 }
 
 impl Slab {
-    /// An empty slab. A chunk holds as many rows as fit into its bytes, at least one.
+    /// An empty slab. A chunk holds as many rows as fit into its bytes, at least one. The number is
+    /// even, so that the floats behind the headers begin at a cache line.
     pub(super) fn new(row_len: usize, small_bytes: usize, large_bytes: usize) -> Slab {
-        let rows = |bytes: usize| (bytes / row_bytes(row_len)).max(1);
+        let rows = |bytes: usize| match bytes / row_bytes(row_len) {
+            0 | 1 => 1,
+            rows => rows & !1,
+        };
         let (small, large) = (rows(small_bytes), rows(large_bytes));
         let shift = large.next_power_of_two().ilog2();
         Slab { row_len, small, large, shift, chunks: Vec::new(), len: 0 }
@@ -120,6 +124,13 @@ impl Slab {
         &self.chunks[chunk].slots()[row]
     }
 
+    /// The header at a place, if there is a place of that number.
+    #[inline(always)]
+    pub(super) fn get(&self, place: Place) -> Option<&Slot> {
+        let (chunk, row) = self.split(place);
+        self.chunks.get(chunk)?.slots().get(row)
+    }
+
     #[inline(always)]
     pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
         let (chunk, row) = self.split(place);
@@ -159,6 +170,14 @@ impl Slab {
         self.chunks.iter().flat_map(|chunk| chunk.slots())
     }
 
+    /// All places with their headers.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, &Slot)> {
+        self.chunks.iter().enumerate().flat_map(|(chunk, memory)| {
+            let start = (chunk << self.shift) as u32;
+            (start..).map(Place).zip(memory.slots())
+        })
+    }
+
     pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.chunks.iter_mut().flat_map(|chunk| chunk.both_mut().0)
     }
@@ -182,14 +201,14 @@ mod tests {
     #[test]
     fn every_row_has_a_place_of_its_own() {
         let mut slab = Slab::new(2, 160, 1000);
-        assert_eq!((slab.small, slab.large, slab.shift), (4, 25, 5));
+        assert_eq!((slab.small, slab.large, slab.shift), (4, 24, 5));
         for _ in 0..6 {
             let (before, rows) = (slab.len(), slab.rows_of_next());
             slab.grow().unwrap();
             assert_eq!(slab.len(), before + rows);
             assert_eq!(slab.last_chunk().len(), rows);
         }
-        assert_eq!(slab.len(), 4 + 8 + 16 + 3 * 25);
+        assert_eq!(slab.len(), 4 + 8 + 16 + 3 * 24);
         let mut place = Place::FIRST;
         for number in 1..=slab.len() as i64 {
             let (header, row) = slab.both_mut(place);
@@ -201,9 +220,9 @@ mod tests {
         assert_eq!(place, Place::FIRST);
         let keys: Vec<i64> = slab.slots().map(|slot| slot.key).collect();
         assert_eq!(keys, (1..=slab.len() as i64).collect::<Vec<_>>());
-        slab.copy(slab.last_chunk().nth(24).unwrap(), Place::FIRST);
-        assert_eq!(slab.slot(Place::FIRST).key, 103);
+        slab.copy(slab.last_chunk().nth(23).unwrap(), Place::FIRST);
+        assert_eq!(slab.slot(Place::FIRST).key, 100);
         slab.shrink();
-        assert_eq!((slab.len(), slab.end()), (78, 5 << 5));
+        assert_eq!((slab.len(), slab.end()), (76, 5 << 5));
     }
 }

@@ -33,7 +33,7 @@ impl Embedding {
             }
             Some(filter) => self.lookup_admitted(&filter, keys, weights)?,
         }
-        engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

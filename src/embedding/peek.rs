@@ -27,7 +27,7 @@ impl Embedding {
             self.table.peek(engine, self.batch(keys), weights, found.as_deref_mut())
         });
         peeked.map_err(|error| self.storage.in_dir(error))?;
-        engine.counters().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -1,10 +1,16 @@
 //! What has happened since the storage was opened.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::stripes::Striped;
 
 /// What has happened since the storage was opened.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Counters(Striped<Counts>);
+
+/// What the threads of a stripe have done.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
     /// Keys asked for by lookup and peek.
     pub(crate) rows_read: AtomicU64,
     /// Rows that did not exist and were made.
@@ -21,4 +27,17 @@ pub(crate) struct Counters {
     pub(crate) rows_written: AtomicU64,
     /// Microseconds that calls have waited for the writer.
     pub(crate) waited_us: AtomicU64,
+}
+
+impl Counters {
+    /// The counts to which the present thread adds.
+    #[inline]
+    pub(crate) fn own(&self) -> &Counts {
+        self.0.own()
+    }
+
+    /// One count, over all threads.
+    pub(crate) fn sum(&self, count: impl Fn(&Counts) -> &AtomicU64) -> u64 {
+        self.0.all().map(|counts| count(counts).load(Ordering::Relaxed)).sum()
+    }
 }

@@ -186,6 +186,12 @@ impl Expiry {
         }
     }
 
+    /// The time before which a row must have been updated last to have expired by now; 0 when no
+    /// row expires. Looks at no clock then.
+    pub(super) fn cutoff(&self) -> u64 {
+        if self.ttl_ms() == 0 { 0 } else { self.cutoff_at(self.now_ms()) }
+    }
+
     /// How many rows were found to be expired and made anew, or dropped in merging.
     pub(crate) fn expired(&self) -> u64 {
         self.expired.load(Ordering::Relaxed)

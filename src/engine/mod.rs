@@ -44,6 +44,7 @@ use crate::rocks::Rocks;
 use crate::rocks::incoming::Incoming;
 use crate::rocks::readers::Readers;
 use crate::seqno::{AtomicSeqno, Seqno};
+use crate::stripes::CallLock;
 use counters::Counters;
 use expiry::Expiry;
 use group::Group;
@@ -83,13 +84,13 @@ pub struct Engine {
     pub(crate) is_open: AtomicBool,
     /// Makes sure that no call is between its journal entry and its last row. Every change holds it
     /// for reading in between; a round or a cut holds it for writing, for a moment.
-    pub(crate) stepping: RwLock<()>,
+    pub(crate) stepping: CallLock,
     /// Set when the database is gone for good: loading a checkpoint has failed after the point of
     /// no return.
     pub(crate) is_lost: AtomicBool,
     /// Keeps everything stored from being replaced. Every call holds it for reading; a loaded
     /// checkpoint that takes the storage's place holds it for writing.
-    pub(crate) contents: RwLock<()>,
+    pub(crate) contents: CallLock,
     /// Held during a write-back round or a cut: one at a time.
     pub(crate) rounds: Mutex<()>,
     /// Which rows have expired; shared with RocksDB's threads, which merge.

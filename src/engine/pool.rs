@@ -1,19 +1,19 @@
 //! The threads that share the work of one large call.
 
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
+use crate::locks::Mutex;
 
-/// A pool of `threads` threads. With one thread there is no pool, and the caller does the work.
+/// The threads that help callers: one fewer than `threads`, since the caller works, too.
 pub(crate) struct Pool {
     pool: Option<ThreadPool>,
     threads: usize,
 }
 
-/// With fewer keys, waking other threads takes longer than the work.
-const PARALLEL_KEYS: usize = 4096;
+/// A thread with fewer keys takes longer to wake than it saves.
+const KEYS_A_THREAD: usize = 2048;
 
 impl Pool {
     /// # Errors
@@ -24,7 +24,7 @@ impl Pool {
         }
         let _writes_that_return = block();
         let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(threads - 1)
             .thread_name(|index| format!("damo-worker-{index}"))
             .build()
             .map_err(|error| {
@@ -33,12 +33,12 @@ impl Pool {
         Ok(Pool { pool: Some(pool), threads })
     }
 
-    /// How many parts a call with this many keys is best divided into.
-    pub(crate) fn parts(&self, keys: usize) -> usize {
-        if keys < PARALLEL_KEYS { 1 } else { self.threads }
+    /// How many threads a call with this many keys is worth.
+    pub(crate) fn threads_for(&self, keys: usize) -> usize {
+        (keys / KEYS_A_THREAD).clamp(1, self.threads)
     }
 
-    /// Does `work` on every item; on all threads when the call has many keys.
+    /// Does `work` on every item: the caller, and as many other threads as the keys are worth.
     ///
     /// # Errors
     /// An error of `work`. Other items may then not have been worked on.
@@ -48,11 +48,24 @@ impl Pool {
         items: &mut [T],
         work: impl Fn(&mut T) -> Result<()> + Sync + Send,
     ) -> Result<()> {
-        match &self.pool {
-            Some(pool) if keys >= PARALLEL_KEYS && items.len() > 1 => {
-                pool.install(|| items.par_iter_mut().with_max_len(1).try_for_each(work))
+        let threads = self.threads_for(keys).min(items.len());
+        let Some(pool) = self.pool.as_ref().filter(|_| threads > 1) else {
+            return items.iter_mut().try_for_each(work);
+        };
+        let (items, error) = (Mutex::new(items.iter_mut()), Mutex::new(None));
+        let run = || {
+            loop {
+                let Some(item) = items.lock().next() else { return };
+                if let Err(new) = work(item) {
+                    *error.lock() = Some(new);
+                    return;
+                }
             }
-            _ => items.iter_mut().try_for_each(work),
-        }
+        };
+        pool.in_place_scope(|scope| {
+            (1..threads).for_each(|_| scope.spawn(|_| run()));
+            run();
+        });
+        error.into_inner().map_or(Ok(()), Err)
     }
 }

@@ -50,7 +50,7 @@ use crate::engine::prefetch::Prefetcher;
 use crate::engine::writer::WriterThread;
 use crate::error::{Error, Result};
 use crate::locks::{Mutex, RwLockReadGuard};
-use crate::process::{Call, check_opener};
+use crate::process::{self, Call, check_opener};
 use directory::Directory;
 use dump::bases::Bases;
 use read_only::Likeness;
@@ -193,7 +193,7 @@ static ABANDONED: Mutex<Vec<Arc<Engine>>> = Mutex::new(Vec::new());
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let own = self.pid == std::process::id();
+        let own = self.pid == process::id();
         self.closing = if own { Call::begin().ok() } else { None };
         if self.closing.is_some() {
             self.prefetcher.stop();

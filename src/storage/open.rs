@@ -34,6 +34,7 @@ use crate::rocks::readers::Readers;
 use crate::rocks::{self, incoming};
 use crate::rocks::{Batch, DatabaseKind, Inventory, Opening, PREDECESSOR, Rocks, check_without};
 use crate::seqno::{AtomicSeqno, Seqno};
+use crate::stripes::CallLock;
 
 /// The document `format` in a directory of this release.
 const FORMAT_VERSION: &[u8] = b"damo 3";
@@ -99,7 +100,7 @@ impl Storage {
                 checkpoints: Mutex::new(()),
                 prefetcher,
                 writer,
-                pid: std::process::id(),
+                pid: process::id(),
                 dir: directory,
                 likeness: likeness.clone(),
                 closing: None,
@@ -166,8 +167,8 @@ fn make_engine(
         journal: OnceLock::new(),
         last_seqno: AtomicSeqno::default(),
         is_open: AtomicBool::new(false),
-        stepping: RwLock::new(()),
-        contents: RwLock::new(()),
+        stepping: CallLock::default(),
+        contents: CallLock::default(),
         is_lost: AtomicBool::new(false),
         rounds: Mutex::new(()),
         expiry,

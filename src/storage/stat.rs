@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use super::Storage;
 use crate::cache::GroupCache;
 use crate::engine::Engine;
+use crate::engine::counters::Counts;
 use crate::engine::replay::FOLDER as JOURNAL;
 use crate::error::{Error, Result};
 use crate::params::find_name;
@@ -19,16 +20,16 @@ const STATS: [(&str, Read); 17] = [
     ("rows_estimate", |storage| storage.engine().rocks()?.estimated_rows()),
     ("rows_in_memory", |storage| Ok(over_caches(storage.engine(), |cache| cache.rows() as u64))),
     ("dirty_rows", |storage| Ok(storage.engine().dirty().0)),
-    ("rows_read", |storage| count(&storage.engine().counters.rows_read)),
-    ("rows_created", |storage| count(&storage.engine().counters.rows_created)),
-    ("rows_updated", |storage| count(&storage.engine().counters.rows_updated)),
-    ("rows_loaded", |storage| count(&storage.engine().counters.rows_loaded)),
-    ("rows_written", |storage| count(&storage.engine().counters.rows_written)),
+    ("rows_read", |storage| counted(storage, |counts| &counts.rows_read)),
+    ("rows_created", |storage| counted(storage, |counts| &counts.rows_created)),
+    ("rows_updated", |storage| counted(storage, |counts| &counts.rows_updated)),
+    ("rows_loaded", |storage| counted(storage, |counts| &counts.rows_loaded)),
+    ("rows_written", |storage| counted(storage, |counts| &counts.rows_written)),
     ("expired_rows", |storage| Ok(storage.engine().expiry.expired())),
-    ("cache_hits", |storage| count(&storage.engine().counters.cache_hits)),
-    ("cache_misses", |storage| count(&storage.engine().counters.cache_misses)),
+    ("cache_hits", |storage| counted(storage, |counts| &counts.cache_hits)),
+    ("cache_misses", |storage| counted(storage, |counts| &counts.cache_misses)),
     ("evictions", |storage| Ok(over_caches(storage.engine(), GroupCache::evictions))),
-    ("waited_us", |storage| count(&storage.engine().counters.waited_us)),
+    ("waited_us", |storage| counted(storage, |counts| &counts.waited_us)),
     ("bytes_in_memory", |storage| {
         let engine = storage.engine();
         Ok(engine.budget.used() as u64 + engine.rocks()?.bytes_in_memory()?)
@@ -54,8 +55,8 @@ impl Storage {
     }
 }
 
-fn count(counter: &AtomicU64) -> Result<u64> {
-    Ok(counter.load(Ordering::Relaxed))
+fn counted(storage: &Storage, count: impl Fn(&Counts) -> &AtomicU64) -> Result<u64> {
+    Ok(storage.engine().counters.sum(count))
 }
 
 fn over_caches(engine: &Engine, of: fn(&GroupCache) -> u64) -> u64 {

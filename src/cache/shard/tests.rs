@@ -12,9 +12,9 @@ const ROW_LEN: usize = 3;
 const KEYS: i64 = 1000;
 /// Chunks of 4, 8 and then 16 rows of 44 bytes.
 const CHUNKS: (usize, usize) = (200, 720);
-/// About 160 rows and their index: few enough that the clock passes every row four times before it
+/// About 130 rows and their index: few enough that the clock passes every row four times before it
 /// gives up.
-const BUDGET: usize = 9 << 10;
+const BUDGET: usize = 7 << 10;
 
 /// Operations after which a row cannot be evicted: mark dirty, pin, begin to write.
 const PRESSING: [u32; 3] = [2, 4, 8];
@@ -159,7 +159,7 @@ impl Checked {
             assert!(places.insert(*place), "{place:?} is free twice, or free and used");
         }
         assert_eq!(places.len(), shard.slab.len(), "slots are neither used nor free");
-        assert_eq!(shard.index.len(), rows.len());
+        assert_eq!(shard.index.entries(), rows.len());
         assert_eq!(shard.counts.rows.load(Ordering::Relaxed), rows.len());
         let mut dirty: Vec<i64> =
             rows.iter().filter(|(_, row)| row.flags & DIRTY != 0).map(|(key, _)| *key).collect();
@@ -174,7 +174,7 @@ impl Checked {
         dirty.retain(|key| shard.slot(self.place(*key)).is_cold());
         listed.sort_unstable();
         assert_eq!(listed, dirty);
-        let bytes = shard.slab.bytes_of(shard.slab.len()) + shard.index.allocation_size();
+        let bytes = shard.slab.bytes_of(shard.slab.len()) + shard.index.bytes();
         assert_eq!(
             (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),
             (bytes, bytes)
@@ -228,7 +228,7 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
         }
         assert!(checked.rows.is_empty());
         assert_eq!(checked.shard.slab.len(), 0);
-        assert_eq!(checked.shard.budget.used(), checked.shard.index.allocation_size());
+        assert_eq!(checked.shard.budget.used(), checked.shard.index.bytes());
         assert!(checked.insert(1, Full::Refuse), "an emptied shard takes rows again");
         checked.check();
     }

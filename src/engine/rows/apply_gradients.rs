@@ -1,8 +1,10 @@
 //! Apply gradients: one optimizer step for each gradient, or for each key's sum or mean of them.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Stamp};
+use super::dedup::Dedup;
 use super::guards::Loaned;
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
@@ -36,9 +38,9 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         source: Origin,
     ) -> Result<()> {
-        let parts = self.gradient_parts(engine, gradients)?;
+        let dedup = self.merged_gradients(engine, gradients)?;
         let guard = self.group.begin_write()?;
-        self.apply_parts(engine, guard, parts, source)
+        self.apply_merged(engine, guard, dedup, source)
     }
 
     /// As [`OpenGroup::apply_gradients`], but drops the gradients of keys that are not admitted and
@@ -76,14 +78,14 @@ impl OpenGroup {
         }
         let batch = KeyBatch { keys: &kept_keys, padding };
         let kept = Gradients { batch, floats: &kept, duplicates };
-        let parts = self.gradient_parts(engine, kept).map_err(|error| {
+        let dedup = self.merged_gradients(engine, kept).map_err(|error| {
             // The position is that in the whole batch.
             match self.first_wrong(gradients) {
                 WrongFloat::Nothing => error,
                 wrong => wrong.into(),
             }
         })?;
-        self.apply_parts(engine, guard, parts, Origin::Call)
+        self.apply_merged(engine, guard, dedup, Origin::Call)
     }
 
     /// The first wrong float, of keys that are not the padding key.
@@ -93,21 +95,21 @@ impl OpenGroup {
         WrongFloat::first(rows, floats, self.dim)
     }
 
-    /// Sorts gradients into parts, and merges those of a key.
-    pub(super) fn gradient_parts(
+    /// Finds the distinct keys, and merges the gradients of each.
+    pub(super) fn merged_gradients(
         &self,
         engine: &Engine,
         gradients: Gradients<'_>,
-    ) -> Result<Vec<Part>> {
+    ) -> Result<Box<Dedup>> {
         let Gradients { batch, floats, duplicates } = gradients;
-        self.parts(engine, batch, (floats, self.dim), Merge::Gradients(duplicates))
+        self.merged(engine, batch, (floats, self.dim), Merge::Gradients(duplicates))
     }
 
-    fn apply_parts(
+    fn apply_merged(
         &self,
         engine: &Engine,
         guard: WriteGuard<'_>,
-        mut parts: Vec<Part>,
+        mut dedup: Box<Dedup>,
         source: Origin,
     ) -> Result<()> {
         let change = match source {
@@ -131,39 +133,44 @@ impl OpenGroup {
             }
         };
         let (created, updated) = (AtomicU64::new(0), AtomicU64::new(0));
-        self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
-            let (part_created, part_updated) = self.step_part(shard, part, stamp, change.rate);
-            created.fetch_add(part_created, Ordering::Relaxed);
-            updated.fetch_add(part_updated, Ordering::Relaxed);
+        self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
+            let (of_created, of_updated) = self.step_part(shard, part, steps, stamp, change.rate);
+            created.fetch_add(of_created, Ordering::Relaxed);
+            updated.fetch_add(of_updated, Ordering::Relaxed);
         })?;
         drop(guard);
-        self.keep_buffers(parts);
-        engine.counters.rows_created.fetch_add(created.into_inner(), Ordering::Relaxed);
-        engine.counters.rows_updated.fetch_add(updated.into_inner(), Ordering::Relaxed);
+        self.kept.keep(dedup, false);
+        engine.counters.own().rows_created.fetch_add(created.into_inner(), Ordering::Relaxed);
+        engine.counters.own().rows_updated.fetch_add(updated.into_inner(), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Steps the rows of one shard. Returns how many rows it made and how many steps it took.
-    fn step_part(&self, shard: &mut Shard, part: &Part, stamp: Stamp<'_>, rate: f64) -> (u64, u64) {
-        let steps = part.floats.len() / self.dim;
-        let place_of = |step: usize| {
-            let index = if part.steps.is_empty() { step } else { part.steps[step] as usize };
-            part.places[index]
-        };
-        let row_lines = lines(self.row_len);
-        let first = (0..steps.min(AHEAD)).map(place_of);
-        first.filter(|place| *place != Place::SKIP).for_each(|place| {
-            shard.prefetch_row(place, row_lines);
-        });
-        let (mut created, mut updated) = (0, 0);
-        for (step, gradient) in part.floats.chunks_exact(self.dim).enumerate() {
-            if step + AHEAD < steps {
-                let later = place_of(step + AHEAD);
-                if later != Place::SKIP {
-                    shard.prefetch_row(later, row_lines);
-                }
+    /// Takes some of a part's steps, on rows of one shard. Returns how many rows it made and how
+    /// many steps it took.
+    fn step_part(
+        &self,
+        shard: &mut Shard,
+        part: &Part,
+        steps: Range<usize>,
+        stamp: Stamp<'_>,
+        rate: f64,
+    ) -> (u64, u64) {
+        let lines = lines(self.row_len);
+        let fetch = |shard: &Shard, step: usize| {
+            let place = part.place_of(step);
+            if place != Place::SKIP {
+                shard.prefetch_row(place, lines);
             }
-            let place = place_of(step);
+        };
+        if steps.len() > 1 {
+            steps.clone().take(AHEAD).for_each(|step| fetch(shard, step));
+        }
+        let (mut created, mut updated) = (0, 0);
+        for step in steps.clone() {
+            if step + AHEAD < steps.end {
+                fetch(shard, step + AHEAD);
+            }
+            let place = part.place_of(step);
             if place == Place::SKIP {
                 continue;
             }
@@ -172,6 +179,7 @@ impl OpenGroup {
             let (slot, row) = shard.both_mut(place);
             let updates = slot.count_update();
             slot.stamp(stamp.time, stamp.seqno);
+            let gradient = &part.floats[step * self.dim..(step + 1) * self.dim];
             self.optimizer.step(row, gradient, rate, updates);
             shard.mark_dirty(place);
             updated += 1;

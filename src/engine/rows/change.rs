@@ -2,12 +2,14 @@
 //! journal (write-ahead), and changes the rows. Nothing can fail after the journal.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
+use super::dedup::Dedup;
 use super::guards::{Loaned, Pinned};
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
 use super::{KeyBatch, OpenGroup, Origin};
-use crate::cache::{Partition, Place, Shard, hash};
+use crate::cache::{Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::engine::moment::Moment;
@@ -34,63 +36,32 @@ pub(super) struct Stamp<'a> {
     pub(super) moment: Moment<'a>,
 }
 
-/// How many keys ahead of its use a row is prefetched.
-const AHEAD: usize = 16;
-
-/// How many finished calls keep their buffers, and how large those of one call may be.
-const SPARE_CALLS: usize = 4;
-const SPARE_BYTES: usize = 64 << 20;
-
 impl OpenGroup {
-    /// Sorts a batch, with `width` floats a key, into parts: one for each shard that has keys of
-    /// it.
+    /// Finds the distinct keys of a batch, and merges their floats: `width` floats a key.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients; `OUT_OF_MEMORY`.
-    pub(super) fn parts(
+    pub(super) fn merged(
         &self,
         engine: &Engine,
         batch: KeyBatch<'_>,
         (floats, width): (&[f32], usize),
         merge: Merge,
-    ) -> Result<Vec<Part>> {
-        let shards = self.cache.shard_count();
-        let partition = Partition::new(batch.keys, batch.padding, shards)?;
-        let mut parts = self.spare.lock().pop().unwrap_or_default();
-        let wanted = (0..shards).filter(|&shard| !partition.shard(shard).0.is_empty());
-        let mut count = 0;
-        for shard in wanted {
-            if count == parts.len() {
-                parts.push(Part::default());
-            }
-            parts[count].clear();
-            parts[count].shard = shard;
-            count += 1;
-        }
-        parts.truncate(count);
-        engine.pool.each(batch.keys.len(), &mut parts, |part| {
-            part.wrong = part.fill(partition.shard(part.shard), floats, width, merge).err();
+    ) -> Result<Box<Dedup>> {
+        let mut dedup = self.dedup(engine, batch)?;
+        dedup.each(&engine.pool, |part| {
+            part.wrong = part.merge(floats, width, merge).err();
             Ok(())
         })?;
-        let wrong = parts.iter_mut().filter_map(|part| part.wrong.take());
+        let wrong = dedup.parts.iter_mut().filter_map(|part| part.wrong.take());
         match wrong.min_by_key(WrongFloat::order) {
-            None => Ok(parts),
+            None => Ok(dedup),
             Some(wrong) => Err(wrong.into()),
         }
     }
 
-    /// Keeps a call's buffers for the next call.
-    pub(super) fn keep_buffers(&self, parts: Vec<Part>) {
-        let mut spare = self.spare.lock();
-        if spare.len() < SPARE_CALLS
-            && parts.iter().map(Part::capacity).sum::<usize>() <= SPARE_BYTES
-        {
-            spare.push(parts);
-        }
-    }
-
-    /// Makes the change. Calls `work` for every part, in any order and on any thread, with the
-    /// part's shard locked and its rows resident.
+    /// Makes the change. Calls `work` for the steps of every part, in any order and on any thread,
+    /// with their shard locked and their rows resident.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row has changed.
@@ -100,7 +71,7 @@ impl OpenGroup {
         guard: &WriteGuard<'_>,
         parts: &mut [Part],
         change: Change,
-        work: impl Fn(&mut Shard, &Part, Stamp<'_>) + Sync + Send,
+        work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
         let pinned = Pinned::new(self, parts);
@@ -114,16 +85,40 @@ impl OpenGroup {
         // The row changes, and is unpinned, in one visit of its shard.
         let parts = pinned.release();
         let done = engine.pool.each(keys, parts, |part| {
-            let mut shard = self.cache.lock(part.shard);
-            work(&mut shard, part, stamp);
-            let places = part.places.iter().filter(|place| **place != Place::SKIP);
-            places.for_each(|place| shard.unpin(*place));
+            self.work_on(part, |shard, steps| work(shard, part, steps, stamp));
             Ok(())
         });
         guard.set_step(change.step);
         drop(stepping);
         engine.writer.rows_changed();
         done
+    }
+
+    /// Calls `work` for a part's steps, and unpins its rows.
+    fn work_on(&self, part: &Part, work: impl Fn(&mut Shard, Range<usize>)) {
+        if part.keys.is_empty() {
+            return;
+        }
+        let pinned = part.places.iter().filter(|place| **place != Place::SKIP);
+        if let Some(number) = part.shard {
+            let mut shard = self.cache.lock(number);
+            work(&mut shard, 0..part.steps());
+            pinned.for_each(|place| shard.unpin(*place));
+            return;
+        }
+        let one_step_each = part.steps() == part.keys.len();
+        for (step, key) in part.keys_of_steps().iter().enumerate() {
+            let mut shard = self.cache.lock_for(hash(*key));
+            work(&mut shard, step..step + 1);
+            if one_step_each && part.places[step] != Place::SKIP {
+                shard.unpin(part.places[step]);
+            }
+        }
+        if !one_step_each {
+            let rows =
+                part.keys.iter().zip(&part.places).filter(|(_, place)| **place != Place::SKIP);
+            rows.for_each(|(key, place)| self.cache.lock_for(hash(*key)).unpin(*place));
+        }
     }
 
     /// Finds and pins every row, loading what is not resident.
@@ -135,7 +130,9 @@ impl OpenGroup {
         source: Origin,
     ) -> Result<()> {
         engine.pool.each(keys, parts, |part| {
-            self.locate(part, source);
+            if !part.keys.is_empty() {
+                self.locate(part, source);
+            }
             Ok(())
         })?;
         let missing = |part: &&Part| part.places.contains(&Place::NOT_RESIDENT);
@@ -159,45 +156,61 @@ impl OpenGroup {
         })
     }
 
-    /// Finds the rows that are resident, and pins those that have not seen the call.
+    /// Finds the rows that are resident, and pins those that have not seen the call. The batch's
+    /// lookup may have found them already.
     fn locate(&self, part: &mut Part, source: Origin) {
-        let mut shard = self.cache.lock(part.shard);
-        part.keys.iter().take(AHEAD).for_each(|key| shard.prefetch(hash(*key), 0));
-        for (index, &key) in part.keys.iter().enumerate() {
-            if let Some(later) = part.keys.get(index + AHEAD) {
-                shard.prefetch(hash(*later), 0);
-            }
-            part.places.push(match shard.find(hash(key), key) {
-                None => Place::NOT_RESIDENT,
-                Some(place) if OpenGroup::has_seen(source, shard.slot(place).seqno()) => {
-                    Place::SKIP
+        let Part { shard, keys, places, .. } = part;
+        let Some(number) = *shard else {
+            places.clear();
+            places.extend(keys.iter().map(|key| {
+                let mut shard = self.cache.lock_for(hash(*key));
+                match shard.find(hash(*key), *key) {
+                    None => Place::NOT_RESIDENT,
+                    Some(place) => OpenGroup::pin(&mut shard, place, source),
                 }
-                Some(place) => {
-                    shard.pin(place);
-                    place
-                }
-            });
+            }));
+            return;
+        };
+        let mut shard = self.cache.lock(number);
+        let are_known = places.len() == keys.len();
+        if !are_known {
+            shard.begin_finding(keys, places, 0);
         }
+        for index in 0..keys.len() {
+            let found = match are_known {
+                true => shard.find_again(keys, places, index),
+                false => shard.find_next(keys, places, index, 0),
+            };
+            if let Some(place) = found {
+                places[index] = OpenGroup::pin(&mut shard, place, source);
+            }
+        }
+    }
+
+    /// Pins a row, unless it has seen the call.
+    #[inline(always)]
+    fn pin(shard: &mut Shard, place: Place, source: Origin) -> Place {
+        if OpenGroup::has_seen(source, shard.slot(place).seqno()) {
+            return Place::SKIP;
+        }
+        shard.pin(place);
+        place
     }
 
     /// Finds the rows that were loaded and pinned since [`OpenGroup::locate`]. Of the others, a
     /// pinned row is still in its place. A row that is to be left alone was not pinned and may have
     /// been evicted; nobody looks for it.
     fn locate_loaded(&self, part: &mut Part, source: Origin) {
-        let mut shard = self.cache.lock(part.shard);
-        for index in 0..part.keys.len() {
-            if part.places.get(index + AHEAD) == Some(&Place::NOT_RESIDENT) {
-                shard.prefetch(hash(part.keys[index + AHEAD]), 0);
-            }
-            if part.places[index] != Place::NOT_RESIDENT {
+        for (key, found) in part.keys.iter().zip(&mut part.places) {
+            if *found != Place::NOT_RESIDENT {
                 continue;
             }
-            let key = part.keys[index];
-            let Some(place) = shard.find(hash(key), key) else { continue };
-            part.places[index] = place;
+            let mut shard = self.cache.lock_for(hash(*key));
+            let Some(place) = shard.find(hash(*key), *key) else { continue };
+            *found = place;
             if OpenGroup::has_seen(source, shard.slot(place).seqno()) {
                 shard.unpin(place);
-                part.places[index] = Place::SKIP;
+                *found = Place::SKIP;
             }
         }
     }

@@ -24,11 +24,12 @@ impl OpenGroup {
         source: Origin,
     ) -> Result<()> {
         let batch = KeyBatch::without_padding(keys);
-        let mut parts = self.parts(engine, batch, (&[], self.dim), Merge::Keys)?;
+        let mut dedup = self.merged(engine, batch, (&[], self.dim), Merge::Keys)?;
         let guard = self.group.begin_write()?;
         let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
-        self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
-            for &place in part.places.iter().filter(|place| **place != Place::SKIP) {
+        self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
+            let places = part.places[steps].iter();
+            for &place in places.filter(|place| **place != Place::SKIP) {
                 // The mark of a deleted row is dirty until its tombstone is on disk.
                 if !shard.slot(place).has(ABSENT) {
                     shard.before_change(place);
@@ -38,7 +39,7 @@ impl OpenGroup {
                 }
             }
         })?;
-        self.keep_buffers(parts);
+        self.kept.keep(dedup, false);
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl OpenGroup {
     /// # Errors
     /// `POISONED`, `OUT_OF_MEMORY`, `IO`. Some of the rows may have been imported.
     pub(crate) fn import(&self, engine: &Engine, batch: &ImportBatch) -> Result<()> {
-        let partition = Partition::new(&batch.keys, None, self.cache.shard_count())?;
+        let partition = Partition::new(&batch.keys, self.cache.shard_count())?;
         let mut tasks = room_for(self.cache.shard_count())?;
         for shard in 0..self.cache.shard_count() {
             let (keys, positions) = partition.shard(shard);

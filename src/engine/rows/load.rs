@@ -80,7 +80,7 @@ impl OpenGroup {
         let wants_weights = sink.is_some();
         let engine = loan.engine;
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
-        let partition = Partition::new(keys, None, self.cache.shard_count())?;
+        let partition = Partition::new(keys, self.cache.shard_count())?;
         let mut tasks = self.tasks(&partition, wants_weights)?;
         let mut terms = Terms {
             absent,
@@ -100,7 +100,7 @@ impl OpenGroup {
         loop {
             terms.is_complete = self.cache.is_complete();
             engine.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
-            let (batch, indexes) = self.read(engine, keys, &tasks, terms)?;
+            let (batch, indexes) = self.read_stored(engine, keys, &tasks, terms)?;
             loop {
                 let batch = batch.as_ref();
                 engine.pool.each(keys.len(), &mut tasks, |task| {
@@ -122,7 +122,7 @@ impl OpenGroup {
         }
         drop(lock);
         let created = tasks.iter().map(|task| task.created).sum();
-        engine.counters.rows_created.fetch_add(created, Ordering::Relaxed);
+        engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
         self.collect(keys.len(), &tasks, sink)
     }
 
@@ -192,7 +192,7 @@ impl OpenGroup {
 
     /// Reads what is not resident from disk. Also returns, by position of a key, the index of its
     /// row in what was read.
-    fn read(
+    fn read_stored(
         &self,
         engine: &Engine,
         keys: &[i64],
@@ -216,7 +216,7 @@ impl OpenGroup {
         }
         let batch =
             engine.readers.read(&engine.rocks()?, self.group.id(), &wanted_keys, self.row_len)?;
-        engine.counters.rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
+        engine.counters.own().rows_loaded.fetch_add(count as u64, Ordering::Relaxed);
         Ok((Some(batch), indexes))
     }
 

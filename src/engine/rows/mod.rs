@@ -10,11 +10,14 @@ mod apply_gradients;
 mod batch;
 mod change;
 mod clear;
+mod dedup;
 mod delete;
+mod few;
 mod guards;
 mod import;
 mod insert;
 mod insert_records;
+mod kept;
 mod load;
 mod lookup;
 mod make;
@@ -23,6 +26,7 @@ mod peek;
 mod record;
 mod replace;
 mod set_step;
+mod spread;
 mod sum_gradients;
 
 use std::sync::Arc;
@@ -40,10 +44,10 @@ use super::names::GroupRef;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
 use crate::initializer::Initializer;
-use crate::locks::Mutex;
 use crate::optimizer::Optimizer;
 use crate::seqno::Seqno;
-use part::Part;
+use dedup::Dedup;
+use kept::{FEW, Kept};
 
 /// An open group with the optimizer and initializer of one embedding.
 pub(crate) struct OpenGroup {
@@ -55,8 +59,8 @@ pub(crate) struct OpenGroup {
     row_len: usize,
     /// The configuration's number in the journal.
     config: u32,
-    /// Buffers of earlier calls, for the next ones.
-    spare: Mutex<Vec<Vec<Part>>>,
+    /// What earlier calls have left for later ones.
+    kept: Kept,
 }
 
 /// Where a change comes from.
@@ -117,8 +121,8 @@ impl OpenGroup {
         let row_len = optimizer.row_len(dim);
         let group = Opened::new(group);
         let cache = engine.open_cache(&group, row_len)?;
-        let spare = Mutex::new(Vec::new());
-        Ok(OpenGroup { group, cache, optimizer, initializer, dim, row_len, config, spare })
+        let kept = Kept::default();
+        Ok(OpenGroup { group, cache, optimizer, initializer, dim, row_len, config, kept })
     }
 
     pub(crate) fn group(&self) -> &Group {
@@ -137,6 +141,20 @@ impl OpenGroup {
 
     pub(crate) fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// The distinct keys of a batch: those that an earlier call has left, or a beginning.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; `INVALID_ARGUMENT` for too many keys.
+    fn dedup(&self, engine: &Engine, batch: KeyBatch<'_>) -> Result<Box<Dedup>> {
+        let mut dedup = self.kept.take(batch);
+        if batch.keys.len() <= FEW {
+            dedup.begin_few(batch)?;
+        } else if !dedup.is_of(batch) {
+            dedup.begin(&engine.pool, batch, self.cache.shard_count())?;
+        }
+        Ok(dedup)
     }
 
     /// The cache lines of a row's weights.

@@ -1,11 +1,9 @@
 //! A call's part in one shard: its distinct keys with the gradients of duplicates summed, and the
 //! steps on them.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
-use crate::cache::{Place, hash};
-use crate::error::Error;
+use crate::cache::{Partition, Place, hash};
+use crate::error::{Error, Result};
+use crate::memory::{refill, reserve};
 use crate::optimizer::{GRADIENT_WORDS, MAX_GRADIENT, are_gradients, is_gradient};
 use crate::prefetch::prefetch_floats;
 
@@ -37,23 +35,34 @@ const AHEAD: usize = 12;
 /// The keys and floats of a call that belong to one shard.
 #[derive(Default)]
 pub(super) struct Part {
-    pub(super) shard: usize,
+    /// None: the few keys of a small call, of several shards.
+    pub(super) shard: Option<usize>,
     /// Distinct keys in order of their first occurrence.
     pub(super) keys: Vec<i64>,
-    /// The index in `keys` of each step's key; empty when each key has one step.
-    pub(super) steps: Vec<u32>,
-    /// The key of each step; empty when each key has one step.
-    pub(super) step_keys: Vec<i64>,
-    /// `dim` floats a step.
-    pub(super) floats: Vec<f32>,
-    /// The places of the rows of `keys`, once they are known.
+    /// Where they occur in the batch, ascending.
+    pub(super) positions: Vec<u32>,
+    /// The index in `keys` of the key at each of `positions`.
+    pub(super) indexes: Vec<u32>,
+    /// The places of the rows of `keys`, as far as they are known. A row may have moved since.
     pub(super) places: Vec<Place>,
-    /// Why the part could not be made.
+    /// A lookup's weights: `dim` floats a key. A change's gradients or rows: `dim` floats a step.
+    pub(super) floats: Vec<f32>,
+    /// A lookup's answer: whether each key has a row.
+    pub(super) has_row: Vec<bool>,
+    /// A lookup's keys that are not resident, as indexes in `keys`.
+    pub(super) missing: Vec<u32>,
+    /// How often they occur.
+    pub(super) misses: usize,
+    /// Rows that a lookup made.
+    pub(super) created: u64,
+    /// The key of each step; empty when each key has one step.
+    step_keys: Vec<i64>,
+    /// Why the gradients could not be merged.
     pub(super) wrong: Option<WrongFloat>,
-    /// Occurrences of `keys`, for means.
+    /// A buffer of `divide`: how often each key occurs.
     counts: Vec<u32>,
-    /// Indexes into `keys`, by key.
-    index: HashTable<u32>,
+    /// A buffer of `dedup`: indexes in `keys`, plus 1, by hash.
+    table: Vec<u32>,
 }
 
 /// Why a part cannot be made.
@@ -100,15 +109,14 @@ impl WrongFloat {
 }
 
 impl Part {
-    /// Empties the part for another call, and keeps its buffers.
-    pub(super) fn clear(&mut self) {
-        self.keys.clear();
-        self.steps.clear();
-        self.step_keys.clear();
-        self.floats.clear();
-        self.places.clear();
-        self.counts.clear();
-        self.index.clear();
+    /// A part without keys.
+    pub(super) fn of_shard(shard: usize) -> Part {
+        Part { shard: Some(shard), ..Part::default() }
+    }
+
+    /// The number of its shard, among parts of one shard each.
+    pub(super) fn number(&self) -> usize {
+        self.shard.unwrap_or_default()
     }
 
     /// Bytes of the buffers.
@@ -116,71 +124,157 @@ impl Part {
         self.floats.capacity() * 4 + self.keys.capacity() * 40
     }
 
-    /// Takes the shard's keys with their floats, `dim` each, from the caller's batch.
-    pub(super) fn fill(
+    /// Takes the distinct keys of the shard from a batch that is grouped in slices.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn dedup(&mut self, slices: &[Partition]) -> Result<()> {
+        let shard = self.number();
+        self.begin(slices.iter().map(|slice| slice.shard(shard).0.len()).sum())?;
+        for slice in slices {
+            let (keys, positions) = slice.shard(shard);
+            self.positions.extend_from_slice(positions);
+            keys.iter().for_each(|key| self.note(*key));
+        }
+        Ok(())
+    }
+
+    /// Takes the distinct keys of a small batch.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn dedup_few(&mut self, keys: &[i64], padding: Option<i64>) -> Result<()> {
+        self.begin(keys.len())?;
+        for (position, &key) in (0..).zip(keys) {
+            if Some(key) != padding {
+                self.positions.push(position);
+                self.note(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the part, and makes room for `count` keys.
+    fn begin(&mut self, count: usize) -> Result<()> {
+        self.keys.clear();
+        self.positions.clear();
+        self.indexes.clear();
+        self.places.clear();
+        // A part without keys gets nothing else to do, and must have nothing of an earlier batch.
+        self.floats.clear();
+        self.step_keys.clear();
+        self.missing.clear();
+        (self.misses, self.created) = (0, 0);
+        reserve(&mut self.keys, count)?;
+        reserve(&mut self.positions, count)?;
+        reserve(&mut self.indexes, count)?;
+        refill(&mut self.table, 0, (2 * count).next_power_of_two())
+    }
+
+    /// Notes an occurrence of a key.
+    #[inline(always)]
+    fn note(&mut self, key: i64) {
+        let last = self.table.len() - 1;
+        let mut entry = hash(key) as usize & last;
+        let index = loop {
+            match self.table[entry] {
+                0 => {
+                    self.keys.push(key);
+                    self.table[entry] = self.keys.len() as u32;
+                    break self.keys.len() as u32 - 1;
+                }
+                known if self.keys[known as usize - 1] == key => break known - 1,
+                _ => entry = (entry + 1) & last,
+            }
+        };
+        self.indexes.push(index);
+    }
+
+    /// Makes room for the weights of every key.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn begin_reading(&mut self, dim: usize) -> Result<()> {
+        self.floats.clear();
+        self.has_row.clear();
+        self.missing.clear();
+        (self.misses, self.created) = (0, 0);
+        reserve(&mut self.floats, self.keys.len() * dim)?;
+        reserve(&mut self.has_row, self.keys.len())?;
+        reserve(&mut self.missing, self.keys.len())?;
+        reserve(&mut self.places, self.keys.len())
+    }
+
+    /// Counts how often the missing keys occur.
+    pub(super) fn count_misses(&mut self) {
+        let is_missing = |index: &&u32| !self.has_row[**index as usize];
+        self.misses = self.indexes.iter().filter(is_missing).count();
+    }
+
+    /// Sets the weights of a key that has a row.
+    pub(super) fn set_row(&mut self, index: usize, weights: &[f32]) {
+        self.floats[index * weights.len()..(index + 1) * weights.len()].copy_from_slice(weights);
+        self.has_row[index] = true;
+    }
+
+    /// Merges the floats of each key, `dim` a position of the batch.
+    pub(super) fn merge(
         &mut self,
-        (keys, positions): (&[i64], &[u32]),
         floats: &[f32],
         dim: usize,
         merge: Merge,
     ) -> std::result::Result<(), WrongFloat> {
-        self.reserve(keys.len(), dim, merge)?;
+        self.step_keys.clear();
+        self.floats.clear();
+        if merge == Merge::Keys {
+            return Ok(());
+        }
         let sequential = merge == Merge::Gradients(Duplicates::Sequential);
+        let steps = if sequential { self.positions.len() } else { self.keys.len() };
+        self.floats.try_reserve(steps * dim).map_err(|_| WrongFloat::Memory)?;
         let mut valid = true;
-        for (index, (&key, &position)) in keys.iter().zip(positions).enumerate() {
-            if let Some(&later) = positions.get(index + AHEAD)
-                && merge != Merge::Keys
-            {
+        let mut seen = 0;
+        for (number, (&position, &index)) in self.positions.iter().zip(&self.indexes).enumerate() {
+            if let Some(&later) = self.positions.get(number + AHEAD) {
                 let start = later as usize * dim;
                 prefetch_floats(&floats[start..start + dim], 4);
             }
-            let (distinct, is_new) = self.index_of(key);
-            let position = position as usize;
-            let given = match merge {
-                Merge::Keys => continue,
-                _ => &floats[position * dim..(position + 1) * dim],
-            };
+            let (position, index) = (position as usize, index as usize);
+            let given = &floats[position * dim..(position + 1) * dim];
             if merge != Merge::Last {
                 valid &= are_gradients(given);
             }
-            if sequential {
-                self.steps.push(distinct as u32);
-                self.step_keys.push(key);
+            if sequential || index == seen {
+                seen = index + 1;
                 self.floats.extend_from_slice(given);
-            } else if is_new {
-                self.floats.extend_from_slice(given);
-                self.counts.push(1);
+                continue;
+            }
+            let merged = &mut self.floats[index * dim..(index + 1) * dim];
+            if merge == Merge::Last {
+                merged.copy_from_slice(given);
             } else {
-                let merged = &mut self.floats[distinct * dim..(distinct + 1) * dim];
-                if merge == Merge::Last {
-                    merged.copy_from_slice(given);
-                } else {
-                    merged.iter_mut().zip(given).for_each(|(sum, gradient)| *sum += gradient);
-                    self.counts[distinct] += 1;
-                }
+                merged.iter_mut().zip(given).for_each(|(sum, gradient)| *sum += gradient);
             }
         }
         if !valid {
             // Only a refusal pays for finding the float.
-            let positions = positions.iter().map(|position| *position as usize);
-            return Err(WrongFloat::first(keys.iter().copied().zip(positions), floats, dim));
+            let keys = self.indexes.iter().map(|index| self.keys[*index as usize]);
+            let positions = self.positions.iter().map(|position| *position as usize);
+            return Err(WrongFloat::first(keys.zip(positions), floats, dim));
         }
-        self.finish(dim, merge)
+        match merge {
+            Merge::Gradients(Duplicates::Sequential) => return self.list_steps(),
+            Merge::Gradients(Duplicates::Mean) => self.divide(dim)?,
+            _ => {}
+        }
+        if merge == Merge::Last { Ok(()) } else { self.check_sums(dim) }
     }
 
-    /// Makes means of sums, looks at sums, and forgets the steps if every key came once: then each
-    /// has one step.
-    fn finish(&mut self, dim: usize, merge: Merge) -> std::result::Result<(), WrongFloat> {
-        if merge == Merge::Gradients(Duplicates::Mean) {
-            self.divide(dim);
-        }
-        if matches!(merge, Merge::Gradients(Duplicates::Sum | Duplicates::Mean)) {
-            self.check_sums(dim)?;
-        }
-        let sequential = merge == Merge::Gradients(Duplicates::Sequential);
-        if sequential && self.steps.len() == self.keys.len() {
-            self.steps.clear();
-            self.step_keys.clear();
+    /// Lists the keys of the steps, unless each key has one.
+    fn list_steps(&mut self) -> std::result::Result<(), WrongFloat> {
+        if self.positions.len() > self.keys.len() {
+            self.step_keys.try_reserve(self.indexes.len()).map_err(|_| WrongFloat::Memory)?;
+            self.step_keys.extend(self.indexes.iter().map(|index| self.keys[*index as usize]));
         }
         Ok(())
     }
@@ -190,51 +284,28 @@ impl Part {
         if self.step_keys.is_empty() { &self.keys } else { &self.step_keys }
     }
 
-    fn reserve(
-        &mut self,
-        keys: usize,
-        dim: usize,
-        merge: Merge,
-    ) -> std::result::Result<(), WrongFloat> {
-        let memory = |_| WrongFloat::Memory;
-        self.keys.try_reserve(keys).map_err(memory)?;
-        self.places.try_reserve(keys).map_err(memory)?;
-        self.counts.try_reserve(keys).map_err(memory)?;
-        if merge != Merge::Keys {
-            self.floats.try_reserve(keys * dim).map_err(memory)?;
-        }
-        if merge == Merge::Gradients(Duplicates::Sequential) {
-            self.steps.try_reserve(keys).map_err(memory)?;
-            self.step_keys.try_reserve(keys).map_err(memory)?;
-        }
-        let distinct = &self.keys;
-        self.index
-            .try_reserve(keys, |&index| hash(distinct[index as usize]))
-            .map_err(|_| WrongFloat::Memory)
+    /// How many steps there are.
+    pub(super) fn steps(&self) -> usize {
+        self.keys_of_steps().len()
     }
 
-    /// The index of a key among the distinct ones, and whether it is new there.
+    /// The place of a step's row.
     #[inline(always)]
-    fn index_of(&mut self, key: i64) -> (usize, bool) {
-        let keys = &mut self.keys;
-        let same = |&index: &u32| keys[index as usize] == key;
-        match self.index.entry(hash(key), same, |&index| hash(keys[index as usize])) {
-            Entry::Occupied(entry) => (*entry.get() as usize, false),
-            Entry::Vacant(entry) => {
-                let index = self.keys.len();
-                entry.insert(index as u32);
-                self.keys.push(key);
-                (index, true)
-            }
-        }
+    pub(super) fn place_of(&self, step: usize) -> Place {
+        let index = if self.step_keys.is_empty() { step } else { self.indexes[step] as usize };
+        self.places[index]
     }
 
-    fn divide(&mut self, dim: usize) {
+    /// Makes means of sums.
+    fn divide(&mut self, dim: usize) -> std::result::Result<(), WrongFloat> {
+        refill(&mut self.counts, 0, self.keys.len()).map_err(|_| WrongFloat::Memory)?;
+        self.indexes.iter().for_each(|index| self.counts[*index as usize] += 1);
         for (sum, &count) in self.floats.chunks_exact_mut(dim).zip(&self.counts) {
             // Rounding may carry a mean of the largest gradients beyond the largest.
             let mean = |sum: f32| (sum / count as f32).clamp(-MAX_GRADIENT, MAX_GRADIENT);
             sum.iter_mut().for_each(|float| *float = mean(*float));
         }
+        Ok(())
     }
 
     /// Refuses sums that are too large. Gradients within the limit can add up to one beyond it.
@@ -277,7 +348,10 @@ mod tests {
         let floats = [1.0, f32::NAN, 1.0, 2e18, 1.0, 1.0];
         let wrong = |keys: &[i64], positions: &[u32]| {
             let merge = Merge::Gradients(Duplicates::Sum);
-            Part::default().fill((keys, positions), &floats, 2, merge).unwrap_err()
+            let (keys, positions) = (keys.to_vec(), positions.to_vec());
+            let indexes = (0..keys.len() as u32).collect();
+            let mut part = Part { keys, positions, indexes, ..Part::default() };
+            part.merge(&floats, 2, merge).unwrap_err()
         };
         let parts = [WrongFloat::Sum(6), wrong(&[7, 8], &[2, 1]), wrong(&[9], &[0])];
         let named = |wrong: WrongFloat| Error::from(wrong).message().to_owned();

@@ -16,13 +16,8 @@ impl OpenGroup {
         engine: &Engine,
         batch: KeyBatch<'_>,
         weights: &mut [f32],
-        mut found: Option<&mut [u8]>,
+        found: Option<&mut [u8]>,
     ) -> Result<()> {
-        let missing =
-            self.read_resident(engine, batch, weights, found.as_deref_mut(), Absent::Skip)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.read_missing(engine, &missing, Absent::Skip, weights, found)
+        self.read(engine, batch, weights, found, Absent::Skip)
     }
 }

@@ -22,11 +22,13 @@ impl OpenGroup {
     ) -> Result<()> {
         let width = floats.1;
         let batch = KeyBatch::without_padding(keys);
-        let mut parts = self.parts(engine, batch, floats, Merge::Last)?;
+        let mut dedup = self.merged(engine, batch, floats, Merge::Last)?;
         let guard = self.group.begin_write()?;
         let change = Change { kind, source, rate: 0.0, step: self.group.step() };
-        self.change(engine, &guard, &mut parts, change, |shard, part, stamp| {
-            for (&place, given) in part.places.iter().zip(part.floats.chunks_exact(width)) {
+        self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
+            for step in steps {
+                let place = part.places[step];
+                let given = &part.floats[step * width..(step + 1) * width];
                 if place == Place::SKIP {
                     continue;
                 }
@@ -38,7 +40,7 @@ impl OpenGroup {
                 shard.mark_dirty(place);
             }
         })?;
-        self.keep_buffers(parts);
+        self.kept.keep(dedup, false);
         Ok(())
     }
 }

@@ -14,6 +14,6 @@ impl OpenGroup {
     pub(crate) fn set_step(&self, engine: &Engine, step: i64) -> Result<()> {
         let guard = self.group.begin_write()?;
         let change = Change { kind: CallKind::SetStep, source: Origin::Call, rate: 0.0, step };
-        self.change(engine, &guard, &mut [], change, |_, _, _| {})
+        self.change(engine, &guard, &mut [], change, |_, _, _, _| {})
     }
 }

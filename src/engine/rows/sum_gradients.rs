@@ -44,9 +44,9 @@ impl OpenGroup {
             Duplicates::Sequential | Duplicates::Sum => Duplicates::Sum,
             Duplicates::Mean => Duplicates::Mean,
         };
-        let parts = self.gradient_parts(engine, Gradients { duplicates, ..gradients })?;
-        let summed = self.copy_sums(engine, &parts, summed_keys, sums);
-        self.keep_buffers(parts);
+        let dedup = self.merged_gradients(engine, Gradients { duplicates, ..gradients })?;
+        let summed = self.copy_sums(engine, &dedup.parts, summed_keys, sums);
+        self.kept.keep(dedup, false);
         summed
     }
 

@@ -118,7 +118,7 @@ impl Engine {
             Duration::from_nanos((pressure * cost as f64 * rows as f64) as u64).min(LONGEST_PAUSE);
         if pause >= SHORTEST_PAUSE {
             thread::sleep(pause);
-            self.counters.waited_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
+            self.counters.own().waited_us.fetch_add(pause.as_micros() as u64, Ordering::Relaxed);
         }
     }
 
@@ -132,6 +132,7 @@ impl Engine {
             let started = Instant::now();
             let outcome = self.writer.round(Scope::All);
             self.counters
+                .own()
                 .waited_us
                 .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
             outcome?;
@@ -146,7 +147,10 @@ impl Engine {
     pub(super) fn wait_for_room(&self) -> Result<bool> {
         let started = Instant::now();
         let outcome = self.writer.wait_for_room();
-        self.counters.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.counters
+            .own()
+            .waited_us
+            .fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
         outcome
     }
 

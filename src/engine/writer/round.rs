@@ -191,7 +191,7 @@ impl<'a> Round<'a> {
             incoming.is_taken(path);
         }
         self.engine.budget.lend(self.rocks.metadata_bytes()?);
-        self.engine.counters.rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
+        self.engine.counters.own().rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         let rows = std::mem::take(&mut self.rows);
         self.end_writes(true);
         self.engine.writer.file_is_done(rows, self.began.elapsed());

@@ -6,12 +6,16 @@
 //! that moment crashes, and prints. So damo's exit handler runs before RocksDB's, and calls
 //! [`end_calls`].
 
+mod id;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Status};
+use crate::stripes::Striped;
+pub use id::id;
 
 /// The process that has started RocksDB, or 0 if none has. It is never reset, since RocksDB's
 /// background threads outlive its databases. In a child that is forked while they exist, RocksDB
@@ -22,8 +26,8 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 /// Set when the process is ending, just before RocksDB's own exit handlers run.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// The calls under way, over all threads.
-static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+/// The calls under way. A call ends where it began, whichever thread drops it.
+static UNDER_WAY: Striped<AtomicUsize> = Striped::new();
 
 /// How long the end of the process waits for calls under way. It is longer than any call should
 /// take, and shorter than a supervisor's patience.
@@ -31,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A call under way. The process does not end before it is dropped, or `PATIENCE` is over.
 #[derive(Debug)]
-pub struct Call(());
+pub struct Call(&'static AtomicUsize);
 
 impl Call {
     /// # Errors
@@ -39,8 +43,9 @@ impl Call {
     pub(crate) fn begin() -> Result<Call> {
         // First count, then look; `end_calls` first sets the flag, then counts. So one of the two
         // sees the other.
-        UNDER_WAY.fetch_add(1, Ordering::SeqCst);
-        let call = Call(());
+        let under_way = UNDER_WAY.own();
+        under_way.fetch_add(1, Ordering::SeqCst);
+        let call = Call(under_way);
         if EXITING.load(Ordering::SeqCst) {
             return Err(Error::new(
                 Status::Exiting,
@@ -53,7 +58,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -67,24 +72,25 @@ pub(crate) fn is_ending() -> bool {
 pub(crate) fn end_calls() {
     EXITING.store(true, Ordering::SeqCst);
     let started = Instant::now();
-    while UNDER_WAY.load(Ordering::SeqCst) > 0 && started.elapsed() < PATIENCE {
+    let are_under_way = || UNDER_WAY.all().any(|calls| calls.load(Ordering::SeqCst) > 0);
+    while are_under_way() && started.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// Notes that this process has RocksDB's threads, or may have. Call it before calling RocksDB.
 pub(crate) fn touch_rocksdb() {
-    OWNER.store(std::process::id(), Ordering::SeqCst);
+    OWNER.store(id(), Ordering::SeqCst);
 }
 
 /// Whether this process has RocksDB's threads, or may have.
 pub fn has_touched_rocksdb() -> bool {
-    OWNER.load(Ordering::SeqCst) == std::process::id()
+    OWNER.load(Ordering::SeqCst) == id()
 }
 
 /// Whether this process was forked after its parent had touched RocksDB.
 pub fn is_forked_child() -> bool {
-    ![0, std::process::id()].contains(&OWNER.load(Ordering::SeqCst))
+    ![0, id()].contains(&OWNER.load(Ordering::SeqCst))
 }
 
 /// # Errors
@@ -93,7 +99,7 @@ pub(crate) fn check_not_forked() -> Result<()> {
     if !is_forked_child() {
         return Ok(());
     }
-    let (owner, pid) = (OWNER.load(Ordering::SeqCst), std::process::id());
+    let (owner, pid) = (OWNER.load(Ordering::SeqCst), id());
     Err(Error::forked(format!(
         "this is process {pid}, forked after process {owner} had opened a storage; open storages \
          in processes \
@@ -106,7 +112,7 @@ pub(crate) fn check_not_forked() -> Result<()> {
 /// # Errors
 /// `FORKED`.
 pub(crate) fn check_opener(opener: u32, kind: &str, path: &Path) -> Result<()> {
-    let pid = std::process::id();
+    let pid = id();
     if pid == opener {
         return Ok(());
     }

@@ -1,0 +1,132 @@
+//! Spreads the rows of a batch's distinct keys over the caller's buffer, in its order.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::part::Part;
+use crate::engine::pool::Pool;
+use crate::error::Result;
+use crate::memory::{reserve, room_for};
+use crate::prefetch::prefetch_floats;
+
+/// At most so many keys a lookup: a source has 26 bits for an index, and 6 for a part.
+pub(super) const MAX_KEYS: usize = 1 << INDEX_BITS;
+const INDEX_BITS: u32 = 26;
+/// How many positions ahead of its use a row is prefetched.
+const AHEAD: usize = 12;
+/// The source of the padding key.
+const NONE: u32 = u32::MAX;
+
+/// Where each position of a batch gets its row from: a part, and an index there.
+#[derive(Default)]
+pub(super) struct Sources(Vec<AtomicU32>);
+
+/// A piece of the caller's buffers.
+struct Piece<'a> {
+    sources: &'a [AtomicU32],
+    weights: &'a mut [f32],
+    found: Option<&'a mut [u8]>,
+}
+
+impl Sources {
+    /// Begins with a batch of `len` keys, which has the padding key.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn begin(&mut self, len: usize) -> Result<()> {
+        self.0.clear();
+        reserve(&mut self.0, len)?;
+        self.0.resize_with(len, || AtomicU32::new(NONE));
+        Ok(())
+    }
+
+    /// Notes the positions of a part's keys.
+    pub(super) fn note(&self, part: &Part) {
+        let base = (part.number() as u32) << INDEX_BITS;
+        for (&position, &index) in part.positions.iter().zip(&part.indexes) {
+            self.0[position as usize].store(base | index, Ordering::Relaxed);
+        }
+    }
+
+    /// Copies the parts' rows to their positions: `dim` floats, and in `found` whether there is a
+    /// row.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn spread(
+        &self,
+        pool: &Pool,
+        parts: &[Part],
+        dim: usize,
+        weights: &mut [f32],
+        found: Option<&mut [u8]>,
+    ) -> Result<()> {
+        let keys = self.0.len();
+        let len = keys.div_ceil(pool.threads_for(keys)).max(1);
+        let mut pieces = room_for(keys.div_ceil(len))?;
+        let mut found = found.map(|found| found.chunks_mut(len));
+        for (sources, weights) in self.0.chunks(len).zip(weights.chunks_mut(len * dim)) {
+            let found = found.as_mut().and_then(Iterator::next);
+            pieces.push(Piece { sources, weights, found });
+        }
+        pool.each(keys, &mut pieces, |piece| {
+            piece.fill(parts, dim);
+            Ok(())
+        })
+    }
+}
+
+impl Piece<'_> {
+    fn fill(&mut self, parts: &[Part], dim: usize) {
+        let rows = self.weights.chunks_exact_mut(dim);
+        for (position, (source, row)) in self.sources.iter().zip(rows).enumerate() {
+            if let Some(later) = self.sources.get(position + AHEAD)
+                && let Some((part, index)) = split(later)
+            {
+                prefetch_floats(&parts[part].floats[index * dim..(index + 1) * dim], 2);
+            }
+            let mut has_row = false;
+            match split(source) {
+                None => row.fill(0.0),
+                Some((part, index)) => {
+                    copy_row(&parts[part].floats[index * dim..(index + 1) * dim], row);
+                    has_row = parts[part].has_row[index];
+                }
+            }
+            if let Some(found) = &mut self.found {
+                found[position] = u8::from(has_row);
+            }
+        }
+    }
+}
+
+/// The part and the index of a source; None for the padding key.
+#[inline(always)]
+fn split(source: &AtomicU32) -> Option<(usize, usize)> {
+    let source = source.load(Ordering::Relaxed);
+    let index = source & ((1 << INDEX_BITS) - 1);
+    (source != NONE).then_some(((source >> INDEX_BITS) as usize, index as usize))
+}
+
+/// Copies a row. For the usual dims the compiler knows the length, and a call is saved.
+#[inline(always)]
+pub(super) fn copy_row(from: &[f32], to: &mut [f32]) {
+    #[inline(always)]
+    fn whole<const N: usize>(from: &[f32], to: &mut [f32]) -> bool {
+        match (from.as_chunks::<N>(), to.as_chunks_mut::<N>()) {
+            (([from], []), ([to], [])) => {
+                *to = *from;
+                true
+            }
+            _ => false,
+        }
+    }
+    let is_copied = match from.len() {
+        8 => whole::<8>(from, to),
+        16 => whole::<16>(from, to),
+        32 => whole::<32>(from, to),
+        _ => false,
+    };
+    if !is_copied {
+        to.copy_from_slice(from);
+    }
+}
