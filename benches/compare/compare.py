@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
         "--max-rows",
         type=int,
         metavar="N",
-        help="where growth ends (100 million; quick: 3 million)",
+        help="where growth and table end (100 million; quick: 3 million)",
     )
     parser.add_argument(
         "--damo-library", metavar="PATH", help="libdamo.so (default: $DAMO_LIBRARY, then cargo's)"

@@ -41,6 +41,8 @@ def full_table(session: Session) -> None:
     sizes = (200_000,) if session.quick else (6_000_000, 50_000_000)
     for number, rows in enumerate(sizes):
         scenario = "table" if number == 0 else f"table-{rows // 1_000_000}M"
+        if rows > session.max_rows:
+            break
         need = rows * BYTES_A_ROW + table_bytes(rows)
         base = {
             "program": "train",

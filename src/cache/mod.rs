@@ -8,6 +8,7 @@
 mod budget;
 mod hash;
 mod index;
+mod line;
 mod memory;
 mod partition;
 mod place;

@@ -146,6 +146,14 @@ impl Shard {
         found
     }
 
+    /// As [`Shard::prefetch_row`], for a row that was at `place` a while ago.
+    #[inline(always)]
+    pub(crate) fn prefetch_again(&self, place: Place, lines: usize) {
+        if self.slab.get(place).is_some() {
+            self.prefetch_row(place, lines);
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn prefetch_row(&self, place: Place, lines: usize) {
         let (slot, row) = self.slab.both(place);
@@ -391,22 +399,24 @@ impl Shard {
         (victim < end).then_some(victim)
     }
 
-    /// Appends the keys of all dirty rows, or of those that nobody has used lately.
+    /// Appends the keys and places of all dirty rows, or of those that nobody has used lately.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<i64>) -> Result<()> {
+    pub(crate) fn dirty_keys(&self, only_cold: bool, keys: &mut Vec<(i64, Place)>) -> Result<()> {
         let dirty = self.counts.dirty.load(Ordering::Relaxed);
         keys.try_reserve(dirty)
             .map_err(|_| Error::out_of_memory("no memory for the list of rows to write"))?;
-        let wanted = |slot: &&Slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold);
-        keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
+        let wanted = |slot: &Slot| slot.has(DIRTY) && (slot.is_cold() || !only_cold);
+        let rows = self.slab.places().filter(|(_, slot)| wanted(slot));
+        keys.extend(rows.map(|(place, slot)| (slot.key, place)));
         Ok(())
     }
 
-    /// Begins to write a dirty row: a change from now on makes it dirty again.
-    pub(crate) fn begin_write(&mut self, hash: u64, key: i64) -> Option<(&Slot, &[f32])> {
-        let place = self.find(hash, key)?;
+    /// Begins to write a dirty row, which may be at `place`: a change from now on makes it dirty
+    /// again.
+    pub(crate) fn begin_write(&mut self, key: i64, place: Place) -> Option<(&Slot, &[f32])> {
+        let place = self.find_from(place, hash(key), key)?;
         let slot = self.slab.slot_mut(place);
         if !slot.has(DIRTY) {
             return None;
@@ -418,8 +428,8 @@ impl Shard {
     }
 
     /// Ends the write that [`Shard::begin_write`] began; `written` says whether it succeeded.
-    pub(crate) fn end_write(&mut self, hash: u64, key: i64, written: bool) {
-        let Some(place) = self.find(hash, key) else { return };
+    pub(crate) fn end_write(&mut self, key: i64, place: Place, written: bool) {
+        let Some(place) = self.find_from(place, hash(key), key) else { return };
         let slot = self.slab.slot_mut(place);
         if !slot.has(WRITING) {
             return;

@@ -165,12 +165,7 @@ impl Slab {
             .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
     }
 
-    /// All headers in the order of their places.
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.chunks.iter().flat_map(|chunk| chunk.slots())
-    }
-
-    /// All places with their headers.
+    /// All places in order, with their headers.
     pub(super) fn places(&self) -> impl Iterator<Item = (Place, &Slot)> {
         self.chunks.iter().enumerate().flat_map(|(chunk, memory)| {
             let start = (chunk << self.shift) as u32;
@@ -218,7 +213,7 @@ mod tests {
             place = slab.after(place);
         }
         assert_eq!(place, Place::FIRST);
-        let keys: Vec<i64> = slab.slots().map(|slot| slot.key).collect();
+        let keys: Vec<i64> = slab.places().map(|(_, slot)| slot.key).collect();
         assert_eq!(keys, (1..=slab.len() as i64).collect::<Vec<_>>());
         slab.copy(slab.last_chunk().nth(23).unwrap(), Place::FIRST);
         assert_eq!(slab.slot(Place::FIRST).key, 100);

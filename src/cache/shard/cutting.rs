@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::cut::{CutRow, Kept};
 use super::{Shard, add};
+use crate::cache::hash::hash;
 use crate::cache::place::Place;
 use crate::cache::slot::{ABSENT, DIRTY, EPOCH, Slot, USED, WRITING};
 use crate::error::{Error, Result};
@@ -74,19 +75,20 @@ impl Shard {
         self.slab.slot_mut(place).set_to(EPOCH, epoch);
     }
 
-    /// Appends the keys of the rows of the cut that are not on disk yet.
+    /// Appends the keys and places of the rows of the cut that are not on disk yet.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, also when a row could not be kept.
-    pub(crate) fn cut_keys(&self, keys: &mut Vec<i64>) -> Result<()> {
+    pub(crate) fn cut_keys(&self, keys: &mut Vec<(i64, Place)>) -> Result<()> {
         let no_memory = |_| Error::out_of_memory("no memory for the list of rows to write");
         self.check_cut()?;
         keys.try_reserve(self.counts.dirty.load(Ordering::Relaxed) + self.cut.kept.len())
             .map_err(no_memory)?;
         let epoch = self.cut.epoch;
-        let wanted = |slot: &&Slot| slot.has(USED) && slot.has(DIRTY) && slot.has(EPOCH) != epoch;
-        keys.extend(self.slab.slots().filter(wanted).map(|slot| slot.key));
-        keys.extend(self.cut.kept.keys());
+        let wanted = |slot: &Slot| slot.has(USED) && slot.has(DIRTY) && slot.has(EPOCH) != epoch;
+        let rows = self.slab.places().filter(|(_, slot)| wanted(slot));
+        keys.extend(rows.map(|(place, slot)| (slot.key, place)));
+        keys.extend(self.cut.kept.keys().map(|key| (*key, Place::NOT_RESIDENT)));
         Ok(())
     }
 
@@ -94,13 +96,13 @@ impl Shard {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` when a row could not be kept.
-    pub(crate) fn begin_cut_write(&mut self, hash: u64, key: i64) -> Result<Option<CutRow<'_>>> {
+    pub(crate) fn begin_cut_write(&mut self, key: i64, place: Place) -> Result<Option<CutRow<'_>>> {
         self.check_cut()?;
         if let Some(kept) = self.cut.kept.remove(&key) {
             self.group.kept_bytes.fetch_sub(kept.bytes(), Ordering::Relaxed);
             return Ok(Some(CutRow::Kept(kept)));
         }
-        let Some(place) = self.find(hash, key) else { return Ok(None) };
+        let Some(place) = self.find_from(place, hash(key), key) else { return Ok(None) };
         let epoch = self.cut.epoch;
         let slot = self.slab.slot_mut(place);
         if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {

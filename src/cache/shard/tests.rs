@@ -92,7 +92,9 @@ impl Checked {
 
     /// Something that a caller or the writer does with a resident row.
     fn use_row(&mut self, key: i64, what: u32) {
-        let (hash, place) = (hash(key), self.place(key));
+        let place = self.place(key);
+        // Where the writer last saw the row: here, elsewhere, or nowhere.
+        let stale = [place, Place::FIRST, Place::NOT_RESIDENT][key as usize % 3];
         let flags = self.rows[&key].flags;
         let set = match what {
             0 | 1 => {
@@ -117,16 +119,16 @@ impl Checked {
                 flags ^ ABSENT
             }
             8 | 9 => {
-                let begun = self.shard.begin_write(hash, key).is_some();
+                let begun = self.shard.begin_write(key, stale).is_some();
                 assert_eq!(begun, flags & DIRTY != 0);
                 if begun { flags & !DIRTY | WRITING } else { flags }
             }
             10 | 11 => {
-                self.shard.end_write(hash, key, true);
+                self.shard.end_write(key, stale, true);
                 flags & !WRITING
             }
             _ => {
-                self.shard.end_write(hash, key, false);
+                self.shard.end_write(key, stale, false);
                 if flags & WRITING == 0 { flags } else { flags & !WRITING | DIRTY }
             }
         };
@@ -167,13 +169,15 @@ impl Checked {
         let mut listed = Vec::new();
         shard.dirty_keys(false, &mut listed).unwrap();
         dirty.sort_unstable();
-        listed.sort_unstable();
-        assert_eq!(listed, dirty);
-        listed.clear();
+        let keys = |listed: &mut Vec<(i64, Place)>| {
+            assert!(listed.iter().all(|(key, place)| *place == self.place(*key)));
+            listed.sort_unstable();
+            listed.drain(..).map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&mut listed), dirty);
         shard.dirty_keys(true, &mut listed).unwrap();
         dirty.retain(|key| shard.slot(self.place(*key)).is_cold());
-        listed.sort_unstable();
-        assert_eq!(listed, dirty);
+        assert_eq!(keys(&mut listed), dirty);
         let bytes = shard.slab.bytes_of(shard.slab.len()) + shard.index.bytes();
         assert_eq!(
             (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),

@@ -6,7 +6,7 @@ use super::guards::Loaned;
 use super::kept::FEW;
 use super::load::Absent;
 use super::part::Part;
-use super::spread::MAX_KEYS;
+use super::spread::{MAX_KEYS, copy_row};
 use super::{KeyBatch, OpenGroup};
 use crate::cache::{Full, hash};
 use crate::engine::Engine;
@@ -94,21 +94,18 @@ impl OpenGroup {
         let Part { keys, places, floats, has_row, missing, .. } = part;
         let lines = self.weight_lines();
         shard.begin_finding(keys, places, lines);
-        for index in 0..keys.len() {
+        for (index, weights) in floats.chunks_exact_mut(self.dim).enumerate() {
             let place = shard.find_next(keys, places, index, lines);
             let resident = place.map(|place| shard.both(place));
-            match resident {
-                Some((slot, row)) if slot.is_row(moment.cutoff) => {
-                    slot.touch();
-                    floats.extend_from_slice(&row[..self.dim]);
-                    has_row.push(true);
-                }
-                _ => {
-                    floats.resize(floats.len() + self.dim, 0.0);
-                    has_row.push(false);
-                    missing.push(index as u32);
-                }
-            }
+            let resident = resident.filter(|(slot, _)| slot.is_row(moment.cutoff));
+            has_row.push(resident.is_some());
+            let Some((slot, row)) = resident else {
+                weights.fill(0.0);
+                missing.push(index as u32);
+                continue;
+            };
+            slot.touch();
+            copy_row(&row[..self.dim], weights);
         }
         drop(shard);
         if part.missing.is_empty() {

@@ -161,7 +161,9 @@ impl Part {
         self.indexes.clear();
         self.places.clear();
         // A part without keys gets nothing else to do, and must have nothing of an earlier batch.
-        self.floats.clear();
+        if count == 0 {
+            self.floats.clear();
+        }
         self.step_keys.clear();
         self.missing.clear();
         (self.misses, self.created) = (0, 0);
@@ -195,11 +197,15 @@ impl Part {
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(super) fn begin_reading(&mut self, dim: usize) -> Result<()> {
-        self.floats.clear();
+        // Every row is written: only those that the buffer lacks have to be made.
+        let len = self.keys.len() * dim;
+        self.floats.truncate(len);
+        let more = len - self.floats.len();
+        reserve(&mut self.floats, more)?;
+        self.floats.resize(len, 0.0);
         self.has_row.clear();
         self.missing.clear();
         (self.misses, self.created) = (0, 0);
-        reserve(&mut self.floats, self.keys.len() * dim)?;
         reserve(&mut self.has_row, self.keys.len())?;
         reserve(&mut self.missing, self.keys.len())?;
         reserve(&mut self.places, self.keys.len())

@@ -1,16 +1,18 @@
 //! Spreads the rows of a batch's distinct keys over the caller's buffer, in its order.
 
+use std::iter;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::part::Part;
 use crate::engine::pool::Pool;
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
-use crate::prefetch::prefetch_floats;
+use crate::prefetch::prefetch;
 
 /// At most so many keys a lookup: a source has 26 bits for an index, and 6 for a part.
 pub(super) const MAX_KEYS: usize = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 26;
+const PARTS: usize = 1 << (32 - INDEX_BITS);
 /// How many positions ahead of its use a row is prefetched.
 const AHEAD: usize = 12;
 /// The source of the padding key.
@@ -77,23 +79,43 @@ impl Sources {
 
 impl Piece<'_> {
     fn fill(&mut self, parts: &[Part], dim: usize) {
-        let rows = self.weights.chunks_exact_mut(dim);
-        for (position, (source, row)) in self.sources.iter().zip(rows).enumerate() {
-            if let Some(later) = self.sources.get(position + AHEAD)
-                && let Some((part, index)) = split(later)
+        // For the usual dims the compiler knows the length of a row.
+        match dim {
+            8 => self.fill_rows::<8>(parts),
+            16 => self.fill_rows::<16>(parts),
+            32 => self.fill_rows::<32>(parts),
+            64 => self.fill_rows::<64>(parts),
+            _ => self.fill_rows_of(parts, dim),
+        }
+        let Some(found) = &mut self.found else { return };
+        for (source, found) in self.sources.iter().zip(found.iter_mut()) {
+            *found = split(source).map_or(0, |(part, index)| u8::from(parts[part].has_row[index]));
+        }
+    }
+
+    fn fill_rows<const DIM: usize>(&mut self, parts: &[Part]) {
+        // A number of a part has 6 bits: the compiler need not look whether there is one.
+        let mut rows: [&[[f32; DIM]]; PARTS] = [&[]; PARTS];
+        rows.iter_mut().zip(parts).for_each(|(rows, part)| *rows = part.floats.as_chunks().0);
+        let later = self.sources.iter().skip(AHEAD).map(Some).chain(iter::repeat(None));
+        let to = self.weights.as_chunks_mut::<DIM>().0;
+        for ((source, later), to) in self.sources.iter().zip(later).zip(to) {
+            if let Some((part, index)) = later.and_then(split)
+                && let Some(row) = rows[part].get(index)
             {
-                prefetch_floats(&parts[part].floats[index * dim..(index + 1) * dim], 2);
+                prefetch(row);
             }
-            let mut has_row = false;
+            *to = split(source).map_or([0.0; DIM], |(part, index)| rows[part][index]);
+        }
+    }
+
+    fn fill_rows_of(&mut self, parts: &[Part], dim: usize) {
+        for (source, to) in self.sources.iter().zip(self.weights.chunks_exact_mut(dim)) {
             match split(source) {
-                None => row.fill(0.0),
+                None => to.fill(0.0),
                 Some((part, index)) => {
-                    copy_row(&parts[part].floats[index * dim..(index + 1) * dim], row);
-                    has_row = parts[part].has_row[index];
+                    to.copy_from_slice(&parts[part].floats[index * dim..(index + 1) * dim]);
                 }
-            }
-            if let Some(found) = &mut self.found {
-                found[position] = u8::from(has_row);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::signal::Scope;
-use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Shard, hash};
+use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::error::{Error, Result, Status};
 use crate::process::is_ending;
@@ -23,8 +23,11 @@ use crate::seqno::Seqno;
 
 /// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
 /// would make callers wait longer for that, smaller ones would be more files to merge. The list of
-/// the keys takes 4 MiB.
+/// the keys and places takes 8 MiB.
 const FILE_ROWS: usize = 512 << 10;
+/// How many rows ahead of its use a row is fetched. They lie anywhere in memory.
+const AHEAD: usize = 12;
+const FLOATS_A_LINE: usize = 16;
 /// The writer waits when more files than this are unmerged: each makes misses slower.
 const MAX_UNMERGED_FILES: u64 = 40;
 /// How long the number of unmerged files may stay the same before the writer goes on.
@@ -47,7 +50,8 @@ pub(in crate::engine) struct Round<'a> {
 /// Rows of one group in the file that is being written.
 struct Pending {
     cache: Arc<GroupCache>,
-    keys: Vec<i64>,
+    /// Where the row was when the round began is beside its key.
+    keys: Vec<(i64, Place)>,
 }
 
 impl<'a> Round<'a> {
@@ -130,7 +134,12 @@ impl<'a> Round<'a> {
     }
 
     /// Adds rows of one group to the current file.
-    fn add(&mut self, cache: &Arc<GroupCache>, group: u16, mut keys: Vec<i64>) -> Result<()> {
+    fn add(
+        &mut self,
+        cache: &Arc<GroupCache>,
+        group: u16,
+        mut keys: Vec<(i64, Place)>,
+    ) -> Result<()> {
         keys.sort_unstable();
         if self.file.is_none() {
             let path = self.engine.incoming.make()?;
@@ -151,17 +160,20 @@ impl<'a> Round<'a> {
         let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else {
             return Err(Error::bug("a write-back round has no file for its rows"));
         };
-        for (index, &key) in pending.keys.iter().enumerate() {
+        let lines = cache.row_len().div_ceil(FLOATS_A_LINE);
+        for (index, &(key, place)) in pending.keys.iter().enumerate() {
             if index % 1024 == 0 && is_ending() {
                 return Err(Error::new(
                     Status::Exiting,
                     "the process is ending, and nothing is written any more",
                 ));
             }
-            let hash = hash(key);
+            if let Some(&(later, place)) = pending.keys.get(index + AHEAD) {
+                cache.read_for(hash(later)).prefetch_again(place, lines);
+            }
             let encoded = {
-                let mut shard = cache.lock_for(hash);
-                encode(&mut shard, (hash, key), self.scope, keeps_tombstones, &mut self.value)?
+                let mut shard = cache.lock_for(hash(key));
+                encode(&mut shard, (key, place), self.scope, keeps_tombstones, &mut self.value)?
             };
             let key = key::encode(group, key);
             match encoded {
@@ -200,9 +212,11 @@ impl<'a> Round<'a> {
 
     fn end_writes(&mut self, written: bool) {
         for Pending { cache, keys } in self.pending.drain(..) {
-            for key in keys {
-                let hash = hash(key);
-                cache.lock_for(hash).end_write(hash, key, written);
+            for (index, &(key, place)) in keys.iter().enumerate() {
+                if let Some(&(later, place)) = keys.get(index + AHEAD) {
+                    cache.read_for(hash(later)).prefetch_again(place, 0);
+                }
+                cache.lock_for(hash(key)).end_write(key, place, written);
             }
         }
         self.engine.writer.note_written(std::mem::take(&mut self.bytes));
@@ -274,14 +288,14 @@ enum Encoded {
 /// Encodes a row for the file. Its shard is locked.
 fn encode(
     shard: &mut Shard,
-    (hash, key): (u64, i64),
+    (key, place): (i64, Place),
     scope: Scope,
     keeps_tombstones: bool,
     value: &mut Vec<u8>,
 ) -> Result<Encoded> {
     let row = match scope {
-        Scope::Cut => shard.begin_cut_write(hash, key)?,
-        _ => shard.begin_write(hash, key).map(|(slot, floats)| CutRow::InPlace(slot, floats)),
+        Scope::Cut => shard.begin_cut_write(key, place)?,
+        _ => shard.begin_write(key, place).map(|(slot, floats)| CutRow::InPlace(slot, floats)),
     };
     let (absent, header, floats) = match &row {
         None => return Ok(Encoded::Nothing),
