@@ -13,9 +13,9 @@ use crate::threads;
 pub(super) const FEW: usize = 64;
 /// How large the buffers of a small call may be that a thread keeps.
 const MAX_FEW_BYTES: usize = 1 << 20;
-/// How many batches are kept at most, and how large the buffers of one may be.
+/// How many batches a group keeps at most, and how large the buffers of all may be together.
 const MAX_KEPT: usize = 16;
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 128 << 20;
 
 /// The batches of finished calls.
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub(super) struct Kept(Mutex<Vec<Batch>>);
 /// The batch of a finished call.
 struct Batch {
     dedup: Box<Dedup>,
+    bytes: usize,
     /// The thread of the call.
     thread: usize,
     /// Whether a change with the same batch is to be expected.
@@ -63,13 +64,11 @@ impl Kept {
             }
             return;
         }
-        if dedup.capacity() > MAX_BYTES {
-            return;
-        }
-        let thread = threads::token();
+        let (bytes, thread) = (dedup.capacity(), threads::token());
         let mut batches = self.0.lock();
-        if batches.len() < MAX_KEPT {
-            batches.push(Batch { dedup, thread, is_awaited });
+        let all = bytes + batches.iter().map(|kept| kept.bytes).sum::<usize>();
+        if all <= MAX_BYTES && batches.len() < MAX_KEPT {
+            batches.push(Batch { dedup, bytes, thread, is_awaited });
         }
     }
 }

@@ -170,6 +170,7 @@ impl Part {
         reserve(&mut self.keys, count)?;
         reserve(&mut self.positions, count)?;
         reserve(&mut self.indexes, count)?;
+        reserve(&mut self.places, count)?;
         refill(&mut self.table, 0, (2 * count).next_power_of_two())
     }
 
@@ -207,8 +208,7 @@ impl Part {
         self.missing.clear();
         (self.misses, self.created) = (0, 0);
         reserve(&mut self.has_row, self.keys.len())?;
-        reserve(&mut self.missing, self.keys.len())?;
-        reserve(&mut self.places, self.keys.len())
+        reserve(&mut self.missing, self.keys.len())
     }
 
     /// Counts how often the missing keys occur.
