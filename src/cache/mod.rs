@@ -35,7 +35,7 @@ use shard::{GroupCounts, ShardCounts};
 
 /// Enough that a shard's index stays in a core's own cache during a batch and two threads seldom
 /// want the same shard; few enough that a batch's part of a shard is worth a lock.
-const MAX_SHARDS: usize = 64;
+pub(crate) const MAX_SHARDS: usize = 64;
 /// A budget per shard below this is not divided further.
 const SHARD_BYTES: usize = 1 << 20;
 /// The size of a shard's first chunk; most groups have few rows.

@@ -5,24 +5,47 @@
 
 #![allow(unsafe_code)]
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// The number, or 0 where it is not known yet. None where the system cannot empty pages.
-static KEPT: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+/// Has the number, or 0 where it is not known yet. NULL before the first question. No lock: in a
+/// forked child its holder might not exist.
+static KEPT: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// In place of the page where the system cannot empty pages. It stays 0.
+static UNKNOWN: AtomicU32 = AtomicU32::new(0);
 
 /// As [`std::process::id`].
 #[inline]
 pub fn id() -> u32 {
-    let Some(kept) = KEPT.get_or_init(map) else { return std::process::id() };
-    match kept.load(Ordering::Relaxed) {
-        0 => {
-            let id = std::process::id();
-            kept.store(id, Ordering::Relaxed);
-            id
-        }
-        id => id,
+    // SAFETY: NULL, or what `ask` has stored, which stays for good.
+    match unsafe { KEPT.load(Ordering::Acquire).as_ref() }.map(|kept| kept.load(Ordering::Relaxed))
+    {
+        None | Some(0) => ask(),
+        Some(id) => id,
     }
+}
+
+#[cold]
+fn ask() -> u32 {
+    let id = std::process::id();
+    if KEPT.load(Ordering::Acquire).is_null() {
+        let page = map().unwrap_or(&UNKNOWN);
+        // Of two threads that map at once, one leaves its page unused.
+        let _ = KEPT.compare_exchange(
+            ptr::null_mut(),
+            ptr::from_ref(page).cast_mut(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+    // SAFETY: as in `id`.
+    if let Some(kept) = unsafe { KEPT.load(Ordering::Acquire).as_ref() }
+        && !ptr::eq(kept, &UNKNOWN)
+    {
+        kept.store(id, Ordering::Relaxed);
+    }
+    id
 }
 
 /// Maps the page, for good.
@@ -37,8 +60,14 @@ fn map() -> Option<&'static AtomicU32> {
     if page == libc::MAP_FAILED {
         return None;
     }
+    // An emulator may accept any advice and do nothing. It then accepts one that does not exist.
+    const NO_ADVICE: libc::c_int = -1;
     // SAFETY: the mapping above.
-    if unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) } != 0 {
+    let is_emptied = unsafe {
+        libc::madvise(page, PAGE, NO_ADVICE) != 0
+            && libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) == 0
+    };
+    if !is_emptied {
         // SAFETY: as above, and nobody has the address.
         unsafe { libc::munmap(page, PAGE) };
         return None;

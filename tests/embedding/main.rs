@@ -10,6 +10,7 @@ mod clear_over_kills;
 mod clear_races;
 #[path = "../common/mod.rs"]
 mod common;
+mod few_keys;
 mod group_names;
 mod groups;
 mod insert_records;

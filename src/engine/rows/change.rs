@@ -106,18 +106,21 @@ impl OpenGroup {
             pinned.for_each(|place| shard.unpin(*place));
             return;
         }
+        // All steps of a row with its shard locked once: the writer must not see it in between. It
+        // would have the call's sequence number then, and a replay would leave it alone.
         let one_step_each = part.steps() == part.keys.len();
-        for (step, key) in part.keys_of_steps().iter().enumerate() {
+        for (index, (key, place)) in part.keys.iter().zip(&part.places).enumerate() {
             let mut shard = self.cache.lock_for(hash(*key));
-            work(&mut shard, step..step + 1);
-            if one_step_each && part.places[step] != Place::SKIP {
-                shard.unpin(part.places[step]);
+            if one_step_each {
+                work(&mut shard, index..index + 1);
+            } else {
+                let steps = part.indexes.iter().enumerate();
+                let of_key = steps.filter(|(_, of)| **of as usize == index);
+                of_key.for_each(|(step, _)| work(&mut shard, step..step + 1));
             }
-        }
-        if !one_step_each {
-            let rows =
-                part.keys.iter().zip(&part.places).filter(|(_, place)| **place != Place::SKIP);
-            rows.for_each(|(key, place)| self.cache.lock_for(hash(*key)).unpin(*place));
+            if *place != Place::SKIP {
+                shard.unpin(*place);
+            }
         }
     }
 

@@ -109,7 +109,8 @@ impl Dedup {
 
     /// Bytes of the buffers.
     pub(super) fn capacity(&self) -> usize {
-        8 * self.keys.capacity()
+        // The keys, and a source for each.
+        12 * self.keys.capacity()
             + self.slices.iter().map(Partition::capacity).sum::<usize>()
             + self.parts.iter().map(Part::capacity).sum::<usize>()
     }

@@ -40,16 +40,15 @@ impl OpenGroup {
         absent: Absent,
     ) -> Result<()> {
         let mut misses = 0;
-        if batch.keys.len() <= FEW {
-            misses = self.read_few(engine, batch, weights, found, absent)?;
-        } else {
-            let pieces = batch.keys.chunks(MAX_KEYS);
-            let mut found = found.as_mut().map(|found| found.chunks_mut(MAX_KEYS));
-            for (keys, weights) in pieces.zip(weights.chunks_mut(MAX_KEYS * self.dim)) {
-                let found = found.as_mut().and_then(Iterator::next);
-                let batch = KeyBatch { keys, ..batch };
-                misses += self.read_many(engine, batch, weights, found, absent)?;
-            }
+        let mut found = found.as_mut().map(|found| found.chunks_mut(MAX_KEYS));
+        let pieces = batch.keys.chunks(MAX_KEYS).zip(weights.chunks_mut(MAX_KEYS * self.dim));
+        for (keys, weights) in pieces {
+            let found = found.as_mut().and_then(Iterator::next);
+            let batch = KeyBatch { keys, ..batch };
+            misses += match keys.len() <= FEW {
+                true => self.read_few(engine, batch, weights, found, absent)?,
+                false => self.read_many(engine, batch, weights, found, absent)?,
+            };
         }
         let hits = batch.keys.len() - misses;
         engine.counters.own().cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
@@ -127,7 +126,8 @@ impl OpenGroup {
             return Ok(());
         }
         let missing = std::mem::take(&mut part.missing);
-        for index in missing.iter().copied() {
+        let mut left = room_for(missing.len())?;
+        for index in missing {
             let key = part.keys[index as usize];
             let hash = hash(key);
             let place = match shard.find(hash, key) {
@@ -141,7 +141,7 @@ impl OpenGroup {
                 }
             };
             let Some(place) = place else {
-                part.missing.push(index);
+                left.push(index);
                 continue;
             };
             if !shard.slot(place).is_row(moment.cutoff) {
@@ -151,6 +151,7 @@ impl OpenGroup {
             part.places[index as usize] = place;
             part.set_row(index as usize, &shard.row(place)[..self.dim]);
         }
+        part.missing = left;
         Ok(())
     }
 

@@ -116,12 +116,14 @@ impl Part {
 
     /// The number of its shard, among parts of one shard each.
     pub(super) fn number(&self) -> usize {
+        debug_assert!(self.shard.is_some());
         self.shard.unwrap_or_default()
     }
 
     /// Bytes of the buffers.
     pub(super) fn capacity(&self) -> usize {
-        self.floats.capacity() * 4 + self.keys.capacity() * 40
+        // A key takes up to 53 bytes of the other buffers.
+        self.floats.capacity() * 4 + self.keys.capacity() * 53
     }
 
     /// Takes the distinct keys of the shard from a batch that is grouped in slices.
@@ -136,7 +138,16 @@ impl Part {
             self.positions.extend_from_slice(positions);
             keys.iter().for_each(|key| self.note(*key));
         }
+        self.forget_if_empty();
         Ok(())
+    }
+
+    /// A part without keys gets nothing else to do, and must have nothing of an earlier batch: its
+    /// floats would go into the journal.
+    fn forget_if_empty(&mut self) {
+        if self.keys.is_empty() {
+            self.floats.clear();
+        }
     }
 
     /// Takes the distinct keys of a small batch.
@@ -151,6 +162,7 @@ impl Part {
                 self.note(key);
             }
         }
+        self.forget_if_empty();
         Ok(())
     }
 
@@ -160,10 +172,6 @@ impl Part {
         self.positions.clear();
         self.indexes.clear();
         self.places.clear();
-        // A part without keys gets nothing else to do, and must have nothing of an earlier batch.
-        if count == 0 {
-            self.floats.clear();
-        }
         self.step_keys.clear();
         self.missing.clear();
         (self.misses, self.created) = (0, 0);

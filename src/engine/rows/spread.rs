@@ -4,15 +4,19 @@ use std::iter;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::part::Part;
+use crate::cache::MAX_SHARDS;
 use crate::engine::pool::Pool;
 use crate::error::Result;
 use crate::memory::{reserve, room_for};
 use crate::prefetch::prefetch;
 
-/// At most so many keys a lookup: a source has 26 bits for an index, and 6 for a part.
-pub(super) const MAX_KEYS: usize = 1 << INDEX_BITS;
+/// A larger lookup is made in pieces of so many keys. So its buffers stay small beside the
+/// caller's.
+pub(super) const MAX_KEYS: usize = 1 << 20;
+/// A source has so many bits for an index, and the others for a part.
 const INDEX_BITS: u32 = 26;
 const PARTS: usize = 1 << (32 - INDEX_BITS);
+const _: () = assert!(MAX_KEYS < 1 << INDEX_BITS && PARTS >= MAX_SHARDS);
 /// How many positions ahead of its use a row is prefetched.
 const AHEAD: usize = 12;
 /// The source of the padding key.
