@@ -3,10 +3,21 @@
 
 /// A journal file: its header, and the entries, each found by the length of the one before.
 pub fn journal(file: &mut [u8]) {
+    let file_len = file.len() as u64;
     let Some((header, mut rest)) = file.split_first_chunk_mut::<24>() else { return };
     header[..8].copy_from_slice(b"damojrnl");
     let sum = sum_of(&[&header[..12], &header[16..]]);
     header[12..16].copy_from_slice(&sum.to_le_bytes());
+    // A mapped file has its end word next, and zeros.
+    if header[8..12] == 2u32.to_le_bytes() {
+        let Some((more, entries)) = rest.split_first_chunk_mut::<40>() else { return };
+        let end = u64_at(more, 0) & ((1 << 40) - 1);
+        let end = end.clamp(64, file_len);
+        let sum = sum_of(&[&end.to_le_bytes(), &header[16..]]);
+        more.fill(0);
+        more[..8].copy_from_slice(&(end | u64::from(sum) << 40).to_le_bytes());
+        rest = entries;
+    }
     while let Some((header, payload)) = rest.split_first_chunk_mut::<64>() {
         let len = usize::try_from(u64_at(header, 8)).unwrap_or(usize::MAX);
         let (payload, next) = payload.split_at_mut(len.min(payload.len()));

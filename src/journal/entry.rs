@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! segment   0   8 bytes  "damojrnl"
-//!           8   u32      version (1)
+//!           8   u32      version: 1, or 2 for a mapped segment
 //!           12  u32      CRC-32 of bytes 0..12 and 16..24
 //!           16  u64      sequence number of its first call
+//!           (a segment of version 1 has its first entry here)
+//!           24  u64      the end word: the low 40 bits are the bytes of the header and of whole
+//!                        entries, the high 24 bits a checksum
+//!           32  32 bytes 0
 //!
 //! entry     0   u32      CRC-32 of bytes 4..64
 //!           4   u32      CRC-32 of the payload
@@ -38,10 +42,18 @@ use crate::seqno::Seqno;
 #[cfg(target_endian = "big")]
 compile_error!("the journal and the tables are little-endian, as their writers are");
 
+/// Of a segment of version 1.
 pub(crate) const SEGMENT_HEADER_LEN: usize = 24;
+/// Of a mapped segment.
+pub(crate) const MAPPED_HEADER_LEN: usize = 64;
 pub(super) const ENTRY_HEADER_LEN: usize = 64;
+/// Where a mapped segment has its end word.
+pub(super) const END_AT: usize = 24;
 const MAGIC: &[u8; 8] = b"damojrnl";
 const VERSION: u32 = 1;
+const MAPPED_VERSION: u32 = 2;
+/// The bits of the end word that are a length.
+const END_BITS: u32 = 40;
 
 /// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,32 +104,75 @@ pub(super) struct ReadHead {
 }
 
 pub(super) fn segment_header(first: Seqno) -> [u8; SEGMENT_HEADER_LEN] {
+    header_of(VERSION, first)
+}
+
+/// The header of a mapped segment without entries.
+pub(super) fn mapped_header(first: Seqno) -> [u8; MAPPED_HEADER_LEN] {
+    let mut bytes = [0; MAPPED_HEADER_LEN];
+    bytes[..SEGMENT_HEADER_LEN].copy_from_slice(&header_of(MAPPED_VERSION, first));
+    let word = end_word(MAPPED_HEADER_LEN as u64, first);
+    bytes[END_AT..END_AT + 8].copy_from_slice(&word.to_le_bytes());
+    bytes
+}
+
+fn header_of(version: u32, first: Seqno) -> [u8; SEGMENT_HEADER_LEN] {
     let mut bytes = [0; SEGMENT_HEADER_LEN];
     bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     bytes[16..24].copy_from_slice(&first.get().to_le_bytes());
     let crc = segment_crc(&bytes);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-fn segment_crc(bytes: &[u8; SEGMENT_HEADER_LEN]) -> u32 {
+/// The end word of a segment with content up to the byte `end`.
+pub(super) fn end_word(end: u64, first: Seqno) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&end.to_le_bytes());
+    bytes[8..].copy_from_slice(&first.get().to_le_bytes());
+    end | u64::from(crc32fast::hash(&bytes)) << END_BITS
+}
+
+/// The byte at which the content ends; None when the word is damaged.
+fn decode_end(word: u64, first: Seqno) -> Option<u64> {
+    let end = word & ((1 << END_BITS) - 1);
+    (end_word(end, first) == word && end >= MAPPED_HEADER_LEN as u64).then_some(end)
+}
+
+/// Whether bytes begin as a mapped segment does; other bytes are read as version 1.
+pub(super) fn is_mapped(bytes: &[u8]) -> bool {
+    bytes.len() >= SEGMENT_HEADER_LEN
+        && &bytes[..8] == MAGIC
+        && u32::from_le_bytes(part(bytes, 8)) == MAPPED_VERSION
+}
+
+/// The byte at which a mapped segment's content ends; None when the word is damaged.
+pub(super) fn read_end(bytes: &[u8; MAPPED_HEADER_LEN]) -> Option<u64> {
+    let first = Seqno::new(u64::from_le_bytes(part(bytes, 16)));
+    decode_end(u64::from_le_bytes(part(bytes, END_AT)), first)
+}
+
+fn segment_crc(bytes: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&bytes[..12]);
-    hasher.update(&bytes[16..]);
+    hasher.update(&bytes[16..SEGMENT_HEADER_LEN]);
     hasher.finalize()
 }
 
 /// Checks a segment's header and returns its first call's sequence number, or what is wrong.
-pub(super) fn read_segment_header(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Seqno, String> {
+pub(super) fn read_segment_header(bytes: &[u8]) -> Result<Seqno, String> {
     let version = u32::from_le_bytes(part(bytes, 8));
     match &bytes[..8] == MAGIC {
         false => Err("it does not begin as a journal does".to_owned()),
         true if segment_crc(bytes) != u32::from_le_bytes(part(bytes, 12)) => {
             Err("the checksum of its header does not fit".to_owned())
         }
-        true if version != VERSION => {
-            Err(format!("its version is {version}; this damo reads {VERSION}"))
+        true if ![VERSION, MAPPED_VERSION].contains(&version) => {
+            Err(format!("its version is {version}; this damo reads {VERSION} and {MAPPED_VERSION}"))
+        }
+        true if bytes.get(END_AT + 8..).unwrap_or_default().iter().any(|byte| *byte != 0) => {
+            Err("its header is not all 0 behind the end word".to_owned())
         }
         true => Ok(Seqno::new(u64::from_le_bytes(part(bytes, 16)))),
     }

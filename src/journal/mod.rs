@@ -5,96 +5,74 @@
 //! next opening replays the calls that are newer than a row on disk. A segment is a file of the
 //! journal; it is deleted once all rows that its calls changed are on disk. Knows files and bytes;
 //! nothing of rows.
+//!
+//! Where calls need not survive a loss of power, segments are mapped, and a call is appended
+//! without a system call (`publish`). Otherwise, and on file systems that cannot do that, entries
+//! are written.
 
 mod entry;
+#[cfg(test)]
+mod faults;
+mod mapped;
+mod mapping;
+mod measure;
+mod prepare;
+mod publish;
 mod read;
+mod room;
 mod segment;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
 use std::io::IoSlice;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
-#[cfg(any(fuzzing, test))]
-pub(crate) use entry::SEGMENT_HEADER_LEN;
 pub(crate) use entry::{CallKind, Head};
-pub(crate) use read::{Replay, is_headerless, list_whole, read_all, read_links, read_whole};
+#[cfg(any(fuzzing, test))]
+pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
+pub(crate) use measure::{bytes_in, content_len, is_headerless};
+pub(crate) use read::{Replay, list_whole, read_all, read_links, read_whole};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::folder::{parent, sync_dir};
 use crate::locks::Mutex;
-use crate::seqno::{AtomicSeqno, Seqno};
-use entry::{checksum, encode_head};
-use segment::{AppendError, Segment, failed};
-
-/// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
-/// few files.
-const SEGMENT_BYTES: u64 = 128 << 20;
+use crate::seqno::Seqno;
+use crate::threads;
+use entry::checksum;
+use segment::{Segment, failed};
+use shared::{Shared, Way};
 
 /// An open journal, appended to by any number of threads.
 pub(crate) struct Journal {
-    dir: PathBuf,
-    /// Whether each call must survive a loss of power.
-    sync: bool,
-    state: Mutex<State>,
-    /// The last sequence number known to be on disk. Held while syncing, so that callers share one
-    /// fsync.
-    synced: Mutex<Seqno>,
-    /// Bytes of all segments.
-    bytes: AtomicU64,
-    /// The last call's sequence number.
-    last: AtomicSeqno,
-}
-
-struct State {
-    current: Segment,
-    /// Segments that are complete, oldest first: the last call's sequence number, the path, the
-    /// bytes.
-    closed: Vec<(Seqno, PathBuf, u64)>,
-    /// The announced configurations: group and description.
-    configs: Vec<(u16, Vec<u8>)>,
-    /// Set while the state of the files is in doubt; nothing is appended meanwhile.
-    doubt: Option<Doubt>,
-}
-
-/// Why nothing is appended, and what ends that.
-#[derive(Clone, Debug)]
-enum Doubt {
-    /// Part of an entry could not be cut off. Ends once it can.
-    Torn(Error),
-    /// An fsync failed, so the system may have dropped unwritten data. Ends when the files that
-    /// were open at the time have been deleted.
-    Unsynced(Error),
-}
-
-impl Doubt {
-    fn error(&self) -> &Error {
-        match self {
-            Doubt::Torn(error) | Doubt::Unsynced(error) => error,
-        }
-    }
+    shared: Arc<Shared>,
+    /// Prepares room; started once there are so many calls that it helps.
+    preparer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Journal {
-    /// Starts a journal for calls after `last` in the empty directory `dir`.
+    /// Starts a journal for calls after `last` in the empty directory `dir`. With `sync` each call
+    /// survives a loss of power.
     ///
     /// # Errors
     /// `IO`.
     pub(crate) fn start(dir: &Path, last: Seqno, sync: bool) -> Result<Journal> {
-        let current = Segment::create(dir, last.next(), true)?;
-        let bytes = AtomicU64::new(current.len);
-        let state = State { current, closed: Vec::new(), configs: Vec::new(), doubt: None };
-        Ok(Journal {
-            dir: dir.to_owned(),
-            sync,
-            state: Mutex::new(state),
-            synced: Mutex::new(last),
-            bytes,
-            last: AtomicSeqno::new(last),
-        })
+        Journal::start_in(dir, last, if sync { Way::Synced } else { Way::Mapped })
+    }
+
+    /// As [`Journal::start`] on a file system where segments cannot be mapped.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn start_written(dir: &Path, last: Seqno) -> Result<Journal> {
+        Journal::start_in(dir, last, Way::Written)
+    }
+
+    fn start_in(dir: &Path, last: Seqno, way: Way) -> Result<Journal> {
+        let shared = Arc::new(Shared::start(dir, last, way)?);
+        Ok(Journal { shared, preparer: Mutex::new(None) })
     }
 
     /// Starts over after `last` in the emptied directory; configurations keep their ids.
@@ -102,26 +80,12 @@ impl Journal {
     /// # Errors
     /// `IO`.
     pub(crate) fn restart(&self, last: Seqno) -> Result<()> {
-        let mut synced = self.synced.lock();
-        let mut state = self.state.lock();
-        state.current = Segment::create(&self.dir, last.next(), true)?;
-        state.closed.clear();
-        state.doubt = None;
-        *synced = last;
-        self.bytes.store(state.current.len, Ordering::Relaxed);
-        self.last.store(last, Ordering::Release);
-        Ok(())
+        self.shared.restart(last)
     }
 
     /// Announces a configuration; entries refer to it by the id that this returns.
     pub(crate) fn announce(&self, group: u16, description: Vec<u8>) -> u32 {
-        let mut state = self.state.lock();
-        let config = (group, description);
-        let known = state.configs.iter().position(|known| *known == config);
-        known.unwrap_or_else(|| {
-            state.configs.push(config);
-            state.configs.len() - 1
-        }) as u32
+        self.shared.state.lock().announce(group, description)
     }
 
     /// Appends a call and returns its sequence number. Once this returns the call survives what the
@@ -131,54 +95,49 @@ impl Journal {
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
-        let payload_sum = checksum(payload);
-        let seqno = self.state.lock().append(self, head, payload, payload_sum)?;
-        if self.sync {
+        let seqno = self.append_unsynced(head, payload)?;
+        if self.shared.way == Way::Synced {
             self.sync_through(seqno)?;
         }
         Ok(seqno)
     }
 
-    fn sync_through(&self, seqno: Seqno) -> Result<()> {
-        let mut synced = self.synced.lock();
-        if *synced >= seqno {
-            return Ok(());
+    /// As [`Journal::append`], for a call that need not survive a loss of power before
+    /// [`Journal::sync_through`].
+    ///
+    /// # Errors
+    /// `IO`. The call is then not in the journal.
+    pub(crate) fn append_unsynced(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
+        let (seqno, is_low) = self.shared.append(head, payload, checksum(payload))?;
+        if is_low {
+            self.prepare_room();
         }
-        let (file, path, last) = {
-            let state = self.state.lock();
-            if let Some(doubt) = &state.doubt {
-                return Err(doubt.error().clone());
-            }
-            let file = Arc::clone(&state.current.file);
-            (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
-        };
-        // Segments that were closed meanwhile have been synced by `rotate`.
-        match file.sync_data() {
-            Ok(()) => {
-                *synced = last;
-                Ok(())
-            }
-            Err(error) => {
-                let error = failed("synced", &path, &error);
-                self.state.lock().doubt = Some(Doubt::Unsynced(error.clone()));
-                Err(error)
-            }
-        }
+        Ok(seqno)
     }
 
-    /// Bytes on disk.
+    /// Brings all calls up to `seqno` to disk. Several callers share one fsync.
+    ///
+    /// # Errors
+    /// `IO`. Nothing is appended then until [`Journal::drop_through`] has deleted the files that
+    /// were open.
+    pub(crate) fn sync_through(&self, seqno: Seqno) -> Result<()> {
+        self.shared.sync_through(seqno)
+    }
+
+    /// Bytes of the segments' headers and entries.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.shared.bytes.load(Ordering::Relaxed)
     }
 
     /// The sequence number of the last call.
+    #[inline]
     pub(crate) fn last(&self) -> Seqno {
-        self.last.load(Ordering::Acquire)
+        self.shared.last.load(Ordering::Acquire)
     }
 
     /// True while nothing is appended until all rows of the journal's calls are on disk.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.state.lock().doubt.is_some()
+        self.shared.state.lock().is_in_doubt()
     }
 
     /// Closes the current segment and returns the sequence number of the last call.
@@ -187,12 +146,7 @@ impl Journal {
     /// `IO`. A torn entry that cannot be cut off stays at the end of the last segment, where a
     /// replay expects one.
     pub(crate) fn rotate(&self) -> Result<Seqno> {
-        let mut state = self.state.lock();
-        state.cut_off_failed_append()?;
-        if state.current.len > entry::SEGMENT_HEADER_LEN as u64 {
-            state.rotate(self)?;
-        }
-        Ok(self.last())
+        self.shared.rotate()
     }
 
     /// Deletes the closed segments with no call after `seqno`.
@@ -200,24 +154,7 @@ impl Journal {
     /// # Errors
     /// `IO`.
     pub(crate) fn drop_through(&self, seqno: Seqno) -> Result<()> {
-        let mut state = self.state.lock();
-        while let Some((_, path, bytes)) = state.closed.first().filter(|(last, ..)| *last <= seqno)
-        {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("deleted", path, &error));
-                }
-                _ => {}
-            }
-            self.bytes.fetch_sub(*bytes, Ordering::Relaxed);
-            state.closed.remove(0);
-        }
-        // The files that could not be synced are gone, and the current segment has no entry yet.
-        let is_new = state.current.len == entry::SEGMENT_HEADER_LEN as u64;
-        if is_new && state.closed.is_empty() && matches!(state.doubt, Some(Doubt::Unsynced(_))) {
-            state.doubt = None;
-        }
-        Ok(())
+        self.shared.state.lock().drop_through(&self.shared, seqno)
     }
 
     /// Deletes all files; every row is on disk.
@@ -225,108 +162,38 @@ impl Journal {
     /// # Errors
     /// `IO`.
     pub(crate) fn finish(&self) -> Result<()> {
+        self.stop();
         self.drop_through(Seqno::MAX)?;
-        let state = self.state.lock();
-        let path = &state.current.path;
-        fs::remove_file(path).map_err(|error| failed("deleted", path, &error))
+        self.shared.state.lock().delete_current()
+    }
+
+    /// Wakes the thread that prepares room, or starts it.
+    #[cold]
+    fn prepare_room(&self) {
+        if self.shared.has_preparer.load(Ordering::Relaxed) {
+            self.shared.work.notify_one();
+            return;
+        }
+        let mut preparer = self.preparer.lock();
+        if !self.shared.has_preparer.swap(true, Ordering::Relaxed) {
+            let shared = Arc::clone(&self.shared);
+            let work = move || shared.prepare_ahead();
+            // Without it callers prepare the room that they need.
+            *preparer = threads::start("damo-journal", "the journal's thread", work).ok();
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.state.lock().room.has_stopped = true;
+        self.shared.work.notify_all();
+        let thread = self.preparer.lock().take();
+        thread.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-impl State {
-    fn append(
-        &mut self,
-        journal: &Journal,
-        head: &Head,
-        payload: &[IoSlice<'_>],
-        payload_sum: (u32, u64),
-    ) -> Result<Seqno> {
-        self.cut_off_failed_append()?;
-        if let Some(doubt) = &self.doubt {
-            return Err(doubt.error().clone());
-        }
-        if self.current.len >= SEGMENT_BYTES {
-            self.rotate(journal)?;
-        }
-        let seqno = journal.last().next();
-        let config_is_new = !self.current.configs.contains(&head.config);
-        let Some((group, description)) = self.configs.get(head.config as usize) else {
-            return Err(Error::bug(format!("configuration {} was not announced", head.config)));
-        };
-        debug_assert_eq!(*group, head.group);
-        let config_pieces = [IoSlice::new(description)];
-        let config_head = Head { kind: CallKind::Config, ..*head };
-        let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
-        let entry_bytes = encode_head(head, seqno, payload_sum);
-        let mut pieces = Vec::with_capacity(payload.len() + 3);
-        if config_is_new {
-            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(description)]);
-        }
-        pieces.push(IoSlice::new(&entry_bytes));
-        pieces.extend_from_slice(payload);
-        let before = self.current.len;
-        self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
-        if config_is_new {
-            self.current.configs.push(head.config);
-        }
-        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
-        journal.last.store(seqno, Ordering::Release);
-        Ok(seqno)
-    }
-
-    /// Cuts off what is left of an entry that could not be written. No segment may follow one that
-    /// ends in a torn entry.
-    fn cut_off_failed_append(&mut self) -> Result<()> {
-        if let Some(Doubt::Torn(error)) = &self.doubt {
-            self.current.cut_off().map_err(|again| {
-                failed("cut off", &self.current.path, &again).within(error.message())
-            })?;
-            self.doubt = None;
-        }
-        Ok(())
-    }
-
-    /// Begins the next segment. The entry that ends the current segment is written once the next
-    /// one exists: so a missing file can be told from one that was never made.
-    fn rotate(&mut self, journal: &Journal) -> Result<()> {
-        let last = journal.last();
-        let next = Segment::create(&journal.dir, last.next(), journal.sync)?;
-        if let Err(error) = self.end_current(journal, last.next()) {
-            // A segment without calls does no harm where it cannot be removed.
-            let _ = fs::remove_file(&next.path);
-            return Err(error);
-        }
-        journal.bytes.fetch_add(next.len, Ordering::Relaxed);
-        let closed = std::mem::replace(&mut self.current, next);
-        let file = closed.file;
-        self.closed.push((last, closed.path.clone(), closed.len));
-        // After a failed fsync another one would report success, whatever became of the data.
-        if journal.sync && self.doubt.is_none() {
-            file.sync_data().map_err(|error| {
-                let error = failed("synced", &closed.path, &error);
-                self.doubt = Some(Doubt::Unsynced(error.clone()));
-                error
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Remembers a torn entry, which keeps others from being appended.
-    fn note_torn(&mut self, error: AppendError) -> Error {
-        match error {
-            AppendError::CutOff(error) => error,
-            AppendError::Torn(error) => {
-                self.doubt = Some(Doubt::Torn(error.clone()));
-                error
-            }
-        }
-    }
-
-    fn end_current(&mut self, journal: &Journal, next: Seqno) -> Result<()> {
-        let before = self.current.len;
-        let end = entry::encode_end(next);
-        self.current.append(&mut [IoSlice::new(&end)]).map_err(|error| self.note_torn(error))?;
-        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
-        Ok(())
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -358,8 +225,7 @@ pub(crate) fn write_empty(dir: &Path, last: Seqno) -> Result<()> {
 /// `IO`.
 pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
     for (_, path) in segment::list(dir)? {
-        let found = fs::metadata(&path).map_err(|error| failed("read", &path, &error))?;
-        if found.len() > entry::SEGMENT_HEADER_LEN as u64 {
+        if !measure::is_empty(&path)? {
             return Ok(false);
         }
     }

@@ -4,14 +4,19 @@
 //! That end is dropped. Anything else that is not as it was written is an error, zeros included:
 //! only a machine that stopped leaves zeros. After such a stop any part that was not synced may be
 //! missing, and the journal ends at the first entry that is not whole.
+//!
+//! A mapped segment says itself where its content ends. A killed process leaves all of that whole;
+//! what lies behind is room. After the machine has stopped, the end word may be older or newer than
+//! the rest, and entries count as long as they are whole and follow each other.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::entry::{
-    CallKind, ENTRY_HEADER_LEN, Head, NoHead, ReadHead, SEGMENT_HEADER_LEN, decode_head,
-    read_segment_header, segment_header,
+    CallKind, END_AT, ENTRY_HEADER_LEN, Head, MAPPED_HEADER_LEN, NoHead, ReadHead, decode_head,
+    mapped_header, read_segment_header, segment_header,
 };
+use super::measure::{self, Lengths, is_empty, is_headerless};
 use super::segment::{self, failed, list};
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
@@ -117,7 +122,7 @@ fn read(
 /// file after it has no link.
 fn has_grown(segments: &[(Seqno, PathBuf)], listed_bytes: Option<u64>) -> Result<bool> {
     match (listed_bytes, segments.last()) {
-        (Some(listed), Some((_, path))) => Ok(len(path)? > listed),
+        (Some(listed), Some((_, path))) => Ok(measure::content(path)? > listed),
         _ => Ok(false),
     }
 }
@@ -186,24 +191,6 @@ fn last_with_calls(segments: &[(Seqno, PathBuf)]) -> Result<usize> {
     Ok(0)
 }
 
-/// Whether a file has no entry.
-fn is_empty(path: &Path) -> Result<bool> {
-    Ok(len(path)? <= SEGMENT_HEADER_LEN as u64)
-}
-
-/// Whether a file ends within its header.
-///
-/// # Errors
-/// `IO`.
-pub(crate) fn is_headerless(path: &Path) -> Result<bool> {
-    Ok(len(path)? < SEGMENT_HEADER_LEN as u64)
-}
-
-fn len(path: &Path) -> Result<u64> {
-    let found = std::fs::metadata(path).map_err(|error| failed("read", path, &error))?;
-    Ok(found.len())
-}
-
 /// Which defects of a segment are no damage.
 #[derive(Clone, Copy)]
 struct Tolerance {
@@ -267,26 +254,57 @@ fn read_segment(
 ) -> Result<(Seqno, bool)> {
     let unreadable = |error: std::io::Error| failed("read", path, &error);
     let file = regular::open(path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
+    // Before anything else is read: what comes before the end is as it stays.
+    let lengths = Lengths::of(&file).map_err(unreadable)?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut position = Position { path, at: 0, len, tolerance };
+    let mut position = Position { path, at: 0, len: lengths.file, tolerance };
     replay.segment();
-    let mut last = first.previous();
-    if read_header(&mut reader, &position, first)?.is_none() {
-        return Ok((last, false));
+    if read_header(&mut reader, &position, first, &lengths)?.is_none() {
+        return Ok((first.previous(), false));
     }
-    position.at = SEGMENT_HEADER_LEN as u64;
-    let mut has_ended = false;
+    position.at = lengths.header;
+    let is_bound = lengths.is_mapped && !tolerance.machine_stopped;
+    if is_bound {
+        // Where the end is not known, whole entries count up to the first that is not.
+        position.len = lengths.end.unwrap_or(lengths.file).min(lengths.file);
+        let machine_stopped = lengths.end.is_none();
+        position.tolerance = Tolerance { is_last: false, machine_stopped };
+    }
+    let found = read_entries(&mut reader, &mut position, &lengths, first, through, replay)?;
+    match lengths.end {
+        Some(end) if !is_bound || end <= lengths.file => Ok(found),
+        None if !is_bound => Ok(found),
+        Some(end) => Err(position.damaged(&format!("it is cut off, and had {end} bytes"))),
+        None => {
+            position.at = END_AT as u64;
+            Err(position.damaged("the word that says where it ends does not fit its checksum"))
+        }
+    }
+}
+
+/// Reads the entries of a segment. Returns as [`read_segment`].
+fn read_entries(
+    reader: &mut impl Read,
+    position: &mut Position<'_>,
+    lengths: &Lengths,
+    first: Seqno,
+    through: Seqno,
+    replay: &mut impl Replay,
+) -> Result<(Seqno, bool)> {
+    let (mut last, mut has_ended) = (first.previous(), false);
     let mut payload = Payload::default();
-    while position.at < len {
+    while position.at < position.len {
         if has_ended {
             return position
                 .not_whole::<()>("a record follows the one that ends the file")
                 .map(|_| (last, true));
         }
-        let Some(read) = read_entry(&mut reader, &position, &mut payload)? else { break };
+        let Some(read) = read_entry(reader, position, &mut payload)? else { break };
         if read.seqno != last.next() {
-            return Err(position.damaged(&format!("call {} follows call {last}", read.seqno)));
+            let what = format!("call {} follows call {last}", read.seqno);
+            // A call that failed may have left an entry in the room of a mapped segment.
+            let may_be_left = lengths.is_mapped && position.tolerance.machine_stopped;
+            return if may_be_left { Ok((last, false)) } else { Err(position.damaged(&what)) };
         }
         match read.head.kind {
             CallKind::Config => replay
@@ -299,7 +317,7 @@ fn read_segment(
             | CallKind::Delete
             | CallKind::SetStep
             | CallKind::Clear => {
-                hand_over(&read, &payload, &position, through, replay)?;
+                hand_over(&read, &payload, position, through, replay)?;
                 last = read.seqno;
             }
         }
@@ -313,20 +331,24 @@ fn read_header(
     reader: &mut impl Read,
     position: &Position<'_>,
     first: Seqno,
+    lengths: &Lengths,
 ) -> Result<Option<()>> {
     let unreadable = |error: std::io::Error| failed("read", position.path, &error);
     // The file is made before its header is written, and a process may be killed in between.
-    if position.len < SEGMENT_HEADER_LEN as u64 {
+    if lengths.file < lengths.header {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).map_err(unreadable)?;
-        return match segment_header(first).starts_with(&bytes) {
+        let is_begun =
+            segment_header(first).starts_with(&bytes) || mapped_header(first).starts_with(&bytes);
+        return match is_begun {
             true => position.torn("it is cut off"),
             false => position.not_whole("it does not begin as a journal does"),
         };
     }
-    let mut header = [0; SEGMENT_HEADER_LEN];
-    reader.read_exact(&mut header).map_err(unreadable)?;
-    match read_segment_header(&header) {
+    let mut header = [0; MAPPED_HEADER_LEN];
+    let header = &mut header[..lengths.header as usize];
+    reader.read_exact(header).map_err(unreadable)?;
+    match read_segment_header(header) {
         Ok(found) if found == first => Ok(Some(())),
         Ok(found) => position.not_whole(&format!("its first call is {found}, not {first}")),
         Err(what) => position.not_whole(&what),

@@ -5,7 +5,10 @@ use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{SEGMENT_HEADER_LEN, segment_header};
+use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, mapped_header, segment_header};
+use super::mapped::Mapped;
+use super::mapping;
+use super::room;
 use crate::error::{Error, Result};
 use crate::files::folder::sync_dir;
 use crate::seqno::Seqno;
@@ -19,6 +22,8 @@ pub(super) struct Segment {
     pub(super) len: u64,
     /// The ids of the configurations in it.
     pub(super) configs: Vec<u32>,
+    /// Set when entries are copied into the mapped file; otherwise they are written.
+    pub(super) mapped: Option<Mapped>,
 }
 
 const SUFFIX: &str = ".journal";
@@ -57,12 +62,71 @@ impl Segment {
                 file: Arc::new(file),
                 len: SEGMENT_HEADER_LEN as u64,
                 configs: Vec::new(),
+                mapped: None,
             }),
             Err(error) => {
                 let _ = fs::remove_file(&path);
                 Err(failed("made", &path, &error))
             }
         }
+    }
+
+    /// As [`Segment::create`], for a segment whose entries are copied into the mapped file, with
+    /// `room` bytes of room. Where that is not possible, entries are written.
+    ///
+    /// # Errors
+    /// As [`Segment::create`].
+    pub(super) fn create_mapped(
+        dir: &Path,
+        first: Seqno,
+        sync: bool,
+        room: u64,
+    ) -> Result<Segment> {
+        let path = dir.join(name(first));
+        let make = || -> io::Result<Option<(File, Mapped)>> {
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+            if !mapping::is_reliable(&file) {
+                return Ok(None);
+            }
+            // The header comes first: whoever finds the file finds it whole.
+            file.write_all(&mapped_header(first))?;
+            if sync {
+                file.sync_all()?;
+                sync_dir(dir)?;
+            }
+            let ready = match room::reserve(&file, 0, room, room::LEAST) {
+                Err(error) if room::is_refused(&error) => return Ok(None),
+                reserved => reserved?,
+            };
+            let mapped = Mapped::new(&file, first, ready).ok();
+            Ok(mapped.map(|mapped| (file, mapped)))
+        };
+        match make() {
+            Ok(Some((file, mapped))) => Ok(Segment {
+                path,
+                file: Arc::new(file),
+                len: MAPPED_HEADER_LEN as u64,
+                configs: Vec::new(),
+                mapped: Some(mapped),
+            }),
+            Ok(None) => Segment::create(dir, first, sync),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(failed("made", &path, &error))
+            }
+        }
+    }
+
+    /// Bytes of the header.
+    pub(super) fn header_len(&self) -> u64 {
+        let len = if self.mapped.is_some() { MAPPED_HEADER_LEN } else { SEGMENT_HEADER_LEN };
+        len as u64
+    }
+
+    /// Whether it has no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == self.header_len()
     }
 
     /// Appends all of the pieces or nothing.
@@ -130,10 +194,11 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
 }
 
+/// The most pieces of a write. POSIX guarantees only 16; Linux takes 1024.
+const PIECES: usize = 1024;
+
 /// As `Write::write_all`, for many pieces.
 fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-    /// POSIX guarantees only 16 pieces a write; Linux takes 1024.
-    const PIECES: usize = 1024;
     IoSlice::advance_slices(&mut pieces, 0);
     while !pieces.is_empty() {
         let some = pieces.len().min(PIECES);
@@ -142,6 +207,23 @@ fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Re
             Ok(written) => IoSlice::advance_slices(&mut pieces, written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// As `FileExt::write_all_at`, for many pieces.
+pub(super) fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
+    let mut at = at;
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let some = pieces.len().min(PIECES);
+        match rustix::io::retry_on_intr(|| rustix::io::pwritev(file, &pieces[..some], at))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut pieces, written);
+            }
         }
     }
     Ok(())

@@ -71,13 +71,19 @@ fn journal_bytes(storage: &Storage) -> Result<u64> {
     }
     // The journal of the storage that is looked at, not that of the likeness.
     let folder = storage.dir().join(JOURNAL);
-    if folder.exists() { bytes_in(&folder) } else { Ok(0) }
+    if !folder.exists() {
+        return Ok(0);
+    }
+    crate::journal::bytes_in(&folder).map_err(|error| unreadable(&folder, &error))
 }
 
 /// The sum of the sizes of a directory's files.
 fn bytes_in(dir: &Path) -> Result<u64> {
-    bytes_on_disk(dir)
-        .map_err(|error| Error::io(format!("'{}' cannot be read: {error}", dir.display())))
+    bytes_on_disk(dir).map_err(|error| unreadable(dir, &error))
+}
+
+fn unreadable(dir: &Path, error: &std::io::Error) -> Error {
+    Error::io(format!("'{}' cannot be read: {error}", dir.display()))
 }
 
 /// As `bytes_in`, with the system's errors. RocksDB and the writer remove files at any time, so a

@@ -19,7 +19,7 @@ static const int ERRORS[] = {EIO, ENOSPC, EDQUOT, ENOMEM, EMFILE, EACCES, EROFS}
 enum { ERROR_COUNT = sizeof ERRORS / sizeof *ERRORS };
 
 /* What a part is told; the process that runs it inherits these. */
-static int nth, error, durability_is_checkpoint;
+static int nth, error, durability_is_checkpoint, durability_is_power;
 
 static damo_storage *storage;
 static damo_embedding *rows;
@@ -30,7 +30,9 @@ static void open_storage(void) {
   damo_initializer *zeros = damo_initializer_new("zeros", NULL);
   CHECK_OK(damo_params_set_int(options, "threads", 1));
   CHECK_OK(damo_params_set_str(options, "durability",
-                               durability_is_checkpoint ? "checkpoint" : "process"));
+                               durability_is_checkpoint ? "checkpoint"
+                               : durability_is_power    ? "power"
+                                                        : "process"));
   CHECK_OK(damo_params_set_float(rate, "gamma", 1));
   sgd = damo_optimizer_new("sgd", rate, NULL);
   CHECK((storage = damo_storage_new(dir, 0, options)) != NULL);
@@ -206,6 +208,24 @@ static int record_is_torn(void) {
   return 0;
 }
 
+/* A call that is too long to be copied into the mapped journal, and cannot be written into it. */
+static int long_record_is_not_written(void) {
+  enum { LONG = 20 * KEYS };
+  static int64_t many[LONG];
+  static float more[LONG * DIM];
+  open_storage();
+  train(1);
+  for (int i = 0; i < LONG; i++) many[i] = KEYS + i;
+  inject(AT_WRITE, ".journal", 1, 1, error);
+  CHECK(damo_embedding_apply_gradients(rows, many, LONG, more, LONG * DIM) == DAMO_STATUS_IO);
+  CHECK(strstr(damo_last_error_message(), ".journal") != NULL);
+  CHECK(stop_injecting() == 1);
+  check_weights(6);
+  if (nth == 2) check_flush_works();
+  raise(SIGKILL);
+  return 0;
+}
+
 static int open_and_die(void) {
   inject(AT_OPEN | AT_SYNC | AT_REMOVE | AT_WRITE, dir, nth, 1, 0);
   open_storage();
@@ -259,7 +279,13 @@ int main(int argc, char **argv) {
     for (nth = 1; nth <= 2; nth++) {
       start_anew();
       CHECK(run(make) == 0);
+      durability_is_power = 1;
       CHECK(run(record_is_torn) == -1);
+      durability_is_power = 0;
+      CHECK(run(check_six) == 0);
+      start_anew();
+      CHECK(run(make) == 0);
+      CHECK(run(long_record_is_not_written) == -1);
       CHECK(run(check_six) == 0);
     }
   }

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod filters;
+pub mod journal;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,6 +7,7 @@ use damo::error::{Result, Status};
 use damo::params::Params;
 use damo::storage::Storage;
 
+use crate::common::journal::content;
 use crate::common::{copy_dir, embed, open};
 
 const KEYS: [i64; 4] = [-1, 0, 1, 77];
@@ -84,7 +85,7 @@ fn a_record_of_an_unknown_kind_is_refused_by_its_kind() {
     copy_dir(&dir, &killed);
     let files = fs::read_dir(killed.join("journal")).unwrap().map(|entry| entry.unwrap().path());
     let journal = files.max().unwrap();
-    let ours = fs::read(&journal).unwrap();
+    let ours = content(&journal);
     // The clear is the last entry, of 64 bytes: its checksum is at byte 0, its kind at byte 24.
     let at = ours.len() - 64;
     assert_eq!(ours[at + 24..at + 28], 8u32.to_le_bytes());

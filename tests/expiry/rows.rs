@@ -4,7 +4,9 @@ use damo::embedding::Embedding;
 use damo::params::{Params, Value};
 use damo::storage::Storage;
 
-use crate::common::{float, initializer, int, lookup, optimizer, params, peek, sgd, text};
+use crate::common::{
+    bytes_below, float, initializer, int, lookup, optimizer, params, peek, sgd, text,
+};
 
 const START: u64 = 1_795_000_000_000;
 
@@ -87,14 +89,17 @@ fn merging_gives_the_space_back_and_counts() {
     let gradients: Vec<f32> = (0..16 * keys.len()).map(|index| (index as f32).sin()).collect();
     embedding.apply_gradients(&keys, &gradients).unwrap();
     storage.compact().unwrap();
-    let full = storage.stat("bytes_on_disk").unwrap();
+    // The journal has no calls left, but room for some.
+    let bytes_on_disk =
+        || storage.stat("bytes_on_disk").unwrap() - bytes_below(&dir.path().join("journal"));
+    let full = bytes_on_disk();
     storage.set_clock_for_test(START + 30_000).unwrap();
     embedding.apply_gradients(&keys[..1000], &vec![0.5; 16 * 1000]).unwrap();
     storage.set_clock_for_test(START + 60_000).unwrap();
     storage.compact().unwrap();
     assert_eq!(storage.stat("expired_rows").unwrap(), 19_000);
     assert_eq!(storage.stat("rows_estimate").unwrap(), 1000);
-    let left = storage.stat("bytes_on_disk").unwrap();
+    let left = bytes_on_disk();
     assert!(left < full / 5, "{left} of {full} bytes");
     assert_eq!(peek(&embedding, &[999, 1000]).1, [1, 0]);
 }

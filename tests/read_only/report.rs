@@ -12,6 +12,7 @@ use damo::params::{Params, Value};
 use damo::storage::Storage;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::common::journal::bytes_in;
 use crate::common::{
     bytes_below, copy_dir, failure, float, initializer, int, optimizer, params, peek, rerun, sgd,
     text,
@@ -63,7 +64,7 @@ fn sizes_are_those_of_the_directory() {
     let embedding = sgd(&owner, 4, 1.0, &[]);
     embedding.apply_gradients(&(0..1000).collect::<Vec<_>>(), &[0.5; 4000]).unwrap();
     let left = killed(&owner);
-    let journal = bytes_below(&left.path().join("journal"));
+    let journal = bytes_in(&left.path().join("journal"));
     assert!(journal > 1000 * 20 && journal == owner.stat("journal_bytes").unwrap(), "{journal}");
     for dir in [owner.dir(), left.path()] {
         assert_eq!(sizes(dir), [bytes_below(dir), journal]);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use damo::storage::{Storage, salvage};
 
-use crate::common::{copy_dir, open, params, sgd, text};
+use crate::common::{copy_dir, journal, open, params, sgd, text};
 use crate::{Content, Scene, by_suffix, content, files, flip, manifest_of};
 
 /// A storage that was closed once, and then killed this many times, each time with calls after the
@@ -137,10 +137,10 @@ fn a_newest_file_that_is_gone_is_told() {
     let scene = Scene::new();
     let (salvaged, found) = scene.salvage(|dir| {
         let path = by_suffix(dir, ".journal").pop().unwrap();
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = journal::content(&path);
         let u64_at =
             |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-        let (mut at, mut last) = (24, 0);
+        let (mut at, mut last) = (journal::header_len(&bytes), 0);
         while at < bytes.len() {
             last = u64_at(&bytes, at + 16);
             at += 64 + u64_at(&bytes, at + 8) as usize;
@@ -152,7 +152,7 @@ fn a_newest_file_that_is_gone_is_told() {
         let sum = crc32fast::hash(&end[4..]);
         end[..4].copy_from_slice(&sum.to_le_bytes());
         bytes.extend(end);
-        fs::write(path, bytes).unwrap();
+        fs::write(path, journal::cut(&bytes, bytes.len())).unwrap();
     });
     assert_eq!(salvaged.damage.len(), 1, "{salvaged:?}");
     assert!(salvaged.damage[0].contains("the file that follows call"), "{salvaged:?}");

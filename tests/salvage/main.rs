@@ -254,18 +254,19 @@ fn a_file_that_is_gone_or_cut_off_costs_its_rows_and_no_others() {
 fn calls_are_made_again_up_to_the_first_damage() {
     let scene = Scene::new();
     let journal = |dir: &Path| by_suffix(dir, ".journal").pop().unwrap();
-    let len = fs::metadata(journal(&scene.scratch.path().join("killed"))).unwrap().len() as usize;
+    let bytes = common::journal::content(&journal(&scene.scratch.path().join("killed")));
+    let (header, len) = (common::journal::header_len(&bytes), bytes.len());
     let mut applied = Vec::new();
-    for at in [40, len / 3, len / 2, len - 100] {
+    for at in [header + 16, len / 3, len / 2, len - 100] {
         let (salvaged, found) = scene.salvage(|dir| flip(&journal(dir), at));
         assert!(!salvaged.is_whole() && salvaged.damage.len() == 1, "{salvaged:?}");
         applied.push(salvaged.calls_applied);
         // Salvage stops where a kill right before the damaged entry would have.
         let (_, rest) = salvaged.damage[0].split_once("at byte ").unwrap();
-        let end: u64 = rest.split(':').next().unwrap().parse().unwrap();
+        let end: usize = rest.split(':').next().unwrap().parse().unwrap();
         let cut = scene.scratch.path().join("cut");
         copy_dir(&scene.scratch.path().join("killed"), &cut);
-        fs::File::options().write(true).open(journal(&cut)).unwrap().set_len(end).unwrap();
+        fs::write(journal(&cut), common::journal::cut(&bytes, end)).unwrap();
         assert_eq!(found, content(&cut), "{at}");
         fs::remove_dir_all(cut).unwrap();
     }

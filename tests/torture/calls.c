@@ -82,6 +82,30 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
   return result;
 }
 
+/* As writev, at a place. */
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
+  size_t len = 0, at = 0;
+  ssize_t result;
+  char *flat;
+  int i, error;
+  for (i = 0; i < count; i++) len += parts[i].iov_len;
+  flat = len <= MOST_FLATTENED ? malloc(len + 1) : NULL;
+  if (flat == NULL) {
+    return on_fd(KIND_WRITE, fd) == FAIL
+               ? -1
+               : torture_syscall(SYS_pwritev, fd, parts, count, offset, 0);
+  }
+  for (i = 0; i < count; i++) {
+    memcpy(flat + at, parts[i].iov_base, parts[i].iov_len);
+    at += parts[i].iov_len;
+  }
+  result = pwrite64(fd, flat, len, offset);
+  error = errno;
+  free(flat);
+  errno = error;
+  return result;
+}
+
 ssize_t read(int fd, void *data, size_t len) {
   if (on_fd(KIND_READ, fd) == FAIL) return -1;
   return torture_syscall(SYS_read, fd, data, len);

@@ -12,7 +12,7 @@ use crate::damage::{Damage, files, kind};
 use crate::engine;
 use crate::engine::DURABILITIES;
 use crate::examine::Refusal;
-use crate::headers::header_bytes;
+use crate::headers::{content_len, header_bytes, is_mapped};
 use crate::judge::{answer, encode};
 use crate::lanes::Lane;
 use crate::script::random;
@@ -24,7 +24,7 @@ use crate::timeline::Promise;
 /// Ten times what opening takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of the header of the journal's files, which each one has before calls go to it.
+/// Bytes of the header of the journal's written files, which each one has before calls go to it.
 const JOURNAL_HEADER: usize = 24;
 
 /// Every bit of every header, every file cut, emptied, doubled, deleted and exchanged.
@@ -60,6 +60,7 @@ pub fn exhaustive(lane: &mut Lane) {
 }
 
 fn every_damage(file: &Path, bytes: &[u8], all: &[PathBuf]) -> Vec<Damage> {
+    let bytes = &bytes[..content_len(bytes)];
     let mut every =
         vec![Damage::Deleted, Damage::Emptied, Damage::Doubled, Damage::Zeros(0, bytes.len())];
     for at in header_bytes(file, bytes) {
@@ -99,7 +100,7 @@ pub fn trial(lane: &mut Lane, number: u64) -> Option<Verdict> {
     let of_kind: Vec<&PathBuf> = all.iter().filter(|file| kind(file) == chosen).collect();
     let file = of_kind[random.random_range(0..of_kind.len())].clone();
     all.retain(|other| *other != file);
-    let len = fs::metadata(dir.join(&file)).map_or(0, |found| found.len() as usize);
+    let len = fs::read(dir.join(&file)).map_or(0, |bytes| content_len(&bytes));
     let damage = Damage::any(&mut random, len, &all);
     Some(one(lane, subject, durability, &file, &damage))
 }
@@ -128,7 +129,9 @@ fn one(
         && files(&dir)
             .iter()
             .rfind(|other| kind(other) == "journal")
-            .is_some_and(|last| last == file);
+            .is_some_and(|last| last == file)
+        // A mapped file says where it ends.
+        && !fs::read(dir.join(file)).is_ok_and(|bytes| is_mapped(&bytes));
     let is_behind_header = !matches!(damage, Damage::Emptied | Damage::Cut(..JOURNAL_HEADER));
     // A filter that is not there is made anew: that is its contract.
     if (subject, damage) == (Subject::Filter, &Damage::Deleted) || !damage.make(&dir, file) {

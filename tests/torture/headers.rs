@@ -33,12 +33,28 @@ fn spread(records: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     records.into_iter().step_by(step).chain(last).collect()
 }
 
-/// Of a journal (docs/formats.md): a header of 24 bytes, then records, each with a header of 64 and
-/// its payload.
+/// Whether a journal's file is mapped, and has room behind its content.
+pub fn is_mapped(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"damojrnl") && bytes.get(8..12) == Some(&2u32.to_le_bytes())
+}
+
+/// The bytes of a file without the room that a journal's may have.
+pub fn content_len(bytes: &[u8]) -> usize {
+    match bytes.get(24..32).and_then(|word| word.try_into().ok()) {
+        Some(word) if is_mapped(bytes) => {
+            bytes.len().min((u64::from_le_bytes(word) & ((1 << 40) - 1)) as usize)
+        }
+        _ => bytes.len(),
+    }
+}
+
+/// Of a journal (docs/formats.md): a header of 24 bytes, or 64 if it is mapped, then records, each
+/// with a header of 64 and its payload.
 fn journal(bytes: &[u8]) -> Vec<(usize, usize)> {
-    const FILE_HEADER: usize = 24;
     const HEADER: usize = 64;
-    let (mut found, mut at) = (vec![(0, FILE_HEADER)], FILE_HEADER);
+    let file_header = if is_mapped(bytes) { 64 } else { 24 };
+    let (mut found, mut at) = (vec![(0, file_header)], file_header);
+    let bytes = &bytes[..content_len(bytes)];
     while let Some(len) = bytes.get(at + 8..at + 16).and_then(|word| word.try_into().ok()) {
         found.push((at, HEADER));
         at = at.saturating_add(HEADER).saturating_add(u64::from_le_bytes(len) as usize);

@@ -33,7 +33,7 @@ pub(in crate::storage) struct Likeness {
     original: PathBuf,
     /// The files of the original when the likeness was begun.
     seen: Vec<ListedFile>,
-    /// The length of the newest file of the journal when the likeness was made.
+    /// The bytes of content of the journal's newest file when the likeness was made.
     journal_bytes: u64,
     is_in_use: bool,
     /// Whether the disk may have parts of calls: some of their rows, not all.
@@ -81,7 +81,7 @@ impl Likeness {
         Ok(Some(likeness))
     }
 
-    /// The length of the newest file of the journal when the likeness was made.
+    /// The bytes of content of the journal's newest file when the likeness was made.
     pub(in crate::storage) fn journal_bytes(&self) -> u64 {
         self.journal_bytes
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::journal::content_len;
 use crate::rocks::INVENTORY;
 use crate::rocks::file_names::{BLOB, CURRENT, IDENTITY, SST, is_manifest, is_options, is_wal};
 use crate::storage::checkpoint::LIST;
@@ -18,6 +19,7 @@ const FOLDERS: [&str; 5] = ["journal", "incoming", "filters", ".damo-restoring",
 pub(super) struct ListedFile {
     /// Its path inside the directory.
     pub(super) name: PathBuf,
+    /// Bytes of its content: a file of the journal may have room behind that.
     pub(super) bytes: u64,
     /// When it changed last: seconds and nanoseconds since 1970.
     pub(super) changed: (i64, i64),
@@ -58,7 +60,11 @@ fn list_folder(dir: &Path, folder: &Path, seen: &mut Vec<ListedFile>) -> io::Res
             }
         } else if is_needed(&shown) {
             let changed = (found.mtime(), found.mtime_nsec());
-            seen.push(ListedFile { name, bytes: found.len(), changed });
+            let bytes = match content_len(&entry.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                bytes => bytes?,
+            };
+            seen.push(ListedFile { name, bytes, changed });
         }
     }
     Ok(())

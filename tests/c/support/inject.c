@@ -74,6 +74,13 @@ ssize_t writev(int file, const struct iovec *pieces, int count) {
   return -1;
 }
 
+ssize_t pwritev64(int file, const struct iovec *pieces, int count, off64_t at) {
+  if (!fails(AT_WRITE, NULL, file)) return syscall(SYS_pwritev, file, pieces, count, at, 0);
+  syscall(SYS_pwritev, file, pieces, (count + 1) / 2, at, 0);
+  errno = error_;
+  return -1;
+}
+
 static int open_at(int dir, const char *path, int flags, va_list list) {
   mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
   return fails(AT_OPEN, path, -1) ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode);

@@ -1,0 +1,164 @@
+//! Room ahead: a thread reserves disk space behind a mapped segment's content, and makes its pages
+//! writable, before callers need them.
+//!
+//! A caller that finds too little room prepares it itself, or waits for whoever does. So a full
+//! disk is an error of the caller's call, and the thread is only there for speed.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::entry::ENTRY_HEADER_LEN;
+use super::mapped::SEGMENT_BYTES;
+use super::mapping::Mapping;
+use super::room::{LEAST, LONGEST_STEP, reserve};
+use super::segment::failed;
+use super::shared::{Shared, State};
+use crate::error::Result;
+use crate::locks::MutexGuard;
+
+/// Pages are made writable so far ahead, at most and at least.
+const WIDEST_WINDOW: u64 = 2 << 20;
+const NARROWEST_WINDOW: u64 = 64 << 10;
+/// Pages that lie so far behind are taken out of memory.
+const BEHIND: u64 = 4 << 20;
+/// A journal with less content needs no thread.
+const CONTENT_OF_FEW_CALLS: u64 = 32 << 10;
+
+/// Room to be prepared in the current segment.
+struct Job {
+    file: Arc<File>,
+    map: Arc<Mapping>,
+    path: PathBuf,
+    /// Bytes that have room, that should, and that must.
+    ready: u64,
+    wanted: u64,
+    needed: u64,
+    /// The pages to make writable.
+    ahead: (u64, u64),
+    /// The pages to take out of memory.
+    behind: (u64, u64),
+}
+
+impl Job {
+    /// Returns how many bytes have room then.
+    fn run(&self) -> io::Result<u64> {
+        self.map.forget(self.behind.0, self.behind.1);
+        let ready = match self.wanted > self.ready {
+            true => reserve(&self.file, self.ready, self.wanted, self.needed)?,
+            false => self.ready,
+        };
+        self.map.set_ready(ready);
+        self.map.populate(self.ahead.0, self.ahead.1);
+        Ok(ready)
+    }
+}
+
+impl State {
+    /// Whether room should be prepared before a caller needs it.
+    pub(super) fn is_low(&self) -> bool {
+        let Some(mapped) = &self.current.mapped else { return false };
+        if self.room.is_preparing || self.room.has_failed || self.room.has_stopped {
+            return false;
+        }
+        let left = mapped.ready - mapped.reserved;
+        let is_short = left < self.room.step / 2 && mapped.ready < SEGMENT_BYTES;
+        is_short || self.lacks_pages()
+    }
+
+    /// Whether copies will soon reach pages that are not writable yet.
+    fn lacks_pages(&self) -> bool {
+        let Some(mapped) = &self.current.mapped else { return false };
+        let wanted = (mapped.reserved + self.window() / 2).min(mapped.ready);
+        mapped.populated < wanted && mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0
+    }
+
+    /// How far ahead pages are made writable: as far as copies go in four turns.
+    fn window(&self) -> u64 {
+        (4 * self.room.copied).clamp(NARROWEST_WINDOW, WIDEST_WINDOW)
+    }
+
+    /// What is to be prepared so that there is room up to `needed`, and ahead of that.
+    fn job(&self, needed: u64) -> Option<Job> {
+        let mapped = self.current.mapped.as_ref()?;
+        let left = mapped.ready.saturating_sub(needed);
+        let wanted = match left < self.room.step / 2 {
+            // No entry begins beyond.
+            true if mapped.ready >= SEGMENT_BYTES => needed,
+            true => needed.max(mapped.ready) + self.room.step,
+            false => mapped.ready,
+        };
+        let ahead = match self.lacks_pages() {
+            true => (mapped.populated.max(mapped.reserved), mapped.reserved + self.window()),
+            false => (0, 0),
+        };
+        let is_far = self.current.len.saturating_sub(mapped.forgotten) > BEHIND;
+        let behind = if is_far { (mapped.forgotten, self.current.len) } else { (0, 0) };
+        let (file, map) = (Arc::clone(&self.current.file), Arc::clone(&mapped.map));
+        let path = self.current.path.clone();
+        let wanted = wanted.next_multiple_of(LEAST);
+        Some(Job { file, map, path, ready: mapped.ready, wanted, needed, ahead, behind })
+    }
+
+    fn note(&mut self, job: &Job, ready: u64) {
+        let Some(mapped) = self.current.mapped.as_mut() else { return };
+        if ready > mapped.ready {
+            self.room.step = (2 * self.room.step).min(LONGEST_STEP);
+        }
+        mapped.ready = ready;
+        mapped.forgotten = mapped.forgotten.max(job.behind.1);
+        if job.ahead.1 > 0 {
+            mapped.populated = job.ahead.1.min(ready);
+            self.room.copied = 0;
+        }
+    }
+}
+
+impl Shared {
+    /// Prepares room in the current segment up to `needed`, or waits for whoever prepares some.
+    /// Look again afterwards: the segment may be another one.
+    ///
+    /// # Errors
+    /// `IO` when there is no room.
+    pub(super) fn make_room(&self, state: &mut MutexGuard<'_, State>, needed: u64) -> Result<()> {
+        if state.room.is_preparing {
+            self.changed.wait(state);
+            return Ok(());
+        }
+        self.prepare(state, needed)
+    }
+
+    fn prepare(&self, state: &mut MutexGuard<'_, State>, needed: u64) -> Result<()> {
+        let Some(job) = state.job(needed) else { return Ok(()) };
+        state.room.is_preparing = true;
+        // The segment stays the current one meanwhile.
+        let outcome = MutexGuard::unlocked(state, || self.run(&job));
+        state.room.is_preparing = false;
+        state.room.has_failed = !outcome.as_ref().is_ok_and(|ready| *ready >= job.wanted);
+        self.changed.notify_all();
+        let ready = outcome.map_err(|error| failed("written", &job.path, &error))?;
+        state.note(&job, ready);
+        Ok(())
+    }
+
+    fn run(&self, job: &Job) -> io::Result<u64> {
+        #[cfg(test)]
+        self.faults.check_room(job.needed)?;
+        job.run()
+    }
+
+    /// The thread's work: prepares room ahead until the journal ends.
+    pub(super) fn prepare_ahead(&self) {
+        let mut state = self.state.lock();
+        while !state.room.has_stopped {
+            if !state.is_low() {
+                self.work.wait(&mut state);
+                continue;
+            }
+            let needed = state.current.mapped.as_ref().map_or(0, |mapped| mapped.reserved);
+            // A caller who needs the room will find the error.
+            let _ = self.prepare(&mut state, needed + ENTRY_HEADER_LEN as u64);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Appending to a mapped segment: a call reserves its bytes under the lock, copies them without it,
+//! and is published once all calls before it are.
+//!
+//! Publishing stores the segment's end word. What lies behind it is room: a process killed while it
+//! copied leaves a call there that had not returned.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
+use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
+use super::mapping::Mapping;
+use super::segment::{failed, write_all_at};
+use super::shared::{Shared, State};
+use crate::error::{Error, Result};
+use crate::locks::MutexGuard;
+use crate::seqno::Seqno;
+
+/// Entries up to this length are copied with the lock held: that takes less than a second turn of
+/// the lock.
+const COPIED_AT_ONCE: u64 = 4 << 10;
+
+/// A call's entries, whose bytes are reserved.
+struct Entries<'a> {
+    /// The configuration's, if this segment does not have it yet.
+    config: Option<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
+    head: [u8; ENTRY_HEADER_LEN],
+    payload: &'a [IoSlice<'a>],
+    seqno: Seqno,
+    at: u64,
+    len: u64,
+}
+
+impl Entries<'_> {
+    fn copy(&self, map: &Mapping) {
+        let mut at = self.at;
+        let mut put = |bytes: &[u8]| {
+            map.copy(at, bytes);
+            at += bytes.len() as u64;
+        };
+        if let Some((head, description)) = &self.config {
+            put(head);
+            put(description);
+        }
+        put(&self.head);
+        self.payload.iter().for_each(|piece| put(piece));
+    }
+
+    /// Writes them into the file. The mapping shows what was written.
+    fn write(&self, file: &File) -> io::Result<()> {
+        let mut pieces = Vec::with_capacity(self.payload.len() + 3);
+        if let Some((head, description)) = &self.config {
+            pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
+        }
+        pieces.push(IoSlice::new(&self.head));
+        pieces.extend_from_slice(self.payload);
+        write_all_at(file, &mut pieces, self.at)
+    }
+
+    fn begins(&self) -> [u64; 2] {
+        let config = |(head, text): &([u8; ENTRY_HEADER_LEN], Arc<[u8]>)| head.len() + text.len();
+        [self.at, self.at + self.config.as_ref().map_or(0, config) as u64]
+    }
+}
+
+impl Shared {
+    /// Appends a call to the current segment, which is a mapped one. None when the segment has
+    /// become another one: look again.
+    ///
+    /// # Errors
+    /// `IO`. The call is then not in the journal.
+    pub(super) fn append_mapped(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        head: &Head,
+        payload: &[IoSlice<'_>],
+        payload_sum: (u32, u64),
+    ) -> Result<Option<Seqno>> {
+        let Some(mapped) = &state.current.mapped else { return Ok(None) };
+        if let Some((_, error)) = &mapped.failure {
+            return Err(error.clone());
+        }
+        if mapped.reserved >= SEGMENT_BYTES {
+            return self.rotate_when_quiet(state).map(|()| None);
+        }
+        let (needed, ready) = (mapped.reserved + state.len_of(head, payload_sum.1)?, mapped.ready);
+        // The entry that ends the segment has room, too.
+        let needed = needed + ENTRY_HEADER_LEN as u64;
+        if needed > ready {
+            return self.make_room(state, needed).map(|()| None);
+        }
+        let entries = state.reserve(head, payload, payload_sum);
+        let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
+        let seqno = entries.seqno;
+        if mapped.flights.is_empty() && entries.len <= COPIED_AT_ONCE {
+            entries.copy(&mapped.map);
+            state.publish(self, entries.at + entries.len, seqno);
+            return Ok(Some(seqno));
+        }
+        let (begins, end) = (entries.begins(), entries.at + entries.len);
+        mapped.flights.push_back(Flight { seqno, begins, end, is_written: false });
+        let (map, file) = (Arc::clone(&mapped.map), Arc::clone(&state.current.file));
+        let outcome = MutexGuard::unlocked(state, || self.put(&entries, &map, &file));
+        self.land(state, seqno, outcome).map(Some)
+    }
+
+    fn put(&self, entries: &Entries<'_>, map: &Mapping, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.check_write(entries.seqno)?;
+        if entries.len <= MAX_COPIED as u64 {
+            entries.copy(map);
+            return Ok(());
+        }
+        // Writing many pages at once is cheaper than making each of them writable.
+        entries.write(file)
+    }
+
+    /// Publishes a call, once all calls before it are, or takes it back.
+    fn land(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        seqno: Seqno,
+        outcome: io::Result<()>,
+    ) -> Result<Seqno> {
+        state.note_outcome(seqno, outcome);
+        state.publish_written(self);
+        state.end_failure(self);
+        self.changed.notify_all();
+        loop {
+            if self.last.load(Ordering::Acquire) >= seqno {
+                return Ok(seqno);
+            }
+            if let Some(error) = state.take_back(self, seqno) {
+                self.changed.notify_all();
+                return Err(error);
+            }
+            self.changed.wait(state);
+        }
+    }
+
+    /// Begins the next segment, or waits for calls under way in this one.
+    fn rotate_when_quiet(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {
+        match state.is_quiet() {
+            true => state.rotate(self),
+            false => {
+                self.changed.wait(state);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether nobody is at work in the current segment without the lock.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.room.is_preparing && self.current.mapped.as_ref().is_none_or(Mapped::is_quiet)
+    }
+
+    /// The bytes of a call's entries.
+    fn len_of(&self, head: &Head, payload_len: u64) -> Result<u64> {
+        let description = self.description(head)?;
+        let config = match self.current.configs.contains(&head.config) {
+            true => 0,
+            false => ENTRY_HEADER_LEN + description.len(),
+        };
+        Ok((config + ENTRY_HEADER_LEN) as u64 + payload_len)
+    }
+
+    /// Reserves the bytes of a call, for which there is room, and gives it its sequence number.
+    fn reserve<'a>(
+        &mut self,
+        head: &Head,
+        payload: &'a [IoSlice<'a>],
+        payload_sum: (u32, u64),
+    ) -> Entries<'a> {
+        let seqno = self.given.next();
+        let mut len = ENTRY_HEADER_LEN as u64 + payload_sum.1;
+        let config = (!self.current.configs.contains(&head.config)).then(|| {
+            let description = Arc::clone(&self.configs[head.config as usize].1);
+            let config_head = Head { kind: CallKind::Config, ..*head };
+            let sum = checksum(&[IoSlice::new(&description)]);
+            len += ENTRY_HEADER_LEN as u64 + sum.1;
+            (encode_head(&config_head, seqno, sum), description)
+        });
+        if config.is_some() {
+            self.current.configs.push(head.config);
+        }
+        self.given = seqno;
+        let mut at = 0;
+        if let Some(mapped) = &mut self.current.mapped {
+            at = mapped.reserved;
+            mapped.reserved += len;
+        }
+        if len <= MAX_COPIED as u64 {
+            self.room.copied += len;
+        }
+        Entries { config, head: encode_head(head, seqno, payload_sum), payload, seqno, at, len }
+    }
+
+    /// Makes everything up to `end` part of the journal; `last` is the last call in it.
+    pub(super) fn publish(&mut self, journal: &Shared, end: u64, last: Seqno) {
+        let Some(mapped) = &self.current.mapped else { return };
+        mapped.map.store_end(end_word(end, mapped.first));
+        journal.bytes.fetch_add(end - self.current.len, Ordering::Relaxed);
+        self.current.len = end;
+        journal.last.store(last, Ordering::Release);
+    }
+
+    fn note_outcome(&mut self, seqno: Seqno, outcome: io::Result<()>) {
+        let Some(mapped) = &mut self.current.mapped else { return };
+        match outcome {
+            Ok(()) => {
+                let flight = mapped.flights.iter_mut().find(|flight| flight.seqno == seqno);
+                flight.into_iter().for_each(|flight| flight.is_written = true);
+            }
+            Err(error) if mapped.failure.as_ref().is_none_or(|(first, _)| seqno < *first) => {
+                let error = failed("written", &self.current.path, &error);
+                mapped.failure = Some((seqno, error));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Publishes the calls that are written, up to the first that is not.
+    fn publish_written(&mut self, journal: &Shared) {
+        let Some(mapped) = &mut self.current.mapped else { return };
+        let mut last = None;
+        while let Some(flight) = mapped.flights.front()
+            && flight.is_written
+        {
+            last = Some((flight.end, flight.seqno));
+            mapped.flights.pop_front();
+        }
+        if let Some((end, seqno)) = last {
+            self.publish(journal, end, seqno);
+        }
+    }
+
+    /// The error of a call that fails, or that lies behind one.
+    fn take_back(&mut self, journal: &Shared, seqno: Seqno) -> Option<Error> {
+        let mapped = self.current.mapped.as_mut()?;
+        let (first, error) = mapped.failure.as_ref()?;
+        if seqno < *first {
+            return None;
+        }
+        let error = error.clone();
+        mapped.told += 1;
+        self.end_failure(journal);
+        Some(error)
+    }
+
+    /// Gives the bytes and the sequence numbers of calls that fail back, once each of them knows
+    /// it and no call before them is under way.
+    fn end_failure(&mut self, journal: &Shared) {
+        let Some(mapped) = &mut self.current.mapped else { return };
+        if mapped.failure.is_none() || mapped.told < mapped.flights.len() {
+            return;
+        }
+        for at in mapped.flights.drain(..).flat_map(|flight| flight.begins) {
+            // A later call may end where one of these begins. After the machine has stopped, this
+            // one must not be taken for the next. Where no zeros can be written either, it is.
+            let zeros = [0; ENTRY_HEADER_LEN];
+            let _ = write_all_at(&self.current.file, &mut [IoSlice::new(&zeros)], at);
+        }
+        (mapped.failure, mapped.told) = (None, 0);
+        mapped.reserved = self.current.len;
+        self.current.configs.clear();
+        self.given = journal.last.load(Ordering::Acquire);
+    }
+
+    /// Ends a mapped segment, in which no call is under way, before call `next`. Gives its room
+    /// back.
+    ///
+    /// # Errors
+    /// `IO`. The segment goes on.
+    pub(super) fn end_mapped(&mut self, journal: &Shared, next: Seqno) -> Result<()> {
+        let Some(mapped) = &mut self.current.mapped else { return Ok(()) };
+        let (at, entry) = (mapped.reserved, encode_end(next));
+        // A last call may reach beyond the mapping.
+        write_all_at(&self.current.file, &mut [IoSlice::new(&entry)], at)
+            .map_err(|error| failed("written", &self.current.path, &error))?;
+        mapped.reserved += ENTRY_HEADER_LEN as u64;
+        let end = mapped.reserved;
+        self.publish(journal, end, next.previous());
+        // Readers ignore room that cannot be given back.
+        let _ = self.current.file.set_len(end);
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! What the threads of a journal share: its segments, and which calls they have.
+
+use std::fs;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::entry::{self, CallKind, Head, checksum, encode_head};
+use super::mapped::SEGMENT_BYTES;
+use super::room::Room;
+use super::segment::{AppendError, Segment, failed};
+use crate::error::{Error, Result};
+use crate::locks::{Condvar, Mutex};
+use crate::seqno::{AtomicSeqno, Seqno};
+
+/// How entries get into the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Each is written, and on disk before its call returns.
+    Synced,
+    /// Each is written.
+    #[cfg_attr(not(any(fuzzing, test)), expect(dead_code, reason = "tests choose it"))]
+    Written,
+    /// Each is copied into the mapped file, where that is possible.
+    Mapped,
+}
+
+pub(super) struct Shared {
+    dir: PathBuf,
+    pub(super) way: Way,
+    pub(super) state: Mutex<State>,
+    /// Told when a call has been published or taken back, and when room has been prepared.
+    pub(super) changed: Condvar,
+    /// Told when the thread that prepares room has work.
+    pub(super) work: Condvar,
+    pub(super) has_preparer: AtomicBool,
+    /// The last sequence number known to be on disk. Held while syncing, so that callers share one
+    /// fsync.
+    synced: Mutex<Seqno>,
+    /// Bytes of the content of all segments.
+    pub(super) bytes: AtomicU64,
+    /// The last call that is in the journal.
+    pub(super) last: AtomicSeqno,
+    #[cfg(test)]
+    pub(super) faults: super::faults::Faults,
+}
+
+pub(super) struct State {
+    pub(super) current: Segment,
+    /// Segments that are complete, oldest first: the last call's sequence number, the path, the
+    /// bytes.
+    closed: Vec<(Seqno, PathBuf, u64)>,
+    /// The announced configurations: group and description.
+    pub(super) configs: Vec<(u16, Arc<[u8]>)>,
+    /// The last sequence number that a call has got. The call may be under way.
+    pub(super) given: Seqno,
+    pub(super) room: Room,
+    /// Set while the state of the files is in doubt; nothing is appended meanwhile.
+    doubt: Option<Doubt>,
+}
+
+/// Why nothing is appended, and what ends that.
+#[derive(Clone, Debug)]
+enum Doubt {
+    /// Part of an entry could not be cut off. Ends once it can.
+    Torn(Error),
+    /// An fsync failed, so the system may have dropped unwritten data. Ends when the files that
+    /// were open at the time have been deleted.
+    Unsynced(Error),
+}
+
+impl Doubt {
+    fn error(&self) -> &Error {
+        match self {
+            Doubt::Torn(error) | Doubt::Unsynced(error) => error,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn start(dir: &Path, last: Seqno, way: Way) -> Result<Shared> {
+        let room = Room::new();
+        let current = create(dir, last.next(), way, true, &room)?;
+        let bytes = AtomicU64::new(current.len);
+        let state = State {
+            current,
+            closed: Vec::new(),
+            configs: Vec::new(),
+            given: last,
+            room,
+            doubt: None,
+        };
+        Ok(Shared {
+            dir: dir.to_owned(),
+            way,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            work: Condvar::new(),
+            has_preparer: AtomicBool::new(false),
+            synced: Mutex::new(last),
+            bytes,
+            last: AtomicSeqno::new(last),
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+        })
+    }
+
+    pub(super) fn restart(&self, last: Seqno) -> Result<()> {
+        let mut synced = self.synced.lock();
+        let mut state = self.state.lock();
+        while !state.is_quiet() {
+            self.changed.wait(&mut state);
+        }
+        state.current = create(&self.dir, last.next(), self.way, true, &state.room)?;
+        state.closed.clear();
+        state.doubt = None;
+        state.given = last;
+        *synced = last;
+        self.bytes.store(state.current.len, Ordering::Relaxed);
+        self.last.store(last, Ordering::Release);
+        Ok(())
+    }
+
+    /// Appends a call. Returns also whether room should be prepared for later ones.
+    pub(super) fn append(
+        &self,
+        head: &Head,
+        payload: &[IoSlice<'_>],
+        payload_sum: (u32, u64),
+    ) -> Result<(Seqno, bool)> {
+        let mut state = self.state.lock();
+        loop {
+            state.check_no_doubt()?;
+            if state.current.mapped.is_none() {
+                let seqno = state.append_written(self, head, payload, payload_sum)?;
+                return Ok((seqno, false));
+            }
+            if let Some(seqno) = self.append_mapped(&mut state, head, payload, payload_sum)? {
+                return Ok((seqno, state.is_low()));
+            }
+        }
+    }
+
+    pub(super) fn sync_through(&self, seqno: Seqno) -> Result<()> {
+        let mut synced = self.synced.lock();
+        if *synced >= seqno {
+            return Ok(());
+        }
+        let (file, path, last) = {
+            let state = self.state.lock();
+            if let Some(doubt) = &state.doubt {
+                return Err(doubt.error().clone());
+            }
+            let file = Arc::clone(&state.current.file);
+            (file, state.current.path.clone(), self.last.load(Ordering::Acquire))
+        };
+        // Segments that were closed meanwhile have been synced by `rotate`.
+        match file.sync_data() {
+            Ok(()) => {
+                *synced = last;
+                Ok(())
+            }
+            Err(error) => {
+                let error = failed("synced", &path, &error);
+                self.state.lock().doubt = Some(Doubt::Unsynced(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn rotate(&self) -> Result<Seqno> {
+        let mut state = self.state.lock();
+        while !state.is_quiet() {
+            self.changed.wait(&mut state);
+        }
+        state.cut_off_failed_append()?;
+        if !state.current.is_empty() {
+            state.rotate(self)?;
+        }
+        Ok(self.last.load(Ordering::Acquire))
+    }
+}
+
+/// Creates a segment for calls from `first` on.
+fn create(dir: &Path, first: Seqno, way: Way, sync: bool, room: &Room) -> Result<Segment> {
+    match way {
+        Way::Mapped => Segment::create_mapped(dir, first, sync, room.step),
+        Way::Synced | Way::Written => Segment::create(dir, first, sync),
+    }
+}
+
+impl State {
+    pub(super) fn announce(&mut self, group: u16, description: Vec<u8>) -> u32 {
+        let is_same = |known: &(u16, Arc<[u8]>)| known.0 == group && *known.1 == *description;
+        let known = self.configs.iter().position(is_same);
+        known.unwrap_or_else(|| {
+            self.configs.push((group, description.into()));
+            self.configs.len() - 1
+        }) as u32
+    }
+
+    /// The description of the configuration that a call was made with.
+    pub(super) fn description(&self, head: &Head) -> Result<&Arc<[u8]>> {
+        let Some((group, description)) = self.configs.get(head.config as usize) else {
+            return Err(Error::bug(format!("configuration {} was not announced", head.config)));
+        };
+        debug_assert_eq!(*group, head.group);
+        Ok(description)
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    fn check_no_doubt(&mut self) -> Result<()> {
+        self.cut_off_failed_append()?;
+        self.doubt.as_ref().map_or(Ok(()), |doubt| Err(doubt.error().clone()))
+    }
+
+    fn append_written(
+        &mut self,
+        journal: &Shared,
+        head: &Head,
+        payload: &[IoSlice<'_>],
+        payload_sum: (u32, u64),
+    ) -> Result<Seqno> {
+        if self.current.len >= SEGMENT_BYTES {
+            self.rotate(journal)?;
+        }
+        let seqno = self.given.next();
+        let config_is_new = !self.current.configs.contains(&head.config);
+        let description = Arc::clone(self.description(head)?);
+        let config_pieces = [IoSlice::new(&description)];
+        let config_head = Head { kind: CallKind::Config, ..*head };
+        let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
+        let entry_bytes = encode_head(head, seqno, payload_sum);
+        let mut pieces = Vec::with_capacity(payload.len() + 3);
+        if config_is_new {
+            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(&description)]);
+        }
+        pieces.push(IoSlice::new(&entry_bytes));
+        pieces.extend_from_slice(payload);
+        let before = self.current.len;
+        self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
+        if config_is_new {
+            self.current.configs.push(head.config);
+        }
+        self.given = seqno;
+        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
+        journal.last.store(seqno, Ordering::Release);
+        Ok(seqno)
+    }
+
+    /// Cuts off what is left of an entry that could not be written. No segment may follow one that
+    /// ends in a torn entry.
+    fn cut_off_failed_append(&mut self) -> Result<()> {
+        if let Some(Doubt::Torn(error)) = &self.doubt {
+            self.current.cut_off().map_err(|again| {
+                failed("cut off", &self.current.path, &again).within(error.message())
+            })?;
+            self.doubt = None;
+        }
+        Ok(())
+    }
+
+    /// Begins the next segment; no call is under way. The entry that ends the current segment is
+    /// written once the next one exists: so a missing file can be told from one that was never
+    /// made.
+    pub(super) fn rotate(&mut self, journal: &Shared) -> Result<()> {
+        let last = journal.last.load(Ordering::Acquire);
+        let sync = journal.way == Way::Synced;
+        let next = create(&journal.dir, last.next(), journal.way, sync, &self.room)?;
+        if let Err(error) = self.end_current(journal, last.next()) {
+            // A segment without calls does no harm where it cannot be removed.
+            let _ = fs::remove_file(&next.path);
+            return Err(error);
+        }
+        journal.bytes.fetch_add(next.len, Ordering::Relaxed);
+        let closed = std::mem::replace(&mut self.current, next);
+        let file = closed.file;
+        self.closed.push((last, closed.path.clone(), closed.len));
+        // After a failed fsync another one would report success, whatever became of the data.
+        if sync && self.doubt.is_none() {
+            file.sync_data().map_err(|error| {
+                let error = failed("synced", &closed.path, &error);
+                self.doubt = Some(Doubt::Unsynced(error.clone()));
+                error
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a torn entry, which keeps others from being appended.
+    fn note_torn(&mut self, error: AppendError) -> Error {
+        match error {
+            AppendError::CutOff(error) => error,
+            AppendError::Torn(error) => {
+                self.doubt = Some(Doubt::Torn(error.clone()));
+                error
+            }
+        }
+    }
+
+    fn end_current(&mut self, journal: &Shared, next: Seqno) -> Result<()> {
+        if self.current.mapped.is_some() {
+            return self.end_mapped(journal, next);
+        }
+        let before = self.current.len;
+        let end = entry::encode_end(next);
+        self.current.append(&mut [IoSlice::new(&end)]).map_err(|error| self.note_torn(error))?;
+        journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn drop_through(&mut self, journal: &Shared, seqno: Seqno) -> Result<()> {
+        while let Some((_, path, bytes)) = self.closed.first().filter(|(last, ..)| *last <= seqno) {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("deleted", path, &error));
+                }
+                _ => {}
+            }
+            journal.bytes.fetch_sub(*bytes, Ordering::Relaxed);
+            self.closed.remove(0);
+        }
+        // The files that could not be synced are gone, and the current segment has no entry yet.
+        let is_new = self.current.is_empty();
+        if is_new && self.closed.is_empty() && matches!(self.doubt, Some(Doubt::Unsynced(_))) {
+            self.doubt = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_current(&mut self) -> Result<()> {
+        let path = &self.current.path;
+        fs::remove_file(path).map_err(|error| failed("deleted", path, &error))
+    }
+}
