@@ -17,11 +17,13 @@ from pathlib import Path
 import plots
 import report
 import scenarios
+import small_calls
 from about import interpreters, machine
-from session import Session
+from aims import aims
+from session import CHECKS, Session
 
 ALIASES = {"torch": "torch_sparse_adam"}
-SYSTEMS = ("damo", *scenarios.PEERS)
+SYSTEMS = ("damo", *scenarios.PEERS, *small_calls.PLAIN)
 
 
 def names(text: str) -> list[str]:
@@ -45,7 +47,7 @@ def arguments() -> argparse.Namespace:
         type=names,
         default=list(SYSTEMS),
         metavar="NAME,...",
-        help="systems: damo, torch, torch_newest, damo_embedding, tfra",
+        help="systems: damo, torch, " + ", ".join(SYSTEMS[2:]),
     )
     parser.add_argument(
         "--quick",
@@ -62,7 +64,7 @@ def arguments() -> argparse.Namespace:
         "--keys",
         choices=("dense", "mixed"),
         default="dense",
-        help="ids 0..n-1, or spread over int64 (PyTorch always gets dense ones)",
+        help="ids 0..n-1, or spread over int64 (arrays such as PyTorch's always get dense ones)",
     )
     parser.add_argument(
         "--table-rows",
@@ -125,10 +127,13 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
                 " nothing else.**"
             ),
         ]
-    aims = report.aims(session)
-    parts += ["", report.table(session)] + (["", aims] if aims else [])
+    for section in (report.table, aims, small_calls.tables):
+        text = section(session)
+        parts += ["", text] if text else []
     if plots.compared(session, output / "compare.png"):
         parts += ["", "![side by side](compare.png)"]
+    if plots.calls(session, output / "calls.png"):
+        parts += ["", "![calls](calls.png)"]
     if plots.growth(session, output / "growth.png"):
         parts += ["", "![growth](growth.png)"]
     text = "\n".join(parts) + "\n"
@@ -182,7 +187,7 @@ def main() -> int:
         m.result[name]["passed"]
         for m in session.measurements
         if m.ok
-        for name in ("self_check", "self_check_frequent", "reopened")
+        for name in CHECKS
         if name in m.result
     ]
     return 0 if all(checks) else 1

@@ -1,4 +1,4 @@
-"""The plots: side by side, over time, and growth."""
+"""The plots: side by side, over time, small calls, and growth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import small_calls
 from report import LABELS, main_phase
 from session import Measurement, Session
 
@@ -93,6 +94,40 @@ def compared(session: Session, path: Path) -> bool:
         axis.legend()
     for axis in flat[count:]:
         axis.set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return True
+
+
+def calls(session: Session, path: Path) -> bool:
+    """Microseconds a sample over its keys, and what 2 and 4 threads gain."""
+    shown = small_calls.measured(session)
+    if not shown:
+        return False
+    figure, axes = plt.subplots(len(shown), 2, squeeze=False, figsize=(14, 4.6 * len(shown)))
+    for (title, measurements), (times, gains) in zip(shown, axes):
+        for m in measurements:
+            points = [p for p in m.result["calls"] if p["work"] == "both"]
+            keys = [p["keys"] for p in points]
+            drawn = times.plot(
+                keys, [p["us"]["1"] for p in points], "o-", label=small_calls.name_of(m)
+            )
+            for threads, style in (("2", "o-"), ("4", "s--")):
+                gains.plot(
+                    keys,
+                    [p["speedup"][threads] for p in points],
+                    style,
+                    color=drawn[0].get_color(),
+                )
+        times.set(title=title, ylabel="us a sample (lookup, apply), one thread", yscale="log")
+        gains.set(title="o: 2 threads, s: 4 threads", ylabel="samples, one thread = 1")
+        gains.set_ylim(bottom=0)
+        times.legend()
+        for axis in (times, gains):
+            axis.set(xscale="log", xlabel="keys a call")
+            axis.set_xticks(keys, [str(count) for count in keys], minor=False)
+            axis.minorticks_off()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

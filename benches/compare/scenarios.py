@@ -1,4 +1,4 @@
-"""The scenarios: which tasks are run on which systems.
+"""The scenarios: which tasks are run on which systems. small_calls.py has one more.
 
 Each function adds its Measurements to the session.
 """
@@ -10,30 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import small_calls
 from disk import random_read_rate
 from measure import available_memory
 from session import Absent, Session
+from sizes import BYTES_A_ROW, DIM, GIB, large_cache, table_bytes
 
-GIB = 1 << 30
-DIM = 16
 REFERENCE_IDS = 10_000_000
 REFERENCE_BATCHES = 40
-# adam: weights and two moments.
-FLOATS_A_WEIGHT = 3
 
 PEERS = ("torch_sparse_adam", "torch_newest", "tfra", "damo_embedding")
-# What a row of damo takes in memory beside its floats, generously.
-BYTES_A_ROW = 64
-
-
-def table_bytes(rows: int, dim: int = DIM) -> int:
-    """The floats of a table: what `ten times the cache` is counted in."""
-    return rows * dim * FLOATS_A_WEIGHT * 4
-
-
-def large_cache(rows: int, dim: int = DIM) -> int:
-    """A cache in which every row finds room, whatever a row needs beside its floats."""
-    return 2 * table_bytes(rows, dim) + GIB
 
 
 def full_table(session: Session) -> None:
@@ -345,7 +331,16 @@ def growth(session: Session) -> None:
 
 
 # Names for --only. disk-uniform and disk-zipf share a table.
-NAMES = ("table", "reference", "sustained", "resident", "disk-uniform", "disk-zipf", "growth")
+NAMES = (
+    "table",
+    "reference",
+    "sustained",
+    "resident",
+    "calls",
+    "disk-uniform",
+    "disk-zipf",
+    "growth",
+)
 
 
 def run(session: Session, names: list[str]) -> None:
@@ -357,6 +352,8 @@ def run(session: Session, names: list[str]) -> None:
         sustained(session)
     if "resident" in names:
         resident(session)
+    if "calls" in names:
+        small_calls.scenario(session)
     if "disk-uniform" in names or "disk-zipf" in names:
         larger_than_cache(session, lambda name: name in names)
     if "growth" in names:

@@ -1,4 +1,4 @@
-"""Checks that the work was done: compares a few rows with a plain NumPy adam in float64."""
+"""Checks that the work was done: compares a few rows with a plain NumPy optimizer in float64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from systems import BETA1, BETA2, EPSILON, LEARNING_RATE, System
+from systems import (
+    ADAGRAD_EPSILON,
+    ADAGRAD_LEARNING_RATE,
+    BETA1,
+    BETA2,
+    EPSILON,
+    LEARNING_RATE,
+    System,
+)
 
 # Of the largest change that a followed weight has seen.
 TOLERANCE = 1e-4
@@ -68,13 +76,27 @@ class SelfCheck:
             distinct, inverse = np.unique(rows, return_inverse=True)
             summed = np.zeros((distinct.size, occurrences.shape[1]))
             np.add.at(summed, inverse, occurrences)
-            self._adam(distinct, summed)
+            self._step(distinct, summed)
         else:
             for row, gradient in zip(rows, occurrences):
-                self._adam(np.array([row]), gradient[None])
+                self._step(np.array([row]), gradient[None])
+
+    def _step(self, rows: np.ndarray, gradients: np.ndarray) -> None:
+        self._steps[rows] += 1
+        if self._system.optimizer == "adam":
+            self._adam(rows, gradients)
+        else:
+            self._adagrad(rows, gradients)
+
+    def _adagrad(self, rows: np.ndarray, gradients: np.ndarray) -> None:
+        squares = gradients**2
+        if self._system.optimizer == "rowwise_adagrad":
+            squares = squares.mean(axis=1, keepdims=True)
+        self._v[rows] += squares
+        root = np.sqrt(self._v[rows]) + ADAGRAD_EPSILON
+        self._weights[rows] -= ADAGRAD_LEARNING_RATE * gradients / root
 
     def _adam(self, rows: np.ndarray, gradients: np.ndarray) -> None:
-        self._steps[rows] += 1
         per_row = self._system.adam_step == "row"
         step = self._steps[rows, None] if per_row else np.full((rows.size, 1), self._table_steps)
         self._m[rows] = BETA1 * self._m[rows] + (1 - BETA1) * gradients

@@ -18,6 +18,10 @@ from workload import BATCH, write_zipf_batches
 
 HERE = Path(__file__).resolve().parent
 SEED = 2024
+# Systems whose table is an array: they know no other ids than 0..n-1.
+ARRAYS = ("torch_sparse_adam", "torch_newest", "plain_array")
+# What a measurement's own checks are called in its result.
+CHECKS = ("reopened", "self_check_frequent", "self_check", "same_as_array")
 # Left free on the disk whatever is measured.
 RESERVE = 2 << 30
 
@@ -109,8 +113,8 @@ class Session:
             **task,
             "system": system,
         }
-        if system in ("torch_sparse_adam", "torch_newest"):
-            task["mixed"] = False  # an array knows no other ids
+        if system in ARRAYS:
+            task["mixed"] = False
         if system == "damo":
             task["options"] = {"library": self.library, **task["options"]}
         measurement = Measurement(scenario, system, variant, task)
@@ -187,7 +191,16 @@ class Session:
                     f" {found['rows_per_second'] / 1e6:.3f} M rows/s, longest"
                     f" {found['longest_call_ms']:.0f} ms"
                 )
-        for check in ("self_check", "self_check_frequent", "reopened"):
+        for point in measurement.result.get("calls", []):
+            self.say(
+                f"   {point['keys']} keys, {point['work']}: {point['us']['1']:.3f} us;"
+                + ",".join(
+                    f" {threads} threads {speedup:.2f} x"
+                    for threads, speedup in point["speedup"].items()
+                    if threads != "1"
+                )
+            )
+        for check in CHECKS:
             found = measurement.result.get(check)
             if found and not found["passed"]:
                 self.say(f"   {check} FAILED: {found}")

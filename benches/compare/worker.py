@@ -15,30 +15,21 @@ from typing import Any
 import numpy as np
 
 import measure
+from calls import calls
 from selfcheck import SelfCheck
-from systems import Setup, System, open_system
-from workload import BATCH, Batches, gradient_pool, mix, scatter
-
-# Rows that a self-check follows; steps for which it follows the most frequent ones.
-CHECKED_ROWS, CHECKED_STEPS = 64, 5
-
-Task = dict[str, Any]
-
-
-def open_table(task: Task) -> System:
-    directory = Path(task["directory"])
-    directory.mkdir(parents=True, exist_ok=True)
-    return open_system(task["system"], Setup(directory, task["dim"], task["ids"], task["options"]))
-
-
-def rare_keys(task: Task) -> np.ndarray:
-    """Keys to follow through a whole run, of all frequencies but the highest: those take long."""
-    ranks = np.unique(np.geomspace(100, task["ids"] - 1, CHECKED_ROWS).astype(np.int64))
-    return keys_of(task, scatter(ranks, task["ids"]))
-
-
-def keys_of(task: Task, dense: np.ndarray) -> np.ndarray:
-    return mix(dense) if task["mixed"] else dense
+from systems import System
+from task import (
+    CHECKED_ROWS,
+    CHECKED_STEPS,
+    Task,
+    finish,
+    keys_of,
+    memory_from_here,
+    open_table,
+    progress,
+    rare_keys,
+)
+from workload import BATCH, Batches, gradient_pool, scatter
 
 
 def train(task: Task, report: dict[str, Any]) -> None:
@@ -215,21 +206,6 @@ def apply(task: Task, report: dict[str, Any]) -> None:
     finish(system, task, report)
 
 
-def memory_from_here(report: dict[str, Any]) -> None:
-    """Restarts the peak of memory, and notes what Python, its modules and the workload take."""
-    measure.reset_peak_memory()
-    report["rss_before_bytes"] = measure.status_bytes("VmRSS")
-
-
-def finish(system: System, task: Task, report: dict[str, Any]) -> None:
-    if hasattr(system, "call_overhead_microseconds"):
-        report["call_overhead_us"] = system.call_overhead_microseconds()
-    before = time.perf_counter()
-    system.close()
-    report["close_seconds"] = time.perf_counter() - before
-    report["disk_bytes"] = measure.bytes_on_disk(Path(task["directory"]))
-
-
 def change(before: dict[str, int], after: dict[str, int]) -> dict[str, list[int]]:
     """Statistics at the start and at the end of what was measured."""
     return {name: [before.get(name, 0), value] for name, value in after.items()}
@@ -239,21 +215,7 @@ def difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
 
-last_progress = 0.0
-
-
-def progress(task: Task, done: int, seconds: float) -> None:
-    global last_progress
-    if time.monotonic() - last_progress >= 10:
-        last_progress = time.monotonic()
-        print(
-            f"      {done} calls or steps, {seconds:.0f} s in the library",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-PROGRAMS = {"train": train, "build": build, "lookup": lookup, "apply": apply}
+PROGRAMS = {"train": train, "build": build, "lookup": lookup, "apply": apply, "calls": calls}
 
 
 def main() -> None:

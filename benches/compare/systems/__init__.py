@@ -6,13 +6,14 @@ A system is imported only in the process that measures it.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+ADAGRAD_LEARNING_RATE, ADAGRAD_EPSILON = 1e-2, 1e-8
 INITIAL_STDDEV = 0.01
 
 
@@ -29,7 +30,8 @@ class Adam:
 @dataclass
 class Setup:
     """How to open a system. Its rows start normally distributed around 0, or as zeros when the
-    deviation is 0.
+    deviation is 0. The option optimizer is "adam" (the default), "adagrad" or "rowwise_adagrad", as
+    far as the system has it.
     """
 
     directory: Path
@@ -39,14 +41,25 @@ class Setup:
     adam: Adam = Adam()
     initial_stddev: float = INITIAL_STDDEV
 
+    @property
+    def optimizer(self) -> str:
+        return self.options.get("optimizer", "adam")
+
+    @property
+    def optimizer_parameters(self) -> dict[str, float]:
+        if self.optimizer == "adam":
+            return asdict(self.adam)
+        return {"learning_rate": ADAGRAD_LEARNING_RATE, "epsilon": ADAGRAD_EPSILON}
+
 
 class System:
-    """A table of embeddings with adam.
+    """A table of embeddings with an optimizer.
 
     weights and gradients are float32 of shape (rows, dim), keys are int64, and all are
     C-contiguous.
     """
 
+    optimizer = "adam"
     # Whether adam's bias correction counts the updates of a "row" or of the whole table ("global").
     adam_step = "row"
     # Whether adam adds epsilon to the root of the bias-"corrected" second moment (Kingma and Ba,

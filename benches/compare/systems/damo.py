@@ -5,31 +5,35 @@ from __future__ import annotations
 import ctypes
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from native import Native, Table
 from systems import Setup, System
 from systems.damo_abi import Library
 
 
 class Damo(System):
-    """Options: library, cache_bytes, durability ("checkpoint"), duplicates ("sum")."""
+    """Options: library, cache_bytes, threads, durability ("checkpoint"), duplicates ("sum"),
+    optimizer ("adam").
+    """
 
     def __init__(self, setup: Setup) -> None:
         options = setup.options
+        self.optimizer = setup.optimizer
         self.duplicates = options.get("duplicates", "sum")
         self._library = library = Library(options["library"])
         self._dim = setup.dim
         self.notes = "damo " + library.version().decode()
 
         storage_options = {"durability": options.get("durability", "checkpoint")}
-        if "cache_bytes" in options:
-            storage_options["cache_bytes"] = options["cache_bytes"]
+        for name in ("cache_bytes", "threads"):
+            if name in options:
+                storage_options[name] = options[name]
         bags = [
             library.params(storage_options),
-            library.params(asdict(setup.adam)),
+            library.params(setup.optimizer_parameters),
             library.params({"stddev": setup.initial_stddev} if setup.initial_stddev else {}),
             library.params({"duplicates": self.duplicates}),
         ]
@@ -38,7 +42,9 @@ class Damo(System):
             library.storage_new(str(setup.directory).encode(), 0, bags[0])
         )
         self.open_seconds = time.perf_counter() - before
-        optimizer = library.handle(library.optimizer_new(b"adam", bags[1], None))
+        optimizer = library.handle(
+            library.optimizer_new(setup.optimizer.encode(), bags[1], None)
+        )
         initial = b"random_normal" if setup.initial_stddev else b"zeros"
         initializer = library.handle(library.initializer_new(initial, bags[2]))
         self._embedding = library.handle(
@@ -64,6 +70,9 @@ class Damo(System):
                 self._embedding, keys.ctypes.data, keys.size, gradients.ctypes.data, gradients.size
             ),
         )
+
+    def native_table(self, native: Native) -> Table:
+        return native.damo_table(self._library, self._embedding, self._dim)
 
     @property
     def has_prefetch(self) -> bool:
