@@ -141,6 +141,21 @@ DAMO_TORCH_PYTHON names a python that has it"
   fi
 }
 
+# Looks for FBGEMM's processor kernels in the interpreter DAMO_FBGEMM_PYTHON. A release of theirs
+# works with one release of torch, whose packages are too large to install for a comparison alone.
+find_fbgemm() {
+  local python=${DAMO_FBGEMM_PYTHON:-}
+  if [ -n "$python" ] && "$python" -c 'import fbgemm_gpu, numpy' 2>/dev/null; then
+    export "DAMO_COMPARE_PYTHON_fbgemm=$python"
+  elif [ -n "$python" ]; then
+    export DAMO_COMPARE_ABSENT_fbgemm="DAMO_FBGEMM_PYTHON names $python, which cannot import \
+fbgemm_gpu and numpy"
+  else
+    export DAMO_COMPARE_ABSENT_fbgemm="not installed: DAMO_FBGEMM_PYTHON names a python that has \
+fbgemm-gpu-cpu and the torch that it was made for"
+  fi
+}
+
 # Looks for torch in the given Python, as Debian's package installs it. Usage: find_torch PYTHON
 find_torch() {
   if "$1" -c 'import torch' 2>/dev/null; then

@@ -27,6 +27,14 @@ def aims(session: Session) -> str:
                 f"{ours / peer:.2f} x",
                 ours / peer >= factor,
             )
+    for durability in ("checkpoint", "process"):
+        for optimizer in ("rowwise_adagrad", "adagrad"):
+            variant = f"{durability}, {optimizer}"
+            ours = rate(session.find("table", "damo", variant), "steps_per_second")
+            peer = rate(session.find("table", "fbgemm", optimizer), "steps_per_second")
+            if ours and peer:
+                of = f"full table, fresh batches, {variant}, against {LABELS['fbgemm']}"
+                line(of, "", f"{ours / peer:.2f} x", None)
     large = rate(session.find("table-50M", "damo", "checkpoint"), "steps_per_second")
     small = rate(session.find("table", "damo", "checkpoint"), "steps_per_second")
     if large and small:

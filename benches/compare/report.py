@@ -11,6 +11,7 @@ LABELS = {
     "torch_sparse_adam": "PyTorch SparseAdam",
     "torch_newest": "PyTorch SparseAdam, newest",
     "tfra": "TFRA dynamic embedding",
+    "fbgemm": "FBGEMM, CPU",
     "damo_embedding": "damo-embedding (C++)",
     "plain_array": "array in memory",
     "hash_map": "std::unordered_map",
@@ -148,7 +149,7 @@ def remarks(session: Session) -> list[str]:
                 else f"{m.scenario}: what the disk delivered is unknown"
             )
     if any(m.task.get("mixed") for m in session.measurements):
-        found.append("ids are spread over int64, but for PyTorch, which has 0..n-1")
+        found.append("ids are spread over int64, but for PyTorch and other arrays: 0..n-1")
     else:
         found.append("ids are 0..n-1 for every system")
     return found

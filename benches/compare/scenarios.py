@@ -19,7 +19,20 @@ from sizes import BYTES_A_ROW, DIM, GIB, large_cache, table_bytes
 REFERENCE_IDS = 10_000_000
 REFERENCE_BATCHES = 40
 
-PEERS = ("torch_sparse_adam", "torch_newest", "tfra", "damo_embedding")
+PEERS = ("torch_sparse_adam", "torch_newest", "fbgemm", "tfra", "damo_embedding")
+# FBGEMM has no adam on the processor. damo is measured with the optimizers that it has.
+ADAGRADS = ("rowwise_adagrad", "adagrad")
+
+
+def beside_fbgemm(durabilities: tuple[str, ...], cache: int) -> list[tuple[str, str, dict]]:
+    """FBGEMM's optimizers, on damo and on FBGEMM: systems, variants and options."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for optimizer in ADAGRADS:
+        for durability in durabilities:
+            options = {"durability": durability, "cache_bytes": cache, "optimizer": optimizer}
+            found.append(("damo", f"{durability}, {optimizer}", options))
+        found.append(("fbgemm", optimizer, {"optimizer": optimizer}))
+    return found
 
 
 def full_table(session: Session) -> None:
@@ -44,6 +57,7 @@ def full_table(session: Session) -> None:
             for durability in ("checkpoint", "process")
         ]
         variants += [("torch_sparse_adam", "", {}), ("torch_newest", "", {}), ("tfra", "", {})]
+        variants += beside_fbgemm(("checkpoint", "process"), large_cache(rows))
         for system, variant, options in variants:
             if available_memory() < 1.25 * need:
                 reason = f"needs {1.25 * need / 1e9:.0f} GB of free memory"
@@ -77,6 +91,7 @@ def reference(session: Session) -> None:
         ("torch_newest", "", {}),
         ("tfra", "", {}),
         ("damo_embedding", "summed before", {"coalesce": True}),
+        *beside_fbgemm(("checkpoint",), 4 * GIB),
     ]
     for system, variant, options in variants:
         session.measure(
@@ -127,13 +142,16 @@ def resident(session: Session) -> None:
     rows = 200_000 if session.quick else 1_000_000
     base = {"ids": rows, "rows": rows, "dim": DIM, "batch": 100_000, "seconds": session.seconds(8)}
     cache = {"cache_bytes": large_cache(rows)}
+    options_of = {
+        "damo": {**cache, "durability": "checkpoint"},
+        "fbgemm": {"optimizer": "rowwise_adagrad"},
+    }
     for system in ("damo", *PEERS):
-        options = {**cache, "durability": "checkpoint"} if system == "damo" else {}
         session.measure(
             "resident-lookup",
             system,
             "",
-            {**base, "program": "lookup", "cold": False, "options": options},
+            {**base, "program": "lookup", "cold": False, "options": options_of.get(system, {})},
             disk_bytes=2 * GIB,
         )
     for durability in ("checkpoint", "process"):

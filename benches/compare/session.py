@@ -19,7 +19,7 @@ from workload import BATCH, write_zipf_batches
 HERE = Path(__file__).resolve().parent
 SEED = 2024
 # Systems whose table is an array: they know no other ids than 0..n-1.
-ARRAYS = ("torch_sparse_adam", "torch_newest", "plain_array")
+ARRAYS = ("torch_sparse_adam", "torch_newest", "fbgemm", "plain_array")
 # What a measurement's own checks are called in its result.
 CHECKS = ("reopened", "self_check_frequent", "self_check", "same_as_array")
 # Left free on the disk whatever is measured.
