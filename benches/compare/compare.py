@@ -127,7 +127,7 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
                 " nothing else.**"
             ),
         ]
-    for section in (report.table, aims, small_calls.tables):
+    for section in (report.table, aims, report.row_memory, small_calls.tables):
         text = section(session)
         parts += ["", text] if text else []
     if plots.compared(session, output / "compare.png"):

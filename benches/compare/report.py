@@ -153,3 +153,31 @@ def remarks(session: Session) -> list[str]:
     else:
         found.append("ids are 0..n-1 for every system")
     return found
+
+
+# The floats of a row for each of its weights, and those it has besides.
+FLOATS = {"adam": (3, 0), "adagrad": (2, 0), "rowwise_adagrad": (1, 1)}
+
+
+def row_memory(session: Session) -> str:
+    """What a row of damo takes in memory beside its floats, in full tables at rest."""
+    rows = []
+    for m in session.measurements:
+        filled = m.result.get("filled")
+        if not m.ok or m.system != "damo" or not filled:
+            continue
+        a_weight, besides = FLOATS[optimizer_of(m)]
+        floats = 4 * (a_weight * m.task["dim"] + besides)
+        everything = filled["rss_bytes"] / filled["rows"] - floats
+        counted = filled["bytes_in_memory"] / filled["rows_in_memory"] - floats
+        cells = (number(filled["rows"], 0), str(floats), f"{everything:.1f}", f"{counted:.1f}")
+        rows.append((m.scenario, m.variant, *cells))
+    header = (
+        "scenario",
+        "damo",
+        "rows",
+        "bytes of floats a row",
+        "beside them, resident",
+        "beside them, of bytes_in_memory",
+    )
+    return markdown(header, rows) if rows else ""

@@ -107,6 +107,11 @@ def fill(task: Task, system: System, weights: np.ndarray, report: dict[str, Any]
     system.flush()
     report["at_rest_after_seconds"] = measure.wait_for_rest(120)
     report["fill_seconds"] = time.perf_counter() - before
+    report["filled"] = {
+        "rows": rows,
+        "rss_bytes": measure.status_bytes("VmRSS") - report["rss_before_bytes"],
+        **system.statistics(),
+    }
 
 
 def build(task: Task, report: dict[str, Any]) -> None:
