@@ -10,7 +10,7 @@ const STRIPES: usize = 32;
 /// A value on cache lines of its own.
 #[repr(align(128))]
 #[derive(Debug, Default)]
-struct Apart<T>(T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 /// A value a stripe.
 #[derive(Debug, Default)]

@@ -5,11 +5,17 @@
 //! tag) and a place. An entry lies in its key's home line, or, if that is full, in one of the next
 //! lines. Each line counts the entries that passed it because it was full, so a search knows where
 //! to end. Nearly every search reads one line.
+//!
+//! Only the holder of the shard's lock changes an index. A search without the lock may miss an
+//! entry that is being moved; what it finds it compares in any case. An index that grows is
+//! replaced by another one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::line::Line;
 use super::place::Place;
 use crate::error::{Error, Result};
-use crate::memory::filled;
+use crate::memory::room_for;
 use crate::prefetch::prefetch;
 
 /// The index grows when its lines have this many entries on average.
@@ -18,7 +24,7 @@ const FULL: usize = 10;
 #[derive(Default)]
 pub(super) struct Index {
     lines: Vec<Line>,
-    len: usize,
+    len: AtomicUsize,
 }
 
 impl Index {
@@ -26,27 +32,31 @@ impl Index {
         size_of_val::<[Line]>(&self.lines)
     }
 
-    #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.len
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn set_entries(&self, entries: usize) {
+        self.len.store(entries, Ordering::Relaxed);
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len >= FULL * self.lines.len()
+        self.entries() >= FULL * self.lines.len()
     }
 
-    /// Makes room for half as many entries more, and puts `entries` in: all that there are, with
-    /// their hashes.
+    /// An index with room for half as many entries more. It has `entries`: all that there are,
+    /// with their hashes.
     ///
     /// # Errors
-    /// `OUT_OF_MEMORY`; nothing has changed.
-    pub(super) fn grow(&mut self, entries: impl Iterator<Item = (u64, Place)>) -> Result<()> {
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn grown(&self, entries: impl Iterator<Item = (u64, Place)>) -> Result<Index> {
         let count = self.lines.len() + self.lines.len() / 2 + 1;
-        let lines = filled(Line::EMPTY, count)
-            .map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
-        *self = Index { lines, len: 0 };
-        entries.for_each(|(hash, place)| self.insert(hash, place));
-        Ok(())
+        let mut lines =
+            room_for(count).map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
+        lines.resize_with(count, Line::default);
+        let grown = Index { lines, len: AtomicUsize::new(0) };
+        entries.for_each(|(hash, place)| grown.insert(hash, place));
+        Ok(grown)
     }
 
     #[inline(always)]
@@ -71,7 +81,7 @@ impl Index {
     #[inline(always)]
     pub(super) fn candidate(&self, hash: u64) -> Option<Place> {
         let line = self.lines.get(self.home(hash))?;
-        line.with_tag(tag(hash)).next().map(|entry| line.places[entry])
+        line.with_tag(tag(hash)).next().map(|entry| line.place(entry))
     }
 
     /// The place of which `is_right` says that it has the key with this hash.
@@ -80,9 +90,9 @@ impl Index {
         let mut number = self.home(hash);
         for _ in 0..self.lines.len() {
             let line = &self.lines[number];
-            let mut places = line.with_tag(tag(hash)).map(|entry| line.places[entry]);
+            let mut places = line.with_tag(tag(hash)).map(|entry| line.place(entry));
             let found = places.find(|place| is_right(*place));
-            if found.is_some() || line.passed == 0 {
+            if found.is_some() || !line.is_passed() {
                 return found;
             }
             number = self.after(number);
@@ -91,17 +101,17 @@ impl Index {
     }
 
     /// Puts a key in that is not in the index. The index must not be full.
-    pub(super) fn insert(&mut self, hash: u64, place: Place) {
+    pub(super) fn insert(&self, hash: u64, place: Place) {
         let mut number = self.home(hash);
         loop {
-            let line = &mut self.lines[number];
+            let line = &self.lines[number];
             if let Some(entry) = line.free() {
-                line.tags[entry] = tag(hash);
-                line.places[entry] = place;
-                self.len += 1;
+                line.set_place(entry, place);
+                line.set_tag(entry, tag(hash));
+                self.set_entries(self.entries() + 1);
                 return;
             }
-            line.passed += 1;
+            line.pass(1);
             number = self.after(number);
         }
     }
@@ -112,10 +122,10 @@ impl Index {
         for _ in 0..self.lines.len() {
             let line = &self.lines[number];
             let mut entries = line.with_tag(tag(hash));
-            if let Some(entry) = entries.find(|entry| line.places[*entry] == place) {
+            if let Some(entry) = entries.find(|entry| line.place(*entry) == place) {
                 return Some((number, entry));
             }
-            if line.passed == 0 {
+            if !line.is_passed() {
                 return None;
             }
             number = self.after(number);
@@ -124,21 +134,21 @@ impl Index {
     }
 
     /// Takes the entry of a place out.
-    pub(super) fn remove(&mut self, hash: u64, place: Place) {
+    pub(super) fn remove(&self, hash: u64, place: Place) {
         let Some((end, entry)) = self.entry(hash, place) else { return };
-        self.lines[end].tags[entry] = 0;
+        self.lines[end].set_tag(entry, 0);
         let mut number = self.home(hash);
         while number != end {
-            self.lines[number].passed -= 1;
+            self.lines[number].pass(-1);
             number = self.after(number);
         }
-        self.len -= 1;
+        self.set_entries(self.entries() - 1);
     }
 
     /// Notes that a row has moved.
-    pub(super) fn replace(&mut self, hash: u64, from: Place, to: Place) {
+    pub(super) fn replace(&self, hash: u64, from: Place, to: Place) {
         if let Some((line, entry)) = self.entry(hash, from) {
-            self.lines[line].places[entry] = to;
+            self.lines[line].set_place(entry, to);
         }
     }
 }
@@ -172,9 +182,8 @@ mod tests {
         fn insert(&mut self, key: i64) {
             if self.index.is_full() {
                 let hash = self.hash;
-                self.index
-                    .grow(self.places.iter().map(|(key, place)| (hash(*key), *place)))
-                    .unwrap();
+                let entries = self.places.iter().map(|(key, place)| (hash(*key), *place));
+                self.index = self.index.grown(entries).unwrap();
             }
             let place = Place(self.keys.len() as u32);
             self.keys.push(key);
@@ -191,7 +200,7 @@ mod tests {
             for key in keys {
                 assert_eq!(self.find(key), self.places.get(&key).copied(), "{key}");
             }
-            assert_eq!(self.index.len, self.places.len());
+            assert_eq!(self.index.entries(), self.places.len());
         }
     }
 
@@ -215,13 +224,14 @@ mod tests {
             }
             let keys: Vec<i64> = model.places.keys().copied().collect();
             keys.into_iter().for_each(|key| model.remove(key));
-            assert!(model.index.lines.iter().all(|line| line.passed == 0 && line.tags == [0; 12]));
+            assert!(model.index.lines.iter().all(Line::is_empty));
         }
     }
 
     #[test]
     fn a_full_index_has_few_entries_away_from_home() {
-        let mut index = Index { lines: vec![Line::EMPTY; 10_000], len: 0 };
+        let lines = (0..10_000).map(|_| Line::default()).collect();
+        let index = Index { lines, len: AtomicUsize::new(0) };
         let hashes: Vec<u64> = (0..(index.lines.len() * FULL) as i64).map(hash).collect();
         for (number, hash) in hashes.iter().enumerate() {
             index.insert(*hash, Place(number as u32));

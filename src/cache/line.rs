@@ -1,43 +1,83 @@
 //! A line of an index: one cache line of twelve entries, each a byte of a hash (the tag) and a
 //! place.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
 use super::place::Place;
 
 const ENTRIES: usize = 12;
+const RELAXED: Ordering = Ordering::Relaxed;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-#[derive(Clone, Copy)]
+/// Its fields are atomics since threads without the shard's lock read them, too. Such a thread may
+/// see an entry half changed, and compares the key at the place in any case.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Line {
-    /// 0: the entry is free.
-    pub(super) tags: [u8; ENTRIES],
+    /// A byte an entry. 0: the entry is free.
+    low_tags: AtomicU64,
+    high_tags: AtomicU32,
     /// How many entries passed this line because it was full.
-    pub(super) passed: u32,
-    pub(super) places: [Place; ENTRIES],
+    passed: AtomicU32,
+    places: [AtomicU32; ENTRIES],
 }
 
 const _: () = assert!(size_of::<Line>() == 64);
 
 impl Line {
-    /// All zeros.
-    pub(super) const EMPTY: Line =
-        Line { tags: [0; ENTRIES], passed: 0, places: [Place::FIRST; ENTRIES] };
-
     /// The entries with a tag.
     #[inline(always)]
     pub(super) fn with_tag(&self, tag: u8) -> Matches {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.tags;
-        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let high = u64::from(u32::from_le_bytes([i, j, k, l]));
+        let (low, high) = (self.low_tags.load(RELAXED), self.high_tags.load(RELAXED));
         let wanted = ONES * u64::from(tag);
-        Matches { low: zeros(low ^ wanted), high: zeros(high ^ wanted) & 0xffff_ffff }
+        let high = zeros(u64::from(high) ^ wanted) & 0xffff_ffff;
+        Matches { low: zeros(low ^ wanted), high }
     }
 
     #[inline(always)]
     pub(super) fn free(&self) -> Option<usize> {
         self.with_tag(0).next()
+    }
+
+    #[inline(always)]
+    pub(super) fn place(&self, entry: usize) -> Place {
+        Place(self.places[entry].load(RELAXED))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_passed(&self) -> bool {
+        self.passed.load(RELAXED) > 0
+    }
+
+    // What follows is for the holder of the shard's lock.
+
+    pub(super) fn set_place(&self, entry: usize, place: Place) {
+        self.places[entry].store(place.0, RELAXED);
+    }
+
+    /// Sets an entry's tag; 0 frees it.
+    pub(super) fn set_tag(&self, entry: usize, tag: u8) {
+        if entry < 8 {
+            let mut tags = self.low_tags.load(RELAXED).to_le_bytes();
+            tags[entry] = tag;
+            self.low_tags.store(u64::from_le_bytes(tags), RELAXED);
+        } else {
+            let mut tags = self.high_tags.load(RELAXED).to_le_bytes();
+            tags[entry - 8] = tag;
+            self.high_tags.store(u32::from_le_bytes(tags), RELAXED);
+        }
+    }
+
+    /// Counts `more` entries that passed; -1 takes one back.
+    pub(super) fn pass(&self, more: i32) {
+        self.passed.store(self.passed.load(RELAXED).wrapping_add_signed(more), RELAXED);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_passed() && self.low_tags.load(RELAXED) == 0 && self.high_tags.load(RELAXED) == 0
     }
 }
 

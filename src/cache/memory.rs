@@ -6,6 +6,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::slot::Slot;
 use crate::error::{Error, Result};
@@ -14,18 +15,30 @@ use crate::error::{Error, Result};
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 const LINE: usize = 64;
 
-/// `rows` headers followed by `floats` floats, all zero at first.
+/// `rows` headers followed by `floats` floats, all zero at first. Clones are the same memory, which
+/// is freed with the last of them.
+#[derive(Clone)]
 pub(super) struct Memory {
     start: NonNull<u8>,
-    layout: Layout,
     rows: usize,
     floats: usize,
+    _allocation: Arc<Allocation>,
 }
 
-// SAFETY: a Memory owns its allocation as a Vec would, and hands out references only by borrowing
-// itself.
+/// What is freed at the end.
+struct Allocation {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: an Allocation owns its memory as a Vec would, and does nothing but to free it.
+unsafe impl Send for Allocation {}
+// SAFETY: as above.
+unsafe impl Sync for Allocation {}
+// SAFETY: a Memory keeps its allocation. It hands out slots, whose fields are atomics, and
+// pointers.
 unsafe impl Send for Memory {}
-// SAFETY: as above; shared access only reads, except for the atomic in Slot.
+// SAFETY: as above.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -52,7 +65,8 @@ impl Memory {
             NonNull::new(unsafe { alloc_zeroed(layout) })
         };
         let start = start.ok_or_else(|| refused(bytes))?;
-        Ok(Memory { start, layout, rows, floats })
+        let _allocation = Arc::new(Allocation { start, layout });
+        Ok(Memory { start, rows, floats, _allocation })
     }
 
     #[inline(always)]
@@ -62,33 +76,16 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.rows) }
     }
 
+    /// Where the floats from number `first` on begin.
     #[inline(always)]
-    pub(super) fn floats(&self) -> &[f32] {
-        // SAFETY: `floats` floats follow the slots, whose size is a multiple of a float's; any bits
-        // are a float.
-        unsafe { std::slice::from_raw_parts(self.after_slots(), self.floats) }
-    }
-
-    #[inline(always)]
-    pub(super) fn both_mut(&mut self) -> (&mut [Slot], &mut [f32]) {
-        // SAFETY: as in `slots` and `floats`; the two parts do not overlap, and `self` is borrowed
-        // for both.
-        unsafe {
-            (
-                std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.rows),
-                std::slice::from_raw_parts_mut(self.after_slots(), self.floats),
-            )
-        }
-    }
-
-    #[inline(always)]
-    fn after_slots(&self) -> *mut f32 {
-        // SAFETY: within the allocation, which is as large as all slots and floats.
-        unsafe { self.start.as_ptr().add(self.rows * size_of::<Slot>()).cast() }
+    pub(super) fn floats_from(&self, first: usize) -> NonNull<f32> {
+        assert!(first <= self.floats);
+        // SAFETY: the allocation is as large as all slots and floats, and begins at `start`.
+        unsafe { self.start.add(self.rows * size_of::<Slot>()).cast().add(first) }
     }
 }
 
-impl Drop for Memory {
+impl Drop for Allocation {
     fn drop(&mut self) {
         if self.layout.align() == HUGE_PAGE {
             // SAFETY: mapped with this size in `huge_pages`, and nothing borrows it any more. Slots

@@ -1,29 +1,42 @@
 //! The cache of resident rows. A group's rows are divided into shards; each shard is an index and a
 //! slab behind a lock. All groups share one memory budget. Knows nothing of files.
 //!
+//! A row is used with its latch (`slot`), by threads that hold the shard's lock and by threads that
+//! do not. Locks are taken in this order: a shard's, a row's latch, that of a cut's copies.
+//!
 //! A dirty row differs from the row on disk and stays until it has been written back. Any other row
 //! may be evicted. Eviction is a clock: it passes a row over once for each recent use, three times
 //! at most. A row comes in without uses, so that a scan does not push out the rows in steady use.
 
 mod budget;
+mod cut;
 mod hash;
 mod index;
 mod line;
 mod memory;
 mod partition;
 mod place;
+mod replaced;
+mod resident;
+mod row;
 mod shard;
 mod slab;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use budget::Budget;
+pub(crate) use cut::{CutRow, Kept};
 pub(crate) use hash::hash;
 pub(crate) use partition::Partition;
 pub(crate) use place::Place;
-pub(crate) use shard::{CutRow, Full, Kept, Shard};
+pub(crate) use resident::Resident;
+pub(crate) use row::Row;
+pub(crate) use shard::{Full, Shard};
+pub(crate) use slab::Hold;
 pub(crate) use slot::{ABSENT, MAX_UPDATES};
 
 use crate::error::Result;
@@ -31,7 +44,8 @@ use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::memory::room_for;
 use hash::shard_of;
 use memory::HUGE_PAGE;
-use shard::{GroupCounts, ShardCounts};
+use resident::GroupCounts;
+use slab::Slab;
 
 /// Enough that a shard's index stays in a core's own cache during a batch and two threads seldom
 /// want the same shard; few enough that a batch's part of a shard is worth a lock.
@@ -52,8 +66,8 @@ pub(crate) struct GroupCache {
 /// down.
 #[repr(align(128))]
 struct Cell {
+    resident: Arc<Resident>,
     shard: RwLock<Shard>,
-    counts: Arc<ShardCounts>,
 }
 
 impl GroupCache {
@@ -76,13 +90,12 @@ impl GroupCache {
         let shard_count = (budget.total() / SHARD_BYTES).max(1).next_power_of_two().min(MAX_SHARDS);
         // One chunk takes at most an eighth of a shard's part of the budget.
         let large_chunk = (budget.total() / shard_count / 8).clamp(SMALL_CHUNK_BYTES, HUGE_PAGE);
-        let chunks = (SMALL_CHUNK_BYTES, large_chunk);
         let mut shards = room_for(shard_count)?;
         shards.extend((0..shard_count).map(|_| {
-            let shard_counts = Arc::new(ShardCounts::default());
-            let (budget, group) = (Arc::clone(budget), Arc::clone(&counts));
-            let shard = Shard::new(row_len, chunks, budget, group, Arc::clone(&shard_counts));
-            Cell { shard: RwLock::new(shard), counts: shard_counts }
+            let slab = Slab::new(row_len, SMALL_CHUNK_BYTES, large_chunk);
+            let resident = Arc::new(Resident::new(slab, Arc::clone(&counts)));
+            let shard = Shard::new(Arc::clone(&resident), Arc::clone(budget));
+            Cell { resident, shard: RwLock::new(shard) }
         }));
         Ok(GroupCache { row_len, shards, counts })
     }
@@ -103,6 +116,12 @@ impl GroupCache {
     /// Locks the shard that a key belongs to.
     pub(crate) fn lock_for(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
         self.lock(shard_of(hash, self.shards.len()))
+    }
+
+    /// The rows of the shard that a key belongs to, without its lock.
+    #[inline(always)]
+    pub(crate) fn resident(&self, hash: u64) -> &Resident {
+        &self.shards[shard_of(hash, self.shards.len())].resident
     }
 
     /// Locks the shard that a key belongs to for reading.
@@ -142,16 +161,16 @@ impl GroupCache {
 
     /// The number of resident rows, including rows known to be absent.
     pub(crate) fn rows(&self) -> usize {
-        self.shards.iter().map(|cell| cell.counts.rows.load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|cell| cell.resident.counts.rows.load(Ordering::Relaxed)).sum()
     }
 
     /// The number of dirty rows.
     pub(crate) fn dirty_rows(&self) -> usize {
-        self.shards.iter().map(|cell| cell.counts.dirty.load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|cell| cell.resident.counts.dirty.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn dirty_in(&self, shard: usize) -> usize {
-        self.shards[shard].counts.dirty.load(Ordering::Relaxed)
+        self.shards[shard].resident.counts.dirty.load(Ordering::Relaxed)
     }
 
     /// Frees chunks until `wanted` bytes are free or no shard can free another; returns the bytes

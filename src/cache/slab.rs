@@ -1,15 +1,32 @@
 //! Rows in chunks. Within a chunk all headers lie together, so that the clock and the writer scan
 //! them fast; the floats follow.
 //!
-//! Chunks never move, so growing copies nothing, and only the last chunk is freed. The first chunks
+//! Chunks never move, so growing copies no row, and only the last chunk is freed. The first chunks
 //! are small, as most groups are; each is twice the one before, up to the size of a huge page. A
 //! place has its chunk in the upper bits and its row within the chunk in the lower bits.
+//!
+//! A slab that grows is replaced by another one that has the same chunks and one more. A thread
+//! without the shard's lock goes on with the one that it has seen.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
 
 use super::memory::Memory;
 use super::place::Place;
-use super::slot::Slot;
+use super::row::{Row, read_floats};
+use super::slot::{Slot, pause};
 use crate::error::Result;
 use crate::memory::room_for;
+use crate::prefetch::{prefetch, prefetch_lines};
+
+/// What became of an attempt to hold the row of a key.
+pub(crate) enum Hold<'a> {
+    Row(Row<'a>),
+    /// Another thread holds it.
+    Busy,
+    /// It has not been found.
+    Missed,
+}
 
 pub(super) struct Slab {
     row_len: usize,
@@ -88,28 +105,33 @@ impl Slab {
         self.len
     }
 
-    /// Adds a chunk of free slots.
+    /// The slab with one more chunk, of free slots.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(super) fn grow(&mut self) -> Result<()> {
+    pub(super) fn grown(&self) -> Result<Slab> {
         let rows = self.rows_of_next();
-        if self.chunks.len() == self.chunks.capacity() {
-            let mut chunks = room_for(2 * self.chunks.len() + 8)?;
-            chunks.append(&mut self.chunks);
-            self.chunks = chunks;
-        }
-        self.chunks.push(Memory::new(rows, rows * self.row_len)?);
-        self.len += rows;
-        Ok(())
+        let mut chunks = room_for(self.chunks.len() + 1)?;
+        chunks.extend(self.chunks.iter().cloned());
+        chunks.push(Memory::new(rows, rows * self.row_len)?);
+        Ok(Slab { chunks, len: self.len + rows, ..*self })
     }
 
-    /// Frees the last chunk, which the caller has emptied.
-    pub(super) fn shrink(&mut self) {
-        let rows = self.rows_of_last();
-        if self.chunks.pop().is_some() {
-            self.len -= rows;
-        }
+    /// The slab without its last chunk, which the caller has emptied.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn shrunk(&self) -> Result<Slab> {
+        let rest = self.chunks.split_last().map_or(&[][..], |(_, rest)| rest);
+        let mut chunks = room_for(rest.len())?;
+        chunks.extend(rest.iter().cloned());
+        let len = if self.chunks.is_empty() { 0 } else { self.len - self.rows_of_last() };
+        Ok(Slab { chunks, len, ..*self })
+    }
+
+    /// The slab without chunks.
+    pub(super) fn emptied(&self) -> Slab {
+        Slab { chunks: Vec::new(), len: 0, ..*self }
     }
 
     /// A place's chunk and its row within the chunk.
@@ -131,38 +153,134 @@ impl Slab {
         self.chunks.get(chunk)?.slots().get(row)
     }
 
+    /// Fetches a row's header and the first `lines` cache lines of its floats, if there is a place
+    /// of that number.
     #[inline(always)]
-    pub(super) fn slot_mut(&mut self, place: Place) -> &mut Slot {
-        let (chunk, row) = self.split(place);
-        &mut self.chunks[chunk].both_mut().0[row]
+    pub(super) fn prefetch(&self, place: Place, lines: usize) {
+        let Some((slot, floats)) = self.parts(place) else { return };
+        prefetch(slot);
+        prefetch_lines(floats, lines);
     }
 
+    /// Waits for the row at a place. There must be a place of that number.
     #[inline(always)]
-    pub(super) fn both(&self, place: Place) -> (&Slot, &[f32]) {
-        let (chunk, row) = self.split(place);
-        let chunk = &self.chunks[chunk];
-        let start = row * self.row_len;
-        (&chunk.slots()[row], &chunk.floats()[start..start + self.row_len])
+    pub(super) fn hold(&self, place: Place) -> Row<'_> {
+        let slot = self.slot(place);
+        slot.latch(|| true);
+        self.row(place, slot)
     }
 
-    #[inline(always)]
-    pub(super) fn both_mut(&mut self, place: Place) -> (&mut Slot, &mut [f32]) {
-        let (chunk, row) = self.split(place);
-        let (slots, floats) = self.chunks[chunk].both_mut();
-        let start = row * self.row_len;
-        (&mut slots[row], &mut floats[start..start + self.row_len])
+    /// Waits for the row at a place while it is the key's.
+    pub(super) fn hold_of(&self, place: Place, key: i64) -> Option<Row<'_>> {
+        let slot = self.get(place)?;
+        if !slot.latch(|| slot.is_of(key)) {
+            return None;
+        }
+        // Another row may have come to its place before it was held.
+        Some(self.row(place, slot)).filter(|row| row.is_of(key))
     }
 
-    /// Copies a row with its header to a place in an earlier chunk.
-    pub(super) fn copy(&mut self, from: Place, to: Place) {
-        let ((from_chunk, from_row), (to_chunk, to_row)) = (self.split(from), self.split(to));
-        let len = self.row_len;
-        let (before, from) = self.chunks.split_at_mut(from_chunk);
-        let (from, to) = (&from[0], &mut before[to_chunk]);
-        let (slots, floats) = to.both_mut();
-        slots[to_row] = from.slots()[from_row].copy();
-        floats[to_row * len..(to_row + 1) * len]
-            .copy_from_slice(&from.floats()[from_row * len..(from_row + 1) * len]);
+    /// As [`Slab::hold`], unless another thread holds the row.
+    #[inline(always)]
+    pub(super) fn try_hold(&self, place: Place) -> Option<Row<'_>> {
+        let slot = self.slot(place);
+        slot.try_latch().then(|| self.row(place, slot))
+    }
+
+    /// The row of a slot whose latch this thread has just taken.
+    #[inline(always)]
+    fn row<'a>(&'a self, place: Place, slot: &'a Slot) -> Row<'a> {
+        let (chunk, row) = self.split(place);
+        let floats = self.chunks[chunk].floats_from(row * self.row_len);
+        // SAFETY: the chunk has `row_len` floats for each of its slots, all zero at first. It stays
+        // in memory as long as this slab. All access to a row's floats goes through a Row.
+        unsafe { Row::latched(slot, floats, self.row_len) }
+    }
+
+    /// The row at a place, if it is the key's and nobody holds it.
+    #[inline(always)]
+    pub(super) fn try_hold_of(&self, place: Place, key: i64) -> Hold<'_> {
+        let Some((slot, floats)) = self.parts(place) else { return Hold::Missed };
+        if !slot.is_of(key) {
+            return Hold::Missed;
+        }
+        if !slot.try_latch() {
+            return Hold::Busy;
+        }
+        // SAFETY: as in `row`.
+        let row = unsafe { Row::latched(slot, floats, self.row_len) };
+        // Another row may have come to its place before it was held.
+        if row.is_of(key) { Hold::Row(row) } else { Hold::Missed }
+    }
+
+    /// The header at a place and where its floats begin, if there is a place of that number.
+    #[inline(always)]
+    fn parts(&self, place: Place) -> Option<(&Slot, NonNull<f32>)> {
+        let (chunk, row) = self.split(place);
+        let chunk = self.chunks.get(chunk)?;
+        Some((chunk.slots().get(row)?, chunk.floats_from(row * self.row_len)))
+    }
+
+    /// Copies the first floats of the row at a place, if it is the key's and was last written at
+    /// `cutoff` or later. Counts a use of the row.
+    #[inline(always)]
+    pub(super) fn read_or_wait(
+        &self,
+        place: Place,
+        key: i64,
+        cutoff: u64,
+        copy: &mut [f32],
+    ) -> bool {
+        let is_row = self.read(place, key, cutoff, copy);
+        is_row.unwrap_or_else(|| self.read_again(place, key, cutoff, copy))
+    }
+
+    #[cold]
+    fn read_again(&self, place: Place, key: i64, cutoff: u64, copy: &mut [f32]) -> bool {
+        if cfg!(crossbeam_sanitize_thread) {
+            let row = self.hold_of(place, key).filter(|row| row.is_row(cutoff));
+            row.iter().for_each(|row| copy.copy_from_slice(&row.floats()[..copy.len()]));
+            return row.is_some();
+        }
+        let mut round = 0;
+        loop {
+            pause(round);
+            round = round.saturating_add(1);
+            if let Some(is_row) = self.read(place, key, cutoff, copy) {
+                return is_row;
+            }
+        }
+    }
+
+    /// As [`Slab::read_or_wait`]; None if a thread changed the row meanwhile.
+    #[inline(always)]
+    pub(super) fn read(
+        &self,
+        place: Place,
+        key: i64,
+        cutoff: u64,
+        copy: &mut [f32],
+    ) -> Option<bool> {
+        // ThreadSanitizer cannot know that a copy which raced is thrown away.
+        if cfg!(crossbeam_sanitize_thread) {
+            return None;
+        }
+        let Some((slot, floats)) = self.parts(place) else { return Some(false) };
+        let latch = slot.begin_reading()?;
+        let is_row = slot.is_of(key) && slot.is_row(cutoff);
+        if is_row {
+            assert!(copy.len() <= self.row_len);
+            // SAFETY: the chunk has `row_len` floats for each of its slots, and stays in memory as
+            // long as this slab.
+            unsafe { read_floats(floats, copy) };
+        }
+        if !slot.is_unchanged(latch) {
+            return None;
+        }
+        if is_row {
+            slot.touch();
+        }
+        Some(is_row)
     }
 
     /// All places in order, with their headers.
@@ -171,16 +289,6 @@ impl Slab {
             let start = (chunk << self.shift) as u32;
             (start..).map(Place).zip(memory.slots())
         })
-    }
-
-    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.chunks.iter_mut().flat_map(|chunk| chunk.both_mut().0)
-    }
-
-    /// Frees all chunks.
-    pub(super) fn clear(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
     }
 }
 
@@ -199,25 +307,31 @@ mod tests {
         assert_eq!((slab.small, slab.large, slab.shift), (4, 24, 5));
         for _ in 0..6 {
             let (before, rows) = (slab.len(), slab.rows_of_next());
-            slab.grow().unwrap();
+            slab = slab.grown().unwrap();
             assert_eq!(slab.len(), before + rows);
             assert_eq!(slab.last_chunk().len(), rows);
         }
         assert_eq!(slab.len(), 4 + 8 + 16 + 3 * 24);
         let mut place = Place::FIRST;
         for number in 1..=slab.len() as i64 {
-            let (header, row) = slab.both_mut(place);
-            assert_eq!((header.key, row[1]), (0, 0.0), "{place:?} is somebody else's too");
-            header.key = number;
-            row.fill(1.0);
+            let mut row = slab.hold(place);
+            assert_eq!((row.key(), row.floats()[1]), (0, 0.0), "{place:?} is somebody else's too");
+            row.header_mut().begin(number);
+            row.floats_mut().fill(1.0);
             place = slab.after(place);
         }
         assert_eq!(place, Place::FIRST);
-        let keys: Vec<i64> = slab.places().map(|(_, slot)| slot.key).collect();
+        let keys: Vec<i64> = slab.places().map(|(_, slot)| slot.key()).collect();
         assert_eq!(keys, (1..=slab.len() as i64).collect::<Vec<_>>());
-        slab.copy(slab.last_chunk().nth(23).unwrap(), Place::FIRST);
-        assert_eq!(slab.slot(Place::FIRST).key, 100);
-        slab.shrink();
-        assert_eq!((slab.len(), slab.end()), (76, 5 << 5));
+        assert!(slab.hold_of(Place::FIRST, 2).is_none() && slab.hold_of(Place(99), 1).is_none());
+        let held = slab.hold_of(Place::FIRST, 1);
+        assert!(matches!(slab.try_hold_of(Place::FIRST, 1), Hold::Busy));
+        drop(held);
+        let shrunk = slab.shrunk().unwrap();
+        assert_eq!((shrunk.len(), shrunk.end()), (76, 5 << 5));
+        drop(slab);
+        assert_eq!(shrunk.slot(Place::FIRST).key(), 1);
+        assert_eq!(shrunk.hold(Place::FIRST).floats(), [1.0, 1.0]);
+        assert_eq!(shrunk.emptied().shrunk().unwrap().len(), 0);
     }
 }

@@ -2,8 +2,8 @@
 //! to write it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -13,10 +13,11 @@ use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
 use crate::journal::CallKind;
 use crate::limits::is_dim;
-use crate::locks::{Mutex, MutexGuard};
+use crate::locks::{Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::seqno::Seqno;
+use crate::stripes::{Apart, CallLock};
 
 /// What is stored of an optimizer, scheduler or initializer: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,7 +88,8 @@ impl GroupConfig {
 
 /// One feature type of an open storage, shared by every embedding that opened it.
 ///
-/// A call takes the locks in this order: `write`, `load`, a shard's.
+/// A call takes the locks in this order: `change`, `load`, a shard's; or, if it changes few rows,
+/// `change`, those of its rows, `order`.
 pub struct Group {
     id: u16,
     /// The name, once it has one.
@@ -99,8 +101,11 @@ pub struct Group {
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// How many open groups there are of it.
     open: AtomicUsize,
-    /// The right to change rows.
-    write: Mutex<()>,
+    /// The right to change rows: for reading, beside others that hold the rows that they change;
+    /// for writing, alone.
+    change: OnceLock<Box<CallLock>>,
+    /// The right to take the next global step, beside others.
+    order: Apart<Mutex<()>>,
     /// The right to bring rows into memory.
     load: Mutex<()>,
     poisoned: AtomicBool,
@@ -138,6 +143,21 @@ impl Drop for Opened {
 /// is poisoned: a change may be half made, so later writes are refused.
 pub(crate) struct WriteGuard<'a> {
     group: &'a Group,
+    _lock: Vec<RwLockWriteGuard<'a, ()>>,
+}
+
+/// The right to change rows that this call holds, beside others that do the same.
+pub(crate) struct ChangeGuard<'a> {
+    group: &'a Group,
+    _lock: RwLockReadGuard<'a, ()>,
+}
+
+/// See [`ChangeGuard::poison_on_panic`].
+pub(crate) struct PoisonOnPanic<'a>(&'a Group);
+
+/// The right to take the group's next global step.
+pub(crate) struct OrderGuard<'a> {
+    group: &'a Group,
     _lock: MutexGuard<'a, ()>,
 }
 
@@ -157,7 +177,8 @@ impl Group {
             clears: Clears::new(cleared),
             cache: Mutex::new(None),
             open: AtomicUsize::new(0),
-            write: Mutex::new(()),
+            change: OnceLock::new(),
+            order: Apart::default(),
             load: Mutex::new(()),
             poisoned: AtomicBool::new(false),
         }
@@ -223,16 +244,32 @@ impl Group {
         self.load.lock()
     }
 
+    /// Made for the first change: a storage may have many groups that nobody changes.
+    fn change(&self) -> &CallLock {
+        self.change.get_or_init(Box::default)
+    }
+
     /// Waits for the right to write.
     ///
     /// # Errors
     /// `POISONED` after a panic in an earlier write.
     pub(crate) fn begin_write(&self) -> Result<WriteGuard<'_>> {
-        let lock = self.write.lock();
+        let lock = self.change().write();
         self.check_not_poisoned()?;
         Ok(WriteGuard { group: self, _lock: lock })
     }
 
+    /// Waits for the right to change rows beside others.
+    ///
+    /// # Errors
+    /// As [`Group::begin_write`].
+    pub(crate) fn begin_change(&self) -> Result<ChangeGuard<'_>> {
+        let lock = self.change().read();
+        self.check_not_poisoned()?;
+        Ok(ChangeGuard { group: self, _lock: lock })
+    }
+
+    #[inline]
     pub(super) fn check_not_poisoned(&self) -> Result<()> {
         if !self.poisoned.load(Ordering::Acquire) {
             return Ok(());
@@ -261,6 +298,12 @@ impl Group {
             *self.name.lock() = Some(name);
         }
         self.poisoned.store(false, Ordering::Release);
+    }
+
+    fn poison_after_panic(&self) {
+        if std::thread::panicking() {
+            self.poisoned.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
@@ -315,11 +358,35 @@ impl WriteGuard<'_> {
     }
 }
 
+impl ChangeGuard<'_> {
+    /// Poisons the group when it is dropped in a panic. Make it after the rows that are held, so
+    /// that nobody gets one of them before.
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self.group)
+    }
+
+    /// Waits for the right to take the next global step, and a sequence number with it.
+    pub(crate) fn order(&self) -> OrderGuard<'_> {
+        OrderGuard { group: self.group, _lock: self.group.order.0.lock() }
+    }
+}
+
+impl OrderGuard<'_> {
+    /// Sets the group's global step.
+    pub(crate) fn set_step(&self, step: i64) {
+        self.group.step.store(step, Ordering::Release);
+    }
+}
+
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.group.poisoned.store(true, Ordering::Release);
-        }
+        self.group.poison_after_panic();
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.poison_after_panic();
     }
 }
 

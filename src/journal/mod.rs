@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-pub(crate) use entry::{CallKind, Head};
+pub(crate) use entry::{CallKind, Head, Payload};
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
 pub(crate) use measure::{bytes_in, content_len, is_headerless};
@@ -43,7 +43,6 @@ use crate::files::folder::{parent, sync_dir};
 use crate::locks::Mutex;
 use crate::seqno::Seqno;
 use crate::threads;
-use entry::checksum;
 use segment::{Segment, failed};
 use shared::{Shared, Way};
 
@@ -95,7 +94,7 @@ impl Journal {
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
-        let seqno = self.append_unsynced(head, payload)?;
+        let seqno = self.append_unsynced(head, &Payload::new(payload))?;
         if self.shared.way == Way::Synced {
             self.sync_through(seqno)?;
         }
@@ -107,12 +106,17 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
-    pub(crate) fn append_unsynced(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
-        let (seqno, is_low) = self.shared.append(head, payload, checksum(payload))?;
+    pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
+        let (seqno, is_low) = self.shared.append(head, payload.pieces, payload.sum)?;
         if is_low {
             self.prepare_room();
         }
         Ok(seqno)
+    }
+
+    /// Whether each call waits for the disk.
+    pub(crate) fn syncs(&self) -> bool {
+        self.shared.way == Way::Synced
     }
 
     /// Brings all calls up to `seqno` to disk. Several callers share one fsync.

@@ -6,8 +6,9 @@ use std::thread;
 
 use damo::embedding::Embedding;
 use damo::params::Params;
+use damo::storage::Storage;
 
-use crate::common::{copy_dir, initializer, int, lookup, open, optimizer, peek, sgd, text};
+use crate::common::{copy_dir, initializer, int, lookup, open, optimizer, params, peek, sgd, text};
 
 const PADDING: i64 = -1;
 
@@ -83,4 +84,38 @@ fn a_lookup_whose_last_piece_has_few_keys_finds_every_row() {
         assert_eq!([*weight], expected, "key {key}");
     }
     assert_eq!(peek(&embedding, &keys), (weights, vec![1; keys.len()]));
+}
+
+#[test]
+fn threads_that_look_new_keys_up_make_each_row_once() {
+    const KEYS: i64 = 3000;
+    for cache_bytes in [1 << 28, 1 << 16] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = params(&[("cache_bytes", int(cache_bytes))]);
+        let storage = Storage::open(dir.path(), 0, &options).unwrap();
+        let uniform = initializer("random_uniform", &[("seed", int(7))]);
+        let sgd = optimizer("sgd", &[]);
+        let embedding = Embedding::new(storage.clone(), sgd, uniform, 8, 0, &Params::new());
+        let embedding = embedding.unwrap();
+        thread::scope(|scope| {
+            for first in 0..4 {
+                let embedding = &embedding;
+                scope.spawn(move || {
+                    // Each thread has every key, twice in some calls, in an order of its own.
+                    let keys: Vec<i64> =
+                        (0..KEYS).map(|number| (number * 7 + first * 411) % KEYS).collect();
+                    for (number, part) in keys.chunks(100).enumerate() {
+                        let mut part = part.to_vec();
+                        part.extend_from_within(..number % 30);
+                        lookup(embedding, &part);
+                    }
+                });
+            }
+        });
+        assert_eq!(storage.stat("rows_created").unwrap(), KEYS as u64);
+        let keys: Vec<i64> = (0..KEYS).collect();
+        let together = lookup(&embedding, &keys);
+        let alone = keys.iter().flat_map(|key| lookup(&embedding, &[*key])).collect::<Vec<_>>();
+        assert_eq!(together, alone);
+    }
 }

@@ -13,6 +13,7 @@ mod common;
 mod few_keys;
 mod group_names;
 mod groups;
+mod hogwild;
 mod insert_records;
 mod lookup;
 mod sum_gradients;

@@ -7,72 +7,42 @@
 
 use std::sync::atomic::Ordering;
 
-use super::cut::{CutRow, Kept};
-use super::{Shard, add};
+use super::Shard;
+use crate::cache::cut::{CutRow, Kept};
 use crate::cache::hash::hash;
 use crate::cache::place::Place;
-use crate::cache::slot::{ABSENT, DIRTY, EPOCH, Slot, USED, WRITING};
+use crate::cache::row::Row;
+use crate::cache::slot::{DIRTY, EPOCH, Slot, USED, WRITING};
 use crate::error::{Error, Result};
-use crate::memory::room_for;
 
 impl Shard {
-    /// Begins a cut: the rows that are dirty now belong to it.
+    /// Begins a cut: the rows that are dirty now belong to it. No call may be changing rows.
     pub(crate) fn begin_cut(&mut self) {
-        self.cut.is_open = true;
-        self.cut.epoch = !self.cut.epoch;
-        self.cut.failed = false;
+        let epoch = self.cut.epoch.load(Ordering::Relaxed);
+        self.cut.epoch.store(!epoch, Ordering::Relaxed);
+        self.cut.failed.store(false, Ordering::Relaxed);
+        self.cut.is_open.store(true, Ordering::Relaxed);
     }
 
     /// Ends the cut; `is_complete` says whether all of it is on disk.
     pub(crate) fn end_cut(&mut self, is_complete: bool) {
-        self.cut.is_open = false;
-        for (_, kept) in self.cut.kept.drain() {
-            self.group.kept_bytes.fetch_sub(kept.bytes(), Ordering::Relaxed);
-        }
-        self.cut.kept.shrink_to_fit();
+        let kept = {
+            let mut kept = self.cut.kept.lock();
+            self.cut.is_open.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *kept)
+        };
+        let bytes = kept.values().map(Kept::bytes).sum();
+        self.group.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
         if !is_complete {
             // Rows that were not written belong to the next cut, as all dirty rows do.
-            let epoch = self.cut.epoch;
-            self.slab
-                .slots_mut()
-                .filter(|slot| slot.has(DIRTY))
-                .for_each(|slot| slot.set_to(EPOCH, epoch));
+            let epoch = self.cut.epoch.load(Ordering::Relaxed);
+            for (place, _) in self.slab().places() {
+                let row = self.hold(place);
+                if row.has(DIRTY) {
+                    row.slot().set_to(EPOCH, epoch);
+                }
+            }
         }
-    }
-
-    /// Call before a row is changed.
-    #[inline(always)]
-    pub(crate) fn before_change(&mut self, place: Place) {
-        if self.cut.is_open {
-            self.keep(place);
-        }
-    }
-
-    #[cold]
-    fn keep(&mut self, place: Place) {
-        let epoch = self.cut.epoch;
-        let (slot, row) = self.slab.both(place);
-        if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {
-            return;
-        }
-        let absent = slot.has(ABSENT);
-        let Ok(mut floats) = room_for(if absent { 0 } else { row.len() }) else {
-            self.cut.failed = true;
-            return;
-        };
-        if !absent {
-            floats.extend_from_slice(row);
-        }
-        let (time, updates, seqno) = (slot.time(), slot.updates, slot.seqno());
-        let kept = Kept { absent, time, updates, seqno, floats };
-        if self.cut.kept.try_reserve(1).is_err() {
-            self.cut.failed = true;
-            return;
-        }
-        self.group.kept_bytes.fetch_add(kept.bytes(), Ordering::Relaxed);
-        let key = slot.key;
-        self.cut.kept.insert(key, kept);
-        self.slab.slot_mut(place).set_to(EPOCH, epoch);
     }
 
     /// Appends the keys and places of the rows of the cut that are not on disk yet.
@@ -82,13 +52,13 @@ impl Shard {
     pub(crate) fn cut_keys(&self, keys: &mut Vec<(i64, Place)>) -> Result<()> {
         let no_memory = |_| Error::out_of_memory("no memory for the list of rows to write");
         self.check_cut()?;
-        keys.try_reserve(self.counts.dirty.load(Ordering::Relaxed) + self.cut.kept.len())
-            .map_err(no_memory)?;
-        let epoch = self.cut.epoch;
+        let epoch = self.cut.epoch.load(Ordering::Relaxed);
         let wanted = |slot: &Slot| slot.has(USED) && slot.has(DIRTY) && slot.has(EPOCH) != epoch;
-        let rows = self.slab.places().filter(|(_, slot)| wanted(slot));
-        keys.extend(rows.map(|(place, slot)| (slot.key, place)));
-        keys.extend(self.cut.kept.keys().map(|key| (*key, Place::NOT_RESIDENT)));
+        self.list(wanted, keys)?;
+        // Last: a row that a call has changed meanwhile is among these, perhaps besides.
+        let kept = self.cut.kept.lock();
+        keys.try_reserve(kept.len()).map_err(no_memory)?;
+        keys.extend(kept.keys().map(|key| (*key, Place::NOT_RESIDENT)));
         Ok(())
     }
 
@@ -96,27 +66,32 @@ impl Shard {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY` when a row could not be kept.
-    pub(crate) fn begin_cut_write(&mut self, key: i64, place: Place) -> Result<Option<CutRow<'_>>> {
+    pub(crate) fn begin_cut_write(&self, key: i64, place: Place) -> Result<Option<CutRow<'_>>> {
         self.check_cut()?;
-        if let Some(kept) = self.cut.kept.remove(&key) {
+        let row = self.find_from(place, hash(key), key).map(|place| self.hold(place));
+        // With the row held, nobody keeps a copy of it.
+        if let Some(kept) = self.cut.kept.lock().remove(&key) {
             self.group.kept_bytes.fetch_sub(kept.bytes(), Ordering::Relaxed);
             return Ok(Some(CutRow::Kept(kept)));
         }
-        let Some(place) = self.find_from(place, hash(key), key) else { return Ok(None) };
-        let epoch = self.cut.epoch;
-        let slot = self.slab.slot_mut(place);
-        if !slot.has(DIRTY) || slot.has(EPOCH) == epoch {
+        self.check_cut()?;
+        let Some(row) = row else { return Ok(None) };
+        if !row.has(DIRTY) || row.has(EPOCH) == self.cut.epoch.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        slot.clear(DIRTY);
-        slot.set(WRITING);
-        add(&self.counts.dirty, usize::MAX);
-        let (slot, floats) = self.slab.both(place);
-        Ok(Some(CutRow::InPlace(slot, floats)))
+        self.begin_row_write(&row);
+        Ok(Some(CutRow::InPlace(row)))
+    }
+
+    /// Notes that a dirty row is being written.
+    pub(super) fn begin_row_write(&self, row: &Row<'_>) {
+        row.slot().set_to(DIRTY, false);
+        row.slot().set_to(WRITING, true);
+        self.counts.dirty.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn check_cut(&self) -> Result<()> {
-        if self.cut.failed {
+        if self.cut.failed.load(Ordering::Relaxed) {
             let why = "no memory to keep rows as they were while they change; try again when less \
                        is going on";
             return Err(Error::out_of_memory(why));

@@ -6,7 +6,13 @@ use std::collections::{HashMap, HashSet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
 use super::*;
+use crate::cache::resident::GroupCounts;
+
+/// The pin in the flags of the model.
+const PINNED: u8 = 8;
 
 const ROW_LEN: usize = 3;
 const KEYS: i64 = 1000;
@@ -51,7 +57,8 @@ impl Checked {
             evictions: AtomicU64::new(0),
             kept_bytes: AtomicUsize::new(0),
         };
-        let shard = Shard::new(ROW_LEN, CHUNKS, budget, Arc::new(group), Arc::default());
+        let slab = Slab::new(ROW_LEN, CHUNKS.0, CHUNKS.1);
+        let shard = Shard::new(Arc::new(Resident::new(slab, Arc::new(group))), budget);
         Checked { shard, rows: HashMap::new(), evictions: 0, lost_rows: false, next_float: 1.0 }
     }
 
@@ -80,13 +87,15 @@ impl Checked {
             return false;
         };
         self.rows.insert(key, Row { flags: USED, floats: [0.0; ROW_LEN] });
+        assert!(self.shard.slot(place).has(ABSENT), "a row is there before it has been filled in");
+        self.shard.hold(place).set_absent(false);
         self.fill(place, key);
         true
     }
 
     fn fill(&mut self, place: Place, key: i64) {
         self.next_float += 1.0;
-        self.shard.both_mut(place).1.fill(self.next_float);
+        self.shard.hold(place).floats_mut().fill(self.next_float);
         self.rows.get_mut(&key).unwrap().floats = [self.next_float; ROW_LEN];
     }
 
@@ -103,7 +112,7 @@ impl Checked {
             }
             2 | 3 => {
                 self.fill(place, key);
-                self.shard.mark_dirty(place);
+                self.shard.mark_dirty(&mut self.shard.hold(place));
                 flags | DIRTY
             }
             4 => {
@@ -115,7 +124,7 @@ impl Checked {
                 flags & !PINNED
             }
             7 => {
-                self.shard.set_absent(place, flags & ABSENT == 0);
+                self.shard.hold(place).set_absent(flags & ABSENT == 0);
                 flags ^ ABSENT
             }
             8 | 9 => {
@@ -136,10 +145,10 @@ impl Checked {
     }
 
     fn give_back(&mut self) -> bool {
-        let (len, bytes) = (self.shard.slab.len(), self.shard.budget.used());
+        let (len, bytes) = (self.shard.slab().len(), self.shard.budget.used());
         let given = self.shard.give_back();
         self.note_evictions();
-        assert_eq!(given, self.shard.slab.len() < len);
+        assert_eq!(given, self.shard.slab().len() < len);
         assert_eq!(given, self.shard.budget.used() < bytes);
         given
     }
@@ -149,19 +158,20 @@ impl Checked {
         let mut places = HashSet::new();
         for (key, row) in rows {
             let place = self.place(*key);
-            let (slot, floats) = shard.both(place);
-            assert_eq!((slot.key, floats), (*key, &row.floats[..]));
-            for flag in [USED, DIRTY, WRITING, PINNED, ABSENT] {
-                assert_eq!(slot.has(flag), row.flags & flag != 0, "flag {flag} of key {key}");
+            let held = shard.hold(place);
+            assert_eq!((held.key(), held.floats()), (*key, &row.floats[..]));
+            for flag in [USED, DIRTY, WRITING, ABSENT] {
+                assert_eq!(held.has(flag), row.flags & flag != 0, "flag {flag} of key {key}");
             }
+            assert_eq!(held.is_pinned(), row.flags & PINNED != 0, "pin of key {key}");
             assert!(places.insert(place), "two keys in {place:?}");
         }
         for place in &shard.free {
             assert!(!shard.slot(*place).has(USED), "{place:?} is free and used");
             assert!(places.insert(*place), "{place:?} is free twice, or free and used");
         }
-        assert_eq!(places.len(), shard.slab.len(), "slots are neither used nor free");
-        assert_eq!(shard.index.entries(), rows.len());
+        assert_eq!(places.len(), shard.slab().len(), "slots are neither used nor free");
+        assert_eq!(shard.index().entries(), rows.len());
         assert_eq!(shard.counts.rows.load(Ordering::Relaxed), rows.len());
         let mut dirty: Vec<i64> =
             rows.iter().filter(|(_, row)| row.flags & DIRTY != 0).map(|(key, _)| *key).collect();
@@ -178,7 +188,7 @@ impl Checked {
         shard.dirty_keys(true, &mut listed).unwrap();
         dirty.retain(|key| shard.slot(self.place(*key)).is_cold());
         assert_eq!(keys(&mut listed), dirty);
-        let bytes = shard.slab.bytes_of(shard.slab.len()) + shard.index.bytes();
+        let bytes = shard.slab().bytes_of(shard.slab().len()) + shard.index().bytes();
         assert_eq!(
             (shard.budget.used(), shard.group.bytes.load(Ordering::Relaxed)),
             (bytes, bytes)
@@ -231,8 +241,8 @@ fn index_slab_counts_and_budget_agree_after_every_operation() {
             checked.check();
         }
         assert!(checked.rows.is_empty());
-        assert_eq!(checked.shard.slab.len(), 0);
-        assert_eq!(checked.shard.budget.used(), checked.shard.index.bytes());
+        assert_eq!(checked.shard.slab().len(), 0);
+        assert_eq!(checked.shard.budget.used(), checked.shard.index().bytes());
         assert!(checked.insert(1, Full::Refuse), "an emptied shard takes rows again");
         checked.check();
     }

@@ -9,7 +9,7 @@ use super::guards::Loaned;
 use super::load::Absent;
 use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
-use crate::cache::{Place, Shard};
+use crate::cache::{Place, Resident, Row, Shard};
 use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::error::{Error, Result};
@@ -39,6 +39,11 @@ impl OpenGroup {
         source: Origin,
     ) -> Result<()> {
         let dedup = self.merged_gradients(engine, gradients)?;
+        let may_be_beside = matches!(source, Origin::Call) && dedup.is_of_few();
+        if may_be_beside && self.apply_few(engine, &dedup.parts)? {
+            self.kept.keep(dedup, false);
+            return Ok(());
+        }
         let guard = self.group.begin_write()?;
         self.apply_merged(engine, guard, dedup, source)
     }
@@ -112,26 +117,7 @@ impl OpenGroup {
         mut dedup: Box<Dedup>,
         source: Origin,
     ) -> Result<()> {
-        let change = match source {
-            Origin::Replay { rate, step, .. } => {
-                Change { kind: CallKind::Gradients, source, rate, step }
-            }
-            Origin::Call => {
-                let step = self.group.step();
-                let next = step.checked_add(1).ok_or_else(|| {
-                    let group = self.group.id();
-                    Error::invalid(format!(
-                        "the global step of group {group} is {step} and cannot rise"
-                    ))
-                })?;
-                Change {
-                    kind: CallKind::Gradients,
-                    source,
-                    rate: self.optimizer.rate(step)?,
-                    step: next,
-                }
-            }
-        };
+        let change = self.next_step(source)?;
         let (created, updated) = (AtomicU64::new(0), AtomicU64::new(0));
         self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
             let (of_created, of_updated) = self.step_part(shard, part, steps, stamp, change.rate);
@@ -143,6 +129,23 @@ impl OpenGroup {
         engine.counters.own().rows_created.fetch_add(created.into_inner(), Ordering::Relaxed);
         engine.counters.own().rows_updated.fetch_add(updated.into_inner(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The change that takes the group's next global step, or the one of the journal's entry.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the step cannot rise; those of the schedule.
+    pub(super) fn next_step(&self, source: Origin) -> Result<Change> {
+        let kind = CallKind::Gradients;
+        if let Origin::Replay { rate, step, .. } = source {
+            return Ok(Change { kind, source, rate, step });
+        }
+        let step = self.group.step();
+        let next = step.checked_add(1).ok_or_else(|| {
+            let group = self.group.id();
+            Error::invalid(format!("the global step of group {group} is {step} and cannot rise"))
+        })?;
+        Ok(Change { kind, source, rate: self.optimizer.rate(step)?, step: next })
     }
 
     /// Takes some of a part's steps, on rows of one shard. Returns how many rows it made and how
@@ -174,16 +177,31 @@ impl OpenGroup {
             if place == Place::SKIP {
                 continue;
             }
-            shard.before_change(place);
-            created += u64::from(self.ensure_row(shard, place, stamp));
-            let (slot, row) = shard.both_mut(place);
-            let updates = slot.count_update();
-            slot.stamp(stamp.time, stamp.seqno);
-            let gradient = &part.floats[step * self.dim..(step + 1) * self.dim];
-            self.optimizer.step(row, gradient, rate, updates);
-            shard.mark_dirty(place);
+            let mut row = shard.hold(place);
+            shard.before_change(&row);
+            if !row.is_row(stamp.moment.cutoff) {
+                self.make_row(shard, &mut row, stamp.moment);
+                created += 1;
+            }
+            self.step_row(shard, &mut row, part.gradient(step, self.dim), stamp, rate);
             updated += 1;
         }
         (created, updated)
+    }
+
+    /// Takes a step on a row that exists.
+    #[inline(always)]
+    pub(super) fn step_row(
+        &self,
+        resident: &Resident,
+        row: &mut Row<'_>,
+        gradient: &[f32],
+        stamp: Stamp<'_>,
+        rate: f64,
+    ) {
+        let updates = row.count_update();
+        row.stamp(stamp.time, stamp.seqno);
+        self.optimizer.step(row.floats_mut(), gradient, rate, updates);
+        resident.mark_dirty(row);
     }
 }

@@ -1,7 +1,6 @@
 //! What every call that changes rows does: it finds its rows and pins them, appends itself to the
 //! journal (write-ahead), and changes the rows. Nothing can fail after the journal.
 
-use std::io::IoSlice;
 use std::ops::Range;
 
 use super::dedup::Dedup;
@@ -239,21 +238,10 @@ impl OpenGroup {
         let Change { kind, rate, step, .. } = change;
         let head = Head { kind, group: self.group.id(), config: self.config, step, time, rate };
         let mut payload = room_for(2 * parts.len())?;
-        payload.extend(
-            parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(part.keys_of_steps()))),
-        );
-        payload.extend(parts.iter().map(|part| IoSlice::new(bytemuck::cast_slice(&part.floats))));
+        payload.extend(parts.iter().map(Part::keys_in_journal));
+        payload.extend(parts.iter().map(Part::floats_in_journal));
         // The journal would take an empty piece for the end of a short write.
         payload.retain(|piece| !piece.is_empty());
         Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
-    }
-
-    /// Makes the row of a key that has none, during a change. True if it did.
-    pub(super) fn ensure_row(&self, shard: &mut Shard, place: Place, stamp: Stamp<'_>) -> bool {
-        let is_row = shard.slot(place).is_row(stamp.moment.cutoff);
-        if !is_row {
-            self.make_row(shard, place, stamp.moment);
-        }
-        !is_row
     }
 }

@@ -30,12 +30,13 @@ impl OpenGroup {
         self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
             let places = part.places[steps].iter();
             for &place in places.filter(|place| **place != Place::SKIP) {
+                let mut row = shard.hold(place);
                 // The mark of a deleted row is dirty until its tombstone is on disk.
-                if !shard.slot(place).has(ABSENT) {
-                    shard.before_change(place);
-                    shard.both_mut(place).0.stamp(stamp.time, stamp.seqno);
-                    shard.set_absent(place, true);
-                    shard.mark_dirty(place);
+                if !row.has(ABSENT) {
+                    shard.before_change(&row);
+                    row.stamp(stamp.time, stamp.seqno);
+                    row.set_absent(true);
+                    shard.mark_dirty(&mut row);
                 }
             }
         })?;

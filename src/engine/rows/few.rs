@@ -1,13 +1,20 @@
-//! Lookup of few keys: each is looked for by itself. Making them distinct, and sorting them by
-//! shard, costs more than a lock for each.
+//! Lookup of few keys: each is looked for by itself, and no shard is locked for it. Making them
+//! distinct, and sorting them by shard, would cost more.
+
+use std::sync::atomic::Ordering;
+
+use crossbeam_epoch::Guard;
 
 use super::load::Absent;
-use super::spread::copy_row;
 use super::{KeyBatch, OpenGroup};
-use crate::cache::hash;
+use crate::cache::{Place, hash};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::memory::room_for;
+
+/// The rows of so many keys are fetched at once. More would leave the nearest cache again before
+/// they are used.
+pub(super) const AT_ONCE: usize = 64;
 
 impl OpenGroup {
     /// As [`OpenGroup::read`], for few keys. Returns how many rows were not resident.
@@ -21,34 +28,89 @@ impl OpenGroup {
     ) -> Result<usize> {
         let cutoff = engine.expiry.cutoff();
         let mut missing = Vec::new();
-        for (index, (&key, row)) in keys.iter().zip(weights.chunks_exact_mut(self.dim)).enumerate()
-        {
-            let mut has_row = false;
-            if Some(key) == padding {
-                row.fill(0.0);
-            } else {
-                let shard = self.cache.read_for(hash(key));
-                let resident = shard.find(hash(key), key).map(|place| shard.both(place));
-                let Some((slot, floats)) = resident.filter(|(slot, _)| slot.is_row(cutoff)) else {
-                    if missing.is_empty() {
-                        missing = room_for(keys.len())?;
+        let guard = crossbeam_epoch::pin();
+        for (number, part) in keys.chunks(AT_ONCE).enumerate() {
+            let first = number * AT_ONCE;
+            let places = self.candidates(part, self.weight_lines(), &guard);
+            let rows = weights[first * self.dim..].chunks_exact_mut(self.dim);
+            for (index, ((&key, weights), place)) in part.iter().zip(rows).zip(places).enumerate() {
+                let mut has_row = false;
+                if Some(key) == padding {
+                    weights.fill(0.0);
+                } else {
+                    let resident = self.cache.resident(hash(key));
+                    has_row = resident.read(place, key, cutoff, weights, &guard);
+                    if !has_row {
+                        if missing.is_empty() {
+                            missing = room_for(keys.len())?;
+                        }
+                        missing.push((key, first + index));
                     }
-                    missing.push((key, index));
-                    continue;
-                };
-                slot.touch();
-                copy_row(&floats[..self.dim], row);
-                has_row = true;
+                }
+                if let Some(found) = &mut found {
+                    found[first + index] = u8::from(has_row);
+                }
             }
-            if let Some(found) = &mut found {
-                found[index] = u8::from(has_row);
-            }
+        }
+        drop(guard);
+        let misses = missing.len();
+        if misses > 0 && absent == Absent::Create {
+            self.make_few(engine, &mut missing, weights, found.as_deref_mut())?;
         }
         if !missing.is_empty() {
             missing.sort_unstable();
             self.read_missing(engine, &missing, absent, weights, found)?;
         }
-        Ok(missing.len())
+        Ok(misses)
+    }
+
+    /// Where the rows of at most [`AT_ONCE`] keys will most likely be found. Fetches the first
+    /// `lines` cache lines of all of them at once.
+    #[inline(always)]
+    pub(super) fn candidates(&self, keys: &[i64], lines: usize, guard: &Guard) -> [Place; AT_ONCE] {
+        let mut places = [Place::NOT_RESIDENT; AT_ONCE];
+        if keys.len() > 1 {
+            for hash in keys.iter().map(|key| hash(*key)) {
+                self.cache.resident(hash).prefetch_index(hash, guard);
+            }
+        }
+        for (place, hash) in places.iter_mut().zip(keys.iter().map(|key| hash(*key))) {
+            *place = self.cache.resident(hash).candidate(hash, lines, guard);
+        }
+        places
+    }
+
+    /// Makes rows for keys that have none, unless that takes a look at the disk or room; those stay
+    /// in `missing`.
+    fn make_few(
+        &self,
+        engine: &Engine,
+        missing: &mut Vec<(i64, usize)>,
+        weights: &mut [f32],
+        mut found: Option<&mut [u8]>,
+    ) -> Result<()> {
+        if !self.cache.is_complete() {
+            return Ok(());
+        }
+        self.group.check_not_poisoned()?;
+        let (moment, mut created) = (engine.moment(), 0);
+        let mut outcome = Ok(());
+        missing.retain(|&(key, position)| {
+            let mut shard = self.cache.lock_for(hash(key));
+            let made = self.make_in(&mut shard, key, moment);
+            let Ok(Some((place, is_new))) = made else {
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(made.map(drop));
+                return true;
+            };
+            let weights = &mut weights[position * self.dim..(position + 1) * self.dim];
+            weights.copy_from_slice(&shard.hold(place).floats()[..self.dim]);
+            created += u64::from(is_new);
+            found.iter_mut().for_each(|found| found[position] = 1);
+            false
+        });
+        engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
+        engine.pace(created as usize);
+        outcome
     }
 
     /// Loads the keys that were not resident, and writes their weights at all their positions.

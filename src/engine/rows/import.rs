@@ -109,25 +109,24 @@ impl OpenGroup {
     ) -> Result<()> {
         for (&key, &position) in task.keys.iter().zip(task.positions).skip(task.done) {
             let hash = hash(key);
-            let place = match shard.find(hash, key) {
-                Some(place) => {
-                    shard.before_change(place);
-                    place
-                }
-                None => match shard.insert(hash, key, full)? {
-                    Some(place) => place,
-                    None => break,
-                },
+            let known = shard.find(hash, key);
+            let Some(place) =
+                known.map_or_else(|| shard.insert(hash, key, full), |place| Ok(Some(place)))?
+            else {
+                break;
             };
             let position = position as usize;
-            let (slot, row) = shard.both_mut(place);
-            slot.updates = batch.update_nums[position];
-            slot.stamp(batch.update_times[position], seqno);
-            row.copy_from_slice(
+            let mut row = shard.hold(place);
+            if known.is_some() {
+                shard.before_change(&row);
+            }
+            row.set_updates(batch.update_nums[position]);
+            row.stamp(batch.update_times[position], seqno);
+            row.floats_mut().copy_from_slice(
                 &batch.floats[position * self.row_len..(position + 1) * self.row_len],
             );
-            shard.set_absent(place, false);
-            shard.mark_dirty(place);
+            row.set_absent(false);
+            shard.mark_dirty(&mut row);
             task.done += 1;
         }
         Ok(())

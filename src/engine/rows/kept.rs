@@ -10,9 +10,9 @@ use crate::threads;
 
 /// At most so many keys are few. Looking for each by itself then costs less than sorting them by
 /// shard.
-pub(super) const FEW: usize = 64;
+pub(super) const FEW: usize = 256;
 /// How large the buffers of a small call may be that a thread keeps.
-const MAX_FEW_BYTES: usize = 1 << 20;
+const MAX_FEW_BYTES: usize = 4 << 20;
 /// How many batches a group keeps at most, and how large the buffers of all may be together.
 const MAX_KEPT: usize = 16;
 const MAX_BYTES: usize = 128 << 20;

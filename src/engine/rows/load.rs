@@ -177,16 +177,17 @@ impl OpenGroup {
         if terms.absent == Absent::Pin {
             shard.pin(place);
         }
-        if !shard.slot(place).is_row(terms.moment.cutoff) {
+        let mut row = shard.hold(place);
+        if !row.is_row(terms.moment.cutoff) {
             if terms.absent != Absent::Create {
                 return;
             }
-            self.make_row(shard, place, terms.moment);
+            self.make_row(shard, &mut row, terms.moment);
             task.created += 1;
         }
         task.done.push(task.positions[index]);
         if terms.wants_weights {
-            task.weights.extend_from_slice(&shard.row(place)[..self.dim]);
+            task.weights.extend_from_slice(&row.floats()[..self.dim]);
         }
     }
 
@@ -262,19 +263,19 @@ impl OpenGroup {
             };
             match row {
                 Some((header, floats)) => {
-                    let (slot, row) = shard.both_mut(place);
-                    slot.updates = header.update_num;
-                    slot.stamp(header.update_time, header.seqno);
-                    row.copy_from_slice(floats);
+                    let mut row = shard.hold(place);
+                    row.set_updates(header.update_num);
+                    row.stamp(header.update_time, header.seqno);
+                    row.floats_mut().copy_from_slice(floats);
+                    row.set_absent(false);
                 }
                 None => {
                     // Replay must not make a call on a row that a later call has deleted.
                     let found = batch
                         .map_or(Found::Nothing, |batch| batch.found(indexes[position] as usize));
                     if let Found::Deleted { time, seqno } = found {
-                        shard.both_mut(place).0.stamp(time, seqno);
+                        shard.hold(place).stamp(time, seqno);
                     }
-                    shard.set_absent(place, true);
                 }
             }
             self.settle(&mut shard, place, index as usize, task, terms);

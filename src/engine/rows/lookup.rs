@@ -6,9 +6,9 @@ use super::guards::Loaned;
 use super::kept::FEW;
 use super::load::Absent;
 use super::part::Part;
-use super::spread::{MAX_KEYS, copy_row};
+use super::spread::MAX_KEYS;
 use super::{KeyBatch, OpenGroup};
-use crate::cache::{Full, hash};
+use crate::cache::{Full, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::moment::Moment;
 use crate::error::Result;
@@ -95,16 +95,13 @@ impl OpenGroup {
         shard.begin_finding(keys, places, lines);
         for (index, weights) in floats.chunks_exact_mut(self.dim).enumerate() {
             let place = shard.find_next(keys, places, index, lines);
-            let resident = place.map(|place| shard.both(place));
-            let resident = resident.filter(|(slot, _)| slot.is_row(moment.cutoff));
-            has_row.push(resident.is_some());
-            let Some((slot, row)) = resident else {
+            let is_row =
+                place.is_some_and(|place| shard.read(place, keys[index], moment.cutoff, weights));
+            has_row.push(is_row);
+            if !is_row {
                 weights.fill(0.0);
                 missing.push(index as u32);
-                continue;
-            };
-            slot.touch();
-            copy_row(&row[..self.dim], weights);
+            }
         }
         drop(shard);
         if part.missing.is_empty() {
@@ -121,38 +118,48 @@ impl OpenGroup {
         }
         self.group.check_not_poisoned()?;
         let mut shard = self.cache.lock(part.number());
-        // An eviction from this shard happened with its lock held, so its flag is visible by now.
-        if !self.cache.is_complete() {
-            return Ok(());
-        }
         let missing = std::mem::take(&mut part.missing);
         let mut left = room_for(missing.len())?;
         for index in missing {
-            let key = part.keys[index as usize];
-            let hash = hash(key);
-            let place = match shard.find(hash, key) {
-                Some(place) => Some(place),
-                // An insertion may have evicted a row, and this key may be on disk only.
-                None if !self.cache.is_complete() => None,
-                None => {
-                    let place = shard.insert(hash, key, Full::Refuse)?;
-                    place.into_iter().for_each(|place| shard.set_absent(place, true));
-                    place
-                }
-            };
-            let Some(place) = place else {
+            let Some((place, is_new)) =
+                self.make_in(&mut shard, part.keys[index as usize], moment)?
+            else {
                 left.push(index);
                 continue;
             };
-            if !shard.slot(place).is_row(moment.cutoff) {
-                self.make_row(&mut shard, place, moment);
-                part.created += 1;
-            }
+            part.created += u64::from(is_new);
             part.places[index as usize] = place;
-            part.set_row(index as usize, &shard.row(place)[..self.dim]);
+            part.set_row(index as usize, &shard.hold(place).floats()[..self.dim]);
         }
         part.missing = left;
         Ok(())
+    }
+
+    /// The place of a key's row, and whether it was made for this: a key that is not resident has
+    /// no row on disk either, as long as the group is complete. None if the group is not complete,
+    /// or the shard has no room.
+    pub(super) fn make_in(
+        &self,
+        shard: &mut Shard,
+        key: i64,
+        moment: Moment<'_>,
+    ) -> Result<Option<(Place, bool)>> {
+        let hash = hash(key);
+        let place = match shard.find(hash, key) {
+            Some(place) => Some(place),
+            // An eviction from this shard, perhaps by an insertion before, happened with its lock
+            // held. So its flag is visible by now, and the key may be on disk only.
+            None if !self.cache.is_complete() => None,
+            None => shard.insert(hash, key, Full::Refuse)?,
+        };
+        Ok(place.map(|place| {
+            let mut row = shard.hold(place);
+            let is_row = row.is_row(moment.cutoff);
+            if !is_row {
+                self.make_row(shard, &mut row, moment);
+            }
+            (place, !is_row)
+        }))
     }
 
     /// Loads the keys that were not resident.

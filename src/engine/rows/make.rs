@@ -1,21 +1,20 @@
 //! Makes a new row: the initial weights and the optimizer's first state.
 
 use super::OpenGroup;
-use crate::cache::{ABSENT, Place, Shard};
+use crate::cache::{ABSENT, Resident, Row};
 use crate::engine::moment::Moment;
 
 impl OpenGroup {
     /// Turns an absent or expired row into a fresh one.
-    pub(super) fn make_row(&self, shard: &mut Shard, place: Place, moment: Moment<'_>) {
-        shard.before_change(place);
-        let (slot, row) = shard.both_mut(place);
-        let (key, seqno) = (slot.key, slot.seqno().max(moment.seqno()).max(self.group.cleared()));
-        moment.expiry.count_expired(u64::from(!slot.has(ABSENT)));
-        slot.updates = 0;
-        slot.stamp(moment.now, seqno);
-        self.fill_first(key, row);
-        shard.set_absent(place, false);
-        shard.mark_dirty(place);
+    pub(super) fn make_row(&self, resident: &Resident, row: &mut Row<'_>, moment: Moment<'_>) {
+        resident.before_change(row);
+        let (key, seqno) = (row.key(), row.seqno().max(moment.seqno()).max(self.group.cleared()));
+        moment.expiry.count_expired(u64::from(!row.has(ABSENT)));
+        row.set_updates(0);
+        row.stamp(moment.now, seqno);
+        self.fill_first(key, row.floats_mut());
+        row.set_absent(false);
+        resident.mark_dirty(row);
     }
 
     /// Writes the initial weights of a row, `dim` floats.

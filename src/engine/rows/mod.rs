@@ -13,6 +13,7 @@ mod clear;
 mod dedup;
 mod delete;
 mod few;
+mod few_changes;
 mod guards;
 mod import;
 mod insert;

@@ -1,6 +1,8 @@
 //! A call's part in one shard: its distinct keys with the gradients of duplicates summed, and the
 //! steps on them.
 
+use std::io::IoSlice;
+
 use crate::cache::{Partition, Place, hash};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
@@ -298,16 +300,42 @@ impl Part {
         if self.step_keys.is_empty() { &self.keys } else { &self.step_keys }
     }
 
+    /// What an entry in the journal has of the part: the keys of the steps.
+    pub(super) fn keys_in_journal(&self) -> IoSlice<'_> {
+        IoSlice::new(bytemuck::cast_slice(self.keys_of_steps()))
+    }
+
+    /// As [`Part::keys_in_journal`]: their floats.
+    pub(super) fn floats_in_journal(&self) -> IoSlice<'_> {
+        IoSlice::new(bytemuck::cast_slice(&self.floats))
+    }
+
     /// How many steps there are.
     pub(super) fn steps(&self) -> usize {
         self.keys_of_steps().len()
     }
 
+    /// Whether each key has one step.
+    pub(super) fn is_one_step_each(&self) -> bool {
+        self.step_keys.is_empty()
+    }
+
+    /// The index in `keys` of a step's key.
+    #[inline(always)]
+    pub(super) fn index_of(&self, step: usize) -> usize {
+        if self.is_one_step_each() { step } else { self.indexes[step] as usize }
+    }
+
     /// The place of a step's row.
     #[inline(always)]
     pub(super) fn place_of(&self, step: usize) -> Place {
-        let index = if self.step_keys.is_empty() { step } else { self.indexes[step] as usize };
-        self.places[index]
+        self.places[self.index_of(step)]
+    }
+
+    /// The gradient of a step.
+    #[inline(always)]
+    pub(super) fn gradient(&self, step: usize, dim: usize) -> &[f32] {
+        &self.floats[step * dim..(step + 1) * dim]
     }
 
     /// Makes means of sums.

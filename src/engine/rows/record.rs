@@ -37,17 +37,17 @@ impl OpenGroup {
         for _ in 0..1000 {
             let shard = self.cache.read_for(hash);
             if let Some(place) = shard.find(hash, key) {
-                let slot = shard.slot(place);
-                if !slot.is_row(engine.moment().cutoff) {
+                let row = shard.hold(place);
+                if !row.is_row(engine.moment().cutoff) {
                     return Err(self.not_found(key));
                 }
                 let mut data = room_for(self.row_len)?;
-                data.extend_from_slice(shard.row(place));
+                data.extend_from_slice(row.floats());
                 return Ok(Record {
                     group: self.group.id(),
                     key,
-                    update_time: slot.time(),
-                    update_num: slot.updates,
+                    update_time: row.time(),
+                    update_num: row.updates(),
                     dim: self.dim,
                     data,
                 });

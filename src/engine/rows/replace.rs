@@ -32,12 +32,13 @@ impl OpenGroup {
                 if place == Place::SKIP {
                     continue;
                 }
-                shard.before_change(place);
-                let (slot, row) = shard.both_mut(place);
-                slot.updates = write(row, given).min(MAX_UPDATES);
-                slot.stamp(stamp.time, stamp.seqno);
-                shard.set_absent(place, false);
-                shard.mark_dirty(place);
+                let mut row = shard.hold(place);
+                shard.before_change(&row);
+                let updates = write(row.floats_mut(), given);
+                row.set_updates(updates.min(MAX_UPDATES));
+                row.stamp(stamp.time, stamp.seqno);
+                row.set_absent(false);
+                shard.mark_dirty(&mut row);
             }
         })?;
         self.kept.keep(dedup, false);

@@ -132,27 +132,3 @@ fn split(source: &AtomicU32) -> Option<(usize, usize)> {
     let index = source & ((1 << INDEX_BITS) - 1);
     (source != NONE).then_some(((source >> INDEX_BITS) as usize, index as usize))
 }
-
-/// Copies a row. For the usual dims the compiler knows the length, and a call is saved.
-#[inline(always)]
-pub(super) fn copy_row(from: &[f32], to: &mut [f32]) {
-    #[inline(always)]
-    fn whole<const N: usize>(from: &[f32], to: &mut [f32]) -> bool {
-        match (from.as_chunks::<N>(), to.as_chunks_mut::<N>()) {
-            (([from], []), ([to], [])) => {
-                *to = *from;
-                true
-            }
-            _ => false,
-        }
-    }
-    let is_copied = match from.len() {
-        8 => whole::<8>(from, to),
-        16 => whole::<16>(from, to),
-        32 => whole::<32>(from, to),
-        _ => false,
-    };
-    if !is_copied {
-        to.copy_from_slice(from);
-    }
-}

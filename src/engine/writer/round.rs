@@ -1,7 +1,7 @@
 //! A write-back round: brings changed rows, sorted by key, to disk as SST files.
 //!
-//! A row is copied with its shard locked, for a moment each, so that callers are never in the way
-//! for long. While its file is not part of the database yet, the row cannot be evicted. If it
+//! A row is copied with its latch held, for a moment each, so that callers are never in the way for
+//! long. While its file is not part of the database yet, the row cannot be evicted. If it
 //! changes meanwhile, it is dirty again.
 
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::signal::Scope;
 use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Place, Shard, hash};
 use crate::engine::Engine;
+use crate::engine::group::Group;
 use crate::error::{Error, Result, Status};
 use crate::process::is_ending;
 use crate::rocks::documents::{STEP, of_group};
@@ -109,7 +110,7 @@ impl<'a> Round<'a> {
                 let is_last = shard + 1 == cache.shard_count();
                 let is_full = self.rows + keys.len() >= FILE_ROWS;
                 if (is_last || is_full) && !keys.is_empty() {
-                    self.add(&cache, group.id(), std::mem::take(&mut keys))?;
+                    self.add(&cache, &group, std::mem::take(&mut keys))?;
                 }
                 // The group goes on in another file: in each, keys ascend.
                 if is_full {
@@ -137,7 +138,7 @@ impl<'a> Round<'a> {
     fn add(
         &mut self,
         cache: &Arc<GroupCache>,
-        group: u16,
+        group: &Group,
         mut keys: Vec<(i64, Place)>,
     ) -> Result<()> {
         keys.sort_unstable();
@@ -169,13 +170,15 @@ impl<'a> Round<'a> {
                 ));
             }
             if let Some(&(later, place)) = pending.keys.get(index + AHEAD) {
-                cache.read_for(hash(later)).prefetch_again(place, lines);
+                cache.read_for(hash(later)).prefetch_row(place, lines);
             }
             let encoded = {
-                let mut shard = cache.lock_for(hash(key));
-                encode(&mut shard, (key, place), self.scope, keeps_tombstones, &mut self.value)?
+                let shard = cache.read_for(hash(key));
+                encode(&shard, (key, place), self.scope, keeps_tombstones, &mut self.value)?
             };
-            let key = key::encode(group, key);
+            // The call that has changed the row may have panicked half way.
+            group.check_not_poisoned()?;
+            let key = key::encode(group.id(), key);
             match encoded {
                 Encoded::Nothing => continue,
                 Encoded::Row => writer.put(key, &self.value)?,
@@ -214,9 +217,9 @@ impl<'a> Round<'a> {
         for Pending { cache, keys } in self.pending.drain(..) {
             for (index, &(key, place)) in keys.iter().enumerate() {
                 if let Some(&(later, place)) = keys.get(index + AHEAD) {
-                    cache.read_for(hash(later)).prefetch_again(place, 0);
+                    cache.read_for(hash(later)).prefetch_row(place, 0);
                 }
-                cache.lock_for(hash(key)).end_write(key, place, written);
+                cache.read_for(hash(key)).end_write(key, place, written);
             }
         }
         self.engine.writer.note_written(std::mem::take(&mut self.bytes));
@@ -287,7 +290,7 @@ enum Encoded {
 
 /// Encodes a row for the file. Its shard is locked.
 fn encode(
-    shard: &mut Shard,
+    shard: &Shard,
     (key, place): (i64, Place),
     scope: Scope,
     keeps_tombstones: bool,
@@ -295,13 +298,13 @@ fn encode(
 ) -> Result<Encoded> {
     let row = match scope {
         Scope::Cut => shard.begin_cut_write(key, place)?,
-        _ => shard.begin_write(key, place).map(|(slot, floats)| CutRow::InPlace(slot, floats)),
+        _ => shard.begin_write(key, place).map(CutRow::InPlace),
     };
     let (absent, header, floats) = match &row {
         None => return Ok(Encoded::Nothing),
-        Some(CutRow::InPlace(slot, floats)) => {
-            let (update_time, update_num, seqno) = (slot.time(), slot.updates, slot.seqno());
-            (slot.has(ABSENT), RowHeader { update_time, update_num, seqno }, *floats)
+        Some(CutRow::InPlace(row)) => {
+            let (update_time, update_num, seqno) = (row.time(), row.updates(), row.seqno());
+            (row.has(ABSENT), RowHeader { update_time, update_num, seqno }, row.floats())
         }
         Some(CutRow::Kept(Kept { absent, time, updates, seqno, floats })) => {
             let header = RowHeader { update_time: *time, update_num: *updates, seqno: *seqno };

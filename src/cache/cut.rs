@@ -1,8 +1,10 @@
 //! A shard's state of a cut, and the copies of rows for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
-use crate::cache::slot::Slot;
+use crate::cache::row::Row;
+use crate::locks::Mutex;
 use crate::seqno::Seqno;
 
 /// A copy of a row as it was at the cut.
@@ -16,19 +18,20 @@ pub(crate) struct Kept {
 
 /// A row of the cut: still in its place, or a copy.
 pub(crate) enum CutRow<'a> {
-    InPlace(&'a Slot, &'a [f32]),
+    InPlace(Row<'a>),
     Kept(Kept),
 }
 
 /// A shard's state of the cut that is being written.
 #[derive(Default)]
-pub(super) struct ShardCut {
-    pub(super) is_open: bool,
+pub(super) struct Cut {
+    pub(super) is_open: AtomicBool,
     /// The value of EPOCH for rows that became dirty since the latest cut.
-    pub(super) epoch: bool,
-    pub(super) kept: HashMap<i64, Kept>,
+    pub(super) epoch: AtomicBool,
     /// A copy found no memory, so this cut cannot be written.
-    pub(super) failed: bool,
+    pub(super) failed: AtomicBool,
+    /// Locked last: by threads that hold a row.
+    pub(super) kept: Mutex<HashMap<i64, Kept>>,
 }
 
 impl Kept {

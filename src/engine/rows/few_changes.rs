@@ -1,0 +1,173 @@
+//! Apply gradients of few keys, all of them resident: such calls go on side by side, as Hogwild
+//! trainers make them.
+//!
+//! A call holds all of its rows before it gets its sequence number, and until it has changed them.
+//! So the calls that change a row do it in the journal's order, and nobody sees the row of a call
+//! half way. A call that finds a row held by another one gives back what it has, and goes on in the
+//! order of the keys: two calls never wait for each other.
+
+use std::sync::atomic::Ordering;
+
+use crossbeam_epoch::Guard;
+
+use super::change::{Change, Stamp};
+use super::few::AT_ONCE;
+use super::kept::FEW;
+use super::part::Part;
+use super::{OpenGroup, Origin, lines};
+use crate::cache::{Hold, Row, hash};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::journal::{Head, Journal, Payload};
+
+/// The index of a key fits a byte.
+const _: () = assert!(FEW <= 256);
+
+/// The rows of a call, by the index of their key.
+type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
+
+/// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
+const FEWER: usize = 8;
+const SOME: usize = 64;
+
+impl OpenGroup {
+    /// Steps the rows of a small call, if that can be done beside other calls. False if not:
+    /// nothing has changed then.
+    ///
+    /// # Errors
+    /// As [`OpenGroup::apply_gradients`].
+    pub(super) fn apply_few(&self, engine: &Engine, parts: &[Part]) -> Result<bool> {
+        match parts {
+            [part] if part.keys.len() <= FEWER => self.apply_part::<FEWER>(engine, part),
+            [part] if part.keys.len() <= SOME => self.apply_part::<SOME>(engine, part),
+            [part] => self.apply_part::<FEW>(engine, part),
+            _ => Ok(false),
+        }
+    }
+
+    fn apply_part<const N: usize>(&self, engine: &Engine, part: &Part) -> Result<bool> {
+        // Rows are not held during an fsync.
+        if part.keys.is_empty() || engine.journal().is_some_and(Journal::syncs) {
+            return Ok(false);
+        }
+        engine.wait_for_journal()?;
+        engine.wait_for_kept()?;
+        let pieces = [part.keys_in_journal(), part.floats_in_journal()];
+        let journal = engine.journal().map(|journal| (journal, Payload::new(&pieces)));
+        let beside = self.group.begin_change()?;
+        // Before the first row is held: the writer may be waiting for calls that hold rows.
+        let stepping = engine.stepping.read();
+        let guard = crossbeam_epoch::pin();
+        let mut rows: Rows<'_, N> = [const { None }; N];
+        let poison = beside.poison_on_panic();
+        if !self.hold_all(engine, part, &mut rows, &guard) {
+            return Ok(false);
+        }
+        self.group.check_not_poisoned()?;
+        let (stamp, change) = {
+            let order = beside.order();
+            let change = self.next_step(Origin::Call)?;
+            let stamp = self.number(engine, journal, change)?;
+            order.set_step(change.step);
+            (stamp, change)
+        };
+        let created = self.step_rows(part, &mut rows, stamp, change);
+        drop((poison, rows));
+        drop((stepping, beside));
+        engine.writer.rows_changed();
+        let counters = engine.counters.own();
+        counters.rows_created.fetch_add(created, Ordering::Relaxed);
+        counters.rows_updated.fetch_add(part.steps() as u64, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Gives the call its sequence number, with its entry in the journal if there is one.
+    fn number<'e>(
+        &self,
+        engine: &'e Engine,
+        journal: Option<(&Journal, Payload<'_>)>,
+        Change { kind, rate, step, .. }: Change,
+    ) -> Result<Stamp<'e>> {
+        let moment = engine.moment();
+        let (group, config, time) = (self.group.id(), self.config, moment.now);
+        let head = Head { kind, group, config, step, time, rate };
+        let seqno = match journal {
+            Some((journal, payload)) => journal.append_unsynced(&head, &payload)?,
+            None => engine.next_seqno()?,
+        };
+        Ok(Stamp { time, seqno, moment })
+    }
+
+    /// Holds the rows of all keys. False if one of them is not resident or has no row.
+    fn hold_all<'g, const N: usize>(
+        &self,
+        engine: &Engine,
+        part: &Part,
+        rows: &mut Rows<'g, N>,
+        guard: &'g Guard,
+    ) -> bool {
+        let cutoff = engine.expiry.cutoff();
+        for (number, keys) in part.keys.chunks(AT_ONCE).enumerate() {
+            let places = self.candidates(keys, lines(self.row_len), guard);
+            for (index, (&key, place)) in keys.iter().zip(places).enumerate() {
+                match self.cache.resident(hash(key)).try_hold(place, key, guard) {
+                    Hold::Row(row) if row.is_row(cutoff) => {
+                        rows[number * AT_ONCE + index] = Some(row);
+                    }
+                    Hold::Row(_) | Hold::Missed => return false,
+                    Hold::Busy => return self.hold_in_order(cutoff, part, rows, guard),
+                }
+            }
+        }
+        true
+    }
+
+    /// Holds the rows of all keys anew, by ascending key. Waits for rows that others hold. False as
+    /// [`OpenGroup::hold_all`].
+    #[cold]
+    fn hold_in_order<'g>(
+        &self,
+        cutoff: u64,
+        part: &Part,
+        rows: &mut [Option<Row<'g>>],
+        guard: &'g Guard,
+    ) -> bool {
+        rows.fill_with(|| None);
+        let mut order: [u8; FEW] = std::array::from_fn(|index| index as u8);
+        let order = &mut order[..part.keys.len()];
+        order.sort_unstable_by_key(|index| part.keys[usize::from(*index)]);
+        for index in order.iter().map(|index| usize::from(*index)) {
+            let key = part.keys[index];
+            let held = self.cache.resident(hash(key)).hold(key, guard);
+            let Some(row) = held.filter(|row| row.is_row(cutoff)) else { return false };
+            rows[index] = Some(row);
+        }
+        true
+    }
+
+    /// Takes the steps. Returns how many rows it made.
+    fn step_rows(
+        &self,
+        part: &Part,
+        rows: &mut [Option<Row<'_>>],
+        stamp: Stamp<'_>,
+        change: Change,
+    ) -> u64 {
+        let mut created = 0;
+        for step in 0..part.steps() {
+            let Some(row) = &mut rows[part.index_of(step)] else { continue };
+            let resident = self.cache.resident(hash(row.key()));
+            resident.before_change(row);
+            // It may have expired since it was held.
+            if !row.is_row(stamp.moment.cutoff) {
+                self.make_row(resident, row, stamp.moment);
+                created += 1;
+            }
+            self.step_row(resident, row, part.gradient(step, self.dim), stamp, change.rate);
+            if part.is_one_step_each() {
+                rows[step] = None;
+            }
+        }
+        created
+    }
+}
