@@ -10,6 +10,7 @@
 //! without a system call (`publish`). Otherwise, and on file systems that cannot do that, entries
 //! are written.
 
+mod delete;
 mod entry;
 #[cfg(test)]
 mod faults;
@@ -24,6 +25,7 @@ mod segment;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::fs;
 use std::io::IoSlice;
@@ -88,7 +90,7 @@ impl Journal {
     }
 
     /// Appends a call and returns its sequence number. Once this returns the call survives what the
-    /// durability promises.
+    /// durability promises. Afterwards [`Journal::prepare_if_low`] is due.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
@@ -107,11 +109,16 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal.
     pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let (seqno, is_low) = self.shared.append(head, payload.pieces, payload.sum)?;
-        if is_low {
+        self.shared.append(head, payload.pieces, payload.sum)
+    }
+
+    /// Wakes the thread that prepares room if little is left. For a call that holds no lock and no
+    /// row any more: the thread may take over the caller's processor at once.
+    #[inline]
+    pub(crate) fn prepare_if_low(&self) {
+        if self.shared.is_low.load(Ordering::Relaxed) {
             self.prepare_room();
         }
-        Ok(seqno)
     }
 
     /// Whether each call waits for the disk.
@@ -158,7 +165,7 @@ impl Journal {
     /// # Errors
     /// `IO`.
     pub(crate) fn drop_through(&self, seqno: Seqno) -> Result<()> {
-        self.shared.state.lock().drop_through(&self.shared, seqno)
+        self.shared.drop_through(seqno)
     }
 
     /// Deletes all files; every row is on disk.
@@ -174,6 +181,7 @@ impl Journal {
     /// Wakes the thread that prepares room, or starts it.
     #[cold]
     fn prepare_room(&self) {
+        self.shared.is_low.store(false, Ordering::Relaxed);
         if self.shared.has_preparer.load(Ordering::Relaxed) {
             self.shared.work.notify_one();
             return;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::entry::ENTRY_HEADER_LEN;
 use super::mapped::SEGMENT_BYTES;
 use super::mapping::Mapping;
-use super::room::{LEAST, LONGEST_STEP, reserve};
+use super::room::{LEAST, LONGEST_STEP, fill, reserve};
 use super::segment::failed;
 use super::shared::{Shared, State};
 use crate::error::Result;
@@ -35,6 +35,8 @@ struct Job {
     ready: u64,
     wanted: u64,
     needed: u64,
+    /// Whether calls will copy into the new room, and not write.
+    is_for_copies: bool,
     /// The pages to make writable.
     ahead: (u64, u64),
     /// The pages to take out of memory.
@@ -49,6 +51,9 @@ impl Job {
             true => reserve(&self.file, self.ready, self.wanted, self.needed)?,
             false => self.ready,
         };
+        if self.is_for_copies {
+            fill(&self.file, self.ready, ready.min(self.ready + LONGEST_STEP));
+        }
         self.map.set_ready(ready);
         self.map.populate(self.ahead.0, self.ahead.1);
         Ok(ready)
@@ -97,8 +102,9 @@ impl State {
         let behind = if is_far { (mapped.forgotten, self.current.len) } else { (0, 0) };
         let (file, map) = (Arc::clone(&self.current.file), Arc::clone(&mapped.map));
         let path = self.current.path.clone();
-        let wanted = wanted.next_multiple_of(LEAST);
-        Some(Job { file, map, path, ready: mapped.ready, wanted, needed, ahead, behind })
+        let (ready, wanted) = (mapped.ready, wanted.next_multiple_of(LEAST));
+        let is_for_copies = mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0;
+        Some(Job { file, map, path, ready, wanted, needed, is_for_copies, ahead, behind })
     }
 
     fn note(&mut self, job: &Job, ready: u64) {

@@ -9,6 +9,7 @@ use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, mapped_header, segment
 use super::mapped::Mapped;
 use super::mapping;
 use super::room;
+use super::write::write_all_vectored;
 use crate::error::{Error, Result};
 use crate::files::folder::sync_dir;
 use crate::seqno::Seqno;
@@ -192,41 +193,6 @@ pub(super) fn first_of(path: &Path) -> Option<Seqno> {
 
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
-}
-
-/// The most pieces of a write. POSIX guarantees only 16; Linux takes 1024.
-const PIECES: usize = 1024;
-
-/// As `Write::write_all`, for many pieces.
-fn write_all_vectored(mut file: &File, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-    IoSlice::advance_slices(&mut pieces, 0);
-    while !pieces.is_empty() {
-        let some = pieces.len().min(PIECES);
-        match file.write_vectored(&pieces[..some]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut pieces, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// As `FileExt::write_all_at`, for many pieces.
-pub(super) fn write_all_at(file: &File, mut pieces: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
-    let mut at = at;
-    IoSlice::advance_slices(&mut pieces, 0);
-    while !pieces.is_empty() {
-        let some = pieces.len().min(PIECES);
-        match rustix::io::retry_on_intr(|| rustix::io::pwritev(file, &pieces[..some], at))? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => {
-                at += written as u64;
-                IoSlice::advance_slices(&mut pieces, written);
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// Told when the thread that prepares room has work.
     pub(super) work: Condvar,
     pub(super) has_preparer: AtomicBool,
+    /// Whether it should be told to.
+    pub(super) is_low: AtomicBool,
     /// The last sequence number known to be on disk. Held while syncing, so that callers share one
     /// fsync.
     synced: Mutex<Seqno>,
@@ -50,19 +52,19 @@ pub(super) struct State {
     pub(super) current: Segment,
     /// Segments that are complete, oldest first: the last call's sequence number, the path, the
     /// bytes.
-    closed: Vec<(Seqno, PathBuf, u64)>,
+    pub(super) closed: Vec<(Seqno, PathBuf, u64)>,
     /// The announced configurations: group and description.
     pub(super) configs: Vec<(u16, Arc<[u8]>)>,
     /// The last sequence number that a call has got. The call may be under way.
     pub(super) given: Seqno,
     pub(super) room: Room,
     /// Set while the state of the files is in doubt; nothing is appended meanwhile.
-    doubt: Option<Doubt>,
+    pub(super) doubt: Option<Doubt>,
 }
 
 /// Why nothing is appended, and what ends that.
 #[derive(Clone, Debug)]
-enum Doubt {
+pub(super) enum Doubt {
     /// Part of an entry could not be cut off. Ends once it can.
     Torn(Error),
     /// An fsync failed, so the system may have dropped unwritten data. Ends when the files that
@@ -98,6 +100,7 @@ impl Shared {
             changed: Condvar::new(),
             work: Condvar::new(),
             has_preparer: AtomicBool::new(false),
+            is_low: AtomicBool::new(false),
             synced: Mutex::new(last),
             bytes,
             last: AtomicSeqno::new(last),
@@ -122,22 +125,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Appends a call. Returns also whether room should be prepared for later ones.
+    /// Appends a call.
     pub(super) fn append(
         &self,
         head: &Head,
         payload: &[IoSlice<'_>],
         payload_sum: (u32, u64),
-    ) -> Result<(Seqno, bool)> {
+    ) -> Result<Seqno> {
         let mut state = self.state.lock();
         loop {
             state.check_no_doubt()?;
             if state.current.mapped.is_none() {
-                let seqno = state.append_written(self, head, payload, payload_sum)?;
-                return Ok((seqno, false));
+                return state.append_written(self, head, payload, payload_sum);
             }
             if let Some(seqno) = self.append_mapped(&mut state, head, payload, payload_sum)? {
-                return Ok((seqno, state.is_low()));
+                if state.is_low() {
+                    self.is_low.store(true, Ordering::Relaxed);
+                }
+                return Ok(seqno);
             }
         }
     }
@@ -311,29 +316,5 @@ impl State {
         self.current.append(&mut [IoSlice::new(&end)]).map_err(|error| self.note_torn(error))?;
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
         Ok(())
-    }
-
-    pub(super) fn drop_through(&mut self, journal: &Shared, seqno: Seqno) -> Result<()> {
-        while let Some((_, path, bytes)) = self.closed.first().filter(|(last, ..)| *last <= seqno) {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("deleted", path, &error));
-                }
-                _ => {}
-            }
-            journal.bytes.fetch_sub(*bytes, Ordering::Relaxed);
-            self.closed.remove(0);
-        }
-        // The files that could not be synced are gone, and the current segment has no entry yet.
-        let is_new = self.current.is_empty();
-        if is_new && self.closed.is_empty() && matches!(self.doubt, Some(Doubt::Unsynced(_))) {
-            self.doubt = None;
-        }
-        Ok(())
-    }
-
-    pub(super) fn delete_current(&mut self) -> Result<()> {
-        let path = &self.current.path;
-        fs::remove_file(path).map_err(|error| failed("deleted", path, &error))
     }
 }

@@ -37,7 +37,9 @@ impl Replay for Calls {
 fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
     let config = journal.announce(3, b"{}".to_vec());
     let head = Head { kind: CallKind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
-    journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))]).map(Seqno::get)
+    let seqno = journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))]);
+    journal.prepare_if_low();
+    seqno.map(Seqno::get)
 }
 
 fn start(dir: &Path) -> Result<Journal> {
@@ -79,6 +81,20 @@ fn refused(dir: &Path, path: &Path) {
     let error = read(dir, false).unwrap_err();
     assert_eq!(error.status(), Status::Corruption, "{error}");
     assert!(error.message().contains(path.to_str().unwrap()), "{error}");
+}
+
+/// Each range of a segment in turn as zeros: the journal is refused, or ends after so many calls if
+/// the machine stopped.
+fn refused_with_zeros(path: &Path, zeroed: &[(usize, usize, usize)]) {
+    let dir = path.parent().unwrap();
+    let bytes = fs::read(path).unwrap();
+    for &(from, to, calls) in zeroed {
+        let mut damaged = bytes.clone();
+        damaged[from..to].fill(0);
+        fs::write(path, damaged).unwrap();
+        refused(dir, path);
+        assert_eq!(read(dir, true).unwrap().len(), calls, "{from} to {to}");
+    }
 }
 
 const CONFIG_LEN: usize = ENTRY_HEADER_LEN + 2;

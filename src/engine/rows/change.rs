@@ -89,7 +89,7 @@ impl OpenGroup {
         });
         guard.set_step(change.step);
         drop(stepping);
-        engine.writer.rows_changed();
+        engine.rows_changed();
         done
     }
 

@@ -36,7 +36,7 @@ impl OpenGroup {
         guard.set_step(0);
         drop(clearing);
         engine.writer.memory_fell(engine.budget.used());
-        engine.writer.rows_changed();
+        engine.rows_changed();
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl OpenGroup {
         let created = self.step_rows(part, &mut rows, stamp, change);
         drop((poison, rows));
         drop((stepping, beside));
-        engine.writer.rows_changed();
+        engine.rows_changed();
         let counters = engine.counters.own();
         counters.rows_created.fetch_add(created, Ordering::Relaxed);
         counters.rows_updated.fetch_add(part.steps() as u64, Ordering::Relaxed);

@@ -69,7 +69,7 @@ impl OpenGroup {
                     self.import_into(&mut self.cache.lock(task.shard), task, batch, seqno, full)
                 })?;
             }
-            engine.writer.rows_changed();
+            engine.rows_changed();
             if tasks.iter().all(|task| task.done == task.keys.len()) {
                 break;
             }

@@ -99,6 +99,15 @@ impl Engine {
         None
     }
 
+    /// Wakes the threads that have work once rows have changed: the writer, and the journal's. For a
+    /// call that holds no row any more.
+    pub(super) fn rows_changed(&self) {
+        self.writer.rows_changed();
+        if let Some(journal) = self.journal() {
+            journal.prepare_if_low();
+        }
+    }
+
     /// Slows a call down that brings `rows` rows into memory and may need the place of others. The
     /// more of the cache cannot be evicted, the longer it pauses: as long as writing this many rows
     /// takes, or a part or a multiple of that.

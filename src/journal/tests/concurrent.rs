@@ -1,7 +1,7 @@
 //! Threads that append at the same time, and readers of a journal that is being written.
 
 use std::sync::Barrier;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 
 use super::*;
@@ -98,6 +98,25 @@ fn failures_leave_no_gap() {
     }
     check(dir.path(), made.clone(), false);
     check(dir.path(), made, true);
+}
+
+#[test]
+fn calls_go_on_while_segments_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = start(dir.path()).unwrap();
+    let deleted = AtomicU64::new(0);
+    let mut made = make_beside(&journal, 100, || {
+        let last = journal.rotate().unwrap();
+        journal.drop_through(last).unwrap();
+        deleted.store(last.get(), Ordering::SeqCst);
+    });
+    assert_eq!(journal.bytes(), bytes_in(dir.path()).unwrap());
+    let deleted = deleted.into_inner();
+    made.retain(|(seqno, _)| *seqno > deleted);
+    made.sort();
+    let mut left = Calls::default();
+    read_all(dir.path(), Seqno::new(deleted), false, &mut left).unwrap();
+    assert!(left.0 == made, "{} calls of {}", left.0.len(), made.len());
 }
 
 /// Whoever looks at a journal while it is written finds every call that had returned.
