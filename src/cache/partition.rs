@@ -4,6 +4,10 @@
 use super::hash::{hash, shard_of};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
+use crate::prefetch::prefetch_to_write;
+
+const KEYS_A_LINE: usize = 8;
+const POSITIONS_A_LINE: usize = 16;
 
 /// Keys grouped by shard; within a shard they keep their order.
 #[derive(Default)]
@@ -72,10 +76,18 @@ impl Partition {
         }
         for (position, (key, shard)) in (first as u32..).zip(keys.iter().zip(&self.shards)) {
             if *shard != SKIPPED {
-                let place = &mut self.next[*shard as usize];
-                self.keys[*place as usize] = *key;
-                self.positions[*place as usize] = position;
-                *place += 1;
+                let place = self.next[*shard as usize] as usize;
+                self.keys[place] = *key;
+                self.positions[place] = position;
+                self.next[*shard as usize] = place as u32 + 1;
+                // The lines after these, which belong to another thread's cache since the batch
+                // before.
+                if let Some(later) = self.keys.get_mut(place + KEYS_A_LINE) {
+                    prefetch_to_write(later);
+                }
+                if let Some(later) = self.positions.get_mut(place + POSITIONS_A_LINE) {
+                    prefetch_to_write(later);
+                }
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ pub(super) enum Merge {
 }
 
 /// How many keys ahead of their use floats are prefetched.
-const AHEAD: usize = 12;
+const AHEAD: usize = 24;
 
 /// The keys and floats of a call that belong to one shard.
 #[derive(Default)]

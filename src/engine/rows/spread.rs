@@ -109,7 +109,10 @@ impl Piece<'_> {
             {
                 prefetch(row);
             }
-            *to = split(source).map_or([0.0; DIM], |(part, index)| rows[part][index]);
+            match split(source) {
+                Some((part, index)) => to.copy_from_slice(&rows[part][index]),
+                None => to.fill(0.0),
+            }
         }
     }
 
