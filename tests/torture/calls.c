@@ -21,7 +21,6 @@
 
 enum { MOST_FLATTENED = 64 << 20 };
 
-
 /* The C library's function that one here replaces. */
 #define REAL(result, name, ...)                                                  \
   static result (*real)(__VA_ARGS__);                                            \
@@ -60,50 +59,44 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset) {
   return pwrite64(fd, data, len, offset);
 }
 
-/* Writes one buffer, so that a part of it can end anywhere. */
-ssize_t writev(int fd, const struct iovec *parts, int count) {
-  size_t len = 0, at = 0;
-  ssize_t result;
+/* The pieces in one buffer, so that a part of it can end anywhere. NULL: they are too long. */
+static char *flattened(const struct iovec *parts, int count, size_t *len) {
+  size_t at = 0;
   char *flat;
-  int i, error;
-  for (i = 0; i < count; i++) len += parts[i].iov_len;
-  flat = len <= MOST_FLATTENED ? malloc(len + 1) : NULL;
-  if (flat == NULL) {
-    return on_fd(KIND_WRITE, fd) == FAIL ? -1 : torture_syscall(SYS_writev, fd, parts, count);
-  }
+  int i;
+  *len = 0;
+  for (i = 0; i < count; i++) *len += parts[i].iov_len;
+  flat = *len <= MOST_FLATTENED ? malloc(*len + 1) : NULL;
+  if (flat == NULL) return NULL;
   for (i = 0; i < count; i++) {
     memcpy(flat + at, parts[i].iov_base, parts[i].iov_len);
     at += parts[i].iov_len;
   }
-  result = write(fd, flat, len);
-  error = errno;
+  return flat;
+}
+
+/* Frees the buffer, and keeps errno. */
+static ssize_t after_flat(char *flat, ssize_t result) {
+  int error = errno;
   free(flat);
   errno = error;
   return result;
 }
 
-/* As writev, at a place. */
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  size_t len;
+  char *flat = flattened(parts, count, &len);
+  if (flat != NULL) return after_flat(flat, write(fd, flat, len));
+  return on_fd(KIND_WRITE, fd) == FAIL ? -1 : torture_syscall(SYS_writev, fd, parts, count);
+}
+
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
-  size_t len = 0, at = 0;
-  ssize_t result;
-  char *flat;
-  int i, error;
-  for (i = 0; i < count; i++) len += parts[i].iov_len;
-  flat = len <= MOST_FLATTENED ? malloc(len + 1) : NULL;
-  if (flat == NULL) {
-    return on_fd(KIND_WRITE, fd) == FAIL
-               ? -1
-               : torture_syscall(SYS_pwritev, fd, parts, count, offset, 0);
-  }
-  for (i = 0; i < count; i++) {
-    memcpy(flat + at, parts[i].iov_base, parts[i].iov_len);
-    at += parts[i].iov_len;
-  }
-  result = pwrite64(fd, flat, len, offset);
-  error = errno;
-  free(flat);
-  errno = error;
-  return result;
+  size_t len;
+  char *flat = flattened(parts, count, &len);
+  if (flat != NULL) return after_flat(flat, pwrite64(fd, flat, len, offset));
+  return on_fd(KIND_WRITE, fd) == FAIL
+             ? -1
+             : torture_syscall(SYS_pwritev, fd, parts, count, offset, 0);
 }
 
 ssize_t read(int fd, void *data, size_t len) {
