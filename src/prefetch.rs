@@ -14,29 +14,6 @@ pub(crate) fn prefetch<T>(value: &T) {
     prefetch_at(std::ptr::from_ref(value));
 }
 
-/// Fetches the cache line that holds a value, to write there.
-#[inline(always)]
-pub(crate) fn prefetch_to_write<T>(value: &mut T) {
-    let address = std::ptr::from_mut(value).cast::<i8>().cast_const();
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `prefetch_at`; processors that do not know this hint ignore it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(address);
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as in `prefetch_at`.
-    unsafe {
-        std::arch::asm!(
-            "prfm pstl1keep, [{0}]",
-            in(reg) address,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
-}
-
 /// Fetches `lines` cache lines from the one at a pointer on. It may lead anywhere.
 #[inline(always)]
 pub(crate) fn prefetch_lines(floats: NonNull<f32>, lines: usize) {

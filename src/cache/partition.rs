@@ -4,7 +4,7 @@
 use super::hash::{hash, shard_of};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
-use crate::prefetch::prefetch_to_write;
+use crate::prefetch::prefetch;
 
 const KEYS_A_LINE: usize = 8;
 const POSITIONS_A_LINE: usize = 16;
@@ -80,13 +80,12 @@ impl Partition {
                 self.keys[place] = *key;
                 self.positions[place] = position;
                 self.next[*shard as usize] = place as u32 + 1;
-                // The lines after these, which belong to another thread's cache since the batch
-                // before.
-                if let Some(later) = self.keys.get_mut(place + KEYS_A_LINE) {
-                    prefetch_to_write(later);
+                // The lines after these. Another core read them last, when the batch before was used.
+                if let Some(later) = self.keys.get(place + KEYS_A_LINE) {
+                    prefetch(later);
                 }
-                if let Some(later) = self.positions.get_mut(place + POSITIONS_A_LINE) {
-                    prefetch_to_write(later);
+                if let Some(later) = self.positions.get(place + POSITIONS_A_LINE) {
+                    prefetch(later);
                 }
             }
         }
