@@ -215,6 +215,7 @@ impl Written {
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
         assert_eq!(journal.append(&head, &payload).unwrap().get(), seqno);
+        journal.prepare_if_low();
         self.calls.push(Call::new(seqno, &head, &keys, &floats));
         self.ends.push((self.file, journal.bytes() - self.closed_bytes));
     }

@@ -12,7 +12,8 @@ use crate::seqno::Seqno;
 
 impl Shared {
     /// Deletes the closed segments whose calls all have numbers up to `seqno`. A large file takes
-    /// some ten milliseconds; calls are appended meanwhile.
+    /// some ten milliseconds; calls are appended meanwhile. The journal is not restarted meanwhile
+    /// (the engine's lock `rounds` is held): a path could then be that of a new segment.
     ///
     /// # Errors
     /// `IO`. The segments that are left are deleted the next time.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::entry::ENTRY_HEADER_LEN;
 use super::mapped::SEGMENT_BYTES;
 use super::mapping::Mapping;
-use super::room::{LEAST, LONGEST_STEP, fill, reserve};
+use super::room::{LEAST, LONGEST_STEP, Taken, fill, reserve};
 use super::segment::failed;
 use super::shared::{Shared, State};
 use crate::error::Result;
@@ -26,6 +26,14 @@ const BEHIND: u64 = 4 << 20;
 /// A journal with less content needs no thread.
 const CONTENT_OF_FEW_CALLS: u64 = 32 << 10;
 
+/// Whether new room is filled with zeros, which takes milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    /// A call waits for the room, perhaps with rows held.
+    Never,
+    IfUseful,
+}
+
 /// Room to be prepared in the current segment.
 struct Job {
     file: Arc<File>,
@@ -35,8 +43,8 @@ struct Job {
     ready: u64,
     wanted: u64,
     needed: u64,
-    /// Whether calls will copy into the new room, and not write.
-    is_for_copies: bool,
+    /// Whether zeros are written into the new room.
+    fills: bool,
     /// The pages to make writable.
     ahead: (u64, u64),
     /// The pages to take out of memory.
@@ -51,8 +59,8 @@ impl Job {
             true => reserve(&self.file, self.ready, self.wanted, self.needed)?,
             false => self.ready,
         };
-        if self.is_for_copies {
-            fill(&self.file, self.ready, ready.min(self.ready + LONGEST_STEP));
+        if self.fills {
+            fill(&self.file, self.ready, ready.min(self.map.len()))?;
         }
         self.map.set_ready(ready);
         self.map.populate(self.ahead.0, self.ahead.1);
@@ -85,7 +93,7 @@ impl State {
     }
 
     /// What is to be prepared so that there is room up to `needed`, and ahead of that.
-    fn job(&self, needed: u64) -> Option<Job> {
+    fn job(&self, needed: u64, filling: Filling) -> Option<Job> {
         let mapped = self.current.mapped.as_ref()?;
         let left = mapped.ready.saturating_sub(needed);
         let wanted = match left < self.room.step / 2 {
@@ -103,14 +111,15 @@ impl State {
         let (file, map) = (Arc::clone(&self.current.file), Arc::clone(&mapped.map));
         let path = self.current.path.clone();
         let (ready, wanted) = (mapped.ready, wanted.next_multiple_of(LEAST));
-        let is_for_copies = mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0;
-        Some(Job { file, map, path, ready, wanted, needed, is_for_copies, ahead, behind })
+        let fills = filling == Filling::IfUseful && self.room.taken.is_by_copies();
+        Some(Job { file, map, path, ready, wanted, needed, fills, ahead, behind })
     }
 
     fn note(&mut self, job: &Job, ready: u64) {
         let Some(mapped) = self.current.mapped.as_mut() else { return };
         if ready > mapped.ready {
             self.room.step = (2 * self.room.step).min(LONGEST_STEP);
+            self.room.taken = Taken::new();
         }
         mapped.ready = ready;
         mapped.forgotten = mapped.forgotten.max(job.behind.1);
@@ -132,11 +141,16 @@ impl Shared {
             self.changed.wait(state);
             return Ok(());
         }
-        self.prepare(state, needed)
+        self.prepare(state, needed, Filling::Never)
     }
 
-    fn prepare(&self, state: &mut MutexGuard<'_, State>, needed: u64) -> Result<()> {
-        let Some(job) = state.job(needed) else { return Ok(()) };
+    fn prepare(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        needed: u64,
+        filling: Filling,
+    ) -> Result<()> {
+        let Some(job) = state.job(needed, filling) else { return Ok(()) };
         state.room.is_preparing = true;
         // The segment stays the current one meanwhile.
         let outcome = MutexGuard::unlocked(state, || self.run(&job));
@@ -164,7 +178,8 @@ impl Shared {
             }
             let needed = state.current.mapped.as_ref().map_or(0, |mapped| mapped.reserved);
             // A caller who needs the room will find the error.
-            let _ = self.prepare(&mut state, needed + ENTRY_HEADER_LEN as u64);
+            let needed = needed + ENTRY_HEADER_LEN as u64;
+            let _ = self.prepare(&mut state, needed, Filling::IfUseful);
         }
     }
 }

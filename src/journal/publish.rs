@@ -196,6 +196,9 @@ impl State {
         }
         if len <= MAX_COPIED as u64 {
             self.room.copied += len;
+            self.room.taken.copied += len;
+        } else {
+            self.room.taken.written += len;
         }
         Entries { config, head: encode_head(head, seqno, payload_sum), payload, seqno, at, len }
     }

@@ -1,12 +1,12 @@
 //! Room behind a mapped segment's content: how much is reserved at a time.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
-
-use super::write::write_all_at;
 
 /// What is reserved at least: a page, which has the header.
 pub(super) const LEAST: u64 = 4096;
@@ -14,6 +14,9 @@ pub(super) const LEAST: u64 = 4096;
 /// grows fast goes on growing.
 const FIRST_STEP: u64 = 256 << 10;
 pub(super) const LONGEST_STEP: u64 = 8 << 20;
+
+/// Room that lasts longer is not worth filling: it would be on the disk before calls take it.
+const SOON: Duration = Duration::from_secs(4);
 
 /// How room is prepared.
 pub(super) struct Room {
@@ -25,8 +28,28 @@ pub(super) struct Room {
     pub(super) has_failed: bool,
     /// Bytes that were copied since pages were last made writable.
     pub(super) copied: u64,
+    /// Bytes that were copied and written since room was last reserved, and when that was.
+    pub(super) taken: Taken,
     /// The thread is to end.
     pub(super) has_stopped: bool,
+}
+
+/// What calls have taken of the latest room.
+pub(super) struct Taken {
+    pub(super) copied: u64,
+    pub(super) written: u64,
+    since: Instant,
+}
+
+impl Taken {
+    pub(super) fn new() -> Taken {
+        Taken { copied: 0, written: 0, since: Instant::now() }
+    }
+
+    /// Whether calls will soon copy into most of the next room.
+    pub(super) fn is_by_copies(&self) -> bool {
+        self.copied > self.written && self.since.elapsed() < SOON
+    }
 }
 
 impl Room {
@@ -36,6 +59,7 @@ impl Room {
             is_preparing: false,
             has_failed: false,
             copied: 0,
+            taken: Taken::new(),
             has_stopped: false,
         }
     }
@@ -60,26 +84,22 @@ pub(super) fn reserve(file: &File, from: u64, wanted: u64, needed: u64) -> io::R
     }
 }
 
-/// Writes zeros into room that is reserved and that no call has yet. The system then keeps these
-/// bytes in large pieces of memory, and a mapping of them becomes writable for a third of the
-/// processor's time that single pages take. It is for speed only: where it fails, copies take
-/// longer.
-pub(super) fn fill(file: &File, from: u64, to: u64) {
+/// Writes zeros into room that is reserved and that no call has yet. The system then has these bytes
+/// in memory in pages of up to 64 KiB, and makes them writable for half of the processor's time
+/// that single pages take. Larger pages would be written to the disk whole for each short entry.
+///
+/// # Errors
+/// The system's error.
+pub(super) fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    const PIECES: usize = 16;
     let mut at = from;
     while at < to {
-        let mut pieces = Vec::with_capacity(PIECES);
-        while at < to && pieces.len() < PIECES {
-            let len = (to - at).min(ZEROS.len() as u64);
-            pieces.push(IoSlice::new(&ZEROS[..len as usize]));
-            at += len;
-        }
-        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if write_all_at(file, &mut pieces, at - len as u64).is_err() {
-            return;
-        }
+        // Pieces end at multiples of their length.
+        let len = (ZEROS.len() as u64 - at % ZEROS.len() as u64).min(to - at);
+        file.write_all_at(&ZEROS[..len as usize], at)?;
+        at += len;
     }
+    Ok(())
 }
 
 /// Whether a file system cannot reserve space at all.
