@@ -13,6 +13,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::line::Line;
+use super::memory::advise_huge;
 use super::place::Place;
 use crate::error::{Error, Result};
 use crate::memory::room_for;
@@ -53,6 +54,7 @@ impl Index {
         let count = self.lines.len() + self.lines.len() / 2 + 1;
         let mut lines =
             room_for(count).map_err(|_| Error::out_of_memory("no memory for the cache's index"))?;
+        advise_huge(&mut lines);
         lines.resize_with(count, Line::default);
         let grown = Index { lines, len: AtomicUsize::new(0) };
         entries.for_each(|(hash, place)| grown.insert(hash, place));

@@ -135,6 +135,22 @@ fn huge_pages(size: usize) -> Option<NonNull<u8>> {
     }
 }
 
+/// Asks for huge pages where values will lie, before anything is written there. Where the system has
+/// none, this does nothing.
+pub(super) fn advise_huge<T>(room: &mut Vec<T>) {
+    let bytes = room.spare_capacity_mut();
+    let (start, end) = (bytes.as_ptr_range().start as usize, bytes.as_ptr_range().end as usize);
+    let start = start.next_multiple_of(HUGE_PAGE);
+    if start + HUGE_PAGE > end {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    // SAFETY: advice about memory that the vector owns; what lies there stays as it is.
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE);
+    }
+}
+
 fn refused(bytes: usize) -> Error {
     Error::out_of_memory(format!("{bytes} bytes of memory for rows cannot be had"))
 }
