@@ -135,8 +135,8 @@ fn huge_pages(size: usize) -> Option<NonNull<u8>> {
     }
 }
 
-/// Asks for huge pages where values will lie, before anything is written there. Where the system has
-/// none, this does nothing.
+/// Asks for huge pages where values will lie, before anything is written there. Where the system
+/// has none, this does nothing.
 pub(super) fn advise_huge<T>(room: &mut Vec<T>) {
     let bytes = room.spare_capacity_mut();
     let (start, end) = (bytes.as_ptr_range().start as usize, bytes.as_ptr_range().end as usize);

@@ -80,7 +80,8 @@ impl Partition {
                 self.keys[place] = *key;
                 self.positions[place] = position;
                 self.next[*shard as usize] = place as u32 + 1;
-                // The lines after these. Another core read them last, when the batch before was used.
+                // The lines after these. Another core read them last, when the batch before was
+                // used.
                 if let Some(later) = self.keys.get(place + KEYS_A_LINE) {
                     prefetch(later);
                 }

@@ -112,8 +112,8 @@ impl Journal {
         self.shared.append(head, payload.pieces, payload.sum)
     }
 
-    /// Wakes the thread that prepares room if little is left. For a call that holds no row any more,
-    /// and not `stepping`: the thread may take over the caller's core at once.
+    /// Wakes the thread that prepares room if little is left. For a call that holds no row any
+    /// more, and not `stepping`: the thread may take over the caller's core at once.
     #[inline]
     pub(crate) fn prepare_if_low(&self) {
         if self.shared.is_low.load(Ordering::Relaxed) {

@@ -84,9 +84,10 @@ pub(super) fn reserve(file: &File, from: u64, wanted: u64, needed: u64) -> io::R
     }
 }
 
-/// Writes zeros into room that is reserved and that no call has yet. The system then has these bytes
-/// in memory in pages of up to 64 KiB, and makes them writable for half of the processor's time
-/// that single pages take. Larger pages would be written to the disk whole for each short entry.
+/// Writes zeros into room that is reserved and that no call has yet. The system then has these
+/// bytes in memory in pages of up to 64 KiB, and makes them writable for half of the processor's
+/// time that single pages take. Larger pages would be written to the disk whole for each short
+/// entry.
 ///
 /// # Errors
 /// The system's error.

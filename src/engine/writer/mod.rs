@@ -99,8 +99,8 @@ impl Engine {
         None
     }
 
-    /// Wakes the threads that have work once rows have changed: the writer, and the journal's. For a
-    /// call that holds no row any more, and not `stepping`.
+    /// Wakes the threads that have work once rows have changed: the writer, and the journal's. For
+    /// a call that holds no row any more, and not `stepping`.
     pub(super) fn rows_changed(&self) {
         self.writer.rows_changed();
         if let Some(journal) = self.journal() {
