@@ -4,6 +4,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
+use crate::journal::Helpers;
 use crate::locks::Mutex;
 
 /// The threads that help callers: one fewer than `threads`, since the caller works, too.
@@ -67,5 +68,17 @@ impl Pool {
             run();
         });
         error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl Helpers for Pool {
+    fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let mut numbers: Vec<usize> = (0..count).collect();
+        let worth = count * KEYS_A_THREAD;
+        // This work has no errors.
+        let _ = Pool::each(self, worth, &mut numbers, |number| {
+            work(*number);
+            Ok(())
+        });
     }
 }

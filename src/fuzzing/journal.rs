@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::group::GroupConfig;
 use crate::error::{Error, Result};
 use crate::journal::{
-    CallKind, Head, Journal, MAPPED_HEADER_LEN, Replay, SEGMENT_HEADER_LEN, content_len, make_dir,
-    read_all,
+    CallKind, Head, Journal, MAPPED_HEADER_LEN, Payload, Replay, SEGMENT_HEADER_LEN, content_len,
+    make_dir, read_all,
 };
 use crate::seqno::Seqno;
 
@@ -214,7 +214,7 @@ impl Written {
             IoSlice::new(bytemuck::cast_slice(&keys)),
             IoSlice::new(bytemuck::cast_slice(&floats)),
         ];
-        assert_eq!(journal.append(&head, &payload).unwrap().get(), seqno);
+        assert_eq!(journal.append(&head, &Payload::new(&payload)).unwrap().get(), seqno);
         journal.prepare_if_low();
         self.calls.push(Call::new(seqno, &head, &keys, &floats));
         self.ends.push((self.file, journal.bytes() - self.closed_bytes));

@@ -1,12 +1,13 @@
-//! Deletes segments whose calls are on disk as rows.
+//! Deletes segments whose calls are on disk as rows, or keeps their files as spares.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::segment::failed;
-use super::shared::{Doubt, Shared, State};
+use super::shared::{Doubt, Shared, State, Way};
+use super::spare;
 use crate::error::Result;
 use crate::seqno::Seqno;
 
@@ -21,10 +22,10 @@ impl Shared {
         let oldest = || {
             let state = self.state.lock();
             let oldest = state.closed.first().filter(|(last, ..)| *last <= seqno);
-            oldest.map(|(_, path, _)| path.clone())
+            oldest.map(|(_, path, bytes)| (path.clone(), *bytes, state.keeps_spare(self, *bytes)))
         };
-        while let Some(path) = oldest() {
-            match fs::remove_file(&path) {
+        while let Some((path, bytes, is_kept)) = oldest() {
+            match if is_kept { self.keep(&path, bytes) } else { fs::remove_file(&path) } {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(failed("deleted", &path, &error));
                 }
@@ -33,6 +34,21 @@ impl Shared {
         }
         self.state.lock().end_doubt();
         Ok(())
+    }
+
+    fn keep(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let spare = spare::retire(path)?;
+        self.state.lock().spares.keep(spare, bytes);
+        // It counts how long the spare is there.
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Deletes all spares: their space is wanted. One that cannot be deleted is left to the next
+    /// opening.
+    pub(super) fn delete_spares(&self) {
+        let spares = self.state.lock().spares.take_all();
+        spares.iter().for_each(|path| drop(spare::delete(path)));
     }
 
     fn forget(&self, deleted: &Path) {
@@ -44,6 +60,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whether a closed segment becomes a spare. The thread deletes spares that are not used.
+    fn keeps_spare(&self, journal: &Shared, bytes: u64) -> bool {
+        journal.way == Way::Mapped
+            && journal.has_preparer.load(Ordering::Relaxed)
+            && !self.room.has_stopped
+            && self.spares.wants(bytes)
+    }
+
     /// Calls can be appended again once the files that could not be synced are gone, and the
     /// current segment has no entry yet.
     fn end_doubt(&mut self) {

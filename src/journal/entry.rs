@@ -178,19 +178,6 @@ pub(super) fn read_segment_header(bytes: &[u8]) -> Result<Seqno, String> {
     }
 }
 
-/// What a call has in the journal, with its checksum. Making one takes no lock.
-pub(crate) struct Payload<'a> {
-    pub(super) pieces: &'a [IoSlice<'a>],
-    /// The checksum and the length.
-    pub(super) sum: (u32, u64),
-}
-
-impl<'a> Payload<'a> {
-    pub(crate) fn new(pieces: &'a [IoSlice<'a>]) -> Payload<'a> {
-        Payload { pieces, sum: checksum(pieces) }
-    }
-}
-
 /// The checksum and length of a payload in pieces.
 pub(super) fn checksum(payload: &[IoSlice<'_>]) -> (u32, u64) {
     let mut hasher = Hasher::new();

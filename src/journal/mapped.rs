@@ -14,12 +14,13 @@ use crate::seqno::Seqno;
 /// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
 /// few files.
 pub(super) const SEGMENT_BYTES: u64 = 128 << 20;
-/// Entries up to this length are copied into a mapped segment; longer ones are written into its
-/// file. A write costs less than making the pages of a longer one writable.
+/// Entries up to this length are copied into a mapped segment. Longer ones are copied, by several
+/// threads, where the file has pages; elsewhere they are written into it. A write costs less than
+/// making the pages of a longer one.
 pub(super) const MAX_COPIED: usize = 32 << 10;
 /// The mapping reaches so far behind the last byte at which an entry can begin: entries that are
 /// copied have room there.
-const MAPPED_BYTES: usize = SEGMENT_BYTES as usize + 2 * MAX_COPIED;
+const MAPPED_BYTES: usize = SEGMENT_BYTES as usize + (16 << 20);
 
 /// What a mapped segment has beyond others.
 pub(super) struct Mapped {
@@ -29,6 +30,10 @@ pub(super) struct Mapped {
     pub(super) reserved: u64,
     /// The bytes that have room on the disk.
     pub(super) ready: u64,
+    /// The bytes that have pages, as far as is known.
+    pub(super) filled: u64,
+    /// The end of the last entry that was copied, and not written.
+    pub(super) copied_to: u64,
     /// Pages up to here were made writable, from here on not yet.
     pub(super) populated: u64,
     /// Pages up to here are out of memory.
@@ -54,7 +59,7 @@ pub(super) struct Flight {
 impl Mapped {
     /// # Errors
     /// The system's error when the file cannot be mapped.
-    pub(super) fn new(file: &File, first: Seqno, ready: u64) -> io::Result<Mapped> {
+    pub(super) fn new(file: &File, first: Seqno, ready: u64, filled: u64) -> io::Result<Mapped> {
         let map = Mapping::new(file, MAPPED_BYTES)?;
         map.set_ready(ready);
         Ok(Mapped {
@@ -62,6 +67,8 @@ impl Mapped {
             first,
             reserved: MAPPED_HEADER_LEN as u64,
             ready,
+            filled,
+            copied_to: 0,
             populated: 0,
             // The header's page is in use for good.
             forgotten: LEAST,

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, is_mapped, read_end};
-use super::segment::{failed, first_of};
+use super::names::{first_of, is_spare};
+use super::segment::failed;
 use crate::error::Result;
 use crate::files::regular;
 
@@ -85,14 +86,18 @@ pub(crate) fn content_len(path: &Path) -> io::Result<u64> {
 }
 
 /// The bytes of the headers and entries of the segments in a folder. A file that vanishes counts
-/// nothing.
+/// nothing, and neither does a spare.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn bytes_in(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
-        bytes += match content_len(&entry?.path()) {
+        let path = entry?.path();
+        if is_spare(&path) {
+            continue;
+        }
+        bytes += match content_len(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             found => found?,
         };

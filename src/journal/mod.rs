@@ -17,28 +17,32 @@ mod faults;
 mod mapped;
 mod mapping;
 mod measure;
+mod names;
+mod payload;
 mod prepare;
 mod publish;
 mod read;
 mod room;
 mod segment;
 mod shared;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::fs;
-use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-pub(crate) use entry::{CallKind, Head, Payload};
+pub(crate) use entry::{CallKind, Head};
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
 pub(crate) use measure::{bytes_in, content_len, is_headerless};
+pub(crate) use payload::{Helpers, Payload};
 pub(crate) use read::{Replay, list_whole, read_all, read_links, read_whole};
+pub(crate) use spare::hold;
 
 use crate::error::Result;
 use crate::files::folder::{parent, sync_dir};
@@ -95,8 +99,8 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
-    pub(crate) fn append(&self, head: &Head, payload: &[IoSlice<'_>]) -> Result<Seqno> {
-        let seqno = self.append_unsynced(head, &Payload::new(payload))?;
+    pub(crate) fn append(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
+        let seqno = self.append_unsynced(head, payload)?;
         if self.shared.way == Way::Synced {
             self.sync_through(seqno)?;
         }
@@ -109,7 +113,7 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal.
     pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        self.shared.append(head, payload.pieces, payload.sum)
+        self.shared.append(head, payload)
     }
 
     /// Wakes the thread that prepares room if little is left. For a call that holds no row any
@@ -160,12 +164,17 @@ impl Journal {
         self.shared.rotate()
     }
 
-    /// Deletes the closed segments with no call after `seqno`.
+    /// Deletes the closed segments with no call after `seqno`, or keeps them to be used again.
     ///
     /// # Errors
     /// `IO`.
     pub(crate) fn drop_through(&self, seqno: Seqno) -> Result<()> {
         self.shared.drop_through(seqno)
+    }
+
+    /// Gives the disk what is kept to be used again.
+    pub(crate) fn free_space(&self) {
+        self.shared.delete_spares();
     }
 
     /// Deletes all files; every row is on disk.
@@ -174,6 +183,7 @@ impl Journal {
     /// `IO`.
     pub(crate) fn finish(&self) -> Result<()> {
         self.stop();
+        self.shared.delete_spares();
         self.drop_through(Seqno::MAX)?;
         self.shared.state.lock().delete_current()
     }
@@ -252,5 +262,5 @@ pub(crate) fn delete_all(dir: &Path) -> Result<()> {
     for (_, path) in segment::list(dir)? {
         fs::remove_file(&path).map_err(|error| failed("deleted", &path, &error))?;
     }
-    Ok(())
+    spare::delete_all(dir).map_err(|error| failed("cleared", dir, &error))
 }

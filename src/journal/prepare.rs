@@ -15,6 +15,7 @@ use super::mapping::Mapping;
 use super::room::{LEAST, LONGEST_STEP, Taken, fill, reserve};
 use super::segment::failed;
 use super::shared::{Shared, State};
+use super::spare::{self, KEPT};
 use crate::error::Result;
 use crate::locks::MutexGuard;
 
@@ -77,7 +78,14 @@ impl State {
         }
         let left = mapped.ready - mapped.reserved;
         let is_short = left < self.room.step / 2 && mapped.ready < SEGMENT_BYTES;
-        is_short || self.lacks_pages()
+        is_short || self.lacks_pages() || self.behind().is_some()
+    }
+
+    /// The pages that calls have copied into, and that are to be taken out of memory.
+    fn behind(&self) -> Option<(u64, u64)> {
+        let mapped = self.current.mapped.as_ref()?;
+        let end = self.current.len.min(mapped.copied_to);
+        (end > mapped.forgotten + BEHIND).then_some((mapped.forgotten, end))
     }
 
     /// Whether copies will soon reach pages that are not writable yet.
@@ -106,8 +114,7 @@ impl State {
             true => (mapped.populated.max(mapped.reserved), mapped.reserved + self.window()),
             false => (0, 0),
         };
-        let is_far = self.current.len.saturating_sub(mapped.forgotten) > BEHIND;
-        let behind = if is_far { (mapped.forgotten, self.current.len) } else { (0, 0) };
+        let behind = self.behind().unwrap_or((0, 0));
         let (file, map) = (Arc::clone(&self.current.file), Arc::clone(&mapped.map));
         let path = self.current.path.clone();
         let (ready, wanted) = (mapped.ready, wanted.next_multiple_of(LEAST));
@@ -120,6 +127,9 @@ impl State {
         if ready > mapped.ready {
             self.room.step = (2 * self.room.step).min(LONGEST_STEP);
             self.room.taken = Taken::new();
+        }
+        if job.fills && mapped.filled >= job.ready {
+            mapped.filled = ready;
         }
         mapped.ready = ready;
         mapped.forgotten = mapped.forgotten.max(job.behind.1);
@@ -173,13 +183,24 @@ impl Shared {
         let mut state = self.state.lock();
         while !state.room.has_stopped {
             if !state.is_low() {
-                self.work.wait(&mut state);
+                self.wait_for_work(&mut state);
                 continue;
             }
             let needed = state.current.mapped.as_ref().map_or(0, |mapped| mapped.reserved);
             // A caller who needs the room will find the error.
             let needed = needed + ENTRY_HEADER_LEN as u64;
             let _ = self.prepare(&mut state, needed, Filling::IfUseful);
+        }
+    }
+
+    /// Waits until there may be work. Deletes spares that nobody has needed for a while.
+    fn wait_for_work(&self, state: &mut MutexGuard<'_, State>) {
+        if state.spares.is_empty() {
+            self.work.wait(state);
+        } else if let Some(old) = state.spares.take_old() {
+            MutexGuard::unlocked(state, || drop(spare::delete(&old)));
+        } else {
+            self.work.wait_for(state, KEPT);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
 use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
 use super::mapping::Mapping;
+use super::payload::Payload;
 use super::segment::failed;
 use super::shared::{Shared, State};
 use super::write::write_all_at;
@@ -28,10 +29,22 @@ struct Entries<'a> {
     /// The configuration's, if this segment does not have it yet.
     config: Option<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
     head: [u8; ENTRY_HEADER_LEN],
-    payload: &'a [IoSlice<'a>],
+    payload: &'a Payload<'a>,
     seqno: Seqno,
     at: u64,
     len: u64,
+    way: Copying,
+}
+
+/// How entries get into the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copying {
+    /// By the caller.
+    Alone,
+    /// By the caller and its helpers.
+    Shared,
+    /// A write: many pages at once cost less than one after another.
+    Written,
 }
 
 impl Entries<'_> {
@@ -46,17 +59,22 @@ impl Entries<'_> {
             put(description);
         }
         put(&self.head);
-        self.payload.iter().for_each(|piece| put(piece));
+        match self.way {
+            Copying::Shared => self.payload.each_run(|from, bytes| map.copy(at + from, bytes)),
+            Copying::Alone | Copying::Written => {
+                self.payload.pieces.iter().for_each(|piece| put(piece));
+            }
+        }
     }
 
     /// Writes them into the file. The mapping shows what was written.
     fn write(&self, file: &File) -> io::Result<()> {
-        let mut pieces = Vec::with_capacity(self.payload.len() + 3);
+        let mut pieces = Vec::with_capacity(self.payload.pieces.len() + 3);
         if let Some((head, description)) = &self.config {
             pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
         }
         pieces.push(IoSlice::new(&self.head));
-        pieces.extend_from_slice(self.payload);
+        pieces.extend_from_slice(self.payload.pieces);
         write_all_at(file, &mut pieces, self.at)
     }
 
@@ -76,8 +94,7 @@ impl Shared {
         &self,
         state: &mut MutexGuard<'_, State>,
         head: &Head,
-        payload: &[IoSlice<'_>],
-        payload_sum: (u32, u64),
+        payload: &Payload<'_>,
     ) -> Result<Option<Seqno>> {
         let Some(mapped) = &state.current.mapped else { return Ok(None) };
         if let Some((_, error)) = &mapped.failure {
@@ -86,13 +103,13 @@ impl Shared {
         if mapped.reserved >= SEGMENT_BYTES {
             return self.rotate_when_quiet(state).map(|()| None);
         }
-        let (needed, ready) = (mapped.reserved + state.len_of(head, payload_sum.1)?, mapped.ready);
+        let (needed, ready) = (mapped.reserved + state.len_of(head, payload.sum.1)?, mapped.ready);
         // The entry that ends the segment has room, too.
         let needed = needed + ENTRY_HEADER_LEN as u64;
         if needed > ready {
             return self.make_room(state, needed).map(|()| None);
         }
-        let entries = state.reserve(head, payload, payload_sum);
+        let entries = state.reserve(head, payload);
         let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
         let seqno = entries.seqno;
         if mapped.flights.is_empty() && entries.len <= COPIED_AT_ONCE {
@@ -110,12 +127,13 @@ impl Shared {
     fn put(&self, entries: &Entries<'_>, map: &Mapping, file: &File) -> io::Result<()> {
         #[cfg(test)]
         self.faults.check_write(entries.seqno)?;
-        if entries.len <= MAX_COPIED as u64 {
-            entries.copy(map);
-            return Ok(());
+        match entries.way {
+            Copying::Alone | Copying::Shared => {
+                entries.copy(map);
+                Ok(())
+            }
+            Copying::Written => entries.write(file),
         }
-        // Writing many pages at once is cheaper than making each of them writable.
-        entries.write(file)
     }
 
     /// Publishes a call, once all calls before it are, or takes it back.
@@ -170,14 +188,9 @@ impl State {
     }
 
     /// Reserves the bytes of a call, for which there is room, and gives it its sequence number.
-    fn reserve<'a>(
-        &mut self,
-        head: &Head,
-        payload: &'a [IoSlice<'a>],
-        payload_sum: (u32, u64),
-    ) -> Entries<'a> {
+    fn reserve<'a>(&mut self, head: &Head, payload: &'a Payload<'a>) -> Entries<'a> {
         let seqno = self.given.next();
-        let mut len = ENTRY_HEADER_LEN as u64 + payload_sum.1;
+        let mut len = ENTRY_HEADER_LEN as u64 + payload.sum.1;
         let config = (!self.current.configs.contains(&head.config)).then(|| {
             let description = Arc::clone(&self.configs[head.config as usize].1);
             let config_head = Head { kind: CallKind::Config, ..*head };
@@ -189,18 +202,28 @@ impl State {
             self.current.configs.push(head.config);
         }
         self.given = seqno;
-        let mut at = 0;
-        if let Some(mapped) = &mut self.current.mapped {
-            at = mapped.reserved;
+        let (at, way) = self.current.mapped.as_mut().map_or((0, Copying::Written), |mapped| {
+            let at = mapped.reserved;
             mapped.reserved += len;
+            let way = match len <= MAX_COPIED as u64 {
+                true => Copying::Alone,
+                false if mapped.reserved <= mapped.filled.min(mapped.map.len()) => Copying::Shared,
+                false => Copying::Written,
+            };
+            if way != Copying::Written {
+                mapped.copied_to = mapped.reserved;
+            }
+            (at, way)
+        });
+        match way {
+            Copying::Alone => {
+                self.room.copied += len;
+                self.room.taken.copied += len;
+            }
+            Copying::Shared | Copying::Written => self.room.taken.written += len,
         }
-        if len <= MAX_COPIED as u64 {
-            self.room.copied += len;
-            self.room.taken.copied += len;
-        } else {
-            self.room.taken.written += len;
-        }
-        Entries { config, head: encode_head(head, seqno, payload_sum), payload, seqno, at, len }
+        let head = encode_head(head, seqno, payload.sum);
+        Entries { config, head, payload, seqno, at, len, way }
     }
 
     /// Makes everything up to `end` part of the journal; `last` is the last call in it.

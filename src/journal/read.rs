@@ -17,7 +17,8 @@ use super::entry::{
     mapped_header, read_segment_header, segment_header,
 };
 use super::measure::{self, Lengths, is_empty, is_headerless};
-use super::segment::{self, failed, list};
+use super::names;
+use super::segment::{failed, list};
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::memory::filled;
@@ -144,7 +145,7 @@ fn follows_a_gap(first: Seqno, path: &Path, last: Seqno) -> Error {
 }
 
 fn next_is_missing(dir: &Path, last: Seqno) -> Error {
-    let next = dir.join(segment::name(last.next()));
+    let next = dir.join(names::name(last.next()));
     Error::damage(format_args!(
         "the journal '{}' is missing: the file before it, which ends with call {last}, says that \
          it was there",
@@ -160,7 +161,7 @@ pub(crate) fn list_whole(dir: &Path) -> std::io::Result<Vec<(Seqno, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        found.extend(segment::first_of(&path).map(|first| (first, path)));
+        found.extend(names::first_of(&path).map(|first| (first, path)));
     }
     found.sort();
     Ok(found)

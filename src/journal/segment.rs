@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, mapped_header, segment_header};
 use super::mapped::Mapped;
 use super::mapping;
+use super::names::{first_of, is_spare, name};
 use super::room;
+use super::spare;
 use super::write::write_all_vectored;
 use crate::error::{Error, Result};
 use crate::files::folder::sync_dir;
@@ -26,10 +28,6 @@ pub(super) struct Segment {
     /// Set when entries are copied into the mapped file; otherwise they are written.
     pub(super) mapped: Option<Mapped>,
 }
-
-const SUFFIX: &str = ".journal";
-/// The largest sequence number that fits in a stored row.
-const MAX_SEQNO: Seqno = Seqno::new((1 << 56) - 1);
 
 /// Why an append failed, and what the file looks like.
 pub(super) enum AppendError {
@@ -73,7 +71,8 @@ impl Segment {
     }
 
     /// As [`Segment::create`], for a segment whose entries are copied into the mapped file, with
-    /// `room` bytes of room. Where that is not possible, entries are written.
+    /// `room` bytes of room. Takes a spare's file if there is one. Where files cannot be mapped,
+    /// entries are written.
     ///
     /// # Errors
     /// As [`Segment::create`].
@@ -82,8 +81,12 @@ impl Segment {
         first: Seqno,
         sync: bool,
         room: u64,
+        spare: Option<PathBuf>,
     ) -> Result<Segment> {
         let path = dir.join(name(first));
+        if let Some(renewed) = spare.and_then(|spare| Segment::renew(&spare, &path, first)) {
+            return Ok(renewed);
+        }
         let make = || -> io::Result<Option<(File, Mapped)>> {
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
@@ -100,22 +103,41 @@ impl Segment {
                 Err(error) if room::is_refused(&error) => return Ok(None),
                 reserved => reserved?,
             };
-            let mapped = Mapped::new(&file, first, ready).ok();
+            let mapped = Mapped::new(&file, first, ready, 0).ok();
             Ok(mapped.map(|mapped| (file, mapped)))
         };
         match make() {
-            Ok(Some((file, mapped))) => Ok(Segment {
-                path,
-                file: Arc::new(file),
-                len: MAPPED_HEADER_LEN as u64,
-                configs: Vec::new(),
-                mapped: Some(mapped),
-            }),
+            Ok(Some((file, mapped))) => Ok(Segment::of_mapped(path, file, mapped)),
             Ok(None) => Segment::create(dir, first, sync),
             Err(error) => {
                 let _ = fs::remove_file(&path);
                 Err(failed("made", &path, &error))
             }
+        }
+    }
+
+    /// Makes a spare the segment's file. None when that is not possible: the spare is gone then.
+    fn renew(spare: &Path, path: &Path, first: Seqno) -> Option<Segment> {
+        let renew = || -> io::Result<Segment> {
+            let (file, len) = spare::renew(spare, path, first)?;
+            let mapped = Mapped::new(&file, first, len, len)?;
+            Ok(Segment::of_mapped(path.to_owned(), file, mapped))
+        };
+        // A new file does as well, and its errors are worth telling.
+        let renewed = renew().ok();
+        if renewed.is_none() {
+            let _ = spare::delete(spare);
+        }
+        renewed
+    }
+
+    fn of_mapped(path: PathBuf, file: File, mapped: Mapped) -> Segment {
+        Segment {
+            path,
+            file: Arc::new(file),
+            len: MAPPED_HEADER_LEN as u64,
+            configs: Vec::new(),
+            mapped: Some(mapped),
         }
     }
 
@@ -157,12 +179,8 @@ impl Segment {
     }
 }
 
-/// The file name of the segment whose first call is `first`.
-pub(super) fn name(first: Seqno) -> String {
-    format!("{first:020}{SUFFIX}")
-}
-
 /// Lists the segments of a directory in order: the first call's sequence number and the path.
+/// Ignores spares.
 ///
 /// # Errors
 /// `IO`; `CORRUPTION` for any other file.
@@ -171,6 +189,9 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(Seqno, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
+        if is_spare(&path) {
+            continue;
+        }
         let first = first_of(&path).ok_or_else(|| {
             Error::corruption(format!(
                 "'{}' is not a file of the journal; move it away",
@@ -183,20 +204,13 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(Seqno, PathBuf)>> {
     Ok(found)
 }
 
-/// The sequence number of a segment's first call, by the file's name.
-pub(super) fn first_of(path: &Path) -> Option<Seqno> {
-    let name = path.file_name()?.to_string_lossy();
-    let first = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok()).map(Seqno::new);
-    // Sequence numbers begin with 1, and a row has no room for more than the largest.
-    first.filter(|first| (Seqno::new(1)..=MAX_SEQNO).contains(first))
-}
-
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::MAX_SEQNO;
     use super::*;
 
     #[test]

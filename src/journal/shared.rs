@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::entry::{self, CallKind, Head, checksum, encode_head};
 use super::mapped::SEGMENT_BYTES;
+use super::payload::Payload;
 use super::room::Room;
 use super::segment::{AppendError, Segment, failed};
+use super::spare::{self, Spares};
 use crate::error::{Error, Result};
 use crate::locks::{Condvar, Mutex};
 use crate::seqno::{AtomicSeqno, Seqno};
@@ -58,6 +60,7 @@ pub(super) struct State {
     /// The last sequence number that a call has got. The call may be under way.
     pub(super) given: Seqno,
     pub(super) room: Room,
+    pub(super) spares: Spares,
     /// Set while the state of the files is in doubt; nothing is appended meanwhile.
     pub(super) doubt: Option<Doubt>,
 }
@@ -82,8 +85,9 @@ impl Doubt {
 
 impl Shared {
     pub(super) fn start(dir: &Path, last: Seqno, way: Way) -> Result<Shared> {
+        spare::delete_all(dir).map_err(|error| failed("cleared", dir, &error))?;
         let room = Room::new();
-        let current = create(dir, last.next(), way, true, &room)?;
+        let current = create(dir, last.next(), way, (true, None), &room)?;
         let bytes = AtomicU64::new(current.len);
         let state = State {
             current,
@@ -91,6 +95,7 @@ impl Shared {
             configs: Vec::new(),
             given: last,
             room,
+            spares: Spares::new(),
             doubt: None,
         };
         Ok(Shared {
@@ -115,7 +120,9 @@ impl Shared {
         while !state.is_quiet() {
             self.changed.wait(&mut state);
         }
-        state.current = create(&self.dir, last.next(), self.way, true, &state.room)?;
+        state.current = create(&self.dir, last.next(), self.way, (true, None), &state.room)?;
+        // Numbers may be smaller than theirs now.
+        state.spares.take_all().iter().for_each(|spare| drop(spare::delete(spare)));
         state.closed.clear();
         state.doubt = None;
         state.given = last;
@@ -126,19 +133,14 @@ impl Shared {
     }
 
     /// Appends a call.
-    pub(super) fn append(
-        &self,
-        head: &Head,
-        payload: &[IoSlice<'_>],
-        payload_sum: (u32, u64),
-    ) -> Result<Seqno> {
+    pub(super) fn append(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
         let mut state = self.state.lock();
         loop {
             state.check_no_doubt()?;
             if state.current.mapped.is_none() {
-                return state.append_written(self, head, payload, payload_sum);
+                return state.append_written(self, head, payload);
             }
-            if let Some(seqno) = self.append_mapped(&mut state, head, payload, payload_sum)? {
+            if let Some(seqno) = self.append_mapped(&mut state, head, payload)? {
                 if state.is_low() {
                     self.is_low.store(true, Ordering::Relaxed);
                 }
@@ -187,10 +189,16 @@ impl Shared {
     }
 }
 
-/// Creates a segment for calls from `first` on.
-fn create(dir: &Path, first: Seqno, way: Way, sync: bool, room: &Room) -> Result<Segment> {
+/// Creates a segment for calls from `first` on, from a spare if there is one.
+fn create(
+    dir: &Path,
+    first: Seqno,
+    way: Way,
+    (sync, spare): (bool, Option<PathBuf>),
+    room: &Room,
+) -> Result<Segment> {
     match way {
-        Way::Mapped => Segment::create_mapped(dir, first, sync, room.step),
+        Way::Mapped => Segment::create_mapped(dir, first, sync, room.step, spare),
         Way::Synced | Way::Written => Segment::create(dir, first, sync),
     }
 }
@@ -227,8 +235,7 @@ impl State {
         &mut self,
         journal: &Shared,
         head: &Head,
-        payload: &[IoSlice<'_>],
-        payload_sum: (u32, u64),
+        payload: &Payload<'_>,
     ) -> Result<Seqno> {
         if self.current.len >= SEGMENT_BYTES {
             self.rotate(journal)?;
@@ -239,13 +246,13 @@ impl State {
         let config_pieces = [IoSlice::new(&description)];
         let config_head = Head { kind: CallKind::Config, ..*head };
         let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
-        let entry_bytes = encode_head(head, seqno, payload_sum);
-        let mut pieces = Vec::with_capacity(payload.len() + 3);
+        let entry_bytes = encode_head(head, seqno, payload.sum);
+        let mut pieces = Vec::with_capacity(payload.pieces.len() + 3);
         if config_is_new {
             pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(&description)]);
         }
         pieces.push(IoSlice::new(&entry_bytes));
-        pieces.extend_from_slice(payload);
+        pieces.extend_from_slice(payload.pieces);
         let before = self.current.len;
         self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
         if config_is_new {
@@ -275,7 +282,8 @@ impl State {
     pub(super) fn rotate(&mut self, journal: &Shared) -> Result<()> {
         let last = journal.last.load(Ordering::Acquire);
         let sync = journal.way == Way::Synced;
-        let next = create(&journal.dir, last.next(), journal.way, sync, &self.room)?;
+        let from = (sync, self.spares.take());
+        let next = create(&journal.dir, last.next(), journal.way, from, &self.room)?;
         if let Err(error) = self.end_current(journal, last.next()) {
             // A segment without calls does no harm where it cannot be removed.
             let _ = fs::remove_file(&next.path);

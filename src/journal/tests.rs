@@ -2,8 +2,10 @@
 
 mod concurrent;
 mod mapped;
+mod spares;
 mod written;
 
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -37,7 +39,7 @@ impl Replay for Calls {
 fn append(journal: &Journal, keys: &[i64]) -> Result<u64> {
     let config = journal.announce(3, b"{}".to_vec());
     let head = Head { kind: CallKind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
-    let seqno = journal.append(&head, &[IoSlice::new(bytemuck::cast_slice(keys))]);
+    let seqno = journal.append(&head, &Payload::new(&[IoSlice::new(bytemuck::cast_slice(keys))]));
     journal.prepare_if_low();
     seqno.map(Seqno::get)
 }

@@ -3,5 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod everything;
+mod journals;
 mod races;
 mod report;

@@ -17,27 +17,27 @@ use crate::common::{failure, int, params, races, rerun, sgd};
 
 const CHILD: &str = "DAMO_READ_ONLY_RACES_TEST_DIR";
 
-fn look(dir: &Path) -> Result<Storage> {
+pub(crate) fn look(dir: &Path) -> Result<Storage> {
     Storage::open(dir, 0, &params(&[("read_only", Value::from(true)), ("threads", int(1))]))
 }
 
 /// The directory that a test gets in a process of its own.
-fn of_child() -> Option<PathBuf> {
+pub(crate) fn of_child() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
 
 /// Runs a test of this file in another process.
-fn start(test: impl Fn(), dir: &Path) -> Child {
+pub(crate) fn start(test: impl Fn(), dir: &Path) -> Child {
     rerun(test).env(CHILD, dir).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-fn wait_for(child: &mut Child, line: &str) {
+pub(crate) fn wait_for(child: &mut Child, line: &str) {
     let said =
         BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(std::result::Result::ok);
     assert!(said.into_iter().any(|said| said.ends_with(line)), "'{line}' was not said");
 }
 
-fn end(mut child: Child) {
+pub(crate) fn end(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::engine::group::WriteGuard;
 use crate::engine::moment::Moment;
 use crate::error::Result;
-use crate::journal::{CallKind, Head};
+use crate::journal::{CallKind, Head, Payload};
 use crate::memory::room_for;
 use crate::seqno::Seqno;
 
@@ -242,6 +242,7 @@ impl OpenGroup {
         payload.extend(parts.iter().map(Part::floats_in_journal));
         // The journal would take an empty piece for the end of a short write.
         payload.retain(|piece| !piece.is_empty());
+        let payload = Payload::shared(&payload, &engine.pool);
         Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
     }
 }

@@ -3,7 +3,7 @@
 use super::{OpenGroup, Origin};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::{CallKind, Head};
+use crate::journal::{CallKind, Head, Payload};
 use crate::seqno::Seqno;
 
 impl OpenGroup {
@@ -44,7 +44,9 @@ impl OpenGroup {
     fn record_clear(&self, engine: &Engine) -> Result<Seqno> {
         let Some(journal) = engine.journal() else { return engine.next_seqno() };
         let (group, config, time) = (self.group.id(), self.config, engine.now_ms());
-        journal
-            .append(&Head { kind: CallKind::Clear, group, config, step: 0, time, rate: 0.0 }, &[])
+        journal.append(
+            &Head { kind: CallKind::Clear, group, config, step: 0, time, rate: 0.0 },
+            &Payload::new(&[]),
+        )
     }
 }

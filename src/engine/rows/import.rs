@@ -10,7 +10,7 @@ use super::load::MAX_WAITS;
 use crate::cache::{Full, Partition, Shard, hash};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::{CallKind, Head};
+use crate::journal::{CallKind, Head, Payload};
 use crate::memory::room_for;
 use crate::seqno::Seqno;
 
@@ -94,7 +94,7 @@ impl OpenGroup {
                 time: engine.now_ms(),
                 rate: 0.0,
             },
-            &[],
+            &Payload::new(&[]),
         )
     }
 

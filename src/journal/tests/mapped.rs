@@ -243,7 +243,7 @@ fn a_failed_rotation_can_be_tried_again() {
     let journal = start(dir.path()).unwrap();
     append(&journal, &[1; 100]).unwrap();
     // A folder in the place of the next file keeps it from being made.
-    let place = dir.path().join(segment::name(Seqno::new(2)));
+    let place = dir.path().join(names::name(Seqno::new(2)));
     fs::create_dir(&place).unwrap();
     assert_eq!(journal.rotate().unwrap_err().status(), Status::Io);
     append(&journal, &[2; 100]).unwrap();

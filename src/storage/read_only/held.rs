@@ -1,6 +1,7 @@
 //! Files that stay readable after their names are removed.
 //!
-//! The process that has a storage open merges its SST files and removes those it has merged. A
+//! The process that has a storage open merges its SST files and removes those it has merged. It
+//! also removes files of the journal, or uses them again, unless a reader has locked them. A
 //! descriptor keeps such a file alive, and the path `/proc/thread-self/fd/N` opens it again, in any
 //! code that takes a path. A hard link would need no descriptor. But it changes the file's link
 //! count, needs the folder to be on the same file system, and stays when the process is killed.
@@ -16,6 +17,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::files::folder::is_same_file;
 use crate::files::regular;
+use crate::journal;
 use crate::rocks::MAX_OPEN_FILES;
 
 /// Descriptors left to the program, and to what damo opens beside SST files: at least `LEFT`, and
@@ -60,6 +62,7 @@ impl Held {
     pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         if self.files.len() < self.room
             && let Ok(file) = regular::open(from)
+            && journal::hold(&file, from)
             && let Some(link) = link_to(&file)
         {
             symlink(link, to)?;
