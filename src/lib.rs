@@ -57,3 +57,4 @@ pub mod storage;
 mod stripes;
 pub mod table;
 mod threads;
+mod workers;

@@ -1,15 +1,13 @@
 //! The threads that share the work of one large call.
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use crate::error::{Error, Result};
-use crate::file_size_limit::block;
+use crate::error::Result;
 use crate::journal::Helpers;
 use crate::locks::Mutex;
+use crate::workers::Workers;
 
 /// The threads that help callers: one fewer than `threads`, since the caller works, too.
 pub(crate) struct Pool {
-    pool: Option<ThreadPool>,
+    workers: Option<Workers>,
     threads: usize,
 }
 
@@ -20,18 +18,8 @@ impl Pool {
     /// # Errors
     /// `IO` when the threads cannot be made.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
-        if threads == 1 {
-            return Ok(Pool { pool: None, threads });
-        }
-        let _writes_that_return = block();
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads - 1)
-            .thread_name(|index| format!("damo-worker-{index}"))
-            .build()
-            .map_err(|error| {
-                Error::io(format!("{threads} threads cannot be made here: {error}"))
-            })?;
-        Ok(Pool { pool: Some(pool), threads })
+        let workers = if threads > 1 { Some(Workers::start(threads - 1)?) } else { None };
+        Ok(Pool { workers, threads })
     }
 
     /// How many threads a call with this many keys is worth.
@@ -50,11 +38,11 @@ impl Pool {
         work: impl Fn(&mut T) -> Result<()> + Sync + Send,
     ) -> Result<()> {
         let threads = self.threads_for(keys).min(items.len());
-        let Some(pool) = self.pool.as_ref().filter(|_| threads > 1) else {
+        let Some(workers) = self.workers.as_ref().filter(|_| threads > 1) else {
             return items.iter_mut().try_for_each(work);
         };
         let (items, error) = (Mutex::new(items.iter_mut()), Mutex::new(None));
-        let run = || {
+        workers.run(threads - 1, threads, &|_| {
             loop {
                 let Some(item) = items.lock().next() else { return };
                 if let Err(new) = work(item) {
@@ -62,10 +50,6 @@ impl Pool {
                     return;
                 }
             }
-        };
-        pool.in_place_scope(|scope| {
-            (1..threads).for_each(|_| scope.spawn(|_| run()));
-            run();
         });
         error.into_inner().map_or(Ok(()), Err)
     }
@@ -73,12 +57,9 @@ impl Pool {
 
 impl Helpers for Pool {
     fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        let mut numbers: Vec<usize> = (0..count).collect();
-        let worth = count * KEYS_A_THREAD;
-        // This work has no errors.
-        let _ = Pool::each(self, worth, &mut numbers, |number| {
-            work(*number);
-            Ok(())
-        });
+        match &self.workers {
+            Some(workers) => workers.run(self.threads - 1, count, work),
+            None => (0..count).for_each(work),
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 23] = [
+const ROOMS: [(&str, &str); 24] = [
     (
         "ffi",
         "embedding engine error file_size_limit filter initializer key_hash limits locks memory \
@@ -27,8 +27,8 @@ const ROOMS: [(&str, &str); 23] = [
     ),
     (
         "engine",
-        "cache error file_size_limit files initializer journal limits locks memory optimizer \
-         params prefetch process rocks seqno stripes threads",
+        "cache error files initializer journal limits locks memory optimizer params prefetch \
+         process rocks seqno stripes threads workers",
     ),
     ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
@@ -47,6 +47,7 @@ const ROOMS: [(&str, &str); 23] = [
     ("process", "error stripes"),
     ("threads", "error file_size_limit"),
     ("stripes", "locks"),
+    ("workers", "error file_size_limit locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
 const ENGINE: [(&str, &str); 40] = [
@@ -170,7 +171,7 @@ const STORAGE: [(&str, &str); 47] = [
 
 /// Beside the boundary: SIMD kernels, the memory of the cache, mapped files, a signal, and a page
 /// that children find empty.
-const UNSAFE_FILES: [&str; 12] = [
+const UNSAFE_FILES: [&str; 13] = [
     "optimizer/x86.rs",
     "prefetch.rs",
     "cache/memory.rs",
@@ -183,6 +184,7 @@ const UNSAFE_FILES: [&str; 12] = [
     "journal/mapping.rs",
     "file_size_limit.rs",
     "process/id.rs",
+    "workers.rs",
 ];
 
 type Uses = BTreeMap<String, BTreeSet<String>>;
