@@ -48,6 +48,10 @@ impl Engine {
         rocks: &'a Rocks,
         work: impl FnOnce(Cut) -> Result<T> + 'a,
     ) -> Result<T> {
+        self.cut(rocks, work).inspect_err(|_| self.free_space())
+    }
+
+    fn cut<'a, T>(&self, rocks: &'a Rocks, work: impl FnOnce(Cut) -> Result<T> + 'a) -> Result<T> {
         if self.dirty().1 > self.options.cache_bytes / DIRTY_PART {
             self.writer.write_all()?;
         }

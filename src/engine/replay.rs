@@ -46,10 +46,7 @@ pub(crate) fn replay(
         return Ok(record.through.max(record.reserved).max(listed));
     }
     let mut tables = OpenGroups::new(engine);
-    let listed_files = std::fs::read_dir(&dir).map_err(|error| {
-        Error::io(format!("the journal '{}' cannot be read: {error}", dir.display()))
-    })?;
-    let has_files = listed_files.count() > 0;
+    let has_files = journal::has_files(&dir)?;
     // If it stopped, what was not synced may be missing.
     let machine_stopped = record.boot != boot();
     if !has_files && !machine_stopped {

@@ -22,10 +22,10 @@ impl Shared {
         let oldest = || {
             let state = self.state.lock();
             let oldest = state.closed.first().filter(|(last, ..)| *last <= seqno);
-            oldest.map(|(_, path, bytes)| (path.clone(), *bytes, state.keeps_spare(self, *bytes)))
+            oldest.map(|(_, path, _)| (path.clone(), state.keeps_spare(self)))
         };
-        while let Some((path, bytes, is_kept)) = oldest() {
-            match if is_kept { self.keep(&path, bytes) } else { fs::remove_file(&path) } {
+        while let Some((path, is_kept)) = oldest() {
+            match if is_kept { self.keep(&path) } else { fs::remove_file(&path) } {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(failed("deleted", &path, &error));
                 }
@@ -36,8 +36,8 @@ impl Shared {
         Ok(())
     }
 
-    fn keep(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        let spare = spare::retire(path)?;
+    fn keep(&self, path: &Path) -> io::Result<()> {
+        let Some((spare, bytes)) = spare::retire(path)? else { return Ok(()) };
         self.state.lock().spares.keep(spare, bytes);
         // It counts how long the spare is there.
         self.work.notify_one();
@@ -61,11 +61,11 @@ impl Shared {
 
 impl State {
     /// Whether a closed segment becomes a spare. The thread deletes spares that are not used.
-    fn keeps_spare(&self, journal: &Shared, bytes: u64) -> bool {
+    fn keeps_spare(&self, journal: &Shared) -> bool {
         journal.way == Way::Mapped
-            && journal.has_preparer.load(Ordering::Relaxed)
+            && journal.has_thread.load(Ordering::Relaxed)
             && !self.room.has_stopped
-            && self.spares.wants(bytes)
+            && self.spares.wants_more()
     }
 
     /// Calls can be appended again once the files that could not be synced are gone, and the

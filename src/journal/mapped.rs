@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::entry::MAPPED_HEADER_LEN;
 use super::mapping::Mapping;
@@ -14,12 +15,12 @@ use crate::seqno::Seqno;
 /// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
 /// few files.
 pub(super) const SEGMENT_BYTES: u64 = 128 << 20;
-/// Entries up to this length are copied into a mapped segment. Longer ones are copied, by several
-/// threads, where the file has pages; elsewhere they are written into it. A write costs less than
-/// making the pages of a longer one.
+/// Entries up to this length are copied into a mapped segment. Longer ones are copied where the
+/// file has pages, by several threads if their callers have helpers. Elsewhere they are written
+/// into it: a write costs less than making so many pages.
 pub(super) const MAX_COPIED: usize = 32 << 10;
 /// The mapping reaches so far behind the last byte at which an entry can begin: entries that are
-/// copied have room there.
+/// always copied have room there, and most longer ones.
 const MAPPED_BYTES: usize = SEGMENT_BYTES as usize + (16 << 20);
 
 /// What a mapped segment has beyond others.
@@ -32,6 +33,8 @@ pub(super) struct Mapped {
     pub(super) ready: u64,
     /// The bytes that have pages, as far as is known.
     pub(super) filled: u64,
+    /// When the segment began.
+    pub(super) began: Instant,
     /// The end of the last entry that was copied, and not written.
     pub(super) copied_to: u64,
     /// Pages up to here were made writable, from here on not yet.
@@ -68,6 +71,7 @@ impl Mapped {
             reserved: MAPPED_HEADER_LEN as u64,
             ready,
             filled,
+            began: Instant::now(),
             copied_to: 0,
             populated: 0,
             // The header's page is in use for good.

@@ -3,8 +3,8 @@
 //!
 //! Each call has a sequence number, and each row has the sequence number of its last change. The
 //! next opening replays the calls that are newer than a row on disk. A segment is a file of the
-//! journal; it is deleted once all rows that its calls changed are on disk. Knows files and bytes;
-//! nothing of rows.
+//! journal. Once all rows that its calls changed are on disk, it is deleted, or its file becomes
+//! another segment (`spare`). Knows files and bytes; nothing of rows.
 //!
 //! Where calls need not survive a loss of power, segments are mapped, and a call is appended
 //! without a system call (`publish`). Otherwise, and on file systems that cannot do that, entries
@@ -183,7 +183,6 @@ impl Journal {
     /// `IO`.
     pub(crate) fn finish(&self) -> Result<()> {
         self.stop();
-        self.shared.delete_spares();
         self.drop_through(Seqno::MAX)?;
         self.shared.state.lock().delete_current()
     }
@@ -202,6 +201,7 @@ impl Journal {
             let work = move || shared.prepare_ahead();
             // Without it callers prepare the room that they need.
             *preparer = threads::start("damo-journal", "the journal's thread", work).ok();
+            self.shared.has_thread.store(preparer.is_some(), Ordering::Relaxed);
         }
     }
 
@@ -210,6 +210,7 @@ impl Journal {
         self.shared.work.notify_all();
         let thread = self.preparer.lock().take();
         thread.into_iter().for_each(|thread| drop(thread.join()));
+        self.shared.delete_spares();
     }
 }
 
@@ -239,6 +240,20 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 pub(crate) fn write_empty(dir: &Path, last: Seqno) -> Result<()> {
     make_dir(dir)?;
     Segment::create(dir, last.next(), true).map(drop)
+}
+
+/// Whether a journal's folder has a file that is no spare.
+///
+/// # Errors
+/// `IO`.
+pub(crate) fn has_files(dir: &Path) -> Result<bool> {
+    let unreadable = |error: std::io::Error| failed("read", dir, &error);
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        if !names::is_spare(&entry.map_err(unreadable)?.path()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a journal has no call.

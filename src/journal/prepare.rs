@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::entry::ENTRY_HEADER_LEN;
 use super::mapped::SEGMENT_BYTES;
@@ -95,6 +96,18 @@ impl State {
         mapped.populated < wanted && mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0
     }
 
+    /// The time at which the room of a renewed file is old: the system may have taken its pages
+    /// then, and a store would wait for the disk. None if there is no such room.
+    fn old_room(&self) -> Option<Instant> {
+        let mapped = self.current.mapped.as_ref()?;
+        let is_long = mapped.filled > mapped.reserved + LONGEST_STEP;
+        is_long.then(|| mapped.began + KEPT)
+    }
+
+    fn has_old_room(&self) -> bool {
+        !self.room.is_preparing && self.old_room().is_some_and(|old| old <= Instant::now())
+    }
+
     /// How far ahead pages are made writable: as far as copies go in four turns.
     fn window(&self) -> u64 {
         (4 * self.room.copied).clamp(NARROWEST_WINDOW, WIDEST_WINDOW)
@@ -151,7 +164,13 @@ impl Shared {
             self.changed.wait(state);
             return Ok(());
         }
-        self.prepare(state, needed, Filling::Never)
+        let prepared = self.prepare(state, needed, Filling::Never);
+        if prepared.is_err() && !state.spares.is_empty() {
+            // With their space there may be enough.
+            MutexGuard::unlocked(state, || self.delete_spares());
+            return Ok(());
+        }
+        prepared
     }
 
     fn prepare(
@@ -195,12 +214,29 @@ impl Shared {
 
     /// Waits until there may be work. Deletes spares that nobody has needed for a while.
     fn wait_for_work(&self, state: &mut MutexGuard<'_, State>) {
-        if state.spares.is_empty() {
-            self.work.wait(state);
-        } else if let Some(old) = state.spares.take_old() {
+        if let Some(old) = state.spares.take_old() {
             MutexGuard::unlocked(state, || drop(spare::delete(&old)));
+        } else if state.has_old_room() {
+            self.give_room_back(state);
+        } else if state.spares.is_empty() && state.old_room().is_none() {
+            self.work.wait(state);
         } else {
             self.work.wait_for(state, KEPT);
         }
+    }
+
+    /// Gives the room of a renewed file back to the disk. What is reserved next is new.
+    fn give_room_back(&self, state: &mut MutexGuard<'_, State>) {
+        let Some(mapped) = &mut state.current.mapped else { return };
+        let ready = mapped.reserved.next_multiple_of(LEAST);
+        // From here on nobody stores anything beyond, or reserves it.
+        (mapped.ready, mapped.filled) = (ready, 0);
+        mapped.map.set_ready(ready);
+        state.room.is_preparing = true;
+        let file = Arc::clone(&state.current.file);
+        // Where that fails, the room is reserved once more.
+        MutexGuard::unlocked(state, || drop(file.set_len(ready)));
+        state.room.is_preparing = false;
+        self.changed.notify_all();
     }
 }

@@ -13,6 +13,7 @@ use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encod
 use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
 use super::mapping::Mapping;
 use super::payload::Payload;
+use super::room::LONGEST_STEP;
 use super::segment::failed;
 use super::shared::{Shared, State};
 use super::write::write_all_at;
@@ -310,9 +311,13 @@ impl State {
             .map_err(|error| failed("written", &self.current.path, &error))?;
         mapped.reserved += ENTRY_HEADER_LEN as u64;
         let end = mapped.reserved;
+        let mapped_room = mapped.ready.saturating_sub(end);
         self.publish(journal, end, next.previous());
-        // Readers ignore room that cannot be given back.
-        let _ = self.current.file.set_len(end);
+        // Much room is that of a spare, which this file may become again.
+        if mapped_room <= LONGEST_STEP {
+            // Readers ignore room that cannot be given back.
+            let _ = self.current.file.set_len(end);
+        }
         Ok(())
     }
 }

@@ -36,7 +36,9 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     /// Told when the thread that prepares room has work.
     pub(super) work: Condvar,
+    /// Whether the thread was to start, and whether it has.
     pub(super) has_preparer: AtomicBool,
+    pub(super) has_thread: AtomicBool,
     /// Whether it should be told to.
     pub(super) is_low: AtomicBool,
     /// The last sequence number known to be on disk. Held while syncing, so that callers share one
@@ -105,6 +107,7 @@ impl Shared {
             changed: Condvar::new(),
             work: Condvar::new(),
             has_preparer: AtomicBool::new(false),
+            has_thread: AtomicBool::new(false),
             is_low: AtomicBool::new(false),
             synced: Mutex::new(last),
             bytes,

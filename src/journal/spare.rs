@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 
-use super::entry::mapped_header;
+use super::entry::{self, MAPPED_HEADER_LEN, mapped_header};
+use super::mapped::SEGMENT_BYTES;
 use super::names::{first_of, is_spare, spare_of};
 use super::room::is_refused;
 use crate::files::folder::is_same_file;
@@ -22,8 +24,9 @@ use crate::seqno::Seqno;
 
 /// The most that are kept: what the writer's longest round sets free.
 const MOST: usize = 8;
-/// A file with less content is not worth keeping.
-const LEAST_BYTES: u64 = 1 << 20;
+/// A shorter file is not worth keeping, and a longer one takes too much space: a single entry may
+/// have gigabytes.
+const KEPT_BYTES: RangeInclusive<u64> = 1 << 20..=SEGMENT_BYTES + (32 << 20);
 /// Spares that nobody has needed for so long are deleted: the system may have taken their pages.
 pub(super) const KEPT: Duration = Duration::from_secs(10);
 
@@ -44,9 +47,9 @@ impl Spares {
         self.files.is_empty()
     }
 
-    /// Whether a closed segment with so many bytes should become one.
-    pub(super) fn wants(&self, bytes: u64) -> bool {
-        self.files.len() < MOST && bytes >= LEAST_BYTES
+    /// Whether another one should be kept.
+    pub(super) fn wants_more(&self) -> bool {
+        self.files.len() < MOST
     }
 
     pub(super) fn keep(&mut self, path: PathBuf, bytes: u64) {
@@ -71,34 +74,47 @@ impl Spares {
     }
 }
 
-/// Makes a segment's file a spare, and returns its path. Nobody finds it by its old path any more.
+/// Makes a segment's file a spare. Nobody finds it by its old path any more. Returns its path and
+/// length; None when it cannot be used again, and was deleted.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn retire(segment: &Path) -> io::Result<PathBuf> {
+pub(super) fn retire(segment: &Path) -> io::Result<Option<(PathBuf, u64)>> {
     let spare = spare_of(segment);
     fs::rename(segment, &spare)?;
-    Ok(spare)
+    if let Ok(file) = lock(&spare)
+        && is_mapped(&file)
+        && let Ok(len) = file.metadata().map(|found| found.len())
+        && KEPT_BYTES.contains(&len)
+        && make_own(&file, len).is_ok()
+    {
+        return Ok(Some((spare, len)));
+    }
+    delete(&spare).map(|()| None)
 }
 
 /// Makes a spare the file `to` of a segment for calls from `first` on. Returns it, and its length,
-/// up to which it has space and pages.
+/// up to which it has space.
 ///
 /// # Errors
 /// The system's; `WouldBlock` when a reader still has the old segment.
 pub(super) fn renew(spare: &Path, to: &Path, first: Seqno) -> io::Result<(File, u64)> {
-    let file = File::options().read(true).write(true).open(spare)?;
-    // See `hold`.
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    let found = file.metadata()?;
-    if found.nlink() != 1 {
-        return Err(ErrorKind::WouldBlock.into());
-    }
-    unshare(&file, found.len())?;
+    let file = lock(spare)?;
     file.write_all_at(&mapped_header(first), 0)?;
-    fs::rename(spare, to)?;
     flock(&file, FlockOperation::Unlock)?;
-    Ok((file, found.len()))
+    fs::rename(spare, to)?;
+    let len = file.metadata()?.len();
+    Ok((file, len))
+}
+
+/// Opens a spare that nobody else has. See `hold`.
+///
+/// # Errors
+/// As [`renew`].
+fn lock(spare: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open(spare)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    if file.metadata()?.nlink() == 1 { Ok(file) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
 /// Keeps a segment's file, which was opened by this path, from becoming another segment's while it
@@ -112,13 +128,25 @@ pub(crate) fn hold(file: &File, path: &Path) -> bool {
         && is_same_file(file, fs::metadata(path)).unwrap_or(false)
 }
 
-/// Gives the file space of its own. What shares it, as `cp --reflink` does, would have to be
-/// copied by a store, which cannot fail.
-fn unshare(file: &File, len: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::UNSHARE_RANGE, 0, len) {
-        Err(error) if !is_refused(&error.into()) => Err(error.into()),
-        _ => Ok(()),
+/// Whether the file is that of a mapped segment.
+fn is_mapped(file: &File) -> bool {
+    let mut header = [0; MAPPED_HEADER_LEN];
+    file.read_exact_at(&mut header, 0).is_ok() && entry::is_mapped(&header)
+}
+
+/// Makes sure that a store into the file cannot fail: all of it has space, which no other file
+/// shares, as `cp --reflink` would have it.
+fn make_own(file: &File, len: u64) -> io::Result<()> {
+    for flags in [FallocateFlags::empty(), FallocateFlags::UNSHARE_RANGE] {
+        match fallocate(file, flags, 0, len) {
+            // A file system that cannot share space.
+            Err(error) if flags.is_empty() || !is_refused(&error.into()) => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Deletes the spares in a folder, which an earlier process has left.
@@ -151,14 +179,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_large_files_are_kept_and_only_for_a_while() {
+    fn some_are_kept_and_only_for_a_while() {
         let mut spares = Spares::new();
-        assert!(!spares.wants(LEAST_BYTES - 1));
         for number in 0..MOST {
-            assert!(spares.wants(LEAST_BYTES));
+            assert!(spares.wants_more());
             spares.keep(PathBuf::from(number.to_string()), (number % 3) as u64);
         }
-        assert!(!spares.wants(LEAST_BYTES));
+        assert!(!spares.wants_more());
         assert_eq!(spares.take_old(), None);
         assert_eq!(spares.take().unwrap().to_str().unwrap().parse::<usize>().unwrap() % 3, 2);
         spares.since = Instant::now().checked_sub(KEPT).unwrap();

@@ -71,6 +71,9 @@ impl Engine {
                 outcome
             });
             drop(call);
+            if outcome.is_err() {
+                self.free_space();
+            }
             self.writer.end_round(outcome, self.budget.used());
         }
     }
@@ -172,7 +175,10 @@ impl Engine {
             return Ok(());
         }
         // Tried twice: the cause of a failure may have passed.
-        self.write_everything().or_else(|_| self.write_everything())?;
+        self.write_everything().or_else(|_| {
+            self.free_space();
+            self.write_everything()
+        })?;
         // In this order: a journal that is kept needlessly does no harm, a missing one does.
         self.write_journal_document(false)?;
         self.journal().map_or(Ok(()), Journal::finish)?;
@@ -182,6 +188,12 @@ impl Engine {
             // those of an open one.
             _ => Ok(()),
         }
+    }
+
+    /// Gives the disk what the journal keeps to be used again: something has failed, and it may
+    /// have been for want of space.
+    pub(super) fn free_space(&self) {
+        self.journal().into_iter().for_each(Journal::free_space);
     }
 
     fn write_everything(&self) -> Result<()> {

@@ -15,7 +15,6 @@ use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Place, Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::Group;
 use crate::error::{Error, Result, Status};
-use crate::journal::Journal;
 use crate::process::is_ending;
 use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::key;
@@ -76,15 +75,7 @@ impl<'a> Round<'a> {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that were not written are still dirty.
-    pub(crate) fn run(self) -> Result<()> {
-        let engine = self.engine;
-        self.write().inspect_err(|_| {
-            // It may have been for want of space.
-            engine.journal().into_iter().for_each(Journal::free_space);
-        })
-    }
-
-    fn write(mut self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
         self.engine.write_clears(self.rocks)?;
         let moment = {
             // Calls in the closed part of the journal may still be changing rows; this waits for

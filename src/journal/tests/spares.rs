@@ -6,6 +6,7 @@ use std::thread;
 
 use super::super::entry::{END_AT, mapped_header};
 use super::super::names::is_spare;
+use super::super::spare::KEPT;
 use super::*;
 
 /// Keys of a call that is copied with the lock held; of one that is copied by several threads.
@@ -217,4 +218,57 @@ fn spares_are_deleted_when_space_is_wanted_and_by_the_next_process() {
     drop(journal);
     fs::write(dir.path().join("other.spare"), "").unwrap();
     assert!(segment::list(dir.path()).unwrap_err().message().contains("other.spare"));
+}
+
+#[test]
+fn spares_are_deleted_when_a_call_finds_no_room() {
+    let Some((dir, journal, _)) = renewed(8, MANY, |_| {}) else { return };
+    let through = journal.rotate().unwrap();
+    for _ in 0..8 {
+        append_shared(&journal, &[1; MANY]);
+    }
+    let last = journal.rotate().unwrap();
+    journal.drop_through(last).unwrap();
+    assert!(last > through && spares(dir.path()) > 0);
+    journal.shared.faults.disk.store(1 << 20, Ordering::SeqCst);
+    assert_eq!(append(&journal, &[1; 2_000_000]).unwrap_err().status(), Status::Io);
+    assert_eq!(spares(dir.path()), 0);
+    journal.shared.faults.disk.store(u64::MAX, Ordering::SeqCst);
+    append(&journal, &[1; 2_000_000]).unwrap();
+}
+
+/// The system may take the pages of room that nobody uses, and a store would wait for the disk.
+#[test]
+fn room_that_lasts_long_is_new_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = start(dir.path()).unwrap();
+    let path = paths(dir.path()).remove(0);
+    if !is_mapped(&path) {
+        return;
+    }
+    for _ in 0..80 {
+        append_shared(&journal, &[1; MANY]);
+    }
+    let through = journal.rotate().unwrap();
+    journal.drop_through(through).unwrap();
+    append_shared(&journal, &[1; MANY]);
+    journal.rotate().unwrap();
+    let call = append_shared(&journal, &[2; MANY]);
+    let path = paths(dir.path()).pop().unwrap();
+    let len = || fs::metadata(&path).unwrap().len();
+    assert!(len() > 24 << 20, "it has the room of the first");
+    {
+        let mut state = journal.shared.state.lock();
+        state.current.mapped.as_mut().unwrap().began -= KEPT;
+    }
+    journal.shared.work.notify_one();
+    while len() > 20 << 20 {
+        thread::yield_now();
+    }
+    for next in call + 1..call + 50 {
+        assert_eq!(append_shared(&journal, &[next as i64; MANY]), next);
+    }
+    let found = read_after(dir.path(), call);
+    assert_eq!(found.len(), 49);
+    assert!(found.iter().all(|(seqno, found)| *found == [*seqno as i64; MANY]));
 }
