@@ -37,7 +37,7 @@ pub(crate) use resident::Resident;
 pub(crate) use row::Row;
 pub(crate) use shard::{Full, Shard};
 pub(crate) use slab::Hold;
-pub(crate) use slot::{ABSENT, MAX_UPDATES};
+pub(crate) use slot::{ABSENT, MAX_PINS, MAX_UPDATES};
 
 use crate::error::Result;
 use crate::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -116,6 +116,12 @@ impl GroupCache {
     /// Locks the shard that a key belongs to.
     pub(crate) fn lock_for(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
         self.lock(shard_of(hash, self.shards.len()))
+    }
+
+    /// The number of the shard that a key belongs to.
+    #[inline(always)]
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        shard_of(hash, self.shards.len())
     }
 
     /// The rows of the shard that a key belongs to, without its lock.

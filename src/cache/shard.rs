@@ -162,16 +162,16 @@ impl Shard {
         self.slab().hold(place)
     }
 
-    /// Keeps the row where it is until [`Shard::unpin`]. For the group's only call that changes
-    /// rows.
+    /// Keeps the row where it is until [`Shard::unpin`]. For at most [`MAX_PINS`] calls at a time.
     #[inline(always)]
     pub(crate) fn pin(&mut self, place: Place) {
-        self.slab().slot(place).set_pinned(true);
+        self.slab().slot(place).pin();
     }
 
+    /// Takes back a [`Shard::pin`] of the same call.
     #[inline(always)]
     pub(crate) fn unpin(&mut self, place: Place) {
-        self.slab().slot(place).set_pinned(false);
+        self.slab().slot(place).unpin();
     }
 
     /// Claims a place for a key that is not resident. It is absent until the caller fills it in.

@@ -33,9 +33,12 @@ const KEPT: u8 = DIRTY | WRITING;
 /// The largest update count of a row: stored rows have seven bytes for it.
 pub(crate) const MAX_UPDATES: u64 = (1 << 56) - 1;
 
-/// The bit of `updates` that says that the row stays in its slot. Only the group's only call that
-/// changes rows sets it, with the shard locked.
-const PINNED: u64 = 1 << 63;
+/// The bits of `updates` above the count: how many calls have the row pinned, so that it stays in
+/// its slot. They change with the shard locked.
+const PIN: u64 = MAX_UPDATES + 1;
+const PINS: u64 = !MAX_UPDATES;
+/// As many calls may pin a row.
+pub(crate) const MAX_PINS: usize = (PINS / PIN) as usize;
 
 /// The bits of the latch: a thread holds the row; it changes the row. The bits above count changes.
 const HELD: u16 = 1;
@@ -75,7 +78,7 @@ impl Slot {
     /// Gradients applied.
     #[inline(always)]
     pub(crate) fn updates(&self) -> u64 {
-        self.updates.load(RELAXED) & !PINNED
+        self.updates.load(RELAXED) & MAX_UPDATES
     }
 
     /// Milliseconds since 1970 of the last write.
@@ -114,7 +117,7 @@ impl Slot {
 
     #[inline(always)]
     pub(super) fn is_pinned(&self) -> bool {
-        self.updates.load(RELAXED) & PINNED != 0
+        self.updates.load(RELAXED) & PINS != 0
     }
 
     /// Counts a use. Writes nothing once the count is full, so that reading hot rows leaves their
@@ -133,6 +136,20 @@ impl Slot {
         let uses = self.uses.load(RELAXED);
         self.uses.store(uses.saturating_sub(1), RELAXED);
         uses == 0
+    }
+
+    /// Pins the row once more. For a call that changes rows, with the shard locked.
+    #[inline(always)]
+    pub(super) fn pin(&self) {
+        let before = self.updates.fetch_add(PIN, RELAXED);
+        debug_assert!(before & PINS != PINS, "too many pins");
+    }
+
+    /// Takes a pin of this call off.
+    #[inline(always)]
+    pub(super) fn unpin(&self) {
+        let before = self.updates.fetch_sub(PIN, RELAXED);
+        debug_assert!(before & PINS != 0, "a pin");
     }
 
     pub(super) fn is_cold(&self) -> bool {
@@ -212,10 +229,10 @@ impl Slot {
     /// Frees the slot.
     pub(super) fn clear_all(&self) {
         self.copy_from(&Slot::default());
-        self.set_pinned(false);
+        self.updates.store(0, RELAXED);
     }
 
-    /// Copies everything but the latch and the pin.
+    /// Copies everything but the latch and the pins.
     pub(super) fn copy_from(&self, other: &Slot) {
         self.key.store(other.key(), RELAXED);
         self.set_updates(other.updates());
@@ -225,8 +242,9 @@ impl Slot {
     }
 
     pub(super) fn set_updates(&self, updates: u64) {
-        let pin = self.updates.load(RELAXED) & PINNED;
-        self.updates.store(updates | pin, RELAXED);
+        // Others pin and unpin without the latch.
+        let set = |now| Some(now & PINS | updates);
+        let _ = self.updates.fetch_update(RELAXED, RELAXED, set);
     }
 
     /// Records the time and sequence number of a write.
@@ -242,9 +260,10 @@ impl Slot {
     /// Counts an update and returns the new count.
     #[inline(always)]
     pub(super) fn count_update(&self) -> u64 {
-        let updates = (self.updates() + 1).min(MAX_UPDATES);
-        self.set_updates(updates);
-        updates
+        if self.updates() == MAX_UPDATES {
+            return MAX_UPDATES;
+        }
+        (self.updates.fetch_add(1, RELAXED) & MAX_UPDATES) + 1
     }
 
     /// Marks the row as different from the one on disk, on a side of the latest cut.
@@ -258,12 +277,6 @@ impl Slot {
     pub(super) fn set_to(&self, flag: u8, on: bool) {
         let flags = self.flags.load(RELAXED);
         self.flags.store(if on { flags | flag } else { flags & !flag }, RELAXED);
-    }
-
-    /// For the group's only call that changes rows, with the shard locked; needs no latch.
-    #[inline(always)]
-    pub(super) fn set_pinned(&self, pinned: bool) {
-        self.updates.store(self.updates() | if pinned { PINNED } else { 0 }, RELAXED);
     }
 }
 

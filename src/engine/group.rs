@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::clears::{Clearing, Clears};
-use crate::cache::GroupCache;
+use super::turns::{Lanes, Next, Turns};
+use crate::cache::{GroupCache, MAX_PINS, MAX_SHARDS};
 use crate::error::{Error, Result, Status};
 use crate::initializer::Initializer;
 use crate::journal::CallKind;
@@ -89,7 +90,8 @@ impl GroupConfig {
 /// One feature type of an open storage, shared by every embedding that opened it.
 ///
 /// A call takes the locks in this order: `change`, `load`, a shard's; or, if it changes few rows,
-/// `change`, those of its rows, `order`.
+/// `change`, those of its rows, `order`; or, if it changes many beside others, `change`, `order`,
+/// and in its turn each shard's.
 pub struct Group {
     id: u16,
     /// The name, once it has one.
@@ -104,8 +106,10 @@ pub struct Group {
     /// The right to change rows: for reading, beside others that hold the rows that they change;
     /// for writing, alone.
     change: OnceLock<Box<CallLock>>,
-    /// The right to take the next global step, beside others.
-    order: Apart<Mutex<()>>,
+    /// The right to take the next global step, beside others, and numbers at the shards.
+    order: Apart<OnceLock<Box<Order>>>,
+    /// Calls that change many rows beside others.
+    beside: AtomicUsize,
     /// The right to bring rows into memory.
     load: Mutex<()>,
     poisoned: AtomicBool,
@@ -155,10 +159,28 @@ pub(crate) struct ChangeGuard<'a> {
 /// See [`ChangeGuard::poison_on_panic`].
 pub(crate) struct PoisonOnPanic<'a>(&'a Group);
 
+/// The right to change many rows in turns with others.
+pub(crate) struct BesideGuard<'a> {
+    change: ChangeGuard<'a>,
+}
+
+/// The order of calls that change rows beside others.
+struct Order {
+    next: Mutex<Next>,
+    lanes: Lanes,
+}
+
+impl Default for Order {
+    fn default() -> Order {
+        Order { next: Mutex::new([0; MAX_SHARDS]), lanes: Lanes::default() }
+    }
+}
+
 /// The right to take the group's next global step.
 pub(crate) struct OrderGuard<'a> {
     group: &'a Group,
-    _lock: MutexGuard<'a, ()>,
+    lanes: &'a Lanes,
+    next: MutexGuard<'a, Next>,
 }
 
 impl Group {
@@ -179,6 +201,7 @@ impl Group {
             open: AtomicUsize::new(0),
             change: OnceLock::new(),
             order: Apart::default(),
+            beside: AtomicUsize::new(0),
             load: Mutex::new(()),
             poisoned: AtomicBool::new(false),
         }
@@ -257,6 +280,22 @@ impl Group {
         let lock = self.change().write();
         self.check_not_poisoned()?;
         Ok(WriteGuard { group: self, _lock: lock })
+    }
+
+    /// Waits for the right to change many rows in turns with others. None when there are so many
+    /// of them that the call must be alone: each pins its rows.
+    ///
+    /// # Errors
+    /// As [`Group::begin_write`].
+    pub(crate) fn begin_beside(&self) -> Result<Option<BesideGuard<'_>>> {
+        let change = self.begin_change()?;
+        let guard = BesideGuard { change };
+        let others = self.beside.fetch_add(1, Ordering::Relaxed);
+        Ok((others < MAX_PINS).then_some(guard))
+    }
+
+    fn order(&self) -> &Order {
+        self.order.0.get_or_init(Box::default)
     }
 
     /// Waits for the right to change rows beside others.
@@ -367,14 +406,49 @@ impl ChangeGuard<'_> {
 
     /// Waits for the right to take the next global step, and a sequence number with it.
     pub(crate) fn order(&self) -> OrderGuard<'_> {
-        OrderGuard { group: self.group, _lock: self.group.order.0.lock() }
+        let Order { next, lanes } = self.group.order();
+        OrderGuard { group: self.group, lanes, next: next.lock() }
     }
 }
 
-impl OrderGuard<'_> {
+impl<'a> BesideGuard<'a> {
+    /// See [`ChangeGuard::poison_on_panic`].
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        self.change.poison_on_panic()
+    }
+
+    /// As [`ChangeGuard::order`].
+    pub(crate) fn order(&self) -> OrderGuard<'_> {
+        self.change.order()
+    }
+
+    /// Takes a global step back that a call took which is not in the journal. Those that came after
+    /// it are not, either, and do the same.
+    pub(crate) fn take_back(&self, step: i64) {
+        self.change.group.step.fetch_min(step - 1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for BesideGuard<'_> {
+    fn drop(&mut self) {
+        self.change.group.beside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<'a> OrderGuard<'a> {
     /// Sets the group's global step.
     pub(crate) fn set_step(&self, step: i64) {
         self.group.step.store(step, Ordering::Release);
+    }
+
+    /// Whether no call is changing rows in turns. None begins to as long as this is held.
+    pub(crate) fn is_nobodys_turn(&self) -> bool {
+        self.lanes.are_free()
+    }
+
+    /// Draws numbers at the shards that are set in `shards`.
+    pub(crate) fn draw(&mut self, shards: u64) -> Turns<'a> {
+        self.lanes.draw(&mut self.next, shards)
     }
 }
 

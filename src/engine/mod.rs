@@ -29,6 +29,7 @@ pub(crate) mod replace_database;
 pub(crate) mod replay;
 pub mod rows;
 pub(crate) mod seqno;
+mod turns;
 pub(crate) mod writer;
 
 use std::collections::BTreeMap;

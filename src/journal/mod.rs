@@ -10,6 +10,7 @@
 //! without a system call (`publish`). Otherwise, and on file systems that cannot do that, entries
 //! are written.
 
+mod begun;
 mod delete;
 mod entry;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+pub(crate) use begun::Begun;
 pub(crate) use entry::{CallKind, Head};
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
@@ -100,11 +102,32 @@ impl Journal {
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let seqno = self.append_unsynced(head, payload)?;
-        if self.shared.way == Way::Synced {
-            self.sync_through(seqno)?;
+        let begun = self.begin(head, payload)?;
+        let seqno = begun.seqno();
+        self.finish(begun, &|| {}).map(|()| seqno)
+    }
+
+    /// Gives a call a sequence number and a place in the journal. [`Journal::finish`] is due then:
+    /// calls that begin later wait for it.
+    ///
+    /// # Errors
+    /// `IO`. The call is then not in the journal.
+    pub(crate) fn begin<'a>(&'a self, head: &Head, payload: &'a Payload<'a>) -> Result<Begun<'a>> {
+        self.shared.begin(head, payload)
+    }
+
+    /// Has a call in the journal that has begun, as [`Journal::append`] does. If that is not
+    /// possible, `undo` is called, before another call gets its sequence number.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub(crate) fn finish(&self, begun: Begun<'_>, undo: &dyn Fn()) -> Result<()> {
+        let seqno = begun.seqno();
+        begun.finish(undo)?;
+        match self.shared.way {
+            Way::Synced => self.sync_through(seqno).inspect_err(|_| undo()),
+            Way::Mapped | Way::Written => Ok(()),
         }
-        Ok(seqno)
     }
 
     /// As [`Journal::append`], for a call that need not survive a loss of power before
@@ -113,7 +136,9 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal.
     pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        self.shared.append(head, payload)
+        let begun = self.begin(head, payload)?;
+        let seqno = begun.seqno();
+        begun.finish(&|| {}).map(|()| seqno)
     }
 
     /// Wakes the thread that prepares room if little is left. For a call that holds no row any
@@ -181,7 +206,7 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`.
-    pub(crate) fn finish(&self) -> Result<()> {
+    pub(crate) fn end(&self) -> Result<()> {
         self.stop();
         self.drop_through(Seqno::MAX)?;
         self.shared.state.lock().delete_current()

@@ -1,17 +1,16 @@
-//! Appending to a mapped segment: a call reserves its bytes under the lock, copies them without it,
-//! and is published once all calls before it are.
+//! Appending to a mapped segment: a call begins by reserving its bytes under the lock, copies them
+//! without it, and is published once all calls before it are.
 //!
 //! Publishing stores the segment's end word. What lies behind it is room: a process killed while it
 //! copied leaves a call there that had not returned.
 
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::begun::{Begun, Copying, Entries, Left};
 use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
 use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
-use super::mapping::Mapping;
 use super::payload::Payload;
 use super::room::LONGEST_STEP;
 use super::segment::failed;
@@ -25,78 +24,35 @@ use crate::seqno::Seqno;
 /// the lock.
 const COPIED_AT_ONCE: u64 = 4 << 10;
 
-/// A call's entries, whose bytes are reserved.
-struct Entries<'a> {
-    /// The configuration's, if this segment does not have it yet.
-    config: Option<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
-    head: [u8; ENTRY_HEADER_LEN],
-    payload: &'a Payload<'a>,
-    seqno: Seqno,
-    at: u64,
-    len: u64,
-    way: Copying,
-}
-
-/// How entries get into the file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Copying {
-    /// By the caller.
-    Alone,
-    /// By the caller and its helpers.
-    Shared,
-    /// A write: many pages at once cost less than one after another.
-    Written,
-}
-
-impl Entries<'_> {
-    fn copy(&self, map: &Mapping) {
-        let mut at = self.at;
-        let mut put = |bytes: &[u8]| {
-            map.copy(at, bytes);
-            at += bytes.len() as u64;
-        };
-        if let Some((head, description)) = &self.config {
-            put(head);
-            put(description);
-        }
-        put(&self.head);
-        match self.way {
-            Copying::Shared => self.payload.each_run(|from, bytes| map.copy(at + from, bytes)),
-            Copying::Alone | Copying::Written => {
-                self.payload.pieces.iter().for_each(|piece| put(piece));
+impl Shared {
+    /// Begins a call: gives it a sequence number and a place. [`Begun::finish`] is due then.
+    pub(super) fn begin<'a>(&'a self, head: &Head, payload: &'a Payload<'a>) -> Result<Begun<'a>> {
+        let mut state = self.state.lock();
+        loop {
+            state.check_no_doubt()?;
+            if state.current.mapped.is_none() {
+                return Ok(Begun::done(self, state.append_written(self, head, payload)?));
+            }
+            if let Some(begun) = self.begin_mapped(&mut state, head, payload)? {
+                if state.is_low() {
+                    self.is_low.store(true, Ordering::Relaxed);
+                }
+                return Ok(begun);
             }
         }
     }
 
-    /// Writes them into the file. The mapping shows what was written.
-    fn write(&self, file: &File) -> io::Result<()> {
-        let mut pieces = Vec::with_capacity(self.payload.pieces.len() + 3);
-        if let Some((head, description)) = &self.config {
-            pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
-        }
-        pieces.push(IoSlice::new(&self.head));
-        pieces.extend_from_slice(self.payload.pieces);
-        write_all_at(file, &mut pieces, self.at)
-    }
-
-    fn begins(&self) -> [u64; 2] {
-        let config = |(head, text): &([u8; ENTRY_HEADER_LEN], Arc<[u8]>)| head.len() + text.len();
-        [self.at, self.at + self.config.as_ref().map_or(0, config) as u64]
-    }
-}
-
-impl Shared {
-    /// Appends a call to the current segment, which is a mapped one. None when the segment has
+    /// Begins a call in the current segment, which is a mapped one. None when the segment has
     /// become another one: look again.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
-    pub(super) fn append_mapped(
-        &self,
+    fn begin_mapped<'a>(
+        &'a self,
         state: &mut MutexGuard<'_, State>,
         head: &Head,
-        payload: &Payload<'_>,
-    ) -> Result<Option<Seqno>> {
+        payload: &'a Payload<'a>,
+    ) -> Result<Option<Begun<'a>>> {
         let Some(mapped) = &state.current.mapped else { return Ok(None) };
         if let Some((_, error)) = &mapped.failure {
             return Err(error.clone());
@@ -116,43 +72,34 @@ impl Shared {
         if mapped.flights.is_empty() && entries.len <= COPIED_AT_ONCE {
             entries.copy(&mapped.map);
             state.publish(self, entries.at + entries.len, seqno);
-            return Ok(Some(seqno));
+            return Ok(Some(Begun::done(self, seqno)));
         }
         let (begins, end) = (entries.begins(), entries.at + entries.len);
         mapped.flights.push_back(Flight { seqno, begins, end, is_written: false });
         let (map, file) = (Arc::clone(&mapped.map), Arc::clone(&state.current.file));
-        let outcome = MutexGuard::unlocked(state, || self.put(&entries, &map, &file));
-        self.land(state, seqno, outcome).map(Some)
+        Ok(Some(Begun { journal: self, seqno, left: Some(Left { entries, map, file }) }))
     }
 
-    fn put(&self, entries: &Entries<'_>, map: &Mapping, file: &File) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.check_write(entries.seqno)?;
-        match entries.way {
-            Copying::Alone | Copying::Shared => {
-                entries.copy(map);
-                Ok(())
-            }
-            Copying::Written => entries.write(file),
-        }
-    }
-
-    /// Publishes a call, once all calls before it are, or takes it back.
-    fn land(
+    /// Publishes a call, once all calls before it are, or takes it back. `undo` is called before
+    /// anybody gets the sequence number of a call that is taken back.
+    pub(super) fn land(
         &self,
-        state: &mut MutexGuard<'_, State>,
         seqno: Seqno,
         outcome: io::Result<()>,
-    ) -> Result<Seqno> {
+        undo: &dyn Fn(),
+    ) -> Result<()> {
+        let state = &mut self.state.lock();
         state.note_outcome(seqno, outcome);
         state.publish_written(self);
         state.end_failure(self);
         self.changed.notify_all();
         loop {
             if self.last.load(Ordering::Acquire) >= seqno {
-                return Ok(seqno);
+                return Ok(());
             }
-            if let Some(error) = state.take_back(self, seqno) {
+            if let Some(error) = state.failure_of(seqno) {
+                undo();
+                state.take_back(self);
                 self.changed.notify_all();
                 return Err(error);
             }
@@ -267,16 +214,16 @@ impl State {
     }
 
     /// The error of a call that fails, or that lies behind one.
-    fn take_back(&mut self, journal: &Shared, seqno: Seqno) -> Option<Error> {
-        let mapped = self.current.mapped.as_mut()?;
-        let (first, error) = mapped.failure.as_ref()?;
-        if seqno < *first {
-            return None;
-        }
-        let error = error.clone();
+    fn failure_of(&self, seqno: Seqno) -> Option<Error> {
+        let (first, error) = self.current.mapped.as_ref()?.failure.as_ref()?;
+        (seqno >= *first).then(|| error.clone())
+    }
+
+    /// Notes that a call knows that it fails.
+    fn take_back(&mut self, journal: &Shared) {
+        let Some(mapped) = self.current.mapped.as_mut() else { return };
         mapped.told += 1;
         self.end_failure(journal);
-        Some(error)
     }
 
     /// Gives the bytes and the sequence numbers of calls that fail back, once each of them knows

@@ -135,23 +135,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Appends a call.
-    pub(super) fn append(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let mut state = self.state.lock();
-        loop {
-            state.check_no_doubt()?;
-            if state.current.mapped.is_none() {
-                return state.append_written(self, head, payload);
-            }
-            if let Some(seqno) = self.append_mapped(&mut state, head, payload)? {
-                if state.is_low() {
-                    self.is_low.store(true, Ordering::Relaxed);
-                }
-                return Ok(seqno);
-            }
-        }
-    }
-
     pub(super) fn sync_through(&self, seqno: Seqno) -> Result<()> {
         let mut synced = self.synced.lock();
         if *synced >= seqno {
@@ -229,12 +212,12 @@ impl State {
         self.doubt.is_some()
     }
 
-    fn check_no_doubt(&mut self) -> Result<()> {
+    pub(super) fn check_no_doubt(&mut self) -> Result<()> {
         self.cut_off_failed_append()?;
         self.doubt.as_ref().map_or(Ok(()), |doubt| Err(doubt.error().clone()))
     }
 
-    fn append_written(
+    pub(super) fn append_written(
         &mut self,
         journal: &Shared,
         head: &Head,

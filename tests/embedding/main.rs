@@ -2,6 +2,7 @@
 //! damage lose nothing.
 
 mod apply_gradients;
+mod callers;
 mod clear;
 mod clear_costs;
 mod clear_damage;

@@ -50,7 +50,7 @@ const ROOMS: [(&str, &str); 24] = [
     ("workers", "error file_size_limit locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 40] = [
+const ENGINE: [(&str, &str); 41] = [
     (
         "rows/apply_gradients",
         "group mod rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
@@ -85,13 +85,14 @@ const ENGINE: [(&str, &str); 40] = [
     ("database", "expiry options"),
     ("rows/few_changes", "mod rows rows/change rows/few rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
+    ("rows/in_turns", "group mod rows rows/change rows/guards rows/part"),
     ("rows/change", "group mod moment rows rows/batch rows/dedup rows/guards rows/load rows/part"),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
     ("rows", "group mod names rows/dedup rows/kept"),
     ("mod", "counters expiry group moment options pool writer/signal"),
     ("names", "group"),
-    ("group", "clears"),
+    ("group", "clears turns"),
     ("moment", "expiry"),
     ("rows/kept", "rows/batch rows/dedup"),
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),

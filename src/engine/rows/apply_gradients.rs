@@ -11,7 +11,7 @@ use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
 use crate::engine::Engine;
-use crate::engine::group::WriteGuard;
+use crate::engine::group::{BesideGuard, WriteGuard};
 use crate::error::{Error, Result};
 use crate::journal::CallKind;
 use crate::memory::room_for;
@@ -19,6 +19,26 @@ use crate::optimizer::are_gradients;
 
 /// How many steps ahead of its use a row is prefetched.
 const AHEAD: usize = 8;
+
+/// How many rows a call has made, and how many steps it has taken.
+#[derive(Default)]
+struct Done {
+    created: AtomicU64,
+    updated: AtomicU64,
+}
+
+impl Done {
+    fn add(&self, (created, updated): (u64, u64)) {
+        self.created.fetch_add(created, Ordering::Relaxed);
+        self.updated.fetch_add(updated, Ordering::Relaxed);
+    }
+
+    fn count(self, engine: &Engine) {
+        let counters = engine.counters.own();
+        counters.rows_created.fetch_add(self.created.into_inner(), Ordering::Relaxed);
+        counters.rows_updated.fetch_add(self.updated.into_inner(), Ordering::Relaxed);
+    }
+}
 
 impl OpenGroup {
     /// Steps rows with their gradients. A key without a row gets one first, and the padding key is
@@ -43,6 +63,11 @@ impl OpenGroup {
         if may_be_beside && self.apply_few(engine, &dedup.parts)? {
             self.kept.keep(dedup, false);
             return Ok(());
+        }
+        if matches!(source, Origin::Call)
+            && let Some(beside) = self.group.begin_beside()?
+        {
+            return self.apply_in_turns(engine, beside, dedup);
         }
         let guard = self.group.begin_write()?;
         self.apply_merged(engine, guard, dedup, source)
@@ -118,16 +143,30 @@ impl OpenGroup {
         source: Origin,
     ) -> Result<()> {
         let change = self.next_step(source)?;
-        let (created, updated) = (AtomicU64::new(0), AtomicU64::new(0));
+        let done = Done::default();
         self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
-            let (of_created, of_updated) = self.step_part(shard, part, steps, stamp, change.rate);
-            created.fetch_add(of_created, Ordering::Relaxed);
-            updated.fetch_add(of_updated, Ordering::Relaxed);
+            done.add(self.step_part(shard, part, steps, stamp, change.rate));
         })?;
         drop(guard);
         self.kept.keep(dedup, false);
-        engine.counters.own().rows_created.fetch_add(created.into_inner(), Ordering::Relaxed);
-        engine.counters.own().rows_updated.fetch_add(updated.into_inner(), Ordering::Relaxed);
+        done.count(engine);
+        Ok(())
+    }
+
+    fn apply_in_turns(
+        &self,
+        engine: &Engine,
+        beside: BesideGuard<'_>,
+        mut dedup: Box<Dedup>,
+    ) -> Result<()> {
+        let done = Done::default();
+        let parts = &mut dedup.parts;
+        self.change_in_turns(engine, &beside, parts, |shard, part, steps, stamp, change| {
+            done.add(self.step_part(shard, part, steps, stamp, change.rate));
+        })?;
+        drop(beside);
+        self.kept.keep(dedup, false);
+        done.count(engine);
         Ok(())
     }
 

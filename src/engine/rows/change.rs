@@ -1,6 +1,7 @@
 //! What every call that changes rows does: it finds its rows and pins them, appends itself to the
 //! journal (write-ahead), and changes the rows. Nothing can fail after the journal.
 
+use std::io::IoSlice;
 use std::ops::Range;
 
 use super::dedup::Dedup;
@@ -94,7 +95,7 @@ impl OpenGroup {
     }
 
     /// Calls `work` for a part's steps, and unpins its rows.
-    fn work_on(&self, part: &Part, work: impl Fn(&mut Shard, Range<usize>)) {
+    pub(super) fn work_on(&self, part: &Part, work: impl Fn(&mut Shard, Range<usize>)) {
         if part.keys.is_empty() {
             return;
         }
@@ -124,7 +125,7 @@ impl OpenGroup {
     }
 
     /// Finds and pins every row, loading what is not resident.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         engine: &Engine,
         parts: &mut [Part],
@@ -237,12 +238,21 @@ impl OpenGroup {
         };
         let Change { kind, rate, step, .. } = change;
         let head = Head { kind, group: self.group.id(), config: self.config, step, time, rate };
-        let mut payload = room_for(2 * parts.len())?;
-        payload.extend(parts.iter().map(Part::keys_in_journal));
-        payload.extend(parts.iter().map(Part::floats_in_journal));
-        // The journal would take an empty piece for the end of a short write.
-        payload.retain(|piece| !piece.is_empty());
-        let payload = Payload::shared(&payload, &engine.pool);
+        let pieces = self.pieces(parts)?;
+        let payload = Payload::shared(&pieces, &engine.pool);
         Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
+    }
+
+    /// What the journal has of a call.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn pieces<'p>(&self, parts: &'p [Part]) -> Result<Vec<IoSlice<'p>>> {
+        let mut pieces = room_for(2 * parts.len())?;
+        pieces.extend(parts.iter().map(Part::keys_in_journal));
+        pieces.extend(parts.iter().map(Part::floats_in_journal));
+        // The journal would take an empty piece for the end of a short write.
+        pieces.retain(|piece| !piece.is_empty());
+        Ok(pieces)
     }
 }

@@ -4,7 +4,8 @@
 //! A call holds all of its rows before it gets its sequence number, and until it has changed them.
 //! So the calls that change a row do it in the journal's order, and nobody sees the row of a call
 //! half way. A call that finds a row held by another one gives back what it has, and goes on in the
-//! order of the keys: two calls never wait for each other.
+//! order of the keys: two calls never wait for each other. Beside calls that take turns it does the
+//! same as they (`in_turns`).
 
 use std::sync::atomic::Ordering;
 
@@ -66,6 +67,10 @@ impl OpenGroup {
         self.group.check_not_poisoned()?;
         let (stamp, change) = {
             let order = beside.order();
+            // A call in turns may be waiting for its turn at one of the rows that this one holds.
+            if !order.is_nobodys_turn() {
+                return Ok(false);
+            }
             let change = self.next_step(Origin::Call)?;
             let stamp = self.number(engine, journal, change)?;
             order.set_step(change.step);

@@ -3,7 +3,7 @@
 
 use super::OpenGroup;
 use super::part::Part;
-use crate::cache::hash;
+use crate::cache::{Place, hash};
 use crate::engine::Engine;
 
 /// Memory that a call may take beyond its group's share. Dropping this gives the excess back.
@@ -28,13 +28,15 @@ impl Drop for Loaned<'_> {
     }
 }
 
-/// The parts of a call that changes rows, whose rows may be pinned. Dropping this unpins them.
+/// The parts of a call that changes rows. Dropping this unpins the rows that it has pinned: those
+/// whose places it knows.
 pub(super) struct Pinned<'a> {
     group: &'a OpenGroup,
     pub(super) parts: &'a mut [Part],
 }
 
 impl<'a> Pinned<'a> {
+    /// Takes parts whose rows this call has pinned.
     pub(super) fn new(group: &'a OpenGroup, parts: &'a mut [Part]) -> Pinned<'a> {
         Pinned { group, parts }
     }
@@ -51,10 +53,11 @@ impl Drop for Pinned<'_> {
         if std::thread::panicking() {
             return;
         }
-        for &key in self.parts.iter().flat_map(|part| &part.keys) {
-            let mut shard = self.group.cache.lock_for(hash(key));
-            if let Some(place) = shard.find(hash(key), key) {
-                shard.unpin(place);
+        for part in &*self.parts {
+            for (&key, &place) in part.keys.iter().zip(&part.places) {
+                if ![Place::SKIP, Place::NOT_RESIDENT].contains(&place) {
+                    self.group.cache.lock_for(hash(key)).unpin(place);
+                }
             }
         }
     }

@@ -49,6 +49,8 @@ struct Task<'a> {
     weights: Vec<f32>,
     /// Positions of what has been found.
     done: Vec<u32>,
+    /// Rows that were pinned.
+    pinned: Vec<Place>,
     created: u64,
 }
 
@@ -68,8 +70,8 @@ impl OpenGroup {
     /// Returns for each key whether it has a row.
     ///
     /// # Errors
-    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. Pinned rows
-    /// stay pinned.
+    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row is
+    /// pinned then.
     pub(super) fn load(
         &self,
         loan: &Loaned<'_>,
@@ -81,8 +83,8 @@ impl OpenGroup {
         let engine = loan.engine;
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
         let partition = Partition::new(keys, self.cache.shard_count())?;
-        let mut tasks = self.tasks(&partition, wants_weights)?;
-        let mut terms = Terms {
+        let mut tasks = self.tasks(&partition, wants_weights, absent == Absent::Pin)?;
+        let terms = Terms {
             absent,
             wants_weights,
             moment: engine.moment(),
@@ -96,16 +98,34 @@ impl OpenGroup {
         if absent == Absent::Create {
             self.group.check_not_poisoned()?;
         }
+        if let Err(error) = self.load_tasks(engine, keys, &mut tasks, terms) {
+            self.unpin(&tasks);
+            return Err(error);
+        }
+        drop(lock);
+        let created = tasks.iter().map(|task| task.created).sum();
+        engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
+        self.collect(keys.len(), &tasks, sink)
+    }
+
+    /// Does the tasks, with the group's `load` locked.
+    fn load_tasks(
+        &self,
+        engine: &Engine,
+        keys: &[i64],
+        tasks: &mut [Task<'_>],
+        mut terms: Terms<'_>,
+    ) -> Result<()> {
         let mut waits = 0;
         loop {
             terms.is_complete = self.cache.is_complete();
-            engine.pool.each(keys.len(), &mut tasks, |task| self.find_resident(task, terms))?;
-            let (batch, indexes) = self.read_stored(engine, keys, &tasks, terms)?;
+            engine.pool.each(keys.len(), tasks, |task| self.find_resident(task, terms))?;
+            let (batch, indexes) = self.read_stored(engine, keys, tasks, terms)?;
             loop {
                 let batch = batch.as_ref();
-                engine.pool.each(keys.len(), &mut tasks, |task| {
-                    self.install(task, batch, &indexes, terms)
-                })?;
+                engine
+                    .pool
+                    .each(keys.len(), tasks, |task| self.install(task, batch, &indexes, terms))?;
                 let is_done = tasks.iter().all(|task| task.todo.is_empty());
                 if is_done || terms.is_complete && !self.cache.is_complete() {
                     break;
@@ -117,13 +137,17 @@ impl OpenGroup {
                 }
             }
             if tasks.iter().all(|task| task.todo.is_empty()) {
-                break;
+                return Ok(());
             }
         }
-        drop(lock);
-        let created = tasks.iter().map(|task| task.created).sum();
-        engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
-        self.collect(keys.len(), &tasks, sink)
+    }
+
+    /// Unpins the rows that a load has pinned.
+    fn unpin(&self, tasks: &[Task<'_>]) {
+        for task in tasks.iter().filter(|task| !task.pinned.is_empty()) {
+            let mut shard = self.cache.lock(task.shard);
+            task.pinned.iter().for_each(|place| shard.unpin(*place));
+        }
     }
 
     /// Brings rows into memory for later calls.
@@ -134,7 +158,12 @@ impl OpenGroup {
         self.load(&Loaned::new(engine), keys, Absent::Note, None).map(drop)
     }
 
-    fn tasks<'a>(&self, partition: &'a Partition, wants_weights: bool) -> Result<Vec<Task<'a>>> {
+    fn tasks<'a>(
+        &self,
+        partition: &'a Partition,
+        wants_weights: bool,
+        pins: bool,
+    ) -> Result<Vec<Task<'a>>> {
         let mut tasks = room_for(self.cache.shard_count())?;
         for shard in 0..self.cache.shard_count() {
             let (keys, positions) = partition.shard(shard);
@@ -144,7 +173,8 @@ impl OpenGroup {
             let weights = room_for(if wants_weights { keys.len() * self.dim } else { 0 })?;
             let (mut todo, done) = (room_for(keys.len())?, room_for(keys.len())?);
             todo.extend(0..keys.len() as u32);
-            tasks.push(Task { shard, keys, positions, todo, weights, done, created: 0 });
+            let pinned = room_for(if pins { keys.len() } else { 0 })?;
+            tasks.push(Task { shard, keys, positions, todo, weights, done, pinned, created: 0 });
         }
         Ok(tasks)
     }
@@ -176,6 +206,7 @@ impl OpenGroup {
     ) {
         if terms.absent == Absent::Pin {
             shard.pin(place);
+            task.pinned.push(place);
         }
         let mut row = shard.hold(place);
         if !row.is_row(terms.moment.cutoff) {

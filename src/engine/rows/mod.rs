@@ -3,8 +3,8 @@
 //!
 //! Every call brings the rows that it needs into memory (`load`). A call that changes rows appends
 //! itself to the journal and changes them (`change`). Reading calls lock a shard at a time and
-//! nothing else. Calls that change rows hold the group's write lock, so that rows change in the
-//! journal's order.
+//! nothing else. Rows change in the journal's order: calls that apply gradients hold their rows
+//! (`few_changes`) or take turns (`in_turns`), and others hold the group's write lock.
 
 mod apply_gradients;
 mod batch;
@@ -16,6 +16,7 @@ mod few;
 mod few_changes;
 mod guards;
 mod import;
+mod in_turns;
 mod insert;
 mod insert_records;
 mod kept;

@@ -181,7 +181,7 @@ impl Engine {
         })?;
         // In this order: a journal that is kept needlessly does no harm, a missing one does.
         self.write_journal_document(false)?;
-        self.journal().map_or(Ok(()), Journal::finish)?;
+        self.journal().map_or(Ok(()), Journal::end)?;
         match self.rocks.write().take().map(Arc::try_unwrap) {
             Some(Ok(rocks)) => rocks.close(),
             // Somebody else still has the database, and closes it. The inventory lists its files as

@@ -264,6 +264,46 @@ fn a_journal_starts_over_and_ends_without_files() {
     let mut calls = Calls::default();
     assert_eq!(read_all(dir.path(), Seqno::new(9), false, &mut calls).unwrap(), Seqno::new(10));
     assert_eq!(journal.bytes(), bytes_in(dir.path()).unwrap());
-    journal.finish().unwrap();
+    journal.end().unwrap();
     assert!(is_empty(dir.path()).unwrap() && paths(dir.path()).is_empty());
+}
+
+/// Calls that begin together and of which the first fails: each undoes what it did before anybody
+/// gets its number. A call whose caller panics fails, too.
+#[test]
+fn calls_behind_one_that_fails_undo_what_they_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = start(dir.path()).unwrap();
+    if !is_mapped(&paths(dir.path())[0]) {
+        return;
+    }
+    let config = journal.announce(3, b"{}".to_vec());
+    let head = Head { kind: CallKind::Delete, group: 3, config, step: 1, time: 2, rate: 0.0 };
+    let keys = [7i64; 10_000];
+    let pieces = [IoSlice::new(bytemuck::cast_slice(&keys))];
+    let payload = Payload::new(&pieces);
+    let begin = || journal.begin(&head, &payload).unwrap();
+    for first_fails in [true, false] {
+        journal.shared.faults.unwritable.store(u64::from(first_fails), Ordering::SeqCst);
+        let (first, second) = (begin(), begin());
+        assert_eq!((first.seqno().get(), second.seqno().get()), (1, 2));
+        let undone = std::cell::RefCell::new(Vec::new());
+        let finish = |call| {
+            let number = Begun::seqno(&call).get();
+            let undo = || undone.borrow_mut().push((number, journal.last().get()));
+            journal.finish(call, &undo)
+        };
+        match first_fails {
+            true => assert!(finish(first).unwrap_err().message().contains("no sector")),
+            false => drop(first),
+        }
+        // Until all have undone it, nothing else begins.
+        assert_eq!(append(&journal, &[1; 100]).unwrap_err().status(), Status::Io);
+        assert_eq!(finish(second).unwrap_err().status(), Status::Io);
+        let expected = if first_fails { vec![(1, 0), (2, 0)] } else { vec![(2, 0)] };
+        assert_eq!(undone.into_inner(), expected);
+    }
+    journal.shared.faults.unwritable.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(append(&journal, &[1; 100]).unwrap(), 1);
+    assert_eq!(read(dir.path(), false).unwrap(), [1]);
 }

@@ -101,7 +101,7 @@ fn a_file_is_used_again_and_its_old_calls_are_not_found() {
             assert!(found.iter().all(|(seqno, found)| *found == vec![*seqno as i64; keys]));
         }
         assert_eq!(journal.bytes(), bytes_in(dir.path()).unwrap());
-        journal.finish().unwrap();
+        journal.end().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
@@ -183,7 +183,7 @@ fn a_file_that_became_another_is_not_held() {
     assert!(!hold(&file, &path));
     let current = paths(dir.path()).remove(0);
     assert!(hold(&File::open(&current).unwrap(), &current));
-    journal.finish().unwrap();
+    journal.end().unwrap();
 }
 
 #[test]

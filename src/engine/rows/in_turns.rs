@@ -1,0 +1,96 @@
+//! Apply gradients of many keys in turns with other calls on the group.
+//!
+//! A call finds and pins its rows beside others. Then it takes its global step, its sequence number
+//! and its turns at its shards, all in one moment. It copies its entry into the journal, and steps
+//! the rows of each shard when its turn there has come. So each row changes in the journal's order.
+
+use std::ops::Range;
+
+use super::change::{Change, Stamp};
+use super::guards::Pinned;
+use super::part::Part;
+use super::{OpenGroup, Origin};
+use crate::cache::{Shard, hash};
+use crate::engine::Engine;
+use crate::engine::group::BesideGuard;
+use crate::error::Result;
+use crate::journal::{Begun, Head, Journal, Payload};
+
+impl OpenGroup {
+    /// As [`OpenGroup::change`], in turns with others.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn change_in_turns(
+        &self,
+        engine: &Engine,
+        beside: &BesideGuard<'_>,
+        parts: &mut [Part],
+        work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
+    ) -> Result<()> {
+        let keys = parts.iter().map(|part| part.keys.len()).sum();
+        let pinned = Pinned::new(self, parts);
+        self.prepare(engine, pinned.parts, keys, Origin::Call)?;
+        engine.wait_for_journal()?;
+        engine.wait_for_kept()?;
+        let pieces = self.pieces(pinned.parts)?;
+        let journal = engine.journal();
+        let payload = journal.map(|_| Payload::shared(&pieces, &engine.pool));
+        let entry = journal.zip(payload.as_ref());
+        let shards = pinned.parts.iter().map(|part| self.shards_of(part)).fold(0, |a, b| a | b);
+
+        let stepping = engine.stepping.read();
+        let poison = beside.poison_on_panic();
+        let (change, stamp, begun, turns) = {
+            let mut order = beside.order();
+            self.group.check_not_poisoned()?;
+            let change = self.next_step(Origin::Call)?;
+            let (stamp, begun) = self.begin_entry(engine, entry, change)?;
+            order.set_step(change.step);
+            (change, stamp, begun, order.draw(shards))
+        };
+        if let (Some(journal), Some(begun)) = (journal, begun) {
+            journal.finish(begun, &|| beside.take_back(change.step))?;
+        }
+        // The rows change, and are unpinned, in one visit of their shard.
+        let done = engine.pool.each(keys, pinned.release(), |part| {
+            let shards = self.shards_of(part);
+            turns.wait(shards);
+            self.work_on(part, |shard, steps| work(shard, part, steps, stamp, change));
+            turns.pass(shards);
+            Ok(())
+        });
+        drop((turns, poison, stepping));
+        engine.rows_changed();
+        done
+    }
+
+    /// Gives a call its sequence number, and a place in the journal if there is one.
+    fn begin_entry<'e, 'p>(
+        &self,
+        engine: &'e Engine,
+        entry: Option<(&'p Journal, &'p Payload<'p>)>,
+        Change { kind, rate, step, .. }: Change,
+    ) -> Result<(Stamp<'e>, Option<Begun<'p>>)> {
+        let moment = engine.moment();
+        let (group, config, time) = (self.group.id(), self.config, moment.now);
+        let Some((journal, payload)) = entry else {
+            return Ok((Stamp { time, seqno: engine.next_seqno()?, moment }, None));
+        };
+        let head = Head { kind, group, config, step, time, rate };
+        let begun = journal.begin(&head, payload)?;
+        Ok((Stamp { time, seqno: begun.seqno(), moment }, Some(begun)))
+    }
+
+    /// The shards that a part has keys in, as bits.
+    fn shards_of(&self, part: &Part) -> u64 {
+        match part.shard {
+            _ if part.keys.is_empty() => 0,
+            Some(shard) => 1 << shard,
+            None => {
+                let of = |key: &i64| 1 << self.cache.shard_of(hash(*key));
+                part.keys.iter().map(of).fold(0, |a, b: u64| a | b)
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A call that has begun: its bytes in a mapped segment are reserved, and are copied without a
+//! lock.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::entry::ENTRY_HEADER_LEN;
+use super::mapping::Mapping;
+use super::payload::Payload;
+use super::shared::Shared;
+use super::write::write_all_at;
+use crate::error::Result;
+use crate::seqno::Seqno;
+
+/// A call's entries, whose bytes are reserved.
+pub(super) struct Entries<'a> {
+    /// The configuration's, if this segment does not have it yet.
+    pub(super) config: Option<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
+    pub(super) head: [u8; ENTRY_HEADER_LEN],
+    pub(super) payload: &'a Payload<'a>,
+    pub(super) seqno: Seqno,
+    pub(super) at: u64,
+    pub(super) len: u64,
+    pub(super) way: Copying,
+}
+
+/// How entries get into the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copying {
+    /// By the caller.
+    Alone,
+    /// By the caller and its helpers.
+    Shared,
+    /// A write: many pages at once cost less than one after another.
+    Written,
+}
+
+impl Entries<'_> {
+    pub(super) fn copy(&self, map: &Mapping) {
+        let mut at = self.at;
+        let mut put = |bytes: &[u8]| {
+            map.copy(at, bytes);
+            at += bytes.len() as u64;
+        };
+        if let Some((head, description)) = &self.config {
+            put(head);
+            put(description);
+        }
+        put(&self.head);
+        match self.way {
+            Copying::Shared => self.payload.each_run(|from, bytes| map.copy(at + from, bytes)),
+            Copying::Alone | Copying::Written => {
+                self.payload.pieces.iter().for_each(|piece| put(piece));
+            }
+        }
+    }
+
+    /// Writes them into the file. The mapping shows what was written.
+    fn write(&self, file: &File) -> io::Result<()> {
+        let mut pieces = Vec::with_capacity(self.payload.pieces.len() + 3);
+        if let Some((head, description)) = &self.config {
+            pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
+        }
+        pieces.push(IoSlice::new(&self.head));
+        pieces.extend_from_slice(self.payload.pieces);
+        write_all_at(file, &mut pieces, self.at)
+    }
+
+    pub(super) fn begins(&self) -> [u64; 2] {
+        let config = |(head, text): &([u8; ENTRY_HEADER_LEN], Arc<[u8]>)| head.len() + text.len();
+        [self.at, self.at + self.config.as_ref().map_or(0, config) as u64]
+    }
+}
+
+/// A call that has its sequence number and its place in the journal.
+///
+/// Calls that begin later are published later. So whoever begins a call finishes it soon.
+pub(crate) struct Begun<'a> {
+    pub(super) journal: &'a Shared,
+    pub(super) seqno: Seqno,
+    /// None once the call is in the journal, or has been taken back.
+    pub(super) left: Option<Left<'a>>,
+}
+
+/// What is left to be done for a call.
+pub(super) struct Left<'a> {
+    pub(super) entries: Entries<'a>,
+    pub(super) map: Arc<Mapping>,
+    pub(super) file: Arc<File>,
+}
+
+impl<'a> Begun<'a> {
+    /// A call that is in the journal already.
+    pub(super) fn done(journal: &'a Shared, seqno: Seqno) -> Begun<'a> {
+        Begun { journal, seqno, left: None }
+    }
+
+    pub(crate) fn seqno(&self) -> Seqno {
+        self.seqno
+    }
+
+    /// Has the call in the journal. If that is not possible, `undo` is called before another call
+    /// gets its sequence number.
+    ///
+    /// # Errors
+    /// `IO`. The call is then not in the journal.
+    pub(super) fn finish(mut self, undo: &dyn Fn()) -> Result<()> {
+        let Some(left) = &self.left else { return Ok(()) };
+        let outcome = left.put(self.journal);
+        self.left = None;
+        self.journal.land(self.seqno, outcome, undo)
+    }
+}
+
+impl Left<'_> {
+    fn put(&self, _journal: &Shared) -> io::Result<()> {
+        #[cfg(test)]
+        _journal.faults.check_write(self.entries.seqno)?;
+        match self.entries.way {
+            Copying::Alone | Copying::Shared => {
+                self.entries.copy(&self.map);
+                Ok(())
+            }
+            Copying::Written => self.entries.write(&self.file),
+        }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.left.take().is_some() {
+            // A panic. Later calls would wait for this one.
+            let outcome = Err(io::Error::other("its caller panicked"));
+            let _ = self.journal.land(self.seqno, outcome, &|| {});
+        }
+    }
+}
