@@ -294,6 +294,22 @@ impl Group {
         Ok((others < MAX_PINS).then_some(guard))
     }
 
+    /// Sets the global step, for a call that gets its sequence number with `order` locked.
+    pub(crate) fn set_step_in_order(&self, step: i64) {
+        self.step.store(step, Ordering::Release);
+    }
+
+    /// Takes a global step back that a call took which is not in the journal. Those that came after
+    /// it are not, either, and do the same. Later ones begin only when all have done it.
+    pub(crate) fn take_step_back(&self, step: i64) {
+        self.step.fetch_min(step - 1, Ordering::AcqRel);
+    }
+
+    /// Poisons the group when what this returns is dropped in a panic.
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self)
+    }
+
     fn order(&self) -> &Order {
         self.order.0.get_or_init(Box::default)
     }
@@ -420,12 +436,6 @@ impl<'a> BesideGuard<'a> {
     /// As [`ChangeGuard::order`].
     pub(crate) fn order(&self) -> OrderGuard<'_> {
         self.change.order()
-    }
-
-    /// Takes a global step back that a call took which is not in the journal. Those that came after
-    /// it are not, either, and do the same.
-    pub(crate) fn take_back(&self, step: i64) {
-        self.change.group.step.fetch_min(step - 1, Ordering::AcqRel);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::entry::ENTRY_HEADER_LEN;
+use super::entry::{ENTRY_HEADER_LEN, Head};
 use super::mapping::Mapping;
 use super::payload::Payload;
 use super::shared::Shared;
@@ -73,6 +73,32 @@ impl Entries<'_> {
     }
 }
 
+/// What a call does in the order of the journal.
+///
+/// Both functions are called with the journal locked. So they are called in the order in which
+/// calls get their sequence numbers, or give them back.
+pub(crate) trait InOrder {
+    /// The call's head, as it gets its sequence number.
+    ///
+    /// # Errors
+    /// What keeps the call from being made. It gets no number then.
+    fn complete(&self, head: &Head) -> Result<Head>;
+
+    /// Undoes that: the call is not in the journal. No call gets its number before.
+    fn take_back(&self);
+}
+
+/// A call whose head is complete.
+pub(crate) struct Complete;
+
+impl InOrder for Complete {
+    fn complete(&self, head: &Head) -> Result<Head> {
+        Ok(*head)
+    }
+
+    fn take_back(&self) {}
+}
+
 /// A call that has its sequence number and its place in the journal.
 ///
 /// Calls that begin later are published later. So whoever begins a call finishes it soon.
@@ -100,16 +126,15 @@ impl<'a> Begun<'a> {
         self.seqno
     }
 
-    /// Has the call in the journal. If that is not possible, `undo` is called before another call
-    /// gets its sequence number.
+    /// Has the call in the journal, or takes it back.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
-    pub(super) fn finish(mut self, undo: &dyn Fn()) -> Result<()> {
+    pub(super) fn finish(mut self, order: &dyn InOrder) -> Result<()> {
         let Some(left) = &self.left else { return Ok(()) };
         let outcome = left.put(self.journal);
         self.left = None;
-        self.journal.land(self.seqno, outcome, undo)
+        self.journal.land(self.seqno, outcome, order)
     }
 }
 
@@ -132,7 +157,7 @@ impl Drop for Begun<'_> {
         if self.left.take().is_some() {
             // A panic. Later calls would wait for this one.
             let outcome = Err(io::Error::other("its caller panicked"));
-            let _ = self.journal.land(self.seqno, outcome, &|| {});
+            let _ = self.journal.land(self.seqno, outcome, &Complete);
         }
     }
 }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-pub(crate) use begun::Begun;
+pub(crate) use begun::{Begun, Complete, InOrder};
 pub(crate) use entry::{CallKind, Head};
 #[cfg(any(fuzzing, test))]
 pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
@@ -102,9 +102,9 @@ impl Journal {
     /// `IO`. The call is then not in the journal, unless syncing failed: then it may be, whole, and
     /// nothing is appended until [`Journal::drop_through`] has deleted the files that were open.
     pub(crate) fn append(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let begun = self.begin(head, payload)?;
+        let begun = self.begin(head, payload, &Complete)?;
         let seqno = begun.seqno();
-        self.finish(begun, &|| {}).map(|()| seqno)
+        self.finish(begun, &Complete).map(|()| seqno)
     }
 
     /// Gives a call a sequence number and a place in the journal. [`Journal::finish`] is due then:
@@ -112,20 +112,25 @@ impl Journal {
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
-    pub(crate) fn begin<'a>(&'a self, head: &Head, payload: &'a Payload<'a>) -> Result<Begun<'a>> {
-        self.shared.begin(head, payload)
+    pub(crate) fn begin<'a>(
+        &'a self,
+        head: &Head,
+        payload: &'a Payload<'a>,
+        order: &dyn InOrder,
+    ) -> Result<Begun<'a>> {
+        self.shared.begin(head, payload, order)
     }
 
-    /// Has a call in the journal that has begun, as [`Journal::append`] does. If that is not
-    /// possible, `undo` is called, before another call gets its sequence number.
+    /// Has a call in the journal that has begun, as [`Journal::append`] does, or takes it back.
     ///
     /// # Errors
     /// As [`Journal::append`].
-    pub(crate) fn finish(&self, begun: Begun<'_>, undo: &dyn Fn()) -> Result<()> {
+    pub(crate) fn finish(&self, begun: Begun<'_>, order: &dyn InOrder) -> Result<()> {
         let seqno = begun.seqno();
-        begun.finish(undo)?;
+        begun.finish(order)?;
         match self.shared.way {
-            Way::Synced => self.sync_through(seqno).inspect_err(|_| undo()),
+            // Nothing is appended until all calls under way know it.
+            Way::Synced => self.sync_through(seqno).inspect_err(|_| order.take_back()),
             Way::Mapped | Way::Written => Ok(()),
         }
     }
@@ -136,9 +141,9 @@ impl Journal {
     /// # Errors
     /// `IO`. The call is then not in the journal.
     pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let begun = self.begin(head, payload)?;
+        let begun = self.begin(head, payload, &Complete)?;
         let seqno = begun.seqno();
-        begun.finish(&|| {}).map(|()| seqno)
+        begun.finish(&Complete).map(|()| seqno)
     }
 
     /// Wakes the thread that prepares room if little is left. For a call that holds no row any

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::begun::{Begun, Copying, Entries, Left};
+use super::begun::{Begun, Copying, Entries, InOrder, Left};
 use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
 use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
 use super::payload::Payload;
@@ -26,14 +26,23 @@ const COPIED_AT_ONCE: u64 = 4 << 10;
 
 impl Shared {
     /// Begins a call: gives it a sequence number and a place. [`Begun::finish`] is due then.
-    pub(super) fn begin<'a>(&'a self, head: &Head, payload: &'a Payload<'a>) -> Result<Begun<'a>> {
+    pub(super) fn begin<'a>(
+        &'a self,
+        head: &Head,
+        payload: &'a Payload<'a>,
+        order: &dyn InOrder,
+    ) -> Result<Begun<'a>> {
         let mut state = self.state.lock();
         loop {
             state.check_no_doubt()?;
             if state.current.mapped.is_none() {
-                return Ok(Begun::done(self, state.append_written(self, head, payload)?));
+                let head = order.complete(head)?;
+                let written = state.append_written(self, &head, payload);
+                return written
+                    .map(|seqno| Begun::done(self, seqno))
+                    .inspect_err(|_| order.take_back());
             }
-            if let Some(begun) = self.begin_mapped(&mut state, head, payload)? {
+            if let Some(begun) = self.begin_mapped(&mut state, head, payload, order)? {
                 if state.is_low() {
                     self.is_low.store(true, Ordering::Relaxed);
                 }
@@ -52,6 +61,7 @@ impl Shared {
         state: &mut MutexGuard<'_, State>,
         head: &Head,
         payload: &'a Payload<'a>,
+        order: &dyn InOrder,
     ) -> Result<Option<Begun<'a>>> {
         let Some(mapped) = &state.current.mapped else { return Ok(None) };
         if let Some((_, error)) = &mapped.failure {
@@ -66,7 +76,7 @@ impl Shared {
         if needed > ready {
             return self.make_room(state, needed).map(|()| None);
         }
-        let entries = state.reserve(head, payload);
+        let entries = state.reserve(&order.complete(head)?, payload);
         let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
         let seqno = entries.seqno;
         if mapped.flights.is_empty() && entries.len <= COPIED_AT_ONCE {
@@ -80,13 +90,12 @@ impl Shared {
         Ok(Some(Begun { journal: self, seqno, left: Some(Left { entries, map, file }) }))
     }
 
-    /// Publishes a call, once all calls before it are, or takes it back. `undo` is called before
-    /// anybody gets the sequence number of a call that is taken back.
+    /// Publishes a call, once all calls before it are, or takes it back.
     pub(super) fn land(
         &self,
         seqno: Seqno,
         outcome: io::Result<()>,
-        undo: &dyn Fn(),
+        order: &dyn InOrder,
     ) -> Result<()> {
         let state = &mut self.state.lock();
         state.note_outcome(seqno, outcome);
@@ -98,7 +107,7 @@ impl Shared {
                 return Ok(());
             }
             if let Some(error) = state.failure_of(seqno) {
-                undo();
+                order.take_back();
                 state.take_back(self);
                 self.changed.notify_all();
                 return Err(error);

@@ -142,8 +142,9 @@ impl Shared {
         }
         let (file, path, last) = {
             let state = self.state.lock();
-            if let Some(doubt) = &state.doubt {
-                return Err(doubt.error().clone());
+            // What is whole can be synced, whatever is torn behind it.
+            if let Some(Doubt::Unsynced(error)) = &state.doubt {
+                return Err(error.clone());
             }
             let file = Arc::clone(&state.current.file);
             (file, state.current.path.clone(), self.last.load(Ordering::Acquire))

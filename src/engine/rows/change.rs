@@ -102,6 +102,8 @@ impl OpenGroup {
         let pinned = part.places.iter().filter(|place| **place != Place::SKIP);
         if let Some(number) = part.shard {
             let mut shard = self.cache.lock(number);
+            // Before the lock is given back: nobody writes a row that is half changed.
+            let _poison = self.group.poison_on_panic();
             work(&mut shard, 0..part.steps());
             pinned.for_each(|place| shard.unpin(*place));
             return;
@@ -111,6 +113,7 @@ impl OpenGroup {
         let one_step_each = part.steps() == part.keys.len();
         for (index, (key, place)) in part.keys.iter().zip(&part.places).enumerate() {
             let mut shard = self.cache.lock_for(hash(*key));
+            let _poison = self.group.poison_on_panic();
             if one_step_each {
                 work(&mut shard, index..index + 1);
             } else {

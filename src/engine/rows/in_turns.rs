@@ -4,6 +4,7 @@
 //! and its turns at its shards, all in one moment. It copies its entry into the journal, and steps
 //! the rows of each shard when its turn there has come. So each row changes in the journal's order.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::change::{Change, Stamp};
@@ -13,8 +14,35 @@ use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
 use crate::engine::group::BesideGuard;
-use crate::error::Result;
-use crate::journal::{Begun, Head, Journal, Payload};
+use crate::error::{Error, Result};
+use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
+
+/// The global step that a call takes together with its sequence number.
+struct NextStep<'a> {
+    group: &'a OpenGroup,
+    change: Cell<Option<Change>>,
+}
+
+impl NextStep<'_> {
+    fn taken(&self) -> Result<Change> {
+        self.change.get().ok_or_else(|| Error::bug("a call has no global step"))
+    }
+}
+
+impl InOrder for NextStep<'_> {
+    fn complete(&self, head: &Head) -> Result<Head> {
+        let change = self.group.next_step(Origin::Call)?;
+        self.group.group.set_step_in_order(change.step);
+        self.change.set(Some(change));
+        Ok(Head { step: change.step, rate: change.rate, ..*head })
+    }
+
+    fn take_back(&self) {
+        if let Some(change) = self.change.get() {
+            self.group.group.take_step_back(change.step);
+        }
+    }
+}
 
 impl OpenGroup {
     /// As [`OpenGroup::change`], in turns with others.
@@ -29,6 +57,8 @@ impl OpenGroup {
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
     ) -> Result<()> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
+        // Outlives everything below. A panic among the rows poisons at once: see `work_on`.
+        let _poison = beside.poison_on_panic();
         let pinned = Pinned::new(self, parts);
         self.prepare(engine, pinned.parts, keys, Origin::Call)?;
         engine.wait_for_journal()?;
@@ -40,18 +70,17 @@ impl OpenGroup {
         let shards = pinned.parts.iter().map(|part| self.shards_of(part)).fold(0, |a, b| a | b);
 
         let stepping = engine.stepping.read();
-        let poison = beside.poison_on_panic();
-        let (change, stamp, begun, turns) = {
+        let step = NextStep { group: self, change: Cell::new(None) };
+        let (stamp, begun, turns) = {
             let mut order = beside.order();
             self.group.check_not_poisoned()?;
-            let change = self.next_step(Origin::Call)?;
-            let (stamp, begun) = self.begin_entry(engine, entry, change)?;
-            order.set_step(change.step);
-            (change, stamp, begun, order.draw(shards))
+            let (stamp, begun) = self.begin_entry(engine, entry, &step)?;
+            (stamp, begun, order.draw(shards))
         };
         if let (Some(journal), Some(begun)) = (journal, begun) {
-            journal.finish(begun, &|| beside.take_back(change.step))?;
+            journal.finish(begun, &step)?;
         }
+        let change = step.taken()?;
         // The rows change, and are unpinned, in one visit of their shard.
         let done = engine.pool.each(keys, pinned.release(), |part| {
             let shards = self.shards_of(part);
@@ -60,7 +89,7 @@ impl OpenGroup {
             turns.pass(shards);
             Ok(())
         });
-        drop((turns, poison, stepping));
+        drop((turns, stepping));
         engine.rows_changed();
         done
     }
@@ -70,15 +99,17 @@ impl OpenGroup {
         &self,
         engine: &'e Engine,
         entry: Option<(&'p Journal, &'p Payload<'p>)>,
-        Change { kind, rate, step, .. }: Change,
+        next: &NextStep<'_>,
     ) -> Result<(Stamp<'e>, Option<Begun<'p>>)> {
         let moment = engine.moment();
-        let (group, config, time) = (self.group.id(), self.config, moment.now);
+        let (kind, group, time) = (CallKind::Gradients, self.group.id(), moment.now);
+        let head = Head { kind, group, config: self.config, step: 0, time, rate: 0.0 };
         let Some((journal, payload)) = entry else {
-            return Ok((Stamp { time, seqno: engine.next_seqno()?, moment }, None));
+            let seqno = engine.next_seqno()?;
+            next.complete(&head)?;
+            return Ok((Stamp { time, seqno, moment }, None));
         };
-        let head = Head { kind, group, config, step, time, rate };
-        let begun = journal.begin(&head, payload)?;
+        let begun = journal.begin(&head, payload, next)?;
         Ok((Stamp { time, seqno: begun.seqno(), moment }, Some(begun)))
     }
 

@@ -105,7 +105,7 @@ impl OpenGroup {
         drop(lock);
         let created = tasks.iter().map(|task| task.created).sum();
         engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
-        self.collect(keys.len(), &tasks, sink)
+        self.collect(keys.len(), &tasks, sink).inspect_err(|_| self.unpin(&tasks))
     }
 
     /// Does the tasks, with the group's `load` locked.

@@ -77,11 +77,15 @@ impl<'a> Round<'a> {
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that were not written are still dirty.
     pub(crate) fn run(mut self) -> Result<()> {
         self.engine.write_clears(self.rocks)?;
-        let moment = {
+        let (moment, steps) = {
             // Calls in the closed part of the journal may still be changing rows; this waits for
             // them. Later calls are in the next part.
             let _between_calls = self.engine.stepping.write();
-            if self.scope == Scope::All { self.engine.end_of_calls()? } else { None }
+            // A step that is read later may be that of a call that is not in the journal yet.
+            let groups = self.engine.groups();
+            let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
+            let moment = if self.scope == Scope::All { self.engine.end_of_calls()? } else { None };
+            (moment, steps)
         };
         self.wait_for_merges()?;
         self.write_rows()?;
@@ -92,7 +96,6 @@ impl<'a> Round<'a> {
         // kept.
         let groups = self.engine.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
-        let steps: Vec<_> = groups.iter().map(|group| (group.id(), group.step())).collect();
         self.write_documents(moment, &steps)
     }
 
