@@ -4,7 +4,8 @@
 //! free takes the next piece. Once all pieces are taken, the caller waits for helpers that are in
 //! the middle of one, and for no others. So it never waits for the work of another caller.
 //!
-//! As many callers as there are threads get no help: each of them has a thread already, its own.
+//! A caller at work counts as a busy thread, and gets no more helpers than there are idle ones. So
+//! once as many calls are under way as there are workers, the next gets none.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -19,10 +20,11 @@ use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
 
-/// How often a thread looks for work before it sleeps, and a caller for its last helper: some
-/// microseconds.
+/// How often a thread looks for work, and a caller for its last helper, before it does anything
+/// else: some microseconds.
 const LOOKS: usize = 64;
-/// How often a thread then lets others have its core before it sleeps.
+/// How often a thread looks for work after that, with its core offered to others each time. Then it
+/// sleeps.
 const YIELDS: usize = 32;
 /// A sleeping thread takes microseconds to wake. So whoever has work for many wakes two, and each
 /// of these two more.
@@ -53,7 +55,7 @@ struct Queue {
 
 /// The work of a caller.
 struct Job {
-    /// Does the piece with a number. It is there until `Present` of this job is dropped.
+    /// Does the piece with a number. It may be called until this job's `Present` is dropped.
     work: *const (dyn Fn(usize) + Sync),
     count: usize,
     /// The next piece to be taken.
@@ -67,8 +69,8 @@ struct Job {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: what `work` points to may be called by several threads at once (it is Sync), and is there
-// as long as a thread may call it: see `Job::take_pieces`.
+// SAFETY: several threads may call what `work` points to at once, since it is Sync. It outlives
+// every call: dropping `Present` waits for the job's helpers, and `Workers::run` does so first.
 unsafe impl Send for Job {}
 // SAFETY: as above.
 unsafe impl Sync for Job {}
@@ -137,7 +139,8 @@ impl Shared {
     /// Lets threads find a job.
     fn offer(&self, helpers: usize, count: usize, work: &(dyn Fn(usize) + Sync)) -> Present<'_> {
         let work: *const (dyn Fn(usize) + Sync + '_) = work;
-        // SAFETY: only the lifetime changes. It is kept by `Job::take_pieces`.
+        // SAFETY: only the lifetime changes. Nobody calls `work` once `Present` is dropped, and
+        // `Workers::run` drops that before its borrow ends.
         let work: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
         let job = Arc::new(Job {
             work,
@@ -222,7 +225,7 @@ impl Job {
             *self.panic.lock() = Some(panic);
         }
         if self.helpers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The caller looks with this locked, and so does not miss it.
+            // The caller checks `helpers` with this locked, so it does not miss the notification.
             drop(self.panic.lock());
             self.left.notify_one();
         }
@@ -232,7 +235,7 @@ impl Job {
 impl Drop for Present<'_> {
     fn drop(&mut self) {
         let Present { shared, job } = self;
-        // After a panic of the caller.
+        // Normally all pieces are taken. After the caller's panic helpers must begin no other.
         job.next.fetch_max(job.count, Ordering::Relaxed);
         {
             let mut queue = shared.queue.lock();

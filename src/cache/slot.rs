@@ -37,7 +37,7 @@ pub(crate) const MAX_UPDATES: u64 = (1 << 56) - 1;
 /// its slot. They change with the shard locked.
 const PIN: u64 = MAX_UPDATES + 1;
 const PINS: u64 = !MAX_UPDATES;
-/// As many calls may pin a row.
+/// The most calls that may have a row pinned.
 pub(crate) const MAX_PINS: usize = (PINS / PIN) as usize;
 
 /// The bits of the latch: a thread holds the row; it changes the row. The bits above count changes.

@@ -1,24 +1,22 @@
-//! A group of an open storage: its configuration, its global step, its resident rows, and the right
-//! to write it.
+//! A group of an open storage: its configuration, its global step, and its resident rows.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::clears::{Clearing, Clears};
-use super::turns::{Lanes, Next, Turns};
-use crate::cache::{GroupCache, MAX_PINS, MAX_SHARDS};
-use crate::error::{Error, Result, Status};
+use super::rights::{Rights, WriteGuard};
+use crate::cache::GroupCache;
+use crate::error::{Error, Result};
 use crate::initializer::Initializer;
 use crate::journal::CallKind;
 use crate::limits::is_dim;
-use crate::locks::{Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use crate::locks::{Mutex, MutexGuard};
 use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::seqno::Seqno;
-use crate::stripes::{Apart, CallLock};
 
 /// What is stored of an optimizer, scheduler or initializer: enough to build it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,30 +87,21 @@ impl GroupConfig {
 
 /// One feature type of an open storage, shared by every embedding that opened it.
 ///
-/// A call takes the locks in this order: `change`, `load`, a shard's; or, if it changes few rows,
-/// `change`, those of its rows, `order`; or, if it changes many beside others, `change`, `order`,
-/// and in its turn each shard's.
+/// A call takes those locks that it needs in this order: `change`, `load`, the latches of its rows
+/// (few rows only), `order`, one shard's after the other.
 pub struct Group {
     id: u16,
     /// The name, once it has one.
     name: Mutex<Option<String>>,
     config: Mutex<GroupConfig>,
-    step: AtomicI64,
+    pub(super) rights: Rights,
     pub(super) clears: Clears,
     /// The resident rows, once the group has been opened.
     cache: Mutex<Option<Arc<GroupCache>>>,
     /// How many open groups there are of it.
     open: AtomicUsize,
-    /// The right to change rows: for reading, beside others that hold the rows that they change;
-    /// for writing, alone.
-    change: OnceLock<Box<CallLock>>,
-    /// The right to take the next global step, beside others, and numbers at the shards.
-    order: Apart<OnceLock<Box<Order>>>,
-    /// Calls that change many rows beside others.
-    beside: AtomicUsize,
     /// The right to bring rows into memory.
     load: Mutex<()>,
-    poisoned: AtomicBool,
 }
 
 /// The floats that hold an update count in the journal's entries and in a call's parts: its low
@@ -143,46 +132,6 @@ impl Drop for Opened {
     }
 }
 
-/// The right to change a group's rows, held by one call at a time. If that call panics, the group
-/// is poisoned: a change may be half made, so later writes are refused.
-pub(crate) struct WriteGuard<'a> {
-    group: &'a Group,
-    _lock: Vec<RwLockWriteGuard<'a, ()>>,
-}
-
-/// The right to change rows that this call holds, beside others that do the same.
-pub(crate) struct ChangeGuard<'a> {
-    group: &'a Group,
-    _lock: RwLockReadGuard<'a, ()>,
-}
-
-/// See [`ChangeGuard::poison_on_panic`].
-pub(crate) struct PoisonOnPanic<'a>(&'a Group);
-
-/// The right to change many rows in turns with others.
-pub(crate) struct BesideGuard<'a> {
-    change: ChangeGuard<'a>,
-}
-
-/// The order of calls that change rows beside others.
-struct Order {
-    next: Mutex<Next>,
-    lanes: Lanes,
-}
-
-impl Default for Order {
-    fn default() -> Order {
-        Order { next: Mutex::new([0; MAX_SHARDS]), lanes: Lanes::default() }
-    }
-}
-
-/// The right to take the group's next global step.
-pub(crate) struct OrderGuard<'a> {
-    group: &'a Group,
-    lanes: &'a Lanes,
-    next: MutexGuard<'a, Next>,
-}
-
 impl Group {
     /// A group with its step, and the sequence number of its latest clear.
     pub(crate) fn new(
@@ -195,15 +144,11 @@ impl Group {
             id,
             name: Mutex::new(name),
             config: Mutex::new(config),
-            step: AtomicI64::new(step),
+            rights: Rights::new(id, step),
             clears: Clears::new(cleared),
             cache: Mutex::new(None),
             open: AtomicUsize::new(0),
-            change: OnceLock::new(),
-            order: Apart::default(),
-            beside: AtomicUsize::new(0),
             load: Mutex::new(()),
-            poisoned: AtomicBool::new(false),
         }
     }
 
@@ -225,7 +170,7 @@ impl Group {
     /// The global step: apply_gradients calls so far, counted from the value that it was last set
     /// to.
     pub fn step(&self) -> i64 {
-        self.step.load(Ordering::Acquire)
+        self.rights.step()
     }
 
     /// The resident rows, if the group has been opened.
@@ -267,77 +212,19 @@ impl Group {
         self.load.lock()
     }
 
-    /// Made for the first change: a storage may have many groups that nobody changes.
-    fn change(&self) -> &CallLock {
-        self.change.get_or_init(Box::default)
-    }
-
-    /// Waits for the right to write.
+    /// Waits for the right to change rows alone.
     ///
     /// # Errors
-    /// `POISONED` after a panic in an earlier write.
+    /// As [`Rights::begin_write`].
     pub(crate) fn begin_write(&self) -> Result<WriteGuard<'_>> {
-        let lock = self.change().write();
-        self.check_not_poisoned()?;
-        Ok(WriteGuard { group: self, _lock: lock })
+        self.rights.begin_write()
     }
 
-    /// Waits for the right to change many rows in turns with others. None when there are so many
-    /// of them that the call must be alone: each pins its rows.
-    ///
     /// # Errors
-    /// As [`Group::begin_write`].
-    pub(crate) fn begin_beside(&self) -> Result<Option<BesideGuard<'_>>> {
-        let change = self.begin_change()?;
-        let guard = BesideGuard { change };
-        let others = self.beside.fetch_add(1, Ordering::Relaxed);
-        Ok((others < MAX_PINS).then_some(guard))
-    }
-
-    /// Sets the global step, for a call that gets its sequence number with `order` locked.
-    pub(crate) fn set_step_in_order(&self, step: i64) {
-        self.step.store(step, Ordering::Release);
-    }
-
-    /// Takes a global step back that a call took which is not in the journal. Those that came after
-    /// it are not, either, and do the same. Later ones begin only when all have done it.
-    pub(crate) fn take_step_back(&self, step: i64) {
-        self.step.fetch_min(step - 1, Ordering::AcqRel);
-    }
-
-    /// Poisons the group when what this returns is dropped in a panic.
-    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
-        PoisonOnPanic(self)
-    }
-
-    fn order(&self) -> &Order {
-        self.order.0.get_or_init(Box::default)
-    }
-
-    /// Waits for the right to change rows beside others.
-    ///
-    /// # Errors
-    /// As [`Group::begin_write`].
-    pub(crate) fn begin_change(&self) -> Result<ChangeGuard<'_>> {
-        let lock = self.change().read();
-        self.check_not_poisoned()?;
-        Ok(ChangeGuard { group: self, _lock: lock })
-    }
-
+    /// As [`Rights::check_not_poisoned`].
     #[inline]
     pub(super) fn check_not_poisoned(&self) -> Result<()> {
-        if !self.poisoned.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        Err(Error::new(
-            Status::Poisoned,
-            format!(
-                "group {} refuses writes since an earlier call panicked (a bug in damo); free \
-                 every handle of this storage and open it again: it then has every call that \
-                 returned before",
-                self.id
-            ),
-        ))
+        self.rights.check_not_poisoned()
     }
 
     /// Begins a clear as the call with this sequence number. The caller also holds the lock `load`.
@@ -348,21 +235,14 @@ impl Group {
     /// Resets the group after its rows were replaced by those of `other` (None: by no rows).
     pub(super) fn begin_anew(&self, other: Option<&Group>) {
         self.clears.begin_anew(other.map_or(Seqno::NONE, Group::cleared));
-        self.step.store(other.map_or(0, Group::step), Ordering::Release);
+        self.rights.begin_anew(other.map_or(0, Group::step));
         if let Some(name) = other.and_then(Group::name) {
             *self.name.lock() = Some(name);
-        }
-        self.poisoned.store(false, Ordering::Release);
-    }
-
-    fn poison_after_panic(&self) {
-        if std::thread::panicking() {
-            self.poisoned.store(true, Ordering::Release);
         }
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
+        self.rights.is_poisoned()
     }
 
     /// The sequence number of the latest clear. No row has a smaller one.
@@ -403,74 +283,6 @@ impl Group {
             Error::corruption(format!("group {}: {}", self.id(), error.message()))
         })?;
         Ok((config.dim, optimizer.row_len(config.dim)))
-    }
-}
-
-impl WriteGuard<'_> {
-    /// Sets the group's global step.
-    pub(crate) fn set_step(&self, step: i64) {
-        self.group.step.store(step, Ordering::Release);
-    }
-}
-
-impl ChangeGuard<'_> {
-    /// Poisons the group when it is dropped in a panic. Make it after the rows that are held, so
-    /// that nobody gets one of them before.
-    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
-        PoisonOnPanic(self.group)
-    }
-
-    /// Waits for the right to take the next global step, and a sequence number with it.
-    pub(crate) fn order(&self) -> OrderGuard<'_> {
-        let Order { next, lanes } = self.group.order();
-        OrderGuard { group: self.group, lanes, next: next.lock() }
-    }
-}
-
-impl<'a> BesideGuard<'a> {
-    /// See [`ChangeGuard::poison_on_panic`].
-    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
-        self.change.poison_on_panic()
-    }
-
-    /// As [`ChangeGuard::order`].
-    pub(crate) fn order(&self) -> OrderGuard<'_> {
-        self.change.order()
-    }
-}
-
-impl Drop for BesideGuard<'_> {
-    fn drop(&mut self) {
-        self.change.group.beside.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl<'a> OrderGuard<'a> {
-    /// Sets the group's global step.
-    pub(crate) fn set_step(&self, step: i64) {
-        self.group.step.store(step, Ordering::Release);
-    }
-
-    /// Whether no call is changing rows in turns. None begins to as long as this is held.
-    pub(crate) fn is_nobodys_turn(&self) -> bool {
-        self.lanes.are_free()
-    }
-
-    /// Draws numbers at the shards that are set in `shards`.
-    pub(crate) fn draw(&mut self, shards: u64) -> Turns<'a> {
-        self.lanes.draw(&mut self.next, shards)
-    }
-}
-
-impl Drop for WriteGuard<'_> {
-    fn drop(&mut self) {
-        self.group.poison_after_panic();
-    }
-}
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.poison_after_panic();
     }
 }
 

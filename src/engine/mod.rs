@@ -27,6 +27,7 @@ pub(crate) mod refusals;
 pub(crate) mod registry;
 pub(crate) mod replace_database;
 pub(crate) mod replay;
+mod rights;
 pub mod rows;
 pub(crate) mod seqno;
 mod turns;

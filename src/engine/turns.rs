@@ -1,11 +1,10 @@
 //! Turns: the order in which large calls change the rows of a shard.
 //!
-//! Together with its sequence number a call draws a number at each shard that it has keys in. It
-//! changes the shard's rows when it is that number's turn. So calls change each row in the order of
-//! their sequence numbers, and calls on one group are at work in different shards at a time.
+//! When a call gets its sequence number, it draws a ticket at each shard that it has keys in. It
+//! changes the shard's rows when its ticket's turn has come. So calls change each row in the order
+//! of their sequence numbers, while other calls work in other shards.
 //!
-//! A call waits only for calls that have drawn before it, so they never wait for each other in a
-//! circle.
+//! A call waits only for calls that have drawn before it, so calls never wait in a circle.
 
 use std::hint;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,13 +14,13 @@ use crate::cache::MAX_SHARDS;
 use crate::locks::{Condvar, Mutex};
 use crate::stripes::Apart;
 
-/// How often a call looks for its turn at once, and how often it lets others have its core in
-/// between. Then it sleeps.
+/// How often a call looks for its turn at once, and how often after that with its core offered to
+/// others each time. Then it sleeps.
 const LOOKS: usize = 128;
 const YIELDS: usize = 16;
 
-/// The next number to be drawn at each shard.
-pub(super) type Next = [u64; MAX_SHARDS];
+/// A ticket for each shard.
+pub(super) type Tickets = [u64; MAX_SHARDS];
 
 /// The turns of a group's shards.
 pub(super) struct Lanes {
@@ -42,7 +41,7 @@ struct Lane {
 /// What a call has drawn. Dropping this passes all turns that it has not passed yet.
 pub(crate) struct Turns<'a> {
     lanes: &'a Lanes,
-    drawn: Next,
+    drawn: Tickets,
     /// Shards, as bits, whose turn has not been passed.
     left: AtomicU64,
 }
@@ -54,15 +53,15 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Draws numbers at the shards that are set in `shards`. Call it with `next` locked.
-    pub(super) fn draw(&self, next: &mut Next, shards: u64) -> Turns<'_> {
+    /// Draws tickets at the shards that are set in `shards`. `next` has the next tickets.
+    pub(super) fn draw(&self, next: &mut Tickets, shards: u64) -> Turns<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let drawn = *next;
         bits(shards).for_each(|shard| next[shard] += 1);
         Turns { lanes: self, drawn, left: AtomicU64::new(shards) }
     }
 
-    /// Whether no call is under way that has drawn. With `next` locked this stays so.
+    /// Whether no call is under way that has drawn. This stays so while nobody can draw.
     pub(super) fn are_free(&self) -> bool {
         self.under_way.load(Ordering::Acquire) == 0
     }

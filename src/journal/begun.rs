@@ -22,17 +22,18 @@ pub(super) struct Entries<'a> {
     pub(super) seqno: Seqno,
     pub(super) at: u64,
     pub(super) len: u64,
-    pub(super) way: Copying,
+    pub(super) way: Transfer,
 }
 
-/// How entries get into the file.
+/// How the bytes of a call's entries get into a mapped segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copying {
-    /// By the caller.
-    Alone,
-    /// By the caller and its helpers.
-    Shared,
-    /// A write: many pages at once cost less than one after another.
+pub(super) enum Transfer {
+    /// The caller copies them into the mapping.
+    Copied,
+    /// The caller and its helpers copy them into the mapping.
+    CopiedByMany,
+    /// The caller writes them into the file. One write of many pages costs less than making the
+    /// pages writable one by one.
     Written,
 }
 
@@ -49,8 +50,10 @@ impl Entries<'_> {
         }
         put(&self.head);
         match self.way {
-            Copying::Shared => self.payload.each_run(|from, bytes| map.copy(at + from, bytes)),
-            Copying::Alone | Copying::Written => {
+            Transfer::CopiedByMany => {
+                self.payload.each_run(|from, bytes| map.copy(at + from, bytes))
+            }
+            Transfer::Copied | Transfer::Written => {
                 self.payload.pieces.iter().for_each(|piece| put(piece));
             }
         }
@@ -73,18 +76,17 @@ impl Entries<'_> {
     }
 }
 
-/// What a call does in the order of the journal.
-///
-/// Both functions are called with the journal locked. So they are called in the order in which
-/// calls get their sequence numbers, or give them back.
+/// What a call does as it gets its sequence number.
 pub(crate) trait InOrder {
-    /// The call's head, as it gets its sequence number.
+    /// Completes the call's head. Called with the journal locked, so in the order of the numbers.
     ///
     /// # Errors
-    /// What keeps the call from being made. It gets no number then.
+    /// What keeps the call from being made. It gets no number.
     fn complete(&self, head: &Head) -> Result<Head>;
 
-    /// Undoes that: the call is not in the journal. No call gets its number before.
+    /// Undoes that after the call has failed, in any order with other calls that fail. After a
+    /// failed fsync the journal is not locked, and may have the call. No call is appended before
+    /// all have done it.
     fn take_back(&self);
 }
 
@@ -126,7 +128,7 @@ impl<'a> Begun<'a> {
         self.seqno
     }
 
-    /// Has the call in the journal, or takes it back.
+    /// Appends the call, or takes it back.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
@@ -143,11 +145,11 @@ impl Left<'_> {
         #[cfg(test)]
         _journal.faults.check_write(self.entries.seqno)?;
         match self.entries.way {
-            Copying::Alone | Copying::Shared => {
+            Transfer::Copied | Transfer::CopiedByMany => {
                 self.entries.copy(&self.map);
                 Ok(())
             }
-            Copying::Written => self.entries.write(&self.file),
+            Transfer::Written => self.entries.write(&self.file),
         }
     }
 }
@@ -156,7 +158,7 @@ impl Drop for Begun<'_> {
     fn drop(&mut self) {
         if self.left.take().is_some() {
             // A panic. Later calls would wait for this one.
-            let outcome = Err(io::Error::other("its caller panicked"));
+            let outcome = Err(io::Error::other("an earlier call panicked while it was appended"));
             let _ = self.journal.land(self.seqno, outcome, &Complete);
         }
     }

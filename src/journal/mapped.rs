@@ -15,12 +15,12 @@ use crate::seqno::Seqno;
 /// A segment is closed beyond this many bytes: small enough to be deleted soon, large enough for
 /// few files.
 pub(super) const SEGMENT_BYTES: u64 = 128 << 20;
-/// Entries up to this length are copied into a mapped segment. Longer ones are copied where the
-/// file has pages, by several threads if their callers have helpers. Elsewhere they are written
-/// into it: a write costs less than making so many pages.
-pub(super) const MAX_COPIED: usize = 32 << 10;
-/// The mapping reaches so far behind the last byte at which an entry can begin: entries that are
-/// always copied have room there, and most longer ones.
+/// Entries up to this length are always copied into the mapping. A longer one is copied if the file
+/// has pages there, and its caller's helpers share the copy. Otherwise it is written into the file:
+/// a write costs less than making so many pages writable.
+pub(super) const ALWAYS_COPIED: usize = 32 << 10;
+/// The length of the mapping. Behind the last byte at which an entry can begin there is room for
+/// any entry that is always copied, and for most longer ones.
 const MAPPED_BYTES: usize = SEGMENT_BYTES as usize + (16 << 20);
 
 /// What a mapped segment has beyond others.

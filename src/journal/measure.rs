@@ -6,8 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, is_mapped, read_end};
-use super::names::{first_of, is_spare};
-use super::segment::failed;
+use super::names::{failed, first_of, is_spare};
 use crate::error::Result;
 use crate::files::regular;
 

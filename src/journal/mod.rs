@@ -51,7 +51,8 @@ use crate::files::folder::{parent, sync_dir};
 use crate::locks::Mutex;
 use crate::seqno::Seqno;
 use crate::threads;
-use segment::{Segment, failed};
+use names::failed;
+use segment::Segment;
 use shared::{Shared, Way};
 
 /// An open journal, appended to by any number of threads.
@@ -121,7 +122,7 @@ impl Journal {
         self.shared.begin(head, payload, order)
     }
 
-    /// Has a call in the journal that has begun, as [`Journal::append`] does, or takes it back.
+    /// Appends a call that has begun, or takes it back.
     ///
     /// # Errors
     /// As [`Journal::append`].
@@ -129,7 +130,8 @@ impl Journal {
         let seqno = begun.seqno();
         begun.finish(order)?;
         match self.shared.way {
-            // Nothing is appended until all calls under way know it.
+            // After this error nothing is appended until a round has waited for all calls under
+            // way, and deleted the files.
             Way::Synced => self.sync_through(seqno).inspect_err(|_| order.take_back()),
             Way::Mapped | Way::Written => Ok(()),
         }
@@ -202,7 +204,7 @@ impl Journal {
         self.shared.drop_through(seqno)
     }
 
-    /// Gives the disk what is kept to be used again.
+    /// Deletes the spares, so that the disk has their space.
     pub(crate) fn free_space(&self) {
         self.shared.delete_spares();
     }
@@ -299,7 +301,7 @@ pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Deletes all segments, which a replay has read.
+/// Deletes all segments, which a replay has read, and all spares.
 ///
 /// # Errors
 /// `IO`.
@@ -307,5 +309,5 @@ pub(crate) fn delete_all(dir: &Path) -> Result<()> {
     for (_, path) in segment::list(dir)? {
         fs::remove_file(&path).map_err(|error| failed("deleted", &path, &error))?;
     }
-    spare::delete_all(dir).map_err(|error| failed("cleared", dir, &error))
+    spare::delete_all(dir)
 }

@@ -1,7 +1,9 @@
-//! The names of a journal's files.
+//! The names of a journal's files, and how errors name them.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error::Error;
 use crate::seqno::Seqno;
 
 const SEGMENT: &str = "journal";
@@ -35,4 +37,9 @@ fn number_of(path: &Path, suffix: &str) -> Option<Seqno> {
     let first = name.strip_suffix(suffix)?.strip_suffix('.')?.parse().ok().map(Seqno::new);
     // Sequence numbers begin with 1, and a row has no room for more than the largest.
     first.filter(|first| (Seqno::new(1)..=MAX_SEQNO).contains(first))
+}
+
+/// The error that a file or folder of the journal cannot be `what`: "read", say.
+pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
 }

@@ -49,12 +49,12 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Hands over all bytes in some order, with where they begin in the payload.
+    /// Calls `work` with every part of the payload and the part's offset, in any order.
     pub(super) fn each_run(&self, work: impl Fn(u64, &[u8]) + Sync) {
         self.each_of_runs(&|run| self.of_run(run, &work));
     }
 
-    /// Hands over the bytes of a run in their order, with where they begin in the payload.
+    /// Calls `work` with the parts of a run and their offsets, in their order.
     fn of_run(&self, run: usize, mut work: impl FnMut(u64, &[u8])) {
         let (begin, end) = (run as u64 * RUN, (run as u64 + 1) * RUN);
         let mut at = 0;

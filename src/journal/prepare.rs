@@ -13,10 +13,10 @@ use std::time::Instant;
 use super::entry::ENTRY_HEADER_LEN;
 use super::mapped::SEGMENT_BYTES;
 use super::mapping::Mapping;
+use super::names::failed;
 use super::room::{LEAST, LONGEST_STEP, Taken, fill, reserve};
-use super::segment::failed;
 use super::shared::{Shared, State};
-use super::spare::{self, KEPT};
+use super::spare::{self, MAX_IDLE};
 use crate::error::Result;
 use crate::locks::MutexGuard;
 
@@ -96,12 +96,12 @@ impl State {
         mapped.populated < wanted && mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0
     }
 
-    /// The time at which the room of a renewed file is old: the system may have taken its pages
-    /// then, and a store would wait for the disk. None if there is no such room.
+    /// When the room of a renewed file has become old. Stores into old room may wait for the disk,
+    /// since the system may have taken its pages. None if there is no such room.
     fn old_room(&self) -> Option<Instant> {
         let mapped = self.current.mapped.as_ref()?;
         let is_long = mapped.filled > mapped.reserved + LONGEST_STEP;
-        is_long.then(|| mapped.began + KEPT)
+        is_long.then(|| mapped.began + MAX_IDLE)
     }
 
     fn has_old_room(&self) -> bool {
@@ -212,7 +212,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there may be work. Deletes spares that nobody has needed for a while.
+    /// Waits until there may be work, unless there is some at once: deletes a spare that nobody has
+    /// needed for a while, or gives old room back.
     fn wait_for_work(&self, state: &mut MutexGuard<'_, State>) {
         if let Some(old) = state.spares.take_old() {
             MutexGuard::unlocked(state, || drop(spare::delete(&old)));
@@ -221,7 +222,7 @@ impl Shared {
         } else if state.spares.is_empty() && state.old_room().is_none() {
             self.work.wait(state);
         } else {
-            self.work.wait_for(state, KEPT);
+            self.work.wait_for(state, MAX_IDLE);
         }
     }
 

@@ -8,20 +8,20 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::begun::{Begun, Copying, Entries, InOrder, Left};
+use super::begun::{Begun, Entries, InOrder, Left, Transfer};
 use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
-use super::mapped::{Flight, MAX_COPIED, Mapped, SEGMENT_BYTES};
+use super::mapped::{ALWAYS_COPIED, Flight, Mapped, SEGMENT_BYTES};
+use super::names::failed;
 use super::payload::Payload;
 use super::room::LONGEST_STEP;
-use super::segment::failed;
 use super::shared::{Shared, State};
 use super::write::write_all_at;
 use crate::error::{Error, Result};
 use crate::locks::MutexGuard;
 use crate::seqno::Seqno;
 
-/// Entries up to this length are copied with the lock held: that takes less than a second turn of
-/// the lock.
+/// Entries up to this length are copied with the lock held: the copy costs less than locking once
+/// more.
 const COPIED_AT_ONCE: u64 = 4 << 10;
 
 impl Shared {
@@ -51,8 +51,8 @@ impl Shared {
         }
     }
 
-    /// Begins a call in the current segment, which is a mapped one. None when the segment has
-    /// become another one: look again.
+    /// Begins a call in the current segment, which is mapped. None when the call had to wait, make
+    /// room or begin the next segment: try again.
     ///
     /// # Errors
     /// `IO`. The call is then not in the journal.
@@ -159,25 +159,27 @@ impl State {
             self.current.configs.push(head.config);
         }
         self.given = seqno;
-        let (at, way) = self.current.mapped.as_mut().map_or((0, Copying::Written), |mapped| {
+        let (at, way) = self.current.mapped.as_mut().map_or((0, Transfer::Written), |mapped| {
             let at = mapped.reserved;
             mapped.reserved += len;
-            let way = match len <= MAX_COPIED as u64 {
-                true => Copying::Alone,
-                false if mapped.reserved <= mapped.filled.min(mapped.map.len()) => Copying::Shared,
-                false => Copying::Written,
+            let way = match len <= ALWAYS_COPIED as u64 {
+                true => Transfer::Copied,
+                false if mapped.reserved <= mapped.filled.min(mapped.map.len()) => {
+                    Transfer::CopiedByMany
+                }
+                false => Transfer::Written,
             };
-            if way != Copying::Written {
+            if way != Transfer::Written {
                 mapped.copied_to = mapped.reserved;
             }
             (at, way)
         });
         match way {
-            Copying::Alone => {
+            Transfer::Copied => {
                 self.room.copied += len;
                 self.room.taken.copied += len;
             }
-            Copying::Shared | Copying::Written => self.room.taken.written += len,
+            Transfer::CopiedByMany | Transfer::Written => self.room.taken.written += len,
         }
         let head = encode_head(head, seqno, payload.sum);
         Entries { config, head, payload, seqno, at, len, way }
@@ -254,8 +256,8 @@ impl State {
         self.given = journal.last.load(Ordering::Acquire);
     }
 
-    /// Ends a mapped segment, in which no call is under way, before call `next`. Gives its room
-    /// back.
+    /// Ends a mapped segment before call `next`; no call is under way in it. Cuts off its room,
+    /// unless that is worth keeping for a spare.
     ///
     /// # Errors
     /// `IO`. The segment goes on.
@@ -269,7 +271,7 @@ impl State {
         let end = mapped.reserved;
         let mapped_room = mapped.ready.saturating_sub(end);
         self.publish(journal, end, next.previous());
-        // Much room is that of a spare, which this file may become again.
+        // More room than one step came from a spare. This file may become one, too.
         if mapped_room <= LONGEST_STEP {
             // Readers ignore room that cannot be given back.
             let _ = self.current.file.set_len(end);

@@ -17,8 +17,8 @@ use super::entry::{
     mapped_header, read_segment_header, segment_header,
 };
 use super::measure::{self, Lengths, is_empty, is_headerless};
-use super::names;
-use super::segment::{failed, list};
+use super::names::{self, failed};
+use super::segment::list;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
 use crate::memory::filled;
@@ -303,7 +303,8 @@ fn read_entries(
         let Some(read) = read_entry(reader, position, &mut payload)? else { break };
         if read.seqno != last.next() {
             let what = format!("call {} follows call {last}", read.seqno);
-            // A call that failed may have left an entry in the room of a mapped segment.
+            // Behind the last call, a mapped segment may have entries of calls that failed, and of
+            // the file's earlier use.
             let may_be_left = lengths.is_mapped && position.tolerance.machine_stopped;
             return if may_be_left { Ok((last, false)) } else { Err(position.damaged(&what)) };
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN, mapped_header, segment_header};
 use super::mapped::Mapped;
 use super::mapping;
-use super::names::{first_of, is_spare, name};
+use super::names::{failed, first_of, is_spare, name};
 use super::room;
 use super::spare;
 use super::write::write_all_vectored;
@@ -116,14 +116,14 @@ impl Segment {
         }
     }
 
-    /// Makes a spare the segment's file. None when that is not possible: the spare is gone then.
+    /// Makes a spare the segment's file. None, and the spare is deleted, when that is not possible.
     fn renew(spare: &Path, path: &Path, first: Seqno) -> Option<Segment> {
         let renew = || -> io::Result<Segment> {
             let (file, len) = spare::renew(spare, path, first)?;
             let mapped = Mapped::new(&file, first, len, len)?;
             Ok(Segment::of_mapped(path.to_owned(), file, mapped))
         };
-        // A new file does as well, and its errors are worth telling.
+        // A new file will do. If it cannot be made either, that error is the one to report.
         let renewed = renew().ok();
         if renewed.is_none() {
             let _ = spare::delete(spare);
@@ -202,10 +202,6 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(Seqno, PathBuf)>> {
     }
     found.sort();
     Ok(found)
-}
-
-pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::io(format!("the journal '{}' cannot be {what}: {error}", path.display()))
 }
 
 #[cfg(test)]

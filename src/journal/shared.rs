@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::entry::{self, CallKind, Head, checksum, encode_head};
 use super::mapped::SEGMENT_BYTES;
+use super::names::failed;
 use super::payload::Payload;
 use super::room::Room;
-use super::segment::{AppendError, Segment, failed};
+use super::segment::{AppendError, Segment};
 use super::spare::{self, Spares};
 use crate::error::{Error, Result};
 use crate::locks::{Condvar, Mutex};
@@ -36,10 +37,11 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     /// Told when the thread that prepares room has work.
     pub(super) work: Condvar,
-    /// Whether the thread was to start, and whether it has.
+    /// Whether the start of the thread has been tried.
     pub(super) has_preparer: AtomicBool,
+    /// Whether the thread runs.
     pub(super) has_thread: AtomicBool,
-    /// Whether it should be told to.
+    /// Whether room is low, so that the next caller should wake or start the thread.
     pub(super) is_low: AtomicBool,
     /// The last sequence number known to be on disk. Held while syncing, so that callers share one
     /// fsync.
@@ -87,7 +89,7 @@ impl Doubt {
 
 impl Shared {
     pub(super) fn start(dir: &Path, last: Seqno, way: Way) -> Result<Shared> {
-        spare::delete_all(dir).map_err(|error| failed("cleared", dir, &error))?;
+        spare::delete_all(dir)?;
         let room = Room::new();
         let current = create(dir, last.next(), way, (true, None), &room)?;
         let bytes = AtomicU64::new(current.len);
@@ -124,7 +126,8 @@ impl Shared {
             self.changed.wait(&mut state);
         }
         state.current = create(&self.dir, last.next(), self.way, (true, None), &state.room)?;
-        // Numbers may be smaller than theirs now.
+        // Sequence numbers may be smaller now than those in the spares. Then a reader would take
+        // old entries for calls of a new segment.
         state.spares.take_all().iter().for_each(|spare| drop(spare::delete(spare)));
         state.closed.clear();
         state.doubt = None;

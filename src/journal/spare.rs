@@ -17,18 +17,19 @@ use rustix::io::Errno;
 
 use super::entry::{self, MAPPED_HEADER_LEN, mapped_header};
 use super::mapped::SEGMENT_BYTES;
-use super::names::{first_of, is_spare, spare_of};
+use super::names::{failed, first_of, is_spare, spare_of};
 use super::room::is_refused;
+use crate::error::Result;
 use crate::files::folder::is_same_file;
 use crate::seqno::Seqno;
 
-/// The most that are kept: what the writer's longest round sets free.
+/// The most that are kept: as many full files as a journal of 1 GiB, the usual limit, has.
 const MOST: usize = 8;
 /// A shorter file is not worth keeping, and a longer one takes too much space: a single entry may
 /// have gigabytes.
 const KEPT_BYTES: RangeInclusive<u64> = 1 << 20..=SEGMENT_BYTES + (32 << 20);
-/// Spares that nobody has needed for so long are deleted: the system may have taken their pages.
-pub(super) const KEPT: Duration = Duration::from_secs(10);
+/// Spares that nobody has needed for this long are deleted: the system may have taken their pages.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(10);
 
 /// The spares of a journal.
 pub(super) struct Spares {
@@ -70,7 +71,7 @@ impl Spares {
 
     /// One that nobody has needed for a while.
     pub(super) fn take_old(&mut self) -> Option<PathBuf> {
-        if self.since.elapsed() < KEPT { None } else { self.files.pop().map(|(path, _)| path) }
+        if self.since.elapsed() < MAX_IDLE { None } else { self.files.pop().map(|(path, _)| path) }
     }
 }
 
@@ -93,8 +94,8 @@ pub(super) fn retire(segment: &Path) -> io::Result<Option<(PathBuf, u64)>> {
     delete(&spare).map(|()| None)
 }
 
-/// Makes a spare the file `to` of a segment for calls from `first` on. Returns it, and its length,
-/// up to which it has space.
+/// Makes a spare the file `to` of a segment for calls from `first` on. Returns the file and its
+/// length; all of it has space.
 ///
 /// # Errors
 /// The system's; `WouldBlock` when a reader still has the old segment.
@@ -117,8 +118,9 @@ fn lock(spare: &Path) -> io::Result<File> {
     if file.metadata()?.nlink() == 1 { Ok(file) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
-/// Keeps a segment's file, which was opened by this path, from becoming another segment's while it
-/// is open. False if it is about to, or has. Holds files that are no segments, too.
+/// Locks a segment's file for reading, so that it becomes no other segment's while it is open.
+/// `path` is what it was opened by. False if it is a spare already, or another segment's file.
+/// True for any other file, which is not locked.
 pub(crate) fn hold(file: &File, path: &Path) -> bool {
     if first_of(path).is_none() {
         return true;
@@ -134,15 +136,15 @@ fn is_mapped(file: &File) -> bool {
     file.read_exact_at(&mut header, 0).is_ok() && entry::is_mapped(&header)
 }
 
-/// Makes sure that a store into the file cannot fail: all of it has space, which no other file
-/// shares, as `cp --reflink` would have it.
+/// Makes sure that a store into the file cannot fail. All of it gets space, and none of that is
+/// shared with another file, as it would be after `cp --reflink`.
 fn make_own(file: &File, len: u64) -> io::Result<()> {
     for flags in [FallocateFlags::empty(), FallocateFlags::UNSHARE_RANGE] {
         match fallocate(file, flags, 0, len) {
-            // A file system that cannot share space.
             Err(error) if flags.is_empty() || !is_refused(&error.into()) => {
                 return Err(error.into());
             }
+            // Done, or a file system that cannot share space.
             _ => {}
         }
     }
@@ -152,12 +154,13 @@ fn make_own(file: &File, len: u64) -> io::Result<()> {
 /// Deletes the spares in a folder, which an earlier process has left.
 ///
 /// # Errors
-/// The system's.
-pub(super) fn delete_all(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+/// `IO`.
+pub(super) fn delete_all(dir: &Path) -> Result<()> {
+    let unreadable = |error: io::Error| failed("read", dir, &error);
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if is_spare(&path) {
-            delete(&path)?;
+            delete(&path).map_err(|error| failed("deleted", &path, &error))?;
         }
     }
     Ok(())
@@ -188,7 +191,7 @@ mod tests {
         assert!(!spares.wants_more());
         assert_eq!(spares.take_old(), None);
         assert_eq!(spares.take().unwrap().to_str().unwrap().parse::<usize>().unwrap() % 3, 2);
-        spares.since = Instant::now().checked_sub(KEPT).unwrap();
+        spares.since = Instant::now().checked_sub(MAX_IDLE).unwrap();
         let old = std::iter::from_fn(|| spares.take_old()).count();
         assert!(old == MOST - 1 && spares.is_empty());
     }

@@ -50,10 +50,10 @@ const ROOMS: [(&str, &str); 24] = [
     ("workers", "error file_size_limit locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 41] = [
+const ENGINE: [(&str, &str); 42] = [
     (
         "rows/apply_gradients",
-        "group mod rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
+        "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
     ),
     ("rows/delete", "mod rows rows/batch rows/change rows/part"),
     ("rows/replace", "mod rows rows/batch rows/change rows/part"),
@@ -85,19 +85,20 @@ const ENGINE: [(&str, &str); 41] = [
     ("database", "expiry options"),
     ("rows/few_changes", "mod rows rows/change rows/few rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
-    ("rows/in_turns", "group mod rows rows/change rows/guards rows/part"),
-    ("rows/change", "group mod moment rows rows/batch rows/dedup rows/guards rows/load rows/part"),
+    ("rows/in_turns", "mod rights rows rows/change rows/guards rows/part"),
+    ("rows/change", "mod moment rights rows rows/batch rows/dedup rows/guards rows/load rows/part"),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
     ("rows", "group mod names rows/dedup rows/kept"),
     ("mod", "counters expiry group moment options pool writer/signal"),
     ("names", "group"),
-    ("group", "clears turns"),
     ("moment", "expiry"),
     ("rows/kept", "rows/batch rows/dedup"),
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),
     ("rows/batch", "rows/part"),
     ("rows/spread", "pool rows/part"),
+    ("group", "clears rights"),
+    ("rights", "turns"),
 ];
 /// The same for the storage.
 const STORAGE: [(&str, &str); 47] = [

@@ -11,7 +11,7 @@ use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
 use crate::engine::Engine;
-use crate::engine::group::{BesideGuard, WriteGuard};
+use crate::engine::rights::{TurnsGuard, WriteGuard};
 use crate::error::{Error, Result};
 use crate::journal::CallKind;
 use crate::memory::room_for;
@@ -65,7 +65,7 @@ impl OpenGroup {
             return Ok(());
         }
         if matches!(source, Origin::Call)
-            && let Some(beside) = self.group.begin_beside()?
+            && let Some(beside) = self.group.rights.begin_in_turns()?
         {
             return self.apply_in_turns(engine, beside, dedup);
         }
@@ -156,7 +156,7 @@ impl OpenGroup {
     fn apply_in_turns(
         &self,
         engine: &Engine,
-        beside: BesideGuard<'_>,
+        beside: TurnsGuard<'_>,
         mut dedup: Box<Dedup>,
     ) -> Result<()> {
         let done = Done::default();

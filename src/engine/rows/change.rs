@@ -11,8 +11,8 @@ use super::part::{Merge, Part, WrongFloat};
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{Place, Shard, hash};
 use crate::engine::Engine;
-use crate::engine::group::WriteGuard;
 use crate::engine::moment::Moment;
+use crate::engine::rights::WriteGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Head, Payload};
 use crate::memory::room_for;
@@ -102,8 +102,9 @@ impl OpenGroup {
         let pinned = part.places.iter().filter(|place| **place != Place::SKIP);
         if let Some(number) = part.shard {
             let mut shard = self.cache.lock(number);
-            // Before the lock is given back: nobody writes a row that is half changed.
-            let _poison = self.group.poison_on_panic();
+            // Dropped before the lock: the group is poisoned before the writer can see a row that
+            // is half changed.
+            let _poison = self.group.rights.poison_on_panic();
             work(&mut shard, 0..part.steps());
             pinned.for_each(|place| shard.unpin(*place));
             return;
@@ -113,7 +114,7 @@ impl OpenGroup {
         let one_step_each = part.steps() == part.keys.len();
         for (index, (key, place)) in part.keys.iter().zip(&part.places).enumerate() {
             let mut shard = self.cache.lock_for(hash(*key));
-            let _poison = self.group.poison_on_panic();
+            let _poison = self.group.rights.poison_on_panic();
             if one_step_each {
                 work(&mut shard, index..index + 1);
             } else {
@@ -246,7 +247,7 @@ impl OpenGroup {
         Ok(Stamp { time, seqno: journal.append(&head, &payload)?, moment })
     }
 
-    /// What the journal has of a call.
+    /// The keys and floats of a call, as pieces of its payload.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.

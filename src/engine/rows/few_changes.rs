@@ -55,7 +55,7 @@ impl OpenGroup {
         engine.wait_for_kept()?;
         let pieces = [part.keys_in_journal(), part.floats_in_journal()];
         let journal = engine.journal().map(|journal| (journal, Payload::new(&pieces)));
-        let beside = self.group.begin_change()?;
+        let beside = self.group.rights.begin_change()?;
         // Before the first row is held: the writer may be waiting for calls that hold rows.
         let stepping = engine.stepping.read();
         let guard = crossbeam_epoch::pin();
@@ -67,7 +67,8 @@ impl OpenGroup {
         self.group.check_not_poisoned()?;
         let (stamp, change) = {
             let order = beside.order();
-            // A call in turns may be waiting for its turn at one of the rows that this one holds.
+            // A call in turns has a smaller sequence number, and may still have to change one of
+            // the rows that this call holds.
             if !order.is_nobodys_turn() {
                 return Ok(false);
             }

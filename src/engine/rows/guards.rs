@@ -28,15 +28,14 @@ impl Drop for Loaned<'_> {
     }
 }
 
-/// The parts of a call that changes rows. Dropping this unpins the rows that it has pinned: those
-/// whose places it knows.
+/// The parts of a call that changes rows. Dropping this unpins every row whose place they know.
 pub(super) struct Pinned<'a> {
     group: &'a OpenGroup,
     pub(super) parts: &'a mut [Part],
 }
 
 impl<'a> Pinned<'a> {
-    /// Takes parts whose rows this call has pinned.
+    /// Takes the parts before their rows are found and pinned.
     pub(super) fn new(group: &'a OpenGroup, parts: &'a mut [Part]) -> Pinned<'a> {
         Pinned { group, parts }
     }

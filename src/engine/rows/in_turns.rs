@@ -1,8 +1,10 @@
-//! Apply gradients of many keys in turns with other calls on the group.
+//! Apply gradients in turns with other calls on the group: calls of many keys, and calls of few
+//! keys that cannot hold their rows (`few_changes`).
 //!
-//! A call finds and pins its rows beside others. Then it takes its global step, its sequence number
-//! and its turns at its shards, all in one moment. It copies its entry into the journal, and steps
-//! the rows of each shard when its turn there has come. So each row changes in the journal's order.
+//! A call finds and pins its rows. Then, with `order` locked, it takes its global step and its
+//! sequence number, reserves its bytes in the journal, and draws its tickets. It copies its entry,
+//! and steps the rows of each shard when its turn there has come. So each row changes in the
+//! journal's order.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -13,7 +15,7 @@ use super::part::Part;
 use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
-use crate::engine::group::BesideGuard;
+use crate::engine::rights::TurnsGuard;
 use crate::error::{Error, Result};
 use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
 
@@ -32,14 +34,14 @@ impl NextStep<'_> {
 impl InOrder for NextStep<'_> {
     fn complete(&self, head: &Head) -> Result<Head> {
         let change = self.group.next_step(Origin::Call)?;
-        self.group.group.set_step_in_order(change.step);
+        self.group.group.rights.set_step_in_order(change.step);
         self.change.set(Some(change));
         Ok(Head { step: change.step, rate: change.rate, ..*head })
     }
 
     fn take_back(&self) {
         if let Some(change) = self.change.get() {
-            self.group.group.take_step_back(change.step);
+            self.group.group.rights.take_step_back(change.step);
         }
     }
 }
@@ -52,7 +54,7 @@ impl OpenGroup {
     pub(super) fn change_in_turns(
         &self,
         engine: &Engine,
-        beside: &BesideGuard<'_>,
+        beside: &TurnsGuard<'_>,
         parts: &mut [Part],
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
     ) -> Result<()> {

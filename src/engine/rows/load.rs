@@ -70,8 +70,8 @@ impl OpenGroup {
     /// Returns for each key whether it has a row.
     ///
     /// # Errors
-    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row is
-    /// pinned then.
+    /// `POISONED` when rows are to be created; `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. No row
+    /// stays pinned after an error.
     pub(super) fn load(
         &self,
         loan: &Loaned<'_>,

@@ -3,8 +3,8 @@
 //!
 //! Every call brings the rows that it needs into memory (`load`). A call that changes rows appends
 //! itself to the journal and changes them (`change`). Reading calls lock a shard at a time and
-//! nothing else. Rows change in the journal's order: calls that apply gradients hold their rows
-//! (`few_changes`) or take turns (`in_turns`), and others hold the group's write lock.
+//! nothing else. Rows change in the journal's order. Calls that apply gradients without a filter
+//! hold their rows (`few_changes`) or take turns (`in_turns`). Others hold the lock `change` alone.
 
 mod apply_gradients;
 mod batch;

@@ -190,8 +190,7 @@ impl Engine {
         }
     }
 
-    /// Gives the disk what the journal keeps to be used again: something has failed, and it may
-    /// have been for want of space.
+    /// Deletes the journal's spares after a failure: a full disk may have caused it.
     pub(super) fn free_space(&self) {
         self.journal().into_iter().for_each(Journal::free_space);
     }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::super::entry::{END_AT, mapped_header};
 use super::super::names::is_spare;
-use super::super::spare::KEPT;
+use super::super::spare::MAX_IDLE;
 use super::*;
 
 /// Keys of a call that is copied with the lock held; of one that is copied by several threads.
@@ -259,7 +259,7 @@ fn room_that_lasts_long_is_new_room_again() {
     assert!(len() > 24 << 20, "it has the room of the first");
     {
         let mut state = journal.shared.state.lock();
-        state.current.mapped.as_mut().unwrap().began -= KEPT;
+        state.current.mapped.as_mut().unwrap().began -= MAX_IDLE;
     }
     journal.shared.work.notify_one();
     while len() > 20 << 20 {

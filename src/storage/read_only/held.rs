@@ -1,11 +1,11 @@
 //! Files that stay readable after their names are removed.
 //!
 //! The process that has a storage open merges its SST files and removes those it has merged. It
-//! also removes files of the journal, or uses them again, unless a reader has locked them. A
-//! descriptor keeps such a file alive, and the path `/proc/thread-self/fd/N` opens it again, in any
-//! code that takes a path. A hard link would need no descriptor. But it changes the file's link
-//! count, needs the folder to be on the same file system, and stays when the process is killed.
-//! Only checkpoints are made of hard links.
+//! also removes files of the journal. A descriptor keeps such a file alive, and the path
+//! `/proc/thread-self/fd/N` opens it again, in any code that takes a path. The process also uses
+//! files of the journal again, but none that a reader has locked (`journal::hold`). A hard link
+//! would need no descriptor. But it changes the file's link count, needs the folder to be on the
+//! same file system, and stays when the process is killed. Only checkpoints are made of hard links.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,0 +1,240 @@
+//! The right to change a group's rows: alone, or beside others; and the group's global step.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+use super::turns::{Lanes, Tickets, Turns};
+use crate::cache::{MAX_PINS, MAX_SHARDS};
+use crate::error::{Error, Result, Status};
+use crate::locks::{Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use crate::stripes::{Apart, CallLock};
+
+/// Who may change the rows of a group.
+pub(crate) struct Rights {
+    /// The group's number, for messages.
+    group: u16,
+    step: AtomicI64,
+    /// The right to change rows. For reading: beside other calls, which hold their rows or take
+    /// turns. For writing: alone.
+    change: OnceLock<Box<CallLock>>,
+    /// The right to take the next global step, and to draw tickets at the shards.
+    order: Apart<OnceLock<Box<Order>>>,
+    /// Calls that have the right to change rows in turns.
+    in_turns: AtomicUsize,
+    poisoned: AtomicBool,
+}
+
+/// The right to change a group's rows, held by one call at a time. If that call panics, the group
+/// is poisoned: a change may be half made, so later writes are refused.
+pub(crate) struct WriteGuard<'a> {
+    rights: &'a Rights,
+    _lock: Vec<RwLockWriteGuard<'a, ()>>,
+}
+
+/// The right to change rows beside others. The call holds its rows, or takes turns.
+pub(crate) struct ChangeGuard<'a> {
+    rights: &'a Rights,
+    _lock: RwLockReadGuard<'a, ()>,
+}
+
+/// See [`ChangeGuard::poison_on_panic`].
+pub(crate) struct PoisonOnPanic<'a>(&'a Rights);
+
+/// The right to change rows in turns with others.
+pub(crate) struct TurnsGuard<'a> {
+    change: ChangeGuard<'a>,
+}
+
+/// The order of calls that change rows beside others.
+struct Order {
+    next: Mutex<Tickets>,
+    lanes: Lanes,
+}
+
+impl Default for Order {
+    fn default() -> Order {
+        Order { next: Mutex::new([0; MAX_SHARDS]), lanes: Lanes::default() }
+    }
+}
+
+/// The right to take the group's next global step.
+pub(crate) struct OrderGuard<'a> {
+    rights: &'a Rights,
+    lanes: &'a Lanes,
+    next: MutexGuard<'a, Tickets>,
+}
+
+impl Rights {
+    /// Those of a group with its step.
+    pub(super) fn new(group: u16, step: i64) -> Rights {
+        Rights {
+            group,
+            step: AtomicI64::new(step),
+            change: OnceLock::new(),
+            order: Apart::default(),
+            in_turns: AtomicUsize::new(0),
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn step(&self) -> i64 {
+        self.step.load(Ordering::Acquire)
+    }
+
+    /// After the group's rows were replaced by others.
+    pub(super) fn begin_anew(&self, step: i64) {
+        self.step.store(step, Ordering::Release);
+        self.poisoned.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Made for the first change: a storage may have many groups that nobody changes.
+    fn change(&self) -> &CallLock {
+        self.change.get_or_init(Box::default)
+    }
+
+    #[inline]
+    pub(super) fn check_not_poisoned(&self) -> Result<()> {
+        if !self.poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Status::Poisoned,
+            format!(
+                "group {} refuses writes since an earlier call panicked (a bug in damo); free \
+                 every handle of this storage and open it again: it then has every call that \
+                 returned before",
+                self.group
+            ),
+        ))
+    }
+
+    /// Waits for the right to write.
+    ///
+    /// # Errors
+    /// `POISONED` after a panic in an earlier write.
+    pub(crate) fn begin_write(&self) -> Result<WriteGuard<'_>> {
+        let lock = self.change().write();
+        self.check_not_poisoned()?;
+        Ok(WriteGuard { rights: self, _lock: lock })
+    }
+
+    /// Waits for the right to change rows in turns with others. None when [`MAX_PINS`] calls have
+    /// it: a row cannot count more pins. The call must then change its rows alone.
+    ///
+    /// # Errors
+    /// As [`Group::begin_write`].
+    pub(crate) fn begin_in_turns(&self) -> Result<Option<TurnsGuard<'_>>> {
+        let change = self.begin_change()?;
+        let guard = TurnsGuard { change };
+        let others = self.in_turns.fetch_add(1, Ordering::Relaxed);
+        Ok((others < MAX_PINS).then_some(guard))
+    }
+
+    /// Sets the global step, for a call that gets its sequence number with `order` locked.
+    pub(crate) fn set_step_in_order(&self, step: i64) {
+        self.step.store(step, Ordering::Release);
+    }
+
+    /// Takes back the global step of a call that failed. All calls that took a later step have
+    /// failed, too, and do the same. No call takes a step before all have done it.
+    pub(crate) fn take_step_back(&self, step: i64) {
+        self.step.fetch_min(step - 1, Ordering::AcqRel);
+    }
+
+    /// Poisons the group when what this returns is dropped in a panic.
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self)
+    }
+
+    fn order(&self) -> &Order {
+        self.order.0.get_or_init(Box::default)
+    }
+
+    /// Waits for the right to change rows beside others.
+    ///
+    /// # Errors
+    /// As [`Group::begin_write`].
+    pub(crate) fn begin_change(&self) -> Result<ChangeGuard<'_>> {
+        let lock = self.change().read();
+        self.check_not_poisoned()?;
+        Ok(ChangeGuard { rights: self, _lock: lock })
+    }
+
+    fn poison_after_panic(&self) {
+        if std::thread::panicking() {
+            self.poisoned.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl WriteGuard<'_> {
+    /// Sets the group's global step.
+    pub(crate) fn set_step(&self, step: i64) {
+        self.rights.step.store(step, Ordering::Release);
+    }
+}
+
+impl ChangeGuard<'_> {
+    /// Poisons the group when it is dropped in a panic. Make it after the rows that are held, so
+    /// that nobody gets one of them before.
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self.rights)
+    }
+
+    /// Waits for the right to take the next global step, and a sequence number with it.
+    pub(crate) fn order(&self) -> OrderGuard<'_> {
+        let Order { next, lanes } = self.rights.order();
+        OrderGuard { rights: self.rights, lanes, next: next.lock() }
+    }
+}
+
+impl<'a> TurnsGuard<'a> {
+    /// See [`ChangeGuard::poison_on_panic`].
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        self.change.poison_on_panic()
+    }
+
+    /// As [`ChangeGuard::order`].
+    pub(crate) fn order(&self) -> OrderGuard<'_> {
+        self.change.order()
+    }
+}
+
+impl Drop for TurnsGuard<'_> {
+    fn drop(&mut self) {
+        self.change.rights.in_turns.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<'a> OrderGuard<'a> {
+    /// Sets the group's global step.
+    pub(crate) fn set_step(&self, step: i64) {
+        self.rights.step.store(step, Ordering::Release);
+    }
+
+    /// Whether no call is changing rows in turns. None begins to as long as this is held.
+    pub(crate) fn is_nobodys_turn(&self) -> bool {
+        self.lanes.are_free()
+    }
+
+    /// Draws tickets at the shards that are set in `shards`.
+    pub(crate) fn draw(&mut self, shards: u64) -> Turns<'a> {
+        self.lanes.draw(&mut self.next, shards)
+    }
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        self.rights.poison_after_panic();
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.poison_after_panic();
+    }
+}
