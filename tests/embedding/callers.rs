@@ -2,32 +2,18 @@
 //! as anybody can tell: a replay gives the same bits.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
 use damo::embedding::Embedding;
-use damo::optimizer::Optimizer;
-use damo::scheduler::Scheduler;
 use damo::storage::Storage;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::common::{copy_dir, float, initializer, int, lookup, open, params, text};
+use crate::common::{copy_dir, int, lookup, open, params, text};
+use crate::hogwild::{DIM, embedding};
 
-const DIM: usize = 12;
 const KEYS: i64 = 6000;
 const THREADS: u64 = 6;
-
-/// Adam, whose steps do not commute, with a rate that falls at every step.
-fn embedding(storage: &Storage, duplicates: &str) -> Embedding {
-    let decay = [("decay_steps", int(100)), ("decay_rate", float(0.9))];
-    let decay = Scheduler::new("exponential_decay", &params(&decay)).unwrap();
-    let adam =
-        Optimizer::new("adam", &params(&[("gamma", float(0.01))]), Some(Arc::new(decay))).unwrap();
-    let uniform = initializer("random_uniform", &[("seed", int(3))]);
-    let options = params(&[("duplicates", text(duplicates)), ("padding_key", int(-1))]);
-    Embedding::new(storage.clone(), Arc::new(adam), uniform, DIM, 5, &options).unwrap()
-}
 
 type Rows = (i64, Vec<(u64, Vec<u32>)>);
 

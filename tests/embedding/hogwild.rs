@@ -17,13 +17,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::{copy_dir, float, initializer, int, lookup, open, params, peek, text};
 
-const DIM: usize = 20;
+pub(crate) const DIM: usize = 20;
 const KEYS: i64 = 300;
 const THREADS: u64 = 4;
 const CALLS: u64 = 4000;
 
 /// Adam, whose steps do not commute, with a rate that falls at every step.
-fn embedding(storage: &Storage, duplicates: &str) -> Embedding {
+pub(crate) fn embedding(storage: &Storage, duplicates: &str) -> Embedding {
     let decay = [("decay_steps", int(1000)), ("decay_rate", float(0.9))];
     let decay = Scheduler::new("exponential_decay", &params(&decay)).unwrap();
     let adam =
