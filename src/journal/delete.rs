@@ -38,8 +38,8 @@ impl Shared {
     }
 
     fn keep(&self, path: &Path) -> io::Result<()> {
-        let Some((spare, bytes)) = spare::retire(path)? else { return Ok(()) };
-        self.state.lock().spares.keep(spare, bytes);
+        let Some(spare) = spare::retire(path)? else { return Ok(()) };
+        self.state.lock().spares.keep(spare);
         // The thread deletes the spare when it is not used.
         self.work.notify_one();
         Ok(())

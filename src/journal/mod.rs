@@ -19,6 +19,7 @@ mod mapped;
 mod mapping;
 mod measure;
 mod names;
+mod next;
 mod payload;
 mod prepare;
 mod publish;

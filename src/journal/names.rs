@@ -26,6 +26,11 @@ pub(super) fn spare_of(segment: &Path) -> PathBuf {
     segment.with_extension(SPARE)
 }
 
+/// The path of a spare that no segment becomes: nobody lives to see its first call.
+pub(super) fn unused_spare(dir: &Path) -> PathBuf {
+    dir.join(name(MAX_SEQNO)).with_extension(SPARE)
+}
+
 /// Whether a file in a journal's folder is a spare.
 pub(super) fn is_spare(path: &Path) -> bool {
     number_of(path, SPARE).is_some()

@@ -79,7 +79,7 @@ impl State {
         }
         let left = mapped.ready - mapped.reserved;
         let is_short = left < self.room.step / 2 && mapped.ready < SEGMENT_BYTES;
-        is_short || self.lacks_pages() || self.behind().is_some()
+        is_short || self.lacks_pages() || self.behind().is_some() || self.wants_next()
     }
 
     /// The pages that calls have copied into, and that are to be taken out of memory.
@@ -96,11 +96,12 @@ impl State {
         mapped.populated < wanted && mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0
     }
 
-    /// When the room of a renewed file has become old. Stores into old room may wait for the disk,
-    /// since the system may have taken its pages. None if there is no such room.
+    /// When the room of a spare's file has become old. Stores into old room may wait for the disk,
+    /// since the system may have taken its pages. None if there is not more than what is reserved
+    /// at a time.
     fn old_room(&self) -> Option<Instant> {
         let mapped = self.current.mapped.as_ref()?;
-        let is_long = mapped.filled > mapped.reserved + LONGEST_STEP;
+        let is_long = mapped.ready > mapped.reserved + 2 * LONGEST_STEP;
         is_long.then(|| mapped.began + MAX_IDLE)
     }
 
@@ -205,6 +206,10 @@ impl Shared {
                 self.wait_for_work(&mut state);
                 continue;
             }
+            if state.wants_next() {
+                self.make_next(&mut state);
+                continue;
+            }
             let needed = state.current.mapped.as_ref().map_or(0, |mapped| mapped.reserved);
             // A caller who needs the room will find the error.
             let needed = needed + ENTRY_HEADER_LEN as u64;
@@ -226,10 +231,12 @@ impl Shared {
         }
     }
 
-    /// Gives the room of a renewed file back to the disk. What is reserved next is new.
+    /// Gives the room of a spare's file back to the disk, except what calls take meanwhile. What is
+    /// reserved next is new.
     fn give_room_back(&self, state: &mut MutexGuard<'_, State>) {
         let Some(mapped) = &mut state.current.mapped else { return };
-        let ready = mapped.reserved.next_multiple_of(LEAST);
+        let kept = (mapped.reserved + LONGEST_STEP).next_multiple_of(LEAST);
+        let ready = kept.min(mapped.ready);
         // From here on nobody stores anything beyond, or reserves it.
         (mapped.ready, mapped.filled) = (ready, 0);
         mapped.map.set_ready(ready);

@@ -13,7 +13,6 @@ use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encod
 use super::mapped::{ALWAYS_COPIED, Flight, Mapped, SEGMENT_BYTES};
 use super::names::failed;
 use super::payload::Payload;
-use super::room::LONGEST_STEP;
 use super::shared::{Shared, State};
 use super::write::write_all_at;
 use crate::error::{Error, Result};
@@ -256,8 +255,8 @@ impl State {
         self.given = journal.last.load(Ordering::Acquire);
     }
 
-    /// Ends a mapped segment before call `next`; no call is under way in it. Cuts off its room,
-    /// unless that is worth keeping for a spare.
+    /// Ends a mapped segment before call `next`; no call is under way in it. Its room stays: the
+    /// disk may take 700 ms to free a few megabytes, and calls would wait for that.
     ///
     /// # Errors
     /// `IO`. The segment goes on.
@@ -269,13 +268,7 @@ impl State {
             .map_err(|error| failed("written", &self.current.path, &error))?;
         mapped.reserved += ENTRY_HEADER_LEN as u64;
         let end = mapped.reserved;
-        let mapped_room = mapped.ready.saturating_sub(end);
         self.publish(journal, end, next.previous());
-        // More room than one step came from a spare. This file may become one, too.
-        if mapped_room <= LONGEST_STEP {
-            // Readers ignore room that cannot be given back.
-            let _ = self.current.file.set_len(end);
-        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::mapped::Mapped;
 use super::mapping;
 use super::names::{failed, first_of, is_spare, name};
 use super::room;
-use super::spare;
+use super::spare::{self, Spare};
 use super::write::write_all_vectored;
 use crate::error::{Error, Result};
 use crate::files::folder::sync_dir;
@@ -81,7 +81,7 @@ impl Segment {
         first: Seqno,
         sync: bool,
         room: u64,
-        spare: Option<PathBuf>,
+        spare: Option<Spare>,
     ) -> Result<Segment> {
         let path = dir.join(name(first));
         if let Some(renewed) = spare.and_then(|spare| Segment::renew(&spare, &path, first)) {
@@ -117,16 +117,16 @@ impl Segment {
     }
 
     /// Makes a spare the segment's file. None, and the spare is deleted, when that is not possible.
-    fn renew(spare: &Path, path: &Path, first: Seqno) -> Option<Segment> {
+    fn renew(spare: &Spare, path: &Path, first: Seqno) -> Option<Segment> {
         let renew = || -> io::Result<Segment> {
-            let (file, len) = spare::renew(spare, path, first)?;
-            let mapped = Mapped::new(&file, first, len, len)?;
+            let (file, len) = spare::renew(&spare.path, path, first)?;
+            let mapped = Mapped::new(&file, first, len, spare.filled.min(len))?;
             Ok(Segment::of_mapped(path.to_owned(), file, mapped))
         };
         // A new file will do. If it cannot be made either, that error is the one to report.
         let renewed = renew().ok();
         if renewed.is_none() {
-            let _ = spare::delete(spare);
+            let _ = spare::delete(&spare.path);
         }
         renewed
     }

@@ -12,7 +12,7 @@ use super::names::failed;
 use super::payload::Payload;
 use super::room::Room;
 use super::segment::{AppendError, Segment};
-use super::spare::{self, Spares};
+use super::spare::{self, Spare, Spares};
 use crate::error::{Error, Result};
 use crate::locks::{Condvar, Mutex};
 use crate::seqno::{AtomicSeqno, Seqno};
@@ -119,6 +119,10 @@ impl Shared {
         })
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn restart(&self, last: Seqno) -> Result<()> {
         let mut synced = self.synced.lock();
         let mut state = self.state.lock();
@@ -184,7 +188,7 @@ fn create(
     dir: &Path,
     first: Seqno,
     way: Way,
-    (sync, spare): (bool, Option<PathBuf>),
+    (sync, spare): (bool, Option<Spare>),
     room: &Room,
 ) -> Result<Segment> {
     match way {

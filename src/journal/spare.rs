@@ -1,12 +1,13 @@
-//! Spares: files of segments whose calls are on disk as rows, kept to become segments again.
+//! Spares: files that become the next segments.
 //!
-//! A new file costs more than what is copied into it. The system finds space for it, fills pages
-//! with zeros, and gives both back once the file is deleted. A spare has its space and its pages.
-//! Its old content stays until it is overwritten, as room. No reader takes it for calls of the new
-//! segment: its sequence numbers are smaller.
+//! Most are files of segments whose calls are on disk as rows. A new file costs more than what is
+//! copied into it. The system finds space for it, fills pages with zeros, and gives both back once
+//! the file is deleted. A spare has its space and its pages. Its old content stays until it is
+//! overwritten, as room. No reader takes it for calls of the new segment: its sequence numbers are
+//! smaller. Where there is none, one is made ahead (`next`).
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ use rustix::io::Errno;
 
 use super::entry::{self, MAPPED_HEADER_LEN, mapped_header};
 use super::mapped::SEGMENT_BYTES;
-use super::names::{failed, first_of, is_spare, spare_of};
-use super::room::is_refused;
+use super::names::{MAX_SEQNO, failed, first_of, is_spare, spare_of};
+use super::room::{self, LEAST, is_refused};
 use crate::error::Result;
 use crate::files::folder::is_same_file;
 use crate::seqno::Seqno;
@@ -31,10 +32,19 @@ const KEPT_BYTES: RangeInclusive<u64> = 1 << 20..=SEGMENT_BYTES + (32 << 20);
 /// Spares that nobody has needed for this long are deleted: the system may have taken their pages.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(10);
 
+/// A file that is to become a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    /// The bytes that it has.
+    pub(super) bytes: u64,
+    /// The bytes that have pages, as far as is known.
+    pub(super) filled: u64,
+}
+
 /// The spares of a journal.
 pub(super) struct Spares {
-    /// The path of each, and the bytes that it has.
-    files: Vec<(PathBuf, u64)>,
+    files: Vec<Spare>,
     /// When one was kept or taken last.
     since: Instant,
 }
@@ -53,34 +63,59 @@ impl Spares {
         self.files.len() < MOST
     }
 
-    pub(super) fn keep(&mut self, path: PathBuf, bytes: u64) {
-        self.files.push((path, bytes));
+    pub(super) fn keep(&mut self, spare: Spare) {
+        self.files.push(spare);
         self.since = Instant::now();
     }
 
     /// The longest one.
-    pub(super) fn take(&mut self) -> Option<PathBuf> {
+    pub(super) fn take(&mut self) -> Option<Spare> {
         self.since = Instant::now();
-        let longest = self.files.iter().enumerate().max_by_key(|(_, (_, bytes))| *bytes)?.0;
-        Some(self.files.swap_remove(longest).0)
+        let longest = self.files.iter().enumerate().max_by_key(|(_, spare)| spare.bytes)?.0;
+        Some(self.files.swap_remove(longest))
     }
 
     pub(super) fn take_all(&mut self) -> Vec<PathBuf> {
-        self.files.drain(..).map(|(path, _)| path).collect()
+        self.files.drain(..).map(|spare| spare.path).collect()
     }
 
     /// One that nobody has needed for a while.
     pub(super) fn take_old(&mut self) -> Option<PathBuf> {
-        if self.since.elapsed() < MAX_IDLE { None } else { self.files.pop().map(|(path, _)| path) }
+        if self.since.elapsed() < MAX_IDLE {
+            None
+        } else {
+            self.files.pop().map(|spare| spare.path)
+        }
     }
 }
 
-/// Makes a segment's file a spare. Nobody finds it by its old path any more. Returns its path and
-/// length; None when it cannot be used again, and was deleted.
+/// Makes a new spare of `bytes` bytes, with pages of zeros if it is `filled`.
+///
+/// # Errors
+/// The system's. No file remains.
+pub(super) fn make(path: PathBuf, bytes: u64, is_filled: bool) -> io::Result<Spare> {
+    let make = || -> io::Result<()> {
+        let mut file = File::options().write(true).create(true).truncate(true).open(&path)?;
+        // It is a mapped segment without calls, so that it becomes one as any other does.
+        file.write_all(&mapped_header(MAX_SEQNO))?;
+        make_own(&file, bytes)?;
+        if is_filled { room::fill(&file, LEAST, bytes) } else { Ok(()) }
+    };
+    match make() {
+        Ok(()) => Ok(Spare { path, bytes, filled: if is_filled { bytes } else { 0 } }),
+        Err(error) => {
+            let _ = delete(&path);
+            Err(error)
+        }
+    }
+}
+
+/// Makes a segment's file a spare. Nobody finds it by its old path any more. None when it cannot be
+/// used again, and was deleted.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn retire(segment: &Path) -> io::Result<Option<(PathBuf, u64)>> {
+pub(super) fn retire(segment: &Path) -> io::Result<Option<Spare>> {
     let spare = spare_of(segment);
     fs::rename(segment, &spare)?;
     if let Ok(file) = lock(&spare)
@@ -89,7 +124,7 @@ pub(super) fn retire(segment: &Path) -> io::Result<Option<(PathBuf, u64)>> {
         && KEPT_BYTES.contains(&len)
         && make_own(&file, len).is_ok()
     {
-        return Ok(Some((spare, len)));
+        return Ok(Some(Spare { path: spare, bytes: len, filled: len }));
     }
     delete(&spare).map(|()| None)
 }
@@ -186,11 +221,12 @@ mod tests {
         let mut spares = Spares::new();
         for number in 0..MOST {
             assert!(spares.wants_more());
-            spares.keep(PathBuf::from(number.to_string()), (number % 3) as u64);
+            let (path, bytes) = (PathBuf::from(number.to_string()), (number % 3) as u64);
+            spares.keep(Spare { path, bytes, filled: 0 });
         }
         assert!(!spares.wants_more());
         assert_eq!(spares.take_old(), None);
-        assert_eq!(spares.take().unwrap().to_str().unwrap().parse::<usize>().unwrap() % 3, 2);
+        assert_eq!(spares.take().unwrap().bytes, 2);
         spares.since = Instant::now().checked_sub(MAX_IDLE).unwrap();
         let old = std::iter::from_fn(|| spares.take_old()).count();
         assert!(old == MOST - 1 && spares.is_empty());

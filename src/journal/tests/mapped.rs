@@ -22,14 +22,14 @@ fn ending(bytes: &[u8], end: usize, first: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_appended_is_read_back_and_a_closed_file_has_no_room() {
+fn what_was_appended_is_read_back_and_room_is_no_content() {
     let Some((dir, paths)) = mapped() else { return };
     assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3, 4, 5]);
     let closed = FIRST_CALL + 3 * CALL_LEN + ENTRY_HEADER_LEN;
-    let lens = |path: &Path| (content_len(path).unwrap(), fs::metadata(path).unwrap().len());
-    assert_eq!(lens(&paths[0]), (closed as u64, closed as u64));
-    let (content, file) = lens(&paths[1]);
-    assert!(content == END as u64 && file > content, "{content} of {file}");
+    for (path, end) in paths.iter().zip([closed, END]) {
+        let (content, file) = (content_len(path).unwrap(), fs::metadata(path).unwrap().len());
+        assert!(content == end as u64 && file > content, "{content} of {file}");
+    }
     assert_eq!(bytes_in(dir.path()).unwrap(), (closed + END) as u64);
     // Without its end, the closed file is as one that a killed process had not closed.
     let bytes = fs::read(&paths[0]).unwrap();
@@ -73,7 +73,7 @@ fn a_file_shorter_than_its_header_is_the_beginning_of_one_or_damage() {
         fs::write(&paths[1], &empty[..len]).unwrap();
         refused(dir.path(), &paths[1]);
         assert_eq!(read(dir.path(), true).unwrap(), [1, 2, 3], "{len} bytes");
-        fs::write(&paths[0], ending(&before, before.len() - ENTRY_HEADER_LEN, 1)).unwrap();
+        fs::write(&paths[0], ending(&before, FIRST_CALL + 3 * CALL_LEN, 1)).unwrap();
         assert_eq!(read(dir.path(), false).unwrap(), [1, 2, 3], "{len} bytes");
     }
 }

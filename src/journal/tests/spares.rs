@@ -272,3 +272,34 @@ fn room_that_lasts_long_is_new_room_again() {
     assert_eq!(found.len(), 49);
     assert!(found.iter().all(|(seqno, found)| *found == [*seqno as i64; MANY]));
 }
+
+/// The first segments have no spares, and calls do not wait until the system has found space.
+#[test]
+fn the_next_file_is_made_ahead() {
+    for keys in [FEW * 30, MANY] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = start(dir.path()).unwrap();
+        if !is_mapped(&paths(dir.path())[0]) {
+            return;
+        }
+        let bytes = || fs::metadata(paths(dir.path()).pop().unwrap()).unwrap().len();
+        let calls = SEGMENT_BYTES / (8 * keys as u64) + 2;
+        for call in 1..=calls * 5 / 8 {
+            assert_eq!(append_shared(&journal, &vec![call as i64; keys]), call);
+        }
+        while spares(dir.path()) == 0 {
+            thread::yield_now();
+        }
+        assert!(bytes() < SEGMENT_BYTES);
+        for call in calls * 5 / 8 + 1..=calls {
+            assert_eq!(append_shared(&journal, &vec![call as i64; keys]), call);
+        }
+        assert_eq!((spares(dir.path()), paths(dir.path()).len()), (0, 2));
+        assert!(bytes() > SEGMENT_BYTES, "it is the file that was made");
+        let found = read_after(dir.path(), 0);
+        let wanted = (1..=calls).map(|call| (call, vec![call as i64; keys]));
+        assert!(found.into_iter().eq(wanted), "{keys} keys");
+        journal.end().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
