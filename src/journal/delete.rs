@@ -1,12 +1,12 @@
 //! Deletes segments whose calls are on disk as rows, or keeps their files as spares.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::names::failed;
-use super::shared::{Doubt, Shared, State, Way};
+use super::shared::{Closed, Doubt, Shared, State, Way};
 use super::spare;
 use crate::error::Result;
 use crate::seqno::Seqno;
@@ -22,23 +22,23 @@ impl Shared {
     pub(super) fn drop_through(&self, seqno: Seqno) -> Result<()> {
         let oldest = || {
             let state = self.state.lock();
-            let oldest = state.closed.first().filter(|(last, ..)| *last <= seqno);
-            oldest.map(|(_, path, _)| (path.clone(), state.keeps_spare(self)))
+            let oldest = state.closed.first().filter(|closed| closed.last <= seqno);
+            oldest.map(|oldest| (oldest.clone(), state.keeps_spare(self)))
         };
-        while let Some((path, is_kept)) = oldest() {
-            match if is_kept { self.keep(&path) } else { fs::remove_file(&path) } {
+        while let Some((oldest, is_kept)) = oldest() {
+            match if is_kept { self.keep(&oldest) } else { fs::remove_file(&oldest.path) } {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(failed("deleted", &path, &error));
+                    return Err(failed("deleted", &oldest.path, &error));
                 }
-                _ => self.forget(&path),
+                _ => self.forget(&oldest.path),
             }
         }
         self.state.lock().end_doubt();
         Ok(())
     }
 
-    fn keep(&self, path: &Path) -> io::Result<()> {
-        let Some(spare) = spare::retire(path)? else { return Ok(()) };
+    fn keep(&self, closed: &Closed) -> io::Result<()> {
+        let Some(spare) = spare::retire(&closed.path, closed.filled)? else { return Ok(()) };
         self.state.lock().spares.keep(spare);
         // The thread deletes the spare when it is not used.
         self.work.notify_one();
@@ -48,14 +48,32 @@ impl Shared {
     /// Deletes all spares: their space is wanted. One that cannot be deleted is left to the next
     /// opening.
     pub(super) fn delete_spares(&self) {
-        let spares = self.state.lock().spares.take_all();
+        let spares = {
+            let mut state = self.state.lock();
+            // The next file would take the space again.
+            state.current.mapped.iter_mut().for_each(|mapped| mapped.has_next = true);
+            state.spares.take_all()
+        };
         spares.iter().for_each(|path| drop(spare::delete(path)));
+    }
+
+    /// Cuts the room off closed segments. The caller holds the engine's lock `rounds`, so that none
+    /// becomes another segment meanwhile. Room that cannot be cut off stays.
+    pub(super) fn cut_rooms(&self) {
+        let closed = self.state.lock().closed.clone();
+        for Closed { path, bytes, .. } in closed {
+            let cut = || -> io::Result<()> {
+                let file = File::options().write(true).open(&path)?;
+                if file.metadata()?.len() > bytes { file.set_len(bytes) } else { Ok(()) }
+            };
+            let _ = cut();
+        }
     }
 
     fn forget(&self, deleted: &Path) {
         let closed = &mut self.state.lock().closed;
-        for (_, _, bytes) in closed.extract_if(.., |(_, path, _)| path == deleted) {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for closed in closed.extract_if(.., |closed| closed.path == deleted) {
+            self.bytes.fetch_sub(closed.bytes, Ordering::Relaxed);
         }
     }
 }

@@ -205,9 +205,11 @@ impl Journal {
         self.shared.drop_through(seqno)
     }
 
-    /// Deletes the spares, so that the disk has their space.
+    /// Deletes the spares and cuts room off, so that the disk has their space. The caller holds the
+    /// engine's lock `rounds`, as for [`Journal::drop_through`].
     pub(crate) fn free_space(&self) {
         self.shared.delete_spares();
+        self.shared.cut_rooms();
     }
 
     /// Deletes all files; every row is on disk.

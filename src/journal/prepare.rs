@@ -73,13 +73,18 @@ impl Job {
 impl State {
     /// Whether room should be prepared before a caller needs it.
     pub(super) fn is_low(&self) -> bool {
-        let Some(mapped) = &self.current.mapped else { return false };
         if self.room.is_preparing || self.room.has_failed || self.room.has_stopped {
             return false;
         }
+        self.is_short() || self.wants_next()
+    }
+
+    /// Whether the current segment should be prepared further.
+    fn is_short(&self) -> bool {
+        let Some(mapped) = &self.current.mapped else { return false };
         let left = mapped.ready - mapped.reserved;
-        let is_short = left < self.room.step / 2 && mapped.ready < SEGMENT_BYTES;
-        is_short || self.lacks_pages() || self.behind().is_some() || self.wants_next()
+        let lacks_room = left < self.room.step / 2 && mapped.ready < SEGMENT_BYTES;
+        lacks_room || self.lacks_pages() || self.behind().is_some()
     }
 
     /// The pages that calls have copied into, and that are to be taken out of memory.
@@ -206,7 +211,7 @@ impl Shared {
                 self.wait_for_work(&mut state);
                 continue;
             }
-            if state.wants_next() {
+            if !state.is_short() {
                 self.make_next(&mut state);
                 continue;
             }

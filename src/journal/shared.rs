@@ -56,9 +56,8 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) current: Segment,
-    /// Segments that are complete, oldest first: the last call's sequence number, the path, the
-    /// bytes.
-    pub(super) closed: Vec<(Seqno, PathBuf, u64)>,
+    /// Segments that are complete, oldest first.
+    pub(super) closed: Vec<Closed>,
     /// The announced configurations: group and description.
     pub(super) configs: Vec<(u16, Arc<[u8]>)>,
     /// The last sequence number that a call has got. The call may be under way.
@@ -67,6 +66,18 @@ pub(super) struct State {
     pub(super) spares: Spares,
     /// Set while the state of the files is in doubt; nothing is appended meanwhile.
     pub(super) doubt: Option<Doubt>,
+}
+
+/// A segment that is complete.
+#[derive(Clone)]
+pub(super) struct Closed {
+    /// The last call.
+    pub(super) last: Seqno,
+    pub(super) path: PathBuf,
+    /// Bytes of the header and of entries. Behind them may be room.
+    pub(super) bytes: u64,
+    /// The bytes that have pages, as far as is known.
+    pub(super) filled: u64,
 }
 
 /// Why nothing is appended, and what ends that.
@@ -286,7 +297,9 @@ impl State {
         journal.bytes.fetch_add(next.len, Ordering::Relaxed);
         let closed = std::mem::replace(&mut self.current, next);
         let file = closed.file;
-        self.closed.push((last, closed.path.clone(), closed.len));
+        let (path, bytes) = (closed.path.clone(), closed.len);
+        let filled = closed.mapped.as_ref().map_or(bytes, |mapped| mapped.filled.max(bytes));
+        self.closed.push(Closed { last, path, bytes, filled });
         // After a failed fsync another one would report success, whatever became of the data.
         if sync && self.doubt.is_none() {
             file.sync_data().map_err(|error| {

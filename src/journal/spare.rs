@@ -28,7 +28,7 @@ use crate::seqno::Seqno;
 const MOST: usize = 8;
 /// A shorter file is not worth keeping, and a longer one takes too much space: a single entry may
 /// have gigabytes.
-const KEPT_BYTES: RangeInclusive<u64> = 1 << 20..=SEGMENT_BYTES + (32 << 20);
+const KEPT_BYTES: RangeInclusive<u64> = 1 << 20..=SEGMENT_BYTES + (48 << 20);
 /// Spares that nobody has needed for this long are deleted: the system may have taken their pages.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(10);
 
@@ -56,6 +56,11 @@ impl Spares {
 
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// Whether one of them has room for a whole segment.
+    pub(super) fn has_whole(&self) -> bool {
+        self.files.iter().any(|spare| spare.bytes >= SEGMENT_BYTES)
     }
 
     /// Whether another one should be kept.
@@ -110,12 +115,12 @@ pub(super) fn make(path: PathBuf, bytes: u64, is_filled: bool) -> io::Result<Spa
     }
 }
 
-/// Makes a segment's file a spare. Nobody finds it by its old path any more. None when it cannot be
-/// used again, and was deleted.
+/// Makes a segment's file a spare, whose first `filled` bytes have pages. Nobody finds it by its old
+/// path any more. None when it cannot be used again, and was deleted.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn retire(segment: &Path) -> io::Result<Option<Spare>> {
+pub(super) fn retire(segment: &Path, filled: u64) -> io::Result<Option<Spare>> {
     let spare = spare_of(segment);
     fs::rename(segment, &spare)?;
     if let Ok(file) = lock(&spare)
@@ -124,7 +129,7 @@ pub(super) fn retire(segment: &Path) -> io::Result<Option<Spare>> {
         && KEPT_BYTES.contains(&len)
         && make_own(&file, len).is_ok()
     {
-        return Ok(Some(Spare { path: spare, bytes: len, filled: len }));
+        return Ok(Some(Spare { path: spare, bytes: len, filled: filled.min(len) }));
     }
     delete(&spare).map(|()| None)
 }

@@ -190,8 +190,9 @@ impl Engine {
         }
     }
 
-    /// Deletes the journal's spares after a failure: a full disk may have caused it.
+    /// Frees what the journal can do without after a failure: a full disk may have caused it.
     pub(super) fn free_space(&self) {
+        let _rounds = self.rounds.lock();
         self.journal().into_iter().for_each(Journal::free_space);
     }
 

@@ -142,7 +142,13 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     remove(&dir.join(FILLING)).map_err(named)?;
     if is_complete || is_there(&complete).map_err(named)? {
         for path in content_of(dir)?.iter().map(|name| dir.join(name)) {
-            fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+            match fs::remove_file(&path) {
+                // The journal deletes spares at any time.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, &error));
+                }
+                _ => {}
+            }
         }
         sync_dir(dir).and_then(|()| fs::rename(&complete, &moving)).map_err(named)?;
         sync_dir(dir).map_err(named)?;
