@@ -360,6 +360,37 @@ typedef struct damo_storage damo_storage;
 typedef struct damo_table damo_table;
 
 /**
+ * damo's work, which an executor calls with work_context.
+ */
+typedef void (*damo_work)(void *work_context);
+
+/**
+ * Runs damo's work on the host's threads.
+ *
+ * - context: the pointer that was given with this function.
+ * - threads: how many threads the work is worth.
+ * - work, work_context: call work(work_context) on up to so many threads at the same time, the
+ *   present one among them. Each call takes pieces of the work until none is left.
+ *
+ * It must return once all these calls have returned, and not before. It may make fewer calls, or
+ * none: damo then does the rest on the caller's thread. Calls beyond threads return at once. With
+ * OpenMP it is
+ *
+ * ```text
+ *     #pragma omp parallel
+ *     work(work_context);
+ * ```
+ *
+ * (without num_threads: GNU's OpenMP ends and starts threads when the number changes.)
+ *
+ * Several threads may call it at once. It runs in the host's floating-point state. It must not
+ * throw. It must not call damo, not even a _free: such a call could wait for the call that runs
+ * this, and returns BUSY. In some libraries (TBB) a thread that waits takes other work, which may
+ * call damo; tbb::this_task_arena::isolate prevents that. The threads need 256 KiB of stack.
+ */
+typedef void (*damo_executor)(void *context, size_t threads, damo_work work, void *work_context);
+
+/**
  * Called from time to time during a long call, on its thread.
  *
  * - user: the pointer that was given to the call.
@@ -870,6 +901,21 @@ void damo_storage_free(damo_storage *storage);
  * - OUT_OF_MEMORY, FORKED.
  */
 damo_status damo_storage_flush(const damo_storage *storage);
+
+/**
+ * As damo_executor_set, for this storage alone, and before the executor of the process.
+ *
+ * Freeing the storage's handle does not take it back while embeddings or iterators of the storage
+ * are left.
+ *
+ * Errors: as damo_executor_set, and
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - FORKED.
+ */
+damo_status damo_storage_set_executor(const damo_storage *storage,
+                                      damo_executor run,
+                                      void *context,
+                                      size_t threads);
 
 /**
  * Writes what has changed, and then merges everything on disk into one sorted run.
@@ -1700,6 +1746,37 @@ damo_status damo_table_number(const damo_table *table, uint64_t *number);
  * - IO.
  */
 damo_status damo_table_merge(const char *base, const char *increment, const char *path);
+
+/**
+ * Lends the host's threads to all storages of the process that have no executor of their own.
+ *
+ * Large calls then run on these threads, and no longer on damo's. Lend them if the host computes
+ * with a pool whose threads spin while they wait (OpenMP, TBB, PyTorch): a second pool beside it
+ * makes both slow. Calls have the same results, to the bit.
+ *
+ * - run: NULL takes the threads back. The executor before is no longer used when this returns, and
+ *   its context may be freed.
+ * - context: passed to run.
+ * - threads: how many threads run has at most; 0: as many as the option threads of a storage says.
+ *   A call never uses more than that option says, and uses none of the host's where it says 1.
+ *
+ * Only calls of the host use it, and not damo's own threads. A forked child uses damo's threads.
+ * damo_executor_openmp is an executor for OpenMP.
+ *
+ * Errors, after which the executor is the one before:
+ * - INVALID_ARGUMENT: threads above 1024.
+ * - FORKED: the parent of this process has lent threads before, and run is not NULL.
+ */
+damo_status damo_executor_set(damo_executor run, void *context, size_t threads);
+
+/**
+ * An executor for OpenMP, in hosts that are not compiled with it: pass this function as run, and
+ * the address of the function GOMP_parallel as context. GNU's OpenMP library has it, and LLVM's
+ * and Intel's have it, too.
+ *
+ * A call within a parallel region runs on its own thread, unless nested regions are on.
+ */
+void damo_executor_openmp(void *context, size_t threads, damo_work work, void *work_context);
 
 /**
  * Writes the key of a string to *key: XXH64 with seed 0, as a signed number of the same bits.

@@ -905,6 +905,61 @@ class table {
   detail::handle<damo_table, damo_table_free> handle_;
 };
 
+// Lends the host's threads to damo until it is destroyed: to all storages of the process, or to one
+// storage, which has to outlive it. One at a time for each. See damo_executor_set.
+//
+//     damo::executor pool([&](std::size_t threads, auto work) {
+//       ...  // calls work() on up to so many threads at once, and returns once all have returned
+//     });
+//
+// Several threads may call run at once. If it throws, damo does what is left on the caller's
+// thread. It must not throw while a call of work may still begin.
+template <class Run>
+class executor {
+ public:
+  explicit executor(Run run, std::size_t threads = 0) : run_(std::move(run)) {
+    detail::check(damo_executor_set(&call, this, threads));
+  }
+  executor(const storage& of, Run run, std::size_t threads = 0)
+      : storage_(of.get()), run_(std::move(run)) {
+    detail::check(damo_storage_set_executor(storage_, &call, this, threads));
+  }
+  executor(const storage&&, Run, std::size_t = 0) = delete;
+  executor(const executor&) = delete;
+  executor& operator=(const executor&) = delete;
+  ~executor() {
+    if (storage_ == nullptr) {
+      damo_executor_set(nullptr, nullptr, 0);
+    } else {
+      damo_storage_set_executor(storage_, nullptr, nullptr, 0);
+    }
+  }
+
+ private:
+  static void call(void* self, std::size_t threads, damo_work work, void* context) noexcept {
+    try {
+      static_cast<executor*>(self)->run_(threads, [work, context] { work(context); });
+    } catch (...) {
+    }
+  }
+
+  const damo_storage* storage_ = nullptr;
+  Run run_;
+};
+
+#ifdef _OPENMP
+// OpenMP's threads: damo::executor pool(damo::openmp);
+struct openmp_threads {
+  template <class Work>
+  void operator()(std::size_t, const Work& work) const {
+    // Without num_threads: GNU's OpenMP ends and starts threads when the number changes.
+#pragma omp parallel
+    work();
+  }
+};
+inline constexpr openmp_threads openmp{};
+#endif
+
 }  // namespace damo
 
 #endif

@@ -32,6 +32,7 @@ mod cache;
 pub mod embedding;
 pub mod engine;
 pub mod error;
+mod executor;
 pub mod ffi;
 pub mod file_size_limit;
 mod files;

@@ -1,4 +1,5 @@
-//! The largest dim and the largest group, which lengths fit together, and how others are refused.
+//! The largest dim, group and number of threads, which lengths fit together, and how others are
+//! refused.
 
 use std::fmt;
 
@@ -8,6 +9,8 @@ use crate::error::{Error, Result};
 pub const MAX_DIM: usize = 1 << 18;
 /// The largest group; the smallest is 0.
 pub const MAX_GROUP: u32 = u16::MAX as u32;
+/// The most threads of a storage or an executor.
+pub(crate) const MAX_THREADS: usize = 1024;
 /// How many groups there can be.
 pub(crate) const MAX_GROUPS: usize = MAX_GROUP as usize + 1;
 

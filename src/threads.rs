@@ -1,10 +1,15 @@
 //! damo's own threads: each has a name, and a panic of its work becomes an error.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
+
+thread_local! {
+    static IS_OWN: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Starts a thread; `what` is what messages call it.
 ///
@@ -15,8 +20,22 @@ pub(crate) fn start<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
+    let work = move || {
+        mark_own();
+        work()
+    };
     start_thread(Builder::new().name(name.to_owned()), work)
         .map_err(|error| Error::io(format!("{what} cannot be made here: {error}")))
+}
+
+/// Notes that the present thread is damo's own.
+pub(crate) fn mark_own() {
+    IS_OWN.set(true);
+}
+
+/// Whether the present thread is damo's own.
+pub(crate) fn is_own() -> bool {
+    IS_OWN.try_with(Cell::get).unwrap_or(false)
 }
 
 /// Does work whose panic must not end the thread; `who` is what messages call the thread.

@@ -1,6 +1,10 @@
 // The few functions of damo.h with parameters that no language has: a buffer for text, found with
-// its length from keys_len, a pointer to a pointer, a progress function. Included by damo_c.i.
+// its length from keys_len, a pointer to a pointer, a progress function, an executor. Included by
+// damo_c.i.
 
+%ignore damo_executor;
+%ignore damo_executor_openmp;
+%ignore damo_executor_set;
 %ignore damo_progress;
 %ignore damo_params_to_json;
 %ignore damo_storage_describe;
@@ -9,6 +13,8 @@
 %ignore damo_table_lookup;
 %ignore damo_iterator_next;
 %ignore damo_storage_dump_with_progress;
+%ignore damo_storage_set_executor;
+%ignore damo_work;
 
 %rename(damo_params_to_json) damo_c_params_to_json;
 %rename(damo_storage_describe) damo_c_storage_describe;

@@ -67,7 +67,11 @@ damo_status damo_filter_sync(const damo_filter *filter);
 void damo_filter_free(damo_filter *filter);
 damo_storage *damo_storage_new(const char *data_dir, int64_t ttl_seconds,
     const damo_params *options);
+void damo_executor_openmp(void *context, size_t threads, damo_work work, void *work_context);
+damo_status damo_executor_set(damo_executor run, void *context, size_t threads);
 damo_status damo_storage_flush(const damo_storage *storage);
+damo_status damo_storage_set_executor(const damo_storage *storage, damo_executor run,
+    void *context, size_t threads);
 damo_status damo_storage_compact(const damo_storage *storage);
 damo_status damo_storage_stat(const damo_storage *storage, const char *name, uint64_t *value);
 damo_status damo_storage_describe(const damo_storage *storage, char *buffer, size_t buffer_len,
@@ -158,6 +162,9 @@ _VALUES = {
     "double": ctypes.c_double,
     "damo_status": ctypes.c_int32,
     "damo_progress": PROGRESS,
+    # The address of a C function: a Python function would need the interpreter's lock.
+    "damo_executor": ctypes.c_void_p,
+    "damo_work": ctypes.c_void_p,
 }
 _DECLARATION = re.compile(r"([^;(]*?)(damo_\w+)\(([^)]*)\);")
 

@@ -142,3 +142,16 @@ def refuse_mismatch(path: Path, abi: int, version: str) -> None:
         " checkout ('pip install ./python'), or let the environment variable DAMO_LIBRARY name the"
         " library that belongs to this package"
     )
+
+
+def address(file: str | None, function: str) -> int | None:
+    """The address of a function of a loaded library, or of those that it was linked with.
+
+    file: None is what every library of the process sees first. Returns None if the library is not
+    loaded, or there is no such function.
+    """
+    try:
+        loaded = ctypes.CDLL(file, mode=os.RTLD_NOW | (os.RTLD_NOLOAD if file else 0))
+        return ctypes.cast(getattr(loaded, function), ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        return None

@@ -1,14 +1,28 @@
 //! The threads that share the work of one large call.
 
 use crate::error::Result;
+use crate::executor::{Lent, OF_PROCESS};
 use crate::journal::Helpers;
 use crate::locks::Mutex;
+use crate::threads;
 use crate::workers::Workers;
 
-/// The threads that help callers: one fewer than `threads`, since the caller works, too.
+/// The threads that help callers: those that the host lends, or damo's own.
 pub(crate) struct Pool {
+    /// What the host lends to this storage.
+    pub(crate) lent: Lent,
+    /// One fewer than `threads`, since the caller works, too.
     workers: Option<Workers>,
     threads: usize,
+}
+
+/// On which threads work is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    Any,
+    /// None that the host lends. For work that waits for other calls: the host may run one call
+    /// after the other, in any order.
+    Own,
 }
 
 /// A thread with fewer keys takes longer to wake than it saves.
@@ -19,7 +33,7 @@ impl Pool {
     /// `IO` when the threads cannot be made.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
         let workers = if threads > 1 { Some(Workers::start(threads - 1)?) } else { None };
-        Ok(Pool { workers, threads })
+        Ok(Pool { lent: Lent::new(), workers, threads })
     }
 
     /// How many threads a call with this many keys is worth.
@@ -37,12 +51,26 @@ impl Pool {
         items: &mut [T],
         work: impl Fn(&mut T) -> Result<()> + Sync + Send,
     ) -> Result<()> {
+        self.each_on(Threads::Any, keys, items, work)
+    }
+
+    /// As [`Pool::each`], on these threads.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn each_on<T: Send>(
+        &self,
+        on: Threads,
+        keys: usize,
+        items: &mut [T],
+        work: impl Fn(&mut T) -> Result<()> + Sync + Send,
+    ) -> Result<()> {
         let threads = self.threads_for(keys).min(items.len());
-        let Some(workers) = self.workers.as_ref().filter(|_| threads > 1) else {
+        if threads <= 1 {
             return items.iter_mut().try_for_each(work);
-        };
+        }
         let (items, error) = (Mutex::new(items.iter_mut()), Mutex::new(None));
-        workers.run(threads - 1, threads, &|_| {
+        self.share(on, threads, threads, &|_| {
             loop {
                 let Some(item) = items.lock().next() else { return };
                 if let Err(new) = work(item) {
@@ -53,13 +81,24 @@ impl Pool {
         });
         error.into_inner().map_or(Ok(()), Err)
     }
+
+    /// Does `work` for each number below `count`, on up to `threads` threads. damo's own threads
+    /// use no lent ones: an OpenMP library would start as many for each of them.
+    fn share(&self, on: Threads, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let is_lent = on == Threads::Any
+            && threads > 1
+            && !threads::is_own()
+            && (self.lent.run(threads, count, work) || OF_PROCESS.run(threads, count, work));
+        match &self.workers {
+            _ if is_lent => {}
+            Some(workers) => workers.run(threads - 1, count, work),
+            None => (0..count).for_each(work),
+        }
+    }
 }
 
 impl Helpers for Pool {
     fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        match &self.workers {
-            Some(workers) => workers.run(self.threads - 1, count, work),
-            None => (0..count).for_each(work),
-        }
+        self.share(Threads::Any, self.threads, count, work);
     }
 }

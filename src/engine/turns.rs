@@ -68,6 +68,12 @@ impl Lanes {
 }
 
 impl Turns<'_> {
+    /// Whether this call's turn has come at all of its shards.
+    pub(crate) fn have_come(&self) -> bool {
+        let is_now = |shard: usize| self.lanes.lanes[shard].0.turn.load(Ordering::Acquire);
+        bits(self.left.load(Ordering::Relaxed)).all(|shard| is_now(shard) == self.drawn[shard])
+    }
+
     /// Waits for this call's turn at each of the shards.
     pub(crate) fn wait(&self, shards: u64) {
         bits(shards).for_each(|shard| self.lanes.lanes[shard].0.wait(self.drawn[shard]));

@@ -6,8 +6,9 @@
 //! other machines. So each call, and each thread that it starts, runs in the state in which a C
 //! program starts.
 
-/// The caller's state, which is restored on drop.
-pub(super) struct FloatState {
+/// A host's state.
+#[derive(Clone, Copy)]
+pub(super) struct Floats {
     #[cfg(target_arch = "x86_64")]
     sse: u32,
     /// The x87 environment; None for the usual one.
@@ -20,11 +21,38 @@ pub(super) struct FloatState {
     seen: u64,
 }
 
+/// The caller's state, which is restored on drop. Until then damo's is in force.
+pub(super) struct FloatState(Floats);
+
+/// damo's state, which is in force again on drop.
+pub(super) struct Outside;
+
+impl FloatState {
+    /// What drop will restore.
+    pub(super) fn of_host(&self) -> Floats {
+        self.0
+    }
+}
+
+impl Floats {
+    /// Restores this state for a while, within a call.
+    pub(super) fn restore(self) -> Outside {
+        drop(FloatState(self));
+        Outside
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        std::mem::forget(FloatState::enter());
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use std::arch::asm;
 
-    use super::FloatState;
+    use super::{FloatState, Floats};
 
     /// All exceptions masked, none raised, rounding to nearest.
     const SSE: u32 = 0x1f80;
@@ -58,7 +86,7 @@ mod x86_64 {
                 }
                 environment
             });
-            FloatState { sse, x87 }
+            FloatState(Floats { sse, x87 })
         }
     }
 
@@ -67,8 +95,8 @@ mod x86_64 {
         fn drop(&mut self) {
             // This also forgets the exceptions that the call has raised: the caller did not raise
             // them.
-            load_sse(self.sse);
-            if let Some(environment) = &self.x87 {
+            load_sse(self.0.sse);
+            if let Some(environment) = &self.0.x87 {
                 // SAFETY: loads what `enter` has stored.
                 unsafe {
                     asm!(
@@ -92,7 +120,7 @@ mod x86_64 {
 mod aarch64 {
     use std::arch::asm;
 
-    use super::FloatState;
+    use super::{FloatState, Floats};
 
     impl FloatState {
         #[inline]
@@ -106,20 +134,20 @@ mod aarch64 {
             if control != 0 {
                 load(0);
             }
-            FloatState { control, seen }
+            FloatState(Floats { control, seen })
         }
     }
 
     impl Drop for FloatState {
         #[inline]
         fn drop(&mut self) {
-            if self.control != 0 {
-                load(self.control);
+            if self.0.control != 0 {
+                load(self.0.control);
             }
             // This forgets the exceptions that the call has raised: the caller did not raise them.
             // SAFETY: the value came from the register.
             unsafe {
-                asm!("msr fpsr, {}", in(reg) self.seen, options(nomem, nostack, preserves_flags))
+                asm!("msr fpsr, {}", in(reg) self.0.seen, options(nomem, nostack, preserves_flags))
             };
         }
     }
@@ -133,6 +161,6 @@ mod aarch64 {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 impl FloatState {
     pub(super) fn enter() -> FloatState {
-        FloatState {}
+        FloatState(Floats {})
     }
 }

@@ -4,9 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::float_state::FloatState;
+use super::float_state::{FloatState, Floats};
 use super::handle::{self, HandleKind};
 use super::last_error;
 use crate::error::{Error, Result, Status};
@@ -19,14 +20,24 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// The message and place of the last panic that was caught.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Whether this thread, which is the host's, works for a call of another one.
+    static IS_LENT: Cell<bool> = const { Cell::new(false) };
+    /// The host's floating-point state before the present call, once executors are set.
+    static HOSTS_FLOATS: Cell<Option<Floats>> = const { Cell::new(None) };
+    /// Whether a call on this thread waits for a host's executor.
+    static IS_WITHIN_EXECUTOR: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As `PANIC`, for the library's own threads: the call for which they worked reports it.
+/// Whether a host has ever lent its threads: until then calls look no further.
+static EXECUTORS_ARE_USED: AtomicBool = AtomicBool::new(false);
+
+/// As `PANIC`, for the library's own threads and lent ones: the call for which they worked reports
+/// it.
 static PANIC_ELSEWHERE: UntracedMutex<String> = UntracedMutex::new(String::new());
 
 /// Runs the body of a function that returns a status.
 pub(super) fn status(function: &'static str, body: impl FnOnce() -> Result<()>) -> Status {
-    match run(body) {
+    match check_not_within_executor().and_then(|()| run(body)) {
         Ok(()) => Status::Ok,
         Err(error) => last_error::set(function, error),
     }
@@ -45,7 +56,7 @@ pub(super) fn handle<T: HandleKind>(
     body: impl FnOnce() -> Result<T>,
 ) -> *mut T {
     file_size_limit::look();
-    match run(body) {
+    match check_not_within_executor().and_then(|()| run(body)) {
         Ok(value) => handle::make(value),
         Err(error) => {
             last_error::set(function, error);
@@ -74,8 +85,49 @@ pub(super) unsafe fn free<T: HandleKind>(handle: *mut T) {
     }
 }
 
-fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs a part of a call's work on a thread that the host has lent. The work catches its panics.
+pub(super) fn lent(work: &dyn Fn()) {
     let _float_state = FloatState::enter();
+    let _writes_that_return = file_size_limit::enter();
+    let was_lent = IS_LENT.try_with(|lent| lent.replace(true)).unwrap_or(false);
+    work();
+    let _ = IS_LENT.try_with(|lent| lent.set(was_lent));
+}
+
+/// Notes that a host lends threads: [`executor`] may be called from now on.
+pub(super) fn note_executor() {
+    EXECUTORS_ARE_USED.store(true, Ordering::Relaxed);
+}
+
+/// Runs a host's executor, during a call of damo. Until it returns, other calls on this thread are
+/// refused: they could wait for this one.
+pub(super) fn executor(run: impl FnOnce()) {
+    let was_within = IS_WITHIN_EXECUTOR.try_with(|within| within.replace(true)).unwrap_or(false);
+    // Threads that the host starts now have its state, and not damo's.
+    let hosts = HOSTS_FLOATS.try_with(Cell::get).ok().flatten();
+    let damos = hosts.map(Floats::restore);
+    run();
+    drop(damos);
+    let _ = IS_WITHIN_EXECUTOR.try_with(|within| within.set(was_within));
+}
+
+#[inline]
+fn check_not_within_executor() -> Result<()> {
+    let is_within = || IS_WITHIN_EXECUTOR.try_with(Cell::get).unwrap_or(false);
+    if EXECUTORS_ARE_USED.load(Ordering::Relaxed) && is_within() {
+        return Err(Error::busy(
+            "called from within an executor, on the thread of a call that waits for it; an \
+             executor must not call damo",
+        ));
+    }
+    Ok(())
+}
+
+fn run<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let float_state = FloatState::enter();
+    if EXECUTORS_ARE_USED.load(Ordering::Relaxed) {
+        let _ = HOSTS_FLOATS.try_with(|hosts| hosts.set(Some(float_state.of_host())));
+    }
     let _writes_that_return = file_size_limit::enter();
     silence_caught_panics();
     let depth = DEPTH.try_with(|depth| depth.replace(depth.get() + 1)).unwrap_or(0);
@@ -109,7 +161,8 @@ fn silence_caught_panics() {
         panic::set_hook(Box::new(move |info| {
             let is_guarded = DEPTH.try_with(Cell::get).unwrap_or(0) > 0;
             let is_ours = thread::current().name().is_some_and(|name| name.starts_with("damo-"));
-            if !is_guarded && !is_ours {
+            let is_lent = || IS_LENT.try_with(Cell::get).unwrap_or(false);
+            if !is_guarded && !is_ours && !is_lent() {
                 return previous(info);
             }
             let words = info.payload_as_str().unwrap_or("panicked");

@@ -26,6 +26,7 @@ mod abi_version;
 mod arguments;
 mod descriptors;
 mod embedding;
+mod executor;
 mod exit;
 mod failure;
 mod filter;
@@ -50,6 +51,7 @@ mod version;
 
 pub use abi_version::*;
 pub use embedding::*;
+pub use executor::*;
 pub use failure::*;
 pub use filter::*;
 pub use initializer::*;

@@ -7,6 +7,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use crate::file_size_limit;
+use crate::threads;
 
 /// The size of that stack. Only the part that is touched takes memory.
 const SIZE: usize = 1 << 20;
@@ -20,7 +21,10 @@ pub(super) fn run<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     let slot = &mut body;
     let done = thread::scope(|scope| {
         let builder = thread::Builder::new().name("damo-open".to_owned()).stack_size(SIZE);
-        let started = builder.spawn_scoped(scope, move || slot.take().map(|body| body()));
+        let started = builder.spawn_scoped(scope, move || {
+            threads::mark_own();
+            slot.take().map(|body| body())
+        });
         // A panic resumes on the caller's thread, where the guard catches it.
         started.ok().and_then(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });

@@ -115,8 +115,8 @@ pub(super) fn make(path: PathBuf, bytes: u64, is_filled: bool) -> io::Result<Spa
     }
 }
 
-/// Makes a segment's file a spare, whose first `filled` bytes have pages. Nobody finds it by its old
-/// path any more. None when it cannot be used again, and was deleted.
+/// Makes a segment's file a spare, whose first `filled` bytes have pages. Nobody finds it by its
+/// old path any more. None when it cannot be used again, and was deleted.
 ///
 /// # Errors
 /// The system's.

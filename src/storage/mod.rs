@@ -26,6 +26,7 @@ mod row_count;
 mod rows;
 mod salvage;
 mod scan;
+mod set_executor;
 mod stat;
 mod test_clock;
 mod verify;

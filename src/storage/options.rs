@@ -2,6 +2,7 @@
 
 use crate::engine::options::{Durability, StorageOptions};
 use crate::error::Result;
+use crate::limits::MAX_THREADS;
 use crate::params::Params;
 
 const DURABILITIES: [(&str, Durability); 3] = [
@@ -11,7 +12,6 @@ const DURABILITIES: [(&str, Durability); 3] = [
 ];
 const DEFAULT_CACHE_BYTES: i64 = 1 << 30;
 const MIN_CACHE_BYTES: i64 = 64 << 10;
-const MAX_THREADS: i64 = 1024;
 
 impl StorageOptions {
     /// # Errors
@@ -22,7 +22,8 @@ impl StorageOptions {
         let cache_bytes =
             reader.int("cache_bytes", DEFAULT_CACHE_BYTES, MIN_CACHE_BYTES, isize::MAX as i64)?;
         let durability = reader.choice("durability", 0, &DURABILITIES.map(|(word, _)| word))?;
-        let threads = reader.int("threads", cores.min(MAX_THREADS), 1, MAX_THREADS)?;
+        let threads =
+            reader.int("threads", cores.min(MAX_THREADS as i64), 1, MAX_THREADS as i64)?;
         let read_only = reader.bool("read_only", false)?;
         reader.finish()?;
         Ok(StorageOptions {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "error.rs",
     "ffi/version.rs",
     "ffi/abi_version.rs",
@@ -23,6 +23,7 @@ const FILES: [&str; 18] = [
     "ffi/embedding/mod.rs",
     "ffi/iterator.rs",
     "ffi/table.rs",
+    "ffi/executor.rs",
     "ffi/key_hash.rs",
     "ffi/test.rs",
 ];

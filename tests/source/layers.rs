@@ -11,24 +11,24 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 24] = [
+const ROOMS: [(&str, &str); 25] = [
     (
         "ffi",
-        "embedding engine error file_size_limit filter initializer key_hash limits locks memory \
-         optimizer params process scheduler storage table",
+        "embedding engine error executor file_size_limit filter initializer key_hash limits locks \
+         memory optimizer params process scheduler storage table threads",
     ),
     ("bin", "engine error file_size_limit params storage table"),
     ("embedding", "engine error filter initializer limits locks memory optimizer params storage"),
     ("fuzzing", "engine error journal seqno"),
     (
         "storage",
-        "cache engine error files filter initializer journal limits locks memory optimizer params \
-         process random_id reserved rocks seqno stripes table threads",
+        "cache engine error executor files filter initializer journal limits locks memory \
+         optimizer params process random_id reserved rocks seqno stripes table threads",
     ),
     (
         "engine",
-        "cache error files initializer journal limits locks memory optimizer params prefetch \
-         process rocks seqno stripes threads workers",
+        "cache error executor files initializer journal limits locks memory optimizer params \
+         prefetch process rocks seqno stripes threads workers",
     ),
     ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
@@ -48,6 +48,7 @@ const ROOMS: [(&str, &str); 24] = [
     ("threads", "error file_size_limit"),
     ("stripes", "locks"),
     ("workers", "error file_size_limit locks"),
+    ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
 const ENGINE: [(&str, &str); 42] = [
@@ -85,7 +86,7 @@ const ENGINE: [(&str, &str); 42] = [
     ("database", "expiry options"),
     ("rows/few_changes", "mod rows rows/change rows/few rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
-    ("rows/in_turns", "mod rights rows rows/change rows/guards rows/part"),
+    ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     ("rows/change", "mod moment rights rows rows/batch rows/dedup rows/guards rows/load rows/part"),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
@@ -101,7 +102,7 @@ const ENGINE: [(&str, &str); 42] = [
     ("rights", "turns"),
 ];
 /// The same for the storage.
-const STORAGE: [(&str, &str); 47] = [
+const STORAGE: [(&str, &str); 48] = [
     ("checkpoint", "checkpoint/id checkpoint/list mod"),
     ("checkpoint/load", "checkpoint/list checkpoint/swap directory filters mod open scan/check"),
     ("dump", "dump/bases dump/select mod scan scan/page"),
@@ -113,8 +114,8 @@ const STORAGE: [(&str, &str); 47] = [
     ("rows", "dump/select mod scan scan/page"),
     (
         "salvage",
-        "checkpoint/swap directory open salvage/calls salvage/lost salvage/report \
-         salvage/rows salvage/work",
+        "checkpoint/swap directory open salvage/calls salvage/lost salvage/report salvage/rows \
+         salvage/work",
     ),
     ("checkpoint/id", "mod"),
     ("compact", "mod"),
@@ -139,36 +140,36 @@ const STORAGE: [(&str, &str); 47] = [
     ("verify", "mod"),
     ("checkpoint/swap", "checkpoint/content checkpoint/in_the_way checkpoint/list filters/list"),
     ("import/rows", "import/record import/report import/source"),
-    ("mod", "directory dump/bases read_only/likeness"),
     ("scan/check", "scan/reader"),
     ("scan/parallel", "scan/page scan/reader"),
     ("checkpoint/in_the_way", "checkpoint/content"),
     (
         "import/source",
-        "import/bytes import/checkpoint import/dump import/options import/record \
-         import/report",
+        "import/bytes import/checkpoint import/dump import/options import/record import/report",
     ),
     ("import/survey", "import/checkpoint import/dump import/options import/record import/report"),
     ("process_end", "directory"),
-    (
-        "read_only/likeness",
-        "directory read_only/folder read_only/held read_only/listing read_only/messages \
-         read_only/refusals",
-    ),
     ("salvage/rows", "salvage/lost salvage/report salvage/sources"),
     ("scan/reader", "dump/select scan/page"),
     ("checkpoint/content", "filters/list"),
-    ("directory", "first_opening"),
     ("dump/select", "dump/bases"),
     ("filters", "filters/list"),
     ("filters/taking", "filters/list"),
     ("import/checkpoint", "import/bytes import/record import/report"),
     ("import/dump", "import/bytes import/record import/report"),
     ("import/options", "import/report"),
-    ("read_only/listing", "checkpoint/list"),
-    ("read_only/messages", "read_only/held"),
     ("salvage/calls", "salvage/lost salvage/report"),
     ("salvage/sources", "salvage/lost salvage/report"),
+    ("set_executor", "mod"),
+    ("mod", "directory dump/bases read_only/likeness"),
+    (
+        "read_only/likeness",
+        "directory read_only/folder read_only/held read_only/listing read_only/messages \
+         read_only/refusals",
+    ),
+    ("directory", "first_opening"),
+    ("read_only/listing", "checkpoint/list"),
+    ("read_only/messages", "read_only/held"),
 ];
 
 /// Beside the boundary: SIMD kernels, the memory of the cache, mapped files, a signal, and a page

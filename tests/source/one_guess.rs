@@ -5,9 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NOUNS: [&str; 16] = [
+const NOUNS: [&str; 17] = [
     "abi_version",
     "embedding",
+    "executor",
     "failure",
     "filter",
     "initializer",

@@ -22,6 +22,7 @@
 - requires_grad_(False) on a layer, on a module around it or on its anchor freezes its rows.
 - torch.compile breaks the graph at a layer and compiles what is around it. fullgraph=True raises
   torch's error.
+- Large calls run on PyTorch's threads. use_torch_threads(False) gives damo its own back.
 - A storage belongs to the process that opened it. A DataLoader's workers may prepare ids, and must
   not hold a model.
 """
@@ -29,6 +30,7 @@
 from ._conversion import Conversion
 from ._state import StateError, rows_of_any_moment
 from ._summary import summary
+from ._threads import begin as _begin_threads, use_torch_threads
 from .bag import EmbeddingBag
 from .checkpoint import load_checkpoint, rows_in_checkpoint, save_checkpoint
 from .convert import convert
@@ -55,4 +57,7 @@ __all__ = [
     "save_checkpoint",
     "save_for_serving",
     "summary",
+    "use_torch_threads",
 ]
+
+_begin_threads()

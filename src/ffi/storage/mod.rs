@@ -3,6 +3,8 @@
 // In the order of the header. rustfmt sorts only what has no blank line in between.
 mod flush;
 
+mod set_executor;
+
 mod compact;
 mod describe;
 mod row_count;
@@ -39,6 +41,7 @@ pub use import_report::*;
 pub use import_with::*;
 pub use load_from_checkpoint::*;
 pub use row_count::*;
+pub use set_executor::*;
 pub use stat::*;
 pub use verify::*;
 
