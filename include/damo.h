@@ -14,8 +14,9 @@
  * part of its rows. No function exits, aborts, prints or throws.
  *
  * A failed call also leaves the number of its failure in errno, for programs that may ask on
- * another thread: see damo_failure_message. Any call may return PANIC, and any call on a storage,
- * embedding or iterator EXITING; the functions below do not list these two.
+ * another thread: see damo_failure_message. Any call may return PANIC, any call on a storage,
+ * embedding or iterator EXITING, and any call from within a damo_executor BUSY. The functions below
+ * do not list these three.
  *
  * Handles
  * -------
@@ -159,7 +160,8 @@ typedef enum {
    */
   DAMO_STATUS_ALREADY_EXISTS = 3,
   /**
-   * Another handle or call, here or in another process, is using the directory or the file.
+   * Another handle or call, here or in another process, is using the directory or the file. Or
+   * the call came from within a damo_executor.
    */
   DAMO_STATUS_BUSY = 4,
   /**
@@ -369,24 +371,26 @@ typedef void (*damo_work)(void *work_context);
  *
  * - context: the pointer that was given with this function.
  * - threads: how many threads the work is worth.
- * - work, work_context: call work(work_context) on up to so many threads at the same time, the
- *   present one among them. Each call takes pieces of the work until none is left.
+ * - work, work_context: call work(work_context) on at most so many threads at the same time. The
+ *   thread that runs this function may be one of them. Each call takes pieces of the work until
+ *   none is left.
  *
- * It must return once all these calls have returned, and not before. It may make fewer calls, or
- * none: damo then does the rest on the caller's thread. Calls beyond threads return at once. With
- * OpenMP it is
+ * Return after all these calls have returned. Fewer calls, or none, are allowed: damo does the
+ * rest itself. Surplus calls return at once. An executor for OpenMP, which has no num_threads
+ * because GNU's OpenMP ends and starts threads when that number changes:
  *
  * ```text
  *     #pragma omp parallel
  *     work(work_context);
  * ```
  *
- * (without num_threads: GNU's OpenMP ends and starts threads when the number changes.)
- *
  * Several threads may call it at once. It runs in the host's floating-point state. It must not
- * throw. It must not call damo, not even a _free: such a call could wait for the call that runs
- * this, and returns BUSY. In some libraries (TBB) a thread that waits takes other work, which may
- * call damo; tbb::this_task_arena::isolate prevents that. The threads need 256 KiB of stack.
+ * throw. The threads need 256 KiB of stack.
+ *
+ * It must not call damo, not even a _free: that could wait for the call which runs the executor.
+ * On that call's thread, functions that can fail are refused with BUSY. A _free, and calls on
+ * other threads, are not refused and may hang. In some libraries (TBB) a thread that waits takes
+ * other work, which may call damo; tbb::this_task_arena::isolate prevents that.
  */
 typedef void (*damo_executor)(void *context, size_t threads, damo_work work, void *work_context);
 
@@ -903,14 +907,15 @@ void damo_storage_free(damo_storage *storage);
 damo_status damo_storage_flush(const damo_storage *storage);
 
 /**
- * As damo_executor_set, for this storage alone, and before the executor of the process.
+ * As damo_executor_set, for this storage alone. It takes precedence over the executor of the
+ * process; run NULL returns to that one.
  *
- * Freeing the storage's handle does not take it back while embeddings or iterators of the storage
- * are left.
+ * The executor stays set, and needs its context, until all handles of the storage, its embeddings
+ * and its iterators are freed.
  *
  * Errors: as damo_executor_set, and
  * - INVALID_ARGUMENT: a NULL handle.
- * - FORKED.
+ * - FORKED: in a forked child, for run NULL, too.
  */
 damo_status damo_storage_set_executor(const damo_storage *storage,
                                       damo_executor run,
@@ -1750,31 +1755,34 @@ damo_status damo_table_merge(const char *base, const char *increment, const char
 /**
  * Lends the host's threads to all storages of the process that have no executor of their own.
  *
- * Large calls then run on these threads, and no longer on damo's. Lend them if the host computes
- * with a pool whose threads spin while they wait (OpenMP, TBB, PyTorch): a second pool beside it
- * makes both slow. Calls have the same results, to the bit.
+ * Large calls then run on these threads. Work that may have to wait for another call, such as
+ * apply_gradients on a group that others are changing, still runs on damo's own. Lend threads if
+ * the host computes with a pool whose threads spin while they wait (OpenMP, TBB, PyTorch): a
+ * second pool beside it makes both slow. Calls have the same results, to the bit.
  *
- * - run: NULL takes the threads back. The executor before is no longer used when this returns, and
- *   its context may be freed.
+ * - run: NULL takes the threads back. When this returns, the previous executor is no longer used,
+ *   and its context may be freed.
  * - context: passed to run.
  * - threads: how many threads run has at most; 0: as many as the option threads of a storage says.
  *   A call never uses more than that option says, and uses none of the host's where it says 1.
  *
- * Only calls of the host use it, and not damo's own threads. A forked child uses damo's threads.
- * damo_executor_openmp is an executor for OpenMP.
+ * Only calls that the host makes use the executor. damo's background threads never do. A forked
+ * child uses damo's threads. damo_executor_openmp is an executor for OpenMP.
  *
- * Errors, after which the executor is the one before:
+ * After an error the previous executor stays set.
+ *
+ * Errors:
  * - INVALID_ARGUMENT: threads above 1024.
- * - FORKED: the parent of this process has lent threads before, and run is not NULL.
+ * - FORKED: run is not NULL, and threads were lent before this process was forked.
  */
 damo_status damo_executor_set(damo_executor run, void *context, size_t threads);
 
 /**
- * An executor for OpenMP, in hosts that are not compiled with it: pass this function as run, and
- * the address of the function GOMP_parallel as context. GNU's OpenMP library has it, and LLVM's
- * and Intel's have it, too.
+ * An executor for OpenMP, for hosts that are not compiled with it. Pass this function as run, and
+ * the address of GOMP_parallel as context. GNU's, LLVM's and Intel's libraries have it.
  *
- * A call within a parallel region runs on its own thread, unless nested regions are on.
+ * If the host calls damo inside a parallel region, the calling thread does the work alone, unless
+ * nested regions are on.
  */
 void damo_executor_openmp(void *context, size_t threads, damo_work work, void *work_context);
 

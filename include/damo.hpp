@@ -905,15 +905,16 @@ class table {
   detail::handle<damo_table, damo_table_free> handle_;
 };
 
-// Lends the host's threads to damo until it is destroyed: to all storages of the process, or to one
-// storage, which has to outlive it. One at a time for each. See damo_executor_set.
+// Lends the host's threads until this object is destroyed: to all storages of the process, or to
+// one storage, which must outlive it. A new one replaces the one before, and the destructor of
+// either takes the threads back. So have one at a time. See damo_executor_set.
 //
 //     damo::executor pool([&](std::size_t threads, auto work) {
 //       ...  // calls work() on up to so many threads at once, and returns once all have returned
 //     });
 //
-// Several threads may call run at once. If it throws, damo does what is left on the caller's
-// thread. It must not throw while a call of work may still begin.
+// run may be called by several threads at once. It may throw only once no further call of work can
+// begin. damo then does the rest on the caller's thread.
 template <class Run>
 class executor {
  public:

@@ -22,7 +22,8 @@ pub enum damo_status {
     NotFound = 2,
     /// What the call would make exists already, or exists with other properties.
     AlreadyExists = 3,
-    /// Another handle or call, here or in another process, is using the directory or the file.
+    /// Another handle or call, here or in another process, is using the directory or the file. Or
+    /// the call came from within a damo_executor.
     Busy = 4,
     /// The operating system refused: a full disk, a missing permission, a failed read, no more
     /// threads.

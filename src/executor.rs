@@ -1,7 +1,7 @@
 //! The threads that a host lends: work runs on them instead of on damo's own.
 //!
 //! Many hosts have a pool whose threads spin while they wait (OpenMP, TBB, PyTorch). A second pool
-//! beside it fights for the same cores: work of 1 ms then takes 5.
+//! beside it fights for the same cores: work of 1 ms then takes 5 ms.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,10 +24,10 @@ pub(crate) trait Executor: Send + Sync {
 /// The executor of all storages that have none of their own.
 pub(crate) static OF_PROCESS: Lent = Lent::new();
 
-/// A place for an executor.
+/// Holds an executor or none: one for the process, and one for each storage.
 pub(crate) struct Lent {
-    /// The process that has set one, or taken one back; 0: none has. A forked child has none of the
-    /// threads, and the lock may be held there by a thread that does not exist.
+    /// The process that has ever set one; 0: none has. A forked child has none of the threads, and
+    /// the lock may be held there by a thread that does not exist.
     owner: AtomicU32,
     /// Locked for reading while it is used.
     executor: RwLock<Option<Box<dyn Executor>>>,
@@ -47,17 +47,20 @@ impl Lent {
     /// `FORKED` when the parent of this process has set one, and another one is set.
     pub(crate) fn set(&self, executor: Option<Box<dyn Executor>>) -> Result<()> {
         let owner = self.owner.load(Ordering::Acquire);
+        if owner == 0 && executor.is_none() {
+            return Ok(());
+        }
         if owner != 0 && owner != process::id() {
             return match executor {
                 None => Ok(()),
                 Some(_) => Err(Error::forked(
                     "this process was forked after its parent had lent threads; lend them in a \
-                     process that was not, or call without them",
+                     process that was started anew, or lend none: damo has threads of its own",
                 )),
             };
         }
         let mut place = self.executor.write();
-        // It stays the owner's: a child has to know of the lock.
+        // Also when it is taken back: a forked child must not touch the lock, whoever held it.
         self.owner.store(process::id(), Ordering::Release);
         *place = executor;
         Ok(())
@@ -75,8 +78,8 @@ impl Lent {
         if owner == 0 || owner != process::id() {
             return false;
         }
-        // Never waits for whoever replaces it, and who waits for other calls. One of them may wait
-        // for this call's turn at a shard.
+        // Does not wait for the lock. Whoever holds it for writing waits for other calls, and one
+        // of these may be waiting for this call.
         let Some(executor) = self.executor.try_read() else { return false };
         let Some(executor) = executor.as_deref() else { return false };
         let threads = threads.min(executor.threads());
@@ -170,7 +173,7 @@ mod tests {
                 assert!(done.into_iter().all(|times| times.into_inner() == 1));
             }
         }
-        assert_eq!(runs.load(Ordering::Relaxed), 4 * 28, "not for a single piece");
+        assert_eq!(runs.load(Ordering::Relaxed), 4 * 28, "0 or 1 piece does not use the executor");
         lent.set(None).unwrap();
         assert!(!lent.run(4, 10, &|_| panic!("it was taken back")));
     }

@@ -1,5 +1,4 @@
-//! The largest dim, group and number of threads, which lengths fit together, and how others are
-//! refused.
+//! The largest dim, group and number of threads; which lengths fit together; errors for the rest.
 
 use std::fmt;
 

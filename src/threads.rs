@@ -33,7 +33,8 @@ pub(crate) fn mark_own() {
     IS_OWN.set(true);
 }
 
-/// Whether the present thread is damo's own.
+/// Whether the present thread was marked by [`mark_own`]: those of [`start`], and damo-open. The
+/// helpers (workers, readers, parallel scans, dumps) make no calls of their own, and are not.
 pub(crate) fn is_own() -> bool {
     IS_OWN.try_with(Cell::get).unwrap_or(false)
 }

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr std::size_t dim = 16, batch = 100000, table = 600000;
+constexpr std::size_t dim = 16, batch = 100000, id_count = 600000;
 
 // Ids of one batch: some are frequent, most are rare.
 std::vector<std::int64_t> ids_of(std::uint64_t step) {
@@ -20,7 +20,7 @@ std::vector<std::int64_t> ids_of(std::uint64_t step) {
   for (std::int64_t& id : ids) {
     state = state * 6364136223846793005 + 1442695040888963407;
     const double share = static_cast<double>(state >> 11) / 9007199254740992.0;
-    id = static_cast<std::int64_t>(share * share * static_cast<double>(table));
+    id = static_cast<std::int64_t>(share * share * static_cast<double>(id_count));
   }
   return ids;
 }

@@ -16,12 +16,13 @@ pub(crate) struct Pool {
     threads: usize,
 }
 
-/// On which threads work is done.
+/// Which threads may help.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    Any,
-    /// None that the host lends. For work that waits for other calls: the host may run one call
-    /// after the other, in any order.
+pub(crate) enum Help {
+    /// Those that the host lends, if it does; otherwise damo's own.
+    LentOrOwn,
+    /// damo's own. For work that waits for another call: a host may run one call's work only after
+    /// another's, and the one that is waited for could come last.
     Own,
 }
 
@@ -51,7 +52,7 @@ impl Pool {
         items: &mut [T],
         work: impl Fn(&mut T) -> Result<()> + Sync + Send,
     ) -> Result<()> {
-        self.each_on(Threads::Any, keys, items, work)
+        self.each_on(Help::LentOrOwn, keys, items, work)
     }
 
     /// As [`Pool::each`], on these threads.
@@ -60,7 +61,7 @@ impl Pool {
     /// As there.
     pub(crate) fn each_on<T: Send>(
         &self,
-        on: Threads,
+        on: Help,
         keys: usize,
         items: &mut [T],
         work: impl Fn(&mut T) -> Result<()> + Sync + Send,
@@ -84,13 +85,15 @@ impl Pool {
 
     /// Does `work` for each number below `count`, on up to `threads` threads. damo's own threads
     /// use no lent ones: an OpenMP library would start as many for each of them.
-    fn share(&self, on: Threads, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        let is_lent = on == Threads::Any
+    fn share(&self, on: Help, threads: usize, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let is_done = on == Help::LentOrOwn
             && threads > 1
             && !threads::is_own()
             && (self.lent.run(threads, count, work) || OF_PROCESS.run(threads, count, work));
+        if is_done {
+            return;
+        }
         match &self.workers {
-            _ if is_lent => {}
             Some(workers) => workers.run(threads - 1, count, work),
             None => (0..count).for_each(work),
         }
@@ -99,6 +102,6 @@ impl Pool {
 
 impl Helpers for Pool {
     fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
-        self.share(Threads::Any, self.threads, count, work);
+        self.share(Help::LentOrOwn, self.threads, count, work);
     }
 }

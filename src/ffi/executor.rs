@@ -16,24 +16,26 @@ pub type damo_work = Option<unsafe extern "C" fn(work_context: *mut c_void)>;
 ///
 /// - context: the pointer that was given with this function.
 /// - threads: how many threads the work is worth.
-/// - work, work_context: call work(work_context) on up to so many threads at the same time, the
-///   present one among them. Each call takes pieces of the work until none is left.
+/// - work, work_context: call work(work_context) on at most so many threads at the same time. The
+///   thread that runs this function may be one of them. Each call takes pieces of the work until
+///   none is left.
 ///
-/// It must return once all these calls have returned, and not before. It may make fewer calls, or
-/// none: damo then does the rest on the caller's thread. Calls beyond threads return at once. With
-/// OpenMP it is
+/// Return after all these calls have returned. Fewer calls, or none, are allowed: damo does the
+/// rest itself. Surplus calls return at once. An executor for OpenMP, which has no num_threads
+/// because GNU's OpenMP ends and starts threads when that number changes:
 ///
 /// ```text
 ///     #pragma omp parallel
 ///     work(work_context);
 /// ```
 ///
-/// (without num_threads: GNU's OpenMP ends and starts threads when the number changes.)
-///
 /// Several threads may call it at once. It runs in the host's floating-point state. It must not
-/// throw. It must not call damo, not even a _free: such a call could wait for the call that runs
-/// this, and returns BUSY. In some libraries (TBB) a thread that waits takes other work, which may
-/// call damo; tbb::this_task_arena::isolate prevents that. The threads need 256 KiB of stack.
+/// throw. The threads need 256 KiB of stack.
+///
+/// It must not call damo, not even a _free: that could wait for the call which runs the executor.
+/// On that call's thread, functions that can fail are refused with BUSY. A _free, and calls on
+/// other threads, are not refused and may hang. In some libraries (TBB) a thread that waits takes
+/// other work, which may call damo; tbb::this_task_arena::isolate prevents that.
 pub type damo_executor = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -45,22 +47,25 @@ pub type damo_executor = Option<
 
 /// Lends the host's threads to all storages of the process that have no executor of their own.
 ///
-/// Large calls then run on these threads, and no longer on damo's. Lend them if the host computes
-/// with a pool whose threads spin while they wait (OpenMP, TBB, PyTorch): a second pool beside it
-/// makes both slow. Calls have the same results, to the bit.
+/// Large calls then run on these threads. Work that may have to wait for another call, such as
+/// apply_gradients on a group that others are changing, still runs on damo's own. Lend threads if
+/// the host computes with a pool whose threads spin while they wait (OpenMP, TBB, PyTorch): a
+/// second pool beside it makes both slow. Calls have the same results, to the bit.
 ///
-/// - run: NULL takes the threads back. The executor before is no longer used when this returns, and
-///   its context may be freed.
+/// - run: NULL takes the threads back. When this returns, the previous executor is no longer used,
+///   and its context may be freed.
 /// - context: passed to run.
 /// - threads: how many threads run has at most; 0: as many as the option threads of a storage says.
 ///   A call never uses more than that option says, and uses none of the host's where it says 1.
 ///
-/// Only calls of the host use it, and not damo's own threads. A forked child uses damo's threads.
-/// damo_executor_openmp is an executor for OpenMP.
+/// Only calls that the host makes use the executor. damo's background threads never do. A forked
+/// child uses damo's threads. damo_executor_openmp is an executor for OpenMP.
 ///
-/// Errors, after which the executor is the one before:
+/// After an error the previous executor stays set.
+///
+/// Errors:
 /// - INVALID_ARGUMENT: threads above 1024.
-/// - FORKED: the parent of this process has lent threads before, and run is not NULL.
+/// - FORKED: run is not NULL, and threads were lent before this process was forked.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_executor_set(
     run: damo_executor,
@@ -70,11 +75,11 @@ pub unsafe extern "C" fn damo_executor_set(
     guard::status("damo_executor_set", || OF_PROCESS.set(host(run, context, threads)?))
 }
 
-/// An executor for OpenMP, in hosts that are not compiled with it: pass this function as run, and
-/// the address of the function GOMP_parallel as context. GNU's OpenMP library has it, and LLVM's
-/// and Intel's have it, too.
+/// An executor for OpenMP, for hosts that are not compiled with it. Pass this function as run, and
+/// the address of GOMP_parallel as context. GNU's, LLVM's and Intel's libraries have it.
 ///
-/// A call within a parallel region runs on its own thread, unless nested regions are on.
+/// If the host calls damo inside a parallel region, the calling thread does the work alone, unless
+/// nested regions are on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_executor_openmp(
     context: *mut c_void,
@@ -112,7 +117,9 @@ pub(super) fn host(
         return Err(Error::invalid(format!("threads is {threads}; 0..{MAX_THREADS} is accepted")));
     }
     let threads = if threads == 0 { MAX_THREADS } else { threads };
-    guard::note_executor();
+    if run.is_some() {
+        guard::note_executor();
+    }
     Ok(run.map(|run| Box::new(Host { run, context, threads }) as Box<dyn Executor>))
 }
 
@@ -156,7 +163,8 @@ impl Executor for Host {
 
 /// What a host's thread calls.
 unsafe extern "C" fn help(offer: *mut c_void) {
-    // SAFETY: `Host::run` has given out this address, and waits until all who got it have returned.
+    // SAFETY: `Host::run` has given out this address. The executor returns only after all its calls
+    // of this function have; `Host::run` waits, in addition, for those that have begun.
     let offer = unsafe { &*offer.cast_const().cast::<Offer<'_>>() };
     offer.at_work.fetch_add(1, Ordering::Relaxed);
     let one_fewer = |wanted: usize| wanted.checked_sub(1);

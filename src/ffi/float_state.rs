@@ -6,9 +6,9 @@
 //! other machines. So each call, and each thread that it starts, runs in the state in which a C
 //! program starts.
 
-/// A host's state.
+/// A thread's floating-point state as the host had set it.
 #[derive(Clone, Copy)]
-pub(super) struct Floats {
+pub(super) struct HostState {
     #[cfg(target_arch = "x86_64")]
     sse: u32,
     /// The x87 environment; None for the usual one.
@@ -22,27 +22,27 @@ pub(super) struct Floats {
 }
 
 /// The caller's state, which is restored on drop. Until then damo's is in force.
-pub(super) struct FloatState(Floats);
+pub(super) struct FloatState(HostState);
 
-/// damo's state, which is in force again on drop.
-pub(super) struct Outside;
+/// While this lives, the host's state is in force. Drop brings damo's back.
+pub(super) struct HostStateGuard;
 
 impl FloatState {
     /// What drop will restore.
-    pub(super) fn of_host(&self) -> Floats {
+    pub(super) fn of_host(&self) -> HostState {
         self.0
     }
 }
 
-impl Floats {
-    /// Restores this state for a while, within a call.
-    pub(super) fn restore(self) -> Outside {
+impl HostState {
+    /// Puts this state in force, within a call of damo, until the guard is dropped.
+    pub(super) fn enter(self) -> HostStateGuard {
         drop(FloatState(self));
-        Outside
+        HostStateGuard
     }
 }
 
-impl Drop for Outside {
+impl Drop for HostStateGuard {
     fn drop(&mut self) {
         std::mem::forget(FloatState::enter());
     }
@@ -52,7 +52,7 @@ impl Drop for Outside {
 mod x86_64 {
     use std::arch::asm;
 
-    use super::{FloatState, Floats};
+    use super::{FloatState, HostState};
 
     /// All exceptions masked, none raised, rounding to nearest.
     const SSE: u32 = 0x1f80;
@@ -86,7 +86,7 @@ mod x86_64 {
                 }
                 environment
             });
-            FloatState(Floats { sse, x87 })
+            FloatState(HostState { sse, x87 })
         }
     }
 
@@ -120,7 +120,7 @@ mod x86_64 {
 mod aarch64 {
     use std::arch::asm;
 
-    use super::{FloatState, Floats};
+    use super::{FloatState, HostState};
 
     impl FloatState {
         #[inline]
@@ -134,7 +134,7 @@ mod aarch64 {
             if control != 0 {
                 load(0);
             }
-            FloatState(Floats { control, seen })
+            FloatState(HostState { control, seen })
         }
     }
 
@@ -161,6 +161,6 @@ mod aarch64 {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 impl FloatState {
     pub(super) fn enter() -> FloatState {
-        FloatState(Floats {})
+        FloatState(HostState {})
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::float_state::{FloatState, Floats};
+use super::float_state::{FloatState, HostState};
 use super::handle::{self, HandleKind};
 use super::last_error;
 use crate::error::{Error, Result, Status};
@@ -20,15 +20,15 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// The message and place of the last panic that was caught.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    /// Whether this thread, which is the host's, works for a call of another one.
+    /// Whether this thread, one of the host's, is doing a piece of a call's work.
     static IS_LENT: Cell<bool> = const { Cell::new(false) };
-    /// The host's floating-point state before the present call, once executors are set.
-    static HOSTS_FLOATS: Cell<Option<Floats>> = const { Cell::new(None) };
+    /// The host's floating-point state before the present call. Kept only if executors are used.
+    static HOSTS_FLOATS: Cell<Option<HostState>> = const { Cell::new(None) };
     /// Whether a call on this thread waits for a host's executor.
     static IS_WITHIN_EXECUTOR: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a host has ever lent its threads: until then calls look no further.
+/// Whether a host has ever lent its threads. Until then calls skip what executors need.
 static EXECUTORS_ARE_USED: AtomicBool = AtomicBool::new(false);
 
 /// As `PANIC`, for the library's own threads and lent ones: the call for which they worked reports
@@ -85,7 +85,7 @@ pub(super) unsafe fn free<T: HandleKind>(handle: *mut T) {
     }
 }
 
-/// Runs a part of a call's work on a thread that the host has lent. The work catches its panics.
+/// Runs a part of a call's work on a thread that the host has lent. `work` does not panic.
 pub(super) fn lent(work: &dyn Fn()) {
     let _float_state = FloatState::enter();
     let _writes_that_return = file_size_limit::enter();
@@ -100,12 +100,12 @@ pub(super) fn note_executor() {
 }
 
 /// Runs a host's executor, during a call of damo. Until it returns, other calls on this thread are
-/// refused: they could wait for this one.
+/// refused, if they can fail: they could wait for this one.
 pub(super) fn executor(run: impl FnOnce()) {
     let was_within = IS_WITHIN_EXECUTOR.try_with(|within| within.replace(true)).unwrap_or(false);
-    // Threads that the host starts now have its state, and not damo's.
+    // Threads that the host starts now inherit its floating-point state, and not damo's.
     let hosts = HOSTS_FLOATS.try_with(Cell::get).ok().flatten();
-    let damos = hosts.map(Floats::restore);
+    let damos = hosts.map(HostState::enter);
     run();
     drop(damos);
     let _ = IS_WITHIN_EXECUTOR.try_with(|within| within.set(was_within));

@@ -50,8 +50,8 @@ impl Shared {
     pub(super) fn delete_spares(&self) {
         let spares = {
             let mut state = self.state.lock();
-            // The next file would take the space again.
-            state.current.mapped.iter_mut().for_each(|mapped| mapped.has_next = true);
+            // Else the thread would make the next file, which takes the space again.
+            state.current.mapped.iter_mut().for_each(|mapped| mapped.next_is_settled = true);
             state.spares.take_all()
         };
         spares.iter().for_each(|path| drop(spare::delete(path)));

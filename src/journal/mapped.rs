@@ -35,8 +35,8 @@ pub(super) struct Mapped {
     pub(super) filled: u64,
     /// When the segment began.
     pub(super) began: Instant,
-    /// Whether the next segment's file has been made ahead, or that has been tried.
-    pub(super) has_next: bool,
+    /// Whether the next segment's file was made ahead, or is not to be.
+    pub(super) next_is_settled: bool,
     /// The end of the last entry that was copied, and not written.
     pub(super) copied_to: u64,
     /// Pages up to here were made writable, from here on not yet.
@@ -74,7 +74,7 @@ impl Mapped {
             ready,
             filled,
             began: Instant::now(),
-            has_next: false,
+            next_is_settled: false,
             copied_to: 0,
             populated: 0,
             // The header's page is in use for good.

@@ -205,8 +205,8 @@ impl Journal {
         self.shared.drop_through(seqno)
     }
 
-    /// Deletes the spares and cuts room off, so that the disk has their space. The caller holds the
-    /// engine's lock `rounds`, as for [`Journal::drop_through`].
+    /// Deletes the spares, and cuts the room off closed segments, to free disk space. The caller
+    /// holds the engine's lock `rounds`.
     pub(crate) fn free_space(&self) {
         self.shared.delete_spares();
         self.shared.cut_rooms();

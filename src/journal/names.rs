@@ -26,8 +26,8 @@ pub(super) fn spare_of(segment: &Path) -> PathBuf {
     segment.with_extension(SPARE)
 }
 
-/// The path of a spare that no segment becomes: nobody lives to see its first call.
-pub(super) fn unused_spare(dir: &Path) -> PathBuf {
+/// The path of a spare that is made ahead. Its number is the largest, which no segment reaches.
+pub(super) fn new_spare(dir: &Path) -> PathBuf {
     dir.join(name(MAX_SEQNO)).with_extension(SPARE)
 }
 

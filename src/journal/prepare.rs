@@ -71,7 +71,7 @@ impl Job {
 }
 
 impl State {
-    /// Whether room should be prepared before a caller needs it.
+    /// Whether the thread has work: room or pages to prepare, or the next segment's file to make.
     pub(super) fn is_low(&self) -> bool {
         if self.room.is_preparing || self.room.has_failed || self.room.has_stopped {
             return false;
@@ -79,7 +79,7 @@ impl State {
         self.is_short() || self.wants_next()
     }
 
-    /// Whether the current segment should be prepared further.
+    /// Whether room or pages of the current segment should be prepared, or old pages released.
     fn is_short(&self) -> bool {
         let Some(mapped) = &self.current.mapped else { return false };
         let left = mapped.ready - mapped.reserved;
@@ -101,9 +101,8 @@ impl State {
         mapped.populated < wanted && mapped.reserved >= CONTENT_OF_FEW_CALLS && self.room.copied > 0
     }
 
-    /// When the room of a spare's file has become old. Stores into old room may wait for the disk,
-    /// since the system may have taken its pages. None if there is not more than what is reserved
-    /// at a time.
+    /// When the current segment's room becomes old: the system may then have taken its pages from
+    /// memory, and a store would wait for the disk. None if there are at most two steps of room.
     fn old_room(&self) -> Option<Instant> {
         let mapped = self.current.mapped.as_ref()?;
         let is_long = mapped.ready > mapped.reserved + 2 * LONGEST_STEP;
@@ -236,8 +235,8 @@ impl Shared {
         }
     }
 
-    /// Gives the room of a spare's file back to the disk, except what calls take meanwhile. What is
-    /// reserved next is new.
+    /// Gives the current segment's room back to the disk, except the next 8 MiB, which calls may
+    /// take meanwhile. Room that is reserved after that is new.
     fn give_room_back(&self, state: &mut MutexGuard<'_, State>) {
         let Some(mapped) = &mut state.current.mapped else { return };
         let kept = (mapped.reserved + LONGEST_STEP).next_multiple_of(LEAST);

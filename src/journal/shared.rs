@@ -74,9 +74,9 @@ pub(super) struct Closed {
     /// The last call.
     pub(super) last: Seqno,
     pub(super) path: PathBuf,
-    /// Bytes of the header and of entries. Behind them may be room.
+    /// Bytes of the header and the entries, without the room behind them.
     pub(super) bytes: u64,
-    /// The bytes that have pages, as far as is known.
+    /// So many bytes from the start have pages in the system's memory, as far as is known.
     pub(super) filled: u64,
 }
 

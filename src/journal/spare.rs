@@ -2,9 +2,9 @@
 //!
 //! Most are files of segments whose calls are on disk as rows. A new file costs more than what is
 //! copied into it. The system finds space for it, fills pages with zeros, and gives both back once
-//! the file is deleted. A spare has its space and its pages. Its old content stays until it is
-//! overwritten, as room. No reader takes it for calls of the new segment: its sequence numbers are
-//! smaller. Where there is none, one is made ahead (`next`).
+//! the file is deleted. A spare has its space already, and a used one its pages. Old entries stay
+//! in it until they are overwritten. No reader takes them for calls of the new segment: their
+//! sequence numbers are smaller. If no spare holds a whole segment, one is made ahead (`next`).
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -36,9 +36,9 @@ pub(super) const MAX_IDLE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spare {
     pub(super) path: PathBuf,
-    /// The bytes that it has.
+    /// The file's length. All of it has space on the disk.
     pub(super) bytes: u64,
-    /// The bytes that have pages, as far as is known.
+    /// So many bytes from the start have pages in the system's memory, as far as is known.
     pub(super) filled: u64,
 }
 
@@ -94,14 +94,14 @@ impl Spares {
     }
 }
 
-/// Makes a new spare of `bytes` bytes, with pages of zeros if it is `filled`.
+/// Makes a new spare of `bytes` bytes. If `is_filled`, its pages are in memory, with zeros.
 ///
 /// # Errors
 /// The system's. No file remains.
 pub(super) fn make(path: PathBuf, bytes: u64, is_filled: bool) -> io::Result<Spare> {
     let make = || -> io::Result<()> {
         let mut file = File::options().write(true).create(true).truncate(true).open(&path)?;
-        // It is a mapped segment without calls, so that it becomes one as any other does.
+        // The header of a mapped segment without calls. `renew` replaces it.
         file.write_all(&mapped_header(MAX_SEQNO))?;
         make_own(&file, bytes)?;
         if is_filled { room::fill(&file, LEAST, bytes) } else { Ok(()) }

@@ -22,7 +22,7 @@
 - requires_grad_(False) on a layer, on a module around it or on its anchor freezes its rows.
 - torch.compile breaks the graph at a layer and compiles what is around it. fullgraph=True raises
   torch's error.
-- Large calls run on PyTorch's threads. use_torch_threads(False) gives damo its own back.
+- Large calls run on PyTorch's threads. use_torch_threads(False) turns that off.
 - A storage belongs to the process that opened it. A DataLoader's workers may prepare ids, and must
   not hold a model.
 """

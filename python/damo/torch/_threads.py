@@ -30,13 +30,14 @@ def _torch_library() -> str | None:
 
 
 def use_torch_threads(enabled: bool = True) -> bool:
-    """Lets damo's large calls run on PyTorch's threads, or on its own again. Importing damo.torch
-    does the former.
+    """Lets damo's large calls run on PyTorch's threads; False: on damo's own threads again.
 
-    It is for all storages of the process. Calls have the same results, and use as many threads as
-    torch.set_num_threads says, but not more than a storage's option threads. Returns whether
-    PyTorch's threads are used. damo's are used where PyTorch has another pool than OpenMP's, in
-    forked children, and on systems other than Linux.
+    Importing damo.torch calls this with True. It holds for all storages of the process, and
+    replaces any executor that was set before. Results stay the same. A call uses as many threads
+    as torch.set_num_threads says, and at most the storage's option threads.
+
+    Returns whether PyTorch's threads are used. They are not if PyTorch has another pool than
+    OpenMP's, in a forked child, or outside Linux.
     """
     library = _torch_library() if enabled else None
     # An OpenMP library that was preloaded takes the place of PyTorch's.

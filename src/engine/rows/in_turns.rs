@@ -15,7 +15,7 @@ use super::part::Part;
 use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
-use crate::engine::pool::Threads;
+use crate::engine::pool::Help;
 use crate::engine::rights::TurnsGuard;
 use crate::error::{Error, Result};
 use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
@@ -84,9 +84,9 @@ impl OpenGroup {
             journal.finish(begun, &step)?;
         }
         let change = step.taken()?;
-        let threads = if turns.have_come() { Threads::Any } else { Threads::Own };
+        let help = if turns.have_come() { Help::LentOrOwn } else { Help::Own };
         // The rows change, and are unpinned, in one visit of their shard.
-        let done = engine.pool.each_on(threads, keys, pinned.release(), |part| {
+        let done = engine.pool.each_on(help, keys, pinned.release(), |part| {
             let shards = self.shards_of(part);
             turns.wait(shards);
             self.work_on(part, |shard, steps| work(shard, part, steps, stamp, change));

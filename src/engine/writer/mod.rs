@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Frees what the journal can do without after a failure: a full disk may have caused it.
+    /// After a failure, which a full disk may have caused, frees what the journal can do without.
     pub(super) fn free_space(&self) {
         let _rounds = self.rounds.lock();
         self.journal().into_iter().for_each(Journal::free_space);

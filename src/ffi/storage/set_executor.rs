@@ -6,14 +6,15 @@ use super::damo_storage;
 use crate::error::damo_status;
 use crate::ffi::{arguments, damo_executor, executor, guard};
 
-/// As damo_executor_set, for this storage alone, and before the executor of the process.
+/// As damo_executor_set, for this storage alone. It takes precedence over the executor of the
+/// process; run NULL returns to that one.
 ///
-/// Freeing the storage's handle does not take it back while embeddings or iterators of the storage
-/// are left.
+/// The executor stays set, and needs its context, until all handles of the storage, its embeddings
+/// and its iterators are freed.
 ///
 /// Errors: as damo_executor_set, and
 /// - INVALID_ARGUMENT: a NULL handle.
-/// - FORKED.
+/// - FORKED: in a forked child, for run NULL, too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_storage_set_executor(
     storage: *const damo_storage,

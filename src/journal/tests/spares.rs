@@ -274,7 +274,7 @@ fn room_that_lasts_long_is_new_room_again() {
     assert!(found.iter().all(|(seqno, found)| *found == [*seqno as i64; MANY]));
 }
 
-/// The first segments have no spares, and calls do not wait until the system has found space.
+/// While there are no spares, the thread makes the next segment's file ahead.
 #[test]
 fn the_next_file_is_made_ahead() {
     for keys in [FEW * 30, MANY] {
@@ -286,7 +286,7 @@ fn the_next_file_is_made_ahead() {
         let bytes = || fs::metadata(paths(dir.path()).pop().unwrap()).unwrap().len();
         let calls = SEGMENT_BYTES / (8 * keys as u64) + 2;
         for call in 1..=calls * 5 / 8 {
-            // However slow the machine is.
+            // Keeps the segment young: a slow machine would else be taken for a slow journal.
             if let Some(mapped) = &mut journal.shared.state.lock().current.mapped {
                 mapped.began = Instant::now();
             }

@@ -143,7 +143,7 @@ fn finish_after(dir: &Path, is_complete: bool) -> Result<()> {
     if is_complete || is_there(&complete).map_err(named)? {
         for path in content_of(dir)?.iter().map(|name| dir.join(name)) {
             match fs::remove_file(&path) {
-                // The journal deletes spares at any time.
+                // The journal's thread may have deleted this spare meanwhile.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&path, &error));
                 }
