@@ -233,7 +233,8 @@ class _Lookup(torch.autograd.Function):
             raise RuntimeError(
                 "damo.torch: rows have no batched gradients (is_grads_batched, vmap)"
             ) from None
-        gradient = gradient.to(torch.float32).contiguous()
+        if gradient.dtype is not torch.float32 or not gradient.is_contiguous():
+            gradient = gradient.to(torch.float32).contiguous()
         if ctx.found is not None:
             ids, gradient = ids[ctx.found], gradient[ctx.found]
         try:

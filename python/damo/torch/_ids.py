@@ -58,6 +58,20 @@ def check_ids(ids: Any, what: str = "ids") -> None:
     _check_tensor(ids, what)
 
 
+def _is_flat(ids: Any) -> bool:
+    """Whether ids is what flat_ids would make of it, which is usual, and quick to test."""
+    return (
+        type(ids) is torch.Tensor
+        and ids.dtype is torch.int64
+        and ids.is_cpu
+        and ids.layout is torch.strided
+        and ids.dim() == 1
+        and not ids.is_nested
+        and ids.is_contiguous()
+        and not ids.is_inference()
+    )
+
+
 # A compiler cannot trace the check for inference mode, and would not make the copy faster.
 @not_compiled
 def flat_ids(ids: torch.Tensor) -> torch.Tensor:
@@ -65,6 +79,9 @@ def flat_ids(ids: torch.Tensor) -> torch.Tensor:
 
     Raises as check_ids and refuse_tracers do.
     """
+    if _is_flat(ids):
+        refuse_tracers(ids)
+        return ids
     check_ids(ids)
     refuse_tracers(ids)
     flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()

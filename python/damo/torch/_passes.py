@@ -5,6 +5,7 @@ Knows embeddings and tensors, but no layers.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import weakref
@@ -41,7 +42,10 @@ def apply(rows: Embedding, pairs: Pairs) -> None:
 
 def is_finite(gradients: torch.Tensor) -> bool:
     """Whether all gradients are finite. The sum is tested first: quicker, but it may overflow."""
-    return bool(gradients.sum().isfinite()) or bool(gradients.isfinite().all())
+    return math.isfinite(gradients.sum().item()) or bool(gradients.isfinite().all())
+
+
+_NUMBER = getattr(torch._C, "_current_graph_task_id", None)
 
 
 def _graph_task() -> int | None:
@@ -49,8 +53,7 @@ def _graph_task() -> int | None:
 
     None if this version of torch does not number passes.
     """
-    number = getattr(torch._C, "_current_graph_task_id", None)
-    return None if number is None else number()
+    return None if _NUMBER is None else _NUMBER()
 
 
 def _call_at_end(function: Callable[[], None]) -> bool:
@@ -168,8 +171,9 @@ class BackwardStep(_UntilEnd):
 
     def end(self) -> None:
         added, self._added = list(self._added.values()), {}
-        # Gradients that will be refused come first, so that nothing has changed by then.
-        added.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
+        if len(added) > 1:
+            # Gradients that will be refused come first, so that nothing has changed by then.
+            added.sort(key=lambda some: all(is_finite(gradients) for _, gradients in some[1]))
         for rows, pairs in added:
             if pairs:
                 apply(rows, pairs)

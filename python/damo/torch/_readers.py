@@ -15,12 +15,18 @@ from .._embedding import Embedding
 from .._table import Table
 from ._gradients import Gradients, Read, lookup
 from ._passes import is_under_way, passes
+from ._ranks import warn_of_ranks
 from ._tracers import not_compiled
+
+
+_IS_ANY_AUTOCAST = getattr(torch._C, "_is_any_autocast_enabled", None)
 
 
 def _is_autocast_to_half() -> bool:
     if not hasattr(torch, "get_autocast_dtype"):  # Before torch 2.4 only GPUs have float16.
         return torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16
+    if _IS_ANY_AUTOCAST is not None and not _IS_ANY_AUTOCAST():
+        return False
     devices = ("cpu", "cuda", "xpu", "mps")
     return any(
         torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) == torch.float16
@@ -50,6 +56,9 @@ class StorageReader:
         self.dim = rows.dim
         self.padding_idx = rows.padding_key
         self.gradients = Gradients(rows)
+        self.read_last: torch.Tensor | None = None
+        """The ids that were read last for training, for state_dict. They are not copied: if the
+        program changes them, other rows are compared."""
 
     @not_compiled
     def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
@@ -60,8 +69,11 @@ class StorageReader:
         reads as zeros.
         """
         has_gradients = torch.is_grad_enabled() and anchor.requires_grad
-        step = passes.step() if has_gradients else None
+        if training or has_gradients:
+            warn_of_ranks()
+        step = None
         if has_gradients:
+            step = passes.step()
             check_scaling(not self.gradients.are_collected)
         if not training:
             read = self._look(ids)
@@ -70,7 +82,10 @@ class StorageReader:
         else:
             # torch's checkpoint recomputes a forward pass: these ids were read before.
             read = Read(self._look_again(ids))
-        return lookup(self.gradients, anchor, ids, read, step) if has_gradients else read.weights
+        if not has_gradients:
+            return read.weights
+        self.read_last = ids
+        return lookup(self.gradients, anchor, ids, read, step)
 
     def _make(self, ids: torch.Tensor) -> torch.Tensor:
         out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")

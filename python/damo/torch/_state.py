@@ -11,22 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from ._moments import State, decode, differences, encode, probe
 from ._readers import StorageReader, TableReader
-from ._tracers import not_compiled
 
 _VERSION = 2
 _KEY = "_extra_state"
-
-# For each reader, the ids that it read last for training. They are not copied: if the program
-# changes them, other rows are compared. They are not in the layer: its copies for serving would
-# keep them.
-_read_last: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
 _SHOWN = 5
 """The number of layers whose reasons an error gives."""
@@ -62,17 +55,11 @@ class RowsState(nn.Module):
     reader: StorageReader | TableReader
     anchor: nn.Parameter
 
-    @not_compiled
-    def _note(self, ids: torch.Tensor) -> None:
-        """Remembers the ids of a read, as flat_ids returns them, if their rows can be trained."""
-        if torch.is_grad_enabled() and self.anchor.requires_grad:
-            _read_last[self.reader] = ids
-
     def get_extra_state(self) -> torch.Tensor:
         """Which rows these are and at which moment, as a uint8 tensor. state_dict calls this."""
         mine = self._identity()
         if isinstance(self.reader, StorageReader):
-            mine["probes"] = probe(self.reader.rows, _read_last.get(self.reader))
+            mine["probes"] = probe(self.reader.rows, self.reader.read_last)
         return encode(mine)
 
     def set_extra_state(self, state: Any) -> None:

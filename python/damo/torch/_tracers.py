@@ -6,6 +6,7 @@ call for ever, or uninitialised memory. Knows tensors and modes of torch, but no
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable
 
 import torch
@@ -20,6 +21,9 @@ _MODES = {
     "FakeTensorMode": "FakeTensorMode (and torch.export, which uses it)",
     "FunctionalTensorMode": "a functionalized trace",
 }
+_HAS_STACK = hasattr(_python_dispatch, "_get_current_dispatch_mode_stack")  # From torch 2.0 on.
+_BEFORE_DISPATCH = getattr(torch._ops, "_len_torch_dispatch_stack_pre_dispatch", None)
+_ARE_TRANSFORMS_ACTIVE = getattr(torch._C, "_are_functorch_transforms_active", None)
 _TENSORS = {
     "FakeTensor": "FakeTensorMode (and torch.export, which uses it)",
     "FunctionalTensor": "a functionalized trace",
@@ -33,9 +37,24 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     With fullgraph=True, and in torch.export(strict=True), torch's error gives the reason.
     """
-    disable = getattr(getattr(torch, "compiler", None), "disable", None)
+    compiler = getattr(torch, "compiler", None)
+    disable = getattr(compiler, "disable", None)
     if disable is None:
         return function
+    disabled = _disabled(function, disable)
+    is_compiling = getattr(compiler, "is_compiling", None)
+    if is_compiling is None:  # Before torch 2.1.
+        return disabled
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **named: Any) -> Any:
+        # A call through torch's wrapper costs 10 microseconds.
+        return (disabled if is_compiling() else function)(*arguments, **named)
+
+    return either
+
+
+def _disabled(function: Callable[..., Any], disable: Any) -> Callable[..., Any]:
     reason = (
         "damo.torch: rows come from a storage, which no graph has. Compile without fullgraph=True."
         f" To export, {_BEHIND}. {_SERVING}"
@@ -103,7 +122,7 @@ def refuse_stand_in(tensor: Any) -> None:
 
 def _mode() -> str | None:
     """The name of what records this call, for a message; None if nothing does."""
-    if not hasattr(_python_dispatch, "_get_current_dispatch_mode_stack"):  # Before torch 2.0.
+    if not _HAS_STACK:
         modes = [
             torch._C._get_dispatch_stack_at(at)
             for at in range(torch._C._len_torch_dispatch_stack())
@@ -114,17 +133,15 @@ def _mode() -> str | None:
             if _python_dispatch._len_torch_dispatch_stack()
             else []
         )
-    before_dispatch = getattr(torch._ops, "_len_torch_dispatch_stack_pre_dispatch", None)
-    if before_dispatch is not None and before_dispatch():
+    if _BEFORE_DISPATCH is not None and _BEFORE_DISPATCH():
         return _MODES["ProxyTorchDispatchMode"]
     return next(filter(None, (_named(mode, _MODES) for mode in modes)), None)
 
 
 def _in_transform() -> bool:
     """Whether a transform of torch.func, or of functorch before torch 2.0, is under way."""
-    active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    if active is not None:
-        return active()
+    if _ARE_TRANSFORMS_ACTIVE is not None:
+        return _ARE_TRANSFORMS_ACTIVE()
     functorch = getattr(torch._C, "_functorch", None)
     peek = getattr(functorch, "peek_interpreter_stack", None)
     return peek is not None and peek() is not None

@@ -13,10 +13,9 @@ from .._filter import Filter
 from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
-from ._ids import check_ids, flat_ids
+from ._ids import flat_ids
 from ._names import TorchNames, begin, names_arguments
 from ._pretrained import FromPretrained
-from ._ranks import warn_of_ranks
 from ._readers import StorageReader, TableReader
 from ._shown import SHAPE
 from ._state import RowsState
@@ -145,12 +144,11 @@ class Layer(TorchNames, RowsState):
 
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """The rows of ids, as flat_ids returns them, in the layer's dtype on device."""
-        dtype = self._dtype()
-        may_train = self.training or (self.anchor.requires_grad and torch.is_grad_enabled())
-        if may_train and isinstance(self.reader, StorageReader):
-            warn_of_ranks()
-        rows = self.reader.read(ids, self.training, self.anchor)
-        self._note(ids)
+        anchor = self.anchor
+        dtype = _checked(anchor.dtype)
+        rows = self.reader.read(ids, self.training, anchor)
+        if dtype is torch.float32 and device.type == "cpu":
+            return rows
         return rows.to(device=device, dtype=dtype)
 
 
@@ -185,5 +183,6 @@ class Embedding(FromPretrained, Layer):
         ids: int64 (or int32) of any shape. Raises TypeError for another dtype, and for a sparse or
         nested tensor.
         """
-        check_ids(ids)
-        return self._read(flat_ids(ids), ids.device).view(*ids.shape, self.embedding_dim)
+        flat = flat_ids(ids)
+        rows = self._read(flat, ids.device)
+        return rows if ids.dim() == 1 else rows.view(*ids.shape, self.embedding_dim)
