@@ -1782,7 +1782,7 @@ damo_status damo_executor_set(damo_executor run, void *context, size_t threads);
  * the address of GOMP_parallel as context. GNU's, LLVM's and Intel's libraries have it.
  *
  * If the host calls damo inside a parallel region, the calling thread does the work alone, unless
- * nested regions are on.
+ * nested regions are on. While omp_set_num_threads says 1, damo's own threads are used.
  */
 void damo_executor_openmp(void *context, size_t threads, damo_work work, void *work_context);
 

@@ -13,7 +13,7 @@ use crate::process;
 
 /// Runs work on a host's threads.
 pub(crate) trait Executor: Send + Sync {
-    /// The most threads that it has.
+    /// The most threads that it has at present; 0 if it has none to lend.
     fn threads(&self) -> usize;
 
     /// Runs `work` on up to `threads` threads at once, and returns when it has returned everywhere.
@@ -69,7 +69,7 @@ impl Lent {
     /// Does `work` for each number below `count`, on the caller's thread and on threads of the
     /// executor, `threads` in all. A caller that uses the executor counts as a busy thread of it:
     /// where there are as many callers as threads, each works alone. False if there is no executor,
-    /// or if it is just being replaced: nothing is done then.
+    /// if it has no threads to lend, or if it is just being replaced: nothing is done then.
     ///
     /// # Panics
     /// When `work` has panicked. Some of the numbers may then be left.
@@ -81,7 +81,9 @@ impl Lent {
         // Does not wait for the lock. Whoever holds it for writing waits for other calls, and one
         // of these may be waiting for this call.
         let Some(executor) = self.executor.try_read() else { return false };
-        let Some(executor) = executor.as_deref() else { return false };
+        let Some(executor) = executor.as_deref().filter(|executor| executor.threads() > 0) else {
+            return false;
+        };
         let threads = threads.min(executor.threads());
         let pieces = Pieces { work, count, next: AtomicUsize::new(0), panic: Mutex::new(None) };
         let others = self.busy.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! Executors: the host's threads, on which damo's work runs.
 
-use std::ffi::c_void;
-use std::hint;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{hint, ptr};
 
 use super::guard;
 use crate::error::{Error, Result, damo_status};
@@ -79,7 +80,7 @@ pub unsafe extern "C" fn damo_executor_set(
 /// the address of GOMP_parallel as context. GNU's, LLVM's and Intel's libraries have it.
 ///
 /// If the host calls damo inside a parallel region, the calling thread does the work alone, unless
-/// nested regions are on.
+/// nested regions are on. While omp_set_num_threads says 1, damo's own threads are used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_executor_openmp(
     context: *mut c_void,
@@ -117,16 +118,43 @@ pub(super) fn host(
         return Err(Error::invalid(format!("threads is {threads}; 0..{MAX_THREADS} is accepted")));
     }
     let threads = if threads == 0 { MAX_THREADS } else { threads };
-    if run.is_some() {
+    Ok(run.map(|run| {
         guard::note_executor();
-    }
-    Ok(run.map(|run| Box::new(Host { run, context, threads }) as Box<dyn Executor>))
+        let is_openmp = ptr::fn_addr_eq(run, damo_executor_openmp as Run);
+        let width = if is_openmp { width_of(context) } else { None };
+        Box::new(Host { run, context, threads, width }) as Box<dyn Executor>
+    }))
 }
 
+/// The function omp_get_max_threads of the library that has GOMP_parallel.
+fn width_of(parallel: *const c_void) -> Option<Width> {
+    let mut found = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: it takes any address, and writes about the library that has it.
+    if unsafe { libc::dladdr(parallel, found.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: it was written. The name is that of a library which is loaded; the library stays
+    // loaded, as the handle is never closed. The function has this type in every OpenMP library.
+    unsafe {
+        let library =
+            libc::dlopen(found.assume_init().dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        if library.is_null() {
+            return None;
+        }
+        let function = libc::dlsym(library, c"omp_get_max_threads".as_ptr());
+        std::mem::transmute::<*mut c_void, Option<Width>>(function)
+    }
+}
+
+type Run = unsafe extern "C" fn(*mut c_void, usize, damo_work, *mut c_void);
+/// omp_get_max_threads: how many threads a region of the calling thread would have.
+type Width = unsafe extern "C" fn() -> c_int;
+
 struct Host {
-    run: unsafe extern "C" fn(*mut c_void, usize, damo_work, *mut c_void),
+    run: Run,
     context: *mut c_void,
     threads: usize,
+    width: Option<Width>,
 }
 
 // SAFETY: the header says that `run` is called by several threads at once, with the same context.
@@ -145,7 +173,12 @@ struct Offer<'a> {
 
 impl Executor for Host {
     fn threads(&self) -> usize {
-        self.threads
+        // SAFETY: a function of this type, which any thread may call.
+        match self.width.map(|width| unsafe { width() }) {
+            // OpenMP's threads are turned off: they are in nobody's way.
+            Some(..=1) => 0,
+            _ => self.threads,
+        }
     }
 
     fn run(&self, threads: usize, work: &(dyn Fn() + Sync)) {

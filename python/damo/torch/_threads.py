@@ -34,7 +34,8 @@ def use_torch_threads(enabled: bool = True) -> bool:
 
     Importing damo.torch calls this with True. It holds for all storages of the process, and
     replaces any executor that was set before. Results stay the same. A call uses as many threads
-    as torch.set_num_threads says, and at most the storage's option threads.
+    as torch.set_num_threads says, and at most the storage's option threads. While
+    torch.set_num_threads says 1, damo's own threads are used.
 
     Returns whether PyTorch's threads are used. They are not if PyTorch has another pool than
     OpenMP's, in a forked child, or outside Linux.
