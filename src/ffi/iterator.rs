@@ -1,5 +1,7 @@
 //! `damo_iterator`: every row of one moment.
 
+use std::mem::ManuallyDrop;
+
 use super::{arguments, damo_storage, guard};
 use crate::engine::rows::Record;
 use crate::error::{Result, damo_status};
@@ -19,9 +21,20 @@ pub const DAMO_ALL_GROUPS: u32 = 4_294_967_295;
 /// May be used by many threads, which each get different rows. See damo_iterator_next for how long
 /// data is valid.
 pub struct damo_iterator {
-    rows: Mutex<(Rows, Option<Record>)>,
+    rows: ManuallyDrop<Mutex<(Rows, Option<Record>)>>,
     /// Checked before `rows` is locked: in a forked child the lock's owner may not exist.
     storage: Storage,
+}
+
+impl Drop for damo_iterator {
+    fn drop(&mut self) {
+        // A child may have been forked in the middle of a call of another thread, which had just
+        // freed the row before. It leaks what it has.
+        if !self.rows.is_locked() {
+            // SAFETY: it is not used again.
+            unsafe { ManuallyDrop::drop(&mut self.rows) };
+        }
+    }
 }
 
 /// Begins to read all rows as they are now. Free the iterator with damo_iterator_free.
@@ -43,7 +56,8 @@ pub unsafe extern "C" fn damo_iterator_new(
         // SAFETY: the contract of `arguments`.
         let storage = unsafe { arguments::handle(storage, "storage") }?;
         let rows = storage.inner.rows(read_group(group)?)?;
-        Ok(damo_iterator { rows: Mutex::new((rows, None)), storage: storage.inner.clone() })
+        let rows = ManuallyDrop::new(Mutex::new((rows, None)));
+        Ok(damo_iterator { rows, storage: storage.inner.clone() })
     })
 }
 
