@@ -233,8 +233,9 @@ class _Lookup(torch.autograd.Function):
             raise RuntimeError(
                 "damo.torch: rows have no batched gradients (is_grads_batched, vmap)"
             ) from None
-        if gradient.dtype is not torch.float32 or not gradient.is_contiguous():
-            gradient = gradient.to(torch.float32).contiguous()
+        is_plain = gradient.dtype is torch.float32 and gradient.is_contiguous()
+        if not is_plain or gradient.is_neg():
+            gradient = gradient.to(torch.float32).resolve_neg().contiguous()
         if ctx.found is not None:
             ids, gradient = ids[ctx.found], gradient[ctx.found]
         try:

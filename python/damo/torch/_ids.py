@@ -81,7 +81,8 @@ def flat_ids(ids: torch.Tensor) -> torch.Tensor:
     """
     if _is_flat(ids):
         refuse_tracers(ids)
-        return ids
+        # The caller may give its tensor another shape or other memory.
+        return ids.detach()
     check_ids(ids)
     refuse_tracers(ids)
     flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()

@@ -43,7 +43,8 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     disabled = _disabled(function, disable)
     is_compiling = getattr(compiler, "is_compiling", None)
-    if is_compiling is None:  # Before torch 2.1.
+    if is_compiling is None or _torch_version() < (2, 5):
+        # Older compilers may run what they do not compile under their own tracing.
         return disabled
 
     @functools.wraps(function)
@@ -51,7 +52,13 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         # A call through torch's wrapper costs 10 microseconds.
         return (disabled if is_compiling() else function)(*arguments, **named)
 
+    # The compiler counts how often it compiles a code object: each function has its own.
+    either.__code__ = either.__code__.replace(co_name=function.__name__)
     return either
+
+
+def _torch_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
 
 
 def _disabled(function: Callable[..., Any], disable: Any) -> Callable[..., Any]:

@@ -187,3 +187,26 @@ class Looking(Rows):
         bag = damo.torch.EmbeddingBag(self.table.rows, mode="sum").eval()
         bag(ids([[1, 9]])).sum().backward()
         self.assertEqual((self.step, len(self.table.rows), self.weights(1)), (3, 2, [-3]))
+
+
+class CallersTensors(Rows):
+    """What the caller does to its own tensors between passes."""
+
+    def test_ids_that_get_other_memory_after_the_forward_pass(self):
+        ids = torch.tensor([1, 2, 3, 4])
+        rows = self.table(ids)
+        ids.data = ids.data.int()
+        rows.sum().backward()
+        self.assertEqual(self.weights(1, 2, 3, 4, 8589934593), [-1.0, -1.0, -1.0, -1.0, 0.0])
+
+    def test_ids_that_get_another_shape_after_the_backward_pass(self):
+        ids = torch.tensor([1, 2])
+        self.table(ids).sum().backward()
+        ids.unsqueeze_(0)
+        self.table.load_state_dict(self.table.state_dict())
+
+    def test_gradients_with_the_negative_bit(self):
+        rows = self.table(torch.tensor([1]))
+        rows.register_hook(torch._neg_view)
+        rows.sum().backward()
+        self.assertEqual(self.weights(1), [1.0])
