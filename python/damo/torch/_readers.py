@@ -25,7 +25,7 @@ _IS_ANY_AUTOCAST = getattr(torch._C, "_is_any_autocast_enabled", None)
 def _is_autocast_to_half() -> bool:
     if not hasattr(torch, "get_autocast_dtype"):  # Before torch 2.4 only GPUs have float16.
         return torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16
-    devices = ("mps", "cpu", "cuda", "xpu")
+    devices: tuple[str, ...] = ("mps", "cpu", "cuda", "xpu")
     if _IS_ANY_AUTOCAST is not None and not _IS_ANY_AUTOCAST():
         devices = devices[:1]  # Which the question leaves out.
     return any(

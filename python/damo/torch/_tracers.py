@@ -53,7 +53,9 @@ def not_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return (disabled if is_compiling() else function)(*arguments, **named)
 
     # The compiler counts how often it compiles a code object: each function has its own.
-    either.__code__ = either.__code__.replace(co_name=function.__name__)
+    named_alone: Any = either
+    code = named_alone.__code__
+    named_alone.__code__ = code.replace(co_name=function.__name__)
     return either
 
 
