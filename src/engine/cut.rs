@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use super::writer::round::Round;
+use super::writer::round::{Round, threads_for};
 use super::writer::signal::Scope;
 use crate::cache::GroupCache;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Engine {
             self.writer.write_all()?;
         }
         let _rounds = self.rounds.lock();
-        let mut round = Round::new(self, rocks, Scope::Cut);
+        let round = Round::new(self, rocks, Scope::Cut, threads_for(self, true));
         round.wait_for_merges()?;
         self.write_clears(rocks)?;
         let open = OpenCut::begin(self)?;
@@ -64,7 +64,6 @@ impl Engine {
         let groups = self.groups();
         groups.iter().try_for_each(|group| group.check_not_poisoned())?;
         round.write_documents(Some((open.cut.seqno, open.cut.time)), &open.steps)?;
-        drop(round);
         let cut = open.end();
         work(cut)
     }

@@ -27,8 +27,8 @@ const ROOMS: [(&str, &str); 25] = [
     ),
     (
         "engine",
-        "cache error executor files initializer journal limits locks memory optimizer params \
-         prefetch process rocks seqno stripes threads workers",
+        "cache error executor file_size_limit files initializer journal limits locks memory \
+         optimizer params prefetch process rocks seqno stripes threads workers",
     ),
     ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
@@ -51,7 +51,7 @@ const ROOMS: [(&str, &str); 25] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 42] = [
+const ENGINE: [(&str, &str); 44] = [
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
@@ -82,7 +82,7 @@ const ENGINE: [(&str, &str); 42] = [
     ("journal_document", "mod"),
     ("recover", "database mod"),
     ("refusals", "mod names"),
-    ("writer/round", "group mod writer/signal"),
+    ("writer/round", "mod writer/row_file writer/shares writer/signal"),
     ("database", "expiry options"),
     ("rows/few_changes", "mod rows rows/change rows/few rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
@@ -91,13 +91,15 @@ const ENGINE: [(&str, &str); 42] = [
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
     ("rows", "group mod names rows/dedup rows/kept"),
-    ("mod", "counters expiry group moment options pool writer/signal"),
     ("names", "group"),
-    ("moment", "expiry"),
     ("rows/kept", "rows/batch rows/dedup"),
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),
     ("rows/batch", "rows/part"),
     ("rows/spread", "pool rows/part"),
+    ("writer/row_file", "mod writer/shares writer/signal"),
+    ("writer/shares", "group mod"),
+    ("mod", "counters expiry group moment options pool writer/signal"),
+    ("moment", "expiry"),
     ("group", "clears rights"),
     ("rights", "turns"),
 ];

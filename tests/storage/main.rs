@@ -11,3 +11,4 @@ mod lifecycle_races;
 mod load;
 mod load_in_the_way;
 mod open;
+mod write_back;

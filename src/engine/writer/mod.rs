@@ -7,6 +7,8 @@
 //! whole round.
 
 pub(crate) mod round;
+mod row_file;
+mod shares;
 pub(crate) mod signal;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::journal::Journal;
 use crate::memory::check_headroom;
 use crate::process::Call;
 use crate::threads;
-use round::Round;
+use round::{Round, threads_for};
 use signal::Scope;
 
 /// The bytes of a journal that start a round: `cache_bytes`, between these two. So large a journal
@@ -58,15 +60,16 @@ impl WriterThread {
 impl Engine {
     fn work(&self) {
         loop {
-            let Some(scope) = self.writer.next(|| self.needed()) else { return };
+            let Some((scope, is_asked_for)) = self.writer.next(|| self.needed()) else { return };
             // The end of the process waits for a round under way. No other begins.
             let Ok(call) = Call::begin() else { return };
             let outcome = threads::catch("the writer", || {
-                check_headroom(1)?;
+                let threads = threads_for(self, is_asked_for);
+                check_headroom(threads)?;
                 let _rounds = self.rounds.lock();
                 self.recover()?;
                 let rocks = self.rocks()?;
-                let outcome = Round::new(self, &rocks, scope).run();
+                let outcome = Round::new(self, &rocks, scope, threads).run();
                 self.give_back_excess();
                 outcome
             });
@@ -199,7 +202,7 @@ impl Engine {
     fn write_everything(&self) -> Result<()> {
         self.recover()?;
         let rocks = self.rocks()?;
-        Round::new(self, &rocks, Scope::All).run()
+        Round::new(self, &rocks, Scope::All, threads_for(self, true)).run()
     }
 }
 

@@ -1,73 +1,56 @@
-//! A write-back round: brings changed rows, sorted by key, to disk as SST files.
-//!
-//! A row is copied with its latch held, for a moment each, so that callers are never in the way for
-//! long. While its file is not part of the database yet, the row cannot be evicted. If it
-//! changes meanwhile, it is dirty again.
+//! A write-back round: brings changed rows to disk, as SST files that several threads write.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
+use super::row_file::RowFile;
+use super::shares::{Share, Shares};
 use super::signal::Scope;
-use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Place, Shard, hash};
 use crate::engine::Engine;
-use crate::engine::group::Group;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
+use crate::file_size_limit::block;
+use crate::locks::Mutex;
 use crate::process::is_ending;
 use crate::rocks::documents::{STEP, of_group};
-use crate::rocks::key;
-use crate::rocks::row::{self, RowHeader};
-use crate::rocks::{Batch, Rocks, SstWriter};
+use crate::rocks::{Batch, Rocks};
 use crate::seqno::Seqno;
+use crate::threads;
 
-/// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
-/// would make callers wait longer for that, smaller ones would be more files to merge. The list of
-/// the keys and places takes 8 MiB.
-const FILE_ROWS: usize = 512 << 10;
-/// How many rows ahead of its use a row is fetched. They lie anywhere in memory.
-const AHEAD: usize = 12;
-const FLOATS_A_LINE: usize = 16;
 /// The writer waits when more files than this are unmerged: each makes misses slower.
 const MAX_UNMERGED_FILES: u64 = 40;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
+/// The most threads of a round. The disk is the limit before these are.
+const MAX_THREADS: usize = 8;
+/// A round that nobody waits for has one thread for so many of the storage's. The other cores are
+/// the callers'.
+const QUIET_PART: usize = 4;
+/// Fewer cold rows than this part of the changed ones would make too little room.
+const LEAST_COLD_PART: f64 = 0.25;
+
+/// How many threads write the files of a round.
+pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> usize {
+    let all = engine.options.threads;
+    let wanted = if is_waited_for { all } else { all / QUIET_PART };
+    wanted.clamp(1, MAX_THREADS)
+}
 
 pub(in crate::engine) struct Round<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
     scope: Scope,
-    /// The rows of the current file, by group.
-    pending: Vec<Pending>,
-    file: Option<(PathBuf, SstWriter<'a>)>,
-    rows: usize,
-    /// Bytes of the rows in `pending`.
-    bytes: usize,
-    began: Instant,
-    value: Vec<u8>,
-}
-
-/// Rows of one group in the file that is being written.
-struct Pending {
-    cache: Arc<GroupCache>,
-    /// Where the row was when the round began is beside its key.
-    keys: Vec<(i64, Place)>,
+    threads: usize,
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn new(engine: &'a Engine, rocks: &'a Rocks, scope: Scope) -> Round<'a> {
-        Round {
-            engine,
-            rocks,
-            scope,
-            pending: Vec::new(),
-            file: None,
-            rows: 0,
-            bytes: 0,
-            began: Instant::now(),
-            value: Vec::new(),
-        }
+    pub(crate) fn new(
+        engine: &'a Engine,
+        rocks: &'a Rocks,
+        scope: Scope,
+        threads: usize,
+    ) -> Round<'a> {
+        Round { engine, rocks, scope, threads }
     }
 
     /// Writes the rows of the scope. After a round of `All`, every change of every call that had
@@ -75,7 +58,7 @@ impl<'a> Round<'a> {
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `EXITING`. Rows that were not written are still dirty.
-    pub(crate) fn run(mut self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         self.engine.write_clears(self.rocks)?;
         let (moment, steps) = {
             // Calls in the closed part of the journal may still be changing rows; this waits for
@@ -99,133 +82,76 @@ impl<'a> Round<'a> {
         self.write_documents(moment, &steps)
     }
 
-    pub(crate) fn write_rows(&mut self) -> Result<()> {
-        let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
-        for group in self.engine.groups() {
-            let Some(cache) = group.cache().filter(|_| !group.is_poisoned()) else { continue };
-            let mut keys = Vec::new();
-            for shard in 0..cache.shard_count() {
-                if self.scope == Scope::Cut {
-                    cache.lock(shard).cut_keys(&mut keys)?;
-                } else if cache.dirty_in(shard) > 0 {
-                    cache.lock(shard).dirty_keys(only_cold, &mut keys)?;
+    /// Writes the rows of the scope.
+    ///
+    /// # Errors
+    /// As [`Round::run`].
+    pub(crate) fn write_rows(&self) -> Result<()> {
+        let cold_part = if self.scope == Scope::Cold { self.cold_part() } else { None };
+        let shares = Shares::new(self.engine, self.threads, cold_part.unwrap_or(1.0));
+        let threads = self.threads.min(shares.files());
+        let failure = Mutex::new(None);
+        let work = || {
+            let outcome = threads::catch("the writer", || {
+                loop {
+                    let has_failed = failure.lock().is_some();
+                    let Some(shares) = shares.next().filter(|_| !has_failed) else { return Ok(()) };
+                    self.write_file(&shares, cold_part.is_some(), threads, &failure)?;
                 }
-                let is_last = shard + 1 == cache.shard_count();
-                let is_full = self.rows + keys.len() >= FILE_ROWS;
-                if (is_last || is_full) && !keys.is_empty() {
-                    self.add(&cache, &group, std::mem::take(&mut keys))?;
-                }
-                // The group goes on in another file: in each, keys ascend.
-                if is_full {
-                    self.finish_file()?;
-                }
+            });
+            if let Err(error) = outcome {
+                failure.lock().get_or_insert(error);
             }
-        }
-        self.finish_file()
+        };
+        thread::scope(|scope| {
+            let _writes_that_return = block();
+            for number in 1..threads {
+                let builder = Builder::new().name(format!("damo-writer-{number}"));
+                // Where no thread can be made, those that there are write all files.
+                let _ = builder.spawn_scoped(scope, work);
+            }
+            work();
+        });
+        failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Whether writing the rows that nobody uses makes enough room.
-    fn cold_rows_are_many(&self) -> bool {
+    /// Writes one file. `failure` is that of any file of the round. It stays locked while RocksDB
+    /// takes a file over, and RocksDB gets no other after one that it has refused: its MANIFEST may
+    /// name that one.
+    fn write_file(
+        &self,
+        shares: &[Share],
+        only_cold: bool,
+        threads: usize,
+        failure: &Mutex<Option<Error>>,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let mut file = RowFile::new(self.engine, self.rocks, self.scope);
+        shares.iter().try_for_each(|share| file.add(share, only_cold))?;
+        file.end()?;
+        {
+            let mut failure = failure.lock();
+            if failure.is_some() || file.is_empty() {
+                return Ok(());
+            }
+            file.hand_over().inspect_err(|error| *failure = Some(error.clone()))?;
+        }
+        let rows = file.release()?;
+        self.engine.writer.file_is_done(rows, began.elapsed() / threads as u32);
+        Ok(())
+    }
+
+    /// Which part of the changed rows nobody uses; None when writing these alone would make too
+    /// little room.
+    fn cold_part(&self) -> Option<f64> {
         // A sample decides: one shard a group.
         let (mut cold, mut dirty) = (Vec::new(), 0);
         for cache in self.engine.groups().iter().filter_map(|group| group.cache()) {
             dirty += cache.dirty_in(0);
-            if cache.lock(0).dirty_keys(true, &mut cold).is_err() {
-                return false;
-            }
+            cache.lock(0).dirty_keys(true, &mut cold).ok()?;
         }
-        cold.len() * 4 >= dirty
-    }
-
-    /// Adds rows of one group to the current file.
-    fn add(
-        &mut self,
-        cache: &Arc<GroupCache>,
-        group: &Group,
-        mut keys: Vec<(i64, Place)>,
-    ) -> Result<()> {
-        keys.sort_unstable();
-        if self.file.is_none() {
-            let path = self.engine.incoming.make()?;
-            match self.rocks.begin_sst(&path) {
-                Ok(writer) => self.file = Some((path, writer)),
-                Err(error) => {
-                    self.engine.incoming.discard(path);
-                    return Err(error);
-                }
-            }
-            self.began = Instant::now();
-        }
-        let bytes = keys.len() * (4 * cache.row_len() + 32);
-        self.bytes += bytes;
-        self.engine.writer.note_writing(bytes);
-        self.pending.push(Pending { cache: Arc::clone(cache), keys });
-        let keeps_tombstones = self.engine.keeps_tombstones();
-        let (Some((_, writer)), Some(pending)) = (&mut self.file, self.pending.last()) else {
-            return Err(Error::bug("a write-back round has no file for its rows"));
-        };
-        let lines = cache.row_len().div_ceil(FLOATS_A_LINE);
-        for (index, &(key, place)) in pending.keys.iter().enumerate() {
-            if index % 1024 == 0 && is_ending() {
-                return Err(Error::new(
-                    Status::Exiting,
-                    "the process is ending, and nothing is written any more",
-                ));
-            }
-            if let Some(&(later, place)) = pending.keys.get(index + AHEAD) {
-                cache.read_for(hash(later)).prefetch_row(place, lines);
-            }
-            let encoded = {
-                let shard = cache.read_for(hash(key));
-                encode(&shard, (key, place), self.scope, keeps_tombstones, &mut self.value)?
-            };
-            // The call that has changed the row may have panicked half way.
-            group.check_not_poisoned()?;
-            let key = key::encode(group.id(), key);
-            match encoded {
-                Encoded::Nothing => continue,
-                Encoded::Row => writer.put(key, &self.value)?,
-                Encoded::Deletion => writer.delete(key)?,
-            }
-            self.rows += 1;
-        }
-        Ok(())
-    }
-
-    /// Ends the current file, and has RocksDB take it over. Its rows may be evicted from then on.
-    fn finish_file(&mut self) -> Result<()> {
-        let Some((path, writer)) = self.file.take() else { return Ok(()) };
-        let incoming = &self.engine.incoming;
-        if self.rows == 0 {
-            drop(writer);
-            incoming.discard(path);
-        } else if let Err(error) = writer.finish() {
-            incoming.discard(path);
-            return Err(error);
-        } else if let Err(error) = self.rocks.ingest(&path) {
-            incoming.keep(path);
-            return Err(error);
-        } else {
-            incoming.is_taken(path);
-        }
-        self.engine.budget.lend(self.rocks.metadata_bytes()?);
-        self.engine.counters.own().rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
-        let rows = std::mem::take(&mut self.rows);
-        self.end_writes(true);
-        self.engine.writer.file_is_done(rows, self.began.elapsed());
-        Ok(())
-    }
-
-    fn end_writes(&mut self, written: bool) {
-        for Pending { cache, keys } in self.pending.drain(..) {
-            for (index, &(key, place)) in keys.iter().enumerate() {
-                if let Some(&(later, place)) = keys.get(index + AHEAD) {
-                    cache.read_for(hash(later)).prefetch_row(place, 0);
-                }
-                cache.read_for(hash(key)).end_write(key, place, written);
-            }
-        }
-        self.engine.writer.note_written(std::mem::take(&mut self.bytes));
+        let part = if dirty == 0 { 1.0 } else { cold.len() as f64 / dirty as f64 };
+        (part >= LEAST_COLD_PART).then_some(part.min(1.0))
     }
 
     /// Writes the documents: the steps, the sequence number up to which everything is on disk, and
@@ -280,58 +206,5 @@ impl<'a> Round<'a> {
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
-    }
-}
-
-/// What became of a row on its way into a file.
-enum Encoded {
-    Row,
-    Deletion,
-    /// The disk has it already.
-    Nothing,
-}
-
-/// Encodes a row for the file. Its shard is locked.
-fn encode(
-    shard: &Shard,
-    (key, place): (i64, Place),
-    scope: Scope,
-    keeps_tombstones: bool,
-    value: &mut Vec<u8>,
-) -> Result<Encoded> {
-    let row = match scope {
-        Scope::Cut => shard.begin_cut_write(key, place)?,
-        _ => shard.begin_write(key, place).map(CutRow::InPlace),
-    };
-    let (absent, header, floats) = match &row {
-        None => return Ok(Encoded::Nothing),
-        Some(CutRow::InPlace(row)) => {
-            let (update_time, update_num, seqno) = (row.time(), row.updates(), row.seqno());
-            (row.has(ABSENT), RowHeader { update_time, update_num, seqno }, row.floats())
-        }
-        Some(CutRow::Kept(Kept { absent, time, updates, seqno, floats })) => {
-            let header = RowHeader { update_time: *time, update_num: *updates, seqno: *seqno };
-            (*absent, header, floats.as_slice())
-        }
-    };
-    if !absent {
-        row::encode(value, header, floats);
-        return Ok(Encoded::Row);
-    }
-    if !keeps_tombstones {
-        return Ok(Encoded::Deletion);
-    }
-    row::encode_deleted(value, header.update_time, header.seqno);
-    Ok(Encoded::Row)
-}
-
-impl Drop for Round<'_> {
-    /// After a failure, rows that no finished file has are dirty as before.
-    fn drop(&mut self) {
-        self.end_writes(false);
-        if let Some((path, writer)) = self.file.take() {
-            drop(writer);
-            self.engine.incoming.discard(path);
-        }
     }
 }

@@ -75,8 +75,9 @@ struct State {
 }
 
 impl Signal {
-    /// Waits until a round is asked for or `needed`, and begins it. None when the storage closes.
-    pub(crate) fn next(&self, needed: impl Fn() -> Option<Scope>) -> Option<Scope> {
+    /// Waits until a round is asked for or `needed`, and begins it. Returns its scope, and whether
+    /// somebody has asked; None when the storage closes.
+    pub(crate) fn next(&self, needed: impl Fn() -> Option<Scope>) -> Option<(Scope, bool)> {
         let mut state = self.state.lock();
         let mut idle_rounds = 0;
         let mut not_before = state.failure.as_ref().map(|_| Instant::now() + AFTER_FAILURE);
@@ -89,7 +90,7 @@ impl Signal {
             let needed = if rested { needed() } else { None };
             if let Some(scope) = wanted.into_iter().chain(needed).max() {
                 state.begun += 1;
-                return Some(scope);
+                return Some((scope, wanted.is_some()));
             }
             if rested {
                 not_before = None;

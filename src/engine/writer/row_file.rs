@@ -1,0 +1,230 @@
+//! One SST file of a write-back round: changed rows, sorted by key.
+//!
+//! A row is copied with its latch held, for a moment each, so that callers are never in the way for
+//! long. While its file is not part of the database yet, the row cannot be evicted. If it
+//! changes meanwhile, it is dirty again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::shares::Share;
+use super::signal::Scope;
+use crate::cache::{ABSENT, CutRow, GroupCache, Kept, Place, Shard, hash};
+use crate::engine::Engine;
+use crate::error::{Error, Result, Status};
+use crate::process::is_ending;
+use crate::rocks::row::{self, RowHeader};
+use crate::rocks::{Rocks, SstWriter, key};
+
+/// How many rows ahead of its use a row is fetched. They lie anywhere in memory.
+const AHEAD: usize = 12;
+const FLOATS_A_LINE: usize = 16;
+
+/// A file in progress. Dropped before RocksDB has it, it leaves its rows dirty as before.
+pub(super) struct RowFile<'a> {
+    engine: &'a Engine,
+    rocks: &'a Rocks,
+    scope: Scope,
+    pending: Vec<Pending>,
+    /// Removed when this is dropped.
+    path: Option<PathBuf>,
+    writer: Option<SstWriter<'a>>,
+    rows: usize,
+    /// Bytes of the rows in `pending`.
+    bytes: usize,
+    value: Vec<u8>,
+}
+
+/// Rows of one group in the file.
+struct Pending {
+    cache: Arc<GroupCache>,
+    /// Where the row was when the file began is beside its key.
+    keys: Vec<(i64, Place)>,
+}
+
+impl<'a> RowFile<'a> {
+    /// A file that is made once it has a row.
+    pub(super) fn new(engine: &'a Engine, rocks: &'a Rocks, scope: Scope) -> RowFile<'a> {
+        RowFile {
+            engine,
+            rocks,
+            scope,
+            pending: Vec::new(),
+            path: None,
+            writer: None,
+            rows: 0,
+            bytes: 0,
+            value: Vec::new(),
+        }
+    }
+
+    /// Adds the rows of a share. Those of groups with smaller ids come first.
+    ///
+    /// # Errors
+    /// `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
+    pub(super) fn add(&mut self, share: &Share, only_cold: bool) -> Result<()> {
+        let cache = &share.cache;
+        let mut keys = Vec::new();
+        for shard in share.shards.clone() {
+            if self.scope == Scope::Cut {
+                cache.lock(shard).cut_keys(&mut keys)?;
+            } else if cache.dirty_in(shard) > 0 {
+                cache.lock(shard).dirty_keys(only_cold, &mut keys)?;
+            }
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        if self.writer.is_none() {
+            let path = self.path.insert(self.engine.incoming.make()?);
+            self.writer = Some(self.rocks.begin_sst(path)?);
+        }
+        let bytes = keys.len() * (4 * cache.row_len() + 32);
+        self.bytes += bytes;
+        self.engine.writer.note_writing(bytes);
+        self.pending.push(Pending { cache: Arc::clone(cache), keys });
+        self.write(share)
+    }
+
+    /// Writes the rows that were added last.
+    fn write(&mut self, Share { group, cache, .. }: &Share) -> Result<()> {
+        let keeps_tombstones = self.engine.keeps_tombstones();
+        let (Some(writer), Some(pending)) = (&mut self.writer, self.pending.last()) else {
+            return Err(Error::bug("a write-back round has no file for its rows"));
+        };
+        let lines = cache.row_len().div_ceil(FLOATS_A_LINE);
+        for (index, &(key, place)) in pending.keys.iter().enumerate() {
+            if index % 1024 == 0 && is_ending() {
+                return Err(Error::new(
+                    Status::Exiting,
+                    "the process is ending, and nothing is written any more",
+                ));
+            }
+            if let Some(&(later, place)) = pending.keys.get(index + AHEAD) {
+                cache.read_for(hash(later)).prefetch_row(place, lines);
+            }
+            let encoded = {
+                let shard = cache.read_for(hash(key));
+                encode(&shard, (key, place), self.scope, keeps_tombstones, &mut self.value)?
+            };
+            // The call that has changed the row may have panicked half way.
+            group.check_not_poisoned()?;
+            let key = key::encode(group.id(), key);
+            match encoded {
+                Encoded::Nothing => continue,
+                Encoded::Row => writer.put(key, &self.value)?,
+                Encoded::Deletion => writer.delete(key)?,
+            }
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and syncs it. A file without rows is dropped.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn end(&mut self) -> Result<()> {
+        match self.writer.take() {
+            Some(writer) if self.rows > 0 => writer.finish(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Has RocksDB take the ended file over.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn hand_over(&mut self) -> Result<()> {
+        let Some(path) = self.path.take_if(|_| self.rows > 0) else { return Ok(()) };
+        let incoming = &self.engine.incoming;
+        if let Err(error) = self.rocks.ingest(&path) {
+            incoming.keep(path);
+            return Err(error);
+        }
+        incoming.is_taken(path);
+        Ok(())
+    }
+
+    /// Lets the rows of a file that RocksDB has be evicted. Returns how many there are.
+    ///
+    /// # Errors
+    /// `IO`.
+    pub(super) fn release(mut self) -> Result<usize> {
+        self.engine.budget.lend(self.rocks.metadata_bytes()?);
+        self.engine.counters.own().rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
+        self.end_writes(true);
+        Ok(self.rows)
+    }
+
+    fn end_writes(&mut self, written: bool) {
+        for Pending { cache, keys } in self.pending.drain(..) {
+            for (index, &(key, place)) in keys.iter().enumerate() {
+                if let Some(&(later, place)) = keys.get(index + AHEAD) {
+                    cache.read_for(hash(later)).prefetch_row(place, 0);
+                }
+                cache.read_for(hash(key)).end_write(key, place, written);
+            }
+        }
+        self.engine.writer.note_written(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for RowFile<'_> {
+    fn drop(&mut self) {
+        self.end_writes(false);
+        drop(self.writer.take());
+        if let Some(path) = self.path.take() {
+            self.engine.incoming.discard(path);
+        }
+    }
+}
+
+/// What became of a row on its way into a file.
+enum Encoded {
+    Row,
+    Deletion,
+    /// The disk has it already.
+    Nothing,
+}
+
+/// Encodes a row for the file. Its shard is locked.
+fn encode(
+    shard: &Shard,
+    (key, place): (i64, Place),
+    scope: Scope,
+    keeps_tombstones: bool,
+    value: &mut Vec<u8>,
+) -> Result<Encoded> {
+    let row = match scope {
+        Scope::Cut => shard.begin_cut_write(key, place)?,
+        _ => shard.begin_write(key, place).map(CutRow::InPlace),
+    };
+    let (absent, header, floats) = match &row {
+        None => return Ok(Encoded::Nothing),
+        Some(CutRow::InPlace(row)) => {
+            let (update_time, update_num, seqno) = (row.time(), row.updates(), row.seqno());
+            (row.has(ABSENT), RowHeader { update_time, update_num, seqno }, row.floats())
+        }
+        Some(CutRow::Kept(Kept { absent, time, updates, seqno, floats })) => {
+            let header = RowHeader { update_time: *time, update_num: *updates, seqno: *seqno };
+            (*absent, header, floats.as_slice())
+        }
+    };
+    if !absent {
+        row::encode(value, header, floats);
+        return Ok(Encoded::Row);
+    }
+    if !keeps_tombstones {
+        return Ok(Encoded::Deletion);
+    }
+    row::encode_deleted(value, header.update_time, header.seqno);
+    Ok(Encoded::Row)
+}
