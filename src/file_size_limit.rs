@@ -12,11 +12,10 @@
 
 #![allow(unsafe_code)]
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
-use std::{hint, io};
 
 /// Whether there was a limit at the last look.
 static IS_LIMITED: AtomicBool = AtomicBool::new(false);
@@ -57,9 +56,7 @@ pub fn block() -> Option<Blocked> {
     (!was_blocked).then(|| Blocked(()))
 }
 
-/// Starts a thread that never gets the signal, whatever its starter has blocked. Returns once the
-/// thread has its memory: a thread that asks for its first memory where a limit has been set
-/// meanwhile gets none, which ends the process.
+/// Starts a thread that never gets the signal, whatever its starter has blocked.
 ///
 /// # Errors
 /// The system's error when it cannot start a thread.
@@ -67,20 +64,8 @@ pub(crate) fn start_thread<T: Send + 'static>(
     builder: Builder,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    let (begun, is_begun) = mpsc::channel::<()>();
-    let work = move || {
-        // The C library gives each thread its own share of memory at its first request.
-        drop(hint::black_box(Box::new(0_u64)));
-        drop(begun);
-        work()
-    };
-    let thread = {
-        let _writes_that_return = block();
-        builder.spawn(work)?
-    };
-    // Nothing is sent: the wait ends when the sender is dropped.
-    let _ = is_begun.recv();
-    Ok(thread)
+    let _writes_that_return = block();
+    builder.spawn(work)
 }
 
 impl Drop for Blocked {

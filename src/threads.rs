@@ -1,7 +1,9 @@
 //! damo's own threads: each has a name, and a panic of its work becomes an error.
 
 use std::cell::Cell;
+use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, Result};
@@ -11,7 +13,38 @@ thread_local! {
     static IS_OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts a thread; `what` is what messages call it.
+/// Tells that a thread has begun.
+#[derive(Clone)]
+pub(crate) struct Beginning(Sender<()>);
+
+/// Waits for threads that begin.
+pub(crate) struct Beginnings(Receiver<()>);
+
+/// For threads that should have begun before their starter goes on. A thread that asks for its
+/// first memory when a limit leaves none ends the process, and its starter's caller may set one.
+pub(crate) fn beginnings() -> (Beginning, Beginnings) {
+    let (sender, receiver) = mpsc::channel();
+    (Beginning(sender), Beginnings(receiver))
+}
+
+impl Beginning {
+    /// To be called by the new thread.
+    pub(crate) fn has_begun(self) {
+        // The C library gives each thread a share of memory at its first request.
+        drop(hint::black_box(Box::new(0_u64)));
+        drop(self.0);
+    }
+}
+
+impl Beginnings {
+    /// Waits until each [`Beginning`] has been told, or dropped.
+    pub(crate) fn wait(self) {
+        // Nothing is ever sent.
+        let _ = self.0.recv();
+    }
+}
+
+/// Starts a thread, and waits until it has begun; `what` is what messages call it.
 ///
 /// # Errors
 /// `IO` when the system cannot start it.
@@ -20,12 +53,16 @@ pub(crate) fn start<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
+    let (beginning, beginnings) = beginnings();
     let work = move || {
+        beginning.has_begun();
         mark_own();
         work()
     };
-    start_thread(Builder::new().name(name.to_owned()), work)
-        .map_err(|error| Error::io(format!("{what} cannot be made here: {error}")))
+    let thread = start_thread(Builder::new().name(name.to_owned()), work)
+        .map_err(|error| Error::io(format!("{what} cannot be made here: {error}")))?;
+    beginnings.wait();
+    Ok(thread)
 }
 
 /// Notes that the present thread is damo's own.

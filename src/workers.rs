@@ -19,6 +19,7 @@ use std::thread::{self, Builder, JoinHandle};
 use crate::error::{Error, Result};
 use crate::file_size_limit::start_thread;
 use crate::locks::{Condvar, Mutex};
+use crate::threads;
 
 /// How often a thread looks for work, and a caller for its last helper, before it does anything
 /// else: some microseconds.
@@ -92,14 +93,21 @@ impl Workers {
             busy: AtomicUsize::new(0),
         });
         let mut workers = Workers { shared, threads: Vec::new() };
+        let (beginning, beginnings) = threads::beginnings();
         for index in 0..count {
-            let shared = Arc::clone(&workers.shared);
+            let (shared, beginning) = (Arc::clone(&workers.shared), beginning.clone());
             let builder = Builder::new().name(format!("damo-worker-{index}"));
-            let thread = start_thread(builder, move || shared.serve()).map_err(|error| {
+            let work = move || {
+                beginning.has_begun();
+                shared.serve();
+            };
+            let thread = start_thread(builder, work).map_err(|error| {
                 Error::io(format!("{} threads cannot be made here: {error}", count + 1))
             })?;
             workers.threads.push(thread);
         }
+        drop(beginning);
+        beginnings.wait();
         Ok(workers)
     }
 

@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::common::{embed, failure, int, is_alone, params, peek, sgd, text};
 
 /// Enough for four files.
-const KEYS: i64 = 300_000;
+const KEYS: i64 = 550_000;
 
 fn keys() -> Vec<i64> {
     (0..KEYS).map(|key| key * 7 - KEYS).collect()
@@ -51,7 +51,7 @@ fn content(storage: &Storage) -> Vec<(Vec<f32>, Vec<u8>)> {
 fn any_number_of_threads_writes_the_same_rows() {
     let scratch = tempfile::tempdir().unwrap();
     let mut wanted = None;
-    for threads in [1, 2, 5, 64] {
+    for threads in [1, 3, 64] {
         let dir = scratch.path().join(threads.to_string());
         let storage = open_with(&dir, threads, "checkpoint");
         fill(&storage);
@@ -81,10 +81,10 @@ fn a_checkpoint_of_many_files_is_of_one_moment() {
                 step(&embedding, &keys);
             }
         });
-        for number in 0..3 {
+        for number in 0..2 {
             let path = scratch.path().join(format!("checkpoint{number}"));
             let outcome = storage.checkpoint(&path);
-            is_over.store(number == 2 || outcome.is_err(), Ordering::Relaxed);
+            is_over.store(number == 1 || outcome.is_err(), Ordering::Relaxed);
             outcome.unwrap();
             let saved = Storage::open(&path, 0, &Params::new()).unwrap();
             let rows = sgd(&saved, 2, 0.5, &[]);

@@ -64,12 +64,12 @@ impl Engine {
             // The end of the process waits for a round under way. No other begins.
             let Ok(call) = Call::begin() else { return };
             let outcome = threads::catch("the writer", || {
-                let threads = threads_for(self, is_asked_for);
-                check_headroom(threads)?;
+                check_headroom(1)?;
                 let _rounds = self.rounds.lock();
                 self.recover()?;
                 let rocks = self.rocks()?;
-                let outcome = Round::new(self, &rocks, scope, threads).run();
+                let outcome =
+                    Round::new(self, &rocks, scope, threads_for(self, is_asked_for)).run();
                 self.give_back_excess();
                 outcome
             });

@@ -1,6 +1,6 @@
 //! A write-back round: brings changed rows to disk, as SST files that several threads write.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::file_size_limit::block;
 use crate::locks::Mutex;
+use crate::memory::check_headroom;
 use crate::process::is_ending;
 use crate::rocks::documents::{STEP, of_group};
 use crate::rocks::{Batch, Rocks};
@@ -26,9 +27,6 @@ const MAX_THREADS: usize = 8;
 /// A round that nobody waits for has one thread for so many of the storage's. The other cores are
 /// the callers'.
 const QUIET_PART: usize = 4;
-/// Fewer cold rows than this part of the changed ones would make too little room.
-const LEAST_COLD_PART: f64 = 0.25;
-
 /// How many threads write the files of a round.
 pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> usize {
     let all = engine.options.threads;
@@ -87,42 +85,50 @@ impl<'a> Round<'a> {
     /// # Errors
     /// As [`Round::run`].
     pub(crate) fn write_rows(&self) -> Result<()> {
-        let cold_part = if self.scope == Scope::Cold { self.cold_part() } else { None };
-        let shares = Shares::new(self.engine, self.threads, cold_part.unwrap_or(1.0));
-        let threads = self.threads.min(shares.files());
+        let only_cold = self.scope == Scope::Cold && self.cold_rows_are_many();
+        let mut threads = self.threads;
+        while threads > 1 && check_headroom(threads).is_err() {
+            threads /= 2;
+        }
+        let shares = Shares::new(self.engine, threads, only_cold)?;
+        let running = AtomicU32::new(1);
         let failure = Mutex::new(None);
         let work = || {
             let outcome = threads::catch("the writer", || {
                 loop {
                     let has_failed = failure.lock().is_some();
                     let Some(shares) = shares.next().filter(|_| !has_failed) else { return Ok(()) };
-                    self.write_file(&shares, cold_part.is_some(), threads, &failure)?;
+                    self.write_file(&shares, only_cold, &running, &failure)?;
                 }
             });
             if let Err(error) = outcome {
                 failure.lock().get_or_insert(error);
             }
+            running.fetch_sub(1, Ordering::Relaxed);
         };
         thread::scope(|scope| {
             let _writes_that_return = block();
-            for number in 1..threads {
+            for number in 1..threads.min(shares.files()) {
                 let builder = Builder::new().name(format!("damo-writer-{number}"));
+                running.fetch_add(1, Ordering::Relaxed);
                 // Where no thread can be made, those that there are write all files.
-                let _ = builder.spawn_scoped(scope, work);
+                if builder.spawn_scoped(scope, work).is_err() {
+                    running.fetch_sub(1, Ordering::Relaxed);
+                }
             }
             work();
         });
         failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Writes one file. `failure` is that of any file of the round. It stays locked while RocksDB
+    /// Writes one file, while `running` threads do. `failure` is that of any file of the round. It stays locked while RocksDB
     /// takes a file over, and RocksDB gets no other after one that it has refused: its MANIFEST may
     /// name that one.
     fn write_file(
         &self,
         shares: &[Share],
         only_cold: bool,
-        threads: usize,
+        running: &AtomicU32,
         failure: &Mutex<Option<Error>>,
     ) -> Result<()> {
         let began = Instant::now();
@@ -136,22 +142,22 @@ impl<'a> Round<'a> {
             }
             file.hand_over().inspect_err(|error| *failure = Some(error.clone()))?;
         }
-        let rows = file.release()?;
-        self.engine.writer.file_is_done(rows, began.elapsed() / threads as u32);
+        let (rows, threads) = (file.release(), running.load(Ordering::Relaxed));
+        self.engine.writer.file_is_done(rows, began.elapsed() / threads.max(1));
         Ok(())
     }
 
-    /// Which part of the changed rows nobody uses; None when writing these alone would make too
-    /// little room.
-    fn cold_part(&self) -> Option<f64> {
+    /// Whether writing the rows that nobody uses makes enough room.
+    fn cold_rows_are_many(&self) -> bool {
         // A sample decides: one shard a group.
         let (mut cold, mut dirty) = (Vec::new(), 0);
         for cache in self.engine.groups().iter().filter_map(|group| group.cache()) {
             dirty += cache.dirty_in(0);
-            cache.lock(0).dirty_keys(true, &mut cold).ok()?;
+            if cache.lock(0).dirty_keys(true, &mut cold).is_err() {
+                return false;
+            }
         }
-        let part = if dirty == 0 { 1.0 } else { cold.len() as f64 / dirty as f64 };
-        (part >= LEAST_COLD_PART).then_some(part.min(1.0))
+        cold.len() * 4 >= dirty
     }
 
     /// Writes the documents: the steps, the sequence number up to which everything is on disk, and

@@ -20,6 +20,8 @@ use crate::rocks::{Rocks, SstWriter, key};
 /// How many rows ahead of its use a row is fetched. They lie anywhere in memory.
 const AHEAD: usize = 12;
 const FLOATS_A_LINE: usize = 16;
+/// Every so many rows a file looks whether the process is ending.
+const AT_ONCE: usize = 1024;
 
 /// A file in progress. Dropped before RocksDB has it, it leaves its rows dirty as before.
 pub(super) struct RowFile<'a> {
@@ -31,7 +33,7 @@ pub(super) struct RowFile<'a> {
     path: Option<PathBuf>,
     writer: Option<SstWriter<'a>>,
     rows: usize,
-    /// Bytes of the rows in `pending`.
+    /// Bytes of the rows in `pending` that have been encoded.
     bytes: usize,
     value: Vec<u8>,
 }
@@ -65,6 +67,9 @@ impl<'a> RowFile<'a> {
     /// `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
     pub(super) fn add(&mut self, share: &Share, only_cold: bool) -> Result<()> {
         let cache = &share.cache;
+        if share.group.is_poisoned() {
+            return Ok(());
+        }
         let mut keys = Vec::new();
         for shard in share.shards.clone() {
             if self.scope == Scope::Cut {
@@ -81,9 +86,6 @@ impl<'a> RowFile<'a> {
             let path = self.path.insert(self.engine.incoming.make()?);
             self.writer = Some(self.rocks.begin_sst(path)?);
         }
-        let bytes = keys.len() * (4 * cache.row_len() + 32);
-        self.bytes += bytes;
-        self.engine.writer.note_writing(bytes);
         self.pending.push(Pending { cache: Arc::clone(cache), keys });
         self.write(share)
     }
@@ -95,12 +97,14 @@ impl<'a> RowFile<'a> {
             return Err(Error::bug("a write-back round has no file for its rows"));
         };
         let lines = cache.row_len().div_ceil(FLOATS_A_LINE);
+        let row_bytes = 4 * cache.row_len() + 32;
         for (index, &(key, place)) in pending.keys.iter().enumerate() {
-            if index % 1024 == 0 && is_ending() {
-                return Err(Error::new(
-                    Status::Exiting,
-                    "the process is ending, and nothing is written any more",
-                ));
+            if index % AT_ONCE == 0 {
+                check_not_ending()?;
+                // Rows that are not encoded yet count as dirty ones.
+                let bytes = row_bytes * AT_ONCE.min(pending.keys.len() - index);
+                self.engine.writer.note_writing(bytes);
+                self.bytes += bytes;
             }
             if let Some(&(later, place)) = pending.keys.get(index + AHEAD) {
                 cache.read_for(hash(later)).prefetch_row(place, lines);
@@ -127,6 +131,7 @@ impl<'a> RowFile<'a> {
     /// # Errors
     /// `IO`.
     pub(super) fn end(&mut self) -> Result<()> {
+        check_not_ending()?;
         match self.writer.take() {
             Some(writer) if self.rows > 0 => writer.finish(),
             _ => Ok(()),
@@ -143,6 +148,7 @@ impl<'a> RowFile<'a> {
     /// # Errors
     /// `IO`.
     pub(super) fn hand_over(&mut self) -> Result<()> {
+        check_not_ending()?;
         let Some(path) = self.path.take_if(|_| self.rows > 0) else { return Ok(()) };
         let incoming = &self.engine.incoming;
         if let Err(error) = self.rocks.ingest(&path) {
@@ -150,18 +156,15 @@ impl<'a> RowFile<'a> {
             return Err(error);
         }
         incoming.is_taken(path);
+        self.engine.budget.lend(self.rocks.metadata_bytes()?);
         Ok(())
     }
 
     /// Lets the rows of a file that RocksDB has be evicted. Returns how many there are.
-    ///
-    /// # Errors
-    /// `IO`.
-    pub(super) fn release(mut self) -> Result<usize> {
-        self.engine.budget.lend(self.rocks.metadata_bytes()?);
+    pub(super) fn release(mut self) -> usize {
         self.engine.counters.own().rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         self.end_writes(true);
-        Ok(self.rows)
+        self.rows
     }
 
     fn end_writes(&mut self, written: bool) {
@@ -184,6 +187,16 @@ impl Drop for RowFile<'_> {
         if let Some(path) = self.path.take() {
             self.engine.incoming.discard(path);
         }
+    }
+}
+
+fn check_not_ending() -> Result<()> {
+    match is_ending() {
+        false => Ok(()),
+        true => Err(Error::new(
+            Status::Exiting,
+            "the process is ending, and nothing is written any more",
+        )),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cache::GroupCache;
 use crate::engine::Engine;
 use crate::engine::group::Group;
+use crate::error::Result;
 use crate::locks::Mutex;
 
 /// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
@@ -13,7 +14,7 @@ use crate::locks::Mutex;
 /// the keys and places takes 8 MiB.
 const FILE_ROWS: usize = 512 << 10;
 /// A round is divided among threads into files of at least so many rows.
-const LEAST_ROWS: usize = 64 << 10;
+const LEAST_ROWS: usize = 128 << 10;
 
 /// Shards of one group, all of whose rows go into one file.
 pub(super) struct Share {
@@ -22,51 +23,60 @@ pub(super) struct Share {
     pub(super) shards: Range<usize>,
 }
 
+/// A group with changed rows.
+struct Rows {
+    group: Arc<Group>,
+    cache: Arc<GroupCache>,
+    /// Which part of these is written.
+    part: f64,
+}
+
 /// All shards of a round, by group and number.
 pub(super) struct Shares {
-    groups: Vec<(Arc<Group>, Arc<GroupCache>)>,
-    /// About how many files there will be.
+    groups: Vec<Rows>,
     files: usize,
     rows_a_file: usize,
-    /// Which part of the changed rows is written.
-    part: f64,
     /// The group and shard that the next file begins with.
     next: Mutex<(usize, usize)>,
 }
 
 impl Shares {
     /// Divides the groups' shards into files for these threads.
-    pub(super) fn new(engine: &Engine, threads: usize, part: f64) -> Shares {
-        let groups: Vec<_> = engine
-            .groups()
-            .into_iter()
-            .filter(|group| !group.is_poisoned())
-            .filter_map(|group| group.cache().map(|cache| (group, cache)))
-            .collect();
-        let dirty: usize = groups
-            .iter()
-            .flat_map(|(_, cache)| (0..cache.shard_count()).map(|shard| cache.dirty_in(shard)))
-            .sum();
-        let rows = (dirty as f64 * part) as usize;
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn new(engine: &Engine, threads: usize, only_cold: bool) -> Result<Shares> {
+        let mut groups = Vec::new();
+        let mut rows = 0.0;
+        for group in engine.groups() {
+            let Some(cache) = group.cache().filter(|_| !group.is_poisoned()) else { continue };
+            let part = if only_cold { cold_part(&cache)? } else { 1.0 };
+            let dirty: usize = (0..cache.shard_count()).map(|shard| cache.dirty_in(shard)).sum();
+            rows += part * dirty as f64;
+            groups.push(Rows { group, cache, part });
+        }
+        let rows = rows as usize;
         let files = rows.div_ceil(FILE_ROWS).max(threads.min(rows / LEAST_ROWS)).max(1);
         let rows_a_file = rows.div_ceil(files).max(1);
-        Shares { groups, files, rows_a_file, part, next: Mutex::default() }
+        Ok(Shares { groups, files, rows_a_file, next: Mutex::default() })
     }
 
+    /// About how many files there will be.
     pub(super) fn files(&self) -> usize {
         self.files
     }
 
     /// The shares of the next file, in the order of its keys' groups. None when all are given out.
     pub(super) fn next(&self) -> Option<Vec<Share>> {
+        let wanted = self.rows_a_file as f64;
         let mut next = self.next.lock();
         let (mut shares, mut rows) = (Vec::new(), 0.0);
-        while rows < self.rows_a_file as f64
-            && let Some((group, cache)) = self.groups.get(next.0)
+        while rows < wanted
+            && let Some(Rows { group, cache, part }) = self.groups.get(next.0)
         {
             let begin = next.1;
-            while next.1 < cache.shard_count() && rows < self.rows_a_file as f64 {
-                rows += cache.dirty_in(next.1) as f64 * self.part;
+            while next.1 < cache.shard_count() && rows < wanted {
+                rows += part * cache.dirty_in(next.1) as f64;
                 next.1 += 1;
             }
             let shards = begin..next.1;
@@ -77,4 +87,14 @@ impl Shares {
         }
         (!shares.is_empty()).then_some(shares)
     }
+}
+
+/// Which part of a group's changed rows nobody uses, by the sample of one shard.
+///
+/// # Errors
+/// `OUT_OF_MEMORY`.
+fn cold_part(cache: &GroupCache) -> Result<f64> {
+    let (dirty, mut cold) = (cache.dirty_in(0), Vec::new());
+    cache.lock(0).dirty_keys(true, &mut cold)?;
+    Ok((cold.len() as f64 / dirty.max(1) as f64).min(1.0))
 }
