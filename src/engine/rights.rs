@@ -1,7 +1,7 @@
 //! The right to change a group's rows: alone, or beside others; and the group's global step.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use super::turns::{Lanes, Tickets, Turns};
 use crate::cache::{MAX_PINS, MAX_SHARDS};
@@ -21,6 +21,9 @@ pub(crate) struct Rights {
     order: Apart<OnceLock<Box<Order>>>,
     /// Calls that have the right to change rows in turns.
     in_turns: AtomicUsize,
+    /// Calls in turns that remove rows: how many have begun, and how many of these have ended.
+    removals_begun: AtomicU64,
+    removals_ended: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -43,6 +46,17 @@ pub(crate) struct PoisonOnPanic<'a>(&'a Rights);
 /// The right to change rows in turns with others.
 pub(crate) struct TurnsGuard<'a> {
     change: ChangeGuard<'a>,
+}
+
+/// A call in turns that removes rows. It has begun before it draws tickets, and ends when this is
+/// dropped, after it has passed them.
+pub(crate) struct Removal<'a>(&'a Rights);
+
+/// A moment at which no call was removing rows.
+#[derive(Clone, Copy)]
+pub(crate) struct NoRemoval {
+    /// How many had begun by then.
+    begun: u64,
 }
 
 /// The order of calls that change rows beside others.
@@ -73,6 +87,8 @@ impl Rights {
             change: OnceLock::new(),
             order: Apart::default(),
             in_turns: AtomicUsize::new(0),
+            removals_begun: AtomicU64::new(0),
+            removals_ended: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         }
     }
@@ -198,6 +214,23 @@ impl<'a> TurnsGuard<'a> {
         self.change.poison_on_panic()
     }
 
+    /// Begins a call that removes rows.
+    pub(crate) fn begin_removal(&self) -> Removal<'_> {
+        let rights = self.change.rights;
+        rights.removals_begun.fetch_add(1, Ordering::SeqCst);
+        Removal(rights)
+    }
+
+    /// The present moment, if no call is removing rows.
+    pub(crate) fn no_removal(&self) -> Option<NoRemoval> {
+        let rights = self.change.rights;
+        // In this order: those that have ended by the first look are all that have begun by the
+        // second.
+        let ended = rights.removals_ended.load(Ordering::SeqCst);
+        let begun = rights.removals_begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(NoRemoval { begun })
+    }
+
     /// As [`ChangeGuard::order`].
     pub(crate) fn order(&self) -> OrderGuard<'_> {
         self.change.order()
@@ -221,9 +254,20 @@ impl<'a> OrderGuard<'a> {
         self.lanes.are_free()
     }
 
+    /// Whether a call that removes rows has begun since, and may be before this one in the order.
+    pub(crate) fn has_removed_since(&self, moment: NoRemoval) -> bool {
+        self.rights.removals_begun.load(Ordering::SeqCst) != moment.begun
+    }
+
     /// Draws tickets at the shards that are set in `shards`.
     pub(crate) fn draw(&mut self, shards: u64) -> Turns<'a> {
         self.lanes.draw(&mut self.next, shards)
+    }
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.0.removals_ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Counting filters: counts and files, admission, and their copies in checkpoints.
 
 mod admission;
+mod beside_deletes;
 mod closed;
 #[path = "../common/mod.rs"]
 mod common;

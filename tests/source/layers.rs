@@ -45,9 +45,9 @@ const ROOMS: [(&str, &str); 25] = [
     ("memory", "error"),
     ("params", "error"),
     ("process", "error stripes"),
-    ("threads", "error file_size_limit"),
     ("stripes", "locks"),
-    ("workers", "error file_size_limit locks"),
+    ("workers", "error file_size_limit locks threads"),
+    ("threads", "error file_size_limit"),
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
@@ -56,8 +56,8 @@ const ENGINE: [(&str, &str); 44] = [
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
     ),
-    ("rows/delete", "mod rows rows/batch rows/change rows/part"),
-    ("rows/replace", "mod rows rows/batch rows/change rows/part"),
+    ("rows/delete", "mod rows rows/batch rows/part"),
+    ("rows/replace", "mod rows rows/batch rows/part"),
     ("rows/set_step", "mod rows rows/change"),
     ("rows/import", "mod rows rows/guards rows/load"),
     (

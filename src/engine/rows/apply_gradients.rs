@@ -11,7 +11,7 @@ use super::part::{Merge, Part, WrongFloat};
 use super::{Gradients, KeyBatch, OpenGroup, Origin, lines};
 use crate::cache::{Place, Resident, Row, Shard};
 use crate::engine::Engine;
-use crate::engine::rights::{TurnsGuard, WriteGuard};
+use crate::engine::rights::WriteGuard;
 use crate::error::{Error, Result};
 use crate::journal::CallKind;
 use crate::memory::room_for;
@@ -58,19 +58,20 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         source: Origin,
     ) -> Result<()> {
-        let dedup = self.merged_gradients(engine, gradients)?;
+        let mut dedup = self.merged_gradients(engine, gradients)?;
         let may_be_beside = matches!(source, Origin::Call) && dedup.is_of_few();
         if may_be_beside && self.apply_few(engine, &dedup.parts)? {
             self.kept.keep(dedup, false);
             return Ok(());
         }
-        if matches!(source, Origin::Call)
-            && let Some(beside) = self.group.rights.begin_in_turns()?
-        {
-            return self.apply_in_turns(engine, beside, dedup);
-        }
-        let guard = self.group.begin_write()?;
-        self.apply_merged(engine, guard, dedup, source)
+        let done = Done::default();
+        let how = (CallKind::Gradients, source);
+        self.change_beside(engine, &mut dedup.parts, how, |shard, part, steps, stamp, change| {
+            done.add(self.step_part(shard, part, steps, stamp, change.rate));
+        })?;
+        self.kept.keep(dedup, false);
+        done.count(engine);
+        Ok(())
     }
 
     /// As [`OpenGroup::apply_gradients`], but drops the gradients of keys that are not admitted and
@@ -84,21 +85,53 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         admitted: &[u8],
     ) -> Result<()> {
-        let Gradients { batch: KeyBatch { keys, padding }, floats, duplicates } = gradients;
+        let KeyBatch { keys, padding } = gradients.batch;
         let mut held_back = room_for(keys.len())?;
         let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
         held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
         held_back.sort_unstable();
         held_back.dedup();
-        // From here on nobody can delete a row that is found below. Otherwise the step would make
-        // it again.
+        // Nobody may delete a row that is found below before it is stepped: the step would make it
+        // again.
+        if let Some(beside) = self.group.rights.begin_in_turns()?
+            && let Some(moment) = beside.no_removal()
+        {
+            let mut dedup = self.admitted_gradients(engine, gradients, &held_back)?;
+            let (done, parts) = (Done::default(), &mut dedup.parts);
+            let (kind, since) = (CallKind::Gradients, Some(moment));
+            let work = |shard: &mut Shard, part: &Part, steps, stamp: Stamp<'_>, change: Change| {
+                done.add(self.step_part(shard, part, steps, stamp, change.rate));
+            };
+            if self.change_in_turns(engine, &beside, parts, kind, since, work)? {
+                drop(beside);
+                self.kept.keep(dedup, false);
+                done.count(engine);
+                return Ok(());
+            }
+        }
         let guard = self.group.begin_write()?;
-        let found = self.load(&Loaned::new(engine), &held_back, Absent::Skip, None)?;
-        let mut has_row = found.into_iter();
-        held_back.retain(|_| has_row.next() != Some(true));
+        let dedup = self.admitted_gradients(engine, gradients, &held_back)?;
+        self.apply_merged(engine, guard, dedup, Origin::Call)
+    }
+
+    /// The distinct keys with their merged gradients, without keys of `held_back` that have no row.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for floats that are not gradients, whatever their key; those of loading.
+    fn admitted_gradients(
+        &self,
+        engine: &Engine,
+        gradients: Gradients<'_>,
+        held_back: &[i64],
+    ) -> Result<Box<Dedup>> {
+        let Gradients { batch: KeyBatch { keys, padding }, floats, duplicates } = gradients;
+        let mut without_row = room_for(held_back.len())?;
+        let found = self.load(&Loaned::new(engine), held_back, Absent::Skip, None)?;
+        let with_found = held_back.iter().zip(found);
+        without_row.extend(with_found.filter(|(_, found)| !found).map(|(key, _)| *key));
         let (mut kept_keys, mut kept) = (room_for(keys.len())?, room_for(floats.len())?);
         for (key, gradient) in keys.iter().zip(floats.chunks_exact(self.dim)) {
-            if held_back.binary_search(key).is_err() {
+            if without_row.binary_search(key).is_err() {
                 kept_keys.push(*key);
                 kept.extend_from_slice(gradient);
             } else if !are_gradients(gradient) {
@@ -108,14 +141,13 @@ impl OpenGroup {
         }
         let batch = KeyBatch { keys: &kept_keys, padding };
         let kept = Gradients { batch, floats: &kept, duplicates };
-        let dedup = self.merged_gradients(engine, kept).map_err(|error| {
+        self.merged_gradients(engine, kept).map_err(|error| {
             // The position is that in the whole batch.
             match self.first_wrong(gradients) {
                 WrongFloat::Nothing => error,
                 wrong => wrong.into(),
             }
-        })?;
-        self.apply_merged(engine, guard, dedup, Origin::Call)
+        })
     }
 
     /// The first wrong float, of keys that are not the padding key.
@@ -148,23 +180,6 @@ impl OpenGroup {
             done.add(self.step_part(shard, part, steps, stamp, change.rate));
         })?;
         drop(guard);
-        self.kept.keep(dedup, false);
-        done.count(engine);
-        Ok(())
-    }
-
-    fn apply_in_turns(
-        &self,
-        engine: &Engine,
-        beside: TurnsGuard<'_>,
-        mut dedup: Box<Dedup>,
-    ) -> Result<()> {
-        let done = Done::default();
-        let parts = &mut dedup.parts;
-        self.change_in_turns(engine, &beside, parts, |shard, part, steps, stamp, change| {
-            done.add(self.step_part(shard, part, steps, stamp, change.rate));
-        })?;
-        drop(beside);
         self.kept.keep(dedup, false);
         done.count(engine);
         Ok(())

@@ -1,6 +1,5 @@
 //! Delete: removes rows.
 
-use super::change::Change;
 use super::part::Merge;
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{ABSENT, Place};
@@ -25,9 +24,8 @@ impl OpenGroup {
     ) -> Result<()> {
         let batch = KeyBatch::without_padding(keys);
         let mut dedup = self.merged(engine, batch, (&[], self.dim), Merge::Keys)?;
-        let guard = self.group.begin_write()?;
-        let change = Change { kind: CallKind::Delete, source, rate: 0.0, step: self.group.step() };
-        self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
+        let how = (CallKind::Delete, source);
+        self.change_beside(engine, &mut dedup.parts, how, |shard, part, steps, stamp, _| {
             let places = part.places[steps].iter();
             for &place in places.filter(|place| **place != Place::SKIP) {
                 let mut row = shard.hold(place);

@@ -1,8 +1,8 @@
-//! Apply gradients in turns with other calls on the group: calls of many keys, and calls of few
-//! keys that cannot hold their rows (`few_changes`).
+//! Changes in turns with other calls on the group: all but calls of few keys that can hold their
+//! rows (`few_changes`).
 //!
-//! A call finds and pins its rows. Then, with `order` locked, it takes its global step and its
-//! sequence number, reserves its bytes in the journal, and draws its tickets. It copies its entry,
+//! A call finds and pins its rows. Then, with `order` locked, it takes its sequence number and, if
+//! it is a step, the group's next global step with it, reserves its bytes in the journal, and draws its tickets. It copies its entry,
 //! and steps the rows of each shard when its turn there has come. So each row changes in the
 //! journal's order.
 
@@ -16,13 +16,14 @@ use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
-use crate::engine::rights::TurnsGuard;
+use crate::engine::rights::{NoRemoval, TurnsGuard};
 use crate::error::{Error, Result};
 use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
 
-/// The global step that a call takes together with its sequence number.
+/// The global step that a call takes, or finds, together with its sequence number.
 struct NextStep<'a> {
     group: &'a OpenGroup,
+    kind: CallKind,
     change: Cell<Option<Change>>,
 }
 
@@ -34,21 +35,61 @@ impl NextStep<'_> {
 
 impl InOrder for NextStep<'_> {
     fn complete(&self, head: &Head) -> Result<Head> {
-        let change = self.group.next_step(Origin::Call)?;
-        self.group.group.rights.set_step_in_order(change.step);
+        let change = self.group.next_change(self.kind, Origin::Call)?;
+        if self.kind == CallKind::Gradients {
+            self.group.group.rights.set_step_in_order(change.step);
+        }
         self.change.set(Some(change));
         Ok(Head { step: change.step, rate: change.rate, ..*head })
     }
 
     fn take_back(&self) {
-        if let Some(change) = self.change.get() {
+        if let Some(change) = self.change.get()
+            && self.kind == CallKind::Gradients
+        {
             self.group.group.rights.take_step_back(change.step);
         }
     }
 }
 
 impl OpenGroup {
-    /// As [`OpenGroup::change`], in turns with others.
+    /// Makes a change as [`OpenGroup::change`] does: a call's in turns with others, one of the
+    /// journal's alone.
+    ///
+    /// # Errors
+    /// As there, and `POISONED`.
+    pub(super) fn change_beside(
+        &self,
+        engine: &Engine,
+        parts: &mut [Part],
+        (kind, source): (CallKind, Origin),
+        work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
+    ) -> Result<()> {
+        if matches!(source, Origin::Call)
+            && let Some(beside) = self.group.rights.begin_in_turns()?
+        {
+            return self.change_in_turns(engine, &beside, parts, kind, None, work).map(drop);
+        }
+        let guard = self.group.begin_write()?;
+        let change = self.next_change(kind, source)?;
+        self.change(engine, &guard, parts, change, |shard, part, steps, stamp| {
+            work(shard, part, steps, stamp, change);
+        })
+    }
+
+    /// The change of a call that comes next in the order.
+    ///
+    /// # Errors
+    /// As [`OpenGroup::next_step`], for a step.
+    fn next_change(&self, kind: CallKind, source: Origin) -> Result<Change> {
+        match kind {
+            CallKind::Gradients => self.next_step(source),
+            _ => Ok(Change { kind, source, rate: 0.0, step: self.group.step() }),
+        }
+    }
+
+    /// As [`OpenGroup::change`], in turns with others. False, and nothing has changed, if rows may
+    /// have been removed since the moment `unless_since`.
     ///
     /// # Errors
     /// As there.
@@ -57,8 +98,10 @@ impl OpenGroup {
         engine: &Engine,
         beside: &TurnsGuard<'_>,
         parts: &mut [Part],
+        kind: CallKind,
+        unless_since: Option<NoRemoval>,
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
         // Outlives everything below. A panic among the rows poisons at once: see `work_on`.
         let _poison = beside.poison_on_panic();
@@ -72,11 +115,15 @@ impl OpenGroup {
         let entry = journal.zip(payload.as_ref());
         let shards = pinned.parts.iter().map(|part| self.shards_of(part)).fold(0, |a, b| a | b);
 
+        let removal = (kind == CallKind::Delete).then(|| beside.begin_removal());
         let stepping = engine.stepping.read();
-        let step = NextStep { group: self, change: Cell::new(None) };
+        let step = NextStep { group: self, kind, change: Cell::new(None) };
         let (stamp, begun, turns) = {
             let mut order = beside.order();
             self.group.check_not_poisoned()?;
+            if unless_since.is_some_and(|moment| order.has_removed_since(moment)) {
+                return Ok(false);
+            }
             let (stamp, begun) = self.begin_entry(engine, entry, &step)?;
             (stamp, begun, order.draw(shards))
         };
@@ -93,9 +140,9 @@ impl OpenGroup {
             turns.pass(shards);
             Ok(())
         });
-        drop((turns, stepping));
+        drop((turns, removal, stepping));
         engine.rows_changed();
-        done
+        done.map(|()| true)
     }
 
     /// Gives a call its sequence number, and a place in the journal if there is one.
@@ -106,7 +153,7 @@ impl OpenGroup {
         next: &NextStep<'_>,
     ) -> Result<(Stamp<'e>, Option<Begun<'p>>)> {
         let moment = engine.moment();
-        let (kind, group, time) = (CallKind::Gradients, self.group.id(), moment.now);
+        let (kind, group, time) = (next.kind, self.group.id(), moment.now);
         let head = Head { kind, group, config: self.config, step: 0, time, rate: 0.0 };
         let Some((journal, payload)) = entry else {
             let seqno = engine.next_seqno()?;

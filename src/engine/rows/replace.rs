@@ -1,6 +1,5 @@
 //! Replaces rows by others, as insert and insert_records do.
 
-use super::change::Change;
 use super::part::Merge;
 use super::{KeyBatch, OpenGroup, Origin};
 use crate::cache::{MAX_UPDATES, Place};
@@ -23,9 +22,8 @@ impl OpenGroup {
         let width = floats.1;
         let batch = KeyBatch::without_padding(keys);
         let mut dedup = self.merged(engine, batch, floats, Merge::Last)?;
-        let guard = self.group.begin_write()?;
-        let change = Change { kind, source, rate: 0.0, step: self.group.step() };
-        self.change(engine, &guard, &mut dedup.parts, change, |shard, part, steps, stamp| {
+        let how = (kind, source);
+        self.change_beside(engine, &mut dedup.parts, how, |shard, part, steps, stamp, _| {
             for step in steps {
                 let place = part.places[step];
                 let given = &part.floats[step * width..(step + 1) * width];
