@@ -116,7 +116,7 @@ impl Slot {
     }
 
     #[inline(always)]
-    pub(super) fn is_pinned(&self) -> bool {
+    pub(crate) fn is_pinned(&self) -> bool {
         self.updates.load(RELAXED) & PINS != 0
     }
 

@@ -21,9 +21,9 @@ pub(crate) struct Rights {
     order: Apart<OnceLock<Box<Order>>>,
     /// Calls that have the right to change rows in turns.
     in_turns: AtomicUsize,
-    /// Calls in turns that remove rows: how many have begun, and how many of these have ended.
-    removals_begun: AtomicU64,
-    removals_ended: AtomicU64,
+    /// Inserts and deletes in turns: how many have begun, and how many of these have ended.
+    reshapes_begun: AtomicU64,
+    reshapes_ended: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -48,15 +48,17 @@ pub(crate) struct TurnsGuard<'a> {
     change: ChangeGuard<'a>,
 }
 
-/// A call in turns that removes rows. It has begun before it draws tickets, and ends when this is
-/// dropped, after it has passed them.
-pub(crate) struct Removal<'a>(&'a Rights);
+/// A call in turns that inserts or deletes rows. It begins before it draws tickets, and ends when
+/// this is dropped, after it has passed them.
+pub(crate) struct Reshape<'a>(&'a Rights);
 
-/// A moment at which no call was removing rows.
+/// A moment at which no call was inserting or deleting rows. It is worth nothing without the right
+/// that it was taken with: a call that has the group alone is not counted.
 #[derive(Clone, Copy)]
-pub(crate) struct NoRemoval {
-    /// How many had begun by then.
+pub(crate) struct Shape<'a> {
+    /// How many calls had begun by then.
     begun: u64,
+    rights: &'a Rights,
 }
 
 /// The order of calls that change rows beside others.
@@ -73,7 +75,6 @@ impl Default for Order {
 
 /// The right to take the group's next global step.
 pub(crate) struct OrderGuard<'a> {
-    rights: &'a Rights,
     lanes: &'a Lanes,
     next: MutexGuard<'a, Tickets>,
 }
@@ -87,8 +88,8 @@ impl Rights {
             change: OnceLock::new(),
             order: Apart::default(),
             in_turns: AtomicUsize::new(0),
-            removals_begun: AtomicU64::new(0),
-            removals_ended: AtomicU64::new(0),
+            reshapes_begun: AtomicU64::new(0),
+            reshapes_ended: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         }
     }
@@ -201,10 +202,15 @@ impl ChangeGuard<'_> {
         PoisonOnPanic(self.rights)
     }
 
+    /// Waits a moment, while calls change rows in turns.
+    pub(crate) fn await_nobodys_turn(&self) {
+        self.rights.order().lanes.await_freedom();
+    }
+
     /// Waits for the right to take the next global step, and a sequence number with it.
     pub(crate) fn order(&self) -> OrderGuard<'_> {
         let Order { next, lanes } = self.rights.order();
-        OrderGuard { rights: self.rights, lanes, next: next.lock() }
+        OrderGuard { lanes, next: next.lock() }
     }
 }
 
@@ -214,21 +220,21 @@ impl<'a> TurnsGuard<'a> {
         self.change.poison_on_panic()
     }
 
-    /// Begins a call that removes rows.
-    pub(crate) fn begin_removal(&self) -> Removal<'_> {
+    /// Begins a call that inserts or deletes rows.
+    pub(crate) fn begin_reshape(&self) -> Reshape<'_> {
         let rights = self.change.rights;
-        rights.removals_begun.fetch_add(1, Ordering::SeqCst);
-        Removal(rights)
+        rights.reshapes_begun.fetch_add(1, Ordering::SeqCst);
+        Reshape(rights)
     }
 
-    /// The present moment, if no call is removing rows.
-    pub(crate) fn no_removal(&self) -> Option<NoRemoval> {
+    /// The present moment, if no call is inserting or deleting rows.
+    pub(crate) fn shape(&self) -> Option<Shape<'_>> {
         let rights = self.change.rights;
         // In this order: those that have ended by the first look are all that have begun by the
         // second.
-        let ended = rights.removals_ended.load(Ordering::SeqCst);
-        let begun = rights.removals_begun.load(Ordering::SeqCst);
-        (begun == ended).then_some(NoRemoval { begun })
+        let ended = rights.reshapes_ended.load(Ordering::SeqCst);
+        let begun = rights.reshapes_begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(Shape { begun, rights })
     }
 
     /// As [`ChangeGuard::order`].
@@ -244,19 +250,9 @@ impl Drop for TurnsGuard<'_> {
 }
 
 impl<'a> OrderGuard<'a> {
-    /// Sets the group's global step.
-    pub(crate) fn set_step(&self, step: i64) {
-        self.rights.step.store(step, Ordering::Release);
-    }
-
     /// Whether no call is changing rows in turns. None begins to as long as this is held.
     pub(crate) fn is_nobodys_turn(&self) -> bool {
         self.lanes.are_free()
-    }
-
-    /// Whether a call that removes rows has begun since, and may be before this one in the order.
-    pub(crate) fn has_removed_since(&self, moment: NoRemoval) -> bool {
-        self.rights.removals_begun.load(Ordering::SeqCst) != moment.begun
     }
 
     /// Draws tickets at the shards that are set in `shards`.
@@ -265,9 +261,17 @@ impl<'a> OrderGuard<'a> {
     }
 }
 
-impl Drop for Removal<'_> {
+impl Shape<'_> {
+    /// Whether no insert or delete has begun since. With `order` locked: none comes before this
+    /// call in the order.
+    pub(crate) fn is_still_there(&self) -> bool {
+        self.rights.reshapes_begun.load(Ordering::SeqCst) == self.begun
+    }
+}
+
+impl Drop for Reshape<'_> {
     fn drop(&mut self) {
-        self.0.removals_ended.fetch_add(1, Ordering::SeqCst);
+        self.0.reshapes_ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 

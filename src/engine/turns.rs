@@ -65,6 +65,16 @@ impl Lanes {
     pub(super) fn are_free(&self) -> bool {
         self.under_way.load(Ordering::Acquire) == 0
     }
+
+    /// Waits until no such call is under way, for a moment at most.
+    pub(super) fn await_freedom(&self) {
+        for look in 0..LOOKS + YIELDS {
+            if self.are_free() {
+                return;
+            }
+            if look < LOOKS { hint::spin_loop() } else { thread::yield_now() }
+        }
+    }
 }
 
 impl Turns<'_> {

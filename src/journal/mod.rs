@@ -138,17 +138,6 @@ impl Journal {
         }
     }
 
-    /// As [`Journal::append`], for a call that need not survive a loss of power before
-    /// [`Journal::sync_through`].
-    ///
-    /// # Errors
-    /// `IO`. The call is then not in the journal.
-    pub(crate) fn append_unsynced(&self, head: &Head, payload: &Payload<'_>) -> Result<Seqno> {
-        let begun = self.begin(head, payload, &Complete)?;
-        let seqno = begun.seqno();
-        begun.finish(&Complete).map(|()| seqno)
-    }
-
     /// Wakes the thread that prepares room if little is left. For a call that holds no row any
     /// more, and not `stepping`: the thread may take over the caller's core at once.
     #[inline]

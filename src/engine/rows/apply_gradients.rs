@@ -91,18 +91,17 @@ impl OpenGroup {
         held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
         held_back.sort_unstable();
         held_back.dedup();
-        // Nobody may delete a row that is found below before it is stepped: the step would make it
-        // again.
+        // Nobody may insert or delete rows between the look for them and the step.
         if let Some(beside) = self.group.rights.begin_in_turns()?
-            && let Some(moment) = beside.no_removal()
+            && let Some(shape) = beside.shape()
         {
             let mut dedup = self.admitted_gradients(engine, gradients, &held_back)?;
             let (done, parts) = (Done::default(), &mut dedup.parts);
-            let (kind, since) = (CallKind::Gradients, Some(moment));
+            let kind = (CallKind::Gradients, Some(shape).filter(|_| !held_back.is_empty()));
             let work = |shard: &mut Shard, part: &Part, steps, stamp: Stamp<'_>, change: Change| {
                 done.add(self.step_part(shard, part, steps, stamp, change.rate));
             };
-            if self.change_in_turns(engine, &beside, parts, kind, since, work)? {
+            if shape.is_still_there() && self.change_in_turns(engine, &beside, parts, kind, work)? {
                 drop(beside);
                 self.kept.keep(dedup, false);
                 done.count(engine);

@@ -4,8 +4,11 @@
 //! A call holds all of its rows before it gets its sequence number, and until it has changed them.
 //! So the calls that change a row do it in the journal's order, and nobody sees the row of a call
 //! half way. A call that finds a row held by another one gives back what it has, and goes on in the
-//! order of the keys: two calls never wait for each other. Beside calls that take turns it does the
-//! same as they (`in_turns`).
+//! order of the keys: two calls never wait for each other.
+//!
+//! A call in turns (`in_turns`) has its sequence number before it changes its rows, and pins them
+//! until then. So a call that holds a pinned row gives back what it has, and tries again a moment
+//! later. Then it takes turns, too.
 
 use std::sync::atomic::Ordering;
 
@@ -13,13 +16,14 @@ use crossbeam_epoch::Guard;
 
 use super::change::{Change, Stamp};
 use super::few::AT_ONCE;
+use super::in_turns::NextStep;
 use super::kept::FEW;
 use super::part::Part;
-use super::{OpenGroup, Origin, lines};
+use super::{OpenGroup, lines};
 use crate::cache::{Hold, Row, hash};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::journal::{Head, Journal, Payload};
+use crate::journal::{CallKind, Journal, Payload};
 
 /// The index of a key fits a byte.
 const _: () = assert!(FEW <= 256);
@@ -30,6 +34,8 @@ type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
 /// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
 const FEWER: usize = 8;
 const SOME: usize = 64;
+/// How often a call holds its rows and finds one that is pinned, before it takes turns.
+const ATTEMPTS: usize = 3;
 
 impl OpenGroup {
     /// Steps the rows of a small call, if that can be done beside other calls. False if not:
@@ -61,23 +67,27 @@ impl OpenGroup {
         let guard = crossbeam_epoch::pin();
         let mut rows: Rows<'_, N> = [const { None }; N];
         let poison = beside.poison_on_panic();
-        if !self.hold_all(engine, part, &mut rows, &guard) {
-            return Ok(false);
-        }
-        self.group.check_not_poisoned()?;
-        let (stamp, change) = {
-            let order = beside.order();
-            // A call in turns has a smaller sequence number, and may still have to change one of
-            // the rows that this call holds.
-            if !order.is_nobodys_turn() {
+        let next = NextStep::new(self, CallKind::Gradients);
+        let entry = journal.as_ref().map(|(journal, payload)| (*journal, payload));
+        let mut attempts = 1..=ATTEMPTS;
+        let (stamp, begun) = loop {
+            if attempts.next().is_none() || !self.hold_all(engine, part, &mut rows, &guard) {
                 return Ok(false);
             }
-            let change = self.next_step(Origin::Call)?;
-            let stamp = self.number(engine, journal, change)?;
-            order.set_step(change.step);
-            (stamp, change)
+            self.group.check_not_poisoned()?;
+            {
+                let order = beside.order();
+                if order.is_nobodys_turn() || !rows.iter().flatten().any(|row| row.is_pinned()) {
+                    break self.begin_entry(engine, entry, &next)?;
+                }
+            }
+            rows.fill_with(|| None);
+            beside.await_nobodys_turn();
         };
-        let created = self.step_rows(part, &mut rows, stamp, change);
+        if let (Some((journal, _)), Some(begun)) = (entry, begun) {
+            journal.finish(begun, &next)?;
+        }
+        let created = self.step_rows(part, &mut rows, stamp, next.taken()?);
         drop((poison, rows));
         drop((stepping, beside));
         engine.rows_changed();
@@ -85,23 +95,6 @@ impl OpenGroup {
         counters.rows_created.fetch_add(created, Ordering::Relaxed);
         counters.rows_updated.fetch_add(part.steps() as u64, Ordering::Relaxed);
         Ok(true)
-    }
-
-    /// Gives the call its sequence number, with its entry in the journal if there is one.
-    fn number<'e>(
-        &self,
-        engine: &'e Engine,
-        journal: Option<(&Journal, Payload<'_>)>,
-        Change { kind, rate, step, .. }: Change,
-    ) -> Result<Stamp<'e>> {
-        let moment = engine.moment();
-        let (group, config, time) = (self.group.id(), self.config, moment.now);
-        let head = Head { kind, group, config, step, time, rate };
-        let seqno = match journal {
-            Some((journal, payload)) => journal.append_unsynced(&head, &payload)?,
-            None => engine.next_seqno()?,
-        };
-        Ok(Stamp { time, seqno, moment })
     }
 
     /// Holds the rows of all keys. False if one of them is not resident or has no row.

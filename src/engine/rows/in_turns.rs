@@ -1,10 +1,10 @@
 //! Changes in turns with other calls on the group: all but calls of few keys that can hold their
 //! rows (`few_changes`).
 //!
-//! A call finds and pins its rows. Then, with `order` locked, it takes its sequence number and, if
-//! it is a step, the group's next global step with it, reserves its bytes in the journal, and draws its tickets. It copies its entry,
-//! and steps the rows of each shard when its turn there has come. So each row changes in the
-//! journal's order.
+//! A call finds and pins its rows. Then, with `order` locked, it takes its sequence number, and if
+//! it is a step, the group's next global step. It reserves its bytes in the journal, and draws its
+//! tickets. It copies its entry, and changes the rows of each shard when its turn there has come.
+//! So each row changes in the journal's order.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -16,19 +16,23 @@ use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
-use crate::engine::rights::{NoRemoval, TurnsGuard};
+use crate::engine::rights::{Shape, TurnsGuard};
 use crate::error::{Error, Result};
 use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
 
 /// The global step that a call takes, or finds, together with its sequence number.
-struct NextStep<'a> {
+pub(super) struct NextStep<'a> {
     group: &'a OpenGroup,
     kind: CallKind,
     change: Cell<Option<Change>>,
 }
 
-impl NextStep<'_> {
-    fn taken(&self) -> Result<Change> {
+impl<'a> NextStep<'a> {
+    pub(super) fn new(group: &'a OpenGroup, kind: CallKind) -> NextStep<'a> {
+        NextStep { group, kind, change: Cell::new(None) }
+    }
+
+    pub(super) fn taken(&self) -> Result<Change> {
         self.change.get().ok_or_else(|| Error::bug("a call has no global step"))
     }
 }
@@ -68,7 +72,7 @@ impl OpenGroup {
         if matches!(source, Origin::Call)
             && let Some(beside) = self.group.rights.begin_in_turns()?
         {
-            return self.change_in_turns(engine, &beside, parts, kind, None, work).map(drop);
+            return self.change_in_turns(engine, &beside, parts, (kind, None), work).map(drop);
         }
         let guard = self.group.begin_write()?;
         let change = self.next_change(kind, source)?;
@@ -89,7 +93,7 @@ impl OpenGroup {
     }
 
     /// As [`OpenGroup::change`], in turns with others. False, and nothing has changed, if rows may
-    /// have been removed since the moment `unless_since`.
+    /// have been inserted or deleted since the moment `shape`.
     ///
     /// # Errors
     /// As there.
@@ -98,8 +102,7 @@ impl OpenGroup {
         engine: &Engine,
         beside: &TurnsGuard<'_>,
         parts: &mut [Part],
-        kind: CallKind,
-        unless_since: Option<NoRemoval>,
+        (kind, shape): (CallKind, Option<Shape<'_>>),
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
     ) -> Result<bool> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
@@ -115,13 +118,13 @@ impl OpenGroup {
         let entry = journal.zip(payload.as_ref());
         let shards = pinned.parts.iter().map(|part| self.shards_of(part)).fold(0, |a, b| a | b);
 
-        let removal = (kind == CallKind::Delete).then(|| beside.begin_removal());
+        let reshape = (kind != CallKind::Gradients).then(|| beside.begin_reshape());
         let stepping = engine.stepping.read();
-        let step = NextStep { group: self, kind, change: Cell::new(None) };
+        let step = NextStep::new(self, kind);
         let (stamp, begun, turns) = {
             let mut order = beside.order();
             self.group.check_not_poisoned()?;
-            if unless_since.is_some_and(|moment| order.has_removed_since(moment)) {
+            if shape.is_some_and(|shape| !shape.is_still_there()) {
                 return Ok(false);
             }
             let (stamp, begun) = self.begin_entry(engine, entry, &step)?;
@@ -140,13 +143,13 @@ impl OpenGroup {
             turns.pass(shards);
             Ok(())
         });
-        drop((turns, removal, stepping));
+        drop((turns, reshape, stepping));
         engine.rows_changed();
         done.map(|()| true)
     }
 
     /// Gives a call its sequence number, and a place in the journal if there is one.
-    fn begin_entry<'e, 'p>(
+    pub(super) fn begin_entry<'e, 'p>(
         &self,
         engine: &'e Engine,
         entry: Option<(&'p Journal, &'p Payload<'p>)>,

@@ -270,9 +270,6 @@ impl OpenGroup {
             let position = task.positions[index as usize] as usize;
             let row = batch.and_then(|batch| batch.row(indexes[position] as usize));
             let is_row = row.is_some_and(|(header, _)| header.update_time >= terms.moment.cutoff);
-            if !is_row && terms.absent == Absent::Skip {
-                continue;
-            }
             let mut place = None;
             if terms.is_complete {
                 // A lookup may have made the row meanwhile. If the group is not complete any more,
@@ -285,6 +282,9 @@ impl OpenGroup {
             }
             if let Some(place) = place {
                 self.settle(&mut shard, place, index as usize, task, terms);
+                continue;
+            }
+            if !is_row && terms.absent == Absent::Skip {
                 continue;
             }
             let Some(place) = shard.insert(hash(key), key, terms.full)? else {

@@ -3,8 +3,9 @@
 //!
 //! Every call brings the rows that it needs into memory (`load`). A call that changes rows appends
 //! itself to the journal and changes them (`change`). Reading calls lock a shard at a time and
-//! nothing else. Rows change in the journal's order. Calls that apply gradients without a filter
-//! hold their rows (`few_changes`) or take turns (`in_turns`). Others hold the lock `change` alone.
+//! nothing else. Rows change in the journal's order. Steps of few keys hold their rows
+//! (`few_changes`). Other steps, inserts and deletes take turns (`in_turns`). Clear, import and
+//! set_step hold the lock `change` alone.
 
 mod apply_gradients;
 mod batch;

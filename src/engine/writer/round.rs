@@ -121,9 +121,9 @@ impl<'a> Round<'a> {
         failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Writes one file, while `running` threads do. `failure` is that of any file of the round. It stays locked while RocksDB
-    /// takes a file over, and RocksDB gets no other after one that it has refused: its MANIFEST may
-    /// name that one.
+    /// Writes one file, while `running` threads write one. `failure` is that of any file of the
+    /// round. It stays locked while RocksDB takes a file over, and RocksDB gets no other after one
+    /// that it has refused: its MANIFEST may name that one.
     fn write_file(
         &self,
         shares: &[Share],
@@ -131,7 +131,7 @@ impl<'a> Round<'a> {
         running: &AtomicU32,
         failure: &Mutex<Option<Error>>,
     ) -> Result<()> {
-        let began = Instant::now();
+        let (began, threads_then) = (Instant::now(), running.load(Ordering::Relaxed));
         let mut file = RowFile::new(self.engine, self.rocks, self.scope);
         shares.iter().try_for_each(|share| file.add(share, only_cold))?;
         file.end()?;
@@ -142,8 +142,8 @@ impl<'a> Round<'a> {
             }
             file.hand_over().inspect_err(|error| *failure = Some(error.clone()))?;
         }
-        let (rows, threads) = (file.release(), running.load(Ordering::Relaxed));
-        self.engine.writer.file_is_done(rows, began.elapsed() / threads.max(1));
+        let threads = threads_then.max(running.load(Ordering::Relaxed)).max(1);
+        self.engine.writer.file_is_done(file.release(), began.elapsed() / threads);
         Ok(())
     }
 
