@@ -21,9 +21,10 @@ import small_calls
 from about import interpreters, machine
 from aims import aims
 from session import CHECKS, Session
+from variants import PEERS
 
 ALIASES = {"torch": "torch_sparse_adam"}
-SYSTEMS = ("damo", *scenarios.PEERS, *small_calls.PLAIN)
+SYSTEMS = ("damo", *PEERS, *small_calls.PLAIN)
 
 
 def names(text: str) -> list[str]:
