@@ -33,7 +33,7 @@ def calls(task: Task, report: dict[str, Any]) -> None:
     system = open_table(task)
     report["notes"] = system.notes
     fill(task, system, weights)
-    table = system.native_table(Native(task["native"]))
+    table = system.native_tables(Native(task["native"]))[0]
     report["calls"] = []
     for size in task["sizes"]:
         for work in WORK:
@@ -109,7 +109,7 @@ def check(task: Task, report: dict[str, Any]) -> None:
 
     every = keys_of(task, np.arange(ids))
     numpy_check = SelfCheck(system, every[:CHECKED_ROWS], dim)
-    table = system.native_table(native)
+    table = system.native_tables(native)[0]
     for size in task["sizes"]:
         gradients = gradients_of(size, dim)
         positions = random.integers(0, ids, size * CHECK_CALLS)

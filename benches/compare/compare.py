@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cores
+import many_callers
 import plots
 import report
 import scenarios
@@ -21,6 +23,7 @@ import small_calls
 from about import interpreters, machine
 from aims import aims
 from session import CHECKS, Session
+from turns import failures
 from variants import PEERS
 
 ALIASES = {"torch": "torch_sparse_adam"}
@@ -119,7 +122,7 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
     for peer, reason in session.reasons.items():
         if peer in session.systems:
             parts.append(f"- absent: {report.LABELS[peer]}: {reason}")
-    parts += [f"- {remark}" for remark in report.remarks(session)]
+    parts += [f"- {remark}" for remark in (*report.remarks(session), *failures(session))]
     if session.quick:
         parts += [
             "",
@@ -128,7 +131,8 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
                 " nothing else.**"
             ),
         ]
-    for section in (report.table, aims, report.row_memory, small_calls.tables):
+    sections = (report.table, aims, report.row_memory, small_calls.tables)
+    for section in (*sections, cores.tables, many_callers.tables):
         text = section(session)
         parts += ["", text] if text else []
     if plots.compared(session, output / "compare.png"):

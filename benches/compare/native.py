@@ -1,4 +1,4 @@
-"""Builds and loads native/calls.cpp, which makes small calls from threads of its own."""
+"""Builds and loads native/calls.cpp, which makes calls from threads of its own."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "insert": (c_bool, ROWS),
     "lookup": (c_bool, ROWS),
     "apply": (c_bool, ROWS),
-    "run": (c_bool, (c_void_p, POINTER(Samples), POINTER(Cost))),
+    "run": (c_bool, (POINTER(c_void_p), c_size_t, POINTER(Samples), POINTER(Cost))),
 }
 
 
@@ -115,21 +115,21 @@ class Native:
 
 class Table:
     def __init__(self, native: Native, handle: int | None, dim: int) -> None:
-        self._native, self._handle, self._dim = native, native.check(handle), dim
+        self.native, self.handle, self._dim = native, native.check(handle), dim
 
     def insert(self, keys: np.ndarray, weights: np.ndarray) -> None:
-        self._call(self._native.insert, keys, weights)
+        self._call(self.native.insert, keys, weights)
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
-        self._call(self._native.lookup, keys, weights)
+        self._call(self.native.lookup, keys, weights)
 
     def apply(self, keys: np.ndarray, gradients: np.ndarray) -> None:
-        self._call(self._native.apply, keys, gradients)
+        self._call(self.native.apply, keys, gradients)
 
     def _call(self, function: Any, keys: np.ndarray, floats: np.ndarray) -> None:
         if floats.shape != (keys.size, self._dim) or not floats.flags.c_contiguous:
             raise ValueError(f"{keys.size} keys need {keys.size} x {self._dim} floats in a row")
-        self._native.check(function(self._handle, keys.ctypes.data, keys.size, floats.ctypes.data))
+        self.native.check(function(self.handle, keys.ctypes.data, keys.size, floats.ctypes.data))
 
     def run(
         self,
@@ -141,20 +141,34 @@ class Table:
         calls: int = 0,
     ) -> Cost:
         """Calls of gradients.shape[0] keys by each thread, for so long or so many."""
-        samples = Samples(
-            keys.ctypes.data,
-            keys.size,
-            gradients.ctypes.data,
-            self._dim,
-            gradients.shape[0],
-            threads,
-            WORK.index(work),
-            seconds,
-            calls,
-        )
-        cost = Cost()
-        self._native.check(self._native.run(self._handle, samples, ctypes.byref(cost)))
-        return cost
+        return run([self], keys, gradients, threads, work, seconds, calls)
 
     def free(self) -> None:
-        self._native.free(self._handle)
+        self.native.free(self.handle)
+
+
+def run(
+    tables: list[Table],
+    keys: np.ndarray,
+    gradients: np.ndarray,
+    threads: int,
+    work: str,
+    seconds: float = 0.0,
+    calls: int = 0,
+) -> Cost:
+    """As Table.run. With several tables each thread calls its own."""
+    native, (keys_a_call, dim) = tables[0].native, gradients.shape
+    samples = Samples(
+        keys.ctypes.data,
+        keys.size,
+        gradients.ctypes.data,
+        dim,
+        keys_a_call,
+        threads,
+        WORK.index(work),
+        seconds,
+        calls,
+    )
+    handles, cost = (c_void_p * len(tables))(*(table.handle for table in tables)), Cost()
+    native.check(native.run(handles, len(tables), samples, ctypes.byref(cost)))
+    return cost

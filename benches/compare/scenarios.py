@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import cores
 import large_tables
+import many_callers
 import small_calls
 from measure import available_memory
 from session import Session
@@ -154,6 +156,8 @@ NAMES = (
     "sustained",
     "resident",
     "calls",
+    "cores",
+    "callers",
     "disk-uniform",
     "disk-zipf",
     "growth",
@@ -171,6 +175,10 @@ def run(session: Session, names: list[str]) -> None:
         resident(session)
     if "calls" in names:
         small_calls.scenario(session)
+    if "cores" in names:
+        cores.scenario(session)
+    if "callers" in names:
+        many_callers.scenario(session)
     if "disk-uniform" in names or "disk-zipf" in names:
         large_tables.larger_than_cache(session, lambda name: name in names)
     if "growth" in names:

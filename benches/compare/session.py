@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -61,11 +62,11 @@ class Session:
     started: float = field(default_factory=time.monotonic)
     _worker: subprocess.Popen[bytes] | None = None
 
-    def seconds(self, usual: float) -> float:
+    def seconds(self, usual: float, quick: float = 3) -> float:
         """How long to measure: --seconds, otherwise the scenario's own."""
         if self.seconds_given is not None:
             return self.seconds_given
-        return min(usual, 3) if self.quick else usual
+        return min(usual, quick) if self.quick else usual
 
     def say(self, text: str) -> None:
         elapsed = int(time.monotonic() - self.started)
@@ -99,11 +100,13 @@ class Session:
         disk_bytes: int,
         keep: bool = False,
         limit: float = 1800,
+        python_of: str | None = None,
     ) -> Measurement | None:
         """Runs a task. Returns None if the system was not asked for.
 
         keep: True keeps its table. limit: the seconds, with preparations, after which the task is
-        stopped and reported as absent.
+        stopped and reported as absent. python_of: the system whose Python runs it, if not its own.
+        The task's "cpus" are those that its process may use (all).
         """
         if system not in self.systems:
             return None
@@ -121,14 +124,15 @@ class Session:
         self.measurements.append(measurement)
         self.say(f"{scenario}: {system} {variant}".rstrip())
         try:
-            if system not in self.interpreters:
-                raise Absent(self.reasons.get(system, "not installed"))
+            python_of = python_of or system
+            if python_of not in self.interpreters:
+                raise Absent(self.reasons.get(python_of, "not installed"))
             if not self.has_space(disk_bytes):
                 raise Absent(
                     f"needs up to {disk_bytes / 1e9:.0f} GB of disk, {self.free_bytes() / 1e9:.0f}"
                     " GB are free"
                 )
-            measurement.result = self._run(system, task, limit)
+            measurement.result = self._run(self.interpreters[python_of], task, limit)
             measurement.absent = measurement.result.pop("absent", "")
         except Absent as reason:
             measurement.absent = str(reason)
@@ -138,7 +142,7 @@ class Session:
         self._tell(measurement)
         return measurement
 
-    def _run(self, system: str, task: dict[str, Any], limit: float) -> dict[str, Any]:
+    def _run(self, python: str, task: dict[str, Any], limit: float) -> dict[str, Any]:
         task_file, result_file = self.directory / "task.json", self.directory / "result.json"
         log_file = self.directory / "worker.log"
         task_file.write_text(json.dumps(task))
@@ -147,15 +151,10 @@ class Session:
         # shown.
         with log_file.open("wb") as log:
             self._worker = subprocess.Popen(
-                [
-                    self.interpreters[system],
-                    str(HERE / "worker.py"),
-                    str(task_file),
-                    str(result_file),
-                ],
+                [python, str(HERE / "worker.py"), str(task_file), str(result_file)],
                 stdout=log,
                 stderr=subprocess.PIPE,
-                preexec_fn=end_with_parent,
+                preexec_fn=lambda: begin_worker(task.get("cpus")),
             )
             overdue = threading.Timer(limit, self._worker.kill)
             overdue.start()
@@ -200,6 +199,8 @@ class Session:
                     if threads != "1"
                 )
             )
+        for name, figure in measurement.result.get("figures", {}).items():
+            self.say(f"   {name}: {figure:.4g}")
         for check in CHECKS:
             found = measurement.result.get(check)
             if found and not found["passed"]:
@@ -230,6 +231,12 @@ class Session:
         if self._worker is not None and self._worker.poll() is None:
             self._worker.kill()
             self._worker.wait()
+
+
+def begin_worker(cpus: list[int] | None) -> None:
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
+    end_with_parent()
 
 
 def end_with_parent() -> None:

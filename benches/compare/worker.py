@@ -6,6 +6,7 @@ A task names a program below; its result is what the program returns, and the pr
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import measure
+from callers import callers
 from calls import calls
 from selfcheck import SelfCheck
 from systems import System
@@ -220,12 +222,22 @@ def difference(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
 
-PROGRAMS = {"train": train, "build": build, "lookup": lookup, "apply": apply, "calls": calls}
+PROGRAMS = {
+    "train": train,
+    "build": build,
+    "lookup": lookup,
+    "apply": apply,
+    "calls": calls,
+    "callers": callers,
+}
 
 
 def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text())
-    report: dict[str, Any] = {"python": platform.python_version()}
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
     others = measure.OtherWork()
     PROGRAMS[task["program"]](task, report)
     report["other_work_cores"] = others.cores()

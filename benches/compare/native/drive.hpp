@@ -44,12 +44,13 @@ class drive {
     }
   }
 
-  template <class Table>
-  cost of_a_call(Table& table) {
+  // table_of(t): the table that thread t calls.
+  template <class TableOf>
+  cost of_a_call(TableOf table_of) {
     using clock = std::chrono::steady_clock;
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t < given_.threads; ++t) {
-      threads.emplace_back([this, &table, t] { run(table, t); });
+      threads.emplace_back([this, &table_of, t] { run(table_of(t), t); });
     }
     while (ready_ < given_.threads) std::this_thread::yield();
     const auto start = clock::now();

@@ -68,6 +68,8 @@ class System:
     adam_epsilon = "corrected"
     # How a key that is given twice in a batch is stepped: "sum" (once) or "sequential" (twice).
     duplicates = "sum"
+    # Whether threads that step a row at the same moment may lose an update.
+    loses_updates = False
     # Steps of the whole table before the first one that is measured.
     adam_steps_before = 0
     notes = ""

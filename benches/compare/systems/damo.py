@@ -16,7 +16,7 @@ from systems.damo_abi import Library
 
 class Damo(System):
     """Options: library, cache_bytes, threads, durability ("checkpoint"), duplicates ("sum"),
-    optimizer ("adam").
+    optimizer ("adam"), groups (1): all but native_tables is about the first of them.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -42,14 +42,18 @@ class Damo(System):
             library.storage_new(str(setup.directory).encode(), 0, bags[0])
         )
         self.open_seconds = time.perf_counter() - before
-        optimizer = library.handle(
-            library.optimizer_new(setup.optimizer.encode(), bags[1], None)
-        )
+        optimizer = library.handle(library.optimizer_new(setup.optimizer.encode(), bags[1], None))
         initial = b"random_normal" if setup.initial_stddev else b"zeros"
         initializer = library.handle(library.initializer_new(initial, bags[2]))
-        self._embedding = library.handle(
-            library.embedding_new(self._storage, optimizer, initializer, setup.dim, 0, bags[3])
-        )
+        self._embeddings = [
+            library.handle(
+                library.embedding_new(
+                    self._storage, optimizer, initializer, setup.dim, group, bags[3]
+                )
+            )
+            for group in range(options.get("groups", 1))
+        ]
+        self._embedding = self._embeddings[0]
         library.optimizer_free(optimizer)
         library.initializer_free(initializer)
         for bag in bags:
@@ -71,8 +75,10 @@ class Damo(System):
             ),
         )
 
-    def native_table(self, native: Native) -> Table:
-        return native.damo_table(self._library, self._embedding, self._dim)
+    def native_tables(self, native: Native) -> list[Table]:
+        return [
+            native.damo_table(self._library, embedding, self._dim) for embedding in self._embeddings
+        ]
 
     @property
     def has_prefetch(self) -> bool:
@@ -121,7 +127,8 @@ class Damo(System):
         return (time.perf_counter() - before) / rounds * 1e6
 
     def close(self) -> None:
-        self._library.embedding_free(self._embedding)
+        for embedding in self._embeddings:
+            self._library.embedding_free(embedding)
         self._library.storage_free(self._storage)
 
 

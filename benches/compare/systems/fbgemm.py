@@ -28,10 +28,10 @@ OPTIMIZERS = {
 
 
 class Fbgemm(System):
-    """Options: optimizer, threads (all cores)."""
+    """Options: optimizer, threads (as many as cores that the process may use)."""
 
     def __init__(self, setup: Setup) -> None:
-        torch.set_num_threads(setup.options.get("threads", os.cpu_count() or 1))
+        torch.set_num_threads(setup.options.get("threads", len(os.sched_getaffinity(0))))
         torch.manual_seed(0)
         self.optimizer = setup.optimizer
         parameters = setup.optimizer_parameters

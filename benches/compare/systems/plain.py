@@ -11,17 +11,22 @@ from systems import Setup, System
 
 
 class Plain(System):
-    """Options: native, the library that native.build has made; optimizer, "adam" or "adagrad"."""
+    """Options: native, the library that native.build has made; optimizer, "adam" or "adagrad";
+    groups (1): all but native_tables is about the first of them.
+    """
 
     duplicates = "sequential"
+    loses_updates = True
     kind = ""
 
     def __init__(self, setup: Setup) -> None:
         self.optimizer = setup.optimizer
-        self._table = Native(setup.options["native"]).plain_table(self.kind, setup)
+        native, groups = Native(setup.options["native"]), setup.options.get("groups", 1)
+        self._tables = [native.plain_table(self.kind, setup) for _ in range(groups)]
+        self._table = self._tables[0]
 
-    def native_table(self, native: Native) -> Table:
-        return self._table
+    def native_tables(self, native: Native) -> list[Table]:
+        return self._tables
 
     def lookup(self, keys: np.ndarray, weights: np.ndarray) -> None:
         self._table.lookup(keys, weights)
@@ -33,4 +38,5 @@ class Plain(System):
         self._table.insert(keys, weights)
 
     def close(self) -> None:
-        self._table.free()
+        for table in self._tables:
+            table.free()

@@ -16,14 +16,14 @@ from systems import Setup, System
 
 
 class TorchSparseAdam(System):
-    """Options: threads (all cores)."""
+    """Options: threads (as many as cores that the process may use)."""
 
     adam_step = "global"
     adam_epsilon = "raw"
 
     def __init__(self, setup: Setup) -> None:
         # Some builds start with one thread.
-        torch.set_num_threads(setup.options.get("threads", os.cpu_count() or 1))
+        torch.set_num_threads(setup.options.get("threads", len(os.sched_getaffinity(0))))
         torch.manual_seed(0)
         self._embedding = torch.nn.Embedding(setup.ids, setup.dim, sparse=True)
         torch.nn.init.normal_(self._embedding.weight, std=setup.initial_stddev)
