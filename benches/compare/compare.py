@@ -18,8 +18,10 @@ import cores
 import many_callers
 import plots
 import report
+import scaling_plots
 import scenarios
 import small_calls
+import torch_layers
 from about import interpreters, machine
 from aims import aims
 from session import CHECKS, Session
@@ -27,6 +29,23 @@ from turns import failures
 from variants import PEERS
 
 ALIASES = {"torch": "torch_sparse_adam"}
+# What is written to compare.md after the table, and the plots with their files.
+SECTIONS = (
+    aims,
+    report.row_memory,
+    small_calls.tables,
+    cores.tables,
+    many_callers.tables,
+    torch_layers.tables,
+)
+PLOTS = {
+    plots.compared: "compare",
+    plots.calls: "calls",
+    plots.growth: "growth",
+    scaling_plots.over_cores: "cores",
+    scaling_plots.over_callers: "callers",
+    scaling_plots.layers: "layers",
+}
 SYSTEMS = ("damo", *PEERS, *small_calls.PLAIN)
 
 
@@ -131,16 +150,12 @@ def write(session: Session, about: dict[str, object], output: Path, command: str
                 " nothing else.**"
             ),
         ]
-    sections = (report.table, aims, report.row_memory, small_calls.tables)
-    for section in (*sections, cores.tables, many_callers.tables):
+    for section in (report.table, *SECTIONS):
         text = section(session)
         parts += ["", text] if text else []
-    if plots.compared(session, output / "compare.png"):
-        parts += ["", "![side by side](compare.png)"]
-    if plots.calls(session, output / "calls.png"):
-        parts += ["", "![calls](calls.png)"]
-    if plots.growth(session, output / "growth.png"):
-        parts += ["", "![growth](growth.png)"]
+    for draw, name in PLOTS.items():
+        if draw(session, output / f"{name}.png"):
+            parts += ["", f"![{name}]({name}.png)"]
     text = "\n".join(parts) + "\n"
     (output / "compare.md").write_text(text)
     (output / "compare.json").write_text(

@@ -12,6 +12,7 @@ import cores
 import large_tables
 import many_callers
 import small_calls
+import torch_layers
 from measure import available_memory
 from session import Session
 from sizes import BYTES_A_ROW, DIM, GIB, large_cache, table_bytes
@@ -158,6 +159,8 @@ NAMES = (
     "calls",
     "cores",
     "callers",
+    "layers",
+    "gpu",
     "disk-uniform",
     "disk-zipf",
     "growth",
@@ -179,6 +182,10 @@ def run(session: Session, names: list[str]) -> None:
         cores.scenario(session)
     if "callers" in names:
         many_callers.scenario(session)
+    if "layers" in names:
+        torch_layers.layers(session)
+    if "gpu" in names:
+        torch_layers.on_gpu(session)
     if "disk-uniform" in names or "disk-zipf" in names:
         large_tables.larger_than_cache(session, lambda name: name in names)
     if "growth" in names:

@@ -18,6 +18,8 @@ import numpy as np
 import measure
 from callers import callers
 from calls import calls
+from gpu import gpu
+from layers import layers
 from selfcheck import SelfCheck
 from systems import System
 from task import (
@@ -229,6 +231,8 @@ PROGRAMS = {
     "apply": apply,
     "calls": calls,
     "callers": callers,
+    "gpu": gpu,
+    "layers": layers,
 }
 
 
