@@ -9,7 +9,7 @@ from typing import Any
 from report import LABELS, main_phase, markdown, number, optimizer_of
 from session import Measurement, Session
 from sizes import DIM, GIB
-from turns import Figures, Run, in_turns, median, quotient
+from turns import Figures, Run, how_often, in_turns, median, quotient
 from variants import REFERENCE_BATCHES, REFERENCE_IDS, beside_fbgemm
 
 RATE = "steps_per_second"
@@ -114,7 +114,7 @@ def tables(session: Session) -> str:
     parts = [
         (
             "The reference workload on as many cores, in steps/s; in brackets, how many times the"
-            f" steps of one core. {rounds_of(found)}"
+            f" steps of one core. {told(found)}"
         ),
         markdown(("system", *header), rows),
     ]
@@ -132,10 +132,8 @@ def damo_beside(series: dict[int, Measurement]) -> str:
     return "checkpoint" if optimizer == "adam" else f"checkpoint, {optimizer}"
 
 
-def rounds_of(found: dict[Series, dict[int, Measurement]]) -> str:
+def told(found: dict[Series, dict[int, Measurement]]) -> str:
     """How the figures came about."""
     measurements = [m for series in found.values() for m in series.values()]
-    rounds = max(len(m.result["rounds"]) for m in measurements)
-    widest = max(measurements, key=lambda m: len(m.task["cpus"]))
-    order = ", ".join(map(str, widest.task["cpus"]))
-    return f"Rounds: {rounds}, whose medians these are. CPUs, as they join: {order}."
+    order = max((m.task["cpus"] for m in measurements), key=len)
+    return f"{how_often(measurements, RATE)} CPUs, as they join: {', '.join(map(str, order))}."

@@ -9,7 +9,7 @@ from native import build
 from report import LABELS, markdown, number
 from session import Measurement, Session
 from sizes import DIM, GIB, table_bytes
-from turns import Run, in_turns, median
+from turns import Run, how_often, in_turns, median
 
 NAME = "callers"
 CALLERS = (1, 2, 4, 8, 16)
@@ -100,14 +100,13 @@ def tables(session: Session) -> str:
     parts = []
     for shared, measurements in measured(session).items():
         first = measurements[0]
-        rounds = max(len(m.result["rounds"]) for m in measurements)
         header = ("system", *(f"{count} caller{'s' * (count > 1)}" for count in CALLERS))
         parts += [
             (
                 f"Many callers: {shared}. Lookup and adam of {number(KEYS_A_CALL, 0)} keys a call,"
                 f" {number(first.task['ids'], 0)} rows a group, in M rows/s; in brackets, how many"
-                f" times the rows of one caller. Cores: {first.result['cores']}. Rounds: {rounds},"
-                " whose medians these are."
+                f" times the rows of one caller. Cores: {first.result['cores']}."
+                f" {how_often(measurements, figure(CALLERS[-1]))}"
             ),
             markdown(header, [(name_of(m), *(cell(m, c) for c in CALLERS)) for m in measurements]),
         ]

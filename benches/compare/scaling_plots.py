@@ -75,7 +75,7 @@ def finish(rates: plt.Axes, gains: plt.Axes, counts: Sequence[int], all_used: li
         axis.set_xticks(counts, [str(count) for count in counts], minor=False)
         axis.minorticks_off()
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
 
 def layers(session: Session, path: Path) -> bool:

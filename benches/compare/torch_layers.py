@@ -9,9 +9,10 @@ from layers import BETWEEN, CALLS, LAYER, LAYERS, SHARES, SMALL_CALLS, share
 from report import markdown, number
 from session import Measurement, Session
 from sizes import DIM, GIB
-from turns import Figures, Run, in_turns, median
+from turns import Figures, Run, how_often, in_turns, median
 from variants import REFERENCE_BATCHES, REFERENCE_IDS
 
+PYTORCH = ("torch_newest", "torch_sparse_adam")
 # Whose threads damo's large calls run on.
 THREADS = {"PyTorch's threads, lent": True, "damo's own threads": False}
 TIMED = (CALLS, BETWEEN, LAYER, SMALL_CALLS, LAYERS)
@@ -21,9 +22,6 @@ ON_GPU = (gpu.ROWS, gpu.DENSE, gpu.DAMO_CPU_IDS, gpu.DAMO_GPU_IDS, gpu.ALL_GPU)
 def python_of(session: Session) -> str:
     """The system whose Python has PyTorch: the newest, if there is one."""
     return next((name for name in PYTORCH if name in session.interpreters), PYTORCH[0])
-
-
-PYTORCH = ("torch_newest", "torch_sparse_adam")
 
 
 def task_of(session: Session, program: str) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def tables(session: Session) -> str:
         parts += [
             (
                 "damo.torch.Embedding beside the calls that it makes, in steps/s (adam,"
-                f" `checkpoint`), and its share of their rate. {how(found[0])}"
+                f" `checkpoint`), and its share of their rate. {how(found, LAYER)}"
             ),
             markdown(header, rates + shares),
         ]
@@ -88,7 +86,7 @@ def tables(session: Session) -> str:
             for name in ON_GPU
         ]
         parts += [
-            f"The dense part on a GPU, and the rows in damo. {how(found[0])}",
+            f"The dense part on a GPU, and the rows in damo. {how(found, gpu.ROWS)}",
             markdown(("step", "steps/s", "ms"), rows),
         ]
     parts += [
@@ -99,6 +97,6 @@ def tables(session: Session) -> str:
     return "\n\n".join(parts)
 
 
-def how(m: Measurement) -> str:
-    rounds = len(m.result["rounds"])
-    return f"{m.result['notes']}, {m.result['cores']} cores. Rounds: {rounds}; medians."
+def how(measurements: list[Measurement], name: str) -> str:
+    m = measurements[0]
+    return f"{m.result['notes']}, {m.result['cores']} cores. {how_often(measurements, name)}"

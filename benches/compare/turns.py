@@ -92,6 +92,16 @@ def quotient(m: Measurement, base: Measurement, name: str) -> float | None:
     return statistics.median(values) if values else None
 
 
+def how_often(measurements: list[Measurement], name: str) -> str:
+    """How many rounds there were, and how far apart those of one figure are."""
+    found = [[figures[name] for figures in m.result["rounds"]] for m in measurements]
+    rounds = max(map(len, found))
+    if rounds == 1:
+        return "One round."
+    apart = max(max(values) / min(values) for values in found)
+    return f"Medians of {rounds} rounds; the rounds of a figure differ by up to {apart:.1f} x."
+
+
 def failures(session: Session) -> list[str]:
     """The rounds that failed after others of the same run had gone well."""
     return [
