@@ -14,6 +14,7 @@ from .._copies import refusal_of_model
 from .._embedding import Embedding
 from .._table import Table
 from ._gradients import Gradients, Read, lookup
+from ._memory import empty_rows
 from ._passes import is_under_way, passes
 from ._ranks import warn_of_ranks
 from ._tracers import not_compiled
@@ -88,14 +89,14 @@ class StorageReader:
         return lookup(self.gradients, anchor, ids, read, step)
 
     def _make(self, ids: torch.Tensor) -> torch.Tensor:
-        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
+        out = empty_rows(ids.numel(), self.dim)
         _c_api.damo_embedding_lookup(
             self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel()
         )
         return out
 
     def _look(self, ids: torch.Tensor) -> Read:
-        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
+        out = empty_rows(ids.numel(), self.dim)
         found = torch.empty(ids.numel(), dtype=torch.uint8, device="cpu")
         _c_api.damo_embedding_peek(
             self.rows._use(),
@@ -154,7 +155,7 @@ class TableReader:
             raise RuntimeError(
                 "damo.torch: this model is for serving, its rows are read-only; call model.eval()"
             )
-        out = torch.empty((ids.numel(), self.dim), dtype=torch.float32, device="cpu")
+        out = empty_rows(ids.numel(), self.dim)
         _c_api.damo_table_lookup(
             self.table._use(),
             self.group,
