@@ -217,37 +217,49 @@ class _Lookup(torch.autograd.Function):
         return read.weights
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, None, None, None, None]:
-        _ = ctx.saved_tensors
-        ids, gradients = ctx.ids, ctx.gradients
-        if ids._version != ctx.version:
-            raise RuntimeError(
-                "damo.torch: ids were modified by an inplace operation between forward and backward"
-            )
-        try:
-            gradient.data_ptr()
-        except RuntimeError:
-            raise RuntimeError(
-                "damo.torch: rows have no batched gradients (is_grads_batched, vmap)"
-            ) from None
-        is_plain = gradient.dtype is torch.float32 and gradient.is_contiguous()
-        if not is_plain or gradient.is_neg():
-            gradient = gradient.to(torch.float32).resolve_neg().contiguous()
-        if ctx.found is not None:
-            ids, gradient = ids[ctx.found], gradient[ctx.found]
-        try:
-            is_accumulated = torch._C._will_engine_execute_node(ctx.node)
-        except RuntimeError:  # torch.autograd.grad asks for the gradient of the anchor.
-            return gradients.show([(ids, gradient)]), None, None, None, None
-        if not is_accumulated:
-            return None, None, None, None, None
-        passes.current(ctx.step).hand_over(id(gradients), ids, gradient)
-        # None leaves the anchor's gradient as it is. torch calls hooks only with a tensor.
-        shown = gradients.show([]) if gradients.has_other_hooks() else None
-        return shown, None, None, None, None
+        # Nobody can differentiate again without create_graph, which enables gradients here.
+        # once_differentiable refuses that, and costs microseconds.
+        run = _hand_over_once if torch.is_grad_enabled() else _hand_over
+        return run(ctx, gradient)
+
+
+def _hand_over(
+    ctx: Any, gradient: torch.Tensor
+) -> tuple[torch.Tensor | None, None, None, None, None]:
+    """Hands gradient to the BackwardPass. Returns the gradients of _Lookup.forward's arguments."""
+    _ = ctx.saved_tensors
+    ids, gradients = ctx.ids, ctx.gradients
+    if ids._version != ctx.version:
+        raise RuntimeError(
+            "damo.torch: ids were modified by an inplace operation between forward and backward"
+        )
+    try:
+        gradient.data_ptr()
+    except RuntimeError:
+        raise RuntimeError(
+            "damo.torch: rows have no batched gradients (is_grads_batched, vmap)"
+        ) from None
+    is_plain = gradient.dtype is torch.float32 and gradient.is_contiguous()
+    if not is_plain or gradient.is_neg():
+        gradient = gradient.to(torch.float32).resolve_neg().contiguous()
+    if ctx.found is not None:
+        ids, gradient = ids[ctx.found], gradient[ctx.found]
+    try:
+        is_accumulated = torch._C._will_engine_execute_node(ctx.node)
+    except RuntimeError:  # torch.autograd.grad asks for the gradient of the anchor.
+        return gradients.show([(ids, gradient)]), None, None, None, None
+    if not is_accumulated:
+        return None, None, None, None, None
+    passes.current(ctx.step).hand_over(id(gradients), ids, gradient)
+    # None leaves the anchor's gradient as it is. torch calls hooks only with a tensor.
+    shown = gradients.show([]) if gradients.has_other_hooks() else None
+    return shown, None, None, None, None
+
+
+_hand_over_once = once_differentiable(_hand_over)
 
 
 def lookup(

@@ -21,16 +21,17 @@ from ._tracers import not_compiled
 
 
 _IS_ANY_AUTOCAST = getattr(torch._C, "_is_any_autocast_enabled", None)
+_AUTOCAST_DTYPE = getattr(torch, "get_autocast_dtype", None)
 
 
 def _is_autocast_to_half() -> bool:
-    if not hasattr(torch, "get_autocast_dtype"):  # Before torch 2.4 only GPUs have float16.
+    if _AUTOCAST_DTYPE is None:  # Before torch 2.4 only GPUs have float16.
         return torch.is_autocast_enabled() and torch.get_autocast_gpu_dtype() == torch.float16
     devices: tuple[str, ...] = ("mps", "cpu", "cuda", "xpu")
     if _IS_ANY_AUTOCAST is not None and not _IS_ANY_AUTOCAST():
         devices = devices[:1]  # Which the question leaves out.
     return any(
-        torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) == torch.float16
+        torch.is_autocast_enabled(on) and _AUTOCAST_DTYPE(on) == torch.float16
         for on in devices
     )
 
