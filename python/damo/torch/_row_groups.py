@@ -102,8 +102,11 @@ def step_rows(
         group.check()
         group.rows._use()  # Raises for a closed storage before another one changes.
     steps = [(group, rate, group.for_step(scale, keeps)) for group, rate in zip(groups, rates)]
-    # Gradients that will be refused come first, so that nothing has changed by then.
-    steps.sort(key=lambda step: all(is_finite(sums) for one in step[2] for _, sums in one.pairs))
+    if len(steps) > 1:
+        # Gradients that will be refused come first, so that nothing has changed by then.
+        steps.sort(
+            key=lambda step: all(is_finite(sums) for one in step[2] for _, sums in one.pairs)
+        )
     done: list[RowGroup] = []
     while steps:
         group, rate, scaled = steps.pop(0)
