@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ._device import fetch
 from ._tracers import not_compiled, refuse_tracers, refuse_stand_in
 
 _CPU = torch.device("cpu")
@@ -85,7 +86,7 @@ def flat_ids(ids: torch.Tensor) -> torch.Tensor:
         return ids.detach()
     check_ids(ids)
     refuse_tracers(ids)
-    flat = ids.detach().to(torch.int64).reshape(-1).to(_CPU).contiguous()
+    flat = fetch(ids.detach().to(torch.int64).reshape(-1)).contiguous()
     # A tensor that was made in inference mode cannot be saved for a backward pass, but its copy
     # can.
     return flat.clone() if flat.is_inference() and not torch.is_inference_mode_enabled() else flat

@@ -13,8 +13,8 @@ from .. import _c_api
 from .._copies import refusal_of_model
 from .._embedding import Embedding
 from .._table import Table
+from ._device import rows_for
 from ._gradients import Gradients, Read, lookup
-from ._memory import empty_rows
 from ._passes import is_under_way, passes
 from ._ranks import warn_of_ranks
 from ._tracers import not_compiled
@@ -63,10 +63,13 @@ class StorageReader:
         program changes them, other rows are compared."""
 
     @not_compiled
-    def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
+    def read(
+        self, ids: torch.Tensor, training: bool, anchor: torch.Tensor, device: torch.device
+    ) -> torch.Tensor:
         """The rows of ids, float32 of shape (ids.numel(), dim), in torch's graph if anchor is.
 
-        ids: contiguous int64 in main memory. training: an id without a row gets one, or within a
+        ids: contiguous int64 in main memory. device: where the rows will be sent; they are returned
+        in main memory. training: an id without a row gets one, or within a
         backward pass, which recomputes a forward pass, reads as its first weights. Otherwise it
         reads as zeros.
         """
@@ -78,26 +81,26 @@ class StorageReader:
             step = passes.step()
             check_scaling(not self.gradients.are_collected)
         if not training:
-            read = self._look(ids)
+            read = self._look(ids, device)
         elif step is None and (has_gradients or not is_under_way()):
-            read = Read(self._make(ids))
+            read = Read(self._make(ids, device))
         else:
             # torch's checkpoint recomputes a forward pass: these ids were read before.
-            read = Read(self._look_again(ids))
+            read = Read(self._look_again(ids, device))
         if not has_gradients:
             return read.weights
         self.read_last = ids
         return lookup(self.gradients, anchor, ids, read, step)
 
-    def _make(self, ids: torch.Tensor) -> torch.Tensor:
-        out = empty_rows(ids.numel(), self.dim)
+    def _make(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+        out = rows_for(device, ids.numel(), self.dim)
         _c_api.damo_embedding_lookup(
             self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel()
         )
         return out
 
-    def _look(self, ids: torch.Tensor) -> Read:
-        out = empty_rows(ids.numel(), self.dim)
+    def _look(self, ids: torch.Tensor, device: torch.device) -> Read:
+        out = rows_for(device, ids.numel(), self.dim)
         found = torch.empty(ids.numel(), dtype=torch.uint8, device="cpu")
         _c_api.damo_embedding_peek(
             self.rows._use(),
@@ -109,9 +112,9 @@ class StorageReader:
         )
         return Read(out, found.view(torch.bool))
 
-    def _look_again(self, ids: torch.Tensor) -> torch.Tensor:
+    def _look_again(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
         """What _make returned for these ids, without making rows or counting in a filter."""
-        read = self._look(ids)
+        read = self._look(ids, device)
         assert read.found is not None
         for place in (~read.found).nonzero().flatten().tolist():
             key = int(ids[place])
@@ -142,8 +145,12 @@ class TableReader:
         self.table: Table | None = None
 
     @not_compiled
-    def read(self, ids: torch.Tensor, training: bool, anchor: torch.Tensor) -> torch.Tensor:
+    def read(
+        self, ids: torch.Tensor, training: bool, anchor: torch.Tensor, device: torch.device
+    ) -> torch.Tensor:
         """The rows of ids, float32 of shape (ids.numel(), dim). ids: contiguous int64.
+
+        device: where the rows will be sent; they are returned in main memory.
 
         Raises RuntimeError in train mode, and for a model that load_for_serving has not opened.
         """
@@ -156,7 +163,7 @@ class TableReader:
             raise RuntimeError(
                 "damo.torch: this model is for serving, its rows are read-only; call model.eval()"
             )
-        out = empty_rows(ids.numel(), self.dim)
+        out = rows_for(device, ids.numel(), self.dim)
         _c_api.damo_table_lookup(
             self.table._use(),
             self.group,

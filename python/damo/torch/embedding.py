@@ -13,6 +13,7 @@ from .._filter import Filter
 from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
+from ._device import send
 from ._ids import flat_ids
 from ._names import TorchNames, begin, names_arguments
 from ._pretrained import FromPretrained
@@ -146,9 +147,12 @@ class Layer(TorchNames, RowsState):
         """The rows of ids, as flat_ids returns them, in the layer's dtype on device."""
         anchor = self.anchor
         dtype = _checked(anchor.dtype)
-        rows = self.reader.read(ids, self.training, anchor)
+        rows = self.reader.read(ids, self.training, anchor, device)
         if dtype is torch.float32 and device.type == "cpu":
             return rows
+        if device.type == "cuda":
+            rows = send(rows, device)
+            return rows if dtype is torch.float32 else rows.to(dtype)
         return rows.to(device=device, dtype=dtype)
 
 

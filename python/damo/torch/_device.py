@@ -1,0 +1,111 @@
+"""Copies between main memory and a GPU, through pinned memory.
+
+A copy between pinned memory and a GPU is made on the current stream while the program goes on. A
+pinned tensor that is gone before that is safe: torch gives its memory to others only when the
+copies are done that use it. Between other devices torch's plain copies are made. Knows tensors,
+but no layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ._memory import empty_rows
+from ._tracers import not_compiled
+
+_CPU = torch.device("cpu")
+_SMALL_BYTES = 64 << 10
+"""CUDA puts copies of up to this size through pinned memory of its own."""
+
+
+class Pinned:
+    """What pinned memory needs of torch. Tests put a stand-in in its place."""
+
+    def serves(self, device: torch.device, size: int) -> bool:
+        """Whether a copy of size bytes from or to device should go through pinned memory.
+
+        While a CUDA graph is captured torch's plain copy raises the error that says so.
+        """
+        return (
+            device.type == "cuda"
+            and size > _SMALL_BYTES
+            and not torch.cuda.is_current_stream_capturing()
+        )
+
+    def empty(self, shape: Any, dtype: torch.dtype) -> torch.Tensor | None:
+        """A new tensor in pinned memory; None if there is no more of it."""
+        try:
+            return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
+        except RuntimeError:
+            return None
+
+    def holds(self, tensor: torch.Tensor) -> bool:
+        """Whether tensor, of main memory, is in pinned memory."""
+        return tensor.is_pinned()
+
+    def begin_send(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Begins to copy rows from pinned memory to device. Operations there wait for the end."""
+        return rows.to(device, non_blocking=True)
+
+    def begin_fetch(self, into: torch.Tensor, tensor: torch.Tensor) -> Any:
+        """Begins to copy tensor from a GPU into pinned memory. synchronize() waits for the end."""
+        into.copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(tensor.device))
+        return done
+
+
+_pinned = Pinned()
+
+
+def rows_for(device: torch.device, ids: int, dim: int) -> torch.Tensor:
+    """float32 of shape (ids, dim) in main memory, not initialized, from which send is quick."""
+    if device.type == "cpu" or not _pinned.serves(device, ids * dim * 4):
+        return empty_rows(ids, dim)
+    made = _pinned.empty((ids, dim), torch.float32)
+    return empty_rows(ids, dim) if made is None else made
+
+
+def fetch(tensor: torch.Tensor) -> torch.Tensor:
+    """tensor in main memory, as tensor.to("cpu") is. Waits for this copy, and what is before it."""
+    size = tensor.numel() * tensor.element_size()
+    # torch negates the copy of a negative view at once, although the copy may not have come yet.
+    if tensor.is_neg() or not _pinned.serves(tensor.device, size):
+        return tensor.to(_CPU)
+    host = _pinned.empty(tensor.shape, tensor.dtype)
+    if host is None:
+        return tensor.to(_CPU)
+    _pinned.begin_fetch(host, tensor).synchronize()
+    return host
+
+
+class _Send(torch.autograd.Function):
+    """Sends pinned rows to a device, without waiting. backward fetches the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return _pinned.begin_send(rows, device)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        # The engine has made the stream of forward the current one, and it waits for gradient.
+        if torch.is_grad_enabled() or not _has_memory(gradient):
+            return gradient.to(_CPU), None
+        return fetch(gradient), None
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether tensor is no stand-in, such as vmap's, for which there are other errors."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
+
+
+@not_compiled
+def send(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """rows on device. rows_for has made them for this device, and nobody changes them any more."""
+    return _Send.apply(rows, device) if _pinned.holds(rows) else rows.to(device)
