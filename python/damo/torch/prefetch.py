@@ -13,7 +13,8 @@ class Prefetch:
     """Goes through a DataLoader, or anything that yields batches, one batch ahead.
 
     Before it yields a batch, it has the rows of the following one brought into memory in the
-    background. The loader's workers work as ever, and the storage stays in this process.
+    background. This changes no result: each layer looks its rows up when it is called. The loader's
+    workers work as ever, and the storage stays in this process.
 
     ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
     `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.
