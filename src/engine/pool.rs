@@ -21,8 +21,8 @@ pub(crate) struct Pool {
 pub(crate) enum Help {
     /// Those that the host lends, if it does; otherwise damo's own.
     LentOrOwn,
-    /// damo's own. For work that waits for another call: a host may run one call's work only after
-    /// another's, and the one that is waited for could come last.
+    /// damo's own. For work that waits for another call, or that other calls wait for: a host may
+    /// run one call's work only after another's, and the one that is waited for could come last.
     Own,
 }
 
@@ -103,5 +103,9 @@ impl Pool {
 impl Helpers for Pool {
     fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
         self.share(Help::LentOrOwn, self.threads, count, work);
+    }
+
+    fn each_awaited(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.share(Help::Own, self.threads, count, work);
     }
 }

@@ -116,6 +116,7 @@ pub(super) struct Left<'a> {
     pub(super) entries: Entries<'a>,
     pub(super) map: Arc<Mapping>,
     pub(super) file: Arc<File>,
+    pub(super) is_written: bool,
 }
 
 impl<'a> Begun<'a> {
@@ -142,6 +143,9 @@ impl<'a> Begun<'a> {
 
 impl Left<'_> {
     fn put(&self, _journal: &Shared) -> io::Result<()> {
+        if self.is_written {
+            return Ok(());
+        }
         #[cfg(test)]
         _journal.faults.check_write(self.entries.seqno)?;
         match self.entries.way {
@@ -156,10 +160,12 @@ impl Left<'_> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if self.left.take().is_some() {
-            // A panic. Later calls would wait for this one.
-            let outcome = Err(io::Error::other("an earlier call panicked while it was appended"));
-            let _ = self.journal.land(self.seqno, outcome, &Complete);
-        }
+        let Some(left) = self.left.take() else { return };
+        // A panic. Later calls would wait for this one.
+        let outcome = match left.is_written {
+            true => Ok(()),
+            false => Err(io::Error::other("an earlier call panicked while it was appended")),
+        };
+        let _ = self.journal.land(self.seqno, outcome, &Complete);
     }
 }

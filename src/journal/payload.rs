@@ -14,6 +14,9 @@ const RUN: u64 = 128 << 10;
 pub(crate) trait Helpers: Sync {
     /// Does `work` for each number below `count`, and returns once all is done.
     fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync));
+
+    /// As [`Helpers::each`], for work that other calls wait for.
+    fn each_awaited(&self, count: usize, work: &(dyn Fn(usize) + Sync));
 }
 
 /// What a call has in the journal, with its checksum. Making one takes no lock.
@@ -42,16 +45,14 @@ impl<'a> Payload<'a> {
         self.sum.1.div_ceil(RUN) as usize
     }
 
-    fn each_of_runs(&self, work: &(dyn Fn(usize) + Sync)) {
+    /// Calls `work` with every part of the payload and the part's offset, in any order. For a call
+    /// that has begun: others wait for it.
+    pub(super) fn each_run(&self, work: impl Fn(u64, &[u8]) + Sync) {
+        let work = |run| self.of_run(run, &work);
         match self.helpers.filter(|_| self.runs() > 1) {
-            Some(helpers) => helpers.each(self.runs(), work),
+            Some(helpers) => helpers.each_awaited(self.runs(), &work),
             None => (0..self.runs()).for_each(work),
         }
-    }
-
-    /// Calls `work` with every part of the payload and the part's offset, in any order.
-    pub(super) fn each_run(&self, work: impl Fn(u64, &[u8]) + Sync) {
-        self.each_of_runs(&|run| self.of_run(run, &work));
     }
 
     /// Calls `work` with the parts of a run and their offsets, in their order.
@@ -72,11 +73,11 @@ impl<'a> Payload<'a> {
     }
 
     fn checksum(&self) -> u32 {
-        if self.runs() <= 1 {
+        let Some(helpers) = self.helpers.filter(|_| self.runs() > 1) else {
             return checksum(self.pieces).0;
-        }
+        };
         let sums: Vec<AtomicU32> = (0..self.runs()).map(|_| AtomicU32::new(0)).collect();
-        self.each_of_runs(&|run| {
+        helpers.each(self.runs(), &|run| {
             let mut hasher = Hasher::new();
             self.of_run(run, |_, bytes| hasher.update(bytes));
             sums[run].store(hasher.finalize(), Ordering::Relaxed);
@@ -102,6 +103,10 @@ mod tests {
     impl Helpers for Backwards {
         fn each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
             (0..count).rev().for_each(work);
+        }
+
+        fn each_awaited(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+            self.each(count, work);
         }
     }
 

@@ -77,16 +77,20 @@ impl Shared {
         }
         let entries = state.reserve(&order.complete(head)?, payload);
         let Some(mapped) = &mut state.current.mapped else { return Ok(None) };
-        let seqno = entries.seqno;
-        if mapped.flights.is_empty() && entries.len <= COPIED_AT_ONCE {
+        let (seqno, begins, end) = (entries.seqno, entries.begins(), entries.at + entries.len);
+        let is_written = entries.len <= COPIED_AT_ONCE;
+        if is_written {
             entries.copy(&mapped.map);
-            state.publish(self, entries.at + entries.len, seqno);
-            return Ok(Some(Begun::done(self, seqno)));
+            if mapped.flights.is_empty() {
+                state.publish(self, end, seqno);
+                return Ok(Some(Begun::done(self, seqno)));
+            }
         }
-        let (begins, end) = (entries.begins(), entries.at + entries.len);
-        mapped.flights.push_back(Flight { seqno, begins, end, is_written: false });
+        // One that is written already is published by whoever publishes the call before it.
+        mapped.flights.push_back(Flight { seqno, begins, end, is_written });
         let (map, file) = (Arc::clone(&mapped.map), Arc::clone(&state.current.file));
-        Ok(Some(Begun { journal: self, seqno, left: Some(Left { entries, map, file }) }))
+        let left = Left { entries, map, file, is_written };
+        Ok(Some(Begun { journal: self, seqno, left: Some(left) }))
     }
 
     /// Publishes a call, once all calls before it are, or takes it back.

@@ -84,7 +84,7 @@ const ENGINE: [(&str, &str); 44] = [
     ("refusals", "mod names"),
     ("writer/round", "mod writer/row_file writer/shares writer/signal"),
     ("database", "expiry options"),
-    ("rows/few_changes", "mod rows rows/change rows/few rows/in_turns rows/kept rows/part"),
+    ("rows/few_changes", "mod rights rows rows/change rows/few rows/in_turns rows/kept rows/part"),
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     ("rows/change", "mod moment rights rows rows/batch rows/dedup rows/guards rows/load rows/part"),

@@ -91,26 +91,44 @@ impl OpenGroup {
         held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
         held_back.sort_unstable();
         held_back.dedup();
-        // Nobody may insert or delete rows between the look for them and the step.
-        if let Some(beside) = self.group.rights.begin_in_turns()?
-            && let Some(shape) = beside.shape()
-        {
-            let mut dedup = self.admitted_gradients(engine, gradients, &held_back)?;
-            let (done, parts) = (Done::default(), &mut dedup.parts);
-            let kind = (CallKind::Gradients, Some(shape).filter(|_| !held_back.is_empty()));
-            let work = |shard: &mut Shard, part: &Part, steps, stamp: Stamp<'_>, change: Change| {
-                done.add(self.step_part(shard, part, steps, stamp, change.rate));
-            };
-            if shape.is_still_there() && self.change_in_turns(engine, &beside, parts, kind, work)? {
-                drop(beside);
-                self.kept.keep(dedup, false);
-                done.count(engine);
-                return Ok(());
-            }
+        if self.apply_admitted_in_turns(engine, gradients, &held_back)? {
+            return Ok(());
         }
         let guard = self.group.begin_write()?;
         let dedup = self.admitted_gradients(engine, gradients, &held_back)?;
         self.apply_merged(engine, guard, dedup, Origin::Call)
+    }
+
+    /// Steps the rows in turns with other calls. False if that cannot be done: nothing has changed
+    /// then.
+    fn apply_admitted_in_turns(
+        &self,
+        engine: &Engine,
+        gradients: Gradients<'_>,
+        held_back: &[i64],
+    ) -> Result<bool> {
+        let Some(beside) = self.group.rights.begin_in_turns()? else { return Ok(false) };
+        // No insert or delete may come between the look for rows and the step.
+        let shape = if held_back.is_empty() { None } else { beside.shape() };
+        if shape.is_none() && !held_back.is_empty() {
+            return Ok(false);
+        }
+        let mut dedup = self.admitted_gradients(engine, gradients, held_back)?;
+        if shape.is_some_and(|shape| !shape.is_still_there()) {
+            return Ok(false);
+        }
+        let (done, parts) = (Done::default(), &mut dedup.parts);
+        let kind = (CallKind::Gradients, shape);
+        let work = |shard: &mut Shard, part: &Part, steps, stamp: Stamp<'_>, change: Change| {
+            done.add(self.step_part(shard, part, steps, stamp, change.rate));
+        };
+        if !self.change_in_turns(engine, &beside, parts, kind, work)? {
+            return Ok(false);
+        }
+        drop(beside);
+        self.kept.keep(dedup, false);
+        done.count(engine);
+        Ok(true)
     }
 
     /// The distinct keys with their merged gradients, without keys of `held_back` that have no row.

@@ -22,6 +22,7 @@ use super::part::Part;
 use super::{OpenGroup, lines};
 use crate::cache::{Hold, Row, hash};
 use crate::engine::Engine;
+use crate::engine::rights::ChangeGuard;
 use crate::error::Result;
 use crate::journal::{CallKind, Journal, Payload};
 
@@ -30,6 +31,15 @@ const _: () = assert!(FEW <= 256);
 
 /// The rows of a call, by the index of their key.
 type Rows<'g, const N: usize> = [Option<Row<'g>>; N];
+
+/// What became of a call.
+enum Tried {
+    Done,
+    /// A call in turns may have to change one of the rows first.
+    Pinned,
+    /// A row is not resident, or there is none.
+    Lacking,
+}
 
 /// Calls of no more keys than these have smaller lists of rows, which have to be cleared.
 const FEWER: usize = 8;
@@ -61,40 +71,56 @@ impl OpenGroup {
         engine.wait_for_kept()?;
         let pieces = [part.keys_in_journal(), part.floats_in_journal()];
         let journal = engine.journal().map(|journal| (journal, Payload::new(&pieces)));
+        let entry = journal.as_ref().map(|(journal, payload)| (*journal, payload));
         let beside = self.group.rights.begin_change()?;
+        for _ in 0..ATTEMPTS {
+            match self.try_part::<N>(engine, &beside, part, entry)? {
+                Tried::Done => {
+                    drop(beside);
+                    engine.rows_changed();
+                    return Ok(true);
+                }
+                Tried::Pinned => beside.await_nobodys_turn(),
+                Tried::Lacking => break,
+            }
+        }
+        Ok(false)
+    }
+
+    fn try_part<const N: usize>(
+        &self,
+        engine: &Engine,
+        beside: &ChangeGuard<'_>,
+        part: &Part,
+        entry: Option<(&Journal, &Payload<'_>)>,
+    ) -> Result<Tried> {
         // Before the first row is held: the writer may be waiting for calls that hold rows.
         let stepping = engine.stepping.read();
         let guard = crossbeam_epoch::pin();
         let mut rows: Rows<'_, N> = [const { None }; N];
         let poison = beside.poison_on_panic();
+        if !self.hold_all(engine, part, &mut rows, &guard) {
+            return Ok(Tried::Lacking);
+        }
         let next = NextStep::new(self, CallKind::Gradients);
-        let entry = journal.as_ref().map(|(journal, payload)| (*journal, payload));
-        let mut attempts = 1..=ATTEMPTS;
-        let (stamp, begun) = loop {
-            if attempts.next().is_none() || !self.hold_all(engine, part, &mut rows, &guard) {
-                return Ok(false);
-            }
+        let (stamp, begun) = {
+            let order = beside.order();
             self.group.check_not_poisoned()?;
-            {
-                let order = beside.order();
-                if order.is_nobodys_turn() || !rows.iter().flatten().any(|row| row.is_pinned()) {
-                    break self.begin_entry(engine, entry, &next)?;
-                }
+            if !order.is_nobodys_turn() && rows.iter().flatten().any(|row| row.is_pinned()) {
+                return Ok(Tried::Pinned);
             }
-            rows.fill_with(|| None);
-            beside.await_nobodys_turn();
+            self.begin_entry(engine, entry, &next)?
         };
         if let (Some((journal, _)), Some(begun)) = (entry, begun) {
             journal.finish(begun, &next)?;
         }
         let created = self.step_rows(part, &mut rows, stamp, next.taken()?);
         drop((poison, rows));
-        drop((stepping, beside));
-        engine.rows_changed();
+        drop(stepping);
         let counters = engine.counters.own();
         counters.rows_created.fetch_add(created, Ordering::Relaxed);
         counters.rows_updated.fetch_add(part.steps() as u64, Ordering::Relaxed);
-        Ok(true)
+        Ok(Tried::Done)
     }
 
     /// Holds the rows of all keys. False if one of them is not resident or has no row.

@@ -25,6 +25,10 @@ impl Helpers for Threads {
             }
         });
     }
+
+    fn each_awaited(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.each(count, work);
+    }
 }
 
 fn append_shared(journal: &Journal, keys: &[i64]) -> u64 {
