@@ -20,8 +20,8 @@ pub(crate) struct Beginning(Sender<()>);
 /// Waits for threads that begin.
 pub(crate) struct Beginnings(Receiver<()>);
 
-/// For threads that should have begun before their starter goes on. A thread that asks for its
-/// first memory when a limit leaves none ends the process, and its starter's caller may set one.
+/// Lets a starter wait until its threads have begun. A thread's first allocation ends the process
+/// if a limit leaves no memory, and our caller may set such a limit once we return.
 pub(crate) fn beginnings() -> (Beginning, Beginnings) {
     let (sender, receiver) = mpsc::channel();
     (Beginning(sender), Beginnings(receiver))
@@ -30,14 +30,14 @@ pub(crate) fn beginnings() -> (Beginning, Beginnings) {
 impl Beginning {
     /// To be called by the new thread.
     pub(crate) fn has_begun(self) {
-        // The C library gives each thread a share of memory at its first request.
+        // The C library sets a thread's memory up at its first allocation.
         drop(hint::black_box(Box::new(0_u64)));
         drop(self.0);
     }
 }
 
 impl Beginnings {
-    /// Waits until each [`Beginning`] has been told, or dropped.
+    /// Waits until each [`Beginning`] was used or dropped.
     pub(crate) fn wait(self) {
         // Nothing is ever sent.
         let _ = self.0.recv();
@@ -71,7 +71,8 @@ pub(crate) fn mark_own() {
 }
 
 /// Whether the present thread was marked by [`mark_own`]: those of [`start`], and damo-open. The
-/// helpers (workers, readers, parallel scans, dumps) make no calls of their own, and are not.
+/// helpers (workers, readers, parallel scans, dumps, rounds) make no calls of their own, and are
+/// not.
 pub(crate) fn is_own() -> bool {
     IS_OWN.try_with(Cell::get).unwrap_or(false)
 }

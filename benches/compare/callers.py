@@ -33,7 +33,7 @@ def callers(task: Task, report: dict[str, Any]) -> None:
     make_rows(task, tables)
     report["figures"] = {}
     for count in task["callers"]:
-        # What the callers before have left to be written is no work of these.
+        # Writes what earlier callers left, so that it does not slow these.
         system.flush()
         cost = run(tables, keys, gradients, count, "both", seconds=task["seconds"])
         report["figures"][figure(count)] = KEYS_A_CALL / cost.on_the_clock * 1e6
@@ -54,7 +54,7 @@ def make_rows(task: Task, tables: list[Table]) -> None:
 
 
 class OfTable(System):
-    """What a self-check asks of the system, about one of its tables and calls of distinct keys."""
+    """One table of a system, as a self-check sees it. Calls have distinct keys."""
 
     def __init__(self, system: System, table: Table) -> None:
         self.optimizer = system.optimizer
@@ -83,7 +83,7 @@ def check(task: Task, report: dict[str, Any]) -> None:
     ]
     run(tables, np.concatenate(calls), gradients, threads, "both", calls=CHECK_CALLS)
     for number, keys in enumerate(calls):
-        # A thread's calls follow each other in the keys. With one table all are its.
+        # A thread's calls follow each other in the keys. One table gets all calls.
         checks[number // CHECK_CALLS % len(checks)].applied(keys, gradients)
     compared = [check.compare() for check in checks]
     report["self_check"] = max(compared, key=lambda found: (not found["passed"], found["error"]))

@@ -1,4 +1,4 @@
-"""The scenarios whose tables do not fit into the cache: ten times as large, and growing."""
+"""Tables ten times the cache (disk-uniform, disk-zipf), and growing ones (growth)."""
 
 from __future__ import annotations
 

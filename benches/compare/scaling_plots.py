@@ -19,7 +19,7 @@ from turns import median
 
 
 def over_cores(session: Session, path: Path) -> bool:
-    """Steps over cores, and how often those of one core. False if nothing of it was measured."""
+    """Steps over cores, and times those of one core. False if nothing of it was measured."""
     found = cores.measured(session)
     if not found:
         return False

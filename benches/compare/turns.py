@@ -14,7 +14,7 @@ Figures = dict[str, float]
 
 @dataclass
 class Run:
-    """What Session.measure is asked for, but for the scenario."""
+    """Arguments of Session.measure, without the scenario."""
 
     system: str
     variant: str

@@ -22,7 +22,7 @@ pub(crate) enum Help {
     /// Those that the host lends, if it does; otherwise damo's own.
     LentOrOwn,
     /// damo's own. For work that waits for another call, or that other calls wait for: a host may
-    /// run one call's work only after another's, and the one that is waited for could come last.
+    /// finish one call's work before it begins another's, so a lent thread could wait for ever.
     Own,
 }
 

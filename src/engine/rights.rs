@@ -17,13 +17,15 @@ pub(crate) struct Rights {
     /// The right to change rows. For reading: beside other calls, which hold their rows or take
     /// turns. For writing: alone.
     change: OnceLock<Box<CallLock>>,
-    /// The right to take the next global step, and to draw tickets at the shards.
+    /// The right to come next in the group's order: to get a sequence number, to draw tickets at
+    /// the shards and, for a step, to take the next global step.
     order: Apart<OnceLock<Box<Order>>>,
     /// Calls that have the right to change rows in turns.
     in_turns: AtomicUsize,
-    /// Inserts and deletes in turns: how many have begun, and how many of these have ended.
-    reshapes_begun: AtomicU64,
-    reshapes_ended: AtomicU64,
+    /// Inserts and deletes in turns that have begun.
+    membership_changes_begun: AtomicU64,
+    /// How many of these have ended.
+    membership_changes_ended: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -50,13 +52,12 @@ pub(crate) struct TurnsGuard<'a> {
 
 /// A call in turns that inserts or deletes rows. It begins before it draws tickets, and ends when
 /// this is dropped, after it has passed them.
-pub(crate) struct Reshape<'a>(&'a Rights);
+pub(crate) struct MembershipChange<'a>(&'a Rights);
 
-/// A moment at which no call was inserting or deleting rows. It is worth nothing without the right
-/// that it was taken with: a call that has the group alone is not counted.
+/// A point at which no call was inserting or deleting rows. It is valid only while its taker has
+/// the right to take turns: calls that have the group alone are not counted.
 #[derive(Clone, Copy)]
-pub(crate) struct Shape<'a> {
-    /// How many calls had begun by then.
+pub(crate) struct Membership<'a> {
     begun: u64,
     rights: &'a Rights,
 }
@@ -73,7 +74,7 @@ impl Default for Order {
     }
 }
 
-/// The right to take the group's next global step.
+/// The right to come next in the group's order.
 pub(crate) struct OrderGuard<'a> {
     lanes: &'a Lanes,
     next: MutexGuard<'a, Tickets>,
@@ -88,8 +89,8 @@ impl Rights {
             change: OnceLock::new(),
             order: Apart::default(),
             in_turns: AtomicUsize::new(0),
-            reshapes_begun: AtomicU64::new(0),
-            reshapes_ended: AtomicU64::new(0),
+            membership_changes_begun: AtomicU64::new(0),
+            membership_changes_ended: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         }
     }
@@ -202,12 +203,12 @@ impl ChangeGuard<'_> {
         PoisonOnPanic(self.rights)
     }
 
-    /// Waits a moment, while calls change rows in turns.
+    /// Waits until no call changes rows in turns, but a moment at most.
     pub(crate) fn await_nobodys_turn(&self) {
         self.rights.order().lanes.await_freedom();
     }
 
-    /// Waits for the right to take the next global step, and a sequence number with it.
+    /// Waits for the right to come next in the group's order.
     pub(crate) fn order(&self) -> OrderGuard<'_> {
         let Order { next, lanes } = self.rights.order();
         OrderGuard { lanes, next: next.lock() }
@@ -220,21 +221,20 @@ impl<'a> TurnsGuard<'a> {
         self.change.poison_on_panic()
     }
 
-    /// Begins a call that inserts or deletes rows.
-    pub(crate) fn begin_reshape(&self) -> Reshape<'_> {
+    pub(crate) fn begin_membership_change(&self) -> MembershipChange<'_> {
         let rights = self.change.rights;
-        rights.reshapes_begun.fetch_add(1, Ordering::SeqCst);
-        Reshape(rights)
+        rights.membership_changes_begun.fetch_add(1, Ordering::SeqCst);
+        MembershipChange(rights)
     }
 
-    /// The present moment, if no call is inserting or deleting rows.
-    pub(crate) fn shape(&self) -> Option<Shape<'_>> {
+    /// The present point, if no call is inserting or deleting rows.
+    pub(crate) fn membership(&self) -> Option<Membership<'_>> {
         let rights = self.change.rights;
-        // In this order: those that have ended by the first look are all that have begun by the
-        // second.
-        let ended = rights.reshapes_ended.load(Ordering::SeqCst);
-        let begun = rights.reshapes_begun.load(Ordering::SeqCst);
-        (begun == ended).then_some(Shape { begun, rights })
+        // `ended` comes first. If the two are equal, every call that had begun by the second read
+        // had ended by the first.
+        let ended = rights.membership_changes_ended.load(Ordering::SeqCst);
+        let begun = rights.membership_changes_begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(Membership { begun, rights })
     }
 
     /// As [`ChangeGuard::order`].
@@ -261,17 +261,17 @@ impl<'a> OrderGuard<'a> {
     }
 }
 
-impl Shape<'_> {
-    /// Whether no insert or delete has begun since. With `order` locked: none comes before this
-    /// call in the order.
-    pub(crate) fn is_still_there(&self) -> bool {
-        self.rights.reshapes_begun.load(Ordering::SeqCst) == self.begun
+impl Membership<'_> {
+    /// Whether no insert or delete has begun since. While `order` is locked, none can get an
+    /// earlier sequence number.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.rights.membership_changes_begun.load(Ordering::SeqCst) == self.begun
     }
 }
 
-impl Drop for Reshape<'_> {
+impl Drop for MembershipChange<'_> {
     fn drop(&mut self) {
-        self.0.reshapes_ended.fetch_add(1, Ordering::SeqCst);
+        self.0.membership_changes_ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -66,7 +66,7 @@ impl Lanes {
         self.under_way.load(Ordering::Acquire) == 0
     }
 
-    /// Waits until no such call is under way, for a moment at most.
+    /// Waits until no call that has drawn is under way, but a moment at most.
     pub(super) fn await_freedom(&self) {
         for look in 0..LOOKS + YIELDS {
             if self.are_free() {

@@ -1,5 +1,5 @@
-//! A call that has begun: its bytes in a mapped segment are reserved, and are copied without a
-//! lock.
+//! A call that has begun: its bytes in a mapped segment are reserved. Long ones are copied without
+//! a lock.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -116,6 +116,7 @@ pub(super) struct Left<'a> {
     pub(super) entries: Entries<'a>,
     pub(super) map: Arc<Mapping>,
     pub(super) file: Arc<File>,
+    /// The entries were copied when the call began.
     pub(super) is_written: bool,
 }
 

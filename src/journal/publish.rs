@@ -1,5 +1,5 @@
-//! Appending to a mapped segment: a call begins by reserving its bytes under the lock, copies them
-//! without it, and is published once all calls before it are.
+//! Appending to a mapped segment: a call begins by reserving its bytes under the lock, copies them,
+//! without the lock if they are many, and is published once all calls before it are.
 //!
 //! Publishing stores the segment's end word. What lies behind it is room: a process killed while it
 //! copied leaves a call there that had not returned.
@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::locks::MutexGuard;
 use crate::seqno::Seqno;
 
-/// Entries up to this length are copied with the lock held: the copy costs less than locking once
-/// more.
+/// Entries up to this length are copied with the lock held. The copy is short, and whoever
+/// publishes the call before publishes these, too.
 const COPIED_AT_ONCE: u64 = 4 << 10;
 
 impl Shared {

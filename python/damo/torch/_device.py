@@ -1,8 +1,8 @@
 """Copies between main memory and a GPU, through pinned memory.
 
 A copy between pinned memory and a GPU is made on the current stream while the program goes on. A
-pinned tensor that is gone before that is safe: torch gives its memory to others only when the
-copies are done that use it. Between other devices torch's plain copies are made. Knows tensors,
+pinned tensor may be freed before that: torch uses its memory again only when the copies from and
+to it are done. Between other devices torch's plain copies are made. Knows tensors,
 but no layers.
 """
 
@@ -26,7 +26,7 @@ class Pinned:
     def serves(self, device: torch.device, size: int) -> bool:
         """Whether a copy of size bytes from or to device should go through pinned memory.
 
-        While a CUDA graph is captured torch's plain copy raises the error that says so.
+        While a CUDA graph is captured, the plain copy is left to raise torch's own error.
         """
         return (
             device.type == "cuda"
@@ -61,7 +61,7 @@ _pinned = Pinned()
 
 
 def rows_for(device: torch.device, ids: int, dim: int) -> torch.Tensor:
-    """float32 of shape (ids, dim) in main memory, not initialized, from which send is quick."""
+    """float32 of shape (ids, dim) in main memory, not initialized; pinned if send can use that."""
     if device.type == "cpu" or not _pinned.serves(device, ids * dim * 4):
         return empty_rows(ids, dim)
     made = _pinned.empty((ids, dim), torch.float32)
@@ -69,7 +69,7 @@ def rows_for(device: torch.device, ids: int, dim: int) -> torch.Tensor:
 
 
 def fetch(tensor: torch.Tensor) -> torch.Tensor:
-    """tensor in main memory, as tensor.to("cpu") is. Waits for this copy, and what is before it."""
+    """tensor in main memory, as tensor.to("cpu") is. Waits for it, and for earlier work."""
     size = tensor.numel() * tensor.element_size()
     # torch negates the copy of a negative view at once, although the copy may not have come yet.
     if tensor.is_neg() or not _pinned.serves(tensor.device, size):
@@ -90,14 +90,14 @@ class _Send(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        # The engine has made the stream of forward the current one, and it waits for gradient.
+        # The engine has set the stream of forward, and has made it wait for gradient.
         if torch.is_grad_enabled() or not _has_memory(gradient):
             return gradient.to(_CPU), None
         return fetch(gradient), None
 
 
 def _has_memory(tensor: torch.Tensor) -> bool:
-    """Whether tensor is no stand-in, such as vmap's, for which there are other errors."""
+    """Whether tensor has memory. A tracer's, such as vmap's, has none, and gets its own error."""
     try:
         tensor.data_ptr()
     except RuntimeError:
@@ -107,5 +107,5 @@ def _has_memory(tensor: torch.Tensor) -> bool:
 
 @not_compiled
 def send(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """rows on device. rows_for has made them for this device, and nobody changes them any more."""
+    """rows on device. They come from rows_for(device, ...) and must not change any more."""
     return _Send.apply(rows, device) if _pinned.holds(rows) else rows.to(device)

@@ -220,8 +220,8 @@ class _Lookup(torch.autograd.Function):
     def backward(
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, None, None, None, None]:
-        # Nobody can differentiate again without create_graph, which enables gradients here.
-        # once_differentiable refuses that, and costs microseconds.
+        # once_differentiable refuses a second derivative, but costs microseconds. A second
+        # derivative needs create_graph, and only then are gradients enabled here.
         run = _hand_over_once if torch.is_grad_enabled() else _hand_over
         return run(ctx, gradient)
 

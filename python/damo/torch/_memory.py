@@ -12,13 +12,13 @@ _LARGE_BYTES = 64 << 10
 """Less memory than this is never mapped for itself."""
 
 _MOST_BYTES = (32 << 20) - (64 << 10)
-"""The largest block whose release glibc learns from: 32 MiB, with its header and whole pages."""
+"""glibc learns from blocks of up to 32 MiB, header and whole pages included. This is below."""
 
 _is_kept = False
 
 
 def _keep_memory() -> None:
-    """Makes glibc keep up to 64 MiB of freed memory, and map only larger blocks.
+    """Makes glibc keep up to 64 MiB of freed memory, and map blocks above 32 MiB only.
 
     glibc learns from the largest mapped block that a program has freed. It maps no smaller block
     any more, and keeps twice as much freed memory. Until then the tensors of each step go back to

@@ -68,10 +68,10 @@ class StorageReader:
     ) -> torch.Tensor:
         """The rows of ids, float32 of shape (ids.numel(), dim), in torch's graph if anchor is.
 
-        ids: contiguous int64 in main memory. device: where the rows will be sent; they are returned
-        in main memory. training: an id without a row gets one, or within a
-        backward pass, which recomputes a forward pass, reads as its first weights. Otherwise it
-        reads as zeros.
+        ids: contiguous int64 in main memory.
+        training: an id without a row gets one. Within a backward pass, which recomputes a forward
+        pass, it reads as its first weights. Without training it reads as zeros.
+        device: where the rows will be sent; they are returned in main memory.
         """
         has_gradients = torch.is_grad_enabled() and anchor.requires_grad
         if training or has_gradients:

@@ -109,16 +109,16 @@ impl OpenGroup {
     ) -> Result<bool> {
         let Some(beside) = self.group.rights.begin_in_turns()? else { return Ok(false) };
         // No insert or delete may come between the look for rows and the step.
-        let shape = if held_back.is_empty() { None } else { beside.shape() };
-        if shape.is_none() && !held_back.is_empty() {
+        let membership = if held_back.is_empty() { None } else { beside.membership() };
+        if membership.is_none() && !held_back.is_empty() {
             return Ok(false);
         }
         let mut dedup = self.admitted_gradients(engine, gradients, held_back)?;
-        if shape.is_some_and(|shape| !shape.is_still_there()) {
+        if membership.is_some_and(|membership| !membership.is_unchanged()) {
             return Ok(false);
         }
         let (done, parts) = (Done::default(), &mut dedup.parts);
-        let kind = (CallKind::Gradients, shape);
+        let kind = (CallKind::Gradients, membership);
         let work = |shard: &mut Shard, part: &Part, steps, stamp: Stamp<'_>, change: Change| {
             done.add(self.step_part(shard, part, steps, stamp, change.rate));
         };
@@ -134,7 +134,8 @@ impl OpenGroup {
     /// The distinct keys with their merged gradients, without keys of `held_back` that have no row.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for floats that are not gradients, whatever their key; those of loading.
+    /// `INVALID_ARGUMENT` for floats that are not gradients, also those of keys that are left out,
+    /// but not the padding key's; those of loading.
     fn admitted_gradients(
         &self,
         engine: &Engine,

@@ -6,9 +6,9 @@
 //! half way. A call that finds a row held by another one gives back what it has, and goes on in the
 //! order of the keys: two calls never wait for each other.
 //!
-//! A call in turns (`in_turns`) has its sequence number before it changes its rows, and pins them
-//! until then. So a call that holds a pinned row gives back what it has, and tries again a moment
-//! later. Then it takes turns, too.
+//! A call in turns (`in_turns`) pins its rows, gets its sequence number, and only then changes and
+//! unpins them. A small call that holds such a row gives back all of its rows, and tries again a
+//! moment later. After `ATTEMPTS` tries it takes turns.
 
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,5 @@
-//! Changes in turns with other calls on the group: all but calls of few keys that can hold their
-//! rows (`few_changes`).
+//! Steps, inserts and deletes that take turns with other calls on the group. Steps of few keys hold
+//! their rows instead, where they can (`few_changes`).
 //!
 //! A call finds and pins its rows. Then, with `order` locked, it takes its sequence number, and if
 //! it is a step, the group's next global step. It reserves its bytes in the journal, and draws its
@@ -16,11 +16,12 @@ use super::{OpenGroup, Origin};
 use crate::cache::{Shard, hash};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
-use crate::engine::rights::{Shape, TurnsGuard};
+use crate::engine::rights::{Membership, TurnsGuard};
 use crate::error::{Error, Result};
 use crate::journal::{Begun, CallKind, Head, InOrder, Journal, Payload};
 
-/// The global step that a call takes, or finds, together with its sequence number.
+/// The global step that belongs to a call. A step takes the next one. An insert or delete has the
+/// present one, which is read together with the sequence number.
 pub(super) struct NextStep<'a> {
     group: &'a OpenGroup,
     kind: CallKind,
@@ -57,8 +58,8 @@ impl InOrder for NextStep<'_> {
 }
 
 impl OpenGroup {
-    /// Makes a change as [`OpenGroup::change`] does: a call's in turns with others, one of the
-    /// journal's alone.
+    /// Makes a change. A call takes turns with others. A replayed call has the group alone, and so
+    /// has a call that finds as many others in turns as a row can count pins.
     ///
     /// # Errors
     /// As there, and `POISONED`.
@@ -93,7 +94,7 @@ impl OpenGroup {
     }
 
     /// As [`OpenGroup::change`], in turns with others. False, and nothing has changed, if rows may
-    /// have been inserted or deleted since the moment `shape`.
+    /// have been inserted or deleted since `membership` was read.
     ///
     /// # Errors
     /// As there.
@@ -102,7 +103,7 @@ impl OpenGroup {
         engine: &Engine,
         beside: &TurnsGuard<'_>,
         parts: &mut [Part],
-        (kind, shape): (CallKind, Option<Shape<'_>>),
+        (kind, membership): (CallKind, Option<Membership<'_>>),
         work: impl Fn(&mut Shard, &Part, Range<usize>, Stamp<'_>, Change) + Sync + Send,
     ) -> Result<bool> {
         let keys = parts.iter().map(|part| part.keys.len()).sum();
@@ -118,13 +119,14 @@ impl OpenGroup {
         let entry = journal.zip(payload.as_ref());
         let shards = pinned.parts.iter().map(|part| self.shards_of(part)).fold(0, |a, b| a | b);
 
-        let reshape = (kind != CallKind::Gradients).then(|| beside.begin_reshape());
+        let membership_change =
+            (kind != CallKind::Gradients).then(|| beside.begin_membership_change());
         let stepping = engine.stepping.read();
         let step = NextStep::new(self, kind);
         let (stamp, begun, turns) = {
             let mut order = beside.order();
             self.group.check_not_poisoned()?;
-            if shape.is_some_and(|shape| !shape.is_still_there()) {
+            if membership.is_some_and(|membership| !membership.is_unchanged()) {
                 return Ok(false);
             }
             let (stamp, begun) = self.begin_entry(engine, entry, &step)?;
@@ -143,7 +145,7 @@ impl OpenGroup {
             turns.pass(shards);
             Ok(())
         });
-        drop((turns, reshape, stepping));
+        drop((turns, membership_change, stepping));
         engine.rows_changed();
         done.map(|()| true)
     }

@@ -22,12 +22,13 @@ use crate::threads;
 const MAX_UNMERGED_FILES: u64 = 40;
 /// How long the number of unmerged files may stay the same before the writer goes on.
 const MERGE_PATIENCE: Duration = Duration::from_secs(5);
-/// The most threads of a round. The disk is the limit before these are.
+/// The most threads of a round.
 const MAX_THREADS: usize = 8;
-/// A round that nobody waits for has one thread for so many of the storage's. The other cores are
-/// the callers'.
+/// A round that nobody waits for has one thread for this many of the storage's `threads`, and
+/// leaves the other cores to callers.
 const QUIET_PART: usize = 4;
-/// How many threads write the files of a round.
+
+/// The threads of a round: the storage's, or a part of them if nobody waits for it.
 pub(in crate::engine) fn threads_for(engine: &Engine, is_waited_for: bool) -> usize {
     let all = engine.options.threads;
     let wanted = if is_waited_for { all } else { all / QUIET_PART };
@@ -121,9 +122,9 @@ impl<'a> Round<'a> {
         failure.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Writes one file, while `running` threads write one. `failure` is that of any file of the
-    /// round. It stays locked while RocksDB takes a file over, and RocksDB gets no other after one
-    /// that it has refused: its MANIFEST may name that one.
+    /// Writes one file. `running` counts the threads that write files. `failure` has the round's
+    /// first error. It is locked while RocksDB takes a file over: after it has refused one it gets
+    /// no other, since the MANIFEST may already name the refused file.
     fn write_file(
         &self,
         shares: &[Share],

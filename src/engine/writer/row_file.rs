@@ -1,8 +1,8 @@
 //! One SST file of a write-back round: changed rows, sorted by key.
 //!
-//! A row is copied with its latch held, for a moment each, so that callers are never in the way for
-//! long. While its file is not part of the database yet, the row cannot be evicted. If it
-//! changes meanwhile, it is dirty again.
+//! A row's latch is held only while the row is copied, so callers wait a moment at most. Until the
+//! file is part of the database, its rows cannot be evicted. A row that changes meanwhile is dirty
+//! again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,33 +20,33 @@ use crate::rocks::{Rocks, SstWriter, key};
 /// How many rows ahead of its use a row is fetched. They lie anywhere in memory.
 const AHEAD: usize = 12;
 const FLOATS_A_LINE: usize = 16;
-/// Every so many rows a file looks whether the process is ending.
+/// After this many rows the thread looks whether the process is ending, and notes the next ones as
+/// being written.
 const AT_ONCE: usize = 1024;
 
-/// A file in progress. Dropped before RocksDB has it, it leaves its rows dirty as before.
+/// A file under way. Dropped before RocksDB has it, it leaves its rows dirty as before.
 pub(super) struct RowFile<'a> {
     engine: &'a Engine,
     rocks: &'a Rocks,
     scope: Scope,
     pending: Vec<Pending>,
-    /// Removed when this is dropped.
+    /// The file, until RocksDB gets it. Dropping this removes it.
     path: Option<PathBuf>,
     writer: Option<SstWriter<'a>>,
     rows: usize,
-    /// Bytes of the rows in `pending` that have been encoded.
+    /// Bytes that were noted as being written (`Signal::note_writing`).
     bytes: usize,
     value: Vec<u8>,
 }
 
-/// Rows of one group in the file.
 struct Pending {
     cache: Arc<GroupCache>,
-    /// Where the row was when the file began is beside its key.
+    /// Keys, each with its row's place when they were collected.
     keys: Vec<(i64, Place)>,
 }
 
 impl<'a> RowFile<'a> {
-    /// A file that is made once it has a row.
+    /// Makes no file yet: the first share with rows does.
     pub(super) fn new(engine: &'a Engine, rocks: &'a Rocks, scope: Scope) -> RowFile<'a> {
         RowFile {
             engine,
@@ -61,7 +61,7 @@ impl<'a> RowFile<'a> {
         }
     }
 
-    /// Adds the rows of a share. Those of groups with smaller ids come first.
+    /// Adds the rows of a share. Shares are added by ascending group.
     ///
     /// # Errors
     /// `IO`, `OUT_OF_MEMORY`, `POISONED`, `EXITING`.
@@ -101,7 +101,7 @@ impl<'a> RowFile<'a> {
         for (index, &(key, place)) in pending.keys.iter().enumerate() {
             if index % AT_ONCE == 0 {
                 check_not_ending()?;
-                // Rows that are not encoded yet count as dirty ones.
+                // The rows after these still count as dirty.
                 let bytes = row_bytes * AT_ONCE.min(pending.keys.len() - index);
                 self.engine.writer.note_writing(bytes);
                 self.bytes += bytes;
@@ -138,7 +138,6 @@ impl<'a> RowFile<'a> {
         }
     }
 
-    /// Whether nothing was added.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
@@ -160,7 +159,7 @@ impl<'a> RowFile<'a> {
         Ok(())
     }
 
-    /// Lets the rows of a file that RocksDB has be evicted. Returns how many there are.
+    /// Makes the file's rows evictable, once RocksDB has the file. Returns how many it has.
     pub(super) fn release(mut self) -> usize {
         self.engine.counters.own().rows_written.fetch_add(self.rows as u64, Ordering::Relaxed);
         self.end_writes(true);

@@ -9,11 +9,11 @@ use crate::engine::group::Group;
 use crate::error::Result;
 use crate::locks::Mutex;
 
-/// The most rows of a file. Once it is part of the database, its rows can be evicted. Larger files
-/// would make callers wait longer for that, smaller ones would be more files to merge. The list of
-/// the keys and places takes 8 MiB.
+/// A file ends with the shard that brings it to this many rows. Rows can be evicted once their file
+/// is part of the database: larger files make callers wait longer, smaller ones leave more to
+/// merge. At this size the keys and places take 8 MiB.
 const FILE_ROWS: usize = 512 << 10;
-/// A round is divided among threads into files of at least so many rows.
+/// A round is split for more threads only if each file then has at least this many rows.
 const LEAST_ROWS: usize = 128 << 10;
 
 /// Shards of one group, all of whose rows go into one file.
@@ -23,11 +23,11 @@ pub(super) struct Share {
     pub(super) shards: Range<usize>,
 }
 
-/// A group with changed rows.
+/// A group, some of whose changed rows are written.
 struct Rows {
     group: Arc<Group>,
     cache: Arc<GroupCache>,
-    /// Which part of these is written.
+    /// Which part of its changed rows.
     part: f64,
 }
 
@@ -66,7 +66,7 @@ impl Shares {
         self.files
     }
 
-    /// The shares of the next file, in the order of its keys' groups. None when all are given out.
+    /// The shares of the next file, by ascending group. None when all are given out.
     pub(super) fn next(&self) -> Option<Vec<Share>> {
         let wanted = self.rows_a_file as f64;
         let mut next = self.next.lock();

@@ -37,7 +37,7 @@ pub(crate) struct Signal {
     asleep: AtomicBool,
     /// How long writing a row has lately taken, in nanoseconds; 0 when unknown.
     pub(super) nanoseconds_a_row: AtomicU64,
-    /// Bytes of rows in a file that RocksDB has not taken over yet.
+    /// Bytes of rows in files that RocksDB has not taken over yet.
     pub(super) writing_bytes: AtomicUsize,
     /// Bytes of memory that rows took when the last round ended.
     pub(super) used_then: AtomicUsize,
@@ -174,7 +174,8 @@ impl Signal {
         }
     }
 
-    /// Notes that the rows of a file may be evicted, and how long the file took.
+    /// Notes that the rows of a file may be evicted. `took` is the file's time divided by the
+    /// threads that were writing.
     pub(super) fn file_is_done(&self, rows: usize, took: Duration) {
         // Small files say little.
         if rows >= 1024 {
