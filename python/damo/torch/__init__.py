@@ -27,6 +27,17 @@
   not hold a model.
 """
 
+try:
+    import torch as _torch
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "damo.torch needs PyTorch: pip install torch, or damo-tables with its extra [torch]",
+        name="torch",
+    ) from error
+del _torch
+
 from ._conversion import Conversion
 from ._state import StateError, rows_of_any_moment
 from ._summary import summary
