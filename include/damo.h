@@ -276,6 +276,13 @@ typedef struct damo_initializer damo_initializer;
 typedef struct damo_iterator damo_iterator;
 
 /**
+ * A lookup that damo_embedding_begin_lookup has begun and damo_embedding_finish_lookup finishes.
+ *
+ * Keeps nothing open: it can be freed before or after its embedding.
+ */
+typedef struct damo_lookup damo_lookup;
+
+/**
  * How a gradient changes a row: dim weights followed by the optimizer's state.
  *
  * Names, parameters (defaults) and state:
@@ -1271,6 +1278,11 @@ damo_status damo_storage_import_with(const damo_storage *storage,
                                      uint64_t *refused);
 
 /**
+ * Frees a lookup, finished or not. NULL is a no-op.
+ */
+void damo_lookup_free(damo_lookup *lookup);
+
+/**
  * Opens a group of a storage, and registers it if it is new. Free it with damo_embedding_free.
  *
  * - storage, optimizer, initializer: can be freed before the embedding.
@@ -1314,6 +1326,60 @@ damo_embedding *damo_embedding_new(const damo_storage *storage,
  * Frees an embedding, and closes its storage if no other handle has it. NULL is a no-op.
  */
 void damo_embedding_free(damo_embedding *embedding);
+
+/**
+ * Begins a lookup, for a trainer that knows its next batch. damo_embedding_finish_lookup finishes
+ * it. Free it with damo_lookup_free.
+ *
+ * - keys: keys_len keys, which are copied.
+ * - weights: keys_len x dim floats, in key order. They are written as damo_embedding_peek writes
+ *   them: a key without a row reads as zeros.
+ *
+ * Creates nothing and counts nothing. Other calls go on, on the same keys as well. The weights can
+ * be sent to a GPU at once; finishing tells which of them have changed since.
+ *
+ * Returns NULL on failure and sets the last error; weights may be partly written:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a
+ *   weights_len that is not keys_len x dim.
+ * - OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_lookup *damo_embedding_begin_lookup(const damo_embedding *embedding,
+                                         const int64_t *keys,
+                                         size_t keys_len,
+                                         float *weights,
+                                         size_t weights_len);
+
+/**
+ * Finishes a lookup: makes its weights what damo_embedding_lookup of its keys writes now.
+ *
+ * - embedding: the one that began the lookup.
+ * - weights: keys_len x dim floats, as damo_embedding_begin_lookup has written them.
+ * - positions: keys_len numbers. Gets the positions of the keys whose weights were written, in
+ *   ascending order; the weights of all other keys are as they were.
+ * - positions_len: keys_len.
+ * - changed: gets how many positions there are. The rest of positions may be written, too.
+ *
+ * Rows that were changed, deleted, made or loaded from a checkpoint since, by whomever, are read
+ * again. Keys without rows get them, and a filter counts its keys. So training is bit for bit what
+ * it is with damo_embedding_lookup here and no begun lookup. This costs less where few rows have
+ * changed. With a filter, in a storage that is open with read_only, and for at most 256 keys or
+ * more than 2^20, all keys are looked up again, and weights that have not changed are left alone.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a lookup
+ *   that is finished, that another thread is finishing, or that was begun with another embedding;
+ *   a weights_len that is not keys_len x dim; a positions_len that is not keys_len. The lookup can
+ *   still be finished.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. Weights may be partly written, and the lookup
+ *   is finished: damo_embedding_lookup can be called instead.
+ */
+damo_status damo_embedding_finish_lookup(const damo_embedding *embedding,
+                                         const damo_lookup *lookup,
+                                         float *weights,
+                                         size_t weights_len,
+                                         int64_t *positions,
+                                         size_t positions_len,
+                                         size_t *changed);
 
 /**
  * Writes the weights of keys into weights, and creates the rows that are missing.

@@ -708,6 +708,17 @@ class row_iterator {
 // The same class. The name is ambiguous after using namespace for both damo and std.
 using iterator = row_iterator;
 
+// A lookup that embedding::begin_lookup has begun. Keeps nothing open.
+class begun_lookup {
+ public:
+  const damo_lookup* get() const { return handle_.get(); }
+
+ private:
+  friend class embedding;
+  explicit begun_lookup(damo_lookup* raw) : handle_(raw) {}
+  detail::handle<damo_lookup, damo_lookup_free> handle_;
+};
+
 // One group of a storage. Keeps its storage open.
 class embedding {
  public:
@@ -749,6 +760,22 @@ class embedding {
     }
     detail::check(damo_embedding_peek(get(), keys.data(), keys.size(), weights.data(),
                                       weights.size(), found.data()));
+  }
+
+  // Begins a lookup: writes the weights of keys as peek does. Changes nothing.
+  begun_lookup begin_lookup(keys_view keys, span<float> weights) const {
+    return begun_lookup(damo_embedding_begin_lookup(get(), keys.data(), keys.size(), weights.data(),
+                                                    weights.size()));
+  }
+  // Makes the weights that begin_lookup has written what lookup writes now. Writes the ascending
+  // positions of the keys whose weights it has written to positions, which has room for every key.
+  // Returns how many there are. A lookup is finished once.
+  std::size_t finish_lookup(const begun_lookup& lookup, span<float> weights,
+                            span<std::int64_t> positions) const {
+    std::size_t changed = 0;
+    detail::check(damo_embedding_finish_lookup(get(), lookup.get(), weights.data(), weights.size(),
+                                               positions.data(), positions.size(), &changed));
+    return changed;
   }
 
   void apply_gradients(keys_view keys, span<const float> gradients) const {

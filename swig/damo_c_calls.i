@@ -10,6 +10,9 @@
 %ignore damo_storage_describe;
 %ignore damo_storage_import_report;
 %ignore damo_embedding_peek;
+%ignore damo_embedding_begin_lookup;
+%ignore damo_embedding_finish_lookup;
+%ignore damo_lookup_free;
 %ignore damo_table_lookup;
 %ignore damo_iterator_next;
 %ignore damo_storage_dump_with_progress;

@@ -34,6 +34,7 @@ from ._errors import (
 from ._filter import Filter
 from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
+from ._lookup import Lookup
 from ._records import Record, Records
 from ._storage import DumpResult, Storage, open_storages
 from ._table import Table, merge
@@ -104,6 +105,7 @@ __all__ = [
     "IoError",
     "LinearCosineDecay",
     "Lion",
+    "Lookup",
     "NaturalExpDecay",
     "Normal",
     "NotFoundError",

@@ -83,6 +83,12 @@ damo_status damo_embedding_lookup(const damo_embedding *embedding, const int64_t
     size_t keys_len, float *weights, size_t weights_len);
 damo_status damo_embedding_peek(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, float *weights, size_t weights_len, uint8_t *found);
+damo_lookup *damo_embedding_begin_lookup(const damo_embedding *embedding, const int64_t *keys,
+    size_t keys_len, float *weights, size_t weights_len);
+damo_status damo_embedding_finish_lookup(const damo_embedding *embedding,
+    const damo_lookup *lookup, float *weights, size_t weights_len, int64_t *positions,
+    size_t positions_len, size_t *changed);
+void damo_lookup_free(damo_lookup *lookup);
 damo_status damo_embedding_apply_gradients(const damo_embedding *embedding, const int64_t *keys,
     size_t keys_len, const float *gradients, size_t gradients_len);
 damo_status damo_embedding_prefetch(const damo_embedding *embedding, const int64_t *keys,

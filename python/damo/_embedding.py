@@ -11,6 +11,7 @@ from . import _arrays, _c_api, _tensors
 from ._choices import Duplicates
 from ._filter import Filter
 from ._handles import Handle
+from ._lookup import Lookup
 from ._params import Params
 from ._records import Record, Records
 from .initializers import Initializer
@@ -168,6 +169,16 @@ class Embedding(Handle):
             _arrays.address(found),
         )
         return weights, found.view(np.bool_)
+
+    def begin_lookup(self, keys: Any, *, out: np.ndarray | None = None) -> Lookup:
+        """Reads the rows of keys as they are now, ahead of their lookup, and makes none.
+
+        The Lookup has them as its weights. Its finish() makes them those of a lookup at that
+        moment, and tells which it has written. In between they can be sent to a GPU.
+
+        out: as for lookup.
+        """
+        return Lookup(self, keys, out)
 
     def prefetch(self, keys: Any) -> None:
         """Brings the rows of keys into memory in the background, and returns at once.

@@ -69,6 +69,30 @@ pub(crate) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 32);
 
+/// What a row's header says about its last change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version {
+    seqno: Seqno,
+    updates: u64,
+    time: u64,
+}
+
+impl Version {
+    /// Of no row.
+    pub(crate) const NONE: Version = Version { seqno: Seqno::MAX, updates: MAX_UPDATES, time: 0 };
+
+    /// Whether a row that has had both versions has had the same floats both times. False if it is
+    /// not sure.
+    #[inline(always)]
+    pub(crate) fn is_same(self, other: Version) -> bool {
+        // Steps of one call differ in their count. Where it has ended, nothing tells them apart.
+        self.seqno == other.seqno
+            && self.time == other.time
+            && self.updates == other.updates
+            && self.updates < MAX_UPDATES
+    }
+}
+
 impl Slot {
     #[inline(always)]
     pub(crate) fn key(&self) -> i64 {
@@ -92,6 +116,17 @@ impl Slot {
     pub(crate) fn seqno(&self) -> Seqno {
         let (high, low) = (self.seqno_high.load(RELAXED), self.seqno_low.load(RELAXED));
         Seqno::new(u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// The version of the row. Floats that are read afterwards are of this version, or of one that
+    /// is not the same.
+    #[inline(always)]
+    pub(crate) fn version(&self) -> Version {
+        let version = Version { seqno: self.seqno(), updates: self.updates(), time: self.time() };
+        // Another thread may be changing the row. Whoever has seen a part of its change here sees
+        // in the latch, too, that it has begun.
+        fence(Ordering::Acquire);
+        version
     }
 
     /// Whether the row exists and was last written at `cutoff` or later.

@@ -5,9 +5,11 @@
 mod admission;
 mod apply_gradients;
 mod attached;
+mod begin_lookup;
 mod check;
 mod clear;
 mod delete;
+mod finish_lookup;
 mod insert;
 mod lookup;
 mod options;
@@ -19,6 +21,7 @@ mod sum_gradients;
 
 use std::sync::Arc;
 
+pub use begin_lookup::Lookup;
 pub use options::EmbeddingOptions;
 
 pub use crate::engine::rows::{Duplicates, Record, Summed};

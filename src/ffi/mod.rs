@@ -38,6 +38,7 @@ mod iterator;
 mod kept_failures;
 mod key_hash;
 mod last_error;
+mod lookup;
 mod memory_maps;
 mod optimizer;
 mod own_stack;
@@ -59,6 +60,7 @@ pub use iterator::*;
 pub use kept_failures::DAMO_FAILURE_FIRST;
 pub use key_hash::*;
 pub use last_error::*;
+pub use lookup::*;
 pub use optimizer::*;
 pub use params::*;
 pub use scheduler::*;
@@ -71,6 +73,7 @@ pub use version::*;
 /// Compiles only for handles that many threads may use at once, as the header promises.
 const fn usable_from_many_threads<T: Send + Sync>() {}
 const _: () = {
+    usable_from_many_threads::<damo_lookup>();
     usable_from_many_threads::<damo_initializer>();
     usable_from_many_threads::<damo_scheduler>();
     usable_from_many_threads::<damo_optimizer>();

@@ -25,10 +25,18 @@ static void *make_filter(void) {
 }
 static void *make_storage(void) { return damo_storage_new("other", 0, NULL); }
 
+static const int64_t key = 1;
 static damo_storage *storage;
 static damo_optimizer *sgd;
 static damo_initializer *zeros;
 static void *make_embedding(void) { return damo_embedding_new(storage, sgd, zeros, 2, 0, NULL); }
+static void *make_lookup(void) {
+  float weights[2];
+  damo_embedding *begins = make_embedding();
+  void *lookup = damo_embedding_begin_lookup(begins, &key, 1, weights, 2);
+  damo_embedding_free(begins);
+  return lookup;
+}
 static void *make_iterator(void) { return damo_iterator_new(storage, DAMO_ALL_GROUPS); }
 static void *make_table(void) { return damo_table_open("table"); }
 
@@ -40,6 +48,7 @@ static void free_filter(void *handle) { damo_filter_free(handle); }
 static void free_storage(void *handle) { damo_storage_free(handle); }
 static void free_embedding(void *handle) { damo_embedding_free(handle); }
 static void free_iterator(void *handle) { damo_iterator_free(handle); }
+static void free_lookup(void *handle) { damo_lookup_free(handle); }
 static void free_table(void *handle) { damo_table_free(handle); }
 
 static damo_status use_params(void *handle) { return damo_params_set_int(handle, "a", 1); }
@@ -63,12 +72,22 @@ static damo_status use_scheduler(void *handle) {
 static damo_status use_iterator(void *handle) {
   bool found;
   uint32_t group;
-  int64_t key, update_time, update_num;
+  int64_t row_key, update_time, update_num;
   size_t dim;
   const float *data;
   size_t length;
-  return damo_iterator_next(handle, &found, &group, &key, &update_time, &update_num, &dim, &data,
-                            &length);
+  return damo_iterator_next(handle, &found, &group, &row_key, &update_time, &update_num, &dim,
+                            &data, &length);
+}
+static damo_status use_lookup(void *handle) {
+  float weights[2];
+  int64_t position;
+  size_t changed;
+  damo_embedding *embedding = make_embedding();
+  damo_status status =
+      damo_embedding_finish_lookup(embedding, handle, weights, 2, &position, 1, &changed);
+  damo_embedding_free(embedding);
+  return status;
 }
 
 static const struct {
@@ -86,11 +105,11 @@ static const struct {
     {"embedding", make_embedding, free_embedding, use_embedding},
     {"iterator", make_iterator, free_iterator, use_iterator},
     {"table", make_table, free_table, use_table},
+    {"lookup", make_lookup, free_lookup, use_lookup},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 int main(void) {
-  const int64_t key = 1;
   float row[2] = {1, 2};
   void *handles[KINDS], *embedding;
   damo_params *as_table = damo_params_new();
@@ -118,7 +137,7 @@ int main(void) {
   /* All kinds at once: freed in another order than they were made, used, and freed once more. */
   for (kind = 0; kind < KINDS; kind++) CHECK((handles[kind] = kinds[kind].make()) != NULL);
   for (other = 0; other < KINDS; other++) {
-    kinds[other * 4 % KINDS].release(handles[other * 4 % KINDS]);
+    kinds[other * 3 % KINDS].release(handles[other * 3 % KINDS]);
   }
   for (kind = 0; kind < KINDS; kind++) {
     CHECK(kinds[kind].use(handles[kind]) == DAMO_STATUS_INVALID_ARGUMENT);

@@ -2,6 +2,7 @@
 //! damage lose nothing.
 
 mod apply_gradients;
+mod begun_lookups;
 mod callers;
 mod clear;
 mod clear_costs;

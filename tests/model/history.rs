@@ -110,7 +110,7 @@ fn action(random: &mut ChaCha8Rng, dim: usize) -> Action {
 
 /// Half of the keys are from a few, so calls meet the same rows; the ends of the range are among
 /// them.
-fn key(random: &mut ChaCha8Rng) -> i64 {
+pub fn key(random: &mut ChaCha8Rng) -> i64 {
     match random.random_range(0..100) {
         0 => i64::MIN,
         1 => i64::MAX,

@@ -4,6 +4,7 @@
 //! A history is a function of its seed, which is printed. DAMO_MODEL_SEED runs another history,
 //! DAMO_MODEL_CALLS a longer one of `random`, DAMO_KILLS more kills of each durability.
 
+mod begun;
 #[path = "../common/mod.rs"]
 mod common;
 mod history;

@@ -3,6 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::begun::Begun;
 use crate::common::{lookup, peek};
 use crate::history::{Action, SPECS, call, now};
 use crate::reference::{Engine, Opening, Reference, bits, model, references};
@@ -55,6 +56,7 @@ fn random_calls_agree_with_a_plain_reference() {
     let mut checkpoints: Vec<(std::path::PathBuf, Vec<Reference>)> = Vec::new();
     let scratch = tempfile::tempdir().unwrap();
     let mut restored = 0;
+    let mut begun = Begun::default();
     for index in 0..setting("DAMO_MODEL_CALLS", 800) {
         models.iter_mut().for_each(|model| model.now = now(index));
         engine.storage.set_clock_for_test(now(index)).unwrap();
@@ -77,12 +79,15 @@ fn random_calls_agree_with_a_plain_reference() {
             check_all(&engine, &models, index);
             evictions += engine.stat("evictions");
             loaded += engine.stat("rows_loaded");
+            begun.forget();
             drop(engine);
             session += 1;
             models.iter_mut().for_each(|model| model.faces = model.spec.faces(session));
             opened = opening(&mut random);
             engine = Engine::open(dir.path(), opened, &models);
         }
+        begun.begin(&mut random, &engine, index);
+        begun.finish(&engine, &mut models, index);
         let call = call(seed, index);
         let (group, embedding) = (call.group, &engine.groups[call.group][call.face]);
         let place = || format!("call {index} on group {group} of session {session}, {opened:?}");
@@ -109,8 +114,10 @@ fn random_calls_agree_with_a_plain_reference() {
     loaded += engine.stat("rows_loaded");
     println!(
         "{session} re-openings, {restored} restorations, {evictions} evictions, \
-         {loaded} rows loaded"
+         {loaded} rows loaded; {} keys of begun lookups, {} of them written by finishing",
+        begun.keys, begun.written
     );
+    assert!(begun.written > 10_000 && begun.written < begun.keys / 10 * 9);
     assert!(restored > 0);
     assert!(evictions > 50_000 && loaded > 50_000, "nearly everything stayed in memory");
     assert!(models.iter().all(|model| model.rows.len() > 1000), "the history was too short");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "error.rs",
     "ffi/version.rs",
     "ffi/abi_version.rs",
@@ -20,6 +20,7 @@ const FILES: [&str; 19] = [
     "ffi/optimizer.rs",
     "ffi/filter.rs",
     "ffi/storage/mod.rs",
+    "ffi/lookup.rs",
     "ffi/embedding/mod.rs",
     "ffi/iterator.rs",
     "ffi/table.rs",

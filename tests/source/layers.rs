@@ -51,7 +51,7 @@ const ROOMS: [(&str, &str); 25] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 44] = [
+const ENGINE: [(&str, &str); 46] = [
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",
@@ -88,6 +88,13 @@ const ENGINE: [(&str, &str); 44] = [
     ("rows/few", "mod rows rows/batch rows/guards rows/load"),
     ("rows/in_turns", "mod pool rights rows rows/change rows/guards rows/part"),
     ("rows/change", "mod moment rights rows rows/batch rows/dedup rows/guards rows/load rows/part"),
+    ("writer/row_file", "mod writer/shares writer/signal"),
+    ("writer/shares", "group mod"),
+    ("rows/finish_lookup", "mod moment rows rows/begin_lookup rows/load rows/part"),
+    (
+        "rows/begin_lookup",
+        "mod moment rows rows/batch rows/dedup rows/kept rows/load rows/part rows/spread",
+    ),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
     ("rows", "group mod names rows/dedup rows/kept"),
@@ -96,8 +103,6 @@ const ENGINE: [(&str, &str); 44] = [
     ("rows/dedup", "pool rows/batch rows/part rows/spread"),
     ("rows/batch", "rows/part"),
     ("rows/spread", "pool rows/part"),
-    ("writer/row_file", "mod writer/shares writer/signal"),
-    ("writer/shares", "group mod"),
     ("mod", "counters expiry group moment options pool writer/signal"),
     ("moment", "expiry"),
     ("group", "clears rights"),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NOUNS: [&str; 17] = [
+const NOUNS: [&str; 18] = [
     "abi_version",
     "embedding",
     "executor",
@@ -15,6 +15,7 @@ const NOUNS: [&str; 17] = [
     "iterator",
     "key_hash",
     "last_error",
+    "lookup",
     "optimizer",
     "params",
     "scheduler",

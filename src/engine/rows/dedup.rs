@@ -29,6 +29,11 @@ pub(super) struct Dedup {
 }
 
 impl Dedup {
+    /// The keys of the batch.
+    pub(super) fn keys(&self) -> &[i64] {
+        &self.keys
+    }
+
     /// Whether this has the distinct keys of a batch.
     pub(super) fn is_of(&self, batch: KeyBatch<'_>) -> bool {
         self.is_done && self.padding == batch.padding && self.keys == batch.keys

@@ -55,6 +55,13 @@ impl Kept {
         }
     }
 
+    /// Takes the buffers of a finished change.
+    pub(super) fn take_idle(&self) -> Box<Dedup> {
+        let mut batches = self.0.lock();
+        let idle = batches.iter().position(|kept| !kept.is_awaited);
+        idle.map_or_else(Box::default, |index| batches.remove(index).dedup)
+    }
+
     /// Keeps a finished call's buffers. `is_awaited`: a change with the same batch is to be
     /// expected.
     pub(super) fn keep(&self, dedup: Box<Dedup>, is_awaited: bool) {

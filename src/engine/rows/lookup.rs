@@ -50,10 +50,15 @@ impl OpenGroup {
                 false => self.read_many(engine, batch, weights, found, absent)?,
             };
         }
-        let hits = batch.keys.len() - misses;
-        engine.counters.own().cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
-        engine.counters.own().cache_hits.fetch_add(hits as u64, Ordering::Relaxed);
+        self.count_keys(engine, batch.keys.len(), misses);
         Ok(())
+    }
+
+    /// Counts the keys of a call that has read rows.
+    pub(super) fn count_keys(&self, engine: &Engine, keys: usize, misses: usize) {
+        let counters = engine.counters.own();
+        counters.cache_misses.fetch_add(misses as u64, Ordering::Relaxed);
+        counters.cache_hits.fetch_add((keys - misses) as u64, Ordering::Relaxed);
     }
 
     /// As [`OpenGroup::read`]: finds each distinct key once, and then spreads the rows. Returns how
@@ -112,7 +117,7 @@ impl OpenGroup {
     }
 
     /// Makes rows for the keys of a part that are not resident, if the group is complete.
-    fn make_missing(&self, part: &mut Part, moment: Moment<'_>) -> Result<()> {
+    pub(super) fn make_missing(&self, part: &mut Part, moment: Moment<'_>) -> Result<()> {
         if !self.cache.is_complete() {
             return Ok(());
         }
@@ -163,7 +168,12 @@ impl OpenGroup {
     }
 
     /// Loads the keys that were not resident.
-    fn load_missing(&self, engine: &Engine, parts: &mut [Part], absent: Absent) -> Result<()> {
+    pub(super) fn load_missing(
+        &self,
+        engine: &Engine,
+        parts: &mut [Part],
+        absent: Absent,
+    ) -> Result<()> {
         let count = parts.iter().map(|part| part.missing.len()).sum();
         if count == 0 {
             return Ok(());

@@ -9,12 +9,14 @@
 
 mod apply_gradients;
 mod batch;
+mod begin_lookup;
 mod change;
 mod clear;
 mod dedup;
 mod delete;
 mod few;
 mod few_changes;
+mod finish_lookup;
 mod guards;
 mod import;
 mod in_turns;
@@ -35,6 +37,7 @@ mod sum_gradients;
 use std::sync::Arc;
 
 pub(crate) use batch::{Gradients, KeyBatch};
+pub(crate) use begin_lookup::BegunLookup;
 pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;

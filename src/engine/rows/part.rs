@@ -3,7 +3,7 @@
 
 use std::io::IoSlice;
 
-use crate::cache::{Partition, Place, hash};
+use crate::cache::{Partition, Place, Version, hash};
 use crate::error::{Error, Result};
 use crate::memory::{refill, reserve};
 use crate::optimizer::{GRADIENT_WORDS, MAX_GRADIENT, are_gradients, is_gradient};
@@ -51,6 +51,10 @@ pub(super) struct Part {
     pub(super) floats: Vec<f32>,
     /// A lookup's answer: whether each key has a row.
     pub(super) has_row: Vec<bool>,
+    /// A begun lookup's: the version of each key's row as it was read.
+    pub(super) versions: Vec<Version>,
+    /// A finished lookup's: whether each key's row has been read again.
+    pub(super) is_new: Vec<bool>,
     /// A lookup's keys that are not resident, as indexes in `keys`.
     pub(super) missing: Vec<u32>,
     /// How often they occur.
@@ -124,8 +128,9 @@ impl Part {
 
     /// Bytes of the buffers.
     pub(super) fn capacity(&self) -> usize {
-        // A key takes up to 53 bytes of the other buffers.
-        self.floats.capacity() * 4 + self.keys.capacity() * 53
+        // A key takes up to 54 bytes of the other buffers.
+        let versions = self.versions.capacity() * size_of::<Version>();
+        self.floats.capacity() * 4 + self.keys.capacity() * 54 + versions
     }
 
     /// Takes the distinct keys of the shard from a batch that is grouped in slices.

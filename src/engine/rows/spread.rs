@@ -81,6 +81,69 @@ impl Sources {
     }
 }
 
+/// A piece of the caller's buffers, of which only new rows are written.
+struct NewPiece<'a> {
+    sources: &'a [AtomicU32],
+    weights: &'a mut [f32],
+    positions: &'a mut [i64],
+    /// The position of its first key.
+    first: usize,
+    /// How many rows are new.
+    count: usize,
+}
+
+impl Sources {
+    /// As [`Sources::spread`], for the parts' new rows. Writes their positions, ascending, and
+    /// returns how many there are. `positions` has room for every key.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(super) fn spread_new(
+        &self,
+        pool: &Pool,
+        parts: &[Part],
+        dim: usize,
+        weights: &mut [f32],
+        positions: &mut [i64],
+    ) -> Result<usize> {
+        let keys = self.0.len();
+        let len = keys.div_ceil(pool.threads_for(keys)).max(1);
+        let mut pieces = room_for(keys.div_ceil(len))?;
+        let buffers = weights.chunks_mut(len * dim).zip(positions.chunks_mut(len));
+        for (number, (sources, (weights, positions))) in self.0.chunks(len).zip(buffers).enumerate()
+        {
+            pieces.push(NewPiece { sources, weights, positions, first: number * len, count: 0 });
+        }
+        pool.each(keys, &mut pieces, |piece| {
+            piece.fill(parts, dim);
+            Ok(())
+        })?;
+        let mut counts = room_for(pieces.len())?;
+        counts.extend(pieces.iter().map(|piece| (piece.first, piece.count)));
+        let mut end = 0;
+        for (first, count) in counts {
+            positions.copy_within(first..first + count, end);
+            end += count;
+        }
+        Ok(end)
+    }
+}
+
+impl NewPiece<'_> {
+    fn fill(&mut self, parts: &[Part], dim: usize) {
+        let rows = self.sources.iter().zip(self.weights.chunks_exact_mut(dim));
+        for (position, (source, to)) in (self.first..).zip(rows) {
+            let Some((part, index)) = split(source) else { continue };
+            let part = &parts[part];
+            if part.is_new[index] {
+                to.copy_from_slice(&part.floats[index * dim..(index + 1) * dim]);
+                self.positions[self.count] = position as i64;
+                self.count += 1;
+            }
+        }
+    }
+}
+
 impl Piece<'_> {
     fn fill(&mut self, parts: &[Part], dim: usize) {
         // For the usual dims the compiler knows the length of a row.

@@ -1,6 +1,8 @@
 //! `damo_embedding`: one group of a storage, as a trainer uses it. One file a verb.
 
 // In the order of the header. rustfmt sorts only what has no blank line in between.
+mod begin_lookup;
+mod finish_lookup;
 mod lookup;
 mod peek;
 mod prefetch;
@@ -27,8 +29,10 @@ use super::{arguments, damo_initializer, damo_optimizer, damo_params, damo_stora
 use crate::embedding::Embedding;
 
 pub use apply_gradients::*;
+pub use begin_lookup::*;
 pub use clear::*;
 pub use delete::*;
+pub use finish_lookup::*;
 pub use group::*;
 pub use insert::*;
 pub use insert_records::*;

@@ -1,0 +1,116 @@
+//! Begin_lookup: reads rows as they are, and notes which version of each was read. So the lookup
+//! that finishes it (`finish_lookup`) reads again only what has changed.
+
+use super::dedup::Dedup;
+use super::kept::FEW;
+use super::load::Absent;
+use super::part::Part;
+use super::spread::MAX_KEYS;
+use super::{KeyBatch, OpenGroup};
+use crate::cache::{Place, Shard, Version, hash};
+use crate::engine::Engine;
+use crate::engine::moment::Moment;
+use crate::error::Result;
+use crate::memory::refill;
+
+/// What a begun lookup knows of its rows.
+pub(crate) struct BegunLookup {
+    pub(super) dedup: Box<Dedup>,
+}
+
+impl OpenGroup {
+    /// Writes the weights of the keys into `weights`, as [`OpenGroup::peek`] does, and makes no
+    /// row. None for a batch that is looked up as a whole when it is finished, since it is small or
+    /// very large.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
+    pub(crate) fn begin_lookup(
+        &self,
+        engine: &Engine,
+        batch: KeyBatch<'_>,
+        weights: &mut [f32],
+    ) -> Result<Option<BegunLookup>> {
+        if batch.keys.len() <= FEW || batch.keys.len() > MAX_KEYS {
+            self.peek(engine, batch, weights, None)?;
+            return Ok(None);
+        }
+        let moment = engine.moment();
+        let mut dedup = self.kept.take_idle();
+        dedup.begin(&engine.pool, batch, self.cache.shard_count())?;
+        let mut sources = std::mem::take(&mut dedup.sources);
+        sources.begin(batch.keys.len())?;
+        dedup.each(&engine.pool, |part| {
+            sources.note(part);
+            self.note_part(part, moment)
+        })?;
+        let misses: usize = dedup.parts.iter().map(|part| part.misses).sum();
+        if misses > 0 {
+            self.load_missing(engine, &mut dedup.parts, Absent::Skip)?;
+            dedup.each(&engine.pool, |part| {
+                self.note_loaded(part, moment);
+                Ok(())
+            })?;
+        }
+        sources.spread(&engine.pool, &dedup.parts, self.dim, weights, None)?;
+        dedup.sources = sources;
+        self.count_keys(engine, batch.keys.len(), misses);
+        Ok(Some(BegunLookup { dedup }))
+    }
+
+    /// Copies the rows of a part that are resident, and notes their versions.
+    fn note_part(&self, part: &mut Part, moment: Moment<'_>) -> Result<()> {
+        part.begin_reading(self.dim)?;
+        refill(&mut part.versions, Version::NONE, part.keys.len())?;
+        refill(&mut part.is_new, false, part.keys.len())?;
+        let shard = self.cache.read(part.number());
+        let lines = self.weight_lines();
+        shard.begin_finding(&part.keys, &mut part.places, lines);
+        for index in 0..part.keys.len() {
+            let place = shard.find_next(&part.keys, &mut part.places, index, lines);
+            let is_row = place.is_some_and(|place| self.note(&shard, part, index, place, moment));
+            part.has_row.push(is_row);
+            if !is_row {
+                part.missing.push(index as u32);
+            }
+        }
+        drop(shard);
+        if !part.missing.is_empty() {
+            part.count_misses();
+        }
+        Ok(())
+    }
+
+    /// Copies rows again that have been loaded since [`OpenGroup::note_part`], with their versions.
+    fn note_loaded(&self, part: &mut Part, moment: Moment<'_>) {
+        let shard = self.cache.read(part.number());
+        let missing = std::mem::take(&mut part.missing);
+        for &index in &missing {
+            let key = part.keys[index as usize];
+            let Some(place) = shard.find(hash(key), key) else { continue };
+            part.places[index as usize] = place;
+            part.has_row[index as usize] = self.note(&shard, part, index as usize, place, moment);
+        }
+        part.missing = missing;
+    }
+
+    /// Notes the version of a key's row at a place, and then copies the row. Returns whether there
+    /// is one; its weights are zeros otherwise.
+    #[inline(always)]
+    fn note(
+        &self,
+        shard: &Shard,
+        part: &mut Part,
+        index: usize,
+        place: Place,
+        moment: Moment<'_>,
+    ) -> bool {
+        let weights = &mut part.floats[index * self.dim..(index + 1) * self.dim];
+        part.versions[index] = shard.slot(place).version();
+        let is_row = shard.read(place, part.keys[index], moment.cutoff, weights);
+        if !is_row {
+            weights.fill(0.0);
+        }
+        is_row
+    }
+}
