@@ -8,7 +8,8 @@ but no layers.
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ContextManager
 
 import torch
 
@@ -57,12 +58,89 @@ class Pinned:
         return done
 
 
+    def beside(self, device: torch.device) -> ContextManager[Any]:
+        """A context whose work on device goes on beside that of the current stream."""
+        stream = _streams.get(device)
+        if stream is None:
+            stream = _streams[device] = torch.cuda.Stream(device)
+        return torch.cuda.stream(stream)
+
+    def mark(self, device: torch.device) -> Any:
+        """What stands for the end of all work that the current stream of device has so far."""
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(device))
+        return done
+
+    def wait_for(self, mark: Any, device: torch.device) -> None:
+        """Makes later work of the current stream of device wait for a mark."""
+        torch.cuda.current_stream(device).wait_event(mark)
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Says that the current stream uses tensor, of another stream, too."""
+        tensor.record_stream(torch.cuda.current_stream(tensor.device))
+
+
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+"""The stream of each device for what goes on beside the present step."""
+
 _pinned = Pinned()
+
+
+def is_far(device: torch.device, size: int) -> bool:
+    """Whether a copy of size bytes to device goes through pinned memory."""
+    return device.type != "cpu" and _pinned.serves(device, size)
+
+
+class Ready:
+    """What a thread has given to a device, which other streams must wait for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._mark = None if device.type == "cpu" else _pinned.mark(device)
+
+    def wait(self) -> None:
+        """Makes later work of the current stream wait for it."""
+        if self._mark is not None:
+            _pinned.wait_for(self._mark, self._device)
+
+
+def beside(device: torch.device) -> ContextManager[Any]:
+    """A context whose work on device goes on beside that of the current stream."""
+    return nullcontext() if device.type == "cpu" else _pinned.beside(device)
+
+
+def begin_send(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Begins to copy rows from rows_for(device, ...) to device. Operations there wait for it."""
+    return _pinned.begin_send(rows, device)
+
+
+def take(sent: torch.Tensor, ready: Ready) -> torch.Tensor:
+    """sent, of another stream, for the current one."""
+    ready.wait()
+    _pinned.keep(sent)
+    return sent
+
+
+def replace_rows(sent: torch.Tensor, rows: torch.Tensor, places: torch.Tensor) -> None:
+    """Sends the rows at places again. sent is where rows were sent before."""
+    if not places.numel():
+        return
+    if 2 * places.numel() > rows.shape[0]:
+        sent.copy_(rows, non_blocking=True)
+        return
+    some = rows_for(sent.device, places.numel(), rows.shape[1])
+    torch.index_select(rows, 0, places, out=some)
+    pinned = _pinned.empty(places.shape, places.dtype)
+    if pinned is not None:
+        places = pinned.copy_(places)
+    sent.index_copy_(
+        0, _pinned.begin_send(places, sent.device), _pinned.begin_send(some, sent.device)
+    )
 
 
 def rows_for(device: torch.device, ids: int, dim: int) -> torch.Tensor:
     """float32 of shape (ids, dim) in main memory, not initialized; pinned if send can use that."""
-    if device.type == "cpu" or not _pinned.serves(device, ids * dim * 4):
+    if not is_far(device, ids * dim * 4):
         return empty_rows(ids, dim)
     made = _pinned.empty((ids, dim), torch.float32)
     return empty_rows(ids, dim) if made is None else made
@@ -85,15 +163,18 @@ class _Send(torch.autograd.Function):
     """Sends pinned rows to a device, without waiting. backward fetches the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-        return _pinned.begin_send(rows, device)
+    def forward(
+        ctx: Any, rows: torch.Tensor, device: torch.device, sent: list[torch.Tensor]
+    ) -> torch.Tensor:
+        # For torch a tensor in a list is no argument, so that this is a new tensor.
+        return sent[0] if sent else _pinned.begin_send(rows, device)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         # The engine has set the stream of forward, and has made it wait for gradient.
         if torch.is_grad_enabled() or not _has_memory(gradient):
-            return gradient.to(_CPU), None
-        return fetch(gradient), None
+            return gradient.to(_CPU), None, None
+        return fetch(gradient), None, None
 
 
 def _has_memory(tensor: torch.Tensor) -> bool:
@@ -106,6 +187,13 @@ def _has_memory(tensor: torch.Tensor) -> bool:
 
 
 @not_compiled
-def send(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """rows on device. They come from rows_for(device, ...) and must not change any more."""
-    return _Send.apply(rows, device) if _pinned.holds(rows) else rows.to(device)
+def send(
+    rows: torch.Tensor, device: torch.device, sent: torch.Tensor | None = None
+) -> torch.Tensor:
+    """rows on device. They come from rows_for(device, ...) and must not change any more.
+
+    sent: rows on device, if they have been sent before.
+    """
+    if sent is not None:
+        return _Send.apply(rows, device, [sent])
+    return _Send.apply(rows, device, []) if _pinned.holds(rows) else rows.to(device)

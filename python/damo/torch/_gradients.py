@@ -33,6 +33,8 @@ class Read:
     """float32 of shape (ids.numel(), dim), in main memory."""
     found: torch.Tensor | None = None
     """bool of shape (ids.numel(),): which ids have a row that can be trained. None: all do."""
+    sent: torch.Tensor | None = None
+    """weights on another device, if they have been sent there."""
 
 
 class Gradients:

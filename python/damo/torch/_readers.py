@@ -13,11 +13,13 @@ from .. import _c_api
 from .._copies import refusal_of_model
 from .._embedding import Embedding
 from .._table import Table
+from ._ahead import Ahead, RowsAhead, can_be_sent
 from ._device import rows_for
 from ._gradients import Gradients, Read, lookup
+from ._ids import flat_ids
 from ._passes import is_under_way, passes
 from ._ranks import warn_of_ranks
-from ._tracers import not_compiled
+from ._tracers import not_compiled, refuse_tracers
 
 
 _IS_ANY_AUTOCAST = getattr(torch._C, "_is_any_autocast_enabled", None)
@@ -58,20 +60,32 @@ class StorageReader:
         self.dim = rows.dim
         self.padding_idx = rows.padding_key
         self.gradients = Gradients(rows)
+        self.ahead = Ahead()
         self.read_last: torch.Tensor | None = None
         """The ids that were read last for training, for state_dict. They are not copied: if the
         program changes them, other rows are compared."""
 
     @not_compiled
+    def flat(self, ids: torch.Tensor) -> torch.Tensor:
+        """flat_ids(ids), which may have come to main memory ahead."""
+        flat = self.ahead.flat(ids)
+        if flat is None:
+            return flat_ids(ids)
+        refuse_tracers(ids)
+        return flat
+
+    @not_compiled
     def read(
         self, ids: torch.Tensor, training: bool, anchor: torch.Tensor, device: torch.device
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The rows of ids, float32 of shape (ids.numel(), dim), in torch's graph if anchor is.
+
+        Returns them in main memory, and, if they were sent ahead, on device.
 
         ids: contiguous int64 in main memory.
         training: an id without a row gets one. Within a backward pass, which recomputes a forward
         pass, it reads as its first weights. Without training it reads as zeros.
-        device: where the rows will be sent; they are returned in main memory.
+        device: where the rows will be sent.
         """
         has_gradients = torch.is_grad_enabled() and anchor.requires_grad
         if training or has_gradients:
@@ -83,21 +97,25 @@ class StorageReader:
         if not training:
             read = self._look(ids, device)
         elif step is None and (has_gradients or not is_under_way()):
-            read = Read(self._make(ids, device))
+            read = self._make(ids, device)
         else:
             # torch's checkpoint recomputes a forward pass: these ids were read before.
             read = Read(self._look_again(ids, device))
         if not has_gradients:
-            return read.weights
+            return read.weights, read.sent
         self.read_last = ids
-        return lookup(self.gradients, anchor, ids, read, step)
+        return lookup(self.gradients, anchor, ids, read, step), read.sent
 
-    def _make(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
+    def _make(self, ids: torch.Tensor, device: torch.device) -> Read:
+        ahead = self.ahead.take(ids, device)
+        if ahead is not None:
+            weights, sent = ahead.finish()
+            return Read(weights, sent=sent)
         out = rows_for(device, ids.numel(), self.dim)
         _c_api.damo_embedding_lookup(
             self.rows._use(), ids.data_ptr(), ids.numel(), out.data_ptr(), out.numel()
         )
-        return out
+        return Read(out)
 
     def _look(self, ids: torch.Tensor, device: torch.device) -> Read:
         out = rows_for(device, ids.numel(), self.dim)
@@ -133,6 +151,22 @@ class StorageReader:
     def prefetch(self, ids: torch.Tensor) -> None:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
+    def read_ahead(self, ids: torch.Tensor, device: torch.device) -> RowsAhead | None:
+        """Begins to read the rows of ids, which will be looked up for device.
+
+        None if they only come into memory, since sending them ahead would not help.
+        """
+        if not can_be_sent(self.rows, ids, device):
+            self.prefetch(flat_ids(ids))
+            return None
+        coming = RowsAhead(self.rows, ids, device)
+        self.ahead.add(coming)
+        return coming
+
+    def give_up(self, coming: RowsAhead) -> None:
+        """Forgets rows that read_ahead has begun to read."""
+        self.ahead.drop(coming)
+
     def __repr__(self) -> str:
         return repr(self.rows)
 
@@ -144,13 +178,16 @@ class TableReader:
         self.file, self.group, self.dim, self.padding_idx = file, group, dim, padding_idx
         self.table: Table | None = None
 
+    def flat(self, ids: torch.Tensor) -> torch.Tensor:
+        return flat_ids(ids)
+
     @not_compiled
     def read(
         self, ids: torch.Tensor, training: bool, anchor: torch.Tensor, device: torch.device
-    ) -> torch.Tensor:
-        """The rows of ids, float32 of shape (ids.numel(), dim). ids: contiguous int64.
+    ) -> tuple[torch.Tensor, None]:
+        """The rows of ids, float32 of shape (ids.numel(), dim), in main memory, and None.
 
-        device: where the rows will be sent; they are returned in main memory.
+        ids: contiguous int64. device: where the rows will be sent.
 
         Raises RuntimeError in train mode, and for a model that load_for_serving has not opened.
         """
@@ -176,9 +213,15 @@ class TableReader:
         if self.padding_idx is not None:
             # An embedding that was opened without padding_key may have made a row for this id.
             out[ids == self.padding_idx] = 0
-        return out
+        return out, None
 
     def prefetch(self, ids: torch.Tensor) -> None:
+        pass
+
+    def read_ahead(self, ids: torch.Tensor, device: torch.device) -> None:
+        pass
+
+    def give_up(self, coming: RowsAhead) -> None:
         pass
 
     def __repr__(self) -> str:

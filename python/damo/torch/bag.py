@@ -13,7 +13,7 @@ from .._filter import Filter
 from .._storage import Storage
 from ..initializers import Initializer
 from ..optimizers import Optimizer
-from ._ids import check_weights, first_places, flat_ids
+from ._ids import check_weights, first_places
 from ._names import names_arguments
 from ._pretrained import BagFromPretrained
 from ._tracers import not_compiled, refuse_tracers
@@ -102,7 +102,7 @@ class EmbeddingBag(BagFromPretrained, Layer):
                     f"damo.torch: per_sample_weights are for mode 'sum', not {self.mode!r}"
                 )
             check_weights(per_sample_weights, ids, self._dtype())
-        flat = flat_ids(ids)
+        flat = self.reader.flat(ids)
         rows = self._read(flat, ids.device)
         # Rows of 16 bits are summed in float32, as torch does on GPUs.
         summed = rows if rows.dtype == torch.float64 else rows.float()

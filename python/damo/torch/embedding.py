@@ -144,14 +144,14 @@ class Layer(TorchNames, RowsState):
         return _checked(self.anchor.dtype)
 
     def _read(self, ids: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """The rows of ids, as flat_ids returns them, in the layer's dtype on device."""
+        """The rows of flat ids in the layer's dtype on device."""
         anchor = self.anchor
         dtype = _checked(anchor.dtype)
-        rows = self.reader.read(ids, self.training, anchor, device)
+        rows, sent = self.reader.read(ids, self.training, anchor, device)
         if dtype is torch.float32 and device.type == "cpu":
             return rows
         if device.type == "cuda":
-            rows = send(rows, device)
+            rows = send(rows, device, sent)
             return rows if dtype is torch.float32 else rows.to(dtype)
         return rows.to(device=device, dtype=dtype)
 
@@ -187,6 +187,6 @@ class Embedding(FromPretrained, Layer):
         ids: int64 (or int32) of any shape. Raises TypeError for another dtype, and for a sparse or
         nested tensor.
         """
-        flat = flat_ids(ids)
+        flat = self.reader.flat(ids)
         rows = self._read(flat, ids.device)
         return rows if ids.dim() == 1 else rows.view(*ids.shape, self.embedding_dim)

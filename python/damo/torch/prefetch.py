@@ -6,41 +6,84 @@ from typing import Any, Callable, Iterable, Iterator
 
 import torch
 
+from ._ahead import RowsAhead
 from .embedding import Layer
 
 
 class Prefetch:
     """Goes through a DataLoader, or anything that yields batches, one batch ahead.
 
-    Before it yields a batch, it has the rows of the following one brought into memory in the
-    background. This changes no result: each layer looks its rows up when it is called. The loader's
-    workers work as ever, and the storage stays in this process.
+    Before it yields a batch, it has the rows of the following one read in the background. This
+    changes no result: training is bit for bit what it is without. The loader's workers work as
+    ever, and the storage stays in this process.
+
+    - For ids in main memory, rows are brought into memory.
+    - For ids on a GPU, rows are also sent there while the present step runs, on a stream of its
+      own. When a layer in train mode is called with the same ids, only rows that have changed since
+      are sent again, such as those that the present step changes.
 
     ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
     `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.
+    device: where layers will be called with these ids, such as "cuda", if the loop moves them there
+    from main memory. None: where they are.
     """
 
     def __init__(
-        self, loader: Iterable[Any], ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]]
+        self,
+        loader: Iterable[Any],
+        ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]],
+        device: torch.device | str | None = None,
     ) -> None:
         self.loader, self.ids = loader, ids
+        self.device = None if device is None else _with_index(torch.device(device))
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]
 
+    def _read_ahead(self, batch: Any, coming: list[tuple[Layer, RowsAhead]]) -> None:
+        """Begins to read the rows of a batch. Adds to coming what a layer can take."""
+        for layer, ids in self.ids(batch):
+            if not layer.training:
+                layer.prefetch(ids)
+                continue
+            rows = layer.reader.read_ahead(ids, ids.device if self.device is None else self.device)
+            if rows is not None:
+                coming.append((layer, rows))
+
     def __iter__(self) -> Iterator[Any]:
         batches = iter(self.loader)
         ready: list[Any] = []
-        while True:
-            try:
-                following = next(batches)
-                for layer, ids in self.ids(following) if ready else ():
-                    layer.prefetch(ids)
-            except BaseException as error:
-                # The batch before it comes first. The end of the batches is no error.
+        coming: list[tuple[Layer, RowsAhead]] = []  # For the batch that is ready.
+        begun: list[tuple[Layer, RowsAhead]] = []  # For the one that follows.
+        try:
+            while True:
+                try:
+                    following = next(batches)
+                    if ready:
+                        self._read_ahead(following, begun)
+                except BaseException as error:
+                    # The batch before it comes first. The end of the batches is no error.
+                    yield from ready
+                    if isinstance(error, StopIteration):
+                        return
+                    raise
                 yield from ready
-                if isinstance(error, StopIteration):
-                    return
-                raise
-            yield from ready
-            ready = [following]
+                _give_up(coming)
+                ready, coming, begun = [following], begun, []
+        finally:
+            _give_up(coming)
+            _give_up(begun)
+
+
+def _give_up(coming: list[tuple[Layer, RowsAhead]]) -> None:
+    """Drops rows that no layer has taken."""
+    for layer, rows in coming:
+        layer.reader.give_up(rows)
+    coming.clear()
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """device as tensors name it: "cuda" is the present GPU."""
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
