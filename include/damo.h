@@ -1335,8 +1335,9 @@ void damo_embedding_free(damo_embedding *embedding);
  * - weights: keys_len x dim floats, in key order. They are written as damo_embedding_peek writes
  *   them: a key without a row reads as zeros.
  *
- * Creates nothing and counts nothing. Other calls go on, on the same keys as well. The weights can
- * be sent to a GPU at once; finishing tells which of them have changed since.
+ * Creates no row, and no filter counts the keys; statistics count them as those of a peek. Other
+ * calls go on, on the same keys as well. The weights can be sent to a GPU at once; finishing tells
+ * which of them have changed since.
  *
  * Returns NULL on failure and sets the last error; weights may be partly written:
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a

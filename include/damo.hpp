@@ -762,7 +762,7 @@ class embedding {
                                       weights.size(), found.data()));
   }
 
-  // Begins a lookup: writes the weights of keys as peek does. Changes nothing.
+  // Begins a lookup: writes the weights of keys as peek does. Changes no row.
   begun_lookup begin_lookup(keys_view keys, span<float> weights) const {
     return begun_lookup(damo_embedding_begin_lookup(get(), keys.data(), keys.size(), weights.data(),
                                                     weights.size()));

@@ -81,6 +81,13 @@ impl Version {
     /// Of no row.
     pub(crate) const NONE: Version = Version { seqno: Seqno::MAX, updates: MAX_UPDATES, time: 0 };
 
+    /// The version, or none for a row without a step that was written at `now`: deleted and made
+    /// again while the clock stands, it may get the same one.
+    #[inline(always)]
+    pub(crate) fn unless_new(self, now: u64) -> Version {
+        if self.updates == 0 && self.time >= now { Version::NONE } else { self }
+    }
+
     /// Whether a row that has had both versions has had the same floats both times. False if it is
     /// not sure.
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Begin_lookup: reads rows ahead of the lookup that wants them.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::Embedding;
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Begun {
 
 impl Embedding {
     /// Writes the weights of `keys` into `weights` as they are now, as [`Embedding::peek`] does,
-    /// and begins a lookup of them. Changes nothing.
+    /// and begins a lookup of them. Changes no row, and no filter counts the keys.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when `weights` does not hold `keys.len() * dim` floats; `OUT_OF_MEMORY`,
@@ -50,7 +51,9 @@ impl Embedding {
             .table
             .group()
             .between_clears(|| self.table.begin_lookup(engine, self.batch(keys), weights));
-        let begun = match begun.map_err(|error| self.storage.in_dir(error))? {
+        let begun = begun.map_err(|error| self.storage.in_dir(error))?;
+        engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        let begun = match begun {
             Some(begun) => Begun::Rows(begun),
             None => {
                 let mut copy = room_for(keys.len())?;

@@ -71,7 +71,7 @@ impl Embedding {
         !self.storage.engine().is_read_only() && self.filter().is_none()
     }
 
-    /// Looks all keys up, and writes what differs from `weights`.
+    /// Looks all keys up, within a call that has begun, and writes what differs from `weights`.
     fn look_up_anew(
         &self,
         keys: &[i64],
@@ -79,7 +79,7 @@ impl Embedding {
         positions: &mut [i64],
     ) -> Result<usize> {
         let mut now = filled(0.0f32, weights.len())?;
-        self.lookup(keys, &mut now)?;
+        self.look_up(keys, &mut now)?;
         let mut changed = 0;
         let rows = weights.chunks_exact_mut(self.dim()).zip(now.chunks_exact(self.dim()));
         for (position, (row, now)) in rows.enumerate() {

@@ -24,6 +24,11 @@ impl Embedding {
     fn try_lookup(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
+        self.look_up(keys, weights)
+    }
+
+    /// As [`Embedding::lookup`], within a call that has begun.
+    pub(super) fn look_up(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let engine = self.storage.engine();
         let group = self.table.group();
         match self.attached.get() {

@@ -32,7 +32,8 @@ pub(super) fn seqno_of(bytes: &[u8]) -> Option<Seqno> {
 /// beside them, the group's step would change all the time.
 #[repr(align(128))]
 pub(super) struct Clears {
-    /// A sequence lock: it rises when a clear begins and when it ends, so it is odd during one.
+    /// A sequence lock: it rises when a clear begins and when it ends, so it is odd during one. It
+    /// also rises when the rows are replaced.
     moments: AtomicU64,
     /// The sequence number of the latest clear; 0 when there was none.
     seqno: AtomicSeqno,
@@ -60,6 +61,7 @@ impl Clears {
     /// Notes that the group's rows were replaced by those of another group. The latest clear of
     /// that group has this sequence number, and is on disk.
     pub(super) fn begin_anew(&self, seqno: Seqno) {
+        self.moments.fetch_add(2, Ordering::AcqRel);
         self.seqno.store(seqno, Ordering::Release);
         self.on_disk.store(seqno, Ordering::Release);
     }

@@ -250,6 +250,11 @@ impl Group {
         self.clears.latest()
     }
 
+    /// A number that changes when the group is cleared, and when a checkpoint is loaded.
+    pub(super) fn content(&self) -> u64 {
+        self.clears.moment()
+    }
+
     /// Calls `read`, and again if a clear came in between. So the outcome is wholly from before or
     /// wholly from after each clear.
     ///

@@ -19,6 +19,8 @@ int main() {
   CHECK(embedding.finish_lookup(first, weights, positions) == 300 && positions[299] == 299);
   CHECK(weights == std::vector<float>(600, 1));
 
+  // Rows without a step may be read again.
+  embedding.apply_gradients(keys, std::vector<float>(600));
   first = embedding.begin_lookup(keys, weights);
   const damo::begun_lookup second = std::move(first);
   embedding.apply_gradients({5, 299}, {1, 2, 3, 4});

@@ -14,6 +14,8 @@ use crate::common::{
 };
 
 const DIM: usize = 4;
+/// Later than any clock.
+const NOW: u64 = 4_000_000_000_000;
 
 fn adam(storage: &Storage) -> Embedding {
     let adam = optimizer("adam", &[("gamma", float(0.1))]);
@@ -44,6 +46,7 @@ fn finish(
 fn what_has_changed_is_written_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
+    storage.set_clock_for_test(NOW).unwrap();
     let embedding = adam(&storage);
     // Each key twice, and the padding key.
     let keys: Vec<i64> = (0..1000).chain(0..1000).chain([-1]).collect();
@@ -54,12 +57,15 @@ fn what_has_changed_is_written_and_told() {
     assert_eq!(written, (0..2000).collect::<Vec<i64>>(), "all but padding are new");
     assert_eq!(weights, lookup(&embedding, &keys));
 
+    // Rows of this millisecond are read again, in case they are made once more within it.
+    storage.set_clock_for_test(NOW + 1).unwrap();
     let (begun, mut weights) = begin(&embedding, &keys);
     let before = weights.clone();
     assert!(finish(&embedding, &keys, (begun, &mut weights)).is_empty(), "nothing has changed");
     assert_eq!(weights, before);
 
     let (begun, mut weights) = begin(&embedding, &keys);
+    storage.set_clock_for_test(NOW + 2).unwrap();
     embedding.apply_gradients(&[7, 7, 999, 5000], &[0.5; 4 * DIM]).unwrap();
     embedding.insert(&[20], &[2.5; DIM]).unwrap();
     embedding.delete(&[30]).unwrap();
@@ -96,6 +102,51 @@ fn rows_made_again_and_rows_of_a_checkpoint_are_read_again() {
     storage.load_from_checkpoint(&checkpoint).unwrap();
     finish(&embedding, &keys, (begun, &mut weights));
     assert_eq!(weights, lookup(&embedding, &keys));
+}
+
+#[test]
+fn rows_of_another_history_are_read_though_their_versions_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys: Vec<i64> = (0..600).collect();
+    let made = |name: &str, weight: f32| {
+        let storage = open(&dir.path().join(name));
+        storage.set_clock_for_test(1_795_000_000_000).unwrap();
+        let embedding = sgd(&storage, 1, 0.5, &[]);
+        embedding.insert(&keys, &[weight; 600]).unwrap();
+        embedding.apply_gradients(&keys, &[0.0; 600]).unwrap();
+        (storage, embedding)
+    };
+    let ((storage, embedding), (other, _)) = (made("one", 1.0), made("other", 2.0));
+    let checkpoint = dir.path().join("checkpoint");
+    other.checkpoint(&checkpoint).unwrap();
+    let (begun, mut weights) = begin(&embedding, &keys);
+    storage.load_from_checkpoint(&checkpoint).unwrap();
+    finish(&embedding, &keys, (begun, &mut weights));
+    assert_eq!(weights, [2.0; 600]);
+}
+
+#[test]
+fn a_lookup_that_is_finished_waits_for_no_checkpoint_that_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(&dir.path().join("table"));
+    let embedding = sgd(&storage, 1, 0.5, &[]);
+    lookup(&embedding, &[1, 2, 3]);
+    let checkpoint = dir.path().join("checkpoint");
+    storage.checkpoint(&checkpoint).unwrap();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                let (begun, mut weights) = begin(&embedding, &[1, 2, 3]);
+                finish(&embedding, &[1, 2, 3], (begun, &mut weights));
+                assert_eq!(weights, [1.0; 3]);
+            }
+        });
+        for _ in 0..20 {
+            storage.load_from_checkpoint(&checkpoint).unwrap();
+        }
+        is_done.store(true, Ordering::Release);
+    });
 }
 
 #[test]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +18,7 @@ from .._errors import Error
 from .._handles import ForkSafeLock
 from .._lookup import Lookup
 from . import _device
-from ._ids import check_ids, flat_ids
+from ._ids import flat_ids
 
 _threads: dict[int, ThreadPoolExecutor] = {}
 _lock = ForkSafeLock()
@@ -37,65 +38,77 @@ def _version_of(ids: torch.Tensor) -> int | None:
 
 
 class RowsAhead:
-    """The rows of a batch's ids on their way to a device.
-
-    Raises TypeError or ValueError for wrong ids.
-    """
+    """The rows of a batch's ids on their way to a device."""
 
     def __init__(self, rows: Embedding, ids: torch.Tensor, device: torch.device) -> None:
-        check_ids(ids)
         self.device = device
-        self._rows, self._given, self._version = rows, ids, _version_of(ids)
+        self._rows, self._size = rows, ids.numel()
+        self._given: torch.Tensor | None = ids
+        self._version = _version_of(ids)
         # Earlier work on the device may still have to write ids.
         self._is_given = _device.Ready(ids.device)
-        self._flat: torch.Tensor | None = None
-        self._lookup: Lookup | None = None
-        self._begun: Future[None] = _background().submit(self._begin)
+        self._flat: Future[torch.Tensor | None] = Future()
+        self._begun: Future[_Begun | None] = _background().submit(self._begin)
 
-    def _begin(self) -> None:
-        with _device.beside(self.device):
-            self._is_given.wait()
-            # A copy: the program may use the memory of ids again.
-            self._flat = flat = flat_ids(self._given).clone()
-            weights = _device.rows_for(self.device, flat.numel(), self._rows.dim)
-            self._weights = weights
-            self._lookup = self._rows.begin_lookup(flat.numpy(), out=weights.numpy())
-            self._sent = _device.begin_send(weights, self.device)
-            self._is_sent = _device.Ready(self.device)
-
-    def _is_begun(self) -> bool:
-        """Waits for the thread. False if it has failed: the lookup will tell why."""
+    def _begin(self) -> _Begun | None:
+        """On the thread that reads ahead. None after an error: the lookup will meet it, too."""
         try:
-            self._begun.result()
+            with _device.beside(self.device):
+                assert self._given is not None
+                self._is_given.wait()
+                # A copy: the program may use the memory of ids again.
+                flat = flat_ids(self._given).clone()
+                self._flat.set_result(flat)
+                weights = _device.rows_for(self.device, flat.numel(), self._rows.dim)
+                lookup = self._rows.begin_lookup(flat.numpy(), out=weights.numpy())
+                sent = _device.begin_send(weights, self.device)
+                return _Begun(lookup, weights, sent, _device.Ready(self.device))
         except (Error, RuntimeError, MemoryError, TypeError, ValueError):
-            return False
-        return True
+            return None
+        finally:
+            if not self._flat.done():
+                self._flat.set_result(None)
 
     def flat(self, ids: torch.Tensor) -> torch.Tensor | None:
         """What flat_ids(ids) returns, if ids are those that were given. None otherwise."""
         # In main memory, NumPy may have changed them.
-        is_same = ids is self._given and not ids.is_cpu and self._version is not None
-        if is_same and self._version == _version_of(ids) and self._is_begun():
-            return self._flat
-        return None
+        if ids is not self._given or ids.device.type == "cpu":
+            return None
+        is_same = self._version is not None and self._version == _version_of(ids)
+        return self._flat.result() if is_same else None
 
     def is_of(self, flat: torch.Tensor, device: torch.device) -> bool:
         """Whether these are the rows of flat ids on device."""
-        if device != self.device or not self._is_begun() or self._flat is None:
+        if device != self.device or flat.numel() != self._size:
             return False
-        return flat is self._flat or torch.equal(flat, self._flat)
+        own = self._flat.result()
+        return own is not None and (flat is own or torch.equal(flat, own))
 
-    def finish(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def finish(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The rows as a lookup returns them now, in main memory and on the device.
 
-        Raises as damo.Embedding.lookup does.
+        None if they could not be read ahead. Raises as damo.Embedding.lookup does.
         """
-        assert self._lookup is not None
-        changed = torch.from_numpy(self._lookup.finish())
-        self._lookup.close()
-        sent = _device.take(self._sent, self._is_sent)
-        _device.replace_rows(sent, self._weights, changed)
-        return self._weights, sent
+        begun = self._begun.result()
+        if begun is None:
+            return None
+        # Prefetch may keep this for longer than the step needs the rows.
+        self._begun, self._given = Future(), None
+        changed = torch.from_numpy(begun.lookup.finish())
+        begun.lookup.close()
+        sent = _device.take(begun.sent, begun.is_sent)
+        _device.replace_rows(sent, begun.weights, changed)
+        return begun.weights, sent
+
+
+@dataclass
+class _Begun:
+    """A lookup that has been begun, and whose rows are being sent."""
+
+    lookup: Lookup
+    weights: torch.Tensor
+    sent: torch.Tensor
+    is_sent: _device.Ready
 
 
 class Ahead:

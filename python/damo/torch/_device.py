@@ -59,7 +59,12 @@ class Pinned:
 
 
     def beside(self, device: torch.device) -> ContextManager[Any]:
-        """A context whose work on device goes on beside that of the current stream."""
+        """A context whose work on device goes on beside that of the current stream.
+
+        For a thread that uses one device: it makes it the thread's current one for good. Otherwise
+        torch would go back to the first GPU, and make a context there.
+        """
+        torch.cuda.set_device(device)
         stream = _streams.get(device)
         if stream is None:
             stream = _streams[device] = torch.cuda.Stream(device)

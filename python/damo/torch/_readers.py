@@ -16,7 +16,7 @@ from .._table import Table
 from ._ahead import Ahead, RowsAhead, can_be_sent
 from ._device import rows_for
 from ._gradients import Gradients, Read, lookup
-from ._ids import flat_ids
+from ._ids import check_ids, flat_ids
 from ._passes import is_under_way, passes
 from ._ranks import warn_of_ranks
 from ._tracers import not_compiled, refuse_tracers
@@ -108,8 +108,9 @@ class StorageReader:
 
     def _make(self, ids: torch.Tensor, device: torch.device) -> Read:
         ahead = self.ahead.take(ids, device)
-        if ahead is not None:
-            weights, sent = ahead.finish()
+        finished = None if ahead is None else ahead.finish()
+        if finished is not None:
+            weights, sent = finished
             return Read(weights, sent=sent)
         out = rows_for(device, ids.numel(), self.dim)
         _c_api.damo_embedding_lookup(
@@ -151,11 +152,14 @@ class StorageReader:
     def prefetch(self, ids: torch.Tensor) -> None:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
-    def read_ahead(self, ids: torch.Tensor, device: torch.device) -> RowsAhead | None:
-        """Begins to read the rows of ids, which will be looked up for device.
+    def read_ahead(self, ids: torch.Tensor, device: torch.device | None) -> RowsAhead | None:
+        """Begins to read the rows of ids, which will be looked up for device; None: where ids are.
 
-        None if they only come into memory, since sending them ahead would not help.
+        Returns None if they only come into memory, since sending them ahead would not help. Raises
+        as flat_ids does.
         """
+        check_ids(ids)
+        device = ids.device if device is None else device
         if not can_be_sent(self.rows, ids, device):
             self.prefetch(flat_ids(ids))
             return None
@@ -218,7 +222,7 @@ class TableReader:
     def prefetch(self, ids: torch.Tensor) -> None:
         pass
 
-    def read_ahead(self, ids: torch.Tensor, device: torch.device) -> None:
+    def read_ahead(self, ids: torch.Tensor, device: torch.device | None) -> None:
         pass
 
     def give_up(self, coming: RowsAhead) -> None:

@@ -20,7 +20,9 @@ class Prefetch:
     - For ids in main memory, rows are brought into memory.
     - For ids on a GPU, rows are also sent there while the present step runs, on a stream of its
       own. When a layer in train mode is called with the same ids, only rows that have changed since
-      are sent again, such as those that the present step changes.
+      are sent again, such as those that the present step changes. Whoever changes such ids in
+      between has to do it with torch's operations. Capture CUDA graphs before the loop, or with
+      capture_error_mode "thread_local".
 
     ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
     `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.
@@ -46,7 +48,7 @@ class Prefetch:
             if not layer.training:
                 layer.prefetch(ids)
                 continue
-            rows = layer.reader.read_ahead(ids, ids.device if self.device is None else self.device)
+            rows = layer.reader.read_ahead(ids, self.device)
             if rows is not None:
                 coming.append((layer, rows))
 

@@ -16,6 +16,8 @@ use crate::memory::refill;
 /// What a begun lookup knows of its rows.
 pub(crate) struct BegunLookup {
     pub(super) dedup: Box<Dedup>,
+    /// The group's content that the rows are of.
+    pub(super) content: u64,
 }
 
 impl OpenGroup {
@@ -35,7 +37,7 @@ impl OpenGroup {
             self.peek(engine, batch, weights, None)?;
             return Ok(None);
         }
-        let moment = engine.moment();
+        let (moment, content) = (engine.moment(), self.group.content());
         let mut dedup = self.kept.take_idle();
         dedup.begin(&engine.pool, batch, self.cache.shard_count())?;
         let mut sources = std::mem::take(&mut dedup.sources);
@@ -55,7 +57,7 @@ impl OpenGroup {
         sources.spread(&engine.pool, &dedup.parts, self.dim, weights, None)?;
         dedup.sources = sources;
         self.count_keys(engine, batch.keys.len(), misses);
-        Ok(Some(BegunLookup { dedup }))
+        Ok(Some(BegunLookup { dedup, content }))
     }
 
     /// Copies the rows of a part that are resident, and notes their versions.
@@ -106,7 +108,7 @@ impl OpenGroup {
         moment: Moment<'_>,
     ) -> bool {
         let weights = &mut part.floats[index * self.dim..(index + 1) * self.dim];
-        part.versions[index] = shard.slot(place).version();
+        part.versions[index] = shard.slot(place).version().unless_new(moment.now);
         let is_row = shard.read(place, part.keys[index], moment.cutoff, weights);
         if !is_row {
             weights.fill(0.0);

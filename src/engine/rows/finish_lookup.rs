@@ -1,9 +1,9 @@
 //! Finish_lookup: makes the weights of a begun lookup what a lookup would write now.
 //!
 //! A row that has the version that was read has the floats that were read: whatever changes a row
-//! gives it a sequence number, a count or a time that it has not had before. So a checkpoint that
-//! was loaded, a row that was made again, and changes by other threads and handles are seen as
-//! well. Such rows, and keys that had none, are looked up as ever.
+//! gives it a sequence number, a count or a time that it has not had before. So rows that were made
+//! again, and changes by other threads and handles, are seen as well. Such rows, and keys that had
+//! none, are looked up as ever; after a clear or a checkpoint that was loaded, all are.
 
 use std::sync::atomic::Ordering;
 
@@ -39,7 +39,8 @@ impl OpenGroup {
     ) -> Result<usize> {
         let dedup = &mut begun.dedup;
         let moment = engine.moment();
-        dedup.each(&engine.pool, |part| self.read_changed(part, moment))?;
+        let is_same_content = begun.content == self.group.content();
+        dedup.each(&engine.pool, |part| self.read_changed(part, moment, is_same_content))?;
         let created: u64 = dedup.parts.iter().map(|part| part.created).sum();
         engine.counters.own().rows_created.fetch_add(created, Ordering::Relaxed);
         engine.pace(created as usize);
@@ -59,13 +60,19 @@ impl OpenGroup {
 
     /// Copies the rows of a part that are not as they were read, and makes rows for keys that have
     /// none, unless that takes a look at the disk.
-    fn read_changed(&self, part: &mut Part, moment: Moment<'_>) -> Result<()> {
+    fn read_changed(
+        &self,
+        part: &mut Part,
+        moment: Moment<'_>,
+        is_same_content: bool,
+    ) -> Result<()> {
         part.missing.clear();
         (part.misses, part.created) = (0, 0);
         let shard = self.cache.read(part.number());
         for index in 0..part.keys.len() {
             let place = shard.find_again(&part.keys, &mut part.places, index);
-            if part.has_row[index]
+            if is_same_content
+                && part.has_row[index]
                 && let Some(slot) = place.map(|place| shard.slot(place))
                 && slot.is_row(moment.cutoff)
                 && slot.version().is_same(part.versions[index])

@@ -55,7 +55,7 @@ impl Kept {
         }
     }
 
-    /// Takes the buffers of a finished change.
+    /// Takes buffers that nobody waits for.
     pub(super) fn take_idle(&self) -> Box<Dedup> {
         let mut batches = self.0.lock();
         let idle = batches.iter().position(|kept| !kept.is_awaited);
@@ -73,6 +73,10 @@ impl Kept {
         }
         let (bytes, thread) = (dedup.capacity(), threads::token());
         let mut batches = self.0.lock();
+        // A thread steps the batch that it has looked up last.
+        batches.iter_mut().filter(|kept| kept.thread == thread).for_each(|kept| {
+            kept.is_awaited = false;
+        });
         let all = bytes + batches.iter().map(|kept| kept.bytes).sum::<usize>();
         if all <= MAX_BYTES && batches.len() < MAX_KEPT {
             batches.push(Batch { dedup, bytes, thread, is_awaited });

@@ -19,6 +19,8 @@ class BegunLookups(Case):
         self.assertEqual(begun.finish().tolist(), list(range(600)))
         self.assertTrue(np.array_equal(begun.weights, users.peek(keys)[0]))
 
+        # Rows without a step may be read again.
+        users.apply_gradients(keys, np.zeros((3, 200, 2), np.float32))
         room = np.empty((3, 200, 2), np.float32)
         begun = users.begin_lookup(keys, out=room)
         self.assertIs(begun.weights, room)
