@@ -767,9 +767,9 @@ class embedding {
     return begun_lookup(damo_embedding_begin_lookup(get(), keys.data(), keys.size(), weights.data(),
                                                     weights.size()));
   }
-  // Makes the weights that begin_lookup has written what lookup writes now. Writes the ascending
-  // positions of the keys whose weights it has written to positions, which has room for every key.
-  // Returns how many there are. A lookup is finished once.
+  // Turns the weights of begin_lookup into what lookup writes now. Returns how many keys' weights
+  // it has written. positions, one a key, begins with their positions, ascending. A lookup is
+  // finished once.
   std::size_t finish_lookup(const begun_lookup& lookup, span<float> weights,
                             span<std::int64_t> positions) const {
     std::size_t changed = 0;

@@ -173,8 +173,8 @@ class Embedding(Handle):
     def begin_lookup(self, keys: Any, *, out: np.ndarray | None = None) -> Lookup:
         """Reads the rows of keys as they are now, ahead of their lookup, and makes none.
 
-        The Lookup has them as its weights. Its finish() makes them those of a lookup at that
-        moment, and tells which it has written. In between they can be sent to a GPU.
+        They are the Lookup's weights, and can be sent to a GPU. Lookup.finish() updates them to
+        what lookup returns then, and says which it has written.
 
         out: as for lookup.
         """

@@ -37,13 +37,13 @@ class Lookup(Handle):
         )
 
     def finish(self) -> np.ndarray:
-        """Makes weights what Embedding.lookup of the keys returns now, and rows for new keys.
+        """Updates weights to what Embedding.lookup returns now, and makes missing rows.
 
         Returns the positions of the keys whose weights it has written: ascending int64, of keys
         as a flat array. Training is bit for bit what it is with lookup at this place.
 
-        Raises damo.InvalidArgumentError if the lookup is finished, and what Embedding.lookup
-        raises. After such an error call that instead.
+        Raises damo.InvalidArgumentError if it is finished already. Otherwise as Embedding.lookup,
+        which can then be called instead.
         """
         positions = np.empty(self._keys, np.int64)
         changed = ctypes.c_size_t()

@@ -81,18 +81,17 @@ impl Version {
     /// Of no row.
     pub(crate) const NONE: Version = Version { seqno: Seqno::MAX, updates: MAX_UPDATES, time: 0 };
 
-    /// The version, or none for a row without a step that was written at `now`: deleted and made
-    /// again while the clock stands, it may get the same one.
+    /// The version, or NONE for a row without a step that was written at `now`: one that is made
+    /// after it in this millisecond may get the same.
     #[inline(always)]
     pub(crate) fn unless_new(self, now: u64) -> Version {
         if self.updates == 0 && self.time >= now { Version::NONE } else { self }
     }
 
-    /// Whether a row that has had both versions has had the same floats both times. False if it is
-    /// not sure.
+    /// Whether a row has the same floats in both versions; false when in doubt.
     #[inline(always)]
     pub(crate) fn is_same(self, other: Version) -> bool {
-        // Steps of one call differ in their count. Where it has ended, nothing tells them apart.
+        // Only their counts tell steps of one call apart, and counting ends at MAX_UPDATES.
         self.seqno == other.seqno
             && self.time == other.time
             && self.updates == other.updates
@@ -125,8 +124,7 @@ impl Slot {
         Seqno::new(u64::from(high) << 32 | u64::from(low))
     }
 
-    /// The version of the row. Floats that are read afterwards are of this version, or of one that
-    /// is not the same.
+    /// The version of the row. Read it before the floats: if those are newer, the versions differ.
     #[inline(always)]
     pub(crate) fn version(&self) -> Version {
         let version = Version { seqno: self.seqno(), updates: self.updates(), time: self.time() };

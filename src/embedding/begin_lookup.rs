@@ -20,7 +20,7 @@ pub struct Lookup {
 pub(super) enum Begun {
     /// Which version of each row was read.
     Rows(BegunLookup),
-    /// Nothing: these keys are looked up as a whole.
+    /// Nothing: all the keys are looked up again.
     Keys(Vec<i64>),
     /// It has been finished.
     Finished,

@@ -12,9 +12,8 @@ impl Embedding {
     /// Makes `weights`, as [`Embedding::begin_lookup`] left them, what [`Embedding::lookup`] of the
     /// same keys writes now. Rows are made and a filter counts as in that lookup.
     ///
-    /// Writes the ascending positions of the keys whose weights it has written to `positions`,
-    /// which has room for every key, and returns how many they are. Weights at other positions are
-    /// as they were.
+    /// Returns how many keys' weights it has written. `positions`, of one a key, begins with their
+    /// positions, ascending. Weights at other positions are as they were.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a lookup that is finished, or was begun with another embedding, and
@@ -44,7 +43,7 @@ impl Embedding {
         self.check_floats("weights", weights.len(), keys)?;
         if positions.len() != keys {
             return Err(Error::invalid(format!(
-                "positions_len is {}; room for one position a key, {keys}, is needed",
+                "positions_len is {}; {keys}, one position a key, is needed",
                 positions.len()
             )));
         }
@@ -71,7 +70,7 @@ impl Embedding {
         !self.storage.engine().is_read_only() && self.filter().is_none()
     }
 
-    /// Looks all keys up, within a call that has begun, and writes what differs from `weights`.
+    /// Looks all keys up, within the caller's call, and replaces the weights that differ.
     fn look_up_anew(
         &self,
         keys: &[i64],
@@ -79,7 +78,7 @@ impl Embedding {
         positions: &mut [i64],
     ) -> Result<usize> {
         let mut now = filled(0.0f32, weights.len())?;
-        self.look_up(keys, &mut now)?;
+        self.look_up(keys, &mut now).map_err(|error| self.storage.in_dir(error))?;
         let mut changed = 0;
         let rows = weights.chunks_exact_mut(self.dim()).zip(now.chunks_exact(self.dim()));
         for (position, (row, now)) in rows.enumerate() {

@@ -30,7 +30,7 @@ static void changes_are_told(const damo_embedding *embedding) {
   CHECK(weights[0] == 1 && weights[FLOATS - 1] == 1);
   damo_lookup_free(lookup);
 
-  /* a row without a step might be made twice in one millisecond, and is always read again */
+  /* a row without a step that was made in this millisecond is read again: steps avoid it */
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys, KEYS, now, FLOATS));
   lookup = begin(embedding);
   CHECK_OK(damo_embedding_apply_gradients(embedding, keys + 7, 1, gradient, DIM));
@@ -92,7 +92,6 @@ static void misuse_is_refused(const damo_embedding *embedding, const damo_embedd
 }
 
 int main(void) {
-  damo_params *sum = damo_params_new();
   damo_initializer *ones = damo_initializer_new("ones", NULL);
   damo_optimizer *sgd = damo_optimizer_new("sgd", NULL, NULL);
   damo_storage *storage = damo_storage_new("storage", 0, NULL);
@@ -124,6 +123,5 @@ int main(void) {
   damo_storage_free(storage);
   damo_optimizer_free(sgd);
   damo_initializer_free(ones);
-  damo_params_free(sum);
   return 0;
 }

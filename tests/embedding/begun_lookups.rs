@@ -213,7 +213,7 @@ fn callers_that_step_the_same_rows_are_seen_whole() {
                 let some = &keys[5_000..15_000];
                 let (begun, mut weights) = begin(&embedding, some);
                 thread::yield_now();
-                // Between two looks a row only falls: each is of one moment in between.
+                // Rows only fall: each lies between what the two peeks saw.
                 let before = peek(&embedding, some).0;
                 finish(&embedding, some, (begun, &mut weights));
                 let after = peek(&embedding, some).0;

@@ -11,8 +11,9 @@ use crate::reference::{Engine, Reference, bits};
 #[derive(Default)]
 pub struct Begun {
     lookups: Vec<One>,
-    /// Keys that were looked up, and keys whose weights finishing has written.
+    /// Keys of finished lookups.
     pub keys: usize,
+    /// Those that finishing has written.
     pub written: usize,
 }
 
@@ -27,7 +28,7 @@ struct One {
 }
 
 impl Begun {
-    /// Begins a lookup, perhaps: it is finished before a later call.
+    /// Begins a lookup in one of four calls, to be finished within 12.
     pub fn begin(&mut self, random: &mut ChaCha8Rng, engine: &Engine, index: u64) {
         if random.random_range(0..4) != 0 {
             return;
@@ -42,7 +43,7 @@ impl Begun {
         self.lookups.push(One { group, face, keys, lookup, weights, end });
     }
 
-    /// Finishes those whose time has come. They are what a lookup would be.
+    /// Finishes those that are due, and compares them with lookups.
     pub fn finish(&mut self, engine: &Engine, models: &mut [Reference], index: u64) {
         for mut one in self.lookups.extract_if(.., |one| one.end <= index) {
             let before = one.weights.clone();

@@ -51,7 +51,7 @@ class RowsAhead:
         self._begun: Future[_Begun | None] = _background().submit(self._begin)
 
     def _begin(self) -> _Begun | None:
-        """On the thread that reads ahead. None after an error: the lookup will meet it, too."""
+        """On the thread that reads ahead. None after an error: forward reads the rows itself."""
         try:
             with _device.beside(self.device):
                 assert self._given is not None
@@ -72,7 +72,7 @@ class RowsAhead:
     def flat(self, ids: torch.Tensor) -> torch.Tensor | None:
         """What flat_ids(ids) returns, if ids are those that were given. None otherwise."""
         # In main memory, NumPy may have changed them.
-        if ids is not self._given or ids.device.type == "cpu":
+        if ids.device.type == "cpu" or ids is not self._given:
             return None
         is_same = self._version is not None and self._version == _version_of(ids)
         return self._flat.result() if is_same else None
@@ -123,7 +123,7 @@ class Ahead:
             self._coming.append(coming)
 
     def drop(self, coming: RowsAhead) -> None:
-        """Forgets rows that nobody has taken."""
+        """Drops rows that nobody has taken."""
         with self._lock:
             if coming in self._coming:
                 self._coming.remove(coming)

@@ -70,18 +70,18 @@ class Pinned:
             stream = _streams[device] = torch.cuda.Stream(device)
         return torch.cuda.stream(stream)
 
-    def mark(self, device: torch.device) -> Any:
-        """What stands for the end of all work that the current stream of device has so far."""
+    def event(self, device: torch.device) -> Any:
+        """An event after all work that the current stream of device has so far."""
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(device))
         return done
 
-    def wait_for(self, mark: Any, device: torch.device) -> None:
-        """Makes later work of the current stream of device wait for a mark."""
-        torch.cuda.current_stream(device).wait_event(mark)
+    def wait_for(self, event: Any, device: torch.device) -> None:
+        """Makes later work of the current stream of device wait for an event."""
+        torch.cuda.current_stream(device).wait_event(event)
 
     def keep(self, tensor: torch.Tensor) -> None:
-        """Says that the current stream uses tensor, of another stream, too."""
+        """Tells torch that the current stream uses another stream's tensor."""
         tensor.record_stream(torch.cuda.current_stream(tensor.device))
 
 
@@ -97,16 +97,16 @@ def is_far(device: torch.device, size: int) -> bool:
 
 
 class Ready:
-    """What a thread has given to a device, which other streams must wait for."""
+    """The work given to a device so far, for other streams to wait for."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._mark = None if device.type == "cpu" else _pinned.mark(device)
+        self._event = None if device.type == "cpu" else _pinned.event(device)
 
     def wait(self) -> None:
         """Makes later work of the current stream wait for it."""
-        if self._mark is not None:
-            _pinned.wait_for(self._mark, self._device)
+        if self._event is not None:
+            _pinned.wait_for(self._event, self._device)
 
 
 def beside(device: torch.device) -> ContextManager[Any]:
@@ -120,26 +120,26 @@ def begin_send(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def take(sent: torch.Tensor, ready: Ready) -> torch.Tensor:
-    """sent, of another stream, for the current one."""
+    """Lets the current stream use sent."""
     ready.wait()
     _pinned.keep(sent)
     return sent
 
 
-def replace_rows(sent: torch.Tensor, rows: torch.Tensor, places: torch.Tensor) -> None:
-    """Sends the rows at places again. sent is where rows were sent before."""
-    if not places.numel():
+def replace_rows(sent: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor) -> None:
+    """Sends the rows at positions to sent again; if they are most of the rows, all."""
+    if not positions.numel():
         return
-    if 2 * places.numel() > rows.shape[0]:
+    if 2 * positions.numel() > rows.shape[0]:
         sent.copy_(rows, non_blocking=True)
         return
-    some = rows_for(sent.device, places.numel(), rows.shape[1])
-    torch.index_select(rows, 0, places, out=some)
-    pinned = _pinned.empty(places.shape, places.dtype)
+    some = rows_for(sent.device, positions.numel(), rows.shape[1])
+    torch.index_select(rows, 0, positions, out=some)
+    pinned = _pinned.empty(positions.shape, positions.dtype)
     if pinned is not None:
-        places = pinned.copy_(places)
+        positions = pinned.copy_(positions)
     sent.index_copy_(
-        0, _pinned.begin_send(places, sent.device), _pinned.begin_send(some, sent.device)
+        0, _pinned.begin_send(positions, sent.device), _pinned.begin_send(some, sent.device)
     )
 
 
@@ -171,7 +171,7 @@ class _Send(torch.autograd.Function):
     def forward(
         ctx: Any, rows: torch.Tensor, device: torch.device, sent: list[torch.Tensor]
     ) -> torch.Tensor:
-        # For torch a tensor in a list is no argument, so that this is a new tensor.
+        # In a list, torch does not see sent as an input, and takes it for new.
         return sent[0] if sent else _pinned.begin_send(rows, device)
 
     @staticmethod

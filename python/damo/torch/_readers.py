@@ -153,10 +153,10 @@ class StorageReader:
         _c_api.damo_embedding_prefetch(self.rows._use(), ids.data_ptr(), ids.numel())
 
     def read_ahead(self, ids: torch.Tensor, device: torch.device | None) -> RowsAhead | None:
-        """Begins to read the rows of ids, which will be looked up for device; None: where ids are.
+        """Begins to read the rows of ids for a lookup on device; None: the device of ids.
 
         Returns None if they only come into memory, since sending them ahead would not help. Raises
-        as flat_ids does.
+        as check_ids.
         """
         check_ids(ids)
         device = ids.device if device is None else device
@@ -168,7 +168,7 @@ class StorageReader:
         return coming
 
     def give_up(self, coming: RowsAhead) -> None:
-        """Forgets rows that read_ahead has begun to read."""
+        """Drops rows that read_ahead has begun to read."""
         self.ahead.drop(coming)
 
     def __repr__(self) -> str:

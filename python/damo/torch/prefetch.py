@@ -13,16 +13,16 @@ from .embedding import Layer
 class Prefetch:
     """Goes through a DataLoader, or anything that yields batches, one batch ahead.
 
-    Before it yields a batch, it has the rows of the following one read in the background. This
-    changes no result: training is bit for bit what it is without. The loader's workers work as
-    ever, and the storage stays in this process.
+    Before it yields a batch, a thread begins to read the rows of the next one. Training is bit for
+    bit what it is without Prefetch. The loader's workers work as ever, and the storage stays in
+    this process.
 
-    - For ids in main memory, rows are brought into memory.
-    - For ids on a GPU, rows are also sent there while the present step runs, on a stream of its
-      own. When a layer in train mode is called with the same ids, only rows that have changed since
-      are sent again, such as those that the present step changes. Whoever changes such ids in
-      between has to do it with torch's operations. Capture CUDA graphs before the loop, or with
-      capture_error_mode "thread_local".
+    - On the CPU, rows come into memory.
+    - On a GPU, a layer in train mode also gets them sent, on a stream of their own, if they have
+      more than 64 KiB. When the layer is called with the same ids, only rows that have changed
+      since are sent again, such as those that the present step changes. Whoever changes ids on a
+      GPU in between has to do it with torch's operations. Capture CUDA graphs before the loop, or
+      with capture_error_mode "thread_local".
 
     ids: a function of a batch that returns pairs of a layer and its ids in that batch, for instance
     `lambda batch: [(model.users, batch["user"]), (model.items, batch["item"])]`.

@@ -16,14 +16,13 @@ use crate::memory::refill;
 /// What a begun lookup knows of its rows.
 pub(crate) struct BegunLookup {
     pub(super) dedup: Box<Dedup>,
-    /// The group's content that the rows are of.
+    /// `Group::content` when they were read.
     pub(super) content: u64,
 }
 
 impl OpenGroup {
     /// Writes the weights of the keys into `weights`, as [`OpenGroup::peek`] does, and makes no
-    /// row. None for a batch that is looked up as a whole when it is finished, since it is small or
-    /// very large.
+    /// row. None for a batch so small or large that finishing looks up all its keys.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, `IO`, `CORRUPTION`. `weights` may be partly written.
@@ -64,7 +63,7 @@ impl OpenGroup {
     fn note_part(&self, part: &mut Part, moment: Moment<'_>) -> Result<()> {
         part.begin_reading(self.dim)?;
         refill(&mut part.versions, Version::NONE, part.keys.len())?;
-        refill(&mut part.is_new, false, part.keys.len())?;
+        refill(&mut part.is_changed, false, part.keys.len())?;
         let shard = self.cache.read(part.number());
         let lines = self.weight_lines();
         shard.begin_finding(&part.keys, &mut part.places, lines);

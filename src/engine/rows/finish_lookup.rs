@@ -1,7 +1,7 @@
 //! Finish_lookup: makes the weights of a begun lookup what a lookup would write now.
 //!
-//! A row that has the version that was read has the floats that were read: whatever changes a row
-//! gives it a sequence number, a count or a time that it has not had before. So rows that were made
+//! The same version means the same floats: every change gives a row a sequence number, count and
+//! time that it has not had together, or `begin_lookup` notes no version. So rows that were made
 //! again, and changes by other threads and handles, are seen as well. Such rows, and keys that had
 //! none, are looked up as ever; after a clear or a checkpoint that was loaded, all are.
 
@@ -48,7 +48,7 @@ impl OpenGroup {
         self.load_missing(engine, &mut dedup.parts, Absent::Create)?;
         let sources = &dedup.sources;
         let changed =
-            sources.spread_new(&engine.pool, &dedup.parts, self.dim, weights, positions)?;
+            sources.spread_changed(&engine.pool, &dedup.parts, self.dim, weights, positions)?;
         self.count_keys(engine, dedup.keys().len(), misses);
         Ok(changed)
     }
@@ -80,7 +80,7 @@ impl OpenGroup {
                 slot.touch();
                 continue;
             }
-            part.is_new[index] = true;
+            part.is_changed[index] = true;
             let weights = &mut part.floats[index * self.dim..(index + 1) * self.dim];
             let key = part.keys[index];
             let is_row = place.is_some_and(|place| shard.read(place, key, moment.cutoff, weights));

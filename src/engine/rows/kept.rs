@@ -73,7 +73,7 @@ impl Kept {
         }
         let (bytes, thread) = (dedup.capacity(), threads::token());
         let mut batches = self.0.lock();
-        // A thread steps the batch that it has looked up last.
+        // Usually a thread steps only its latest lookup.
         batches.iter_mut().filter(|kept| kept.thread == thread).for_each(|kept| {
             kept.is_awaited = false;
         });

@@ -54,7 +54,7 @@ impl OpenGroup {
         Ok(())
     }
 
-    /// Counts the keys of a call that has read rows.
+    /// Counts keys as cache hits or misses.
     pub(super) fn count_keys(&self, engine: &Engine, keys: usize, misses: usize) {
         let counters = engine.counters.own();
         counters.cache_misses.fetch_add(misses as u64, Ordering::Relaxed);

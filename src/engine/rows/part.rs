@@ -54,7 +54,7 @@ pub(super) struct Part {
     /// A begun lookup's: the version of each key's row as it was read.
     pub(super) versions: Vec<Version>,
     /// A finished lookup's: whether each key's row has been read again.
-    pub(super) is_new: Vec<bool>,
+    pub(super) is_changed: Vec<bool>,
     /// A lookup's keys that are not resident, as indexes in `keys`.
     pub(super) missing: Vec<u32>,
     /// How often they occur.

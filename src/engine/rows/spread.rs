@@ -81,24 +81,24 @@ impl Sources {
     }
 }
 
-/// A piece of the caller's buffers, of which only new rows are written.
-struct NewPiece<'a> {
+/// A piece of the caller's buffers, of which only changed rows are written.
+struct ChangedPiece<'a> {
     sources: &'a [AtomicU32],
     weights: &'a mut [f32],
     positions: &'a mut [i64],
     /// The position of its first key.
     first: usize,
-    /// How many rows are new.
+    /// How many rows have changed.
     count: usize,
 }
 
 impl Sources {
-    /// As [`Sources::spread`], for the parts' new rows. Writes their positions, ascending, and
+    /// As [`Sources::spread`], for the parts' changed rows. Writes their positions, ascending, and
     /// returns how many there are. `positions` has room for every key.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(super) fn spread_new(
+    pub(super) fn spread_changed(
         &self,
         pool: &Pool,
         parts: &[Part],
@@ -112,7 +112,13 @@ impl Sources {
         let buffers = weights.chunks_mut(len * dim).zip(positions.chunks_mut(len));
         for (number, (sources, (weights, positions))) in self.0.chunks(len).zip(buffers).enumerate()
         {
-            pieces.push(NewPiece { sources, weights, positions, first: number * len, count: 0 });
+            pieces.push(ChangedPiece {
+                sources,
+                weights,
+                positions,
+                first: number * len,
+                count: 0,
+            });
         }
         pool.each(keys, &mut pieces, |piece| {
             piece.fill(parts, dim);
@@ -129,13 +135,13 @@ impl Sources {
     }
 }
 
-impl NewPiece<'_> {
+impl ChangedPiece<'_> {
     fn fill(&mut self, parts: &[Part], dim: usize) {
         let rows = self.sources.iter().zip(self.weights.chunks_exact_mut(dim));
         for (position, (source, to)) in (self.first..).zip(rows) {
             let Some((part, index)) = split(source) else { continue };
             let part = &parts[part];
-            if part.is_new[index] {
+            if part.is_changed[index] {
                 to.copy_from_slice(&part.floats[index * dim..(index + 1) * dim]);
                 self.positions[self.count] = position as i64;
                 self.count += 1;

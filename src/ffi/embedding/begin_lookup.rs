@@ -13,7 +13,7 @@ use crate::locks::Mutex;
 ///   them: a key without a row reads as zeros.
 ///
 /// Creates no row, and no filter counts the keys; statistics count them as those of a peek. Other
-/// calls go on, on the same keys as well. The weights can be sent to a GPU at once; finishing tells
+/// calls may use the same keys meanwhile. The weights can be sent to a GPU at once; finishing tells
 /// which of them have changed since.
 ///
 /// Returns NULL on failure and sets the last error; weights may be partly written:

@@ -15,18 +15,18 @@ use crate::ffi::{arguments, damo_lookup, guard};
 /// - changed: gets how many positions there are. The rest of positions may be written, too.
 ///
 /// Rows that were changed, deleted, made or loaded from a checkpoint since, by whomever, are read
-/// again. Keys without rows get them, and a filter counts its keys. So training is bit for bit what
-/// it is with damo_embedding_lookup here and no begun lookup. This costs less where few rows have
+/// again. Rows are made, and a filter counts, as in a lookup. So training is bit for bit what it is
+/// with damo_embedding_lookup here and no begun lookup. This costs less where few rows have
 /// changed. With a filter, in a storage that is open with read_only, and for at most 256 keys or
 /// more than 2^20, all keys are looked up again, and weights that have not changed are left alone.
 ///
 /// Errors:
 /// - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a lookup
 ///   that is finished, that another thread is finishing, or that was begun with another embedding;
-///   a weights_len that is not keys_len x dim; a positions_len that is not keys_len. The lookup can
-///   still be finished.
+///   a weights_len that is not keys_len x dim; a positions_len that is not keys_len. The lookup is
+///   as it was.
 /// - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. Weights may be partly written, and the lookup
-///   is finished: damo_embedding_lookup can be called instead.
+///   may be finished: call damo_embedding_lookup instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn damo_embedding_finish_lookup(
     embedding: *const damo_embedding,
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn damo_embedding_finish_lookup(
         };
         // Not waited for: in a forked child the thread that has the lock may not exist.
         let mut lookup = lookup.inner.try_lock().ok_or_else(|| {
-            Error::invalid("another thread is finishing the lookup; one call must finish it")
+            Error::invalid("another thread is finishing the lookup; finish it on one only")
         })?;
         *changed = embedding.inner.finish_lookup(&mut lookup, weights, positions)?;
         Ok(())

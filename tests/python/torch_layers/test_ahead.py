@@ -42,14 +42,14 @@ class Late(_device.Pinned):
         yield
         self.of_thread.is_beside = False
 
-    def mark(self, device):
+    def event(self, device):
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def wait_for(self, mark, device):
-        for made, rows in mark:
+    def wait_for(self, event, device):
+        for made, rows in event:
             made.copy_(rows)
-        mark.clear()
+        event.clear()
 
     def keep(self, tensor):
         pass
@@ -220,7 +220,7 @@ class Ahead(Case):
         made, memory = self.gpu(), torch.empty(753, dtype=torch.int64)
         layer = self.layers("one")[0]
         loader = (memory.copy_(ids) for ids in batches())
-        # Prefetch has asked for the next batch already, so each batch is the one that follows.
+        # Prefetch has taken the next batch by now, so memory holds that batch's ids.
         for _ in damo.torch.Prefetch(loader, lambda ids: [(layer, ids)], device=GPU):
             rows = self.read(layer, memory)
             self.assertTrue((rows.detach().numpy() == layer.rows.peek(memory)[0]).all())
@@ -242,11 +242,16 @@ class Ahead(Case):
         del ids
         self.assertEqual(len(layer.reader.ahead._coming), 0)
 
-    def test_what_fails_while_reading_fails_in_the_layer(self):
+    def test_wrong_ids_are_refused_in_the_loop(self):
         self.gpu()
         layer = self.layers("one")[0]
-        with self.assertRaisesRegex(TypeError, "ids must be a torch.Tensor of int64"):
-            list(damo.torch.Prefetch([1, 2.5], lambda ids: [(layer, torch.tensor(ids))], "cuda"))
+        for wrong in (torch.tensor([2.5]), [1, 2]):
+            with self.assertRaisesRegex(TypeError, "ids must be a torch.Tensor of int64"):
+                list(damo.torch.Prefetch([0, wrong], lambda ids: [(layer, ids)], "cuda"))
+
+    def test_what_cannot_be_read_ahead_is_looked_up_anew(self):
+        self.gpu()
+        layer = self.layers("one")[0]
         with mock.patch.object(_ahead, "flat_ids", side_effect=damo.IoError("the disk is gone")):
             for ids in damo.torch.Prefetch(batches(), lambda ids: [(layer, ids)], device=GPU):
                 self.read(layer, ids).sum().backward()
