@@ -1887,6 +1887,146 @@ damo_status damo_key_hash_batch(const uint8_t *bytes,
                                 size_t keys_len);
 
 /**
+ * Writes to *shard which of so many shards owns a key: 0 to shards - 1.
+ *
+ * - shards: 1 to 65536.
+ *
+ * This is for callers that divide the keys of a table over several storages. The shard is a
+ * function of the key and the number of shards, the same in every language and release:
+ *
+ * ```text
+ *     h     = XXH64 of the key's 8 bytes, little-endian, with seed 42
+ *     shard = (h / 2^32) x shards / 2^32, each rounded down
+ * ```
+ *
+ * docs/formats.md has examples. Within a shard, damo spreads keys as evenly as if there were one.
+ * With twice as many shards, the keys of shard s are those of 2s and 2s + 1.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a number of shards that is not 1 to 65536; a NULL shard.
+ */
+damo_status damo_key_shard(int64_t key, uint32_t shards, uint32_t *shard);
+
+/**
+ * Writes the shards that own keys, as damo_key_shard, to owners.
+ *
+ * - keys: keys_len keys.
+ * - shards: 1 to 65536.
+ * - owners: keys_len numbers, 0 to shards - 1.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a number of shards that is not 1 to 65536; a NULL buffer with a length; an
+ *   owners_len that is not keys_len; overlapping buffers.
+ */
+damo_status damo_key_shard_batch(const int64_t *keys,
+                                 size_t keys_len,
+                                 uint32_t shards,
+                                 uint32_t *owners,
+                                 size_t owners_len);
+
+/**
+ * Writes each key of a batch once, grouped by the shard that owns it (damo_key_shard).
+ *
+ * - keys: keys_len keys, at most 2^32 - 2.
+ * - shards: 1 to 65536.
+ * - distinct_keys: room for keys_len keys. Gets those of shard 0, then those of shard 1, and so
+ *   on; within a shard in the order in which they first occur in keys.
+ * - starts: shards + 1 numbers. The keys of shard s are distinct_keys[starts[s]] to
+ *   distinct_keys[starts[s + 1] - 1]. starts[shards] is the number of distinct keys.
+ * - positions: keys_len numbers. keys[i] is distinct_keys[positions[i]].
+ * - occurrences: room for keys_len numbers. Gets how often each distinct key occurs in keys.
+ *
+ * A trainer sends each shard its distinct keys, and gets a row for each. damo_rows_gather makes a
+ * row for each key of them, by the positions. damo_gradients_sum makes the gradients of distinct
+ * keys of those of keys. For distinct keys only, call it with one shard.
+ *
+ * Room that is not needed is left as it is. The same arguments give the same result. The call
+ * works on the caller's thread alone. It allocates up to 16 bytes a key, and frees them.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a number of shards that is not 1 to 65536; a NULL buffer with a length; a
+ *   starts_len that is not shards + 1, a positions_len that is not keys_len, or less room than
+ *   said above; overlapping buffers; too many keys.
+ * - OUT_OF_MEMORY.
+ */
+damo_status damo_keys_partition(const int64_t *keys,
+                                size_t keys_len,
+                                uint32_t shards,
+                                int64_t *distinct_keys,
+                                size_t distinct_keys_len,
+                                uint64_t *starts,
+                                size_t starts_len,
+                                uint32_t *positions,
+                                size_t positions_len,
+                                uint32_t *occurrences,
+                                size_t occurrences_len);
+
+/**
+ * Copies the row at each position: row i of outputs becomes row positions[i] of rows.
+ *
+ * - rows: rows of dim floats. The next row begins rows_stride floats after the beginning of a row.
+ *   rows_len says how many there are; what lies behind the last row may be missing.
+ * - dim: 1 to 262144.
+ * - positions: positions_len numbers, each that of a row, as damo_keys_partition writes them.
+ * - outputs: positions_len rows of dim floats, with their stride and length likewise. The floats
+ *   between them are neither read nor written.
+ *
+ * With a stride, outputs may be some columns of a matrix, such as those of one feature: pass the
+ * address of the first one. Several threads may fill different columns of it at once. The call
+ * works on the caller's thread alone.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a position that is no row's (the message has its index and value); a wrong
+ *   dim; a stride below dim; a length that ends within a row; another number of outputs than
+ *   positions; a NULL buffer with a length; overlapping buffers, also where their rows do not.
+ */
+damo_status damo_rows_gather(const float *rows,
+                             size_t rows_len,
+                             size_t rows_stride,
+                             size_t dim,
+                             const uint32_t *positions,
+                             size_t positions_len,
+                             float *outputs,
+                             size_t outputs_len,
+                             size_t outputs_stride);
+
+/**
+ * Sums the gradients at each position: row p of sums becomes the sum of those rows i of gradients
+ * whose positions[i] is p, or zeros if there are none.
+ *
+ * - gradients: positions_len rows of dim floats. The next row begins gradients_stride floats after
+ *   the beginning of a row. What lies behind the last row may be missing from gradients_len.
+ * - dim: 1 to 262144.
+ * - positions: positions_len numbers, each that of a row of sums, as damo_keys_partition writes
+ *   them.
+ * - sums: rows of dim floats, with their stride and length likewise. sums_len says how many there
+ *   are. The floats between them are neither read nor written.
+ *
+ * Sums are float32, added in the order of gradients, as damo adds those of a key that occurs
+ * several times. So damo_embedding_apply_gradients with the distinct keys and these sums gives the
+ * same rows, bit for bit, as with all keys and gradients when the option duplicates is "sum".
+ * damo_embedding_sum_gradients does the same for keys that nobody has made distinct.
+ *
+ * Floats are not checked. A NaN goes into its sum, and damo_embedding_apply_gradients refuses that
+ * sum. The call works on the caller's thread alone.
+ *
+ * Errors, after which nothing is written:
+ * - INVALID_ARGUMENT: a position that is no sum's (the message has its index and value); a wrong
+ *   dim; a stride below dim; a length that ends within a row; another number of gradients than
+ *   positions; a NULL buffer with a length; overlapping buffers, also where their rows do not.
+ * - OUT_OF_MEMORY.
+ */
+damo_status damo_gradients_sum(const float *gradients,
+                               size_t gradients_len,
+                               size_t gradients_stride,
+                               size_t dim,
+                               const uint32_t *positions,
+                               size_t positions_len,
+                               float *sums,
+                               size_t sums_len,
+                               size_t sums_stride);
+
+/**
  * Fails on purpose, as a bug in damo would, to test a program's own error handling. Returns PANIC.
  *
  * - embedding: the panic happens while its group is being written. The group then refuses writes,

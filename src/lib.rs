@@ -14,6 +14,7 @@
 //! - reserved: the paths that damo keeps for itself in a storage's directory
 //! - rocks: the only room that knows RocksDB
 //! - journal: files of calls, written before rows change (write-ahead)
+//! - [`kernels`]: arrays of callers that shard, or make keys distinct; needs no storage
 //! - cache: the resident rows
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`]: formulas and their parameters
 //! - process: calls under way, the end of the process, forks
@@ -41,6 +42,7 @@ pub mod filter;
 pub mod fuzzing;
 pub mod initializer;
 mod journal;
+pub mod kernels;
 pub mod key_hash;
 pub mod limits;
 mod locks;

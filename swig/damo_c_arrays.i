@@ -15,18 +15,25 @@ DAMO_IN(int64_t, DAMO_LONG, keys)
 DAMO_IN(int64_t, DAMO_LONG, update_nums)
 DAMO_IN(uint64_t, DAMO_ULONG, ends)
 DAMO_IN(uint32_t, DAMO_UINT, nums)
+DAMO_IN(uint32_t, DAMO_UINT, positions)
 DAMO_IN(uint8_t, DAMO_BYTE, bytes)
 DAMO_IN(float, DAMO_FLOAT, weights)
 DAMO_IN(float, DAMO_FLOAT, gradients)
 DAMO_IN(float, DAMO_FLOAT, rows)
 DAMO_INOUT(int64_t, DAMO_LONG, keys)
 DAMO_INOUT(int64_t, DAMO_LONG, summed_keys)
+DAMO_INOUT(int64_t, DAMO_LONG, distinct_keys)
+DAMO_INOUT(uint64_t, DAMO_ULONG, starts)
+DAMO_INOUT(uint32_t, DAMO_UINT, owners)
+DAMO_INOUT(uint32_t, DAMO_UINT, positions)
+DAMO_INOUT(uint32_t, DAMO_UINT, occurrences)
 DAMO_INOUT(uint8_t, DAMO_BYTE, admitted)
 DAMO_INOUT(uint8_t, DAMO_BYTE, found)
 DAMO_INOUT(float, DAMO_FLOAT, weights)
 DAMO_INOUT(float, DAMO_FLOAT, row)
 DAMO_INOUT(float, DAMO_FLOAT, data)
 DAMO_INOUT(float, DAMO_FLOAT, sums)
+DAMO_INOUT(float, DAMO_FLOAT, outputs)
 %enddef
 
 #if defined(SWIGPYTHON)
@@ -199,8 +206,13 @@ DAMO_ARRAYS
 %array_functions(float, damo_c_floats)
 %array_functions(unsigned int, damo_c_uints)
 %array_functions(unsigned char, damo_c_bytes)
-%apply long long * { int64_t *keys, const int64_t *keys, const int64_t *update_nums };
-%apply unsigned int * { const uint32_t *nums };
+%apply long long * {
+  int64_t *keys, const int64_t *keys, const int64_t *update_nums, int64_t *distinct_keys
+};
+%apply unsigned int * {
+  const uint32_t *nums, uint32_t *owners, uint32_t *positions, const uint32_t *positions,
+  uint32_t *occurrences
+};
 %apply unsigned char * { const uint8_t *bytes, uint8_t *admitted, uint8_t *found };
 
 #endif

@@ -29,7 +29,7 @@ DAMO_OUTPUT(long long, jlong, Long)
 #endif
 %apply bool *OUTPUT { bool *found, bool *admitted };
 %apply double *OUTPUT { double *rate, double *learning_rate, double *norm, double *largest };
-%apply unsigned int *OUTPUT { uint32_t *group };
+%apply unsigned int *OUTPUT { uint32_t *group, uint32_t *shard };
 %apply long long *OUTPUT { int64_t *key, int64_t *step, int64_t *update_time, int64_t *update_num };
 #ifdef SWIGJAVA
 %apply long long *OUTPUT {

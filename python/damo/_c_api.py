@@ -144,6 +144,18 @@ void damo_table_free(damo_table *table);
 damo_status damo_key_hash(const uint8_t *bytes, size_t bytes_len, int64_t *key);
 damo_status damo_key_hash_batch(const uint8_t *bytes, size_t bytes_len, const uint64_t *ends,
     size_t ends_len, int64_t *keys, size_t keys_len);
+damo_status damo_key_shard(int64_t key, uint32_t shards, uint32_t *shard);
+damo_status damo_key_shard_batch(const int64_t *keys, size_t keys_len, uint32_t shards,
+    uint32_t *owners, size_t owners_len);
+damo_status damo_keys_partition(const int64_t *keys, size_t keys_len, uint32_t shards,
+    int64_t *distinct_keys, size_t distinct_keys_len, uint64_t *starts, size_t starts_len,
+    uint32_t *positions, size_t positions_len, uint32_t *occurrences, size_t occurrences_len);
+damo_status damo_rows_gather(const float *rows, size_t rows_len, size_t rows_stride, size_t dim,
+    const uint32_t *positions, size_t positions_len, float *outputs, size_t outputs_len,
+    size_t outputs_stride);
+damo_status damo_gradients_sum(const float *gradients, size_t gradients_len,
+    size_t gradients_stride, size_t dim, const uint32_t *positions, size_t positions_len,
+    float *sums, size_t sums_len, size_t sums_stride);
 damo_status damo_test_panic(const damo_embedding *embedding);
 damo_status damo_test_set_clock(const damo_storage *storage, int64_t time_ms);
 """

@@ -10,9 +10,11 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
 use super::handle::{self, HandleKind};
 use crate::error::{Error, Result};
+use crate::kernels::{Rows, RowsMut, count_of};
 use crate::params::Params;
 
 /// An element type of buffers and results. Of those that are read, any bytes are a value.
@@ -105,6 +107,49 @@ pub(super) unsafe fn slice_mut<'a, T: Plain>(
     check_buffer(pointer, len, name)?;
     // SAFETY: as in `slice`.
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
+}
+
+/// Rows to read: `dim` floats each, `stride` floats from one to the next.
+///
+/// # Safety
+/// The module's contract for buffers. It holds for the rows: others may write between them.
+pub(super) unsafe fn rows<'a>(
+    (pointer, len): (*const f32, usize),
+    (dim, stride): (usize, usize),
+    name: &str,
+) -> Result<Rows<'a>> {
+    let (first, count) = rows_at(pointer, len, (dim, stride), name)?;
+    // SAFETY: the buffer has this many rows, and is not NULL and aligned if there are any. The rest
+    // is the caller's promise.
+    Ok(unsafe { Rows::from_raw(first, count, dim, stride) })
+}
+
+/// As [`rows`], to write.
+///
+/// # Safety
+/// As [`rows`]; others may read between the rows, too.
+pub(super) unsafe fn rows_mut<'a>(
+    (pointer, len): (*mut f32, usize),
+    (dim, stride): (usize, usize),
+    name: &str,
+) -> Result<RowsMut<'a>> {
+    let (first, count) = rows_at(pointer.cast_const(), len, (dim, stride), name)?;
+    // SAFETY: as in `rows`.
+    Ok(unsafe { RowsMut::from_raw(first, count, dim, stride) })
+}
+
+/// The address of the first row, and the number of rows. The address is of no use for no rows.
+fn rows_at(
+    pointer: *const f32,
+    len: usize,
+    (dim, stride): (usize, usize),
+    name: &str,
+) -> Result<(NonNull<f32>, usize)> {
+    if len > 0 {
+        check_buffer(pointer, len, name)?;
+    }
+    let count = count_of(name, len, dim, stride)?;
+    Ok((NonNull::new(pointer.cast_mut()).unwrap_or(NonNull::dangling()), count))
 }
 
 /// A result to write through a pointer.

@@ -6,6 +6,7 @@ use std::thread;
 use damo::embedding::{Embedding, Summed};
 use damo::error::Status;
 use damo::filter::Filter;
+use damo::kernels::{Partitioned, Rows, RowsMut, gradients_sum, keys_partition};
 use damo::params::Value;
 use damo::storage::Storage;
 use rand::{Rng, RngExt, SeedableRng};
@@ -146,6 +147,42 @@ fn stepping_with_the_sums_is_stepping_with_the_gradients() {
                 assert_eq!(bits(&one.data), bits(&other.data), "{mode}, key {key}");
                 assert_eq!(one.update_num, other.update_num);
             }
+        }
+    }
+}
+
+/// What a caller that makes keys distinct itself gets: keys_partition and gradients_sum.
+#[test]
+fn sums_of_the_kernels_are_the_sums_of_a_call() {
+    let mut random = ChaCha8Rng::seed_from_u64(18);
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    for (group, dim) in [1, 4, 16, 17].into_iter().enumerate() {
+        let sgd = optimizer("sgd", &[]);
+        let options = params(&[("duplicates", text("sum"))]);
+        let zeros = initializer("zeros", &[]);
+        let embedding =
+            Embedding::new(storage.clone(), sgd, zeros, dim, group as u32, &options).unwrap();
+        for len in [0, 1, 300, 9000] {
+            let (keys, gradients) = batch(&mut random, len, dim, 400);
+            let (mut distinct_keys, mut starts) = (vec![0; len], [0; 9]);
+            let (mut positions, mut occurrences) = (vec![0; len], vec![0; len]);
+            let into = Partitioned {
+                distinct_keys: &mut distinct_keys,
+                starts: &mut starts,
+                positions: &mut positions,
+                occurrences: &mut occurrences,
+            };
+            keys_partition(&keys, 8, into).unwrap();
+            let count = starts[8] as usize;
+            let mut sums = vec![0.0; count * dim];
+            let room = RowsMut::new(&mut sums, dim, dim).unwrap();
+            gradients_sum(Rows::new(&gradients, dim, dim).unwrap(), &positions, room).unwrap();
+            let rows = sums.chunks_exact(dim);
+            let rows = rows.map(|sum| sum.iter().map(|float| float.to_bits()).collect());
+            let mut found: Sums = distinct_keys.into_iter().zip(rows).take(count).collect();
+            found.sort();
+            assert!(found == sums_of(&embedding, &keys, &gradients).0, "{len} keys, dim {dim}");
         }
     }
 }

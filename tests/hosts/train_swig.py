@@ -136,6 +136,22 @@ refused(
     lambda: damo.damo_embedding_sum_gradients(users, keys, gradients, summed_keys[:1], sums),
     "summed_keys_len is 1",
 )
+distinct, starts = array.array("q", keys), array.array("Q", [0] * 3)
+positions, occurrences = array.array("I", [9] * len(keys)), array.array("I", [9] * len(keys))
+damo.damo_keys_partition(keys, 2, distinct, starts, positions, occurrences)
+assert sorted(distinct[: starts[2]]) == sorted(set(keys)) and starts[0] == 0, starts
+assert sum(occurrences[: starts[2]]) == len(keys), occurrences
+owners = array.array("I", [9] * len(keys))
+damo.damo_key_shard_batch(keys, 2, owners)
+assert [damo.damo_key_shard(key, 2) for key in keys] == owners.tolist()
+for key, position, owner in zip(keys, positions, owners):
+    assert distinct[position] == key and starts[owner] <= position < starts[owner + 1], key
+outputs = array.array("f", gradients)
+damo.damo_gradients_sum(gradients, DIM, DIM, positions, sums, DIM)
+damo.damo_rows_gather(sums, DIM, DIM, positions, outputs, DIM)
+first = [one for at, one in zip(keys, range(0, len(gradients), DIM)) if at == keys[0]]
+assert math.isclose(outputs[0], sum(gradients[one] for one in first), rel_tol=1e-6), outputs
+refused(lambda: damo.damo_rows_gather(sums[:DIM], DIM, DIM, positions, outputs, DIM), "positions[")
 gradients[5] = math.nan
 refused(
     lambda: damo.damo_embedding_apply_gradients(users, keys, gradients),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The files that define the interface, in the order in which a reader meets the nouns. cbindgen
 /// follows the modules of a folder, in the order of its mod.rs.
-const FILES: [&str; 20] = [
+const FILES: [&str; 24] = [
     "error.rs",
     "ffi/version.rs",
     "ffi/abi_version.rs",
@@ -26,6 +26,10 @@ const FILES: [&str; 20] = [
     "ffi/table.rs",
     "ffi/executor.rs",
     "ffi/key_hash.rs",
+    "ffi/key_shard.rs",
+    "ffi/keys.rs",
+    "ffi/rows.rs",
+    "ffi/gradients.rs",
     "ffi/test.rs",
 ];
 

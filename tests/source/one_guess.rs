@@ -5,19 +5,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NOUNS: [&str; 18] = [
+const NOUNS: [&str; 22] = [
     "abi_version",
     "embedding",
     "executor",
     "failure",
     "filter",
+    "gradients",
     "initializer",
     "iterator",
     "key_hash",
+    "key_shard",
+    "keys",
     "last_error",
     "lookup",
     "optimizer",
     "params",
+    "rows",
     "scheduler",
     "status",
     "storage",
