@@ -444,6 +444,111 @@ inline std::int64_t key_hash(const char* chars) {
   return key_hash(std::string(detail::text(chars).c_str()));
 }
 
+// Rows of dim floats: stride floats from the beginning of a row to that of the next. What lies
+// behind the last row may be missing. So some columns of a matrix are rows, too.
+template <class T>
+class row_span {
+ public:
+  row_span(span<T> floats, detail::size_number dim) : row_span(floats, dim, dim) {}
+  row_span(span<T> floats, detail::size_number dim, detail::size_number stride)
+      : floats_(floats), dim_(dim.get()), stride_(stride.get()) {}
+
+  T* data() const noexcept { return floats_.data(); }
+  // The number of floats, with those between the rows.
+  std::size_t size() const noexcept { return floats_.size(); }
+  std::size_t dim() const noexcept { return dim_; }
+  std::size_t stride() const noexcept { return stride_; }
+
+ private:
+  span<T> floats_;
+  std::size_t dim_;
+  std::size_t stride_;
+};
+
+// Which of so many shards owns a key: 0 to shards - 1, the same in every language and release. See
+// damo_key_shard.
+inline std::uint32_t key_shard(detail::key key, detail::count_number shards) {
+  std::uint32_t shard = 0;
+  detail::check(damo_key_shard(key.get(), shards.get(), &shard));
+  return shard;
+}
+// Writes the shard that owns each of keys.
+inline void key_shard(keys_view keys, detail::count_number shards, span<std::uint32_t> owners) {
+  detail::check(
+      damo_key_shard_batch(keys.data(), keys.size(), shards.get(), owners.data(), owners.size()));
+}
+
+// What keys_partition writes.
+struct partitioned_keys {
+  std::vector<std::int64_t> keys;          // each once, by shard
+  std::vector<std::uint64_t> starts;       // those of shard s are keys[starts[s] .. starts[s + 1])
+  std::vector<std::uint32_t> positions;    // the index in keys of each key of the batch
+  std::vector<std::uint32_t> occurrences;  // how often each of keys occurs in the batch
+
+  // The keys of one shard.
+  keys_view of_shard(std::size_t shard) const {
+    return {keys.data() + starts.at(shard),
+            static_cast<std::size_t>(starts.at(shard + 1) - starts[shard])};
+  }
+};
+
+// Makes the keys of a batch distinct, and groups them by the shards that own them. See
+// damo_keys_partition. Reuses the memory of `into`, whose contents are unspecified after an error.
+inline void keys_partition(keys_view keys, detail::count_number shards, partitioned_keys& into) {
+  into.keys.resize(keys.size());
+  // A number that is too large is refused before anything is written.
+  into.starts.resize(shards.get() < 65536 ? shards.get() + 1 : 65537);
+  into.positions.resize(keys.size());
+  into.occurrences.resize(keys.size());
+  detail::check(damo_keys_partition(keys.data(), keys.size(), shards.get(), into.keys.data(),
+                                    into.keys.size(), into.starts.data(), into.starts.size(),
+                                    into.positions.data(), into.positions.size(),
+                                    into.occurrences.data(), into.occurrences.size()));
+  into.keys.resize(static_cast<std::size_t>(into.starts.back()));
+  into.occurrences.resize(into.keys.size());
+}
+inline partitioned_keys keys_partition(keys_view keys, detail::count_number shards = 1) {
+  partitioned_keys all;
+  keys_partition(keys, shards, all);
+  return all;
+}
+
+namespace detail {
+
+// C takes one dim for both.
+template <class T, class U>
+std::size_t common_dim(const char* call, const row_span<T>& from, const row_span<U>& to) {
+  if (from.dim() == to.dim()) return to.dim();
+  throw error(DAMO_STATUS_INVALID_ARGUMENT,
+              std::string("damo::") + call + ": rows of dim " + std::to_string(from.dim()) +
+                  " are to become rows of dim " + std::to_string(to.dim()) +
+                  "; the same dim is needed");
+}
+
+}  // namespace detail
+
+// Copies the row at each position: row i of outputs becomes row positions[i] of rows. See
+// damo_rows_gather.
+//
+//     damo::rows_gather({rows, 16}, part.positions, {matrix, 16, columns});
+inline void rows_gather(row_span<const float> rows, span<const std::uint32_t> positions,
+                        row_span<float> outputs) {
+  const std::size_t dim = detail::common_dim("rows_gather", rows, outputs);
+  detail::check(damo_rows_gather(rows.data(), rows.size(), rows.stride(), dim, positions.data(),
+                                 positions.size(), outputs.data(), outputs.size(),
+                                 outputs.stride()));
+}
+
+// Sums the gradients at each position, in their order, as apply_gradients does with those of a key
+// that occurs several times. See damo_gradients_sum.
+inline void gradients_sum(row_span<const float> gradients, span<const std::uint32_t> positions,
+                          row_span<float> sums) {
+  const std::size_t dim = detail::common_dim("gradients_sum", gradients, sums);
+  detail::check(damo_gradients_sum(gradients.data(), gradients.size(), gradients.stride(), dim,
+                                   positions.data(), positions.size(), sums.data(), sums.size(),
+                                   sums.stride()));
+}
+
 // A counting Bloom filter in a file, {{"path", "..."}, {"capacity", ...}}: which keys were seen
 // often enough.
 class filter {

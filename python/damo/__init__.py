@@ -32,6 +32,14 @@ from ._errors import (
     Status,
 )
 from ._filter import Filter
+from ._kernels import (
+    KeysPartition,
+    gradients_sum,
+    key_shard,
+    key_shards,
+    keys_partition,
+    rows_gather,
+)
 from ._key_hash import key_hash, key_hashes
 from ._library import VERSION as __version__
 from ._lookup import Lookup
@@ -103,6 +111,7 @@ __all__ = [
     "InvalidArgumentError",
     "InverseTimeDecay",
     "IoError",
+    "KeysPartition",
     "LinearCosineDecay",
     "Lion",
     "Lookup",
@@ -138,10 +147,15 @@ __all__ = [
     "Zeros",
     "__version__",
     "about",
+    "gradients_sum",
     "key_hash",
     "key_hashes",
+    "key_shard",
+    "key_shards",
+    "keys_partition",
     "library_version",
     "merge",
     "open_storages",
+    "rows_gather",
     "write_as",
 ]

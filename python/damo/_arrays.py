@@ -163,6 +163,22 @@ def keys(values: Any) -> np.ndarray:
     return np.ascontiguousarray(converted).view(np.int64).reshape(array.shape)
 
 
+def positions(values: Any) -> np.ndarray:
+    """Positions of any shape as a C-contiguous uint32 array.
+
+    Raises TypeError for anything but integers, ValueError for one that has no 32 bits.
+    """
+    array = _integers(values, "positions")
+    if array.dtype != np.uint32 and array.size:
+        wrong = np.flatnonzero((array < 0) | (array > 2**32 - 1))
+        if wrong.size:
+            raise InvalidArgumentError(
+                f"damo: positions[{wrong[0]}] is {array.flat[wrong[0]]}; a number from 0 to"
+                f" {2**32 - 1} is needed"
+            )
+    return np.require(array, np.uint32, ["C", "A"]).reshape(array.shape)
+
+
 def counts(values: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Counts of a filter as a C-contiguous uint32 array of this shape."""
     array = _integers(values, "num")

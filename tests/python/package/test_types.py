@@ -48,6 +48,11 @@ damo.Scheduler("cosine", decay_steps=10)  # wrong: arg-type
 damo.Scheduler("cosine_decay", steps=10)  # wrong: call-arg
 damo.Adam(learning_rate=1e-3)  # wrong: call-arg
 damo.Filter(b"x".decode(), capacity=np.int64(10)).check([1, 2], group=np.uint8(1))
+part: damo.KeysPartition = damo.keys_partition([1, 2, 1], shards=np.int64(2))
+damo.rows_gather(users.lookup(part.keys), part.positions)
+damo.key_shard("1", 2)  # wrong: arg-type
+damo.keys_partition([1], shards=2.0)  # wrong: arg-type
+damo.gradients_sum(np.zeros((1, 2), np.float32), [0])  # wrong: call-arg
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=adam, mode="sum", padding_idx=np.int64(0))
 damo.torch.EmbeddingBag(storage, "user", 4, optimizer=damo.Adam(), mode="avg")  # wrong: arg-type
 damo.torch.EmbeddingBag(storage, "user", 4, optimiser=damo.Adam())  # wrong: call-arg
