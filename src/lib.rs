@@ -14,6 +14,7 @@
 //! - reserved: the paths that damo keeps for itself in a storage's directory
 //! - rocks: the only room that knows RocksDB
 //! - journal: files of calls, written before rows change (write-ahead)
+//! - [`bags`]: pooled (multi-hot) features: rows of keys become one, and gradients go back
 //! - [`kernels`]: arrays of callers that shard, or make keys distinct; needs no storage
 //! - cache: the resident rows
 //! - [`optimizer`], [`scheduler`], [`initializer`], [`params`]: formulas and their parameters
@@ -29,6 +30,7 @@
 #![deny(missing_docs, unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod bags;
 mod cache;
 pub mod embedding;
 pub mod engine;

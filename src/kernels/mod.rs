@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the first wrong position's index and value.
-fn check_positions(positions: &[u32], count: usize, rows: &str) -> Result<()> {
+pub(crate) fn check_positions(positions: &[u32], count: usize, rows: &str) -> Result<()> {
     // The largest one first: the compiler makes vectors of that loop.
     let largest = positions.iter().copied().fold(0, u32::max);
     if positions.is_empty() || (largest as usize) < count {

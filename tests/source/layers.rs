@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 26] = [
+const ROOMS: [(&str, &str); 27] = [
     (
         "ffi",
         "embedding engine error executor file_size_limit filter initializer kernels key_hash \
@@ -32,6 +32,7 @@ const ROOMS: [(&str, &str); 26] = [
     ),
     ("filter", "error files limits locks memory params prefetch process reserved"),
     ("table", "error file_size_limit files limits locks memory prefetch reserved"),
+    ("bags", "error kernels"),
     ("kernels", "error limits memory prefetch"),
     ("optimizer", "error params scheduler"),
     ("reserved", "rocks"),
