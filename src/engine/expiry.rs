@@ -260,19 +260,8 @@ impl Expiry {
         if settled == 0 {
             return Fate::Stay;
         }
-        // RocksDB also asks about rows that a snapshot needs. The order of these reads matters: a
-        // scan that is not seen here yet has a moment no earlier than this time.
-        let now = self.now_ms();
-        let now = now.min(settled).min(self.oldest_scan.load(Ordering::SeqCst));
-        let now = now.min(self.recorded.load(Ordering::Acquire));
         match row::parse(value) {
-            Ok(Stored::Row(header, _)) if header.update_time < self.cutoff_at(now) => {
-                self.count_expired(1);
-                match self.keeps_tombstones() {
-                    true => Fate::Leave(row::expired_on(now / DAY_MS)),
-                    false => Fate::Go,
-                }
-            }
+            Ok(Stored::Row(header, _)) => self.fate_of_row(header.update_time, settled),
             Ok(Stored::Deleted { .. } | Stored::Expired { .. }) if self.is_held() => Fate::Stay,
             Ok(Stored::Deleted { seqno, .. })
                 if seqno > self.settled_seqno.load(Ordering::Acquire) =>
@@ -291,6 +280,28 @@ impl Expiry {
             }
             // Damage is reported when the row is read.
             _ => Fate::Stay,
+        }
+    }
+
+    /// What merging does with a row that was last updated at this time.
+    fn fate_of_row(&self, update_time: u64, settled: u64) -> Fate {
+        // Merging goes by no later time than this. A row that has not expired by then needs no
+        // clock, which would take longer than all else here. That is nearly every row.
+        let at_most = settled.min(self.recorded.load(Ordering::Acquire));
+        if update_time >= self.cutoff_at(at_most) {
+            return Fate::Stay;
+        }
+        // RocksDB also asks about rows that a snapshot needs. The order of these reads matters: a
+        // scan that is not seen here yet has a moment no earlier than this time.
+        let now = self.now_ms();
+        let now = now.min(at_most).min(self.oldest_scan.load(Ordering::SeqCst));
+        if update_time >= self.cutoff_at(now) {
+            return Fate::Stay;
+        }
+        self.count_expired(1);
+        match self.keeps_tombstones() {
+            true => Fate::Leave(row::expired_on(now / DAY_MS)),
+            false => Fate::Go,
         }
     }
 }
@@ -332,6 +343,50 @@ mod tests {
         expiry.set_ttl_ms(0);
         assert_eq!(expiry.fate(&stored(0)), Fate::Stay);
         assert_eq!(expiry.fate(b"damaged"), Fate::Stay);
+    }
+
+    #[test]
+    fn merging_looks_at_the_clock_only_where_a_row_may_have_expired() {
+        let expiry = Expiry::new(10).unwrap();
+        expiry.set_now_ms(100_000);
+        expiry.set_settled(u64::MAX, Seqno::MAX);
+        expiry.set_recorded(99_000);
+        assert_eq!((expiry.fate(&stored(89_001)), expiry.latest_ms()), (Fate::Stay, 0));
+        assert_eq!((expiry.fate(&stored(89_000)), expiry.latest_ms()), (Fate::Go, 100_000));
+        let forever = Expiry::new(0).unwrap();
+        forever.set_now_ms(100_000);
+        forever.set_settled(u64::MAX, Seqno::MAX);
+        forever.set_recorded(u64::MAX);
+        assert_eq!((forever.fate(&stored(1)), forever.latest_ms()), (Fate::Stay, 0));
+    }
+
+    #[test]
+    fn merging_goes_by_the_earliest_of_four_times() {
+        let times = [20_000, 30_000, 30_001, 40_000, u64::MAX];
+        for (now, settled, recorded, scan) in all_of(times) {
+            let expiry = Expiry::new(10).unwrap();
+            expiry.set_now_ms(now.min(row::MAX_TIME));
+            expiry.set_settled(settled, Seqno::MAX);
+            expiry.set_recorded(recorded);
+            expiry.oldest_scan.store(scan, Ordering::SeqCst);
+            let time = now.min(row::MAX_TIME).min(settled).min(recorded).min(scan);
+            for update_time in [0, 10_000, 10_001, 20_000, 20_001, 20_002, 30_001, row::MAX_TIME] {
+                let fate = if update_time + 10_000 <= time { Fate::Go } else { Fate::Stay };
+                assert_eq!(
+                    expiry.fate(&stored(update_time)),
+                    fate,
+                    "{update_time}: {now} {settled} {recorded} {scan}"
+                );
+            }
+        }
+    }
+
+    /// Every choice of four of these times.
+    fn all_of(times: [u64; 5]) -> impl Iterator<Item = (u64, u64, u64, u64)> {
+        (0..5_usize.pow(4)).map(move |choice| {
+            let nth = |place: u32| times[choice / 5_usize.pow(place) % 5];
+            (nth(0), nth(1), nth(2), nth(3))
+        })
     }
 
     #[test]
