@@ -29,8 +29,10 @@ const OPENING: [&str; 23] = [
 
 /// The functions that src/ffi/start_thread.cc and src/ffi/memory_maps.rs replace, also in programs
 /// that link the crate.
-const TRIED_AGAIN: [&str; 2] = [
+const REPLACED: [&str; 4] = [
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE",
+    "_ZNSt6thread4joinEv",
+    "_ZN7rocksdb13CompactionJob3RunEv",
     "mmap",
 ];
 
@@ -57,9 +59,10 @@ fn main() {
                 println!("cargo::rerun-if-changed=src/ffi/start_thread.cc");
                 cc::Build::new()
                     .cpp(true)
+                    .std("c++17")
                     .file("src/ffi/start_thread.cc")
                     .compile("damo_start_thread");
-                for function in TRIED_AGAIN {
+                for function in REPLACED {
                     for linked in ["cdylib-link-arg", "link-arg-bins", "link-arg-tests"] {
                         println!("cargo::rustc-{linked}=-Wl,--wrap={function}");
                     }

@@ -12,11 +12,14 @@ function(damo_add_static library include_dir)
   else()
     # A program in C needs it, too.
     list(APPEND libraries stdc++)
-    # Calls that are tried again when the system is short of something: src/ffi/memory_maps.rs and
-    # start_thread.cc.
-    set(start_thread
-      _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE)
-    set(options LINKER:--wrap=mmap LINKER:--wrap=${start_thread})
+    # Calls that are tried again when the system is short of something, and merges that do without
+    # threads: src/ffi/memory_maps.rs and start_thread.cc.
+    set(replaced
+      mmap
+      _ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE
+      _ZNSt6thread4joinEv
+      _ZN7rocksdb13CompactionJob3RunEv)
+    list(TRANSFORM replaced PREPEND LINKER:--wrap= OUTPUT_VARIABLE options)
   endif()
   add_library(damo::static STATIC IMPORTED GLOBAL)
   set_target_properties(damo::static PROPERTIES

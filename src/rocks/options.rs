@@ -32,6 +32,21 @@ fn compacting_threads(options: &Resources) -> usize {
     options.threads.min(MAX_BACKGROUND_THREADS)
 }
 
+/// The most threads of one merge.
+const MAX_MERGE_THREADS: usize = 4;
+
+/// How many threads one merge may have. RocksDB makes all of them but one anew for each merge of
+/// more than `target_file_size_base`, and ends the process when it gets none. Only where
+/// src/ffi/start_thread.cc is linked, the merge goes on without them.
+fn merge_threads(options: &Resources) -> usize {
+    let goes_on = cfg!(all(
+        target_os = "linux",
+        target_env = "gnu",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ));
+    if goes_on { compacting_threads(options).min(MAX_MERGE_THREADS) } else { 1 }
+}
+
 /// Where the indexes and filters of SST files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Metadata {
@@ -102,6 +117,8 @@ pub(super) fn database(options: &Resources, opening: Opening, logs: Logs) -> Opt
     database.create_if_missing(opening == Opening::New);
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
+    // RocksDB takes this from the database's options, and ignores that of a column family.
+    database.set_max_subcompactions(merge_threads(options) as u32);
     // The log has documents and DeleteRanges of whole groups. A killed process leaves a torn last
     // record. Damage anywhere else is an error, not a shorter history.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -168,7 +185,6 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     rows.set_universal_compaction_options(&universal);
     // Each unmerged file costs a miss a look at its filter. Merging sooner costs more writing.
     rows.set_level_zero_file_num_compaction_trigger(8);
-    rows.set_max_subcompactions(compacting_threads(options).min(4) as u32);
     // Rows come as whole files, and RocksDB's own brakes are for memtables. The writer itself
     // watches the number of files.
     rows.set_level_zero_slowdown_writes_trigger(1 << 20);

@@ -6,3 +6,4 @@ mod bound;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod merge_threads;
