@@ -62,7 +62,8 @@ pub(crate) struct Rocks {
     /// Kept here, since the crate's own defaults are thread-locals, which are gone while a thread
     /// ends.
     read_options: ReadOptions,
-    sst_options: Options,
+    /// Those of the rows' column family, for the SST files that the writer makes.
+    row_options: Options,
     /// The largest sequence number that a call may have been given; the inventory has it.
     last: AtomicSeqno,
     /// The latest time that was used, for the inventory; 0 once a document has it.

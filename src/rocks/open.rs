@@ -122,8 +122,7 @@ impl Rocks {
         let mut read_options = ReadOptions::default();
         // Rows are cached as rows. Their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
-        let sst_options = options::new_ssts(row_options);
-        Ok(Rocks::new(db, cache, metadata, read_options, sst_options))
+        Ok(Rocks::new(db, cache, metadata, read_options, row_options))
     }
 
     fn new(
@@ -131,14 +130,14 @@ impl Rocks {
         cache: Cache,
         metadata: Metadata,
         read_options: ReadOptions,
-        sst_options: Options,
+        row_options: Options,
     ) -> Rocks {
         Rocks {
             db,
             cache,
             metadata,
             read_options,
-            sst_options,
+            row_options,
             last: AtomicSeqno::default(),
             time: AtomicU64::new(0),
             listed: Mutex::default(),
@@ -162,6 +161,6 @@ impl Rocks {
             .map_err(|error| blame::name_files(dir, translate(&error)))?;
         let mut read_options = ReadOptions::default();
         read_options.fill_cache(false);
-        Ok(Rocks::new(db, cache, metadata, read_options, options::new_ssts(row_options)))
+        Ok(Rocks::new(db, cache, metadata, read_options, row_options))
     }
 }

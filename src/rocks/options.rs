@@ -193,17 +193,8 @@ pub(super) fn rows(cache: &Cache, metadata: Metadata, options: &Resources) -> Op
     rows.set_write_buffer_size(1 << 20);
     // A likeness is thrown away, so merging in it gains nothing.
     rows.set_disable_auto_compactions(options.read_only);
-    // Trained floats hardly compress, and new files are rewritten soon. Rows at rest may still have
-    // a state of zeros, for which lz4 costs next to nothing.
+    // Trained floats hardly compress: lz4 made no block of them smaller, and trying it took a sixth
+    // of merging. Files that an earlier build compressed are read all the same.
     rows.set_compression_type(DBCompressionType::None);
-    rows.set_bottommost_compression_type(DBCompressionType::Lz4);
-    rows
-}
-
-/// The options of the SST files that the writer makes.
-pub(super) fn new_ssts(mut rows: Options) -> Options {
-    // RocksDB's file writer takes the bottommost level's compression if it is set, and these files
-    // are the topmost.
-    rows.set_bottommost_compression_type(DBCompressionType::None);
     rows
 }

@@ -16,7 +16,7 @@ pub(crate) struct SstWriter<'a> {
 impl Rocks {
     /// Begins an SST file at `path`. Once finished, [`Rocks::ingest`] adds it to the database.
     pub(crate) fn begin_sst(&self, path: &Path) -> Result<SstWriter<'_>> {
-        let mut writer = SstFileWriter::create(&self.sst_options);
+        let mut writer = SstFileWriter::create(&self.row_options);
         writer.open(path).map_err(|error| translate(&error))?;
         Ok(SstWriter { writer })
     }

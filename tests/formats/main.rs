@@ -6,7 +6,7 @@
 //!     DAMO_WRITE_FIXTURES=1 cargo test --release --test formats -- --ignored
 //!
 //! tests/golden/formats/files has files that are not storages; the same command adds those of a new
-//! version.
+//! version. tests/golden/formats/lz4 is a closed storage of an early build, which compressed rows.
 
 #[path = "../common/mod.rs"]
 mod common;

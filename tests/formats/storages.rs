@@ -175,3 +175,33 @@ fn checkpoints_are_loaded_and_opened() {
         );
     }
 }
+
+/// Builds before this one compressed the rows that a merge brought to the lowest level. Of such a
+/// storage the fixture has 400 rows of adam: weights that were inserted, and a state of zeros.
+#[test]
+fn rows_that_were_compressed_are_read_and_merged() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = take(&fixtures(), "lz4", scratch.path());
+    let weight = |key: i64, n: i32| if n < 8 { key as f32 + n as f32 / 8.0 } else { 0.0 };
+    let keys = (0..400).map(|n| n * 37 - 500);
+    let rows: Vec<(i64, Vec<f32>)> =
+        keys.map(|key| (key, (0..24).map(|n| weight(key, n)).collect())).collect();
+    let floats = 400 * 24 * size_of::<f32>() as u64;
+    assert!(largest_sst(&dir) < floats, "the fixture is not compressed");
+    for time in ["opened", "merged"] {
+        let storage = open(&dir);
+        assert_eq!(storage.verify().unwrap().rows, 400, "{time}");
+        let mut all = storage.rows(None).unwrap();
+        let found = std::iter::from_fn(|| all.next_row().unwrap());
+        assert_eq!(found.map(|row| (row.key, row.data)).collect::<Vec<_>>(), rows, "{time}");
+        drop(all);
+        storage.compact().unwrap();
+    }
+    assert!(largest_sst(&dir) > floats, "merging has compressed rows");
+}
+
+fn largest_sst(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|name| name == "sst"));
+    files.map(|path| fs::metadata(path).unwrap().len()).max().unwrap()
+}
