@@ -452,6 +452,10 @@ class row_span {
   row_span(span<T> floats, detail::size_number dim) : row_span(floats, dim, dim) {}
   row_span(span<T> floats, detail::size_number dim, detail::size_number stride)
       : floats_(floats), dim_(dim.get()), stride_(stride.get()) {}
+  // Rows that can be written can be read.
+  template <class U, class = std::enable_if_t<std::is_same<const U, T>::value>>
+  row_span(const row_span<U>& rows)
+      : floats_(rows.data(), rows.size()), dim_(rows.dim()), stride_(rows.stride()) {}
 
   T* data() const noexcept { return floats_.data(); }
   // The number of floats, with those between the rows.
@@ -485,8 +489,9 @@ struct partitioned_keys {
   std::vector<std::uint32_t> positions;    // the index in keys of each key of the batch
   std::vector<std::uint32_t> occurrences;  // how often each of keys occurs in the batch
 
-  // The keys of one shard.
-  keys_view of_shard(std::size_t shard) const {
+  // The keys of one shard, as long as this lives.
+  keys_view of_shard(std::size_t) && = delete;
+  keys_view of_shard(std::size_t shard) const& {
     return {keys.data() + starts.at(shard),
             static_cast<std::size_t>(starts.at(shard + 1) - starts[shard])};
   }

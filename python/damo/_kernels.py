@@ -160,7 +160,7 @@ def _check(array: Any, what: str, shape: tuple[int, ...], *, writable: bool) -> 
         isinstance(array, np.ndarray)
         and array.ndim == 2
         and array.shape[1] > 0
-        and array.strides[1] == array.itemsize
+        and (array.shape[1] == 1 or array.strides[1] == array.itemsize)
     )
     if has_gaps and array.shape == shape:
         # One row is contiguous, and like the others in all that is checked.

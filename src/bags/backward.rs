@@ -94,8 +94,12 @@ impl Bags<'_> {
         self.check_winners(winners.len(), dim)?;
         for (bag, winners) in winners.chunks_exact(dim).enumerate() {
             let entries = self.entries(bag);
+            let is_empty = self.count(entries.clone()) == 0;
             let can_win = |entry| entries.contains(&entry) && !self.is_padding(entry);
-            let is_wrong = |winner: &u32| *winner != NO_WINNER && !can_win(*winner as usize);
+            let is_wrong = |winner: &u32| match *winner {
+                NO_WINNER => !is_empty,
+                winner => !can_win(winner as usize),
+            };
             if let Some(column) = winners.iter().position(is_wrong) {
                 return Err(Error::invalid(format!(
                     "the winner of bag {bag}, column {column}, is {}; an entry of {entries:?} that \

@@ -214,6 +214,8 @@ fn buffers_that_do_not_fit_are_named_and_nothing_is_written() {
     refused(max.backward(two, Some(&[0; 3]), rows_mut(&mut room, 2)), "winners_len is 3");
     refused(max.backward(two, Some(&[0, 0, 1, 0]), rows_mut(&mut room, 2)), "bag 1, column 1");
     refused(max.backward(two, Some(&[0, 0, 2, 1]), rows_mut(&mut room, 2)), "bag 1, column 0");
+    let none = [NO_WINNER, 0, 1, 1];
+    refused(max.backward(two, Some(&none), rows_mut(&mut room, 2)), "bag 0, column 0");
     refused(max.weight_gradients(&three, two, &mut room[..3]), "no weights");
     refused(weighted.weight_gradients(&three, two, &mut room), "weights are 6 and keys_len is 3");
     refused(weighted.weight_gradients(&three, one, &mut room[..3]), "gradients has 1 rows");

@@ -18,11 +18,12 @@ use crate::kernels::gradients_sum;
 ///
 /// Sums are float32, added in the order of gradients, as damo adds those of a key that occurs
 /// several times. So damo_embedding_apply_gradients with the distinct keys and these sums gives the
-/// same rows, bit for bit, as with all keys and gradients when the option duplicates is "sum".
-/// damo_embedding_sum_gradients does the same for keys that nobody has made distinct.
+/// same rows, bit for bit, as with all keys and gradients that it accepts when the option
+/// duplicates is "sum". damo_embedding_sum_gradients does the same for keys that nobody has made
+/// distinct.
 ///
-/// Floats are not checked. A NaN goes into its sum, and damo_embedding_apply_gradients refuses that
-/// sum. The call works on the caller's thread alone.
+/// Floats are not checked. A NaN goes into its sum, which damo_embedding_apply_gradients refuses.
+/// Gradients beyond 1e18 may add up to one that it accepts. The call works on the caller's thread alone.
 ///
 /// Errors, after which nothing is written:
 /// - INVALID_ARGUMENT: a position that is no sum's (the message has its index and value); a wrong

@@ -1,6 +1,7 @@
 //! `damo_key_shard`: which shard owns a key.
 
-use super::{arguments, guard};
+use super::arguments::{self, bytes, check_all_apart};
+use super::guard;
 use crate::error::damo_status;
 use crate::kernels::{key_shard, key_shards};
 
@@ -49,8 +50,7 @@ pub unsafe extern "C" fn damo_key_shard_batch(
     owners_len: usize,
 ) -> damo_status {
     guard::status("damo_key_shard_batch", || {
-        let owners_buffer = (owners.cast_const(), owners_len, "owners");
-        arguments::check_apart((keys, keys_len, "keys"), owners_buffer)?;
+        check_all_apart(&[bytes(keys, keys_len, "keys")], &[bytes(owners, owners_len, "owners")])?;
         // SAFETY: the contract of `arguments`.
         let (keys, owners) = unsafe {
             (

@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// A filter's block of a key, by docs/formats.md: the upper bits of this.
+    /// As a filter finds a key's block, with the constant of some group: the upper bits of this.
     fn filter_hash(key: i64) -> u64 {
         let mut x = key.cast_unsigned() ^ 0x8d4f_5ab5_bf1e_7a3c;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -117,6 +117,7 @@ static void misuse_of_keys_is_refused(void) {
           "keys_len is 7");
   REFUSED(damo_key_shard_batch(NULL, KEYS, 2, owners, KEYS), "keys is NULL");
   REFUSED(damo_key_shard_batch(keys, KEYS, 2, NULL, KEYS), "owners is NULL");
+  REFUSED(damo_key_shard_batch(NULL, KEYS, 2, NULL, KEYS), "keys is NULL");
   REFUSED(damo_key_shard_batch(distinct_keys, 3, 2, (uint32_t *)inside_distinct, 3), "overlap");
 
   REFUSED(PARTITION(NULL, SHARDS, distinct_keys, starts, positions, occurrences), "keys is NULL");

@@ -53,6 +53,9 @@ void rows_are_columns_of_a_matrix() {
   const damo::span<const float> last(matrix.data() + 2, matrix.size() - 2);
   damo::gradients_sum({last, 2, 4}, positions, {sums, 2});
   CHECK((sums == std::array<float, 6>{5, 6, 14, 16, 0, 0}));
+  // Rows that can be written are given where rows are read.
+  damo::gradients_sum(columns(2), positions, {sums, 2});
+  CHECK((sums == std::array<float, 6>{5, 6, 14, 16, 0, 0}));
 }
 
 void what_is_wrong_throws() {

@@ -95,6 +95,8 @@ class Rows(Case):
         fails(ValueError, ["rows has shape (6,)"], rows.ravel(), [0])
         fails(ValueError, ["dim is 0"], rows[:, :0], [0])
         fails(ValueError, ["rows", "strides"], rows[::-1], [0])
+        column = np.arange(8, dtype=np.float32).reshape(4, 2)[:, ::2]
+        self.assertEqual(damo.rows_gather(column, [3, 0]).tolist(), [[6.0], [0.0]])
         fails(ValueError, ["rows", "strides"], rows.repeat(2, axis=1)[:, ::2], [0])
         fails(ValueError, ["out has shape (1, 3)"], rows, [0], out=np.ones((1, 3), np.float32))
         fails(ValueError, ["overlap"], rows, [0, 1], out=rows[1:])
