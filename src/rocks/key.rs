@@ -25,6 +25,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(u16, i64)> {
     Ok((u16::from_be_bytes(*group), (u64::from_be_bytes(key) ^ SIGN) as i64))
 }
 
+/// A row's key as a number of 80 bits, which is as large as the key in RocksDB's order.
+pub(super) type Ordinal = u128;
+
+/// Above the numbers of all keys.
+pub(super) const ABOVE_ALL: Ordinal = 1 << (8 * KEY_LEN);
+
+pub(super) fn ordinal(key: &[u8; KEY_LEN]) -> Ordinal {
+    let mut bytes = [0; size_of::<Ordinal>()];
+    bytes[size_of::<Ordinal>() - KEY_LEN..].copy_from_slice(key);
+    Ordinal::from_be_bytes(bytes)
+}
+
+/// The key of a number below [`ABOVE_ALL`].
+pub(super) fn of_ordinal(ordinal: Ordinal) -> [u8; KEY_LEN] {
+    let bytes = ordinal.to_be_bytes();
+    std::array::from_fn(|index| bytes[size_of::<Ordinal>() - KEY_LEN + index])
+}
+
 fn strange(bytes: &[u8]) -> Error {
     Error::corruption(format!("a stored key has {} bytes; {KEY_LEN} are needed", bytes.len()))
 }

@@ -13,7 +13,9 @@ pub(crate) mod file_names;
 pub(crate) mod incoming;
 mod inventory;
 pub(crate) mod key;
+mod live_files;
 mod log_file;
+mod merged;
 mod missing;
 mod open;
 mod options;
@@ -29,7 +31,7 @@ mod sst;
 mod sst_writer;
 mod wreck;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rust_rocksdb::{
     Cache, ColumnFamily, CompactOptions, DB, DEFAULT_COLUMN_FAMILY_NAME, Env, Error as RocksError,
@@ -74,6 +76,8 @@ pub(crate) struct Rocks {
     has_failed: AtomicBool,
     /// How many errors of RocksDB's own threads have been dealt with.
     seen_errors: AtomicU64,
+    /// How many files scans have open.
+    files_of_scans: AtomicUsize,
 }
 
 impl Rocks {

@@ -1,7 +1,7 @@
 //! Opening: tells what database a directory has, and opens or makes it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use rust_rocksdb::{
     Cache, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, IteratorMode, Options,
@@ -98,7 +98,7 @@ impl Rocks {
         open(Metadata::Cached(room)).map_err(|error| blame::name_files(dir, error))
     }
 
-    fn open_with(
+    pub(super) fn open_with(
         dir: &Path,
         opening: Opening,
         options: &Resources,
@@ -143,6 +143,7 @@ impl Rocks {
             listed: Mutex::default(),
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
+            files_of_scans: AtomicUsize::new(0),
         }
     }
 

@@ -16,7 +16,10 @@ pub(super) const MIN_BLOCK: u64 = 16;
 const MAX_KEY: usize = 256;
 /// RocksDB ends a block once it has 2 KiB, or 4 KiB in the documents' family. Only the last value
 /// of a block may lie beyond this.
-const MAX_FILLED: usize = 64 << 10;
+pub(super) const MAX_FILLED: usize = 64 << 10;
+/// The numbers of compressions.
+pub(super) const UNCOMPRESSED: u8 = 0;
+pub(super) const LZ4: u8 = 4;
 /// How many bytes one byte of LZ4 unfolds to at most.
 const MAX_RATIO: usize = 255;
 
@@ -63,24 +66,36 @@ pub(super) fn read_footer(footer: &[u8; FOOTER], start: u64) -> Result<(u32, Han
     Ok((base, Handle { offset, size }))
 }
 
+/// A block without its trailer, and its compression. None when its checksum does not fit. `bytes`
+/// has the trailer.
+pub(super) fn checked(bytes: &[u8], base: u32, offset: u64) -> Option<(&[u8], u8)> {
+    let (bytes, stored) = bytes.split_last_chunk()?;
+    if checksum(bytes)?.wrapping_add(modifier(base, offset)) != u32::from_le_bytes(*stored) {
+        return None;
+    }
+    bytes.split_last().map(|(kind, content)| (content, *kind))
+}
+
+/// The content of a block that was compressed with LZ4. None when it would have more than `limit`
+/// bytes.
+pub(super) fn unpacked(mut packed: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let len = varint(&mut packed).filter(|len| *len <= limit)? as usize;
+    if len > packed.len().saturating_mul(MAX_RATIO) {
+        return None;
+    }
+    lz4_flex::block::decompress(packed, len).ok().filter(|content| content.len() == len)
+}
+
 /// The content of a block that was read with its trailer. None when its checksum does not fit, or
 /// it has more than `limit` bytes.
 pub(super) fn content(mut bytes: Vec<u8>, base: u32, offset: u64, limit: u64) -> Option<Vec<u8>> {
-    let stored = u32::from_le_bytes(*bytes.last_chunk()?);
-    bytes.truncate(bytes.len() - 4);
-    if checksum(&bytes)?.wrapping_add(modifier(base, offset)) != stored {
-        return None;
-    }
-    match bytes.pop()? {
-        0 => Some(bytes),
-        4 => {
-            let mut rest = bytes.as_slice();
-            let len = varint(&mut rest).filter(|len| *len <= limit)? as usize;
-            if len > rest.len().saturating_mul(MAX_RATIO) {
-                return None;
-            }
-            lz4_flex::block::decompress(rest, len).ok()
+    let (block, compression) = checked(&bytes, base, offset)?;
+    match compression {
+        UNCOMPRESSED => {
+            bytes.truncate(bytes.len() - TRAILER);
+            Some(bytes)
         }
+        LZ4 => unpacked(block, limit),
         _ => None,
     }
 }
@@ -89,6 +104,13 @@ pub(super) fn content(mut bytes: Vec<u8>, base: u32, offset: u64, limit: u64) ->
 fn checksum(bytes: &[u8]) -> Option<u32> {
     let (last, rest) = bytes.split_last()?;
     Some(XxHash3_64::oneshot(rest) as u32 ^ u32::from(*last).wrapping_mul(0x6b90_83d9))
+}
+
+/// Gives a block with its trailer a right checksum.
+#[cfg(test)]
+pub(super) fn seal(bytes: &mut [u8], base: u32, offset: u64) {
+    let (content, stored) = bytes.split_last_chunk_mut().unwrap();
+    *stored = checksum(content).unwrap().wrapping_add(modifier(base, offset)).to_le_bytes();
 }
 
 /// The number that a block's checksum is mixed with, so that it does not fit in another file or
@@ -118,7 +140,7 @@ pub(in crate::rocks) fn take<'a>(bytes: &mut &'a [u8], len: u64) -> Option<&'a [
 }
 
 /// The entries' part of a block, without the list of restart points behind it.
-fn entries_part(block: &[u8]) -> Option<&[u8]> {
+pub(super) fn entries_part(block: &[u8]) -> Option<&[u8]> {
     let restarts = u32::from_le_bytes(*block.last_chunk()?);
     // Higher bits mark kinds of blocks that damo's options do not make. One bit is only a hint.
     let restarts = restarts & !(1 << 29);
@@ -162,8 +184,18 @@ pub(super) struct IndexEntry {
     pub(super) last: Vec<u8>,
 }
 
-/// The entries of an index. Their values have no lengths: each ends by itself. The blocks follow
-/// each other from `begin` on and end before `end`. There are at most `most`.
+/// The next entry of an index: its key, and where its block is. The values have no lengths: each
+/// ends by itself.
+pub(super) fn index_entry<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Handle)> {
+    let [shared, own] = [varint(rest)?, varint(rest)?];
+    let key = take(rest, own)?;
+    // With damo's options each entry is a restart point, so none is written as a difference.
+    let handle = Handle::decode(rest).filter(|_| shared == 0)?;
+    (key.len() <= MAX_KEY).then_some((key, handle))
+}
+
+/// The entries of an index. The blocks follow each other from `begin` on and end before `end`.
+/// There are at most `most`.
 pub(super) fn index_entries(
     block: &[u8],
     begin: u64,
@@ -174,11 +206,8 @@ pub(super) fn index_entries(
     let mut entries = Vec::new();
     let mut free = begin;
     while !rest.is_empty() {
-        let [shared, own] = [varint(&mut rest)?, varint(&mut rest)?];
-        let key = take(&mut rest, own)?;
-        // With damo's options each entry is a restart point, so none is written as a difference.
-        let handle = Handle::decode(&mut rest).filter(|_| shared == 0)?;
-        if key.len() > MAX_KEY || entries.len() as u64 == most {
+        let (key, handle) = index_entry(&mut rest)?;
+        if entries.len() as u64 == most {
             return None;
         }
         let is_possible = handle.offset >= free && handle.end().is_some_and(|behind| behind <= end);

@@ -1,305 +1,36 @@
-//! Reads one SST file block by block, so that a damaged block costs its own rows and no others.
+//! Reads SST files without RocksDB.
 //!
-//! RocksDB's readers stop at the first damage, and its C interface has no reader for a single file.
 //! The format is that of RocksDB's table/format.h, as far as damo's options make it: block-based,
 //! version 6, XXH3, no compression or LZ4, and an index of one or two levels with full keys.
+//!
+//! There are two readers. [`SstRows`] reads rows from a whole file, fast. It refuses a file with
+//! any damage, or with anything that it does not know, and RocksDB is asked instead. [`SstFile`]
+//! reads what it can of a damaged file. Both read the file's head, its blocks and their checksums
+//! with the same code.
 
 mod block;
+mod cursor;
+mod damaged;
+mod fences;
+mod head;
+mod rows;
+mod source;
+mod sst_rows;
+#[cfg(test)]
+pub(super) mod tests;
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-
-use block::{
-    FOOTER, Handle, IndexEntry, MIN_BLOCK, TRAILER, content, index_entries, pairs, read_footer,
-};
 pub(super) use block::{take, varint};
-
-use super::documents::FAMILY;
-use crate::files::regular;
-use crate::memory::filled;
+pub(super) use cursor::Cursor;
+pub(crate) use damaged::{Entry, SstFile, Unreadable};
+pub(super) use rows::Version;
+pub(super) use source::OpenFile;
+pub(super) use sst_rows::{Bounds, DeletedRange, Refusal, SstRows};
 
 /// Larger than any file's index can be.
 const MAX_INDEX: u64 = 1 << 30;
 /// Larger than any block of rows. A row has at most 4 MiB, and 2 KiB come before it.
 const MAX_DATA: u64 = 16 << 20;
-/// Larger than properties, a list of blocks, or a part of an index.
-const MAX_SMALL: u64 = 1 << 20;
-const TWO_LEVELS: u32 = 2;
 /// Bytes that RocksDB puts behind each key: a sequence number and a type.
 const SUFFIX: usize = 8;
 /// Bytes of a row's key with RocksDB's suffix.
-const ROW_KEY: usize = 10 + SUFFIX;
-
-/// An SST file whose index can be read.
-pub(crate) struct SstFile {
-    /// Open while it is held. Otherwise each block opens the file.
-    file: Option<File>,
-    base: u32,
-    pub(crate) path: PathBuf,
-    /// The file's bytes.
-    pub(crate) len: u64,
-    blocks: Vec<IndexEntry>,
-    /// What the file says about itself; None when that is damaged.
-    pub(crate) properties: Option<Properties>,
-}
-
-/// What a file says about itself.
-pub(crate) struct Properties {
-    /// The column family that it belongs to.
-    family: Option<String>,
-    pub(crate) entries: Option<u64>,
-    /// The file was ingested. All its entries have the sequence number that the MANIFEST gives it.
-    pub(crate) is_external: bool,
-    is_user_key: bool,
-    has_two_levels: bool,
-}
-
-/// Why nothing of a file can be read.
-#[derive(Debug)]
-pub(crate) struct Unreadable {
-    pub(crate) what: String,
-    /// How many entries it has, if at least that can be read.
-    pub(crate) entries: Option<u64>,
-}
-
-/// An entry of a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) key: Vec<u8>,
-    pub(crate) seqno: u64,
-    /// None for a deletion.
-    pub(crate) value: Option<Vec<u8>>,
-}
-
-impl SstFile {
-    /// Reads the index. The file is not held afterwards.
-    ///
-    /// # Errors
-    /// In words, why nothing of the file can be read.
-    pub(crate) fn open(path: &Path) -> Result<SstFile, Unreadable> {
-        let mut sst = SstFile {
-            file: None,
-            base: 0,
-            path: path.to_owned(),
-            len: 0,
-            blocks: Vec::new(),
-            properties: None,
-        };
-        let read = sst.read();
-        sst.release();
-        let entries = sst.properties.as_ref().and_then(|properties| properties.entries);
-        read.map_err(|what| Unreadable { what, entries }).map(|()| sst)
-    }
-
-    fn read(&mut self) -> Result<(), String> {
-        let unreadable = |error: io::Error| format!("it cannot be read: {error}");
-        let file = regular::open(&self.path).map_err(unreadable)?;
-        let found = file.metadata().map_err(unreadable)?;
-        self.len = found.len();
-        let start = self.len.checked_sub(FOOTER as u64).ok_or("it is cut off")?;
-        let mut footer = [0; FOOTER];
-        file.read_exact_at(&mut footer, start).map_err(unreadable)?;
-        self.file = Some(file);
-        let list;
-        (self.base, list) = read_footer(&footer, start)?;
-        let list =
-            self.block(list, MAX_SMALL).map_err(|what| format!("its list of blocks {what}"))?;
-        let list = pairs(&list).ok_or("its list of blocks is damaged")?;
-        let find = |name: &str| {
-            let found = list.iter().find(|(key, _)| key == name.as_bytes());
-            found.and_then(|(_, value)| Handle::decode(&mut value.as_slice()))
-        };
-        let properties =
-            find("rocksdb.properties").and_then(|handle| self.block(handle, MAX_SMALL).ok());
-        self.properties = properties.and_then(|block| Properties::read(&block));
-        let index = find("rocksdb.index").ok_or("its index is damaged")?;
-        // A file with holes is longer than its content. Some file systems do not say how much is
-        // stored.
-        let stored = match found.blocks() {
-            0 => self.len,
-            blocks => self.len.min(blocks.saturating_mul(512).saturating_add(MAX_SMALL)),
-        };
-        self.read_index(index, stored)
-    }
-
-    /// Reads the index of a file with this many stored bytes.
-    fn read_index(&mut self, handle: Handle, stored: u64) -> Result<(), String> {
-        let damaged = || "its index is damaged".to_owned();
-        // An entry of the index is small, and has a block.
-        let limit = MAX_INDEX.min(stored.saturating_mul(4).saturating_add(MAX_SMALL));
-        let mut left = stored / MIN_BLOCK;
-        let bytes = self.block(handle, limit).map_err(|what| format!("its index {what}"))?;
-        let top = index_entries(&bytes, 0, handle.offset, left).ok_or_else(damaged)?;
-        // The last key is in full, so its length tells whether RocksDB's suffix is on keys.
-        let is_user_key = || top.last().is_none_or(|entry| entry.last.len() < ROW_KEY);
-        let is_user_key =
-            self.properties.as_ref().map_or_else(is_user_key, |found| found.is_user_key);
-        let has_two_levels = match &self.properties {
-            Some(properties) => properties.has_two_levels,
-            None => self.is_index_of_indexes(&top),
-        };
-        let mut blocks = Vec::new();
-        if has_two_levels {
-            let mut begin = 0;
-            for part in top {
-                let read = part.handle.and_then(|handle| {
-                    let bytes = self.block(handle, MAX_SMALL).ok()?;
-                    index_entries(&bytes, begin, handle.offset, left)
-                });
-                let Some(entries) = read else {
-                    blocks.push(IndexEntry { handle: None, last: part.last });
-                    continue;
-                };
-                left -= entries.len() as u64;
-                begin = entries.iter().rev().find_map(|entry| entry.handle?.end()).unwrap_or(begin);
-                blocks.extend(entries);
-            }
-        } else {
-            blocks = top;
-        }
-        if !is_user_key {
-            for block in &mut blocks {
-                block.last.truncate(block.last.len().checked_sub(SUFFIX).ok_or_else(damaged)?);
-            }
-        }
-        if !blocks.is_sorted_by(|one, next| one.last <= next.last) {
-            return Err(damaged());
-        }
-        self.blocks = blocks;
-        Ok(())
-    }
-
-    /// Whether an index leads to further indexes. The first block that can be read tells: rows do
-    /// not look like a list of blocks that follow each other without gaps.
-    fn is_index_of_indexes(&self, top: &[IndexEntry]) -> bool {
-        let first = top.iter().filter_map(|entry| entry.handle).find_map(|handle| {
-            let bytes = self.block(handle, MAX_DATA).ok()?;
-            Some(index_entries(&bytes, 0, handle.offset, self.len / MIN_BLOCK))
-        });
-        let Some(Some(entries)) = first else { return false };
-        let handles: Option<Vec<Handle>> = entries.iter().map(|entry| entry.handle).collect();
-        handles.is_some_and(|handles| {
-            !handles.is_empty() && handles.is_sorted_by(|one, next| one.end() == Some(next.offset))
-        })
-    }
-
-    /// Keeps the file open until [`SstFile::release`], for a caller that reads its blocks soon.
-    ///
-    /// # Errors
-    /// The system's error.
-    pub(crate) fn hold(&mut self) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = Some(regular::open(&self.path)?);
-        }
-        Ok(())
-    }
-
-    /// Closes the file. From now on each block opens it.
-    pub(crate) fn release(&mut self) {
-        self.file = None;
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        self.file.is_some()
-    }
-
-    pub(crate) fn block_count(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// The entries of a block, ascending, and checked to lie between those of its neighbours.
-    ///
-    /// # Errors
-    /// What is wrong with the block, in words that follow its name.
-    pub(crate) fn entries_of(&self, block: usize) -> Result<Vec<Entry>, String> {
-        let damaged = || "is damaged".to_owned();
-        let index = self.blocks.get(block).ok_or_else(damaged)?;
-        let bytes = self.block(index.handle.ok_or_else(damaged)?, MAX_DATA)?;
-        let entries = pairs(&bytes).ok_or_else(damaged)?.into_iter().map(|(mut key, value)| {
-            let packed = u64::from_le_bytes(*key.last_chunk()?);
-            key.truncate(key.len() - SUFFIX);
-            let value = match packed as u8 {
-                0 | 7 => None,
-                1 => Some(value),
-                _ => return None,
-            };
-            Some(Entry { key, seqno: packed >> 8, value })
-        });
-        let entries: Vec<Entry> = entries.collect::<Option<_>>().ok_or_else(damaged)?;
-        let is_next = |one: &Entry, next: &Entry| {
-            one.key < next.key || (one.key == next.key && one.seqno > next.seqno)
-        };
-        let above = block.checked_sub(1).and_then(|before| self.blocks.get(before));
-        let is_above = |entry: &Entry| above.is_none_or(|above| entry.key >= above.last);
-        let is_in_place = entries.is_sorted_by(is_next)
-            && entries.first().is_none_or(is_above)
-            && entries.last().is_none_or(|entry| entry.key <= index.last);
-        if is_in_place { Ok(entries) } else { Err(damaged()) }
-    }
-
-    /// The keys that a block may have: above the first returned key, and up to the second.
-    pub(crate) fn keys_of(&self, block: usize) -> (Vec<u8>, Vec<u8>) {
-        let last = |index: usize| self.blocks[index].last.clone();
-        (block.checked_sub(1).map(last).unwrap_or_default(), last(block))
-    }
-
-    /// The first and the last key, if both can be read.
-    pub(crate) fn ends(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let first = self.entries_of(0).ok()?.into_iter().next()?;
-        let last = self.entries_of(self.blocks.len().checked_sub(1)?).ok()?.pop()?;
-        Some((first.key, last.key))
-    }
-
-    /// Whether it has documents and no rows. If its properties do not say, its keys do: those of
-    /// documents are words.
-    pub(crate) fn has_documents(&self) -> bool {
-        if let Some(properties) = &self.properties {
-            return properties.family.as_deref() == Some(FAMILY);
-        }
-        let first = (0..self.blocks.len()).find_map(|block| self.entries_of(block).ok());
-        let is_word = |entry: &Entry| entry.key.iter().all(|byte| (b' '..=b'~').contains(byte));
-        first.is_some_and(|entries| entries.iter().all(is_word))
-    }
-
-    /// The content of a block of at most `limit` bytes whose checksum fits.
-    fn block(&self, handle: Handle, limit: u64) -> Result<Vec<u8>, String> {
-        let damaged = || "is damaged".to_owned();
-        let unreadable = |error: io::Error| format!("cannot be read: {error}");
-        if handle.size > limit || handle.end().is_none_or(|end| end > self.len) {
-            return Err(damaged());
-        }
-        let mut bytes = filled(0, handle.size as usize + TRAILER)
-            .map_err(|error| error.message().to_owned())?;
-        match &self.file {
-            Some(file) => file.read_exact_at(&mut bytes, handle.offset),
-            None => regular::open(&self.path)
-                .and_then(|file| file.read_exact_at(&mut bytes, handle.offset)),
-        }
-        .map_err(unreadable)?;
-        content(bytes, self.base, handle.offset, limit).ok_or_else(damaged)
-    }
-}
-
-impl Properties {
-    fn read(block: &[u8]) -> Option<Properties> {
-        let list = pairs(block)?;
-        let property = |name: &str| {
-            list.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value)
-        };
-        let number = |name: &str| property(name).and_then(|value| varint(&mut value.as_slice()));
-        let family = property("rocksdb.column.family.name");
-        // Entries include range deletions, which no data block has.
-        let ranges = number("rocksdb.num.range-deletions").unwrap_or(0);
-        let index =
-            property("rocksdb.block.based.table.index.type").and_then(|value| value.first_chunk());
-        Some(Properties {
-            family: family.and_then(|name| String::from_utf8(name.clone()).ok()),
-            entries: number("rocksdb.num.entries").map(|all| all.saturating_sub(ranges)),
-            is_external: property("rocksdb.external_sst_file.version").is_some(),
-            is_user_key: number("rocksdb.index.key.is.user.key").is_none_or(|yes| yes == 1),
-            has_two_levels: index.is_some_and(|kind| u32::from_le_bytes(*kind) == TWO_LEVELS),
-        })
-    }
-}
+const ROW_KEY: usize = super::key::KEY_LEN + SUFFIX;

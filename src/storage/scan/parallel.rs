@@ -1,8 +1,7 @@
 //! Several threads read many ranges of keys; the pages come out in the order of keys.
 //!
-//! One of RocksDB's iterators reads a few million rows a second, less than a disk can deliver. Each
-//! thread reads a whole range at a time. How far the threads may be ahead of what was taken bounds
-//! the memory.
+//! One thread reads a few million rows a second, less than a disk can deliver. Each thread reads a
+//! whole range at a time. How far the threads may be ahead of what was taken bounds the memory.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
@@ -16,8 +15,8 @@ use crate::process::Call;
 use crate::rocks::KeyRange;
 use crate::threads;
 
-/// About so many bytes on disk are a range. It is many times RocksDB's read-ahead, of which a part
-/// goes beyond the range's end.
+/// About so many bytes on disk are a range. It is many times the bytes that are read ahead, of
+/// which a part goes beyond the range's end.
 pub(super) const RANGE_BYTES: u64 = 16 << 20;
 /// More threads than this do not help a disk.
 const MAX_THREADS: usize = 8;

@@ -1,0 +1,214 @@
+//! Fences: which block of a file may have a key, and where the blocks are.
+//!
+//! A fence is the largest key that a run of blocks may have. Between fences the sizes of the blocks
+//! tell where each is, since they follow each other without gaps. So a block that the index leaves
+//! out is noticed.
+
+use super::block::{Handle, TRAILER, entries_part, index_entry};
+use super::head::{Head, MAX_SMALL, Properties};
+use super::source::{Source, read_block};
+use super::{MAX_DATA, MAX_INDEX, SUFFIX};
+use crate::memory::reserve;
+use crate::rocks::key::{self, KEY_LEN, Ordinal};
+
+/// Blocks of a run. A block has about 2 KiB.
+pub(super) const RUN: usize = 16;
+
+/// The blocks of a file.
+pub(super) struct Fences {
+    /// The bytes of each block, without its trailer.
+    sizes: Vec<u32>,
+    runs: Vec<Run>,
+    /// Two blocks that follow each other may have versions of the same key.
+    may_share_keys: bool,
+}
+
+/// Up to [`RUN`] blocks that follow each other.
+struct Run {
+    /// Where the first one is.
+    offset: u64,
+    /// At least the last key of the last one. The next run has larger keys, or further versions of
+    /// this one.
+    last: Ordinal,
+}
+
+impl Fences {
+    /// # Errors
+    /// Where in the file, and what about it, is damaged or unknown.
+    pub(super) fn read(
+        source: &dyn Source,
+        head: &Head,
+        properties: &Properties,
+    ) -> Result<Fences, (u64, String)> {
+        let index = head.block("rocksdb.index").ok_or((0, "its index is missing".to_owned()))?;
+        let (blocks, bytes) =
+            properties.blocks.ok_or((0, "it does not say how many blocks it has".to_owned()))?;
+        let mut fences =
+            Fences { sizes: Vec::new(), runs: Vec::new(), may_share_keys: !properties.is_user_key };
+        // No more than the file has room for: each block has a trailer.
+        let room = bytes.min(head.end_of_entries()) / TRAILER as u64;
+        if blocks > room {
+            return Err((0, format!("it cannot have {blocks} blocks")));
+        }
+        let failed = |error: crate::error::Error| (0, error.message().to_owned());
+        reserve(&mut fences.sizes, blocks as usize).map_err(failed)?;
+        reserve(&mut fences.runs, (blocks as usize).div_ceil(RUN)).map_err(failed)?;
+
+        let mut builder = Builder { fences, blocks, end: 0, last: None };
+        let block = |handle: Handle, limit| {
+            read_block(source, head.base, handle, limit)
+                .map_err(|what| (handle.offset, format!("a block of its index {what}")))
+        };
+        let top = block(index, MAX_INDEX)?;
+        if properties.has_two_levels {
+            let damaged = || (index.offset, "its index is damaged".to_owned());
+            let mut rest = entries_part(&top).ok_or_else(damaged)?;
+            while !rest.is_empty() {
+                let (_, part) = index_entry(&mut rest).ok_or_else(damaged)?;
+                builder.add(&block(part, MAX_SMALL)?, part)?;
+            }
+        } else {
+            builder.add(&top, index)?;
+        }
+        if builder.end != bytes || builder.fences.sizes.len() as u64 != blocks {
+            let what = format!(
+                "its index has {} blocks up to byte {}; {blocks} up to byte {bytes} are needed",
+                builder.fences.sizes.len(),
+                builder.end
+            );
+            return Err((index.offset, what));
+        }
+        Ok(builder.fences)
+    }
+
+    pub(super) fn block_count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        let mut offset = 0;
+        let handle = |size: &u32| {
+            let handle = Handle { offset, size: u64::from(*size) };
+            offset = handle.end().unwrap();
+            handle
+        };
+        self.sizes.iter().map(handle).collect()
+    }
+
+    /// The first block of the first run that may have `key` or a larger one, and where it is; None
+    /// when there is none.
+    pub(super) fn find(&self, key: Ordinal) -> Option<(usize, u64)> {
+        let run = self.runs.partition_point(|run| run.last < key);
+        self.runs.get(run).map(|found| (run * RUN, found.offset))
+    }
+
+    /// The first block that has no key below `end`, as far as the fences tell.
+    pub(super) fn end_before(&self, end: Ordinal) -> usize {
+        let run = self.runs.partition_point(|run| run.last < end);
+        ((run + 1) * RUN).min(self.sizes.len())
+    }
+
+    /// The bytes of a block with its trailer.
+    pub(super) fn size(&self, block: usize) -> usize {
+        self.sizes[block] as usize + TRAILER
+    }
+
+    /// The bytes of a block and of those that follow it before `end`: up to `wanted` bytes, or the
+    /// one block.
+    pub(super) fn bytes_from(&self, block: usize, end: usize, wanted: usize) -> usize {
+        let mut bytes = self.size(block);
+        for next in block + 1..end {
+            match bytes + self.size(next) {
+                more if more <= wanted => bytes = more,
+                _ => break,
+            }
+        }
+        bytes
+    }
+
+    /// Whether keys from `first` to `last` may be those of a block.
+    pub(super) fn may_have(&self, block: usize, first: Ordinal, last: Ordinal) -> bool {
+        let run = block / RUN;
+        let is_above = match run.checked_sub(1).map(|before| self.runs[before].last) {
+            Some(before) if self.may_share_keys => first >= before,
+            Some(before) => first > before,
+            None => true,
+        };
+        is_above && last <= self.runs[run].last
+    }
+}
+
+struct Builder {
+    fences: Fences,
+    /// How many blocks there should be.
+    blocks: u64,
+    /// The first byte behind the blocks so far.
+    end: u64,
+    last: Option<Ordinal>,
+}
+
+impl Builder {
+    /// Adds the blocks of an index, or of a part of one.
+    fn add(&mut self, index: &[u8], place: Handle) -> Result<(), (u64, String)> {
+        let damaged = |what: &str| (place.offset, format!("its index {what}"));
+        let mut rest = entries_part(index).ok_or_else(|| damaged("is damaged"))?;
+        let fences = &mut self.fences;
+        while !rest.is_empty() {
+            let (key, handle) = index_entry(&mut rest).ok_or_else(|| damaged("is damaged"))?;
+            let last = last_key(key, fences.may_share_keys)
+                .ok_or_else(|| damaged("has a key that is not a row's"))?;
+            let is_next = handle.offset == self.end && handle.size <= MAX_DATA;
+            let end = handle.end().filter(|end| is_next && *end <= place.offset);
+            let block = fences.sizes.len();
+            if block as u64 == self.blocks {
+                return Err(damaged("has more blocks than the file"));
+            }
+            self.end = end.ok_or_else(|| damaged("has blocks that do not follow each other"))?;
+            let is_ascending = self.last.is_none_or(|before| {
+                if fences.may_share_keys { before <= last } else { before < last }
+            });
+            if !is_ascending {
+                return Err(damaged("has keys that are not ascending"));
+            }
+            self.last = Some(last);
+            match fences.runs.last_mut().filter(|_| !block.is_multiple_of(RUN)) {
+                Some(run) => run.last = last,
+                None => fences.runs.push(Run { offset: handle.offset, last }),
+            }
+            fences.sizes.push(handle.size as u32);
+        }
+        Ok(())
+    }
+}
+
+/// The largest key of a row that is not above a key of an index. RocksDB cuts keys of indexes
+/// short, and a shorter key comes before all keys that begin with it.
+fn last_key(bytes: &[u8], has_suffix: bool) -> Option<Ordinal> {
+    let bytes = match has_suffix {
+        true => bytes.split_last_chunk::<SUFFIX>()?.0,
+        false => bytes,
+    };
+    let mut full = [0; KEY_LEN];
+    full.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    let key = key::ordinal(&full);
+    if bytes.len() == KEY_LEN { Some(key) } else { key.checked_sub(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_key_is_before_all_that_begin_with_it() {
+        let full = key::encode(3, 7);
+        assert_eq!(last_key(&full, false), Some(key::ordinal(&full)));
+        let cut = last_key(&full[..4], false).unwrap();
+        let mut first = [0; KEY_LEN];
+        first[..4].copy_from_slice(&full[..4]);
+        assert_eq!(cut + 1, key::ordinal(&first));
+        assert_eq!(last_key(&[0; 4], false), None);
+        assert_eq!(last_key(&[1; KEY_LEN + 1], false), None);
+        assert_eq!(last_key(&[1; SUFFIX - 1], true), None);
+    }
+}
