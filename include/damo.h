@@ -1336,7 +1336,7 @@ void damo_embedding_free(damo_embedding *embedding);
  *   them: a key without a row reads as zeros.
  *
  * Creates no row, and no filter counts the keys; statistics count them as those of a peek. Other
- * calls go on, on the same keys as well. The weights can be sent to a GPU at once; finishing tells
+ * calls may use the same keys meanwhile. The weights can be sent to a GPU at once; finishing tells
  * which of them have changed since.
  *
  * Returns NULL on failure and sets the last error; weights may be partly written:
@@ -1361,18 +1361,18 @@ damo_lookup *damo_embedding_begin_lookup(const damo_embedding *embedding,
  * - changed: gets how many positions there are. The rest of positions may be written, too.
  *
  * Rows that were changed, deleted, made or loaded from a checkpoint since, by whomever, are read
- * again. Keys without rows get them, and a filter counts its keys. So training is bit for bit what
- * it is with damo_embedding_lookup here and no begun lookup. This costs less where few rows have
+ * again. Rows are made, and a filter counts, as in a lookup. So training is bit for bit what it is
+ * with damo_embedding_lookup here and no begun lookup. This costs less where few rows have
  * changed. With a filter, in a storage that is open with read_only, and for at most 256 keys or
  * more than 2^20, all keys are looked up again, and weights that have not changed are left alone.
  *
  * Errors:
  * - INVALID_ARGUMENT: a NULL handle; a NULL buffer with a length; overlapping buffers; a lookup
  *   that is finished, that another thread is finishing, or that was begun with another embedding;
- *   a weights_len that is not keys_len x dim; a positions_len that is not keys_len. The lookup can
- *   still be finished.
+ *   a weights_len that is not keys_len x dim; a positions_len that is not keys_len. The lookup is
+ *   as it was.
  * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. Weights may be partly written, and the lookup
- *   is finished: damo_embedding_lookup can be called instead.
+ *   may be finished: call damo_embedding_lookup instead.
  */
 damo_status damo_embedding_finish_lookup(const damo_embedding *embedding,
                                          const damo_lookup *lookup,
@@ -1938,7 +1938,9 @@ damo_status damo_key_shard_batch(const int64_t *keys,
  *
  * A trainer sends each shard its distinct keys, and gets a row for each. damo_rows_gather makes a
  * row for each key of them, by the positions. damo_gradients_sum makes the gradients of distinct
- * keys of those of keys. For distinct keys only, call it with one shard.
+ * keys of those of keys. A filter counts a key that is sent once as one occurrence:
+ * damo_filter_add_counts adds the others, before the lookup. For distinct keys only, call it with
+ * one shard.
  *
  * Room that is not needed is left as it is. The same arguments give the same result. The call
  * works on the caller's thread alone. It allocates up to 16 bytes a key, and frees them.
@@ -2004,11 +2006,13 @@ damo_status damo_rows_gather(const float *rows,
  *
  * Sums are float32, added in the order of gradients, as damo adds those of a key that occurs
  * several times. So damo_embedding_apply_gradients with the distinct keys and these sums gives the
- * same rows, bit for bit, as with all keys and gradients when the option duplicates is "sum".
- * damo_embedding_sum_gradients does the same for keys that nobody has made distinct.
+ * same rows, bit for bit, as with all keys and gradients that it accepts when the option
+ * duplicates is "sum". damo_embedding_sum_gradients does the same for keys that nobody has made
+ * distinct.
  *
- * Floats are not checked. A NaN goes into its sum, and damo_embedding_apply_gradients refuses that
- * sum. The call works on the caller's thread alone.
+ * Floats are not checked. A NaN goes into its sum, which damo_embedding_apply_gradients refuses.
+ * Gradients beyond 1e18 may add up to one that it accepts. The call works on the caller's thread
+ * alone.
  *
  * Errors, after which nothing is written:
  * - INVALID_ARGUMENT: a position that is no sum's (the message has its index and value); a wrong

@@ -23,7 +23,8 @@ use crate::kernels::gradients_sum;
 /// distinct.
 ///
 /// Floats are not checked. A NaN goes into its sum, which damo_embedding_apply_gradients refuses.
-/// Gradients beyond 1e18 may add up to one that it accepts. The call works on the caller's thread alone.
+/// Gradients beyond 1e18 may add up to one that it accepts. The call works on the caller's thread
+/// alone.
 ///
 /// Errors, after which nothing is written:
 /// - INVALID_ARGUMENT: a position that is no sum's (the message has its index and value); a wrong

@@ -9,6 +9,7 @@
 //! A merge of much data is divided, and starts a thread for each part but one. It does so at any
 //! time, long after opening. A part whose thread cannot be made runs on the merge's own thread.
 #include <chrono>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -56,6 +57,8 @@ __wrap__ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_delet
       if (attempt == kAttempts && !is_merging) throw;
     }
     if (is_merging) {
+      // The C library has written a handle of no thread. Without it there is none to wait for.
+      ::new (thread) std::thread;
       (*state)->_M_run();
       return;
     }

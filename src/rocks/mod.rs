@@ -78,6 +78,8 @@ pub(crate) struct Rocks {
     seen_errors: AtomicU64,
     /// How many files scans have open.
     files_of_scans: AtomicUsize,
+    /// The threads of one merge that `compact` makes.
+    merge_threads: usize,
 }
 
 impl Rocks {
@@ -171,6 +173,7 @@ impl Rocks {
     pub(crate) fn compact(&self) -> Result<()> {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(rust_rocksdb::BottommostLevelCompaction::Force);
+        options.set_max_subcompactions(self.merge_threads as i32);
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
         // The call itself reports nothing. What stopped it also stops writes, so a flush reports
         // it.

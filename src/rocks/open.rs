@@ -117,12 +117,14 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&options::database(options, opening, logs), dir, families)
-            .map_err(|error| translate(&error))?;
+        let database = options::database(options, opening, logs, metadata);
+        let db =
+            DB::open_cf_descriptors(&database, dir, families).map_err(|error| translate(&error))?;
         let mut read_options = ReadOptions::default();
         // Rows are cached as rows. Their blocks would only push filters and indexes out.
         read_options.fill_cache(false);
-        Ok(Rocks::new(db, cache, metadata, read_options, row_options))
+        let rocks = Rocks::new(db, cache, metadata, read_options, row_options);
+        Ok(Rocks { merge_threads: options::merge_threads(options), ..rocks })
     }
 
     fn new(
@@ -144,6 +146,7 @@ impl Rocks {
             has_failed: AtomicBool::new(false),
             seen_errors: AtomicU64::new(0),
             files_of_scans: AtomicUsize::new(0),
+            merge_threads: 1,
         }
     }
 
@@ -156,7 +159,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, row_options.clone()),
             ColumnFamilyDescriptor::new(FAMILY, options::meta(&cache)),
         ];
-        let mut database = options::database(options, Opening::Existing, Logs::Tracked);
+        let mut database = options::database(options, Opening::Existing, Logs::Tracked, metadata);
         database.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&database, dir, families, false)
             .map_err(|error| blame::name_files(dir, translate(&error)))?;

@@ -36,9 +36,9 @@ fn compacting_threads(options: &Resources) -> usize {
 const MAX_MERGE_THREADS: usize = 4;
 
 /// How many threads one merge may have. RocksDB makes all of them but one anew for each merge of
-/// more than `target_file_size_base`, and ends the process when it gets none. Only where
-/// src/ffi/start_thread.cc is linked, the merge goes on without them.
-fn merge_threads(options: &Resources) -> usize {
+/// more than `target_file_size_base`, and ends the process when it gets none. In the C library,
+/// where src/ffi/start_thread.cc is linked, the merge goes on without them.
+pub(super) fn merge_threads(options: &Resources) -> usize {
     let goes_on = cfg!(all(
         target_os = "linux",
         target_env = "gnu",
@@ -111,14 +111,23 @@ pub(crate) enum Opening {
     Existing,
 }
 
-pub(super) fn database(options: &Resources, opening: Opening, logs: Logs) -> Options {
+pub(super) fn database(
+    options: &Resources,
+    opening: Opening,
+    logs: Logs,
+    metadata: Metadata,
+) -> Options {
     let mut database = Options::default();
     // RocksDB takes a CURRENT that it may not look at for a missing one, and would write another.
     database.create_if_missing(opening == Opening::New);
     database.create_missing_column_families(true);
     database.increase_parallelism(compacting_threads(options) as i32);
-    // RocksDB takes this from the database's options, and ignores that of a column family.
-    database.set_max_subcompactions(merge_threads(options) as u32);
+    // RocksDB takes this from the database's options, and ignores that of a column family. To
+    // divide a merge it reads the whole index of its files, through the cache. Where the cache does
+    // not hold all of it, that would cost lookups theirs.
+    if metadata == Metadata::Held {
+        database.set_max_subcompactions(merge_threads(options) as u32);
+    }
     // The log has documents and DeleteRanges of whole groups. A killed process leaves a torn last
     // record. Damage anywhere else is an error, not a shorter history.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);

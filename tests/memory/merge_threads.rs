@@ -46,6 +46,8 @@ unsafe extern "C" fn pthread_create(
 ) -> c_int {
     if REFUSES.load(Ordering::SeqCst) && name() == "rocksdb:low" {
         REFUSED.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's promise. glibc writes the handle before it asks for the thread.
+        unsafe { *thread = 0x5151 };
         return libc::EAGAIN;
     }
     // SAFETY: the name ends with a zero. The C library has a function of this type under it.

@@ -118,5 +118,7 @@ int flock(int fd, int operation) {
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument) {
   REAL(int, pthread_create, pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-  return fails(KIND_THREAD, -1, NULL) ? errno : real(thread, attributes, run, argument);
+  if (!fails(KIND_THREAD, -1, NULL)) return real(thread, attributes, run, argument);
+  *thread = (pthread_t)0x5151; /* As the C library leaves it: a handle of no thread. */
+  return errno;
 }
