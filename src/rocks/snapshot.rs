@@ -15,6 +15,7 @@ use super::sst::Refusal;
 use super::{KeyRange, Rocks, translate};
 use crate::error::Result;
 use crate::locks::Mutex;
+use crate::memory::check_headroom;
 
 /// How many bytes RocksDB reads ahead: enough for a disk to be at its best, and all the memory that
 /// a scan takes.
@@ -25,9 +26,10 @@ pub(crate) struct Snapshot<'a> {
     snapshot: rust_rocksdb::SnapshotWithThreadMode<'a, DB>,
     /// The files of the moment, until their heads have been read.
     opened: Mutex<Option<Vec<OpenedFile>>>,
-    _hold: Option<Hold<'a>>,
     /// None where RocksDB is asked.
     merged: OnceLock<Option<MergedRows>>,
+    /// Dropped when the files are closed.
+    _hold: Option<Hold<'a>>,
 }
 
 impl Rocks {
@@ -36,7 +38,7 @@ impl Rocks {
         let snapshot = self.db.snapshot();
         let files = snapshot.sequence_number().and_then(|seqno| self.live_files(seqno));
         let (opened, _hold) = files.unzip();
-        Snapshot { snapshot, opened: Mutex::new(opened), _hold, merged: OnceLock::new() }
+        Snapshot { snapshot, opened: Mutex::new(opened), merged: OnceLock::new(), _hold }
     }
 }
 
@@ -58,7 +60,11 @@ impl Snapshot<'_> {
             match scanned {
                 Ok(()) => return Ok(()),
                 Err(Stopped::Failed(error)) => return Err(error),
-                Err(Stopped::Refused(why)) => refusal = Some(why),
+                Err(Stopped::Refused(why)) => {
+                    // It may be refused for want of memory, which would end the process in RocksDB.
+                    check_headroom(0)?;
+                    refusal = Some(why);
+                }
             }
         }
         // The first key behind those that were visited.

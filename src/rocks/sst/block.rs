@@ -3,6 +3,8 @@
 
 use twox_hash::XxHash3_64;
 
+use crate::memory::filled;
+
 pub(super) const FOOTER: usize = 53;
 const MAGIC: u64 = 0x88e2_41b7_85f4_cff7;
 const EXTENDED_MAGIC: [u8; 4] = [0x3e, 0x00, 0x7a, 0x00];
@@ -83,7 +85,9 @@ pub(super) fn unpacked(mut packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     if len > packed.len().saturating_mul(MAX_RATIO) {
         return None;
     }
-    lz4_flex::block::decompress(packed, len).ok().filter(|content| content.len() == len)
+    let mut content = filled(0, len).ok()?;
+    let written = lz4_flex::block::decompress_into(packed, &mut content).ok()?;
+    (written == len).then_some(content)
 }
 
 /// The content of a block that was read with its trailer. None when its checksum does not fit, or

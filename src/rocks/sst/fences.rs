@@ -1,8 +1,8 @@
 //! Fences: which block of a file may have a key, and where the blocks are.
 //!
 //! A fence is the largest key that a run of blocks may have. Between fences the sizes of the blocks
-//! tell where each is, since they follow each other without gaps. So a block that the index leaves
-//! out is noticed.
+//! tell where each is, since they follow each other without gaps. A file whose index leaves a block
+//! out is refused.
 
 use super::block::{Handle, TRAILER, entries_part, index_entry};
 use super::head::{Head, MAX_SMALL, Properties};
