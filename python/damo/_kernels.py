@@ -23,7 +23,9 @@ class KeysPartition(NamedTuple):
     starts: np.ndarray
     """int64 of shape (shards + 1,): those of shard s are keys[starts[s] : starts[s + 1]]."""
     positions: np.ndarray
-    """uint32 of the batch's shape: the index in keys of each key of the batch."""
+    """uint32 of the batch's shape: the index in keys of each key of the batch.
+
+    For PyTorch's own operations, .astype(numpy.int64) makes a copy that it takes."""
     occurrences: np.ndarray
     """uint32 of shape (n,): how often each of keys occurs in the batch."""
 

@@ -36,6 +36,11 @@ class Prefetch:
         ids: Callable[[Any], Iterable[tuple[Layer, torch.Tensor]]],
         device: torch.device | str | None = None,
     ) -> None:
+        if isinstance(ids, torch.nn.Module) or not callable(ids):
+            raise TypeError(
+                "damo.torch: ids must be a function of a batch that returns pairs of a layer and "
+                f"its ids, not {type(ids).__name__}"
+            )
         self.loader, self.ids = loader, ids
         self.device = None if device is None else _with_index(torch.device(device))
 
@@ -44,7 +49,14 @@ class Prefetch:
 
     def _read_ahead(self, batch: Any, coming: list[tuple[Layer, RowsAhead]]) -> None:
         """Begins to read the rows of a batch. Adds to coming what a layer can take."""
-        for layer, ids in self.ids(batch):
+        for pair in self.ids(batch):
+            is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+            if not is_pair or not isinstance(pair[0], Layer):
+                raise TypeError(
+                    "damo.torch: ids must return pairs of a layer of damo.torch and its ids, such "
+                    f"as [(model.users, batch['user'])]; there is {pair!r:.100} among them"
+                )
+            layer, ids = pair
             if not layer.training:
                 layer.prefetch(ids)
                 continue

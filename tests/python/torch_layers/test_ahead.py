@@ -249,6 +249,16 @@ class Ahead(Case):
             with self.assertRaisesRegex(TypeError, "ids must be a torch.Tensor of int64"):
                 list(damo.torch.Prefetch([0, wrong], lambda ids: [(layer, ids)], "cuda"))
 
+    def test_what_is_no_pair_is_refused(self):
+        layer, prefetch = self.layers("one")[0], damo.torch.Prefetch
+        for wrong in (layer, [layer], None):
+            self.assert_fails(TypeError, ["function of a batch"], prefetch, [0, 1], wrong)
+        ids = torch.tensor([1])
+        for pairs in ([layer], (layer, ids), {"a": ids}, [(layer.rows, ids)], [ids]):
+            words = ["pairs of a layer", "among them"]
+            self.assert_fails(TypeError, words, list, prefetch([0, 1], lambda _: pairs))
+        self.assertEqual(len(layer.rows), 0)
+
     def test_what_cannot_be_read_ahead_is_looked_up_anew(self):
         self.gpu()
         layer = self.layers("one")[0]

@@ -48,6 +48,8 @@ impl Database {
         let rocks =
             Rocks::open_with(dir.path(), Opening::New, &resources, metadata, Logs::Tracked, fate)
                 .unwrap();
+        // As earlier builds compressed what they merged. Files that are added are not compressed.
+        rocks.db.set_options(&[("bottommost_compression", "kLZ4Compression")]).unwrap();
         Database { rocks, dir, files: Cell::new(0) }
     }
 
