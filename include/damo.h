@@ -351,6 +351,21 @@ typedef struct damo_params damo_params;
 typedef struct damo_scheduler damo_scheduler;
 
 /**
+ * A training step over several features: one lookup for all of them, and one transaction for all
+ * of their gradients.
+ *
+ * A step has parts, numbered 0, 1, and so on. Each is an embedding with keys, and has one row of
+ * floats a key (damo_step_add_keys) or one a bag of keys (damo_step_add_bags). The rows are looked
+ * up together, and their gradients applied together: all groups and their global steps change, or
+ * none does, whatever happens to the process or, with durability "power", to the machine.
+ *
+ * Make one step for a loop. damo_step_clear removes its parts; the next ones use their memory.
+ *
+ * Keeps its storage open, and its parts their embeddings. For one thread at a time.
+ */
+typedef struct damo_step damo_step;
+
+/**
  * A directory that holds everything: rows, optimizer state, groups, steps.
  *
  * One process at a time has it open for writing. It stays open until its handle and those of all
@@ -414,6 +429,26 @@ typedef void (*damo_executor)(void *context, size_t threads, damo_work work, voi
  * It must not throw, and must not free the handle that the call is on.
  */
 typedef bool (*damo_progress)(void *user, uint64_t rows, uint64_t rows_estimate);
+
+/**
+ * Rows of floats in the caller's memory, such as some columns of a matrix.
+ */
+typedef struct {
+  /**
+   * The first float of the first row. May be NULL if there are no rows.
+   */
+  float *floats;
+  /**
+   * How many floats there are, from the first one on. What lies behind the last row may be
+   * missing.
+   */
+  size_t floats_len;
+  /**
+   * The floats from the beginning of a row to that of the next one. The floats between rows are
+   * neither read nor written.
+   */
+  size_t stride;
+} damo_rows;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1672,6 +1707,140 @@ damo_status damo_embedding_set_filter(const damo_embedding *embedding, const dam
  * - POISONED, IO, FORKED; NOT_SUPPORTED with read_only.
  */
 damo_status damo_embedding_set_step(const damo_embedding *embedding, int64_t step);
+
+/**
+ * Makes a step without parts. Free it with damo_step_free.
+ *
+ * - options: may be NULL. There are none yet.
+ *
+ * Returns NULL on failure and sets the last error:
+ * - INVALID_ARGUMENT: a NULL storage; an option.
+ * - FORKED.
+ */
+damo_step *damo_step_new(const damo_storage *storage, const damo_params *options);
+
+/**
+ * Frees a step, and closes its storage if no other handle has it. NULL is a no-op.
+ */
+void damo_step_free(damo_step *step);
+
+/**
+ * Adds a part with one row a key, behind the others.
+ *
+ * - embedding: of the step's storage. Several parts may have one embedding, but not two embeddings
+ *   of one group. It can be freed before the step.
+ * - keys: keys_len keys, which are copied.
+ *
+ * Errors, after which the step has the parts that it had:
+ * - INVALID_ARGUMENT: a NULL handle; an embedding of another storage; another embedding of a group
+ *   than an earlier part's; a NULL buffer with a length.
+ * - OUT_OF_MEMORY, FORKED.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_add_keys(damo_step *step,
+                               const damo_embedding *embedding,
+                               const int64_t *keys,
+                               size_t keys_len);
+
+/**
+ * Adds a part with one row a bag: some consecutive keys, whose rows become one. What it means is
+ * what torch.nn.functional.embedding_bag does.
+ *
+ * - embedding: as for damo_step_add_keys. Its option padding_key counts for nothing in a bag.
+ * - keys: keys_len keys. A key may occur several times.
+ * - offsets: the index of each bag's first key, in ascending order. The first is 0. Two that are
+ *   equal make a bag without keys, whose row is zeros.
+ * - has_last_offset: whether offsets ends with one more, keys_len.
+ * - pooling: "sum", "mean" or "max". The largest value of each column is that of its first key.
+ * - weights: keys_len floats that rows are multiplied with, for "sum" only; or NULL.
+ *
+ * Keys, offsets and weights are copied. Sums are float32, added in the order of keys.
+ *
+ * Errors, after which the step has the parts that it had:
+ * - INVALID_ARGUMENT: those of damo_step_add_keys; offsets that are not those of bags (the message
+ *   has the index and value); an unknown pooling; weights with another pooling than "sum".
+ * - OUT_OF_MEMORY, FORKED.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_add_bags(damo_step *step,
+                               const damo_embedding *embedding,
+                               const int64_t *keys,
+                               size_t keys_len,
+                               const int64_t *offsets,
+                               size_t offsets_len,
+                               bool has_last_offset,
+                               const char *pooling,
+                               const float *weights);
+
+/**
+ * Writes the rows of all parts. Keys without a row get one, as in damo_embedding_lookup.
+ *
+ * - outputs: parts_len of them, in the order of the parts. outputs[i] gets the rows of part i: one
+ *   of dim floats a key, or a bag. With a stride they may be columns of one matrix.
+ * - parts_len: the number of parts.
+ *
+ * A key that a filter does not admit reads as its initial weights, also in a bag.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle; another number of outputs than parts; outputs whose number of
+ *   rows is not that of keys or bags; a stride below dim; overlapping rows; a NULL buffer with a
+ *   length. Nothing is written.
+ * - BUSY: another thread is using the step.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED. Outputs may be partly written.
+ */
+damo_status damo_step_lookup(damo_step *step, const damo_rows *outputs, size_t parts_len);
+
+/**
+ * Writes the rows of all parts as damo_step_lookup does, but creates none: a key without a row
+ * reads as zeros, also in a bag. No filter counts the keys.
+ *
+ * - outputs, parts_len: as for damo_step_lookup.
+ *
+ * Errors: as damo_step_lookup, but never POISONED.
+ */
+damo_status damo_step_peek(damo_step *step, const damo_rows *outputs, size_t parts_len);
+
+/**
+ * Steps all groups with the gradients of the parts' rows, as one transaction.
+ *
+ * - gradients: parts_len of them, in the order of the parts: the gradients of what
+ *   damo_step_lookup writes, in the same layout. They are only read, and may overlap.
+ * - parts_len: the number of parts.
+ *
+ * A bag's gradient goes to its keys. With pooling "sum" each gets it, times its weight; with
+ * "mean" each gets it divided by their number; with "max" each column goes to the key that had the
+ * largest value in the latest damo_step_lookup or damo_step_peek of these parts. The gradients of
+ * a key are added up over all bags and parts; with the option duplicates "mean", their mean is
+ * taken. Then each key takes one optimizer step.
+ *
+ * The global step of each group with a part rises by one. All groups change together or not at
+ * all: in memory, in the journal (one record and, with durability "power", one fsync), in
+ * checkpoints, dumps and iterators.
+ *
+ * Keys without a row get one first, and those that a filter does not admit are left out, as in
+ * damo_embedding_apply_gradients.
+ *
+ * Errors, after which nothing has changed in any group:
+ * - INVALID_ARGUMENT: a NULL handle; another number of gradients than parts; gradients whose
+ *   number of rows is not that of keys or bags; a stride below dim; a NULL buffer with a length; a
+ *   float that is NaN, infinite or beyond 1e18 (the message has its part, row and column); pooling
+ *   "max" without a lookup since the part was added.
+ * - NOT_SUPPORTED: the storage is open with read_only.
+ * - BUSY: another thread is using the step.
+ * - POISONED, OUT_OF_MEMORY, IO, CORRUPTION, FORKED.
+ */
+damo_status damo_step_apply_gradients(damo_step *step,
+                                      const damo_rows *gradients,
+                                      size_t parts_len);
+
+/**
+ * Removes all parts of a step. Their memory is kept for the next ones.
+ *
+ * Errors:
+ * - INVALID_ARGUMENT: a NULL handle.
+ * - BUSY: another thread is using the step.
+ */
+damo_status damo_step_clear(damo_step *step);
 
 /**
  * Begins to read all rows as they are now. Free the iterator with damo_iterator_free.

@@ -58,6 +58,7 @@ mod reserved;
 mod rocks;
 pub mod scheduler;
 mod seqno;
+pub mod step;
 pub mod storage;
 mod stripes;
 pub mod table;

@@ -1,6 +1,6 @@
 // The few functions of damo.h with parameters that no language has: a buffer for text, found with
-// its length from keys_len, a pointer to a pointer, a progress function, an executor. Included by
-// damo_c.i.
+// its length from keys_len, a pointer to a pointer, a progress function, an executor, rows with a
+// stride. Included by damo_c.i.
 
 %ignore damo_executor;
 %ignore damo_executor_openmp;
@@ -13,6 +13,15 @@
 %ignore damo_embedding_begin_lookup;
 %ignore damo_embedding_finish_lookup;
 %ignore damo_lookup_free;
+%ignore damo_step_new;
+%ignore damo_step_free;
+%ignore damo_step_add_keys;
+%ignore damo_step_add_bags;
+%ignore damo_step_lookup;
+%ignore damo_step_peek;
+%ignore damo_step_apply_gradients;
+%ignore damo_step_clear;
+%ignore damo_rows;
 %ignore damo_table_lookup;
 %ignore damo_iterator_next;
 %ignore damo_storage_dump_with_progress;

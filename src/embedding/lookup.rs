@@ -28,7 +28,7 @@ impl Embedding {
     }
 
     /// As [`Embedding::lookup`], within a call that has begun.
-    pub(super) fn look_up(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+    pub(crate) fn look_up(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
         let engine = self.storage.engine();
         let group = self.table.group();
         match self.attached.get() {

@@ -18,11 +18,13 @@ mod prefetch;
 mod record;
 mod step;
 mod sum_gradients;
+mod together;
 
 use std::sync::Arc;
 
 pub use begin_lookup::Lookup;
 pub use options::EmbeddingOptions;
+pub use together::{Given, apply_together};
 
 pub use crate::engine::rows::{Duplicates, Record, Summed};
 
@@ -100,6 +102,11 @@ impl Embedding {
     /// The group of the storage.
     pub fn group(&self) -> &Group {
         self.table.group()
+    }
+
+    /// The key that never has a row.
+    pub fn padding(&self) -> Option<i64> {
+        self.options.padding_key
     }
 
     /// The keys of a call, with the padding key.

@@ -22,11 +22,25 @@ impl Embedding {
         let _call = self.storage.begin_call()?;
         self.check_floats("weights", weights.len(), keys.len())?;
         found.as_ref().map_or(Ok(()), |found| check_found(found.len(), keys.len()))?;
+        let peeked = self.peek_found(keys, weights, found.as_deref_mut());
+        peeked.map_err(|error| self.storage.in_dir(error))
+    }
+
+    /// As [`Embedding::peek`], within a call that has begun.
+    pub(crate) fn peek_rows(&self, keys: &[i64], weights: &mut [f32]) -> Result<()> {
+        self.peek_found(keys, weights, None)
+    }
+
+    fn peek_found(
+        &self,
+        keys: &[i64],
+        weights: &mut [f32],
+        mut found: Option<&mut [u8]>,
+    ) -> Result<()> {
         let engine = self.storage.engine();
-        let peeked = self.table.group().between_clears(|| {
+        self.table.group().between_clears(|| {
             self.table.peek(engine, self.batch(keys), weights, found.as_deref_mut())
-        });
-        peeked.map_err(|error| self.storage.in_dir(error))?;
+        })?;
         engine.counters().own().rows_read.fetch_add(keys.len() as u64, Ordering::Relaxed);
         Ok(())
     }

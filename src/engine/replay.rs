@@ -175,7 +175,11 @@ impl Replay for OpenGroups<'_> {
             CallKind::Clear if seqno > table.group().cleared() => {
                 table.clear_from(self.engine, source)?
             }
-            CallKind::Clear | CallKind::SetStep | CallKind::Config | CallKind::End => {}
+            CallKind::Clear
+            | CallKind::SetStep
+            | CallKind::Config
+            | CallKind::End
+            | CallKind::Step => {}
         }
         table.group().begin_write()?.set_step(head.step);
         self.calls += 1;

@@ -50,6 +50,12 @@ pub(crate) struct TurnsGuard<'a> {
     change: ChangeGuard<'a>,
 }
 
+/// The right to change rows in turns with others, or alone.
+pub(crate) enum Right<'a> {
+    InTurns(TurnsGuard<'a>),
+    Alone(WriteGuard<'a>),
+}
+
 /// A call in turns that inserts or deletes rows. It begins before it draws tickets, and ends when
 /// this is dropped, after it has passed them.
 pub(crate) struct MembershipChange<'a>(&'a Rights);
@@ -152,6 +158,18 @@ impl Rights {
         Ok((others < MAX_PINS).then_some(guard))
     }
 
+    /// Waits for the right to change rows alone, or in turns with others: None then if too many
+    /// calls have it.
+    ///
+    /// # Errors
+    /// As [`Group::begin_write`].
+    pub(crate) fn begin_right(&self, alone: bool) -> Result<Option<Right<'_>>> {
+        match alone {
+            true => self.begin_write().map(|guard| Some(Right::Alone(guard))),
+            false => self.begin_in_turns().map(|guard| guard.map(Right::InTurns)),
+        }
+    }
+
     /// Sets the global step, for a call that gets its sequence number with `order` locked.
     pub(crate) fn set_step_in_order(&self, step: i64) {
         self.step.store(step, Ordering::Release);
@@ -170,6 +188,11 @@ impl Rights {
 
     fn order(&self) -> &Order {
         self.order.0.get_or_init(Box::default)
+    }
+
+    fn lock_order(&self) -> OrderGuard<'_> {
+        let Order { next, lanes } = self.order();
+        OrderGuard { lanes, next: next.lock() }
     }
 
     /// Waits for the right to change rows beside others.
@@ -210,8 +233,34 @@ impl ChangeGuard<'_> {
 
     /// Waits for the right to come next in the group's order.
     pub(crate) fn order(&self) -> OrderGuard<'_> {
-        let Order { next, lanes } = self.rights.order();
-        OrderGuard { lanes, next: next.lock() }
+        self.rights.lock_order()
+    }
+}
+
+impl Right<'_> {
+    fn rights(&self) -> &Rights {
+        match self {
+            Right::InTurns(guard) => guard.change.rights,
+            Right::Alone(guard) => guard.rights,
+        }
+    }
+
+    /// See [`ChangeGuard::poison_on_panic`].
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self.rights())
+    }
+
+    /// As [`ChangeGuard::order`].
+    pub(crate) fn order(&self) -> OrderGuard<'_> {
+        self.rights().lock_order()
+    }
+
+    /// As [`TurnsGuard::membership`]. None, too, for who has the group alone.
+    pub(crate) fn membership(&self) -> Option<Membership<'_>> {
+        match self {
+            Right::InTurns(guard) => guard.membership(),
+            Right::Alone(_) => None,
+        }
     }
 }
 

@@ -45,6 +45,7 @@ kinds! {
     damo_iterator b"\xd4iterat\xd4"
     damo_table b"\xd4table-\xd4"
     damo_lookup b"\xd4lookup\xd4"
+    damo_step b"\xd4step--\xd4"
 }
 
 /// The word of a freed handle, as long as nothing else uses its memory.

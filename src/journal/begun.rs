@@ -15,8 +15,8 @@ use crate::seqno::Seqno;
 
 /// A call's entries, whose bytes are reserved.
 pub(super) struct Entries<'a> {
-    /// The configuration's, if this segment does not have it yet.
-    pub(super) config: Option<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
+    /// Those of configurations that this segment does not have yet.
+    pub(super) configs: Vec<([u8; ENTRY_HEADER_LEN], Arc<[u8]>)>,
     pub(super) head: [u8; ENTRY_HEADER_LEN],
     pub(super) payload: &'a Payload<'a>,
     pub(super) seqno: Seqno,
@@ -44,7 +44,7 @@ impl Entries<'_> {
             map.copy(at, bytes);
             at += bytes.len() as u64;
         };
-        if let Some((head, description)) = &self.config {
+        for (head, description) in &self.configs {
             put(head);
             put(description);
         }
@@ -54,25 +54,32 @@ impl Entries<'_> {
                 self.payload.each_run(|from, bytes| map.copy(at + from, bytes))
             }
             Transfer::Copied | Transfer::Written => {
-                self.payload.pieces.iter().for_each(|piece| put(piece));
+                self.payload.pieces().for_each(put);
             }
         }
     }
 
     /// Writes them into the file. The mapping shows what was written.
     fn write(&self, file: &File) -> io::Result<()> {
-        let mut pieces = Vec::with_capacity(self.payload.pieces.len() + 3);
-        if let Some((head, description)) = &self.config {
+        let of_configs = 2 * self.configs.len();
+        let mut pieces = Vec::with_capacity(of_configs + self.payload.count() + 2);
+        for (head, description) in &self.configs {
             pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
         }
         pieces.push(IoSlice::new(&self.head));
-        pieces.extend_from_slice(self.payload.pieces);
+        pieces.extend(self.payload.pieces().map(IoSlice::new));
         write_all_at(file, &mut pieces, self.at)
     }
 
-    pub(super) fn begins(&self) -> [u64; 2] {
-        let config = |(head, text): &([u8; ENTRY_HEADER_LEN], Arc<[u8]>)| head.len() + text.len();
-        [self.at, self.at + self.config.as_ref().map_or(0, config) as u64]
+    /// Where the entries of the configurations and the call's own begin.
+    pub(super) fn begins(&self) -> (Vec<u64>, u64) {
+        let mut at = self.at;
+        let mut of_configs = Vec::with_capacity(self.configs.len());
+        for (head, description) in &self.configs {
+            of_configs.push(at);
+            at += (head.len() + description.len()) as u64;
+        }
+        (of_configs, at)
     }
 }
 

@@ -16,7 +16,7 @@
 //!           16  u64      sequence number of the call: one more than the call's before; for a
 //!                        configuration, and for an end, that of the next call
 //!           24  u32      kind: 1 configuration, 2 gradients, 3 insert, 4 delete, 5 set_step,
-//!                        6 end, 7 insert_records, 8 clear
+//!                        6 end, 7 insert_records, 8 clear, 9 step
 //!           28  u32      group
 //!           32  u32      configuration that the call was made with
 //!           36  u32      0
@@ -30,6 +30,8 @@
 //!                        delete: keys
 //!                        configuration: JSON
 //!                        set_step, clear: nothing
+//!                        step: several groups' gradients (`sections`); the group, configuration,
+//!                        global step and learning rate above are 0
 //!                        end: nothing; the last entry of a segment that another one follows
 //! ```
 
@@ -67,9 +69,11 @@ pub(crate) enum CallKind {
     InsertRecords = 7,
     /// Removes all rows of the group.
     Clear = 8,
+    /// Gradients of several groups.
+    Step = 9,
 }
 
-const KINDS: [CallKind; 8] = [
+const KINDS: [CallKind; 9] = [
     CallKind::Config,
     CallKind::Gradients,
     CallKind::Insert,
@@ -78,6 +82,7 @@ const KINDS: [CallKind; 8] = [
     CallKind::End,
     CallKind::InsertRecords,
     CallKind::Clear,
+    CallKind::Step,
 ];
 
 /// The fields of an entry's header that its writer chooses.
@@ -250,7 +255,7 @@ pub(super) fn decode_head(bytes: &[u8; ENTRY_HEADER_LEN]) -> Result<ReadHead, No
     })
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut part = [0; N];
     part.copy_from_slice(&bytes[at..at + N]);
     part

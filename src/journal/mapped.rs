@@ -55,8 +55,8 @@ pub(super) struct Mapped {
 /// A call that has reserved its bytes and is not published yet.
 pub(super) struct Flight {
     pub(super) seqno: Seqno,
-    /// Where its entries begin: the configuration's, if it has one, and its own.
-    pub(super) begins: [u64; 2],
+    /// Where its entries begin: those of configurations, and its own.
+    pub(super) begins: (Vec<u64>, u64),
     pub(super) end: u64,
     pub(super) is_written: bool,
 }

@@ -24,7 +24,9 @@ mod payload;
 mod prepare;
 mod publish;
 mod read;
+mod read_payload;
 mod room;
+mod sections;
 mod segment;
 mod shared;
 mod spare;
@@ -45,6 +47,7 @@ pub(crate) use entry::{MAPPED_HEADER_LEN, SEGMENT_HEADER_LEN};
 pub(crate) use measure::{bytes_in, content_len, is_headerless};
 pub(crate) use payload::{Helpers, Payload};
 pub(crate) use read::{Replay, list_whole, read_all, read_links, read_whole};
+pub(crate) use sections::{Section, encode as encode_sections};
 pub(crate) use spare::hold;
 
 use crate::error::Result;

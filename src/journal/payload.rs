@@ -1,11 +1,12 @@
 //! What a call has in the journal. The threads of a large call share the work on it.
 
 use std::io::IoSlice;
+use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crc32fast::Hasher;
 
-use super::entry::checksum;
+use super::entry::{Head, checksum};
 
 /// The bytes that one thread works on at a time.
 const RUN: u64 = 128 << 10;
@@ -21,7 +22,11 @@ pub(crate) trait Helpers: Sync {
 
 /// What a call has in the journal, with its checksum. Making one takes no lock.
 pub(crate) struct Payload<'a> {
-    pub(super) pieces: &'a [IoSlice<'a>],
+    /// What comes before the pieces.
+    front: &'a [u8],
+    pieces: &'a [IoSlice<'a>],
+    /// The configurations that the call was made with; none if its head has the only one.
+    configs: &'a [u32],
     /// The checksum and the length.
     pub(super) sum: (u32, u64),
     helpers: Option<&'a dyn Helpers>,
@@ -29,15 +34,44 @@ pub(crate) struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     pub(crate) fn new(pieces: &'a [IoSlice<'a>]) -> Payload<'a> {
-        Payload { pieces, sum: checksum(pieces), helpers: None }
+        Payload { front: &[], pieces, configs: &[], sum: checksum(pieces), helpers: None }
     }
 
     /// As [`Payload::new`]. If it is long, `helpers` help with the checksum, and with copying.
     pub(crate) fn shared(pieces: &'a [IoSlice<'a>], helpers: &'a dyn Helpers) -> Payload<'a> {
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let mut payload = Payload { pieces, sum: (0, len), helpers: Some(helpers) };
+        let (front, configs, helpers) = (&[][..], &[][..], Some(helpers));
+        let mut payload = Payload { front, pieces, configs, sum: (0, len), helpers };
         payload.sum.0 = payload.checksum();
         payload
+    }
+
+    /// This payload, without configurations of its own, behind `front`.
+    pub(crate) fn behind<'b>(&'b self, front: &'b [u8], configs: &'b [u32]) -> Payload<'b> {
+        let mut sum = Hasher::new();
+        sum.update(front);
+        sum.combine(&Hasher::new_with_initial_len(self.sum.0, self.sum.1));
+        let sum = (sum.finalize(), self.sum.1 + front.len() as u64);
+        Payload { front, pieces: self.pieces, configs, sum, helpers: self.helpers }
+    }
+
+    /// The configurations that a call with this head was made with.
+    pub(super) fn configs_with<'h>(&'h self, head: &'h Head) -> &'h [u32] {
+        match self.configs {
+            [] => slice::from_ref(&head.config),
+            configs => configs,
+        }
+    }
+
+    /// Its bytes, in pieces of which none is empty.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let front = Some(self.front).filter(|front| !front.is_empty());
+        front.into_iter().chain(self.pieces.iter().map(|piece| &**piece))
+    }
+
+    /// How many pieces there are, or one less.
+    pub(super) fn count(&self) -> usize {
+        self.pieces.len()
     }
 
     /// How many runs there are: parts of [`RUN`] bytes that threads work on.
@@ -59,7 +93,7 @@ impl<'a> Payload<'a> {
     fn of_run(&self, run: usize, mut work: impl FnMut(u64, &[u8])) {
         let (begin, end) = (run as u64 * RUN, (run as u64 + 1) * RUN);
         let mut at = 0;
-        for piece in self.pieces {
+        for piece in self.pieces() {
             let next = at + piece.len() as u64;
             let (from, to) = (begin.max(at), end.min(next));
             if from < to {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::begun::{Begun, Entries, InOrder, Left, Transfer};
-use super::entry::{CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_end, encode_head, end_word};
+use super::entry::{ENTRY_HEADER_LEN, Head, encode_end, encode_head, end_word};
 use super::mapped::{ALWAYS_COPIED, Flight, Mapped, SEGMENT_BYTES};
 use super::names::failed;
 use super::payload::Payload;
@@ -69,7 +69,7 @@ impl Shared {
         if mapped.reserved >= SEGMENT_BYTES {
             return self.rotate_when_quiet(state).map(|()| None);
         }
-        let (needed, ready) = (mapped.reserved + state.len_of(head, payload.sum.1)?, mapped.ready);
+        let (needed, ready) = (mapped.reserved + state.len_of(head, payload)?, mapped.ready);
         // The entry that ends the segment has room, too.
         let needed = needed + ENTRY_HEADER_LEN as u64;
         if needed > ready {
@@ -138,29 +138,26 @@ impl State {
     }
 
     /// The bytes of a call's entries.
-    fn len_of(&self, head: &Head, payload_len: u64) -> Result<u64> {
-        let description = self.description(head)?;
-        let config = match self.current.configs.contains(&head.config) {
-            true => 0,
-            false => ENTRY_HEADER_LEN + description.len(),
-        };
-        Ok((config + ENTRY_HEADER_LEN) as u64 + payload_len)
+    pub(super) fn len_of(&self, head: &Head, payload: &Payload<'_>) -> Result<u64> {
+        let mut len = ENTRY_HEADER_LEN as u64 + payload.sum.1;
+        for config in payload.configs_with(head) {
+            let (_, description) = self.config(*config)?;
+            if !self.current.configs.contains(config) {
+                len += (ENTRY_HEADER_LEN + description.len()) as u64;
+            }
+        }
+        Ok(len)
     }
 
     /// Reserves the bytes of a call, for which there is room, and gives it its sequence number.
     fn reserve<'a>(&mut self, head: &Head, payload: &'a Payload<'a>) -> Entries<'a> {
         let seqno = self.given.next();
         let mut len = ENTRY_HEADER_LEN as u64 + payload.sum.1;
-        let config = (!self.current.configs.contains(&head.config)).then(|| {
-            let description = Arc::clone(&self.configs[head.config as usize].1);
-            let config_head = Head { kind: CallKind::Config, ..*head };
-            let sum = checksum(&[IoSlice::new(&description)]);
-            len += ENTRY_HEADER_LEN as u64 + sum.1;
-            (encode_head(&config_head, seqno, sum), description)
-        });
-        if config.is_some() {
-            self.current.configs.push(head.config);
-        }
+        let configs = self.new_configs(head, payload, seqno);
+        self.current.configs.extend(configs.iter().map(|(config, ..)| *config));
+        let entries = configs.into_iter().map(|(_, head, description)| (head, description));
+        let configs: Vec<_> = entries.collect();
+        len += configs.iter().map(|(head, text)| (head.len() + text.len()) as u64).sum::<u64>();
         self.given = seqno;
         let (at, way) = self.current.mapped.as_mut().map_or((0, Transfer::Written), |mapped| {
             let at = mapped.reserved;
@@ -185,7 +182,7 @@ impl State {
             Transfer::CopiedByMany | Transfer::Written => self.room.taken.written += len,
         }
         let head = encode_head(head, seqno, payload.sum);
-        Entries { config, head, payload, seqno, at, len, way }
+        Entries { configs, head, payload, seqno, at, len, way }
     }
 
     /// Makes everything up to `end` part of the journal; `last` is the last call in it.
@@ -247,7 +244,8 @@ impl State {
         if mapped.failure.is_none() || mapped.told < mapped.flights.len() {
             return;
         }
-        for at in mapped.flights.drain(..).flat_map(|flight| flight.begins) {
+        let begins = mapped.flights.drain(..).map(|flight| flight.begins);
+        for at in begins.flat_map(|(of_configs, own)| of_configs.into_iter().chain([own])) {
             // A later call may end where one of these begins. After the machine has stopped, this
             // one must not be taken for the next. Where no zeros can be written either, it is.
             let zeros = [0; ENTRY_HEADER_LEN];

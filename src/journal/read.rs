@@ -18,10 +18,11 @@ use super::entry::{
 };
 use super::measure::{self, Lengths, is_empty, is_headerless};
 use super::names::{self, failed};
+use super::read_payload::ReadPayload;
+use super::sections::Section;
 use super::segment::list;
 use crate::error::{Error, Result, Status};
 use crate::files::regular;
-use crate::memory::filled;
 use crate::seqno::Seqno;
 
 /// The receiver of the entries.
@@ -293,7 +294,7 @@ fn read_entries(
     replay: &mut impl Replay,
 ) -> Result<(Seqno, bool)> {
     let (mut last, mut has_ended) = (first.previous(), false);
-    let mut payload = Payload::default();
+    let mut payload = ReadPayload::default();
     while position.at < position.len {
         if has_ended {
             return position
@@ -320,6 +321,10 @@ fn read_entries(
             | CallKind::SetStep
             | CallKind::Clear => {
                 hand_over(&read, &payload, position, through, replay)?;
+                last = read.seqno;
+            }
+            CallKind::Step => {
+                hand_over_step(&read, &payload, position, through, replay)?;
                 last = read.seqno;
             }
         }
@@ -360,7 +365,7 @@ fn read_header(
 /// Hands a call over, unless its rows are on disk already.
 fn hand_over(
     read: &ReadHead,
-    payload: &Payload,
+    payload: &ReadPayload,
     position: &Position<'_>,
     through: Seqno,
     replay: &mut impl Replay,
@@ -378,34 +383,37 @@ fn hand_over(
     if read.seqno > through { replay.call(read.seqno, head, keys, floats) } else { Ok(()) }
 }
 
-/// A payload in memory, aligned for the integers and floats in it.
-#[derive(Default)]
-struct Payload {
-    words: Vec<i64>,
-    len: usize,
-}
-
-impl Payload {
-    fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
-    }
-
-    fn split(&self, floats_a_key: usize) -> Option<(&[i64], &[f32])> {
-        let bytes_a_key = floats_a_key.checked_mul(4)?.checked_add(8)?;
-        let keys = self.len / bytes_a_key;
-        if keys * bytes_a_key != self.len {
-            return None;
+/// Hands a step over, as the gradients of one group after the other.
+fn hand_over_step(
+    read: &ReadHead,
+    payload: &ReadPayload,
+    position: &Position<'_>,
+    through: Seqno,
+    replay: &mut impl Replay,
+) -> Result<()> {
+    let wrong = || position.damaged("a step of the wrong length");
+    let mut calls = Vec::new();
+    for (section, keys, floats) in payload.sections().ok_or_else(wrong)? {
+        let Section { group, config, step, rate, .. } = section;
+        let head = Head { kind: CallKind::Gradients, group, config, step, rate, ..read.head };
+        let floats_a_key = replay.floats_a_key(&head).map_err(|error| position.name(error))?;
+        if keys.len().checked_mul(floats_a_key) != Some(floats.len()) {
+            return Err(wrong());
         }
-        let (keys, floats) = self.bytes().split_at(8 * keys);
-        Some((bytemuck::try_cast_slice(keys).ok()?, bytemuck::try_cast_slice(floats).ok()?))
+        calls.push((head, keys, floats));
     }
+    // Nothing is handed over before all of it is known to fit.
+    let calls = calls.iter().filter(|_| read.seqno > through);
+    calls
+        .into_iter()
+        .try_for_each(|(head, keys, floats)| replay.call(read.seqno, head, keys, floats))
 }
 
 /// Reads the next entry; None at a torn end.
 fn read_entry(
     reader: &mut impl Read,
     position: &Position<'_>,
-    payload: &mut Payload,
+    payload: &mut ReadPayload,
 ) -> Result<Option<ReadHead>> {
     let unreadable = |error: std::io::Error| failed("read", position.path, &error);
     let left = position.len - position.at;
@@ -423,13 +431,7 @@ fn read_entry(
     if left - (ENTRY_HEADER_LEN as u64) < read.payload_len {
         return position.torn("a record is cut off");
     }
-    payload.len = read.payload_len as usize;
-    let words = payload.len.div_ceil(8);
-    if payload.words.len() < words {
-        payload.words = Vec::new();
-        payload.words = filled(0i64, words)?;
-    }
-    let bytes = &mut bytemuck::cast_slice_mut(&mut payload.words)[..payload.len];
+    let bytes = payload.begin(read.payload_len as usize)?;
     reader.read_exact(bytes).map_err(unreadable)?;
     if crc32fast::hash(bytes) != read.payload_crc {
         return position.not_whole("the checksum of a payload does not fit");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::entry::{self, CallKind, Head, checksum, encode_head};
+use super::entry::{self, CallKind, ENTRY_HEADER_LEN, Head, checksum, encode_head};
 use super::mapped::SEGMENT_BYTES;
 use super::names::failed;
 use super::payload::Payload;
@@ -218,13 +218,29 @@ impl State {
         }) as u32
     }
 
-    /// The description of the configuration that a call was made with.
-    pub(super) fn description(&self, head: &Head) -> Result<&Arc<[u8]>> {
-        let Some((group, description)) = self.configs.get(head.config as usize) else {
-            return Err(Error::bug(format!("configuration {} was not announced", head.config)));
+    /// A configuration that calls were made with: its group and description.
+    pub(super) fn config(&self, config: u32) -> Result<&(u16, Arc<[u8]>)> {
+        let known = self.configs.get(config as usize);
+        known.ok_or_else(|| Error::bug(format!("configuration {config} was not announced")))
+    }
+
+    /// The entries of configurations that a call was made with and the segment does not have yet:
+    /// the configuration, the header, the description.
+    pub(super) fn new_configs(
+        &self,
+        head: &Head,
+        payload: &Payload<'_>,
+        seqno: Seqno,
+    ) -> Vec<(u32, [u8; ENTRY_HEADER_LEN], Arc<[u8]>)> {
+        let configs = payload.configs_with(head).iter().copied();
+        let new = configs.filter(|config| !self.current.configs.contains(config));
+        let entry = |config| {
+            let (group, description) = self.config(config).ok()?;
+            let head = Head { kind: CallKind::Config, group: *group, config, ..*head };
+            let sum = checksum(&[IoSlice::new(description)]);
+            Some((config, encode_head(&head, seqno, sum), Arc::clone(description)))
         };
-        debug_assert_eq!(*group, head.group);
-        Ok(description)
+        new.filter_map(entry).collect()
     }
 
     pub(super) fn is_in_doubt(&self) -> bool {
@@ -246,23 +262,18 @@ impl State {
             self.rotate(journal)?;
         }
         let seqno = self.given.next();
-        let config_is_new = !self.current.configs.contains(&head.config);
-        let description = Arc::clone(self.description(head)?);
-        let config_pieces = [IoSlice::new(&description)];
-        let config_head = Head { kind: CallKind::Config, ..*head };
-        let config_bytes = encode_head(&config_head, seqno, checksum(&config_pieces));
+        self.len_of(head, payload)?;
+        let configs = self.new_configs(head, payload, seqno);
         let entry_bytes = encode_head(head, seqno, payload.sum);
-        let mut pieces = Vec::with_capacity(payload.pieces.len() + 3);
-        if config_is_new {
-            pieces.extend([IoSlice::new(&config_bytes), IoSlice::new(&description)]);
+        let mut pieces = Vec::with_capacity(2 * configs.len() + payload.count() + 2);
+        for (_, head, description) in &configs {
+            pieces.extend([IoSlice::new(head), IoSlice::new(description)]);
         }
         pieces.push(IoSlice::new(&entry_bytes));
-        pieces.extend_from_slice(payload.pieces);
+        pieces.extend(payload.pieces().map(IoSlice::new));
         let before = self.current.len;
         self.current.append(&mut pieces).map_err(|error| self.note_torn(error))?;
-        if config_is_new {
-            self.current.configs.push(head.config);
-        }
+        self.current.configs.extend(configs.iter().map(|(config, ..)| *config));
         self.given = seqno;
         journal.bytes.fetch_add(self.current.len - before, Ordering::Relaxed);
         journal.last.store(seqno, Ordering::Release);

@@ -3,6 +3,7 @@
 mod concurrent;
 mod mapped;
 mod spares;
+mod steps;
 mod written;
 
 use std::io::IoSlice;

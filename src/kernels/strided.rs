@@ -135,6 +135,17 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// All rows as one slice; None if there are floats between them.
+    pub fn as_slice(&self) -> Option<&'a [f32]> {
+        let is_dense = self.stride == self.dim || self.count <= 1;
+        let len = is_dense.then(|| self.count * self.dim)?;
+        if len == 0 {
+            return Some(&[]);
+        }
+        // SAFETY: the rows exist, one right behind the other, and the promise of `from_raw`.
+        Some(unsafe { std::slice::from_raw_parts(self.first.as_ptr(), len) })
+    }
+
     /// Fetches the first cache lines of a row; one that does not exist is left out.
     #[inline(always)]
     pub fn prefetch(&self, index: usize) {
@@ -193,6 +204,17 @@ impl<'a> RowsMut<'a> {
         }
     }
 
+    /// As [`Rows::as_slice`].
+    pub fn as_slice(&mut self) -> Option<&mut [f32]> {
+        let is_dense = self.stride == self.dim || self.count <= 1;
+        let len = is_dense.then(|| self.count * self.dim)?;
+        if len == 0 {
+            return Some(&mut []);
+        }
+        // SAFETY: as in `Rows::as_slice`; nobody else has the rows.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), len) })
+    }
+
     /// As [`Rows::prefetch`].
     #[inline(always)]
     pub fn prefetch(&self, index: usize) {
@@ -240,6 +262,19 @@ mod tests {
         assert_eq!(Rows::new(&floats[1..], 2, 4).unwrap().count(), 3);
         assert_eq!(Rows::new(&[], 2, 4).unwrap().count(), 0);
         (0..9).for_each(|index| rows.prefetch(index));
+    }
+
+    #[test]
+    fn rows_without_floats_in_between_are_a_slice() {
+        let mut floats: Vec<f32> = (0..6).map(|n| n as f32).collect();
+        let as_slice = |len: usize, dim, stride| Rows::new(&floats[..len], dim, stride).unwrap();
+        assert_eq!(as_slice(6, 2, 2).as_slice(), Some(&floats[..]));
+        assert_eq!(as_slice(2, 2, 5).as_slice(), Some(&floats[..2]));
+        assert_eq!(as_slice(5, 2, 3).as_slice(), None);
+        assert_eq!(as_slice(0, 2, 3).as_slice(), Some(&[][..]));
+        RowsMut::new(&mut floats, 3, 3).unwrap().as_slice().unwrap().fill(1.0);
+        assert_eq!(floats, [1.0; 6]);
+        assert!(RowsMut::new(&mut floats, 2, 4).unwrap().as_slice().is_none());
     }
 
     #[test]

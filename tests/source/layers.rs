@@ -11,13 +11,15 @@ use std::path::Path;
 use crate::uses::{Source, edges, room, sources};
 
 /// Each room with the rooms that it uses, all of which stand below it.
-const ROOMS: [(&str, &str); 27] = [
+const ROOMS: [(&str, &str); 28] = [
     (
         "ffi",
-        "embedding engine error executor file_size_limit filter initializer kernels key_hash \
-         limits locks memory optimizer params process scheduler storage table threads",
+        "bags embedding engine error executor file_size_limit filter initializer kernels \
+         key_hash limits locks memory optimizer params process scheduler step storage table \
+         threads",
     ),
     ("bin", "engine error file_size_limit params storage table"),
+    ("step", "bags embedding error kernels memory optimizer storage"),
     ("embedding", "engine error filter initializer limits locks memory optimizer params storage"),
     ("fuzzing", "engine error journal seqno"),
     (
@@ -53,7 +55,12 @@ const ROOMS: [(&str, &str); 27] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 46] = [
+const ENGINE: [(&str, &str); 47] = [
+    (
+        "rows/together",
+        "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/dedup rows/guards \
+         rows/part turns",
+    ),
     (
         "rows/apply_gradients",
         "mod rights rows rows/batch rows/change rows/dedup rows/guards rows/load rows/part",

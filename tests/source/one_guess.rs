@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NOUNS: [&str; 22] = [
+const NOUNS: [&str; 23] = [
     "abi_version",
     "embedding",
     "executor",
@@ -24,6 +24,7 @@ const NOUNS: [&str; 22] = [
     "rows",
     "scheduler",
     "status",
+    "step",
     "storage",
     "table",
     "test",

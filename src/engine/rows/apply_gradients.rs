@@ -22,22 +22,36 @@ const AHEAD: usize = 8;
 
 /// How many rows a call has made, and how many steps it has taken.
 #[derive(Default)]
-struct Done {
+pub(super) struct Done {
     created: AtomicU64,
     updated: AtomicU64,
 }
 
 impl Done {
-    fn add(&self, (created, updated): (u64, u64)) {
+    pub(super) fn add(&self, (created, updated): (u64, u64)) {
         self.created.fetch_add(created, Ordering::Relaxed);
         self.updated.fetch_add(updated, Ordering::Relaxed);
     }
 
-    fn count(self, engine: &Engine) {
+    pub(super) fn count(self, engine: &Engine) {
         let counters = engine.counters.own();
         counters.rows_created.fetch_add(self.created.into_inner(), Ordering::Relaxed);
         counters.rows_updated.fetch_add(self.updated.into_inner(), Ordering::Relaxed);
     }
+}
+
+/// The keys of a batch that are not admitted, ascending and distinct, without the padding key.
+///
+/// # Errors
+/// `OUT_OF_MEMORY`.
+pub(super) fn held_back(batch: KeyBatch<'_>, admitted: &[u8]) -> Result<Vec<i64>> {
+    let KeyBatch { keys, padding } = batch;
+    let mut held_back = room_for(keys.len())?;
+    let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
+    held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
+    held_back.sort_unstable();
+    held_back.dedup();
+    Ok(held_back)
 }
 
 impl OpenGroup {
@@ -85,12 +99,7 @@ impl OpenGroup {
         gradients: Gradients<'_>,
         admitted: &[u8],
     ) -> Result<()> {
-        let KeyBatch { keys, padding } = gradients.batch;
-        let mut held_back = room_for(keys.len())?;
-        let unadmitted = keys.iter().zip(admitted).filter(|(_, admitted)| **admitted == 0);
-        held_back.extend(unadmitted.map(|(key, _)| *key).filter(|key| Some(*key) != padding));
-        held_back.sort_unstable();
-        held_back.dedup();
+        let held_back = held_back(gradients.batch, admitted)?;
         if self.apply_admitted_in_turns(engine, gradients, &held_back)? {
             return Ok(());
         }
@@ -136,7 +145,7 @@ impl OpenGroup {
     /// # Errors
     /// `INVALID_ARGUMENT` for floats that are not gradients, also those of keys that are left out,
     /// but not the padding key's; those of loading.
-    fn admitted_gradients(
+    pub(super) fn admitted_gradients(
         &self,
         engine: &Engine,
         gradients: Gradients<'_>,
@@ -222,7 +231,7 @@ impl OpenGroup {
 
     /// Takes some of a part's steps, on rows of one shard. Returns how many rows it made and how
     /// many steps it took.
-    fn step_part(
+    pub(super) fn step_part(
         &self,
         shard: &mut Shard,
         part: &Part,

@@ -30,7 +30,7 @@ impl Drop for Loaned<'_> {
 
 /// The parts of a call that changes rows. Dropping this unpins every row whose place they know.
 pub(super) struct Pinned<'a> {
-    group: &'a OpenGroup,
+    pub(super) group: &'a OpenGroup,
     pub(super) parts: &'a mut [Part],
 }
 

@@ -170,7 +170,7 @@ impl OpenGroup {
     }
 
     /// The shards that a part has keys in, as bits.
-    fn shards_of(&self, part: &Part) -> u64 {
+    pub(super) fn shards_of(&self, part: &Part) -> u64 {
         match part.shard {
             _ if part.keys.is_empty() => 0,
             Some(shard) => 1 << shard,

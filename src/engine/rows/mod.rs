@@ -33,6 +33,7 @@ mod replace;
 mod set_step;
 mod spread;
 mod sum_gradients;
+mod together;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub(crate) use import::ImportBatch;
 pub use part::Duplicates;
 pub use record::Record;
 pub use sum_gradients::Summed;
+pub(crate) use together::OfGroup;
 
 use super::Engine;
 use super::group::Recipe;

@@ -50,7 +50,7 @@ pub use sum_gradients::*;
 /// Keeps its storage open. May be used by many threads at once: each gradient is applied exactly
 /// once, and two calls on the same key follow each other in an unspecified order.
 pub struct damo_embedding {
-    pub(super) inner: Embedding,
+    pub(super) inner: Arc<Embedding>,
 }
 
 /// As the group of damo_embedding_new: the group whose name is the option name.
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn damo_embedding_new(
             (Arc::clone(&optimizer.inner), Arc::clone(&initializer.inner));
         let inner =
             Embedding::new(storage.inner.clone(), optimizer, initializer, dim, group, options)?;
-        Ok(damo_embedding { inner })
+        Ok(damo_embedding { inner: Arc::new(inner) })
     })
 }
 

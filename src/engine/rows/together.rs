@@ -1,0 +1,337 @@
+//! Gradients of several groups, applied together: the journal has them as one call, and no reader,
+//! checkpoint or crash sees some groups with the step and others without.
+//!
+//! It goes as with a call in turns (`in_turns`). But the `order` of all groups is locked, one after
+//! the other by their numbers, when the call gets its sequence number and draws its tickets. So any
+//! two calls come in the same order in all groups that they share, and never wait in a circle.
+
+use std::cell::Cell;
+use std::io::IoSlice;
+
+use super::apply_gradients::{Done, held_back};
+use super::change::{Change, Stamp};
+use super::dedup::Dedup;
+use super::guards::Pinned;
+use super::part::Part;
+use super::{Gradients, OpenGroup, Origin};
+use crate::engine::Engine;
+use crate::engine::pool::Help;
+use crate::engine::rights::{Membership, Right};
+use crate::engine::turns::Turns;
+use crate::error::{Error, Result};
+use crate::journal::{CallKind, Head, InOrder, Payload, Section, encode_sections};
+use crate::memory::room_for;
+
+/// How often a call tries to change rows beside others, before it asks for the groups alone.
+const ATTEMPTS: usize = 3;
+
+/// What a step has of one group.
+pub(crate) struct OfGroup<'a> {
+    table: &'a OpenGroup,
+    gradients: Gradients<'a>,
+    /// Keys, ascending and distinct, whose gradients are dropped if they have no row.
+    held_back: Vec<i64>,
+}
+
+impl<'a> OfGroup<'a> {
+    /// `admitted` has one byte a key, 0 for a key that is not admitted; None: all are.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(crate) fn new(
+        table: &'a OpenGroup,
+        gradients: Gradients<'a>,
+        admitted: Option<&[u8]>,
+    ) -> Result<OfGroup<'a>> {
+        let held_back = match admitted {
+            Some(admitted) => held_back(gradients.batch, admitted)?,
+            None => Vec::new(),
+        };
+        Ok(OfGroup { table, gradients, held_back })
+    }
+}
+
+/// A group on the way through the call.
+struct Member<'a> {
+    of: &'a OfGroup<'a>,
+    dedup: Box<Dedup>,
+    outcome: Result<()>,
+    done: Done,
+}
+
+/// What became of a try.
+enum Tried {
+    Done,
+    /// Rows were inserted or deleted meanwhile, or too many calls are under way.
+    Again,
+}
+
+impl Engine {
+    /// Steps rows of several groups with their gradients, as
+    /// [`OpenGroup::apply_gradients`] does for one. `groups` are in ascending order of their
+    /// numbers. All rows and global steps change together or not at all.
+    ///
+    /// # Errors
+    /// As there; of several errors that of the first group. Nothing has changed.
+    pub(crate) fn apply_together(&self, groups: &[OfGroup<'_>]) -> Result<()> {
+        if let [OfGroup { table, gradients, held_back }] = groups
+            && held_back.is_empty()
+        {
+            return table.apply_gradients(self, *gradients);
+        }
+        debug_assert!(groups.is_sorted_by(|a, b| a.table.group.id() < b.table.group.id()));
+        let mut members = room_for(groups.len())?;
+        members.extend(groups.iter().map(|of| Member {
+            of,
+            dedup: Box::default(),
+            outcome: Ok(()),
+            done: Done::default(),
+        }));
+        let keys = groups.iter().map(|of| of.gradients.batch.keys.len()).sum();
+        self.merge(&mut members, keys, |of| of.held_back.is_empty())?;
+        let mut tries = 0;
+        while let Tried::Again = self.try_together(&mut members, keys, tries >= ATTEMPTS)? {
+            tries += 1;
+            std::thread::yield_now();
+        }
+        for Member { of, dedup, done, .. } in members {
+            of.table.kept.keep(dedup, false);
+            done.count(self);
+        }
+        Ok(())
+    }
+
+    /// Finds the distinct keys, and merges their gradients, of the groups that are `wanted`.
+    fn merge(
+        &self,
+        members: &mut [Member<'_>],
+        keys: usize,
+        wanted: impl Fn(&OfGroup<'_>) -> bool + Sync + Send,
+    ) -> Result<()> {
+        self.pool.each(keys, members, |Member { of, dedup, outcome, .. }| {
+            if wanted(of) {
+                let OfGroup { table, gradients, held_back } = of;
+                let merged = match held_back.is_empty() {
+                    true => table.merged_gradients(self, *gradients),
+                    false => table.admitted_gradients(self, *gradients, held_back),
+                };
+                *outcome = merged.map(|merged| *dedup = merged);
+            }
+            Ok(())
+        })?;
+        first_error(members)
+    }
+
+    /// `alone`: has the groups alone.
+    fn try_together(&self, members: &mut [Member<'_>], keys: usize, alone: bool) -> Result<Tried> {
+        let mut rights = room_for(members.len())?;
+        for member in &*members {
+            match member.of.table.group.rights.begin_right(alone)? {
+                Some(right) => rights.push(right),
+                None => return Ok(Tried::Again),
+            }
+        }
+        // Outlives everything below. A panic among the rows poisons at once: see `work_on`.
+        let _poison: Vec<_> = rights.iter().map(Right::poison_on_panic).collect();
+        let mut memberships = Vec::new();
+        for (member, right) in members.iter().zip(&rights) {
+            if !member.of.held_back.is_empty() && !alone {
+                // No insert or delete may come between the look for rows and the step.
+                let Some(membership) = right.membership() else { return Ok(Tried::Again) };
+                memberships.push(membership);
+            }
+        }
+        self.merge(members, keys, |of| !of.held_back.is_empty())?;
+        let mut pinned: Vec<Pinned<'_>> = room_for(members.len())?;
+        let mut dones = room_for(members.len())?;
+        for Member { of, dedup, done, .. } in &mut *members {
+            pinned.push(Pinned::new(of.table, &mut dedup.parts));
+            dones.push((of.table, &*done));
+        }
+        self.pool.each(keys, &mut pinned, |pinned| {
+            let keys = pinned.parts.iter().map(|part| part.keys.len()).sum();
+            pinned.group.prepare(self, pinned.parts, keys, Origin::Call)
+        })?;
+        self.wait_for_journal()?;
+        self.wait_for_kept()?;
+        let entry = Entry::new(self, &pinned)?;
+        let payload = self.journal().map(|_| Payload::shared(&entry.pieces, &self.pool));
+
+        let stepping = self.stepping.read();
+        let Some(begun) = self.begin(&rights, &memberships, &entry, payload.as_ref())? else {
+            return Ok(Tried::Again);
+        };
+        let Started { stamp, changes, turns } = begun;
+        let help = if turns.iter().all(Turns::have_come) { Help::LentOrOwn } else { Help::Own };
+        drop(entry);
+        let mut items = Vec::with_capacity(pinned.iter().map(|pinned| pinned.parts.len()).sum());
+        for (number, pinned) in pinned.into_iter().enumerate() {
+            items.extend(pinned.release().iter_mut().map(|part| (number, part)));
+        }
+        let outcome = self.pool.each_on(help, keys, &mut items, |(number, part)| {
+            let ((table, done), rate) = (dones[*number], changes[*number].rate);
+            let shards = table.shards_of(part);
+            turns[*number].wait(shards);
+            table.work_on(part, |shard, steps| {
+                done.add(table.step_part(shard, part, steps, stamp, rate));
+            });
+            turns[*number].pass(shards);
+            Ok(())
+        });
+        drop((turns, stepping));
+        self.rows_changed();
+        outcome.map(|()| Tried::Done)
+    }
+
+    /// Gives the call its sequence number, its global steps, its place in the journal, and its
+    /// tickets. None if rows may have been inserted or deleted since `memberships` were read.
+    fn begin<'a>(
+        &'a self,
+        rights: &'a [Right<'a>],
+        memberships: &[Membership<'_>],
+        entry: &Entry<'_>,
+        payload: Option<&Payload<'_>>,
+    ) -> Result<Option<Started<'a>>> {
+        let mut orders = room_for(rights.len())?;
+        orders.extend(rights.iter().map(Right::order));
+        for table in &entry.tables {
+            table.group.check_not_poisoned()?;
+        }
+        if memberships.iter().any(|membership| !membership.is_unchanged()) {
+            return Ok(None);
+        }
+        let moment = self.moment();
+        let (kind, time) = (CallKind::Step, moment.now);
+        let head = Head { kind, group: 0, config: 0, step: 0, time, rate: 0.0 };
+        loop {
+            let next = NextSteps::new(&entry.tables)?;
+            let table = encode_sections(&entry.sections(&next.changes)?)?;
+            let front = payload.map(|payload| payload.behind(&table, &entry.configs));
+            let (seqno, begun) = match self.journal().zip(front.as_ref()) {
+                None => {
+                    let seqno = self.next_seqno()?;
+                    next.complete(&head)?;
+                    (seqno, None)
+                }
+                Some((journal, payload)) => match journal.begin(&head, payload, &next) {
+                    Err(_) if next.are_stale.get() => continue,
+                    begun => {
+                        let begun = begun?;
+                        (begun.seqno(), Some((journal, begun)))
+                    }
+                },
+            };
+            let shards = entry.shards.iter();
+            let turns = orders.iter_mut().zip(shards).map(|(order, shards)| order.draw(*shards));
+            let turns: Vec<_> = turns.collect();
+            drop(orders);
+            if let Some((journal, begun)) = begun {
+                journal.finish(begun, &next)?;
+            }
+            let stamp = Stamp { time, seqno, moment };
+            return Ok(Some(Started { stamp, changes: next.changes, turns }));
+        }
+    }
+}
+
+fn first_error(members: &mut [Member<'_>]) -> Result<()> {
+    members.iter_mut().try_for_each(|member| std::mem::replace(&mut member.outcome, Ok(())))
+}
+
+/// A call that has its sequence number.
+struct Started<'a> {
+    stamp: Stamp<'a>,
+    /// By group.
+    changes: Vec<Change>,
+    turns: Vec<Turns<'a>>,
+}
+
+/// What the call has in the journal, but for what its place in the order decides. All by group.
+struct Entry<'p> {
+    tables: Vec<&'p OpenGroup>,
+    configs: Vec<u32>,
+    /// How many keys and floats there are.
+    lens: Vec<(u64, u64)>,
+    /// The shards that the group has keys in, as bits.
+    shards: Vec<u64>,
+    /// The keys of all groups, then their floats.
+    pieces: Vec<IoSlice<'p>>,
+}
+
+impl<'p> Entry<'p> {
+    fn new(engine: &Engine, pinned: &'p [Pinned<'p>]) -> Result<Entry<'p>> {
+        let (tables, configs, lens, shards, pieces) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut entry = Entry { tables, configs, lens, shards, pieces };
+        let parts = || pinned.iter().flat_map(|pinned| &*pinned.parts);
+        for Pinned { group, parts } in pinned {
+            let lens = parts.iter().map(|part| (part.steps() as u64, part.floats.len() as u64));
+            entry.lens.push(lens.fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1)));
+            entry.shards.push(parts.iter().fold(0, |all, part| all | group.shards_of(part)));
+            entry.configs.push(group.config);
+            entry.tables.push(group);
+        }
+        if engine.journal().is_some() {
+            entry.pieces = room_for(2 * parts().count())?;
+            entry.pieces.extend(parts().map(Part::keys_in_journal));
+            entry.pieces.extend(parts().map(Part::floats_in_journal));
+            // The journal would take an empty piece for the end of a short write.
+            entry.pieces.retain(|piece| !piece.is_empty());
+        }
+        Ok(entry)
+    }
+
+    /// What the journal's entry says of each group.
+    fn sections(&self, changes: &[Change]) -> Result<Vec<Section>> {
+        let mut sections = room_for(changes.len())?;
+        for ((table, change), (keys, floats)) in self.tables.iter().zip(changes).zip(&self.lens) {
+            sections.push(Section {
+                group: table.group.id(),
+                config: table.config,
+                step: change.step,
+                rate: change.rate,
+                keys: *keys,
+                floats: *floats,
+            });
+        }
+        Ok(sections)
+    }
+}
+
+/// The next global steps of the groups, for a call that has their order locked.
+struct NextSteps<'a> {
+    tables: &'a [&'a OpenGroup],
+    changes: Vec<Change>,
+    /// A call that had taken a step before has failed since: these steps are no longer the next.
+    are_stale: Cell<bool>,
+}
+
+impl<'a> NextSteps<'a> {
+    fn new(tables: &'a [&'a OpenGroup]) -> Result<NextSteps<'a>> {
+        let mut changes = room_for(tables.len())?;
+        for table in tables {
+            changes.push(table.next_step(Origin::Call)?);
+        }
+        Ok(NextSteps { tables, changes, are_stale: Cell::new(false) })
+    }
+}
+
+impl InOrder for NextSteps<'_> {
+    fn complete(&self, head: &Head) -> Result<Head> {
+        let mut steps = self.tables.iter().zip(&self.changes);
+        if steps.any(|(table, change)| table.group.step() != change.step - 1) {
+            self.are_stale.set(true);
+            return Err(Error::bug("a step's place in the order has changed"));
+        }
+        for (table, change) in self.tables.iter().zip(&self.changes) {
+            table.group.rights.set_step_in_order(change.step);
+        }
+        Ok(*head)
+    }
+
+    fn take_back(&self) {
+        for (table, change) in self.tables.iter().zip(&self.changes) {
+            table.group.rights.take_step_back(change.step);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `damo_step`: a training step over several features. One file a verb.
+
+// In the order of the header. rustfmt sorts only what has no blank line in between.
+mod add_keys;
+
+mod add_bags;
+
+mod lookup;
+mod peek;
+
+mod apply_gradients;
+
+mod clear;
+
+use super::{arguments, damo_params, damo_storage, guard};
+use crate::error::{Error, Result};
+use crate::kernels::{Rows, RowsMut};
+use crate::locks::{Mutex, MutexGuard};
+use crate::step::Step;
+
+pub use add_bags::*;
+pub use add_keys::*;
+pub use apply_gradients::*;
+pub use clear::*;
+pub use lookup::*;
+pub use peek::*;
+
+/// A training step over several features: one lookup for all of them, and one transaction for all
+/// of their gradients.
+///
+/// A step has parts, numbered 0, 1, and so on. Each is an embedding with keys, and has one row of
+/// floats a key (damo_step_add_keys) or one a bag of keys (damo_step_add_bags). The rows are looked
+/// up together, and their gradients applied together: all groups and their global steps change, or
+/// none does, whatever happens to the process or, with durability "power", to the machine.
+///
+/// Make one step for a loop. damo_step_clear removes its parts; the next ones use their memory.
+///
+/// Keeps its storage open, and its parts their embeddings. For one thread at a time.
+pub struct damo_step {
+    pub(super) inner: Mutex<Step>,
+}
+
+/// Rows of floats in the caller's memory, such as some columns of a matrix.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct damo_rows {
+    /// The first float of the first row. May be NULL if there are no rows.
+    pub floats: *mut f32,
+    /// How many floats there are, from the first one on. What lies behind the last row may be
+    /// missing.
+    pub floats_len: usize,
+    /// The floats from the beginning of a row to that of the next one. The floats between rows are
+    /// neither read nor written.
+    pub stride: usize,
+}
+
+impl arguments::Plain for damo_rows {}
+
+/// Makes a step without parts. Free it with damo_step_free.
+///
+/// - options: may be NULL. There are none yet.
+///
+/// Returns NULL on failure and sets the last error:
+/// - INVALID_ARGUMENT: a NULL storage; an option.
+/// - FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_step_new(
+    storage: *const damo_storage,
+    options: *const damo_params,
+) -> *mut damo_step {
+    guard::handle("damo_step_new", || {
+        // SAFETY: the contract of `arguments`.
+        let (storage, options) = unsafe {
+            (arguments::handle(storage, "storage")?, arguments::params(options, "options")?)
+        };
+        options.reader("step").finish()?;
+        storage.inner.check_process()?;
+        Ok(damo_step { inner: Mutex::new(Step::new(storage.inner.clone())) })
+    })
+}
+
+/// Frees a step, and closes its storage if no other handle has it. NULL is a no-op.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn damo_step_free(step: *mut damo_step) {
+    // SAFETY: the contract of `arguments`.
+    unsafe { guard::free(step) }
+}
+
+/// The step of a handle, for this thread.
+///
+/// # Errors
+/// `BUSY` while another thread uses it. It is not waited for: in a forked child that thread may not
+/// exist.
+///
+/// # Safety
+/// As [`arguments::handle`].
+unsafe fn locked<'a>(step: *const damo_step) -> Result<MutexGuard<'a, Step>> {
+    // SAFETY: the caller's promise.
+    let step = unsafe { arguments::handle(step, "step") }?;
+    step.inner.try_lock().ok_or_else(|| {
+        Error::busy("another thread is using the step; make one step for each thread")
+    })
+}
+
+/// Rows to write, one list a part.
+///
+/// # Safety
+/// The contract of `arguments` for each of `given`.
+unsafe fn outputs<'a>(step: &Step, given: &[damo_rows]) -> Result<Vec<RowsMut<'a>>> {
+    let dims = step.dims(given.len())?;
+    let outputs = given.iter().zip(&dims).enumerate().map(|(part, (rows, dim))| {
+        let name = format!("outputs[{part}]");
+        // SAFETY: the caller's promise. No row is looked at before `check_apart`.
+        unsafe { arguments::rows_mut((rows.floats, rows.floats_len), (*dim, rows.stride), &name) }
+    });
+    let outputs = outputs.collect::<Result<_>>()?;
+    check_apart(given, &dims)?;
+    Ok(outputs)
+}
+
+/// Rows to read, one list a part.
+///
+/// # Safety
+/// As [`outputs`].
+unsafe fn gradients<'a>(step: &Step, given: &[damo_rows]) -> Result<Vec<Rows<'a>>> {
+    let dims = step.dims(given.len())?;
+    let gradients = given.iter().zip(dims).enumerate().map(|(part, (rows, dim))| {
+        let (floats, name) = (rows.floats.cast_const(), format!("gradients[{part}]"));
+        // SAFETY: the caller's promise.
+        unsafe { arguments::rows((floats, rows.floats_len), (dim, rows.stride), &name) }
+    });
+    gradients.collect()
+}
+
+/// Where the rows of a part lie.
+#[derive(Clone, Copy)]
+struct Extent {
+    part: usize,
+    /// The address of the first byte, and of the first one behind the last row.
+    begin: usize,
+    end: usize,
+    /// In bytes.
+    stride: usize,
+    row: usize,
+}
+
+impl Extent {
+    /// Whether no row of one overlaps a row of the other. Rows of two parts may take turns in
+    /// memory if they have one stride.
+    fn is_apart(&self, other: &Extent) -> bool {
+        let (first, second) = if self.begin <= other.begin { (self, other) } else { (other, self) };
+        if second.begin >= first.end || second.begin == second.end {
+            return true;
+        }
+        let offset = (second.begin - first.begin).checked_rem(first.stride).unwrap_or(0);
+        first.stride == second.stride && offset >= first.row && offset + second.row <= first.stride
+    }
+}
+
+/// Refuses rows of a part that overlap rows of another one. Compares addresses only.
+fn check_apart(rows: &[damo_rows], dims: &[usize]) -> Result<()> {
+    let extent = |(part, (rows, dim)): (usize, (&damo_rows, &usize))| {
+        let (begin, len) =
+            (rows.floats.addr(), if rows.floats.is_null() { 0 } else { rows.floats_len });
+        Extent {
+            part,
+            begin,
+            end: begin + 4 * len,
+            stride: rows.stride.saturating_mul(4),
+            row: 4 * dim,
+        }
+    };
+    let mut extents: Vec<_> = rows.iter().zip(dims).enumerate().map(extent).collect();
+    extents.sort_unstable_by_key(|extent| (extent.begin, extent.part));
+    for (index, extent) in extents.iter().enumerate() {
+        let others = extents.iter().skip(index + 1);
+        let mut within = others.take_while(|other| other.begin < extent.end);
+        if let Some(other) = within.find(|other| !extent.is_apart(other)) {
+            return Err(Error::invalid(format!(
+                "outputs[{}] and outputs[{}] overlap; rows of their own are needed",
+                extent.part.min(other.part),
+                extent.part.max(other.part)
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Extent;
+
+    #[test]
+    fn columns_of_one_matrix_are_apart_and_shared_floats_are_found() {
+        let extent = |begin, rows: usize, stride, row| Extent {
+            part: 0,
+            begin,
+            end: if rows == 0 { begin } else { begin + (rows - 1) * stride + row },
+            stride,
+            row,
+        };
+        let column = extent(1000, 10, 40, 16);
+        for (other, is_apart) in [
+            (extent(1016, 10, 40, 24), true),
+            (extent(1016, 10, 40, 28), false),
+            (extent(1012, 10, 40, 4), false),
+            (extent(1000, 10, 40, 4), false),
+            (extent(1056, 3, 40, 8), true),
+            (extent(1060, 3, 40, 24), false),
+            (extent(1016, 10, 44, 4), false),
+            (extent(1376, 10, 44, 4), true),
+            (extent(1376, 1, 4, 4), true),
+            (extent(900, 1, 100, 100), true),
+            (extent(900, 1, 104, 104), false),
+            (extent(1000, 0, 0, 4), true),
+            (extent(1004, 2, 0, 4), false),
+        ] {
+            assert_eq!(column.is_apart(&other), is_apart, "{} {}", other.begin, other.stride);
+            assert_eq!(other.is_apart(&column), is_apart, "{} {}", other.begin, other.stride);
+        }
+    }
+}

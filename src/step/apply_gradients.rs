@@ -1,0 +1,106 @@
+//! Apply gradients of a step: those of outputs become those of keys, and all groups change as one
+//! transaction.
+
+use super::group::StepGroup;
+use super::part::Part;
+use super::{Step, shapes_of};
+use crate::embedding::{Given, apply_together};
+use crate::error::{Error, Result, Status};
+use crate::kernels::Rows;
+use crate::memory::room_for;
+use crate::optimizer::{GRADIENT_WORDS, is_gradient};
+
+/// What one thread does: a group with the gradients of its parts.
+struct Work<'a> {
+    group: &'a mut StepGroup,
+    parts: Vec<(usize, &'a Part, Rows<'a>)>,
+    outcome: Result<()>,
+}
+
+impl Work<'_> {
+    /// The gradients of the outputs, where they are those of the keys.
+    fn whole(&self) -> Option<&[f32]> {
+        match &*self.parts {
+            [(_, part, gradients)] if !part.has_bags() => gradients.as_slice(),
+            _ => None,
+        }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let Some(dim) = self.group.embedding().map(|embedding| embedding.dim()) else {
+            return Ok(());
+        };
+        if self.whole().is_some() {
+            return Ok(());
+        }
+        let (keys, floats) = self.group.with_floats(dim)?;
+        for (number, part, gradients) in &self.parts {
+            part.backward(*number, keys, *gradients, floats)?;
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Steps all groups with the gradients of the parts' rows, as one transaction. The gradients of
+    /// a key are added up over all parts, or their mean is taken with the option duplicates "mean".
+    /// The global step of each group with a part rises by one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for gradients that do not fit the parts, for floats that are no gradients
+    /// (the message has part, row and column), and for pooling "max" without a lookup; those of
+    /// [`Embedding::apply_gradients`](crate::embedding::Embedding::apply_gradients). Nothing has
+    /// changed in any group.
+    pub fn apply_gradients(&mut self, gradients: &[Rows<'_>]) -> Result<()> {
+        self.check_rows("gradients", shapes_of(gradients))?;
+        let call = self.storage.begin_call()?;
+        let engine = self.storage.engine();
+        engine.check_writable()?;
+        let groups = &mut self.groups[..self.groups_len];
+        let keys = groups.iter().map(|group| group.len()).sum();
+        let mut works = room_for(groups.len())?;
+        works.extend(groups.iter_mut().map(|group| Work {
+            group,
+            parts: Vec::new(),
+            outcome: Ok(()),
+        }));
+        for (number, (part, gradients)) in self.parts.iter().zip(gradients).enumerate() {
+            works[part.group].parts.push((number, part, *gradients));
+        }
+        engine.pool.each(keys, &mut works, |work| {
+            work.outcome = work.run();
+            Ok(())
+        })?;
+        for work in &mut works {
+            std::mem::replace(&mut work.outcome, Ok(()))?;
+        }
+        drop(call);
+        let mut given = room_for(works.len())?;
+        for work in &works {
+            let Some(embedding) = work.group.embedding() else { continue };
+            let gradients = work.whole().unwrap_or_else(|| work.group.floats(embedding.dim()));
+            given.push(Given { embedding, keys: work.group.keys(), gradients });
+        }
+        apply_together(&self.storage, &mut given).map_err(|error| match error.status() {
+            Status::InvalidArgument => first_wrong(gradients).unwrap_or(error),
+            _ => error,
+        })
+    }
+}
+
+/// The error for the first float that is no gradient, if there is one.
+fn first_wrong(gradients: &[Rows<'_>]) -> Option<Error> {
+    for (part, rows) in gradients.iter().enumerate() {
+        for row in 0..rows.count() {
+            let floats = rows.row(row);
+            if let Some(column) = floats.iter().position(|float| !is_gradient(*float)) {
+                return Some(Error::invalid(format!(
+                    "gradients[{part}], row {row}, column {column} is {:?}; {GRADIENT_WORDS} are \
+                     needed, and no row was changed",
+                    floats[column]
+                )));
+            }
+        }
+    }
+    None
+}

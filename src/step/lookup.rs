@@ -1,0 +1,82 @@
+//! Lookup and peek of a step: the rows of all parts.
+
+use super::group::StepGroup;
+use super::part::Part;
+use super::{Step, shapes_of_mut};
+use crate::embedding::Embedding;
+use crate::error::{Error, Result};
+use crate::kernels::RowsMut;
+use crate::memory::room_for;
+
+/// How the rows of keys are read.
+type Read = fn(&Embedding, &[i64], &mut [f32]) -> Result<()>;
+
+/// What one thread does: a group with its parts and their outputs.
+struct Work<'a> {
+    group: &'a mut StepGroup,
+    parts: Vec<(&'a mut Part, RowsMut<'a>)>,
+    outcome: Result<()>,
+}
+
+impl Step {
+    /// Writes the rows of each part to its outputs, as [`Embedding::lookup`] and pooling do.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for outputs that do not fit the parts; those of [`Embedding::lookup`].
+    /// Outputs may be partly written then.
+    pub fn lookup(&mut self, outputs: Vec<RowsMut<'_>>) -> Result<()> {
+        self.read(outputs, Embedding::look_up)
+    }
+
+    /// As [`Step::lookup`], but makes no rows: a key without a row reads as zeros.
+    ///
+    /// # Errors
+    /// As [`Step::lookup`].
+    pub fn peek(&mut self, outputs: Vec<RowsMut<'_>>) -> Result<()> {
+        self.read(outputs, Embedding::peek_rows)
+    }
+
+    fn read(&mut self, outputs: Vec<RowsMut<'_>>, read: Read) -> Result<()> {
+        self.check_rows("outputs", shapes_of_mut(&outputs))?;
+        let _call = self.storage.begin_call()?;
+        let groups = &mut self.groups[..self.groups_len];
+        let keys = groups.iter().map(|group| group.len()).sum();
+        let mut works = room_for(groups.len())?;
+        works.extend(groups.iter_mut().map(|group| Work {
+            group,
+            parts: Vec::new(),
+            outcome: Ok(()),
+        }));
+        for (part, outputs) in self.parts.iter_mut().zip(outputs) {
+            works[part.group].parts.push((part, outputs));
+        }
+        self.storage.engine().pool.each(keys, &mut works, |work| {
+            work.outcome = work.run(read);
+            Ok(())
+        })?;
+        works
+            .into_iter()
+            .try_for_each(|work| work.outcome)
+            .map_err(|error: Error| self.storage.in_dir(error))
+    }
+}
+
+impl Work<'_> {
+    fn run(&mut self, read: Read) -> Result<()> {
+        let Some(embedding) = self.group.embedding().cloned() else { return Ok(()) };
+        let dim = embedding.dim();
+        // Rows that need no pooling, and lie one behind the other, are written once.
+        if let [(part, outputs)] = &mut *self.parts
+            && !part.has_bags()
+            && let Some(outputs) = outputs.as_slice()
+        {
+            return read(&embedding, self.group.keys(), outputs);
+        }
+        let (keys, weights) = self.group.with_floats(dim)?;
+        read(&embedding, keys, weights)?;
+        for (part, outputs) in std::mem::take(&mut self.parts) {
+            part.forward(keys, weights, outputs)?;
+        }
+        Ok(())
+    }
+}
