@@ -74,6 +74,12 @@ impl Resident {
         place
     }
 
+    /// Fetches a row's header and its first `lines` cache lines. The row may have moved.
+    #[inline(always)]
+    pub(crate) fn prefetch_row(&self, place: Place, lines: usize, guard: &Guard) {
+        self.slab.get(guard).prefetch(place, lines);
+    }
+
     /// Copies the first floats of a key's row, which may be at `place`, if it is found and was last
     /// written at `cutoff` or later. Counts a use of the row.
     #[inline(always)]

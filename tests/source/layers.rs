@@ -55,7 +55,7 @@ const ROOMS: [(&str, &str); 28] = [
     ("executor", "error locks"),
 ];
 /// Each file of the engine with those that it uses, all of which stand below it.
-const ENGINE: [(&str, &str); 47] = [
+const ENGINE: [(&str, &str); 48] = [
     (
         "rows/together",
         "mod pool rights rows rows/apply_gradients rows/batch rows/change rows/dedup rows/guards \
@@ -106,6 +106,7 @@ const ENGINE: [(&str, &str); 47] = [
     ),
     ("rows/load", "mod moment rows rows/guards"),
     ("rows/guards", "mod rows rows/part"),
+    ("rows/ahead", "rows rows/part"),
     ("rows", "group mod names rows/dedup rows/kept"),
     ("names", "group"),
     ("rows/kept", "rows/batch rows/dedup"),

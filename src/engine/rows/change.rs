@@ -136,6 +136,9 @@ impl OpenGroup {
         keys: usize,
         source: Origin,
     ) -> Result<()> {
+        if self.is_scattered(keys) {
+            self.fetch_parts(parts, self.row_len);
+        }
         engine.pool.each(keys, parts, |part| {
             if !part.keys.is_empty() {
                 self.locate(part, source);

@@ -75,6 +75,10 @@ impl OpenGroup {
         let mut dedup = self.dedup(engine, batch)?;
         let mut sources = std::mem::take(&mut dedup.sources);
         sources.begin(batch.keys.len())?;
+        if self.is_scattered(batch.keys.len()) {
+            dedup.each(&engine.pool, |_| Ok(()))?;
+            self.fetch_parts(&dedup.parts, self.dim);
+        }
         dedup.each(&engine.pool, |part| {
             sources.note(part);
             self.read_part(part, moment, absent == Absent::Create)

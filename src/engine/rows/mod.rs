@@ -7,6 +7,7 @@
 //! (`few_changes`). Other steps, inserts and deletes take turns (`in_turns`). Clear, import and
 //! set_step hold the lock `change` alone.
 
+mod ahead;
 mod apply_gradients;
 mod batch;
 mod begin_lookup;

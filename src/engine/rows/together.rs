@@ -7,13 +7,14 @@
 
 use std::cell::Cell;
 use std::io::IoSlice;
+use std::ops::Range;
 
 use super::apply_gradients::{Done, held_back};
 use super::change::{Change, Stamp};
 use super::dedup::Dedup;
 use super::guards::Pinned;
 use super::part::Part;
-use super::{Gradients, OpenGroup, Origin};
+use super::{Gradients, OpenGroup, Origin, lines};
 use crate::engine::Engine;
 use crate::engine::pool::Help;
 use crate::engine::rights::{Membership, Right};
@@ -24,6 +25,13 @@ use crate::memory::room_for;
 
 /// How often a call tries to change rows beside others, before it asks for the groups alone.
 const ATTEMPTS: usize = 3;
+
+/// A thread takes so many keys at a time.
+const KEYS_A_SHARE: usize = 256;
+/// How many parts ahead of its change a part's rows are fetched, and how many keys it has at most.
+/// The rows of longer parts are fetched while rows before them are changed.
+const AHEAD: usize = 3;
+const SHORT: usize = 64;
 
 /// What a step has of one group.
 pub(crate) struct OfGroup<'a> {
@@ -161,26 +169,46 @@ impl Engine {
         let Some(begun) = self.begin(&rights, &memberships, &entry, payload.as_ref())? else {
             return Ok(Tried::Again);
         };
-        let Started { stamp, changes, turns } = begun;
-        let help = if turns.iter().all(Turns::have_come) { Help::LentOrOwn } else { Help::Own };
         drop(entry);
-        let mut items = Vec::with_capacity(pinned.iter().map(|pinned| pinned.parts.len()).sum());
-        for (number, pinned) in pinned.into_iter().enumerate() {
-            items.extend(pinned.release().iter_mut().map(|part| (number, part)));
-        }
-        let outcome = self.pool.each_on(help, keys, &mut items, |(number, part)| {
-            let ((table, done), rate) = (dones[*number], changes[*number].rate);
-            let shards = table.shards_of(part);
-            turns[*number].wait(shards);
-            table.work_on(part, |shard, steps| {
-                done.add(table.step_part(shard, part, steps, stamp, rate));
-            });
-            turns[*number].pass(shards);
-            Ok(())
-        });
-        drop((turns, stepping));
+        let outcome = self.change_parts(begun, pinned, &dones, keys);
+        drop(stepping);
         self.rows_changed();
         outcome.map(|()| Tried::Done)
+    }
+
+    /// Changes the rows of all groups, each shard's when its turn there has come.
+    fn change_parts(
+        &self,
+        Started { stamp, changes, turns }: Started<'_>,
+        pinned: Vec<Pinned<'_>>,
+        dones: &[(&OpenGroup, &Done)],
+        keys: usize,
+    ) -> Result<()> {
+        let help = if turns.iter().all(Turns::have_come) { Help::LentOrOwn } else { Help::Own };
+        let mut parts = Vec::with_capacity(pinned.iter().map(|pinned| pinned.parts.len()).sum());
+        for (number, pinned) in pinned.into_iter().enumerate() {
+            let with_keys = pinned.release().iter().filter(|part| !part.keys.is_empty());
+            parts.extend(with_keys.map(|part| (number, part)));
+        }
+        self.pool.each_on(help, keys, &mut shares_of(&parts), |share| {
+            let guard = crossbeam_epoch::pin();
+            for (at, &(number, part)) in share.clone().zip(&parts[share.clone()]) {
+                if let Some((later, part)) = parts.get(at + AHEAD)
+                    && part.keys.len() <= SHORT
+                {
+                    let (table, _) = dones[*later];
+                    table.fetch_part(part, lines(table.row_len), &guard);
+                }
+                let ((table, done), rate) = (dones[number], changes[number].rate);
+                let shards = table.shards_of(part);
+                turns[number].wait(shards);
+                table.work_on(part, |shard, steps| {
+                    done.add(table.step_part(shard, part, steps, stamp, rate));
+                });
+                turns[number].pass(shards);
+            }
+            Ok(())
+        })
     }
 
     /// Gives the call its sequence number, its global steps, its place in the journal, and its
@@ -232,6 +260,19 @@ impl Engine {
             return Ok(Some(Started { stamp, changes: next.changes, turns }));
         }
     }
+}
+
+/// Divides parts into shares that are worth a thread's look for one, as ranges.
+fn shares_of(parts: &[(usize, &Part)]) -> Vec<Range<usize>> {
+    let (mut shares, mut begin, mut keys) = (Vec::new(), 0, 0);
+    for (at, (_, part)) in parts.iter().enumerate() {
+        keys += part.keys.len();
+        if keys >= KEYS_A_SHARE || at + 1 == parts.len() {
+            shares.push(begin..at + 1);
+            (begin, keys) = (at + 1, 0);
+        }
+    }
+    shares
 }
 
 fn first_error(members: &mut [Member<'_>]) -> Result<()> {
